@@ -1,0 +1,3 @@
+"""arbstr: a local OpenAI-compatible proxy that buys inference from the cheapest seller."""
+
+__version__ = "0.1.0"

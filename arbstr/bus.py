@@ -1,0 +1,74 @@
+"""The event bus: publishing costs an append and never waits, whoever listens and however slowly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from arbstr.events import Event
+
+DEFAULT_CAPACITY = 10_000
+
+
+class Subscription:
+    """One reader's bounded mailbox. When it is full the oldest event goes and `missed` counts it."""
+
+    def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
+        self._events: deque[Event] = deque(maxlen=capacity)
+        self._waiter: asyncio.Future[None] | None = None
+        self.missed = 0
+
+    def __len__(self) -> int:
+        return len(self._events)
+
+    def put(self, event: Event) -> None:
+        """Take an event in; called by the bus."""
+        if len(self._events) == self._events.maxlen:
+            self.missed += 1
+        self._events.append(event)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def drain(self) -> tuple[list[Event], int]:
+        """All waiting events, oldest first, and how many were missed since the last drain. Never waits."""
+        events, missed = list(self._events), self.missed
+        self._events.clear()
+        self.missed = 0
+        return events, missed
+
+    async def wait(self) -> None:
+        """Return once at least one event waits. For one task at a time."""
+        while not self._events:
+            self._waiter = asyncio.get_running_loop().create_future()
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+
+    async def next(self) -> Event:
+        """The oldest waiting event, waiting for one if need be."""
+        await self.wait()
+        return self._events.popleft()
+
+
+class EventBus:
+    """Hands every published event to every subscription, synchronously; on the loop's thread only."""
+
+    def __init__(self) -> None:
+        self._subscriptions: list[Subscription] = []
+
+    def subscribe(self, capacity: int = DEFAULT_CAPACITY) -> Subscription:
+        """A new mailbox that sees every event from now on; `capacity` events wait at most."""
+        subscription = Subscription(capacity)
+        self._subscriptions.append(subscription)
+        return subscription
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop filling a mailbox; what it holds can still be drained. Unknown ones are ignored."""
+        if subscription in self._subscriptions:
+            self._subscriptions.remove(subscription)
+
+    def publish(self, event: Event) -> None:
+        """Give the event to every subscription. Never waits, never raises."""
+        for subscription in self._subscriptions:
+            subscription.put(event)

@@ -1,0 +1,271 @@
+"""Everything arbstr raises on purpose.
+
+::
+
+    ArbstrError
+    ├── ConfigError                  the configuration is refused; one line per problem
+    ├── LedgerUnavailable            the database can't be opened or read
+    ├── AddressInUse                 the listening address is taken
+    ├── ClientGone                   the client closed its connection
+    ├── AttemptError                 one try at one provider failed (engine/upstream.py says how)
+    └── ApiError                     an answer to a client: status, type, code
+        ├── InvalidRequest           400  invalid_request_error
+        │   ├── InvalidJson, MissingModel, InvalidMessages, InvalidParameter
+        │   └── UnknownPolicy, ModelNotAllowed, NoProviderWithinPolicy
+        ├── InvalidApiKey            401  authentication_error
+        ├── BudgetExceeded           402  budget_error
+        ├── ForbiddenHost, ForbiddenOrigin                     403  permission_error
+        ├── ModelNotFound, NotFound                            404  invalid_request_error
+        ├── MethodNotAllowed, RequestTooLarge, UnsupportedMediaType   405, 413, 415
+        ├── RateLimited              429  rate_limit_error
+        ├── InternalError            500  server_error
+        ├── AllProvidersFailed, BadUpstreamResponse            502  upstream_error
+        ├── NoHealthyProvider, Overloaded, ShuttingDown        503  upstream_error
+        └── UpstreamTimeout          504  upstream_error
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from arbstr.types import FailureKind
+
+
+class ArbstrError(Exception):
+    """The root of arbstr's own errors; its text is fit for people to read."""
+
+
+class ConfigError(ArbstrError):
+    """The configuration can't be used. `problems` holds one sentence each: file, key, what is wrong, how to mend it."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class LedgerUnavailable(ArbstrError):
+    """The database can't be opened, read or migrated; the text says which file and why."""
+
+
+class AddressInUse(ArbstrError):
+    """Another program listens where arbstr should."""
+
+
+class ClientGone(ArbstrError):
+    """The client closed its connection before it had the whole answer."""
+
+
+class AttemptError(ArbstrError):
+    """One try at one provider failed.
+
+    `retryable`: the same provider may be asked again. `blames`: it counts in the provider's breaker. `retry_after_s` is
+    what the provider asked to wait, in seconds.
+    """
+
+    def __init__(
+        self,
+        kind: FailureKind,
+        message: str,
+        *,
+        status: int | None = None,
+        retryable: bool = False,
+        retry_after_s: float | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.kind = kind
+        self.status = status
+        self.retryable = retryable
+        self.retry_after_s = retry_after_s
+
+    @property
+    def blames(self) -> bool:
+        """Whether the provider's breaker counts it: a stale catalogue is no fault of its service."""
+        return self.kind != "stale_catalogue"
+
+
+class ApiError(ArbstrError):
+    """An error the client gets, in OpenAI's shape. `param` names the field at fault, `retry_after_s` a header."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+
+    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+        self.retry_after_s = retry_after_s
+
+    def body(self) -> dict[str, dict[str, str | None]]:
+        """The JSON object the client gets."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class InvalidRequest(ApiError):
+    """The request can't be served as it stands."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_parameter"
+
+
+class InvalidJson(InvalidRequest):
+    """The body is no JSON object."""
+
+    code = "invalid_json"
+
+
+class MissingModel(InvalidRequest):
+    """The body names no model."""
+
+    code = "missing_model"
+
+
+class InvalidMessages(InvalidRequest):
+    """`messages` is absent or not a list of message objects."""
+
+    code = "invalid_messages"
+
+
+class InvalidParameter(InvalidRequest):
+    """A field or query parameter has a wrong type or value."""
+
+
+class UnknownPolicy(InvalidRequest):
+    """`X-Arbstr-Policy` names no rule."""
+
+    code = "unknown_policy"
+
+
+class ModelNotAllowed(InvalidRequest):
+    """The named rule does not allow the model."""
+
+    code = "model_not_allowed"
+
+
+class NoProviderWithinPolicy(InvalidRequest):
+    """Every provider of the model is beyond the rule's limits."""
+
+    code = "no_provider_within_policy"
+
+
+class InvalidApiKey(ApiError):
+    """The bearer token is absent or wrong."""
+
+    status = 401
+    type = "authentication_error"
+    code = "invalid_api_key"
+
+
+class BudgetExceeded(ApiError):
+    """A budget is spent until its period ends."""
+
+    status = 402
+    type = "budget_error"
+    code = "budget_exceeded"
+
+
+class ForbiddenHost(ApiError):
+    """The `Host` header is none of arbstr's addresses."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden_host"
+
+
+class ForbiddenOrigin(ForbiddenHost):
+    """A web page of another origin sent the request."""
+
+    code = "forbidden_origin"
+
+
+class NotFound(ApiError):
+    """Nothing lives at that path, or under that id."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class ModelNotFound(NotFound):
+    """No provider serves the model."""
+
+    code = "model_not_found"
+
+
+class MethodNotAllowed(ApiError):
+    """The path exists, but not for this method."""
+
+    status = 405
+    type = "invalid_request_error"
+    code = "method_not_allowed"
+
+
+class RequestTooLarge(ApiError):
+    """The body is larger than `max_request_mb`."""
+
+    status = 413
+    type = "invalid_request_error"
+    code = "request_too_large"
+
+
+class UnsupportedMediaType(ApiError):
+    """The body is not labelled as JSON."""
+
+    status = 415
+    type = "invalid_request_error"
+    code = "unsupported_media_type"
+
+
+class RateLimited(ApiError):
+    """More requests a second than `rate_limit_rps`."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limited"
+
+
+class InternalError(ApiError):
+    """A fault of arbstr's own."""
+
+
+class AllProvidersFailed(ApiError):
+    """Every candidate was tried and failed."""
+
+    status = 502
+    type = "upstream_error"
+    code = "all_providers_failed"
+
+
+class BadUpstreamResponse(AllProvidersFailed):
+    """Every attempt ended in a 200 that could not be used, or a stream broke off."""
+
+    code = "bad_upstream_response"
+
+
+class NoHealthyProvider(ApiError):
+    """Every provider of the model has an open breaker or is out of rotation."""
+
+    status = 503
+    type = "upstream_error"
+    code = "no_healthy_provider"
+
+
+class Overloaded(NoHealthyProvider):
+    """More requests in flight than `max_in_flight`."""
+
+    code = "overloaded"
+
+
+class ShuttingDown(NoHealthyProvider):
+    """arbstr is stopping and takes no new requests."""
+
+    code = "shutting_down"
+
+
+class UpstreamTimeout(ApiError):
+    """Every attempt timed out."""
+
+    status = 504
+    type = "upstream_error"
+    code = "upstream_timeout"

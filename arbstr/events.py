@@ -1,0 +1,133 @@
+"""What happened, as values: published by the engine, read by the log, the dashboard and the tests.
+
+Nothing that must not be lost travels as an event: a slow reader misses old ones and resynchronises from a snapshot.
+Every request that is received gets exactly one `RequestReceived` and exactly one `RequestFinished`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arbstr.types import BreakerState, FailureKind, RequestRecord, Routing
+
+
+@dataclass(frozen=True, slots=True)
+class RequestReceived:
+    """A client's request passed authentication. `model` is as asked, or empty if it could not be read."""
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RouteChosen:
+    """Policy and strategy have spoken: `routing.candidates` will be tried in order."""
+
+    request_id: str
+    routing: Routing
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStarted:
+    """A provider is about to be asked."""
+
+    request_id: str
+    provider: str
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFailed:
+    """A try at a provider failed; `retry_in_ms` is the wait before it is asked again, None if it is not."""
+
+    request_id: str
+    provider: str
+    failure: FailureKind
+    status: int | None
+    message: str
+    duration_ms: int
+    retry_in_ms: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class FirstByte:
+    """A provider's answer began; for a stream, its first event is there. `after_ms` counts from the arrival."""
+
+    request_id: str
+    provider: str
+    after_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class StreamProgress:
+    """A stream moved: `events` so far, each about one token. Sent a few times a second at most."""
+
+    request_id: str
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class RequestFinished:
+    """A request ended, well or not; the record is the ledger's row."""
+
+    record: RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderHealthChanged:
+    """A provider's breaker moved, or it went out of rotation or back (`in_rotation`). `until_ms`: open until then."""
+
+    provider: str
+    at_ms: int
+    old: BreakerState
+    new: BreakerState
+    reason: str
+    until_ms: int | None = None
+    in_rotation: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class OverchargeFound:
+    """A provider charges more than its rates say, beyond the tolerance: `ratio` is charged over computed, learned."""
+
+    provider: str
+    model: str
+    ratio: float
+    charged_msats: int
+    computed_msats: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetThreshold:
+    """A budget passed 50, 80 or 100 percent. `scope` is `global` or the rule's name, `period` hour, day or month."""
+
+    scope: str
+    period: str
+    percent: int
+    spent_msats: int
+    limit_msats: int
+    resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LedgerStateChanged:
+    """The database can't be written (`ok` false, rows wait in memory), or can again."""
+
+    ok: bool
+    message: str
+
+
+Event = (
+    RequestReceived
+    | RouteChosen
+    | AttemptStarted
+    | AttemptFailed
+    | FirstByte
+    | StreamProgress
+    | RequestFinished
+    | ProviderHealthChanged
+    | OverchargeFound
+    | BudgetThreshold
+    | LedgerStateChanged
+)

@@ -1,0 +1,1 @@
+"""The network: the server that clients talk to, and the transport towards providers. aiohttp lives here."""

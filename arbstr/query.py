@@ -1,0 +1,140 @@
+"""Questions to the ledger and their answers: shared by store, endpoints, terminal and dashboard."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+GroupBy = Literal["model", "provider", "policy", "hour", "day"]
+Sort = Literal["timestamp", "cost_sats", "latency_ms"]
+Order = Literal["desc", "asc"]
+
+NO_GROUP = "(none)"  # how a null policy or provider is named as a group
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
+
+    `text` occurs in the model, provider, policy, request id or error; `min_cost_msats` leaves cheaper rows out.
+    """
+
+    since_ms: int | None = None
+    until_ms: int | None = None
+    model: str | None = None
+    provider: str | None = None
+    policy: str | None = None
+    success: bool | None = None
+    streaming: bool | None = None
+    text: str | None = None
+    min_cost_msats: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Aggregate:
+    """Counts, sums and latencies of a set of rows. Sums are exact; percentiles are good to 2 %; no rows, all zero.
+
+    `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the dearest and the median eligible provider would have
+    cost for the same tokens, less what was paid, over the rows where all are known.
+    """
+
+    total: int = 0
+    success: int = 0
+    streaming: int = 0
+    cost_msats: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    avg_latency_ms: float = 0.0
+    p50_latency_ms: int = 0
+    p95_latency_ms: int = 0
+    p99_latency_ms: int = 0
+    saved_vs_dearest_msats: int = 0
+    saved_vs_median_msats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """The answer to an aggregate question: all matching rows, and by group if asked.
+
+    `groups` maps a name to its aggregate, or for `hour` and `day` the bucket's start in epoch milliseconds as text,
+    oldest first and without gaps.
+    """
+
+    overall: Aggregate
+    groups: dict[str, Aggregate]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One row of the ledger as it is read back. `timestamp` is ISO 8601 UTC as answered, `at_ms` the same instant."""
+
+    id: int
+    request_id: str
+    timestamp: str
+    at_ms: int
+    model: str
+    provider: str | None
+    policy: str | None
+    streaming: bool
+    success: bool
+    input_tokens: int | None
+    output_tokens: int | None
+    cost_msats: int | None
+    provider_cost_msats: int | None
+    latency_ms: int
+    stream_duration_ms: int | None
+    error_status: int | None
+    error_message: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Detail:
+    """One request in full: its row, and what is kept beside it as JSON values (None in rows that never had it)."""
+
+    entry: Entry
+    attempts: list[dict[str, Any]] | None
+    routing: dict[str, Any] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of entries and how many rows match in all."""
+
+    entries: list[Entry]
+    total: int
+
+
+class LedgerReader(Protocol):
+    """Read-only questions to the ledger; none blocks the loop or the writer.
+
+    Raises `LedgerUnavailable` when the database can't be read.
+    """
+
+    async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
+        """Aggregates of the matching rows."""
+        ...
+
+    async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
+        """Page `page` (from 1) of the matching rows."""
+        ...
+
+    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
+        """Up to `limit` matching rows, newest first, from just after `before`; costs what `limit` costs."""
+        ...
+
+    async def count(self, where: Filter) -> int:
+        """How many rows match."""
+        ...
+
+    async def request(self, request_id: str) -> Detail | None:
+        """One finished request in full, or None."""
+        ...
+
+    async def known(self, column: Literal["model", "provider"], name: str) -> bool:
+        """Whether a name (case does not matter) was ever logged."""
+        ...
+
+    def entries(self, where: Filter, sort: Sort, order: Order, limit: int | None) -> AsyncIterator[Entry]:
+        """Matching rows one by one in constant memory."""
+        ...

@@ -1,0 +1,1 @@
+"""The ledger: one SQLite database, one writer, read-only readers."""

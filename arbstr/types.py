@@ -1,0 +1,138 @@
+"""The values that travel through arbstr: a request, who could serve it, what came of it.
+
+Money is in millisats (1 sat = 1000 msats) and whole wherever it is summed. A rate in sats per 1000 tokens is the
+same number in millisats per token. Instants are milliseconds since the Unix epoch, UTC; durations are milliseconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Any, Literal
+
+BreakerState = Literal["closed", "open", "half_open"]
+FailureKind = Literal[
+    "status",  # an HTTP status that means "not now" or "not here"
+    "connect",  # no connection, or it broke before an answer
+    "timeout",  # no answer in time
+    "bad_response",  # a 200 that can't be used
+    "stale_catalogue",  # the provider does not know the model after all
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Rates:
+    """What a provider asks, in msats: per input token, per output token, per request; exact decimals.
+
+    `cached_input` is the price of an input token served from the provider's cache; None prices it as any other.
+    """
+
+    input: Decimal
+    output: Decimal
+    base_fee: Decimal
+    cached_input: Decimal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens as the provider counted them; None where it did not say. `cached_tokens` are part of the input."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cached_tokens: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ChatRequest:
+    """A chat completion request that was read and found valid.
+
+    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set. `prompt_chars` counts
+    the characters of all message texts, `last_user_text` is the last user message's text. `policy` is the rule that
+    the client named, if any; `max_tokens` its own cap on the answer, in tokens.
+    """
+
+    request_id: str
+    model: str
+    stream: bool
+    wants_usage: bool
+    max_tokens: int | None
+    prompt_chars: int
+    last_user_text: str
+    policy: str | None
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A provider that could serve a request, and why it stands where it does.
+
+    `expected_cost_msats` is what its rates say the request will cost; `weight_msats` is what it was ordered by (the
+    same after learned charges and reliability). `note` says in words what moved it, empty if nothing did.
+    """
+
+    provider: str
+    expected_cost_msats: float
+    weight_msats: float
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Routing:
+    """The decision for one request: the rule and strategy that held, the expected tokens, the candidates in order.
+
+    `excluded` names the providers that serve the model and were left out, each with the reason.
+    """
+
+    strategy: str
+    policy: str | None
+    model: str
+    expected_input_tokens: int
+    expected_output_tokens: int
+    candidates: tuple[Candidate, ...]
+    excluded: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try at one provider; `failure` is None for the one that answered. No key, no control bytes in `message`."""
+
+    provider: str
+    started_ms: int  # after the request came in
+    duration_ms: int
+    failure: FailureKind | None = None
+    status: int | None = None
+    message: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRecord:
+    """One row of the ledger: a request's whole life, written once, at its end.
+
+    `latency_ms` is the time to the whole answer, or to the first byte of a stream; `stream_duration_ms` the whole
+    stream. `cost_msats` is what the rates say, `provider_cost_msats` what the provider said; None is unknown.
+    `dearest_msats` and `median_msats` are what the dearest and the median eligible provider would have cost for the
+    same tokens.
+    """
+
+    request_id: str
+    received_at_ms: int
+    model: str
+    streaming: bool
+    success: bool
+    latency_ms: int
+    provider: str | None = None
+    policy: str | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_msats: int | None = None
+    provider_cost_msats: int | None = None
+    stream_duration_ms: int | None = None
+    error_status: int | None = None
+    error_message: str | None = None
+    dearest_msats: int | None = None
+    median_msats: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+    routing: Routing | None = None
+
+
+JsonObject = dict[str, Any]
