@@ -1,0 +1,68 @@
+"""What a provider's answer says about itself: tokens used, sats charged, errors. Never trusts a type."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arbstr.types import Usage
+
+_LARGEST = 2**53  # beyond it a JSON number is no exact integer any more
+
+
+def usage_of(document: Any) -> Usage | None:
+    """The tokens of a completion or chunk (OpenAI's `usage` object), None if it has no such object."""
+    usage = document.get("usage") if isinstance(document, dict) else None
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details")
+    cached = _count(details.get("cached_tokens")) if isinstance(details, dict) else None
+    return Usage(
+        input_tokens=_count(usage.get("prompt_tokens")),
+        output_tokens=_count(usage.get("completion_tokens")),
+        cached_tokens=cached or 0,
+    )
+
+
+def charged_msats(document: Any) -> int | None:
+    """What the provider says it charged, in msats; None where it does not say.
+
+    Routstr nodes give a total in three places (`usage.cost`, `cost`, `metadata.routstr.cost`); their fields in whole
+    sats are floored and not to be used.
+    """
+    for path in (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost")):
+        total = _count(_dig(document, *path, "total_msats"))
+        if total is not None:
+            return total
+    return None
+
+
+def charged_header_msats(value: str | None) -> int | None:
+    """The same from the header `x-routstr-cost-msats`."""
+    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 16 else None
+
+
+def error_of(document: Any) -> dict[str, Any] | None:
+    """The error object of an answer in OpenAI's shape, or one made from a bare text; None if it is no error."""
+    error = document.get("error") if isinstance(document, dict) else None
+    if isinstance(error, dict):
+        return error
+    if isinstance(error, str) and error:
+        return {"message": error}
+    return None
+
+
+def _dig(document: Any, *path: str) -> Any:
+    for name in path:
+        if not isinstance(document, dict):
+            return None
+        document = document.get(name)
+    return document
+
+
+def _count(value: Any) -> int | None:
+    """A whole number that is not negative, or None."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+        return None
+    return value

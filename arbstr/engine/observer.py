@@ -1,0 +1,148 @@
+"""Watches a stream go by: usage, charge, progress, how it ended. Sans-IO; what passes is not altered but for one thing.
+
+That one: the chunk which only carries usage (`choices: []`) is left out if the client had not asked for it.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from typing import Any
+
+import orjson
+
+from arbstr.engine import metering
+from arbstr.engine.sse import EventFramer, data_of, events
+from arbstr.types import Usage
+
+logger = logging.getLogger(__name__)
+
+# What makes a block worth reading; everything else passes unparsed. Inside a chunk's text quotes are escaped, so that a
+# model writing about usage does not look like it.
+_METERED = re.compile(rb'"(?:usage|cost)"\s*:\s*\{')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+_DONE = b"[DONE]"
+
+
+class StreamObserver:
+    """Takes the provider's bytes by `feed` and gives back what goes to the client.
+
+    `opened` is True once the first event with data is there, and `opening_error` then holds its error, if it is one.
+    `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats` are None until the
+    provider said them. A fault of the metering is logged once and leaves both None; the bytes go on.
+    """
+
+    def __init__(self, *, keep_usage_chunk: bool) -> None:
+        self._framer = EventFramer()
+        self._keep_usage_chunk = keep_usage_chunk
+        self._broken = False
+        self.opened = False
+        self.opening_error: dict[str, Any] | None = None
+        self.done = False
+        self.finished = False
+        self.events = 0
+        self.usage: Usage | None = None
+        self.charged_msats: int | None = None
+
+    @property
+    def between_events(self) -> bool:
+        """Whether the client has seen whole events only, so that a comment may be put in here."""
+        return self._framer.between_events
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream came to its own end."""
+        return self.done or self.finished
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
+        if self.done:
+            return b""
+        block = self._framer.feed(data)
+        return self._watch(block) if block else b""
+
+    def end(self) -> bytes:
+        """The provider closed the stream: what is left for the client.
+
+        An event without its empty line still counts if it is whole; a torn one is dropped, as a reader of events would.
+        """
+        if self.done:
+            return b""
+        whole_so_far = self._framer.between_events
+        rest = self._framer.flush()
+        if not whole_so_far:
+            return rest + b"\n\n"  # the start of this event has gone out; the client's reader needs its end
+        if not _is_whole(rest):
+            return b""
+        return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
+
+    def _watch(self, block: bytes) -> bytes:
+        self.events += block.count(b"\ndata:") + block.startswith(b"data:")
+        if not self.opened:
+            self._open(block)
+        if not self.finished:
+            self.finished = _FINISH.search(block) is not None
+        metered = not self._broken and _METERED.search(block) is not None
+        if not metered and _DONE not in block:
+            return block
+        return self._sift(block, metered)
+
+    def _open(self, block: bytes) -> None:
+        """Judge the first event that has data."""
+        for raw, data in events(block):
+            if data is None:
+                continue
+            self.opened = True
+            document = _loads(data)
+            self.opening_error = metering.error_of(document)
+            if self.opening_error is None and raw.startswith(b"event: error"):
+                self.opening_error = document if isinstance(document, dict) else {"message": "an error event"}
+            return
+
+    def _sift(self, block: bytes, metered: bool) -> bytes:
+        """Go through a block event by event: read what is metered, stop after `[DONE]`."""
+        kept: list[bytes] = []
+        for raw, data in events(block):
+            if data is not None and data.strip() == _DONE:
+                self.done = True
+                kept.append(raw)
+                break
+            if data is None or not metered or not self._meter(data) or self._keep_usage_chunk:
+                kept.append(raw)
+        return b"".join(kept)
+
+    def _meter(self, data: bytes) -> bool:
+        """Read usage and charge; True for a chunk that carries nothing else. The edge at which metering may fail."""
+        try:
+            return self._read(data)
+        except Exception:
+            if not self._broken:
+                logger.exception("the usage of a stream could not be read; it is unknown")
+            self._broken = True
+            self.usage = self.charged_msats = None
+            return False
+
+    def _read(self, data: bytes) -> bool:
+        if _METERED.search(data) is None:
+            return False
+        document = _loads(data)
+        usage = metering.usage_of(document)
+        charged = metering.charged_msats(document)
+        if usage is not None:
+            self.usage = usage
+        if charged is not None:
+            self.charged_msats = charged
+        return usage is not None and document.get("choices") == []
+
+
+def _loads(data: bytes) -> Any:
+    """The JSON value of an event's data, None if it is none."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _is_whole(event: bytes) -> bool:
+    data = data_of(event)
+    return data is not None and (data.strip() == _DONE or _loads(data) is not None)

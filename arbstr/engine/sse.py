@@ -1,0 +1,92 @@
+"""Server-sent events without I/O: where events end in a stream of bytes, and what they carry.
+
+Format: the event stream of the WHATWG HTML standard, section 9.2. Lines end in LF, CRLF or CR; an empty line ends an
+event; lines that begin with a colon are comments.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+MAX_HELD = 64 * 1024  # bytes of one incomplete event that are held back
+
+# Atomic groups: a CRLF is one line end and must not be read as two.
+_LINE_END = re.compile(rb"(?>\r\n|\n|\r)")
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LONGEST_END = 4
+
+
+class EventFramer:
+    """Cuts a stream of bytes where events end, and alters none: what `feed` and `flush` return is what went in.
+
+    An incomplete event is held back up to `MAX_HELD` bytes; a longer one passes as it comes, and `between_events` is
+    False until it has ended.
+    """
+
+    def __init__(self) -> None:
+        self._held = bytearray()
+        self._scanned = 0  # bytes of `_held` known to hold no event end
+        self.between_events = True
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes in; return the bytes of all events that are complete now, possibly none."""
+        if not self._held and data.endswith(b"\n\n"):
+            self.between_events = True
+            return data
+        self._held += data
+        end = self._last_end()
+        if end:
+            self.between_events = True
+            return self._take(end)
+        self._scanned = max(0, len(self._held) - _LONGEST_END + 1)
+        if self.between_events and len(self._held) <= MAX_HELD:
+            return b""
+        self.between_events = False
+        # The last bytes stay: an event end may be split across reads.
+        return self._take(self._scanned)
+
+    def flush(self) -> bytes:
+        """The bytes still held when the stream has ended."""
+        return self._take(len(self._held))
+
+    def _last_end(self) -> int:
+        """The index just after the last event end in what is held, 0 if there is none."""
+        if b"\r" not in self._held:
+            found = self._held.rfind(b"\n\n", self._scanned)
+            return found + 2 if found >= 0 else 0
+        end = 0
+        for match in _EVENT_END.finditer(self._held, self._scanned):
+            end = match.end()
+        return end
+
+    def _take(self, count: int) -> bytes:
+        taken = bytes(self._held[:count])
+        del self._held[:count]
+        self._scanned = max(0, self._scanned - count) if self._held else 0
+        return taken
+
+
+def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:
+    """Each event of a block of complete events: its raw bytes, and its data or None if it has none (comments, say)."""
+    start = 0
+    for match in _EVENT_END.finditer(block):
+        raw = block[start : match.end()]
+        start = match.end()
+        yield raw, data_of(raw)
+    if start < len(block):
+        yield block[start:], data_of(block[start:])
+
+
+def data_of(raw: bytes) -> bytes | None:
+    """The data of one event: its `data` lines joined by LF; None if it has no such line."""
+    if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw:
+        return raw[6:-2]  # how almost every event looks
+    lines = [
+        line[6:] if line.startswith(b"data: ") else line[5:]
+        for line in _LINE_END.split(raw.removeprefix(b"\xef\xbb\xbf"))
+        if line.startswith(b"data:")
+    ]
+    if not lines:
+        return b"" if b"data" in _LINE_END.split(raw) else None
+    return b"\n".join(lines)

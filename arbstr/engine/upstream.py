@@ -1,0 +1,325 @@
+"""Asks a provider, and says what came of it.
+
+`Upstream.ask` returns only once the answer is certain enough to be the client's: a whole body, or the first event of a
+stream. Everything before that point is an `AttemptError`, so that another provider can still be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+import httpx
+import orjson
+
+from arbstr.config import Provider
+from arbstr.engine import metering
+from arbstr.engine.observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.secret import Redactor
+from arbstr.text import plain
+from arbstr.types import ChatRequest, JsonObject, Usage
+
+HeaderList = list[tuple[str, str]]
+
+MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+
+_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+_ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
+_UNKNOWN_MODEL = frozenset({"invalid_model", "model_not_found"})
+_MESSAGE_CHARS = 300
+_EVENT_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
+
+# Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
+# client's business.
+_NOT_DOWN = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "content-encoding",
+        "date",
+        "server",
+        "set-cookie",
+        "set-cookie2",
+        "alt-svc",
+        "strict-transport-security",
+        "location",
+    }
+)
+_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-")
+
+
+@dataclass(frozen=True, slots=True)
+class WholeAnswer:
+    """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
+
+    status: int
+    headers: HeaderList
+    body: bytes = field(repr=False)
+    usage: Usage | None = None
+    charged_msats: int | None = None
+    refusal: str | None = None
+
+
+class StreamAnswer:
+    """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        chunks: AsyncIterator[bytes],
+        headers: HeaderList,
+        observer: StreamObserver,
+        opening: bytes,
+    ) -> None:
+        self._response = response
+        self._chunks = chunks
+        self.headers = headers
+        self.observer = observer
+        self.opening = opening
+
+    async def read(self, patience_s: float) -> bytes | None:
+        """What the client gets next (possibly nothing yet), None at the provider's end of stream.
+
+        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `httpx.TransportError` when the
+        connection breaks.
+        """
+        async with asyncio.timeout(patience_s):
+            chunk = await anext(self._chunks, None)
+        return None if chunk is None else self.observer.feed(chunk)
+
+    async def finish_reading(self, patience_s: float) -> None:
+        """Read on after `[DONE]` to the end of the body, so that the connection can serve again; not for long."""
+        try:
+            async with asyncio.timeout(patience_s):
+                while await anext(self._chunks, None) is not None:
+                    pass
+        except (TimeoutError, httpx.TransportError):
+            return
+
+    async def close(self) -> None:
+        """Give the connection back, or close it if the stream has not ended."""
+        await _close(self._response)
+
+
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """What is waited for: the answer to `chat`, until the deadline."""
+
+    provider: Provider
+    chat: ChatRequest
+    deadline: asyncio.Timeout
+
+    def go_on(self) -> None:
+        """Bytes came: from now on only silence counts."""
+        self.deadline.reschedule(asyncio.get_running_loop().time() + self.provider.timeouts.idle)
+
+
+class Upstream:
+    """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`."""
+
+    def __init__(self, transport: httpx.AsyncBaseTransport, redactor: Redactor, *, keepalive_s: float) -> None:
+        self._transport = transport
+        self._redactor = redactor
+        self._keepalive_s = keepalive_s
+        self._urls: dict[str, httpx.URL] = {}
+
+    async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
+        """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
+        try:
+            async with asyncio.timeout(provider.timeouts.first_byte) as deadline:
+                response = await self._transport.handle_async_request(self._request(provider, chat, headers))
+                try:
+                    return await self._judge(response, _Waiting(provider, chat, deadline))
+                except BaseException:
+                    await _close(response)
+                    raise
+        except TimeoutError:
+            raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s") from None
+        except httpx.TransportError as error:
+            raise self._broken(error) from error
+
+    def _request(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> httpx.Request:
+        url = self._urls.get(provider.name)
+        if url is None:
+            url = self._urls[provider.name] = httpx.URL(provider.url.rstrip("/") + "/chat/completions")
+        sent = [*headers, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
+        if provider.api_key is not None:
+            sent.append(("Authorization", f"Bearer {provider.api_key.reveal()}"))
+        return httpx.Request(
+            "POST",
+            url,
+            headers=sent,
+            content=chat.body,
+            extensions={"timeout": {"connect": provider.timeouts.connect}},
+        )
+
+    async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:
+        """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
+        if response.status_code >= 300:
+            return await self._refused(response)
+        headers = self._downstream(response)
+        chunks = _chunks(response)
+        try:
+            if waiting.chat.stream and "event-stream" in _label(response):
+                return await self._open_stream(response, chunks, headers, b"", waiting)
+            first = await anext(chunks, b"")
+            if waiting.chat.stream and "json" not in _label(response) and first.lstrip().startswith(_EVENT_FIELDS):
+                return await self._open_stream(response, chunks, headers, first, waiting)
+            return _completion(response, headers, await _read_all(first, chunks, MAX_ANSWER_BYTES))
+        except httpx.TransportError as error:
+            told = plain(self._redactor.text(str(error)), _MESSAGE_CHARS)
+            raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
+
+    async def _open_stream(
+        self,
+        response: httpx.Response,
+        chunks: AsyncIterator[bytes],
+        headers: HeaderList,
+        first: bytes,
+        waiting: _Waiting,
+    ) -> StreamAnswer:
+        """Wait for the first event and judge it.
+
+        A provider that stays silent longer than the client's keep-alive interval is taken as it is: its status is known,
+        and the client wants a sign of life.
+        """
+        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage)
+        opening = observer.feed(first)
+        try:
+            async with asyncio.timeout(self._keepalive_s or None):
+                while not observer.opened:
+                    chunk = await anext(chunks, None)
+                    waiting.go_on()
+                    opening += observer.end() if chunk is None else observer.feed(chunk)
+                    if chunk is None:
+                        break
+        except TimeoutError:
+            return StreamAnswer(response, chunks, headers, observer, opening)
+        if not observer.opened:
+            raise AttemptError("bad_response", "HTTP 200 whose stream ended before its first event", status=200)
+        if observer.opening_error is not None:
+            raise AttemptError("bad_response", self._told(observer.opening_error), status=200)
+        return StreamAnswer(response, chunks, headers, observer, opening)
+
+    async def _refused(self, response: httpx.Response) -> WholeAnswer:
+        """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
+        status = response.status_code
+        try:
+            body = await _read_all(b"", _chunks(response), MAX_ERROR_BYTES)
+        except httpx.TransportError:
+            body = b""
+        document = _loads(body)
+        error = metering.error_of(document) or {}
+        told = f"HTTP {status}"
+        if error.get("message"):
+            told += f": {self._told(error)}"
+        if status in _RETRYABLE:
+            wait_s = _retry_after_s(response.headers.get("retry-after"), error)
+            raise AttemptError("status", told, status=status, retryable=True, retry_after_s=wait_s)
+        if status in (400, 404) and not _UNKNOWN_MODEL.isdisjoint({str(error.get("type")), str(error.get("code"))}):
+            raise AttemptError("stale_catalogue", told, status=status)
+        if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500:
+            raise AttemptError("status", told, status=status)
+        return WholeAnswer(status, self._downstream(response), self._redactor.data(body), refusal=told)
+
+    def _downstream(self, response: httpx.Response) -> HeaderList:
+        """The provider's headers that the client may see, any key in them masked."""
+        kept = []
+        for raw_name, raw_value in response.headers.raw:
+            name = raw_name.decode("latin-1")
+            lower = name.lower()
+            if lower not in _NOT_DOWN and not lower.startswith(_NOT_DOWN_PREFIXES):
+                kept.append((name, self._redactor.text(raw_value.decode("latin-1"))))
+        return kept
+
+    def _told(self, error: JsonObject) -> str:
+        """The provider's own words, short, without keys and control bytes."""
+        message = error.get("message") or error.get("code") or error.get("type") or "an error without a message"
+        return plain(self._redactor.text(str(message)), _MESSAGE_CHARS)
+
+    def _broken(self, error: httpx.TransportError) -> AttemptError:
+        """A transport's failure. After the request was sent a timeout may be charged: no repetition."""
+        told = plain(self._redactor.text(str(error)), _MESSAGE_CHARS)
+        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+            return AttemptError("connect", f"no connection in time: {told}", retryable=True)
+        if isinstance(error, httpx.TimeoutException):
+            return AttemptError("timeout", f"no answer in time: {told}")
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return AttemptError("connect", f"not an address to call: {told}")
+        return AttemptError("connect", f"connection failed: {told}", retryable=True)
+
+
+def _label(response: httpx.Response) -> str:
+    return response.headers.get("content-type", "").lower()
+
+
+def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
+    """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
+    document = _loads(body)
+    if not isinstance(document, dict):
+        raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
+    if "choices" not in document and metering.error_of(document) is not None:
+        raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
+    charged = metering.charged_msats(document)
+    if charged is None:
+        charged = metering.charged_header_msats(response.headers.get("x-routstr-cost-msats"))
+    if "json" not in _label(response):
+        headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+        headers.append(("Content-Type", "application/json"))
+    return WholeAnswer(response.status_code, headers, body, metering.usage_of(document), charged)
+
+
+def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
+
+
+async def _close(response: httpx.Response) -> None:
+    await response.stream.aclose()  # type: ignore[union-attr]  # transports give asynchronous streams
+
+
+async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:
+    """A body of which `first` was read already. Raises `AttemptError` beyond `most` bytes."""
+    parts = [first]
+    size = len(first)
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > most:
+            raise AttemptError("bad_response", f"an answer of more than {most:,} bytes", status=200)
+    return b"".join(parts)
+
+
+def _loads(body: bytes) -> object:
+    try:
+        return orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _retry_after_s(header: str | None, error: JsonObject) -> float | None:
+    """Seconds a provider asks to wait: the `Retry-After` header (seconds or a date), or Routstr's field."""
+    if header is not None:
+        try:
+            return max(0.0, float(header))
+        except ValueError:
+            pass
+        try:
+            return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
+        except ValueError:
+            pass
+    details = error.get("details")
+    seconds = details.get("retry_after_seconds") if isinstance(details, dict) else None
+    return max(0.0, float(seconds)) if isinstance(seconds, int | float) else None

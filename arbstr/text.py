@@ -1,0 +1,14 @@
+"""Foreign text made harmless: model names, errors and headers are the client's and the provider's words."""
+
+from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+MARK = "\N{REPLACEMENT CHARACTER}"
+
+
+def plain(text: str, most: int = 200) -> str:
+    """One line of at most `most` characters, in which control and bidi characters show as a mark."""
+    cut = text if len(text) <= most else text[: most - 1] + "…"
+    return _CONTROL.sub(MARK, cut)
