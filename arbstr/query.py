@@ -18,6 +18,7 @@ class Filter:
     """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
 
     `text` occurs in the model, provider, policy, request id or error; `min_cost_msats` leaves cheaper rows out.
+    `models`, `providers` and `policies` keep rows whose name is any of these (none of these, if empty).
     """
 
     since_ms: int | None = None
@@ -29,6 +30,9 @@ class Filter:
     streaming: bool | None = None
     text: str | None = None
     min_cost_msats: int | None = None
+    models: tuple[str, ...] | None = None
+    providers: tuple[str, ...] | None = None
+    policies: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
