@@ -4,45 +4,109 @@ from __future__ import annotations
 
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from arbstr.address import Address, parse_address
+from arbstr.levels import parse_levels
 from arbstr.secret import Secret
 from arbstr.types import Rates
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
 KeySource = Literal["literal", "environment reference", "convention", "none"]
-Sats = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+def _name(text: str) -> str:
+    """Names travel in response headers and on screens: printable, and no space that a header would lose."""
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("has a control character, or a space at an end; use printable characters")
+    return text
+
+
+def _url(text: str) -> str:
+    """Check a provider's URL without ever repeating it: a password may be in it. A slash at its end is dropped."""
+    if not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("is not a valid URL: it has a space, a backslash or a control character in it; remove it")
+    try:
+        parts = urlsplit(text)
+        problem = _url_problem(parts)
+    except ValueError:  # from urlsplit, or from parts.port
+        problem = "its host or port is malformed; write it like https://api.example.com/v1"
+    if problem:
+        raise ValueError(f"is not a valid URL: {problem}")
+    return text.rstrip("/")
+
+
+def _url_problem(parts: SplitResult) -> str | None:
+    if "@" in parts.netloc:
+        return "it has credentials in it; remove them and use api_key"
+    if parts.scheme not in ("http", "https"):
+        return "it must begin with http:// or https://"
+    if not parts.hostname or parts.port == 0:
+        return "it lacks a host, or its port is 0; write it like https://api.example.com/v1"
+    if parts.query or parts.fragment:
+        return "it has a query or a fragment (? or #); remove that"
+    return None
+
+
+def _listen(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _levels(text: str) -> str:
+    parse_levels(text)
+    return text
+
+
+def _file_path(text: str) -> str:
+    if "://" in text or not text or "\0" in text:
+        raise ValueError("must be the path of a file, as in ./arbstr.db")
+    return text
+
+
+# Bounds far beyond use keep sums within 64 bits and clocks within their range.
+Sats = Annotated[float, Field(ge=0, le=2.1e15, allow_inf_nan=False)]  # all there will ever be
+Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 1000 tokens, or per request
+Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
+Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A table of the file: fixed once read, and no key that isn't known."""
+    """A table of the file: fixed once read, no key that isn't known, and no value repeated in pydantic's own errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Server(Section):
     """`[server]`: where arbstr listens and what it lets in."""
 
-    listen: str = "127.0.0.1:8080"
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     auth_token: Secret | None = None
-    max_in_flight: int = Field(1000, ge=1)
-    rate_limit_rps: float = Field(0, ge=0, allow_inf_nan=False)
-    max_request_mb: float = Field(64, gt=0, allow_inf_nan=False)
-    allowed_hosts: tuple[str, ...] = ()
-    allowed_origins: tuple[str, ...] = ()
+    max_in_flight: Count = Field(1000, ge=1)
+    rate_limit_rps: float = Field(0, ge=0, le=1e9, allow_inf_nan=False)
+    max_request_mb: float = Field(64, gt=0, le=4096, allow_inf_nan=False)
+    allowed_hosts: tuple[Text, ...] = ()
+    allowed_origins: tuple[Text, ...] = ()
     keepalive: Seconds = 15
     shutdown_grace: Seconds = 30
+
+    @property
+    def address(self) -> Address:
+        """`listen`, read."""
+        return parse_address(self.listen)
 
 
 class Database(Section):
     """`[database]`: the ledger."""
 
-    path: str = "./arbstr.db"
-    keep_days: int | None = Field(None, ge=1)
+    path: Annotated[str, AfterValidator(_file_path)] = "./arbstr.db"
+    keep_days: int | None = Field(None, ge=1, le=36_500)
 
 
 class Timeouts(Section):
@@ -56,19 +120,19 @@ class Timeouts(Section):
 class Provider(Section):
     """`[[providers]]`: one seller. Rates in sats per 1000 tokens, the fee in sats per request."""
 
-    name: str = Field(min_length=1, max_length=100)
-    url: str
+    name: Name
+    url: Annotated[str, AfterValidator(_url)]
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
-    models: tuple[str, ...] = ()
-    input_rate: Sats = 0
-    output_rate: Sats = 0
-    cached_input_rate: Sats | None = None
-    base_fee: Sats = 0
+    models: tuple[Text, ...] = ()
+    input_rate: Rate = 0
+    output_rate: Rate = 0
+    cached_input_rate: Rate | None = None
+    base_fee: Rate = 0
     timeouts: Timeouts = Timeouts()
     on_client_gone: Literal["drain", "cancel"] = "drain"
-    max_in_flight: int = Field(0, ge=0)
-    weight: float = Field(1, gt=0, allow_inf_nan=False)
+    max_in_flight: Count = 0
+    weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
 
     @cached_property
     def rates(self) -> Rates:
@@ -84,20 +148,33 @@ class Provider(Section):
         """Whether it lists the model; a provider that lists none takes every model."""
         return not self.models or model in self.models
 
+    def public(self) -> dict[str, Any]:
+        """What anybody may see of it, as a JSON object: the key masked."""
+        return {
+            "name": self.name,
+            "url": self.url,
+            "models": list(self.models),
+            "input_rate_sats_per_1k": self.input_rate,
+            "output_rate_sats_per_1k": self.output_rate,
+            "base_fee_sats": self.base_fee,
+            "api_key": None if self.api_key is None else str(self.api_key),
+            "key_source": self.key_source,
+        }
+
 
 class Rule(Section):
     """`[[policies.rules]]`: limits for the requests it matches, by header or by keyword."""
 
-    name: str = Field(min_length=1, max_length=100)
-    allowed_models: tuple[str, ...] = ()
+    name: Name
+    allowed_models: tuple[Text, ...] = ()
     strategy: Strategy | None = None
     max_sats_per_1k_output: Sats | None = None
-    keywords: tuple[str, ...] = ()
-    providers: tuple[str, ...] = ()
-    exclude_providers: tuple[str, ...] = ()
+    keywords: tuple[Text, ...] = ()
+    providers: tuple[Text, ...] = ()
+    exclude_providers: tuple[Text, ...] = ()
     max_sats_per_request: Sats | None = None
-    max_latency_ms: float | None = Field(None, gt=0, allow_inf_nan=False)
-    fallback_models: tuple[str, ...] = ()
+    max_latency_ms: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
+    fallback_models: tuple[Text, ...] = ()
     max_sats_per_hour: Sats | None = None
     max_sats_per_day: Sats | None = None
     max_sats_per_month: Sats | None = None
@@ -113,7 +190,7 @@ class Policies(Section):
     default_strategy: Strategy = "cheapest"
     rules: tuple[Rule, ...] = ()
     on_overcharge: Literal["warn", "demote", "exclude"] = "warn"
-    overcharge_tolerance: float = Field(0.10, ge=0, allow_inf_nan=False)
+    overcharge_tolerance: float = Field(0.10, ge=0, le=1e6, allow_inf_nan=False)
     overcharge_min_sats: Sats = 1
 
 
@@ -129,13 +206,13 @@ class Retry(Section):
     """`[retry]`: more tries on the same provider; `backoff` seconds before the first, doubling."""
 
     max_retries: int = Field(2, ge=0, le=20)
-    backoff: Seconds = 1.0
+    backoff: float = Field(1.0, ge=0, le=3600, allow_inf_nan=False)
 
 
 class Breaker(Section):
     """`[breaker]`: when a failing provider is left alone, and for how long (seconds)."""
 
-    failure_threshold: int = Field(3, ge=1)
+    failure_threshold: Count = Field(3, ge=1)
     open_for: PositiveSeconds = 30
     max_open_for: PositiveSeconds = 600
 
@@ -143,10 +220,10 @@ class Breaker(Section):
 class Logging(Section):
     """`[logging]`: arbstr's own log, on stderr or in a file."""
 
-    level: str = "info"
+    level: Annotated[str, AfterValidator(_levels)] = "info"
     log_requests: bool = True
     format: Literal["text", "json"] = "text"
-    file: str | None = None
+    file: Annotated[str, AfterValidator(_file_path)] | None = None
 
 
 class MockProvider(Section):
@@ -155,22 +232,22 @@ class MockProvider(Section):
     Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1.
     """
 
-    name: str = Field(min_length=1, max_length=100)
-    models: tuple[str, ...] = ()
-    input_rate: Sats = 10
-    output_rate: Sats = 30
-    base_fee: Sats = 0
-    delay_ms: float = Field(100, ge=0, allow_inf_nan=False)
-    tokens_per_second: float = Field(80, ge=0, allow_inf_nan=False)
+    name: Name
+    models: tuple[Text, ...] = ()
+    input_rate: Rate = 10
+    output_rate: Rate = 30
+    base_fee: Rate = 0
+    delay_ms: float = Field(100, ge=0, le=3_600_000, allow_inf_nan=False)
+    tokens_per_second: float = Field(80, ge=0, le=1e9, allow_inf_nan=False)
     failure_rate: float = Field(0, ge=0, le=1)
-    charge_factor: float = Field(1, ge=0, allow_inf_nan=False)
+    charge_factor: float = Field(1, ge=0, le=1e6, allow_inf_nan=False)
 
 
 class Mock(Section):
     """`[mock]`: what `--mock` puts in the providers' place. Empty `providers`: one fake for each real one."""
 
     providers: tuple[MockProvider, ...] = ()
-    seed: int | None = None
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
 
 
 class Config(Section):
@@ -185,6 +262,11 @@ class Config(Section):
     breaker: Breaker = Breaker()
     logging: Logging = Logging()
     mock: Mock = Mock()
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that must never be shown: the providers' keys and the clients' token."""
+        keys = [provider.api_key for provider in self.providers]
+        return tuple(secret for secret in (*keys, self.server.auth_token) if secret is not None)
 
 
 def _exact(number: float) -> Decimal:

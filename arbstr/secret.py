@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from pydantic import GetCoreSchemaHandler
+from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, core_schema
 
 _SHOWN = 6
@@ -39,8 +39,22 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let configuration fields take it from a string."""
-        return core_schema.no_info_after_validator_function(cls, core_schema.str_schema(min_length=1))
+        """Let configuration fields take it from a string, and give it out masked."""
+        return core_schema.no_info_wrap_validator_function(
+            cls._validated,
+            core_schema.str_schema(min_length=1),
+            serialization=core_schema.to_string_ser_schema(),
+        )
+
+    @classmethod
+    def _validated(cls, value: Any, as_text: ValidatorFunctionWrapHandler) -> Secret:
+        if isinstance(value, Secret):
+            return value
+        text: str = as_text(value)
+        if not (text.isascii() and text.isprintable() and " " not in text):
+            # Sent on, it would end or break the header; the error of who notices then would quote it.
+            raise ValueError("has a space, a line break or another character that a header can't carry; remove it")
+        return cls(text)
 
 
 def mask(text: str) -> str:

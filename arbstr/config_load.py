@@ -1,0 +1,182 @@
+"""From the file to the configuration: variables expanded, keys looked up, everything checked, all problems told."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from arbstr.config import Breaker, Config, KeySource
+from arbstr.config_file import ConfigFile, Loc, expand, key_path, read, refers, sentence
+from arbstr.config_problems import SET_BY_LOADER, in_words, nearest, quoted, unknown_key
+from arbstr.errors import ConfigError
+
+Table = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A valid configuration, what to warn of, and the file it came from (None: built in)."""
+
+    config: Config
+    warnings: tuple[str, ...] = ()
+    path: Path | None = None
+
+
+def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loaded:
+    """Read the file. Raises ConfigError with every problem in it; `mock` needs no providers."""
+    file = read(path)
+    by_place: dict[Loc, str] = {}  # what is wrong, at most one thing a value
+    tree = expand(file.table, environ, by_place)
+    by_place = {loc: f"{key_path(loc)} {problem}" for loc, problem in by_place.items()}
+    warnings = _give_keys(file.table, tree, environ, by_place)
+    config = _validate(file, tree, by_place)
+    problems = [*by_place.values(), *_contradictions(tree, mock=mock)]
+    if config is None or problems:
+        raise ConfigError([sentence(path, problem) for problem in problems])
+    warnings += _exposed_keys(file, config)
+    return Loaded(config, tuple(sentence(path, warning) for warning in warnings), path)
+
+
+def convention_variable(name: str) -> str | None:
+    """The variable looked up for a provider without `api_key`; None for a name without a letter or digit of ASCII."""
+    snake = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
+    return f"ARBSTR_{snake}_API_KEY" if snake else None
+
+
+def _validate(file: ConfigFile, tree: Table, by_place: dict[Loc, str]) -> Config | None:
+    """The configuration, or None; adds what pydantic finds at places where nothing was wrong so far."""
+    try:
+        return Config.model_validate(tree, strict=True)
+    except ValidationError as error:
+        # Without inputs: they may be keys, and the values to show are the file's own anyway.
+        details = error.errors(include_url=False, include_input=False)
+    for detail in details:
+        by_place.setdefault(detail["loc"], in_words(detail, _written(file.table, detail["loc"])))
+    return None
+
+
+def _written(table: Any, loc: Loc) -> Any:
+    """The value at a place as the file has it, None if it isn't there."""
+    for part in loc:
+        if isinstance(table, dict):
+            table = table.get(part)
+        elif isinstance(table, list) and isinstance(part, int):
+            table = table[part]
+    return table
+
+
+def _tables(tree: Any, *path: str) -> Iterator[tuple[Loc, Table]]:
+    """The tables of a list of tables with their places, passing over whatever has a wrong type."""
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    for i, item in enumerate(tree if isinstance(tree, list | tuple) else ()):
+        if isinstance(item, dict):
+            yield (*path, i), item
+
+
+# --- keys
+
+
+def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place: dict[Loc, str]) -> list[str]:
+    """Put each provider's key and where it came from into the tree, what is wrong into `by_place`; returns warnings."""
+    warnings, users = [], dict[str, str]()
+    for (loc, provider), (_, as_written) in zip(_tables(tree, "providers"), _tables(written, "providers"), strict=True):
+        by_place |= {(*loc, key): unknown_key((*loc, key)) for key in SET_BY_LOADER if key in as_written}
+        by_place |= _empty_references((*loc, "api_key"), as_written.get("api_key"), environ)
+        provider["key_source"] = source = _give_key(provider, as_written, environ)
+        name = str(provider.get("name", ""))
+        variable = convention_variable(name)
+        if source == "none" and variable in environ:
+            warnings.append(f"{key_path(loc)} has no key: {variable} is set but empty")
+        if source == "convention" and variable and users.setdefault(variable, name) != name:
+            # Two names can stand for one variable; one seller must not get the other's key unnoticed.
+            warnings.append(f"{quoted(users[variable])} and {quoted(name)} both take their key from {variable}")
+    by_place |= _empty_references(("server", "auth_token"), _auth_token(written), environ)
+    return warnings
+
+
+def _give_key(provider: Table, as_written: Table, environ: Mapping[str, str]) -> KeySource:
+    if "api_key" in as_written:
+        text = as_written["api_key"]
+        return "environment reference" if isinstance(text, str) and refers(text) else "literal"
+    variable = convention_variable(str(provider.get("name", "")))
+    if variable and environ.get(variable):
+        provider["api_key"] = environ[variable]
+        return "convention"
+    return "none"
+
+
+def _empty_references(loc: Loc, text: Any, environ: Mapping[str, str]) -> dict[Loc, str]:
+    empty = [name for name in refers(text) if environ.get(name) == ""] if isinstance(text, str) else []
+    return {loc: f"{key_path(loc)} needs the environment variable {empty[0]}, which is empty; fill it"} if empty else {}
+
+
+def _auth_token(written: Table) -> Any:
+    server = written.get("server")
+    return server.get("auth_token") if isinstance(server, dict) else None
+
+
+def _exposed_keys(file: ConfigFile, config: Config) -> Iterator[str]:
+    """Warnings about keys that the file holds as they are."""
+    literal = [i for i, provider in enumerate(config.providers) if provider.key_source == "literal"]
+    for i in literal:
+        variable = convention_variable(config.providers[i].name) or "ARBSTR_KEY"
+        yield f"providers[{i}].api_key is a literal key; set {variable} and leave api_key out, or write ${{{variable}}}"
+    token = _auth_token(file.table)
+    if token is not None and not refers(token):
+        yield "server.auth_token is a literal; write ${ARBSTR_TOKEN} and set that variable"
+        literal.append(-1)
+    if literal and file.mode & 0o077:
+        yield f"the file holds a literal key and others may read it (mode {file.mode:04o}); run chmod 600 {file.path}"
+
+
+# --- what no single value shows
+
+
+def _contradictions(tree: Table, *, mock: bool) -> Iterator[str]:
+    for path in (("providers",), ("policies", "rules"), ("mock", "providers")):
+        yield from _duplicate_names(tree, path)
+    if not (mock or tree.get("providers")):
+        yield "providers is empty: there is nobody to buy from; add a [[providers]] table with name and url"
+    yield from _unknown_providers(tree)
+    yield from _breaker_times(tree)
+
+
+def _duplicate_names(tree: Table, path: tuple[str, ...]) -> Iterator[str]:
+    """Names that differ in case alone count as equal: endpoints look them up without regard to it."""
+    first: dict[str, Loc] = {}
+    for loc, table in _tables(tree, *path):
+        name = table.get("name")
+        if not isinstance(name, str):
+            continue
+        if other := first.get(name.casefold()):
+            yield f"{key_path((*loc, 'name'))} is {quoted(name)}, the name of {key_path(other)} too; rename one"
+        first.setdefault(name.casefold(), loc)
+
+
+def _unknown_providers(tree: Table) -> Iterator[str]:
+    known = [name for _, table in _tables(tree, "providers") if isinstance(name := table.get("name"), str)]
+    for loc, rule in _tables(tree, "policies", "rules"):
+        for key in ("providers", "exclude_providers"):
+            names = rule.get(key)
+            for i, name in enumerate(names if isinstance(names, tuple) else ()):
+                if isinstance(name, str) and name not in known:
+                    yield f"{key_path((*loc, key, i))} is {quoted(name)}, which is no provider{_known(name, known)}"
+
+
+def _known(name: str, known: list[str]) -> str:
+    return nearest(name, known) or f"; the providers are {', '.join(known) or 'none so far'}"
+
+
+def _breaker_times(tree: Table) -> Iterator[str]:
+    breaker = tree.get("breaker")
+    if not isinstance(breaker, dict):
+        return
+    shortest, longest = (breaker.get(key, Breaker.model_fields[key].default) for key in ("open_for", "max_open_for"))
+    if isinstance(shortest, int | float) and isinstance(longest, int | float) and longest < shortest:
+        yield f"breaker.max_open_for ({longest}) is less than breaker.open_for ({shortest}); raise it"

@@ -1,0 +1,33 @@
+"""How much is logged: `info`, or per logger `warning,arbstr=debug`."""
+
+from __future__ import annotations
+
+import logging
+
+LEVELS = {
+    "debug": logging.DEBUG,
+    "info": logging.INFO,
+    "warning": logging.WARNING,
+    "error": logging.ERROR,
+    "critical": logging.CRITICAL,
+    "off": logging.CRITICAL + 1,
+}
+ROOT = ""
+
+
+def parse_levels(spec: str) -> dict[str, int]:
+    """Level by logger name, the root logger's under the empty name. Raises ValueError saying how to mend it."""
+    levels = {ROOT: logging.INFO}
+    for part in spec.split(","):
+        logger, equals, level = part.rpartition("=")
+        if equals and not logger.strip():
+            raise ValueError("has no logger's name before a `=`; write `info` or `arbstr=debug,aiohttp=warning`")
+        levels[logger.strip()] = _level(level.strip())
+    return levels
+
+
+def _level(name: str) -> int:
+    try:
+        return LEVELS[name.lower()]
+    except KeyError:
+        raise ValueError(f"has an unknown level; the levels are {', '.join(LEVELS)}") from None

@@ -1,0 +1,111 @@
+"""What a run of arbstr goes by: flags, environment, file and defaults, in that order, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from arbstr.address import Address
+from arbstr.config import Config
+from arbstr.config_load import Loaded, load
+from arbstr.errors import ConfigError
+from arbstr.levels import parse_levels
+from arbstr.locate import config_path, database_from_environment
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `serve` and `tui` need to know. `log_spec` is what `levels.parse_levels` reads.
+
+    `config_path` is None for the built-in configuration; `mock` replaces the providers by fakes, `demo` adds traffic.
+    """
+
+    config: Config
+    config_path: Path | None
+    host: str
+    port: int
+    database: str
+    log_spec: str
+    mock: bool = False
+    demo: bool = False
+    insecure: bool = False
+    warnings: tuple[str, ...] = ()
+
+
+def resolve(
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    listen: Address | None = None,
+    mock: bool = False,
+    demo: bool = False,
+    insecure: bool = False,
+    scratch: Path | None = None,
+) -> Settings:
+    """Apply the order of precedence. Raises ConfigError with all problems.
+
+    `scratch` is a fresh directory for the ledger of a mock run, unless `DATABASE_URL` says where. An address beyond
+    this machine needs a token, or `insecure`.
+    """
+    mock = mock or demo
+    problems: list[str] = []
+    loaded = _collecting(problems, lambda: _load(environ, config, mock=mock)) or Loaded(Config())
+    database = _collecting(problems, lambda: database_from_environment(environ))
+    log_spec = _collecting(problems, lambda: _log_spec(environ)) or loaded.config.logging.level
+    address = listen or loaded.config.server.address
+    if not problems and not insecure and (problem := exposure(loaded.config, address)):
+        problems.append(problem)
+    if problems:
+        raise ConfigError(problems)
+    fallback = str(scratch / "arbstr.db") if mock and scratch else loaded.config.database.path
+    return Settings(
+        config=loaded.config,
+        config_path=loaded.path,
+        host=address.host,
+        port=address.port,
+        database=database or fallback,
+        log_spec=log_spec,
+        mock=mock,
+        demo=demo,
+        insecure=insecure,
+        warnings=loaded.warnings,
+    )
+
+
+def exposure(config: Config, address: Address) -> str | None:
+    """What is wrong with listening there, if other machines could spend without a token."""
+    if address.is_loopback or config.server.auth_token is not None:
+        return None
+    return (
+        f"listening on {address} without server.auth_token lets other machines spend your sats; "
+        "set a token, listen on 127.0.0.1, or pass --insecure"
+    )
+
+
+def _collecting(problems: list[str], step: Callable[[], T]) -> T | None:
+    """The step's result, or None and its problems added to the others."""
+    try:
+        return step()
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _load(environ: Mapping[str, str], config: Path | None, *, mock: bool) -> Loaded:
+    if mock and config is None and not environ.get("ARBSTR_CONFIG"):
+        return Loaded(Config())  # a file that happens to lie here is not what a newcomer wants to try
+    return load(config_path(config, environ), environ, mock=mock)
+
+
+def _log_spec(environ: Mapping[str, str]) -> str | None:
+    spec = environ.get("ARBSTR_LOG")
+    if spec:
+        try:
+            parse_levels(spec)
+        except ValueError as error:
+            raise ConfigError([f"ARBSTR_LOG {error}"]) from None
+    return spec or None
