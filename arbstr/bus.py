@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from typing import Protocol
 
 from arbstr.events import Event
 
 DEFAULT_CAPACITY = 10_000
+
+
+class Listener(Protocol):
+    """Whatever takes events."""
+
+    def put(self, event: Event) -> None:
+        """Take an event in."""
+        ...
 
 
 class Subscription:
@@ -55,20 +64,24 @@ class EventBus:
     """Hands every published event to every subscription, synchronously; on the loop's thread only."""
 
     def __init__(self) -> None:
-        self._subscriptions: list[Subscription] = []
+        self._listeners: list[Listener] = []
 
     def subscribe(self, capacity: int = DEFAULT_CAPACITY) -> Subscription:
         """A new mailbox that sees every event from now on; `capacity` events wait at most."""
         subscription = Subscription(capacity)
-        self._subscriptions.append(subscription)
+        self.attach(subscription)
         return subscription
 
-    def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop filling a mailbox; what it holds can still be drained. Unknown ones are ignored."""
-        if subscription in self._subscriptions:
-            self._subscriptions.remove(subscription)
+    def attach(self, listener: Listener) -> None:
+        """Give every event from now on to a listener, within `publish`: it must be quick and never raise."""
+        self._listeners.append(listener)
+
+    def unsubscribe(self, listener: Listener) -> None:
+        """Stop telling a mailbox or listener; what a mailbox holds can still be drained. Unknown ones are ignored."""
+        if listener in self._listeners:
+            self._listeners.remove(listener)
 
     def publish(self, event: Event) -> None:
-        """Give the event to every subscription. Never waits, never raises."""
-        for subscription in self._subscriptions:
-            subscription.put(event)
+        """Give the event to every listener. Never waits, never raises."""
+        for listener in self._listeners:
+            listener.put(event)

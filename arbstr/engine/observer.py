@@ -28,8 +28,8 @@ class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
     `opened` is True once the first event with data is there, and `opening_error` then holds its error, if it is one.
-    `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats` are None until the
-    provider said them. A fault of the metering is logged once and leaves both None; the bytes go on.
+    `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats` stay None until
+    the provider says them. A fault of the metering is logged once and leaves both None; the bytes go on.
     """
 
     def __init__(self, *, keep_usage_chunk: bool) -> None:

@@ -25,6 +25,7 @@ from arbstr.types import ChatRequest, JsonObject, Usage
 
 HeaderList = list[tuple[str, str]]
 
+TAIL_S = 1.0  # how long a finished stream may take to end its body
 MAX_ANSWER_BYTES = 256 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 
@@ -93,24 +94,29 @@ class StreamAnswer:
     async def read(self, patience_s: float) -> bytes | None:
         """What the client gets next (possibly nothing yet), None at the provider's end of stream.
 
-        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `httpx.TransportError` when the
+        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
         connection breaks.
         """
-        async with asyncio.timeout(patience_s):
-            chunk = await anext(self._chunks, None)
-        return None if chunk is None else self.observer.feed(chunk)
-
-    async def finish_reading(self, patience_s: float) -> None:
-        """Read on after `[DONE]` to the end of the body, so that the connection can serve again; not for long."""
         try:
             async with asyncio.timeout(patience_s):
+                chunk = await anext(self._chunks, None)
+        except httpx.TransportError as error:
+            raise AttemptError("bad_response", "the connection broke", status=200) from error
+        return None if chunk is None else self.observer.feed(chunk)
+
+    async def _read_tail(self) -> None:
+        """Read on after `[DONE]` to the end of the body, but not for long."""
+        try:
+            async with asyncio.timeout(TAIL_S):
                 while await anext(self._chunks, None) is not None:
                     pass
         except (TimeoutError, httpx.TransportError):
             return
 
     async def close(self) -> None:
-        """Give the connection back, or close it if the stream has not ended."""
+        """Give the connection back to serve again, or close it if the stream does not end by itself."""
+        if self.observer.done:
+            await self._read_tail()
         await _close(self._response)
 
 
@@ -193,8 +199,8 @@ class Upstream:
     ) -> StreamAnswer:
         """Wait for the first event and judge it.
 
-        A provider that stays silent longer than the client's keep-alive interval is taken as it is: its status is known,
-        and the client wants a sign of life.
+        A provider that stays silent longer than the client's keep-alive interval is taken as it is: its status is
+        known, and the client wants a sign of life.
         """
         observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage)
         opening = observer.feed(first)
@@ -254,7 +260,7 @@ class Upstream:
         """A transport's failure. After the request was sent a timeout may be charged: no repetition."""
         told = plain(self._redactor.text(str(error)), _MESSAGE_CHARS)
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-            return AttemptError("connect", f"no connection in time: {told}", retryable=True)
+            return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
             return AttemptError("timeout", f"no answer in time: {told}")
         if isinstance(error, httpx.UnsupportedProtocol):
@@ -263,7 +269,7 @@ class Upstream:
 
 
 def _label(response: httpx.Response) -> str:
-    return response.headers.get("content-type", "").lower()
+    return str(response.headers.get("content-type", "")).lower()
 
 
 def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:

@@ -1,0 +1,184 @@
+"""Reads a client's chat request: once, and only the fields arbstr acts on. Everything else passes unseen."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+import orjson
+
+from arbstr.errors import InvalidJson, InvalidMessages, InvalidParameter, MissingModel
+from arbstr.text import plain
+from arbstr.types import ChatRequest, JsonObject
+
+_INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
+_LONGEST_MODEL = 300
+_CAPS = ("max_tokens", "max_completion_tokens")
+
+
+def decode(body: bytes) -> JsonObject:
+    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        document = _decode_leniently(body, error)
+    if not isinstance(document, dict):
+        raise InvalidJson(f"The request body must be a JSON object, but it is {_kind(document)}.")
+    return document
+
+
+def _decode_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Half of a surrogate pair is valid JSON, if no valid text; clients that cut emoji send it."""
+    try:
+        return json.loads(body.decode(), parse_constant=_no_constant)
+    except (ValueError, RecursionError):
+        where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
+        raise InvalidJson(f"The request body is not valid JSON{where}.") from error
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def named_model(document: JsonObject) -> str:
+    """The model as asked, for the row, cut at `_LONGEST_MODEL` characters; empty if it can't be read."""
+    model = document.get("model")
+    return model[:_LONGEST_MODEL].encode(errors="replace").decode() if isinstance(model, str) else ""
+
+
+def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
+    """A checked request. Raises `InvalidRequest` subclasses that name the field and say what is wrong with it."""
+    model = _model(document)
+    messages = _messages(document)
+    stream = _boolean(document, "stream")
+    options = _stream_options(document)
+    return ChatRequest(
+        request_id=request_id,
+        model=model,
+        stream=stream,
+        wants_usage=options.get("include_usage") is True,
+        max_tokens=_max_tokens(document),
+        prompt_chars=sum(len(text) for message in messages for text in _texts(message)),
+        last_user_text=_last_user_text(messages),
+        policy=policy,
+        body=_with_usage(document, options, body) if stream else body,
+    )
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """The body with another model in it, all else equal."""
+    document = json.loads(body)
+    document["model"] = model
+    return _encode(document)
+
+
+def _model(document: JsonObject) -> str:
+    model = document.get("model")
+    if model is None or model == "":
+        raise MissingModel("The field 'model' is missing: name the model to use.", param="model")
+    if not isinstance(model, str):
+        raise InvalidParameter(f"The field 'model' must be a string, not {_kind(model)}.", param="model")
+    if len(model) > _LONGEST_MODEL or not model.isprintable():
+        told = f"at most {_LONGEST_MODEL} printable characters"
+        raise InvalidParameter(f"The field 'model' must be a name of {told}.", param="model")
+    return model
+
+
+def _messages(document: JsonObject) -> list[JsonObject]:
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        told = "is missing" if messages is None else f"must be a list of at least one message, not {_kind(messages)}"
+        raise InvalidMessages(f"The field 'messages' {told}.", param="messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidMessages(
+                f"messages[{index}] must be an object with 'role' and 'content', not {_kind(message)}.",
+                param=f"messages[{index}]",
+            )
+        if not isinstance(message.get("role"), str):
+            raise InvalidMessages(
+                f"messages[{index}].role must be a string such as 'user'.", param=f"messages[{index}].role"
+            )
+    return messages
+
+
+def _boolean(document: JsonObject, name: str) -> bool:
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidParameter(f"The field '{name}' must be true or false, not {_kind(value)}.", param=name)
+    return bool(value)
+
+
+def _stream_options(document: JsonObject) -> JsonObject:
+    options = document.get("stream_options")
+    if options is None:
+        return {}
+    if not isinstance(options, dict):
+        raise InvalidParameter(
+            f"The field 'stream_options' must be an object, not {_kind(options)}.", param="stream_options"
+        )
+    wanted = options.get("include_usage")
+    if wanted is not None and not isinstance(wanted, bool):
+        raise InvalidParameter(
+            f"The field 'stream_options.include_usage' must be true or false, not {_kind(wanted)}.",
+            param="stream_options.include_usage",
+        )
+    return options
+
+
+def _max_tokens(document: JsonObject) -> int | None:
+    """The request's own cap on the answer; the tighter one if both fields are there."""
+    caps = [document[name] for name in _CAPS if document.get(name) is not None]
+    for name in _CAPS:
+        value = document.get(name)
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+            told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
+            raise InvalidParameter(f"The field '{name}' must be a whole number of at least 1, not {told}.", param=name)
+    return min(caps, default=None)
+
+
+def _texts(message: JsonObject) -> list[str]:
+    """The texts of a message: its content, or the text parts of a multimodal one."""
+    content = message.get("content")
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        return []
+    return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
+def _last_user_text(messages: list[JsonObject]) -> str:
+    for message in reversed(messages):
+        if message["role"] == "user":
+            return "\n".join(_texts(message))
+    return ""
+
+
+def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
+    """The body that makes the provider report usage at the stream's end; the client's own bytes wherever possible."""
+    if options.get("include_usage") is True:
+        return body
+    if "stream_options" not in document:
+        start = body.index(b"{") + 1
+        return b"%b%b,%b" % (body[:start], _INCLUDE_USAGE, body[start:])
+    document = json.loads(body)
+    document["stream_options"] = {**options, "include_usage": True}
+    return _encode(document)
+
+
+def _encode(document: JsonObject) -> bytes:
+    """JSON by the standard library, which keeps integers of any size and half surrogates as they are."""
+    return json.dumps(document, separators=(",", ":")).encode()
+
+
+def _kind(value: Any) -> str:
+    """How a JSON value is called in a sentence."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, dict) else "a number"

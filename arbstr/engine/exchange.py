@@ -1,0 +1,205 @@
+"""What is known so far of one request; at its end, the ledger's row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from itertools import groupby
+
+import orjson
+
+from arbstr.config import Provider
+from arbstr.engine.observer import StreamObserver
+from arbstr.engine.pricing import cost_msats
+from arbstr.engine.upstream import HeaderList, StreamAnswer
+from arbstr.errors import AttemptError
+from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
+
+CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
+
+
+class Exchange:
+    """One request from its arrival to its end. `clock` is monotonic seconds."""
+
+    def __init__(self, request_id: str, received_at_ms: int, clock: Callable[[], float]) -> None:
+        self.request_id = request_id
+        self.received_at_ms = received_at_ms
+        self._clock = clock
+        self._started = clock()
+        self._attempt_started_ms = 0
+        self.announced = False  # on the bus
+        self.chat: ChatRequest | None = None
+        self.model = ""
+        self.streaming = False
+        self.policy: str | None = None
+        self.routing: Routing | None = None
+        self.provider: Provider | None = None  # the last one asked
+        self.waiting = False  # for that provider: its slot is taken, it may be at work for us
+        self.stream: StreamAnswer | None = None
+        self.attempts: list[Attempt] = []
+        self.usage: Usage | None = None
+        self.charged_msats: int | None = None
+        self.first_byte_ms: int | None = None
+        self.ended_ms: int | None = None
+        self.success = False
+        self.error_status: int | None = None
+        self.error_message: str | None = None
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the request came in."""
+        return int((self._clock() - self._started) * 1000)
+
+    @property
+    def cost_msats(self) -> int | None:
+        """What the provider's rates say the answer cost, None while its tokens are unknown."""
+        if self.provider is None or self.usage is None:
+            return None
+        return cost_msats(self.provider.rates, self.usage)
+
+    @property
+    def paid_msats(self) -> int | None:
+        """What the request is taken to have cost: what was charged if that was said, else what the rates say."""
+        return self.cost_msats if self.charged_msats is None else self.charged_msats
+
+    @property
+    def may_be_charged(self) -> bool:
+        """Whether a provider may have taken money although nobody said how much."""
+        return self.waiting or any(
+            attempt.failure in ("timeout", "bad_response") or (attempt.failure is None and attempt.status == 200)
+            for attempt in self.attempts
+        )
+
+    def routed(self, routing: Routing) -> None:
+        """The decision has been made."""
+        self.routing = routing
+        self.policy = routing.policy
+        self.model = routing.model
+
+    def attempt_begins(self, provider: Provider) -> None:
+        """A provider is asked from now on."""
+        self.provider = provider
+        self.waiting = True
+        self._attempt_started_ms = self.elapsed_ms()
+
+    def attempt_ended(self, error: AttemptError | None = None, *, status: int | None = None) -> Attempt:
+        """The provider has answered, or failed as `error` says."""
+        assert self.provider is not None
+        self.waiting = False
+        attempt = Attempt(
+            provider=self.provider.name,
+            started_ms=self._attempt_started_ms,
+            duration_ms=self.elapsed_ms() - self._attempt_started_ms,
+            failure=None if error is None else error.kind,
+            status=status if error is None else error.status,
+            message="" if error is None else str(error),
+        )
+        self.attempts.append(attempt)
+        return attempt
+
+    def metered(self, usage: Usage | None, charged_msats: int | None) -> None:
+        """What the answer says it used and cost."""
+        self.usage = usage
+        self.charged_msats = charged_msats
+
+    def stream_opened(self, stream: StreamAnswer) -> int:
+        """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
+        self.stream = stream
+        self.first_byte_ms = self.elapsed_ms()
+        return self.first_byte_ms
+
+    def metered_by(self, observer: StreamObserver) -> None:
+        """What a stream that is over said it used. Zero usage of one that broke off means that nobody counted."""
+        usage = observer.usage
+        if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
+            usage = None
+        self.metered(usage, observer.charged_msats)
+
+    def longest_silence_s(self, *, opened: bool) -> float:
+        """Seconds that the provider of this stream may go without a byte."""
+        assert self.provider is not None
+        return self.provider.timeouts.idle if opened else self.provider.timeouts.first_byte
+
+    def headers(self) -> HeaderList:
+        """arbstr's response headers about the way the request went; the request id is the server's to add."""
+        headers = []
+        if self.provider is not None:
+            headers.append(("X-Arbstr-Provider", self.provider.name))
+        if self.policy is not None:
+            headers.append(("X-Arbstr-Policy", self.policy))
+        if self.attempts and (retries := self._retries()):
+            headers.append(("X-Arbstr-Retries", retries))
+        return headers
+
+    def figures(self) -> HeaderList:
+        """arbstr's response headers of a whole answer: milliseconds, and sats where they are known."""
+        headers = [("X-Arbstr-Latency-Ms", str(self.elapsed_ms() if self.ended_ms is None else self.ended_ms))]
+        cost = self.cost_msats
+        if cost is not None:
+            headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
+        return headers
+
+    def trailer(self) -> bytes:
+        """arbstr's last words in a stream: its event, and the `[DONE]` that readers stop at."""
+        cost = self.cost_msats
+        event = {
+            "request_id": self.request_id,
+            "provider": None if self.provider is None else self.provider.name,
+            "cost_sats": None if cost is None else cost / 1000,
+            "latency_ms": self.elapsed_ms(),
+            "input_tokens": None if self.usage is None else self.usage.input_tokens,
+            "output_tokens": None if self.usage is None else self.usage.output_tokens,
+        }
+        return b'data: {"arbstr":%b}\n\ndata: [DONE]\n\n' % orjson.dumps(event)
+
+    def _retries(self) -> str:
+        """The failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
+        failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
+        return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
+
+    def how_attempts_failed(self) -> str:
+        """Which providers were tried and how each failed, in words."""
+        told = []
+        for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
+            tries = list(run)
+            times = "once" if len(tries) == 1 else f"{len(tries)} times"
+            told.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
+        return "; ".join(told)
+
+    def succeed(self) -> None:
+        """The client has its whole answer."""
+        self.ended_ms = self.elapsed_ms()
+        self.success = True
+
+    def fail(self, status: int, message: str) -> None:
+        """The request ends without a whole answer; the first reason given stands."""
+        if self.ended_ms is None:
+            self.ended_ms = self.elapsed_ms()
+            self.error_status = status
+            self.error_message = message
+
+    def client_left(self) -> None:
+        """The client closed its connection before the answer was complete."""
+        self.fail(CLIENT_CLOSED, "the client closed the connection before the answer was complete")
+
+    def record(self) -> RequestRecord:
+        """The row as things stand now."""
+        ended_ms = self.elapsed_ms() if self.ended_ms is None else self.ended_ms
+        streamed = self.streaming and self.first_byte_ms is not None
+        return RequestRecord(
+            request_id=self.request_id,
+            received_at_ms=self.received_at_ms,
+            model=self.model,
+            streaming=self.streaming,
+            success=self.success,
+            latency_ms=self.first_byte_ms if streamed and self.first_byte_ms is not None else ended_ms,
+            provider=None if self.provider is None else self.provider.name,
+            policy=self.policy,
+            input_tokens=None if self.usage is None else self.usage.input_tokens,
+            output_tokens=None if self.usage is None else self.usage.output_tokens,
+            cost_msats=self.cost_msats,
+            provider_cost_msats=self.charged_msats,
+            stream_duration_ms=ended_ms if streamed else None,
+            error_status=self.error_status,
+            error_message=self.error_message,
+            attempts=tuple(self.attempts),
+            routing=self.routing,
+        )

@@ -1,0 +1,55 @@
+"""Who is let in: not more at a time, nor more a second, than configured, and nobody once arbstr is stopping."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from arbstr.errors import Overloaded, RateLimited, ShuttingDown
+
+_RETRY_AFTER_S = 1.0
+
+
+class Gate:
+    """Counts the requests inside. `clock` is monotonic seconds; a `rate_limit_rps` of 0 limits nothing.
+
+    The rate is a token bucket that holds one second's worth (at least one), so that a short burst passes.
+    """
+
+    def __init__(self, max_in_flight: int, rate_limit_rps: float, clock: Callable[[], float]) -> None:
+        self._max_in_flight = max_in_flight
+        self._rate = rate_limit_rps
+        self._burst = max(1.0, rate_limit_rps)
+        self._clock = clock
+        self._tokens = self._burst
+        self._filled_at = clock()
+        self._stopping = False
+        self.inside = 0
+
+    def enter(self) -> None:
+        """Let a request in, to `leave` later. Raises `ShuttingDown`, `Overloaded` or `RateLimited` instead."""
+        if self._stopping:
+            raise ShuttingDown("arbstr is stopping and takes no new requests.", retry_after_s=_RETRY_AFTER_S)
+        if self.inside >= self._max_in_flight:
+            told = f"{self.inside} requests are in flight, the most that server.max_in_flight allows."
+            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
+        if self._rate:
+            self._spend_token()
+        self.inside += 1
+
+    def leave(self) -> None:
+        """A request that had been let in has ended."""
+        self.inside -= 1
+
+    def close(self) -> None:
+        """Let nobody in from now on."""
+        self._stopping = True
+
+    def _spend_token(self) -> None:
+        now = self._clock()
+        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
+        self._filled_at = now
+        if self._tokens < 1:
+            wait_s = (1 - self._tokens) / self._rate
+            told = f"More than {self._rate:g} requests a second, the most that server.rate_limit_rps allows."
+            raise RateLimited(told, retry_after_s=wait_s)
+        self._tokens -= 1

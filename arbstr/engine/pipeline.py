@@ -1,0 +1,379 @@
+"""The whole life of a request: read, route, ask, fall back, answer, meter, record.
+
+`Engine.handle` is that life in one function. It ends in exactly one `store.append` and one `RequestFinished`, whatever
+happens in between; what it needs from the network comes in by two seams, `Client` and `Upstream`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
+from itertools import count
+from typing import Protocol
+
+import orjson
+
+from arbstr.bus import EventBus
+from arbstr.config import Config, Provider
+from arbstr.engine.budget import Budgets, Reservation
+from arbstr.engine.chat import decode, named_model, read_chat, with_model
+from arbstr.engine.exchange import Exchange
+from arbstr.engine.gate import Gate
+from arbstr.engine.health import Health
+from arbstr.engine.observer import StreamObserver
+from arbstr.engine.router import Router
+from arbstr.engine.upstream import HeaderList, StreamAnswer, Upstream, WholeAnswer
+from arbstr.errors import (
+    AllProvidersFailed,
+    ApiError,
+    AttemptError,
+    BadUpstreamResponse,
+    ClientGone,
+    InternalError,
+    NoHealthyProvider,
+    ShuttingDown,
+    UpstreamTimeout,
+)
+from arbstr.events import (
+    AttemptFailed,
+    AttemptStarted,
+    FirstByte,
+    RequestFinished,
+    RequestReceived,
+    RouteChosen,
+    StreamProgress,
+)
+from arbstr.types import ChatRequest, RequestRecord
+
+logger = logging.getLogger(__name__)
+
+DRAIN_S = 120.0  # how long an answer is read to its end after its client left
+LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
+PROGRESS_EVERY_MS = 250
+KEEPALIVE = b": keep-alive\n\n"
+
+
+class Client(Protocol):
+    """The client's end of one request. Writing to a client that has left does nothing; `gone` tells."""
+
+    request_id: str
+    received_at_ms: int
+    policy: str | None
+    headers: HeaderList  # those fit to go up
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed its connection."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None] | None) -> None:
+        """Call back when the client closes its connection, at once if it has; None: no more."""
+        ...
+
+    async def body(self) -> bytes:
+        """The request's body. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
+        ...
+
+    async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Give the whole answer."""
+        ...
+
+    async def refuse(self, error: ApiError, headers: HeaderList) -> None:
+        """Give an error: as the answer, or as the last event of a stream that has begun."""
+        ...
+
+    async def start(self, headers: HeaderList) -> None:
+        """Begin a stream of events, status 200."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Go on with the stream; waits while the client is slow to read."""
+        ...
+
+    async def end(self) -> None:
+        """End the stream."""
+        ...
+
+
+class Store(Protocol):
+    """Where rows go; both calls return at once and never fail."""
+
+    def begin(self, record: RequestRecord) -> None:
+        """A stream is open: its row, to be closed by `append`."""
+        ...
+
+    def append(self, record: RequestRecord) -> None:
+        """A request has ended: its row."""
+        ...
+
+
+class Engine:
+    """Everything between a client's request and its row. All parts are given; `sleep` and `clock` take seconds."""
+
+    def __init__(
+        self,
+        config: Config,
+        *,
+        gate: Gate,
+        router: Router,
+        health: Health,
+        budgets: Budgets,
+        upstream: Upstream,
+        store: Store,
+        bus: EventBus,
+        clock: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._providers = {provider.name: provider for provider in config.providers}
+        self._retry = config.retry
+        self._keepalive_s = config.server.keepalive
+        self._gate = gate
+        self._router = router
+        self._health = health
+        self._budgets = budgets
+        self._upstream = upstream
+        self._store = store
+        self._bus = bus
+        self._clock = clock
+        self._sleep = sleep
+
+    async def handle(self, client: Client) -> None:
+        """Serve one request from its arrival to its row."""
+        exchange = Exchange(client.request_id, client.received_at_ms, self._clock)
+        try:
+            async with asyncio.timeout(None) as deadline:
+                client.on_gone(partial(self._give_up, exchange, deadline))
+                try:
+                    await self._serve(exchange, client)
+                finally:
+                    client.on_gone(None)
+        except (TimeoutError, ClientGone):
+            exchange.client_left()
+        except ApiError as error:
+            exchange.fail(error.status, error.message)
+            await client.refuse(error, exchange.headers())
+        except asyncio.CancelledError:
+            exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
+            raise
+        except Exception:
+            logger.exception("request %s met a fault of arbstr's own", exchange.request_id)
+            fault = InternalError(f"arbstr failed on request {exchange.request_id}; its log says why.")
+            exchange.fail(fault.status, fault.message)
+            await client.refuse(fault, exchange.headers())
+        finally:
+            self._record(exchange)
+            if exchange.stream is not None:
+                await exchange.stream.close()
+
+    async def _serve(self, exchange: Exchange, client: Client) -> None:
+        self._gate.enter()
+        try:
+            chat = await self._read(exchange, client)
+            routing = self._router.route(chat)
+            exchange.routed(routing)
+            self._bus.publish(RouteChosen(exchange.request_id, routing))
+            if routing.model != chat.model:
+                chat = replace(chat, model=routing.model, body=with_model(chat.body, routing.model))
+            reservation = self._budgets.reserve(routing.policy, routing.candidates[0].expected_cost_msats)
+            try:
+                answer = await self._ask(exchange, chat, client)
+                await self._deliver(exchange, answer, client)
+            finally:
+                self._settle(reservation, exchange)
+        finally:
+            self._gate.leave()
+
+    async def _read(self, exchange: Exchange, client: Client) -> ChatRequest:
+        body = await client.body()
+        document = decode(body)
+        exchange.model = named_model(document)
+        exchange.streaming = document.get("stream") is True
+        self._announce(exchange)
+        exchange.chat = read_chat(document, body, request_id=exchange.request_id, policy=client.policy)
+        return exchange.chat
+
+    async def _ask(self, exchange: Exchange, chat: ChatRequest, client: Client) -> WholeAnswer | StreamAnswer:
+        """Try the candidates in order until one answers. Raises the `ApiError` that says how all failed."""
+        assert exchange.routing is not None
+        for candidate in exchange.routing.candidates:
+            provider = self._providers[candidate.provider]
+            if self._health.acquire(provider.name):
+                answer = await self._ask_one(exchange, chat, client, provider)
+                if answer is not None:
+                    return answer
+        raise self._all_failed(exchange)
+
+    async def _ask_one(
+        self, exchange: Exchange, chat: ChatRequest, client: Client, provider: Provider
+    ) -> WholeAnswer | StreamAnswer | None:
+        """Try one provider, and again as often as it makes sense; None when the next one's turn has come."""
+        for tries in count():
+            exchange.attempt_begins(provider)
+            self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
+            try:
+                return await self._upstream.ask(provider, chat, client.headers)
+            except AttemptError as error:
+                wait_s = self._retry_wait_s(error, tries)
+                self._attempt_failed(exchange, error, wait_s)
+            if client.gone:
+                raise ClientGone("left while a provider failed")
+            if wait_s is None:
+                break
+            await self._sleep(wait_s)
+            self._health.reacquire(provider.name)
+        return None
+
+    def _retry_wait_s(self, error: AttemptError, tries: int) -> float | None:
+        """Seconds until the same provider is asked again; None if the next one is better asked."""
+        asked_s = error.retry_after_s or 0.0
+        if not error.retryable or tries >= self._retry.max_retries or asked_s > LONGEST_RETRY_AFTER_S:
+            return None
+        return max(self._retry.backoff * 2.0**tries, asked_s)
+
+    def _attempt_failed(self, exchange: Exchange, error: AttemptError, wait_s: float | None) -> None:
+        attempt = exchange.attempt_ended(error)
+        self._health.failed(attempt.provider, error)
+        self._bus.publish(
+            AttemptFailed(
+                exchange.request_id,
+                attempt.provider,
+                error.kind,
+                error.status,
+                attempt.message,
+                attempt.duration_ms,
+                None if wait_s is None else int(wait_s * 1000),
+            )
+        )
+
+    def _all_failed(self, exchange: Exchange) -> ApiError:
+        failed = exchange.attempts
+        if not failed:
+            names = [candidate.provider for candidate in exchange.routing.candidates] if exchange.routing else []
+            told = f"No provider of '{exchange.model}' can take a request now: {', '.join(names)}."
+            return NoHealthyProvider(told, retry_after_s=self._health.retry_after_s(names))
+        told = f"Every provider of '{exchange.model}' failed: {exchange.how_attempts_failed()}."
+        if all(attempt.failure == "bad_response" for attempt in failed):
+            return BadUpstreamResponse(told)
+        if all(attempt.failure == "timeout" for attempt in failed):
+            return UpstreamTimeout(told)
+        return AllProvidersFailed(told)
+
+    async def _deliver(self, exchange: Exchange, answer: WholeAnswer | StreamAnswer, client: Client) -> None:
+        if isinstance(answer, StreamAnswer):
+            await self._deliver_stream(exchange, answer, client)
+        else:
+            await self._deliver_whole(exchange, answer, client)
+
+    async def _deliver_whole(self, exchange: Exchange, answer: WholeAnswer, client: Client) -> None:
+        attempt = exchange.attempt_ended(status=answer.status)
+        exchange.metered(answer.usage, answer.charged_msats)
+        if answer.refusal is None:
+            self._health.succeeded(attempt.provider, attempt.duration_ms)
+        else:
+            self._health.released(attempt.provider)
+        if client.gone:
+            exchange.client_left()
+        elif answer.refusal is not None:
+            exchange.fail(answer.status, answer.refusal)
+        else:
+            exchange.succeed()
+        await client.answer(answer.status, [*answer.headers, *exchange.headers(), *exchange.figures()], answer.body)
+
+    async def _deliver_stream(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> None:
+        first_byte_ms = exchange.stream_opened(answer)
+        record = exchange.record()
+        self._store.begin(record)
+        self._bus.publish(FirstByte(exchange.request_id, record.provider or "", first_byte_ms))
+        await client.start([*answer.headers, *exchange.headers(), ("X-Arbstr-Streaming", "true")])
+        last, fault = await self._relay(exchange, answer, client)
+        last += self._judge_stream(exchange, answer.observer, fault, client)
+        await client.write(last)
+        await client.end()
+
+    def _judge_stream(self, exchange: Exchange, observer: StreamObserver, fault: str, client: Client) -> bytes:
+        """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
+        exchange.metered_by(observer)
+        if observer.complete:
+            attempt = exchange.attempt_ended(status=200)
+            self._health.succeeded(attempt.provider, exchange.first_byte_ms or 0)
+            if client.gone:
+                exchange.client_left()
+            else:
+                exchange.succeed()
+            return exchange.trailer()
+        error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
+        if client.gone:
+            self._health.released(exchange.attempt_ended(error).provider)
+            exchange.client_left()
+            return b""
+        self._attempt_failed(exchange, error, None)
+        answer = BadUpstreamResponse(f"The stream from '{exchange.attempts[-1].provider}' broke off: {fault}.")
+        exchange.fail(answer.status, answer.message)
+        return b"data: %b\n\n" % orjson.dumps(answer.body())
+
+    async def _relay(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> tuple[bytes, str]:
+        """Pass a stream on as it comes, until its `[DONE]` or its end.
+
+        Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
+        """
+        observer, out = answer.observer, answer.opening
+        silent_s = 0.0
+        told_ms = exchange.elapsed_ms()
+        while not observer.done:
+            if out:
+                await client.write(out)
+            longest_s = exchange.longest_silence_s(opened=observer.opened)
+            patience_s = min(self._keepalive_s or longest_s, longest_s - silent_s)
+            try:
+                read = await answer.read(patience_s)
+            except TimeoutError:
+                silent_s += patience_s
+                if silent_s >= longest_s:
+                    return observer.end(), f"nothing came for {longest_s:g} s"
+                out = KEEPALIVE if observer.between_events else b""
+                continue
+            except AttemptError as error:
+                return observer.end(), str(error)
+            if read is None:
+                return observer.end(), "it ended without a finish_reason or [DONE]"
+            out, silent_s = read, 0.0
+            if exchange.elapsed_ms() - told_ms >= PROGRESS_EVERY_MS:
+                told_ms = exchange.elapsed_ms()
+                self._bus.publish(StreamProgress(exchange.request_id, observer.events))
+        return out, ""
+
+    def _give_up(self, exchange: Exchange, deadline: asyncio.Timeout) -> None:
+        """The client has left. A provider at work is paid in any case: its answer is still read for the row."""
+        drains = exchange.waiting and exchange.provider is not None and exchange.provider.on_client_gone == "drain"
+        deadline.reschedule(asyncio.get_running_loop().time() + (DRAIN_S if drains else 0.0))
+
+    def _settle(self, reservation: Reservation, exchange: Exchange) -> None:
+        if exchange.paid_msats is None and exchange.may_be_charged:
+            reservation.keep()
+        else:
+            reservation.settle(exchange.paid_msats)
+
+    def _announce(self, exchange: Exchange) -> None:
+        if not exchange.announced:
+            exchange.announced = True
+            self._bus.publish(
+                RequestReceived(exchange.request_id, exchange.received_at_ms, exchange.model, exchange.streaming)
+            )
+
+    def _record(self, exchange: Exchange) -> None:
+        """The end of every request: one row, one event, one lesson."""
+        self._announce(exchange)
+        exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
+        if exchange.waiting and exchange.provider is not None:
+            self._health.released(exchange.provider.name)
+        record = exchange.record()
+        if exchange.routing is not None and exchange.usage is not None:
+            dearest, median = self._router.baselines(exchange.routing, exchange.usage)
+            record = replace(record, dearest_msats=dearest, median_msats=median)
+        self._store.append(record)
+        self._bus.publish(RequestFinished(record))
+        if exchange.chat is not None:
+            self._router.learn(record, exchange.chat)

@@ -1,0 +1,37 @@
+"""How answers look on the wire: JSON bodies, and errors in OpenAI's shape."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from arbstr.errors import ApiError, InternalError, MethodNotAllowed, NotFound, RequestTooLarge
+
+REQUEST_ID = "X-Arbstr-Request-Id"
+
+
+def json_response(document: Any, status: int = 200) -> web.Response:
+    """A JSON answer."""
+    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+
+
+def error_response(error: ApiError) -> web.Response:
+    """The answer for an error, with `Retry-After` in whole seconds where there is one."""
+    response = json_response(error.body(), error.status)
+    if error.retry_after_s is not None:
+        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    return response
+
+
+def api_error(error: web.HTTPException, path: str) -> ApiError:
+    """aiohttp's own refusals as ours."""
+    if isinstance(error, web.HTTPNotFound):
+        return NotFound(f"Nothing is served at {path}.")
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        return MethodNotAllowed(f"{path} takes {', '.join(sorted(error.allowed_methods))}, not {error.method}.")
+    if isinstance(error, web.HTTPRequestEntityTooLarge):
+        return RequestTooLarge("The request is too large.")
+    return InternalError("arbstr failed on this request; its log says why.")

@@ -1,0 +1,128 @@
+"""The small endpoints: models, health, providers, and what a request would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from arbstr import __version__
+from arbstr.config import Provider
+from arbstr.engine.chat import decode, read_chat
+from arbstr.engine.pricing import expected_msats
+from arbstr.engine.router import Router
+from arbstr.errors import ModelNotFound, UnsupportedMediaType
+from arbstr.proxy.answers import json_response
+from arbstr.proxy.client import is_json
+from arbstr.quote import routing_json
+from arbstr.source import ProviderStatus
+from arbstr.types import JsonObject
+
+# What "cheapest" means for a model before there is a request: prompts are longer than answers.
+_TYPICAL_INPUT_TOKENS = 1000
+_TYPICAL_OUTPUT_TOKENS = 256
+
+
+class Api:
+    """Answers about arbstr itself. `statuses` gives the providers as they fare, in the configuration's order."""
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        router: Router,
+        statuses: Callable[[], Sequence[ProviderStatus]],
+        uptime_s: Callable[[], float],
+        started_s: int,
+    ) -> None:
+        self._providers = providers
+        self._router = router
+        self._statuses = statuses
+        self._uptime_s = uptime_s
+        self._models = {
+            name: _model(name, [provider for provider in providers if provider.serves(name)], started_s)
+            for name in dict.fromkeys(model for provider in providers for model in provider.models)
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        """Where each answer lives."""
+        return [
+            web.get("/v1/models", self.models),
+            web.get("/v1/models/{model:.+}", self.model),
+            web.get("/health", self.health),
+            web.get("/providers", self.providers),
+            web.post("/v1/cost", self.cost),
+        ]
+
+    async def models(self, request: web.Request) -> web.Response:
+        """Every model that a provider lists, once, in OpenAI's list shape."""
+        return json_response({"object": "list", "data": list(self._models.values())})
+
+    async def model(self, request: web.Request) -> web.Response:
+        """One of them."""
+        name = request.match_info["model"]
+        if name not in self._models:
+            served = ", ".join(self._models) or "none"
+            raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
+        return json_response(self._models[name])
+
+    async def health(self, request: web.Request) -> web.Response:
+        """Whether arbstr can serve: 503 when no provider can be asked."""
+        statuses = self._statuses()
+        serving = [status for status in statuses if status.state == "closed" and status.in_rotation]
+        down = [status for status in statuses if status.state == "open" or not status.in_rotation]
+        verdict = "ok" if len(serving) == len(statuses) else "unhealthy" if len(down) == len(statuses) else "degraded"
+        document = {
+            "status": verdict,
+            "version": __version__,
+            "uptime_s": round(self._uptime_s(), 3),
+            "providers": {status.name: _health(status) for status in statuses},
+        }
+        return json_response(document, 503 if verdict == "unhealthy" else 200)
+
+    async def providers(self, request: web.Request) -> web.Response:
+        """The providers as configured, keys masked, and how they fare."""
+        listed = [
+            {
+                **provider.public(),
+                "health": _health(status),
+                "charged_ratio": status.charged_ratio,
+            }
+            for provider, status in zip(self._providers, self._statuses(), strict=True)
+        ]
+        return json_response({"providers": listed})
+
+    async def cost(self, request: web.Request) -> web.Response:
+        """What a chat request would cost and where; nothing is sent."""
+        if not is_json(request.content_type):
+            raise UnsupportedMediaType("Send the request as JSON, with the header 'Content-Type: application/json'.")
+        body = await request.read()
+        policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
+        chat = read_chat(decode(body), body, request_id=request["id"], policy=policy)
+        return json_response(routing_json(self._router.preview(chat)))
+
+
+def _model(name: str, sellers: Sequence[Provider], created_s: int) -> JsonObject:
+    cheapest = min(
+        sellers,
+        key=lambda provider: expected_msats(provider.rates, _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
+    )
+    return {
+        "id": name,
+        "object": "model",
+        "created": created_s,
+        "owned_by": "routstr",
+        "arbstr": {"providers": [provider.name for provider in sellers], "cheapest": cheapest.name},
+    }
+
+
+def _health(status: ProviderStatus) -> JsonObject:
+    return {
+        "state": status.state,
+        "failure_count": status.failure_count,
+        "in_rotation": status.in_rotation,
+        "in_flight": status.in_flight,
+        "success_rate": status.success_rate,
+        "latency_ms": status.latency_ms,
+        "last_error": status.last_error,
+        "open_until_ms": status.open_until_ms,
+    }

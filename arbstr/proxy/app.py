@@ -1,0 +1,83 @@
+"""The server: every path, and the edge that each request and answer crosses."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from uuid import uuid4
+
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
+
+from arbstr.engine.pipeline import Engine
+from arbstr.errors import ApiError, InternalError
+from arbstr.proxy.answers import REQUEST_ID, api_error, error_response
+from arbstr.proxy.client import ClientConnection
+from arbstr.proxy.door import Door
+
+logger = logging.getLogger(__name__)
+
+
+class Chats:
+    """`POST /v1/chat/completions`: each request lives in a task of its own, which outlives a client that leaves."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def complete(self, request: web.Request) -> web.StreamResponse:
+        """Serve one chat request."""
+        client = ClientConnection(request, request["id"], time.time_ns() // 1_000_000)
+        task = asyncio.get_running_loop().create_task(self._engine.handle(client))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(client.abandoned)
+        try:
+            return await client.finished
+        except asyncio.CancelledError:
+            client.leave()
+            raise
+
+    async def finish(self, grace_s: float) -> None:
+        """Wait for the requests under way, then end those that are left."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=grace_s)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+
+def build_app(door: Door, routes: Iterable[web.RouteDef], max_request_bytes: int) -> web.Application:
+    """The application: its routes behind the edge."""
+    app = web.Application(middlewares=[_edge(door)], client_max_size=max_request_bytes)
+    app.router.add_routes(routes)
+    return app
+
+
+def _edge(door: Door) -> Middleware:
+    """Gives every request an id, turns strangers away, and every error into an answer in OpenAI's shape."""
+
+    @web.middleware
+    async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
+        request_id = request["id"] = str(uuid4())
+        response: web.StreamResponse
+        try:
+            door.check(request)
+            response = await handler(request)
+        except ApiError as error:
+            response = error_response(error)
+        except web.HTTPException as error:
+            response = error_response(api_error(error, request.path))
+            if isinstance(error, web.HTTPMethodNotAllowed):
+                response.headers["Allow"] = ", ".join(sorted(error.allowed_methods))
+        except Exception:
+            logger.exception("request %s met a fault of arbstr's own", request_id)
+            response = error_response(InternalError(f"arbstr failed on request {request_id}; its log says why."))
+        if not response.prepared:
+            response.headers[REQUEST_ID] = request_id
+            response.headers.update(door.cors_headers(request))
+        return response
+
+    return edge

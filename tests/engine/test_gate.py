@@ -1,0 +1,47 @@
+"""Who is let in, and what the others are told."""
+
+from __future__ import annotations
+
+import pytest
+
+from arbstr.engine.gate import Gate
+from arbstr.errors import Overloaded, RateLimited, ShuttingDown
+
+
+class Clock:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_more_than_the_most_in_flight_are_overload() -> None:
+    gate = Gate(2, 0, Clock())
+    gate.enter()
+    gate.enter()
+    with pytest.raises(Overloaded, match="max_in_flight"):
+        gate.enter()
+    gate.leave()
+    gate.enter()
+
+
+def test_a_rate_lets_a_burst_of_one_second_pass_and_says_when_to_come_back() -> None:
+    clock = Clock()
+    gate = Gate(100, 2, clock)
+    gate.enter()
+    gate.enter()
+    with pytest.raises(RateLimited) as caught:
+        gate.enter()
+    assert caught.value.retry_after_s == pytest.approx(0.5)
+    clock.now = 0.5
+    gate.enter()
+    with pytest.raises(RateLimited):
+        gate.enter()
+
+
+def test_a_closed_gate_lets_nobody_in() -> None:
+    gate = Gate(100, 0, Clock())
+    gate.close()
+    with pytest.raises(ShuttingDown):
+        gate.enter()
+    assert gate.inside == 0
