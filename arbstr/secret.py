@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Iterable
 from typing import Any
+from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, ValidatorFunctionWrapHandler
 from pydantic_core import CoreSchema, core_schema
 
 _SHOWN = 6
 _SHORTEST_SHOWN = 10
+_SHORTEST_INSIDE_WORDS = 6
 REDACTED = "[REDACTED]"
 
 
@@ -63,24 +67,38 @@ def mask(text: str) -> str:
 
 
 class Redactor:
-    """Replaces known secrets in any text by their masks."""
+    """Replaces known secrets in any text by their masks, also where JSON or a URL spells them with escapes."""
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = {secret.reveal() for secret in secrets}
+        texts = {secret.reveal() for secret in secrets} - {""}
+        self._masks = {spelling: mask(text) for text in texts for spelling in _spellings(text)}
         # The longest first: a key that begins with another must not leave its tail behind.
-        self._masks = [(text, mask(text)) for text in sorted(texts, key=len, reverse=True)]
-        self._bytes = [(text.encode(), masked.encode()) for text, masked in self._masks]
+        pattern = "|".join(_pattern(spelling) for spelling in sorted(self._masks, key=len, reverse=True))
+        self._pattern = re.compile(pattern)
+        self._byte_masks = {spelling.encode(): masked.encode() for spelling, masked in self._masks.items()}
+        self._byte_pattern = re.compile(pattern.encode())
 
     def text(self, text: str) -> str:
         """The text with every secret masked."""
-        for secret, masked in self._masks:
-            if secret in text:
-                text = text.replace(secret, masked)
+        for spelling in self._masks:
+            if spelling in text:  # a plain search is all that nearly every call comes down to
+                return self._pattern.sub(lambda match: self._masks[match[0]], text)
         return text
 
     def data(self, data: bytes) -> bytes:
         """The bytes with every secret masked."""
-        for secret, masked in self._bytes:
-            if secret in data:
-                data = data.replace(secret, masked)
+        for spelling in self._byte_masks:
+            if spelling in data:
+                return self._byte_pattern.sub(lambda match: self._byte_masks[match[0]], data)
         return data
+
+
+def _spellings(text: str) -> set[str]:
+    in_json = json.dumps(text)[1:-1]
+    return {text, in_json, in_json.replace("/", r"\/"), quote(text, safe=""), quote(text)}
+
+
+def _pattern(text: str) -> str:
+    """Very short keys (local servers take any: `x`, `none`) count only where they stand alone, or words would break."""
+    pattern = re.escape(text)
+    return pattern if len(text) >= _SHORTEST_INSIDE_WORDS else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"
