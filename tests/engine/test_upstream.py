@@ -1,0 +1,288 @@
+"""What a provider's answer, or the lack of one, is taken for."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import httpx
+import pytest
+import respx
+
+from arbstr.config import Provider, Timeouts
+from arbstr.engine.upstream import StreamAnswer, Upstream, WholeAnswer
+from arbstr.errors import AttemptError
+from arbstr.secret import Redactor, Secret
+from arbstr.types import ChatRequest, Usage
+
+KEY = "sk-very-secret-key-0123456789"
+URL = "http://seller.test/v1/chat/completions"
+COMPLETION = {
+    "id": "c",
+    "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
+    "usage": {"prompt_tokens": 10, "completion_tokens": 5},
+}
+EVENTS = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n\ndata: [DONE]\n\n'
+
+
+def provider(**timeouts: float) -> Provider:
+    return Provider(name="alpha", url="http://seller.test/v1/", api_key=Secret(KEY), timeouts=Timeouts(**timeouts))
+
+
+def chat(*, stream: bool = False) -> ChatRequest:
+    return ChatRequest("r", "gpt-4o", stream, False, None, 2, "hi", None, b'{"model":"gpt-4o"}')
+
+
+@pytest.fixture
+def seller() -> respx.MockRouter:
+    return respx.MockRouter(assert_all_called=False)
+
+
+@pytest.fixture
+def upstream(seller: respx.MockRouter) -> Upstream:
+    transport = httpx.MockTransport(seller.async_handler)
+    return Upstream(transport, Redactor([Secret(KEY)]), keepalive_s=15)
+
+
+async def ask(upstream: Upstream, *, stream: bool = False, **timeouts: float) -> WholeAnswer | StreamAnswer:
+    return await upstream.ask(provider(**timeouts), chat(stream=stream), [("X-Trace", "7")])
+
+
+async def failure(upstream: Upstream, *, stream: bool = False, **timeouts: float) -> AttemptError:
+    with pytest.raises(AttemptError) as caught:
+        await ask(upstream, stream=stream, **timeouts)
+    return caught.value
+
+
+async def test_the_body_goes_up_as_it_is_with_the_providers_key(upstream: Upstream, seller: respx.MockRouter) -> None:
+    route = seller.post(URL).respond(json=COMPLETION)
+    await ask(upstream)
+    sent = route.calls.last.request
+    assert sent.content == b'{"model":"gpt-4o"}'
+    assert sent.headers["authorization"] == f"Bearer {KEY}"
+    assert sent.headers["content-type"] == "application/json"
+    assert sent.headers["accept-encoding"] == "identity"
+    assert sent.headers["x-trace"] == "7"
+
+
+async def test_an_answer_brings_usage_and_charge(upstream: Upstream, seller: respx.MockRouter) -> None:
+    body = json.dumps({**COMPLETION, "cost": {"total_msats": 455}}).encode()
+    seller.post(URL).respond(content=body, headers={"content-type": "application/json", "x-request-id": "q"})
+    answer = await ask(upstream)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.body == body
+    assert answer.usage == Usage(10, 5)
+    assert answer.charged_msats == 455
+    assert ("x-request-id", "q") in answer.headers
+
+
+async def test_a_charge_may_stand_in_the_header_alone(upstream: Upstream, seller: respx.MockRouter) -> None:
+    seller.post(URL).respond(json=COMPLETION, headers={"x-routstr-cost-msats": "77"})
+    answer = await ask(upstream)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.charged_msats == 77
+
+
+async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
+    upstream: Upstream, seller: respx.MockRouter
+) -> None:
+    headers = {
+        "set-cookie": "a=b",
+        "x-arbstr-provider": "liar",
+        "access-control-allow-origin": "*",
+        "keep-alive": "timeout=5",
+        "x-ratelimit-remaining": "3",
+        "x-echo": f"your key {KEY}",
+    }
+    seller.post(URL).respond(json=COMPLETION, headers=headers)
+    answer = await ask(upstream)
+    assert {name.lower() for name, _ in answer.headers} == {"content-type", "x-ratelimit-remaining", "x-echo"}
+    assert dict(answer.headers)["x-echo"] == "your key sk-ver...***"
+
+
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+async def test_a_passing_trouble_may_be_tried_again(upstream: Upstream, seller: respx.MockRouter, status: int) -> None:
+    seller.post(URL).respond(status, json={"error": {"message": "busy"}})
+    error = await failure(upstream)
+    assert (error.kind, error.status, error.retryable, error.blames) == ("status", status, True, True)
+    assert str(error) == f"HTTP {status}: busy"
+
+
+@pytest.mark.parametrize("status", [301, 302, 307, 401, 402, 403, 408, 425, 501, 505, 599])
+async def test_what_will_not_pass_is_left_for_the_next_provider(
+    upstream: Upstream, seller: respx.MockRouter, status: int
+) -> None:
+    seller.post(URL).respond(status, headers={"location": "http://elsewhere.test"})
+    error = await failure(upstream)
+    assert (error.kind, error.status, error.retryable, error.blames) == ("status", status, False, True)
+
+
+@pytest.mark.parametrize("status", [400, 404])
+@pytest.mark.parametrize("error", [{"type": "invalid_model"}, {"code": "model_not_found"}])
+async def test_a_model_it_does_not_know_after_all_is_nobodys_fault(
+    upstream: Upstream, seller: respx.MockRouter, status: int, error: dict[str, str]
+) -> None:
+    seller.post(URL).respond(status, json={"error": {"message": "no such model", **error}})
+    failed = await failure(upstream)
+    assert (failed.kind, failed.retryable, failed.blames) == ("stale_catalogue", False, False)
+
+
+@pytest.mark.parametrize("status", [400, 404, 409, 413, 418, 422])
+async def test_an_error_about_the_request_passes_with_keys_masked(
+    upstream: Upstream, seller: respx.MockRouter, status: int
+) -> None:
+    seller.post(URL).respond(status, content=b'{"error": {"message": "bad, %b"} }' % KEY.encode())
+    answer = await ask(upstream)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.status == status
+    assert answer.body == b'{"error": {"message": "bad, sk-ver...***"} }'
+    assert answer.refusal is not None
+    assert KEY not in answer.refusal
+
+
+@pytest.mark.parametrize(
+    ("header", "body", "seconds"),
+    [
+        ({"retry-after": "7"}, {}, 7),
+        ({"retry-after": "0.5"}, {}, 0.5),
+        ({"retry-after": "Wed, 21 Oct 2015 07:28:00 GMT"}, {}, 0),
+        ({"retry-after": "soon"}, {}, None),
+        ({}, {"error": {"details": {"retry_after_seconds": 20.0}}}, 20),
+        ({}, {}, None),
+    ],
+)
+async def test_a_provider_says_how_long_to_wait(
+    upstream: Upstream, seller: respx.MockRouter, header: dict[str, str], body: dict[str, Any], seconds: float | None
+) -> None:
+    seller.post(URL).respond(429, json=body, headers=header)
+    assert (await failure(upstream)).retry_after_s == seconds
+
+
+@pytest.mark.parametrize(
+    ("raised", "kind", "retryable"),
+    [
+        (httpx.ConnectError("refused"), "connect", True),
+        (httpx.ConnectTimeout("slow"), "timeout", True),
+        (httpx.PoolTimeout("full"), "timeout", True),
+        (httpx.ReadTimeout("silent"), "timeout", False),
+        (httpx.WriteTimeout("stuck"), "timeout", False),
+        (httpx.ReadError("reset"), "connect", True),
+        (httpx.RemoteProtocolError("not HTTP"), "connect", True),
+        (httpx.UnsupportedProtocol("gopher"), "connect", False),
+    ],
+)
+async def test_a_broken_connection_is_told_from_a_silent_one(
+    upstream: Upstream, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool
+) -> None:
+    seller.post(URL).mock(side_effect=raised)
+    error = await failure(upstream)
+    assert (error.kind, error.retryable, error.blames) == (kind, retryable, True)
+
+
+async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.MockRouter) -> None:
+    async def never(request: httpx.Request) -> httpx.Response:
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    seller.post(URL).mock(side_effect=never)
+    error = await failure(upstream, first_byte=0.01)
+    assert (error.kind, error.retryable) == ("timeout", False)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"<html>hello</html>", b"", b"[1]", b'"text"', b'{"choices": [', b'{"error": {"message": "out of coffee"}}'],
+)
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_200_that_can_not_be_used_is_a_failure(
+    upstream: Upstream, seller: respx.MockRouter, content: bytes, stream: bool
+) -> None:
+    seller.post(URL).respond(200, content=content)
+    error = await failure(upstream, stream=stream)
+    assert (error.kind, error.status, error.retryable) == ("bad_response", 200, False)
+
+
+class Body(httpx.AsyncByteStream):
+    """A response body in parts; an exception among them is raised in its turn."""
+
+    def __init__(self, *parts: bytes | Exception) -> None:
+        self._parts = parts
+        self.closed = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for part in self._parts:
+            if isinstance(part, Exception):
+                raise part
+            yield part
+
+    async def aclose(self) -> None:
+        self.closed = True
+
+
+SSE = {"content-type": "text/event-stream"}
+
+
+def streaming(body: Body, headers: dict[str, str]) -> Callable[[httpx.Request], httpx.Response]:
+    return lambda request: httpx.Response(200, headers=headers, stream=body)
+
+
+@pytest.mark.parametrize("headers", [SSE, {}, {"content-type": "text/plain"}])
+async def test_a_stream_begins_with_its_first_event(
+    upstream: Upstream, seller: respx.MockRouter, headers: dict[str, str]
+) -> None:
+    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:20], EVENTS[20:80], EVENTS[80:]), headers))
+    answer = await ask(upstream, stream=True)
+    assert isinstance(answer, StreamAnswer)
+    out = answer.opening
+    while (more := await answer.read(5)) is not None:
+        out += more
+    assert out == EVENTS
+    assert answer.observer.done
+
+
+@pytest.mark.parametrize(
+    "parts",
+    [
+        (b'data: {"error": {"message": "no"}}\n\n',),
+        (b": hello\n\n", b'data: {"error": "no"}\n\n'),
+        (b'event: error\ndata: {"message": "no"}\n\n',),
+        (),
+        (b": only a comment\n\n",),
+        (httpx.RemoteProtocolError("cut"),),
+        (b"data: {", httpx.ReadError("reset")),
+    ],
+)
+async def test_a_stream_that_begins_with_no_answer_is_a_failure(
+    upstream: Upstream, seller: respx.MockRouter, parts: tuple[bytes | Exception, ...]
+) -> None:
+    body = Body(*parts)
+    seller.post(URL).mock(side_effect=streaming(body, SSE))
+    error = await failure(upstream, stream=True)
+    assert (error.kind, error.retryable) == ("bad_response", False)
+    assert body.closed
+
+
+async def test_json_in_answer_to_a_stream_request_passes(upstream: Upstream, seller: respx.MockRouter) -> None:
+    seller.post(URL).respond(json=COMPLETION)
+    answer = await ask(upstream, stream=True)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.usage == Usage(10, 5)
+
+
+async def test_a_stream_that_breaks_says_so(upstream: Upstream, seller: respx.MockRouter) -> None:
+    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], httpx.ReadError("reset")), SSE))
+    answer = await ask(upstream, stream=True)
+    assert isinstance(answer, StreamAnswer)
+    with pytest.raises(AttemptError, match="the connection broke"):
+        await answer.read(5)
+
+
+async def test_a_providers_words_come_without_control_bytes_and_short(
+    upstream: Upstream, seller: respx.MockRouter
+) -> None:
+    seller.post(URL).respond(500, json={"error": {"message": "\x1b[2J" + "x" * 1000}})
+    told = str(await failure(upstream))
+    assert "\x1b" not in told
+    assert len(told) < 400
