@@ -80,7 +80,7 @@ Text = Annotated[str, Field(min_length=1)]
 class Section(BaseModel):
     """A table of the file: fixed once read, no key that isn't known, and no value repeated in pydantic's own errors."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 class Server(Section):
