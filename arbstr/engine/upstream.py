@@ -167,7 +167,7 @@ class Upstream:
         return httpx.Request(
             "POST",
             url,
-            headers=sent,
+            headers=[(name.encode(), value.encode()) for name, value in sent],
             content=chat.body,
             extensions={"timeout": {"connect": provider.timeouts.connect}},
         )
@@ -245,10 +245,10 @@ class Upstream:
         """The provider's headers that the client may see, any key in them masked."""
         kept = []
         for raw_name, raw_value in response.headers.raw:
-            name = raw_name.decode("latin-1")
+            name = raw_name.decode(errors="replace")
             lower = name.lower()
             if lower not in _NOT_DOWN and not lower.startswith(_NOT_DOWN_PREFIXES):
-                kept.append((name, self._redactor.text(raw_value.decode("latin-1"))))
+                kept.append((name, self._redactor.text(raw_value.decode(errors="replace"))))
         return kept
 
     def _told(self, error: JsonObject) -> str:

@@ -158,7 +158,8 @@ def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: str) -> HeaderL
     for name, value in headers:
         lower = name.lower()
         if lower not in _NOT_UP and not lower.startswith(_NOT_UP_PREFIXES) and lower not in named:
-            kept.append((str(name), value))
+            # Bytes that are no text stand as surrogates here, which can't be sent again.
+            kept.append((str(name), value if value.isascii() else value.encode(errors="replace").decode()))
     return kept
 
 

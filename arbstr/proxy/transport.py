@@ -99,7 +99,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def _send(self, request: httpx.Request, content: bytes) -> aiohttp.ClientResponse:
-        headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in request.headers.raw]
+        headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
             _url(str(request.url)),

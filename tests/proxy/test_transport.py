@@ -1,0 +1,251 @@
+"""The way to providers over real sockets: every failure is told as what it was."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import httpx
+import pytest
+
+from arbstr.proxy.transport import AiohttpTransport
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
+
+
+@pytest.fixture
+async def transport() -> AsyncIterator[AiohttpTransport]:
+    transport = AiohttpTransport()
+    yield transport
+    await transport.aclose()
+
+
+@asynccontextmanager
+async def server(talk: Talk) -> AsyncIterator[str]:
+    """A server on loopback that speaks by the byte; its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            await talk(reader, writer)
+        except ConnectionError:
+            pass
+        finally:
+            writer.close()
+
+    listening = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with listening:
+        yield f"http://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1"
+
+
+async def head(reader: asyncio.StreamReader) -> bytes:
+    """One request with its body."""
+    text = await reader.readuntil(b"\r\n\r\n")
+    length = next((line for line in text.split(b"\r\n") if line.lower().startswith(b"content-length:")), b":0")
+    return text + await reader.readexactly(int(length.split(b":")[1]))
+
+
+def answering(*parts: bytes) -> Talk:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+
+    return talk
+
+
+def post(url: str, *, connect_s: float = 5) -> httpx.Request:
+    return httpx.Request("POST", url, content=b"{}", extensions={"timeout": {"connect": connect_s}})
+
+
+async def exchange(transport: AiohttpTransport, url: str) -> tuple[int, bytes]:
+    response = await transport.handle_async_request(post(url))
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    try:
+        return response.status_code, b"".join([chunk async for chunk in response.stream])
+    finally:
+        await response.stream.aclose()
+
+
+async def test_request_and_answer_pass_as_they_are(transport: AiohttpTransport) -> None:
+    seen = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.set_result(await head(reader))
+        writer.write(b"HTTP/1.1 201 Made\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 2\r\n\r\nhi")
+
+    async with server(talk) as url:
+        request = httpx.Request("POST", url + "/x", headers=[("X-Up", "ü")], content=b'{"a":1}')
+        response = await transport.handle_async_request(request)
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        body = b"".join([chunk async for chunk in response.stream])
+        await response.stream.aclose()
+    sent = await seen
+    assert sent.startswith(b"POST /v1/x HTTP/1.1\r\n")
+    assert sent.endswith(b'\r\n\r\n{"a":1}')
+    assert b"user-agent" not in sent.lower()
+    assert (response.status_code, body) == (201, b"hi")
+    assert response.headers.get_list("x-one") == ["1", "2"]
+
+
+async def test_redirects_are_not_followed_and_cookies_not_kept(transport: AiohttpTransport) -> None:
+    requests: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            requests.append(await head(reader))
+            writer.write(b"HTTP/1.1 302 Go\r\nLocation: /other\r\nSet-Cookie: a=b\r\nContent-Length: 0\r\n\r\n")
+
+    async with server(talk) as url:
+        assert await exchange(transport, url) == (302, b"")
+        assert await exchange(transport, url) == (302, b"")
+    assert len(requests) == 2
+    assert b"cookie" not in requests[1].lower()
+
+
+async def test_a_refused_connection(transport: AiohttpTransport) -> None:
+    async with server(answering()) as url:
+        pass
+    with pytest.raises(httpx.ConnectError):
+        await exchange(transport, url)
+
+
+async def test_a_name_that_does_not_resolve(transport: AiohttpTransport) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await exchange(transport, "http://no-such-host.invalid/v1")
+
+
+async def test_a_connection_that_is_not_made_in_time(transport: AiohttpTransport) -> None:
+    # A listener whose queue is full lets further connections hang.
+    with socket.socket() as listening, contextlib.ExitStack() as fillers:
+        listening.bind(("127.0.0.1", 0))
+        listening.listen(0)
+        for _ in range(4):
+            filler = fillers.enter_context(socket.socket())
+            filler.setblocking(False)
+            filler.connect_ex(listening.getsockname())
+        with pytest.raises(httpx.ConnectTimeout):
+            await transport.handle_async_request(
+                post(f"http://127.0.0.1:{listening.getsockname()[1]}/", connect_s=0.05)
+            )
+
+
+async def test_a_server_that_closes_without_an_answer(transport: AiohttpTransport) -> None:
+    async with server(answering()) as url:
+        with pytest.raises(httpx.RemoteProtocolError, match="closed without an answer"):
+            await exchange(transport, url)
+
+
+async def test_a_server_that_resets(transport: AiohttpTransport) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.transport.abort()
+
+    async with server(talk) as url:
+        with pytest.raises((httpx.ReadError, httpx.RemoteProtocolError)):
+            await exchange(transport, url)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"SSH-2.0-OpenSSH_9.2\r\n\r\n",
+        b"HTTP/1.1 abc OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nX-Huge: " + b"x" * 200_000 + b"\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhi",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nnonsense\r\n",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 4\r\n\r\nnope",
+    ],
+    ids=["not http", "status", "length", "huge header", "short body", "bad chunk", "torn chunk", "bad gzip"],
+)
+async def test_an_answer_that_is_not_http(transport: AiohttpTransport, answer: bytes) -> None:
+    async with server(answering(answer)) as url:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await exchange(transport, url)
+
+
+async def test_interim_answers_are_skipped(transport: AiohttpTransport) -> None:
+    async with server(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+
+
+@pytest.mark.parametrize("url", ["gopher://x.test/", "http:///nohost"])
+async def test_an_address_that_is_none(transport: AiohttpTransport, url: str) -> None:
+    with pytest.raises(httpx.UnsupportedProtocol):
+        await exchange(transport, url)
+
+
+async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(transport: AiohttpTransport) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head(reader)
+        writer.write(OK)
+        if connections == 1:
+            await head(reader)  # the next request is taken in, and the connection closed without a word
+
+    async with server(talk) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+        assert await exchange(transport, url) == (200, b"hi")
+    assert connections == 2
+
+
+async def test_a_new_connection_that_the_server_closes_is_not_replaced(transport: AiohttpTransport) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        await head(reader)
+
+    async with server(talk) as url:
+        with pytest.raises(httpx.RemoteProtocolError):
+            await exchange(transport, url)
+    assert connections == 1
+
+
+async def test_a_wait_for_bytes_may_be_given_up_and_taken_up_again(transport: AiohttpTransport) -> None:
+    go_on = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nhi")
+        await go_on.wait()
+        writer.write(b"ho")
+
+    async with server(talk) as url:
+        response = await transport.handle_async_request(post(url))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        chunks = aiter(response.stream)
+        assert await anext(chunks) == b"hi"
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await anext(chunks)
+        go_on.set()
+        assert await anext(chunks) == b"ho"
+        await response.stream.aclose()
+
+
+async def test_a_connection_serves_again_once_its_answer_was_read(transport: AiohttpTransport) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        for _ in range(3):
+            await head(reader)
+            writer.write(OK)
+
+    async with server(talk) as url:
+        for _ in range(3):
+            assert await exchange(transport, url) == (200, b"hi")
+    assert connections == 1
