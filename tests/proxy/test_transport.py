@@ -80,7 +80,7 @@ async def test_request_and_answer_pass_as_they_are(transport: AiohttpTransport) 
         writer.write(b"HTTP/1.1 201 Made\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 2\r\n\r\nhi")
 
     async with server(talk) as url:
-        request = httpx.Request("POST", url + "/x", headers=[("X-Up", "ü")], content=b'{"a":1}')
+        request = httpx.Request("POST", url + "/x", headers=[(b"X-Up", "ü".encode())], content=b'{"a":1}')
         response = await transport.handle_async_request(request)
         assert isinstance(response.stream, httpx.AsyncByteStream)
         body = b"".join([chunk async for chunk in response.stream])
