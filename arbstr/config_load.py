@@ -35,7 +35,7 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
     by_place = {loc: f"{key_path(loc)} {problem}" for loc, problem in by_place.items()}
     warnings = _give_keys(file.table, tree, environ, by_place)
     config = _validate(file, tree, by_place)
-    problems = [*by_place.values(), *_contradictions(tree, mock=mock)]
+    problems = [*by_place.values(), *_contradictions(file.table, tree, mock=mock)]
     if config is None or problems:
         raise ConfigError([sentence(path, problem) for problem in problems])
     warnings += _exposed_keys(file, config)
@@ -138,39 +138,44 @@ def _exposed_keys(file: ConfigFile, config: Config) -> Iterator[str]:
 # --- what no single value shows
 
 
-def _contradictions(tree: Table, *, mock: bool) -> Iterator[str]:
+def _contradictions(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
     for path in (("providers",), ("policies", "rules"), ("mock", "providers")):
-        yield from _duplicate_names(tree, path)
+        yield from _duplicate_names(written, tree, path)
     if not (mock or tree.get("providers")):
         yield "providers is empty: there is nobody to buy from; add a [[providers]] table with name and url"
-    yield from _unknown_providers(tree)
+    yield from _unknown_providers(written, tree)
     yield from _breaker_times(tree)
 
 
-def _duplicate_names(tree: Table, path: tuple[str, ...]) -> Iterator[str]:
+def _duplicate_names(written: Table, tree: Table, path: tuple[str, ...]) -> Iterator[str]:
     """Names that differ in case alone count as equal: endpoints look them up without regard to it."""
     first: dict[str, Loc] = {}
-    for loc, table in _tables(tree, *path):
-        name = table.get("name")
-        if not isinstance(name, str):
-            continue
+    for loc, name in _names(tree, *path):
         if other := first.get(name.casefold()):
-            yield f"{key_path((*loc, 'name'))} is {quoted(name)}, the name of {key_path(other)} too; rename one"
-        first.setdefault(name.casefold(), loc)
+            yield f"{key_path(loc)} is {quoted(_written(written, loc))}, the name of {key_path(other)} too; rename one"
+        first.setdefault(name.casefold(), loc[:-1])
 
 
-def _unknown_providers(tree: Table) -> Iterator[str]:
-    known = [name for _, table in _tables(tree, "providers") if isinstance(name := table.get("name"), str)]
+def _unknown_providers(written: Table, tree: Table) -> Iterator[str]:
+    known = {name: _written(written, loc) for loc, name in _names(tree, "providers")}
     for loc, rule in _tables(tree, "policies", "rules"):
         for key in ("providers", "exclude_providers"):
             names = rule.get(key)
             for i, name in enumerate(names if isinstance(names, tuple) else ()):
                 if isinstance(name, str) and name not in known:
-                    yield f"{key_path((*loc, key, i))} is {quoted(name)}, which is no provider{_known(name, known)}"
+                    yield _unknown_provider((*loc, key, i), written, [*known.values()])
 
 
-def _known(name: str, known: list[str]) -> str:
-    return nearest(name, known) or f"; the providers are {', '.join(known) or 'none so far'}"
+def _unknown_provider(loc: Loc, written: Table, known: list[str]) -> str:
+    name = _written(written, loc)
+    hint = nearest(name, known) or f"; the providers are {', '.join(known) or 'none so far'}"
+    return f"{key_path(loc)} is {quoted(name)}, which is no provider's name{hint}"
+
+
+def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:
+    for loc, table in _tables(tree, *path):
+        if isinstance(name := table.get("name"), str):
+            yield (*loc, "name"), name
 
 
 def _breaker_times(tree: Table) -> Iterator[str]:
