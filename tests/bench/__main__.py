@@ -1,0 +1,5 @@
+"""`python -m tests.bench`: the proxy's benchmark."""
+
+from tests.bench.proxy import main
+
+main()
