@@ -39,7 +39,7 @@ def parse_address(text: str) -> Address:
     if match := _BRACKETS.fullmatch(text):
         return Address(_ipv6(match["host"]), _port(match["port"]))
     host, colon, port = text.rpartition(":")
-    if not colon:
+    if not colon or text.endswith("]"):
         raise ValueError("lacks a port; write HOST:PORT, as in 127.0.0.1:8080")
     if ":" in host:
         raise ValueError("has more than one colon; write an IPv6 address in brackets, as in [::1]:8080, and no scheme")

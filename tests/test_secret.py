@@ -1,0 +1,95 @@
+"""Keys: shown masked, found and masked wherever they turn up."""
+
+from __future__ import annotations
+
+import copy
+import json
+import traceback
+from urllib.parse import quote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.secret import REDACTED, Redactor, Secret, mask
+
+KEY = "sk-5ecret0123456789"
+printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [(KEY, "sk-5ec...***"), ("0123456789", "012345...***"), ("012345678", REDACTED), ("", REDACTED)],
+)
+def test_a_mask_shows_six_characters_of_a_long_key_and_none_of_a_short_one(text: str, masked: str) -> None:
+    assert mask(text) == masked
+
+
+def test_a_secret_shows_masked_however_it_is_shown() -> None:
+    secret = Secret(KEY)
+    shown = [
+        str(secret),
+        repr(secret),
+        f"{secret}",
+        repr([secret]),
+        repr({"k": secret}),
+    ]
+    assert all(KEY not in text and "sk-5ec...***" in text for text in shown)
+    assert secret.reveal() == KEY
+
+
+def test_secrets_are_equal_by_their_text() -> None:
+    assert Secret(KEY) == Secret(KEY) == copy.deepcopy(Secret(KEY))
+    assert len({Secret(KEY), Secret(KEY), Secret("other")}) == 2
+    assert Secret(KEY) != KEY
+
+
+def test_a_traceback_does_not_show_it() -> None:
+    def fail(secret: Secret) -> None:
+        raise ValueError(secret)
+
+    with pytest.raises(ValueError, match="sk-5ec") as caught:
+        fail(Secret(KEY))
+    assert KEY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_redactor_masks_every_occurrence() -> None:
+    redactor = Redactor([Secret(KEY), Secret("other-key-000")])
+    assert redactor.text(f"{KEY}{KEY}, other-key-000") == "sk-5ec...***sk-5ec...***, other-...***"
+    assert redactor.data(f"x{KEY}".encode() + b"\xff") == b"xsk-5ec...***\xff"
+
+
+def test_text_without_a_secret_is_the_same_object() -> None:
+    text, data = "nothing here", b"nor here"
+    redactor = Redactor([Secret(KEY)])
+    assert redactor.text(text) is text
+    assert redactor.data(data) is data
+
+
+def test_a_key_that_begins_with_another_leaves_no_tail() -> None:
+    assert Redactor([Secret("sk-0123456"), Secret("sk-0123456789")]).text("sk-0123456789") == "sk-012...***"
+
+
+def test_a_redactor_of_nothing_changes_nothing() -> None:
+    assert Redactor([]).text("abc") == "abc"
+    assert Redactor([Secret("")]).data(b"abc") == b"abc"
+
+
+def test_a_very_short_key_is_masked_where_it_stands_alone() -> None:
+    """Local servers take any key; `x` must not turn every `example` into noise."""
+    redactor = Redactor([Secret("x")])
+    assert redactor.text("Bearer x: no example, x") == f"Bearer {REDACTED}: no example, {REDACTED}"
+
+
+@pytest.mark.parametrize("key", ["ab/cd+ef==0123", 'quo"te\\0123', "a%b&c=d0123456"])
+def test_other_spellings_of_a_key_are_masked_too(key: str) -> None:
+    redactor = Redactor([Secret(key)])
+    for spelling in (key, json.dumps(key)[1:-1], json.dumps(key)[1:-1].replace("/", "\\/"), quote(key, safe="")):
+        assert redactor.text(f"<{spelling}>") == f"<{mask(key)}>"
+        assert redactor.data(f"<{spelling}>".encode()) == f"<{mask(key)}>".encode()
+
+
+@given(st.text(), st.text(printable, min_size=13), st.text())
+def test_no_key_survives_in_any_text(before: str, key: str, after: str) -> None:
+    masked = Redactor([Secret(key)]).text(before + key + after)
+    assert key not in masked.replace(mask(key), "\0")

@@ -1,0 +1,202 @@
+"""Flags, environment, file, defaults: which one holds, and where the ledger is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from arbstr.address import Address
+from arbstr.config import Config
+from arbstr.errors import ConfigError
+from arbstr.locate import config_path, database_path
+from arbstr.settings import Settings, resolve
+
+SELLER = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every test starts arbstr in an empty directory."""
+    monkeypatch.chdir(tmp_path)
+
+
+def config(text: str = "", name: str = "config.toml") -> Path:
+    path = Path(name)
+    path.write_text(SELLER + text)
+    return path
+
+
+def resolved(
+    environ: Mapping[str, str] | None = None, *, listen: Address | None = None, mock: bool = False
+) -> Settings:
+    return resolve(environ or {}, listen=listen, mock=mock, scratch=Path("scratch"))
+
+
+def test_the_defaults() -> None:
+    config()
+    settings = resolved()
+    assert (settings.host, settings.port) == ("127.0.0.1", 8080)
+    assert settings.database == "./arbstr.db"
+    assert settings.log_spec == "info"
+    assert settings.config_path == Path("config.toml")
+    assert (settings.mock, settings.demo, settings.insecure) == (False, False, False)
+
+
+def test_the_file_wins_over_the_defaults() -> None:
+    config('[server]\nlisten = "127.0.0.1:1"\n[database]\npath = "a.db"\n[logging]\nlevel = "error"')
+    settings = resolved()
+    assert (settings.port, settings.database, settings.log_spec) == (1, "a.db", "error")
+
+
+def test_the_environment_wins_over_the_file() -> None:
+    config('[database]\npath = "a.db"\n[logging]\nlevel = "error"')
+    settings = resolved({"DATABASE_URL": "b.db", "ARBSTR_LOG": "arbstr=debug"})
+    assert (settings.database, settings.log_spec) == ("b.db", "arbstr=debug")
+
+
+def test_flags_win_over_everything() -> None:
+    config('[server]\nlisten = "127.0.0.1:1"')
+    other = config('[server]\nlisten = "127.0.0.1:2"', "other.toml")
+    assert resolve({"ARBSTR_CONFIG": "nowhere.toml"}, config=other).port == 2
+    assert resolved(listen=Address("::1", 3)).port == 3
+
+
+def test_an_empty_variable_is_as_good_as_none() -> None:
+    config('[database]\npath = "a.db"')
+    settings = resolved({"ARBSTR_CONFIG": "", "DATABASE_URL": "", "ARBSTR_LOG": ""})
+    assert (settings.config_path, settings.database, settings.log_spec) == (Path("config.toml"), "a.db", "info")
+
+
+def test_without_a_configuration_there_is_no_start() -> None:
+    with pytest.raises(ConfigError, match=r"config\.toml: no such file"):
+        resolved()
+
+
+def test_warnings_of_the_file_are_passed_on() -> None:
+    config('api_key = "sk-5ecret0123456789"')
+    assert "providers[0].api_key is a literal key" in resolved().warnings[0]
+
+
+def test_problems_of_file_and_environment_are_told_together() -> None:
+    config("input_rate = -1")
+    with pytest.raises(ConfigError) as caught:
+        resolved({"DATABASE_URL": "mysql://u:hunter2@h/d", "ARBSTR_LOG": "loud"})
+    assert [problem.split(" ")[0] for problem in caught.value.problems] == [
+        "config.toml:",
+        "DATABASE_URL",
+        "ARBSTR_LOG",
+    ]
+    assert "hunter2" not in str(caught.value)
+
+
+# --- mock and demo
+
+
+def test_a_mock_run_ignores_a_file_that_happens_to_lie_there() -> None:
+    Path("config.toml").write_text("not toml")
+    settings = resolved(mock=True)
+    assert (settings.config, settings.config_path, settings.mock) == (Config(), None, True)
+
+
+def test_a_mock_run_takes_a_file_that_is_named() -> None:
+    named = config('[server]\nlisten = "127.0.0.1:1"', "named.toml")
+    assert resolve({}, config=named, mock=True).port == 1
+    assert resolved({"ARBSTR_CONFIG": "named.toml"}, mock=True).config_path == named
+    with pytest.raises(ConfigError, match="no such file"):
+        resolve({}, config=Path("nowhere.toml"), mock=True)
+
+
+def test_a_mock_runs_ledger_is_in_the_scratch_directory_unless_the_environment_says_where() -> None:
+    config('[database]\npath = "real.db"')
+    assert resolve({}, config=Path("config.toml"), mock=True, scratch=Path("s")).database == str(Path("s/arbstr.db"))
+    assert resolved({"DATABASE_URL": "kept.db"}, mock=True).database == "kept.db"
+
+
+def test_a_demo_is_a_mock_run_with_traffic() -> None:
+    settings = resolve({}, demo=True)
+    assert settings.mock
+    assert settings.demo
+
+
+# --- who may come in
+
+
+@pytest.mark.parametrize("listen", [Address("0.0.0.0", 80), Address("::", 80), Address("192.168.0.7", 80)])
+def test_other_machines_are_not_let_in_without_a_token(listen: Address) -> None:
+    config()
+    with pytest.raises(ConfigError, match=r"without server\.auth_token .*--insecure"):
+        resolved(listen=listen)
+    assert resolve({}, listen=listen, insecure=True).insecure
+
+
+def test_with_a_token_arbstr_may_listen_anywhere() -> None:
+    config('[server]\nlisten = "0.0.0.0:80"\nauth_token = "${TOKEN}"')
+    assert resolved({"TOKEN": "let-me-in-please"}).host == "0.0.0.0"
+
+
+# --- where things are
+
+
+def test_where_the_configuration_is() -> None:
+    assert config_path(None, {}) == Path("config.toml")
+    assert config_path(None, {"ARBSTR_CONFIG": "a.toml"}) == Path("a.toml")
+    assert config_path(Path("b.toml"), {"ARBSTR_CONFIG": "a.toml"}) == Path("b.toml")
+
+
+@pytest.mark.parametrize(
+    ("url", "path"),
+    [
+        ("ledger.db", "ledger.db"),
+        ("/var/lib/ledger.db", "/var/lib/ledger.db"),
+        ("sqlite:///ledger.db", "ledger.db"),
+        ("sqlite:////var/lib/ledger.db", "/var/lib/ledger.db"),
+        ("sqlite:///my%20ledger.db", "my ledger.db"),
+    ],
+)
+def test_the_environment_names_the_ledger_by_path_or_url(url: str, path: str) -> None:
+    assert database_path({"DATABASE_URL": url}) == path
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgres://u:hunter2@h/d",
+        "sqlite://",
+        "sqlite:///",
+        "sqlite://hunter2.db",
+        "sqlite:hunter2.db",
+        "sqlite:///a?b",
+    ],
+)
+def test_another_database_is_refused_without_repeating_its_url(url: str) -> None:
+    with pytest.raises(ConfigError, match=r"DATABASE_URL names no SQLite file.*sqlite:////absolute/path") as caught:
+        database_path({"DATABASE_URL": url})
+    assert "hunter2" not in str(caught.value)
+
+
+def test_the_ledger_is_found_without_a_configuration() -> None:
+    assert database_path({}) == "./arbstr.db"
+
+
+def test_the_ledger_is_found_in_a_configuration_that_could_not_serve() -> None:
+    Path("config.toml").write_text('[database]\npath = "${DIR}/a.db"\n[[providers]]\napi_key = "${UNSET}"\nwhat = 1')
+    assert database_path({"DIR": "/data"}) == "/data/a.db"
+
+
+@pytest.mark.parametrize("text", ["not toml", "database = 3", "[database]\npath = 3", "[server]\nlisten = 'x'"])
+def test_a_configuration_that_says_nothing_of_a_ledger_leaves_the_default(text: str) -> None:
+    Path("config.toml").write_text(text)
+    assert database_path({}) == "./arbstr.db"
+
+
+def test_a_configuration_that_was_named_must_be_readable() -> None:
+    with pytest.raises(ConfigError, match="no such file"):
+        database_path({}, Path("nowhere.toml"))
+
+
+def test_a_ledger_whose_variable_is_unset_is_not_guessed() -> None:
+    config('[database]\npath = "${UNSET}/a.db"')
+    with pytest.raises(ConfigError, match=r"config\.toml: database\.path needs the environment variable UNSET"):
+        database_path({})
