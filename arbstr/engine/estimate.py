@@ -1,17 +1,190 @@
-"""How many tokens a request will take, before it is sent; learned from those that finished."""
+"""How many tokens a request will take, before it is sent; learned from those that finished.
+
+Input follows from the length of the text, by the characters a token has with the model at hand. Output is the mean of
+what similar requests got: same policy, model and size of input to the half octave. A group that has seen little leans
+on the next coarser one, down to what is assumed before anything is known. Means forget, so that they follow a change.
+"""
 
 from __future__ import annotations
 
-from arbstr.types import ChatRequest
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeGuard, TypeVar
 
-CHARS_PER_TOKEN = 4.0
-OUTPUT_TOKENS = 256.0
+from arbstr.engine.cells import Cells, Ratios, dumps, is_pair, loads
+from arbstr.query import NO_GROUP
+from arbstr.source import LearnedRatio
+
+CHARS_PER_TOKEN = 4.0  # before anything is known
+OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
+
+_MEMORY = 100  # requests that a mean looks back on
+_LEAN = 8.0  # requests that a coarser group's word is worth
+_TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
+_PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; beyond, the input was not the text alone: images, a hidden prompt
+_MOST_TOKENS = 2**20  # no answer is longer, so that a provider's absurd count can't spoil a mean for long
+_REMEMBERED = 8192  # groups, models; clients may ask for any name
+
+Group = tuple[str | int | None, ...]
+_EVERYTHING: Group = ()
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value")
 
 
 class TokenEstimator:
-    """Expected tokens of requests."""
+    """Expected tokens of requests. Every call takes constant time."""
 
-    def expect(self, request: ChatRequest, policy: str | None, model: str) -> tuple[float, float]:
-        """The expected input and output tokens of a request."""
-        output = OUTPUT_TOKENS if request.max_tokens is None else float(request.max_tokens)
-        return request.prompt_chars / CHARS_PER_TOKEN, output
+    def __init__(self) -> None:
+        self._texts: dict[str, _Text] = {}
+        self._outputs: dict[Group, _Mean] = {}
+        self._ratios: dict[str | None, _Mean] = {}
+
+    def expect(self, policy: str | None, model: str, chars: int, max_tokens: int | None) -> tuple[float, float]:
+        """The input and output tokens to expect of a request with so many characters of text."""
+        tokens = self._expected_input(model, chars)
+        if _EVERYTHING not in self._outputs and policy not in self._ratios:
+            return tokens, OUTPUT_TOKENS if max_tokens is None else float(max_tokens)
+        output = self._expected_output(policy, model, tokens)
+        return tokens, output if max_tokens is None or output < max_tokens else float(max_tokens)
+
+    def learn(
+        self, policy: str | None, model: str, chars: int, max_tokens: int | None, used_input: int, used_output: int
+    ) -> None:
+        """Take in the tokens that a request with a whole answer used."""
+        tokens = self._expected_input(model, chars)
+        output = answered = float(min(used_output, _MOST_TOKENS))
+        if max_tokens is not None and output >= max_tokens:
+            # The answer was cut off: all it says is that it would have been at least as long.
+            output = max(answered, self._expected_output(policy, model, tokens))
+        for group in _groups(policy, model, tokens):
+            _latest(self._outputs, group, _Mean).add(output)
+        _latest(self._texts, model, _Text).add(chars, used_input)
+        if used_input:
+            _latest(self._ratios, policy, _Mean).add(answered / used_input)
+
+    def ratios(self) -> tuple[LearnedRatio, ...]:
+        """The learned output tokens per input token, by policy."""
+        return tuple(LearnedRatio(policy, mean.value, mean.seen) for policy, mean in self._ratios.items())
+
+    def export(self) -> tuple[Ratios, Cells]:
+        """All that was learned, fit for a database: ratios by policy, and means as JSON under (kind, name)."""
+        ratios = {policy or NO_GROUP: (mean.value, mean.seen) for policy, mean in self._ratios.items()}
+        cells = {("output", dumps(group)): dumps(mean.state()) for group, mean in self._outputs.items()}
+        cells |= {("text", dumps(model)): dumps(text.state()) for model, text in self._texts.items()}
+        return ratios, cells
+
+    def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
+        """Take over what was exported; what makes no sense is left out."""
+        for name, (ratio, seen) in ratios.items():
+            if (mean := _mean_of([seen, ratio])) is not None:
+                self._ratios[None if name == NO_GROUP else name] = mean
+        for (kind, name), cell in cells.items():
+            key, state = loads(name), loads(cell)
+            if kind == "output" and _is_group(key) and (mean := _mean_of(state)) is not None:
+                self._outputs[tuple(key)] = mean
+            elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:
+                self._texts[key] = text
+
+    def _expected_input(self, model: str, chars: int) -> float:
+        text = self._texts.get(model)
+        return chars / (CHARS_PER_TOKEN if text is None else text.chars_per_token)
+
+    def _expected_output(self, policy: str | None, model: str, tokens: float) -> float:
+        """From the coarsest group to the finest, each leaning on the one before."""
+        outputs = self._outputs
+        value = OUTPUT_TOKENS
+        lean = 1.0  # what is assumed is soon outweighed
+        for group in _groups(policy, model, tokens):
+            mean = outputs.get(group)
+            if mean is not None:
+                weight = mean.weight
+                value = (mean.value * weight + value * lean) / (weight + lean)
+            elif len(group) == 1 and policy in self._ratios:
+                value = self._by_ratio(policy, tokens, value)
+            lean = _LEAN
+        return value
+
+    def _by_ratio(self, policy: str | None, tokens: float, otherwise: float) -> float:
+        """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
+        ratio = self._ratios[policy]
+        return (ratio.value * tokens * ratio.seen + otherwise * _LEAN) / (ratio.seen + _LEAN)
+
+
+class _Mean:
+    """A mean that forgets: of all values while they are few, then leaning to the latest."""
+
+    __slots__ = ("seen", "value", "weight")
+
+    def __init__(self, seen: int = 0, value: float = 0.0) -> None:
+        self.seen = seen
+        self.value = value
+        self.weight = float(min(seen, _MEMORY))
+
+    def add(self, value: float) -> None:
+        self.seen += 1
+        if self.weight < _MEMORY:
+            self.weight += 1.0
+        self.value += (value - self.value) / self.weight
+
+    def state(self) -> list[float]:
+        return [self.seen, self.value]
+
+
+class _Text:
+    """How many characters a model's tokens have: sums of both over recent requests, so that long texts count more."""
+
+    __slots__ = ("chars", "chars_per_token", "tokens")
+
+    def __init__(self, chars: float = 0.0, tokens: float = 0.0) -> None:
+        self.chars = chars
+        self.tokens = tokens
+        self._divide()
+
+    def add(self, chars: int, tokens: int) -> None:
+        if not tokens or not _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]:
+            return
+        self.chars += chars - self.chars / _MEMORY
+        self.tokens += tokens - self.tokens / _MEMORY
+        self._divide()
+
+    def _divide(self) -> None:
+        assumed = CHARS_PER_TOKEN * _TEXT_LEAN_TOKENS
+        self.chars_per_token = (self.chars + assumed) / (self.tokens + _TEXT_LEAN_TOKENS)
+
+    def state(self) -> list[float]:
+        return [self.chars, self.tokens]
+
+
+def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group, Group, Group]:
+    """The groups that a request belongs to, from everything to its own kind; half octaves of input tokens."""
+    size = int(2 * math.log2(tokens)) if tokens > 1 else 0
+    return _EVERYTHING, (policy,), (policy, size), (policy, model, size)
+
+
+def _latest(known: dict[_Key, _Value], key: _Key, make: Callable[[], _Value]) -> _Value:
+    """The entry of a key, made if need be, as the latest one; the entry unused for longest goes when they are many."""
+    value = known.pop(key, None)
+    if value is None:
+        value = make()
+        if len(known) >= _REMEMBERED:
+            del known[next(iter(known))]
+    known[key] = value
+    return value
+
+
+def _mean_of(state: Any) -> _Mean | None:
+    """A mean from what was stored, None if that is no number of requests and a value."""
+    if not is_pair(state) or int(state[0]) < 1:
+        return None
+    return _Mean(int(state[0]), min(float(state[1]), float(_MOST_TOKENS)))
+
+
+def _text_of(state: Any) -> _Text | None:
+    if not is_pair(state) or not state[1] or not _PLAUSIBLE_CHARS[0] <= state[0] / state[1] <= _PLAUSIBLE_CHARS[1]:
+        return None
+    return _Text(float(state[0]), float(state[1]))
+
+
+def _is_group(key: Any) -> TypeGuard[list[str | int | None]]:
+    return isinstance(key, list) and len(key) <= 3 and all(part is None or isinstance(part, str | int) for part in key)

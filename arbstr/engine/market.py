@@ -1,0 +1,54 @@
+"""The sellers of one model under one rule: who is within the rule's fixed limits, and who is not, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from arbstr.config import Provider, Rule
+from arbstr.engine.offers import Offer
+from arbstr.engine.strategy import Strategy
+
+
+class Market:
+    """What routing needs of a rule (None: no rule holds) and a model, worked out once. `policy` is the rule's name."""
+
+    def __init__(
+        self, rule: Rule | None, model: str, strategy: Strategy, sellers: Sequence[tuple[Provider, Offer]]
+    ) -> None:
+        self.policy = None if rule is None else rule.name
+        self.model = model
+        self.strategy = strategy
+        self.max_sats = None if rule is None else rule.max_sats_per_request
+        self.max_latency_ms = None if rule is None else rule.max_latency_ms
+        self.limited = self.max_sats is not None or self.max_latency_ms is not None
+        verdicts = [(offer, _beyond_fixed_limits(rule, seller)) for seller, offer in sellers]
+        self.offers = tuple(offer for offer, reason in verdicts if reason is None)
+        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+
+    def beyond_limits(self, offer: Offer, cost_msats: float, output_tokens: float) -> str | None:
+        """Which of the rule's limits one request would break at a seller, None if it keeps them all.
+
+        `output_tokens` are those waited for; 0 where the first byte counts.
+        """
+        if self.max_sats is not None and cost_msats > self.max_sats * 1000:
+            expected = f"{cost_msats / 1000:.6g}"
+            return f"its expected cost of {expected} sats is above max_sats_per_request = {self.max_sats:g}"
+        if self.max_latency_ms is not None:
+            latency = offer.latency_ms(output_tokens)
+            if latency is not None and latency > self.max_latency_ms:
+                return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
+        return None
+
+
+def _beyond_fixed_limits(rule: Rule | None, provider: Provider) -> str | None:
+    """Which limit of the rule keeps a provider out whatever the request, None if there is none."""
+    if rule is None:
+        return None
+    if rule.providers and provider.name not in rule.providers:
+        return "it is not among the policy's providers"
+    if provider.name in rule.exclude_providers:
+        return "it is among the policy's exclude_providers"
+    limit = rule.max_sats_per_1k_output
+    if limit is not None and provider.output_rate > limit:
+        return f"its output rate of {provider.output_rate:g} is above max_sats_per_1k_output = {limit:g}"
+    return None
