@@ -196,7 +196,7 @@ class Logs:
 
     def _value(self, value: str | float) -> str:
         if not isinstance(value, str):
-            return str(value)
+            return str(value).lower()  # booleans as in JSON
         return value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
 
     def _in_json(self, level: int, logger: str, message: str, fields: Fields | None, at: float) -> str:

@@ -1,0 +1,181 @@
+"""What the log says of requests and providers."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbstr.bus import EventBus
+from arbstr.events import (
+    AttemptFailed,
+    AttemptStarted,
+    BudgetThreshold,
+    Event,
+    FirstByte,
+    LedgerStateChanged,
+    OverchargeFound,
+    ProviderHealthChanged,
+    RequestFinished,
+    StreamProgress,
+)
+from arbstr.logs import LogRing, configure
+from arbstr.request_log import RequestLog
+from arbstr.secret import Redactor, Secret
+from arbstr.types import Attempt, RequestRecord
+
+KEY = "sk-5ecret0123456789"
+
+
+def finished(**changes: Any) -> RequestFinished:
+    record: dict[str, Any] = {
+        "request_id": "r-1",
+        "received_at_ms": 1_700_000_000_000,
+        "model": "gpt-4o",
+        "streaming": False,
+        "success": True,
+        "latency_ms": 310,
+        "provider": "alpha",
+        "policy": "code",
+        "input_tokens": 1200,
+        "output_tokens": 900,
+        "cost_msats": 420,
+    }
+    return RequestFinished(RequestRecord(**record | changes))
+
+
+def said(*events: Event, spec: str = "info", log_requests: bool = True) -> list[str]:
+    """The lines for some events, as the dashboard sees them, with their levels."""
+    ring, bus = LogRing(), EventBus()
+    logs = configure(spec, stderr=False, ring=ring, redactor=Redactor([Secret(KEY)]))
+    request_log = RequestLog(bus, logs, log_requests=log_requests, clock=lambda: 1_700_000_000)
+    for event in events:
+        bus.publish(event)
+    request_log.close()
+    logs.close()
+    return [f"{line.level} {line.logger} {line.text}" for line in ring.since()]
+
+
+def test_a_finished_request_is_a_line() -> None:
+    (line,) = said(finished())
+    assert line == (
+        "20 arbstr.requests request id=r-1 provider=alpha policy=code model=gpt-4o status=200 in=1200 out=900 "
+        "sats=0.42 ms=310 retries=0"
+    )
+
+
+def test_what_is_unknown_of_a_request_is_left_out() -> None:
+    (line,) = said(finished(policy=None, input_tokens=None, output_tokens=None, cost_msats=None))
+    assert line == "20 arbstr.requests request id=r-1 provider=alpha model=gpt-4o status=200 ms=310 retries=0"
+
+
+def test_a_failed_request_says_how_and_after_how_many_failed_attempts() -> None:
+    attempts = (Attempt("alpha", 0, 5, "status", 503), Attempt("alpha", 1005, 5, "status", 503))
+    (line,) = said(finished(success=False, error_status=502, error_message="all failed", attempts=attempts))
+    assert "status=502" in line
+    assert line.endswith('retries=2 error="all failed"')
+
+
+def test_a_streams_whole_duration_is_told() -> None:
+    assert "ms=310 stream_ms=1200" in said(finished(streaming=True, stream_duration_ms=1200))[0]
+
+
+@pytest.mark.parametrize(
+    ("event", "line"),
+    [
+        (
+            AttemptFailed("r-1", "alpha", "status", 503, "try later", 12, 1000),
+            (
+                "30 arbstr.requests attempt failed id=r-1 provider=alpha failure=status status=503 "
+                'error="try later" ms=12 retry_in_ms=1000'
+            ),
+        ),
+        (
+            ProviderHealthChanged("alpha", 1, "closed", "open", "3 failures in a row", 31),
+            (
+                "30 arbstr.providers health changed provider=alpha from=closed to=open in_rotation=true "
+                'reason="3 failures in a row"'
+            ),
+        ),
+        (
+            OverchargeFound("alpha", "gpt-4o", 1.23456, 12_423, 10_063),
+            (
+                "30 arbstr.providers charges more than its rates say provider=alpha model=gpt-4o "
+                "charged_sats=12.423 computed_sats=10.063 ratio=1.235"
+            ),
+        ),
+        (
+            BudgetThreshold("global", "day", 80, 8_000_000, 10_000_000, 1),
+            "30 arbstr.budgets budget scope=global period=day percent=80 spent_sats=8000.0 limit_sats=10000.0",
+        ),
+        (
+            LedgerStateChanged(ok=False, message="disk full"),
+            '40 arbstr.ledger the ledger cannot be written; rows wait in memory reason="disk full"',
+        ),
+        (
+            LedgerStateChanged(ok=True, message="12 rows written"),
+            '30 arbstr.ledger the ledger is written again reason="12 rows written"',
+        ),
+    ],
+)
+def test_what_an_operator_must_know_is_a_warning(event: Event, line: str) -> None:
+    assert said(event) == [line]
+    assert said(event, log_requests=False) == [line]
+
+
+def test_the_small_steps_of_a_request_are_not_logged() -> None:
+    assert said(AttemptStarted("r-1", "alpha"), FirstByte("r-1", "alpha", 3), StreamProgress("r-1", 5)) == []
+
+
+def test_lines_for_requests_can_be_left_out() -> None:
+    assert said(finished(), log_requests=False) == []
+    assert said(finished(), spec="warning") == []
+    assert said(finished(), spec="warning,arbstr.requests=info") != []
+
+
+def test_a_models_name_cannot_forge_a_line_and_a_key_is_masked() -> None:
+    (line,) = said(finished(model=f"x status=200\n2026 INFO fake {KEY}"))
+    assert line.count("\n") == 0
+    assert 'model="x status=200\N{REPLACEMENT CHARACTER}2026 INFO fake sk-5ec...***"' in line
+
+
+def test_events_that_came_too_fast_are_counted() -> None:
+    ring, bus = LogRing(), EventBus()
+    logs = configure("info", stderr=False, ring=ring)
+    request_log = RequestLog(bus, logs)
+    for count in range(10_003):
+        bus.publish(StreamProgress("r-1", count))
+    request_log.close()
+    logs.close()
+    assert [line.text for line in ring.since()] == ["3 events came too fast to be logged"]
+
+
+def test_after_its_end_nothing_more_is_logged() -> None:
+    ring, bus = LogRing(), EventBus()
+    logs = configure("info", stderr=False, ring=ring)
+    request_log = RequestLog(bus, logs)
+    request_log.close()
+    bus.publish(finished())
+    request_log.flush()
+    logs.close()
+    assert ring.since() == []
+
+
+async def test_lines_are_written_while_it_runs(tmp_path: Path) -> None:
+    file, bus = tmp_path / "arbstr.log", EventBus()
+    logs = configure("info", form="json", file=str(file))
+    request_log = RequestLog(bus, logs)
+    task = asyncio.create_task(request_log.run())
+    bus.publish(finished())
+    async with asyncio.timeout(5):
+        while not file.read_text().endswith("\n"):  # noqa: ASYNC110  # the writer is another thread
+            await asyncio.sleep(0.01)
+    bus.publish(finished(request_id="r-2"))
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    request_log.close()
+    logs.close()
+    assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == ["r-1", "r-2"]
