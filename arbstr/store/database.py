@@ -1,0 +1,168 @@
+"""The database file: opened, checked, migrated, and set aside when it is broken."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiosqlite
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.store.rows import COLUMNS
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+logger = logging.getLogger(__name__)
+
+BUSY_S = 0.25  # how long a statement waits for another process; the writer then tries again itself
+_KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NEEDED = frozenset(COLUMNS[:16])  # every arbstr's `requests` has had these
+
+
+class NotWritable(LedgerUnavailable):
+    """The database can't be written just now (locked, full, read-only): worth trying again."""
+
+
+async def open_writable(path: Path) -> tuple[aiosqlite.Connection, Path | None]:
+    """A connection to the ledger, created or migrated if need be, and where a broken file was set aside.
+
+    Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may.
+    """
+    check_place(path)
+    try:
+        return await _open(path), None
+    except sqlite3.Error as error:
+        if not is_broken(error):
+            raise NotWritable(explain(path, error)) from error
+    try:
+        aside = set_aside(path)
+        return await _open(path), aside
+    except (sqlite3.Error, OSError) as error:
+        raise NotWritable(explain(path, error)) from error
+
+
+def check_place(path: Path) -> None:
+    """Raise `LedgerUnavailable` if no database can be there."""
+    if path.is_dir():
+        raise LedgerUnavailable(f"The ledger {path} is a directory; name a file in it, as in {path / 'arbstr.db'}.")
+    if not path.parent.is_dir():
+        raise LedgerUnavailable(f"The ledger {path} can't be made: there is no directory {path.parent}.")
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the file is no sound database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+
+
+def explain(path: Path, error: BaseException) -> str:
+    """One sentence about what a database said."""
+    return f"The ledger {path} can't be used: {error}."
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a broken database, its log with it; nothing is deleted. Returns the new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for suffix in ("-wal", "-shm", ""):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(aside.with_name(aside.name + suffix))
+    logger.error("the ledger %s is corrupt; it was set aside as %s and a new one is begun", path, aside)
+    return aside
+
+
+async def _open(path: Path) -> aiosqlite.Connection:
+    db = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+        await db.execute_fetchall("PRAGMA journal_mode = WAL")
+        await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may cost the last moments, no more
+        await db.execute_fetchall(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
+        await _migrate(db, path)
+        async with transaction(db):  # finds out at once whether it can be written
+            pass
+    except BaseException:
+        await db.close()
+        raise
+    return db
+
+
+@asynccontextmanager
+async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
+    """All or nothing; waits `BUSY_S` for other writers."""
+    if db.in_transaction:  # what an earlier failure could not roll back
+        await db.execute_fetchall("ROLLBACK")
+    await db.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            await db.execute_fetchall("ROLLBACK")
+        raise
+    # A commit that fails leaves the transaction open; the next one begins by rolling it back.
+    await db.execute_fetchall("COMMIT")
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The numbered scripts, in order."""
+    return [(int(script.name[:4]), script.read_text("utf-8")) for script in _SCRIPTS]
+
+
+_SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
+
+
+async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
+    if await _version(db) == LATEST_VERSION:
+        return
+    for number, script in migrations():
+        async with transaction(db):
+            version = await _version(db)  # another process may have been faster
+            await _check(db, path, version)
+            if version < number:
+                for statement in statements(script):
+                    await db.execute_fetchall(statement)
+                await db.execute_fetchall(f"PRAGMA user_version = {number}")
+
+
+async def _version(db: aiosqlite.Connection) -> int:
+    [row] = await db.execute_fetchall("PRAGMA user_version")
+    return int(row[0])
+
+
+async def _check(db: aiosqlite.Connection, path: Path, version: int) -> None:
+    tables = {row[0] for row in await db.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {name for name in tables if not name.startswith("sqlite_")}
+    columns = {row[1] for row in await db.execute_fetchall("PRAGMA table_info(requests)")}
+    check_schema(path, version, tables, columns)
+
+
+def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) -> None:
+    """Raise `LedgerUnavailable` if the database is from a newer arbstr, or another program's."""
+    if version > LATEST_VERSION:
+        raise LedgerUnavailable(
+            f"The ledger {path} was written by a newer arbstr (schema {version}, this one knows {LATEST_VERSION}); "
+            "update arbstr, or name another file."
+        )
+    if tables and "requests" not in tables:
+        raise LedgerUnavailable(f"{path} is another program's database: it has no table 'requests'; name another file.")
+    if columns and not columns >= _NEEDED:
+        missing = ", ".join(sorted(_NEEDED - columns))
+        raise LedgerUnavailable(f"{path} is not an arbstr ledger: its table 'requests' lacks {missing}.")
+
+
+def statements(script: str) -> Iterator[str]:
+    """A script's statements, one by one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,279 @@
+"""What is done to the opened database: batches, loose rows, old rows, open rows of dead processes."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import aiosqlite
+
+from arbstr.store.database import NotWritable, explain, open_writable, transaction
+from arbstr.store.rollups import HOUR_MS, Rollups
+from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
+from arbstr.store.session import Session, is_alive
+from arbstr.store.sql import chunks, values
+from arbstr.types import RequestRecord
+
+SLICE = 500  # rows that background work touches in one transaction
+INTERRUPTED_STATUS = 500  # arbstr's own fault, not the provider's
+INTERRUPTED = "interrupted: arbstr stopped before the answer had ended"
+
+_UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = excluded.correlation_id".format(
+    ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column != "id")
+)
+# Another process's commits show in data_version; our own do not.
+_STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
+_LOOSE = "FROM requests WHERE facet IS NULL AND open = 0"
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """A record on its way to the database; not `final` is an open row."""
+
+    record: RequestRecord
+    final: bool
+
+
+Ratios = Mapping[str, tuple[float, int]]
+Cells = Mapping[tuple[str, str], str]
+
+
+class Pen:
+    """The one thing that writes to a ledger: an open connection, its session, and what it knows of the file."""
+
+    def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
+        self._path = path
+        self._db = db
+        self._file = _file(path)
+        self._rollups = Rollups()
+        self._version = -1
+        self._last_id = 0
+        self._open_ids: dict[str, int] = {}
+        self._session: Session | None = None
+        self._loose = True  # there may be loose rows
+
+    @classmethod
+    async def open(cls, path: Path) -> tuple[Pen, Path | None]:
+        """Open the ledger for writing; also says where a broken one was set aside. Errors as `open_writable`'s."""
+        db, aside = await open_writable(path)
+        pen = cls(path, db)
+        try:
+            await pen._begin_session()
+        except sqlite3.Error as error:
+            await pen.close()
+            raise NotWritable(explain(path, error)) from error
+        except BaseException:
+            await pen.close()
+            raise
+        return pen, aside
+
+    async def close(self) -> None:
+        """End the session and let go of the file."""
+        try:
+            if self._session is not None:
+                await self._db.execute_fetchall("DELETE FROM sessions WHERE id = ?", (self._session.number,))
+        finally:
+            await self._db.close()
+            if self._session is not None:
+                self._session.release()
+
+    @property
+    def moved(self) -> bool:
+        """Whether the path no longer leads to the file that is open."""
+        return _file(self._path) != self._file
+
+    async def write(self, batch: Sequence[Pending], ratios: Ratios, cells: Cells) -> None:
+        """Commit rows, their rollups and what was learned, all or nothing."""
+        try:
+            async with transaction(self._db):
+                await self._refresh()
+                if batch:
+                    opened = await self._write_rows(batch)
+                await self._write_learned(ratios, cells)
+        except BaseException:
+            self._forget()
+            raise
+        if batch:
+            self._remember(batch, opened)
+
+    async def _write_rows(self, batch: Sequence[Pending]) -> dict[str, int]:
+        keyed = [(pending, facet_key(pending.record)) for pending in batch]
+        final = [(key, pending.record) for pending, key in keyed if pending.final]
+        facets = await self._rollups.facets(self._db, [key for key, _ in final])
+        rows: list[Row] = []
+        opened: dict[str, int] = {}
+        for pending, key in keyed:
+            row_id = self._id_for(pending.record)
+            if pending.final:
+                rows.append(row_of(pending.record, key, row_id, facets[key], 0))
+            else:
+                rows.append(row_of(pending.record, key, row_id, None, self._number))
+                opened[pending.record.request_id] = row_id
+        for some in chunks(rows, len(COLUMNS)):
+            sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
+            await self._db.execute_fetchall(sql, [value for row in some for value in row])
+        await self._rollups.add(self._db, [(key, record.received_at_ms, tally_of(record)) for key, record in final])
+        return opened
+
+    def _id_for(self, record: RequestRecord) -> int:
+        row_id = self._open_ids.get(record.request_id)
+        if row_id is None:
+            self._last_id += 1
+            row_id = self._last_id
+        return row_id
+
+    def _remember(self, batch: Sequence[Pending], opened: dict[str, int]) -> None:
+        self._open_ids.update(opened)
+        for pending in batch:
+            if pending.final:
+                self._open_ids.pop(pending.record.request_id, None)
+
+    async def _write_learned(self, ratios: Ratios, cells: Cells) -> None:
+        for policy, (ratio, samples) in ratios.items():
+            await self._db.execute_fetchall(
+                "INSERT INTO token_ratios (policy, avg_ratio, sample_count) VALUES (?, ?, ?) ON CONFLICT (policy) "
+                "DO UPDATE SET avg_ratio = excluded.avg_ratio, sample_count = excluded.sample_count",
+                (policy, ratio, samples),
+            )
+        for some in chunks([(kind, key, value) for (kind, key), value in cells.items()], 3):
+            sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
+            await self._db.execute_fetchall(sql, [value for row in some for value in row])
+
+    async def learned(self) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
+        """What `write` was given of learned values, ever."""
+        ratios = await self._db.execute_fetchall("SELECT policy, avg_ratio, sample_count FROM token_ratios")
+        cells = await self._db.execute_fetchall("SELECT kind, key, value FROM learned")
+        return (
+            {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
+            {(kind, key): value for kind, key, value in cells},
+        )
+
+    async def absorb(self) -> bool:
+        """Take a slice of loose rows into the rollups; False when there are none left."""
+        if not (self._loose or await self._touched()):
+            return False
+        self._loose = True
+        try:
+            async with transaction(self._db):
+                await self._refresh()
+                sql = f"SELECT {LOOSE_COLUMNS} {_LOOSE} LIMIT {SLICE}"
+                rows = [tuple(row) for row in await self._db.execute_fetchall(sql)]
+                if rows:
+                    await self._absorb(rows)
+        except BaseException:
+            self._forget()
+            raise
+        self._loose = len(rows) == SLICE
+        return self._loose
+
+    async def _absorb(self, rows: Sequence[Row]) -> None:
+        loose = [read_loose(row) for row in rows]
+        facets = await self._rollups.facets(self._db, [key for _, _, key, _ in loose])
+        await self._rollups.add(self._db, [(key, at_ms, tally) for _, at_ms, key, tally in loose])
+        await self._db.execute_fetchall(
+            f"UPDATE requests SET at_ms = v.column2, facet = v.column3 FROM (VALUES {values(len(loose), 3)}) v "
+            "WHERE requests.id = v.column1",
+            [number for row_id, at_ms, key, _ in loose for number in (row_id, at_ms, facets[key])],
+        )
+
+    async def count_loose(self) -> int:
+        """How many rows are in no rollup yet."""
+        [row] = await self._db.execute_fetchall(f"SELECT COUNT(*) {_LOOSE}")
+        return int(row[0])
+
+    async def prune(self, before_ms: int) -> bool:
+        """Delete a slice of the rows from before that hour, keeping their rollups; False when there are none left."""
+        before_ms -= before_ms % HOUR_MS
+        async with transaction(self._db):
+            await self._db.execute_fetchall(
+                "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
+                (before_ms,),
+            )
+            await self._db.execute_fetchall(
+                f"DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE at_ms < ? LIMIT {SLICE})",
+                (before_ms,),
+            )
+            [row] = await self._db.execute_fetchall("SELECT changes()")
+        return int(row[0]) == SLICE
+
+    async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
+        """Make all rollups anew from the rows; those of pruned hours stay. Reports rows done and rows in all."""
+        async with transaction(self._db):
+            since = "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
+            await self._db.execute_fetchall(f"DELETE FROM rollups WHERE start_ms >= {since}")
+            await self._db.execute_fetchall(f"UPDATE requests SET facet = NULL WHERE at_ms >= {since} AND open = 0")
+        self._forget()
+        self._loose = True
+        total = await self.count_loose()
+        done = 0
+        on_progress(done, total)
+        while await self.absorb():
+            done += SLICE
+            on_progress(done, total)
+        on_progress(total, total)
+
+    async def vacuum(self) -> None:
+        """Give unused pages back to the file system."""
+        await self._db.execute_fetchall("VACUUM")
+
+    @property
+    def _number(self) -> int:
+        return self._session.number if self._session is not None else 0
+
+    async def _begin_session(self) -> None:
+        """Announce this process, and close the rows that dead ones left open."""
+        async with transaction(self._db):
+            dead = [number for number in await self._sessions() if not is_alive(self._path, number)]
+            for some in chunks(dead, 1):
+                await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
+                await self._db.execute_fetchall(
+                    "UPDATE requests SET open = 0, success = FALSE, error_status = ?, error_message = ? "
+                    f"WHERE facet IS NULL AND open IN {values(1, len(some))}",
+                    (INTERRUPTED_STATUS, INTERRUPTED, *some),
+                )
+            self._session = await self._new_session()
+
+    async def _new_session(self) -> Session:
+        """A session under the first number whose lock is free: a file that vanished may have left some behind."""
+        now = format_ms(int(time.time() * 1000))
+        while True:
+            [row] = await self._db.execute_fetchall("INSERT INTO sessions (started_at) VALUES (?) RETURNING id", (now,))
+            if not is_alive(self._path, row[0]):
+                return Session(self._path, row[0])
+
+    async def _sessions(self) -> list[int]:
+        """All that were announced, and all that left rows open."""
+        rows = await self._db.execute_fetchall(
+            "SELECT id FROM sessions UNION SELECT open FROM requests WHERE facet IS NULL AND open <> 0"
+        )
+        return [row[0] for row in rows]
+
+    async def _touched(self) -> bool:
+        [row] = await self._db.execute_fetchall("PRAGMA data_version")
+        return bool(row[0] != self._version)
+
+    async def _refresh(self) -> None:
+        """In a transaction: what is known of the database, checked."""
+        [(version, last_id)] = await self._db.execute_fetchall(_STATE)
+        self._last_id = last_id or 0
+        if version != self._version:
+            self._rollups.forget()
+            self._version = version
+            self._loose = True
+
+    def _forget(self) -> None:
+        self._rollups.forget()
+        self._version = -1
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

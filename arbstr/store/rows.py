@@ -1,0 +1,227 @@
+"""Rows of the ledger: from records, and back to entries; instants as text and as epoch milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from arbstr.query import Entry
+from arbstr.store.tally import Tally, tally_row
+from arbstr.types import RequestRecord
+
+Row = tuple[Any, ...]
+FacetKey = tuple[str, str | None, str | None, bool, bool]  # model, provider, policy, streaming, success
+
+COLUMNS = (
+    "id",
+    "correlation_id",
+    "timestamp",
+    "model",
+    "provider",
+    "policy",
+    "streaming",
+    "input_tokens",
+    "output_tokens",
+    "cost_sats",
+    "provider_cost_sats",
+    "latency_ms",
+    "stream_duration_ms",
+    "success",
+    "error_status",
+    "error_message",
+    "at_ms",
+    "facet",
+    "open",
+    "dearest_msats",
+    "median_msats",
+    "attempts",
+    "routing",
+)
+ENTRY_COLUMNS = (
+    "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
+    "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message"
+)
+
+# No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
+MOST = 10**12
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def format_ms(at_ms: int) -> str:
+    """Epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    return f"{(_EPOCH + at_ms * _MILLISECOND).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def parse_ms(timestamp: object) -> int:
+    """ISO 8601 as epoch milliseconds; without an offset it is UTC. What can't be read, or is before 1970, is 0."""
+    try:
+        moment = datetime.fromisoformat(str(timestamp).strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, (moment - _EPOCH) // _MILLISECOND)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def facet_key(record: RequestRecord) -> FacetKey:
+    """What a record shares with others."""
+    return (
+        clean(record.model),
+        None if record.provider is None else clean(record.provider),
+        None if record.policy is None else clean(record.policy),
+        record.streaming,
+        record.success,
+    )
+
+
+def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, session: int) -> Row:
+    """A record as a row in the order of `COLUMNS`; `session` other than 0 leaves it open, and then without a facet."""
+    model, provider, policy, streaming, success = key
+    return (
+        row_id,
+        clean(record.request_id),
+        format_ms(record.received_at_ms),
+        model,
+        provider,
+        policy,
+        streaming,
+        bounded(record.input_tokens),
+        bounded(record.output_tokens),
+        _sats(record.cost_msats),
+        _sats(record.provider_cost_msats),
+        bounded(record.latency_ms),
+        bounded(record.stream_duration_ms),
+        success,
+        bounded(record.error_status),
+        None if record.error_message is None else clean(record.error_message),
+        None if session else record.received_at_ms,
+        facet,
+        session,
+        bounded(record.dearest_msats),
+        bounded(record.median_msats),
+        _json(record.attempts),
+        None if record.routing is None else _json(record.routing),
+    )
+
+
+def tally_of(record: RequestRecord) -> Tally:
+    """What a record adds to its rollups."""
+    return tally_row(
+        streaming=record.streaming,
+        success=record.success,
+        cost_msats=bounded(record.cost_msats),
+        input_tokens=bounded(record.input_tokens),
+        output_tokens=bounded(record.output_tokens),
+        latency_ms=bounded(record.latency_ms) or 0,
+        dearest_msats=bounded(record.dearest_msats),
+        median_msats=bounded(record.median_msats),
+    )
+
+
+LOOSE_COLUMNS = (
+    "id, timestamp, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, latency_ms, "
+    "dearest_msats, median_msats"
+)
+
+
+def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
+    """A row of `LOOSE_COLUMNS`: its id, its instant, its facet, and what it adds to the rollups."""
+    row_id, timestamp, model, provider, policy, streaming, success, tokens_in, tokens_out, sats, latency, *saved = row
+    key = (str(model), _name(provider), _name(policy), bool(streaming), bool(success))
+    tally = tally_row(
+        streaming=bool(streaming),
+        success=bool(success),
+        cost_msats=msats(sats),
+        input_tokens=whole(tokens_in),
+        output_tokens=whole(tokens_out),
+        latency_ms=whole(latency) or 0,
+        dearest_msats=whole(saved[0]),
+        median_msats=whole(saved[1]),
+    )
+    return row_id, parse_ms(timestamp), key, tally
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    """A row of `ENTRY_COLUMNS` as it is answered."""
+    (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers, message) = row
+    tokens_in, tokens_out, cost, provider_cost, latency, duration, status = numbers
+    return Entry(
+        id=row_id,
+        request_id=str(request_id),
+        timestamp=format_ms(at_ms),
+        at_ms=at_ms,
+        model=str(model),
+        provider=_name(provider),
+        policy=_name(policy),
+        streaming=bool(streaming),
+        success=bool(success),
+        input_tokens=whole(tokens_in),
+        output_tokens=whole(tokens_out),
+        cost_msats=msats(cost),
+        provider_cost_msats=msats(provider_cost),
+        latency_ms=whole(latency) or 0,
+        stream_duration_ms=whole(duration),
+        error_status=whole(status),
+        error_message=_name(message),
+    )
+
+
+def clean(text: str) -> str:
+    """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def bounded(number: int | None) -> int | None:
+    """No further from zero than `MOST`."""
+    if number is None or -MOST <= number <= MOST:
+        return number
+    return MOST if number > 0 else -MOST
+
+
+def whole(value: object) -> int | None:
+    """What another program may have put where a whole number belongs."""
+    if value is None or type(value) is int:
+        return bounded(value)
+    try:
+        return bounded(int(float(str(value))))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def msats(sats: object) -> int | None:
+    """Sats as they are stored, in millisats."""
+    if sats is None:
+        return None
+    try:
+        return round(min(max(float(str(sats)), -MOST), MOST) * 1000)
+    except ValueError:
+        return 0
+
+
+def _sats(millisats: int | None) -> float | None:
+    return None if millisats is None else (bounded(millisats) or 0) / 1000
+
+
+def _name(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json(value: Any) -> str:
+    try:
+        return orjson.dumps(value).decode()
+    except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
+        return json.dumps(orjson_free(value))
+
+
+def orjson_free(value: Any) -> Any:
+    """Dataclasses, tuples and plain values as what the standard library's encoder takes."""
+    if hasattr(value, "__slots__"):
+        return {name: orjson_free(getattr(value, name)) for name in value.__slots__}
+    if isinstance(value, tuple):
+        return [orjson_free(item) for item in value]
+    return value

@@ -1,0 +1,74 @@
+"""Latency distributions as single numbers, good to 2 %: what percentiles of millions of requests are read from.
+
+Latencies fall into fixed buckets of whole milliseconds. The buckets are built so that each has one value that is
+within 2 % of all its members: `value <= 1.02 * smallest` and `value >= 0.98 * largest`. Up to 49 ms every latency has a
+bucket of its own. A distribution is one integer that has 32 bits for each bucket's count, so adding distributions is
+adding integers: a million additions a second, in C.
+"""
+
+from __future__ import annotations
+
+import struct
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+from itertools import accumulate
+
+ERROR_PERCENT = 2
+LONGEST_MS = 7 * 86_400_000  # longer latencies count as this
+_BITS = 32  # 4 billion requests to a bucket
+
+
+def _buckets() -> tuple[list[int], list[int]]:
+    """Each bucket's largest member and its value."""
+    largest, values = [0], [0]
+    while largest[-1] < LONGEST_MS:
+        value = (largest[-1] + 1) * (100 + ERROR_PERCENT) // 100
+        values.append(value)
+        largest.append(value * 100 // (100 - ERROR_PERCENT))
+    return largest, values
+
+
+_LARGEST, _VALUES = _buckets()
+_ONE = [1 << (_BITS * bucket) for bucket in range(len(_LARGEST))]
+
+
+def sketch(latency_ms: int) -> int:
+    """The distribution of one latency."""
+    return _ONE[bisect_left(_LARGEST, min(max(latency_ms, 0), LONGEST_MS))]
+
+
+def pack(distribution: int) -> bytes:
+    """As bytes for the database: the first used bucket's number, then the counts from there."""
+    if not distribution:
+        return b""
+    first = ((distribution & -distribution).bit_length() - 1) // _BITS
+    counts = distribution >> (_BITS * first)
+    return first.to_bytes(2, "little") + counts.to_bytes((counts.bit_length() + 7) // 8, "little")
+
+
+def unpack(data: bytes) -> int:
+    """What `pack` packed."""
+    return int.from_bytes(data[2:], "little") << (_BITS * int.from_bytes(data[:2], "little"))
+
+
+def percentiles(distribution: int, percents: Sequence[int]) -> list[int]:
+    """Latencies such that so many percent of all are no longer, each within 2 %; zeros if there are none."""
+    if not distribution:
+        return [0] * len(percents)
+    size = (distribution.bit_length() + _BITS - 1) // _BITS
+    counts = struct.unpack(f"<{size}I", distribution.to_bytes(size * _BITS // 8, "little"))
+    upto = list(accumulate(counts))
+    return [_VALUES[bisect_left(upto, rank(percent, upto[-1]))] for percent in percents]
+
+
+def exact_percentiles(latencies_ms: Iterable[int], percents: Sequence[int]) -> list[int]:
+    """The same from the latencies themselves."""
+    ordered = sorted(latencies_ms)
+    if not ordered:
+        return [0] * len(percents)
+    return [ordered[rank(percent, len(ordered)) - 1] for percent in percents]
+
+
+def rank(percent: int, total: int) -> int:
+    """Which one of `total` ordered values, from 1, is the percentile."""
+    return max(1, -(-percent * total // 100))

@@ -1,0 +1,305 @@
+"""The ledger as the engine sees it: a request's row is given away at once, and written soon.
+
+Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
+up to `MOST_WAITING` of them; the engine never notices.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.store.database import NotWritable, explain, is_broken, set_aside
+from arbstr.store.pen import Pen, Pending
+from arbstr.types import RequestRecord
+
+logger = logging.getLogger(__name__)
+
+BATCH_S = 0.04  # from the first waiting row to its batch
+MOST_WAITING = 100_000
+_MOST_IN_BATCH = 2_000
+_FIRST_RETRY_S = 0.1
+_LONGEST_RETRY_S = 5.0
+_CLOSE_S = 5.0  # how long `close` tries to write what waits
+_BREATH_S = 0.005  # between slices of background work
+_PRUNE_EVERY_S = 3600.0
+_DAY_MS = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedState:
+    """What other parts have learned and saved.
+
+    `ratios`: by policy, the average ratio and how many requests it is from. `cells`: by kind and key, JSON text.
+    """
+
+    ratios: dict[str, tuple[float, int]] = field(default_factory=dict)
+    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Ledger:
+    """The one writer of a database.
+
+    `on_state(ok, message)` is called once when the database can't be written, and once when it can again. `keep_days`
+    is how long rows are kept, None for ever; their rollups always stay. `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        on_state: Callable[[bool, str], None] = lambda ok, message: None,
+        keep_days: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = Path(path)
+        self._on_state = on_state
+        self._keep_days = keep_days
+        self._clock = clock
+        self._waiting: dict[str, Pending] = {}
+        self._lost = 0
+        self._ratios: dict[str, tuple[float, int]] = {}
+        self._cells: dict[tuple[str, str], str] = {}
+        self._askers: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()  # there is something to do
+        self._hurry = asyncio.Event()  # and it should be done now
+        self._pen: Pen | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._failing = False
+        self._retry_s = 0.0
+        self._close_by: float | None = None
+        self._prune_at = 0.0
+
+    def begin(self, record: RequestRecord) -> None:
+        """A stream has begun: its open row. Returns at once, never raises."""
+        self._put(Pending(record, final=False))
+
+    def append(self, record: RequestRecord) -> None:
+        """A request has ended: its row, which closes the open one. Returns at once, never raises."""
+        self._put(Pending(record, final=True))
+
+    def save_learned(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
+        """Keep learned values, each in the place of its last. Returns at once, never raises."""
+        self._ratios.update(ratios)
+        self._cells.update(cells)
+        self._wake.set()
+
+    async def load_learned(self) -> LearnedState:
+        """What was saved; nothing if the database can't be read."""
+        if self._pen is None:
+            return LearnedState()
+        try:
+            return LearnedState(*await self._pen.learned())
+        except sqlite3.Error as error:
+            logger.warning("what was learned before could not be read: %s", error)
+            return LearnedState()
+
+    async def start(self) -> None:
+        """Open the database, migrate it, and begin to write.
+
+        Raises `LedgerUnavailable` if no waiting will mend it; if it only can't be written now, that is reported.
+        """
+        try:
+            await self._open()
+        except NotWritable as error:
+            self._failed(str(error))
+        self._task = asyncio.create_task(self._work(), name="ledger writer")
+        self._wake.set()
+
+    async def close(self) -> None:
+        """Write what waits, trying for a few seconds at most, and let go of the database."""
+        if self._task is not None:
+            self._close_by = time.monotonic() + _CLOSE_S
+            self._go_on()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S * 2):
+                    await self._task
+        if self._waiting:
+            self._on_state(False, f"{len(self._waiting)} rows could not be written to {self._path} and are lost.")
+        await self._let_go()
+
+    async def settle(self, patience_s: float = 0.1) -> None:
+        """Return once everything appended so far is in the database, or after a moment if it can't be written."""
+        if self._task is None or self._task.done() or self._failing:
+            return
+        asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._askers.append(asker)
+        self._go_on()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asker
+
+    def _put(self, pending: Pending) -> None:
+        self._waiting[pending.record.request_id] = pending
+        self._trim()
+        self._wake.set()
+
+    def _trim(self) -> None:
+        while len(self._waiting) > MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+            self._lost += 1
+
+    async def _work(self) -> None:
+        while not self._finished:
+            await self._pause()
+            await self._round()
+
+    @property
+    def _finished(self) -> bool:
+        if self._close_by is None:
+            return False
+        return not (self._waiting or self._ratios or self._cells) or time.monotonic() > self._close_by
+
+    async def _pause(self) -> None:
+        """Wait until there is something to do, and then a little for company."""
+        if self._close_by is not None:
+            await asyncio.sleep(_FIRST_RETRY_S if self._retry_s else 0)
+        elif self._retry_s:
+            await _first(self._hurry, self._retry_s)
+        else:
+            await _first(self._wake, _PRUNE_EVERY_S)
+            await _first(self._hurry, BATCH_S)
+        self._wake.clear()
+        self._hurry.clear()
+
+    async def _round(self) -> None:
+        askers, self._askers = self._askers, []
+        try:
+            await self._write()
+            await self._tidy()
+        except (sqlite3.Error, OSError, LedgerUnavailable) as error:
+            await self._mend(error)
+        except Exception:
+            # The edge of the writer: whatever goes wrong here, requests go on.
+            logger.exception("the ledger's writer stumbled")
+            self._failed("The ledger's writer stumbled; its log says how.")
+        finally:
+            for asker in askers:
+                if not asker.done():
+                    asker.set_result(None)
+
+    async def _write(self) -> None:
+        pen = await self._open()
+        batch = dict(islice(self._waiting.items(), _MOST_IN_BATCH))
+        ratios, cells = self._ratios, self._cells
+        self._ratios, self._cells = {}, {}
+        for request_id in batch:
+            del self._waiting[request_id]
+        try:
+            if batch or ratios or cells:
+                await self._write_batch(pen, list(batch.values()), ratios, cells)
+        except BaseException:
+            self._waiting = batch | self._waiting
+            self._ratios = ratios | self._ratios
+            self._cells = cells | self._cells
+            self._trim()
+            raise
+        if len(batch) == _MOST_IN_BATCH:
+            self._go_on()
+        self._recovered()
+
+    async def _write_batch(
+        self,
+        pen: Pen,
+        batch: list[Pending],
+        ratios: Mapping[str, tuple[float, int]],
+        cells: Mapping[tuple[str, str], str],
+    ) -> None:
+        try:
+            await pen.write(batch, ratios, cells)
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            logger.exception("a batch of %d rows could not be written; trying them one by one", len(batch))
+            for pending in batch:
+                await self._write_alone(pen, pending)
+
+    async def _write_alone(self, pen: Pen, pending: Pending) -> None:
+        """A row that can't be stored must not hold up the others."""
+        try:
+            await pen.write([pending], {}, {})
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            self._lost += 1
+            logger.exception("the row of request %s can't be stored and is lost", pending.record.request_id)
+
+    async def _tidy(self) -> None:
+        """A slice of background work, after the rows: loose rows in, old rows out."""
+        if self._pen is None or self._close_by is not None:
+            return
+        more = await self._pen.absorb()
+        if not more and self._keep_days is not None and self._clock() >= self._prune_at:
+            more = await self._pen.prune(int(self._clock() * 1000) - self._keep_days * _DAY_MS)
+            if not more:
+                self._prune_at = self._clock() + _PRUNE_EVERY_S
+        if more:
+            await asyncio.sleep(_BREATH_S)
+            self._go_on()
+
+    def _go_on(self) -> None:
+        """Another round at once."""
+        self._wake.set()
+        self._hurry.set()
+
+    async def _open(self) -> Pen:
+        """The pen, opened anew if the file has vanished from its path."""
+        if self._pen is not None and self._pen.moved:
+            self._failed(f"The ledger {self._path} has vanished or was replaced; it is opened anew.")
+            await self._let_go()
+        if self._pen is None:
+            self._pen, aside = await Pen.open(self._path)
+            if aside is not None:
+                self._failed(f"The ledger {self._path} was corrupt and is set aside as {aside}; a new one is begun.")
+        return self._pen
+
+    async def _let_go(self) -> None:
+        pen, self._pen = self._pen, None
+        if pen is not None:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                await pen.close()
+
+    async def _mend(self, error: Exception) -> None:
+        """After a failure: report it once, set a broken file aside, wait longer each time."""
+        self._failed(str(error) if isinstance(error, LedgerUnavailable) else explain(self._path, error))
+        self._retry_s = min(max(self._retry_s * 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
+        if is_broken(error):
+            await self._let_go()
+            with contextlib.suppress(OSError):
+                set_aside(self._path)
+
+    def _failed(self, message: str) -> None:
+        if not self._failing:
+            self._failing = True
+            logger.error("%s Finished requests wait in memory.", message)
+            self._on_state(False, message)
+
+    def _recovered(self) -> None:
+        self._retry_s = 0.0
+        if self._failing:
+            self._failing = False
+            lost = f"; {self._lost} rows were lost meanwhile" if self._lost else ""
+            self._lost = 0
+            message = f"The ledger {self._path} is written again{lost}."
+            logger.warning("%s", message)
+            self._on_state(True, message)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the trouble is the database's, not the row's."""
+    return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()
