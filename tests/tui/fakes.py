@@ -1,0 +1,467 @@
+"""A source without a proxy: rows in memory, and a seeded stream of believable events."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import asdict, replace
+from datetime import UTC, datetime
+from typing import Literal
+
+from arbstr.bus import EventBus, Subscription
+from arbstr.errors import LedgerUnavailable
+from arbstr.events import (
+    AttemptFailed,
+    AttemptStarted,
+    Event,
+    FirstByte,
+    ProviderHealthChanged,
+    RequestFinished,
+    RequestReceived,
+    RouteChosen,
+    StreamProgress,
+)
+from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
+from arbstr.types import Attempt, Candidate, RequestRecord, Routing
+from tui.log import ShownLine
+
+NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
+HOUR = 3_600_000
+
+
+class FakeLedger:
+    """The ledger's questions, answered from a list of records, oldest first."""
+
+    def __init__(self) -> None:
+        self.records: list[RequestRecord] = []
+        self.problem: str | None = None
+        self.asked = 0
+
+    async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
+        rows = self._matching(where)
+        groups: dict[str, list[RequestRecord]] = {}
+        for row in rows if group_by else ():
+            groups.setdefault(_group(row, group_by), []).append(row)
+        if group_by in ("hour", "day"):
+            groups = self._gapless(groups, where, HOUR if group_by == "hour" else 24 * HOUR)
+        return Stats(_aggregate(rows), {name: _aggregate(group) for name, group in groups.items()})
+
+    def _gapless(
+        self, groups: dict[str, list[RequestRecord]], where: Filter, step: int
+    ) -> dict[str, list[RequestRecord]]:
+        starts = [int(start) for start in groups] or [NOON // step * step]
+        first = min(starts) if where.since_ms is None else where.since_ms // step * step
+        last = max(*starts, first) if where.until_ms is None else where.until_ms
+        return {str(start): groups.get(str(start), []) for start in range(first, last + 1, step)}
+
+    async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
+        rows = self._sorted(where, sort, order)
+        return Page([self._entry(row) for row in rows[(page - 1) * per_page : page * per_page]], len(rows))
+
+    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
+        rows = self._sorted(where, "timestamp", "desc")
+        if before is not None:
+            rows = [row for row in rows if (row.received_at_ms, self._id(row)) < (before.at_ms, before.id)]
+        return [self._entry(row) for row in rows[:limit]]
+
+    async def count(self, where: Filter) -> int:
+        return len(self._matching(where))
+
+    async def request(self, request_id: str) -> Detail | None:
+        self._check()
+        for row in self.records:
+            if row.request_id == request_id:
+                routing = None if row.routing is None else asdict(row.routing)
+                return Detail(self._entry(row), [asdict(attempt) for attempt in row.attempts], routing)
+        return None
+
+    async def known(self, column: Literal["model", "provider"], name: str) -> bool:
+        return any(getattr(row, column) == name for row in self.records)
+
+    async def entries(self, where: Filter, sort: Sort, order: Order, limit: int | None) -> AsyncIterator[Entry]:
+        for row in self._sorted(where, sort, order)[:limit]:
+            yield self._entry(row)
+
+    def _check(self) -> None:
+        self.asked += 1
+        if self.problem is not None:
+            raise LedgerUnavailable(self.problem)
+
+    def _matching(self, where: Filter) -> list[RequestRecord]:
+        self._check()
+        return [row for row in self.records if _matches(row, where)]
+
+    def _sorted(self, where: Filter, sort: Sort, order: Order) -> list[RequestRecord]:
+        keys: dict[Sort, Callable[[RequestRecord], int]] = {
+            "timestamp": lambda row: row.received_at_ms,
+            "cost_sats": lambda row: row.cost_msats or 0,
+            "latency_ms": lambda row: row.latency_ms,
+        }
+        return sorted(self._matching(where), key=lambda row: (keys[sort](row), self._id(row)), reverse=order == "desc")
+
+    def _id(self, row: RequestRecord) -> int:
+        return self.records.index(row) + 1
+
+    def _entry(self, row: RequestRecord) -> Entry:
+        stamp = datetime.fromtimestamp(row.received_at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
+        return Entry(
+            self._id(row),
+            row.request_id,
+            stamp,
+            row.received_at_ms,
+            row.model,
+            row.provider,
+            row.policy,
+            row.streaming,
+            row.success,
+            row.input_tokens,
+            row.output_tokens,
+            row.cost_msats,
+            row.provider_cost_msats,
+            row.latency_ms,
+            row.stream_duration_ms,
+            row.error_status,
+            row.error_message,
+        )
+
+
+def _matches(row: RequestRecord, where: Filter) -> bool:
+    text = (where.text or "").lower()
+    hay = " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
+    return (
+        (where.since_ms is None or row.received_at_ms >= where.since_ms)
+        and (where.until_ms is None or row.received_at_ms <= where.until_ms)
+        and (where.success is None or row.success == where.success)
+        and (where.min_cost_msats is None or (row.cost_msats or 0) >= where.min_cost_msats)
+        and (where.models is None or row.model in where.models)
+        and (where.providers is None or row.provider in where.providers)
+        and (where.policies is None or row.policy in where.policies)
+        and text in hay
+    )
+
+
+def _group(row: RequestRecord, group_by: GroupBy | None) -> str:
+    if group_by in ("hour", "day"):
+        step = HOUR if group_by == "hour" else 24 * HOUR
+        return str(row.received_at_ms // step * step)
+    return str(getattr(row, group_by or "model") or NO_GROUP)
+
+
+def _aggregate(rows: list[RequestRecord]) -> Aggregate:
+    latencies = sorted(row.latency_ms for row in rows)
+    compared = [row for row in rows if row.cost_msats is not None and row.median_msats is not None]
+    return Aggregate(
+        total=len(rows),
+        success=sum(row.success for row in rows),
+        streaming=sum(row.streaming for row in rows),
+        cost_msats=sum(row.cost_msats or 0 for row in rows),
+        input_tokens=sum(row.input_tokens or 0 for row in rows),
+        output_tokens=sum(row.output_tokens or 0 for row in rows),
+        avg_latency_ms=sum(latencies) / len(latencies) if latencies else 0,
+        p50_latency_ms=_quantile(latencies, 0.5),
+        p95_latency_ms=_quantile(latencies, 0.95),
+        p99_latency_ms=_quantile(latencies, 0.99),
+        saved_vs_dearest_msats=sum((row.dearest_msats or 0) - (row.cost_msats or 0) for row in compared),
+        saved_vs_median_msats=sum((row.median_msats or 0) - (row.cost_msats or 0) for row in compared),
+    )
+
+
+def _quantile(values: list[int], share: float) -> int:
+    return values[min(int(len(values) * share), len(values) - 1)] if values else 0
+
+
+class FakeLog:
+    """A log ring with lines put in by hand."""
+
+    def __init__(self) -> None:
+        self.lines: list[ShownLine] = []
+
+    def add(self, at_ms: int, level: int, logger: str, text: str) -> None:
+        self.lines.append(ShownLine(len(self.lines) + 1, at_ms, level, logger, text))
+
+    def since(self, seq: int = 0) -> list[ShownLine]:
+        return [line for line in self.lines if line.seq > seq]
+
+
+PROVIDERS = (
+    ("alpha", ("gpt-4o", "claude-3.5-sonnet", "gpt-4o-mini"), 10.0, 30.0, 1.0),
+    ("beta", ("gpt-4o", "gpt-4o-mini"), 12.0, 28.0, 0.0),
+    ("gamma", ("claude-3.5-sonnet", "llama-3.3-70b"), 8.0, 40.0, 0.5),
+    ("delta", ("gpt-4o-mini", "llama-3.3-70b"), 2.5, 9.0, 0.0),
+)
+MODELS = ("gpt-4o", "gpt-4o", "gpt-4o", "claude-3.5-sonnet", "claude-3.5-sonnet", "gpt-4o-mini", "llama-3.3-70b")
+POLICIES = (None, None, "code", "chat")
+
+
+class FakeSource:
+    """A source whose state moves only by the events it publishes. `now_ms` is its clock, moved by hand."""
+
+    def __init__(self, *, now_ms: int = NOON, providers: bool = True) -> None:
+        self.now_ms = now_ms
+        self.started_at_ms = now_ms - 2 * HOUR - 14 * 60_000
+        self.bus = EventBus()
+        self.ledger = FakeLedger()
+        self.totals = Totals()
+        self.providers = {each.name: each for each in (_status(*each) for each in PROVIDERS)} if providers else {}
+        self.running: dict[str, RunningRequest] = {}
+        self.budgets: tuple[BudgetStatus, ...] = ()
+        self.ratios: tuple[LearnedRatio, ...] = ()
+        self.ledger_problem: str | None = None
+        self.snapshots = 0
+
+    def clock(self) -> int:
+        return self.now_ms
+
+    def subscribe(self, capacity: int = 10_000) -> Subscription:
+        return self.bus.subscribe(capacity)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        self.bus.unsubscribe(subscription)
+
+    def snapshot(self) -> Snapshot:
+        self.snapshots += 1
+        in_flight = [each.provider for each in self.running.values()]
+        return Snapshot(
+            self.now_ms,
+            self.started_at_ms,
+            "127.0.0.1:8080",
+            "0.1.0",
+            tuple(replace(each, in_flight=in_flight.count(each.name)) for each in self.providers.values()),
+            tuple(self.running.values()),
+            tuple(reversed(self.ledger.records[-300:])),
+            self.totals,
+            self.budgets,
+            self.ratios,
+            self.ledger_problem,
+        )
+
+    def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
+        self.change(provider, in_rotation=in_rotation, reason="by hand")
+
+    def close_breaker(self, provider: str) -> None:
+        self.change(provider, state="closed", reason="closed by hand")
+
+    def change(
+        self,
+        provider: str,
+        *,
+        state: Literal["closed", "open", "half_open"] | None = None,
+        in_rotation: bool | None = None,
+        reason: str = "",
+        until_ms: int | None = None,
+    ) -> None:
+        """Change a provider's health and say so."""
+        old = self.providers[provider]
+        new = replace(
+            old,
+            state=state or old.state,
+            in_rotation=old.in_rotation if in_rotation is None else in_rotation,
+            open_until_ms=until_ms,
+        )
+        self.providers[provider] = new
+        self.bus.publish(
+            ProviderHealthChanged(provider, self.now_ms, old.state, new.state, reason, until_ms, new.in_rotation)
+        )
+
+    def publish(self, event: Event) -> None:
+        """Let the event happen: the source's own state moves, then everyone hears."""
+        match event:
+            case RequestReceived():
+                self.running[event.request_id] = RunningRequest(
+                    event.request_id, event.at_ms, event.model, event.streaming, None, None, None, 0
+                )
+            case AttemptStarted():
+                self._run(event.request_id, provider=event.provider)
+            case RouteChosen():
+                self._run(event.request_id, policy=event.routing.policy)
+            case FirstByte():
+                self._run(event.request_id, first_byte_ms=event.after_ms)
+            case StreamProgress():
+                self._run(event.request_id, events=event.events)
+            case RequestFinished():
+                self.running.pop(event.record.request_id, None)
+                self.ledger.records.append(event.record)
+                self.totals = _counted(self.totals, event.record)
+        self.bus.publish(event)
+
+    def _run(self, request_id: str, **changes: object) -> None:
+        if request_id in self.running:
+            self.running[request_id] = replace(self.running[request_id], **changes)  # type: ignore[arg-type]
+
+
+def _counted(totals: Totals, record: RequestRecord) -> Totals:
+    saved = (record.median_msats or 0) - (record.cost_msats or 0)
+    known = record.median_msats is not None and record.cost_msats is not None
+    return Totals(
+        totals.requests + 1,
+        totals.succeeded + record.success,
+        totals.cost_msats + (record.cost_msats or 0),
+        totals.saved_vs_median_msats + (saved if known else 0),
+        totals.input_tokens + (record.input_tokens or 0),
+        totals.output_tokens + (record.output_tokens or 0),
+    )
+
+
+def _status(name: str, models: tuple[str, ...], into: float, out: float, fee: float) -> ProviderStatus:
+    return ProviderStatus(
+        name,
+        f"https://{name}.example.com/v1",
+        models,
+        into,
+        out,
+        fee,
+        "sk-abc...***",
+        "environment reference",
+        "closed",
+        in_rotation=True,
+        failure_count=0,
+        in_flight=0,
+        success_rate=0.998 if name == "alpha" else 0.97,
+        latency_ms={"alpha": 240.0, "beta": 610.0, "gamma": 1900.0}.get(name, 330.0),
+    )
+
+
+class Traffic:
+    """Believable requests from a seed: the same ones each time."""
+
+    def __init__(self, seed: int = 7) -> None:
+        self._random = random.Random(seed)
+        self._number = 0
+
+    def request(self, at_ms: int) -> tuple[list[Event], RequestFinished]:
+        """The events of one request that comes in then: those up to its end, and the end."""
+        rng = self._random
+        self._number += 1
+        request_id = f"{rng.getrandbits(32):08x}-0000-4000-8000-{self._number:012x}"
+        model, policy, streaming = rng.choice(MODELS), rng.choice(POLICIES), rng.random() < 0.6
+        sellers = [name for name, models, *_ in PROVIDERS if model in models]
+        into, out = int(rng.lognormvariate(6.2, 1.1)), int(rng.lognormvariate(5.2, 0.9))
+        costs = sorted((_cost(name, into, out), name) for name in sellers)
+        routing = _routing(model, policy, into, costs)
+        first = int(rng.lognormvariate(5.7, 0.5))
+        broken = rng.random() < 0.05
+        attempts, names = self._attempts(costs, first, broken=broken)
+        ok = attempts[-1].failure is None
+        last = names[-1]
+        cost = next(cost for cost, name in costs if name == last) if ok else None
+        record = RequestRecord(
+            request_id,
+            at_ms,
+            model,
+            streaming,
+            ok,
+            attempts[-1].started_ms + attempts[-1].duration_ms,
+            provider=last,
+            policy=policy,
+            input_tokens=into if ok else None,
+            output_tokens=out if ok else None,
+            cost_msats=cost,
+            provider_cost_msats=None
+            if cost is None or last == "beta"
+            else round(cost * (1.0 if last != "gamma" else 1.08)),
+            stream_duration_ms=first + out * 12 if streaming and ok else None,
+            error_status=None if ok else 502,
+            error_message=None if ok else f"all providers failed: {', '.join(names)}",
+            dearest_msats=costs[-1][0] if ok else None,
+            median_msats=sum(cost for cost, _ in costs) // len(costs) if ok else None,
+            attempts=tuple(attempts),
+            routing=routing,
+        )
+        return list(self._events(record, out)), RequestFinished(record)
+
+    def _attempts(self, costs: list[tuple[int, str]], first: int, *, broken: bool) -> tuple[list[Attempt], list[str]]:
+        attempts: list[Attempt] = []
+        at = 2
+        if broken:
+            attempts.append(Attempt(costs[0][1], at, 812, "status", 503, "overloaded, try again later"))
+            at += 812
+        if broken and len(costs) == 1:
+            return attempts, [costs[0][1]]
+        answering = costs[1 if broken and len(costs) > 1 else 0][1]
+        if broken and self._random.random() < 0.3:
+            attempts.append(Attempt(answering, at, 5000, "connect", None, "connection refused"))
+        else:
+            attempts.append(Attempt(answering, at, first))
+        return attempts, [attempt.provider for attempt in attempts]
+
+    def _events(self, record: RequestRecord, out: int) -> Iterator[Event]:
+        yield RequestReceived(record.request_id, record.received_at_ms, record.model, record.streaming)
+        if record.routing is not None:
+            yield RouteChosen(record.request_id, record.routing)
+        for attempt in record.attempts:
+            yield AttemptStarted(record.request_id, attempt.provider)
+            if attempt.failure is not None:
+                yield AttemptFailed(
+                    record.request_id,
+                    attempt.provider,
+                    attempt.failure,
+                    attempt.status,
+                    attempt.message,
+                    attempt.duration_ms,
+                    None,
+                )
+        if record.success and record.provider is not None:
+            yield FirstByte(record.request_id, record.provider, record.latency_ms)
+            if record.streaming:
+                yield StreamProgress(record.request_id, out // 2)
+
+
+def _cost(name: str, into: int, out: int) -> int:
+    rates = {each[0]: each[2:] for each in PROVIDERS}[name]
+    return round(into * rates[0] + out * rates[1] + rates[2] * 1000)
+
+
+def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, str]]) -> Routing:
+    candidates = tuple(
+        Candidate(
+            name,
+            float(_cost(name, into, 256)),
+            _cost(name, into, 256) * (1.08 if name == "gamma" else 1.0),
+            "charges 8 % more than its rates say" if name == "gamma" else "",
+        )
+        for _, name in costs
+    )
+    return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),))
+
+
+def lived_in(seed: int = 7) -> FakeSource:
+    """A source that has run for two hours and has some requests under way, one provider open and one probing."""
+    source, traffic = FakeSource(), Traffic(seed)
+    rng = random.Random(seed)
+    for hours_ago in range(160, 0, -1):
+        for _ in range(rng.randrange(1, 7)):
+            _settle(source, traffic, source.now_ms - hours_ago * HOUR + rng.randrange(HOUR))
+    source.totals = Totals()
+    now = source.now_ms
+    for at in sorted(now - int(rng.random() ** 1.6 * HOUR) for _ in range(260)):
+        _settle(source, traffic, at)
+    source.ledger.records.sort(key=lambda record: record.received_at_ms)
+    for ago in (3200, 2600, 900):
+        for event in traffic.request(now - ago)[0]:
+            source.publish(event)
+    source.providers["beta"] = replace(
+        source.providers["beta"], state="half_open", success_rate=0.71, latency_ms=1900.0
+    )
+    source.providers["gamma"] = replace(
+        source.providers["gamma"],
+        state="open",
+        open_until_ms=now + 12_000,
+        failure_count=4,
+        success_rate=0.43,
+        last_error="connection refused",
+        charged_ratio=1.08,
+    )
+    source.providers["alpha"] = replace(source.providers["alpha"], charged_ratio=1.0)
+    source.budgets = (
+        BudgetStatus("global", "day", 41_200_000, 300_000, 50_000_000, now + 9 * HOUR),
+        BudgetStatus("code", "hour", 2_100_000, 0, 10_000_000, now + HOUR // 2),
+    )
+    source.ratios = (LearnedRatio(None, 0.41, 212), LearnedRatio("code", 0.83, 64), LearnedRatio("chat", 0.37, 55))
+    return source
+
+
+def _settle(source: FakeSource, traffic: Traffic, at_ms: int) -> None:
+    events, end = traffic.request(at_ms)
+    for event in (*events, end):
+        source.publish(event)

@@ -1,0 +1,196 @@
+"""The dashboard's application: screens, keys that work everywhere, themes, and how it dies without taking the loop."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from datetime import tzinfo
+from typing import ClassVar
+
+from textual import on
+from textual.app import App, SystemCommand
+from textual.binding import Binding, BindingType
+from textual.driver import Driver
+from textual.filter import LineFilter
+from textual.screen import Screen
+
+from arbstr.source import Source
+from tui.board import Board
+from tui.driver import PatientDriver
+from tui.log import LogRing
+from tui.pace import Pace
+from tui.pump import Pump
+from tui.screens.base import BoardScreen
+from tui.screens.detail import DetailScreen
+from tui.screens.live import LiveScreen
+from tui.themes import DARK, TERMINAL, THEMES
+from tui.widgets.bars import KeyBar
+
+QUIT_AGAIN_S = 3.0
+
+
+def wall_ms() -> int:
+    """The time, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Dashboard(App[None]):
+    """Shows what a source tells. It only watches: whatever happens to it, the source goes on.
+
+    `failure` is what ended it, if it did not end as asked.
+    """
+
+    TITLE = "arbstr"
+    CSS_PATH = "dashboard.tcss"
+    ENABLE_COMMAND_PALETTE = True
+    NAMES: ClassVar[tuple[str, ...]] = tuple(BoardScreen.NAMES)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *(Binding(str(number), f"go('{name}')", name, show=False) for number, name in enumerate(NAMES, 1)),
+        Binding("question_mark", "help", "Help", show=False),
+        Binding("f", "freeze", "Freeze", show=False),
+        Binding("t", "range", "Time range", show=False),
+        Binding("u", "utc", "UTC", show=False),
+        Binding("q", "quit", "Quit", show=False),
+        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        Binding("ctrl+c", "copy_or_quit", "Copy or quit", show=False, priority=True),
+    ]
+
+    def __init__(
+        self,
+        source: Source,
+        *,
+        log: LogRing,
+        now_ms: Callable[[], int] = wall_ms,
+        zone: tzinfo | None = None,
+        driver_class: type[Driver] = PatientDriver,
+        on_ready: Callable[[], None] = lambda: None,
+    ) -> None:
+        colourless = "NO_COLOR" in os.environ
+        # Without colour: the terminal's own, of which Textual's filter then leaves none.
+        super().__init__(driver_class=driver_class, ansi_color=True if colourless else None)
+        self.board = Board(source, log, now_ms=now_ms, zone=zone, on_figures=self._poke)
+        self.pace = Pace()
+        self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
+        self._on_ready = on_ready
+        self._asked_to_quit = float("-inf")
+        for theme in THEMES:
+            self.register_theme(theme)
+        self.theme = TERMINAL.name if colourless else DARK.name
+
+    @property
+    def failure(self) -> Exception | None:
+        """What ended the dashboard, None if it was asked to end."""
+        return self._exception
+
+    # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def on_mount(self) -> None:
+        """Show the first screen and start the heartbeat."""
+        screens: dict[str, Callable[[], Screen[None]]] = {"live": lambda: LiveScreen(self.board)}
+        for name, make in screens.items():
+            self.add_mode(name, make)
+        self.switch_mode("live")
+        self.run_worker(self._pump.run(), name="pump")
+        self.run_worker(self.board.watch.run(), name="ledger")
+        self.call_after_refresh(self._on_ready)
+
+    def on_unmount(self) -> None:
+        """Take no more events."""
+        self.board.close()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End without Textual's traceback on the terminal: it prints local variables, and takes its time to."""
+        self._return_code = 1
+        if self._exception is None:
+            self._exception = error
+            self._exception_event.set()
+        self._close_messages_no_wait()
+
+    # ── painting ────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def _poke(self) -> None:
+        self._pump.poke()
+
+    def _paint(self) -> Iterator[None]:
+        notices = self.board.model.notices
+        while notices:
+            notice = notices.popleft()
+            self.notify(notice.text, severity=notice.severity, markup=False)
+        screen = self.screen
+        if isinstance(screen, BoardScreen | DetailScreen) and screen.is_mounted:
+            yield from screen.paint()
+
+    def _may_paint(self) -> bool:
+        return not (isinstance(self._driver, PatientDriver) and self._driver.stalled)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """The filters in force; asked for by the first panel of each frame, which is when composing begins."""
+        self.pace.composing()
+        return super().get_line_filters()
+
+    def post_display_hook(self) -> None:
+        """Called when a frame is on its way to the terminal."""
+        self.pace.displayed()
+
+    def repaint(self) -> None:
+        """Paint the visible screen at once."""
+        for _ in self._paint():
+            pass
+
+    # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @on(KeyBar.Chosen)
+    async def _chosen(self, event: KeyBar.Chosen) -> None:
+        await self.run_action(event.action)
+
+    def action_go(self, name: str) -> None:
+        """Show a screen."""
+        self.switch_mode(name)
+
+    def action_next_screen(self, by: int) -> None:
+        """Show the next screen, or the one before."""
+        place = self.NAMES.index(self.current_mode) if self.current_mode in self.NAMES else 0
+        self.switch_mode(self.NAMES[(place + by) % len(self.NAMES)])
+
+    def action_freeze(self) -> None:
+        """Freeze what is shown, or go on."""
+        self.board.toggle_freeze()
+        self.repaint()
+
+    def action_range(self) -> None:
+        """Look at the next time range."""
+        if self.board.model.frozen:
+            self.notify("Frozen: f goes on, then t changes the time range", markup=False)
+        else:
+            self.board.next_range()
+        self.repaint()
+
+    def action_utc(self) -> None:
+        """Times in UTC, or local again."""
+        self.notify("Times in UTC" if self.board.toggle_utc() else "Times in the local zone", markup=False)
+        self.repaint()
+
+    def action_help(self) -> None:
+        """Show the keys."""
+
+    def action_copy_or_quit(self) -> None:
+        """Copy if anything is selected; else quit when pressed twice."""
+        selected = self.screen.get_selected_text() or getattr(self.focused, "selected_text", "")
+        now = time.monotonic()
+        if selected:
+            self.copy_to_clipboard(selected)
+        elif now - self._asked_to_quit < QUIT_AGAIN_S:
+            self.exit()
+        else:
+            self._asked_to_quit = now
+            self.notify("Ctrl-C again quits, and stops the proxy with it", markup=False)
+
+    def action_suspend_process(self) -> None:
+        """Stopping the process would stop the proxy: don't."""
+        self.notify("The dashboard can't be suspended: the proxy would stop with it", markup=False)
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """Every action, for the palette."""
+        for name, label in BoardScreen.NAMES.items():
+            yield SystemCommand(label, f"Show the {label} screen", lambda name=name: self.action_go(name))

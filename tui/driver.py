@@ -1,0 +1,134 @@
+"""A terminal driver whose writes never wait: a terminal that stops reading must not stop the proxy."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from textual.drivers.linux_driver import LinuxDriver
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+BACKLOG = 64 * 1024  # characters that may wait; a full frame of a large terminal is about half of it
+SHORT = 256  # writes this short switch the terminal's modes and are never dropped
+CLOSE_WITHIN_S = 1.0
+STDERR = 2  # where Textual paints
+
+
+class Outlet:
+    """Writes text to a file descriptor from a thread of its own.
+
+    When more than `BACKLOG` waits, long writes are dropped; `on_recovered` is called, on that thread, once everything
+    that waited has been written after a drop.
+    """
+
+    def __init__(self, fd: int, on_recovered: Callable[[], None]) -> None:
+        self._fd = fd
+        self._on_recovered = on_recovered
+        self._waiting: deque[str] = deque()
+        self._size = 0
+        self._dropped = False
+        self._closing = False
+        self._change = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="arbstr-terminal", daemon=True)
+        self._thread.start()
+
+    @property
+    def stalled(self) -> bool:
+        """Whether text has been dropped that has not been made good, or more waits than a frame or two."""
+        return self._dropped or self._size > BACKLOG
+
+    def write(self, text: str) -> None:
+        """Have the text written, or drop it. Never waits."""
+        with self._change:
+            if self._size > BACKLOG and len(text) > SHORT:
+                self._dropped = True
+                return
+            self._waiting.append(text)
+            self._size += len(text)
+            self._change.notify()
+
+    def close(self, within_s: float = CLOSE_WITHIN_S) -> bool:
+        """Write what waits and end; whether it could be done in time."""
+        with self._change:
+            self._closing = True
+            self._change.notify()
+        self._thread.join(within_s)
+        return not self._thread.is_alive()
+
+    def _run(self) -> None:
+        while (text := self._next()) is not None:
+            self._put(text.encode("utf-8", "replace"))
+            with self._change:
+                self._size -= len(text)
+                recovered = self._dropped and not self._waiting
+                if recovered:
+                    self._dropped = False
+            if recovered:
+                self._on_recovered()
+
+    def _next(self) -> str | None:
+        """All that waits, as one; None when there is nothing and never will be."""
+        with self._change:
+            while not self._waiting and not self._closing:
+                self._change.wait()
+            text = "".join(self._waiting)
+            self._waiting.clear()
+            return text or None
+
+    def _put(self, data: bytes) -> None:
+        view = memoryview(data)
+        while view:
+            try:
+                view = view[os.write(self._fd, view) :]
+            except BlockingIOError:
+                threading.Event().wait(0.01)
+            except OSError:  # the terminal is gone: nobody is left to see
+                return
+
+
+class PatientDriver(LinuxDriver):
+    """Textual's driver for Linux and macOS, with an `Outlet` in the place of its bounded queue.
+
+    SIGTSTP is ignored, since it would stop the proxy too.
+    """
+
+    def __init__(
+        self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
+        self._outlet = Outlet(STDERR, self._recovered)
+        signal.signal(signal.SIGTSTP, signal.SIG_IGN)
+        signal.signal(signal.SIGCONT, lambda *_: self._recovered())
+
+    @property
+    def stalled(self) -> bool:
+        """Whether the terminal does not read."""
+        return self._outlet.stalled
+
+    def write(self, data: str) -> None:
+        """Have it written. Never waits."""
+        self._outlet.write(data)
+
+    def set_mouse(self, *, on: bool) -> None:
+        """Take mouse events, or leave the mouse to the terminal."""
+        if on:
+            self._mouse = True
+            self._enable_mouse_support()
+        else:
+            self._disable_mouse_support()
+            self._mouse = False
+
+    def close(self) -> None:
+        """Write what waits, and stop."""
+        super().close()
+        self._outlet.close()
+
+    def _recovered(self) -> None:
+        """The terminal reads again: what it missed is painted afresh."""
+        self._loop.call_soon_threadsafe(self._app.refresh)

@@ -1,0 +1,139 @@
+"""Numbers, times and foreign text as people read them: units on every figure, thousands separated."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, tzinfo
+
+from arbstr.text import MARK, plain
+
+NOTHING = "–"
+
+# Characters that take no cell or join others: terminals disagree on how wide they are, so none may move a column.
+_INVISIBLE = re.compile(
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+)
+_COMBINING = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{2,}")
+
+
+def shown(text: str, most: int = 200) -> str:
+    """Foreign text as the dashboard shows it: one line of at most `most`, nothing that acts on a terminal or hides."""
+    if text.isascii() and text.isprintable() and len(text) <= most:
+        return text
+    return _COMBINING.sub(MARK, _INVISIBLE.sub(MARK, plain(text, most)))
+
+
+def sats(msats: int | None) -> str:
+    """Sats to the millisat: `1,284.350`."""
+    if msats is None:
+        return NOTHING
+    sign, whole = ("-", -msats) if msats < 0 else ("", msats)
+    return f"{sign}{whole // 1000:,}.{whole % 1000:03}"
+
+
+def sats_round(msats: float | None) -> str:
+    """Sats with as many decimals as a total of that size needs: `21,004`, `812.4`, `1.120`, `0`."""
+    if msats is None:
+        return NOTHING
+    value = msats / 1000
+    if msats == 0 or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
+
+
+def rate(sats_per_1k: float) -> str:
+    """A rate in sats per 1000 tokens, with the decimals it was given: `10`, `0.15`."""
+    return f"{sats_per_1k:,.3f}".rstrip("0").rstrip(".") if sats_per_1k < 1e9 else f"{sats_per_1k:.3g}"
+
+
+def count(number: int | None) -> str:
+    """A whole number: `1,204`."""
+    return NOTHING if number is None else f"{number:,}"
+
+
+def short_count(number: int) -> str:
+    """A number in at most six cells: `940`, `12.4 k`, `1.20 M`."""
+    if number < 1000:
+        return str(number)
+    for unit in "kMGT":
+        number_of = number / 1000
+        if number_of < 999.5 or unit == "T":
+            digits = 2 if number_of < 9.995 else 1 if number_of < 99.95 else 0
+            return f"{number_of:.{digits}f} {unit}"
+        number = round(number_of)
+    return NOTHING
+
+
+def percent(part: float | None, decimals: int = 1) -> str:
+    """A share of one: `99.3 %`; 100 only if nothing is missing, 0 only if nothing is there."""
+    if part is None:
+        return NOTHING
+    step = 10**-decimals
+    value = part * 100
+    if 0 < part < 1:
+        value = min(max(value, step), 100 - step)
+    return "100 %" if value >= 100 else f"{value:.{decimals}f} %"
+
+
+def duration(ms: float | None) -> str:
+    """A time span: `310 ms`, `1.9 s`, `48 s`, `2 m 03 s`, `2 h 14 m`, `3 d 04 h`."""
+    if ms is None:
+        return NOTHING
+    if ms < 999.5:
+        return f"{max(ms, 0):.0f} ms"
+    seconds = ms / 1000
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} m {whole % 60:02} s"
+    minutes = whole // 60
+    if minutes < 1440:
+        return f"{minutes // 60} h {minutes % 60:02} m"
+    return f"{minutes // 1440} d {minutes % 1440 // 60:02} h"
+
+
+def uptime(ms: float) -> str:
+    """How long arbstr has run, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
+    minutes = int(ms // 60_000)
+    if minutes < 1:
+        return "less than 1 m"
+    return f"{minutes} m" if minutes < 60 else duration(minutes * 60_000)
+
+
+def per_second(rate_: float) -> str:
+    """A frequency: `2.1 /s`, `300 /s`."""
+    return f"{rate_:.1f} /s" if rate_ < 99.95 else f"{rate_:,.0f} /s"
+
+
+def tokens(into: int | None, out: int | None) -> str:
+    """Tokens in and out: `1,204 → 311`."""
+    return f"{count(into)} → {count(out)}"
+
+
+def token_columns(into: str, out: str) -> str:
+    """Tokens in and out in 16 cells, the arrows of several lines below each other."""
+    return f"{into:>7} → {out:<6}"
+
+
+def moment(at_ms: int, zone: tzinfo | None) -> datetime:
+    """An instant in a time zone; None is the machine's own."""
+    instant = datetime.fromtimestamp(at_ms / 1000, UTC)
+    return instant.astimezone(zone)
+
+
+def clock(at_ms: int, zone: tzinfo | None) -> str:
+    """The time of day: `14:02:11`."""
+    return moment(at_ms, zone).strftime("%H:%M:%S")
+
+
+def stamp(at_ms: int, zone: tzinfo | None) -> str:
+    """Date and time of day: `2025-03-01 14:02:11`."""
+    return moment(at_ms, zone).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def exact_stamp(at_ms: int, zone: tzinfo | None) -> str:
+    """Date, time to the millisecond and offset: `2025-03-01 14:02:11.042 +01:00`."""
+    when = moment(at_ms, zone)
+    offset = when.strftime("%z")
+    return f"{when:%Y-%m-%d %H:%M:%S}.{at_ms % 1000:03} {offset[:3]}:{offset[3:5]}"

@@ -1,0 +1,117 @@
+"""arbstr's own log lines as the dashboard reads them, filtered by level and text."""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from tui.format import shown
+
+KEPT = 5000
+LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
+
+
+class LogLine(Protocol):
+    """A log line: `seq` counts from 1 without gaps, `level` is a number of `logging`."""
+
+    @property
+    def seq(self) -> int: ...  # noqa: D102
+    @property
+    def at_ms(self) -> int: ...  # noqa: D102
+    @property
+    def level(self) -> int: ...  # noqa: D102
+    @property
+    def logger(self) -> str: ...  # noqa: D102
+    @property
+    def text(self) -> str: ...  # noqa: D102
+
+
+class LogRing(Protocol):
+    """Where the latest log lines are."""
+
+    def since(self, seq: int = 0) -> Sequence[LogLine]:
+        """The lines after the one numbered `seq`, oldest first."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class ShownLine:
+    """A line fit to show."""
+
+    seq: int
+    at_ms: int
+    level: int
+    logger: str
+    text: str
+
+
+class LogView:
+    """The lines that pass the filter, newest last, with the place one looks at.
+
+    `top` is the first line shown, None when it follows the newest.
+    """
+
+    def __init__(self, ring: LogRing) -> None:
+        self._ring = ring
+        self._seq = 0
+        self._all: deque[ShownLine] = deque(maxlen=KEPT)
+        self.least_level = logging.INFO
+        self.text = ""
+        self.lines: list[ShownLine] = []
+        self.top: int | None = None
+
+    def catch_up(self) -> bool:
+        """Read what is new; whether anything is."""
+        new = self._ring.since(self._seq)
+        if not new:
+            return False
+        self._seq = new[-1].seq
+        clean = [
+            ShownLine(line.seq, line.at_ms, line.level, shown(line.logger, 40), shown(line.text, 2000)) for line in new
+        ]
+        dropped = max(len(self._all) + len(clean) - KEPT, 0)
+        self._all.extend(clean)
+        self.lines += [line for line in clean if self._passes(line)]
+        if dropped and self._all:
+            self._forget(self._all[0].seq)
+        return True
+
+    def next_level(self) -> None:
+        """Show lines from the next level on, and after the last level from the first."""
+        place = LEVELS.index(self.least_level)
+        self.least_level = LEVELS[(place + 1) % len(LEVELS)]
+        self._filter()
+
+    def narrow(self, text: str) -> None:
+        """Show only lines that hold the text."""
+        self.text = text.lower().strip()
+        self._filter()
+
+    def scroll(self, by: int, page: int) -> None:
+        """Move by lines; at the end it follows again."""
+        last = max(len(self.lines) - page, 0)
+        top = (last if self.top is None else self.top) + by
+        self.top = None if top >= last else max(top, 0)
+
+    def window(self, page: int) -> list[ShownLine]:
+        """The lines to show."""
+        top = max(len(self.lines) - page, 0) if self.top is None else self.top
+        return self.lines[top : top + page]
+
+    def _passes(self, line: ShownLine) -> bool:
+        text = self.text
+        return line.level >= self.least_level and (not text or text in line.text.lower() or text in line.logger.lower())
+
+    def _filter(self) -> None:
+        self.lines = [line for line in self._all if self._passes(line)]
+        self.top = None
+
+    def _forget(self, first_kept: int) -> None:
+        """Let lines go that are no longer kept; what one looks at stays where it is as long as it can."""
+        gone = next((index for index, line in enumerate(self.lines) if line.seq >= first_kept), len(self.lines))
+        del self.lines[:gone]
+        if self.top is not None:
+            self.top = max(self.top - gone, 0)

@@ -1,0 +1,54 @@
+"""How often to paint: as often as is pleasant while it is cheap, and never for more than its share of the loop."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from time import perf_counter
+
+FASTEST_S = 0.1  # ten frames a second look alive; more only cost
+SLOWEST_S = 1.0
+BUDGET = 0.02  # of the loop's time
+
+
+class Pace:
+    """Measures what frames cost and says when the next is due.
+
+    A frame's cost is what building its lines took and what Textual took to compose and write them. `holds` are the
+    latest stretches for which painting held the loop, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = perf_counter, budget: float = BUDGET) -> None:
+        self._clock = clock
+        self._budget = budget
+        self._cost = 0.0
+        self._composing_since: float | None = None
+        self._due = 0.0
+        self.holds: deque[float] = deque(maxlen=20_000)
+
+    def composing(self) -> None:
+        """Textual composes: called as its first panel is asked for strips, and harmlessly for each further one."""
+        if self._composing_since is None:
+            self._composing_since = self._clock()
+
+    def displayed(self) -> None:
+        """Textual has written what it composed."""
+        if self._composing_since is not None:
+            self.spent(self._clock() - self._composing_since)
+            self._composing_since = None
+
+    def spent(self, seconds: float) -> None:
+        """So much of the loop's time went into the frame."""
+        self._cost += seconds
+        self.holds.append(seconds)
+
+    def painted(self) -> None:
+        """A frame is complete; the next is due when this one has been paid for."""
+        wait = min(max(self._cost / self._budget, FASTEST_S), SLOWEST_S)
+        self._due = self._clock() + wait
+        self._cost = 0.0
+
+    @property
+    def due(self) -> bool:
+        """Whether the next frame may be painted."""
+        return self._clock() >= self._due

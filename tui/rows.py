@@ -1,0 +1,145 @@
+"""A request as it is followed, and as the feed shows it.
+
+Following must cost next to nothing, since every request of the proxy passes here; showing happens to a screenful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+from arbstr.source import RunningRequest
+from arbstr.types import RequestRecord
+from tui.format import shown
+
+State = Literal["waiting", "streaming", "ok", "failed", "left"]
+CLIENT_LEFT = 499
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A running request, followed by its events. Its texts are still foreign. `record` is there once it has ended.
+
+    `path` are the providers as they were asked, `failed` how many attempts failed; `events` a stream's events so far,
+    each about a token.
+    """
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+    path: list[str]
+    policy: str | None = None
+    failed: int = 0
+    first_byte_ms: int | None = None
+    events: int = 0
+    record: RequestRecord | None = None
+
+
+def flight_of(running: RunningRequest) -> Flight:
+    """A flight that a snapshot found in the air."""
+    return Flight(
+        running.request_id,
+        running.at_ms,
+        running.model,
+        running.streaming,
+        [] if running.provider is None else [running.provider],
+        policy=running.policy,
+        first_byte_ms=running.first_byte_ms,
+        events=running.events,
+    )
+
+
+Item = Flight | RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request, fit to show. `elapsed_ms` is None while it runs; `events` are a running stream's so far."""
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+    state: State
+    path: tuple[str, ...]
+    policy: str | None
+    failed: int
+    events: int = 0
+    elapsed_ms: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_msats: int | None = None
+    error_status: int | None = None
+    error: str = ""
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.elapsed_ms is None
+
+    def age_ms(self, now_ms: int) -> int:
+        """How long it took, or has taken so far."""
+        return max(now_ms - self.at_ms, 0) if self.elapsed_ms is None else self.elapsed_ms
+
+
+def row_of(item: Item) -> Row:
+    """The item as a row."""
+    if isinstance(item, RequestRecord):
+        return _of_record(item)
+    return _of_flight(item) if item.record is None else _of_record(item.record)
+
+
+def _of_flight(flight: Flight) -> Row:
+    streams = flight.streaming and flight.first_byte_ms is not None
+    return Row(
+        flight.request_id,
+        flight.at_ms,
+        shown(flight.model),
+        flight.streaming,
+        "streaming" if streams else "waiting",
+        _steps(flight.path),
+        _name(flight.policy),
+        flight.failed,
+        events=flight.events,
+    )
+
+
+def _of_record(record: RequestRecord) -> Row:
+    return Row(
+        record.request_id,
+        record.received_at_ms,
+        shown(record.model),
+        record.streaming,
+        _end_of(record.success, record.error_status),
+        _steps([attempt.provider for attempt in record.attempts] or [record.provider or ""]),
+        _name(record.policy),
+        sum(attempt.failure is not None for attempt in record.attempts),
+        elapsed_ms=max(record.latency_ms, record.stream_duration_ms or 0),
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        cost_msats=record.cost_msats,
+        error_status=record.error_status,
+        error=shown(record.error_message or ""),
+    )
+
+
+def _end_of(success: bool, status: int | None) -> State:
+    if success:
+        return "ok"
+    return "left" if status == CLIENT_LEFT else "failed"
+
+
+def _name(name: str | None) -> str | None:
+    return None if name is None else shown(name)
+
+
+def _steps(providers: Iterable[str]) -> tuple[str, ...]:
+    """The providers in the order they were tried; the same one again is no new step."""
+    path: list[str] = []
+    for provider in providers:
+        name = shown(provider)
+        if name and (not path or path[-1] != name):
+            path.append(name)
+    return tuple(path)

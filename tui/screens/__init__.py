@@ -1,0 +1,1 @@
+"""The five screens, and those that open on top of them."""

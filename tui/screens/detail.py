@@ -1,0 +1,119 @@
+"""One request in full, on top of the screen it was opened from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+from textual import on, work
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import Screen
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.types import RequestRecord
+from tui.board import Board
+from tui.format import shown
+from tui.lines import Line
+from tui.request_lines import FullRequest, from_detail, from_item, request_lines
+from tui.rows import Item
+from tui.widgets.bars import KeyBar, KeyHint
+from tui.widgets.panel import Panel
+from tui.widgets.scroller import Scroller
+
+
+class DetailScreen(Screen[None]):
+    """Starts with what the feed knows, if it was opened from there; the ledger's answer takes its place."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,enter,backspace", "leave", "Back", show=False),
+        Binding("j,down", "scroll(1)", "Down", show=False),
+        Binding("k,up", "scroll(-1)", "Up", show=False),
+        Binding("pagedown,space,ctrl+d", "scroll(15)", "Page down", show=False),
+        Binding("pageup,ctrl+u", "scroll(-15)", "Page up", show=False),
+        Binding("g,home", "scroll(-100000)", "First line", show=False),
+        Binding("G,end", "scroll(100000)", "Last line", show=False),
+        Binding("y", "copy", "Copy the id", show=False),
+    ]
+
+    def __init__(self, board: Board, request_id: str, item: Item | None = None) -> None:
+        super().__init__()
+        self._board = board
+        self._request_id = request_id
+        self._item = item
+        self._full: FullRequest | None = None if item is None else from_item(item)
+        self._settled = False
+        self._problem = ""
+
+    def compose(self) -> ComposeResult:
+        """The lines and the keys."""
+        yield Scroller(id="detail")
+        yield KeyBar(id="keys")
+
+    def on_mount(self) -> None:
+        """Ask the ledger."""
+        self._ask()
+
+    def on_resize(self) -> None:
+        """Lines are made for a width."""
+        self.call_after_refresh(self.repaint)
+
+    @work(exclusive=True)
+    async def _ask(self) -> None:
+        """The ledger knows finished requests; one that still runs is asked for again once it has ended."""
+        try:
+            detail = await self._board.source.ledger.request(self._request_id)
+        except LedgerUnavailable as problem:
+            self._problem = shown(str(problem))
+        else:
+            self._settled = detail is not None
+            if detail is not None:
+                self._full = from_detail(detail)
+        self.repaint()
+
+    def paint(self) -> Iterator[None]:
+        """Paint the lines."""
+        if not self._settled and self._item is not None:
+            self._full = from_item(self._item)
+            if isinstance(self._item, RequestRecord) or self._item.record is not None:
+                self._settled = True
+                self._ask()
+        scroller = self.query_one(Scroller)
+        title: Line = (("Request in full", "title"),)
+        note: Line = ((self._problem, "warn"),) if self._problem else ()
+        scroller.show(self._body(max(scroller.size.width - 4, 20)), title, note)
+        keys = [
+            KeyHint("y", "copy id", "screen.copy"),
+            KeyHint("Esc", "back", "screen.leave"),
+            KeyHint("q", "quit", "app.quit"),
+        ]
+        self.query_one(KeyBar).show((), keys)
+        yield
+
+    def _body(self, width: int) -> list[Line]:
+        if self._full is None:
+            return [(("The ledger has no such request." if self._settled else "asking the ledger …", "muted"),)]
+        return request_lines(self._full, width, self._board.zone)
+
+    def repaint(self) -> None:
+        """Paint at once."""
+        if self.is_mounted:
+            for _ in self.paint():
+                pass
+
+    def action_scroll(self, by: int) -> None:
+        """Scroll by lines."""
+        self.query_one(Scroller).scroll_lines(by)
+
+    def action_copy(self) -> None:
+        """Copy the id."""
+        self.app.copy_to_clipboard(shown(self._request_id))
+        self.notify("Copied the request's id", markup=False)
+
+    def action_leave(self) -> None:
+        """Back to where it was opened."""
+        self.dismiss()
+
+    @on(Panel.Wheeled)
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        self.action_scroll(event.by)

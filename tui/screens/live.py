@@ -1,0 +1,149 @@
+"""Live: what is being spent, right now."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from arbstr.query import GroupBy
+from tui.board import Board, curl
+from tui.filters import EXAMPLE, parse
+from tui.lines import EMPTY, Line
+from tui.screens.base import BoardScreen
+from tui.screens.detail import DetailScreen
+from tui.widgets.bars import KeyHint
+from tui.widgets.chart import SpendChart
+from tui.widgets.feed import FeedPanel
+from tui.widgets.panel import Panel
+from tui.widgets.providers import ProvidersPanel
+from tui.widgets.shares import SharesPanel
+from tui.widgets.tiles import BOXED, TilesPanel
+
+
+class LiveScreen(BoardScreen):
+    """Tiles, the chart, the feed, providers' health and spending by model."""
+
+    GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
+    FILTER_EXAMPLE = EXAMPLE
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, "live")
+        self._tiles = TilesPanel(id="tiles")
+        self._chart = SpendChart(id="chart")
+        self._feed = FeedPanel(id="feed")
+        self._providers = ProvidersPanel(id="health")
+        self._shares = SharesPanel(id="shares")
+
+    def pieces(self) -> Sequence[Widget]:
+        """From top to bottom."""
+        below = Horizontal(self._providers, self._shares, id="below")
+        return (self._tiles, self._chart, self._feed, below)
+
+    def size_pieces(self, width: int, height: int) -> None:
+        """Boxes where there is room for them; the feed takes what is left."""
+        boxed = width >= 100 and height >= 30
+        providers = len(self.board.view().providers)
+        self._tiles.styles.height = BOXED if boxed else 4
+        self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
+        most = max(height // 4, 5)
+        below = min(max(providers, 3), most) + 2 if width >= 100 else min(max(providers, 1), most - 1) + 1
+        self.query_one("#below").styles.height = below
+
+    def paint_body(self) -> Iterator[None]:
+        """Piece by piece."""
+        board = self.board
+        view, figures, feed = board.view(), board.figures, board.model.feed
+        self._tiles.show(view, figures, board.range.name)
+        yield
+        self._chart.show(board.chart(view.at_ms), board.range, board.zone)
+        yield
+        wanted = len(feed.rows()) if feed.held else self._feed.page
+        rows = feed.rows(wanted)
+        hint = self._hint() if not rows else ()
+        self._feed.show(rows, feed.selected, view.at_ms, board.zone, note=self._note(), hint=hint)
+        yield
+        self._providers.show(view.providers, view.at_ms)
+        self._shares.show(figures.groups.get("model"), board.range.name)
+        yield
+
+    def _note(self) -> Line:
+        feed = self.board.model.feed
+        if feed.held and not self.board.model.frozen:
+            return ((f" held  +{feed.unseen:,} new  Esc follows ", "badge"),)
+        if feed.query:
+            return ((" filtered  Esc clears ", "badge"),)
+        return EMPTY
+
+    def _hint(self) -> list[Line]:
+        if self.board.model.feed.query:
+            return [((" Nothing in the feed passes the filter. Key 2 searches the whole ledger.", "muted"),)]
+        lines: list[Line] = [((" No requests yet. Try one (y copies it):", "text"),), EMPTY]
+        return lines + [((f" {line}", "key"),) for line in curl(self.board.view())]
+
+    def narrow(self, typed: str) -> Sequence[str]:
+        """Filter the feed."""
+        query = parse(typed)
+        if not self.board.model.frozen:
+            self.board.model.feed.narrow(query)
+        return query.problems
+
+    def keys(self) -> Sequence[KeyHint]:
+        """What can be done with a selected request."""
+        if self.board.model.feed.selected is None:
+            return ()
+        return (KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"))
+
+    def action_move(self, by: int) -> None:
+        """Select another request; the feed is held meanwhile."""
+        self.board.model.feed.move(by)
+        self.repaint()
+
+    def action_page(self, by: int) -> None:
+        """A page of requests."""
+        self.action_move(by * self._feed.page)
+
+    def action_ends(self, last: bool) -> None:
+        """The first or the last request."""
+        self.board.model.feed.select(10**9 if last else 0)
+        self.repaint()
+
+    def action_open(self) -> None:
+        """The selected request in full."""
+        item = self.board.model.feed.selected_item
+        if item is not None:
+            self.app.push_screen(DetailScreen(self.board, item.request_id, item))
+
+    def action_copy(self) -> None:
+        """The selected request's id, or while there are no requests the command that sends one."""
+        item = self.board.model.feed.selected_item
+        if item is not None:
+            self.app.copy_to_clipboard(item.request_id)
+            self.notify("Copied the request's id", markup=False)
+        elif not self.board.model.feed.rows(1):
+            self.app.copy_to_clipboard("\n".join(curl(self.board.view())))
+            self.notify("Copied the command", markup=False)
+
+    def step_back(self) -> bool:
+        """Let the selection go."""
+        model = self.board.model
+        if model.feed.selected is None:
+            return False
+        model.feed.deselect(still_held=model.frozen)
+        return True
+
+    @on(Panel.Picked, "#feed")
+    def _picked(self, event: Panel.Picked) -> None:
+        index = self._feed.row_at(event.index)
+        if index is not None:
+            self.board.model.feed.select(index)
+            self.repaint()
+            if event.twice:
+                self.action_open()
+
+    @on(Panel.Wheeled, "#feed")
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        self.action_move(event.by)

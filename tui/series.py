@@ -1,0 +1,93 @@
+"""Spending over time in buckets: moved by events at once, settled by the ledger afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+SETTLES_AFTER_MS = 1000  # a finished request is in the ledger's answers well before that
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """Values to draw, oldest first: millisats per bucket of `width_ms`, the first beginning at `start_ms`.
+
+    None is not known yet.
+    """
+
+    start_ms: int
+    width_ms: int
+    values: tuple[int | None, ...]
+
+
+@dataclass(slots=True)
+class _Bucket:
+    msats: int = 0
+    seeded: bool = False  # the ledger was asked at least once
+    settled: bool = False  # the ledger was asked after the last event
+    touched_ms: int = 0
+
+
+class Series:
+    """The last `length` buckets of `width_ms` each.
+
+    A bucket's value is the ledger's answer plus what events have added since. It is asked for again once the bucket is
+    over and its last event is old enough to have been written, so that every value ends as the ledger's own.
+    """
+
+    def __init__(self, width_ms: int, length: int) -> None:
+        self.width_ms = width_ms
+        self.length = length
+        self._buckets: dict[int, _Bucket] = {}
+
+    def add(self, costs: Iterable[tuple[int, int]], now_ms: int) -> None:
+        """Requests received at the first number have cost the second."""
+        sums: dict[int, int] = {}
+        for received_ms, msats in costs:
+            start = received_ms - received_ms % self.width_ms
+            sums[start] = sums.get(start, 0) + msats
+        for start, msats in sums.items():
+            bucket = self._buckets.setdefault(start, _Bucket())
+            bucket.msats += msats
+            bucket.settled = False
+            bucket.touched_ms = now_ms
+
+    def distrust(self, since_ms: int) -> None:
+        """Events were missed: what the buckets say from then on has to be asked again."""
+        for start, bucket in self._buckets.items():
+            if start + self.width_ms > since_ms:
+                bucket.seeded = bucket.settled = False
+
+    def unsettled(self, now_ms: int) -> list[int]:
+        """Starts of the buckets to ask the ledger for, newest first."""
+        return [start for start in reversed(self._starts(now_ms)) if self._wants_asking(start, now_ms)]
+
+    def settle(self, start_ms: int, msats: int, asked_ms: int) -> None:
+        """The ledger's answer for the bucket that starts then; final unless events came too late for it."""
+        bucket = self._buckets.setdefault(start_ms, _Bucket())
+        bucket.msats = msats
+        bucket.seeded = True
+        bucket.settled = asked_ms >= bucket.touched_ms + SETTLES_AFTER_MS
+
+    def chart(self, now_ms: int) -> Chart:
+        """The values as they are known now."""
+        starts = self._starts(now_ms)
+        for old in [start for start in self._buckets if start < starts[0]]:
+            del self._buckets[old]
+        return Chart(starts[0], self.width_ms, tuple(self._value(start) for start in starts))
+
+    def _wants_asking(self, start: int, now_ms: int) -> bool:
+        bucket = self._buckets.get(start)
+        if bucket is None:
+            return True
+        over = now_ms >= start + self.width_ms + SETTLES_AFTER_MS
+        quiet = now_ms - bucket.touched_ms >= SETTLES_AFTER_MS
+        return not bucket.seeded or (over and quiet and not bucket.settled)
+
+    def _value(self, start: int) -> int | None:
+        bucket = self._buckets.get(start)
+        return None if bucket is None else bucket.msats
+
+    def _starts(self, now_ms: int) -> list[int]:
+        newest = now_ms - now_ms % self.width_ms
+        return [newest - index * self.width_ms for index in range(self.length - 1, -1, -1)]

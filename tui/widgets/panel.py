@@ -1,0 +1,124 @@
+"""The base of every piece of a screen: lines in, strips out, and only what changed is painted.
+
+Textual's own rendering of borders, padding and markup is passed by. It lays out and styles again what did not change,
+which costs the proxy milliseconds a frame, and it would read foreign text as markup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from textual import events
+from textual.geometry import Region
+from textual.message import Message
+from textual.strip import Strip
+from textual.theme import Theme
+from textual.widget import Widget
+
+from tui.lines import EMPTY, Line
+from tui.themes import Ink, ink_of
+
+
+class Panel(Widget):
+    """A rectangle of lines. Subclasses keep plain values and draw them in `draw`; `redraw` after each change."""
+
+    ALLOW_SELECT = False
+
+    class Picked(Message):
+        """A click on a line; `index` counts the panel's lines from its upper edge, `column` cells from its left."""
+
+        def __init__(self, panel: Panel, index: int, column: int, *, twice: bool) -> None:
+            super().__init__()
+            self.panel = panel
+            self.index = index
+            self.column = column
+            self.twice = twice
+
+        @property
+        def control(self) -> Panel:
+            """The panel, for `@on` selectors."""
+            return self.panel
+
+    class Wheeled(Message):
+        """The mouse wheel turned by so many lines."""
+
+        def __init__(self, panel: Panel, by: int) -> None:
+            super().__init__()
+            self.panel = panel
+            self.by = by
+
+        @property
+        def control(self) -> Panel:
+            """The panel, for `@on` selectors."""
+            return self.panel
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's own name for it
+        super().__init__(id=id)
+        self._lines: list[Line] = []
+        self._strips: list[Strip] = []
+
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        """The panel's lines for that size; missing ones are blank."""
+        raise NotImplementedError
+
+    def redraw(self) -> None:
+        """Draw again, and have painted what came out different."""
+        width, height = self.size
+        if not width or not height:
+            return
+        lines = list(self.draw(width, height)[:height])
+        lines += [EMPTY] * (height - len(lines))
+        ink = self._ink
+        if len(self._strips) != height or self._strips[0].cell_length != width:
+            changed = list(range(height))
+        else:
+            changed = [y for y in range(height) if lines[y] != self._lines[y]]
+        if not changed:
+            return
+        strips = self._strips if len(self._strips) == height else [Strip.blank(width)] * height
+        for y in changed:
+            strips[y] = ink.strip(lines[y], width)
+        self._lines, self._strips = lines, strips
+        self.refresh(*(Region(0, y, width, 1) for y in changed))
+
+    def render_lines(self, crop: Region) -> list[Strip]:
+        """The strips of a region, as Textual's compositor asks for them."""
+        width, height = self.size
+        if len(self._strips) != height or self._strips[0].cell_length != width:
+            self.redraw()
+        strips = self._strips[crop.y : crop.bottom]
+        for each in self.get_line_filters():
+            strips = [strip.apply_filter(each, self._ink.background) for strip in strips]
+        if crop.column_span != (0, width):
+            strips = [strip.crop(*crop.column_span) for strip in strips]
+        return strips
+
+    @property
+    def _ink(self) -> Ink:
+        return ink_of(self.app.theme)
+
+    def on_mount(self) -> None:
+        """Follow the theme."""
+        self.app.theme_changed_signal.subscribe(self, self._on_theme)
+
+    def _on_theme(self, _theme: Theme) -> None:
+        self._strips = []
+        self.redraw()
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self.redraw()
+
+    def on_click(self, event: events.Click) -> None:
+        """Tell which line was clicked."""
+        self.post_message(self.Picked(self, event.y, event.x, twice=event.chain > 1))
+
+    def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
+        """Tell that the wheel turned."""
+        event.stop()
+        self.post_message(self.Wheeled(self, 3))
+
+    def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
+        """Tell that the wheel turned."""
+        event.stop()
+        self.post_message(self.Wheeled(self, -3))

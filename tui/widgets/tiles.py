@@ -1,0 +1,125 @@
+"""The figures one looks for first: spent, saved, requests, latency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from arbstr.query import Aggregate
+from tui.figures import Figures
+from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count
+from tui.lines import EMPTY, Line, Role, beside, fit_line, framed
+from tui.state import View
+from tui.widgets.panel import Panel
+
+BOXED = 5  # lines that tiles in boxes take; fewer, and they are four plain lines
+
+
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """A title and three lines, the first the one that matters most."""
+
+    title: str
+    lines: tuple[Line, Line, Line]
+
+
+def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
+    """The four tiles."""
+    return _spent(view, figures), _saved(view), _requests(view), _latency(view, figures.window, range_name)
+
+
+def _spent(view: View, figures: Figures) -> Tile:
+    return Tile(
+        "Spent",
+        (
+            ((sats(view.totals.cost_msats), "accent"), (" sats since start", "muted")),
+            _sum("today UTC", figures.today),
+            _sum("7 days", figures.week),
+        ),
+    )
+
+
+def _sum(label: str, aggregate: Aggregate | None) -> Line:
+    figure = NOTHING if aggregate is None else sats_round(aggregate.cost_msats)
+    return ((f"{label} ", "muted"), (figure, "text"), (" sats", "muted"))
+
+
+def _saved(view: View) -> Tile:
+    saved, paid = view.totals.saved_vs_median_msats, view.totals.cost_msats
+    if not view.totals.requests:
+        return Tile("Saved", (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
+    share = f"  {percent(saved / (saved + paid))}" if saved > 0 else ""
+    figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"), (share, "text"))
+    return Tile("Saved", (figure, (("vs the median seller", "muted"),), (("since start", "muted"),)))
+
+
+def _requests(view: View) -> Tile:
+    totals = view.totals
+    rate = totals.succeeded / totals.requests if totals.requests else None
+    tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
+    return Tile(
+        "Requests",
+        (
+            ((count(totals.requests), "strong"), (f"   {per_second(view.per_second)}", "text")),
+            (
+                (percent(rate), _rate_role(rate)),
+                (" ok   ", "muted"),
+                (count(view.running), "text"),
+                (" running", "muted"),
+            ),
+            ((tokens_in, "text"), (" → ", "muted"), (tokens_out, "text"), (" tokens", "muted")),
+        ),
+    )
+
+
+def _rate_role(rate: float | None) -> Role:
+    if rate is None or rate >= 0.98:
+        return "text"
+    return "warn" if rate >= 0.9 else "bad"
+
+
+def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
+    known = window is not None and window.total > 0
+    half = duration(window.p50_latency_ms) if window is not None and known else NOTHING
+    most = duration(window.p95_latency_ms) if window is not None and known else NOTHING
+    return Tile(
+        f"Latency, last {range_name}",
+        (
+            (("p50 ", "muted"), (half, "strong")),
+            (("p95 ", "muted"), (most, "text")),
+            (("first byte ", "muted"), (duration(view.first_byte_ms), "text")),
+        ),
+    )
+
+
+class TilesPanel(Panel):
+    """The tiles side by side in boxes, or one line each where there is no room for boxes."""
+
+    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+        super().__init__(id=id)
+        self._tiles: tuple[Tile, ...] = ()
+
+    def show(self, view: View, figures: Figures, range_name: str) -> None:
+        """Show other figures."""
+        self._tiles = tiles(view, figures, range_name)
+        self.redraw()
+
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        """Boxes if they fit, else lines."""
+        if not self._tiles:
+            return []
+        return self._boxes(width) if height >= BOXED else [self._plain(tile, width) for tile in self._tiles]
+
+    def _boxes(self, width: int) -> list[Line]:
+        each, rest = divmod(width, len(self._tiles))
+        lines: list[Line] = [EMPTY] * BOXED
+        for index, tile in enumerate(self._tiles):
+            box = framed(tile.lines, each + (index < rest), BOXED, title=((tile.title, "title"),))
+            lines = beside(lines, box)
+        return lines
+
+    def _plain(self, tile: Tile, width: int) -> Line:
+        title = tile.title.partition(",")[0]
+        parts = [fit_line(tile.lines[0], 27), fit_line(tile.lines[1], 21), tile.lines[2]]
+        line: Line = ((f" {title:<9} ", "muted"), *(span for part in parts for span in part))
+        return fit_line(line, width)
