@@ -38,6 +38,8 @@ class Exchange:
         self.attempts: list[Attempt] = []
         self.usage: Usage | None = None
         self.charged_msats: int | None = None
+        self.cost_msats: int | None = None  # by the rates; None while the tokens are unknown
+        self.baselines: tuple[int | None, int | None] = (None, None)  # the dearest and the median candidate, in msats
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
         self.success = False
@@ -47,13 +49,6 @@ class Exchange:
     def elapsed_ms(self) -> int:
         """Milliseconds since the request came in."""
         return int((self._clock() - self._started) * 1000)
-
-    @property
-    def cost_msats(self) -> int | None:
-        """What the provider's rates say the answer cost, None while its tokens are unknown."""
-        if self.provider is None or self.usage is None:
-            return None
-        return cost_msats(self.provider.rates, self.usage)
 
     @property
     def paid_msats(self) -> int | None:
@@ -99,6 +94,8 @@ class Exchange:
         """What the answer says it used and cost."""
         self.usage = usage
         self.charged_msats = charged_msats
+        if usage is not None and self.provider is not None:
+            self.cost_msats = cost_msats(self.provider.rates, usage)
 
     def stream_opened(self, stream: StreamAnswer) -> int:
         """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
@@ -200,6 +197,8 @@ class Exchange:
             stream_duration_ms=ended_ms if streamed else None,
             error_status=self.error_status,
             error_message=self.error_message,
+            dearest_msats=self.baselines[0],
+            median_msats=self.baselines[1],
             attempts=tuple(self.attempts),
             routing=self.routing,
         )

@@ -12,7 +12,7 @@ from typing import Any
 import orjson
 
 from arbstr.engine import metering
-from arbstr.engine.sse import EventFramer, data_of, events
+from arbstr.engine.sse import EventFramer, data_of, event_start, events
 from arbstr.types import Usage
 
 logger = logging.getLogger(__name__)
@@ -82,10 +82,13 @@ class StreamObserver:
             self._open(block)
         if not self.finished:
             self.finished = _FINISH.search(block) is not None
-        metered = not self._broken and _METERED.search(block) is not None
-        if not metered and _DONE not in block:
+        metered = None if self._broken else _METERED.search(block)
+        done = block.find(_DONE)
+        if metered is None and done < 0:
             return block
-        return self._sift(block, metered)
+        first = done if metered is None else metered.start() if done < 0 else min(done, metered.start())
+        start = event_start(block, first)
+        return block[:start] + self._sift(block[start:])
 
     def _open(self, block: bytes) -> None:
         """Judge the first event that has data."""
@@ -99,7 +102,7 @@ class StreamObserver:
                 self.opening_error = document if isinstance(document, dict) else {"message": "an error event"}
             return
 
-    def _sift(self, block: bytes, metered: bool) -> bytes:
+    def _sift(self, block: bytes) -> bytes:
         """Go through a block event by event: read what is metered, stop after `[DONE]`."""
         kept: list[bytes] = []
         for raw, data in events(block):
@@ -107,7 +110,7 @@ class StreamObserver:
                 self.done = True
                 kept.append(raw)
                 break
-            if data is None or not metered or not self._meter(data) or self._keep_usage_chunk:
+            if data is None or self._broken or not self._meter(data) or self._keep_usage_chunk:
                 kept.append(raw)
         return b"".join(kept)
 

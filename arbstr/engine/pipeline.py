@@ -369,10 +369,9 @@ class Engine:
         exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
         if exchange.waiting and exchange.provider is not None:
             self._health.released(exchange.provider.name)
-        record = exchange.record()
         if exchange.routing is not None and exchange.usage is not None:
-            dearest, median = self._router.baselines(exchange.routing, exchange.usage)
-            record = replace(record, dearest_msats=dearest, median_msats=median)
+            exchange.baselines = self._router.baselines(exchange.routing, exchange.usage)
+        record = exchange.record()
         self._store.append(record)
         self._bus.publish(RequestFinished(record))
         if exchange.chat is not None:

@@ -78,6 +78,14 @@ def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:
         yield block[start:], data_of(block[start:])
 
 
+def event_start(block: bytes, within: int) -> int:
+    """The index at which the event begins that holds the byte at `within`, or an earlier event's beginning."""
+    if b"\r" in block:
+        return 0
+    before = block.rfind(b"\n\n", 0, within)
+    return before + 2 if before >= 0 else 0
+
+
 def data_of(raw: bytes) -> bytes | None:
     """The data of one event: its `data` lines joined by LF; None if it has no such line."""
     if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw:

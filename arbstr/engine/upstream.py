@@ -11,15 +11,17 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import httpx
 import orjson
 
+from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine import metering
 from arbstr.engine.observer import StreamObserver
 from arbstr.errors import AttemptError
-from arbstr.secret import Redactor
+from arbstr.secret import Redactor, Secret
 from arbstr.text import plain
 from arbstr.types import ChatRequest, JsonObject, Usage
 
@@ -33,6 +35,7 @@ _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
 _UNKNOWN_MODEL = frozenset({"invalid_model", "model_not_found"})
 _MESSAGE_CHARS = 300
+_EXPECTED = (("Accept", "*/*"), ("User-Agent", f"arbstr/{__version__}"))
 _EVENT_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
 
 # Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
@@ -161,13 +164,10 @@ class Upstream:
         url = self._urls.get(provider.name)
         if url is None:
             url = self._urls[provider.name] = httpx.URL(provider.url.rstrip("/") + "/chat/completions")
-        sent = [*headers, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
-        if provider.api_key is not None:
-            sent.append(("Authorization", f"Bearer {provider.api_key.reveal()}"))
         return httpx.Request(
             "POST",
             url,
-            headers=[(name.encode(), value.encode()) for name, value in sent],
+            headers=_upstream_headers(tuple(headers), provider.api_key),
             stream=httpx.ByteStream(chat.body),  # `content=` would also work out headers, at ten times the cost
             extensions={"timeout": {"connect": provider.timeouts.connect}},
         )
@@ -233,7 +233,7 @@ class Upstream:
         if error.get("message"):
             told += f": {self._told(error)}"
         if status in _RETRYABLE:
-            wait_s = _retry_after_s(response.headers.get("retry-after"), error)
+            wait_s = _retry_after_s(_header(response, b"retry-after"), error)
             raise AttemptError("status", told, status=status, retryable=True, retry_after_s=wait_s)
         if status in (400, 404) and not _UNKNOWN_MODEL.isdisjoint({str(error.get("type")), str(error.get("code"))}):
             raise AttemptError("stale_catalogue", told, status=status)
@@ -268,8 +268,27 @@ class Upstream:
         return AttemptError("connect", f"connection failed: {told}", retryable=True)
 
 
+@lru_cache(maxsize=256)
+def _upstream_headers(client: tuple[tuple[str, str], ...], key: Secret | None) -> httpx.Headers:
+    """The client's headers and those of this hop. A client sends the same ones again and again: they are made once."""
+    sent = [*client, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
+    named = {name.lower() for name, _ in client}
+    sent += [(name, value) for name, value in _EXPECTED if name.lower() not in named]
+    if key is not None:
+        sent.append(("Authorization", f"Bearer {key.reveal()}"))
+    return httpx.Headers([(name.encode(), value.encode()) for name, value in sent])
+
+
+def _header(response: httpx.Response, name: bytes) -> str | None:
+    """A header's first value. httpx's own look-up guesses the encoding of all headers first."""
+    for raw_name, value in response.headers.raw:
+        if raw_name.lower() == name:
+            return value.decode(errors="replace")
+    return None
+
+
 def _label(response: httpx.Response) -> str:
-    return str(response.headers.get("content-type", "")).lower()
+    return (_header(response, b"content-type") or "").lower()
 
 
 def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
@@ -281,7 +300,7 @@ def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> W
         raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
     charged = metering.charged_msats(document)
     if charged is None:
-        charged = metering.charged_header_msats(response.headers.get("x-routstr-cost-msats"))
+        charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))
     if "json" not in _label(response):
         headers = [pair for pair in headers if pair[0].lower() != "content-type"]
         headers.append(("Content-Type", "application/json"))

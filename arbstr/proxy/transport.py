@@ -26,6 +26,7 @@ import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
+from multidict import CIMultiDict, CIMultiDictProxy
 from yarl import URL
 
 MAX_HEADER_BYTES = 64 * 1024
@@ -68,7 +69,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             connector=PooledConnector(),
             cookie_jar=aiohttp.DummyCookieJar(),
             timeout=aiohttp.ClientTimeout(total=None),
-            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding", "Content-Type"),
             max_line_size=MAX_HEADER_BYTES,
             max_field_size=MAX_HEADER_BYTES,
             read_bufsize=2**17,
@@ -99,12 +99,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         )
 
     async def _send(self, request: httpx.Request, content: bytes) -> aiohttp.ClientResponse:
-        headers = [(name.decode(), value.decode()) for name, value in request.headers.raw]
         return await self._session.request(
             request.method,
             _url(str(request.url)),
             data=content or None,
-            headers=headers,
+            headers=_headers(tuple(request.headers.raw)),
             allow_redirects=False,
             timeout=_timeout(request.extensions.get("timeout", {}).get("connect")),
         )
@@ -136,6 +135,12 @@ class _Body(httpx.AsyncByteStream):
     async def aclose(self) -> None:
         """Give the connection back to the pool, or close it if the answer was not read to its end."""
         self._answer.release()
+
+
+@lru_cache(maxsize=256)
+def _headers(raw: tuple[tuple[bytes, bytes], ...]) -> CIMultiDictProxy[str]:
+    """The headers as aiohttp wants them. A client sends the same ones again and again, so they are made once."""
+    return CIMultiDictProxy(CIMultiDict([(name.decode(), value.decode()) for name, value in raw]))
 
 
 @lru_cache(maxsize=256)
