@@ -53,11 +53,22 @@ def run(arguments: list[str]) -> int:
         status = typer.main.get_command(app).main(arguments, prog_name="arbstr", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _give_up_output()
         return INVALID
-    except (typer.TyperException, ArbstrError, OSError) as error:
+    except OSError as error:
+        _give_up_output()
+        return _complain(error)
+    except (typer.TyperException, ArbstrError) as error:
         return _complain(error)
     return status if isinstance(status, int) else 0
+
+
+def _give_up_output() -> None:
+    """What can't be written is not tried again at the interpreter's end, where it would be noisy."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _complain(error: Exception) -> int:
@@ -176,7 +187,7 @@ def tui(
 
 @app.command(epilog="Example: arbstr check -c config.toml")
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration and show where each provider's key comes from."""
+    """Check the configuration; show where keys come from."""
     from arbstr.settings import exposure, resolve
 
     settings = resolve(os.environ, config=config, insecure=True)

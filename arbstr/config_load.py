@@ -91,7 +91,7 @@ def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place
         provider["key_source"] = source = _give_key(provider, as_written, environ)
         name = str(provider.get("name", ""))
         variable = convention_variable(name)
-        if source == "none" and variable in environ:
+        if source == "none" and variable and variable in environ:
             warnings.append(f"{key_path(loc)} has no key: {variable} is set but empty")
         if source == "convention" and variable and users.setdefault(variable, name) != name:
             # Two names can stand for one variable; one seller must not get the other's key unnoticed.

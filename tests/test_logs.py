@@ -85,7 +85,7 @@ def test_fields_are_in_a_text_line_as_key_and_value(file: Path) -> None:
 def raised() -> KeyError:
     """An exception with a traceback."""
     with pytest.raises(KeyError) as caught:
-        {}[KEY]
+        {"a": 1}[KEY]
     return caught.value
 
 
