@@ -37,15 +37,49 @@ class Job:
     watch: int | None = None
 
 
+@dataclass(frozen=True)
+class Sample:
+    """What came of a job, whole answers only. Times in ms, `first_byte_ms` of the body; CPU per answer.
+
+    `errors` counts everything else, also before and after the measured interval; `first_error` is the first one's text.
+    """
+
+    kind: wire.Kind
+    connections: int
+    per_second: float
+    p50_ms: float
+    p99_ms: float
+    first_byte_ms: float
+    cpu_ms: float | None
+    errors: int
+    first_error: str = ""
+
+
 @dataclass
 class Tally:
-    """What was measured. Times in seconds: to the whole answer, and to its first body byte."""
+    """What is counted on the way. Times in seconds: to the whole answer, and to its first body byte."""
 
     latencies: list[float] = field(default_factory=list)
     first_bytes: list[float] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     elapsed: float = 0.0
     cpu_s: float | None = None
+
+    def sample(self, job: Job) -> Sample:
+        """The figures of the whole job."""
+        latencies = sorted(self.latencies)
+        done = len(latencies)
+        return Sample(
+            kind=job.kind,
+            connections=job.connections,
+            per_second=done / self.elapsed,
+            p50_ms=_percentile(latencies, 50),
+            p99_ms=_percentile(latencies, 99),
+            first_byte_ms=_percentile(sorted(self.first_bytes), 50),
+            cpu_ms=self.cpu_s * 1000 / done if self.cpu_s is not None and done else None,
+            errors=len(self.errors),
+            first_error=self.errors[0] if self.errors else "",
+        )
 
 
 class Client(asyncio.Protocol):
@@ -149,7 +183,7 @@ class Load:
         """Count an answer that is none, also before and after the measured interval."""
         self._tally.errors.append(why)
 
-    async def run(self) -> Tally:
+    async def run(self) -> Sample:
         """Warm up, measure, let the last answers come."""
         connections = [asyncio.create_task(self._keep_busy(number)) for number in range(self._job.connections)]
         await asyncio.sleep(self._job.warmup)
@@ -159,7 +193,7 @@ class Load:
         for task in late:
             task.cancel()
             self.failed(f"no answer within {_LAST_WAIT_S:g} s")
-        return self._tally
+        return self._tally.sample(self._job)
 
     async def _measure(self) -> None:
         watch = self._job.watch
@@ -185,8 +219,13 @@ class Load:
                 await asyncio.sleep(_RETRY_S)
 
 
+def _percentile(ordered: list[float], percent: int) -> float:
+    """Of ordered seconds, in ms; 0 of none."""
+    return ordered[min(len(ordered) - 1, len(ordered) * percent // 100)] * 1000 if ordered else 0.0
+
+
 def main() -> None:
-    """Do the job that the command line holds as JSON."""
+    """Do the job that the command line holds as JSON. The answer is short: a pipe takes it in one write."""
     job = Job(**json.loads(sys.argv[1]))
     print(json.dumps(asdict(uvloop.run(Load(job).run()))))
 

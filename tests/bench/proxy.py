@@ -20,8 +20,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from tests.bench import process, report, targets, wire
-from tests.bench.load import Job
-from tests.bench.report import Sample
+from tests.bench.load import Job, Sample
+from tests.bench.report import Measured
 from tests.bench.targets import Target, TargetFailed
 
 
@@ -50,13 +50,13 @@ def main(arguments: list[str] | None = None) -> None:
     cores = Cores.share_out()
     process.pin(os.getpid(), cores.rest)
     with _running(options.targets, cores) as running:
-        samples = _measure(running, options)
+        measured = _measure(running, options)
         memory = {target.name: process.resident_mb(target.pid) for target in running if target.pid}
-    print(report.markdown(_machine(cores, options), samples, running, memory))
+    print(report.markdown(_machine(cores, options), measured, running, memory))
     if options.json:
         document = {
             "machine": platform.platform(),
-            "samples": [asdict(sample) for sample in samples],
+            "measured": [asdict(each) for each in measured],
             "memory_mb": memory,
         }
         options.json.write_text(json.dumps(document, indent=1))
@@ -98,32 +98,31 @@ def _running(wanted: list[str], cores: Cores) -> Iterator[list[Target]]:
         yield running
 
 
-def _measure(running: list[Target], options: argparse.Namespace) -> list[Sample]:
+def _measure(running: list[Target], options: argparse.Namespace) -> list[Measured]:
     """All samples: round by round, scenario by scenario, the targets in turns."""
     scenarios: list[tuple[wire.Kind, int]] = [
         *(("json", number) for number in options.connections),
         *(("stream", number) for number in options.stream_connections),
         ("paced", 64),
     ]
-    samples = []
+    measured = []
     for number in range(options.rounds):
         for kind, connections in scenarios:
             if options.only not in (None, kind):
                 continue
             for target in running:
                 _progress(f"round {number + 1}/{options.rounds}: {kind}, {connections} connections, {target.name}")
-                samples.append(
-                    measure_once(target, Job(kind, target.port, connections, options.seconds, watch=target.pid))
-                )
+                job = Job(kind, target.port, connections, options.seconds, watch=target.pid)
+                measured.append(Measured(target.name, measure_once(job)))
     _progress("")
-    return samples
+    return measured
 
 
-def measure_once(target: Target, job: Job) -> Sample:
-    """One run of the load against one target."""
+def measure_once(job: Job) -> Sample:
+    """One run of the load against one target, in a process of its own."""
     command = [sys.executable, "-m", "tests.bench.load", json.dumps(asdict(job))]
     done = subprocess.run(command, cwd=targets.ROOT, stdout=subprocess.PIPE, check=True)
-    return report.sample(target.name, job, json.loads(done.stdout))
+    return Sample(**json.loads(done.stdout))
 
 
 def _machine(cores: Cores, options: argparse.Namespace) -> str:

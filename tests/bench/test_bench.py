@@ -17,12 +17,13 @@ KINDS: list[wire.Kind] = ["json", "stream"]
 def test_measures_the_provider_and_the_bare_pass_through() -> None:
     with targets.direct([], 1) as upstream, targets.bare(upstream, []) as bare:
         running = [upstream, bare]
-        samples = [
-            measure_once(target, Job(kind, target.port, 2, seconds=0.15, warmup=0.05, watch=target.pid))
+        measured = [
+            report.Measured(target.name, measure_once(Job(kind, target.port, 2, 0.15, warmup=0.05, watch=target.pid)))
             for kind in KINDS
             for target in running
         ]
-        table = report.markdown("here", samples, running, {"bare": 40.0})
+        table = report.markdown("here", measured, running, {"bare": 40.0})
+    samples = [each.sample for each in measured]
     assert [each.first_error for each in samples] == [""] * 4
     assert all(each.per_second > 0 and each.p50_ms > 0 and each.first_byte_ms > 0 for each in samples)
     assert "| 2 | bare |" in table
@@ -31,8 +32,7 @@ def test_measures_the_provider_and_the_bare_pass_through() -> None:
 def test_counts_an_answer_that_is_not_whole_as_an_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listening:
         threading.Thread(target=_answer_wrongly, args=(listening,), daemon=True).start()
-        target = targets.Target("liar", listening.getsockname()[1])
-        sample = measure_once(target, Job("json", target.port, 1, seconds=0.1, warmup=0.1))
+        sample = measure_once(Job("json", listening.getsockname()[1], 1, seconds=0.1, warmup=0.1))
     assert "another answer" in sample.first_error
     assert sample.per_second == 0
 
