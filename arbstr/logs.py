@@ -28,6 +28,7 @@ from arbstr.text import plain
 
 Format = Literal["text", "json"]
 Fields = Mapping[str, str | int | float | bool | None]
+_NONE: Fields = {}
 
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
@@ -76,8 +77,9 @@ class LineWriter:
     counted, and the count is told as soon as writing goes on.
     """
 
-    def __init__(self, fd: int, capacity: int = WAITING_LINES) -> None:
+    def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_LINES) -> None:
         self._fd = fd
+        self._form = form
         self._capacity = capacity
         self._waiting: SimpleQueue[str | None] = SimpleQueue()
         self._dropped = 0
@@ -135,7 +137,10 @@ class LineWriter:
     def _tell_dropped(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
-        if not self._written(f"arbstr: {dropped} log lines were dropped here, because they could not be written\n"):
+        message = f"{dropped} log lines were dropped here: they could not be written fast enough"
+        says = (logging.WARNING, "arbstr.logs", message)
+        at = time.time()
+        if not self._written(_json_line(*says, _NONE, at) if self._form == "json" else _text_line(*says, at)):
             self._count_dropped(dropped)
 
     def _count_dropped(self, lines: int) -> None:
@@ -155,15 +160,16 @@ class Logs:
         self._levels_before: dict[str, int] = {}
         self._handlers_before: list[logging.Handler] = []
 
-    def emit(self, level: int, logger: str, message: str, fields: Fields | None = None, *, at: float) -> None:
+    def emit(self, level: int, logger: str, message: str, fields: Fields = _NONE, *, at: float) -> None:
         """Log a line, whatever the levels say. `message` is clean already; `at` is in seconds since the epoch."""
+        if self.ring is not None or not self._as_json:
+            body = self._redactor.text(message + self._in_text(fields))
         if self.ring is not None:
-            self.ring.add(int(at * 1000), level, logger, self._body(message, fields))
+            self.ring.add(int(at * 1000), level, logger, body)
         if self._writer is not None and self._as_json:
-            self._writer.write(self._in_json(level, logger, message, fields, at))
+            self._writer.write(self._redactor.text(_json_line(level, logger, message, self._cleaned(fields), at)))
         elif self._writer is not None:
-            name = logging.getLevelName(level)
-            self._writer.write(f"{_stamp(at)} {name:<7} {logger}: {self._body(message, fields)}\n")
+            self._writer.write(_text_line(level, logger, body, at))
 
     def clean(self, text: str, most: int = LONGEST_VALUE) -> str:
         """Foreign text as a line can hold it: secrets masked before it is cut, nothing in it that acts."""
@@ -188,27 +194,17 @@ class Logs:
         if self._writer is not None:
             self._writer.close()
 
-    def _body(self, message: str, fields: Fields | None) -> str:
-        """The message and ` key=value` for each that is known, a value in quotes if it could be misread."""
-        if fields:
-            message += "".join([f" {name}={self._value(value)}" for name, value in fields.items() if value is not None])
-        return self._redactor.text(message)
+    def _in_text(self, fields: Fields) -> str:
+        """` key=value` for each that is known, a value in quotes if it could be misread."""
+        return "".join([f" {name}={self._value(value)}" for name, value in fields.items() if value is not None])
 
     def _value(self, value: str | float) -> str:
         if not isinstance(value, str):
             return str(value).lower()  # booleans as in JSON
         return value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
 
-    def _in_json(self, level: int, logger: str, message: str, fields: Fields | None, at: float) -> str:
-        line: dict[str, str | float | None] = {
-            "time": _stamp(at),
-            "level": logging.getLevelName(level).lower(),
-            "logger": logger,
-            "message": message,
-        }
-        for name, value in (fields or {}).items():
-            line[name] = self.clean(value) if isinstance(value, str) else value
-        return self._redactor.text(orjson.dumps(line).decode()) + "\n"
+    def _cleaned(self, fields: Fields) -> Fields:
+        return {name: self.clean(value) if isinstance(value, str) else value for name, value in fields.items()}
 
 
 class _FromLogging(logging.Handler):
@@ -239,7 +235,7 @@ def configure(
     """
     levels = parse_levels(spec)
     fd = _opened(file) if file else os.dup(_STDERR) if stderr else None
-    logs = Logs(form, redactor or Redactor([]), None if fd is None else LineWriter(fd), ring)
+    logs = Logs(form, redactor or Redactor([]), None if fd is None else LineWriter(fd, form), ring)
     logs.install(levels)
     return logs
 
@@ -260,6 +256,15 @@ def _message(record: logging.LogRecord) -> str:
     if record.exc_info:
         text += "\n" + "".join(traceback.format_exception(*record.exc_info))
     return " | ".join(line for line in text.splitlines() if line.strip())
+
+
+def _text_line(level: int, logger: str, body: str, at: float) -> str:
+    return f"{_stamp(at)} {logging.getLevelName(level):<7} {logger}: {body}\n"
+
+
+def _json_line(level: int, logger: str, message: str, fields: Fields, at: float) -> str:
+    start = {"time": _stamp(at), "level": logging.getLevelName(level).lower(), "logger": logger, "message": message}
+    return orjson.dumps({**start, **fields}).decode() + "\n"
 
 
 def _stamp(at: float) -> str:

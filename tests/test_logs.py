@@ -274,9 +274,20 @@ def test_a_reader_that_stops_stops_nobody_and_what_was_dropped_is_told(pipe: tup
     closing.start()
     text = everything(pipe[0])
     closing.join()
-    told = [int(number) for number in re.findall(r"arbstr: (\d+) log lines were dropped here", text)]
+    told = [int(number) for number in re.findall(r"WARNING arbstr\.logs: (\d+) log lines were dropped here", text)]
     assert text.count("x\n") + sum(told) == 20_000
     assert text.count("x\n") < 10_000
+
+
+def test_in_json_what_was_dropped_is_told_in_json(pipe: tuple[int, int]) -> None:
+    writer = LineWriter(pipe[1], form="json", capacity=1)
+    for _ in range(10_000):
+        writer.write("{}" + " " * 99 + "\n")
+    closing = threading.Thread(target=writer.close, kwargs={"within_s": 30})
+    closing.start()
+    objects = [json.loads(line) for line in everything(pipe[0]).splitlines()]
+    closing.join()
+    assert any("log lines were dropped here" in item.get("message", "") for item in objects)
 
 
 def test_closing_does_not_wait_for_a_reader_that_does_not_read(pipe: tuple[int, int]) -> None:
