@@ -510,6 +510,11 @@ def test_pydantics_own_errors_repeat_no_value() -> None:
     assert KEY not in repr(caught.value)
 
 
+def test_a_provider_made_in_code_takes_its_key_as_text_or_as_a_secret() -> None:
+    given = Provider(name="a", url="https://a", api_key=Secret(KEY))
+    assert given == Provider.model_validate({"name": "a", "url": "https://a", "api_key": KEY})
+
+
 KEY_TABLES: list[str] = [
     "[[providers]]\nname = 'a'\nurl = '{}'",
     "[[providers]]\nname = 'a'\nurl = 'https://{}@a/v1'",
