@@ -19,7 +19,7 @@ CHARS_PER_TOKEN = 4.0  # before anything is known
 OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
 
 _MEMORY = 100  # requests that a mean looks back on
-_LEAN = 8.0  # requests that a coarser group's word is worth
+_LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
 _TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
 _PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; beyond, the input was not the text alone: images, a hidden prompt
 _MOST_TOKENS = 2**20  # no answer is longer, so that a provider's absurd count can't spoil a mean for long
@@ -78,13 +78,13 @@ class TokenEstimator:
         """Take over what was exported; what makes no sense is left out."""
         for name, (ratio, seen) in ratios.items():
             if (mean := _mean_of([seen, ratio])) is not None:
-                self._ratios[None if name == NO_GROUP else name] = mean
+                _keep(self._ratios, None if name == NO_GROUP else name, mean)
         for (kind, name), cell in cells.items():
             key, state = loads(name), loads(cell)
             if kind == "output" and _is_group(key) and (mean := _mean_of(state)) is not None:
-                self._outputs[tuple(key)] = mean
+                _keep(self._outputs, tuple(key), mean)
             elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:
-                self._texts[key] = text
+                _keep(self._texts, key, text)
 
     def _expected_input(self, model: str, chars: int) -> float:
         text = self._texts.get(model)
@@ -94,15 +94,16 @@ class TokenEstimator:
         """From the coarsest group to the finest, each leaning on the one before."""
         outputs = self._outputs
         value = OUTPUT_TOKENS
-        lean = 1.0  # what is assumed is soon outweighed
+        lean = 1.0  # what is assumed is outweighed by a single request
         for group in _groups(policy, model, tokens):
             mean = outputs.get(group)
             if mean is not None:
-                weight = mean.weight
+                # Squares, so that the coarser group's word fades sooner than a mean of means would have it.
+                weight = mean.weight * mean.weight
                 value = (mean.value * weight + value * lean) / (weight + lean)
             elif len(group) == 1 and policy in self._ratios:
                 value = self._by_ratio(policy, tokens, value)
-            lean = _LEAN
+            lean = _LEAN * _LEAN
         return value
 
     def _by_ratio(self, policy: str | None, tokens: float, otherwise: float) -> float:
@@ -163,12 +164,16 @@ def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group
 
 
 def _latest(known: dict[_Key, _Value], key: _Key, make: Callable[[], _Value]) -> _Value:
-    """The entry of a key, made if need be, as the latest one; the entry unused for longest goes when they are many."""
-    value = known.pop(key, None)
-    if value is None:
-        value = make()
-        if len(known) >= _REMEMBERED:
-            del known[next(iter(known))]
+    """The entry of a key, made if need be."""
+    value = known.get(key)
+    return _keep(known, key, make() if value is None else value)
+
+
+def _keep(known: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:
+    """Put an entry last; the one that was put for longest goes when they are many."""
+    known.pop(key, None)
+    if len(known) >= _REMEMBERED:
+        del known[next(iter(known))]
     known[key] = value
     return value
 

@@ -6,7 +6,7 @@ import logging
 import re
 from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from arbstr.config import Rule
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
@@ -21,6 +21,7 @@ _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\u
 _SPACED_WORD = rf"[^\W{_UNSPACED}]"
 
 
+@runtime_checkable
 class Matcher(Protocol):
     """Recognises a request as a rule's by what it says.
 
@@ -85,7 +86,7 @@ class PolicySelector:
         self._rules = tuple(rules)
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
-        self._faulty: set[Matcher] = set()
+        self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
     def select(self, request: ChatRequest) -> Rule | None:
         """The rule that holds, None if none does. Only a rule that the request names refuses its model."""
@@ -118,8 +119,8 @@ class PolicySelector:
             if rule is not None and rule not in rules:
                 raise ValueError("it returned a rule that it was not given")  # noqa: TRY301
         except Exception:
-            if matcher not in self._faulty:
-                self._faulty.add(matcher)
+            if id(matcher) not in self._faulty:
+                self._faulty.add(id(matcher))
                 logger.exception("the matcher %s failed and is passed over", type(matcher).__qualname__)
             return None
         return rule
@@ -135,7 +136,9 @@ def load_matchers() -> list[Matcher]:
 def _load(entry: EntryPoint) -> Matcher | None:
     """A matcher of another package, None (and a line in the log) if it can't be had: importing may raise anything."""
     try:
-        matcher: Matcher = entry.load()()
+        matcher = entry.load()()
+        if not isinstance(matcher, Matcher):
+            raise TypeError("it has no method match(request, rules)")  # noqa: TRY301
     except Exception:
         logger.exception("the matcher %r (%s) can't be loaded and is left out", entry.name, entry.value)
         return None
