@@ -8,6 +8,7 @@ from itertools import groupby
 import orjson
 
 from arbstr.config import Provider
+from arbstr.engine.health import Permit
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.upstream import HeaderList, StreamAnswer
@@ -34,6 +35,7 @@ class Exchange:
         self.routing: Routing | None = None
         self.provider: Provider | None = None  # the last one asked
         self.waiting = False  # for that provider: its slot is taken, it may be at work for us
+        self.permit: Permit | None = None  # its health's account of this request
         self.stream: StreamAnswer | None = None
         self.attempts: list[Attempt] = []
         self.usage: Usage | None = None
@@ -75,8 +77,21 @@ class Exchange:
         self.waiting = True
         self._attempt_started_ms = self.elapsed_ms()
 
-    def attempt_ended(self, error: AttemptError | None = None, *, status: int | None = None) -> Attempt:
-        """The provider has answered, or failed as `error` says."""
+    def attempt_succeeded(self, status: int) -> Attempt:
+        """The provider has answered as it should."""
+        attempt = self.attempt_ended(None, status)
+        if self.permit is not None:
+            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.first_byte_ms)
+        return attempt
+
+    def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
+        """The provider has failed; `again`: it will be asked once more."""
+        if self.permit is not None:
+            self.permit.failed(error, again=again)
+        return self.attempt_ended(error, error.status)
+
+    def attempt_ended(self, error: AttemptError | None, status: int | None) -> Attempt:
+        """The provider is done with, and its health not judged by it."""
         assert self.provider is not None
         self.waiting = False
         attempt = Attempt(
@@ -84,7 +99,7 @@ class Exchange:
             started_ms=self._attempt_started_ms,
             duration_ms=self.elapsed_ms() - self._attempt_started_ms,
             failure=None if error is None else error.kind,
-            status=status if error is None else error.status,
+            status=status,
             message="" if error is None else str(error),
         )
         self.attempts.append(attempt)

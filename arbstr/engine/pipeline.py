@@ -199,9 +199,9 @@ class Engine:
         """Try the candidates in order until one answers. Raises the `ApiError` that says how all failed."""
         assert exchange.routing is not None
         for candidate in exchange.routing.candidates:
-            provider = self._providers[candidate.provider]
-            if self._health.acquire(provider.name):
-                answer = await self._ask_one(exchange, chat, client, provider)
+            exchange.permit = self._health.acquire(candidate.provider)
+            if exchange.permit is not None:
+                answer = await self._ask_one(exchange, chat, client, self._providers[candidate.provider])
                 if answer is not None:
                     return answer
         raise self._all_failed(exchange)
@@ -223,7 +223,6 @@ class Engine:
             if wait_s is None:
                 break
             await self._sleep(wait_s)
-            self._health.reacquire(provider.name)
         return None
 
     def _retry_wait_s(self, error: AttemptError, tries: int) -> float | None:
@@ -234,8 +233,7 @@ class Engine:
         return max(self._retry.backoff * 2.0**tries, asked_s)
 
     def _attempt_failed(self, exchange: Exchange, error: AttemptError, wait_s: float | None) -> None:
-        attempt = exchange.attempt_ended(error)
-        self._health.failed(attempt.provider, error)
+        attempt = exchange.attempt_failed(error, again=wait_s is not None)
         self._bus.publish(
             AttemptFailed(
                 exchange.request_id,
@@ -268,18 +266,17 @@ class Engine:
             await self._deliver_whole(exchange, answer, client)
 
     async def _deliver_whole(self, exchange: Exchange, answer: WholeAnswer, client: Client) -> None:
-        attempt = exchange.attempt_ended(status=answer.status)
         exchange.metered(answer.usage, answer.charged_msats)
         if answer.refusal is None:
-            self._health.succeeded(attempt.provider, attempt.duration_ms)
+            exchange.attempt_succeeded(answer.status)
         else:
-            self._health.released(attempt.provider)
+            exchange.attempt_ended(None, answer.status)
         if client.gone:
             exchange.client_left()
-        elif answer.refusal is not None:
-            exchange.fail(answer.status, answer.refusal)
-        else:
+        elif answer.refusal is None:
             exchange.succeed()
+        else:
+            exchange.fail(answer.status, answer.refusal)
         await client.answer(answer.status, [*answer.headers, *exchange.headers(), *exchange.figures()], answer.body)
 
     async def _deliver_stream(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> None:
@@ -297,8 +294,7 @@ class Engine:
         """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
         exchange.metered_by(observer)
         if observer.complete:
-            attempt = exchange.attempt_ended(status=200)
-            self._health.succeeded(attempt.provider, exchange.first_byte_ms or 0)
+            exchange.attempt_succeeded(200)
             if client.gone:
                 exchange.client_left()
             else:
@@ -306,7 +302,7 @@ class Engine:
             return exchange.trailer()
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
-            self._health.released(exchange.attempt_ended(error).provider)
+            exchange.attempt_ended(error, error.status)
             exchange.client_left()
             return b""
         self._attempt_failed(exchange, error, None)
@@ -367,8 +363,8 @@ class Engine:
         """The end of every request: one row, one event, one lesson."""
         self._announce(exchange)
         exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
-        if exchange.waiting and exchange.provider is not None:
-            self._health.released(exchange.provider.name)
+        if exchange.permit is not None:
+            exchange.permit.released()
         if exchange.routing is not None and exchange.usage is not None:
             exchange.baselines = self._router.baselines(exchange.routing, exchange.usage)
         record = exchange.record()

@@ -1,0 +1,305 @@
+"""How providers fare: a circuit breaker each, and what is learned from attempts. Pure; clock and chance are given.
+
+A breaker is **closed** while its provider works. It **opens** after `failure_threshold` failures in a row, or when at
+least half of the last `WINDOW` attempts failed: then nobody asks for `open_for` seconds, doubling with each reopening
+up to `max_open_for`, with jitter so that many do not come back at once. After that it is **half open**: one request is
+the probe, all others go elsewhere without waiting; the probe's end closes or reopens it.
+
+A 429 that says when to come back opens the breaker for just that time and counts as no failure.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from arbstr.config import Breaker as Settings
+from arbstr.errors import AttemptError
+from arbstr.events import ProviderHealthChanged
+from arbstr.types import BreakerState, JsonObject
+
+WINDOW = 20  # attempts over which the failure rate is taken
+RATE = 0.5  # of a full window: at this rate the breaker opens although successes come between
+JITTER = 0.2  # up to so much longer, as a share
+LEARNING = 0.2  # the weight of the newest attempt in learned figures
+_STOPPED = 429
+
+
+@dataclass(frozen=True, slots=True)
+class HealthView:
+    """A provider's state as it is shown. Rates are 0 to 1, None before the first attempt; instants in epoch ms."""
+
+    state: BreakerState
+    in_rotation: bool
+    failure_count: int
+    in_flight: int
+    success_rate: float | None
+    latency_ms: float | None
+    last_error: str | None
+    open_until_ms: int | None
+
+
+class Health:
+    """The breakers of all providers.
+
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` gives numbers from 0 to 1. `limits` are the most
+    attempts in flight by provider, 0 or absent for none. `on_change` takes an event whenever a state changes.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        on_change: Callable[[ProviderHealthChanged], None] = lambda event: None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._now_ms = now_ms
+        limits = limits or {}
+        self._breakers = {
+            name: _Breaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0)) for name in names
+        }
+
+    def available(self, name: str) -> bool:
+        """Whether the provider may be asked now; takes nothing."""
+        return self._breakers[name].available()
+
+    def acquire(self, name: str) -> Permit | None:
+        """A place for one request's attempts (the probe's, if half open); None: not now, go on to the next provider."""
+        return self._breakers[name].acquire()
+
+    def reopens_in_s(self, name: str) -> float | None:
+        """Seconds until an open provider may be probed; None if it is out of rotation or not open."""
+        breaker = self._breakers[name]
+        if breaker.open_until is None or not breaker.in_rotation:
+            return None
+        return max(0.0, breaker.open_until - self._clock())
+
+    def retry_after_s(self, names: Iterable[str]) -> float:
+        """Seconds until the first of them may serve again; at least one second."""
+        waits = [wait for name in names if (wait := self.reopens_in_s(name)) is not None]
+        return max(1.0, min(waits, default=1.0))
+
+    def view(self, name: str) -> HealthView:
+        """The provider's state, to be shown."""
+        return self._breakers[name].view()
+
+    def set_in_rotation(self, name: str, in_rotation: bool) -> None:
+        """Take a provider out of rotation, or back. Raises KeyError for an unknown name."""
+        self._breakers[name].set_in_rotation(in_rotation)
+
+    def close(self, name: str) -> None:
+        """Close a breaker by hand. Raises KeyError for an unknown name."""
+        self._breakers[name].close("closed by hand")
+
+    def export(self) -> dict[str, JsonObject]:
+        """What a restart shall remember, as JSON values by provider."""
+        return {name: breaker.export() for name, breaker in self._breakers.items()}
+
+    def restore(self, saved: Mapping[str, object]) -> None:
+        """Take up what `export` gave, as far as it still makes sense."""
+        for name, state in saved.items():
+            if name in self._breakers and isinstance(state, dict):
+                self._breakers[name].restore(state)
+
+
+class Permit:
+    """A request's place at a provider: any number of failures while it tries again, and one end.
+
+    `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
+    """
+
+    __slots__ = ("_breaker", "_held")
+
+    def __init__(self, breaker: _Breaker) -> None:
+        self._breaker = breaker
+        self._held = True
+
+    def succeeded(self, first_byte_ms: float) -> None:
+        """The attempt ended well; its answer began after so many milliseconds."""
+        if self._held:
+            self._breaker.succeeded(first_byte_ms)
+            self.released()
+
+    def failed(self, error: AttemptError, *, again: bool = False) -> None:
+        """The attempt failed; `again`: the same request tries once more, in the same place."""
+        if self._held:
+            self._breaker.failed(error, self)
+            if not again:
+                self.released()
+
+    def released(self) -> None:
+        """It ends, without a verdict if none was given: the client left, or its request was at fault."""
+        if self._held:
+            self._held = False
+            self._breaker.left(self)
+
+
+class _Breaker:
+    """One provider's."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        on_change: Callable[[ProviderHealthChanged], None],
+        max_in_flight: int,
+    ) -> None:
+        self._name = name
+        self._settings = settings
+        self._clock = clock
+        self._now_ms = now_ms
+        self._random = random
+        self._on_change = on_change
+        self._max_in_flight = max_in_flight
+        self.in_flight = 0
+        self.in_rotation = True
+        self.open_until: float | None = None  # by the clock; None when closed
+        self._probe: Permit | None = None  # the one whose attempt decides, while half open
+        self._reopenings = 0
+        self._failures = 0  # in a row
+        self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._success_rate: float | None = None
+        self._latency_ms: float | None = None
+        self._last_error: str | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        if self.open_until is None:
+            return "closed"
+        return "open" if self._clock() < self.open_until else "half_open"
+
+    def available(self) -> bool:
+        if not self.in_rotation or (self._max_in_flight and self.in_flight >= self._max_in_flight):
+            return False
+        return self.open_until is None or (self._probe is None and self._clock() >= self.open_until)
+
+    def acquire(self) -> Permit | None:
+        if not self.available():
+            return None
+        permit = Permit(self)
+        if self.open_until is not None:
+            self._probe = permit
+            self._tell("open", "half_open", "one request probes it")
+        self.in_flight += 1
+        return permit
+
+    def succeeded(self, first_byte_ms: float) -> None:
+        self._learn(success=True)
+        self._latency_ms = _learned(self._latency_ms, first_byte_ms)
+        self._failures = 0
+        # A success says that the provider works now, also one whose attempt began before the breaker opened.
+        if self.open_until is not None:
+            self.close("an attempt succeeded")
+
+    def failed(self, error: AttemptError, permit: Permit) -> None:
+        if not error.blames:
+            return
+        self._last_error = str(error)
+        if error.status == _STOPPED and error.retry_after_s is not None:
+            self._open(error.retry_after_s, "it asked to be left alone for a while")
+            return
+        self._learn(success=False)
+        self._failures += 1
+        if self.open_until is not None:
+            if permit is self._probe:
+                self._reopenings += 1
+                self._open(self._pause_s(), "the probe failed")
+        elif self._failures >= self._settings.failure_threshold:
+            self._open(self._pause_s(), f"{self._failures} failures in a row")
+        elif len(self._window) == WINDOW and self._window.count(False) >= RATE * WINDOW:
+            self._open(self._pause_s(), f"{self._window.count(False)} of the last {WINDOW} attempts failed")
+
+    def left(self, permit: Permit) -> None:
+        self.in_flight -= 1
+        if permit is self._probe:
+            self._probe = None
+
+    def close(self, reason: str) -> None:
+        old = self.state
+        self.open_until = None
+        self._probe = None
+        self._reopenings = 0
+        self._failures = 0
+        self._window.clear()
+        if old != "closed":
+            self._tell(old, "closed", reason)
+
+    def set_in_rotation(self, in_rotation: bool) -> None:
+        if in_rotation != self.in_rotation:
+            self.in_rotation = in_rotation
+            self._tell(self.state, self.state, "taken back into rotation" if in_rotation else "taken out of rotation")
+
+    def view(self) -> HealthView:
+        open_for = None if self.open_until is None else self.open_until - self._clock()
+        return HealthView(
+            state=self.state,
+            in_rotation=self.in_rotation,
+            failure_count=self._failures,
+            in_flight=self.in_flight,
+            success_rate=self._success_rate,
+            latency_ms=self._latency_ms,
+            last_error=self._last_error,
+            open_until_ms=None if open_for is None else self._now_ms() + int(open_for * 1000),
+        )
+
+    def export(self) -> JsonObject:
+        view = self.view()
+        return {
+            "open_until_ms": view.open_until_ms,
+            "reopenings": self._reopenings,
+            "success_rate": view.success_rate,
+            "latency_ms": view.latency_ms,
+        }
+
+    def restore(self, saved: JsonObject) -> None:
+        self._success_rate = _number(saved.get("success_rate"), 1.0)
+        self._latency_ms = _number(saved.get("latency_ms"), 3_600_000.0)
+        until_ms = _number(saved.get("open_until_ms"), 1e15)
+        pause_s = 0.0 if until_ms is None else (until_ms - self._now_ms()) / 1000
+        if 0 < pause_s <= self._settings.max_open_for * (1 + JITTER):
+            self._reopenings = int(_number(saved.get("reopenings"), 30.0) or 0)
+            self.open_until = self._clock() + pause_s
+
+    def _open(self, pause_s: float, reason: str) -> None:
+        old = self.state
+        until = self._clock() + pause_s
+        self.open_until = until if self.open_until is None else max(until, self.open_until)
+        self._tell(old, "open", reason)
+
+    def _pause_s(self) -> float:
+        """How long to stay open this time."""
+        pause_s = min(self._settings.open_for * 2.0 ** min(self._reopenings, 30), self._settings.max_open_for)
+        return pause_s * (1 + JITTER * self._random())
+
+    def _learn(self, *, success: bool) -> None:
+        self._window.append(success)
+        self._success_rate = _learned(self._success_rate, float(success))
+
+    def _tell(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        view = self.view()
+        self._on_change(
+            ProviderHealthChanged(
+                self._name, self._now_ms(), old, new, reason, view.open_until_ms, in_rotation=self.in_rotation
+            )
+        )
+
+
+def _learned(so_far: float | None, newest: float) -> float:
+    """An exponentially weighted mean: what is long ago fades."""
+    return newest if so_far is None else so_far + LEARNING * (newest - so_far)
+
+
+def _number(value: object, most: float) -> float | None:
+    """A number from 0 to `most`, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        return None
+    return float(value)
