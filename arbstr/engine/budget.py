@@ -187,11 +187,11 @@ def _caps(scope: str, policy: str | None, limits: Budget | Rule, now_ms: int) ->
     for period in PERIODS:
         sats = getattr(limits, f"max_sats_per_{period}")
         if sats is not None:
-            yield _Cap(scope, policy, period, int(sats * 1000), now_ms)
+            yield _Cap(scope, policy, period, round(sats * 1000), now_ms)
 
 
 def _exceeded(cap: _Cap, amount: int, now_ms: int) -> BudgetExceeded:
-    whose = "the budget" if cap.policy is None else f"the budget of policy {cap.scope!r}"
+    whose = "The budget" if cap.policy is None else f"The budget of policy {cap.scope!r}"
     resets = datetime.fromtimestamp(cap.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return BudgetExceeded(
         f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats, of which {cap.spent / 1000:.10g} are spent "

@@ -1,0 +1,286 @@
+"""Caps on spending: what is reserved, what is settled, when they reset, and that they hold."""
+
+from __future__ import annotations
+
+import random
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.config import Budget, Config, Policies, Rule
+from arbstr.engine.budget import Budgets, Period, Reservation, bounds_ms
+from arbstr.errors import BudgetExceeded
+from arbstr.events import BudgetThreshold
+from arbstr.source import BudgetStatus
+
+HOUR = 3_600_000
+START = int(datetime(2024, 2, 28, 22, 30, tzinfo=UTC).timestamp() * 1000)
+
+
+class WallClock:
+    """Epoch milliseconds that pass only when told."""
+
+    def __init__(self) -> None:
+        self.now = START
+
+    def __call__(self) -> int:
+        return self.now
+
+
+def budgets(
+    *rules: Rule, clock: WallClock | None = None, told: list[BudgetThreshold] | None = None, **caps: Any
+) -> Budgets:
+    """`caps` are those on everything, in sats."""
+    config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
+    return Budgets(config, clock_ms=clock or WallClock(), publish=(told if told is not None else []).append)
+
+
+def only(status: tuple[BudgetStatus, ...]) -> BudgetStatus:
+    assert len(status) == 1
+    return status[0]
+
+
+def utc(text: str) -> int:
+    return int(datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp() * 1000)
+
+
+# --- letting in
+
+
+def test_without_budgets_everything_passes_and_there_is_nothing_to_show() -> None:
+    caps = budgets()
+    caps.reserve(None, 1e12).settle(10**12)
+    assert caps.status() == ()
+
+
+def test_what_is_reserved_counts_until_it_is_settled() -> None:
+    caps = budgets(max_sats_per_day=10)
+    reservation = caps.reserve(None, 6000)
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 4001)
+    caps.reserve(None, 4000)
+    reservation.settle(1000)
+    assert only(caps.status()) == BudgetStatus("global", "day", 1000, 4000, 10_000, utc("2024-02-29"))
+    caps.reserve(None, 5000)
+
+
+def test_a_budget_may_be_spent_to_the_last_millisat() -> None:
+    caps = budgets(max_sats_per_hour=1.001)
+    caps.reserve(None, 1001).settle(1001)
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 0.1)
+
+
+def test_what_costs_nothing_passes_a_spent_budget() -> None:
+    caps = budgets(max_sats_per_hour=0)
+    caps.reserve(None, 0).settle(0)
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 1)
+
+
+def test_a_refused_request_leaves_no_trace() -> None:
+    caps = budgets(Rule(name="code", max_sats_per_hour=1), max_sats_per_day=100)
+    with pytest.raises(BudgetExceeded):
+        caps.reserve("code", 2000)
+    assert [status.reserved_msats for status in caps.status()] == [0, 0]
+
+
+def test_a_rules_budget_holds_for_that_rule_alone_and_the_global_one_for_all() -> None:
+    caps = budgets(Rule(name="code", max_sats_per_day=5), Rule(name="chat"), max_sats_per_day=8)
+    caps.reserve("code", 5000).settle(5000)
+    with pytest.raises(BudgetExceeded, match="policy 'code'"):
+        caps.reserve("code", 1)
+    caps.reserve("chat", 2000).settle(2000)
+    caps.reserve(None, 1000).settle(1000)
+    with pytest.raises(BudgetExceeded, match=r"^The budget for"):
+        caps.reserve("chat", 1)
+
+
+def test_a_refusal_says_which_budget_how_much_and_when_it_resets() -> None:
+    caps = budgets(max_sats_per_day=10)
+    caps.reserve(None, 7500).settle(7500)
+    caps.reserve(None, 500)
+    with pytest.raises(BudgetExceeded) as caught:
+        caps.reserve(None, 3000)
+    assert str(caught.value) == (
+        "The budget for this day is 10 sats, of which 7.5 are spent and 0.5 reserved by requests in flight; "
+        "this one is expected to cost 3. It resets at 2024-02-29T00:00:00Z."
+    )
+    assert caught.value.retry_after_s == 1.5 * 3600
+
+
+def test_when_several_are_spent_the_one_that_resets_last_is_told() -> None:
+    caps = budgets(max_sats_per_hour=1, max_sats_per_month=1)
+    with pytest.raises(BudgetExceeded, match="for this month"):
+        caps.reserve(None, 2000)
+
+
+# --- settling
+
+
+def test_nothing_was_charged_releases_the_reservation() -> None:
+    caps = budgets(max_sats_per_day=10)
+    caps.reserve(None, 9000).settle(None)
+    assert (only(caps.status()).spent_msats, only(caps.status()).reserved_msats) == (0, 0)
+
+
+def test_an_unknown_outcome_counts_as_what_was_expected() -> None:
+    caps = budgets(max_sats_per_day=10)
+    caps.reserve(None, 900.5).keep()
+    assert (only(caps.status()).spent_msats, only(caps.status()).reserved_msats) == (901, 0)
+
+
+def test_only_the_first_settlement_counts() -> None:
+    caps = budgets(max_sats_per_day=10)
+    reservation = caps.reserve(None, 5000)
+    reservation.settle(1000)
+    reservation.settle(None)
+    reservation.settle(9000)
+    reservation.keep()
+    assert (only(caps.status()).spent_msats, only(caps.status()).reserved_msats) == (1000, 0)
+
+
+def test_what_costs_more_than_expected_is_spent_in_full_and_the_next_is_refused() -> None:
+    caps = budgets(max_sats_per_day=10)
+    caps.reserve(None, 1000).settle(25_000)
+    assert only(caps.status()).spent_msats == 25_000
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 1)
+
+
+# --- periods
+
+
+@pytest.mark.parametrize(
+    ("period", "at", "begins", "ends"),
+    [
+        ("hour", "2024-02-28T22:30:15.999", "2024-02-28T22:00", "2024-02-28T23:00"),
+        ("hour", "2024-02-28T23:00", "2024-02-28T23:00", "2024-02-29T00:00"),
+        ("day", "2024-02-28T23:59:59.999", "2024-02-28", "2024-02-29"),
+        ("month", "2024-02-29T12:00", "2024-02-01", "2024-03-01"),
+        ("month", "2023-12-31T23:59", "2023-12-01", "2024-01-01"),
+        ("month", "2024-01-31T01:00", "2024-01-01", "2024-02-01"),
+    ],
+)
+def test_periods_are_the_calendars_in_utc(period: Period, at: str, begins: str, ends: str) -> None:
+    assert bounds_ms(period, utc(at)) == (utc(begins), utc(ends))
+
+
+@given(st.sampled_from(["hour", "day", "month"]), st.integers(0, 4 * 10**12))
+def test_every_instant_lies_in_its_period_and_the_next_begins_where_it_ends(period: Period, at: int) -> None:
+    begins, ends = bounds_ms(period, at)
+    assert begins <= at < ends
+    assert bounds_ms(period, ends)[0] == ends
+    assert bounds_ms(period, begins) == (begins, ends)
+
+
+def test_a_new_period_begins_with_nothing_spent() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_hour=10, max_sats_per_day=100)
+    caps.reserve(None, 9000).settle(9000)
+    clock.now += HOUR // 2
+    assert [status.spent_msats for status in caps.status()] == [0, 9000]
+    caps.reserve(None, 9000)
+
+
+def test_a_request_belongs_to_the_period_it_came_in_however_late_it_ends() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_hour=10, max_sats_per_day=100)
+    reservation = caps.reserve(None, 5000)
+    clock.now += HOUR // 2
+    assert [status.reserved_msats for status in caps.status()] == [0, 5000]
+    reservation.settle(4000)
+    assert [(s.spent_msats, s.reserved_msats) for s in caps.status()] == [(0, 0), (4000, 0)]
+
+
+def test_a_clock_that_is_set_back_gives_nothing_back() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_hour=10)
+    caps.reserve(None, 9000).settle(9000)
+    clock.now -= 2 * HOUR
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 2000)
+
+
+# --- thresholds
+
+
+def test_each_threshold_is_told_once_a_period() -> None:
+    clock, told = WallClock(), list[BudgetThreshold]()
+    caps = budgets(clock=clock, told=told, max_sats_per_hour=10)
+    for _ in range(10):
+        caps.reserve(None, 1000).settle(1000)
+    assert [(event.percent, event.spent_msats) for event in told] == [(50, 5000), (80, 8000), (100, 10_000)]
+    assert told[0] == BudgetThreshold("global", "hour", 50, 5000, 10_000, utc("2024-02-28T23:00"))
+    clock.now += HOUR
+    caps.reserve(None, 6000).settle(6000)
+    assert [event.percent for event in told[3:]] == [50]
+
+
+def test_one_request_may_pass_several() -> None:
+    told: list[BudgetThreshold] = []
+    caps = budgets(Rule(name="code", max_sats_per_day=1), told=told)
+    caps.reserve("code", 900).settle(900)
+    assert [(event.scope, event.percent) for event in told] == [("code", 50), ("code", 80)]
+
+
+def test_what_is_only_reserved_passes_none() -> None:
+    told: list[BudgetThreshold] = []
+    budgets(told=told, max_sats_per_hour=10).reserve(None, 10_000).settle(None)
+    assert told == []
+
+
+# --- restarts
+
+
+def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_spent() -> None:
+    told: list[BudgetThreshold] = []
+    caps = budgets(Rule(name="code", max_sats_per_month=20), told=told, max_sats_per_hour=10)
+    everything, code = caps.questions()
+    assert (everything.scope, everything.policy, everything.since_ms) == ("global", None, utc("2024-02-28T22:00"))
+    assert (code.scope, code.policy, code.period, code.since_ms) == ("code", "code", "month", utc("2024-02-01"))
+    caps.restore({everything: 8500, code: 3000})
+    assert [status.spent_msats for status in caps.status()] == [8500, 3000]
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 1600)
+    caps.reserve("code", 1500).settle(1500)
+    assert [(event.scope, event.percent) for event in told] == [("global", 100)]  # 50 and 80 were passed before
+
+
+# --- hundreds at once
+
+
+@given(st.integers(0, 2**32))
+def test_budgets_hold_under_hundreds_of_interleaved_requests_with_random_ends(seed: int) -> None:
+    chance, clock = random.Random(seed), WallClock()
+    rules = [Rule(name="code", max_sats_per_hour=3, max_sats_per_day=9), Rule(name="chat", max_sats_per_month=20)]
+    caps = budgets(*rules, clock=clock, max_sats_per_hour=8, max_sats_per_day=25)
+    running: list[tuple[Reservation, int]] = []
+    refused = 0
+    for _ in range(400):
+        clock.now += chance.choice([0, 0, 0, 1000, 60_000, HOUR // 3])
+        if running and chance.random() < 0.5:
+            reservation, amount = running.pop(chance.randrange(len(running)))
+            end = chance.random()
+            if end < 0.3:
+                reservation.settle(None)
+            elif end < 0.5:
+                reservation.keep()
+            else:
+                reservation.settle(chance.randint(0, amount))
+            continue
+        amount = chance.randint(1, 2000)
+        try:
+            running.append((caps.reserve(chance.choice(["code", "chat", None]), amount), amount))
+        except BudgetExceeded:
+            refused += 1
+        for status in caps.status():
+            assert status.spent_msats + status.reserved_msats <= status.limit_msats
+            assert min(status.spent_msats, status.reserved_msats) >= 0
+    assert refused
+    for reservation, _ in running:
+        reservation.settle(None)
+    assert {status.reserved_msats for status in caps.status()} == {0}
