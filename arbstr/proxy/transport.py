@@ -6,73 +6,49 @@ repeat. Here every failure becomes the httpx exception that says what happened:
 ==============================================  ==========================
 no connection (refused, DNS, TLS)               `ConnectError`
 no connection in time                           `ConnectTimeout`
-no answer, or no more of it, in time            `ReadTimeout`
 closed or reset before an answer                `RemoteProtocolError`, `ReadError`
 not HTTP, or a body that breaks off             `RemoteProtocolError`
 an address that is none                         `UnsupportedProtocol`
 ==============================================  ==========================
+
+Connections, TLS, name look-up and the parser are aiohttp's. The request itself is written here, in one piece: aiohttp's
+session, request, payload and response objects around it cost as much CPU as all the rest of a request's way.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextvars import ContextVar
 from functools import lru_cache
-from typing import Any
 from weakref import WeakSet
 
 import aiohttp
 import httpx
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
-from multidict import CIMultiDict, CIMultiDictProxy
+from aiohttp.http_exceptions import HttpProcessingError
+from aiohttp.streams import StreamReader
 from yarl import URL
 
+KEEPALIVE_S = 60.0  # how long an idle connection is kept
 MAX_HEADER_BYTES = 64 * 1024
+READ_BUFFER_BYTES = 128 * 1024
 
-_reused: ContextVar[bool] = ContextVar("reused", default=False)
-_url = lru_cache(maxsize=1024)(URL)
-
-
-class PooledConnector(aiohttp.TCPConnector):
-    """aiohttp's pool, which also tells the caller's context whether a connection was used before."""
-
-    def __init__(self) -> None:
-        super().__init__(limit=0, keepalive_timeout=60, ttl_dns_cache=60)
-        self._seen: WeakSet[ResponseHandler] = WeakSet()
-
-    async def connect(
-        self,
-        req: aiohttp.ClientRequest,
-        traces: list[Any],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - the overridden method's name
-    ) -> Connection:
-        """A connection for the request, from the pool or new."""
-        connection = await super().connect(req, traces, timeout)
-        protocol = connection.protocol
-        _reused.set(protocol in self._seen)
-        if protocol is not None:
-            self._seen.add(protocol)
-        return connection
+_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
 
 
 class AiohttpTransport(httpx.AsyncBaseTransport):
-    """An `httpx.AsyncBaseTransport` over one `aiohttp.ClientSession`; to be made on the running loop.
+    """An `httpx.AsyncBaseTransport` over one aiohttp pool; to be made on the running loop.
 
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
     extension `connect` holds, in seconds; waiting for bytes is bounded by the caller.
     """
 
     def __init__(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=PooledConnector(),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            timeout=aiohttp.ClientTimeout(total=None),
-            max_line_size=MAX_HEADER_BYTES,
-            max_field_size=MAX_HEADER_BYTES,
-            read_bufsize=2**17,
-        )
+        self._loop = asyncio.get_running_loop()
+        self._pool = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
+        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._places: dict[httpx.URL, _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -80,44 +56,79 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         A kept connection that turns out dead before it answered a byte is replaced once: the provider had closed it.
         Raises the `httpx.TransportError` that says what happened.
         """
-        content = await request.aread()
-        _reused.set(False)
         try:
+            place = self._place(request.url)
+            data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
+            timeout = _timeout(request.extensions.get("timeout", {}).get("connect"))
+            connection = await self._pool.connect(place.asked, [], timeout)
+            used = connection.protocol in self._used
             try:
-                answer = await self._send(request, content)
-            except (aiohttp.ServerDisconnectedError, ConnectionResetError) as error:
-                if not _reused.get() or _has_begun(error):
+                return await self._exchange(request, connection, data)
+            except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
+                if not used or _has_begun(error):
                     raise
-                answer = await self._send(request, content)
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            return await self._exchange(request, await self._pool.connect(place.asked, [], timeout), data)
+        except _FAILURES as error:
             raise _translated(error, request) from error
+
+    async def _exchange(self, request: httpx.Request, connection: Connection, data: bytes) -> httpx.Response:
+        """Write the request on a connection and wait for the answer's head; interim answers are skipped."""
+        protocol = connection.protocol
+        if protocol is None or protocol.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self._used.add(protocol)
+        try:
+            protocol.set_response_params(
+                read_until_eof=True,
+                auto_decompress=True,
+                read_bufsize=READ_BUFFER_BYTES,
+                max_line_size=MAX_HEADER_BYTES,
+                max_field_size=MAX_HEADER_BYTES,
+            )
+            protocol.transport.write(data)
+            message, payload = await protocol.read()
+            while message.code < 200 and message.code != 101:
+                message, payload = await protocol.read()
+        except BaseException:
+            connection.close()
+            raise
         return httpx.Response(
-            answer.status,
-            headers=list(answer.raw_headers),
-            stream=_Body(answer, request),
-            extensions={"http_version": b"HTTP/1.1"},
+            message.code, headers=list(message.raw_headers), stream=_Body(connection, payload, request)
         )
 
-    async def _send(self, request: httpx.Request, content: bytes) -> aiohttp.ClientResponse:
-        return await self._session.request(
-            request.method,
-            _url(str(request.url)),
-            data=content or None,
-            headers=_headers(tuple(request.headers.raw)),
-            allow_redirects=False,
-            timeout=_timeout(request.extensions.get("timeout", {}).get("connect")),
-        )
+    def _place(self, url: httpx.URL) -> _Place:
+        """Where the URL leads, worked out once. Raises `aiohttp.InvalidURL`."""
+        place = self._places.get(url)
+        if place is None:
+            place = self._places[url] = _Place(url, self._loop)
+        return place
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._session.close()
+        await self._pool.close()
+
+
+class _Place:
+    """A URL as the pool and the request line want it."""
+
+    def __init__(self, url: httpx.URL, loop: asyncio.AbstractEventLoop) -> None:
+        target = URL(str(url))
+        if target.scheme not in ("http", "https"):
+            raise aiohttp.NonHttpUrlClientError(str(url))
+        if not target.raw_host:
+            raise aiohttp.InvalidURL(str(url))
+        self.path = target.raw_path_qs.encode()
+        self.host = target.host_port_subcomponent or ""
+        # What the pool reads to find or make a connection; the same for every request to this place.
+        self.asked = aiohttp.ClientRequest("POST", target, loop=loop)
 
 
 class _Body(httpx.AsyncByteStream):
     """A response's bytes as they are read from the socket. A wait for more may be cancelled and tried again."""
 
-    def __init__(self, answer: aiohttp.ClientResponse, request: httpx.Request) -> None:
-        self._answer = answer
+    def __init__(self, connection: Connection, payload: StreamReader, request: httpx.Request) -> None:
+        self._connection = connection
+        self._payload = payload
         self._request = request
 
     def __aiter__(self) -> AsyncIterator[bytes]:
@@ -125,27 +136,40 @@ class _Body(httpx.AsyncByteStream):
 
     async def __anext__(self) -> bytes:
         try:
-            data = await self._answer.content.readany()
-        except (aiohttp.ClientError, OSError, ValueError) as error:
+            data = await self._payload.readany()
+        except _FAILURES as error:
+            self._connection.close()
             raise _translated(error, self._request) from error
+        if self._payload.at_eof():
+            self._connection.release()
         if not data:
             raise StopAsyncIteration
         return data
 
     async def aclose(self) -> None:
-        """Give the connection back to the pool, or close it if the answer was not read to its end."""
-        self._answer.release()
+        """Give the connection back to the pool, which closes it if the answer was not read to its end."""
+        self._connection.release()
 
 
 @lru_cache(maxsize=256)
-def _headers(raw: tuple[tuple[bytes, bytes], ...]) -> CIMultiDictProxy[str]:
-    """The headers as aiohttp wants them. A client sends the same ones again and again, so they are made once."""
-    return CIMultiDictProxy(CIMultiDict([(name.decode(), value.decode()) for name, value in raw]))
+def _head(method: str, place: _Place, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
+    """The request's head but for its length. A client sends the same headers again and again: they are made once."""
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), place.path), b"Host: " + place.host.encode()]
+    lines += [name + b": " + value for name, value in headers if name.lower() not in (b"host", b"content-length")]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise ValueError("a line break in a header")
+    return b"\r\n".join(lines)
+
+
+async def _body(request: httpx.Request) -> bytes:
+    """The rest of the request: its length, the empty line, its body."""
+    content = await request.aread()
+    return b"\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
 
 
 @lru_cache(maxsize=256)
 def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=connect_s)
+    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
 
 
 def _has_begun(error: Exception) -> bool:
@@ -155,8 +179,7 @@ def _has_begun(error: Exception) -> bool:
 
 # The first row that fits, so subclasses before their bases.
 _ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    (aiohttp.ConnectionTimeoutError, httpx.ConnectTimeout),
-    (asyncio.TimeoutError, httpx.ReadTimeout),
+    (asyncio.TimeoutError, httpx.ConnectTimeout),
     (aiohttp.ClientConnectorError, httpx.ConnectError),
     (aiohttp.ServerFingerprintMismatch, httpx.ConnectError),
     (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
