@@ -6,6 +6,7 @@
     ├── ConfigError                  the configuration is refused; one line per problem
     ├── LedgerUnavailable            the database can't be opened or read
     ├── AddressInUse                 the listening address is taken
+    ├── UnusableInput                a file given to a command is not what it should be
     ├── ClientGone                   the client closed its connection
     ├── AttemptError                 one try at one provider failed (engine/upstream.py says how)
     └── ApiError                     an answer to a client: status, type, code
@@ -49,6 +50,10 @@ class LedgerUnavailable(ArbstrError):
 
 class AddressInUse(ArbstrError):
     """Another program listens where arbstr should."""
+
+
+class UnusableInput(ArbstrError):
+    """A file given to a command is not what it should be; the text says which, where and why."""
 
 
 class ClientGone(ArbstrError):

@@ -1,0 +1,1 @@
+"""Buying requests of the past again, to see what arbstr is worth."""

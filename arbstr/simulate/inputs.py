@@ -1,0 +1,146 @@
+"""Reads what a simulation needs: prices as JSON, requests of the past from CSV or a ledger. All may be anyone's."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sqlite3
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from arbstr.errors import UnusableInput
+from arbstr.simulate.buying import Market, Row, Seller
+
+COLUMNS = ("timestamp", "policy", "input_tokens", "output_tokens")
+
+_ANSWERED = """
+    SELECT timestamp, policy, model, input_tokens, output_tokens FROM requests
+    WHERE success AND typeof(input_tokens) = 'integer' AND typeof(output_tokens) = 'integer'
+        AND input_tokens >= 0 AND output_tokens >= 0
+    ORDER BY id
+"""
+_MOST_TOKENS = 10**12
+_MOST_RATE = 1e9  # as in the configuration
+_LONGEST_POLICY = 100
+
+
+def read_prices(path: Path) -> Market:
+    """`{model: {seller: [input, output]}}` in sats per 1000 tokens. Raises `UnusableInput`, `OSError`."""
+    try:
+        document = json.loads(path.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise UnusableInput(f"{path} is not JSON: {error}.") from None
+    if not isinstance(document, dict) or not document:
+        raise UnusableInput(f"{path} must hold an object of models, each an object of sellers: [input, output].")
+    return {model: _sellers(path, model, sellers) for model, sellers in document.items()}
+
+
+def _sellers(path: Path, model: str, sellers: Any) -> list[Seller]:
+    if not isinstance(sellers, dict) or not sellers:
+        raise UnusableInput(f"{path}: the model {model[:100]!r} must hold an object of sellers: [input, output].")
+    return [
+        _seller(f"{path}: the price of {model[:100]!r} at {name[:100]!r}", rates) for name, rates in sellers.items()
+    ]
+
+
+def _seller(what: str, rates: Any) -> Seller:
+    if not isinstance(rates, list) or len(rates) != 2 or not all(_is_rate(rate) for rate in rates):
+        raise UnusableInput(f"{what} must be [input, output], two numbers from 0 to {_MOST_RATE:g}.")
+    return Seller(float(rates[0]), float(rates[1]))
+
+
+def _is_rate(rate: Any) -> bool:
+    return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= _MOST_RATE
+
+
+def read_trace(path: Path) -> list[Row]:
+    """Requests with the columns `timestamp,policy,input_tokens,output_tokens`, in any order of columns and rows.
+
+    An empty policy is none. A file whose name ends in `.gz` is compressed. Raises `UnusableInput`, `OSError`.
+    """
+    opened = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opened(path, "rt", encoding="utf-8-sig", newline="") as file:
+            rows = list(_rows(path, csv.DictReader(file)))
+    except (UnicodeDecodeError, csv.Error, gzip.BadGzipFile, zlib.error, EOFError) as error:
+        raise UnusableInput(f"{path} can't be read as CSV in UTF-8: {error}.") from None
+    if not rows:
+        raise UnusableInput(f"{path} holds no requests.")
+    return rows
+
+
+def read_ledger(path: Path, *, any_model: bool) -> list[Row]:
+    """The answered requests in a ledger, whichever arbstr wrote it; with `any_model` for every model, not their own.
+
+    Raises `UnusableInput`.
+    """
+    if not path.is_file():
+        raise UnusableInput(f"There is no ledger at {path}.")
+    try:
+        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
+            found = db.execute(_ANSWERED).fetchall()
+    except sqlite3.Error as error:
+        raise UnusableInput(f"The ledger {path} can't be read: {error}.") from None
+    rows = [
+        row for at, policy, model, *tokens in found if (row := _past(at, policy, None if any_model else model, *tokens))
+    ]
+    if not rows:
+        raise UnusableInput(f"The ledger {path} holds no answered request with known tokens.")
+    return rows
+
+
+def _past(at: Any, policy: Any, model: str | None, tokens: int, answer: int) -> Row | None:
+    """A row of a ledger, None if another program has made it such that it can't be one."""
+    try:
+        return Row(
+            _instant(str(at)), _policy(str(policy or "")), min(tokens, _MOST_TOKENS), min(answer, _MOST_TOKENS), model
+        )
+    except ValueError:
+        return None
+
+
+def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[Row]:
+    missing = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
+    if missing:
+        raise UnusableInput(f"{path} lacks the column {missing[0]}; its first line must name {', '.join(COLUMNS)}.")
+    for line in lines:
+        try:
+            yield Row(
+                at=_instant(line["timestamp"]),
+                policy=_policy(line["policy"]),
+                input_tokens=_tokens("input_tokens", line["input_tokens"]),
+                output_tokens=_tokens("output_tokens", line["output_tokens"]),
+            )
+        except ValueError as error:
+            raise UnusableInput(f"{path}, line {lines.line_num}: {error}.") from None
+
+
+def _instant(text: str | None) -> datetime:
+    try:
+        at = datetime.fromisoformat(text or "")
+    except ValueError:
+        raise ValueError(f"the timestamp {_shown(text)} is not in ISO 8601") from None
+    return at if at.tzinfo is not None else at.replace(tzinfo=UTC)
+
+
+def _policy(text: str | None) -> str | None:
+    policy = (text or "").strip()
+    if len(policy) > _LONGEST_POLICY or not policy.isprintable():
+        raise ValueError(f"the policy {_shown(text)} is no name of up to {_LONGEST_POLICY} printable characters")
+    return policy or None
+
+
+def _tokens(column: str, text: str | None) -> int:
+    digits = (text or "").strip()
+    if not (digits.isascii() and digits.isdigit()) or len(digits) > len(str(_MOST_TOKENS)):
+        raise ValueError(f"{column} is {_shown(text)}, not a whole number of tokens")
+    return int(digits)
+
+
+def _shown(text: str | None) -> str:
+    return repr((text or "")[:50])
