@@ -67,11 +67,13 @@ class Rollups:
 
     async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, Tally]]) -> None:
         """Take rows in, each with its facet and instant; facets must have been looked up."""
-        changed = _by_cell(self._folded(rows))
+        folded = [(_cells_of(family, start), tally) for family, start, tally in self._folded(rows)]
+        changed = list(dict.fromkeys(key for keys, _ in folded for key in keys))
         await self._fetch(db, [key for key in changed if key not in self._cells])
-        for key, tally in changed.items():
-            self._cells[key].add(tally)
-        for some in chunks(list(changed), len(_COLUMNS)):
+        for keys, tally in folded:
+            for key in keys:
+                self._cells[key].add(tally)
+        for some in chunks(changed, len(_COLUMNS)):
             sql = f"INSERT OR REPLACE INTO rollups ({', '.join(_COLUMNS)}) VALUES {values(len(some), len(_COLUMNS))}"
             await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
         if len(self._cells) > _MOST_CELLS:
@@ -105,17 +107,10 @@ class Rollups:
         return (*key, *cell.sums, pack(cell.sketch))
 
 
-def _by_cell(folded: Iterable[tuple[tuple[int, ...], int, Tally]]) -> dict[CellKey, Tally]:
-    """Each hour's tally of a facet, given to all the rollups that count it."""
-    cells: dict[CellKey, Tally] = {}
-    for family, start, tally in folded:
-        day = start - start % DAY_MS
-        for facet in family:
-            for key in ((HOUR_MS, facet, start), (DAY_MS, facet, day)):
-                if key not in cells:
-                    cells[key] = Tally()
-                cells[key].add(tally)
-    return cells
+def _cells_of(family: Iterable[int], start: int) -> list[CellKey]:
+    """All the rollups that count the rows of an hour: of its facets, and of the day."""
+    day = start - start % DAY_MS
+    return [cell for facet in family for cell in ((HOUR_MS, facet, start), (DAY_MS, facet, day))]
 
 
 FacetRow = tuple[Any, ...]

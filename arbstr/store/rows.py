@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import orjson
 
 from arbstr.query import Entry
+from arbstr.quote import routing_json
 from arbstr.store.tally import Tally, tally_row
 from arbstr.types import RequestRecord
 
@@ -105,7 +107,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         bounded(record.dearest_msats),
         bounded(record.median_msats),
         _json(record.attempts),
-        None if record.routing is None else _json(record.routing),
+        None if record.routing is None else _json(routing_json(record.routing)),
     )
 
 
@@ -211,17 +213,8 @@ def _name(value: object) -> str | None:
     return None if value is None else str(value)
 
 
-def _json(value: Any) -> str:
+def _json(document: Any) -> str:
     try:
-        return orjson.dumps(value).decode()
+        return orjson.dumps(document).decode()
     except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
-        return json.dumps(orjson_free(value))
-
-
-def orjson_free(value: Any) -> Any:
-    """Dataclasses, tuples and plain values as what the standard library's encoder takes."""
-    if hasattr(value, "__slots__"):
-        return {name: orjson_free(getattr(value, name)) for name in value.__slots__}
-    if isinstance(value, tuple):
-        return [orjson_free(item) for item in value]
-    return value
+        return json.dumps(document, default=asdict)
