@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import Protocol
+from collections.abc import Iterable
+from typing import Protocol, get_args
 
 from arbstr.events import Event
 
 DEFAULT_CAPACITY = 10_000
+EVENTS: tuple[type[Event], ...] = get_args(Event)
 
 
 class Listener(Protocol):
@@ -64,24 +66,26 @@ class EventBus:
     """Hands every published event to every subscription, synchronously; on the loop's thread only."""
 
     def __init__(self) -> None:
-        self._listeners: list[Listener] = []
+        self._listeners: dict[type[Event], list[Listener]] = {kind: [] for kind in EVENTS}
 
-    def subscribe(self, capacity: int = DEFAULT_CAPACITY) -> Subscription:
-        """A new mailbox that sees every event from now on; `capacity` events wait at most."""
+    def subscribe(self, capacity: int = DEFAULT_CAPACITY, kinds: Iterable[type[Event]] = EVENTS) -> Subscription:
+        """A new mailbox that sees every event (of these kinds) from now on; `capacity` events wait at most."""
         subscription = Subscription(capacity)
-        self.attach(subscription)
+        self.attach(subscription, kinds)
         return subscription
 
-    def attach(self, listener: Listener) -> None:
-        """Give every event from now on to a listener, within `publish`: it must be quick and never raise."""
-        self._listeners.append(listener)
+    def attach(self, listener: Listener, kinds: Iterable[type[Event]] = EVENTS) -> None:
+        """Give every event (of these kinds) to a listener, within `publish`: it must be quick and never raise."""
+        for kind in kinds:
+            self._listeners[kind].append(listener)
 
     def unsubscribe(self, listener: Listener) -> None:
         """Stop telling a mailbox or listener; what a mailbox holds can still be drained. Unknown ones are ignored."""
-        if listener in self._listeners:
-            self._listeners.remove(listener)
+        for listeners in self._listeners.values():
+            if listener in listeners:
+                listeners.remove(listener)
 
     def publish(self, event: Event) -> None:
         """Give the event to every listener. Never waits, never raises."""
-        for listener in self._listeners:
+        for listener in self._listeners[type(event)]:
             listener.put(event)

@@ -43,7 +43,7 @@ class RequestLog:
         self._lines = dict(_LINES)
         if not log_requests:
             del self._lines[RequestFinished]
-        self._events = bus.subscribe()
+        self._events = bus.subscribe(kinds=self._lines)
 
     async def run(self) -> None:
         """Write lines for events a moment after they happen; the owner cancels it."""

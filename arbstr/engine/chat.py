@@ -58,7 +58,7 @@ def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str
         stream=stream,
         wants_usage=options.get("include_usage") is True,
         max_tokens=_max_tokens(document),
-        prompt_chars=sum(len(text) for message in messages for text in _texts(message)),
+        prompt_chars=_count_chars(messages),
         last_user_text=_last_user_text(messages),
         policy=policy,
         body=_with_usage(document, options, body) if stream else body,
@@ -128,13 +128,27 @@ def _stream_options(document: JsonObject) -> JsonObject:
 
 def _max_tokens(document: JsonObject) -> int | None:
     """The request's own cap on the answer; the tighter one if both fields are there."""
-    caps = [document[name] for name in _CAPS if document.get(name) is not None]
+    tightest: int | None = None
     for name in _CAPS:
         value = document.get(name)
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int) or value < 1):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
             raise InvalidParameter(f"The field '{name}' must be a whole number of at least 1, not {told}.", param=name)
-    return min(caps, default=None)
+        tightest = value if tightest is None else min(tightest, value)
+    return tightest
+
+
+def _count_chars(messages: list[JsonObject]) -> int:
+    count = 0
+    for message in messages:
+        content = message.get("content")
+        if isinstance(content, str):
+            count += len(content)
+        elif isinstance(content, list):
+            count += sum(map(len, _texts(message)))
+    return count
 
 
 def _texts(message: JsonObject) -> list[str]:

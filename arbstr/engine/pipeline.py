@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
-from functools import partial
 from itertools import count
 from typing import Protocol
 
@@ -69,8 +68,8 @@ class Client(Protocol):
         """Whether the client has closed its connection."""
         ...
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Call back when the client closes its connection, at once if it has; None: no more."""
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once when the client closes its connection, at once if it has."""
         ...
 
     async def body(self) -> bytes:
@@ -110,6 +109,36 @@ class Store(Protocol):
         ...
 
 
+class GivingUp:
+    """What happens to a request whose client has left: its task is cancelled, at once or when draining took too long.
+
+    A provider at work is paid in any case. So unless it says otherwise its answer is still read, for the row.
+    """
+
+    def __init__(self, exchange: Exchange) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self.task = task
+        self.done = False
+        self._exchange = exchange
+        self._timer: asyncio.TimerHandle | None = None
+
+    def begin(self) -> None:
+        """The client has left."""
+        provider = self._exchange.provider if self._exchange.waiting else None
+        drains = provider is not None and provider.on_client_gone == "drain"
+        self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._give_up)
+
+    def end(self) -> None:
+        """The request has ended, one way or another."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _give_up(self) -> None:
+        self.done = True
+        self.task.cancel()
+
+
 class Engine:
     """Everything between a client's request and its row. All parts are given; `sleep` and `clock` take seconds."""
 
@@ -143,27 +172,28 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
         exchange = Exchange(client.request_id, client.received_at_ms, self._clock)
+        giving_up = GivingUp(exchange)
+        client.on_gone(giving_up.begin)
         try:
-            async with asyncio.timeout(None) as deadline:
-                client.on_gone(partial(self._give_up, exchange, deadline))
-                try:
-                    await self._serve(exchange, client)
-                finally:
-                    client.on_gone(None)
-        except (TimeoutError, ClientGone):
+            await self._serve(exchange, client)
+        except ClientGone:
             exchange.client_left()
         except ApiError as error:
             exchange.fail(error.status, error.message)
             await client.refuse(error, exchange.headers())
         except asyncio.CancelledError:
-            exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
-            raise
+            if not giving_up.done:
+                exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
+                raise
+            giving_up.task.uncancel()
+            exchange.client_left()
         except Exception:
             logger.exception("request %s met a fault of arbstr's own", exchange.request_id)
             fault = InternalError(f"arbstr failed on request {exchange.request_id}; its log says why.")
             exchange.fail(fault.status, fault.message)
             await client.refuse(fault, exchange.headers())
         finally:
+            giving_up.end()
             self._record(exchange)
             if exchange.stream is not None:
                 await exchange.stream.close()
@@ -340,11 +370,6 @@ class Engine:
                 told_ms = exchange.elapsed_ms()
                 self._bus.publish(StreamProgress(exchange.request_id, observer.events))
         return out, ""
-
-    def _give_up(self, exchange: Exchange, deadline: asyncio.Timeout) -> None:
-        """The client has left. A provider at work is paid in any case: its answer is still read for the row."""
-        drains = exchange.waiting and exchange.provider is not None and exchange.provider.on_client_gone == "drain"
-        deadline.reschedule(asyncio.get_running_loop().time() + (DRAIN_S if drains else 0.0))
 
     def _settle(self, reservation: Reservation, exchange: Exchange) -> None:
         if exchange.paid_msats is None and exchange.may_be_charged:

@@ -243,13 +243,11 @@ class Upstream:
 
     def _downstream(self, response: httpx.Response) -> HeaderList:
         """The provider's headers that the client may see, any key in them masked."""
-        kept = []
-        for raw_name, raw_value in response.headers.raw:
-            name = raw_name.decode(errors="replace")
-            lower = name.lower()
-            if lower not in _NOT_DOWN and not lower.startswith(_NOT_DOWN_PREFIXES):
-                kept.append((name, self._redactor.text(raw_value.decode(errors="replace"))))
-        return kept
+        return [
+            (shown, self._redactor.text(value.decode(errors="replace")))
+            for name, value in response.headers.raw
+            if (shown := _name_downstream(name)) is not None
+        ]
 
     def _told(self, error: JsonObject) -> str:
         """The provider's own words, short, without keys and control bytes."""
@@ -279,6 +277,13 @@ def _upstream_headers(client: tuple[tuple[str, str], ...], key: Secret | None) -
     return httpx.Headers([(name.encode(), value.encode()) for name, value in sent])
 
 
+@lru_cache(maxsize=1024)
+def _name_downstream(name: bytes) -> str | None:
+    """A response header's name, None if it does not go down."""
+    lower = name.decode(errors="replace").lower()
+    return None if lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) else name.decode(errors="replace")
+
+
 def _header(response: httpx.Response, name: bytes) -> str | None:
     """A header's first value. httpx's own look-up guesses the encoding of all headers first."""
     for raw_name, value in response.headers.raw:
@@ -298,7 +303,7 @@ def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> W
         raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
     if "choices" not in document and metering.error_of(document) is not None:
         raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
-    charged = metering.charged_msats(document)
+    charged = metering.charged_msats(document) if b"total_msats" in body else None
     if charged is None:
         charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))
     if "json" not in _label(response):

@@ -43,6 +43,11 @@ class Api:
             for name in dict.fromkeys(model for provider in providers for model in provider.models)
         }
 
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that providers list, each once."""
+        return tuple(self._models)
+
     def routes(self) -> list[web.RouteDef]:
         """Where each answer lives."""
         return [

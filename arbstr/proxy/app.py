@@ -40,13 +40,14 @@ class Chats:
             client.leave()
             raise
 
-    async def finish(self, grace_s: float) -> None:
-        """Wait for the requests under way, then end those that are left."""
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=grace_s)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+    async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
+        """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
+        impatience = asyncio.create_task(insisted.wait())
+        everyone = asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait([impatience, everyone], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        impatience.cancel()
+        everyone.cancel()
+        await asyncio.gather(impatience, everyone, return_exceptions=True)
 
 
 def build_app(door: Door, routes: Iterable[web.RouteDef], max_request_bytes: int) -> web.Application:

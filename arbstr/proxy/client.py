@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
+from functools import lru_cache
 
 import orjson
 from aiohttp import web
@@ -68,17 +69,19 @@ class ClientConnection:
         transport = self._request.transport
         return self._left or transport is None or transport.is_closing()
 
-    def on_gone(self, callback: Callable[[], None] | None) -> None:
-        """Call back when the client closes its connection, at once if it has; None: no more."""
-        self._on_gone = callback
-        if callback is not None and self._left:
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once when the client closes its connection, at once if it has."""
+        if self._left:
             callback()
+        else:
+            self._on_gone = callback
 
     def leave(self) -> None:
         """The client has closed its connection."""
         self._left = True
-        if self._on_gone is not None:
-            self._on_gone()
+        callback, self._on_gone = self._on_gone, None
+        if callback is not None:
+            callback()
 
     async def body(self) -> bytes:
         """The request's body. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
@@ -153,14 +156,19 @@ class ClientConnection:
 
 def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: str) -> HeaderList:
     """The client's headers that a provider may see; `connection` is the `Connection` header, which may name more."""
-    named = {name.strip().lower() for name in connection.split(",")} if connection else ()
-    kept = []
-    for name, value in headers:
-        lower = name.lower()
-        if lower not in _NOT_UP and not lower.startswith(_NOT_UP_PREFIXES) and lower not in named:
-            # Bytes that are no text stand as surrogates here, which can't be sent again.
-            kept.append((str(name), value if value.isascii() else value.encode(errors="replace").decode()))
-    return kept
+    named = {name.strip().lower() for name in connection.split(",")}
+    # Bytes that are no text stand as surrogates here, which can't be sent again.
+    return [
+        (name, value if value.isascii() else value.encode(errors="replace").decode())
+        for name, value in headers
+        if _goes_up(name) and name.lower() not in named
+    ]
+
+
+@lru_cache(maxsize=1024)
+def _goes_up(name: str) -> bool:
+    lower = name.lower()
+    return lower not in _NOT_UP and not lower.startswith(_NOT_UP_PREFIXES)
 
 
 def is_json(content_type: str) -> bool:
