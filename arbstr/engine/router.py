@@ -17,7 +17,7 @@ from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
-_RESTING = "its breaker is open, or it is out of rotation"
+_RESTING = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
 _RETRY_AFTER_S = 1.0  # at least, and when nobody knows
 
 _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
@@ -84,7 +84,8 @@ class Router:
         )
         now_s, key_of, is_available = self._clock(), market.strategy.key, self._is_available
         awaited = 0.0 if request.stream else answer
-        ranked: list[tuple[bool, float, int, Candidate]] = []
+        ranked: list[tuple[float, int, Candidate]] = []
+        demoted: list[tuple[float, int, Candidate]] = []
         excluded: list[tuple[str, str]] = list(market.excluded)
         resting: list[str] = []
         for place, offer in enumerate(market.offers):
@@ -102,19 +103,21 @@ class Router:
                 weight = paid / offer.success
                 candidate = Candidate(offer.provider, cost, weight, offer.note)
                 # Places differ, so that equal keys keep the configuration's order and candidates are never compared.
-                ranked.append((offer.demoted, key_of(offer, weight, answer), place, candidate))
+                (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
+        ranked.sort()
+        if demoted:
+            ranked += sorted(demoted)
         if not ranked:
             raise self._refusal(market, excluded, resting)
-        ranked.sort()
         if take_turn:
-            market.strategy.chosen(market.offers[ranked[0][2]])
+            market.strategy.chosen(market.offers[ranked[0][1]])
         return Routing(
             strategy=market.strategy.name,
             policy=market.policy,
             model=market.model,
             expected_input_tokens=int(tokens + 0.5),
             expected_output_tokens=int(answer + 0.5),
-            candidates=tuple([entry[3] for entry in ranked]),
+            candidates=tuple([candidate for _, _, candidate in ranked]),
             excluded=(*excluded, *((provider, _RESTING) for provider in resting)),
         )
 
@@ -155,10 +158,7 @@ class Router:
         model = repr(market.model[:100])
         if resting:
             waits = [wait for provider in resting if (wait := self._reopens_in_s(provider)) is not None]
-            told = (
-                f"No provider of the model {model} can be asked now: {', '.join(resting)} rest after failures or are "
-            )
-            told += "out of rotation."
+            told = f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_RESTING}."
             return NoHealthyProvider(told, retry_after_s=max(_RETRY_AFTER_S, min(waits, default=0.0)))
         if excluded:
             limits = "what is tolerated" if market.policy is None else f"the limits of policy {market.policy!r}"

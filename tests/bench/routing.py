@@ -10,7 +10,8 @@ import random
 import sys
 import time
 
-from arbstr.config import Config, Policies, Provider, Rule
+from arbstr.config import Breaker, Config, Policies, Provider, Rule
+from arbstr.engine.health import Health
 from arbstr.engine.router import Router
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
@@ -35,6 +36,18 @@ def config() -> Config:
     )
     rule = Rule(name="code", keywords=("code", "function", "implement"), max_sats_per_request=1000)
     return Config(providers=providers, policies=Policies(rules=(rule,)))
+
+
+def health() -> Health:
+    """Breakers that are all closed, as they are asked in a real run."""
+    return Health(
+        [f"provider-{number}" for number in range(PROVIDERS)],
+        Breaker(),
+        clock=time.monotonic,
+        now_ms=lambda: 0,
+        random=random.Random(4).random,
+        on_change=lambda event: None,
+    )
 
 
 def requests() -> list[ChatRequest]:
@@ -83,7 +96,10 @@ def measure(strategy: str) -> tuple[float, float]:
     base = config()
     policies = base.policies.model_copy(update={"default_strategy": strategy})
     router = Router(
-        base.model_copy(update={"policies": policies}), clock=time.monotonic, random=random.Random(3).random
+        base.model_copy(update={"policies": policies}),
+        clock=time.monotonic,
+        random=random.Random(3).random,
+        is_available=health().available,
     )
     best = (float("inf"), float("inf"))
     batch = requests()
