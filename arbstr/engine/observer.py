@@ -19,7 +19,8 @@ logger = logging.getLogger(__name__)
 
 # What makes a block worth reading; everything else passes unparsed. Inside a chunk's text quotes are escaped, so that a
 # model writing about usage does not look like it.
-_METERED = re.compile(rb'"(?:usage|cost)"\s*:\s*\{')
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')
+_COST = re.compile(rb'"cost"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = b"[DONE]"
 
@@ -80,9 +81,9 @@ class StreamObserver:
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
         if not self.opened:
             self._open(block)
-        if not self.finished:
+        if not self.finished and block.count(b'"finish_reason"') > block.count(b'"finish_reason":null'):
             self.finished = _FINISH.search(block) is not None
-        metered = None if self._broken else _METERED.search(block)
+        metered = None if self._broken else _USAGE.search(block) or _COST.search(block)
         done = block.find(_DONE)
         if metered is None and done < 0:
             return block
@@ -126,7 +127,7 @@ class StreamObserver:
             return False
 
     def _read(self, data: bytes) -> bool:
-        if _METERED.search(data) is None:
+        if _USAGE.search(data) is None and _COST.search(data) is None:
             return False
         document = _loads(data)
         usage = metering.usage_of(document)

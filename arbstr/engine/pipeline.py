@@ -92,8 +92,8 @@ class Client(Protocol):
         """Go on with the stream; waits while the client is slow to read."""
         ...
 
-    async def end(self) -> None:
-        """End the stream."""
+    async def end(self, data: bytes) -> None:
+        """End the stream with these bytes."""
         ...
 
 
@@ -317,8 +317,7 @@ class Engine:
         await client.start([*answer.headers, *exchange.headers(), ("X-Arbstr-Streaming", "true")])
         last, fault = await self._relay(exchange, answer, client)
         last += self._judge_stream(exchange, answer.observer, fault, client)
-        await client.write(last)
-        await client.end()
+        await client.end(last)
 
     def _judge_stream(self, exchange: Exchange, observer: StreamObserver, fault: str, client: Client) -> bytes:
         """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
@@ -345,7 +344,8 @@ class Engine:
 
         Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
         """
-        observer, out = answer.observer, answer.opening
+        observer = answer.observer
+        out = answer.opening or KEEPALIVE  # the client waits for a sign of life if nothing else has come yet
         silent_s = 0.0
         told_ms = exchange.elapsed_ms()
         while not observer.done:
