@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import arbstr
+from arbstr import cli_simulate
 from arbstr.address import Address, parse_address
 from arbstr.cli_text import counted, table
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
@@ -215,6 +216,9 @@ def providers(
         return
     headers = ("name", "in/1k", "out/1k", "fee", "key", "source", "url", "models")
     print("\n".join(table(headers, map(_provider_row, configured), "<>>><<<<")))
+
+
+cli_simulate.register(app)
 
 
 @contextmanager

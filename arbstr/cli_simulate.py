@@ -57,7 +57,7 @@ def simulate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Buy past requests again, by arbstr and by simpler rules, and compare what they would have cost."""
+    """Buy past requests again and show what arbstr would have saved."""
     from arbstr.simulate import buying
 
     market = _market(prices, config)
@@ -119,7 +119,7 @@ def _lines(requests: int, overall: Ratios, models: dict[str, Ratios]) -> list[st
     for rule, name in _NAMES.items():
         known = [(ratio, model) for model, ratios in models.items() if (ratio := ratios[rule]) is not None]
         worst, model = max(known, default=(None, ""))
-        rows.append((name, _factor(overall[rule]), _factor(worst), model))
+        rows.append((name, _factor(overall[rule]), _factor(worst), model if worst != 1 else ""))
     counts = f"{counted(requests, 'request')} on {counted(len(models), 'model')}"
     title = f"{counts}: what each way of buying costs, over what perfect foresight pays."
     return [title, "", *table(("bought by", "mean", "worst", "model"), rows, "<>><")]
