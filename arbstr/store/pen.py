@@ -11,10 +11,11 @@ from pathlib import Path
 import aiosqlite
 
 from arbstr.store.database import NotWritable, explain, open_writable, transaction
-from arbstr.store.rollups import HOUR_MS, Rollups
+from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive
 from arbstr.store.sql import chunks, values
+from arbstr.store.window import HOUR_MS
 from arbstr.types import RequestRecord
 
 SLICE = 500  # rows that background work touches in one transaction

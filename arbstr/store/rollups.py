@@ -16,9 +16,8 @@ from arbstr.store.rows import FacetKey
 from arbstr.store.sketch import pack, unpack
 from arbstr.store.sql import chunks, values
 from arbstr.store.tally import SUMS, Tally, from_columns
+from arbstr.store.window import DAY_MS, HOUR_MS
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
 ALL_ROWS = 0  # the facet of everything
 
 CellKey = tuple[int, int, int]  # span, facet, start: the order of the primary key

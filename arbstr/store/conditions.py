@@ -1,0 +1,115 @@
+"""What a filter says in SQL: about facets where rows have one, about the columns themselves where they have none."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arbstr.query import Filter, GroupBy
+from arbstr.store.sql import values
+
+NAMES = ("model", "provider", "policy")
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An SQL expression and the values of its marks."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+TRUE = Condition("TRUE")
+
+
+def both(*conditions: Condition) -> Condition:
+    """All of them hold."""
+    said = [condition for condition in conditions if condition != TRUE]
+    if not said:
+        return TRUE
+    return Condition(" AND ".join(c.sql for c in said), tuple(value for c in said for value in c.values))
+
+
+def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
+    """The coarsest facets that can tell the filter's rows, and the groups, apart."""
+    names = {name for name in NAMES if _wanted(where, name) is not None}
+    if group_by in NAMES:
+        names.add(group_by)
+    if len(names) > 1 or where.success is not None or where.streaming is not None:
+        return "row"
+    return names.pop() if names else "all"
+
+
+def facets(where: Filter, grain: str) -> Condition:
+    """Which rows of the table `facets` the filter means."""
+    conditions = [Condition("grain = ?", (grain,)), *(_named(where, name, f"{name}_key") for name in NAMES)]
+    for column, wanted in (("success", where.success), ("streaming", where.streaming)):
+        if wanted is not None:
+            conditions.append(Condition(f"{column} = ?", (int(wanted),)))
+    return both(*conditions)
+
+
+def of_row_facets(where: Filter, column: str = "facet") -> Condition:
+    """That a row's facet is among those that the filter means."""
+    if grain_for(where) == "all":
+        return TRUE
+    meant = facets(where, "row")
+    return Condition(f"{column} IN (SELECT id FROM facets WHERE {meant.sql})", meant.values)
+
+
+def of_columns(where: Filter) -> Condition:
+    """The same, said of a row that may have no facet."""
+    conditions = [_named(where, name, f"fold({name})") for name in NAMES]
+    for column, wanted in (("success", where.success), ("streaming", where.streaming)):
+        if wanted is not None:
+            conditions.append(Condition(f"({column} <> 0) = ?", (int(wanted),)))
+    return both(*conditions)
+
+
+def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
+    """That a row came in from `start_ms` to before `end_ms`."""
+    return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))
+
+
+def of_content(where: Filter, *, faceted: bool) -> Condition:
+    """What only the row itself can tell: its cost, and whether a text occurs in it."""
+    cost, text = TRUE, TRUE
+    if where.min_cost_msats is not None:
+        cost = Condition("ROUND(cost_sats * 1000) >= ?", (where.min_cost_msats,))
+    if where.text:
+        text = _containing(where.text.casefold(), faceted=faceted)
+    return both(cost, text)
+
+
+def needs_content(where: Filter) -> bool:
+    """Whether rollups can't answer for the filter."""
+    return where.min_cost_msats is not None or bool(where.text)
+
+
+def _containing(text: str, *, faceted: bool) -> Condition:
+    own = [f"INSTR(LOWER(COALESCE({column}, '')), ?) > 0" for column in ("correlation_id", "error_message")]
+    keys = [f"{name}_key" if faceted else f"fold({name})" for name in NAMES]
+    names = " OR ".join(f"INSTR(COALESCE({key}, ''), ?) > 0" for key in keys)
+    if faceted:
+        names = f"facet IN (SELECT id FROM facets WHERE grain = 'row' AND ({names}))"
+    return Condition(f"({names} OR {' OR '.join(own)})", (text,) * 5)
+
+
+def _named(where: Filter, name: str, column: str) -> Condition:
+    wanted = _wanted(where, name)
+    if wanted is None:
+        return TRUE
+    if not wanted:
+        return Condition("FALSE")
+    return Condition(f"{column} IN {values(1, len(wanted))}", tuple(wanted))
+
+
+def _wanted(where: Filter, name: str) -> Sequence[str] | None:
+    """The names that a filter lets pass, without regard to case; None lets all pass."""
+    one: str | None = getattr(where, name)
+    many: tuple[str, ...] | None = getattr(where, {"model": "models", "provider": "providers"}.get(name, "policies"))
+    if one is None:
+        return None if many is None else sorted({wanted.casefold() for wanted in many})
+    key = one.casefold()
+    return [key] if many is None or key in {wanted.casefold() for wanted in many} else []

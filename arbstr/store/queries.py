@@ -1,0 +1,193 @@
+"""Questions to a ledger, answered on one read-only connection."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.store import pages
+from arbstr.store.database import check_place, check_schema, explain
+from arbstr.store.rollups import fold
+from arbstr.store.rows import ENTRY_COLUMNS, entry_of, parse_ms
+from arbstr.store.tally import Tally
+from arbstr.store.view import Label, View
+from arbstr.store.window import DAY_MS, HOUR_MS, Piece
+
+EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
+_BUSY_S = 5.0
+_CHUNK = 200
+
+
+class Questions:
+    """One connection's worth of answers; for one thread at a time. Raises `LedgerUnavailable` and nothing else.
+
+    Never writes, also not to migrate: a ledger of an earlier arbstr is read as it is.
+    """
+
+    def __init__(self, path: Path, *, exact: int = EXACT) -> None:
+        self._path = path
+        self._exact = exact
+        check_place(path)
+        if not path.exists():
+            raise LedgerUnavailable(f"There is no ledger at {path} yet; arbstr makes it when it first serves.")
+        with self._explained():
+            self._connection = _connect(path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
+        """Aggregates of the matching rows."""
+        with self._view() as view:
+            tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
+            start, end = view.clipped(where)
+            few = sum(tally.total for tally in tallies.values()) <= self._exact
+            if few and start < end and start >= view.extent.pruned_ms and not view.bare:
+                tallies = view.tallies(where, group_by, [Piece(0, start, end)])
+        overall = Tally()
+        for tally in tallies.values():
+            overall.add(tally)
+        return Stats(overall.aggregate(), _groups(tallies, where, group_by))
+
+    def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
+        """Page `page` (from 1) of the matching rows."""
+        with self._view() as view:
+            return pages.page(view, where, sort, order, (page - 1) * per_page, per_page)
+
+    def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
+        """Up to `limit` matching rows, newest first, from just after `before`."""
+        with self._view() as view:
+            return pages.slice_before(view, where, before, limit)
+
+    def count(self, where: Filter) -> int:
+        """How many rows match."""
+        with self._view() as view:
+            return pages.count(view, where)
+
+    def request(self, request_id: str) -> Detail | None:
+        """One finished request in full, or None."""
+        with self._view() as view:
+            # The id is looked up in the table itself: through a table expression SQLite would not see its index.
+            closed = "" if view.bare else " AND open = 0"
+            for wanted in dict.fromkeys((request_id, request_id.lower())):
+                found = view.one(
+                    f"SELECT MAX(id) FROM requests WHERE correlation_id = ?{closed}",
+                    (wanted,),
+                )
+                if found[0] is not None:
+                    columns = f"{ENTRY_COLUMNS}, attempts, routing"
+                    row = view.one(f"SELECT {columns} FROM {view.rows()} WHERE id = ?", found)
+                    return Detail(entry_of(row[:-2]), _json(row[-2]), _json(row[-1]))
+        return None
+
+    def known(self, column: Literal["model", "provider"], name: str) -> bool:
+        """Whether a name (case does not matter) was ever logged."""
+        with self._view() as view:
+            key = fold(name)
+            entered = not view.bare and view.one(
+                f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
+            )
+            if entered or not view.loose:
+                return bool(entered)
+            return view.one(f"SELECT 1 FROM {view.rows(loose=True)} WHERE fold({column}) = ?", (key,)) is not None
+
+    def entries(
+        self, where: Filter, sort: Sort, order: Order, limit: int | None = None
+    ) -> Generator[list[Entry], None, None]:
+        """The matching rows as they are at the first one, a few hundred at a time."""
+        with self._view() as view:
+            sql, condition = pages.ordered(view, where, sort, order)
+            cursor = self._connection.execute(sql, (*condition.values, -1 if limit is None else limit))
+            while rows := cursor.fetchmany(_CHUNK):
+                yield [entry_of(row) for row in rows]
+
+    @contextmanager
+    def _view(self) -> Iterator[View]:
+        """One state of the database for the whole of a question."""
+        with self._explained():
+            self._connection.execute("BEGIN")
+            try:
+                yield View(self._connection)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(explain(self._path, error)) from error
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    """A read-only connection; where not even the reader's log can be made, to the file as it lies there."""
+    where = f"file:{quote(str(path.absolute()))}?mode=ro"
+    try:
+        return _checked(path, where)
+    except sqlite3.OperationalError:
+        return _checked(path, where + "&immutable=1")
+
+
+def _checked(path: Path, uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        connection.create_function(
+            "fold", 1, lambda name: fold(None if name is None else str(name)), deterministic=True
+        )
+        connection.create_function("epoch_ms", 1, parse_ms, deterministic=True)
+        _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(requests)")}
+    if not columns:
+        raise LedgerUnavailable(f"{path} is not an arbstr ledger: it has no table 'requests'.")
+    check_schema(path, version, {"requests"}, columns)
+
+
+def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:
+    match group_by:
+        case None:
+            return {}
+        case "hour":
+            return _series(tallies, where, HOUR_MS)
+        case "day":
+            return _series(tallies, where, DAY_MS)
+    names = sorted(tallies, key=lambda name: (name is None, str(name)))
+    return {NO_GROUP if name is None else str(name): tallies[name].aggregate() for name in names}
+
+
+def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:
+    """Every hour or day of the window, also those without rows; an open end is the first or last row's."""
+    starts = [start for start in tallies if isinstance(start, int)]
+    first = min(starts, default=0) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
+    last = max(starts, default=-1) if where.until_ms is None else where.until_ms
+    empty = Aggregate()
+    return {
+        str(start): tallies[start].aggregate() if start in tallies else empty
+        for start in range(first, last + 1, span_ms)
+    }
+
+
+def _json(text: Any) -> Any:
+    if text is None:
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None

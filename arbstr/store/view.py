@@ -1,0 +1,206 @@
+"""A ledger as one question sees it: a consistent state, and what can be read from where.
+
+Rows that are in rollups are counted by them, save at the ragged edges of a window. Loose rows, and all rows of a
+database that was never migrated, are read one by one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arbstr.query import Filter, GroupBy
+from arbstr.store import conditions
+from arbstr.store.conditions import Condition, both
+from arbstr.store.rows import COLUMNS, MOST
+from arbstr.store.sketch import unpack
+from arbstr.store.tally import SUMS, Tally, from_columns
+from arbstr.store.window import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
+
+ROLLUPS_SINCE = 2  # the schema version that brought them
+
+Label = str | int | None
+
+_ADDED = COLUMNS[16:]
+_MSATS = f"CAST(ROUND(MIN(MAX(cost_sats, -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+_LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
+# The sums of `tally.SUMS` in their order, over rows.
+_ROW_SUMS = ", ".join(
+    (
+        "COUNT(*)",
+        "SUM(success <> 0)",
+        "SUM(streaming <> 0)",
+        "COUNT(cost_sats)",
+        f"SUM({_MSATS})",
+        f"SUM(MIN(CAST(input_tokens AS INTEGER), {MOST}))",
+        f"SUM(MIN(CAST(output_tokens AS INTEGER), {MOST}))",
+        f"SUM({_LATENCY})",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN dearest_msats - {_MSATS} END)",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN median_msats - {_MSATS} END)",
+    )
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows match, and how many of them have a known cost."""
+
+    total: int
+    priced: int
+
+
+class View:
+    """Reads one state of the database, between BEGIN and COMMIT of its connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        [version] = self.one("PRAGMA user_version")
+        self.bare = version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
+        self.loose = self.bare or self.one("SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)")[0]
+        self.extent = Extent(None, None) if self.bare else self._extent()
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of an answer."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of an answer, None if there is none."""
+        return self._connection.execute(sql, values).fetchone()
+
+    def rows(self, *, loose: bool = False) -> str:
+        """A table expression with every column: of all closed rows, or of the loose ones only."""
+        if self.bare:
+            nulls = ", ".join(f"NULL AS {column}" for column in _ADDED[1:])
+            return f"(SELECT {', '.join(COLUMNS[:16])}, epoch_ms(timestamp) AS at_ms, {nulls} FROM requests)"
+        others = ", ".join(column for column in COLUMNS if column != "at_ms")
+        which = "facet IS NULL AND open = 0" if loose else "open = 0"
+        return f"(SELECT {others}, COALESCE(at_ms, epoch_ms(timestamp)) AS at_ms FROM requests WHERE {which})"
+
+    def clipped(self, where: Filter) -> tuple[int, int]:
+        """The filter's window as [start, end)."""
+        return clip(where.since_ms, where.until_ms, self.extent)
+
+    def listed(self, where: Filter) -> tuple[int, int]:
+        """The same for questions about rows, which there are none of from before they were pruned."""
+        start, end = self.clipped(where)
+        return max(start, self.extent.pruned_ms), end
+
+    def pieces(self, where: Filter, *, days: bool = True) -> list[Piece]:
+        """What has to be read for the filter's window."""
+        start, end = self.clipped(where)
+        if self.bare or start >= end:
+            return []
+        return [Piece(0, start, end)] if conditions.needs_content(where) else cut(start, end, days=days)
+
+    def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> dict[Label, Tally]:
+        """The sums of the matching rows by group, those in the pieces and the loose ones."""
+        tallies: dict[Label, Tally] = {}
+        for label, tally in self._parts(where, group_by, pieces):
+            if label in tallies:
+                tallies[label].add(tally)
+            else:
+                tallies[label] = tally
+        return tallies
+
+    def counts(self, where: Filter, pieces: list[Piece]) -> Counts:
+        """How many rows match in the pieces, loose ones aside."""
+        total = priced = 0
+        for piece in pieces:
+            if piece.span_ms:
+                table, condition = self._rollups(where, conditions.grain_for(where), piece)
+                sums = "SUM(r.total), SUM(r.priced)"
+            else:
+                table, condition = "requests", self.faceted(where, piece.start_ms, piece.end_ms)
+                sums = "COUNT(*), COUNT(cost_sats)"
+            counted = self.one(f"SELECT {sums} FROM {table} WHERE {condition.sql}", condition.values)
+            total, priced = total + (counted[0] or 0), priced + (counted[1] or 0)
+        return Counts(total, priced)
+
+    def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
+        """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Never true of loose rows."""
+        return both(
+            conditions.within(start_ms, end_ms),
+            conditions.of_row_facets(where),
+            conditions.of_content(where, faceted=True),
+        )
+
+    def plain(self, where: Filter) -> Condition:
+        """That a row of `rows()` matches."""
+        until = conditions.TRUE if where.until_ms is None else Condition("at_ms <= ?", (where.until_ms,))
+        since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
+        return both(since, until, conditions.of_columns(where), conditions.of_content(where, faceted=False))
+
+    def position(self, where: Filter, piece: Piece, offset: int) -> tuple[Piece, int]:
+        """In which hour or day of a piece of rollups the row lies that `offset` newer ones precede there.
+
+        Returns it with how many newer ones precede the row within.
+        """
+        table, condition = self._rollups(where, conditions.grain_for(where), piece)
+        start, before = self.one(
+            "SELECT start_ms, upto - n FROM (SELECT r.start_ms AS start_ms, SUM(r.total) AS n, "
+            "SUM(SUM(r.total)) OVER (ORDER BY r.start_ms DESC) AS upto "
+            f"FROM {table} WHERE {condition.sql} GROUP BY r.start_ms) WHERE upto > ? ORDER BY upto LIMIT 1",
+            (*condition.values, offset),
+        )
+        return Piece(piece.span_ms, start, start + piece.span_ms), offset - before
+
+    def _parts(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> Iterator[tuple[Label, Tally]]:
+        for piece in pieces:
+            if piece.span_ms:
+                yield from self._rollup_tallies(where, group_by, piece)
+            else:
+                condition = self.faceted(where, piece.start_ms, piece.end_ms)
+                yield from self._row_tallies("requests", condition, group_by)
+        if self.loose:
+            yield from self._row_tallies(self.rows(loose=True), self.plain(where), group_by)
+
+    def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        table, condition = self._rollups(where, conditions.grain_for(where, group_by), piece)
+        label = _label(group_by, "r.start_ms", "f.")
+        # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
+        sums = ", ".join(f"SUM(r.{column})" for column in SUMS)
+        sql = (
+            f"SELECT {label}, {sums}, GROUP_CONCAT(HEX(r.latencies), ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+        )
+        for group, *numbers, sketches in self.all(sql, condition.values):
+            yield group, Tally(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" ")))
+
+    def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Iterator[tuple[Label, Tally]]:
+        label = _label(group_by, "at_ms", "")
+        sql = (
+            f"SELECT {label}, {_ROW_SUMS}, GROUP_CONCAT({_LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+        )
+        for group, *numbers, latencies in self.all(sql, condition.values):
+            yield group, Tally(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
+
+    def _rollups(self, where: Filter, grain: str, piece: Piece) -> tuple[str, Condition]:
+        """Where the rollups of a piece are: a table expression with `r`, and with `f` unless the grain is `all`."""
+        inside = Condition(
+            "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)
+        )
+        if grain == "all":
+            return "rollups r", both(inside, Condition("r.facet = 0"))
+        # CROSS keeps SQLite to this order: few facets first, then their rollups by primary key.
+        return "facets f CROSS JOIN rollups r ON r.facet = f.id", both(conditions.facets(where, grain), inside)
+
+    def _extent(self) -> Extent:
+        return Extent(
+            *self.one(
+                "SELECT (SELECT MIN(at_ms) FROM requests), (SELECT MAX(at_ms) FROM requests), "
+                "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
+            )
+        )
+
+
+def _label(group_by: GroupBy | None, instant: str, names: str) -> str:
+    """The SQL of what a row is grouped by."""
+    match group_by:
+        case None:
+            return "NULL"
+        case "hour":
+            return f"{instant} - {instant} % {HOUR_MS}"
+        case "day":
+            return f"{instant} - {instant} % {DAY_MS}"
+    return f"{names}{group_by}"
