@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Iterable
+from typing import Any
 from uuid import uuid4
 
 from aiohttp import web
@@ -42,8 +43,8 @@ class Chats:
 
     async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
         """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
-        impatience = asyncio.create_task(insisted.wait())
-        everyone = asyncio.gather(*self._tasks, return_exceptions=True)
+        impatience: asyncio.Future[Any] = asyncio.create_task(insisted.wait())
+        everyone: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.wait([impatience, everyone], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
         impatience.cancel()
         everyone.cancel()

@@ -1,0 +1,317 @@
+"""The composition root: from settings to a proxy that listens, and its orderly end.
+
+One loop runs everything. Parts are opened in the order in which they lean on each other and closed in reverse, by one
+exit stack; nothing else in the program puts parts together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import gc
+import json
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from aiohttp import web
+
+from arbstr import __version__, logs
+from arbstr.bus import EventBus
+from arbstr.config import Config
+from arbstr.engine.budget import Budgets
+from arbstr.engine.gate import Gate
+from arbstr.engine.health import Health
+from arbstr.engine.pipeline import Engine
+from arbstr.engine.router import Router
+from arbstr.engine.upstream import Upstream
+from arbstr.errors import AddressInUse, ArbstrError
+from arbstr.events import LedgerStateChanged
+from arbstr.local import LocalSource, provider_statuses
+from arbstr.proxy.api import Api
+from arbstr.proxy.app import Chats, build_app
+from arbstr.proxy.door import Door
+from arbstr.proxy.transport import AiohttpTransport
+from arbstr.query import Filter
+from arbstr.request_log import RequestLog
+from arbstr.secret import Redactor
+from arbstr.settings import Settings
+from arbstr.store.reader import Reader
+from arbstr.store.writer import LearnedState, Ledger
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
+_HEALTH = "health"  # the kind of learned state that holds the breakers
+
+
+def serve(settings: Settings) -> int:
+    """Run the proxy until it is told to stop; returns the exit status. Raises `ArbstrError` if it can't start."""
+    return run(_serve(settings))
+
+
+def run(main: Coroutine[Any, Any, int]) -> int:
+    """Run a coroutine on the fastest loop there is."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every system
+    except ImportError:
+        factory = None
+    else:
+        factory = uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+async def _serve(settings: Settings) -> int:
+    stop = Stop()
+    async with running(settings) as proxy:
+        await stop.asked.wait()
+        await proxy.drain(stop.insisted)
+    return int(stop.insisted.is_set())
+
+
+class Stop:
+    """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            loop.add_signal_handler(number, self.ask)
+
+    def ask(self) -> None:
+        """Ask for an orderly stop; once more, for one at once."""
+        (self.insisted if self.asked.is_set() else self.asked).set()
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A running proxy: where it listens, its source for a dashboard, and what is needed to end it."""
+
+    url: str
+    config: Config
+    bus: EventBus
+    source: LocalSource
+    _gate: Gate
+    _chats: Chats
+
+    async def drain(self, insisted: asyncio.Event) -> None:
+        """Take no new requests; let those under way finish within `shutdown_grace`, or until someone insists."""
+        self._gate.close()
+        if self._gate.inside:
+            grace_s = self.config.server.shutdown_grace
+            logger.info("stopping: %d requests have %g s to finish", self._gate.inside, grace_s)
+        await self._chats.finish(self.config.server.shutdown_grace, insisted)
+
+
+@asynccontextmanager
+async def running(settings: Settings, ring: logs.LogRing | None = None) -> AsyncIterator[Proxy]:
+    """A whole proxy that listens. With a `ring` arbstr's log goes there instead of to stderr."""
+    async with AsyncExitStack() as stack:
+        config = settings.config
+        if settings.mock:
+            from arbstr.mock import MockMarket  # noqa: PLC0415 - only mock runs need it
+
+            config = (await stack.enter_async_context(MockMarket(config))).config
+        redactor = Redactor(config.secrets())
+        bus = EventBus()
+        _open_log(stack, settings, config, bus, redactor, ring)
+        ledger = Ledger(
+            settings.database,
+            on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
+            keep_days=config.database.keep_days,
+        )
+        await ledger.start()
+        stack.push_async_callback(ledger.close)
+        reader = Reader(settings.database, settle=ledger.settle)
+        stack.push_async_callback(reader.close)
+        transport = AiohttpTransport()
+        stack.push_async_callback(transport.aclose)
+        proxy = await _put_together(stack, settings, config, bus, redactor, ledger, reader, transport)
+        # What lives now lives long: leave it out of every later collection, and collect seldom.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 20, 100)
+        logger.info("arbstr %s listens on %s", __version__, proxy.url)
+        yield proxy
+
+
+async def _put_together(
+    stack: AsyncExitStack,
+    settings: Settings,
+    config: Config,
+    bus: EventBus,
+    redactor: Redactor,
+    ledger: Ledger,
+    reader: Reader,
+    transport: AiohttpTransport,
+) -> Proxy:
+    """Decisions, server and source, from what they stand on."""
+    started_at_ms = _now_ms()
+    health = Health(
+        [provider.name for provider in config.providers],
+        config.breaker,
+        clock=time.monotonic,
+        now_ms=_now_ms,
+        random=random.random,
+        on_change=bus.publish,
+        limits={provider.name: provider.max_in_flight for provider in config.providers},
+    )
+    router = Router(
+        config,
+        clock=time.monotonic,
+        random=random.random,
+        is_available=health.available,
+        reopens_in_s=health.reopens_in_s,
+        publish=bus.publish,
+    )
+    budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish)
+    memory = Memory(ledger, router, health)
+    await memory.recall()
+    await _recall_spending(budgets, reader)
+    stack.callback(memory.keep)
+    _own(stack, memory.keep_now_and_then())
+    gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
+    engine = Engine(
+        config,
+        gate=gate,
+        router=router,
+        health=health,
+        budgets=budgets,
+        upstream=Upstream(transport, redactor, keepalive_s=config.server.keepalive),
+        store=ledger,
+        bus=bus,
+        clock=time.monotonic,
+    )
+    chats = Chats(engine)
+    api = Api(
+        config.providers,
+        router,
+        statuses=lambda: provider_statuses(config.providers, health, router),
+        uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
+        started_s=started_at_ms // 1000,
+    )
+    routes = [
+        web.post("/v1/chat/completions", chats.complete),
+        *api.routes(),
+    ]
+    door = Door(settings.host, config.server.auth_token, config.server.allowed_hosts, config.server.allowed_origins)
+    app = build_app(door, routes, int(config.server.max_request_mb * 1024 * 1024))
+    url = await _listen(stack, app, settings.host, settings.port)
+    source = LocalSource(
+        config.providers,
+        bus=bus,
+        health=health,
+        router=router,
+        budgets=budgets,
+        ledger=reader,
+        address=url,
+        started_at_ms=started_at_ms,
+        now_ms=_now_ms,
+    )
+    return Proxy(url, config, bus, source, gate, chats)
+
+
+class Memory:
+    """What was learned, kept in the ledger over restarts."""
+
+    def __init__(self, ledger: Ledger, router: Router, health: Health) -> None:
+        self._ledger = ledger
+        self._router = router
+        self._health = health
+
+    async def recall(self) -> None:
+        """Take up what was kept."""
+        learned: LearnedState = await self._ledger.load_learned()
+        self._router.experience.restore(learned.ratios, learned.cells)
+        saved = {name: _loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        self._health.restore(saved)
+
+    def keep(self) -> None:
+        """Have the ledger save the state of things."""
+        ratios, cells = self._router.experience.export()
+        states = {(_HEALTH, name): json.dumps(state) for name, state in self._health.export().items()}
+        self._ledger.save_learned(ratios, {**cells, **states})
+
+    async def keep_now_and_then(self) -> None:
+        """Do so again and again; the owner cancels it."""
+        while True:
+            await asyncio.sleep(SAVE_EVERY_S)
+            self.keep()
+
+
+async def _recall_spending(budgets: Budgets, reader: Reader) -> None:
+    spent = {}
+    for question in budgets.questions():
+        stats = await reader.stats(Filter(since_ms=question.since_ms, policy=question.policy))
+        spent[question] = stats.overall.cost_msats
+    budgets.restore(spent)
+
+
+def _open_log(
+    stack: AsyncExitStack,
+    settings: Settings,
+    config: Config,
+    bus: EventBus,
+    redactor: Redactor,
+    ring: logs.LogRing | None,
+) -> None:
+    log = logs.configure(
+        settings.log_spec,
+        form=config.logging.format,
+        file=config.logging.file,
+        stderr=ring is None,
+        redactor=redactor,
+        ring=ring,
+    )
+    stack.callback(log.close)
+    request_log = RequestLog(bus, log, log_requests=config.logging.log_requests)
+    stack.callback(request_log.close)
+    _own(stack, request_log.run())
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+
+
+def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine beside everything else, and end it when the stack unwinds."""
+    task = asyncio.create_task(background)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
+    """Open the port; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
+    # Without handler_cancellation no handler learns that its client has left.
+    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        await web.TCPSite(runner, host, port, backlog=1024).start()
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
+            raise AddressInUse(told) from error
+        raise ArbstrError(f"can't listen on {shown}:{port}: {error.strerror or error}") from error
+    return f"http://{shown}:{runner.addresses[0][1]}"
+
+
+def _loads(text: str) -> object:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return None
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
