@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
+from functools import partial
 from typing import ClassVar
 
 from textual import on
@@ -18,12 +20,18 @@ from textual.screen import Screen
 from arbstr.source import Source
 from tui.board import Board
 from tui.driver import PatientDriver
+from tui.keys import KEYS
 from tui.log import LogRing
 from tui.pace import Pace
 from tui.pump import Pump
 from tui.screens.base import BoardScreen
 from tui.screens.detail import DetailScreen
+from tui.screens.help import HelpScreen
 from tui.screens.live import LiveScreen
+from tui.screens.log import LogScreen
+from tui.screens.money import MoneyScreen
+from tui.screens.providers import ProvidersScreen
+from tui.screens.requests import RequestsScreen
 from tui.themes import DARK, TERMINAL, THEMES
 from tui.widgets.bars import KeyBar
 
@@ -53,6 +61,7 @@ class Dashboard(App[None]):
         Binding("u", "utc", "UTC", show=False),
         Binding("q", "quit", "Quit", show=False),
         Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
         Binding("ctrl+c", "copy_or_quit", "Copy or quit", show=False, priority=True),
     ]
 
@@ -87,7 +96,13 @@ class Dashboard(App[None]):
 
     def on_mount(self) -> None:
         """Show the first screen and start the heartbeat."""
-        screens: dict[str, Callable[[], Screen[None]]] = {"live": lambda: LiveScreen(self.board)}
+        screens: dict[str, Callable[[], Screen[None]]] = {
+            "live": lambda: LiveScreen(self.board),
+            "requests": lambda: RequestsScreen(self.board),
+            "providers": lambda: ProvidersScreen(self.board),
+            "money": lambda: MoneyScreen(self.board),
+            "log": lambda: LogScreen(self.board),
+        }
         for name, make in screens.items():
             self.add_mode(name, make)
         self.switch_mode("live")
@@ -106,6 +121,11 @@ class Dashboard(App[None]):
             self._exception = error
             self._exception_event.set()
         self._close_messages_no_wait()
+
+    async def terminal_left(self) -> None:
+        """Wait until the terminal is as it was: keys are read no more, and what waited has been written."""
+        if isinstance(self._driver, PatientDriver):
+            await asyncio.to_thread(self._driver.join)
 
     # ── painting ────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -173,6 +193,8 @@ class Dashboard(App[None]):
 
     def action_help(self) -> None:
         """Show the keys."""
+        if not isinstance(self.screen, HelpScreen):
+            self.push_screen(HelpScreen())
 
     def action_copy_or_quit(self) -> None:
         """Copy if anything is selected; else quit when pressed twice."""
@@ -191,6 +213,17 @@ class Dashboard(App[None]):
         self.notify("The dashboard can't be suspended: the proxy would stop with it", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action, for the palette."""
-        for name, label in BoardScreen.NAMES.items():
-            yield SystemCommand(label, f"Show the {label} screen", lambda name=name: self.action_go(name))
+        """Every action that the screen has, the themes, and the mouse, for the palette."""
+        name = screen.name if isinstance(screen, BoardScreen) else ""
+        for key in KEYS:
+            if key.action and (name in key.screens or key.action.startswith("app.")):
+                yield SystemCommand(key.does, f"{key.where}, key {key.shown}", partial(self.run_action, key.action))
+        for theme in THEMES:
+            title = f"Theme: {theme.name.removeprefix('arbstr-')}"
+            yield SystemCommand(title, "Change the colours", partial(setattr, self, "theme", theme.name))
+        yield SystemCommand("Mouse: off", "Leave the mouse to the terminal", partial(self._set_mouse, on=False))
+        yield SystemCommand("Mouse: on", "Take clicks and the wheel", partial(self._set_mouse, on=True))
+
+    def _set_mouse(self, *, on: bool) -> None:
+        if isinstance(self._driver, PatientDriver):
+            self._driver.set_mouse(on=on)

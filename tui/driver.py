@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import termios
 import threading
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from textual.drivers.linux_driver import LinuxDriver
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 BACKLOG = 64 * 1024  # characters that may wait; a full frame of a large terminal is about half of it
 SHORT = 256  # writes this short switch the terminal's modes and are never dropped
-CLOSE_WITHIN_S = 1.0
+GONE_WITHIN_S = 1.0
 STDERR = 2  # where Textual paints
 
 
@@ -53,11 +55,14 @@ class Outlet:
             self._size += len(text)
             self._change.notify()
 
-    def close(self, within_s: float = CLOSE_WITHIN_S) -> bool:
-        """Write what waits and end; whether it could be done in time."""
+    def end(self) -> None:
+        """Write what waits, and end. Does not wait for it."""
         with self._change:
             self._closing = True
             self._change.notify()
+
+    def join(self, within_s: float) -> bool:
+        """Wait for the end; whether it came in time."""
         self._thread.join(within_s)
         return not self._thread.is_alive()
 
@@ -124,10 +129,25 @@ class PatientDriver(LinuxDriver):
             self._disable_mouse_support()
             self._mouse = False
 
+    def disable_input(self) -> None:
+        """Read no more keys. Unlike Textual's own, does not wait for the thread that does, which may take 100 ms."""
+        if not self.exit_event.is_set():
+            signal.signal(signal.SIGWINCH, signal.SIG_DFL)
+            self._disable_mouse_support()
+            self.exit_event.set()
+
     def close(self) -> None:
-        """Write what waits, and stop."""
+        """Stop. Does not wait for a terminal that does not read."""
         super().close()
-        self._outlet.close()
+        self._outlet.end()
+
+    def join(self, within_s: float = GONE_WITHIN_S) -> None:
+        """Wait, on another thread than the loop's, until keys are read no more and all that waits is written."""
+        if self._key_thread is not None:
+            self._key_thread.join(within_s)
+        with suppress(termios.error):
+            termios.tcflush(self.fileno, termios.TCIFLUSH)  # mouse reports on their way would end up in the shell
+        self._outlet.join(within_s)
 
     def _recovered(self) -> None:
         """The terminal reads again: what it missed is painted afresh."""

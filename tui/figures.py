@@ -47,7 +47,8 @@ Groups = dict[str, Aggregate]
 class Figures:
     """The ledger's answers as of the last round; None where it has not been asked yet.
 
-    `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range.
+    `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
+    they are today and the six before.
     """
 
     today: Aggregate | None = None
@@ -137,10 +138,12 @@ class LedgerWatch:
         today = await self._stats(now - now % DAY)
         week = await self._stats(now - 7 * DAY)
         by: dict[GroupBy, Groups] = {}
+        window = None
         for group in groups:
-            answer = await self._stats(now - chosen.length_ms, group)
-            window, by[group] = answer.overall, _named(answer.groups)
-        if not groups:
+            answer = await self._stats(_week_of_days(now) if group == "day" else now - chosen.length_ms, group)
+            by[group] = _named(answer.groups)
+            window = window if group == "day" else answer.overall
+        if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
         hours = None if chosen.name in self.fine else await self._hours(now, chosen)
         return Figures(today.overall, week.overall, window, by, hours)
@@ -167,6 +170,10 @@ class LedgerWatch:
 
     async def _stats(self, since_ms: int, group: GroupBy | None = None) -> Stats:
         return await self._ledger.stats(Filter(since_ms=since_ms), group)
+
+
+def _week_of_days(now_ms: int) -> int:
+    return now_ms - now_ms % DAY - 6 * DAY
 
 
 def _named(groups: Groups) -> Groups:

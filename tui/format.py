@@ -94,7 +94,7 @@ def duration(ms: float | None) -> str:
 
 
 def uptime(ms: float) -> str:
-    """How long arbstr has run, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
+    """A long time span, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
     minutes = int(ms // 60_000)
     if minutes < 1:
         return "less than 1 m"

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import tzinfo
 from typing import Any
 
 from rich.cells import chop_cells
 
 from arbstr.query import Detail, Entry
+from arbstr.quote import routing_json
 from arbstr.types import RequestRecord
 from tui.format import NOTHING, count, duration, exact_stamp, sats, shown, tokens
 from tui.lines import EMPTY, Column, Line, Role, Span, cells, header, lay_out
-from tui.rows import Item, Row, row_of
+from tui.rows import Flight, Item
 
 Json = Mapping[str, Any]
 LABEL = 18
@@ -46,6 +47,7 @@ class FullRequest:
 
 # The fields that a ledger's entry and an event's record have in common, by the same names.
 _SHARED = tuple({each.name for each in fields(Entry)} & {each.name for each in fields(RequestRecord)})
+_ATTEMPT = ("provider", "started_ms", "duration_ms", "failure", "status", "message")
 
 
 def from_detail(detail: Detail) -> FullRequest:
@@ -56,21 +58,34 @@ def from_detail(detail: Detail) -> FullRequest:
 
 def from_item(item: Item) -> FullRequest:
     """From what the feed holds."""
-    record = item if isinstance(item, RequestRecord) else item.record
-    if record is None:
-        return _from_flight(row_of(item))
+    if isinstance(item, RequestRecord):
+        return _from_record(item)
+    return _from_flight(item) if item.record is None else _from_record(item.record)
+
+
+def _from_record(record: RequestRecord) -> FullRequest:
     known = {name: getattr(record, name) for name in (*_SHARED, "median_msats", "dearest_msats")}
     return FullRequest(
         at_ms=record.received_at_ms,
-        attempts=[asdict(attempt) for attempt in record.attempts],
-        routing=None if record.routing is None else asdict(record.routing),
+        attempts=[{name: getattr(attempt, name) for name in _ATTEMPT} for attempt in record.attempts],
+        routing=None if record.routing is None else routing_json(record.routing),
         **known,
     )
 
 
-def _from_flight(row: Row) -> FullRequest:
-    provider = row.path[-1] if row.path else None
-    return FullRequest(row.request_id, row.at_ms, row.model, row.streaming, None, provider, row.policy)
+def _from_flight(flight: Flight) -> FullRequest:
+    provider = flight.path[-1] if flight.path else None
+    return FullRequest(
+        flight.request_id,
+        flight.at_ms,
+        flight.model,
+        flight.streaming,
+        None,
+        provider,
+        flight.policy,
+        output_tokens=flight.events or None,
+        latency_ms=flight.first_byte_ms,
+    )
 
 
 def request_lines(request: FullRequest, width: int, zone: tzinfo | None) -> list[Line]:
@@ -81,10 +96,16 @@ def request_lines(request: FullRequest, width: int, zone: tzinfo | None) -> list
         *_error(request, width),
         *_figures(request),
         EMPTY,
-        *_attempts(request.attempts, width),
-        EMPTY,
-        *_routing(request.routing, width),
+        *(_history(request, width) if request.success is not None else _not_yet()),
     ]
+
+
+def _not_yet() -> list[Line]:
+    return [(("Attempts and the choice of provider are shown once it has ended.", "muted"),)]
+
+
+def _history(request: FullRequest, width: int) -> list[Line]:
+    return [*_attempts(request.attempts, width), EMPTY, *_routing(request.routing, width)]
 
 
 def _field(label: str, value: str, role: Role = "text", note: str = "") -> Line:
@@ -181,15 +202,15 @@ def _attempts(attempts: Sequence[Json] | None, width: int) -> list[Line]:
 
 def _attempt(number: int, attempt: Json) -> dict[str, Span]:
     failure, status = attempt.get("failure"), attempt.get("status")
-    what = shown(str(failure or "")).replace("_", " ")
+    what = _text(attempt, "failure").replace("_", " ")
     outcome: Span = ("✓ answered", "good") if failure is None else (f"✗ {status or what}", "bad")
     return {
         "attempt": (str(number), "muted"),
-        "provider": (shown(str(attempt.get("provider", ""))), "text"),
+        "provider": (_text(attempt, "provider"), "text"),
         "began": (f"+{duration(_number(attempt.get('started_ms')))}", "muted"),
         "took": (duration(_number(attempt.get("duration_ms"))), "text"),
         "outcome": outcome,
-        "message": (shown(str(attempt.get("message") or "")), "muted"),
+        "message": (_text(attempt, "message"), "muted"),
     }
 
 
@@ -210,7 +231,7 @@ def _routing(routing: Json | None, width: int) -> list[Line]:
     into, out = _whole(routing.get("expected_input_tokens")), _whole(routing.get("expected_output_tokens"))
     head: Line = (
         ("strategy ", "muted"),
-        (shown(str(routing.get("strategy", NOTHING))), "text"),
+        (_text(routing, "strategy"), "text"),
         ("   expected tokens ", "muted"),
         (tokens(into, out), "text"),
     )
@@ -221,26 +242,38 @@ def _routing(routing: Json | None, width: int) -> list[Line]:
     return [title, head, header(layout), *candidates, *excluded]
 
 
-def _candidate(number: int, candidate: Any) -> dict[str, Span]:
-    cost, weight = _number(candidate.get("expected_cost_msats")), _number(candidate.get("weight_msats"))
-    moved = weight is not None and cost and abs(weight / cost - 1) >= 0.0005
+def _candidate(number: int, candidate: Json) -> dict[str, Span]:
+    cost, weight = _number(candidate.get("expected_cost_sats")), _number(candidate.get("weight_sats"))
+    moved = cost is not None and weight is not None and abs(weight - cost) > 0.0005 * cost
     return {
         "order": (str(number), "muted"),
-        "candidate": (shown(str(candidate.get("provider", ""))), "text"),
-        "expected sats": (sats(None if cost is None else round(cost)), "accent"),
-        "weighed as": (sats(None if weight is None else round(weight)), "text" if moved else "muted"),
-        "why": (shown(str(candidate.get("note") or "")), "muted"),
+        "candidate": (_text(candidate, "provider"), "text"),
+        "expected sats": (_sats(cost), "accent"),
+        "weighed as": (_sats(weight), "text" if moved else "muted"),
+        "why": (_text(candidate, "reason"), "muted"),
     }
 
 
-def _excluded(pair: Any) -> Line:
-    provider, reason = (pair[0], pair[1]) if isinstance(pair, list | tuple) and len(pair) == 2 else (pair, "")
-    return (("  left out  ", "muted"), (shown(str(provider)), "text"), (f"  {shown(str(reason))}", "muted"))
+def _sats(value: float | None) -> str:
+    return sats(None if value is None else round(value * 1000))
 
 
-def _each(routing: Json, name: str) -> Iterable[Any]:
+def _excluded(excluded: Json) -> Line:
+    return (
+        ("  left out  ", "muted"),
+        (_text(excluded, "provider"), "text"),
+        (f"  {_text(excluded, 'reason')}", "muted"),
+    )
+
+
+def _text(value: Json, name: str) -> str:
+    return shown(str(value.get(name) or ""))
+
+
+def _each(routing: Json, name: str) -> list[Json]:
+    """The objects in a list; old rows may hold anything."""
     value = routing.get(name)
-    return value if isinstance(value, list | tuple) else ()
+    return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 
 
 def _number(value: object) -> float | None:

@@ -202,6 +202,11 @@ class ViewModel:
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def totals(self) -> Totals:
+        """The sums since the start, as of now even when frozen."""
+        return self._totals
+
+    @property
     def frozen(self) -> bool:
         """Whether the view stands still."""
         return self._frozen is not None

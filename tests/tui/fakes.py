@@ -22,6 +22,7 @@ from arbstr.events import (
     StreamProgress,
 )
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.quote import routing_json
 from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tui.log import ShownLine
@@ -72,7 +73,7 @@ class FakeLedger:
         self._check()
         for row in self.records:
             if row.request_id == request_id:
-                routing = None if row.routing is None else asdict(row.routing)
+                routing = None if row.routing is None else routing_json(row.routing)
                 return Detail(self._entry(row), [asdict(attempt) for attempt in row.attempts], routing)
         return None
 

@@ -32,6 +32,7 @@ class BoardScreen(Screen[None]):
         "money": "Money",
         "log": "Log",
     }
+    AUTO_FOCUS = ""  # keys go to the screen; the filter line is focused when it is asked for
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ()
     FILTER_EXAMPLE = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (LEAST_WIDTH, "-narrow"), (100, "-normal")]  # noqa: RUF012 - as Textual has it
@@ -55,6 +56,12 @@ class BoardScreen(Screen[None]):
         super().__init__(name=name)
         self.board = board
         self.typed = ""  # the filter, as typed
+        self._top = TopBar(id="top")
+        self._bar = KeyBar(id="keys")
+        self._input = Input(placeholder=self.FILTER_EXAMPLE, id="typed", compact=True)
+        self._complaint = Static("", id="complaint", markup=False)
+        self._line = Horizontal(Static(" / ", id="slash", markup=False), self._input, self._complaint, id="filter")
+        self._line.display = False
 
     # ── what subclasses are ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -100,26 +107,23 @@ class BoardScreen(Screen[None]):
 
     def compose(self) -> ComposeResult:
         """Bars around the pieces."""
-        yield TopBar(id="top")
+        yield self._top
         yield from self.pieces()
-        with Horizontal(id="filter"):
-            yield Static(" / ", id="slash", markup=False)
-            yield Input(placeholder=self.FILTER_EXAMPLE, id="typed", compact=True)
-            yield Static("", id="complaint", markup=False)
-        yield KeyBar(id="keys")
+        yield self._line
+        yield self._bar
         yield TooSmall(id="too-small")
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""
         board = self.board
-        self.query_one(TopBar).show(
+        self._top.show(
             board.view(),
             board.now_ms(),
             frozen=board.model.frozen,
             unseen=board.model.unseen,
             problem=board.watch.figures.problem,
         )
-        self.query_one(KeyBar).show(self._screens(), self._keys())
+        self._bar.show(self._screens(), self._keys())
         yield
         yield from self.paint_body()
 
@@ -130,9 +134,8 @@ class BoardScreen(Screen[None]):
                 pass
 
     def _screens(self) -> list[KeyHint]:
-        wide = self.size.width >= 74
         return [
-            KeyHint(str(number), label if wide or name == self.name else "", f"app.go('{name}')", name == self.name)
+            KeyHint(str(number), label, f"app.go('{name}')", name == self.name)
             for number, (name, label) in enumerate(self.NAMES.items(), 1)
         ]
 
@@ -146,10 +149,6 @@ class BoardScreen(Screen[None]):
         ]
         own = [KeyHint("/", "filter", "screen.filter")] if self.FILTER_EXAMPLE else []
         return [*own, *self.keys(), *general]
-
-    def on_mount(self) -> None:
-        """Start with the filter line put away."""
-        self.query_one("#filter").display = False
 
     def on_resize(self, event: events.Resize) -> None:
         """Arrange for the new size and paint."""
@@ -166,13 +165,13 @@ class BoardScreen(Screen[None]):
     def action_filter(self) -> None:
         """Open the filter line."""
         if self.FILTER_EXAMPLE:
-            self.query_one("#filter").display = True
-            self.query_one("#typed", Input).focus()
+            self._line.display = True
+            self._input.focus()
 
     @on(Input.Changed, "#typed")
     def _typed(self, event: Input.Changed) -> None:
         self.typed = event.value
-        self.query_one("#complaint", Static).update("; ".join(self.narrow(event.value)), layout=False)
+        self._complaint.update("; ".join(self.narrow(event.value)), layout=False)
         self.repaint()
 
     @on(Input.Submitted, "#typed")
@@ -181,19 +180,18 @@ class BoardScreen(Screen[None]):
 
     def _leave_filter_line(self) -> None:
         self.set_focus(None)
-        self.query_one("#filter").display = bool(self.typed)
+        self._line.display = bool(self.typed)
 
     def action_back(self) -> None:
         """One step back: out of the filter line, the selection, the filter, at last to the first screen."""
-        typed = self.query_one("#typed", Input)
-        if typed.has_focus:
-            typed.value = ""
+        if self._input.has_focus:
+            self._input.value = ""
             self._leave_filter_line()
         elif self.step_back():
             pass
         elif self.typed:
-            typed.value = ""
-            self.query_one("#filter").display = False
+            self._input.value = ""
+            self._line.display = False
         elif self.name != "live":
             self.app.switch_mode("live")
         self.repaint()

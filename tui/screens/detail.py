@@ -43,12 +43,14 @@ class DetailScreen(Screen[None]):
         self._item = item
         self._full: FullRequest | None = None if item is None else from_item(item)
         self._settled = False
+        self._scroller = Scroller(id="detail")
+        self._bar = KeyBar(id="keys")
         self._problem = ""
 
     def compose(self) -> ComposeResult:
         """The lines and the keys."""
-        yield Scroller(id="detail")
-        yield KeyBar(id="keys")
+        yield self._scroller
+        yield self._bar
 
     def on_mount(self) -> None:
         """Ask the ledger."""
@@ -78,16 +80,15 @@ class DetailScreen(Screen[None]):
             if isinstance(self._item, RequestRecord) or self._item.record is not None:
                 self._settled = True
                 self._ask()
-        scroller = self.query_one(Scroller)
         title: Line = (("Request in full", "title"),)
         note: Line = ((self._problem, "warn"),) if self._problem else ()
-        scroller.show(self._body(max(scroller.size.width - 4, 20)), title, note)
+        self._scroller.show(self._body(max(self._scroller.size.width - 4, 20)), title, note)
         keys = [
             KeyHint("y", "copy id", "screen.copy"),
             KeyHint("Esc", "back", "screen.leave"),
             KeyHint("q", "quit", "app.quit"),
         ]
-        self.query_one(KeyBar).show((), keys)
+        self._bar.show((), keys)
         yield
 
     def _body(self, width: int) -> list[Line]:
@@ -103,7 +104,7 @@ class DetailScreen(Screen[None]):
 
     def action_scroll(self, by: int) -> None:
         """Scroll by lines."""
-        self.query_one(Scroller).scroll_lines(by)
+        self._scroller.scroll_lines(by)
 
     def action_copy(self) -> None:
         """Copy the id."""

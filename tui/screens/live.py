@@ -37,11 +37,11 @@ class LiveScreen(BoardScreen):
         self._feed = FeedPanel(id="feed")
         self._providers = ProvidersPanel(id="health")
         self._shares = SharesPanel(id="shares")
+        self._below = Horizontal(self._providers, self._shares, id="below")
 
     def pieces(self) -> Sequence[Widget]:
         """From top to bottom."""
-        below = Horizontal(self._providers, self._shares, id="below")
-        return (self._tiles, self._chart, self._feed, below)
+        return (self._tiles, self._chart, self._feed, self._below)
 
     def size_pieces(self, width: int, height: int) -> None:
         """Boxes where there is room for them; the feed takes what is left."""
@@ -51,7 +51,7 @@ class LiveScreen(BoardScreen):
         self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
         most = max(height // 4, 5)
         below = min(max(providers, 3), most) + 2 if width >= 100 else min(max(providers, 1), most - 1) + 1
-        self.query_one("#below").styles.height = below
+        self._below.styles.height = below
 
     def paint_body(self) -> Iterator[None]:
         """Piece by piece."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from textual import events
@@ -80,32 +80,38 @@ class KeyBar(Panel):
         self._keys: Sequence[KeyHint] = ()
 
     def show(self, screens: Sequence[KeyHint], keys: Sequence[KeyHint]) -> None:
-        """Show other hints; of `keys` the last ones go first when room is short, but for the very last two."""
+        """Show other hints. The last two keys are always shown; when room is short others go, the last ones first."""
         self._screens, self._keys = screens, keys
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """One line."""
-        keys = list(self._keys)
-        left, right = _hints(self._screens), _hints(keys)
-        while width_of(left) + width_of(right) + 1 > width and len(keys) > 2:
+        """One line: all of it, or without two keys, or with names of screens left out, or with fewer keys."""
+        screens, keys = _hints(self._screens), list(self._keys)
+        if _fits(screens, keys, width):
+            return [spread(screens, _hints(keys), width)]
+        fewer = [*keys[:-4], *keys[-2:]]
+        if _fits(screens, fewer, width):
+            return [spread(screens, _hints(fewer), width)]
+        short = _hints([hint if hint.current else replace(hint, label="") for hint in self._screens])
+        while not _fits(short, keys, width) and len(keys) > 2:
             del keys[-3]
-            right = _hints(keys)
-        return [spread(left, right, width)]
+        return [spread(short, _hints(keys), width)]
 
     def on_click(self, event: events.Click) -> None:
         """Do what was clicked."""
         event.stop()
         x = 0
-        hints = {f"{hint.key} {hint.label}": hint.action for hint in (*self._screens, *self._keys)}
+        actions = {hint.key: hint.action for hint in (*self._screens, *self._keys)}
         spans = self._lines[0] if self._lines else EMPTY
-        for (key, _), (label, _) in pairwise(spans):
-            end = x + len(key) + len(label)
-            action = hints.get(key.strip() + " " + label.strip())
-            if action is not None and x <= event.x < end:
-                self.post_message(self.Chosen(action))
+        for (key, role), (label, _) in pairwise((*spans, ("", "text"))):
+            if role == "key" and x <= event.x < x + len(key) + len(label):
+                self.post_message(self.Chosen(actions[key.strip()]))
                 return
             x += len(key)
+
+
+def _fits(screens: Line, keys: Sequence[KeyHint], width: int) -> bool:
+    return width_of(screens) + width_of(_hints(keys)) < width
 
 
 def _hints(hints: Sequence[KeyHint]) -> Line:
@@ -114,6 +120,7 @@ def _hints(hints: Sequence[KeyHint]) -> Line:
         for hint in hints
         for span in (
             (f" {hint.key} ", "key"),
-            (f"{hint.label} ", "strong" if hint.current else "muted"),
+            (f"{hint.label} " if hint.label else "", "strong" if hint.current else "muted"),
         )
+        if span[0]
     )

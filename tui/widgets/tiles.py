@@ -120,6 +120,6 @@ class TilesPanel(Panel):
 
     def _plain(self, tile: Tile, width: int) -> Line:
         title = tile.title.partition(",")[0]
-        parts = [fit_line(tile.lines[0], 27), fit_line(tile.lines[1], 21), tile.lines[2]]
-        line: Line = ((f" {title:<9} ", "muted"), *(span for part in parts for span in part))
+        parts = (fit_line(tile.lines[0], 27), fit_line(tile.lines[1], 21), ((" ", "text"), *tile.lines[2]))
+        line: Line = ((f" {title:<8} ", "muted"), *(span for part in parts for span in part))
         return fit_line(line, width)

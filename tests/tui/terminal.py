@@ -1,0 +1,117 @@
+"""A real pseudo-terminal with an emulator behind it: what a person would see and type."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pyte
+
+ROOT = Path(__file__).parents[2]
+PATIENCE_S = 15.0
+
+
+class Terminal:
+    """Runs a program in a pty. Nothing is read from it but in `pump` and what waits, so it can also be left unread."""
+
+    def __init__(
+        self, command: Sequence[str], *, columns: int = 120, rows: int = 36, env: dict[str, str] | None = None
+    ) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = bytearray()
+        self._master, slave = pty.openpty()
+        self._size(slave, columns, rows)
+        self.modes_before = termios.tcgetattr(slave)
+        self.process = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=ROOT,
+            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", **(env or {})},
+            start_new_session=True,
+        )
+        self._slave = slave
+
+    def pump(self, seconds: float = 0.02) -> None:
+        """Read what has been written, waiting at most so long for it."""
+        if select.select([self._master], [], [], seconds)[0]:
+            data = os.read(self._master, 65536)
+            self.raw += data
+            self._stream.feed(data)
+
+    def wait(self, true: Callable[[], bool], what: str) -> None:
+        """Read until it is so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not true():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come true; the screen:\n{self.text}")
+            self.pump()
+
+    def wait_for(self, text: str) -> None:
+        """Read until the text is on the screen."""
+        self.wait(lambda: text in self.text, repr(text))
+
+    def wait_gone(self, text: str) -> None:
+        """Read until the text is on the screen no more."""
+        self.wait(lambda: text not in self.text, f"the end of {text!r}")
+
+    def wait_end(self) -> int:
+        """Read until the program has ended; its exit status."""
+        self.wait(lambda: self.process.poll() is not None, "the end")
+        self.pump(0.1)
+        return self.process.returncode
+
+    @property
+    def text(self) -> str:
+        """The screen as lines."""
+        return "\n".join(self.screen.display)
+
+    @property
+    def modes(self) -> list[object]:
+        """The terminal's modes now."""
+        return termios.tcgetattr(self._slave)
+
+    def type(self, keys: str) -> None:
+        """Type."""
+        os.write(self._master, keys.encode())
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the window's size, as a person dragging its corner."""
+        self.screen.resize(rows, columns)
+        self._size(self._slave, columns, rows)
+        os.kill(self.process.pid, signal.SIGWINCH)
+
+    def close(self) -> None:
+        """End the program if it has not ended, and let go."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._master)
+        os.close(self._slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _size(fd: int, columns: int, rows: int) -> None:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def python(*arguments: str) -> list[str]:
+    """The command that runs this Python with those arguments."""
+    return [sys.executable, *arguments]

@@ -1,0 +1,148 @@
+"""In a real terminal: how the dashboard starts and ends, and that what runs beside it does not suffer."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tui.terminal import Terminal, python
+
+LIVE = "▶ live"
+
+
+class Beside:
+    """What the program beside the dashboard reports."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def said(self) -> dict[str, Any]:
+        merged: dict[str, Any] = {}
+        for line in self.path.read_text().splitlines() if self.path.exists() else ():
+            merged |= json.loads(line)
+        return merged
+
+
+@pytest.fixture
+def beside(tmp_path: Path) -> Beside:
+    return Beside(tmp_path / "report")
+
+
+@pytest.fixture
+def terminal(beside: Beside) -> Iterator[Terminal]:
+    with Terminal(python("-m", "tests.tui.ticking", str(beside.path))) as running:
+        running.wait_for(LIVE)
+        yield running
+
+
+def restored(terminal: Terminal) -> None:
+    """The terminal is as it was: its modes, the cursor, the first screen, no mouse reports."""
+    assert terminal.modes == terminal.modes_before
+    raw = bytes(terminal.raw)
+    for on, off in ((b"\x1b[?1049h", b"\x1b[?1049l"), (b"\x1b[?25l", b"\x1b[?25h"), (b"\x1b[?1003h", b"\x1b[?1003l")):
+        assert raw.rfind(off) > raw.rfind(on)
+    assert raw.rfind(b"\x1b[?2004l") > raw.rfind(b"\x1b[?2004h")
+
+
+@pytest.mark.parametrize("keys", ["q", "\x11"], ids=["q", "ctrl-q"])
+def test_quits_by_key(terminal: Terminal, beside: Beside, keys: str) -> None:
+    terminal.type(keys)
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "quit"
+    restored(terminal)
+
+
+def test_ctrl_c_asks_once_and_quits_the_second_time(terminal: Terminal, beside: Beside) -> None:
+    terminal.type("\x03")
+    terminal.wait_for("Ctrl-C again quits")
+    terminal.type("\x03")
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "quit"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_ends_on_signals(terminal: Terminal, beside: Beside, number: signal.Signals) -> None:
+    terminal.process.send_signal(number)
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "stopped"
+    restored(terminal)
+
+
+def test_ctrl_z_and_sigtstp_stop_nothing(terminal: Terminal) -> None:
+    terminal.type("\x1a")
+    terminal.process.send_signal(signal.SIGTSTP)
+    terminal.wait_for("can't be suspended")
+    assert "State:\tT" not in Path(f"/proc/{terminal.process.pid}/status").read_text()
+
+
+def test_a_crash_leaves_the_rest_running_and_says_why(beside: Beside) -> None:
+    with Terminal(python("-m", "tests.tui.ticking", str(beside.path), "0.5")) as terminal:
+        assert terminal.wait_end() == 0
+        said = beside.said()
+        assert said["how"] == "crashed"
+        assert said["reason"].startswith("ZeroDivisionError: division by zero (")
+        assert said["went_on"]
+        assert "Traceback" not in terminal.text
+        restored(terminal)
+
+
+def test_a_terminal_that_stops_reading_does_not_hold_the_loop(terminal: Terminal, beside: Beside) -> None:
+    os.kill(terminal.process.pid, signal.SIGUSR1)  # what came before does not count
+    terminal.wait(lambda: "worst_s" in beside.said(), "the first report")
+    deadline = time.monotonic() + 3
+    presses = 0
+    while time.monotonic() < deadline:  # switching screens paints whole ones: more than any pty buffers
+        terminal.type("12345"[presses % 5])
+        presses += 1
+        time.sleep(0.02)
+    size = beside.path.stat().st_size
+    os.kill(terminal.process.pid, signal.SIGUSR1)
+    while beside.path.stat().st_size == size:
+        assert time.monotonic() < deadline + 10
+        time.sleep(0.01)
+    assert beside.said()["worst_s"] < 0.3  # a loaded machine; unpatched it is the whole three seconds
+    terminal.type("1")
+    terminal.wait_for("Spend by model")
+    terminal.wait_for(LIVE)
+
+
+def test_quits_while_the_terminal_does_not_read(terminal: Terminal, beside: Beside) -> None:
+    terminal.type("12345" * 20)
+    terminal.process.send_signal(signal.SIGTERM)
+    terminal.process.wait(timeout=15)
+    assert beside.said() | {"how": "stopped", "reason": ""} == beside.said()
+    assert terminal.modes == terminal.modes_before
+
+
+def test_follows_the_size_of_the_window(terminal: Terminal) -> None:
+    terminal.wait_for("Spend by model")
+    terminal.resize(80, 24)
+    terminal.wait_gone("Spend by model")
+    terminal.wait_for("Providers")
+    terminal.resize(50, 12)
+    terminal.wait_for("arbstr needs 60x15")
+    terminal.resize(120, 36)
+    terminal.wait_for("Spend by model")
+
+
+def test_no_colour_when_it_is_not_wanted(beside: Beside) -> None:
+    with Terminal(python("-m", "tests.tui.ticking", str(beside.path)), env={"NO_COLOR": "1"}) as terminal:
+        terminal.wait_for(LIVE)
+        terminal.wait_for("Spend by model")
+        codes = {code for part in bytes(terminal.raw).split(b"\x1b[")[1:] for code in _colours(part)}
+        assert not codes
+
+
+def _colours(part: bytes) -> list[str]:
+    """The colours that an escape sequence sets, the terminal's own default aside."""
+    text, end, _ = part.partition(b"m")
+    if not end or not text or not all(byte in b"0123456789;" for byte in text):
+        return []
+    return [code for code in text.decode().split(";") if code.isdigit() and 30 <= int(code) % 60 <= 48 and code != "39"]

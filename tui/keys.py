@@ -1,0 +1,69 @@
+"""Every key and what it does: for the help, and as commands for the palette."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EVERYWHERE = "Everywhere"
+LISTS = "Lists"
+ALL_SCREENS = ("live", "requests", "providers", "money", "log")
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as shown, what it does, where, and the action behind it if the palette is to offer it.
+
+    `screens` are those on which it does it.
+    """
+
+    shown: str
+    does: str
+    where: str
+    action: str = ""
+    screens: tuple[str, ...] = ALL_SCREENS
+
+
+KEYS = (
+    Key("1", "Live: what is being spent now", EVERYWHERE, "app.go('live')"),
+    Key("2", "Requests: the whole ledger", EVERYWHERE, "app.go('requests')"),
+    Key("3", "Providers: rates, health, history", EVERYWHERE, "app.go('providers')"),
+    Key("4", "Money: spend, savings, budgets", EVERYWHERE, "app.go('money')"),
+    Key("5", "Log: arbstr's own log lines", EVERYWHERE, "app.go('log')"),
+    Key("Tab Shift-Tab", "Next screen, the one before", EVERYWHERE),
+    Key("f", "Freeze what is shown, or go on", EVERYWHERE, "app.freeze"),
+    Key("t", "Time range: 5 min, 1 h, 24 h, 7 d", EVERYWHERE, "app.range"),
+    Key("u", "Times in UTC, or local again", EVERYWHERE, "app.utc"),
+    Key("?", "Help", EVERYWHERE, "app.help"),
+    Key("Ctrl-P", "Palette: every command by name, themes too", EVERYWHERE),
+    Key("Esc", "Back: out of a filter, a selection, a window", EVERYWHERE),
+    Key("Ctrl-C", "Copy what is selected; twice quits", EVERYWHERE),
+    Key("q Ctrl-Q", "Quit, and stop the proxy", EVERYWHERE, "app.quit"),
+    Key("j k ↓ ↑", "Next row, the one before", LISTS),
+    Key("PgDn PgUp", "A page down, up", LISTS),
+    Key("g G Home End", "First row, last row", LISTS),
+    Key("/", "Filter", "Live, Requests, Log", "screen.filter", ("live", "requests", "log")),
+    Key("Enter", "Open the selected request in full", "Live, Requests", "screen.open", ("live", "requests")),
+    Key("y", "Copy the selected request's id", "Live, Requests", "screen.copy", ("live", "requests")),
+    Key("s", "Sort by time, cost, latency, either way round", "Requests", "screen.sort", ("requests",)),
+    Key("e", "Export what is filtered as CSV or JSON", "Requests", "screen.export", ("requests",)),
+    Key("space", "Take the provider out of rotation, or back in", "Providers", "screen.rotate", ("providers",)),
+    Key("r", "Close the provider's breaker", "Providers", "screen.close_breaker", ("providers",)),
+    Key("h l ← →", "Another table, on a narrow terminal", "Money", "screen.table(1)", ("money",)),
+    Key("l", "Least level that is shown", "Log", "screen.level", ("log",)),
+    Key("w", "Wrap long lines, or cut them", "Log", "screen.wrap", ("log",)),
+)
+
+FILTERS = (
+    ("model:gpt", "models whose name contains it"),
+    ("provider:alpha", "the provider that was asked last"),
+    ("policy:code", "the rule that held"),
+    ("status:error", "failed ones; status:ok those that did not"),
+    (">5sats", "those that cost as much, or more"),
+    ("timeout", "any other word: in names, ids and errors"),
+)
+
+
+def found(typed: str) -> list[Key]:
+    """The keys whose line contains every word."""
+    words = typed.lower().split()
+    return [key for key in KEYS if all(word in f"{key.shown} {key.does} {key.where}".lower() for word in words)]

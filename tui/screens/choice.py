@@ -1,0 +1,61 @@
+"""A small question with a few answers, each by a key or a click."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from textual import events, on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.screen import ModalScreen
+
+from tui.lines import EMPTY, Line, framed
+from tui.widgets.panel import Panel
+
+
+class ChoiceScreen(ModalScreen[str | None]):
+    """Ends with the key of the answer, or None."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back", show=False)]
+
+    def __init__(self, question: str, answers: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._question = question
+        self._answers = answers
+
+    def compose(self) -> ComposeResult:
+        """The question in a box."""
+        yield Question(self._question, self._answers)
+
+    def on_key(self, event: events.Key) -> None:
+        """An answer's key."""
+        if any(event.key == key for key, _ in self._answers):
+            event.stop()
+            self.dismiss(event.key)
+
+    @on(Panel.Picked)
+    def _picked(self, event: Panel.Picked) -> None:
+        if 0 <= event.index - 2 < len(self._answers):
+            self.dismiss(self._answers[event.index - 2][0])
+
+    def action_leave(self) -> None:
+        """No answer."""
+        self.dismiss(None)
+
+
+class Question(Panel):
+    """The box."""
+
+    def __init__(self, question: str, answers: Sequence[tuple[str, str]]) -> None:
+        super().__init__()
+        self._question = question
+        self._answers = answers
+        self.styles.height = len(answers) + 4
+        self.styles.width = max(len(question) + 6, 40)
+
+    def draw(self, width: int, height: int) -> Sequence[Line]:
+        """An answer a line."""
+        body: list[Line] = [EMPTY, *(((f" {key} ", "key"), (label, "text")) for key, label in self._answers)]
+        note: Line = (("Esc", "key"), (" back", "muted"))
+        return framed(body, width, height, title=((self._question, "title"),), note=note)

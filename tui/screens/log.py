@@ -1,0 +1,86 @@
+"""Log: arbstr's own log lines."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from tui.board import Board
+from tui.screens.base import BoardScreen
+from tui.widgets.bars import KeyHint
+from tui.widgets.log import LogPanel
+from tui.widgets.panel import Panel
+
+
+class LogScreen(BoardScreen):
+    """The latest lines, following, until one scrolls up."""
+
+    FILTER_EXAMPLE = "text to find in lines and loggers' names"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l", "level", "Level", show=False),
+        Binding("w", "wrap", "Wrap", show=False),
+    ]
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, "log")
+        self._panel = LogPanel(id="log")
+
+    def pieces(self) -> Sequence[Widget]:
+        """The lines."""
+        return (self._panel,)
+
+    def paint_body(self) -> Iterator[None]:
+        """Read what is new, unless frozen, and paint."""
+        if not self.board.model.frozen:
+            self.board.log.catch_up()
+        self._panel.show(self.board.log, self.board.zone)
+        yield
+
+    def keys(self) -> Sequence[KeyHint]:
+        """Level and wrapping."""
+        level = logging.getLevelName(self.board.log.least_level).lower()
+        wrap = "cut" if self._panel.wraps else "wrap"
+        return (KeyHint("l", level, "screen.level"), KeyHint("w", wrap, "screen.wrap"))
+
+    def narrow(self, typed: str) -> Sequence[str]:
+        """Show only lines with the text."""
+        self.board.log.narrow(typed)
+        return ()
+
+    def action_level(self) -> None:
+        """Show lines from the next level on."""
+        self.board.log.next_level()
+        self.repaint()
+
+    def action_wrap(self) -> None:
+        """Wrap long lines, or cut them."""
+        self._panel.wraps = not self._panel.wraps
+        self.repaint()
+
+    def action_move(self, by: int) -> None:
+        """Scroll by lines."""
+        self.board.log.scroll(by, self._panel.page)
+        self.repaint()
+
+    def action_page(self, by: int) -> None:
+        """Scroll by pages."""
+        self.action_move(by * self._panel.page)
+
+    def action_ends(self, last: bool) -> None:
+        """To the newest line, or the oldest."""
+        self.action_move(10**9 if last else -(10**9))
+
+    def step_back(self) -> bool:
+        """Follow again."""
+        scrolled = self.board.log.top is not None
+        self.board.log.top = None
+        return scrolled
+
+    @on(Panel.Wheeled, "#log")
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        self.action_move(event.by)

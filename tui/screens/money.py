@@ -1,0 +1,89 @@
+"""Money: where it went, and what was saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar
+
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from arbstr.query import GroupBy
+from tui.board import Board
+from tui.screens.base import BoardScreen
+from tui.widgets.bars import KeyHint
+from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
+
+BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "day")
+PAGES = (*BY, "plans")
+
+
+class MoneyScreen(BoardScreen):
+    """Four tables, two by two, or one at a time where the terminal is narrow; budgets and ratios below."""
+
+    GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("l,right", "table(1)", "Next table", show=False),
+        Binding("h,left", "table(-1)", "Previous table", show=False),
+    ]
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, "money")
+        self._summary = Summary(id="summary")
+        self._tables = {by: GroupTable(by, id=f"by-{by}") for by in BY}
+        self._budgets = Budgets(id="budgets")
+        self._ratios = Ratios(id="ratios")
+        model, provider, policy, day = (self._tables[by] for by in BY)
+        self._rows = (
+            Horizontal(model, provider, classes="tables"),
+            Horizontal(policy, day, classes="tables"),
+        )
+        self._plans = Horizontal(self._budgets, self._ratios, id="plans")
+        self._page: str = "model"
+        self._one_by_one = False
+
+    def pieces(self) -> Sequence[Widget]:
+        """Sums above, what is planned and learned below."""
+        return (self._summary, *self._rows, self._plans)
+
+    def size_pieces(self, width: int, height: int) -> None:
+        """Two by two if there is room."""
+        self._one_by_one = width < 100 or height < 28
+        view = self.board.view()
+        rows = min(max(len(view.budgets), len(view.ratios), 1) + 3, height // 4)
+        self._plans.styles.height = "1fr" if self._one_by_one else rows
+        self._plans.set_class(self._one_by_one, "stacked")
+        self._choose()
+
+    def _choose(self) -> None:
+        """Have one page or all of it on the screen."""
+        for by, table in self._tables.items():
+            table.display = not self._one_by_one or by == self._page
+        shown = [table.display for table in self._tables.values()]
+        self._rows[0].display, self._rows[1].display = any(shown[:2]), any(shown[2:])
+        self._plans.display = not self._one_by_one or self._page == "plans"
+
+    def paint_body(self) -> Iterator[None]:
+        """Piece by piece."""
+        board, view = self.board, self.board.view()
+        figures = board.figures
+        self._summary.show(figures, board.range.name)
+        yield
+        for by, table in self._tables.items():
+            if table.display:
+                table.show(figures.groups.get(by), "last 7 days, UTC" if by == "day" else f"last {board.range.name}")
+                yield
+        self._budgets.show(view)
+        self._ratios.show(view.ratios)
+        yield
+
+    def keys(self) -> Sequence[KeyHint]:
+        """The next page, if they are shown one by one."""
+        return (KeyHint("→", "more", "screen.table(1)"),) if self._one_by_one else ()
+
+    def action_table(self, by: int) -> None:
+        """Show the next page, or the one before."""
+        self._page = PAGES[(PAGES.index(self._page) + by) % len(PAGES)]
+        self._choose()
+        self.call_after_refresh(self.repaint)

@@ -1,0 +1,129 @@
+"""Providers: what they ask, how they fare, and taking one out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar
+
+from textual import on
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+from textual.widget import Widget
+
+from arbstr.query import GroupBy
+from tui.board import Board
+from tui.lines import EMPTY, Line
+from tui.screens.base import BoardScreen
+from tui.state import ProviderView
+from tui.widgets.bars import KeyHint
+from tui.widgets.panel import Panel
+from tui.widgets.scroller import Scroller
+from tui.widgets.seller import ProviderTable, history_lines, rate_lines
+
+
+class ProvidersScreen(BoardScreen):
+    """The table, and below it the selected provider's rates and history."""
+
+    GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "rotate", "In or out of rotation", show=False),
+        Binding("r", "close_breaker", "Close the breaker", show=False),
+    ]
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, "providers")
+        self._table = ProviderTable(id="sellers")
+        self._rates = Scroller(id="rates")
+        self._history = Scroller(id="history")
+        self._selected = 0
+
+    def pieces(self) -> Sequence[Widget]:
+        """The table above, the selected provider below."""
+        return (self._table, Horizontal(self._rates, self._history, id="seller"))
+
+    def size_pieces(self, width: int, height: int) -> None:
+        """The table takes what it needs, half of the screen at most."""
+        self._table.styles.height = min(max(len(self.board.view().providers), 1) + 3, height // 2)
+
+    def paint_body(self) -> Iterator[None]:
+        """The table, then the selected provider."""
+        board, view = self.board, self.board.view()
+        self._selected = min(self._selected, max(len(view.providers) - 1, 0))
+        groups = board.figures.groups.get("provider")
+        self._table.show(view.providers, self._selected, groups, view.at_ms, board.range.name)
+        yield
+        if view.providers:
+            self._show(view.providers[self._selected], view.at_ms)
+        yield
+
+    def _show(self, provider: ProviderView, now_ms: int) -> None:
+        width = max(self._rates.size.width - 4, 20)
+        rates = rate_lines(provider, width)
+        history = history_lines(provider, now_ms, self.board.zone, width)
+        title: Line = ((provider.status.name, "title"),)
+        if self._history.size.width:
+            self._rates.show(rates, title)
+            self._history.show(history, (("Health and history", "title"),))
+        else:
+            self._rates.show([*rates, EMPTY, *history], title)
+
+    def keys(self) -> Sequence[KeyHint]:
+        """What can be done with the selected provider."""
+        provider = self._provider
+        if provider is None:
+            return ()
+        word = "take out" if provider.status.in_rotation else "put back"
+        return (KeyHint("space", word, "screen.rotate"), KeyHint("r", "close breaker", "screen.close_breaker"))
+
+    @property
+    def _provider(self) -> ProviderView | None:
+        providers = self.board.view().providers
+        return providers[self._selected] if self._selected < len(providers) else None
+
+    def action_move(self, by: int) -> None:
+        """Select another provider."""
+        last = len(self.board.view().providers) - 1
+        self._selected = min(max(self._selected + by, 0), max(last, 0))
+        self._rates.top = self._history.top = 0
+        self.repaint()
+
+    def action_page(self, by: int) -> None:
+        """Scroll the selected provider's lines."""
+        self._rates.scroll_lines(by * 5)
+        self._history.scroll_lines(by * 5)
+
+    def action_ends(self, last: bool) -> None:
+        """The first or the last provider."""
+        self.action_move(10**6 if last else -(10**6))
+
+    def action_rotate(self) -> None:
+        """Take it out of rotation, or back in."""
+        self._do(self.board.toggle_rotation)
+
+    def action_close_breaker(self) -> None:
+        """Close its breaker."""
+        self._do(self.board.close_breaker)
+
+    def _do(self, act: Callable[[ProviderView], str]) -> None:
+        provider = self._provider
+        if provider is None:
+            return
+        try:
+            self.notify(act(provider), markup=False)
+        except KeyError:
+            self.notify(f"{provider.status.name} is not configured any more", severity="error", markup=False)
+        self.board.catch_up()
+        self.repaint()
+
+    @on(Panel.Picked, "#sellers")
+    def _picked(self, event: Panel.Picked) -> None:
+        index = self._table.row_at(event.index)
+        if index is not None:
+            self.action_move(index - self._selected)
+
+    @on(Panel.Wheeled)
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        if isinstance(event.panel, Scroller):
+            event.panel.scroll_lines(event.by)
+        else:
+            self.action_move(1 if event.by > 0 else -1)

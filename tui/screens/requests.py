@@ -1,0 +1,240 @@
+"""Requests: the whole ledger, filtered, sorted, opened, copied, exported."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import ClassVar
+
+from textual import on, work
+from textual.binding import Binding, BindingType
+from textual.widget import Widget
+
+from arbstr.errors import LedgerUnavailable
+from tui.board import Board, curl
+from tui.browser import LedgerList
+from tui.export import Format, export, file_name
+from tui.figures import LEAST_WAIT_S, SHARE
+from tui.filters import EXAMPLE, Query, parse
+from tui.format import shown
+from tui.lines import EMPTY, Line
+from tui.screens.base import BoardScreen
+from tui.screens.choice import ChoiceScreen
+from tui.screens.detail import DetailScreen
+from tui.widgets.bars import KeyHint
+from tui.widgets.ledger import LedgerPanel
+from tui.widgets.panel import Panel
+
+TYPING_PAUSE_S = 0.15
+_SORT_WORDS = {
+    ("timestamp", "desc"): "newest first",
+    ("timestamp", "asc"): "oldest first",
+    ("cost_sats", "desc"): "dearest first",
+    ("cost_sats", "asc"): "cheapest first",
+    ("latency_ms", "desc"): "slowest first",
+    ("latency_ms", "asc"): "fastest first",
+}
+
+
+class RequestsScreen(BoardScreen):
+    """A list over the ledger. Reading is done by two workers: one for what is in sight, one for what is new."""
+
+    FILTER_EXAMPLE = EXAMPLE
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("s", "sort", "Sort", show=False),
+        Binding("e", "export", "Export", show=False),
+    ]
+
+    def __init__(self, board: Board) -> None:
+        super().__init__(board, "requests")
+        self._rows = LedgerList(board.source.ledger, board.now_ms)
+        self._panel = LedgerPanel(id="ledger")
+        self._problem = ""
+        self._seen = -1  # requests that had finished when the list was last read
+
+    def pieces(self) -> Sequence[Widget]:
+        """The list."""
+        return (self._panel,)
+
+    def paint_body(self) -> Iterator[None]:
+        """Paint what is in sight."""
+        self._panel.show(self._rows, self.board.zone, self._note(), () if self._rows.total else self._hint())
+        yield
+
+    def _note(self) -> Line:
+        rows = self._rows
+        words = _SORT_WORDS[rows.sort, rows.order]
+        if self._problem:
+            return ((f" {shown(self._problem, 60)} ", "badge"),)
+        if not rows.following and not rows.query and not self.board.model.frozen:
+            new = max(self._finished - self._seen, 0)
+            return ((words, "muted"), (f"  +{new:,} new, Esc follows", "warn" if new else "muted"))
+        return ((words, "muted"), ("  filtered, Esc clears" if rows.query else "", "warn"))
+
+    def _hint(self) -> list[Line]:
+        if self._rows.total is None:
+            return [(("asking the ledger …", "muted"),)]
+        if self._rows.query:
+            return [(("Nothing in the ledger passes the filter.", "muted"),)]
+        lines: list[Line] = [(("No requests yet. Try one:", "text"),), EMPTY]
+        return lines + [((line, "key"),) for line in curl(self.board.view())]
+
+    def keys(self) -> Sequence[KeyHint]:
+        """What can be done with the list, and with a selected request."""
+        own = [KeyHint("s", "sort", "screen.sort"), KeyHint("e", "export", "screen.export")]
+        if self._rows.selected is not None:
+            own = [KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"), *own]
+        return own
+
+    # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _finished(self) -> int:
+        return self.board.model.totals.requests
+
+    def on_mount(self) -> None:
+        """Start to read."""
+        self._keep_up()
+
+    @work(group="keep-up", exclusive=True)
+    async def _keep_up(self) -> None:
+        """Read the newest rows anew while they are being looked at and there are new ones, at a calm rate."""
+        while True:
+            began = perf_counter()
+            if (
+                self.is_current
+                and self._rows.following
+                and self._seen != self._finished
+                and not self.board.model.frozen
+            ):
+                await self._restart()
+            await asyncio.sleep(max(LEAST_WAIT_S, (perf_counter() - began) / SHARE))
+
+    async def _restart(self) -> None:
+        finished = self._finished
+        try:
+            await self._rows.restart()
+        except LedgerUnavailable as problem:
+            self._problem = str(problem)
+        else:
+            self._problem = ""
+            self._seen = finished
+        self.repaint()
+
+    @work(group="fill", exclusive=True)
+    async def _fill(self) -> None:
+        """Read what is in sight and has not been read."""
+        try:
+            while (chunk := self._rows.missing(self._panel.page)) is not None:
+                await self._rows.load(chunk)
+                self.repaint()
+        except LedgerUnavailable as problem:
+            self._problem = str(problem)
+            self.repaint()
+
+    @work(group="ask", exclusive=True)
+    async def _ask(self, query: Query | None) -> None:
+        """Another filter, or the next sort."""
+        try:
+            if query is None:
+                await self._rows.next_sort()
+            else:
+                await asyncio.sleep(TYPING_PAUSE_S)
+                await self._rows.narrow(query)
+            self._problem = ""
+        except LedgerUnavailable as problem:
+            self._problem = str(problem)
+        self.repaint()
+
+    # ── keys and mouse ──────────────────────────────────────────────────────────────────────────────────────────
+
+    def _moved(self) -> None:
+        self.repaint()
+        if self._rows.missing(self._panel.page) is not None:
+            self._fill()
+
+    def narrow(self, typed: str) -> Sequence[str]:
+        """Filter the ledger, once typing pauses."""
+        query = parse(typed)
+        self._ask(query)
+        return query.problems
+
+    def action_move(self, by: int) -> None:
+        """Select another row."""
+        self._rows.move(by, self._panel.page)
+        self._moved()
+
+    def action_page(self, by: int) -> None:
+        """A page of rows."""
+        self.action_move(by * self._panel.page)
+
+    def action_ends(self, last: bool) -> None:
+        """The newest or the oldest row."""
+        self._rows.select((self._rows.total or 0) if last else 0, self._panel.page)
+        self._moved()
+
+    def action_open(self) -> None:
+        """The selected request in full."""
+        entry = self._rows.selected_row
+        if entry is not None:
+            self.app.push_screen(DetailScreen(self.board, entry.request_id))
+
+    def action_copy(self) -> None:
+        """The selected request's id."""
+        entry = self._rows.selected_row
+        if entry is not None:
+            self.app.copy_to_clipboard(shown(entry.request_id))
+            self.notify("Copied the request's id", markup=False)
+
+    def action_sort(self) -> None:
+        """Sort by the next column, or the same one the other way round."""
+        self._ask(None)
+
+    def step_back(self) -> bool:
+        """Back to the newest rows."""
+        if self._rows.following:
+            return False
+        self._rows.follow()
+        self._seen = -1
+        self._keep_up()
+        return True
+
+    @on(Panel.Picked, "#ledger")
+    def _picked(self, event: Panel.Picked) -> None:
+        if event.column >= self._panel.size.width - 2:
+            self._rows.scroll(self._panel.place_at(event.index) - self._rows.top, self._panel.page)
+        elif (index := self._panel.row_at(event.index)) is not None:
+            self._rows.select(index, self._panel.page)
+            if event.twice:
+                self.action_open()
+        self._moved()
+
+    @on(Panel.Wheeled, "#ledger")
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        self._rows.scroll(event.by, self._panel.page)
+        self._moved()
+
+    # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def action_export(self) -> None:
+        """Ask for the form, then write what is filtered to a file."""
+        rows = f"{self._rows.total:,} requests" if self._rows.total is not None else "requests"
+        choices = [("c", "CSV"), ("j", "JSON")]
+        self.app.push_screen(ChoiceScreen(f"Export {rows} as", choices), self._export_chosen)
+
+    def _export_chosen(self, key: str | None) -> None:
+        if key is not None:
+            self._export("csv" if key == "c" else "json")
+
+    @work(group="export")
+    async def _export(self, kind: Format) -> None:
+        rows = self._rows
+        path = Path.cwd() / file_name(kind, self.board.now_ms(), filtered=bool(rows.query))
+        try:
+            written = await export(self.board.source.ledger, rows.where, rows.sort, rows.order, path)
+        except (LedgerUnavailable, OSError) as problem:
+            self.notify(f"The export failed: {shown(str(problem))}", severity="error", markup=False)
+        else:
+            self.notify(f"{written:,} requests in {shown(str(path))}", title="Exported", timeout=10, markup=False)
