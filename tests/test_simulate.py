@@ -338,6 +338,12 @@ def test_with_prices_the_ledgers_requests_are_tried_on_every_model(
     assert list(json.loads(run("--prices", prices, "--from-ledger", "--json").stdout)["models"]) == ["m", "n"]
 
 
+def test_providers_that_list_no_models_are_no_market(tmp_path: Path, trace: Path) -> None:
+    config = written(tmp_path / "config.toml", '[[providers]]\nname = "any"\nurl = "http://localhost:1/v1"\n')
+    with pytest.raises(UnusableInput, match="list no models"):
+        raise run("--config", config, "--trace", trace).exception
+
+
 def test_no_requests_for_the_configured_models_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = ledger(tmp_path / "past.db", [("2024-01-01T00:00:00Z", "elsewhere", None, 5, 9, True)])
     monkeypatch.setenv("DATABASE_URL", str(path))

@@ -21,9 +21,10 @@ OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
 _MEMORY = 100  # requests that a mean looks back on
 _LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
 _TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
+_FRAME_TOKENS = 50  # shorter inputs are mostly what is put around the messages
 _PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; beyond, the input was not the text alone: images, a hidden prompt
 _MOST_TOKENS = 2**20  # no answer is longer, so that a provider's absurd count can't spoil a mean for long
-_REMEMBERED = 8192  # groups, models; clients may ask for any name
+_REMEMBERED = 4096  # groups, models; clients may ask for any name
 
 Group = tuple[str | int | None, ...]
 _EVERYTHING: Group = ()
@@ -143,7 +144,7 @@ class _Text:
         self._divide()
 
     def add(self, chars: int, tokens: int) -> None:
-        if not tokens or not _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]:
+        if tokens < _FRAME_TOKENS or not _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]:
             return
         self.chars += chars - self.chars / _MEMORY
         self.tokens += tokens - self.tokens / _MEMORY

@@ -127,7 +127,7 @@ def test_characters_per_token_are_learned_by_model() -> None:
     assert tokens.expect(None, "other", 1000, None)[0] == 250
 
 
-@pytest.mark.parametrize(("chars", "used_input"), [(10, 5000), (0, 700), (90_000, 3), (50, 0)])
+@pytest.mark.parametrize(("chars", "used_input"), [(10, 5000), (0, 700), (90_000, 300), (50, 0), (40, 30)])
 def test_input_that_is_not_the_text_alone_teaches_nothing_about_text(chars: int, used_input: int) -> None:
     tokens = TokenEstimator()
     tokens.learn(None, "m", chars, None, used_input, 10)

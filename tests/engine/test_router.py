@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -169,6 +170,13 @@ def test_what_a_fallback_model_took_is_learned_as_that_models() -> None:
 
 
 # --- what is learned: tokens
+
+
+def test_a_request_that_was_never_routed_teaches_nothing() -> None:
+    chosen = router([provider("a")])
+    record = answered(chat(), chosen.route(chat()))
+    chosen.learn(replace(record, routing=None), chat())
+    assert chosen.experience.tokens.ratios() == ()
 
 
 def test_learned_lengths_change_who_is_cheapest() -> None:
