@@ -14,7 +14,7 @@ import logging
 import random
 import signal
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -92,12 +92,14 @@ class Stop:
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy: where it listens, its source for a dashboard, and what is needed to end it."""
+    """A running proxy: where it listens, how to watch it, and what is needed to end it.
+
+    `watch` makes a source for a dashboard, which follows every event from then on.
+    """
 
     url: str
     config: Config
-    bus: EventBus
-    source: LocalSource
+    watch: Callable[[], LocalSource]
     _gate: Gate
     _chats: Chats
 
@@ -204,18 +206,21 @@ async def _put_together(
     door = Door(settings.host, config.server.auth_token, config.server.allowed_hosts, config.server.allowed_origins)
     app = build_app(door, routes, int(config.server.max_request_mb * 1024 * 1024))
     url = await _listen(stack, app, settings.host, settings.port)
-    source = LocalSource(
-        config.providers,
-        bus=bus,
-        health=health,
-        router=router,
-        budgets=budgets,
-        ledger=reader,
-        address=url,
-        started_at_ms=started_at_ms,
-        now_ms=_now_ms,
-    )
-    return Proxy(url, config, bus, source, gate, chats)
+
+    def watch() -> LocalSource:
+        return LocalSource(
+            config.providers,
+            bus=bus,
+            health=health,
+            router=router,
+            budgets=budgets,
+            ledger=reader,
+            address=url,
+            started_at_ms=started_at_ms,
+            now_ms=_now_ms,
+        )
+
+    return Proxy(url, config, watch, gate, chats)
 
 
 class Memory:
