@@ -68,12 +68,15 @@ class Offer:
     def latency_ms(self, output_tokens: float) -> float | None:
         """The time that an answer of so many tokens is expected to take, None before anything is known.
 
-        No tokens at all is the time to the first byte. One that only ever failed of late may take for ever.
+        No tokens at all is the time to the first byte.
         """
         expected = self._speed.expected_ms(output_tokens)
-        if expected is not None:
-            return expected / self.success
-        return math.inf if self._attempts.only_failures else None
+        return None if expected is None else expected / self.success
+
+    @property
+    def only_fails(self) -> bool:
+        """Whether the provider was asked of late and never answered."""
+        return self._attempts.only_failures
 
     def tried(self, ok: bool, now_s: float) -> None:
         """The provider was asked, and answered or failed."""
@@ -118,8 +121,11 @@ class Offer:
         self.note = "; ".join(self._remarks()) if self.ratio != 1.0 or self.success != 1.0 or self.extra else ""
 
     def _intolerable(self) -> bool:
-        beyond = self.ratio > 1.0 + self._policies.overcharge_tolerance
-        return beyond and self._charges.excess_msats >= self._policies.overcharge_min_sats * 1000
+        tolerance = self._policies.overcharge_tolerance
+        if self.overcharges:  # a ratio that wavers about the limit is one overcharge, not many
+            return self.ratio > 1.0 + tolerance / 2
+        least_msats = self._policies.overcharge_min_sats * 1000
+        return self.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats
 
     def _remarks(self) -> Iterator[str]:
         if self.extra:

@@ -38,14 +38,19 @@ class Cheapest:
 
 
 class LowestLatency:
-    """By expected time to the whole answer. A seller that was never measured comes first, so that each is tried."""
+    """By expected time to the whole answer.
+
+    A seller that was never measured comes first, so that each is tried; unless it only failed: then it comes last.
+    """
 
     name = "lowest_latency"
 
     def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
         """See `Strategy`."""
         latency = offer.latency_ms(output_tokens)
-        return 0.0 if latency is None else latency
+        if latency is None:
+            return math.inf if offer.only_fails else 0.0
+        return latency
 
     def chosen(self, offer: Offer) -> None:
         """See `Strategy`."""

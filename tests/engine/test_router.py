@@ -100,6 +100,12 @@ def test_sellers_known_to_be_too_slow_are_left_out_and_unknown_ones_are_not() ->
     assert "4000 ms is above max_latency_ms = 1000" in reason(routing, "slow")
 
 
+def test_a_seller_that_only_failed_so_far_may_still_be_quick_enough() -> None:
+    chosen = router([provider("only")], Rule(name="quick", max_latency_ms=1000))
+    fail(chosen, "only", times=3)
+    assert order(chosen.route(chat(policy="quick"))) == ["only"]
+
+
 def test_of_a_stream_only_the_first_byte_must_be_in_time() -> None:
     chosen = router([provider("a")], Rule(name="quick", max_latency_ms=1000))
     request = chat(policy="quick", stream=True)
@@ -285,6 +291,15 @@ def test_an_overcharge_is_told_once_and_again_after_it_had_stopped() -> None:
     charge(chosen, "ten", 10_000, times=20)
     charge(chosen, "ten", 15_000, times=20)
     assert len(found) == 2
+
+
+def test_a_ratio_that_wavers_about_the_tolerance_is_told_once() -> None:
+    found: list[OverchargeFound] = []
+    chosen = two_sellers(publish=found.append)
+    for _ in range(20):
+        charge(chosen, "ten", 11_200, times=8)
+        charge(chosen, "ten", 10_800, times=8)
+    assert len(found) == 1
 
 
 def test_an_overcharge_within_the_tolerance_or_of_less_than_the_least_sum_is_not_told() -> None:
