@@ -23,6 +23,7 @@ class Offer:
 
     __slots__ = (
         "_attempts",
+        "_cached_input",
         "_charges",
         "_free",
         "_policies",
@@ -51,6 +52,8 @@ class Offer:
         self.input = float(provider.rates.input)
         self.output = float(provider.rates.output)
         self.base_fee = float(provider.rates.base_fee)
+        cached_input = provider.rates.cached_input
+        self._cached_input = self.input if cached_input is None else float(cached_input)
         self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
         self._charges = Charges()
@@ -61,9 +64,11 @@ class Offer:
         self.overcharges = False
         self._conclude()
 
-    def price(self, input_tokens: float, output_tokens: float) -> float:
-        """What its rates say so many tokens cost, in msats."""
-        return self.base_fee + input_tokens * self.input + output_tokens * self.output
+    def price(self, input_tokens: int, output_tokens: int, cached_tokens: int) -> float:
+        """What its rates say so many tokens cost, in msats; cached tokens are part of the input."""
+        cached = min(cached_tokens, input_tokens)
+        plain = self.base_fee + input_tokens * self.input + output_tokens * self.output
+        return plain + cached * (self._cached_input - self.input)
 
     def latency_ms(self, output_tokens: float) -> float | None:
         """The time that an answer of so many tokens is expected to take, None before anything is known.

@@ -126,7 +126,8 @@ class Router:
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
         offers = [self.experience.offer(candidate.provider, routing.model) for candidate in routing.candidates]
-        prices = sorted([offer.price(usage.input_tokens, usage.output_tokens) for offer in offers])
+        tokens = usage.input_tokens, usage.output_tokens, usage.cached_tokens
+        prices = sorted([offer.price(*tokens) for offer in offers])
         middle = (prices[(len(prices) - 1) // 2] + prices[len(prices) // 2]) / 2
         return int(prices[-1] + 0.5), int(middle + 0.5)
 

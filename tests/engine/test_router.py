@@ -429,6 +429,11 @@ def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle() -> No
     assert chosen.baselines(chosen.route(chat()), Usage(1, 0)) == (100, 3)  # 2.5, half up
 
 
+def test_baselines_price_cached_tokens_as_each_seller_does() -> None:
+    chosen = router([provider("a", 10, 0, cached_input_rate=1), provider("b", 8, 0)])
+    assert chosen.baselines(chosen.route(chat()), Usage(100, 0, cached_tokens=90)) == (800, 495)
+
+
 def test_baselines_of_unknown_tokens_are_unknown() -> None:
     chosen = router([provider("a")])
     assert chosen.baselines(chosen.route(chat()), Usage(10, None)) == (None, None)
