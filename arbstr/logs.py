@@ -185,6 +185,11 @@ class Logs:
             logger.setLevel(level)
         logging.captureWarnings(capture=True)
 
+    def take_stderr(self) -> None:
+        """The terminal is free again: from now on lines go there if they go to no file."""
+        if self._writer is None:
+            self._writer = LineWriter(os.dup(_STDERR), "json" if self._as_json else "text")
+
     def close(self) -> None:
         """Write what waits, and leave standard logging as it was."""
         logging.captureWarnings(capture=False)

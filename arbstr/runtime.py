@@ -17,7 +17,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -44,6 +44,9 @@ from arbstr.settings import Settings
 from arbstr.store.reader import Reader
 from arbstr.store.writer import LearnedState, Ledger
 
+if TYPE_CHECKING:
+    from arbstr.mock import MockMarket
+
 logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
@@ -67,12 +70,38 @@ def run(main: Coroutine[Any, Any, int]) -> int:
         return runner.run(main)
 
 
+def tui(settings: Settings) -> int:
+    """Run the proxy with the dashboard on top; the same returns and errors."""
+    return run(_tui(settings))
+
+
 async def _serve(settings: Settings) -> int:
     stop = Stop()
     async with running(settings) as proxy:
         await stop.asked.wait()
         await proxy.drain(stop.insisted)
     return int(stop.insisted.is_set())
+
+
+async def _tui(settings: Settings) -> int:
+    from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
+
+    stop = Stop()
+    ring = logs.LogRing()
+    async with running(settings, ring) as proxy, AsyncExitStack() as stack:
+        if proxy.market is not None and settings.demo:
+            from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
+
+            await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
+        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked)
+        proxy.log.take_stderr()
+        if end.how == "crashed":
+            logger.error("the dashboard crashed: %s; the proxy goes on without it at %s", end.reason, proxy.url)
+            await stop.asked.wait()
+        elif end.how == "quit":
+            stop.ask()
+        await proxy.drain(stop.insisted)
+    return 0
 
 
 class Stop:
@@ -99,6 +128,8 @@ class Proxy:
 
     url: str
     config: Config
+    log: logs.Logs
+    market: MockMarket | None
     watch: Callable[[], LocalSource]
     _gate: Gate
     _chats: Chats
@@ -116,14 +147,11 @@ class Proxy:
 async def running(settings: Settings, ring: logs.LogRing | None = None) -> AsyncIterator[Proxy]:
     """A whole proxy that listens. With a `ring` arbstr's log goes there instead of to stderr."""
     async with AsyncExitStack() as stack:
-        config = settings.config
-        if settings.mock:
-            from arbstr.mock import MockMarket  # noqa: PLC0415 - only mock runs need it
-
-            config = (await stack.enter_async_context(MockMarket(config))).config
+        market = await _open_market(stack, settings)
+        config = settings.config if market is None else market.config
         redactor = Redactor(config.secrets())
         bus = EventBus()
-        _open_log(stack, settings, config, bus, redactor, ring)
+        log = _open_log(stack, settings, config, bus, redactor, ring)
         ledger = Ledger(
             settings.database,
             on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
@@ -135,7 +163,8 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         stack.push_async_callback(reader.close)
         transport = AiohttpTransport()
         stack.push_async_callback(transport.aclose)
-        proxy = await _put_together(stack, settings, config, bus, redactor, ledger, reader, transport)
+        parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
+        proxy = await _put_together(stack, settings, parts)
         # What lives now lives long: leave it out of every later collection, and collect seldom.
         gc.collect()
         gc.freeze()
@@ -144,18 +173,30 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         yield proxy
 
 
-async def _put_together(
-    stack: AsyncExitStack,
-    settings: Settings,
-    config: Config,
-    bus: EventBus,
-    redactor: Redactor,
-    ledger: Ledger,
-    reader: Reader,
-    transport: AiohttpTransport,
-) -> Proxy:
-    """Decisions, server and source, from what they stand on."""
-    started_at_ms = _now_ms()
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What decisions and server stand on."""
+
+    config: Config
+    bus: EventBus
+    redactor: Redactor
+    ledger: Ledger
+    reader: Reader
+    transport: AiohttpTransport
+    log: logs.Logs
+    market: MockMarket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What decides about requests, and learns from them."""
+
+    health: Health
+    router: Router
+    budgets: Budgets
+
+
+def _decisions(config: Config, bus: EventBus) -> Decisions:
     health = Health(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -173,54 +214,68 @@ async def _put_together(
         reopens_in_s=health.reopens_in_s,
         publish=bus.publish,
     )
-    budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish)
-    memory = Memory(ledger, router, health)
+    return Decisions(health, router, Budgets(config, clock_ms=_now_ms, publish=bus.publish))
+
+
+async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts) -> Proxy:
+    """Engine, server and source, from what they stand on."""
+    config, started_at_ms = parts.config, _now_ms()
+    decisions = _decisions(config, parts.bus)
+    memory = Memory(parts.ledger, decisions.router, decisions.health)
     await memory.recall()
-    await _recall_spending(budgets, reader)
+    await _recall_spending(decisions.budgets, parts.reader)
     stack.callback(memory.keep)
     _own(stack, memory.keep_now_and_then())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
-    engine = Engine(
-        config,
-        gate=gate,
-        router=router,
-        health=health,
-        budgets=budgets,
-        upstream=Upstream(transport, redactor, keepalive_s=config.server.keepalive),
-        store=ledger,
-        bus=bus,
-        clock=time.monotonic,
-    )
-    chats = Chats(engine)
-    api = Api(
-        config.providers,
-        router,
-        statuses=lambda: provider_statuses(config.providers, health, router),
-        uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
-        started_s=started_at_ms // 1000,
-    )
-    routes = [
-        web.post("/v1/chat/completions", chats.complete),
-        *api.routes(),
-    ]
-    door = Door(settings.host, config.server.auth_token, config.server.allowed_hosts, config.server.allowed_origins)
-    app = build_app(door, routes, int(config.server.max_request_mb * 1024 * 1024))
-    url = await _listen(stack, app, settings.host, settings.port)
+    chats = Chats(_engine(parts, decisions, gate))
+    url = await _listen(stack, _app(settings, parts, decisions, chats, started_at_ms), settings.host, settings.port)
 
     def watch() -> LocalSource:
         return LocalSource(
             config.providers,
-            bus=bus,
-            health=health,
-            router=router,
-            budgets=budgets,
-            ledger=reader,
+            bus=parts.bus,
+            health=decisions.health,
+            router=decisions.router,
+            budgets=decisions.budgets,
+            ledger=parts.reader,
             address=url,
             started_at_ms=started_at_ms,
             now_ms=_now_ms,
         )
 
-    return Proxy(url, config, watch, gate, chats)
+    return Proxy(url, config, parts.log, parts.market, watch, gate, chats)
+
+
+def _engine(parts: Parts, decisions: Decisions, gate: Gate) -> Engine:
+    return Engine(
+        parts.config,
+        gate=gate,
+        router=decisions.router,
+        health=decisions.health,
+        budgets=decisions.budgets,
+        upstream=Upstream(parts.transport, parts.redactor, keepalive_s=parts.config.server.keepalive),
+        store=parts.ledger,
+        bus=parts.bus,
+        clock=time.monotonic,
+    )
+
+
+def _app(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, started_at_ms: int) -> web.Application:
+    config = parts.config
+    api = Api(
+        config.providers,
+        decisions.router,
+        statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
+        uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
+        started_s=started_at_ms // 1000,
+    )
+    server = config.server
+    door = Door(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
+    routes = [
+        web.post("/v1/chat/completions", chats.complete),
+        *api.routes(),
+    ]
+    return build_app(door, routes, int(server.max_request_mb * 1024 * 1024))
 
 
 class Memory:
@@ -266,7 +321,7 @@ def _open_log(
     bus: EventBus,
     redactor: Redactor,
     ring: logs.LogRing | None,
-) -> None:
+) -> logs.Logs:
     log = logs.configure(
         settings.log_spec,
         form=config.logging.format,
@@ -281,6 +336,16 @@ def _open_log(
     _own(stack, request_log.run())
     for warning in settings.warnings:
         logger.warning("%s", warning)
+    return log
+
+
+async def _open_market(stack: AsyncExitStack, settings: Settings) -> MockMarket | None:
+    """The fake providers of a mock run."""
+    if not settings.mock:
+        return None
+    from arbstr.mock import MockMarket  # noqa: PLC0415 - only mock runs need it
+
+    return await stack.enter_async_context(MockMarket(settings.config))
 
 
 def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
