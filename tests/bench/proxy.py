@@ -48,14 +48,15 @@ def main(arguments: list[str] | None = None) -> None:
     """The command."""
     options = _options(arguments)
     cores = Cores.share_out()
+    machine = _machine(cores, options)
     process.pin(os.getpid(), cores.rest)
     with _running(options.targets, cores) as running:
         measured = _measure(running, options)
         memory = {target.name: process.resident_mb(target.pid) for target in running if target.pid}
-    print(report.markdown(_machine(cores, options), measured, running, memory))
+    print(report.markdown(machine, measured, running, memory))
     if options.json:
         document = {
-            "machine": platform.platform(),
+            "machine": machine,
             "measured": [asdict(each) for each in measured],
             "memory_mb": memory,
         }
@@ -76,7 +77,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="half a minute: fewer rounds, shorter, fewer connections")
     options = parser.parse_args(arguments)
     if options.quick:
-        options.seconds, options.rounds = 0.7, 2
+        options.seconds, options.rounds = 0.5, 2
         options.connections, options.stream_connections = [1, 16, 64], [1, 16]
     return options
 
@@ -128,7 +129,8 @@ def measure_once(job: Job) -> Sample:
 def _machine(cores: Cores, options: argparse.Namespace) -> str:
     return (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {cores}. "
-        f"Medians of {options.rounds} rounds of {options.seconds:g} s each, targets in turns."
+        f"Medians of {options.rounds} rounds of {options.seconds:g} s each, targets in turns. "
+        f"Load average before: {os.getloadavg()[0]:.2f}."
     )
 
 
