@@ -132,7 +132,7 @@ def curl(view: View) -> tuple[str, ...]:
     """The command that sends a first request, fit to be pasted into a shell."""
     model = next((model for each in view.providers for model in each.status.models), "gpt-4o-mini")
     return (
-        f"curl http://{view.address}/v1/chat/completions \\",
+        f"curl {view.address}/v1/chat/completions \\",
         "  -H 'Content-Type: application/json' \\",
         f"""  -d {shlex.quote('{"model": ' + json.dumps(model) + ",")[:-1]}""",
         """       "messages": [{"role": "user", "content": "Say hello."}]}'""",

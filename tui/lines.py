@@ -193,12 +193,10 @@ def beside(left: Sequence[Line], right: Sequence[Line]) -> list[Line]:
 def _edge(title: Line, note: Line, width: int, left: str, right: str) -> Line:
     """The upper edge of a box, with what stands in it; the note goes first when room is short."""
     label: Line = ((" ", "faint"), *title, (" ", "faint")) if title else EMPTY
-    remark: Line = ((" ", "faint"), *note, (" ", "faint")) if note else EMPTY
-    room = width - 2 - width_of(label)
-    if width_of(remark) > room - 1:
-        remark = EMPTY
+    remark: Line = ((" ", "faint"), *note, (" ─", "faint")) if note else EMPTY
+    room = width - 2 - width_of(label) - width_of(remark)
+    if room < 1 and remark:
+        return _edge(title, EMPTY, width, left, right)
     if room < 0:
         label, room = fit_line(label, width - 2), 0
-    rule = "─" * (room - width_of(remark))
-    corner = right if not remark else "─" + right if room else right
-    return ((left, "faint"), *label, (rule[: len(rule) - len(corner) + 1], "faint"), *remark, (corner, "faint"))
+    return ((left, "faint"), *label, ("─" * room, "faint"), *remark, (right, "faint"))

@@ -38,6 +38,7 @@ class FakeLedger:
         self.records: list[RequestRecord] = []
         self.problem: str | None = None
         self.asked = 0
+        self._ids: dict[str, int] = {}
 
     async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
         rows = self._matching(where)
@@ -102,7 +103,9 @@ class FakeLedger:
         return sorted(self._matching(where), key=lambda row: (keys[sort](row), self._id(row)), reverse=order == "desc")
 
     def _id(self, row: RequestRecord) -> int:
-        return self.records.index(row) + 1
+        if len(self._ids) != len(self.records):
+            self._ids = {record.request_id: number for number, record in enumerate(self.records, 1)}
+        return self._ids[row.request_id]
 
     def _entry(self, row: RequestRecord) -> Entry:
         stamp = datetime.fromtimestamp(row.received_at_ms / 1000, UTC).isoformat().replace("+00:00", "Z")
@@ -226,7 +229,7 @@ class FakeSource:
         return Snapshot(
             self.now_ms,
             self.started_at_ms,
-            "127.0.0.1:8080",
+            "http://127.0.0.1:8080",
             "0.1.0",
             tuple(replace(each, in_flight=in_flight.count(each.name)) for each in self.providers.values()),
             tuple(self.running.values()),

@@ -25,7 +25,7 @@ class TopBar(Panel):
 
     def show(self, view: View, now_ms: int, *, frozen: bool, unseen: int, problem: str | None) -> None:
         """Show other values; `problem` is what the ledger's readers ran into."""
-        left: Line = ((" arbstr", "title"), (f"  {view.address}  ", "muted"), *_providers(view))
+        left: Line = ((" arbstr", "title"), (f"  {view.address.removeprefix('http://')}  ", "muted"), *_providers(view))
         trouble = view.ledger_problem or problem
         if trouble is not None:
             left = (*left, ("  ", "text"), (f" ledger: {shown(trouble, 60)} ", "badge"))

@@ -1,0 +1,136 @@
+"""Figures as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from rich.cells import cell_len
+
+from tui import format as fmt
+
+AT = 1_741_960_931_042  # 2025-03-14 14:02:11.042 UTC
+
+
+@pytest.mark.parametrize(
+    ("msats", "shown"),
+    [(0, "0.000"), (1, "0.001"), (1_284_350, "1,284.350"), (-1_500, "-1.500"), (-1, "-0.001"), (None, "–")],
+)
+def test_sats_are_exact_to_the_millisat(msats: int | None, shown: str) -> None:
+    assert fmt.sats(msats) == shown
+
+
+@pytest.mark.parametrize(
+    ("msats", "shown"),
+    [(0, "0"), (1, "0.001"), (1_120, "1.120"), (70_800, "70.800"), (812_400, "812.4"), (21_004_499, "21,004")],
+)
+def test_totals_have_the_decimals_their_size_needs(msats: int, shown: str) -> None:
+    assert fmt.sats_round(msats) == shown
+
+
+@pytest.mark.parametrize(("number", "shown"), [(0, "0"), (10, "10"), (0.15, "0.15"), (2.5, "2.5"), (1200.0, "1,200")])
+def test_rates_keep_the_decimals_they_were_given(number: float, shown: str) -> None:
+    assert fmt.rate(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("number", "shown"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.00 k"),
+        (12_400, "12.4 k"),
+        (999_499, "999 k"),
+        (999_500, "1.00 M"),
+        (3 * 10**15, "3000 T"),
+    ],
+)
+def test_large_counts_are_short(number: int, shown: str) -> None:
+    assert fmt.short_count(number) == shown
+
+
+@pytest.mark.parametrize(
+    ("share", "shown"),
+    [(None, "–"), (0, "0.0 %"), (0.993, "99.3 %"), (1, "100 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %")],
+)
+def test_a_hundred_percent_means_all_of_it(share: float | None, shown: str) -> None:
+    assert fmt.percent(share) == shown
+
+
+@pytest.mark.parametrize(
+    ("ms", "shown"),
+    [
+        (None, "–"),
+        (0, "0 ms"),
+        (310, "310 ms"),
+        (999.4, "999 ms"),
+        (999.6, "1.0 s"),
+        (1_900, "1.9 s"),
+        (59_960, "1 m 00 s"),
+        (123_000, "2 m 03 s"),
+        (8_040_000, "2 h 14 m"),
+        (3 * 86_400_000 + 4 * 3_600_000, "3 d 04 h"),
+    ],
+)
+def test_durations_have_two_figures_at_most(ms: float | None, shown: str) -> None:
+    assert fmt.duration(ms) == shown
+
+
+def test_uptime_changes_once_a_minute() -> None:
+    assert fmt.uptime(59_999) == "less than 1 m"
+    assert fmt.uptime(60_000) == fmt.uptime(119_999) == "1 m"
+    assert fmt.uptime(8_040_000) == "2 h 14 m"
+
+
+@given(st.integers(0, 10**11))
+def test_durations_and_counts_never_outgrow_their_columns(number: int) -> None:
+    assert len(fmt.duration(number)) <= 12
+    assert len(fmt.short_count(number)) <= 6
+
+
+def test_times_are_of_the_zone_asked_for() -> None:
+    cet = timezone(timedelta(hours=1))
+    assert fmt.clock(AT, UTC) == "14:02:11"
+    assert fmt.stamp(AT, cet) == "2025-03-14 15:02:11"
+    assert fmt.exact_stamp(AT, cet) == "2025-03-14 15:02:11.042 +01:00"
+
+
+def test_arrows_of_token_columns_stand_below_each_other() -> None:
+    assert fmt.token_columns("1,204", "311").index("→") == fmt.token_columns("7", "12,345").index("→")
+
+
+HOSTILE = [
+    "\x1b[31mred",
+    "\x1b]52;c;aGk=\x07",
+    "\x1b]0;title\x07",
+    "a\nb\tc",
+    "right\u202eto left",
+    "zero\u200bwidth\u2060joiner",
+    "tag\U000e0041s",
+    "hangul\u3164filler",
+    "soft\u00adhyphen",
+    "z" + "\u0300" * 50,
+]
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_that_acts_or_hides_survives(text: str) -> None:
+    shown = fmt.shown(text)
+    assert shown.isprintable()
+    assert "�" in shown
+    assert not set("\x1b\x07\u202e\u200b\u2060\u3164\u00ad") & set(shown)
+
+
+@pytest.mark.parametrize("text", ["gpt-4o", "[bold]model[/x]", "模型", "é", "modèle 🚀", "a b"])
+def test_honest_text_is_left_alone(text: str) -> None:
+    assert fmt.shown(text) == text
+
+
+@given(st.text(max_size=400))
+def test_whatever_comes_is_one_line_of_a_known_length(text: str) -> None:
+    shown = fmt.shown(text, 50)
+    assert len(shown) <= 50
+    assert "\n" not in shown
+    assert cell_len(shown) <= 100

@@ -1,0 +1,84 @@
+"""Buckets of spending: at once by events, in the end by the ledger."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tui.series import SETTLES_AFTER_MS, Series
+
+NOW = 1_000_000_000
+WIDTH = 5000
+
+
+def series() -> Series:
+    return Series(WIDTH, 6)
+
+
+def test_nothing_is_known_before_it_is_asked_for() -> None:
+    each = series()
+    assert each.chart(NOW).values == (None,) * 6
+    assert each.unsettled(NOW) == [NOW - WIDTH * index for index in range(6)]
+
+
+def test_events_show_at_once() -> None:
+    each = series()
+    each.add([(NOW, 500), (NOW + 1, 250), (NOW - WIDTH, 100)], NOW + 2)
+    assert each.chart(NOW + 2).values[-2:] == (100, 750)
+
+
+def test_the_ledger_settles_a_bucket_that_is_over() -> None:
+    each = series()
+    for start in each.unsettled(NOW):
+        each.settle(start, 0, NOW)
+    each.add([(NOW, 500)], NOW + 10)
+    assert each.unsettled(NOW + 20) == []
+    later = NOW + WIDTH + SETTLES_AFTER_MS
+    assert NOW in each.unsettled(later)
+    each.settle(NOW, 510, later)
+    assert each.chart(later).values[-2] == 510
+    assert NOW not in each.unsettled(later)
+
+
+def test_an_answer_that_may_have_missed_an_event_is_asked_for_again() -> None:
+    each = series()
+    over = NOW + WIDTH + SETTLES_AFTER_MS
+    each.settle(NOW, 0, NOW)
+    each.add([(NOW, 500)], over)
+    each.settle(NOW, 0, over)
+    assert NOW in each.unsettled(over + SETTLES_AFTER_MS)
+
+
+def test_missed_events_make_recent_buckets_doubtful() -> None:
+    each = series()
+    for start in each.unsettled(NOW):
+        each.settle(start, 7, NOW + 10**6)
+    each.distrust(NOW - WIDTH)
+    assert each.unsettled(NOW) == [NOW, NOW - WIDTH]
+
+
+def test_old_buckets_are_forgotten() -> None:
+    each = series()
+    each.add([(NOW, 500)], NOW)
+    assert each.chart(NOW + 100 * WIDTH).values == (None,) * 6
+    assert each.chart(NOW).values == (None,) * 6
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 5 * WIDTH), st.integers(0, 3000), st.integers(0, 1000)), max_size=40))
+def test_in_the_end_every_bucket_is_the_ledgers(requests: list[tuple[int, int, int]]) -> None:
+    """However requests come in and end, the chart ends as the ledger has it."""
+    each, ledger = series(), {}
+    moments = sorted((received + took, received, cost) for received, took, cost in requests)
+    for ended, received, cost in moments:
+        start = (NOW + received) // WIDTH * WIDTH
+        ledger[start] = ledger.get(start, 0) + cost
+        each.add([(NOW + received, cost)], NOW + ended)
+        for due in each.unsettled(NOW + ended):
+            each.settle(due, ledger.get(due, 0), NOW + ended)
+    end = NOW + 5 * WIDTH + 3000 + WIDTH + SETTLES_AFTER_MS
+    for due in each.unsettled(end):
+        each.settle(due, ledger.get(due, 0), end)
+    chart = each.chart(end)
+    shown = {chart.start_ms + index * WIDTH: value for index, value in enumerate(chart.values)}
+    assert all(shown[start] == ledger.get(start, 0) for start in shown)
