@@ -364,7 +364,7 @@ class Traffic:
             provider_cost_msats=None
             if cost is None or last == "beta"
             else round(cost * (1.0 if last != "gamma" else 1.08)),
-            stream_duration_ms=first + out * 12 if streaming and ok else None,
+            stream_duration_ms=attempts[-1].started_ms + first + out * 12 if streaming and ok else None,
             error_status=None if ok else 502,
             error_message=None if ok else f"all providers failed: {', '.join(names)}",
             dearest_msats=costs[-1][0] if ok else None,

@@ -66,4 +66,4 @@ async def test_half_a_file_is_not_left_behind(ledger: FakeLedger, tmp_path: Path
     ledger.problem = "gone"
     with pytest.raises(LedgerUnavailable):
         await export(ledger, Filter(), "timestamp", "desc", tmp_path / "out.csv")
-    assert not (tmp_path / "out.csv").exists()  # noqa: ASYNC240 - nothing else runs
+    assert not (tmp_path / "out.csv").exists()

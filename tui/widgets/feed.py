@@ -13,8 +13,8 @@ from tui.widgets.panel import Panel
 COLUMNS = (
     Column("time", 8),
     Column("state", 9),
-    Column("model", 14, share=3, most=34),
-    Column("provider", 10, share=3, most=40),
+    Column("model", 12, share=3, most=34),
+    Column("provider", 8, share=3, most=40),
     Column("policy", 8, share=1, most=20, above=100),
     Column("kind", 6, above=110),
     Column("took", 9, "right", above=92),

@@ -63,7 +63,7 @@ def _requests(view: View) -> Tile:
             ((count(totals.requests), "strong"), (f"   {per_second(view.per_second)}", "text")),
             (
                 (percent(rate), _rate_role(rate)),
-                (" ok   ", "muted"),
+                (" ok  ", "muted"),
                 (count(view.running), "text"),
                 (" running", "muted"),
             ),

@@ -1,0 +1,270 @@
+"""What the pieces draw, without a screen."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.events import OverchargeFound
+from arbstr.query import Aggregate
+from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
+from tui.feed import Feed
+from tui.figures import Figures
+from tui.lines import Line, width_of
+from tui.log import LogView
+from tui.request_lines import from_item, request_lines
+from tui.rows import Flight, Row, row_of
+from tui.state import ViewModel
+from tui.widgets.bars import _providers
+from tui.widgets.chart import area
+from tui.widgets.feed import state_of
+from tui.widgets.log import log_lines
+from tui.widgets.money import group_lines
+from tui.widgets.providers import health
+from tui.widgets.scroller import thumb
+from tui.widgets.seller import charged, history_lines, rate_lines
+from tui.widgets.shares import bar, share_lines
+from tui.widgets.tiles import tiles
+
+
+def texts(lines: list[Line]) -> list[str]:
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+# ── chart ──
+
+
+def test_a_rising_curve_rises() -> None:
+    top, bottom = area([0, 4, 8, 8], 2, 2)
+    assert (top, bottom) == (" ⣿", "⢸⣿")
+
+
+def test_anything_above_nothing_shows() -> None:
+    assert area([1, 1_000_000], 1, 1) == ["⣸"]
+
+
+@given(st.lists(st.none() | st.integers(0, 10**12), max_size=300), st.integers(1, 100), st.integers(1, 12))
+def test_a_curve_is_as_large_as_asked(values: list[int | None], width: int, height: int) -> None:
+    rows = area(values, width, height)
+    assert len(rows) == height
+    assert {len(row) for row in rows} == {width}
+    if any(values):
+        assert any(character != " " for character in rows[0])  # the peak reaches the top
+
+
+# ── feed ──
+
+
+@pytest.mark.parametrize(
+    ("state", "status", "shown"),
+    [
+        ("waiting", None, "▸ waiting"),
+        ("streaming", None, "▸ stream"),
+        ("ok", None, "✓ ok"),
+        ("failed", 502, "✗ 502"),
+        ("failed", None, "✗ failed"),
+        ("left", 499, "↶ left"),
+    ],
+)
+def test_a_state_is_symbol_and_word(state: str, status: int | None, shown: str) -> None:
+    row = Row("r", NOON, "m", False, state, (), None, 0, error_status=status)  # type: ignore[arg-type]
+    assert state_of(row)[0] == shown
+
+
+def test_a_client_that_left_is_no_failure_of_a_provider() -> None:
+    record = replace(Traffic().request(NOON)[1].record, success=False, error_status=499)
+    assert row_of(record).state == "left"
+
+
+# ── tiles ──
+
+
+def test_tiles_say_what_is_known_and_no_more() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    spent, saved, requests, latency = tiles(view, Figures(), "1 h")
+    assert texts(list(spent.lines)) == ["0.000 sats since start", "today UTC – sats", "7 days – sats"]
+    assert texts(list(saved.lines))[:2] == ["–", "nothing to compare"]
+    assert texts(list(requests.lines))[1] == "– ok  0 running"
+    assert texts(list(latency.lines)) == ["p50 –", "p95 –", "first byte –"]
+
+
+def test_tiles_equal_totals_and_ledger() -> None:
+    source = lived_in()
+    view = ViewModel(source.snapshot()).view(NOON)
+    window = Aggregate(total=3, p50_latency_ms=310, p95_latency_ms=1900)
+    spent, saved, _, latency = tiles(view, Figures(today=Aggregate(cost_msats=4_120_000), window=window), "1 h")
+    totals = source.totals
+    assert texts(list(spent.lines))[0].startswith(f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}")
+    assert texts(list(spent.lines))[1] == "today UTC 4,120 sats"
+    share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.cost_msats)
+    assert f"{share * 100:.1f} %" in texts(list(saved.lines))[0]
+    assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
+
+
+# ── providers ──
+
+
+def test_health_is_symbol_and_word_and_counts_down() -> None:
+    status = FakeSource().providers["alpha"]
+    assert health(status, NOON)[1][0] == "ok"
+    assert health(replace(status, state="half_open"), NOON)[1][0] == "probing"
+    assert health(replace(status, state="open", open_until_ms=NOON + 11_200), NOON)[1][0] == "open 12 s"
+    assert health(replace(status, state="open"), NOON)[1][0] == "open"
+    assert health(replace(status, state="open", in_rotation=False), NOON)[1][0] == "taken out"
+    marks = {health(replace(status, state=state), NOON)[0][0] for state in ("closed", "open", "half_open")}
+    assert len(marks) == 3
+
+
+@pytest.mark.parametrize(
+    ("ratio", "shown"), [(None, "–"), (1.0, "as asked"), (1.08, "+8.0 %"), (0.95, "-5.0 %"), (1.0004, "as asked")]
+)
+def test_charged_against_computed(ratio: float | None, shown: str) -> None:
+    assert charged(ratio)[0] == shown
+
+
+def test_fake_providers_are_called_so() -> None:
+    source = FakeSource()
+    assert "fake providers" not in "".join(text for text, _ in _providers(ViewModel(source.snapshot()).view(NOON)))
+    source.providers = {f"mock-{name}": replace(each, name=f"mock-{name}") for name, each in source.providers.items()}
+    assert "fake providers" in "".join(text for text, _ in _providers(ViewModel(source.snapshot()).view(NOON)))
+
+
+def test_a_provider_in_full() -> None:
+    source = lived_in()
+    model = ViewModel(source.snapshot())
+    model.apply([OverchargeFound("gamma", "llama-3.3-70b", 1.2, 120, 100)])
+    gamma = next(each for each in model.view(NOON).providers if each.key == "gamma")
+    lines = "\n".join(texts(rate_lines(gamma, 100)))
+    for part in (
+        "https://gamma.example.com/v1",
+        "sk-abc...***",
+        "+8.0 %",
+        "1.20 times",
+        "claude-3.5-sonnet",
+        "18.740 sats",
+    ):
+        assert part in lines
+    history = "\n".join(texts(history_lines(gamma, NOON, UTC, 100)))
+    assert "open 12 s" in history
+    assert "4 failures in a row" in history
+
+
+def test_a_provider_without_a_list_takes_every_model() -> None:
+    source = FakeSource()
+    source.providers["alpha"] = replace(source.providers["alpha"], models=(), masked_key=None)
+    alpha = ViewModel(source.snapshot()).view(NOON).providers[0]
+    lines = "\n".join(texts(rate_lines(alpha, 80)))
+    assert "every model" in lines
+    assert "Key        none" in lines
+
+
+# ── money ──
+
+
+def test_bars_show_their_share() -> None:
+    assert bar(0, 10) == ""
+    assert bar(0.001, 10) == "╸"
+    assert bar(0.5, 10) == "━━━━━"
+    assert bar(1.5, 4) == "━━━━"
+
+
+def test_names_that_do_not_fit_become_one_line_with_their_sum() -> None:
+    groups = {f"m{number}": Aggregate(total=1, cost_msats=number * 1000) for number in range(1, 8)}
+    lines = texts(share_lines(groups, 60, 4))
+    assert [line.split()[0] for line in lines] == ["m7", "m6", "m5", "4"]
+    assert "others" in lines[3]
+    assert "10.000" in lines[3]
+
+
+def test_names_without_requests_are_left_out_but_days_are_not() -> None:
+    groups = {"a": Aggregate(total=2, cost_msats=5000), "b": Aggregate()}
+    assert len(group_lines(groups, "model", 80, 10)) == 2
+    days = {"1741910400000": Aggregate(total=2, cost_msats=5000), "1741824000000": Aggregate()}
+    lines = texts(group_lines(days, "day", 80, 10))
+    assert [line[:10] for line in lines[1:]] == ["Fri 14 Mar", "Thu 13 Mar"]
+
+
+# ── one request ──
+
+
+def test_one_request_in_full() -> None:
+    traffic = Traffic(1)
+    records = [traffic.request(NOON)[1].record for _ in range(200)]
+    record = next(each for each in records if len(each.attempts) > 1 and each.success and each.streaming)
+    lines = "\n".join(texts(request_lines(from_item(record), 120, UTC)))
+    for part in (record.request_id, "2025-03-14 14:02:11", "✗ 503", "✓ answered", "overloaded", "tokens/s"):
+        assert part in lines
+    for part in ("Cost by rates", "Median seller", "Why this provider", "number 1 by expected price", "epsilon"):
+        assert part in lines
+
+
+def test_a_running_request_shows_what_is_known_so_far() -> None:
+    flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha", "beta"], first_byte_ms=310, events=7)
+    lines = "\n".join(texts(request_lines(from_item(flight), 120, UTC)))
+    assert "▸ running" in lines
+    assert "310 ms" in lines
+    assert "once it has ended" in lines
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from(["candidates", "excluded", "strategy"]),
+        st.one_of(st.text(), st.lists(st.text()), st.none(), st.integers()),
+    )
+)
+def test_old_rows_may_hold_anything(routing: dict[str, object]) -> None:
+    full = replace(from_item(Traffic().request(NOON)[1].record), routing=routing, attempts=[{"provider": 7}])
+    assert request_lines(full, 80, UTC)
+
+
+def test_a_long_error_is_wrapped_not_cut() -> None:
+    record = replace(Traffic().request(NOON)[1].record, success=False, error_message="e" * 300 + "END")
+    lines = texts(request_lines(from_item(record), 80, UTC))
+    assert any(line.endswith("END") for line in lines)
+    assert all(len(line) <= 80 for line in lines if "eee" in line)
+
+
+# ── log, scrolling ──
+
+
+def test_log_lines_wrap_or_are_cut() -> None:
+    log = FakeLog()
+    log.add(NOON, 40, "arbstr.store", "x" * 100)
+    view = LogView(log)
+    view.catch_up()
+    (line,) = view.lines
+    assert len(log_lines(line, 80, UTC, wrap=False)) == 1
+    wrapped = log_lines(line, 80, UTC, wrap=True)
+    assert len(wrapped) == 2
+    assert all(width_of(each) <= 80 for each in wrapped)
+    assert texts(wrapped)[0].startswith("14:02:11  ✗ error  store  xxx")
+
+
+@given(st.integers(0, 10**7), st.integers(1, 60), st.integers(0, 10**7))
+def test_a_thumb_stays_on_its_track(top: int, page: int, total: int) -> None:
+    place = thumb(min(top, max(total - page, 0)), page, total)
+    if total <= page:
+        assert place is None
+    else:
+        assert place is not None
+        assert 0 <= place[0] <= place[1] < page
+
+
+def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:
+    from tui.lines import cells, lay_out
+    from tui.widgets.feed import COLUMNS, row_cells
+
+    feed = Feed()
+    for number, text in enumerate(["[/x]", "\x1b[2J", "模型" * 60, "👩‍👩‍👧" * 9, "a\u202eb", "z\u0300" * 40]):
+        feed.running[str(number)] = Flight(
+            str(number), NOON, text, streaming=True, path=[text, text + "2"], policy=text
+        )
+    for width in (58, 78, 100, 118, 158, 198):
+        layout = lay_out(COLUMNS, width)
+        widths = {width_of(cells(layout, row_cells(row, NOON, UTC))) for row in feed.rows()}
+        assert len(widths) == 1
+        assert max(widths) <= width
