@@ -1,0 +1,268 @@
+"""Answers about any ledger, over any window, under any filter: the same as from looking at every row."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from itertools import product
+from pathlib import Path
+from random import Random
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arbstr.query import Aggregate, Entry, Filter, GroupBy, Order, Sort
+from arbstr.store.queries import Questions
+from arbstr.store.sketch import exact_percentiles
+from arbstr.types import RequestRecord
+from tests.store.builders import DAY, HOUR, MINUTE, NOON, record, write
+
+MODELS = ("gpt-4o", "GPT-4O", "claude", "Ünïcode")
+PROVIDERS = (None, "alpha", "Beta")
+POLICIES = (None, "code")
+
+instants = st.builds(
+    lambda hour, offset: NOON + hour * HOUR + offset,
+    st.integers(-60, 60),
+    st.one_of(st.sampled_from([0, 1, -1, HOUR - 1]), st.integers(0, HOUR)),
+)
+
+
+def some_rows(seed: int, size: int) -> list[RequestRecord]:
+    """Requests of five days, many of them at the same moments and with the same figures."""
+    random = Random(seed)
+
+    def amount() -> int | None:
+        return random.choice([None, 0, 1_000_000, random.randint(0, 2_000_000)])
+
+    return [
+        record(
+            received_at_ms=NOON + random.randint(-60, 60) * HOUR + random.choice([0, -1, 1, random.randint(0, HOUR)]),
+            model=random.choice(MODELS),
+            provider=random.choice(PROVIDERS),
+            policy=random.choice(POLICIES),
+            streaming=random.random() < 0.5,
+            success=random.random() < 0.8,
+            latency_ms=random.choice([random.randint(0, 60), random.randint(0, 200_000)]),
+            input_tokens=amount(),
+            output_tokens=amount(),
+            cost_msats=amount(),
+            dearest_msats=amount(),
+            median_msats=amount(),
+            error_message=random.choice([None, "connection refused", "100 % of Everything"]),
+        )
+        for _ in range(size)
+    ]
+
+
+# Many rows are wanted, and wanted varied: more than hypothesis would draw one by one.
+ledgers = st.builds(some_rows, st.integers(0, 10**6), st.sampled_from([0, 30, 100, 400]))
+
+
+def sometimes(*values: object) -> st.SearchStrategy[Any]:
+    """Most often None: filters that leave something over."""
+    return st.sampled_from([*(None,) * 6 * len(values), *values])
+
+
+filters = st.builds(
+    Filter,
+    since_ms=st.one_of(st.none(), st.just(NOON - 2 * DAY), instants),
+    until_ms=st.one_of(st.none(), st.just(NOON + 2 * DAY + 1), instants),
+    model=sometimes("gpt-4o", "GPT-4o", "ünïcode", "nobody"),
+    provider=sometimes("ALPHA"),
+    policy=sometimes("Code"),
+    success=sometimes(True, False),
+    streaming=sometimes(True, False),
+    text=sometimes("REFUSED", "%", "aLph"),
+    min_cost_msats=sometimes(1_000_000),
+    models=sometimes((), ("claude", "GPT-4O")),
+)
+SORTS: list[Sort] = ["timestamp", "cost_sats", "latency_ms"]
+ORDERS: list[Order] = ["asc", "desc"]
+GROUPS: list[GroupBy | None] = [None, "model", "provider", "policy", "hour", "day"]
+
+
+def matches(where: Filter, row: RequestRecord) -> bool:
+    """The filter, said once more in plain words."""
+
+    def named(name: str | None, wanted: str | None) -> bool:
+        return wanted is None or (name is not None and name.casefold() == wanted.casefold())
+
+    texts = (row.model, row.provider, row.policy, row.request_id, row.error_message)
+    return (
+        (where.since_ms is None or row.received_at_ms >= where.since_ms)
+        and (where.until_ms is None or row.received_at_ms <= where.until_ms)
+        and named(row.model, where.model)
+        and named(row.provider, where.provider)
+        and named(row.policy, where.policy)
+        and where.success in (None, row.success)
+        and where.streaming in (None, row.streaming)
+        and (where.models is None or row.model.casefold() in [name.casefold() for name in where.models])
+        and (where.text is None or any(where.text.casefold() in (text or "").casefold() for text in texts))
+        and (where.min_cost_msats is None or (row.cost_msats or -1) >= where.min_cost_msats)
+    )
+
+
+def summed(rows: list[RequestRecord]) -> Aggregate:
+    latencies = [row.latency_ms for row in rows]
+    p50, p95, p99 = exact_percentiles(latencies, (50, 95, 99))
+    priced = [(row, row.cost_msats) for row in rows if row.cost_msats is not None]
+    return Aggregate(
+        total=len(rows),
+        success=sum(row.success for row in rows),
+        streaming=sum(row.streaming for row in rows),
+        cost_msats=sum(cost for _, cost in priced),
+        input_tokens=sum(row.input_tokens or 0 for row in rows),
+        output_tokens=sum(row.output_tokens or 0 for row in rows),
+        avg_latency_ms=sum(latencies) / len(rows) if rows else 0.0,
+        p50_latency_ms=p50,
+        p95_latency_ms=p95,
+        p99_latency_ms=p99,
+        saved_vs_dearest_msats=sum(row.dearest_msats - cost for row, cost in priced if row.dearest_msats is not None),
+        saved_vs_median_msats=sum(row.median_msats - cost for row, cost in priced if row.median_msats is not None),
+    )
+
+
+def without_percentiles(figures: Aggregate) -> tuple[object, ...]:
+    return tuple(getattr(figures, name) for name in Aggregate.__slots__ if not name.startswith("p"))
+
+
+def assert_same(found: Aggregate, wanted: Aggregate) -> None:
+    assert without_percentiles(found) == without_percentiles(wanted)
+    for name in ("p50_latency_ms", "p95_latency_ms", "p99_latency_ms"):
+        assert abs(getattr(found, name) - getattr(wanted, name)) <= 0.02 * getattr(wanted, name)
+
+
+def label(row: RequestRecord, group: GroupBy) -> str:
+    match group:
+        case "hour":
+            return str(row.received_at_ms - row.received_at_ms % HOUR)
+        case "day":
+            return str(row.received_at_ms - row.received_at_ms % DAY)
+    return getattr(row, group) or "(none)"
+
+
+@contextmanager
+def ledger(rows: list[RequestRecord], exact: int = 0) -> Iterator[Questions]:
+    with TemporaryDirectory() as directory:
+        path = Path(directory) / "arbstr.db"
+        asyncio.run(write(path, rows))
+        with closing(Questions(path, exact=exact)) as questions:
+            yield questions
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=ledgers, wheres=st.lists(filters, min_size=1, max_size=4))
+def test_sums_are_exact_and_percentiles_within_two_percent(rows: list[RequestRecord], wheres: list[Filter]) -> None:
+    with ledger(rows) as questions:
+        for where in wheres:
+            matching = [row for row in rows if matches(where, row)]
+            for group in GROUPS:
+                answer = questions.stats(where, group)
+                assert_same(answer.overall, summed(matching))
+                if group is None:
+                    continue
+                labels = {label(row, group) for row in matching}
+                assert labels <= set(answer.groups)
+                for name, figures in answer.groups.items():
+                    assert_same(figures, summed([row for row in matching if label(row, group) == name]))
+
+
+def order_key(sort: Sort) -> Callable[[RequestRecord], float]:
+    return {
+        "timestamp": lambda row: row.received_at_ms,
+        "cost_sats": lambda row: -1 if row.cost_msats is None else row.cost_msats,
+        "latency_ms": lambda row: row.latency_ms,
+    }[sort]
+
+
+def listed(rows: list[RequestRecord], where: Filter, sort: Sort, order: Order) -> list[str]:
+    """Ids of matching rows in order: ties by when they were written, unknown costs last."""
+    numbered = [(order_key(sort)(row), number, row) for number, row in enumerate(rows) if matches(where, row)]
+    numbered.sort(key=lambda each: each[:2], reverse=order == "desc")
+    numbered.sort(key=lambda each: sort == "cost_sats" and each[2].cost_msats is None)
+    return [row.request_id for _, _, row in numbered]
+
+
+def ids(entries: list[Entry]) -> list[str]:
+    return [entry.request_id for entry in entries]
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=ledgers, wheres=st.lists(filters, min_size=3, max_size=3), per_page=st.sampled_from([7, 25, 100]))
+def test_pages_put_together_are_the_matching_rows_in_order(
+    rows: list[RequestRecord], wheres: list[Filter], per_page: int
+) -> None:
+    with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arbstr.store.pages._NEAR", 3)  # so that a few rows are deep
+        for where, sort, order in product(wheres, SORTS, ORDERS):
+            wanted = listed(rows, where, sort, order)
+            found: list[str] = []
+            for number in range(1, len(wanted) // per_page + 3):
+                page = questions.page(where, sort, order, number, per_page)
+                assert page.total == len(wanted)
+                assert len(page.entries) <= per_page
+                found += ids(page.entries)
+            assert found == wanted
+
+
+@settings(max_examples=30, deadline=None)
+@given(rows=ledgers, where=filters, sort=st.sampled_from(SORTS), order=st.sampled_from(ORDERS))
+def test_an_export_is_the_matching_rows_in_order(
+    rows: list[RequestRecord], where: Filter, sort: Sort, order: Order
+) -> None:
+    with ledger(rows) as questions:
+        wanted = listed(rows, where, sort, order)
+        assert [found for chunk in questions.entries(where, sort, order) for found in ids(chunk)] == wanted
+        assert questions.count(where) == len(wanted)
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=ledgers, where=filters, limit=st.sampled_from([1, 7, 50]))
+def test_slices_put_together_are_the_matching_rows_newest_first(
+    rows: list[RequestRecord], where: Filter, limit: int
+) -> None:
+    with ledger(rows) as questions:
+        found: list[str] = []
+        before = None
+        while part := questions.slice(where, before, limit):
+            assert len(part) <= limit
+            found += ids(part)
+            before = part[-1]
+        assert found == listed(rows, where, "timestamp", "desc")
+
+
+def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
+    rows = [record(received_at_ms=NOON + 30 * MINUTE), record(received_at_ms=NOON + 3 * HOUR)]
+    with ledger(rows) as questions:
+        where = Filter(since_ms=NOON - HOUR + 1, until_ms=NOON + 4 * HOUR)
+        series = questions.stats(where, "hour").groups
+    assert list(series) == [str(NOON + hour * HOUR) for hour in range(-1, 5)]
+    assert [figures.total for figures in series.values()] == [0, 1, 0, 0, 1, 0]
+
+
+def test_small_sets_have_exact_percentiles() -> None:
+    rows = [record(received_at_ms=NOON + n * HOUR, latency_ms=1000 + n) for n in range(100)]
+    with ledger(rows, exact=1000) as questions:
+        figures = questions.stats(Filter()).overall
+    assert (figures.p50_latency_ms, figures.p95_latency_ms, figures.p99_latency_ms) == (1049, 1094, 1098)
+
+
+def test_a_request_is_found_by_its_id_whatever_the_case() -> None:
+    row = record()
+    with ledger([row]) as questions:
+        found = questions.request(row.request_id.upper())
+        assert found is not None
+        assert found.entry.request_id == row.request_id
+        assert questions.request("nobody") is None
+
+
+def test_names_ever_logged_are_known_whatever_the_case() -> None:
+    with ledger([record(model="Ünïcode", provider=None)]) as questions:
+        assert questions.known("model", "üNÏCODE")
+        assert not questions.known("model", "unicode")
+        assert not questions.known("provider", "alpha")
