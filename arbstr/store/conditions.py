@@ -42,11 +42,11 @@ def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
 
 
 def facets(where: Filter, grain: str) -> Condition:
-    """Which rows of the table `facets` the filter means."""
-    conditions = [Condition("grain = ?", (grain,)), *(_named(where, name, f"{name}_key") for name in NAMES)]
+    """Which rows `f` of the table `facets` the filter means."""
+    conditions = [Condition("f.grain = ?", (grain,)), *(_named(where, name, f"f.{name}_key") for name in NAMES)]
     for column, wanted in (("success", where.success), ("streaming", where.streaming)):
         if wanted is not None:
-            conditions.append(Condition(f"{column} = ?", (int(wanted),)))
+            conditions.append(Condition(f"f.{column} = ?", (int(wanted),)))
     return both(*conditions)
 
 
@@ -55,7 +55,7 @@ def of_row_facets(where: Filter, column: str = "facet") -> Condition:
     if grain_for(where) == "all":
         return TRUE
     meant = facets(where, "row")
-    return Condition(f"{column} IN (SELECT id FROM facets WHERE {meant.sql})", meant.values)
+    return Condition(f"{column} IN (SELECT f.id FROM facets f WHERE {meant.sql})", meant.values)
 
 
 def of_columns(where: Filter) -> Condition:

@@ -18,7 +18,7 @@ from arbstr.store.rollups import fold
 from arbstr.store.rows import ENTRY_COLUMNS, entry_of, parse_ms
 from arbstr.store.tally import Tally
 from arbstr.store.view import Label, View
-from arbstr.store.window import DAY_MS, HOUR_MS, Piece
+from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
 
 EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
 _BUSY_S = 5.0
@@ -60,7 +60,7 @@ class Questions:
     def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Page `page` (from 1) of the matching rows."""
         with self._view() as view:
-            return pages.page(view, where, sort, order, (page - 1) * per_page, per_page)
+            return pages.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
 
     def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
         """Up to `limit` matching rows, newest first, from just after `before`."""
@@ -175,8 +175,10 @@ def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None
 def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:
     """Every hour or day of the window, also those without rows; an open end is the first or last row's."""
     starts = [start for start in tallies if isinstance(start, int)]
-    first = min(starts, default=0) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
-    last = max(starts, default=-1) if where.until_ms is None else where.until_ms
+    first = min(starts, default=None) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
+    last = max(starts, default=None) if where.until_ms is None else where.until_ms
+    if first is None or last is None:
+        return {}
     empty = Aggregate()
     return {
         str(start): tallies[start].aggregate() if start in tallies else empty
