@@ -130,8 +130,8 @@ def _machine(cores: Cores, options: argparse.Namespace) -> str:
     return (
         f"Python {platform.python_version()}, {os.cpu_count()} cores, {cores}. "
         f"Medians of {options.rounds} rounds of {options.seconds:g} s each, targets in turns. "
-        f"Load average before: {os.getloadavg()[0]:.2f}. Each connection asks again as soon as it is answered, so that beyond "
-        "one connection latencies say how long the queue is; what a proxy adds to a request is the row of 1."
+        f"Load average before: {os.getloadavg()[0]:.2f}. Each connection asks again as soon as it is "
+        "answered, so that beyond one connection latencies show the queue; a proxy adds what the row of 1 says."
     )
 
 
