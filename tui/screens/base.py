@@ -171,7 +171,7 @@ class BoardScreen(Screen[None]):
     @on(Input.Changed, "#typed")
     def _typed(self, event: Input.Changed) -> None:
         self.typed = event.value
-        self._complaint.update("; ".join(self.narrow(event.value)), layout=False)
+        self._complaint.update("; ".join(self.narrow(event.value)))
         self.repaint()
 
     @on(Input.Submitted, "#typed")

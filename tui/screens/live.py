@@ -44,14 +44,14 @@ class LiveScreen(BoardScreen):
         return (self._tiles, self._chart, self._feed, self._below)
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Boxes where there is room for them; the feed takes what is left."""
+        """Boxes where there is room for them, the chart where there is any; the feed takes what is left."""
         boxed = width >= 100 and height >= 30
         providers = len(self.board.view().providers)
         self._tiles.styles.height = BOXED if boxed else 4
         self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
-        most = max(height // 4, 5)
-        below = min(max(providers, 3), most) + 2 if width >= 100 else min(max(providers, 1), most - 1) + 1
-        self._below.styles.height = below
+        self._chart.display = height >= 20
+        rows = min(max(providers, 3 if width >= 100 else 1), max(height // 5, 3))
+        self._below.styles.height = rows + (2 if width >= 100 else 1)
 
     def paint_body(self) -> Iterator[None]:
         """Piece by piece."""

@@ -1,0 +1,67 @@
+"""The dashboard without a terminal, driven by keys and read as text."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from datetime import UTC
+
+from textual.pilot import Pilot
+
+from tests.tui.fakes import FakeLog, FakeSource
+from tui import figures
+from tui.app import Dashboard
+from tui.screens import requests
+
+PATIENCE_S = 5.0
+
+
+class Driven:
+    """A running dashboard and its source."""
+
+    def __init__(self, source: FakeSource, log: FakeLog, app: Dashboard, pilot: Pilot[None]) -> None:
+        self.source = source
+        self.log = log
+        self.app = app
+        self.pilot = pilot
+
+    @property
+    def text(self) -> str:
+        """What is on the screen."""
+        return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
+
+    async def press(self, *keys: str) -> None:
+        await self.pilot.press(*keys)
+
+    async def type(self, text: str) -> None:
+        await self.pilot.press(*("space" if character == " " else character for character in text))
+
+    async def until(self, true: Callable[[], bool]) -> None:
+        """Wait until it is so."""
+        try:
+            async with asyncio.timeout(PATIENCE_S):
+                while not true():
+                    await self.pilot.pause(0.01)
+        except TimeoutError:
+            raise AssertionError(f"it did not come true; the screen:\n{self.text}") from None
+
+    async def shows(self, *texts: str) -> None:
+        """Wait until all the texts are on the screen."""
+        await self.until(lambda: all(text in self.text for text in texts))
+
+    async def hides(self, text: str) -> None:
+        """Wait until the text is on the screen no more."""
+        await self.until(lambda: text not in self.text)
+
+
+@asynccontextmanager
+async def driven(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driven]:
+    """A dashboard over the source, on its first screen with the ledger's figures there."""
+    log = FakeLog()
+    figures.LEAST_WAIT_S = requests.LEAST_WAIT_S = 0.05  # tests have no second to wait
+    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
+    async with app.run_test(size=size, notifications=True) as pilot:
+        each = Driven(source, log, app, pilot)
+        await each.until(lambda: app.board.figures.window is not None and app.screen.is_mounted)
+        yield each

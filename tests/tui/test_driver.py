@@ -1,0 +1,93 @@
+"""Writing to a terminal that may not read."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from tui.driver import BACKLOG, SHORT, Outlet
+
+
+class Pipe:
+    """A pipe with a reader that reads only when told to."""
+
+    def __init__(self) -> None:
+        self.reading, self.writing = os.pipe()
+        self.recovered = threading.Event()
+        self.outlet = Outlet(self.writing, self.recovered.set)
+
+    def read(self, count: int) -> str:
+        data = b""
+        while len(data) < count:
+            data += os.read(self.reading, 65536)
+        return data.decode()
+
+    def fill(self) -> None:
+        """Write frames until they are dropped."""
+        while not self.outlet._dropped:
+            self.outlet.write("f" * 8192)
+
+
+@pytest.fixture
+def pipe() -> Iterator[Pipe]:
+    made = Pipe()
+    yield made
+    os.close(made.reading)
+    made.outlet.end()
+    made.outlet.join(2)
+    os.close(made.writing)
+
+
+def test_text_arrives_in_order(pipe: Pipe) -> None:
+    for number in range(100):
+        pipe.outlet.write(f"{number:04}")
+    assert pipe.read(400) == "".join(f"{number:04}" for number in range(100))
+    assert not pipe.outlet.stalled
+
+
+def test_writing_never_waits_and_frames_are_dropped_when_nobody_reads(pipe: Pipe) -> None:
+    began = time.perf_counter()
+    pipe.fill()
+    for _ in range(1000):
+        pipe.outlet.write("f" * 8192)
+    assert time.perf_counter() - began < 1
+    assert pipe.outlet.stalled
+    assert pipe.outlet._size <= BACKLOG + 2 * 8192
+
+
+def test_what_switches_modes_is_never_dropped(pipe: Pipe) -> None:
+    pipe.fill()
+    pipe.outlet.write("\x1b[?1049l")
+    assert len("\x1b[?1049l") < SHORT
+    text = ""
+    while not text.endswith("\x1b[?1049l"):
+        text += os.read(pipe.reading, 65536).decode()
+
+
+def test_it_says_so_once_everything_has_been_written_after_a_drop(pipe: Pipe) -> None:
+    pipe.fill()
+    assert not pipe.recovered.is_set()
+    while not pipe.recovered.is_set():
+        os.read(pipe.reading, 65536)
+    assert not pipe.outlet.stalled
+
+
+def test_the_end_does_not_wait_for_a_reader_for_ever(pipe: Pipe) -> None:
+    pipe.fill()
+    pipe.outlet.end()
+    assert not pipe.outlet.join(0.05)
+    while not pipe.outlet.join(0.01):
+        os.read(pipe.reading, 65536)
+
+
+def test_a_terminal_that_is_gone_is_no_error() -> None:
+    made = Pipe()
+    os.close(made.reading)
+    made.outlet.write("nobody sees this")
+    made.outlet.end()
+    assert made.outlet.join(2)
+    os.close(made.writing)

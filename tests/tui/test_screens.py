@@ -1,0 +1,467 @@
+"""The dashboard by keys and clicks."""
+
+from __future__ import annotations
+
+import json
+import logging
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from textual.widgets import Input
+
+from arbstr.events import BudgetThreshold, RequestFinished, RequestReceived
+from tests.tui.fakes import NOON, FakeSource, Traffic, lived_in
+from tests.tui.piloted import driven
+from tui.screens.detail import DetailScreen
+from tui.themes import LIGHT, TERMINAL
+
+
+def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:
+    """Let so many requests come in and end."""
+    traffic, ends = Traffic(seed), []
+    for number in range(count):
+        events, end = traffic.request(source.now_ms + number)
+        for event in (*events, end):
+            source.publish(event)
+        ends.append(end)
+    return ends
+
+
+# ── getting about ──
+
+
+async def test_every_screen_by_number_and_by_tab() -> None:
+    marks = ["Spend by model", "newest first", "Health and history", "Learned lengths", "following"]
+    async with driven(lived_in()) as each:
+        for number, mark in enumerate(marks, 1):
+            await each.press(str(number))
+            await each.shows(mark)
+        await each.press("tab")
+        await each.shows(marks[0])
+        await each.press("shift+tab")
+        await each.shows(marks[4])
+        await each.press("escape")
+        await each.shows(marks[0])
+
+
+async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
+    async with driven(lived_in()) as each:
+        await each.pilot.click(offset=(each.text.splitlines()[-1].index("Money"), 35))
+        await each.shows("Learned lengths")
+        await each.pilot.click(offset=(each.text.splitlines()[-1].index("freeze"), 35))
+        await each.shows("‖ frozen")
+
+
+async def test_help_is_found_by_typing_and_left_by_escape() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("question_mark")
+        await each.shows("Everywhere")
+        await each.type("rotation")
+        await each.hides("Everywhere")
+        await each.shows("Take the provider out of rotation")
+        await each.press("escape")
+        await each.hides("Take the provider out")
+
+
+async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first")
+        names = [command.title for command in each.app.get_system_commands(each.app.screen)]
+        assert {"Sort by time, cost, latency, either way round", "Theme: light", "Mouse: off", "Help"} <= set(names)
+        assert "Close the provider's breaker" not in names
+        await each.press("ctrl+p")
+        await each.type("Theme: light")
+        await each.until(lambda: "Change the colours" in each.text)
+        await each.press("enter")
+        await each.until(lambda: each.app.theme == LIGHT.name)
+
+
+@pytest.mark.parametrize("theme", [LIGHT.name, TERMINAL.name, "nord"])
+async def test_a_theme_repaints_everything(theme: str) -> None:
+    async with driven(lived_in()) as each:
+        before = each.app.export_screenshot()
+        each.app.theme = theme
+        await each.pilot.pause(0.1)
+        assert each.app.export_screenshot() != before
+        await each.shows("Spend by model")
+
+
+# ── live ──
+
+
+async def test_requests_show_as_they_come_and_figures_follow() -> None:
+    async with driven(FakeSource()) as each:
+        each.source.publish(RequestReceived("r1", NOON, "gpt-4o", streaming=True))
+        await each.shows("▸ waiting  gpt-4o", "1 running")
+        (end,) = happen(each.source, 1)
+        cost = end.record.cost_msats
+        assert cost is not None
+        await each.shows(f"{cost / 1000:,.3f} sats since start", "✓ ok")
+
+
+async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
+    async with driven(FakeSource()) as each:
+        happen(each.source, 25)
+        total = each.source.totals
+        await each.shows(f"today UTC {total.cost_msats / 1000:,.1f}"[:14], f"{total.requests}")
+        await each.until(lambda: each.app.board.figures.today is not None)
+        await each.until(lambda: each.app.board.figures.today.cost_msats == total.cost_msats)  # type: ignore[union-attr]
+
+
+async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
+    async with driven(FakeSource()) as each:
+        await each.shows("No requests yet", "curl http://127.0.0.1:8080/v1/chat/completions", '"model": "gpt-4o"')
+        await each.press("y")
+        assert each.app.clipboard.startswith("curl http://127.0.0.1:8080")
+        body = each.app.clipboard.partition("-d '")[2].rstrip("'")
+        assert json.loads(body)["messages"][0]["role"] == "user"
+
+
+async def test_new_rows_never_move_the_selection() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "j")
+        selected = each.app.board.model.feed.selected_item
+        before = each.text
+        happen(each.source, 7)
+        await each.shows("held  +7 new")
+        assert each.app.board.model.feed.selected_item is selected
+        rows = [line for line in before.splitlines() if "▸ stream" in line]
+        assert all(row in each.text for row in rows)
+        await each.press("escape")
+        await each.hides("held")
+
+
+async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
+    async with driven(lived_in()) as each:
+        await each.shows("sats since start")
+        await each.press("f")
+        before = each.text.splitlines()[1:-1]
+        happen(each.source, 3)
+        await each.shows("frozen  +3 new")
+        assert each.text.splitlines()[1:-1] == before
+        await each.press("f")
+        await each.hides("frozen")
+        await each.shows(f"{each.source.totals.cost_msats / 1000:,.3f}")
+
+
+async def test_the_feed_is_filtered_and_says_so() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("model:mini")
+        await each.until(lambda: not any("claude" in line for line in each.text.splitlines() if "✓ ok" in line))
+        await each.shows("filtered  Esc clears")
+        await each.press("enter")
+        await each.press("j")
+        assert each.app.board.model.feed.selected == 0
+        await each.press("escape")
+        await each.press("escape")
+        await each.hides("filtered")
+
+
+async def test_a_filter_that_is_not_understood_says_why() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("status:odd")
+        await each.shows("status is ok or error")
+
+
+async def test_the_time_range_goes_round() -> None:
+    async with driven(lived_in()) as each:
+        for name in ("24 h", "7 d", "5 min", "1 h"):
+            await each.press("t")
+            await each.shows(f"last {name}")
+
+
+async def test_enter_opens_a_request_and_escape_goes_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "j", "j", "j")
+        item = each.app.board.model.feed.selected_item
+        assert item is not None
+        await each.press("enter")
+        await each.shows("Request in full", item.request_id, "Why this provider")
+        await each.press("y")
+        assert each.app.clipboard == item.request_id
+        await each.press("escape")
+        await each.shows("Spend by model")
+
+
+async def test_an_opened_running_request_sees_its_end() -> None:
+    async with driven(FakeSource()) as each:
+        events, end = Traffic(1).request(NOON)
+        for event in events:
+            each.source.publish(event)
+        await each.shows("▸ ")
+        await each.press("j", "enter")
+        await each.shows("▸ running")
+        each.source.publish(end)
+        await each.shows("✓ ok", "Why this provider")
+
+
+async def test_a_double_click_opens_a_row() -> None:
+    async with driven(lived_in()) as each:
+        line = next(number for number, text in enumerate(each.text.splitlines()) if "✓ ok" in text)
+        await each.pilot.click(offset=(20, line), times=2)
+        await each.until(lambda: isinstance(each.app.screen, DetailScreen))
+
+
+async def test_notices_are_told() -> None:
+    async with driven(lived_in()) as each:
+        each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
+        await each.shows("Budget [/x]� a day", "80 %")
+
+
+async def test_missed_events_are_made_good_by_a_snapshot() -> None:
+    source = FakeSource()
+    async with driven(source) as each:
+        for number in range(15):
+            happen(source, 800, seed=number)  # far more than the mailbox holds
+        await each.until(lambda: each.app.board.model.totals == source.totals)
+        await each.shows(f"{source.totals.requests:,}")
+
+
+async def test_an_unreadable_ledger_is_said_and_the_rest_goes_on() -> None:
+    source = lived_in()
+    source.ledger.problem = "database is locked"
+    async with driven(lived_in()) as each:
+        each.source.ledger.problem = "database is locked"
+        happen(each.source, 1)
+        await each.shows("ledger: database is locked")
+        each.source.ledger.problem = None
+        happen(each.source, 1, seed=5)
+        await each.hides("ledger: database is locked")
+
+
+# ── requests ──
+
+
+async def test_the_ledger_scrolls_to_its_end_and_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first", "783")
+        oldest, newest = each.source.ledger.records[0], each.source.ledger.records[-1]
+        await each.press("G")
+        await each.shows(f"{oldest.cost_msats / 1000:,.3f}" if oldest.cost_msats else "–")
+        await each.press("enter")
+        await each.shows(oldest.request_id)
+        await each.press("escape", "g", "enter")
+        await each.shows(newest.request_id)
+
+
+async def test_sorting_and_filtering_the_ledger() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first")
+        await each.press("s", "s")
+        dearest = max(record.cost_msats or 0 for record in each.source.ledger.records)
+        await each.shows("dearest first", f"{dearest / 1000:,.3f}")
+        await each.press("slash")
+        await each.type("status:error")
+        await each.press("enter")
+        failed = sum(not record.success for record in each.source.ledger.records)
+        await each.shows(f"Requests  {failed}", "✗ 502", "filtered")
+        await each.press("escape")
+        await each.shows("Requests  783")
+
+
+async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        each.source.now_ms += 60_000
+        happen(each.source, 2)
+        await each.shows("785")
+        await each.press("j")
+        happen(each.source, 3, seed=5)
+        await each.shows("+3 new")
+        await each.press("escape")
+        await each.shows("788")
+
+
+@pytest.mark.parametrize(("key", "suffix"), [("c", "csv"), ("j", "json")])
+async def test_what_is_filtered_is_exported_and_where_to_is_said(
+    key: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e")
+        await each.shows("Export 783 requests as")
+        await each.press(key)
+        await each.shows("783 requests in")
+    assert (tmp_path / f"arbstr-requests-20250314T140211Z.{suffix}").stat().st_size > 10_000
+
+
+async def test_a_failed_export_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arbstr-requests-20250314T140211Z.csv").touch()
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "c")
+        await each.shows("The export failed", "File exists")
+
+
+# ── providers ──
+
+
+async def test_space_takes_a_provider_out_and_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "j")
+        await each.press("space")
+        assert not each.source.providers["beta"].in_rotation
+        await each.shows("○  beta", "beta is out of rotation", "put back")
+        await each.press("space")
+        assert each.source.providers["beta"].in_rotation
+
+
+async def test_r_closes_a_breaker() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "G", "k")
+        await each.shows("connection refused", "sk-abc...***", "+8.0 %")
+        await each.press("r")
+        assert each.source.providers["gamma"].state == "closed"
+        await each.shows("closed by hand")
+
+
+async def test_a_provider_that_is_gone_is_said() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3")
+        del each.source.providers["alpha"]
+        await each.press("space")
+        await each.shows("alpha is not configured any more")
+
+
+# ── money ──
+
+
+async def test_money_says_what_is_configured_and_what_is_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("4")
+        await each.shows("By model", "By provider", "By policy", "By day", "41,200 of 50,000", "0.83")
+    async with driven(FakeSource()) as each:
+        await each.press("4")
+        await each.shows("not configured", "no data yet", "no requests in the last 1 h")
+
+
+async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
+    async with driven(lived_in(), size=(80, 24)) as each:
+        await each.press("4")
+        for mark in ("By model", "By provider", "By policy", "By day", "Budgets"):
+            await each.shows(mark)
+            await each.press("right")
+        await each.shows("By model")
+
+
+# ── log ──
+
+
+async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
+    async with driven(lived_in()) as each:
+        each.log.add(NOON, logging.INFO, "arbstr.runtime", "arbstr listens")
+        each.log.add(NOON, logging.WARNING, "arbstr.engine.health", "gamma is left alone")
+        await each.press("5")
+        await each.shows("arbstr listens", "gamma is left alone")
+        await each.press("l")
+        await each.hides("arbstr listens")
+        await each.press("l", "l", "l", "slash")
+        await each.type("listens")
+        await each.hides("gamma is left")
+        await each.press("escape")
+        await each.shows("gamma is left")
+
+
+# ── anywhere ──
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (99, 29), (120, 36), (200, 60), (300, 80)])
+async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
+    async with driven(lived_in(), size=size) as each:
+        for number in "12345":
+            await each.press(number)
+            await each.pilot.pause(0.05)
+            assert "arbstr" in each.text
+            assert "quit" in each.text.splitlines()[-1]
+
+
+async def test_too_small_a_terminal_is_told_so_and_can_still_quit() -> None:
+    async with driven(lived_in(), size=(59, 20)) as each:
+        await each.shows("arbstr needs 60x15", "The proxy goes on")
+        await each.press("q")
+    assert each.app.return_code == 0
+
+
+HOSTILE = [
+    "[/x]",
+    "[bold red]",
+    "\x1b[2J\x1b]52;c;aGk=\x07",
+    "a\u202eb\u200bc",
+    "模型" * 80,
+    "👩‍👩‍👧" * 20,
+    "$var {x} %s",
+]
+
+
+async def test_hostile_text_is_shown_as_text_everywhere() -> None:
+    source, traffic = FakeSource(), Traffic()
+    for number, text in enumerate(HOSTILE):
+        record = replace(traffic.request(NOON)[1].record, model=text, policy=text, provider=text, error_message=text)
+        record = replace(record, request_id=f"{text}{number}", success=number % 2 == 0)
+        source.publish(RequestReceived(f"run-{number}", NOON, text, streaming=True))
+        source.publish(RequestFinished(record))
+        source.providers[text] = replace(
+            source.providers["alpha"], name=text, last_error=text, url=text, models=(text,)
+        )
+    source.ledger_problem = HOSTILE[2]
+    async with driven(source, size=(160, 50)) as each:
+        each.log.add(NOON, logging.ERROR, HOSTILE[0], HOSTILE[2])
+        for number in "12345":
+            await each.press(number)
+            await each.pilot.pause(0.1)
+            assert "\x1b" not in each.text
+            each.app.export_screenshot()
+        await each.press("2", "j", "enter")
+        await each.shows("Request in full")
+        assert not set("\x1b\x07\u202e\u200b") & set(each.text)
+
+
+async def test_ctrl_c_copies_what_is_selected_in_a_filter() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("gpt")
+        each.app.screen.query_one("#typed", Input).select_all()
+        await each.press("ctrl+c")
+        assert each.app.clipboard == "gpt"
+        assert each.app.return_code is None
+
+
+async def test_times_are_local_until_u_asks_for_utc() -> None:
+    from datetime import timedelta, timezone
+
+    async with driven(lived_in()) as each:
+        each.app.board.zone = each.app.board._local = timezone(timedelta(hours=2))
+        each.app.repaint()
+        await each.shows("16:02:1")
+        await each.press("u")
+        await each.shows("14:02:1")
+        await each.press("u")
+        await each.shows("16:02:1")
+
+
+async def test_nothing_is_painted_when_nothing_changes() -> None:
+    async with driven(FakeSource()) as each:
+        await each.shows("No requests yet")
+        await each.pilot.pause(0.4)
+        painted = len(each.app.pace.holds)
+        displays = 0
+
+        def count() -> None:
+            nonlocal displays
+            displays += 1
+
+        each.app.post_display_hook = count  # type: ignore[method-assign]
+        await each.pilot.pause(0.5)
+        assert displays == 0
+        assert len(each.app.pace.holds) == painted
