@@ -75,11 +75,9 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--targets", nargs="+", default=["bare", "arbstr"], choices=["bare", "arbstr"])
     parser.add_argument("--json", type=Path, metavar="FILE", help="every sample, for other programs")
     parser.add_argument("--quick", action="store_true", help="half a minute: fewer rounds, shorter, fewer connections")
-    options = parser.parse_args(arguments)
-    if options.quick:
-        options.seconds, options.rounds = 0.5, 2
-        options.connections, options.stream_connections = [1, 16, 64], [1, 16]
-    return options
+    if parser.parse_args(arguments).quick:
+        parser.set_defaults(seconds=0.5, rounds=2, connections=[1, 16, 64], stream_connections=[1, 16])
+    return parser.parse_args(arguments)
 
 
 @contextmanager
