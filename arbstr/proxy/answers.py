@@ -11,6 +11,7 @@ from aiohttp import web
 from arbstr.errors import ApiError, InternalError, MethodNotAllowed, NotFound, RequestTooLarge
 
 REQUEST_ID = "X-Arbstr-Request-Id"
+ID = web.RequestKey("id", str)  # the same, with the request while arbstr works on it
 
 
 def json_response(document: Any, status: int = 200) -> web.Response:

@@ -12,7 +12,7 @@ from arbstr.engine.chat import decode, read_chat
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.router import Router
 from arbstr.errors import ModelNotFound, UnsupportedMediaType
-from arbstr.proxy.answers import json_response
+from arbstr.proxy.answers import ID, json_response
 from arbstr.proxy.client import is_json
 from arbstr.quote import routing_json
 from arbstr.source import ProviderStatus
@@ -102,7 +102,7 @@ class Api:
             raise UnsupportedMediaType("Send the request as JSON, with the header 'Content-Type: application/json'.")
         body = await request.read()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        chat = read_chat(decode(body), body, request_id=request["id"], policy=policy)
+        chat = read_chat(decode(body), body, request_id=request[ID], policy=policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 

@@ -14,7 +14,7 @@ from aiohttp.typedefs import Handler, Middleware
 
 from arbstr.engine.pipeline import Engine
 from arbstr.errors import ApiError, InternalError
-from arbstr.proxy.answers import REQUEST_ID, api_error, error_response
+from arbstr.proxy.answers import ID, REQUEST_ID, api_error, error_response
 from arbstr.proxy.client import ClientConnection
 from arbstr.proxy.door import Door
 
@@ -30,7 +30,7 @@ class Chats:
 
     async def complete(self, request: web.Request) -> web.StreamResponse:
         """Serve one chat request."""
-        client = ClientConnection(request, request["id"], time.time_ns() // 1_000_000)
+        client = ClientConnection(request, request[ID], time.time_ns() // 1_000_000)
         task = asyncio.get_running_loop().create_task(self._engine.handle(client))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -63,7 +63,7 @@ def _edge(door: Door) -> Middleware:
 
     @web.middleware
     async def edge(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request_id = request["id"] = str(uuid4())
+        request_id = request[ID] = str(uuid4())
         response: web.StreamResponse
         try:
             door.check(request)

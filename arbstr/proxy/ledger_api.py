@@ -96,7 +96,7 @@ class LedgerApi:
 
 
 def _given(request: web.Request, known: Sequence[str]) -> dict[str, str]:
-    refuse_unknown(list(request.query), known)
+    refuse_unknown([name for name, _ in request.query.items()], known)
     return dict(request.query)
 
 
