@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.store.rows import COLUMNS
+from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain, is_broken, migrations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -22,8 +22,6 @@ logger = logging.getLogger(__name__)
 
 BUSY_S = 0.25  # how long a statement waits for another process; the writer then tries again itself
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
-_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-_NEEDED = frozenset(COLUMNS[:16])  # every arbstr's `requests` has had these
 
 
 class NotWritable(LedgerUnavailable):
@@ -46,24 +44,6 @@ async def open_writable(path: Path) -> tuple[aiosqlite.Connection, Path | None]:
         return await _open(path), aside
     except (sqlite3.Error, OSError) as error:
         raise NotWritable(explain(path, error)) from error
-
-
-def check_place(path: Path) -> None:
-    """Raise `LedgerUnavailable` if no database can be there."""
-    if path.is_dir():
-        raise LedgerUnavailable(f"The ledger {path} is a directory; name a file in it, as in {path / 'arbstr.db'}.")
-    if not path.parent.is_dir():
-        raise LedgerUnavailable(f"The ledger {path} can't be made: there is no directory {path.parent}.")
-
-
-def is_broken(error: BaseException) -> bool:
-    """Whether the file is no sound database."""
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
-
-
-def explain(path: Path, error: BaseException) -> str:
-    """One sentence about what a database said."""
-    return f"The ledger {path} can't be used: {error}."
 
 
 def set_aside(path: Path) -> Path:
@@ -110,15 +90,6 @@ async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
     await db.execute_fetchall("COMMIT")
 
 
-def migrations() -> list[tuple[int, str]]:
-    """The numbered scripts, in order."""
-    return [(int(script.name[:4]), script.read_text("utf-8")) for script in _SCRIPTS]
-
-
-_SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
-LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
-
-
 async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
     if await _version(db) == LATEST_VERSION:
         return
@@ -142,20 +113,6 @@ async def _check(db: aiosqlite.Connection, path: Path, version: int) -> None:
     tables = {name for name in tables if not name.startswith("sqlite_")}
     columns = {row[1] for row in await db.execute_fetchall("PRAGMA table_info(requests)")}
     check_schema(path, version, tables, columns)
-
-
-def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) -> None:
-    """Raise `LedgerUnavailable` if the database is from a newer arbstr, or another program's."""
-    if version > LATEST_VERSION:
-        raise LedgerUnavailable(
-            f"The ledger {path} was written by a newer arbstr (schema {version}, this one knows {LATEST_VERSION}); "
-            "update arbstr, or name another file."
-        )
-    if tables and "requests" not in tables:
-        raise LedgerUnavailable(f"{path} is another program's database: it has no table 'requests'; name another file.")
-    if columns and not columns >= _NEEDED:
-        missing = ", ".join(sorted(_NEEDED - columns))
-        raise LedgerUnavailable(f"{path} is not an arbstr ledger: its table 'requests' lacks {missing}.")
 
 
 def statements(script: str) -> Iterator[str]:

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import aiosqlite
 
-from arbstr.store.database import NotWritable, explain, open_writable, transaction
+from arbstr.store.database import NotWritable, open_writable, transaction
+from arbstr.store.place import explain
 from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive

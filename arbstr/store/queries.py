@@ -13,9 +13,8 @@ from urllib.parse import quote
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
-from arbstr.store.database import check_place, check_schema, explain
-from arbstr.store.rollups import fold
-from arbstr.store.rows import ENTRY_COLUMNS, entry_of, parse_ms
+from arbstr.store.place import check_place, check_schema, explain
+from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, parse_ms
 from arbstr.store.tally import Tally
 from arbstr.store.view import Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece

@@ -12,7 +12,7 @@ from typing import Any
 import aiosqlite
 import orjson
 
-from arbstr.store.rows import FacetKey
+from arbstr.store.rows import FacetKey, fold
 from arbstr.store.sketch import pack, unpack
 from arbstr.store.sql import chunks, values
 from arbstr.store.tally import SUMS, Tally, from_columns
@@ -136,8 +136,3 @@ def _facet(
 ) -> FacetRow:
     name = orjson.dumps([grain, model, provider, policy, streaming, success]).decode()
     return (name, grain, model, provider, policy, streaming, success, fold(model), fold(provider), fold(policy))
-
-
-def fold(name: str | None) -> str | None:
-    """A name without regard to case."""
-    return None if name is None else name.casefold()

@@ -178,6 +178,11 @@ def clean(text: str) -> str:
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
+def fold(name: str | None) -> str | None:
+    """A name without regard to case."""
+    return None if name is None else name.casefold()
+
+
 def bounded(number: int | None) -> int | None:
     """No further from zero than `MOST`."""
     if number is None or -MOST <= number <= MOST:

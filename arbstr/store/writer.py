@@ -17,8 +17,9 @@ from itertools import islice
 from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.store.database import NotWritable, explain, is_broken, set_aside
+from arbstr.store.database import NotWritable, set_aside
 from arbstr.store.pen import Pen, Pending
+from arbstr.store.place import explain, is_broken
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)

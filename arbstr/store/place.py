@@ -1,0 +1,53 @@
+"""Where a ledger is, what is wrong with it, and which shape it must have; light enough for any command."""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.store.rows import COLUMNS
+
+_BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_NEEDED = frozenset(COLUMNS[:16])  # every arbstr's `requests` has had these
+
+
+def check_place(path: Path) -> None:
+    """Raise `LedgerUnavailable` if no database can be there."""
+    if path.is_dir():
+        raise LedgerUnavailable(f"The ledger {path} is a directory; name a file in it, as in {path / 'arbstr.db'}.")
+    if not path.parent.is_dir():
+        raise LedgerUnavailable(f"The ledger {path} can't be made: there is no directory {path.parent}.")
+
+
+def is_broken(error: BaseException) -> bool:
+    """Whether the file is no sound database."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+
+
+def explain(path: Path, error: BaseException) -> str:
+    """One sentence about what a database said."""
+    return f"The ledger {path} can't be used: {error}."
+
+
+def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) -> None:
+    """Raise `LedgerUnavailable` if the database is from a newer arbstr, or another program's."""
+    if version > LATEST_VERSION:
+        raise LedgerUnavailable(
+            f"The ledger {path} was written by a newer arbstr (schema {version}, this one knows {LATEST_VERSION}); "
+            "update arbstr, or name another file."
+        )
+    if tables and "requests" not in tables:
+        raise LedgerUnavailable(f"{path} is another program's database: it has no table 'requests'; name another file.")
+    if columns and not columns >= _NEEDED:
+        missing = ", ".join(sorted(_NEEDED - columns))
+        raise LedgerUnavailable(f"{path} is not an arbstr ledger: its table 'requests' lacks {missing}.")
+
+
+def migrations() -> list[tuple[int, str]]:
+    """The numbered scripts, in order."""
+    return [(int(script.name[:4]), script.read_text("utf-8")) for script in _SCRIPTS]
+
+
+_SCRIPTS = sorted((Path(__file__).parent / "migrations").glob("[0-9][0-9][0-9][0-9]_*.sql"))
+LATEST_VERSION = int(_SCRIPTS[-1].name[:4])
