@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import arbstr
-from arbstr import cli_simulate
+from arbstr import cli_ledger, cli_simulate
 from arbstr.address import Address, parse_address
 from arbstr.cli_text import counted, table
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
@@ -218,6 +218,7 @@ def providers(
     print("\n".join(table(headers, map(_provider_row, configured), "<>>><<<<")))
 
 
+cli_ledger.register(app)
 cli_simulate.register(app)
 
 

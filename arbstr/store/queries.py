@@ -14,7 +14,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
 from arbstr.store.place import check_place, check_schema, explain
-from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, parse_ms
+from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms
 from arbstr.store.tally import Tally
 from arbstr.store.view import Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
@@ -97,6 +97,23 @@ class Questions:
             if entered or not view.loose:
                 return bool(entered)
             return view.one(f"SELECT 1 FROM {view.rows(loose=True)} WHERE fold({column}) = ?", (key,)) is not None
+
+    def info(self) -> dict[str, str]:
+        """What the ledger holds, as facts for people: names and texts."""
+        with self._view() as view:
+            first, last = view.extent.first_ms, view.extent.last_ms
+            if view.bare:
+                first, last = view.one(f"SELECT MIN(at_ms), MAX(at_ms) FROM {view.rows()}")
+            facts = {
+                "size": f"{self._path.stat().st_size:,} bytes",
+                "schema": f"{view.version} (an earlier arbstr's)" if view.bare else str(view.version),
+                "rows": f"{view.one('SELECT COUNT(*) FROM requests')[0]:,}",
+                "first": "-" if first is None else format_ms(first),
+                "last": "-" if last is None else format_ms(last),
+            }
+            if not view.bare:
+                facts |= _more_facts(view)
+        return facts
 
     def entries(
         self, where: Filter, sort: Sort, order: Order, limit: int | None = None
@@ -182,6 +199,17 @@ def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[st
     return {
         str(start): tallies[start].aggregate() if start in tallies else empty
         for start in range(first, last + 1, span_ms)
+    }
+
+
+def _more_facts(view: View) -> dict[str, str]:
+    unfinished, loose = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
+    pruned = view.extent.pruned_ms
+    return {
+        "open": f"{unfinished or 0:,} streams that have not ended",
+        "unsummed": f"{loose or 0:,} rows that are in no sums yet",
+        "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
+        "pruned": f"before {format_ms(pruned)}" if pruned else "never",
     }
 
 

@@ -56,8 +56,8 @@ class View:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        [version] = self.one("PRAGMA user_version")
-        self.bare = version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
+        [self.version] = self.one("PRAGMA user_version")
+        self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
         self.loose = self.bare or self.one("SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)")[0]
         self.extent = Extent(None, None) if self.bare else self._extent()
 
