@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import replace
+from dataclasses import dataclass
 
 from arbstr.events import (
     AttemptStarted,
@@ -21,68 +21,111 @@ from arbstr.types import RequestRecord
 _RECENT = 500
 
 
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A running request. Moved in place, and made a value only when someone looks: every request passes here."""
+
+    received: RequestReceived
+    model: str
+    provider: str | None = None
+    policy: str | None = None
+    first_byte_ms: int | None = None
+    events: int = 0
+
+    def value(self) -> RunningRequest:
+        """What it is now."""
+        told = self.received
+        return RunningRequest(
+            told.request_id,
+            told.at_ms,
+            self.model,
+            told.streaming,
+            self.provider,
+            self.policy,
+            self.first_byte_ms,
+            self.events,
+        )
+
+
 class Live:
     """Running requests, the latest finished ones, the sums since the start. A bus listener: `put` takes each event."""
 
     def __init__(self) -> None:
-        self._running: dict[str, RunningRequest] = {}
+        self._running: dict[str, _Running] = {}
         self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
-        self.totals = Totals()
+        self._unsummed: list[RequestRecord] = []
+        self._totals = Totals()
         self.ledger_problem: str | None = None
 
     @property
     def running(self) -> tuple[RunningRequest, ...]:
         """Requests that have not finished, oldest first."""
-        return tuple(self._running.values())
+        return tuple(running.value() for running in self._running.values())
 
     @property
     def recent(self) -> tuple[RequestRecord, ...]:
         """The latest finished requests, newest first."""
         return tuple(self._recent)
 
+    @property
+    def totals(self) -> Totals:
+        """The sums over all finished requests."""
+        self._totals = summed(self._totals, self._unsummed)
+        self._unsummed.clear()
+        return self._totals
+
     def put(self, event: Event) -> None:
         """Take an event in."""
         match event:
             case RequestReceived():
-                self._running[event.request_id] = RunningRequest(
-                    event.request_id, event.at_ms, event.model, event.streaming, None, None, None, 0
-                )
-            case RouteChosen():
-                self._update(event.request_id, policy=event.routing.policy, model=event.routing.model)
-            case AttemptStarted():
-                self._update(event.request_id, provider=event.provider)
-            case FirstByte():
-                self._update(event.request_id, first_byte_ms=event.after_ms)
-            case StreamProgress():
-                self._update(event.request_id, events=event.events)
+                self._running[event.request_id] = _Running(event, event.model)
             case RequestFinished():
                 self._finish(event.record)
+            case RouteChosen() | AttemptStarted() | FirstByte() | StreamProgress():
+                running = self._running.get(event.request_id)
+                if running is not None:
+                    _move(running, event)
             case LedgerStateChanged():
                 self.ledger_problem = None if event.ok else event.message
             case _:
                 pass
 
-    def _update(self, request_id: str, **changes: object) -> None:
-        running = self._running.get(request_id)
-        if running is not None:
-            self._running[request_id] = replace(running, **changes)  # type: ignore[arg-type]  # fields by name
-
     def _finish(self, record: RequestRecord) -> None:
         self._running.pop(record.request_id, None)
         self._recent.appendleft(record)
-        self.totals = add(self.totals, record)
+        self._unsummed.append(record)
+        if len(self._unsummed) >= _RECENT:  # nobody looks: sum up a handful at a time, in little memory
+            self._totals = summed(self._totals, self._unsummed)
+            self._unsummed.clear()
 
 
-def add(totals: Totals, record: RequestRecord) -> Totals:
-    """The sums with one more finished request in them; unknown figures add nothing."""
-    saved = 0
-    if record.median_msats is not None and record.cost_msats is not None:
-        saved = record.median_msats - record.cost_msats
+def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | StreamProgress) -> None:
+    match event:
+        case RouteChosen():
+            running.policy, running.model = event.routing.policy, event.routing.model
+        case AttemptStarted():
+            running.provider = event.provider
+        case FirstByte():
+            running.first_byte_ms = event.after_ms
+        case StreamProgress():
+            running.events = event.events
+
+
+def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
+    """The sums with more finished requests in them; unknown figures add nothing."""
+    succeeded = cost = saved = tokens_in = tokens_out = 0
+    for record in records:
+        succeeded += record.success
+        cost += record.cost_msats or 0
+        tokens_in += record.input_tokens or 0
+        tokens_out += record.output_tokens or 0
+        if record.median_msats is not None and record.cost_msats is not None:
+            saved += record.median_msats - record.cost_msats
     return Totals(
-        requests=totals.requests + 1,
-        succeeded=totals.succeeded + record.success,
-        cost_msats=totals.cost_msats + (record.cost_msats or 0),
+        requests=totals.requests + len(records),
+        succeeded=totals.succeeded + succeeded,
+        cost_msats=totals.cost_msats + cost,
         saved_vs_median_msats=totals.saved_vs_median_msats + saved,
-        input_tokens=totals.input_tokens + (record.input_tokens or 0),
-        output_tokens=totals.output_tokens + (record.output_tokens or 0),
+        input_tokens=totals.input_tokens + tokens_in,
+        output_tokens=totals.output_tokens + tokens_out,
     )

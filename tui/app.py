@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import tzinfo
 from functools import partial
+from pathlib import Path
 from typing import ClassVar
 
 from textual import on
@@ -50,7 +51,7 @@ class Dashboard(App[None]):
     """
 
     TITLE = "arbstr"
-    CSS_PATH = "dashboard.tcss"
+    CSS_PATH = Path(__file__).with_name("dashboard.tcss")
     ENABLE_COMMAND_PALETTE = True
     NAMES: ClassVar[tuple[str, ...]] = tuple(BoardScreen.NAMES)
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -20,7 +20,7 @@ DAY = 24 * HOUR
 LEAST_WAIT_S = 1.0  # between two rounds of questions
 IDLE_WAIT_S = 30.0  # windows slide even when nothing happens
 SETTLE_S = 0.2
-SHARE = 0.04  # of a core: the most that questions may take in the long run
+SHARE = 0.02  # of a core: the most that questions may take in the long run
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,6 +26,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
+from arbstr.live import summed
 from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, RequestRecord
 from tui.feed import KEPT, Feed
@@ -97,7 +98,7 @@ class ViewModel:
     """
 
     def __init__(
-        self, snapshot: Snapshot, on_finished: Callable[[Sequence[RequestRecord]], None] = lambda records: None
+        self, snapshot: Snapshot, on_finished: Callable[[list[RequestRecord]], None] = lambda records: None
     ) -> None:
         self.feed = Feed()
         self.notices: deque[Notice] = deque(maxlen=20)
@@ -144,7 +145,7 @@ class ViewModel:
                 case _:
                     self._note(event)
 
-    def _finish(self, records: Sequence[RequestRecord]) -> None:
+    def _finish(self, records: list[RequestRecord]) -> None:
         """Count requests that have ended. Each counts once, and later events of theirs are out of date."""
         new = [record for record in records if record.request_id not in self._ended]
         if not new:
@@ -152,7 +153,7 @@ class ViewModel:
         self._ended.update(dict.fromkeys(record.request_id for record in new))
         for old in list(islice(self._ended, max(len(self._ended) - 4 * KEPT, 0))):
             del self._ended[old]
-        self._totals = _added(self._totals, new)
+        self._totals = summed(self._totals, new)
         self.feed.finish(new)
         self._remember_attempts(new)
         self._on_finished(new)
@@ -308,26 +309,6 @@ def _move(flight: Flight, event: RouteChosen | AttemptStarted | AttemptFailed | 
             flight.policy = event.routing.policy
         case AttemptFailed():
             flight.failed += 1
-
-
-def _added(totals: Totals, records: Sequence[RequestRecord]) -> Totals:
-    """The totals with these records in them."""
-    succeeded = cost = saved = tokens_in = tokens_out = 0
-    for record in records:
-        succeeded += record.success
-        cost += record.cost_msats or 0
-        tokens_in += record.input_tokens or 0
-        tokens_out += record.output_tokens or 0
-        if record.cost_msats is not None and record.median_msats is not None:
-            saved += record.median_msats - record.cost_msats
-    return Totals(
-        requests=totals.requests + len(records),
-        succeeded=totals.succeeded + succeeded,
-        cost_msats=totals.cost_msats + cost,
-        saved_vs_median_msats=totals.saved_vs_median_msats + saved,
-        input_tokens=totals.input_tokens + tokens_in,
-        output_tokens=totals.output_tokens + tokens_out,
-    )
 
 
 def _overcharge_notice(event: OverchargeFound) -> Notice:

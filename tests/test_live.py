@@ -1,0 +1,71 @@
+"""What is going on right now, by events alone."""
+
+from __future__ import annotations
+
+from arbstr.events import (
+    AttemptStarted,
+    FirstByte,
+    LedgerStateChanged,
+    RequestFinished,
+    RequestReceived,
+    RouteChosen,
+    StreamProgress,
+)
+from arbstr.live import Live
+from arbstr.source import RunningRequest, Totals
+from arbstr.types import RequestRecord, Routing
+
+
+def ended(request_id: str, **more: object) -> RequestFinished:
+    values = {"success": True, "cost_msats": 500, "median_msats": 700, "input_tokens": 10, "output_tokens": 20} | more
+    return RequestFinished(RequestRecord(request_id, 1000, "gpt-4o", False, latency_ms=90, **values))  # type: ignore[arg-type]
+
+
+def test_a_request_is_followed_from_arrival_to_end() -> None:
+    live = Live()
+    live.put(RequestReceived("r", 1000, "gpt-4o", streaming=True))
+    assert live.running == (RunningRequest("r", 1000, "gpt-4o", True, None, None, None, 0),)
+    for event in (
+        RouteChosen("r", Routing("cheapest", "code", "gpt-4o-mini", 10, 256, ())),
+        AttemptStarted("r", "alpha"),
+        AttemptStarted("r", "beta"),
+        FirstByte("r", "beta", 310),
+        StreamProgress("r", 12),
+    ):
+        live.put(event)
+    assert live.running == (RunningRequest("r", 1000, "gpt-4o-mini", True, "beta", "code", 310, 12),)
+    live.put(ended("r"))
+    assert live.running == ()
+    assert [record.request_id for record in live.recent] == ["r"]
+
+
+def test_sums_count_what_is_known() -> None:
+    live = Live()
+    live.put(ended("a"))
+    assert live.totals == Totals(1, 1, 500, 200, 10, 20)
+    live.put(ended("b", success=False, cost_msats=None, input_tokens=None, output_tokens=None))
+    live.put(ended("c", median_msats=None))
+    assert live.totals == Totals(3, 2, 1000, 200, 20, 40)
+
+
+def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> None:
+    live = Live()
+    for number in range(1234):
+        live.put(ended(str(number)))
+    assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680)
+    assert len(live.recent) == 500
+    assert live.recent[0].request_id == "1233"
+
+
+def test_events_of_unknown_requests_are_no_error() -> None:
+    live = Live()
+    live.put(AttemptStarted("nobody", "alpha"))
+    assert live.running == ()
+
+
+def test_the_ledgers_trouble_is_remembered_until_it_is_over() -> None:
+    live = Live()
+    live.put(LedgerStateChanged(ok=False, message="disk full"))
+    assert live.ledger_problem == "disk full"
+    live.put(LedgerStateChanged(ok=True, message=""))
+    assert live.ledger_problem is None
