@@ -141,7 +141,7 @@ def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
         cost_msats=msats(sats),
         input_tokens=whole(tokens_in),
         output_tokens=whole(tokens_out),
-        latency_ms=whole(latency) or 0,
+        latency_ms=max(0, whole(latency) or 0),
         dearest_msats=whole(saved[0]),
         median_msats=whole(saved[1]),
     )
@@ -166,7 +166,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         output_tokens=whole(tokens_out),
         cost_msats=msats(cost),
         provider_cost_msats=msats(provider_cost),
-        latency_ms=whole(latency) or 0,
+        latency_ms=max(0, whole(latency) or 0),
         stream_duration_ms=whole(duration),
         error_status=whole(status),
         error_message=_name(message),

@@ -24,7 +24,7 @@ ROLLUPS_SINCE = 2  # the schema version that brought them
 Label = str | int | None
 
 _ADDED = COLUMNS[16:]
-_MSATS = f"CAST(ROUND(MIN(MAX(cost_sats, -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+_MSATS = f"CAST(ROUND(MIN(MAX(CAST(cost_sats AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
 _ROW_SUMS = ", ".join(

@@ -1,0 +1,64 @@
+"""Instants as text and back, and what other programs may have put into rows."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.store.rows import MOST, bounded, clean, format_ms, msats, parse_ms, whole
+from tests.store.builders import NOON
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T12:00:00.000Z",
+        "2026-01-01T12:00:00.000000+00:00",
+        "2026-01-01T14:30:00+02:30",
+        "2026-01-01T12:00:00",
+        "2026-01-01 12:00:00",
+        " 2026-01-01 12:00:00.0009 ",
+    ],
+)
+def test_timestamps_of_any_arbstr_are_understood(text: str) -> None:
+    assert parse_ms(text) == NOON
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", None, 5, b"\xff", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"]
+)
+def test_what_is_no_timestamp_counts_as_the_beginning_of_time(text: object) -> None:
+    assert parse_ms(text) == 0
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_an_instant_survives_being_written(at_ms: int) -> None:
+    assert parse_ms(format_ms(at_ms)) == at_ms
+
+
+def test_instants_are_written_with_milliseconds_and_z() -> None:
+    assert format_ms(NOON) == "2026-01-01T12:00:00.000Z"
+
+
+@given(st.integers(0, 2_100_000_000_000_000))
+def test_millisats_survive_being_stored_as_sats(amount: int) -> None:
+    assert msats(amount / 1000) == min(amount, MOST * 1000)
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(None, None), (5, 5), (5.9, 5), ("7", 7), ("many", 0), (float("inf"), 0), (10**30, MOST), (-(10**30), -MOST)],
+)
+def test_anything_is_read_as_some_whole_number(value: object, number: int | None) -> None:
+    assert whole(value) == number
+
+
+def test_absurd_numbers_are_cut_off() -> None:
+    assert [bounded(n) for n in (None, 3, 10**20, -(10**20))] == [None, 3, MOST, -MOST]
+
+
+def test_half_a_surrogate_pair_becomes_storable() -> None:
+    assert clean("a\ud83d") == "a?"
+    assert clean("Ünïcode 🙂") == "Ünïcode 🙂"
