@@ -1,0 +1,36 @@
+"""Fake sellers on this machine, and made-up clients for them: arbstr without spending a sat.
+
+A *seller* is a real HTTP server on 127.0.0.1 that answers as a Routstr node does, at its own price, pace and failure
+rate. The *market* is all of them, and the configuration that names them. *Demo traffic* is the made-up clients.
+
+The name of the model may choose what a seller does; every seller takes these, and no list of models shows them:
+
+| model | the seller |
+|---|---|
+| `mock-error-503` | answers with that status; any from 300 to 599 (429 says `Retry-After: 1`) |
+| `mock-error-429-after-30` | the same, and says `Retry-After: 30` |
+| `mock-slow` | takes ten times its usual time |
+| `mock-hang` | takes the request and never answers |
+| `mock-stall` | answers by half, then nothing more comes, and the connection stays |
+| `mock-refuse` | closes the connection without an answer |
+| `mock-bad-json` | answers 200 with something that is no JSON |
+| `mock-empty` | answers 200 with nothing |
+| `mock-empty-stream` | the same |
+| `mock-error-event` | answers 200, and says in the body, or the first event, that there was an error |
+| `mock-late-error` | the same in the middle of a stream; not streaming, as `mock-error-event` |
+| `mock-drop-stream` | breaks the connection in the middle of the answer |
+| `mock-cut-stream` | ends a stream in its middle with a usage of zero, as Routstr does when its own seller fails |
+| `mock-no-done` | ends a stream without `[DONE]` |
+| `mock-no-usage` | does not say what was used, nor what it charged |
+| `mock-json-stream` | answers in one piece although a stream was asked for |
+| `mock-overcharge` | charges three times what its rates say |
+| `mock-unknown-model` | does not know the model after all |
+| `mock-echo` | answers with the last message itself |
+
+With `@` and a seller's name, as in `mock-error-503@mock-swift`, only that seller does; the others answer as usual.
+"""
+
+from arbstr.mock.market import MockMarket
+from arbstr.mock.traffic import DemoTraffic
+
+__all__ = ["DemoTraffic", "MockMarket"]

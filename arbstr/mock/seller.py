@@ -1,0 +1,248 @@
+"""A fake seller: a real HTTP server on 127.0.0.1 that answers as a Routstr node does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+import orjson
+from aiohttp import web
+
+from arbstr.config import MockProvider
+from arbstr.mock import answers, text
+from arbstr.mock.answers import Answer, Script
+from arbstr.mock.manners import USUAL, Manner, Wish, is_wish, wish_of
+from arbstr.mock.sizes import sizes
+from arbstr.types import JsonObject, Rates
+
+_SLOWER = 10  # times, for `mock-slow`
+_OVERCHARGE = 3  # times, for `mock-overcharge`
+_TICK_S = 0.03  # between writes of a stream: a fast one sends several events in each
+_LONGEST_ANSWER = 2048  # tokens; who asks for more would wait for long
+_LONGEST_UNASKED = 240  # tokens, where the request names no limit
+_GOODBYE_S = 0.1  # for requests under way at the end; nothing depends on them
+
+_USD_PER_SAT = 0.001
+
+
+class Seller:
+    """One of them. `failing` is a status it answers everything with until it is None again.
+
+    Its manners come from the configuration, prices as exact `rates`; what it leaves to chance comes from `random`.
+    """
+
+    def __init__(self, manners: MockProvider, rates: Rates, random: Random) -> None:
+        self.name = manners.name
+        self.failing: int | None = None
+        self._manners = manners
+        self._rates = rates
+        self._random = random
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> str:
+        """Open a free port; returns the URL to configure."""
+        app = web.Application(client_max_size=0)
+        app.add_routes([web.get("/v1/models", self._models), web.post("/v1/chat/completions", self._chat)])
+        # Without handler_cancellation a request that hangs would outlive its client.
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GOODBYE_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    async def stop(self) -> None:
+        """Close the port, and whatever is under way."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return _json({"data": [_listing(model, self._rates) for model in self._manners.models]})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        order = _read(await request.read())
+        if order is None:
+            told = "The body is no JSON object with a model and a list of messages"
+            return _json({"error": {"message": told, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
+        wish = self._wish(order)
+        await asyncio.sleep(self._manners.delay_ms / 1000 * self._random.uniform(0.8, 1.2) * _slowness(wish))
+        match wish.manner:
+            case Manner.STATUS:
+                return _refused(wish, order.model)
+            case Manner.UNKNOWN_MODEL:
+                return _json(answers.unknown_model(order.model), 400)
+            case Manner.REFUSE:
+                return _hang_up(request)
+            case Manner.HANG:
+                await asyncio.Event().wait()
+        answer = self._answer(order, wish)
+        pace = self._manners.tokens_per_second / _slowness(wish)
+        if order.stream and wish.manner is not Manner.JSON_STREAM:
+            return await _play(request, answers.stream_script(wish.manner, answer), pace)
+        return await _in_one_piece(request, wish.manner, answer, pace)
+
+    def _wish(self, order: Order) -> Wish:
+        """What to do: what the model's name asks for, unless the seller is down or fails by chance."""
+        wish = wish_of(order.model, self.name)
+        if self.failing is not None:
+            return Wish(Manner.STATUS, self.failing)
+        if wish is USUAL and self._random.random() < self._manners.failure_rate:
+            return Wish(Manner.STATUS, 503)
+        if wish is USUAL and not self._has(order.model):
+            return Wish(Manner.UNKNOWN_MODEL)
+        return wish
+
+    def _has(self, model: str) -> bool:
+        return not self._manners.models or model in self._manners.models or is_wish(model)
+
+    def _answer(self, order: Order, wish: Wish) -> Answer:
+        tokens, finish_reason = self._speak(order, echo=wish.manner is Manner.ECHO)
+        factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Manner.OVERCHARGE else 1)
+        charged = answers.bill(self._rates, order.input_tokens, len(tokens), factor)
+        return Answer(
+            id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
+            model=order.model,
+            created_s=int(time.time()),
+            tokens=tokens,
+            finish_reason=finish_reason,
+            bill=None if wish.manner is Manner.NO_USAGE else charged,
+        )
+
+    def _speak(self, order: Order, *, echo: bool) -> tuple[list[str], str]:
+        """The answer's tokens, and why it ends there."""
+        limit = min(order.max_tokens or _LONGEST_UNASKED, _LONGEST_ANSWER)
+        if echo:
+            tokens = text.tokens_of(order.question)
+            return tokens[:limit], "length" if len(tokens) > limit else "stop"
+        if order.max_tokens is not None:
+            return text.answer(order.question, self._random, limit), "length"
+        _, natural = sizes(self._random, code=False)
+        return text.answer(order.question, self._random, min(natural, limit)), "stop"
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a seller reads from a request."""
+
+    model: str
+    stream: bool
+    max_tokens: int | None
+    input_tokens: int
+    question: str
+
+
+def _read(body: bytes) -> Order | None:
+    """The order in a body, None if it is none."""
+    try:
+        document = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return None
+    messages = document.get("messages") if isinstance(document, dict) else None
+    if not isinstance(messages, list) or not isinstance(document.get("model"), str):
+        return None
+    texts = [_text(message) for message in messages]
+    limits = (document.get("max_tokens"), document.get("max_completion_tokens"))
+    return Order(
+        model=document["model"],
+        stream=document.get("stream") is True,
+        max_tokens=next((limit for limit in limits if isinstance(limit, int) and limit > 0), None),
+        input_tokens=max(1, sum(map(len, texts)) // text.CHARS_PER_TOKEN),
+        question=texts[-1] if texts else "",
+    )
+
+
+def _text(message: Any) -> str:
+    """A message's text, also of one in parts."""
+    content = message.get("content") if isinstance(message, dict) else None
+    if isinstance(content, list):
+        parts = [part.get("text") for part in content if isinstance(part, dict)]
+        return " ".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _slowness(wish: Wish) -> int:
+    return _SLOWER if wish.manner is Manner.SLOW else 1
+
+
+def _refused(wish: Wish, model: str) -> web.Response:
+    response = _json(answers.refusal(wish.status, model, wish.retry_after_s), wish.status)
+    if wish.retry_after_s is not None:
+        response.headers["Retry-After"] = str(wish.retry_after_s)
+    return response
+
+
+async def _in_one_piece(request: web.Request, manner: Manner, answer: Answer, pace: float) -> web.StreamResponse:
+    """An answer that is there when its last token is."""
+    await asyncio.sleep(len(answer.tokens) / pace if pace else 0)
+    match manner:
+        case Manner.BAD_JSON:
+            return web.Response(body=b'{"id": "chatcmpl-mock", "choices": [', content_type="application/json")
+        case Manner.EMPTY | Manner.EMPTY_STREAM:
+            return web.Response(body=b"", content_type="application/json")
+        case Manner.ERROR_EVENT | Manner.LATE_ERROR:
+            return _json(answers.failure(answer.model))
+        case Manner.DROP | Manner.STALL:
+            return await _by_half(request, answer.body(), "abort" if manner is Manner.DROP else "hang")
+    headers = answer.bill.headers if answer.bill else {}
+    return web.Response(body=answer.body(), content_type="application/json", headers=headers)
+
+
+async def _by_half(request: web.Request, body: bytes, after: answers.After) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    return await _end(request, response, after)
+
+
+async def _play(request: web.Request, script: Script, pace: float) -> web.StreamResponse:
+    """Send a stream at so many events a second (0: at once)."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    for batch in _batches(script.paced, pace):
+        await response.write(b"".join(batch))
+        await asyncio.sleep(len(batch) / pace if pace else 0)
+    if script.rest:
+        await response.write(script.rest)
+    return await _end(request, response, script.after)
+
+
+def _batches(events: list[bytes], pace: float) -> Sequence[list[bytes]]:
+    """The events of each write: as many as are due in a tick, and at least one."""
+    size = max(1, round(pace * _TICK_S)) if pace else max(1, len(events))
+    return [events[start : start + size] for start in range(0, len(events), size)]
+
+
+async def _end(request: web.Request, response: web.StreamResponse, after: answers.After) -> web.StreamResponse:
+    match after:
+        case "abort":
+            _hang_up(request)
+        case "hang":
+            await asyncio.Event().wait()
+    return response
+
+
+def _hang_up(request: web.Request) -> web.Response:
+    """Close the connection at once; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _json(document: JsonObject, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
+
+
+def _listing(model: str, rates: Rates) -> JsonObject:
+    """A model in a node's list, priced in sats per token and in USD per token."""
+    sats = {"prompt": float(rates.input) / 1000, "completion": float(rates.output) / 1000}
+    return {
+        "id": model,
+        "name": model,
+        "context_length": 128_000,
+        "pricing": {key: price * _USD_PER_SAT for key, price in sats.items()},
+        "sats_pricing": sats,
+        "top_provider": {"context_length": 128_000, "max_completion_tokens": 16_384},
+        "enabled": True,
+    }
