@@ -18,7 +18,7 @@ from arbstr.events import (
 from arbstr.source import RunningRequest, Totals
 from arbstr.types import RequestRecord
 
-_RECENT = 500
+_RECENT = 200  # what is kept stays in the way of what comes: memory that is not used again while it is in the cache
 
 
 @dataclass(slots=True, eq=False)

@@ -53,7 +53,7 @@ def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> No
     for number in range(1234):
         live.put(ended(str(number)))
     assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680)
-    assert len(live.recent) == 500
+    assert len(live.recent) == 200
     assert live.recent[0].request_id == "1233"
 
 

@@ -11,7 +11,7 @@ from arbstr.types import RequestRecord
 from tui.filters import Query
 from tui.rows import Flight, Item, Row, row_of
 
-KEPT = 500  # finished requests in memory; the ledger has the rest
+KEPT = 200  # finished requests in memory; the ledger has the rest
 
 
 class Feed:

@@ -8,7 +8,7 @@ from time import perf_counter
 
 FASTEST_S = 0.1  # ten frames a second look alive; more only cost
 SLOWEST_S = 1.0
-BUDGET = 0.02  # of the loop's time
+BUDGET = 0.015  # of the loop's time
 
 
 class Pace:

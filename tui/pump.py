@@ -9,7 +9,7 @@ from time import perf_counter
 from tui.board import Board
 from tui.pace import Pace
 
-BUSY_BEAT_S = 0.05
+BUSY_BEAT_S = 0.02  # soon enough that events are still in the cache when they are applied
 CALM_BEAT_S = 0.1
 SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy gets its turn
 
