@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 _PREFIX = "mock-"
@@ -47,10 +47,15 @@ USUAL = Wish(Manner.USUAL)
 _NAMED = {f"{_PREFIX}{manner}": Wish(manner) for manner in Manner if manner not in (Manner.USUAL, Manner.STATUS)}
 
 
+def refusal(status: int) -> Wish:
+    """To answer with that status."""
+    return Wish(Manner.STATUS, status, 1 if status == 429 else None)
+
+
 def wish_of(model: str, seller: str) -> Wish:
     """What a model's name asks of the seller: the usual, unless it names a manner, for everybody or for this seller."""
     name, _, whose = model.partition("@")
-    return (_wish(name) or USUAL) if whose in ("", seller) else USUAL
+    return (_wish(name) or USUAL) if whose in ("", seller, seller.removeprefix(_PREFIX)) else USUAL
 
 
 def is_wish(model: str) -> bool:
@@ -62,5 +67,5 @@ def _wish(name: str) -> Wish | None:
     match = _STATUS.fullmatch(name)
     if match is None:
         return _NAMED.get(name)
-    status, after = int(match[1]), match[2]
-    return Wish(Manner.STATUS, status, int(after) if after else 1 if status == 429 else None)
+    wish = refusal(int(match[1]))
+    return replace(wish, retry_after_s=int(match[2])) if match[2] else wish

@@ -9,7 +9,7 @@ from itertools import count
 from random import Random
 from typing import Any, Self
 
-from arbstr.config import Breaker, Budget, Config, MockProvider, Policies, Provider, Retry, Rule
+from arbstr.config import Breaker, Budget, Config, MockProvider, Policies, Provider, Retry, Rule, Timeouts
 from arbstr.mock.manners import is_wish
 from arbstr.mock.seller import Seller
 from arbstr.secret import Secret
@@ -57,8 +57,11 @@ _DEMO: dict[str, Any] = {
     "policies": Policies(rules=_RULES),
     "budget": Budget(max_sats_per_day=1_000_000),
     "retry": Retry(backoff=0.25),
-    "breaker": Breaker(open_for=8, max_open_for=60),
+    "breaker": Breaker(open_for=5, max_open_for=10),
 }
+
+
+_PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # one that hangs is soon found out
 
 
 class FakeProvider(Provider):
@@ -90,7 +93,7 @@ class MockMarket:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop)
-            providers = [await self._open(fields, real) for fields, real in _lineup(self._given, Random(self._seed))]
+            providers = [await self._open(*seller) for seller in _lineup(self._given, Random(self._seed))]
             self._stack = stack.pop_all()
         self.config = _with_sellers(self._given, tuple(providers))
         return self
@@ -106,28 +109,31 @@ class MockMarket:
         """Let it answer as usual again."""
         self._sellers[name].failing = None
 
-    async def _open(self, manners: MockProvider, real: Provider | None) -> FakeProvider:
-        """Start a seller; returns how arbstr sees it."""
-        fields = {} if real is None else real.model_dump(exclude={"name", "url", "api_key", "key_source"})
-        fields |= manners.model_dump(include=_SHARED)
-        # The rates are read from the provider as arbstr has it, so that both sides compute from the same decimals.
-        rates = FakeProvider(url="http://127.0.0.1", **fields).rates
-        seller = Seller(manners, rates, Random(f"{self._seed} {manners.name}"))
+    async def _open(self, manners: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
+        """Start a seller; returns how arbstr sees it, `terms` being the fields that its manners don't have."""
+        seen = FakeProvider(
+            url="http://127.0.0.1",
+            api_key=_KEY,
+            key_source="literal",
+            **{**terms, **manners.model_dump(include=_SHARED)},
+        )
+        # One set of rates for both sides: they compute from the same decimals.
+        seller = Seller(manners, seen.rates, Random(f"{self._seed} {manners.name}"))
         self._sellers[manners.name] = seller
-        return FakeProvider(url=await seller.start(), api_key=_KEY, key_source="literal", **fields)
+        return seen.model_copy(update={"url": await seller.start()})
 
     async def _stop(self) -> None:
         await asyncio.gather(*(seller.stop() for seller in self._sellers.values()))
 
 
-def _lineup(config: Config, random: Random) -> list[tuple[MockProvider, Provider | None]]:
-    """The sellers to open, each with the real provider it stands for, if any."""
+def _lineup(config: Config, random: Random) -> list[tuple[MockProvider, Mapping[str, Any]]]:
+    """The sellers to open, each with the other fields of the provider that arbstr will see."""
     if config.mock.providers:
-        return [(seller, None) for seller in _renamed(config.mock.providers)]
+        return [(seller, {}) for seller in _renamed(config.mock.providers)]
     if config.providers:
         stand_ins = _renamed([_stand_in(provider, random) for provider in config.providers])
-        return list(zip(stand_ins, config.providers, strict=True))
-    return [(seller, None) for seller in _SELLERS]
+        return [(seller, _terms(real)) for seller, real in zip(stand_ins, config.providers, strict=True)]
+    return [(seller, _PATIENCE) for seller in _SELLERS]
 
 
 def _stand_in(provider: Provider, random: Random) -> MockProvider:
@@ -137,6 +143,11 @@ def _stand_in(provider: Provider, random: Random) -> MockProvider:
         tokens_per_second=random.uniform(100, 300),
         **provider.model_dump(include=_SHARED),
     )
+
+
+def _terms(provider: Provider) -> Mapping[str, Any]:
+    """What else is true of the real one and shall be of the fake: timeouts, limits, weight. Never its key."""
+    return provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"})
 
 
 def _renamed(sellers: Iterable[MockProvider]) -> list[MockProvider]:

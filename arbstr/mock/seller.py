@@ -15,7 +15,7 @@ from aiohttp import web
 from arbstr.config import MockProvider
 from arbstr.mock import answers, text
 from arbstr.mock.answers import Answer, Script
-from arbstr.mock.manners import USUAL, Manner, Wish, is_wish, wish_of
+from arbstr.mock.manners import USUAL, Manner, Wish, is_wish, refusal, wish_of
 from arbstr.mock.sizes import sizes
 from arbstr.types import JsonObject, Rates
 
@@ -87,9 +87,9 @@ class Seller:
         """What to do: what the model's name asks for, unless the seller is down or fails by chance."""
         wish = wish_of(order.model, self.name)
         if self.failing is not None:
-            return Wish(Manner.STATUS, self.failing)
+            return refusal(self.failing)
         if wish is USUAL and self._random.random() < self._manners.failure_rate:
-            return Wish(Manner.STATUS, 503)
+            return refusal(503)
         if wish is USUAL and not self._has(order.model):
             return Wish(Manner.UNKNOWN_MODEL)
         return wish
@@ -112,14 +112,14 @@ class Seller:
 
     def _speak(self, order: Order, *, echo: bool) -> tuple[list[str], str]:
         """The answer's tokens, and why it ends there."""
-        limit = min(order.max_tokens or _LONGEST_UNASKED, _LONGEST_ANSWER)
+        limit = min(order.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
         if echo:
             tokens = text.tokens_of(order.question)
             return tokens[:limit], "length" if len(tokens) > limit else "stop"
         if order.max_tokens is not None:
-            return text.answer(order.question, self._random, limit), "length"
+            return text.answer(order.question, self._random, limit, whole=False), "length"
         _, natural = sizes(self._random, code=False)
-        return text.answer(order.question, self._random, min(natural, limit)), "stop"
+        return text.answer(order.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
 
 
 @dataclass(frozen=True, slots=True)

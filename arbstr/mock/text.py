@@ -41,13 +41,16 @@ _CODE = (
 _LOOKS_LIKE_CODE = re.compile(r"\b(?:code|function|class|implement|bug|refactor|def|script)", re.IGNORECASE)
 
 
-def answer(question: str, random: Random, count: int) -> list[str]:
-    """An answer to the question in just so many tokens."""
+def answer(question: str, random: Random, most: int, *, whole: bool) -> list[str]:
+    """An answer to the question in just so many tokens, or, if it shall be `whole`, the sentences that fit in them."""
     sentences = _sentences(random, code=_LOOKS_LIKE_CODE.search(question[-2000:]) is not None)
-    tokens: list[str] = []
-    while len(tokens) < count:
-        tokens += tokens_of(next(sentences))
-    return tokens[:count]
+    tokens = tokens_of(next(sentences))
+    while len(tokens) < most:
+        more = tokens_of(next(sentences))
+        if whole and len(tokens) + len(more) > most:
+            break
+        tokens += more
+    return tokens[:most]
 
 
 def passage(random: Random, chars: int, *, code: bool) -> str:
@@ -66,7 +69,10 @@ def tokens_of(text: str) -> list[str]:
 
 
 def _sentences(random: Random, *, code: bool) -> Iterator[str]:
-    """Sentences in any order, none twice in a row."""
-    bank, end = (_CODE, "\n") if code else (_PROSE, " ")
+    """Sentences to be joined, in any order: none comes again before all others have come."""
+    bank, between = (_CODE, "\n") if code else (_PROSE, " ")
+    before = ""
     while True:
-        yield from (sentence + end for sentence in random.sample(bank, len(bank)))
+        for sentence in random.sample(bank, len(bank)):
+            yield before + sentence
+            before = between

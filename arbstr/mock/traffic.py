@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from random import Random
 from typing import Self
@@ -61,15 +61,22 @@ class DemoTraffic:
     """Inside `async with`, requests arrive at the proxy, and now and then one of the market's sellers fails a while.
 
     `base_url` is the proxy's address without a path, `token` what it wants from clients. The same `seed` makes the
-    same requests.
+    same requests. `tempo` is how many times faster than usual everything happens.
     """
 
     def __init__(
-        self, base_url: str, market: MockMarket, *, seed: int | None = None, token: Secret | None = None
+        self,
+        base_url: str,
+        market: MockMarket,
+        *,
+        seed: int | None = None,
+        token: Secret | None = None,
+        tempo: float = 1.0,
     ) -> None:
         self._url = f"{base_url}/v1/chat/completions"
         self._market = market
         self._random = Random(seed)
+        self._tempo = tempo
         self._headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
         self._task: asyncio.Task[None] | None = None
 
@@ -93,14 +100,14 @@ class DemoTraffic:
             errands = errands_for(self._market.config, Random(self._random.random()))
             for pause_s in pauses(self._random):
                 group.create_task(self._send(session, next(errands)))
-                await asyncio.sleep(pause_s)
+                await asyncio.sleep(pause_s / self._tempo)
 
     async def _send(self, session: aiohttp.ClientSession, errand: Errand) -> None:
         """Send one, and read the answer to its end; whatever happens to it is the proxy's to show."""
         headers = {} if errand.policy is None else {"X-Arbstr-Policy": errand.policy}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with (
-                asyncio.timeout(errand.patience_s),
+                asyncio.timeout(errand.patience_s / self._tempo),
                 session.post(self._url, json=errand.body, headers=headers) as response,
             ):
                 async for _ in response.content.iter_any():
@@ -108,15 +115,15 @@ class DemoTraffic:
 
     async def _break_things(self, random: Random) -> None:
         """Let a seller fail for a while, again and again, one at a time."""
-        await asyncio.sleep(_FIRST_FAILURE_S)
+        await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
         while True:
             name = random.choice(self._market.names)
             self._market.fail(name, random.choice((500, 502, 503, 503, 429)))
             try:
-                await asyncio.sleep(random.uniform(*_FAILURE_S))
+                await asyncio.sleep(random.uniform(*_FAILURE_S) / self._tempo)
             finally:
                 self._market.recover(name)
-            await asyncio.sleep(random.uniform(*_BETWEEN_FAILURES_S))
+            await asyncio.sleep(random.uniform(*_BETWEEN_FAILURES_S) / self._tempo)
 
 
 def pauses(random: Random) -> Iterator[float]:
@@ -131,11 +138,12 @@ def pauses(random: Random) -> Iterator[float]:
 def errands_for(config: Config, random: Random) -> Iterator[Errand]:
     """Requests that the configuration's sellers and rules have to do with, without end."""
     models = sorted({model for provider in config.providers for model in provider.models}) or ["gpt-4o-mini"]
+    rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     while True:
-        yield _errand(models, config.policies.rules, random)
+        yield _errand(models, rules, random)
 
 
-def _errand(models: list[str], rules: tuple[Rule, ...], random: Random) -> Errand:
+def _errand(models: Sequence[str], rules: Sequence[Rule], random: Random) -> Errand:
     rule = random.choice(rules) if rules and random.random() < _NAMED_POLICY else None
     code = random.random() < _CODE
     asked, answered = sizes(random, code=code)
@@ -148,7 +156,7 @@ def _errand(models: list[str], rules: tuple[Rule, ...], random: Random) -> Erran
     return Errand(body, None if rule is None else rule.name, patience_s)
 
 
-def _model(models: list[str], rule: Rule | None, random: Random) -> str:
+def _model(models: Sequence[str], rule: Rule | None, random: Random) -> str:
     return random.choice([model for model in models if rule is None or rule.allows(model)] or models)
 
 
