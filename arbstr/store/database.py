@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 BUSY_S = 0.25  # how long a statement waits for another process; the writer then tries again itself
+_LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
 
 
@@ -65,6 +66,7 @@ async def _open(path: Path) -> aiosqlite.Connection:
         await db.execute_fetchall("PRAGMA journal_mode = WAL")
         await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may cost the last moments, no more
         await db.execute_fetchall(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
+        await db.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         await _migrate(db, path)
         async with transaction(db):  # finds out at once whether it can be written
             pass

@@ -41,7 +41,7 @@ def slice_before(view: View, where: Filter, before: Entry | None, limit: int) ->
         return _entries(view, view.rows(), both(view.plain(where), older), "at_ms DESC, id DESC", limit, 0)
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
-    matching = _matching(view, where, start, end, limit)
+    matching = _matching(view, where, (start, end), limit)
     return _entries(view, "requests", both(matching, older), "at_ms DESC, id DESC", limit, 0)
 
 
@@ -78,7 +78,8 @@ class _Lister:
         if order == "asc":
             return self.by_time("desc", self.counts.total - offset - limit, limit)[::-1]
         end, offset = self._locate(offset) if offset > _NEAR else (self._end, offset)
-        matching = _matching(self._view, self._where, self._start, end, offset + limit)
+        left = self.counts.total if end == self._end else None
+        matching = _matching(self._view, self._where, (self._start, end), offset + limit, left)
         return _entries(self._view, "requests", matching, "at_ms DESC, id DESC", limit, offset)
 
     def _locate(self, offset: int) -> tuple[int, int]:
@@ -137,14 +138,18 @@ class _Lister:
         return depth * everything < matching * matching * _GATHERED
 
 
-def _matching(view: View, where: Filter, start_ms: int, end_ms: int, depth: int) -> Condition:
-    """That a row matches, said so that the `depth` newest are found on the shorter way."""
+def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None) -> Condition:
+    """That a row matches, said so that the `depth` newest are found on the shorter way.
+
+    `matching` is how many rows of the span match, if that is known.
+    """
+    start_ms, end_ms = span
     window = conditions.within(start_ms, end_ms)
     content = conditions.of_content(where, faceted=True)
     if conditions.grain_for(where) == "all":
         return both(window, content)
     narrowed = replace(where, since_ms=start_ms, until_ms=end_ms - 1, text=None, min_cost_msats=None)
-    matching = _counted(view, narrowed).total
+    matching = _counted(view, narrowed).total if matching is None else matching
     everything = _counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
     if depth * everything < matching * matching:
         return both(window, conditions.of_row_facets(where, "+facet"), content)
