@@ -107,7 +107,7 @@ class ViewModel:
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[Moment]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
-        self._counts: deque[tuple[int, int]] = deque()  # (instant, requests finished by then)
+        self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
         self._frozen: View | None = None
         self.resync(snapshot)
         self._remember_attempts(tuple(reversed(snapshot.recent)))
@@ -272,6 +272,13 @@ class ViewModel:
         oldest, requests = counts[0]
         span = max(now_ms - max(oldest, now_ms - RATE_WINDOW_MS), 1000)
         return max(self._totals.requests - requests, 0) * 1000 / span
+
+
+def _before(snapshot: Snapshot) -> tuple[int, int]:
+    """How many requests had finished when the rate's window began."""
+    since = snapshot.at_ms - RATE_WINDOW_MS
+    ends = [each.received_at_ms + max(each.latency_ms, each.stream_duration_ms or 0) for each in snapshot.recent]
+    return since, snapshot.totals.requests - sum(end > since for end in ends)
 
 
 def _shown_provider(status: ProviderStatus) -> ProviderStatus:

@@ -341,10 +341,11 @@ class Traffic:
         model, policy, streaming = rng.choice(MODELS), rng.choice(POLICIES), rng.random() < 0.6
         sellers = [name for name, models, *_ in PROVIDERS if model in models]
         into, out = int(rng.lognormvariate(6.2, 1.1)), int(rng.lognormvariate(5.2, 0.9))
-        costs = sorted((_cost(name, into, out), name) for name in sellers)
+        sellers.sort(key=lambda name: _cost(name, into, 256))
+        costs = [(_cost(name, into, out), name) for name in sellers]
         routing = _routing(model, policy, into, costs)
         first = int(rng.lognormvariate(5.7, 0.5))
-        broken = rng.random() < 0.05
+        broken = rng.random() < 0.1
         attempts, names = self._attempts(costs, first, broken=broken)
         ok = attempts[-1].failure is None
         last = names[-1]
@@ -367,7 +368,7 @@ class Traffic:
             stream_duration_ms=attempts[-1].started_ms + first + out * 12 if streaming and ok else None,
             error_status=None if ok else 502,
             error_message=None if ok else f"all providers failed: {', '.join(names)}",
-            dearest_msats=costs[-1][0] if ok else None,
+            dearest_msats=max(costs)[0] if ok else None,
             median_msats=sum(cost for cost, _ in costs) // len(costs) if ok else None,
             attempts=tuple(attempts),
             routing=routing,

@@ -55,11 +55,16 @@ class Driven:
         await self.until(lambda: text not in self.text)
 
 
+def hurry() -> None:
+    """Ask the ledger as often as tests can wait for."""
+    figures.LEAST_WAIT_S = requests.LEAST_WAIT_S = 0.05
+
+
 @asynccontextmanager
 async def driven(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driven]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
     log = FakeLog()
-    figures.LEAST_WAIT_S = requests.LEAST_WAIT_S = 0.05  # tests have no second to wait
+    hurry()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = Driven(source, log, app, pilot)

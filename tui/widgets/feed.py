@@ -6,7 +6,21 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from tui.format import NOTHING, clock, count, duration, sats, token_columns
-from tui.lines import EMPTY, Column, Line, Span, cells, framed, header, lay_out, ruled, under_cursor
+from tui.lines import (
+    EMPTY,
+    GAP,
+    Column,
+    Layout,
+    Line,
+    Span,
+    cells,
+    fit,
+    framed,
+    header,
+    lay_out,
+    ruled,
+    under_cursor,
+)
 from tui.rows import Row
 from tui.widgets.panel import Panel
 
@@ -20,7 +34,7 @@ COLUMNS = (
     Column("took", 9, "right", above=92),
     Column("tokens in → out", 16, above=84),
     Column("sats", 12, "right"),
-    Column("note", 12, share=4, most=60, above=130),
+    Column("note", 12, share=4, most=60, above=150),
 )
 
 _MARKS: dict[str, Span] = {
@@ -70,6 +84,17 @@ def _note(row: Row) -> Span:
     if row.error:
         return (row.error, "muted")
     return (f"{row.failed} failed before" if row.failed else "", "muted")
+
+
+def row_line(row: Row, layout: Layout, now_ms: int, zone: tzinfo | None) -> Line:
+    """A row's line; of one that failed, the error instead of figures it has not got."""
+    row_ = row_cells(row, now_ms, zone)
+    titles = [column.title for column, _ in layout]
+    if not row.error or row.cost_msats is not None or "tokens in → out" not in titles:
+        return cells(layout, row_)
+    place = titles.index("tokens in → out")
+    room = sum(width for _, width in layout[place:]) + GAP * (len(layout) - place - 1)
+    return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
 
 
 class FeedPanel(Panel):
@@ -137,6 +162,6 @@ class FeedPanel(Panel):
         layout = lay_out(COLUMNS, width)
         lines = [] if self._small else [header(layout)]
         for index in range(self._top, min(self._top + rows, len(self._rows))):
-            line = cells(layout, row_cells(self._rows[index], self._now_ms, self._zone))
+            line = row_line(self._rows[index], layout, self._now_ms, self._zone)
             lines.append(under_cursor(line) if index == self._selected else line)
         return lines

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Sequence
 from datetime import tzinfo
 
@@ -20,15 +21,16 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
     (logging.INFO, "· info", "muted"),
     (0, "  debug", "faint"),
 )
+_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 _HEAD = 8 + 2 + 7 + 2
 
 
 def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> list[Line]:
-    """A log line as one line, or as many as it needs."""
+    """A log line as one line, its ids cut short, or as many lines as it needs."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
     name = line.logger.removeprefix("arbstr.")
     room = max(width - _HEAD - len(name) - 2, 10)
-    pieces = chop_cells(line.text, room) if wrap and line.text else [line.text]
+    pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"\1…", line.text)]
     first: Line = (
         (f"{clock(line.at_ms, zone)}  ", "muted"),
         (f"{word:<7}  ", role),

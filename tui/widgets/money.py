@@ -15,12 +15,12 @@ from tui.widgets.panel import Panel
 from tui.widgets.shares import bar
 
 COLUMNS = (
-    Column("name", 12, share=3, most=32),
+    Column("name", 17, share=3, most=32),
     Column("requests", 8, "right"),
-    Column("sats", 9, "right"),
-    Column("share", 6, "right", above=60),
-    Column("", 6, share=2, most=30, above=70),
-    Column("saved", 9, "right"),
+    Column("sats", 8, "right"),
+    Column("share", 6, "right", above=62),
+    Column("", 5, share=2, most=30, above=54),
+    Column("saved", 8, "right"),
 )
 BUDGET_COLUMNS = (
     Column("budget", 13, share=1, most=26),
