@@ -26,11 +26,11 @@ _OPEN = ("deepseek-v3.1", "llama-3.3-70b")
 # and answer are. The sly one looks cheap for open models, until what it charges has been seen.
 _SELLERS = (
     MockProvider(
-        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=1.1, output_rate=6.6, delay_ms=280,
+        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=0.9, output_rate=7, delay_ms=280,
         tokens_per_second=160,
     ),
     MockProvider(
-        name="mock-wordy", models=_BIG, input_rate=2.6, output_rate=4.2, delay_ms=190, tokens_per_second=220,
+        name="mock-wordy", models=_BIG, input_rate=1.6, output_rate=4, delay_ms=190, tokens_per_second=220,
     ),
     MockProvider(
         name="mock-swift", models=(*_BIG, *_OPEN), input_rate=5, output_rate=20, base_fee=0.05, delay_ms=45,
@@ -89,6 +89,11 @@ class MockMarket:
     def names(self) -> tuple[str, ...]:
         """The sellers, by name."""
         return tuple(self._sellers)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """How many chat requests each of them has had, in the order of `names`."""
+        return tuple(seller.asked for seller in self._sellers.values())
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:

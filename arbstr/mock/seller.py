@@ -30,7 +30,7 @@ _USD_PER_SAT = 0.001
 
 
 class Seller:
-    """One of them. `failing` is a status it answers everything with until it is None again.
+    """One of them. `failing` is a status it answers everything with until it is None again; `asked` counts requests.
 
     Its manners come from the configuration, prices as exact `rates`; what it leaves to chance comes from `random`.
     """
@@ -38,6 +38,7 @@ class Seller:
     def __init__(self, manners: MockProvider, rates: Rates, random: Random) -> None:
         self.name = manners.name
         self.failing: int | None = None
+        self.asked = 0
         self._manners = manners
         self._rates = rates
         self._random = random
@@ -62,6 +63,7 @@ class Seller:
         return _json({"data": [_listing(model, self._rates) for model in self._manners.models]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
         order = _read(await request.read())
         if order is None:
             told = "The body is no JSON object with a model and a list of messages"

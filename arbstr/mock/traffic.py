@@ -28,7 +28,7 @@ _LIMITED = 0.6  # that a chat limits its answer; code always does
 _LEAVES = 0.05  # that a client loses its patience
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
-_FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 12.0, (6.0, 14.0), (25.0, 60.0)
+_FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
 
 _QUESTIONS = (
     "Could you summarise this for someone in a hurry?",
@@ -117,7 +117,8 @@ class DemoTraffic:
         """Let a seller fail for a while, again and again, one at a time."""
         await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
         while True:
-            name = random.choice(self._market.names)
+            # Mostly one that is asked much: nobody notices when another fails.
+            (name,) = random.choices(self._market.names, [asked + 1 for asked in self._market.asked])
             self._market.fail(name, random.choice((500, 502, 503, 503, 429)))
             try:
                 await asyncio.sleep(random.uniform(*_FAILURE_S) / self._tempo)

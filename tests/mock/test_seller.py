@@ -226,6 +226,13 @@ async def test_a_seller_can_be_made_to_fail_and_to_recover() -> None:
         assert (await who.ask()).status == 200
 
 
+async def test_requests_are_counted() -> None:
+    async with customer() as who:
+        await who.ask(max_tokens=1)
+        await who.ask("mock-error-503")
+        assert who.market.asked == (2,)
+
+
 @pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 408, 425, 429, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_status_that_is_asked_for_comes_with_an_error_to_read(status: int, stream: bool) -> None:
