@@ -33,6 +33,7 @@ from arbstr.engine.upstream import Upstream
 from arbstr.errors import AddressInUse, ArbstrError
 from arbstr.events import LedgerStateChanged
 from arbstr.local import LocalSource, provider_statuses
+from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
 from arbstr.proxy.app import Chats, build_app
 from arbstr.proxy.door import Door
@@ -274,6 +275,8 @@ def _app(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, s
     routes = [
         web.post("/v1/chat/completions", chats.complete),
         *api.routes(),
+        *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
+        *openapi.routes(),
     ]
     return build_app(door, routes, int(server.max_request_mb * 1024 * 1024))
 
