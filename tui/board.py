@@ -35,11 +35,12 @@ class Board:
         self._local = zone
         self.mailbox = source.subscribe()
         snapshot = source.snapshot()
-        self.watch = LedgerWatch(source.ledger, now_ms, on_figures)
+        fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
+        self._range = 0 if fakes else 1  # a demo has no longer past
+        self.watch = LedgerWatch(source.ledger, now_ms, on_figures, self.range)
         self.model = ViewModel(snapshot, self.watch.finished)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
-        self._range = 1
         self._frozen: tuple[Chart | None, Figures] | None = None
         self._busy_until_ms = 0
 

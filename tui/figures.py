@@ -65,14 +65,16 @@ class LedgerWatch:
     `groups` is what the visible screen needs. Nothing here knows of a screen; `on_change` is called after each round.
     """
 
-    def __init__(self, ledger: LedgerReader, now_ms: Callable[[], int], on_change: Callable[[], None]) -> None:
+    def __init__(
+        self, ledger: LedgerReader, now_ms: Callable[[], int], on_change: Callable[[], None], range_: Range = RANGES[1]
+    ) -> None:
         self._ledger = ledger
         self._now_ms = now_ms
         self._on_change = on_change
         self._wake = asyncio.Event()
         self._stale = True
         self.figures = Figures()
-        self.range = RANGES[1]
+        self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
         self.fine = {each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms) for each in RANGES[:2]}
 

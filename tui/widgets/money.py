@@ -23,10 +23,10 @@ COLUMNS = (
     Column("saved", 8, "right"),
 )
 BUDGET_COLUMNS = (
-    Column("budget", 13, share=1, most=26),
+    Column("budget", 12, share=1, most=26),
     Column("", 8, share=2, most=40, above=66),
     Column("share", 5, "right"),
-    Column("spent of limit", 17, "right"),
+    Column("spent of limit", 20, "right"),
     Column("resets in", 9, "right"),
 )
 RATIO_COLUMNS = (

@@ -12,14 +12,16 @@ from tui.lines import EMPTY, Line, Role, beside, fit_line, framed
 from tui.state import View
 from tui.widgets.panel import Panel
 
+SINCE = "since start"
 BOXED = 5  # lines that tiles in boxes take; fewer, and they are four plain lines
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A title and three lines, the first the one that matters most."""
+    """A title, the time it spans, and three lines, the first the one that matters most."""
 
     title: str
+    span: str
     lines: tuple[Line, Line, Line]
 
 
@@ -31,8 +33,9 @@ def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
 def _spent(view: View, figures: Figures) -> Tile:
     return Tile(
         "Spent",
+        SINCE,
         (
-            ((sats(view.totals.cost_msats), "accent"), (" sats since start", "muted")),
+            ((sats(view.totals.cost_msats), "accent"), (" sats", "muted")),
             _sum("today UTC", figures.today),
             _sum("7 days", figures.week),
         ),
@@ -47,10 +50,10 @@ def _sum(label: str, aggregate: Aggregate | None) -> Line:
 def _saved(view: View) -> Tile:
     saved, paid = view.totals.saved_vs_median_msats, view.totals.cost_msats
     if not view.totals.requests:
-        return Tile("Saved", (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
-    share = f"  {percent(saved / (saved + paid))}" if saved > 0 else ""
-    figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"), (share, "text"))
-    return Tile("Saved", (figure, (("vs the median seller", "muted"),), (("since start", "muted"),)))
+        return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
+    figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"))
+    share: Line = ((percent(saved / (saved + paid)), "text"), (" less than", "muted")) if saved > 0 else EMPTY
+    return Tile("Saved", SINCE, (figure, share, (("the median seller", "muted"),)))
 
 
 def _requests(view: View) -> Tile:
@@ -59,6 +62,7 @@ def _requests(view: View) -> Tile:
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
     return Tile(
         "Requests",
+        SINCE,
         (
             ((count(totals.requests), "strong"), (f"   {per_second(view.per_second)}", "text")),
             (
@@ -83,7 +87,8 @@ def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
     half = duration(window.p50_latency_ms) if window is not None and known else NOTHING
     most = duration(window.p95_latency_ms) if window is not None and known else NOTHING
     return Tile(
-        f"Latency, last {range_name}",
+        "Latency",
+        f"last {range_name}",
         (
             (("p50 ", "muted"), (half, "strong")),
             (("p95 ", "muted"), (most, "text")),
@@ -114,12 +119,14 @@ class TilesPanel(Panel):
         each, rest = divmod(width, len(self._tiles))
         lines: list[Line] = [EMPTY] * BOXED
         for index, tile in enumerate(self._tiles):
-            box = framed(tile.lines, each + (index < rest), BOXED, title=((tile.title, "title"),))
+            box = framed(
+                tile.lines, each + (index < rest), BOXED, title=((tile.title, "title"), (f"  {tile.span}", "muted"))
+            )
             lines = beside(lines, box)
         return lines
 
     def _plain(self, tile: Tile, width: int) -> Line:
-        title = tile.title.partition(",")[0]
-        parts = (fit_line(tile.lines[0], 27), fit_line(tile.lines[1], 21), ((" ", "text"), *tile.lines[2]))
-        line: Line = ((f" {title:<8} ", "muted"), *(span for part in parts for span in part))
+        first = (*tile.lines[0], (f"  {tile.span}" if tile.span != SINCE or tile.title == "Spent" else "", "muted"))
+        parts = (fit_line(first, 28), fit_line(tile.lines[1], 20), ((" ", "text"), *tile.lines[2]))
+        line: Line = ((f" {tile.title:<8} ", "muted"), *(span for part in parts for span in part))
         return fit_line(line, width)
