@@ -60,8 +60,9 @@ class Errand:
 class DemoTraffic:
     """Inside `async with`, requests arrive at the proxy, and now and then one of the market's sellers fails a while.
 
-    `base_url` is the proxy's address without a path, `token` what it wants from clients. The same `seed` makes the
-    same requests. `tempo` is how many times faster than usual everything happens.
+    `base_url` is the proxy's address without a path, `token` what it wants from clients. The same `seed` (without one,
+    that of the market's configuration) makes the same requests. `tempo` is how many times faster than usual everything
+    happens.
     """
 
     def __init__(
@@ -75,7 +76,7 @@ class DemoTraffic:
     ) -> None:
         self._url = f"{base_url}/v1/chat/completions"
         self._market = market
-        self._random = Random(seed)
+        self._random = Random(market.config.mock.seed if seed is None else seed)
         self._tempo = tempo
         self._headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
         self._task: asyncio.Task[None] | None = None

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from arbstr.config import Config, Policies, Rule
+from arbstr.config import Config, Mock, Policies, Rule
 from arbstr.mock import DemoTraffic, MockMarket
 from arbstr.mock.traffic import Errand, errands_for, pauses
 from arbstr.secret import Secret
@@ -121,6 +121,16 @@ async def test_some_requests_are_recognised_by_what_they_say() -> None:
 
 async def test_the_same_seed_makes_the_same_requests() -> None:
     assert await errands(20, seed=7) == await errands(20, seed=7) != await errands(20, seed=8)
+
+
+async def test_the_configured_seed_counts_where_no_other_is_given() -> None:
+    first = []
+    for _ in range(2):
+        async with MockMarket(Config(mock=Mock(seed=5))) as market, front_door() as door:
+            async with DemoTraffic(door.url, market):
+                await until(lambda: bool(door.bodies))
+            first.append(door.bodies[0])
+    assert first[0] == first[1]
 
 
 def test_a_configuration_without_models_or_rules_is_asked_for_a_model_everybody_knows() -> None:
