@@ -192,7 +192,10 @@ def _steady_table(off: Watched, on: Watched, options: argparse.Namespace) -> Non
         print(_row(name, each, samples["off"]))
 
 
-_HEAD = f"{'':10} {'p50':>7} {'p99':>7} {'added p99':>9} {'late p99':>8} {'latest':>7} {'frame p50':>9} {'p99':>6} {'cpu/req':>8}"
+_HEAD = (
+    f"{'':10} {'p50':>7} {'p99':>7} {'added p99':>9} {'late p99':>8} {'latest':>7} {'frame p50':>9} {'p99':>6}"
+    f" {'cpu/req':>8}"
+)
 
 
 def _row(name: str, each: list[Sample], base: list[Sample]) -> str:
