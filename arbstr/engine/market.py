@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from arbstr.config import Provider, Rule
@@ -18,26 +19,27 @@ class Market:
         self.policy = None if rule is None else rule.name
         self.model = model
         self.strategy = strategy
-        self.max_sats = None if rule is None else rule.max_sats_per_request
+        max_sats = None if rule is None else rule.max_sats_per_request
+        self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
-        self.limited = self.max_sats is not None or self.max_latency_ms is not None
         verdicts = [(offer, _beyond_fixed_limits(rule, seller)) for seller, offer in sellers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
-    def beyond_limits(self, offer: Offer, cost_msats: float, output_tokens: float) -> str | None:
-        """Which of the rule's limits one request would break at a seller, None if it keeps them all.
+    def too_dear(self, cost_msats: float) -> str:
+        """What is said of a seller that is expected to cost more than `max_msats`."""
+        limit = f"max_sats_per_request = {self.max_msats / 1000:g}"
+        return f"its expected cost of {cost_msats / 1000:.6g} sats is above {limit}"
+
+    def too_slow(self, offer: Offer, output_tokens: float) -> str | None:
+        """What is said of a seller that is known to take longer than `max_latency_ms`, None if it isn't.
 
         `output_tokens` are those waited for; 0 where the first byte counts.
         """
-        if self.max_sats is not None and cost_msats > self.max_sats * 1000:
-            expected = f"{cost_msats / 1000:.6g}"
-            return f"its expected cost of {expected} sats is above max_sats_per_request = {self.max_sats:g}"
-        if self.max_latency_ms is not None:
-            latency = offer.latency_ms(output_tokens)
-            if latency is not None and latency > self.max_latency_ms:
-                return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
-        return None
+        latency = offer.latency_ms(output_tokens)
+        if latency is None or self.max_latency_ms is None or latency <= self.max_latency_ms:
+            return None
+        return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
 
 
 def _beyond_fixed_limits(rule: Rule | None, provider: Provider) -> str | None:

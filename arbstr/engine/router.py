@@ -83,6 +83,7 @@ class Router:
             market.policy, market.model, request.prompt_chars, request.max_tokens
         )
         now_s, key_of, is_available = self._clock(), market.strategy.key, self._is_available
+        max_msats, hasty = market.max_msats, market.max_latency_ms is not None
         awaited = 0.0 if request.stream else answer
         ranked: list[tuple[float, int, Candidate]] = []
         demoted: list[tuple[float, int, Candidate]] = []
@@ -95,7 +96,9 @@ class Router:
             paid = cost * offer.ratio + offer.extra
             if offer.barred:
                 excluded.append((offer.provider, offer.note))
-            elif market.limited and (reason := market.beyond_limits(offer, max(cost, paid), awaited)):
+            elif cost > max_msats or paid > max_msats:
+                excluded.append((offer.provider, market.too_dear(max(cost, paid))))
+            elif hasty and (reason := market.too_slow(offer, awaited)):
                 excluded.append((offer.provider, reason))
             elif not is_available(offer.provider):
                 resting.append(offer.provider)
