@@ -205,7 +205,7 @@ class FakeSource:
         self.now_ms = now_ms
         self.started_at_ms = now_ms - 2 * HOUR - 14 * 60_000
         self.bus = EventBus()
-        self.ledger = FakeLedger()
+        self.ledger = self.own_ledger = FakeLedger()
         self.totals = Totals()
         self.providers = {each.name: each for each in (_status(*each) for each in PROVIDERS)} if providers else {}
         self.running: dict[str, RunningRequest] = {}
@@ -233,7 +233,7 @@ class FakeSource:
             "0.1.0",
             tuple(replace(each, in_flight=in_flight.count(each.name)) for each in self.providers.values()),
             tuple(self.running.values()),
-            tuple(reversed(self.ledger.records[-300:])),
+            tuple(reversed(self.own_ledger.records[-300:])),
             self.totals,
             self.budgets,
             self.ratios,
@@ -285,7 +285,7 @@ class FakeSource:
                 self._run(event.request_id, events=event.events)
             case RequestFinished():
                 self.running.pop(event.record.request_id, None)
-                self.ledger.records.append(event.record)
+                self.own_ledger.records.append(event.record)
                 self.totals = _counted(self.totals, event.record)
         self.bus.publish(event)
 
