@@ -33,7 +33,7 @@ _SELLERS = (
         name="mock-wordy", models=_BIG, input_rate=1.6, output_rate=4, delay_ms=190, tokens_per_second=220,
     ),
     MockProvider(
-        name="mock-swift", models=(*_BIG, *_OPEN), input_rate=5, output_rate=20, base_fee=0.05, delay_ms=45,
+        name="mock-swift", models=(*_BIG, *_OPEN), input_rate=2.5, output_rate=11, base_fee=0.05, delay_ms=45,
         tokens_per_second=600,
     ),
     MockProvider(
@@ -44,7 +44,7 @@ _SELLERS = (
 _RULES = (
     Rule(
         name="code", keywords=("code", "function", "implement", "refactor", "bug"),
-        allowed_models=("claude-3.5-sonnet", "gpt-4o"), strategy="lowest_cost", max_sats_per_1k_output=20,
+        allowed_models=("claude-3.5-sonnet", "gpt-4o"), strategy="lowest_cost", max_sats_per_1k_output=15,
     ),
     Rule(name="fast", strategy="lowest_latency"),
     Rule(
