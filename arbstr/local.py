@@ -12,7 +12,7 @@ from arbstr.engine.health import Health
 from arbstr.engine.router import Router
 from arbstr.live import Live
 from arbstr.query import LedgerReader
-from arbstr.source import LearnedRatio, ProviderStatus, Snapshot
+from arbstr.source import ProviderStatus, Snapshot
 
 
 class LocalSource:
@@ -58,7 +58,6 @@ class LocalSource:
 
     def snapshot(self) -> Snapshot:
         """The state of things now."""
-        ratios, _ = self._router.experience.tokens.export()
         return Snapshot(
             at_ms=self._now_ms(),
             started_at_ms=self._started_at_ms,
@@ -69,7 +68,7 @@ class LocalSource:
             recent=self._live.recent,
             totals=self._live.totals,
             budgets=self._budgets.status(),
-            ratios=tuple(LearnedRatio(policy or None, ratio, samples) for policy, (ratio, samples) in ratios.items()),
+            ratios=self._router.experience.tokens.ratios(),
             ledger_problem=self._live.ledger_problem,
         )
 
