@@ -52,8 +52,10 @@ def _saved(view: View) -> Tile:
     if not view.totals.requests:
         return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
     figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"))
-    share: Line = ((percent(saved / (saved + paid)), "text"), (" less than", "muted")) if saved > 0 else EMPTY
-    return Tile("Saved", SINCE, (figure, share, (("the median seller", "muted"),)))
+    compared: Line = (("compared with", "muted"),)
+    if saved > 0:
+        compared = ((percent(saved / (saved + paid)), "text"), (" less than", "muted"))
+    return Tile("Saved", SINCE, (figure, compared, (("the median seller", "muted"),)))
 
 
 def _requests(view: View) -> Tile:

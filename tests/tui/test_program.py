@@ -1,0 +1,185 @@
+"""`arbstr tui` itself, whole, in a real terminal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pty
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.tui.terminal import ROOT, Terminal, python
+
+ARBSTR = python("-m", "arbstr")
+LIVE = "▶ live"
+KEY = "sk-very-secret-0123456789"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def config(tmp_path: Path, port: int) -> Path:
+    """One provider, at an address where nobody listens."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+        [server]
+        listen = "127.0.0.1:{port}"
+        [database]
+        path = "{tmp_path.as_posix()}/ledger.db"
+        [retry]
+        max_retries = 0
+        [breaker]
+        failure_threshold = 1
+        [[providers]]
+        name = "alpha"
+        url = "http://127.0.0.1:{free_port()}/v1"
+        api_key = "{KEY}"
+        models = ["gpt-4o"]
+        input_rate = 10
+        output_rate = 30
+        """
+    )
+    path.chmod(0o600)
+    return path
+
+
+@contextmanager
+def running(config: Path, *more: str, **env: str) -> Iterator[Terminal]:
+    with Terminal([*ARBSTR, "tui", "-c", str(config), *more], env=env) as terminal:
+        terminal.wait_for(LIVE)
+        yield terminal
+
+
+def ask(port: int, model: str = "gpt-4o") -> int:
+    """Ask for a completion; the answer's status."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def get(port: int, path: str) -> dict[str, Any]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        document: dict[str, Any] = json.loads(connection.getresponse().read())
+        return document
+
+
+def test_the_proxy_answers_behind_the_dashboard_which_shows_what_it_answers(config: Path, port: int) -> None:
+    with running(config) as terminal:
+        terminal.wait_for("No requests yet")
+        assert ask(port) == 502
+        terminal.wait_for("✗ 502")
+        terminal.wait_for("0 of 1 provider")
+        assert ask(port, "[/x][red]") == 404
+        terminal.wait_for("[/x][red]")
+        assert ask(port, "\x1b]52;c;aGVsbG8=\x07\x1b[2J") in (400, 404)
+        assert b"\x1b]52" not in terminal.raw
+        terminal.type("2")
+        terminal.wait_for("Requests  3")
+        terminal.type("3")
+        terminal.wait_for("sk-ver...***")
+        assert KEY.encode() not in terminal.raw
+        terminal.type("q")
+        assert terminal.wait_end() == 0
+    assert terminal.process.returncode == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_end_it_with_status_0_and_the_terminal_as_it_was(config: Path, number: signal.Signals) -> None:
+    with running(config) as terminal:
+        terminal.process.send_signal(number)
+        assert terminal.wait_end() == 0
+        assert terminal.modes == terminal.modes_before
+        assert bytes(terminal.raw).rfind(b"\x1b[?1049l") > bytes(terminal.raw).rfind(b"\x1b[?1049h")
+
+
+def test_a_taken_port_is_one_sentence_and_status_2_before_the_screen_changes(config: Path, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)), Terminal([*ARBSTR, "tui", "-c", str(config)]) as terminal:
+        assert terminal.wait_end() == 2
+        assert "is taken" in terminal.text
+        assert b"\x1b[?1049h" not in terminal.raw
+
+
+@pytest.mark.parametrize("without", ["stdin", "stderr", "both"])
+def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, without: str) -> None:
+    master, slave = pty.openpty()
+    nowhere = subprocess.DEVNULL
+    done = subprocess.run(
+        [*ARBSTR, "tui", "-c", str(config)],
+        cwd=ROOT,
+        stdin=slave if without == "stderr" else nowhere,
+        stdout=nowhere,
+        stderr=slave if without == "stdin" else subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    said = os.read(master, 4096) if without == "stdin" else done.stderr
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == 2
+    assert b"arbstr serve" in said
+
+
+CRASH = """
+import sys
+from tui.widgets.feed import FeedPanel
+FeedPanel.draw = lambda self, width, height: [][width]
+from arbstr.cli import main
+sys.argv[0] = "arbstr"
+main()
+"""
+
+
+def test_when_the_dashboard_dies_the_proxy_goes_on_and_says_why(config: Path, port: int) -> None:
+    with Terminal(python("-c", CRASH, "tui", "-c", str(config))) as terminal:
+        terminal.wait_for("the dashboard crashed: IndexError")
+        assert ask(port) == 502
+        assert get(port, "/health")["version"]
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait_end() == 0
+        assert terminal.modes == terminal.modes_before
+
+
+def test_the_demo_is_alive_in_one_command(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--demo", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for("fake providers")
+        terminal.wait_for("✓ ok")
+        terminal.wait(lambda: "│ 0.000 sats" not in terminal.text, "some spending")
+        terminal.type("q")
+        assert terminal.wait_end() == 0
+
+
+def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for(LIVE)
+        while get(port, "/v1/stats")["counts"]["success"] < 4:
+            ask(port)
+        stats = get(port, "/v1/stats?range=last_7d")
+        spent, counts = stats["costs"]["total_cost_sats"], stats["counts"]
+        rounded = f"{spent:,.1f}" if spent >= 100 else f"{spent:,.3f}"
+        terminal.wait_for(f"│ {spent:,.3f} sats")
+        terminal.wait_for(f"today UTC {rounded} sats")
+        terminal.wait_for(f"7 days {rounded} sats")
+        terminal.wait_for(f"│ {counts['total']} ")
+        terminal.wait_for(f"p50 {stats['performance']['p50_latency_ms']} ms")
