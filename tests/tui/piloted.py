@@ -14,7 +14,7 @@ from tui import figures
 from tui.app import Dashboard
 from tui.screens import requests
 
-PATIENCE_S = 5.0
+PATIENCE_S = 20.0  # generous: a machine may be busy with other tests
 
 
 class Driven:
