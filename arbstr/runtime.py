@@ -101,6 +101,7 @@ async def _tui(settings: Settings) -> int:
             await stop.asked.wait()
         elif end.how == "quit":
             stop.ask()
+        await stack.aclose()  # the demo's clients first
         await proxy.drain(stop.insisted)
     return 0
 
