@@ -112,8 +112,8 @@ def tokens(into: int | None, out: int | None) -> str:
 
 
 def token_columns(into: str, out: str) -> str:
-    """Tokens in and out in 16 cells, the arrows of several lines below each other."""
-    return f"{into:>7} → {out:<6}"
+    """Tokens in and out in 19 cells, the arrows of several lines below each other."""
+    return f"{into:>9} → {out:<7}"
 
 
 def moment(at_ms: int, zone: tzinfo | None) -> datetime:

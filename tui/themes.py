@@ -148,10 +148,10 @@ def _terminal_styles() -> dict[Role, Style]:
         "key": "bold default on default",
         "badge": "bold reverse yellow on default",
         "cursor": "bold reverse default on default",
-        "cursor-muted": "reverse default on default",
-        "cursor-good": "reverse green on default",
-        "cursor-warn": "reverse yellow on default",
-        "cursor-bad": "reverse red on default",
-        "cursor-accent": "reverse cyan on default",
+        "cursor-muted": "bold reverse default on default",
+        "cursor-good": "bold reverse default on default",
+        "cursor-warn": "bold reverse default on default",
+        "cursor-bad": "bold reverse default on default",
+        "cursor-accent": "bold reverse default on default",
     }
     return {role: Style.parse(look) for role, look in looks.items()}

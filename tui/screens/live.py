@@ -12,6 +12,7 @@ from textual.widget import Widget
 from arbstr.query import GroupBy
 from tui.board import Board, curl
 from tui.filters import EXAMPLE, parse
+from tui.format import shown
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.detail import DetailScreen
@@ -121,7 +122,7 @@ class LiveScreen(BoardScreen):
         """The selected request's id, or while there are no requests the command that sends one."""
         item = self.board.model.feed.selected_item
         if item is not None:
-            self.app.copy_to_clipboard(item.request_id)
+            self.app.copy_to_clipboard(shown(item.request_id))
             self.notify("Copied the request's id", markup=False)
         elif not self.board.model.feed.rows(1):
             self.app.copy_to_clipboard("\n".join(curl(self.board.view())))

@@ -32,7 +32,7 @@ COLUMNS = (
     Column("policy", 8, share=1, most=20, above=100),
     Column("kind", 6, above=110),
     Column("took", 9, "right", above=92),
-    Column("tokens in → out", 16, above=84),
+    Column("tokens in → out", 19, above=84),
     Column("sats", 12, "right"),
     Column("note", 12, share=4, most=60, above=150),
 )

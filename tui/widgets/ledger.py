@@ -21,7 +21,7 @@ COLUMNS = (
     Column("policy", 8, share=1, most=20, above=96),
     Column("kind", 6, above=112),
     Column("latency", 8, "right", above=68),
-    Column("tokens in → out", 16, above=112),
+    Column("tokens in → out", 19, above=112),
     Column("sats", 12, "right"),
     Column("charged", 12, "right", above=126),
     Column("error", 12, share=4, most=80, above=150),

@@ -1,0 +1,27 @@
+"""How an end is explained."""
+
+from __future__ import annotations
+
+from tui.format import clock
+from tui.run import explain
+
+
+def test_an_error_is_told_with_its_place_in_the_dashboard() -> None:
+    try:
+        clock("noon", None)  # type: ignore[arg-type]
+    except TypeError as error:
+        said = explain(error)
+    assert said.startswith("TypeError: unsupported operand")
+    assert "(format.py:" in said
+
+
+def test_an_error_from_elsewhere_is_told_with_its_own_place() -> None:
+    try:
+        [][1]
+    except IndexError as error:
+        said = explain(error)
+    assert said.startswith("IndexError: list index out of range (test_run.py:")
+
+
+def test_an_error_without_words_or_place_is_told_by_its_name() -> None:
+    assert explain(KeyError()) == "KeyError"
