@@ -6,7 +6,7 @@ stream. Everything before that point is an `AttemptError`, so that another provi
 
 from __future__ import annotations
 
-import asyncio
+import math
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -19,6 +19,7 @@ import orjson
 from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine import metering
+from arbstr.engine.deadline import Deadline
 from arbstr.engine.observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
@@ -87,9 +88,11 @@ class StreamAnswer:
         headers: HeaderList,
         observer: StreamObserver,
         opening: bytes,
+        deadline: Deadline,
     ) -> None:
         self._response = response
         self._chunks = chunks
+        self._deadline = deadline
         self.headers = headers
         self.observer = observer
         self.opening = opening
@@ -101,7 +104,7 @@ class StreamAnswer:
         connection breaks.
         """
         try:
-            async with asyncio.timeout(patience_s):
+            with self._deadline.within(patience_s):
                 chunk = await anext(self._chunks, None)
         except httpx.TransportError as error:
             raise AttemptError("bad_response", "the connection broke", status=200) from error
@@ -110,7 +113,7 @@ class StreamAnswer:
     async def _read_tail(self) -> None:
         """Read on after `[DONE]` to the end of the body, but not for long."""
         try:
-            async with asyncio.timeout(TAIL_S):
+            with self._deadline.within(TAIL_S):
                 while await anext(self._chunks, None) is not None:
                     pass
         except (TimeoutError, httpx.TransportError):
@@ -118,9 +121,12 @@ class StreamAnswer:
 
     async def close(self) -> None:
         """Give the connection back to serve again, or close it if the stream does not end by itself."""
-        if self.observer.done:
-            await self._read_tail()
-        await _close(self._response)
+        try:
+            if self.observer.done:
+                await self._read_tail()
+        finally:
+            self._deadline.close()
+            await _close(self._response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +135,11 @@ class _Waiting:
 
     provider: Provider
     chat: ChatRequest
-    deadline: asyncio.Timeout
+    deadline: Deadline
 
     def go_on(self) -> None:
         """Bytes came: from now on only silence counts."""
-        self.deadline.reschedule(asyncio.get_running_loop().time() + self.provider.timeouts.idle)
+        self.deadline.within(self.provider.timeouts.idle)
 
 
 class Upstream:
@@ -147,8 +153,9 @@ class Upstream:
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
         """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
+        deadline = Deadline()
         try:
-            async with asyncio.timeout(provider.timeouts.first_byte) as deadline:
+            with deadline.within(provider.timeouts.first_byte):
                 response = await self._transport.handle_async_request(self._request(provider, chat, headers))
                 try:
                     return await self._judge(response, _Waiting(provider, chat, deadline))
@@ -159,6 +166,8 @@ class Upstream:
             raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s") from None
         except httpx.TransportError as error:
             raise self._broken(error) from error
+        finally:
+            deadline.close()
 
     def _request(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> httpx.Request:
         url = self._urls.get(provider.name)
@@ -197,15 +206,28 @@ class Upstream:
         first: bytes,
         waiting: _Waiting,
     ) -> StreamAnswer:
-        """Wait for the first event and judge it.
+        """A stream whose first event is there and no error."""
+        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage)
+        opening = observer.feed(first)
+        silence = Deadline()
+        try:
+            opening += await self._first_event(chunks, observer, waiting, silence)
+        except BaseException:
+            silence.close()
+            raise
+        return StreamAnswer(response, chunks, headers, observer, opening, silence)
+
+    async def _first_event(
+        self, chunks: AsyncIterator[bytes], observer: StreamObserver, waiting: _Waiting, silence: Deadline
+    ) -> bytes:
+        """Wait for the first event and judge it; returns what goes to the client.
 
         A provider that stays silent longer than the client's keep-alive interval is taken as it is: its status is
         known, and the client wants a sign of life.
         """
-        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage)
-        opening = observer.feed(first)
+        opening = b""
         try:
-            async with asyncio.timeout(self._keepalive_s or None):
+            with silence.within(self._keepalive_s or math.inf):
                 while not observer.opened:
                     chunk = await anext(chunks, None)
                     waiting.go_on()
@@ -213,12 +235,12 @@ class Upstream:
                     if chunk is None:
                         break
         except TimeoutError:
-            return StreamAnswer(response, chunks, headers, observer, opening)
+            return opening
         if not observer.opened:
             raise AttemptError("bad_response", "HTTP 200 whose stream ended before its first event", status=200)
         if observer.opening_error is not None:
             raise AttemptError("bad_response", self._told(observer.opening_error), status=200)
-        return StreamAnswer(response, chunks, headers, observer, opening)
+        return opening
 
     async def _refused(self, response: httpx.Response) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""

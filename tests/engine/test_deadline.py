@@ -1,0 +1,105 @@
+"""Deadlines: what they end, what they leave alone. On a real loop, whose clock they are set by."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+
+import pytest
+
+from arbstr.engine.deadline import Deadline
+
+SOON_S = 0.01
+LONG_S = 60.0
+
+
+async def _never() -> None:
+    await asyncio.get_running_loop().create_future()
+
+
+async def test_a_wait_that_takes_too_long_ends_in_a_timeout() -> None:
+    deadline = Deadline()
+    with pytest.raises(TimeoutError), deadline.within(SOON_S):
+        await _never()
+    assert _not_cancelled()
+
+
+async def test_after_a_timeout_the_same_deadline_bounds_the_next_wait() -> None:
+    deadline = Deadline()
+    for _ in range(3):
+        with pytest.raises(TimeoutError), deadline.within(SOON_S):
+            await _never()
+
+
+async def test_a_timer_set_for_an_earlier_wait_does_not_end_a_later_one() -> None:
+    deadline = Deadline()
+    with deadline.within(SOON_S):
+        pass
+    with deadline.within(LONG_S):
+        await asyncio.sleep(SOON_S * 3)
+    deadline.close()
+
+
+async def test_a_nearer_deadline_holds_although_the_timer_was_set_for_a_farther_one() -> None:
+    deadline = Deadline()
+    with deadline.within(LONG_S):
+        pass
+    with pytest.raises(TimeoutError), deadline.within(SOON_S):
+        await _never()
+
+
+async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
+    deadline = Deadline()
+    with deadline.within(SOON_S):
+        deadline.within(LONG_S)
+        await asyncio.sleep(SOON_S * 3)
+    deadline.close()
+
+
+async def test_nothing_is_ended_between_waits() -> None:
+    deadline = Deadline()
+    with deadline.within(SOON_S):
+        pass
+    await asyncio.sleep(SOON_S * 3)
+    assert _not_cancelled()
+
+
+async def test_infinity_bounds_nothing() -> None:
+    deadline = Deadline()
+    with deadline.within(math.inf):
+        await asyncio.sleep(SOON_S)
+
+
+async def test_a_task_that_somebody_else_cancels_is_cancelled_and_not_late() -> None:
+    async def wait() -> None:
+        with Deadline().within(math.inf):
+            await _never()
+
+    task = asyncio.create_task(wait())
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None:
+    async def wait() -> None:
+        deadline = Deadline()
+        asyncio.get_running_loop().call_later(SOON_S, task.cancel)
+        with deadline.within(SOON_S):
+            await asyncio.sleep(0)
+            await _never()
+
+    task = asyncio.create_task(wait())
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_another_error_passes() -> None:
+    with pytest.raises(KeyError), Deadline().within(math.inf):
+        raise KeyError
+
+
+def _not_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() == 0
