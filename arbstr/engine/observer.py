@@ -94,11 +94,13 @@ class StreamObserver:
     def _open(self, block: bytes) -> None:
         """Judge the first event that has data."""
         for raw, data in events(block):
-            if data is None:
+            if not data:
                 continue
             self.opened = True
             document = _loads(data)
             self.opening_error = metering.error_of(document)
+            if document is None and data.strip() != _DONE:
+                self.opening_error = {"message": "HTTP 200 whose first event is not JSON"}
             if self.opening_error is None and raw.startswith(b"event: error"):
                 self.opening_error = document if isinstance(document, dict) else {"message": "an error event"}
             return

@@ -111,6 +111,18 @@ def test_an_error_as_first_event_is_seen_whatever_comments_come_before() -> None
     assert observer.opening_error == {"message": "no", "code": 500}
 
 
+@pytest.mark.parametrize("data", [b"hello", b'{"choices": [', b"null", b"<html>"])
+def test_a_first_event_that_is_no_json_is_an_error(data: bytes) -> None:
+    observer, _ = watch(b"data: " + data + b"\n\n", delta("x"))
+    assert observer.opening_error == {"message": "HTTP 200 whose first event is not JSON"}
+
+
+def test_a_stream_may_be_empty() -> None:
+    observer, out = watch(DONE)
+    assert observer.opening_error is None
+    assert out == DONE
+
+
 def test_an_error_after_the_first_event_is_only_passed_on() -> None:
     error = event({"error": {"message": "no"}})
     observer, out = watch(delta("x"), error)
