@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from arbstr.cli_simulate import register
-from arbstr.errors import ArbstrError, UnusableInput
+from arbstr.errors import ArbstrError, LedgerUnavailable, UnusableInput
 from arbstr.simulate.buying import RULES, Ratios, Row, Seller, overall, simulate
 from arbstr.simulate.inputs import read_ledger, read_prices, read_trace
 
@@ -251,20 +251,24 @@ def test_the_answered_requests_of_a_ledger_are_read_with_their_models(tmp_path: 
             ("2024-01-01T00:00:01.000+00:00", "n", "code", 6, 8, True),
             ("2024-01-01T00:00:02Z", "m", None, 5, None, True),
             ("2024-01-01T00:00:03Z", "m", None, 5, 9, False),
-            ("some time ago", "m", None, 5, 9, True),
-            ("2024-01-01T00:00:05Z", "m", None, "many", 9, True),
+            ("2024-01-01T00:00:04Z", "m", "a\x1bb", 5, 9, True),
         ],
     )
     assert read_ledger(path, any_model=False) == [row(0, 5, 9, None, "m"), row(1, 6, 8, "code", "n")]
     assert [request.model for request in read_ledger(path, any_model=True)] == [None, None]
 
 
-@pytest.mark.parametrize("content", [None, b"", b"no database at all" * 99])
+def test_a_ledger_without_an_answered_request_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UnusableInput, match="no answered request"):
+        read_ledger(ledger(tmp_path / "arbstr.db", []), any_model=False)
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database at all" * 99], ids=["absent", "empty", "text"])
 def test_a_ledger_that_is_none_is_refused_in_one_sentence_and_left_alone(tmp_path: Path, content: bytes | None) -> None:
     path = tmp_path / "arbstr.db"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(UnusableInput, match=r"arbstr\.db"):
+    with pytest.raises(LedgerUnavailable, match=r"arbstr\.db"):
         read_ledger(path, any_model=False)
     assert [file.read_bytes() for file in tmp_path.iterdir()] == ([] if content is None else [content])
 

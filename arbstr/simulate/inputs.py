@@ -5,25 +5,21 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import sqlite3
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from arbstr.errors import UnusableInput
+from arbstr.query import Entry, Filter
 from arbstr.simulate.buying import Market, Row, Seller
+from arbstr.store.queries import Questions
 
 COLUMNS = ("timestamp", "policy", "input_tokens", "output_tokens")
 
-_ANSWERED = """
-    SELECT timestamp, policy, model, input_tokens, output_tokens FROM requests
-    WHERE success AND typeof(input_tokens) = 'integer' AND typeof(output_tokens) = 'integer'
-        AND input_tokens >= 0 AND output_tokens >= 0
-    ORDER BY id
-"""
 _MOST_TOKENS = 10**12
 _MOST_RATE = 1e9  # as in the configuration
 _LONGEST_POLICY = 100
@@ -77,31 +73,26 @@ def read_trace(path: Path) -> list[Row]:
 def read_ledger(path: Path, *, any_model: bool) -> list[Row]:
     """The answered requests in a ledger, whichever arbstr wrote it; with `any_model` for every model, not their own.
 
-    Raises `UnusableInput`.
+    Raises `UnusableInput`, `LedgerUnavailable`.
     """
-    if not path.is_file():
-        raise UnusableInput(f"There is no ledger at {path}.")
-    try:
-        with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as db:
-            found = db.execute(_ANSWERED).fetchall()
-    except sqlite3.Error as error:
-        raise UnusableInput(f"The ledger {path} can't be read: {error}.") from None
-    rows = [
-        row for at, policy, model, *tokens in found if (row := _past(at, policy, None if any_model else model, *tokens))
-    ]
+    with closing(Questions(path)) as ledger:
+        chunks = ledger.entries(Filter(success=True), "timestamp", "asc")
+        rows = [row for entry in chain.from_iterable(chunks) if (row := _past(entry, any_model=any_model))]
     if not rows:
         raise UnusableInput(f"The ledger {path} holds no answered request with known tokens.")
     return rows
 
 
-def _past(at: Any, policy: Any, model: str | None, tokens: int, answer: int) -> Row | None:
-    """A row of a ledger, None if another program has made it such that it can't be one."""
+def _past(entry: Entry, *, any_model: bool) -> Row | None:
+    """A request of a ledger, None if its tokens are not known, or another program has given it an impossible policy."""
+    if entry.input_tokens is None or entry.output_tokens is None:
+        return None
     try:
-        return Row(
-            _instant(str(at)), _policy(str(policy or "")), min(tokens, _MOST_TOKENS), min(answer, _MOST_TOKENS), model
-        )
+        policy = _policy(entry.policy)
     except ValueError:
         return None
+    at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
+    return Row(at, policy, entry.input_tokens, entry.output_tokens, None if any_model else entry.model)
 
 
 def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[Row]:
