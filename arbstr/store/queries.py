@@ -43,6 +43,10 @@ class Questions:
         """Let go of the file."""
         self._connection.close()
 
+    def interrupt(self) -> None:
+        """Have the question that another thread is at fail soon."""
+        self._connection.interrupt()
+
     def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
         """Aggregates of the matching rows."""
         with self._view() as view:

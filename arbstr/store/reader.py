@@ -10,6 +10,7 @@ from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar
 
+from arbstr.errors import LedgerUnavailable
 from arbstr.query import Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store.queries import Questions
 
@@ -78,10 +79,15 @@ class Reader:
 
     async def _ask(self, question: Callable[[Questions], T]) -> T:
         await self._settle()
-        return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question)
+        asking = _Asking()
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, asking)
+        except asyncio.CancelledError:
+            asking.give_up()
+            raise
 
-    def _answer(self, question: Callable[[Questions], T]) -> T:
-        with self._questions() as questions:
+    def _answer(self, question: Callable[[Questions], T], asking: _Asking) -> T:
+        with self._questions() as questions, asking.of(questions):
             return question(questions)
 
     @contextmanager
@@ -102,6 +108,35 @@ class Reader:
             questions.close()
             raise
         self._idle.append((file, questions))
+
+
+class _Asking:
+    """A question under way, which may be given up: nobody waits for the answer any more."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+        self._questions: Questions | None = None
+        self._given_up = False
+
+    @contextmanager
+    def of(self, questions: Questions) -> Iterator[None]:
+        """While the question is asked there."""
+        with self._lock:
+            if self._given_up:
+                raise LedgerUnavailable("The question was given up.")
+            self._questions = questions
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._questions = None
+
+    def give_up(self) -> None:
+        """Stop the thread that looks for the answer: others need it."""
+        with self._lock:
+            self._given_up = True
+            if self._questions is not None:
+                self._questions.interrupt()
 
 
 class _Reading:

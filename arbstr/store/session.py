@@ -49,6 +49,7 @@ def lock_path(ledger: Path, number: int) -> Path:
 def _lock(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
+        connection.execute("PRAGMA journal_mode = OFF")  # nothing is ever written to it
         connection.execute("BEGIN EXCLUSIVE")
     except sqlite3.Error:
         connection.close()
