@@ -19,8 +19,8 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from functools import lru_cache
-from weakref import WeakSet
+from functools import lru_cache, partial
+from weakref import WeakKeyDictionary
 
 import aiohttp
 import httpx
@@ -47,7 +47,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
-        self._used: WeakSet[ResponseHandler] = WeakSet()
+        self._reading: WeakKeyDictionary[ResponseHandler, StreamReader | None] = WeakKeyDictionary()  # by connection
         self._places: dict[httpx.URL, _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -61,7 +61,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
             timeout = _timeout(request.extensions.get("timeout", {}).get("connect"))
             connection = await self._pool.connect(place.asked, [], timeout)
-            used = connection.protocol in self._used
+            used = connection.protocol in self._reading
             try:
                 return await self._exchange(request, connection, data)
             except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
@@ -76,7 +76,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         protocol = connection.protocol
         if protocol is None or protocol.transport is None:
             raise aiohttp.ServerDisconnectedError
-        self._used.add(protocol)
+        self._watch(protocol)
         try:
             protocol.set_response_params(
                 read_until_eof=True,
@@ -92,9 +92,25 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         except BaseException:
             connection.close()
             raise
+        self._reading[protocol] = payload
         return httpx.Response(
             message.code, headers=list(message.raw_headers), stream=_Body(connection, payload, request)
         )
+
+    def _watch(self, protocol: ResponseHandler) -> None:
+        """See to it that a body ends with its connection.
+
+        aiohttp closes a connection whose bytes are no HTTP, but whoever reads a body from it would wait for ever.
+        """
+        if protocol not in self._reading and protocol.closed is not None:
+            protocol.closed.add_done_callback(partial(self._closed, protocol))
+        self._reading[protocol] = None
+
+    def _closed(self, protocol: ResponseHandler, how: asyncio.Future[None]) -> None:
+        how.exception()  # it is told elsewhere; asyncio would complain that nobody looked at it
+        payload = self._reading.get(protocol)
+        if payload is not None and not payload.is_eof() and payload.exception() is None:
+            payload.set_exception(aiohttp.ClientPayloadError("closed within its body, or what came is not HTTP"))
 
     def _place(self, url: httpx.URL) -> _Place:
         """Where the URL leads, worked out once. Raises `aiohttp.InvalidURL`."""

@@ -170,6 +170,28 @@ async def test_an_answer_that_is_not_http(transport: AiohttpTransport, answer: b
             await exchange(transport, url)
 
 
+async def test_a_body_that_turns_into_garbage(transport: AiohttpTransport) -> None:
+    go_on = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n")
+        await go_on.wait()
+        writer.write(b"nonsense\r\n")
+        await reader.read()
+
+    async with server(talk) as url:
+        response = await transport.handle_async_request(post(url))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        chunks = aiter(response.stream)
+        assert await anext(chunks) == b"hi"
+        go_on.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            async with asyncio.timeout(5):
+                await anext(chunks)
+        await response.stream.aclose()
+
+
 async def test_interim_answers_are_skipped(transport: AiohttpTransport) -> None:
     async with server(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)) as url:
         assert await exchange(transport, url) == (200, b"hi")
