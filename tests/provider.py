@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 RECORDINGS = Path(__file__).parent / "data" / "routstr"
 DONE = b"data: [DONE]\n\n"
@@ -133,8 +133,7 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        self._transport = cast("asyncio.Transport", transport)
         self._provider.run(asyncio.get_running_loop().create_task(self._serve()))
 
     def data_received(self, data: bytes) -> None:

@@ -1,0 +1,428 @@
+"""When a provider fails: who is asked again, who is asked instead, and what `X-Arbstr-Retries` says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from arbstr.events import AttemptFailed
+from tests.provider import (
+    Move,
+    Part,
+    byte_by_byte,
+    chunk,
+    completion,
+    error_reply,
+    event,
+    head,
+    json_reply,
+    reply,
+    sse_reply,
+    stream_events,
+)
+from tests.proxy.world import Answer, Arbstr, World
+
+GOOD = json_reply(completion("Hello"))
+GOOD_STREAM = sse_reply(*stream_events("Hello"))
+
+
+def retries(answer: Answer) -> str | None:
+    return answer.headers.get("X-Arbstr-Retries")
+
+
+def provider(answer: Answer) -> str | None:
+    return answer.headers.get("X-Arbstr-Provider")
+
+
+def waits_ms(arbstr: Arbstr) -> list[int | None]:
+    """After each failed attempt, how long until the same provider was asked again; None where it was not."""
+    return [event.retry_in_ms for event in arbstr.events if isinstance(event, AttemptFailed)]
+
+
+def closed_port() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+async def test_a_first_success_has_no_retries_header(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", None)
+
+
+# Asked again, then left
+
+PASSING: dict[str, list[Part]] = {
+    "429": error_reply(429),
+    "500": error_reply(500),
+    "502": error_reply(502),
+    "503": error_reply(503),
+    "504": error_reply(504),
+    "500 in HTML": reply(b"<h1>Oops</h1>", status=500, content_type="text/html"),
+    "503 without a body": [head(503, ("Content-Length", "0"))],
+    "503 that breaks off": [head(503, ("Content-Length", "100")), b"{", Move.CLOSE],
+    "closed without an answer": [Move.CLOSE],
+    "reset": [Move.RESET],
+    "closed within its head": [b"HTTP/1.1 200 OK\r\nContent-", Move.CLOSE],
+    "not HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Move.CLOSE],
+    "a header beyond all measure": [head(200, ("X-Huge", "x" * 200_000)), Move.CLOSE],
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
+async def test_passing_trouble_is_retried_twice_and_then_the_next_provider_asked(
+    world: World, failure: list[Part], stream: bool
+) -> None:
+    alpha = await world.sells("alpha", failure)
+    beta = await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
+    assert (len(alpha.requests), len(beta.requests)) == (3, 1)
+    assert (await arbstr.row(answer))["provider"] == "beta"
+
+
+async def test_a_refused_connection_is_retried_too(world: World) -> None:
+    world.lists("alpha", closed_port())
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
+
+
+async def test_a_name_that_does_not_resolve_is_retried_too(world: World) -> None:
+    world.lists("alpha", "http://no-such-host.invalid/v1")
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
+
+
+async def test_a_retry_may_succeed(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(503), error_reply(429), GOOD)
+    beta = await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", "2/alpha")
+    assert len(alpha.requests) == 3
+    assert not beta.requests
+
+
+async def test_failed_attempts_are_counted_by_provider_in_order(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    await world.sells("beta", error_reply(503), error_reply(401))
+    await world.sells("gamma")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("gamma", "3/alpha, 2/beta")
+
+
+async def test_an_error_answer_counts_them_too(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    await world.sells("beta", error_reply(402))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (502, "beta", "3/alpha, 1/beta")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+async def test_max_retries_are_further_tries_on_the_same_provider(world: World, count: int) -> None:
+    alpha = await world.sells("alpha", error_reply(500))
+    await world.sells("beta")
+    arbstr = await world.opens(retry={"max_retries": count})
+    answer = await arbstr.chat()
+    assert retries(answer) == f"{count + 1}/alpha"
+    assert len(alpha.requests) == count + 1
+
+
+async def test_every_attempt_sends_the_same_body_with_that_providers_key(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(500), api_key="sk-of-alpha-0123456789")
+    beta = await world.sells("beta", api_key="sk-of-beta-0123456789")
+    arbstr = await world.opens()
+    await arbstr.chat("the same")
+    assert len({asked.body for asked in [*alpha.requests, *beta.requests]}) == 1
+    assert {asked.headers["authorization"] for asked in alpha.requests} == {"Bearer sk-of-alpha-0123456789"}
+    assert beta.requests[0].headers["authorization"] == "Bearer sk-of-beta-0123456789"
+
+
+# Waiting
+
+
+async def test_backoff_doubles(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    arbstr = await world.opens(retry={"max_retries": 3, "backoff": 0.004})
+    await arbstr.chat()
+    assert waits_ms(arbstr) == [4, 8, 16, None]
+
+
+async def test_retry_after_is_waited_for_instead_of_a_shorter_backoff(world: World) -> None:
+    await world.sells("alpha", error_reply(429, Retry_After="0.02"), GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.001})
+    assert retries(await arbstr.chat()) == "1/alpha"
+    assert waits_ms(arbstr) == [20]
+
+
+async def test_a_longer_backoff_is_kept(world: World) -> None:
+    await world.sells("alpha", error_reply(503, Retry_After="0"), GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.015})
+    await arbstr.chat()
+    assert waits_ms(arbstr) == [15]
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        error_reply(429, Retry_After="11"),
+        error_reply(503, Retry_After="3600"),
+        error_reply(429, Retry_After=format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)),
+        json_reply({"error": {"message": "later", "details": {"retry_after_seconds": 20.0}}}, status=429),
+    ],
+    ids=["11 s", "an hour", "a date", "Routstr's field"],
+)
+async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(world: World, asks: list[Part]) -> None:
+    alpha = await world.sells("alpha", asks)
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+    assert len(alpha.requests) == 1
+
+
+async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> None:
+    await world.sells("alpha", error_reply(429, Retry_After="soon"), error_reply(429, Retry_After="-5"), GOOD)
+    arbstr = await world.opens()
+    assert retries(await arbstr.chat()) == "2/alpha"
+
+
+# Never asked again: the next provider, at once
+
+LEFT: dict[str, list[Part]] = {
+    **{str(status): error_reply(status) for status in (401, 402, 403, 408, 425, 501, 505, 507, 599)},
+    **{str(status): error_reply(status, Location="/elsewhere") for status in (300, 301, 302, 303, 304, 307, 308)},
+    "400 invalid_model by type": error_reply(400, kind="invalid_model"),
+    "400 model_not_found by code": error_reply(400, code="model_not_found"),
+    "404 model_not_found by code": error_reply(404, code="model_not_found"),
+    "404 invalid_model by code": error_reply(404, code="invalid_model"),
+    "200 in HTML": reply(b"<h1>Welcome</h1>", content_type="text/html"),
+    "200 without a body": reply(b""),
+    "204": [head(204)],
+    "200 that is a list": json_reply([completion()]),
+    "200 that is a text": json_reply("Hello"),
+    "200 that is no UTF-8": reply(b'{"choices": "\xff\xfe"}'),
+    "200 that ends early": [
+        head(200, ("Content-Length", "9999"), ("Content-Type", "application/json")),
+        b"{",
+        Move.CLOSE,
+    ],
+    "200 with a torn chunk": [head(200, ("Transfer-Encoding", "chunked")), b"5\r\nhe", Move.CLOSE],
+    "200 with a chunk of no size": [head(200, ("Transfer-Encoding", "chunked")), b"xyz\r\nhe\r\n", Move.CLOSE],
+    "200 that breaks off": [head(200, ("Content-Length", "100")), b"{", Move.RESET],
+    "200 with an error in it": json_reply({"error": {"message": "out of coffee"}}),
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failure", LEFT.values(), ids=LEFT)
+async def test_what_will_not_pass_is_not_retried(world: World, failure: list[Part], stream: bool) -> None:
+    alpha = await world.sells("alpha", failure)
+    await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
+    assert len(alpha.requests) == 1
+
+
+async def test_a_redirect_is_not_followed(world: World) -> None:
+    elsewhere = await world.sells("elsewhere", models=("other",))
+    await world.sells("alpha", error_reply(307, Location=elsewhere.url + "/chat/completions"))
+    arbstr = await world.opens()
+    assert (await arbstr.chat()).status == 502
+    assert not elsewhere.requests
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_timeout_after_the_request_was_sent_is_not_retried(world: World, stream: bool) -> None:
+    """It may be charged."""
+    alpha = await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.03})
+    await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+    async with asyncio.timeout(5):
+        await alpha.requests[0].left.wait()
+
+
+async def test_a_whole_answer_is_given_first_byte_in_all(world: World) -> None:
+    """A provider that dribbles its answer does not get more time by that."""
+    dribbles: list[Part] = [
+        head(200, ("Content-Length", "1000"), ("Content-Type", "application/json")),
+        b'{"choices"',
+        Move.NEVER,
+    ]
+    await world.sells("alpha", dribbles, timeouts={"first_byte": 0.03})
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+
+
+# Streams
+
+FAILS_TO_OPEN: dict[str, list[Part]] = {
+    "an error first": sse_reply(event({"error": {"message": "out of coffee", "type": "server_error"}})),
+    "a bare error first": sse_reply(event({"error": "out of coffee"})),
+    "a named error event first": sse_reply(b'event: error\ndata: {"message": "out of coffee"}\n\n'),
+    "an error after a comment": sse_reply(b": ping\n\n", event({"error": {"message": "no"}})),
+    "an error in bytes": sse_reply(*byte_by_byte(event({"error": {"message": "no"}}))),
+    "nothing at all": sse_reply(),
+    "only comments": sse_reply(b": ping\n\n", b": ping\n\n"),
+    "half an event": [head(200, ("Content-Type", "text/event-stream")), b'data: {"cho', Move.CLOSE],
+    "half an event and a reset": [head(200, ("Content-Type", "text/event-stream")), b'data: {"cho', Move.RESET],
+    "a head and a reset": [
+        head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")),
+        Move.RESET,
+    ],
+    "a chunk of no size": [
+        head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")),
+        b"zz\r\n",
+        Move.CLOSE,
+    ],
+}
+
+
+@pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
+async def test_a_stream_that_does_not_begin_is_asked_for_elsewhere(world: World, failure: list[Part]) -> None:
+    alpha = await world.sells("alpha", failure)
+    await world.sells("beta", GOOD_STREAM)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
+    assert b"coffee" not in answer.body
+    assert answer.trailer["provider"] == "beta"
+    assert len(alpha.requests) == 1
+
+
+async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(world: World) -> None:
+    await world.sells("alpha", sse_reply(chunk("Hel"), Move.RESET))
+    beta = await world.sells("beta", GOOD_STREAM)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, provider(answer)) == (200, "alpha")
+    assert b"Hel" in answer.body
+    assert not beta.requests
+
+
+# The request's own fault
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("status", [400, 404, 405, 406, 409, 410, 413, 415, 418, 422, 451])
+async def test_an_error_about_the_request_passes_as_it_came(world: World, status: int, stream: bool) -> None:
+    text = b'{"error" :  {"message":"too h\xc3\xb6t", "type":"invalid_request_error", "param":"temperature"}}\n'
+    await world.sells("alpha", reply(text, status=status, headers=[("X-Request-Id", "r1")]))
+    beta = await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, answer.body) == (status, text)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Request-Id"] == "r1"
+    assert (provider(answer), retries(answer)) == ("alpha", None)
+    assert not beta.requests
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, status)
+    assert "too höt" in row["error"]["message"]
+
+
+async def test_an_error_that_is_no_json_passes_too(world: World) -> None:
+    await world.sells("alpha", reply(b"<h1>Teapot</h1>", status=418, content_type="text/html"))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (418, b"<h1>Teapot</h1>", "text/html")
+
+
+# Connections
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_attempt(world: World) -> None:
+    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    answer = await arbstr.chat()
+    assert (answer.status, retries(answer)) == (200, None)
+    assert alpha.connections == 2
+
+
+async def test_connections_are_kept(world: World) -> None:
+    alpha = await world.sells("alpha", GOOD, error_reply(429), GOOD_STREAM, error_reply(400), GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    await arbstr.chat(stream=True)
+    await arbstr.chat()
+    await arbstr.chat()
+    assert len(alpha.requests) == 5
+    assert alpha.connections == 1
+
+
+# Health
+
+
+async def open_breakers(arbstr: Arbstr) -> set[str]:
+    health = (await arbstr.get("/health")).json["providers"]
+    return {name for name, told in health.items() if told["state"] == "open"}
+
+
+BLAMED = {
+    **PASSING,
+    **{name: parts for name, parts in LEFT.items() if "model" not in name},
+}
+
+
+@pytest.mark.parametrize("failure", BLAMED.values(), ids=BLAMED)
+async def test_a_failed_attempt_counts_in_the_breaker(world: World, failure: list[Part]) -> None:
+    await world.sells("alpha", failure)
+    await world.sells("beta")
+    arbstr = await world.opens(retry={"max_retries": 0}, breaker={"failure_threshold": 1})
+    await arbstr.chat()
+    assert await open_breakers(arbstr) == {"alpha"}
+
+
+@pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
+async def test_so_does_a_stream_that_does_not_begin(world: World, failure: list[Part]) -> None:
+    await world.sells("alpha", failure)
+    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    await arbstr.chat(stream=True)
+    assert await open_breakers(arbstr) == {"alpha"}
+
+
+async def test_so_does_a_stream_that_breaks_off(world: World) -> None:
+    await world.sells("alpha", sse_reply(chunk("Hel"), Move.RESET))
+    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    await arbstr.row(await arbstr.chat(stream=True))
+    assert await open_breakers(arbstr) == {"alpha"}
+
+
+async def test_a_stale_catalogue_and_the_requests_own_faults_do_not(world: World) -> None:
+    script = [error_reply(400, kind="invalid_model"), error_reply(404, code="model_not_found"), error_reply(422)]
+    await world.sells("alpha", *script)
+    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    for _ in script:
+        await arbstr.chat()
+    assert await open_breakers(arbstr) == set()
+
+
+async def test_an_open_breaker_is_passed_over(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(500))
+    await world.sells("beta")
+    arbstr = await world.opens(breaker={"failure_threshold": 3})
+    assert retries(await arbstr.chat()) == "3/alpha"
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", None)
+    assert len(alpha.requests) == 3
