@@ -116,7 +116,7 @@ class PolicySelector:
         """What a matcher says. The edge to other packages' code: their faults are reported once and cost no request."""
         try:
             rule = matcher.match(request, rules)
-            if rule is not None and rule not in rules:
+            if rule is not None and not any(rule is given for given in rules):
                 raise ValueError("it returned a rule that it was not given")  # noqa: TRY301
         except Exception:
             if id(matcher) not in self._faulty:

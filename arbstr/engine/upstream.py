@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
+from typing import NamedTuple
 
 import httpx
 import orjson
@@ -142,6 +143,13 @@ class _Waiting:
         self.deadline.within(self.provider.timeouts.idle)
 
 
+class _Target(NamedTuple):
+    """Where a provider's requests go, as the transport wants to be told."""
+
+    url: httpx.URL
+    extensions: JsonObject
+
+
 class Upstream:
     """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`."""
 
@@ -149,7 +157,7 @@ class Upstream:
         self._transport = transport
         self._redactor = redactor
         self._keepalive_s = keepalive_s
-        self._urls: dict[str, httpx.URL] = {}
+        self._targets: dict[str, _Target] = {}
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
         """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
@@ -170,15 +178,15 @@ class Upstream:
             deadline.close()
 
     def _request(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> httpx.Request:
-        url = self._urls.get(provider.name)
-        if url is None:
-            url = self._urls[provider.name] = httpx.URL(provider.url.rstrip("/") + "/chat/completions")
+        target = self._targets.get(provider.name)
+        if target is None:
+            target = self._targets[provider.name] = _target(provider)
         return httpx.Request(
             "POST",
-            url,
+            target.url,
             headers=_upstream_headers(tuple(headers), provider.api_key),
             stream=httpx.ByteStream(chat.body),  # `content=` would also work out headers, at ten times the cost
-            extensions={"timeout": {"connect": provider.timeouts.connect}},
+            extensions=target.extensions,
         )
 
     async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:
@@ -286,6 +294,13 @@ class Upstream:
         if isinstance(error, httpx.UnsupportedProtocol):
             return AttemptError("connect", f"not an address to call: {told}")
         return AttemptError("connect", f"connection failed: {told}", retryable=True)
+
+
+def _target(provider: Provider) -> _Target:
+    return _Target(
+        httpx.URL(provider.url.rstrip("/") + "/chat/completions"),
+        {"timeout": {"connect": provider.timeouts.connect}, "place": provider.name},
+    )
 
 
 @lru_cache(maxsize=256)

@@ -41,14 +41,15 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     """An `httpx.AsyncBaseTransport` over one aiohttp pool; to be made on the running loop.
 
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
-    extension `connect` holds, in seconds; waiting for bytes is bounded by the caller.
+    extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `place` names the
+    URL for short, the same name always for the same one: for every look-up httpx puts a URL's text together anew.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._pool = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
         self._reading: WeakKeyDictionary[ResponseHandler, StreamReader | None] = WeakKeyDictionary()  # by connection
-        self._places: dict[httpx.URL, _Place] = {}
+        self._places: dict[httpx.URL | str, _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -57,7 +58,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         Raises the `httpx.TransportError` that says what happened.
         """
         try:
-            place = self._place(request.url)
+            place = self._place(request)
             data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
             timeout = _timeout(request.extensions.get("timeout", {}).get("connect"))
             connection = await self._pool.connect(place.asked, [], timeout)
@@ -112,11 +113,12 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if payload is not None and not payload.is_eof() and payload.exception() is None:
             payload.set_exception(aiohttp.ClientPayloadError("closed within its body, or what came is not HTTP"))
 
-    def _place(self, url: httpx.URL) -> _Place:
+    def _place(self, request: httpx.Request) -> _Place:
         """Where the URL leads, worked out once. Raises `aiohttp.InvalidURL`."""
-        place = self._places.get(url)
+        key = request.extensions.get("place", request.url)
+        place = self._places.get(key)
         if place is None:
-            place = self._places[url] = _Place(url, self._loop)
+            place = self._places[key] = _Place(request.url, self._loop)
         return place
 
     async def aclose(self) -> None:
