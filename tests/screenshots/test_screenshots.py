@@ -8,8 +8,14 @@ import pytest
 
 from tests.screenshots.picture import drawn
 from tests.screenshots.scenes import SCENES, drawn_scene
+from tests.tui.piloted import hurry
 
 PLACE = Path(__file__).parents[2] / "screenshots"
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -10,7 +10,7 @@ from datetime import UTC
 from textual.pilot import Pilot
 
 from tests.tui.fakes import FakeLog, FakeSource
-from tui import figures
+from tui import figures, pace, pump
 from tui.app import Dashboard
 from tui.screens import requests
 
@@ -55,16 +55,25 @@ class Driven:
         await self.until(lambda: text not in self.text)
 
 
-def hurry() -> None:
-    """Ask the ledger as often as tests can wait for."""
-    figures.LEAST_WAIT_S = requests.LEAST_WAIT_S = 0.05
+def hurry(set_: Callable[[object, str, float], None] = setattr) -> None:
+    """Beat, paint and ask the ledger as often as tests can wait for; `monkeypatch.setattr` undoes it afterwards."""
+    for module, name, seconds in (
+        (figures, "LEAST_WAIT_S", 0.03),
+        (requests, "LEAST_WAIT_S", 0.03),
+        (requests, "TYPING_PAUSE_S", 0.001),
+        (pump, "SLICE_GAP_S", 0.001),
+        (pump, "BUSY_BEAT_S", 0.01),
+        (pump, "CALM_BEAT_S", 0.01),
+        (pace, "FASTEST_S", 0.01),
+        (pace, "SLOWEST_S", 0.05),
+    ):
+        set_(module, name, seconds)
 
 
 @asynccontextmanager
 async def driven(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driven]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
     log = FakeLog()
-    hurry()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = Driven(source, log, app, pilot)

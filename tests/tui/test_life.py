@@ -107,7 +107,7 @@ def test_a_terminal_that_stops_reading_does_not_hold_the_loop(terminal: Terminal
     while beside.path.stat().st_size == size:
         assert time.monotonic() < deadline + 10
         time.sleep(0.01)
-    assert beside.said()["worst_s"] < 0.3  # a loaded machine; unpatched it is the whole three seconds
+    assert beside.said()["worst_s"] < 1  # on a busy machine; a driver that waits would be the whole three seconds late
     terminal.type("1")
     terminal.wait_for("Spend by model")
     terminal.wait_for(LIVE)

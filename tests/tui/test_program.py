@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from tests.tui.terminal import ROOT, Terminal, python
+from tui.format import duration
 
 ARBSTR = python("-m", "arbstr")
 LIVE = "▶ live"
@@ -183,4 +184,4 @@ def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> Non
         terminal.wait_for(f"today UTC {rounded} sats")
         terminal.wait_for(f"7 days {rounded} sats")
         terminal.wait_for(f"│ {counts['total']} ")
-        terminal.wait_for(f"p50 {stats['performance']['p50_latency_ms']} ms")
+        terminal.wait_for(f"p50 {duration(stats['performance']['p50_latency_ms'])} ")

@@ -12,9 +12,14 @@ from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, RequestFinished, RequestReceived
 from tests.tui.fakes import NOON, FakeSource, Traffic, lived_in
-from tests.tui.piloted import driven
+from tests.tui.piloted import driven, hurry
 from tui.screens.detail import DetailScreen
 from tui.themes import LIGHT, TERMINAL
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
 
 
 def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:

@@ -14,10 +14,14 @@ from tests.tui.piloted import Driven, hurry
 from tui.app import Dashboard
 
 
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
+
+
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", ["live", "requests", "providers", "money", "log"])
 def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
-    hurry()
     source, log = lived_in(SEED), FakeLog()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
 
