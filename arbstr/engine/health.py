@@ -3,9 +3,14 @@
 A breaker is **closed** while its provider works. It **opens** after `failure_threshold` failures in a row, or when at
 least half of the last `WINDOW` attempts failed: then nobody asks for `open_for` seconds, doubling with each reopening
 up to `max_open_for`, with jitter so that many do not come back at once. After that it is **half open**: one request is
-the probe, all others go elsewhere without waiting; the probe's end closes or reopens it.
+the probe, all others go elsewhere without waiting; the probe's end closes or reopens it. A probe without an end after
+`open_for` (a long stream, say) keeps nobody away any longer: the next request is a probe too.
 
-A 429 that says when to come back opens the breaker for just that time and counts as no failure.
+Only attempts that began since the breaker last opened decide. A long stream from before may well end in good order
+while new requests are refused, and a timeout that ran all the while tells nothing new: both are only learned from.
+
+A 429 that says when to come back opens the breaker for just that time (`LONGEST_PAUSE_S` at most) and counts as no
+failure.
 """
 
 from __future__ import annotations
@@ -23,7 +28,8 @@ WINDOW = 20  # attempts over which the failure rate is taken
 RATE = 0.5  # of a full window: at this rate the breaker opens although successes come between
 JITTER = 0.2  # up to so much longer, as a share
 LEARNING = 0.2  # the weight of the newest attempt in learned figures
-_STOPPED = 429
+LONGEST_PAUSE_S = 86_400.0  # a provider may ask to be left alone for so long, in seconds
+_TOO_MANY = 429
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,22 +120,24 @@ class Permit:
     `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
     """
 
-    __slots__ = ("_breaker", "_held")
+    __slots__ = ("_breaker", "_held", "opening")
 
     def __init__(self, breaker: _Breaker) -> None:
         self._breaker = breaker
         self._held = True
+        self.opening = breaker.openings  # how often the breaker had opened when the attempt began
 
     def succeeded(self, first_byte_ms: float) -> None:
         """The attempt ended well; its answer began after so many milliseconds."""
         if self._held:
-            self._breaker.succeeded(first_byte_ms)
+            self._breaker.succeeded(first_byte_ms, self)
             self.released()
 
     def failed(self, error: AttemptError, *, again: bool = False) -> None:
         """The attempt failed; `again`: the same request tries once more, in the same place."""
         if self._held:
             self._breaker.failed(error, self)
+            self.opening = self._breaker.openings
             if not again:
                 self.released()
 
@@ -163,7 +171,9 @@ class _Breaker:
         self.in_flight = 0
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
-        self._probe: Permit | None = None  # the one whose attempt decides, while half open
+        self.openings = 0  # since the start
+        self._probe: Permit | None = None  # under way while half open
+        self._probe_until = 0.0  # by the clock: until then no other
         self._reopenings = 0
         self._failures = 0  # in a row
         self._window: deque[bool] = deque(maxlen=WINDOW)
@@ -180,7 +190,11 @@ class _Breaker:
     def available(self) -> bool:
         if not self.in_rotation or (self._max_in_flight and self.in_flight >= self._max_in_flight):
             return False
-        return self.open_until is None or (self._probe is None and self._clock() >= self.open_until)
+        return self.open_until is None or self._awaits_probe(self._clock())
+
+    def _awaits_probe(self, now: float) -> bool:
+        assert self.open_until is not None
+        return now >= self.open_until and (self._probe is None or now >= self._probe_until)
 
     def acquire(self) -> Permit | None:
         if not self.available():
@@ -188,35 +202,40 @@ class _Breaker:
         permit = Permit(self)
         if self.open_until is not None:
             self._probe = permit
+            self._probe_until = self._clock() + self._settings.open_for
             self._tell("open", "half_open", "one request probes it")
         self.in_flight += 1
         return permit
 
-    def succeeded(self, first_byte_ms: float) -> None:
+    def succeeded(self, first_byte_ms: float, permit: Permit) -> None:
         self._learn(success=True)
         self._latency_ms = _learned(self._latency_ms, first_byte_ms)
-        self._failures = 0
-        # A success says that the provider works now, also one whose attempt began before the breaker opened.
-        if self.open_until is not None:
+        if self.open_until is None:
+            self._failures = 0
+        elif permit.opening == self.openings:
             self.close("an attempt succeeded")
 
     def failed(self, error: AttemptError, permit: Permit) -> None:
         if not error.blames:
             return
         self._last_error = str(error)
-        if error.status == _STOPPED and error.retry_after_s is not None:
-            self._open(error.retry_after_s, "it asked to be left alone for a while")
+        if error.status == _TOO_MANY and error.retry_after_s is not None:
+            self._open(min(error.retry_after_s, LONGEST_PAUSE_S), "it asked to be left alone for a while")
             return
         self._learn(success=False)
         self._failures += 1
-        if self.open_until is not None:
-            if permit is self._probe:
-                self._reopenings += 1
-                self._open(self._pause_s(), "the probe failed")
-        elif self._failures >= self._settings.failure_threshold:
+        if self.open_until is None:
+            self._open_if_failing()
+        elif self.state == "half_open" and permit.opening == self.openings:
+            self._reopenings += 1
+            self._open(self._pause_s(), "the probe failed")
+
+    def _open_if_failing(self) -> None:
+        failed = self._window.count(False)
+        if self._failures >= self._settings.failure_threshold:
             self._open(self._pause_s(), f"{self._failures} failures in a row")
-        elif len(self._window) == WINDOW and self._window.count(False) >= RATE * WINDOW:
-            self._open(self._pause_s(), f"{self._window.count(False)} of the last {WINDOW} attempts failed")
+        elif len(self._window) == WINDOW and failed >= RATE * WINDOW:
+            self._open(self._pause_s(), f"{failed} of the last {WINDOW} attempts failed")
 
     def left(self, permit: Permit) -> None:
         self.in_flight -= 1
@@ -271,6 +290,7 @@ class _Breaker:
 
     def _open(self, pause_s: float, reason: str) -> None:
         old = self.state
+        self.openings += 1
         until = self._clock() + pause_s
         self.open_until = until if self.open_until is None else max(until, self.open_until)
         self._tell(old, "open", reason)
