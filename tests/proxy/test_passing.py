@@ -1,0 +1,323 @@
+"""What passes through unchanged, up and down, and the little that does not."""
+
+from __future__ import annotations
+
+import gzip
+import json
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.provider import DONE, Asked, Part, completion, head, json_reply, reply, sse_reply, stream_events
+from tests.proxy.world import World, body, key_of
+
+ODD = (
+    b'{ "model":"gpt-4o",\t"unknown" : [1.0, 1e2, 12345678901234567890123, -0.0, "\\u00e9\\ud83d\\ude00", null, {} ],\n'
+    b'"messages":[{"role":"user","content":"h\xc3\xa9\\n","extra":{"a":1, "a":2}}] , "temperature":0.10 }\r\n'
+)
+ANSWER = (
+    b'{ "choices" : [{"message":{"content":"h\xc3\xa9 \\u00e9","refusal":null},"finish_reason":"stop","x":1.50}],\n'
+    b'"usage": {"prompt_tokens":1,"completion_tokens":2,"z":[ ]}, "big":12345678901234567890123 }\n'
+)
+USAGE_WANTED = b'"stream_options":{"include_usage":true}'
+
+
+# Up
+
+
+async def test_the_clients_json_goes_up_byte_for_byte(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    assert (await arbstr.send(ODD)).status == 200
+    assert alpha.requests[0].body == ODD
+    assert (alpha.requests[0].method, alpha.requests[0].path) == ("POST", "/v1/chat/completions")
+
+
+async def test_a_stream_that_asks_for_usage_goes_up_byte_for_byte(world: World) -> None:
+    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    asks = ODD.replace(b'"temperature"', b'"stream":true,"stream_options":{"include_usage":true,"x":1},"temperature"')
+    assert (await arbstr.send(asks)).status == 200
+    assert alpha.requests[0].body == asks
+
+
+async def test_a_stream_that_does_not_is_made_to_and_nothing_else_changes(world: World) -> None:
+    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    asks = ODD.replace(b'"temperature"', b'"stream":true,"temperature"')
+    assert (await arbstr.send(asks)).status == 200
+    sent = alpha.requests[0].body
+    assert sent.replace(USAGE_WANTED + b",", b"", 1) == asks
+    assert json.loads(sent)["stream_options"] == {"include_usage": True}
+
+
+@pytest.mark.parametrize(
+    ("options", "sent"),
+    [
+        (None, {"include_usage": True}),
+        ({}, {"include_usage": True}),
+        ({"include_usage": False}, {"include_usage": True}),
+        ({"include_usage": None, "x": [1]}, {"include_usage": True, "x": [1]}),
+        ({"include_obfuscation": False}, {"include_obfuscation": False, "include_usage": True}),
+    ],
+)
+async def test_other_stream_options_stay(world: World, options: object, sent: object) -> None:
+    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    await arbstr.chat(stream=True, stream_options=options, seed=2**70, top_p=0.1)
+    assert alpha.requests[0].json == {**body(), "stream": True, "stream_options": sent, "seed": 2**70, "top_p": 0.1}
+
+
+async def test_what_is_no_stream_gets_no_stream_options(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    await arbstr.chat(stream=False)
+    await arbstr.chat(stream=None)
+    assert all("stream_options" not in asked.json for asked in alpha.requests)
+
+
+async def test_half_a_surrogate_pair_is_not_a_reason_to_refuse(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    cut = json.dumps(body("\ud83d")).encode()
+    assert (await arbstr.send(cut)).status == 200
+    assert alpha.requests[0].body == cut
+
+
+async def test_a_compressed_request_goes_up_plain(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    assert (await arbstr.send(gzip.compress(ODD), headers={"Content-Encoding": "gzip"})).status == 200
+    assert alpha.requests[0].body == ODD
+    assert "content-encoding" not in alpha.requests[0].headers
+
+
+async def test_a_request_without_a_length_goes_up_with_one(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+
+    async def parts() -> object:
+        yield ODD[:50]
+        yield ODD[50:]
+
+    async with arbstr.session.post(
+        arbstr.url + "/v1/chat/completions", data=parts(), headers={"Content-Type": "application/json"}
+    ) as response:
+        assert response.status == 200
+    assert alpha.requests[0].body == ODD
+    assert alpha.requests[0].headers["content-length"] == str(len(ODD))
+
+
+NOT_UP = {
+    "Authorization": "Bearer clients-own-token",
+    "Cookie": "session=clients-own-cookie",
+    "Connection": "keep-alive, X-Only-Here",
+    "Keep-Alive": "timeout=5",
+    "Proxy-Authorization": "Basic Y2xpZW50",
+    "Proxy-Connection": "keep-alive",
+    "TE": "trailers",
+    "Upgrade": "h2c",
+    "Via": "1.1 somewhere",
+    "Forwarded": "for=10.0.0.1",
+    "X-Forwarded-For": "10.0.0.1",
+    "X-Real-IP": "10.0.0.1",
+    "X-Api-Key": "clients-own-key",
+    "Api-Key": "clients-own-key",
+    "X-Cashu": "cashuAtoken",
+    "X-Arbstr-Policy": "",
+    "Expect": "100-continue",
+    "Referer": "http://127.0.0.1/",
+    "Accept-Encoding": "gzip, br",
+}
+
+
+@pytest.mark.parametrize("name", NOT_UP)
+async def test_credentials_and_what_is_between_hops_never_go_up(world: World, name: str) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    assert (await arbstr.chat(headers={name: NOT_UP[name], "X-Only-Here": "1"})).status == 200
+    headers = alpha.requests[0].headers
+    if name == "Authorization":
+        assert headers["authorization"] == f"Bearer {key_of('alpha')}"
+    elif name == "Accept-Encoding":
+        assert headers["accept-encoding"] == "identity"
+    else:
+        assert name.lower() not in headers
+    assert not any("clients-own" in value for value in headers.values())
+    assert ("x-only-here" in headers) == (name != "Connection")  # that header names it
+
+
+async def test_without_a_key_no_authorization_goes_up(world: World) -> None:
+    alpha = await world.sells("alpha", api_key=None)
+    arbstr = await world.opens()
+    await arbstr.chat(headers={"Authorization": "Bearer clients-own-token"})
+    assert "authorization" not in alpha.requests[0].headers
+
+
+async def test_other_headers_go_up(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    await arbstr.chat(headers={"X-Trace": "7", "OpenAI-Beta": "x", "User-Agent": "mine/1", "X-Title": "Grüße"})
+    headers = alpha.requests[0].headers
+    assert (headers["x-trace"], headers["openai-beta"], headers["user-agent"]) == ("7", "x", "mine/1")
+    assert headers["x-title"].encode("latin-1").decode() == "Grüße"
+    assert headers["host"] == alpha.url.removeprefix("http://").removesuffix("/v1")
+
+
+# Down
+
+
+async def test_the_providers_json_comes_down_byte_for_byte(world: World) -> None:
+    await world.sells("alpha", reply(ANSWER))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body) == (200, ANSWER)
+    assert answer.headers["Content-Type"] == "application/json"
+
+
+async def test_the_providers_headers_come_down_but_for_those_between_hops(world: World) -> None:
+    stays = [("X-Request-Id", "r1"), ("x-ratelimit-remaining-requests", "9"), ("OpenAI-Processing-Ms", "12")]
+    goes = [
+        ("Set-Cookie", "a=b"),
+        ("Keep-Alive", "timeout=5"),
+        ("Proxy-Authenticate", "Basic"),
+        ("Alt-Svc", "h3"),
+        ("Access-Control-Allow-Origin", "*"),
+        ("X-Arbstr-Provider", "liar"),
+        ("X-Arbstr-Cost-Sats", "0.001"),
+        ("X-Arbstr-Request-Id", "liar"),
+        ("Date", "Mon, 23 Nov 2026 22:25:07 GMT"),
+        ("Date", "Mon, 23 Nov 2026 22:25:07 GMT"),
+    ]
+    await world.sells("alpha", json_reply(completion(), headers=[*stays, *goes]))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    for name, value in stays:
+        assert answer.headers.getall(name) == [value]
+    for name in ("Set-Cookie", "Keep-Alive", "Proxy-Authenticate", "Alt-Svc", "Access-Control-Allow-Origin"):
+        assert name not in answer.headers
+    for name in ("X-Arbstr-Provider", "X-Arbstr-Cost-Sats", "X-Arbstr-Request-Id", "Date"):
+        (value,) = answer.headers.getall(name)
+        assert value not in ("liar", "0.001")
+
+
+@pytest.mark.parametrize(
+    "content_type", ["application/json", None, "text/plain", "text/html; charset=utf-8", "nonsense"]
+)
+async def test_a_completion_is_labelled_as_json_whatever_it_was(world: World, content_type: str | None) -> None:
+    await world.sells("alpha", reply(ANSWER, content_type=content_type))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body) == (200, ANSWER)
+    assert answer.headers["Content-Type"].startswith("application/json")
+
+
+async def test_a_compressed_answer_comes_down_plain(world: World) -> None:
+    """Nobody asked for one."""
+    await world.sells("alpha", reply(gzip.compress(ANSWER), headers=[("Content-Encoding", "gzip")]))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body) == (200, ANSWER)
+    assert "Content-Encoding" not in answer.headers
+
+
+FRAMINGS: dict[str, list[Part]] = {
+    "in chunks": [
+        head(200, ("Content-Type", "application/json"), ("Transfer-Encoding", "chunked")),
+        b"%x\r\n%b\r\n" % (10, ANSWER[:10]),
+        b"%x;ext=1\r\n%b\r\n" % (len(ANSWER) - 10, ANSWER[10:]),
+        b"0\r\nX-Trailer: 1\r\n\r\n",
+    ],
+    "byte by byte": [*reply(ANSWER)[:1], *(ANSWER[at : at + 1] for at in range(len(ANSWER)))],
+    "after interim answers": [head(100), head("103 Early Hints", ("Link", "</x>")), *reply(ANSWER)],
+    "in HTTP/1.0": [b"HTTP/1.0 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(ANSWER), ANSWER)],
+}
+
+
+@pytest.mark.parametrize("framed", FRAMINGS.values(), ids=FRAMINGS)
+async def test_however_it_is_framed(world: World, framed: list[Part]) -> None:
+    await world.sells("alpha", framed)
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body) == (200, ANSWER)
+
+
+async def test_a_json_answer_to_a_stream_passes_as_json(world: World) -> None:
+    await world.sells("alpha", reply(ANSWER), input_rate=1000, output_rate=1000, base_fee=0)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, answer.body) == (200, ANSWER)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Arbstr-Cost-Sats"] == "3.000"
+    assert "X-Arbstr-Latency-Ms" in answer.headers
+    row = await arbstr.row(answer)
+    assert row["success"]
+    assert row["streaming"]
+    assert row["cost"]["sats"] == 3.0
+
+
+async def test_an_event_stream_nobody_asked_for_is_no_answer(world: World) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("a")))
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
+    assert answer.json == completion("Hello")
+
+
+# Whatever the document
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+async def test_any_fields_pass_both_ways(world: World) -> None:
+    """One arbstr for all examples: hypothesis draws them, the loop is this test's."""
+    told: list[bytes] = []
+
+    def echoes(asked: Asked) -> list[Part]:
+        told.append(asked.body)
+        return reply(asked.body)
+
+    await world.sells("alpha", echoes)
+    arbstr = await world.opens()
+    examples: list[dict[str, object]] = []
+
+    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.dictionaries(st.text(min_size=1), JSON, max_size=5))
+    def draw(fields: dict[str, object]) -> None:
+        examples.append(fields)
+
+    draw()
+    checked = {
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "max_tokens",
+        "max_completion_tokens",
+        "error",
+        "choices",
+        "usage",
+    }
+    for fields in examples:
+        document = json.dumps(
+            {**{k: v for k, v in fields.items() if k not in checked}, **body(), "choices": []}
+        ).encode()
+        answer = await arbstr.send(document)
+        assert (answer.status, answer.body) == (200, document)
+        assert told.pop() == document
+
+
+async def test_a_stream_comes_down_byte_for_byte(world: World) -> None:
+    text = b"".join(stream_events("h\u00e9", "\U0001f600", tokens=None, done=False))
+    await world.sells("alpha", sse_reply(text, DONE, headers=[("X-Request-Id", "r1")]))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.body.startswith(text + DONE + b'data: {"arbstr":{')
+    assert answer.headers["X-Request-Id"] == "r1"
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
