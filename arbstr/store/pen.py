@@ -114,7 +114,7 @@ class Pen:
             else:
                 rows.append(row_of(pending.record, key, row_id, None, self._number))
                 opened[pending.record.request_id] = row_id
-        for some in chunks(rows, len(COLUMNS)):
+        for some in chunks(rows):
             sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
             await self._db.execute_fetchall(sql, [value for row in some for value in row])
         await self._rollups.add(self._db, [(key, record.received_at_ms, tally_of(record)) for key, record in final])
@@ -140,7 +140,7 @@ class Pen:
                 "DO UPDATE SET avg_ratio = excluded.avg_ratio, sample_count = excluded.sample_count",
                 (policy, ratio, samples),
             )
-        for some in chunks([(kind, key, value) for (kind, key), value in cells.items()], 3):
+        for some in chunks([(kind, key, value) for (kind, key), value in cells.items()]):
             sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
             await self._db.execute_fetchall(sql, [value for row in some for value in row])
 
@@ -230,7 +230,7 @@ class Pen:
         """Announce this process, and close the rows that dead ones left open."""
         async with transaction(self._db):
             dead = [number for number in await self._sessions() if not is_alive(self._path, number)]
-            for some in chunks(dead, 1):
+            for some in chunks(dead):
                 await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
                 await self._db.execute_fetchall(
                     "UPDATE requests SET open = 0, success = FALSE, error_status = ?, error_message = ? "

@@ -56,7 +56,7 @@ class Rollups:
         families = {key: _family(key) for key in keys}
         rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
         names = list(rows)
-        for some in chunks(names, 1):
+        for some in chunks(names):
             sql = f"INSERT INTO facets ({_FACET_COLUMNS}) VALUES {values(len(some), 10)} ON CONFLICT DO NOTHING"
             await db.execute_fetchall(sql, [value for name in some for value in rows[name]])
             sql = f"SELECT name, id FROM facets WHERE name IN {values(1, len(some))}"
@@ -72,7 +72,7 @@ class Rollups:
         for keys, tally in folded:
             for key in keys:
                 self._cells[key].add(tally)
-        for some in chunks(changed, len(_COLUMNS)):
+        for some in chunks(changed):
             sql = f"INSERT OR REPLACE INTO rollups ({', '.join(_COLUMNS)}) VALUES {values(len(some), len(_COLUMNS))}"
             await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
         if len(self._cells) > _MOST_CELLS:
@@ -91,7 +91,7 @@ class Rollups:
     async def _fetch(self, db: aiosqlite.Connection, keys: list[CellKey]) -> None:
         for key in keys:
             self._cells[key] = Tally()
-        for some in chunks(keys, 3):
+        for some in chunks(keys):
             sql = (
                 f"SELECT {', '.join('r.' + column for column in _COLUMNS)} FROM (VALUES {values(len(some), 3)}) k "
                 "CROSS JOIN rollups r ON r.span_ms = k.column1 AND r.facet = k.column2 AND r.start_ms = k.column3"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any
 
 import orjson
@@ -51,12 +52,19 @@ ENTRY_COLUMNS = (
 # No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
 MOST = 10**12
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
 
 
 def format_ms(at_ms: int) -> str:
     """Epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    return f"{(_EPOCH + at_ms * _MILLISECOND).isoformat(timespec='milliseconds')[:-6]}Z"
+    return f"{_format_s(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _format_s(at_s: int) -> str:
+    """Many rows are of the same second."""
+    return (_EPOCH + at_s * _SECOND).isoformat()[:-6]
 
 
 def parse_ms(timestamp: object) -> int:

@@ -12,7 +12,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-MOST_VARIABLES = 16_000  # SQLite takes 32,766 in a statement unless built otherwise
+# Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, up to a megabyte each, and a
+# batch of a new size would be one more. Columns times rows must stay below 32,766.
+_SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
 
 
 @lru_cache(maxsize=512)
@@ -21,8 +23,10 @@ def values(rows: int, columns: int) -> str:
     return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
-def chunks(items: Sequence[T], columns: int) -> Iterator[Sequence[T]]:
-    """The items in pieces that one statement can take."""
-    size = max(1, MOST_VARIABLES // columns)
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """The items in pieces that one statement each takes, of a few fixed sizes."""
+    start = 0
+    for size in _SIZES:
+        while len(items) - start >= size:
+            yield items[start : start + size]
+            start += size
