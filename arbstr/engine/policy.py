@@ -67,9 +67,10 @@ class _Keywords:
     def occur_in(self, folded: str) -> bool:
         """Whether one of them begins a word of a text that is case-folded already."""
         # Substring search is many times faster than the pattern, and most texts hold none of the words.
-        if not any(keyword in folded for keyword in self._folded):
-            return False
-        return self._pattern.search(folded) is not None
+        for keyword in self._folded:
+            if keyword in folded:
+                return self._pattern.search(folded) is not None
+        return False
 
 
 def _at_word_start(keyword: str) -> str:
@@ -101,7 +102,7 @@ class PolicySelector:
         if not rule.allows(model):
             allowed = ", ".join(rule.allowed_models)
             message = f"policy {rule.name!r} does not allow the model {model[:100]!r}; it allows: {allowed}"
-            raise ModelNotAllowed(message, param="model")
+            raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 
     def _recognised(self, request: ChatRequest) -> Rule | None:

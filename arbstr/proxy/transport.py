@@ -181,7 +181,8 @@ def _head(method: str, place: _Place, headers: tuple[tuple[bytes, bytes], ...]) 
 
 async def _body(request: httpx.Request) -> bytes:
     """The rest of the request: its length, the empty line, its body."""
-    content = await request.aread()
+    stream = request.stream  # bytes that are all there are taken as they are: `aread` would step through them
+    content = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
     return b"\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
 
 
