@@ -89,17 +89,28 @@ class AttemptError(ArbstrError):
 
 
 class ApiError(ArbstrError):
-    """An error the client gets, in OpenAI's shape. `param` names the field at fault, `retry_after_s` a header."""
+    """An error the client gets, in OpenAI's shape.
+
+    `param` names the field at fault, `retry_after_s` becomes a header, `policy` is the rule that held when it arose.
+    """
 
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
 
-    def __init__(self, message: str, *, param: str | None = None, retry_after_s: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        param: str | None = None,
+        retry_after_s: float | None = None,
+        policy: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
+        self.policy = policy
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON object the client gets."""

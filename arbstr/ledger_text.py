@@ -63,14 +63,20 @@ def json_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
 
 def csv_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
     """A line of column names and one for each entry."""
-    yield ",".join(CSV_COLUMNS)
+    yield csv_line(CSV_COLUMNS)
     for entry in _each(chunks):
-        line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow(_csv_row(entry))
-        yield line.getvalue()
+        yield csv_line(csv_row(entry))
 
 
-def _csv_row(entry: Entry) -> list[object]:
+def csv_line(fields: Sequence[object]) -> str:
+    """One line of CSV, without its end."""
+    line = io.StringIO()
+    csv.writer(line, lineterminator="").writerow(fields)
+    return line.getvalue()
+
+
+def csv_row(entry: Entry) -> list[object]:
+    """An entry in the order of `CSV_COLUMNS`."""
     return [
         entry.id,
         _word(entry.request_id),

@@ -179,6 +179,7 @@ class Engine:
         except ClientGone:
             exchange.client_left()
         except ApiError as error:
+            exchange.policy = exchange.policy or error.policy
             exchange.fail(error.status, error.message)
             await client.refuse(error, exchange.headers())
         except asyncio.CancelledError:

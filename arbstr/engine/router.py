@@ -163,12 +163,13 @@ class Router:
         if resting:
             waits = [wait for provider in resting if (wait := self._reopens_in_s(provider)) is not None]
             told = f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_RESTING}."
-            return NoHealthyProvider(told, retry_after_s=max(_RETRY_AFTER_S, min(waits, default=0.0)))
+            wait_s = max(_RETRY_AFTER_S, min(waits, default=0.0))
+            return NoHealthyProvider(told, retry_after_s=wait_s, policy=market.policy)
         if excluded:
             limits = "what is tolerated" if market.policy is None else f"the limits of policy {market.policy!r}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)
             return NoProviderWithinPolicy(
-                f"No provider of the model {model} is within {limits}: {reasons}.", param="model"
+                f"No provider of the model {model} is within {limits}: {reasons}.", param="model", policy=market.policy
             )
         listed = dict.fromkeys(listed for provider in self._providers for listed in provider.models)
         return ModelNotFound(
