@@ -365,7 +365,7 @@ class Engine:
             except AttemptError as error:
                 return observer.end(), str(error)
             if read is None:
-                return observer.end(), "it ended without a finish_reason or [DONE]"
+                return observer.end(), "it ended early, without a finish_reason"
             out, silent_s = read, 0.0
             if exchange.elapsed_ms() - told_ms >= PROGRESS_EVERY_MS:
                 told_ms = exchange.elapsed_ms()
