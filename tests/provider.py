@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -70,7 +72,8 @@ class ScriptedProvider:
     def __init__(self, *script: Script) -> None:
         self.script: list[Script] = list(script) or [json_reply(completion("Hello"))]
         self.requests: list[Asked] = []
-        self.connections = 0
+        self.connections = 0  # so far
+        self.open: set[asyncio.Transport] = set()  # of these, those that have not ended
         self._tasks: set[asyncio.Task[None]] = set()
         self._arrival = asyncio.Event()
         self._server: asyncio.Server | None = None
@@ -94,6 +97,8 @@ class ScriptedProvider:
         """Hang up on everybody; later connections are refused."""
         if self._server is not None:
             self._server.close()
+        for transport in self.open:
+            transport.abort()  # `close` would wait for callers that don't read
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -134,12 +139,14 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        self._provider.open.add(self._transport)
         self._provider.run(asyncio.get_running_loop().create_task(self._serve()))
 
     def data_received(self, data: bytes) -> None:
         self._reader.feed_data(data)
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._provider.open.discard(self._transport)
         self._reader.feed_eof()
         self._gone.set()
         self._writable.set()
@@ -202,7 +209,7 @@ class _Connection(asyncio.Protocol):
                 pass
             return False
         if part is Move.RESET:
-            self._transport.abort()
+            self._reset()
         elif part is Move.CLOSE:
             self._transport.close()
         return part is Move.CLOSE_ON_NEXT
@@ -214,6 +221,13 @@ class _Connection(asyncio.Protocol):
         for _ in range(2):
             await asyncio.sleep(0)
         return not self._gone.is_set()
+
+    def _reset(self) -> None:
+        """End with a RST: without lingering, that is what closing sends."""
+        self._transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+        )
+        self._transport.abort()
 
     async def _until(self, event: asyncio.Event) -> bool:
         """Wait for an event, or for the caller to leave."""
