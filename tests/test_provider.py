@@ -13,6 +13,7 @@ from tests.provider import (
     DONE,
     RECORDINGS,
     Move,
+    Reply,
     ScriptedProvider,
     byte_by_byte,
     chunk,
@@ -82,7 +83,7 @@ async def test_bytes_arrive_unchanged_however_they_are_split() -> None:
 
 async def test_a_part_is_read_before_the_next_is_sent() -> None:
     gate = asyncio.Event()
-    script = [b"one", gate, b"two", Move.CLOSE]
+    script: Reply = [b"one", gate, b"two", Move.CLOSE]
     async with ScriptedProvider(script) as provider, connected(provider) as (reader, writer):
         writer.write(REQUEST)
         assert await reader.read(100) == b"one"
