@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
@@ -25,6 +25,7 @@ from arbstr.store.reader import Reader
 from tests.bench import ledger
 from tests.tui.fakes import FakeLog, FakeSource
 from tui.app import Dashboard
+from tui.filters import parse
 from tui.screens.requests import RequestsScreen
 
 TICK_S = 0.001
@@ -116,6 +117,12 @@ async def scroll(path: Path) -> None:
                 await asyncio.sleep(pause_s)
             ticker.report(f"{times} x {what}", took / times)
 
+        async def asked(what: str, question: Awaitable[None]) -> None:
+            began = perf_counter()
+            await question
+            screen.repaint()
+            ticker.report(f"{what}: {screen._rows.total:,}", perf_counter() - began)
+
         def jump() -> None:
             screen._rows.scroll(chance.randrange(screen._rows.total or 1) - screen._rows.top, screen._panel.page)
             screen._moved()
@@ -126,18 +133,12 @@ async def scroll(path: Path) -> None:
         await each("to an end", 20, lambda: screen.action_ends(chance.random() < 0.5))
         await each("a jump anywhere", 40, jump)
         for typed in ("model:model-1", "provider:alp status:error", ">40sats", "refused"):
-            screen.narrow(typed)
-            await asyncio.sleep(0.3)
-            took = await filled(app)
-            ticker.report(f"filter {typed}", took)
+            await asked(f"filter {typed}", screen._rows.narrow(parse(typed)))
             await each("a page down in it", 20, lambda: screen.action_page(1))
-        screen.narrow("")
-        await asyncio.sleep(0.3)
+        await asked("no filter", screen._rows.narrow(parse("")))
         for _ in range(5):
-            screen.action_sort()
-            await asyncio.sleep(0.1)
-            took = await filled(app)
-            ticker.report(f"sort by {screen._rows.sort} {screen._rows.order}", took)
+            await asked("the next sort", screen._rows.next_sort())
+            await each("a page down in it", 20, lambda: screen.action_page(1))
         ticking.cancel()
 
 

@@ -52,6 +52,7 @@ class RequestsScreen(BoardScreen):
         self._rows = LedgerList(board.source.ledger, board.now_ms)
         self._panel = LedgerPanel(id="ledger")
         self._problem = ""
+        self._asking = False
         self._seen = -1  # requests that had finished when the list was last read
 
     def pieces(self) -> Sequence[Widget]:
@@ -68,6 +69,8 @@ class RequestsScreen(BoardScreen):
         words = _SORT_WORDS[rows.sort, rows.order]
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
+        if self._asking:
+            return (("asking the ledger … ", "warn"),)
         if not rows.following and not rows.query and not self.board.model.frozen:
             new = max(self._finished - self._seen, 0)
             return ((words, "muted"), (f"  +{new:,} new, Esc follows", "warn" if new else "muted"))
@@ -137,15 +140,17 @@ class RequestsScreen(BoardScreen):
     @work(group="ask", exclusive=True)
     async def _ask(self, query: Query | None) -> None:
         """Another filter, or the next sort."""
+        if query is not None:
+            await asyncio.sleep(TYPING_PAUSE_S)
+        self._asking = True
+        self.repaint()
         try:
-            if query is None:
-                await self._rows.next_sort()
-            else:
-                await asyncio.sleep(TYPING_PAUSE_S)
-                await self._rows.narrow(query)
+            await (self._rows.next_sort() if query is None else self._rows.narrow(query))
             self._problem = ""
         except LedgerUnavailable as problem:
             self._problem = str(problem)
+        finally:
+            self._asking = False
         self.repaint()
 
     # ── keys and mouse ──────────────────────────────────────────────────────────────────────────────────────────
