@@ -10,6 +10,7 @@ assert (await arbstr.row(answer))["success"]
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -140,6 +141,14 @@ class Stream:
                 assert data, f"ended without {text!r}: {bytes(self.seen)!r}"
                 self.seen += data
         return bytes(self.seen)
+
+    async def during(self, seconds: float) -> None:
+        """Read what comes in this time; the stream must not end in it."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while data := await self.response.content.readany():
+                    self.seen += data
+                raise AssertionError("it ended")
 
     async def rest(self) -> Answer:
         """Read to the end; the whole answer."""
