@@ -247,10 +247,11 @@ class Engine:
             try:
                 return await self._upstream.ask(provider, chat, client.headers)
             except AttemptError as error:
+                if client.gone:
+                    exchange.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
+                    raise ClientGone("left while a provider failed") from error
                 wait_s = self._retry_wait_s(error, tries)
                 self._attempt_failed(exchange, error, wait_s)
-            if client.gone:
-                raise ClientGone("left while a provider failed")
             if wait_s is None:
                 break
             await self._sleep(wait_s)
@@ -316,13 +317,15 @@ class Engine:
         self._store.begin(record)
         self._bus.publish(FirstByte(exchange.request_id, record.provider or "", first_byte_ms))
         await client.start([*answer.headers, *exchange.headers(), ("X-Arbstr-Streaming", "true")])
-        last, fault = await self._relay(exchange, answer, client)
+        try:
+            last, fault = await self._relay(exchange, answer, client)
+        finally:
+            exchange.metered_by(answer.observer)  # also if the stream is given up
         last += self._judge_stream(exchange, answer.observer, fault, client)
         await client.end(last)
 
     def _judge_stream(self, exchange: Exchange, observer: StreamObserver, fault: str, client: Client) -> bytes:
         """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
-        exchange.metered_by(observer)
         if observer.complete:
             exchange.attempt_succeeded(200)
             if client.gone:
