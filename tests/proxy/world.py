@@ -207,6 +207,15 @@ class Arbstr:
         async with self.session.request(method, self.url + path, headers=headers) as response:
             return Answer(response.status, response.headers, await response.read())
 
+    async def asks(self, content: Any = "hi", **fields: Any) -> asyncio.Task[Answer]:
+        """A chat request under way; whoever cancels the task closes the connection."""
+        return asyncio.create_task(self.chat(content, **fields))
+
+    async def notices(self) -> None:
+        """Return when arbstr has noticed what happened on its connections until now: it has answered others since."""
+        for _ in range(3):
+            await self.get("/v1/models")
+
     # Looking
 
     @property
