@@ -6,12 +6,10 @@ Every request that is received gets exactly one `RequestReceived` and exactly on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-from arbstr.types import BreakerState, FailureKind, RequestRecord, Routing
+from arbstr.types import BreakerState, FailureKind, RequestRecord, Routing, value_object
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class RequestReceived:
     """A client's request passed authentication. `model` is as asked, or empty if it could not be read."""
 
@@ -21,7 +19,7 @@ class RequestReceived:
     streaming: bool
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class RouteChosen:
     """Policy and strategy have spoken: `routing.candidates` will be tried in order."""
 
@@ -29,7 +27,7 @@ class RouteChosen:
     routing: Routing
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class AttemptStarted:
     """A provider is about to be asked."""
 
@@ -37,7 +35,7 @@ class AttemptStarted:
     provider: str
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class AttemptFailed:
     """A try at a provider failed; `retry_in_ms` is the wait before it is asked again, None if it is not."""
 
@@ -50,7 +48,7 @@ class AttemptFailed:
     retry_in_ms: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class FirstByte:
     """A provider's answer began; for a stream, its first event is there. `after_ms` counts from the arrival."""
 
@@ -59,7 +57,7 @@ class FirstByte:
     after_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class StreamProgress:
     """A stream moved: `events` so far, each about one token. Sent a few times a second at most."""
 
@@ -67,14 +65,14 @@ class StreamProgress:
     events: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class RequestFinished:
     """A request ended, well or not; the record is the ledger's row."""
 
     record: RequestRecord
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ProviderHealthChanged:
     """A provider's breaker moved, or it went out of rotation or back (`in_rotation`). `until_ms`: open until then."""
 
@@ -87,7 +85,7 @@ class ProviderHealthChanged:
     in_rotation: bool = True
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class OverchargeFound:
     """A provider charges more than its rates say, beyond the tolerance: `ratio` is charged over computed, learned."""
 
@@ -98,7 +96,7 @@ class OverchargeFound:
     computed_msats: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class BudgetThreshold:
     """A budget passed 50, 80 or 100 percent. `scope` is `global` or the rule's name, `period` hour, day or month."""
 
@@ -110,7 +108,7 @@ class BudgetThreshold:
     resets_at_ms: int
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class LedgerStateChanged:
     """The database can't be written (`ok` false, rows wait in memory), or can again."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 BreakerState = Literal["closed", "open", "half_open"]
 FailureKind = Literal[
@@ -20,7 +20,19 @@ FailureKind = Literal[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+_Class = TypeVar("_Class")
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(field,))
+def value_object(cls: type[_Class]) -> type[_Class]:
+    """A frozen dataclass with slots, whose frozenness the type checker watches over.
+
+    At run time nothing does: that would make its making three times as slow, and every request makes a dozen.
+    """
+    return dataclass(slots=True, unsafe_hash=True)(cls)
+
+
+@value_object
 class Rates:
     """What a provider asks, in msats: per input token, per output token, per request; exact decimals.
 
@@ -33,7 +45,7 @@ class Rates:
     cached_input: Decimal | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Usage:
     """Tokens as the provider counted them; None where it did not say. `cached_tokens` are part of the input."""
 
@@ -42,7 +54,7 @@ class Usage:
     cached_tokens: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class ChatRequest:
     """A chat completion request that was read and found valid.
 
@@ -77,7 +89,7 @@ class Candidate(NamedTuple):
     note: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Routing:
     """The decision for one request: the rule and strategy that held, the expected tokens, the candidates in order.
 
@@ -93,7 +105,7 @@ class Routing:
     excluded: tuple[tuple[str, str], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Attempt:
     """One try at one provider; `failure` is None for the one that answered. No key, no control bytes in `message`."""
 
@@ -105,7 +117,7 @@ class Attempt:
     message: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class RequestRecord:
     """One row of the ledger: a request's whole life, written once, at its end.
 

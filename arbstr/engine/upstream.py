@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from functools import lru_cache
@@ -25,7 +25,7 @@ from arbstr.engine.observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
 from arbstr.text import plain
-from arbstr.types import ChatRequest, JsonObject, Usage
+from arbstr.types import ChatRequest, JsonObject, Usage, value_object
 
 HeaderList = list[tuple[str, str]]
 
@@ -67,7 +67,7 @@ _NOT_DOWN = frozenset(
 _NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-")
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class WholeAnswer:
     """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
 
@@ -130,7 +130,7 @@ class StreamAnswer:
             await _close(self._response)
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class _Waiting:
     """What is waited for: the answer to `chat`, until the deadline."""
 

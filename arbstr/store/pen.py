@@ -5,7 +5,6 @@ from __future__ import annotations
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import aiosqlite
@@ -17,7 +16,7 @@ from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms,
 from arbstr.store.session import Session, is_alive
 from arbstr.store.sql import chunks, values
 from arbstr.store.window import HOUR_MS
-from arbstr.types import RequestRecord
+from arbstr.types import RequestRecord, value_object
 
 SLICE = 500  # rows that background work touches in one transaction
 INTERRUPTED_STATUS = 500  # arbstr's own fault, not the provider's
@@ -31,7 +30,7 @@ _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 're
 _LOOSE = "FROM requests WHERE facet IS NULL AND open = 0"
 
 
-@dataclass(frozen=True, slots=True)
+@value_object
 class Pending:
     """A record on its way to the database; not `final` is an open row."""
 
