@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC
 
@@ -31,7 +32,7 @@ from tui.widgets.shares import bar, share_lines
 from tui.widgets.tiles import tiles
 
 
-def texts(lines: list[Line]) -> list[str]:
+def texts(lines: Iterable[Line]) -> list[str]:
     return ["".join(text for text, _ in line).rstrip() for line in lines]
 
 

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from datetime import tzinfo
+from functools import lru_cache
 
 from rich.cells import chop_cells
 
@@ -25,7 +26,8 @@ _UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f
 _HEAD = 8 + 2 + 7 + 2
 
 
-def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> list[Line]:
+@lru_cache(512)  # a line is drawn again in every frame in which it has moved up
+def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
     """A log line as one line, its ids cut short, or as many lines as it needs."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
     name = line.logger.removeprefix("arbstr.")
@@ -37,7 +39,7 @@ def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -
         (f"{name}  ", "muted"),
         (pieces[0], "text"),
     )
-    return [first, *(((" " * (width - room) + piece, "text"),) for piece in pieces[1:])]
+    return (first, *(((" " * (width - room) + piece, "text"),) for piece in pieces[1:]))
 
 
 class LogPanel(Panel):
@@ -75,5 +77,5 @@ class LogPanel(Panel):
         title: Line = (("Log", "title"), (f"  {len(log.lines):,} lines, {level} and above", "muted"))
         return framed(body, width, height, title=title, note=note, thumb=thumb(top, page, len(log.lines)))
 
-    def _pieces(self, line: ShownLine, width: int) -> list[Line]:
+    def _pieces(self, line: ShownLine, width: int) -> tuple[Line, ...]:
         return log_lines(line, width, self._zone, wrap=self.wraps)
