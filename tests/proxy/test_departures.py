@@ -370,5 +370,5 @@ async def test_a_crowd_that_leaves_leaves_nothing_behind(world: World) -> None:
     records = await arbstr.finished(40)
     assert {record.error_status for record in records} == {499}
     assert (await health(arbstr))["in_flight"] == 0
-    assert len(await arbstr.rows()) == 40
+    assert len(await arbstr.rows(40)) == 40
     assert not arbstr.source.snapshot().running

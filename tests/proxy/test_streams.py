@@ -515,7 +515,7 @@ async def test_a_streams_row_is_listed_when_it_is_closed_and_once(world: World) 
         go_on.set()
         answer = await stream.rest()
     await arbstr.finished()
-    (row,) = await arbstr.rows()
+    (row,) = await arbstr.rows(1)
     assert row["request_id"] == answer.headers["X-Arbstr-Request-Id"]
 
 

@@ -169,7 +169,7 @@ class Arbstr:
         self.url = proxy.url
         self.session = session
         self.source: LocalSource = proxy.watch()
-        self._ring = ring
+        self.ring = ring
         self._mailbox = self.source.subscribe()
         self._events: list[Event] = []
 
@@ -229,7 +229,7 @@ class Arbstr:
     @property
     def log(self) -> str:
         """Everything logged so far, whatever its level."""
-        return "\n".join(line.text for line in self._ring.since())
+        return "\n".join(line.text for line in self.ring.since())
 
     async def finished(self, count: int = 1) -> list[RequestRecord]:
         """Wait until so many requests have finished; their records, in the order in which they did."""
@@ -250,15 +250,19 @@ class Arbstr:
             records = await self.finished()
             while request_id not in {record.request_id for record in records}:
                 records = await self.finished(len(records) + 1)
-        found = await self.get(f"/v1/requests/{request_id}")
-        assert found.status == 200, found.body
+        async with asyncio.timeout(PATIENCE_S):
+            while (found := await self.get(f"/v1/requests/{request_id}")).status == 404:
+                pass  # a busy machine may take longer to write it than a reader waits
         row: dict[str, Any] = found.json
         return row
 
-    async def rows(self) -> list[dict[str, Any]]:
-        """Every row of the ledger, newest first."""
-        rows: list[dict[str, Any]] = (await self.get("/v1/requests?per_page=100")).json["data"]
-        return rows
+    async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
+        """Every row of the ledger, newest first; with a count, once there are so many."""
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                rows: list[dict[str, Any]] = (await self.get("/v1/requests?per_page=100")).json["data"]
+                if count is None or len(rows) >= count:
+                    return rows
 
 
 def body(content: Any = "hi", **fields: Any) -> dict[str, Any]:
