@@ -81,7 +81,7 @@ class StreamObserver:
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
         if not self.opened:
             self._open(block)
-        if not self.finished and block.count(b'"finish_reason"') > block.count(b'"finish_reason":null'):
+        if not self.finished:
             self.finished = _FINISH.search(block) is not None
         metered = None if self._broken else _USAGE.search(block) or _COST.search(block)
         done = block.find(_DONE)

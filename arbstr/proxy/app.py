@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -36,13 +37,16 @@ class Chats:
         client = ClientConnection(request, request[ID], time.time_ns() // 1_000_000)
         task = asyncio.get_running_loop().create_task(self._engine.handle(client))
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        task.add_done_callback(client.abandoned)
+        task.add_done_callback(partial(self._ended, client))
         try:
             return await client.finished
         except asyncio.CancelledError:
             client.leave()
             raise
+
+    def _ended(self, client: ClientConnection, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        client.abandoned(task)
 
     async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
         """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
