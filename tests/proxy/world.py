@@ -46,6 +46,10 @@ class World:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """End everything; what it wrote stays."""
         await self._stack.aclose()
 
     async def sells(self, name: str, *script: Script, **fields: Any) -> ScriptedProvider:

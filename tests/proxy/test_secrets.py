@@ -1,0 +1,171 @@
+"""Keys never come out: not in answers, rows, logs or endpoints, whatever a provider does with them."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from pathlib import Path
+
+import pytest
+
+from arbstr.engine.router import Router
+from tests.provider import (
+    Asked,
+    Move,
+    Part,
+    completion,
+    error_reply,
+    event,
+    head,
+    json_reply,
+    reply,
+    sse_reply,
+    stream_events,
+)
+from tests.proxy.world import World, key_of
+
+KEY = key_of("alpha")
+TOKEN = "clients-token-0123456789"
+
+
+def said_again(asked: Asked) -> str:
+    """What a careless provider quotes: the key as it was sent."""
+    return asked.headers["authorization"].removeprefix("Bearer ")
+
+
+def in_an_error(status: int) -> object:
+    def replies(asked: Asked) -> list[Part]:
+        return error_reply(status, f"Incorrect API key provided: {said_again(asked)}.", X_Echo=said_again(asked))
+
+    return replies
+
+
+def escaped(asked: Asked) -> list[Part]:
+    text = "".join(f"\\u{ord(letter):04x}" for letter in said_again(asked))
+    return reply(b'{"error": {"message": "%b"}}' % text.encode(), status=500)
+
+
+def in_html(asked: Asked) -> list[Part]:
+    return reply(f"<p>{said_again(asked)}</p>".encode(), status=422, content_type="text/html")
+
+
+def in_a_redirect(asked: Asked) -> list[Part]:
+    return error_reply(302, Location=f"https://elsewhere.test/?key={said_again(asked)}")
+
+
+def in_a_header(asked: Asked) -> list[Part]:
+    return json_reply(completion(), X_Echo=f"Bearer {said_again(asked)}")
+
+
+def in_a_first_event(asked: Asked) -> list[Part]:
+    return sse_reply(event({"error": {"message": said_again(asked)}}))
+
+
+def in_no_http(asked: Asked) -> list[Part]:
+    return [f"HTTP/1.1 {said_again(asked)} {said_again(asked)}\r\n\r\n".encode(), Move.CLOSE]
+
+
+def in_a_bad_header(asked: Asked) -> list[Part]:
+    return [head(200)[:-2] + f"X Bad\x00: {said_again(asked)}\r\n\r\n".encode(), Move.CLOSE]
+
+
+def in_a_bad_chunk(asked: Asked) -> list[Part]:
+    return [head(200, ("Transfer-Encoding", "chunked")), f"{said_again(asked)}\r\n".encode(), Move.CLOSE]
+
+
+CARELESS = {
+    **{f"a {status}": in_an_error(status) for status in (400, 401, 402, 403, 404, 422, 429, 500, 503)},
+    "escapes": escaped,
+    "HTML": in_html,
+    "a redirect": in_a_redirect,
+    "a header": in_a_header,
+    "a first event": in_a_first_event,
+    "what is no HTTP": in_no_http,
+    "a bad header": in_a_bad_header,
+    "a bad chunk": in_a_bad_chunk,
+}
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("careless", CARELESS.values(), ids=CARELESS)
+async def test_a_key_that_a_provider_quotes_goes_no_further(
+    world: World, tmp_path: Path, careless: object, stream: bool
+) -> None:
+    await world.sells("alpha", careless)  # type: ignore[arg-type]  # a script is made of callables too
+    arbstr = await world.opens(server={"auth_token": TOKEN})
+    answer = await arbstr.chat(stream=stream, headers={"Authorization": f"Bearer {TOKEN}"})
+    await arbstr.finished()
+    told = {"Authorization": f"Bearer {TOKEN}"}
+    row = await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}", headers=told)
+    shown = [
+        str(answer.headers),
+        answer.body.decode(),
+        row.body.decode(),
+        arbstr.log,
+        repr(arbstr.events),
+        repr(arbstr.source.snapshot()),
+        *[(await arbstr.get(path, headers=told)).body.decode() for path in ("/providers", "/health", "/v1/models")],
+    ]
+    for text in shown:
+        assert KEY not in text
+        assert TOKEN not in text
+        assert KEY not in json.dumps(text).encode().decode("unicode_escape")
+    await world.close()
+    assert_not_on_disk(tmp_path, KEY, TOKEN)
+
+
+def assert_not_on_disk(directory: Path, *secrets: str) -> None:
+    files = [file for file in directory.rglob("*") if file.is_file()]
+    assert files
+    for file in files:
+        data = file.read_bytes()
+        assert not any(secret.encode() in data for secret in secrets), file
+
+
+async def test_a_key_is_shown_masked_where_it_is_shown(world: World) -> None:
+    await world.sells("alpha", in_an_error(422))  # type: ignore[arg-type]
+    await world.sells("beta", api_key="short", models=("other",))
+    await world.sells("gamma", api_key=None, models=("other",))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert answer.error["message"] == "Incorrect API key provided: sk-alp...***."
+    assert answer.headers["X-Echo"] == "sk-alp...***"
+    listed = (await arbstr.get("/providers")).json["providers"]
+    assert [provider["api_key"] for provider in listed] == ["sk-alp...***", "[REDACTED]", None]
+
+
+async def test_another_providers_key_is_masked_too(world: World) -> None:
+    """Two sellers may belong to one operator, or a proxy before them may mix answers up."""
+    await world.sells("alpha", error_reply(422, f"the key {key_of('beta')} is wrong"))
+    await world.sells("beta", models=("other",))
+    arbstr = await world.opens()
+    assert (await arbstr.chat()).error["message"] == "the key sk-bet...*** is wrong"
+
+
+async def test_a_fault_of_arbstrs_own_does_not_show_it_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(self: Router, request: object) -> None:
+        raise RuntimeError(f"with {KEY} in hand")
+
+    monkeypatch.setattr(Router, "route", stumble)
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert answer.status == 500
+    assert KEY not in answer.body.decode() + arbstr.log
+    assert "sk-alp...*** in hand" in arbstr.log
+
+
+async def test_prompts_and_answers_are_neither_stored_nor_logged(world: World, tmp_path: Path) -> None:
+    await world.sells(
+        "alpha", json_reply(completion("what-it-answered")), sse_reply(*stream_events("what-it-answered"))
+    )
+    arbstr = await world.opens()
+    await arbstr.chat("what-i-asked")
+    await arbstr.chat("what-i-asked", stream=True)
+    await arbstr.finished(2)
+    assert "what-i" not in arbstr.log + repr(arbstr.events)
+    await world.close()
+    with sqlite3.connect(tmp_path / "arbstr.db") as database:
+        assert database.execute("SELECT count(*) FROM requests").fetchone() == (2,)
+    database.close()
+    assert_not_on_disk(tmp_path, "what-i-asked", "what-it-answered")
