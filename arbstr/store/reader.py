@@ -17,6 +17,7 @@ from arbstr.store.queries import Questions
 T = TypeVar("T")
 
 _THREADS = 3
+_INSIST_S = 0.05
 
 
 async def _nothing_waits() -> None:
@@ -83,7 +84,7 @@ class Reader:
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, asking)
         except asyncio.CancelledError:
-            asking.give_up()
+            _insist(asking)
             raise
 
     def _answer(self, question: Callable[[Questions], T], asking: _Asking) -> T:
@@ -131,12 +132,19 @@ class _Asking:
             with self._lock:
                 self._questions = None
 
-    def give_up(self) -> None:
-        """Stop the thread that looks for the answer: others need it."""
+    def give_up(self) -> bool:
+        """Stop the thread that looks for the answer: others need it. Tells whether it was at it."""
         with self._lock:
             self._given_up = True
             if self._questions is not None:
                 self._questions.interrupt()
+            return self._questions is not None
+
+
+def _insist(asking: _Asking) -> None:
+    """Between two statements an interruption goes unheard."""
+    if asking.give_up():
+        asyncio.get_running_loop().call_later(_INSIST_S, _insist, asking)
 
 
 class _Reading:

@@ -14,7 +14,6 @@ from arbstr.store.reader import Reader
 from arbstr.store.writer import Ledger
 from tests.store.builders import NOON, record, write
 
-
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
 
 
