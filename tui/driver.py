@@ -129,6 +129,14 @@ class PatientDriver(LinuxDriver):
             self._disable_mouse_support()
             self._mouse = False
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """The size of what is painted on: Textual asks stdout and believes `COLUMNS`, both of which may be of old."""
+        try:
+            columns, lines = os.get_terminal_size(STDERR)
+        except OSError:
+            columns = lines = 0
+        return columns or 80, lines or 24
+
     def disable_input(self) -> None:
         """Read no more keys. Unlike Textual's own, does not wait for the thread that does, which may take 100 ms."""
         if not self.exit_event.is_set():

@@ -123,6 +123,11 @@ def test_a_taken_port_is_one_sentence_and_status_2_before_the_screen_changes(con
         assert b"\x1b[?1049h" not in terminal.raw
 
 
+def test_the_size_is_that_of_the_terminal_whatever_the_environment_says(config: Path) -> None:
+    with running(config, COLUMNS="80", LINES="24") as terminal:
+        terminal.wait_for("Spend by model")
+
+
 @pytest.mark.parametrize("without", ["stdin", "stderr", "both"])
 def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, without: str) -> None:
     master, slave = pty.openpty()
