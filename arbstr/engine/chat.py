@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any, NoReturn
 
 import orjson
@@ -30,7 +31,7 @@ def decode(body: bytes) -> JsonObject:
 def _decode_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
     """Half of a surrogate pair is valid JSON, if no valid text; clients that cut emoji send it."""
     try:
-        return json.loads(body.decode(), parse_constant=_no_constant)
+        return json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
         raise InvalidJson(f"The request body is not valid JSON{where}.") from error
@@ -38,6 +39,14 @@ def _decode_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
 
 def _no_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """A number beyond all floats would be written again as one that JSON lacks."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is beyond all floats")
+    return number
 
 
 def named_model(document: JsonObject) -> str:

@@ -274,10 +274,15 @@ class Upstream:
     def _downstream(self, response: httpx.Response) -> HeaderList:
         """The provider's headers that the client may see, any key in them masked."""
         return [
-            (shown, self._redactor.text(value.decode(errors="replace")))
+            (shown, self._value_downstream(value))
             for name, value in response.headers.raw
             if (shown := _name_downstream(name)) is not None
         ]
+
+    def _value_downstream(self, value: bytes) -> str:
+        """A header's value as the client may see it; no server sends control bytes on."""
+        text = self._redactor.text(value.decode(errors="replace"))
+        return text if text.isprintable() else plain(text, len(text))
 
     def _told(self, error: JsonObject) -> str:
         """The provider's own words, short, without keys and control bytes."""

@@ -85,6 +85,15 @@ async def test_half_a_surrogate_pair_is_not_a_reason_to_refuse(world: World) -> 
     assert alpha.requests[0].body == cut
 
 
+async def test_a_number_beyond_all_measure_does_not_become_one_that_json_lacks(world: World) -> None:
+    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    asks = json.dumps({**body(), "stream": True, "stream_options": {}}).replace("{", '{"temperature": 1e400,', 1)
+    answer = await arbstr.send(asks.encode())
+    assert answer.told == (400, "invalid_request_error", "invalid_json")
+    assert not alpha.requests
+
+
 async def test_a_compressed_request_goes_up_plain(world: World) -> None:
     alpha = await world.sells("alpha")
     arbstr = await world.opens()
@@ -200,6 +209,26 @@ async def test_the_providers_headers_come_down_but_for_those_between_hops(world:
     for name in ("X-Arbstr-Provider", "X-Arbstr-Cost-Sats", "X-Arbstr-Request-Id", "Date"):
         (value,) = answer.headers.getall(name)
         assert value not in ("liar", "0.001")
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("\x01\x1b[2J\x7f", "\ufffd\ufffd[2J\ufffd"),
+        ("a\tb", "a\ufffdb"),
+        ("caf\u00e9", "caf\u00e9"),
+        ("", ""),
+    ],
+)
+async def test_odd_bytes_in_a_header_harm_nobody(world: World, value: str, shown: str, stream: bool) -> None:
+    odd = [("X-Odd", value)]
+    replied = sse_reply(*stream_events("a"), headers=odd) if stream else json_reply(completion(), headers=odd)
+    await world.sells("alpha", replied)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert answer.status == 200
+    assert answer.headers["X-Odd"] == shown
 
 
 @pytest.mark.parametrize(
