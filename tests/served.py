@@ -69,6 +69,11 @@ class Served:
     def get(self, path: str) -> Any:
         return httpx.get(self.url + path, timeout=PATIENCE_S).json()
 
+    def peak_mb(self) -> float:
+        """The most memory it has had, in MB."""
+        status = Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
+
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop; returns its exit status."""
         self.process.send_signal(number)
