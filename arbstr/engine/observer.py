@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 from typing import Any
 
 import orjson
@@ -23,19 +24,22 @@ _USAGE = re.compile(rb'"usage"\s*:\s*\{')
 _COST = re.compile(rb'"cost"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = b"[DONE]"
+_ERROR = b"error"
 
 
 class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
-    `opened` is True once the first event with data is there, and `opening_error` then holds its error, if it is one.
+    `mask` hides what nobody may see in errors, where providers quote keys. `opened` is True once the first event with
+    data is there, and `opening_error` then holds its error, if it is one.
     `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats` stay None until
     the provider says them. A fault of the metering is logged once and leaves both None; the bytes go on.
     """
 
-    def __init__(self, *, keep_usage_chunk: bool) -> None:
+    def __init__(self, *, keep_usage_chunk: bool, mask: Callable[[bytes], bytes] = bytes) -> None:
         self._framer = EventFramer()
         self._keep_usage_chunk = keep_usage_chunk
+        self._mask = mask
         self._broken = False
         self.opened = False
         self.opening_error: dict[str, Any] | None = None
@@ -78,6 +82,8 @@ class StreamObserver:
         return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
 
     def _watch(self, block: bytes) -> bytes:
+        if _ERROR in block:
+            block = self._mask(block)
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
         if not self.opened:
             self._open(block)

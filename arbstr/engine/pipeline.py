@@ -349,7 +349,9 @@ class Engine:
         Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
         """
         observer = answer.observer
-        out = answer.opening or KEEPALIVE  # the client waits for a sign of life if nothing else has come yet
+        out = answer.opening
+        if not out and not observer.opened:
+            out = KEEPALIVE  # the client waits for a sign of life if nothing else has come yet
         silent_s = 0.0
         told_ms = exchange.elapsed_ms()
         while not observer.done:

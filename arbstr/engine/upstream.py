@@ -215,7 +215,7 @@ class Upstream:
         waiting: _Waiting,
     ) -> StreamAnswer:
         """A stream whose first event is there and no error."""
-        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage)
+        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage, mask=self._redactor.data)
         opening = observer.feed(first)
         silence = Deadline()
         try:
@@ -343,7 +343,7 @@ def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> W
     document = _loads(body)
     if not isinstance(document, dict):
         raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
-    if "choices" not in document and metering.error_of(document) is not None:
+    if not document.get("choices") and metering.error_of(document) is not None:
         raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
     charged = metering.charged_msats(document) if b"total_msats" in body else None
     if charged is None:

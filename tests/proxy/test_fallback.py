@@ -226,6 +226,7 @@ LEFT: dict[str, list[Part]] = {
     "200 with a chunk of no size": [head(200, ("Transfer-Encoding", "chunked")), b"xyz\r\nhe\r\n", Move.CLOSE],
     "200 that breaks off": [head(200, ("Content-Length", "100")), b"{", Move.RESET],
     "200 with an error in it": json_reply({"error": {"message": "out of coffee"}}),
+    "200 with an error and no choice": json_reply({"error": {"message": "out of coffee"}, "choices": None}),
 }
 
 

@@ -13,6 +13,8 @@ from tests.provider import (
     Asked,
     Move,
     Part,
+    byte_by_byte,
+    chunk,
     completion,
     error_reply,
     event,
@@ -73,6 +75,15 @@ def in_a_bad_chunk(asked: Asked) -> list[Part]:
     return [head(200, ("Transfer-Encoding", "chunked")), f"{said_again(asked)}\r\n".encode(), Move.CLOSE]
 
 
+def in_a_later_event(asked: Asked) -> list[Part]:
+    return sse_reply(chunk("a"), event({"error": {"message": said_again(asked)}}))
+
+
+def in_a_named_event(asked: Asked) -> list[Part]:
+    text = chunk("a") + f"event: error\ndata: {said_again(asked)}\n\n".encode()
+    return sse_reply(*byte_by_byte(text))
+
+
 CARELESS = {
     **{f"a {status}": in_an_error(status) for status in (400, 401, 402, 403, 404, 422, 429, 500, 503)},
     "escapes": escaped,
@@ -80,6 +91,8 @@ CARELESS = {
     "a redirect": in_a_redirect,
     "a header": in_a_header,
     "a first event": in_a_first_event,
+    "a later event": in_a_later_event,
+    "a named event": in_a_named_event,
     "what is no HTTP": in_no_http,
     "a bad header": in_a_bad_header,
     "a bad chunk": in_a_bad_chunk,

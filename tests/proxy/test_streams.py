@@ -266,6 +266,13 @@ async def test_null_usage_on_every_chunk_is_none(world: World) -> None:
     assert answer.trailer["input_tokens"] == 12
 
 
+async def test_a_usage_chunk_at_the_beginning_leaves_no_trace(world: World) -> None:
+    """Some servers begin with one that says nothing yet."""
+    events = stream_events("a", tokens=None, done=False)
+    _, answer = await played(world, usage_chunk(0, 0), *events, usage_chunk(12, 9), DONE)
+    assert before_arbstr(answer) == b"".join(events) + DONE
+
+
 async def test_usage_after_done_is_not_waited_for(world: World) -> None:
     _, answer = await played(world, *stream_events("a", tokens=None), usage_chunk(12, 9))
     assert answer.trailer["input_tokens"] is None
