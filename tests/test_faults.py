@@ -134,7 +134,7 @@ async def test_a_provider_that_talks_nonsense_costs_an_error_and_little_memory(
         with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             answer = await asyncio.to_thread(arbstr.chat)
             assert answer.status_code == 502, answer.text
-            assert arbstr.peak_mb() < 700
+            assert arbstr.peak_mb() < 450
             assert (await asyncio.to_thread(arbstr.get, "/v1/stats"))["counts"]["error"] == 1
 
 
