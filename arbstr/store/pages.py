@@ -15,7 +15,7 @@ from arbstr.store.conditions import TRUE, Condition, both
 from arbstr.store.rows import ENTRY_COLUMNS, entry_of
 from arbstr.store.sql import values
 from arbstr.store.view import Counts, View
-from arbstr.store.window import DAY_MS, Piece, cut
+from arbstr.store.window import DAY_MS, HOUR_MS, Piece, cut, in_order
 
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
@@ -71,8 +71,7 @@ class _Lister:
         self._view = view
         self._where = where
         self._start, self._end = view.listed(where)
-        self._pieces = cut(self._start, self._end) if self._start < self._end else []
-        self.counts = view.counts(where, self._pieces)
+        self.counts = view.counts(where, cut(self._start, self._end) if self._start < self._end else [])
 
     def by_time(self, order: Order, offset: int, limit: int) -> list[Entry]:
         if order == "asc":
@@ -84,7 +83,7 @@ class _Lister:
 
     def _locate(self, offset: int) -> tuple[int, int]:
         """An instant, and how many of the rows before it are newer than the one at `offset`: fewer than in an hour."""
-        for piece in reversed(self._pieces):
+        for piece in reversed(in_order(self._start, self._end)):
             counted = self._view.counts(self._where, [piece]).total
             if offset >= counted:
                 offset -= counted
@@ -97,7 +96,7 @@ class _Lister:
     def _locate_in(self, piece: Piece, offset: int) -> tuple[int, int]:
         found, offset = self._view.position(self._where, piece, offset)
         if found.span_ms == DAY_MS:
-            hours = cut(found.start_ms, found.end_ms, days=False)[0]
+            hours = Piece(HOUR_MS, found.start_ms, found.end_ms)
             found, offset = self._view.position(self._where, hours, offset)
         return found.end_ms, offset
 

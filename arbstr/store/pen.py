@@ -15,7 +15,7 @@ from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive
 from arbstr.store.sql import chunks, values
-from arbstr.store.window import HOUR_MS
+from arbstr.store.window import DAY_MS
 from arbstr.types import RequestRecord, value_object
 
 SLICE = 500  # rows that background work touches in one transaction
@@ -27,6 +27,16 @@ _UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = ex
 )
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
+_DAYS = f"""
+    WITH since(start) AS (SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0))
+    SELECT at_ms - at_ms % {DAY_MS} FROM requests, since WHERE at_ms >= start
+    UNION SELECT start_ms - start_ms % {DAY_MS} FROM rollups, since WHERE start_ms >= start ORDER BY 1
+"""
+# They hold what a page's filter needs, so that walking them reads no rows.
+_ORDERS = (
+    "CREATE INDEX IF NOT EXISTS requests_by_cost ON requests (cost_sats, id, at_ms, facet)",
+    "CREATE INDEX IF NOT EXISTS requests_by_latency ON requests (latency_ms, id, at_ms, facet)",
+)
 _LOOSE = "FROM requests WHERE facet IS NULL AND open = 0"
 
 
@@ -55,6 +65,7 @@ class Pen:
         self._open_ids: dict[str, int] = {}
         self._session: Session | None = None
         self._loose = True  # there may be loose rows
+        self._indexed = False
 
     @classmethod
     async def open(cls, path: Path) -> tuple[Pen, Path | None]:
@@ -168,7 +179,15 @@ class Pen:
             self._forget()
             raise
         self._loose = len(rows) == SLICE
+        if not (self._loose or self._indexed):
+            await self._index()
         return self._loose
+
+    async def _index(self) -> None:
+        """Make the indexes that rows without facets would only make slow to adopt."""
+        for sql in _ORDERS:
+            await self._db.execute_fetchall(sql)
+        self._indexed = True
 
     async def _absorb(self, rows: Sequence[Row]) -> None:
         loose = [read_loose(row) for row in rows]
@@ -176,7 +195,7 @@ class Pen:
         await self._rollups.add(self._db, [(key, at_ms, tally) for _, at_ms, key, tally in loose])
         await self._db.execute_fetchall(
             f"UPDATE requests SET at_ms = v.column2, facet = v.column3 FROM (VALUES {values(len(loose), 3)}) v "
-            "WHERE requests.id = v.column1",
+            "WHERE requests.id = v.column1 AND facet IS NOT v.column3",
             [number for row_id, at_ms, key, _ in loose for number in (row_id, at_ms, facets[key])],
         )
 
@@ -186,8 +205,8 @@ class Pen:
         return int(row[0])
 
     async def prune(self, before_ms: int) -> bool:
-        """Delete a slice of the rows from before that hour, keeping their rollups; False when there are none left."""
-        before_ms -= before_ms % HOUR_MS
+        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left."""
+        before_ms -= before_ms % DAY_MS
         async with transaction(self._db):
             await self._db.execute_fetchall(
                 "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
@@ -202,20 +221,34 @@ class Pen:
         return int(row[0]) == SLICE
 
     async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
-        """Make all rollups anew from the rows; those of pruned hours stay. Reports rows done and rows in all."""
-        async with transaction(self._db):
-            since = "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
-            await self._db.execute_fetchall(f"DELETE FROM rollups WHERE start_ms >= {since}")
-            await self._db.execute_fetchall(f"UPDATE requests SET facet = NULL WHERE at_ms >= {since} AND open = 0")
-        self._forget()
-        self._loose = True
-        total = await self.count_loose()
-        done = 0
-        on_progress(done, total)
-        while await self.absorb():
-            done += SLICE
+        """Make all rollups anew from the rows, day by day; those of pruned days stay. Reports rows done, and in all."""
+        [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM requests WHERE open = 0")
+        total, done = int(row[0]), 0
+        for (day,) in await self._db.execute_fetchall(_DAYS):
             on_progress(done, total)
+            try:
+                async with transaction(self._db):
+                    await self._refresh()
+                    done += await self._rebuild_day(day)
+            finally:
+                self._forget()
+        while await self.absorb():
+            pass
         on_progress(total, total)
+
+    async def _rebuild_day(self, day: int) -> int:
+        end = day + DAY_MS
+        await self._db.execute_fetchall("DELETE FROM rollups WHERE start_ms >= ? AND start_ms < ?", (day, end))
+        self._rollups.forget()
+        place, count = (day, 0), 0
+        sql = (
+            f"SELECT {LOOSE_COLUMNS}, at_ms FROM requests "
+            f"WHERE (at_ms, id) > (?, ?) AND at_ms < ? ORDER BY at_ms, id LIMIT {SLICE}"
+        )
+        while rows := [tuple(row) for row in await self._db.execute_fetchall(sql, (*place, end))]:
+            await self._absorb([row[:-1] for row in rows])
+            place, count = (rows[-1][-1], rows[-1][0]), count + len(rows)
+        return count
 
     async def vacuum(self) -> None:
         """Give unused pages back to the file system."""

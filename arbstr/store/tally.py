@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import add
+from operator import add, sub
 from typing import Any
 
 from arbstr.query import Aggregate
@@ -40,6 +40,11 @@ class Tally:
         self.sketch += other.sketch
         if other.latencies:
             self.latencies += other.latencies
+
+    def take_off(self, other: Tally) -> None:
+        """Take another's rows out, which were in."""
+        self.sums = list(map(sub, self.sums, other.sums))
+        self.sketch -= other.sketch + sum(map(sketch, other.latencies))
 
     @property
     def total(self) -> int:

@@ -7,6 +7,7 @@ database that was never migrated, are read one by one.
 from __future__ import annotations
 
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,6 +25,18 @@ ROLLUPS_SINCE = 2  # the schema version that brought them
 Label = str | int | None
 
 _ADDED = COLUMNS[16:]
+# A timestamp as epoch milliseconds. What every arbstr writes is read by SQLite itself: calling Python for each of a
+# million rows would hold up everybody else.
+_SECOND = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+_INSTANT = f"""
+    COALESCE(
+        CASE WHEN timestamp GLOB '{_SECOND}*' AND (timestamp GLOB '*Z' OR timestamp GLOB '*+00:00') THEN
+            CASE WHEN LENGTH(timestamp) IN (20, 25) OR timestamp GLOB '{_SECOND}.[0-9][0-9][0-9]*' THEN
+                MAX(0, 1000 * STRFTIME('%s', SUBSTR(timestamp, 1, 19))) + SUBSTR(timestamp, 21, 3)
+            END
+        END,
+        epoch_ms(timestamp))
+"""
 _MSATS = f"CAST(ROUND(MIN(MAX(CAST(cost_sats AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
@@ -73,10 +86,10 @@ class View:
         """A table expression with every column: of all closed rows, or of the loose ones only."""
         if self.bare:
             nulls = ", ".join(f"NULL AS {column}" for column in _ADDED[1:])
-            return f"(SELECT {', '.join(COLUMNS[:16])}, epoch_ms(timestamp) AS at_ms, {nulls} FROM requests)"
+            return f"(SELECT {', '.join(COLUMNS[:16])}, {_INSTANT} AS at_ms, {nulls} FROM requests)"
         others = ", ".join(column for column in COLUMNS if column != "at_ms")
         which = "facet IS NULL AND open = 0" if loose else "open = 0"
-        return f"(SELECT {others}, COALESCE(at_ms, epoch_ms(timestamp)) AS at_ms FROM requests WHERE {which})"
+        return f"(SELECT {others}, COALESCE(at_ms, {_INSTANT}) AS at_ms FROM requests WHERE {which})"
 
     def clipped(self, where: Filter) -> tuple[int, int]:
         """The filter's window as [start, end)."""
@@ -96,13 +109,14 @@ class View:
 
     def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> dict[Label, Tally]:
         """The sums of the matching rows by group, those in the pieces and the loose ones."""
-        tallies: dict[Label, Tally] = {}
-        for label, tally in self._parts(where, group_by, pieces):
-            if label in tallies:
+        tallies: defaultdict[Label, Tally] = defaultdict(Tally)
+        for piece in pieces:
+            for label, tally in self._piece_tallies(where, group_by, piece):
+                (tallies[label].take_off if piece.surplus else tallies[label].add)(tally)
+        if self.loose:
+            for label, tally in self._row_tallies(self.rows(loose=True), self.plain(where), group_by):
                 tallies[label].add(tally)
-            else:
-                tallies[label] = tally
-        return tallies
+        return {label: tally for label, tally in tallies.items() if tally.total}
 
     def counts(self, where: Filter, pieces: list[Piece]) -> Counts:
         """How many rows match in the pieces, loose ones aside."""
@@ -114,8 +128,9 @@ class View:
             else:
                 table, condition = "requests", self.faceted(where, piece.start_ms, piece.end_ms)
                 sums = "COUNT(*), COUNT(cost_sats)"
-            counted = self.one(f"SELECT {sums} FROM {table} WHERE {condition.sql}", condition.values)
-            total, priced = total + (counted[0] or 0), priced + (counted[1] or 0)
+            counted = from_columns(self.one(f"SELECT {sums} FROM {table} WHERE {condition.sql}", condition.values))
+            sign = -1 if piece.surplus else 1
+            total, priced = total + sign * counted[0], priced + sign * counted[1]
         return Counts(total, priced)
 
     def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
@@ -146,15 +161,11 @@ class View:
         )
         return Piece(piece.span_ms, start, start + piece.span_ms), offset - before
 
-    def _parts(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> Iterator[tuple[Label, Tally]]:
-        for piece in pieces:
-            if piece.span_ms:
-                yield from self._rollup_tallies(where, group_by, piece)
-            else:
-                condition = self.faceted(where, piece.start_ms, piece.end_ms)
-                yield from self._row_tallies("requests", condition, group_by)
-        if self.loose:
-            yield from self._row_tallies(self.rows(loose=True), self.plain(where), group_by)
+    def _piece_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        if piece.span_ms:
+            return self._rollup_tallies(where, group_by, piece)
+        condition = self.faceted(where, piece.start_ms, piece.end_ms)
+        return self._row_tallies("requests", condition, group_by)
 
     def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
         table, condition = self._rollups(where, conditions.grain_for(where, group_by), piece)

@@ -11,18 +11,22 @@ FOREVER_MS = 2**62
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """From `start_ms` to before `end_ms`; `span_ms` is an hour or a day, or 0 where rows must be read one by one."""
+    """From `start_ms` to before `end_ms`; `span_ms` is an hour or a day, or 0 where rows must be read one by one.
+
+    What is in a `surplus` piece is to be taken off again.
+    """
 
     span_ms: int
     start_ms: int
     end_ms: int
+    surplus: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
     """What a ledger holds: the first and last row's instants (None: no rows), and until when rows were pruned.
 
-    Before `pruned_ms`, the start of an hour, there are rollups only; 0 if no rows were pruned.
+    Before `pruned_ms`, the start of a day, there are rollups only; 0 if no rows were pruned.
     """
 
     first_ms: int | None
@@ -50,24 +54,49 @@ def clip(since_ms: int | None, until_ms: int | None, extent: Extent) -> tuple[in
 
 
 def cut(start: int, end: int, *, days: bool = True) -> list[Piece]:
-    """The pieces of [start, end) in order of time, none empty; without whole days if those are too coarse."""
-    first_hour, last_hour = _up(start, HOUR_MS), end - end % HOUR_MS
-    if first_hour >= last_hour:
-        return _pieces((0, start, end))
-    first_day, last_day = _up(first_hour, DAY_MS), last_hour - last_hour % DAY_MS
+    """The pieces that [start, end) is made of, without whole days if those are too coarse.
+
+    An hour of which most is in the window is read whole, and the rows of the rest are a surplus.
+    """
+    first, last = _nearest(start), _nearest(end)
+    if first >= last or abs(first - start) + abs(last - end) >= end - start:
+        return _some(Piece(0, start, end))
+    return _some(
+        Piece(0, start, first),
+        Piece(0, first, start, surplus=True),
+        *_whole(first, last, days=days),
+        Piece(0, last, end),
+        Piece(0, end, last, surplus=True),
+    )
+
+
+def in_order(start: int, end: int) -> list[Piece]:
+    """The pieces of [start, end) in order of time, each after the other and none a surplus."""
+    first, last = _up(start, HOUR_MS), end - end % HOUR_MS
+    if first >= last:
+        return _some(Piece(0, start, end))
+    return _some(Piece(0, start, first), *_whole(first, last, days=True), Piece(0, last, end))
+
+
+def _whole(first: int, last: int, *, days: bool) -> list[Piece]:
+    """Whole hours, and days within them."""
+    first_day, last_day = _up(first, DAY_MS), last - last % DAY_MS
     if not days or first_day >= last_day:
-        whole = [(HOUR_MS, first_hour, last_hour)]
-    else:
-        whole = [
-            (HOUR_MS, first_hour, first_day),
-            (DAY_MS, first_day, last_day),
-            (HOUR_MS, last_day, last_hour),
-        ]
-    return _pieces((0, start, first_hour), *whole, (0, last_hour, end))
+        return [Piece(HOUR_MS, first, last)]
+    return [
+        Piece(HOUR_MS, first, first_day),
+        Piece(DAY_MS, first_day, last_day),
+        Piece(HOUR_MS, last_day, last),
+    ]
 
 
-def _pieces(*pieces: tuple[int, int, int]) -> list[Piece]:
-    return [Piece(span, start, end) for span, start, end in pieces if start < end]
+def _some(*pieces: Piece) -> list[Piece]:
+    return [piece for piece in pieces if piece.start_ms < piece.end_ms]
+
+
+def _nearest(instant: int) -> int:
+    """The nearest start of an hour."""
+    return (instant + HOUR_MS // 2) // HOUR_MS * HOUR_MS
 
 
 def _up(instant: int, span: int) -> int:

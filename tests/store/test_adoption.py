@@ -15,6 +15,7 @@ from arbstr.store.pen import Pen
 from arbstr.store.place import LATEST_VERSION, migrations
 from arbstr.store.queries import Questions
 from arbstr.store.reader import Reader
+from arbstr.store.rows import parse_ms
 from arbstr.store.writer import LearnedState, Ledger
 from tests.store.builders import HOUR, NOON, first_ledger, insert, read, record, write
 
@@ -175,3 +176,29 @@ async def test_a_migration_that_was_cut_short_is_done_again(path: Path) -> None:
     await write(path, [])
     with closing(Questions(path)) as questions:
         check_answers(questions)
+
+
+@pytest.mark.parametrize(
+    "timestamp",
+    [
+        "2026-01-01T12:34:56Z",
+        "2026-01-01 12:34:56+00:00",
+        "2026-01-01T12:34:56.7Z",
+        "2026-01-01T12:34:56.789Z",
+        "2026-01-01T12:34:56.789999+00:00",
+        "2026-01-01T12:34:56.789999999+00:00",
+        "2026-01-01T12:34:56.789",
+        "2026-01-01T12:34:56+02:00",
+        "1969-01-01T00:00:00Z",
+        "2026-01-32T25:61:00Z",
+        "now",
+        "0",
+    ],
+)
+def test_instants_are_the_same_before_and_after_adoption(tmp_path: Path, timestamp: str) -> None:
+    path = tmp_path / "arbstr.db"
+    first_ledger(path)
+    insert(path, timestamp=timestamp)
+    with closing(Questions(path)) as questions:
+        [entry] = questions.slice(Filter(), None, 1)
+    assert entry.at_ms == parse_ms(timestamp)

@@ -11,9 +11,7 @@ ALTER TABLE requests ADD COLUMN routing TEXT;
 CREATE INDEX requests_by_time ON requests (at_ms);
 CREATE INDEX requests_by_facet ON requests (facet, at_ms);
 CREATE INDEX requests_by_correlation ON requests (correlation_id);
--- These two hold what a page's filter needs, so that walking them reads no rows.
-CREATE INDEX requests_by_cost ON requests (cost_sats, id, at_ms, facet);
-CREATE INDEX requests_by_latency ON requests (latency_ms, id, at_ms, facet);
+-- Two more indexes, by cost and by latency, are made once all rows have their facets.
 
 -- `grain` says which columns distinguish a facet: row (all five), model, provider, policy, or all (none). The keys are
 -- the names without regard to case; `name` is the whole combination as JSON.
@@ -58,7 +56,7 @@ CREATE TABLE sessions (
     started_at TEXT NOT NULL
 );
 
--- `pruned_before_ms`: rows before that hour are gone, their rollups stay.
+-- `pruned_before_ms`: rows before that day are gone, their rollups stay.
 CREATE TABLE ledger_state (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
