@@ -39,7 +39,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             cwd=ROOT,
-            env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", **(env or {})},
+            env={**_environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", **(env or {})},
             start_new_session=True,
         )
         self._slave = slave
@@ -115,3 +115,8 @@ class Terminal:
 def python(*arguments: str) -> list[str]:
     """The command that runs this Python with those arguments."""
     return [sys.executable, *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, without the size of whatever it runs in: the terminal's is what counts."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
