@@ -192,6 +192,14 @@ async def test_enter_opens_a_request_and_escape_goes_back() -> None:
         await each.shows("Spend by model")
 
 
+async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_selected_yet() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first", "✓ ok")
+        await each.press("enter")
+        await each.shows("Request in full", "Why this provider")
+
+
 async def test_an_opened_running_request_sees_its_end() -> None:
     async with driven(FakeSource()) as each:
         events, end = Traffic(1).request(NOON)

@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
+from arbstr.query import Entry
 from tui.board import Board, curl
 from tui.browser import LedgerList
 from tui.export import Format, export, file_name
@@ -180,15 +181,22 @@ class RequestsScreen(BoardScreen):
         self._rows.select((self._rows.total or 0) if last else 0, self._panel.page)
         self._moved()
 
+    def _chosen(self) -> Entry | None:
+        """The selected request; where none is selected yet, the one at the top is from now on."""
+        if self._rows.selected is None:
+            self._rows.move(0, self._panel.page)
+            self._moved()
+        return self._rows.selected_row
+
     def action_open(self) -> None:
         """The selected request in full."""
-        entry = self._rows.selected_row
+        entry = self._chosen()
         if entry is not None:
             self.app.push_screen(DetailScreen(self.board, entry.request_id))
 
     def action_copy(self) -> None:
         """The selected request's id."""
-        entry = self._rows.selected_row
+        entry = self._chosen()
         if entry is not None:
             self.app.copy_to_clipboard(shown(entry.request_id))
             self.notify("Copied the request's id", markup=False)
