@@ -1,0 +1,194 @@
+"""What is known of one request: the words in its headers, its event and its row."""
+
+from __future__ import annotations
+
+import json
+from decimal import Decimal
+
+import pytest
+
+from arbstr.config import Provider
+from arbstr.engine.exchange import Exchange
+from arbstr.engine.observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.types import Routing, Usage
+from tests.engine.builders import Clock, provider
+
+ALPHA = provider("alpha", 10, 30, base_fee=1)
+BETA = provider("beta", 10, 30)
+BUSY = AttemptError("status", "HTTP 500: busy", status=500, retryable=True)
+LATE = AttemptError("timeout", "no answer within 9 s")
+USELESS = AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
+BROKEN_OFF = b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n'
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def exchange(clock: Clock) -> Exchange:
+    return Exchange("r-1", 1_700_000_000_000, clock)
+
+
+def failed(exchange: Exchange, provider: Provider, *errors: AttemptError) -> None:
+    for error in errors:
+        exchange.attempt_begins(provider)
+        exchange.attempt_failed(error, again=False)
+
+
+def test_a_request_that_was_turned_away_has_no_provider(exchange: Exchange) -> None:
+    exchange.fail(400, "no")
+    record = exchange.record()
+    assert (record.provider, record.policy, record.model, record.attempts) == (None, None, "", ())
+    assert (record.success, record.error_status, record.error_message) == (False, 400, "no")
+    assert exchange.headers() == []
+
+
+def test_the_first_end_stands(exchange: Exchange, clock: Clock) -> None:
+    clock.now += 0.25
+    exchange.client_left()
+    clock.now += 5
+    exchange.fail(500, "later")
+    record = exchange.record()
+    assert (record.error_status, record.latency_ms) == (499, 250)
+    assert "client" in (record.error_message or "")
+
+
+def test_a_success_stands_too(exchange: Exchange) -> None:
+    exchange.succeed()
+    exchange.fail(500, "later")
+    assert exchange.record().success
+    assert exchange.record().error_status is None
+
+
+def test_failed_attempts_are_told_by_runs_of_one_provider(exchange: Exchange) -> None:
+    failed(exchange, ALPHA, BUSY, BUSY)
+    failed(exchange, BETA, LATE)
+    failed(exchange, ALPHA, USELESS)
+    assert dict(exchange.headers())["X-Arbstr-Retries"] == "2/alpha, 1/beta, 1/alpha"
+    assert dict(exchange.headers())["X-Arbstr-Provider"] == "alpha"
+    assert exchange.how_attempts_failed() == (
+        "'alpha' was tried 2 times, last: HTTP 500: busy; 'beta' was tried once, last: no answer within 9 s; "
+        "'alpha' was tried once, last: HTTP 200 whose body is not a JSON object"
+    )
+
+
+def test_the_attempt_that_answered_is_no_retry(exchange: Exchange) -> None:
+    failed(exchange, ALPHA, BUSY)
+    exchange.attempt_begins(BETA)
+    exchange.attempt_succeeded(200)
+    assert dict(exchange.headers())["X-Arbstr-Retries"] == "1/alpha"
+    assert [attempt.failure for attempt in exchange.record().attempts] == ["status", None]
+
+
+def test_attempts_know_when_they_began_and_how_long_they_took(exchange: Exchange, clock: Clock) -> None:
+    clock.now += 1
+    exchange.attempt_begins(ALPHA)
+    clock.now += 0.5
+    exchange.attempt_failed(BUSY, again=False)
+    (attempt,) = exchange.attempts
+    assert (attempt.started_ms, attempt.duration_ms, attempt.status) == (1000, 500, 500)
+
+
+def test_the_rule_stands_in_a_header(exchange: Exchange) -> None:
+    exchange.routed(Routing("cheapest", "code", "gpt-4o", 1, 1, ()))
+    assert exchange.headers() == [("X-Arbstr-Policy", "code")]
+    assert exchange.record().policy == "code"
+
+
+@pytest.mark.parametrize(
+    ("cost_msats", "shown"),
+    [(0, "0.000"), (1, "0.001"), (420, "0.420"), (26_000, "26.000"), (10**15 + 1, "1000000000000.001")],
+)
+def test_sats_in_the_header_are_exact_to_the_millisat(exchange: Exchange, cost_msats: int, shown: str) -> None:
+    exchange.cost_msats = cost_msats
+    assert dict(exchange.figures())["X-Arbstr-Cost-Sats"] == shown
+
+
+def test_an_unknown_cost_has_no_header_and_is_null_in_the_event(exchange: Exchange) -> None:
+    assert [name for name, _ in exchange.figures()] == ["X-Arbstr-Latency-Ms"]
+    assert trailer(exchange)["cost_sats"] is None
+
+
+def trailer(exchange: Exchange) -> dict[str, object]:
+    text = exchange.trailer().decode()
+    first, second, rest = text.split("\n\n")
+    assert (second, rest) == ("data: [DONE]", "")
+    told: dict[str, object] = json.loads(first.removeprefix("data: "))["arbstr"]
+    return told
+
+
+def test_the_event_tells_what_the_row_does(exchange: Exchange, clock: Clock) -> None:
+    exchange.attempt_begins(ALPHA)
+    exchange.metered(Usage(1000, 500), 455)
+    clock.now += 1.2
+    assert trailer(exchange) == {
+        "request_id": "r-1",
+        "provider": "alpha",
+        "cost_sats": 26.0,
+        "latency_ms": 1200,
+        "input_tokens": 1000,
+        "output_tokens": 500,
+    }
+    record = exchange.record()
+    assert (record.cost_msats, record.provider_cost_msats) == (26_000, 455)
+
+
+def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: Exchange, clock: Clock) -> None:
+    exchange.streaming = True
+    clock.now += 0.25
+    exchange.first_byte_ms = exchange.elapsed_ms()
+    clock.now += 0.75
+    exchange.succeed()
+    record = exchange.record()
+    assert (record.latency_ms, record.stream_duration_ms) == (250, 1000)
+
+
+def test_a_stream_answered_as_a_whole_has_no_duration(exchange: Exchange, clock: Clock) -> None:
+    exchange.streaming = True
+    clock.now += 1
+    exchange.succeed()
+    record = exchange.record()
+    assert (record.streaming, record.latency_ms, record.stream_duration_ms) == (True, 1000, None)
+
+
+def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: Exchange) -> None:
+    exchange.attempt_begins(ALPHA)
+    observer = StreamObserver(keep_usage_chunk=False)
+    observer.feed(BROKEN_OFF)
+    exchange.metered_by(observer)
+    assert (exchange.usage, exchange.cost_msats) == (None, None)
+    observer.feed(b"data: [DONE]\n\n")
+    exchange.metered_by(observer)
+    assert exchange.usage == Usage(0, 0)
+    assert exchange.cost_msats == 1000
+
+
+def test_what_was_charged_counts_as_paid_before_what_the_rates_say(exchange: Exchange) -> None:
+    assert (exchange.paid_msats, exchange.cost_msats) == (None, None)
+    exchange.attempt_begins(ALPHA)
+    exchange.metered(Usage(1000, 500), None)
+    assert exchange.paid_msats == 26_000
+    exchange.metered(Usage(1000, 500), 455)
+    assert exchange.paid_msats == 455
+    exchange.metered(None, 7)
+    assert exchange.paid_msats == 7
+
+
+@pytest.mark.parametrize(("error", "may"), [(BUSY, False), (LATE, True), (USELESS, True)])
+def test_who_may_have_taken_money(exchange: Exchange, error: AttemptError, may: bool) -> None:
+    told = [exchange.may_be_charged]
+    exchange.attempt_begins(ALPHA)
+    told.append(exchange.may_be_charged)  # it is at work
+    exchange.attempt_failed(error, again=False)
+    assert [*told, exchange.may_be_charged] == [False, True, may]
+
+
+def test_rates_are_exact_decimals(exchange: Exchange) -> None:
+    """0.1 and 0.2 are no binary fractions; three tokens of each still make 0.9 msats."""
+    exchange.attempt_begins(provider("gamma", 0.1, 0.2))
+    exchange.metered(Usage(3, 3), None)
+    assert provider("gamma", 0.1, 0.2).rates.input == Decimal("0.1")
+    assert exchange.cost_msats == 1
