@@ -80,7 +80,7 @@ def build(path: Path, rows: int) -> None:
         pen.SLICE = slice_
 
 
-MONTH = Filter(since_ms=NOW - 30 * DAY + 1234, until_ms=NOW)
+MONTH = Filter(since_ms=NOW - 30 * DAY + 20 * 60_000, until_ms=NOW)
 ALPHA_1 = Filter(since_ms=MONTH.since_ms, until_ms=NOW, model="Model-1", provider="alpha")
 Question = Callable[[Questions], Any]
 QUESTIONS: dict[str, Question] = {
@@ -93,8 +93,8 @@ QUESTIONS: dict[str, Question] = {
     "stats, 30 days, a model at a provider": lambda q: q.stats(ALPHA_1),
     "stats, the same by hour": lambda q: q.stats(ALPHA_1, "hour"),
     "stats, 30 days, failed, by model": lambda q: q.stats(Filter(MONTH.since_ms, NOW, success=False), "model"),
-    "stats, 24 hours": lambda q: q.stats(Filter(NOW - DAY + 1234, NOW)),
-    "stats, 1 hour": lambda q: q.stats(Filter(NOW - HOUR + 1234, NOW)),
+    "stats, 24 hours": lambda q: q.stats(Filter(NOW - DAY + 20 * 60_000, NOW)),
+    "stats, 1 hour": lambda q: q.stats(Filter(NOW - HOUR + 20 * 60_000, NOW)),
     "page 1": lambda q: q.page(MONTH, "timestamp", "desc", 1, 20),
     "page in the middle": lambda q: q.page(MONTH, "timestamp", "desc", q.count(MONTH) // 40, 20),
     "last page": lambda q: q.page(MONTH, "timestamp", "desc", q.count(MONTH) // 20, 20),
