@@ -219,7 +219,7 @@ class _Breaker:
         if not error.blames:
             return
         self._last_error = str(error)
-        if error.status == _TOO_MANY and error.retry_after_s is not None:
+        if error.status == _TOO_MANY and error.retry_after_s:
             self._open(min(error.retry_after_s, LONGEST_PAUSE_S), "it asked to be left alone for a while")
             return
         self._learn(success=False)
@@ -284,7 +284,7 @@ class _Breaker:
         self._latency_ms = _number(saved.get("latency_ms"), 3_600_000.0)
         until_ms = _number(saved.get("open_until_ms"), 1e15)
         pause_s = 0.0 if until_ms is None else (until_ms - self._now_ms()) / 1000
-        if 0 < pause_s <= self._settings.max_open_for * (1 + JITTER):
+        if 0 < pause_s <= self._settings.max_open_for:
             self._reopenings = int(_number(saved.get("reopenings"), 30.0) or 0)
             self.open_until = self._clock() + pause_s
 
@@ -297,8 +297,8 @@ class _Breaker:
 
     def _pause_s(self) -> float:
         """How long to stay open this time."""
-        pause_s = min(self._settings.open_for * 2.0 ** min(self._reopenings, 30), self._settings.max_open_for)
-        return pause_s * (1 + JITTER * self._random())
+        pause_s = self._settings.open_for * 2.0 ** min(self._reopenings, 30)
+        return min(pause_s * (1 + JITTER * self._random()), self._settings.max_open_for)
 
     def _learn(self, *, success: bool) -> None:
         self._window.append(success)

@@ -181,7 +181,7 @@ class Engine:
         except ApiError as error:
             exchange.policy = exchange.policy or error.policy
             exchange.fail(error.status, error.message)
-            await client.refuse(error, exchange.headers())
+            await client.refuse(error, [*exchange.headers(), *exchange.figures()])
         except asyncio.CancelledError:
             if not giving_up.done:
                 exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
@@ -192,7 +192,7 @@ class Engine:
             logger.exception("request %s met a fault of arbstr's own", exchange.request_id)
             fault = InternalError(f"arbstr failed on request {exchange.request_id}; its log says why.")
             exchange.fail(fault.status, fault.message)
-            await client.refuse(fault, exchange.headers())
+            await client.refuse(fault, [*exchange.headers(), *exchange.figures()])
         finally:
             giving_up.end()
             self._record(exchange)

@@ -30,7 +30,7 @@ from arbstr.types import ChatRequest, JsonObject, Usage, value_object
 HeaderList = list[tuple[str, str]]
 
 TAIL_S = 1.0  # how long a finished stream may take to end its body
-MAX_ANSWER_BYTES = 256 * 1024 * 1024
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
