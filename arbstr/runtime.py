@@ -30,7 +30,7 @@ from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
-from arbstr.errors import AddressInUse, ArbstrError
+from arbstr.errors import AddressInUse, ArbstrError, LedgerUnavailable
 from arbstr.events import LedgerStateChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.proxy import ledger_api, openapi
@@ -312,9 +312,12 @@ class Memory:
 
 async def _recall_spending(budgets: Budgets, reader: Reader) -> None:
     spent = {}
-    for question in budgets.questions():
-        stats = await reader.stats(Filter(since_ms=question.since_ms, policy=question.policy))
-        spent[question] = stats.overall.cost_msats
+    try:
+        for question in budgets.questions():
+            stats = await reader.stats(Filter(since_ms=question.since_ms, policy=question.policy))
+            spent[question] = stats.overall.cost_msats
+    except LedgerUnavailable as error:
+        logger.warning("budgets begin anew, for what was spent before can't be read: %s", error)
     budgets.restore(spent)
 
 
