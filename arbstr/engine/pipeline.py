@@ -21,6 +21,7 @@ from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.engine.exchange import Exchange
 from arbstr.engine.gate import Gate
+from arbstr.engine.giving_up import GivingUp
 from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.router import Router
@@ -49,7 +50,6 @@ from arbstr.types import ChatRequest, RequestRecord
 
 logger = logging.getLogger(__name__)
 
-DRAIN_S = 120.0  # how long an answer is read to its end after its client left
 LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
 PROGRESS_EVERY_MS = 250
 KEEPALIVE = b": keep-alive\n\n"
@@ -107,36 +107,6 @@ class Store(Protocol):
     def append(self, record: RequestRecord) -> None:
         """A request has ended: its row."""
         ...
-
-
-class GivingUp:
-    """What happens to a request whose client has left: its task is cancelled, at once or when draining took too long.
-
-    A provider at work is paid in any case. So unless it says otherwise its answer is still read, for the row.
-    """
-
-    def __init__(self, exchange: Exchange) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self.task = task
-        self.done = False
-        self._exchange = exchange
-        self._timer: asyncio.TimerHandle | None = None
-
-    def begin(self) -> None:
-        """The client has left."""
-        provider = self._exchange.provider if self._exchange.waiting else None
-        drains = provider is not None and provider.on_client_gone == "drain"
-        self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._give_up)
-
-    def end(self) -> None:
-        """The request has ended, one way or another."""
-        if self._timer is not None:
-            self._timer.cancel()
-
-    def _give_up(self) -> None:
-        self.done = True
-        self.task.cancel()
 
 
 class Engine:

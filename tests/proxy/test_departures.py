@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from arbstr.engine import pipeline
+from arbstr.engine import giving_up
 from arbstr.types import RequestRecord
 from tests.provider import (
     DONE,
@@ -186,8 +186,8 @@ async def test_drain_ends_with_a_stream_that_breaks_off(world: World) -> None:
     "script", [[Move.NEVER], sse_reply(chunk("a"), Move.NEVER)], ids=["before the answer", "in the middle"]
 )
 async def test_draining_has_an_end(world: World, script: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert pipeline.DRAIN_S == 120
-    monkeypatch.setattr(pipeline, "DRAIN_S", 0.03)
+    assert giving_up.DRAIN_S == 120
+    monkeypatch.setattr(giving_up, "DRAIN_S", 0.03)
     alpha = await world.sells("alpha", script)
     arbstr = await world.opens()
     task = await arbstr.asks(stream=True)
