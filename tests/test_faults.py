@@ -87,7 +87,8 @@ async def test_a_full_disk_fails_no_request_and_is_said_once(tmp_path: Path) -> 
                         break
                 answer = await client.post(f"{arbstr.url}/v1/chat/completions", json=chat())
             assert statuses | {answer.status_code} == {200}
-            assert arbstr.said.count("wait in memory") == 1
+            # A smaller batch may still fit, and be said too; but nothing is said twice in a row.
+            assert 1 <= arbstr.said.count("wait in memory") <= arbstr.said.count("written again") + 1
 
 
 async def test_a_locked_ledger_fails_no_request_and_gets_its_rows_later(tmp_path: Path) -> None:
