@@ -118,7 +118,7 @@ class PolicySelector:
         try:
             rule = matcher.match(request, rules)
             if rule is not None and not any(rule is given for given in rules):
-                raise ValueError("it returned a rule that it was not given")  # noqa: TRY301
+                raise ValueError("it returned a rule that it was not given")  # noqa: TRY301 - the edge that reports it is here
         except Exception:
             if id(matcher) not in self._faulty:
                 self._faulty.add(id(matcher))
@@ -139,7 +139,7 @@ def _load(entry: EntryPoint) -> Matcher | None:
     try:
         matcher = entry.load()()
         if not isinstance(matcher, Matcher):
-            raise TypeError("it has no method match(request, rules)")  # noqa: TRY301
+            raise TypeError("it has no method match(request, rules)")  # noqa: TRY301 - the edge that reports it is here
     except Exception:
         logger.exception("the matcher %r (%s) can't be loaded and is left out", entry.name, entry.value)
         return None

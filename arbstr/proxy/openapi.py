@@ -93,7 +93,7 @@ def _paths() -> JsonObject:
 
 def _chat() -> JsonObject:
     stream = {"description": "The answer, whole or as a stream of events.", "content": {"text/event-stream": {}}}
-    stream["content"] |= _content(_ref("Answer"))  # type: ignore[operator]
+    stream["content"] |= _content(_ref("Answer"))  # type: ignore[operator]  # a dict by construction
     return {
         **_operation(
             "chat",
