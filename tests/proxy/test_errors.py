@@ -10,9 +10,11 @@ from typing import Any
 import pytest
 
 from arbstr.engine.router import Router
+from arbstr.engine.upstream import StreamAnswer
 from tests.provider import (
     Move,
     Part,
+    chunk,
     error_reply,
     event,
     head,
@@ -354,6 +356,22 @@ async def test_internal_error(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert "inside" not in answer.body.decode()
     assert "details of arbstr's inside" in arbstr.log  # with its traceback
     assert answer.headers["X-Arbstr-Request-Id"] in arbstr.log
+
+
+async def test_internal_error_within_a_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def stumble(self: StreamAnswer, patience_s: float) -> bytes:
+        raise RuntimeError("details of arbstr's inside")
+
+    monkeypatch.setattr(StreamAnswer, "read", stumble)
+    await world.sells("alpha", sse_reply(chunk("Hel"), Move.NEVER))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.events[0] == chunk("Hel").strip()
+    error = json.loads(answer.events[-1].removeprefix(b"data: "))["error"]
+    assert (error["type"], error["code"]) == ("server_error", "internal_error")
+    assert b"inside" not in answer.body
+    assert b"[DONE]" not in answer.body
+    assert (await arbstr.row(answer))["error"]["status"] == 500
 
 
 # 502, 504

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 
+import aiohttp
+import pytest
+
 from tests.provider import Move, chunk, completion, json_reply, sse_reply, stream_events
 from tests.proxy.world import PATIENCE_S, World
 
@@ -64,6 +67,8 @@ async def test_what_takes_longer_than_the_grace_is_ended_with_a_row(world: World
         await arbstr.proxy.drain(asyncio.Event())
         async with asyncio.timeout(PATIENCE_S):
             await alpha.requests[0].left.wait()
+        with pytest.raises(aiohttp.ClientPayloadError):
+            await stream.rest()  # which has no end, and does not look as if it had one
     row = await arbstr.row()
     assert (row["success"], row["error"]["status"]) == (False, 503)
     assert "stopped" in row["error"]["message"]
@@ -82,7 +87,8 @@ async def test_who_insists_does_not_wait_for_the_grace(world: World) -> None:
         await draining
     (record,) = await arbstr.finished()
     assert record.error_status == 503
-    await asyncio.gather(task, return_exceptions=True)
+    with pytest.raises(aiohttp.ServerDisconnectedError):
+        await task
 
 
 async def test_an_idle_arbstr_stops_at_once(world: World) -> None:

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import re
+import sqlite3
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -370,6 +373,20 @@ async def test_an_event_goes_out_as_soon_as_it_is_whole(world: World) -> None:
         assert (await stream.rest()).trailer["output_tokens"] == 5
 
 
+async def test_comments_before_the_first_event_are_signs_of_life(world: World) -> None:
+    """They may last longer than a first byte may take: from the first one on only silence counts."""
+
+    def beats(asked: Asked) -> list[Part]:
+        beat = [part for number in range(10) for part in (b": ping\n\n", after(0.02 * number))]
+        return sse_reply(*beat, *stream_events("b"))
+
+    await world.sells("alpha", beats, timeouts={"first_byte": 0.1, "idle": 5})
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["output_tokens"] == 5
+    assert answer.body.count(b": ping\n\n") == 10
+
+
 async def test_comments_of_the_provider_go_out_at_once(world: World) -> None:
     go_on = asyncio.Event()
     await world.sells("alpha", sse_reply(chunk("a"), b": still here\n\n", go_on, *stream_events("b")))
@@ -493,19 +510,25 @@ async def test_keepalive_0_sends_none(world: World) -> None:
         assert b"keep-alive" not in (await stream.rest()).body
 
 
-async def test_comments_of_the_provider_are_no_silence(world: World) -> None:
-    """A provider that only sends comments is alive: `idle` counts bytes."""
-    beats: list[Part] = [part for _ in range(8) for part in (b": ping\n\n", pause(0.02))]
-    await world.sells("alpha", sse_reply(chunk("a"), *beats, *stream_events("b")), timeouts={"idle": 0.1})
-    arbstr = await world.opens()
-    assert (await arbstr.chat(stream=True)).trailer["output_tokens"] == 5
-
-
-def pause(seconds: float) -> asyncio.Event:
+def after(seconds: float) -> asyncio.Event:
     """An event that sets itself; for where time itself is what is tested."""
     set_by_itself = asyncio.Event()
     asyncio.get_running_loop().call_later(seconds, set_by_itself.set)
     return set_by_itself
+
+
+async def test_silence_is_counted_from_the_last_byte(world: World) -> None:
+    """Comments count too, and arbstr's own in between do not add up."""
+
+    def beats(asked: Asked) -> list[Part]:
+        beat = [part for number in range(12) for part in (b": ping\n\n", after(0.02 * number))]
+        return sse_reply(chunk("a"), *beat, *stream_events("b"))
+
+    await world.sells("alpha", beats, timeouts={"idle": 0.15})
+    arbstr = await world.opens(server={"keepalive": 0.005})
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["output_tokens"] == 5
+    assert KEEPALIVE in answer.body
 
 
 # The row
@@ -524,6 +547,32 @@ async def test_a_streams_row_is_listed_when_it_is_closed_and_once(world: World) 
     await arbstr.finished()
     (row,) = await arbstr.rows(1)
     assert row["request_id"] == answer.headers["X-Arbstr-Request-Id"]
+
+
+async def test_a_streams_row_is_there_as_soon_as_its_provider_has_answered(world: World, tmp_path: Path) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(chunk("a"), go_on, *stream_events("b")))
+    arbstr = await world.opens()
+
+    async def row_once(is_open: int) -> tuple[object, ...]:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                await arbstr.notices()
+                with contextlib.closing(sqlite3.connect(tmp_path / "arbstr.db")) as ledger:
+                    rows = ledger.execute(
+                        "SELECT correlation_id, provider, streaming FROM requests WHERE open = ?", (is_open,)
+                    )
+                    if found := rows.fetchall():
+                        (row,) = found
+                        return tuple(row)
+
+    async with arbstr.stream() as stream:
+        await stream.until(b'"a"')
+        request_id = stream.headers["X-Arbstr-Request-Id"]
+        assert await row_once(is_open=1) == (request_id, "alpha", 1)
+        go_on.set()
+        await stream.rest()
+    assert await row_once(is_open=0) == (request_id, "alpha", 1)
 
 
 async def test_many_streams_at_once_do_not_mix(world: World) -> None:
