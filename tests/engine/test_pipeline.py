@@ -219,6 +219,19 @@ async def test_time_spent_waiting_is_part_of_the_latency() -> None:
     assert dict(client.given)["X-Arbstr-Latency-Ms"] == "2000"
 
 
+async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
+    market = Market(alpha=[ACCOUNT], beta=[GOOD], gamma=[GOOD])
+
+    async def asks_while_beta_goes(provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
+        market.health.set_in_rotation("beta", in_rotation=False)
+        return await Market.ask(market, provider, chat, headers)
+
+    market.ask = asks_while_beta_goes  # type: ignore[method-assign]
+    client = await market.serve()
+    assert market.asked == ["alpha", "gamma"]
+    assert dict(client.given)["X-Arbstr-Retries"] == "1/alpha"
+
+
 # Telling
 
 
