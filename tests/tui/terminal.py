@@ -44,12 +44,14 @@ class Terminal:
         )
         self._slave = slave
 
-    def pump(self, seconds: float = 0.02) -> None:
-        """Read what has been written, waiting at most so long for it."""
-        if select.select([self._master], [], [], seconds)[0]:
-            data = os.read(self._master, 65536)
-            self.raw += data
-            self._stream.feed(data)
+    def pump(self, seconds: float = 0.02) -> bool:
+        """Read what has been written, waiting at most so long for it; whether there was anything."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        data = os.read(self._master, 65536)
+        self.raw += data
+        self._stream.feed(data)
+        return True
 
     def wait(self, true: Callable[[], bool], what: str) -> None:
         """Read until it is so."""
@@ -70,7 +72,8 @@ class Terminal:
     def wait_end(self) -> int:
         """Read until the program has ended; its exit status."""
         self.wait(lambda: self.process.poll() is not None, "the end")
-        self.pump(0.1)
+        while self.pump(0.1):  # a read brings a few KB at most
+            pass
         return self.process.returncode
 
     @property
