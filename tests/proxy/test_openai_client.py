@@ -78,7 +78,7 @@ async def test_a_stream_with_usage(world: World, clients: list[openai.AsyncOpenA
     assert (chunks[-1].usage.prompt_tokens, chunks[-1].choices) == (12, [])
 
 
-async def test_the_streaming_helper(world: World, clients: list[openai.AsyncOpenAI]) -> None:
+async def test_its_own_way_to_gather_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None:
     await world.sells("alpha", sse_reply(*stream_events("Hel", "lo")))
     client = client_of(await world.opens(), clients)
     async with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:

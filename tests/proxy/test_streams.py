@@ -15,6 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from arbstr.engine import upstream
 from tests.provider import (
     DONE,
     Asked,
@@ -110,7 +111,8 @@ async def test_a_whole_answer_has_no_streaming_header(world: World) -> None:
     assert "X-Arbstr-Streaming" not in (await arbstr.chat()).headers
 
 
-async def test_the_end_does_not_wait_for_the_provider_to_close(world: World) -> None:
+async def test_the_end_does_not_wait_for_the_provider_to_close(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(upstream, "TAIL_S", 0.02)
     alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)
