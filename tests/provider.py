@@ -18,10 +18,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from itertools import pairwise
-from pathlib import Path
 from typing import Any, Self, cast
 
-RECORDINGS = Path(__file__).parent / "data" / "routstr"
 DONE = b"data: [DONE]\n\n"
 MODEL = "gpt-4o"
 
@@ -397,34 +395,3 @@ def _usage_fields(tokens: tuple[int, int] | None, cost_msats: int | None) -> dic
         return {"usage": usage}
     cost = {"base_msats": 0, "input_msats": 0, "output_msats": cost_msats, "total_msats": cost_msats}
     return {"usage": {**usage, "cost": cost, "cost_sats": cost_msats // 1000}, "cost": cost}
-
-
-# Recordings of a real node
-
-
-@dataclass(frozen=True, slots=True)
-class Recording:
-    """One exchange with a real Routstr node."""
-
-    request: dict[str, Any]
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    body: bytes
-    measured: dict[str, Any]
-
-    def reply(self) -> list[Part]:
-        """The response, framed as the node framed it."""
-        framing = {name.lower() for name, _ in self.headers} & {"transfer-encoding", "content-length"}
-        kept = [(name, value) for name, value in self.headers if name.lower() != "content-length"]
-        if "transfer-encoding" in framing:
-            return [head(self.status, *kept), chunked(self.body), b"0\r\n\r\n"]
-        return [head(self.status, *kept, ("Content-Length", str(len(self.body)))), self.body]
-
-
-def recording(name: str) -> Recording:
-    """A recorded exchange by its file's name."""
-    document = json.loads((RECORDINGS / f"{name}.json").read_text())
-    response = document["response"]
-    text = response["body_text"] if "body_text" in response else json.dumps(response["body_json"])
-    pairs = [(line.partition(":")[0], line.partition(":")[2].strip()) for line in response["headers"]]
-    return Recording(document["request"], response["status"], tuple(pairs), text.encode(), document.get("measured", {}))

@@ -11,7 +11,6 @@ import pytest
 
 from tests.provider import (
     DONE,
-    RECORDINGS,
     Move,
     Reply,
     ScriptedProvider,
@@ -21,11 +20,11 @@ from tests.provider import (
     cut_at,
     error_reply,
     json_reply,
-    recording,
     reply,
     sse_reply,
     stream_events,
 )
+from tests.recordings import RECORDINGS, recording
 
 BODY = json.dumps({"model": "gpt-4o"}).encode()
 REQUEST = (

@@ -13,17 +13,16 @@ from arbstr.events import AttemptFailed
 from tests.provider import (
     Move,
     Part,
-    byte_by_byte,
     chunk,
     completion,
     error_reply,
-    event,
     head,
     json_reply,
     reply,
     sse_reply,
     stream_events,
 )
+from tests.proxy.failures import FAILS_TO_OPEN, LEFT, PASSING
 from tests.proxy.world import Answer, Arbstr, World
 
 GOOD = json_reply(completion("Hello"))
@@ -58,22 +57,6 @@ async def test_a_first_success_has_no_retries_header(world: World) -> None:
 
 
 # Asked again, then left
-
-PASSING: dict[str, list[Part]] = {
-    "429": error_reply(429),
-    "500": error_reply(500),
-    "502": error_reply(502),
-    "503": error_reply(503),
-    "504": error_reply(504),
-    "500 in HTML": reply(b"<h1>Oops</h1>", status=500, content_type="text/html"),
-    "503 without a body": [head(503, ("Content-Length", "0"))],
-    "503 that breaks off": [head(503, ("Content-Length", "100")), b"{", Move.CLOSE],
-    "closed without an answer": [Move.CLOSE],
-    "reset": [Move.RESET],
-    "closed within its head": [b"HTTP/1.1 200 OK\r\nContent-", Move.CLOSE],
-    "not HTTP": [b"SSH-2.0-OpenSSH_9.2\r\n\r\n", Move.CLOSE],
-    "a header beyond all measure": [head(200, ("X-Huge", "x" * 200_000)), Move.CLOSE],
-}
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -204,31 +187,6 @@ async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> Non
 
 # Never asked again: the next provider, at once
 
-LEFT: dict[str, list[Part]] = {
-    **{str(status): error_reply(status) for status in (401, 402, 403, 408, 425, 501, 505, 507, 599)},
-    **{str(status): error_reply(status, Location="/elsewhere") for status in (300, 301, 302, 303, 304, 307, 308)},
-    "400 invalid_model by type": error_reply(400, kind="invalid_model"),
-    "400 model_not_found by code": error_reply(400, code="model_not_found"),
-    "404 model_not_found by code": error_reply(404, code="model_not_found"),
-    "404 invalid_model by code": error_reply(404, code="invalid_model"),
-    "200 in HTML": reply(b"<h1>Welcome</h1>", content_type="text/html"),
-    "200 without a body": reply(b""),
-    "204": [head(204)],
-    "200 that is a list": json_reply([completion()]),
-    "200 that is a text": json_reply("Hello"),
-    "200 that is no UTF-8": reply(b'{"choices": "\xff\xfe"}'),
-    "200 that ends early": [
-        head(200, ("Content-Length", "9999"), ("Content-Type", "application/json")),
-        b"{",
-        Move.CLOSE,
-    ],
-    "200 with a torn chunk": [head(200, ("Transfer-Encoding", "chunked")), b"5\r\nhe", Move.CLOSE],
-    "200 with a chunk of no size": [head(200, ("Transfer-Encoding", "chunked")), b"xyz\r\nhe\r\n", Move.CLOSE],
-    "200 that breaks off": [head(200, ("Content-Length", "100")), b"{", Move.RESET],
-    "200 with an error in it": json_reply({"error": {"message": "out of coffee"}}),
-    "200 with an error and no choice": json_reply({"error": {"message": "out of coffee"}, "choices": None}),
-}
-
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("failure", LEFT.values(), ids=LEFT)
@@ -276,27 +234,6 @@ async def test_a_whole_answer_is_given_first_byte_in_all(world: World) -> None:
 
 
 # Streams
-
-FAILS_TO_OPEN: dict[str, list[Part]] = {
-    "an error first": sse_reply(event({"error": {"message": "out of coffee", "type": "server_error"}})),
-    "a bare error first": sse_reply(event({"error": "out of coffee"})),
-    "a named error event first": sse_reply(b'event: error\ndata: {"message": "out of coffee"}\n\n'),
-    "an error after a comment": sse_reply(b": ping\n\n", event({"error": {"message": "no"}})),
-    "an error in bytes": sse_reply(*byte_by_byte(event({"error": {"message": "no"}}))),
-    "nothing at all": sse_reply(),
-    "only comments": sse_reply(b": ping\n\n", b": ping\n\n"),
-    "half an event": [head(200, ("Content-Type", "text/event-stream")), b'data: {"cho', Move.CLOSE],
-    "half an event and a reset": [head(200, ("Content-Type", "text/event-stream")), b'data: {"cho', Move.RESET],
-    "a head and a reset": [
-        head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")),
-        Move.RESET,
-    ],
-    "a chunk of no size": [
-        head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked")),
-        b"zz\r\n",
-        Move.CLOSE,
-    ],
-}
 
 
 @pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
@@ -370,60 +307,3 @@ async def test_connections_are_kept(world: World) -> None:
     await arbstr.chat()
     assert len(alpha.requests) == 5
     assert alpha.connections == 1
-
-
-# Health
-
-
-async def open_breakers(arbstr: Arbstr) -> set[str]:
-    health = (await arbstr.get("/health")).json["providers"]
-    return {name for name, told in health.items() if told["state"] == "open"}
-
-
-BLAMED = {
-    **PASSING,
-    **{name: parts for name, parts in LEFT.items() if "model" not in name},
-}
-
-
-@pytest.mark.parametrize("failure", BLAMED.values(), ids=BLAMED)
-async def test_a_failed_attempt_counts_in_the_breaker(world: World, failure: list[Part]) -> None:
-    await world.sells("alpha", failure)
-    await world.sells("beta")
-    arbstr = await world.opens(retry={"max_retries": 0}, breaker={"failure_threshold": 1})
-    await arbstr.chat()
-    assert await open_breakers(arbstr) == {"alpha"}
-
-
-@pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
-async def test_so_does_a_stream_that_does_not_begin(world: World, failure: list[Part]) -> None:
-    await world.sells("alpha", failure)
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
-    await arbstr.chat(stream=True)
-    assert await open_breakers(arbstr) == {"alpha"}
-
-
-async def test_so_does_a_stream_that_breaks_off(world: World) -> None:
-    await world.sells("alpha", sse_reply(chunk("Hel"), Move.RESET))
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
-    await arbstr.row(await arbstr.chat(stream=True))
-    assert await open_breakers(arbstr) == {"alpha"}
-
-
-async def test_a_stale_catalogue_and_the_requests_own_faults_do_not(world: World) -> None:
-    script = [error_reply(400, kind="invalid_model"), error_reply(404, code="model_not_found"), error_reply(422)]
-    await world.sells("alpha", *script)
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
-    for _ in script:
-        await arbstr.chat()
-    assert await open_breakers(arbstr) == set()
-
-
-async def test_an_open_breaker_is_passed_over(world: World) -> None:
-    alpha = await world.sells("alpha", error_reply(500))
-    await world.sells("beta")
-    arbstr = await world.opens(breaker={"failure_threshold": 3})
-    assert retries(await arbstr.chat()) == "3/alpha"
-    answer = await arbstr.chat()
-    assert (provider(answer), retries(answer)) == ("beta", None)
-    assert len(alpha.requests) == 3

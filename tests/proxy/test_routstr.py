@@ -6,8 +6,9 @@ import json
 
 import pytest
 
-from tests.provider import MODEL, error_reply, recording
+from tests.provider import MODEL, error_reply
 from tests.proxy.world import Answer, World
+from tests.recordings import recording
 
 # sats per 1000 tokens of the node's gpt-4o-mini, at the time
 RATES = {"input_rate": 0.1515, "output_rate": 0.606, "base_fee": 0}

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import re
 import sqlite3
 from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
 
 import pytest
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 
 from arbstr.engine import upstream
 from tests.provider import (
@@ -21,7 +16,6 @@ from tests.provider import (
     Asked,
     Move,
     Part,
-    byte_by_byte,
     chunk,
     chunked,
     completion,
@@ -33,44 +27,16 @@ from tests.provider import (
     stream_events,
     usage_chunk,
 )
-from tests.proxy.world import PATIENCE_S, Answer, Arbstr, World, body
+from tests.proxy.world import ARBSTRS_EVENT, PATIENCE_S, World
 
 STARTED = head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked"))
-ENDED = b'data: {"arbstr":{'
-KEEPALIVE = b": keep-alive\n\n"
-
-
-async def played(world: World, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
-    """The answer to a stream request when the only seller's body is this."""
-    await world.sells("alpha", sse_reply(*parts))
-    arbstr = await world.opens()
-    return arbstr, await arbstr.chat(**{"stream": True, **fields})
-
-
-def before_arbstr(answer: Answer) -> bytes:
-    """What came before arbstr's own event."""
-    before, found, _ = answer.body.partition(ENDED)
-    assert found
-    return before
-
-
-def broken_off(answer: Answer) -> dict[str, Any]:
-    """The error at the end of a stream that has no proper end."""
-    assert b"[DONE]" not in answer.body
-    assert ENDED not in answer.body
-    document = json.loads(answer.events[-1].removeprefix(b"data: "))
-    assert set(document) == {"error"}
-    error: dict[str, Any] = document["error"]
-    assert set(error) == {"message", "type", "param", "code"}
-    assert (error["type"], error["code"], error["param"]) == ("upstream_error", "bad_upstream_response", None)
-    return error
 
 
 # A good end
 
 
 async def test_arbstrs_event_and_a_last_done_follow_the_providers(world: World) -> None:
-    arbstr, answer = await played(world, *stream_events("Hel", "lo", tokens=(12, 9)))
+    arbstr, answer = await world.plays(*stream_events("Hel", "lo", tokens=(12, 9)))
     assert answer.events[-3:][0] == answer.events[-3:][2] == b"data: [DONE]"
     assert answer.body.count(b"[DONE]") == 2
     assert list(answer.trailer) == [
@@ -94,7 +60,7 @@ async def test_arbstrs_event_and_a_last_done_follow_the_providers(world: World) 
 
 
 async def test_the_headers_of_a_stream(world: World) -> None:
-    _, answer = await played(world, *stream_events("a"))
+    _, answer = await world.plays(*stream_events("a"))
     assert answer.status == 200
     assert answer.headers["X-Arbstr-Streaming"] == "true"
     assert answer.headers["X-Arbstr-Provider"] == "alpha"
@@ -123,7 +89,7 @@ async def test_the_end_does_not_wait_for_the_provider_to_close(world: World, mon
 
 
 async def test_what_follows_done_goes_nowhere(world: World) -> None:
-    _, answer = await played(world, *stream_events("a"), chunk("more"), DONE)
+    _, answer = await world.plays(*stream_events("a"), chunk("more"), DONE)
     assert b"more" not in answer.body
     assert answer.body.count(b"[DONE]") == 2
 
@@ -132,7 +98,7 @@ async def test_what_follows_done_goes_nowhere(world: World) -> None:
     "done", [b"data: [DONE]\n\n", b"data:[DONE]\n\n", b"data: [DONE]\r\n\r\n", b"data: [DONE]\r\r", b"data: [DONE]"]
 )
 async def test_done_however_it_is_spelled(world: World, done: bytes) -> None:
-    _, answer = await played(world, *stream_events("a", done=False), done)
+    _, answer = await world.plays(*stream_events("a", done=False), done)
     assert answer.body.count(b"[DONE]") == 2
     assert re.search(rb'(\n\n|\r\n\r\n|\r\r)data: {"arbstr"', answer.body)
     assert answer.body.endswith(b"}}\n\ndata: [DONE]\n\n")
@@ -140,10 +106,10 @@ async def test_done_however_it_is_spelled(world: World, done: bytes) -> None:
 
 @pytest.mark.parametrize("reason", ["stop", "length", "tool_calls", "content_filter"])
 async def test_a_finish_reason_is_an_end_without_done(world: World, reason: str) -> None:
-    arbstr, answer = await played(world, *stream_events("a", finish_reason=reason, done=False))
+    arbstr, answer = await world.plays(*stream_events("a", finish_reason=reason, done=False))
     assert answer.body.count(b"[DONE]") == 1
     assert answer.events[-1] == b"data: [DONE]"
-    assert answer.events[-2].startswith(ENDED)
+    assert answer.events[-2].startswith(ARBSTRS_EVENT)
     row = await arbstr.row(answer)
     assert row["success"]
     assert row["tokens"] == {"input": 10, "output": 5}
@@ -151,18 +117,18 @@ async def test_a_finish_reason_is_an_end_without_done(world: World, reason: str)
 
 @pytest.mark.parametrize("end", [Move.RESET, Move.CLOSE])
 async def test_even_if_the_connection_breaks_after_it(world: World, end: Move) -> None:
-    arbstr, answer = await played(world, chunk("a"), chunk(finish_reason="stop"), end)
+    arbstr, answer = await world.plays(chunk("a"), chunk(finish_reason="stop"), end)
     assert answer.events[-1] == b"data: [DONE]"
     assert (await arbstr.row(answer))["success"]
 
 
 async def test_a_finish_reason_in_the_text_is_none(world: World) -> None:
-    _, answer = await played(world, chunk('"finish_reason":"stop"'), chunk('{"finish_reason": "stop"}'))
-    broken_off(answer)
+    _, answer = await world.plays(chunk('"finish_reason":"stop"'), chunk('{"finish_reason": "stop"}'))
+    assert answer.breaking_off
 
 
 async def test_done_in_the_text_is_none(world: World) -> None:
-    _, answer = await played(world, *stream_events("data: [DONE]", "[DONE]", "\n\ndata: [DONE]\n\n", "end"))
+    _, answer = await world.plays(*stream_events("data: [DONE]", "[DONE]", "\n\ndata: [DONE]\n\n", "end"))
     assert b'"end"' in answer.body
     assert answer.trailer["output_tokens"] == 5
 
@@ -193,7 +159,7 @@ async def test_a_stream_that_breaks_off_ends_with_an_error_and_nothing_else(worl
     answer = await arbstr.chat(stream=True)
     assert answer.status == 200
     assert answer.body.startswith(chunk("Hel"))
-    error = broken_off(answer)
+    error = answer.breaking_off
     assert "alpha" in error["message"]
     row = await arbstr.row(answer)
     assert (row["success"], row["error"]["status"], row["provider"]) == (False, 502, "alpha")
@@ -206,27 +172,27 @@ async def test_a_stream_that_falls_silent_for_longer_than_idle_has_broken_off(wo
     alpha = await world.sells("alpha", sse_reply(chunk("Hel"), Move.NEVER), timeouts={"idle": 0.05})
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)
-    assert "0.05 s" in broken_off(answer)["message"]
+    assert "0.05 s" in answer.breaking_off["message"]
     assert (await arbstr.row(answer))["error"]["status"] == 502
     async with asyncio.timeout(PATIENCE_S):
         await alpha.requests[0].left.wait()
 
 
 async def test_the_providers_own_error_reaches_the_client_first(world: World) -> None:
-    _, answer = await played(world, chunk("Hel"), event({"error": {"message": "out of coffee"}}))
+    _, answer = await world.plays(chunk("Hel"), event({"error": {"message": "out of coffee"}}))
     assert answer.events[1] == b'data: {"error": {"message": "out of coffee"}}'
     assert len(answer.events) == 3
 
 
 async def test_half_an_event_is_not_given_to_the_client(world: World) -> None:
-    _, answer = await played(world, chunk("Hel"), b'data: {"choices": [{"del')
-    broken_off(answer)
+    _, answer = await world.plays(chunk("Hel"), b'data: {"choices": [{"del')
+    assert answer.breaking_off
     assert answer.body.count(b"choices") == 1
 
 
 async def test_a_whole_event_without_its_empty_line_is(world: World) -> None:
-    _, answer = await played(world, chunk("Hel"), chunk("lo").rstrip(b"\n"))
-    broken_off(answer)
+    _, answer = await world.plays(chunk("Hel"), chunk("lo").rstrip(b"\n"))
+    assert answer.breaking_off
     assert answer.events[1] == chunk("lo").strip()
 
 
@@ -235,21 +201,21 @@ async def test_a_whole_event_without_its_empty_line_is(world: World) -> None:
 
 async def test_the_usage_chunk_is_left_out_for_who_did_not_ask_for_it(world: World) -> None:
     events = stream_events("a", tokens=None, done=False)
-    _, answer = await played(world, *events, usage_chunk(12, 9), DONE)
-    assert before_arbstr(answer) == b"".join(events) + DONE
+    _, answer = await world.plays(*events, usage_chunk(12, 9), DONE)
+    assert answer.before_arbstr == b"".join(events) + DONE
     assert (answer.trailer["input_tokens"], answer.trailer["output_tokens"]) == (12, 9)
 
 
 @pytest.mark.parametrize("options", [{"include_usage": False}, {}, None])
 async def test_nor_did_who_said_no(world: World, options: dict[str, bool] | None) -> None:
-    _, answer = await played(world, *stream_events("a", tokens=(12, 9)), stream_options=options)
+    _, answer = await world.plays(*stream_events("a", tokens=(12, 9)), stream_options=options)
     assert b'"usage"' not in answer.body
 
 
 async def test_the_usage_chunk_stays_for_who_asked_for_it(world: World) -> None:
     events = stream_events("a", tokens=(12, 9))
-    _, answer = await played(world, *events, stream_options={"include_usage": True})
-    assert before_arbstr(answer) == b"".join(events)
+    _, answer = await world.plays(*events, stream_options={"include_usage": True})
+    assert answer.before_arbstr == b"".join(events)
 
 
 async def test_usage_beside_content_always_stays(world: World) -> None:
@@ -258,279 +224,29 @@ async def test_usage_beside_content_always_stays(world: World) -> None:
         "usage": {"prompt_tokens": 12, "completion_tokens": 9},
     }
     events = [chunk("a"), event(last), DONE]
-    _, answer = await played(world, *events)
-    assert before_arbstr(answer) == b"".join(events)
+    _, answer = await world.plays(*events)
+    assert answer.before_arbstr == b"".join(events)
     assert answer.trailer["input_tokens"] == 12
 
 
 async def test_null_usage_on_every_chunk_is_none(world: World) -> None:
     nothing = {"choices": [{"index": 0, "delta": {"content": "a"}, "finish_reason": None}], "usage": None}
     events = [event(nothing), chunk(finish_reason="stop")]
-    _, answer = await played(world, *events, usage_chunk(12, 9), DONE)
-    assert before_arbstr(answer) == b"".join(events) + DONE
+    _, answer = await world.plays(*events, usage_chunk(12, 9), DONE)
+    assert answer.before_arbstr == b"".join(events) + DONE
     assert answer.trailer["input_tokens"] == 12
 
 
 async def test_a_usage_chunk_at_the_beginning_leaves_no_trace(world: World) -> None:
     """Some servers begin with one that says nothing yet."""
     events = stream_events("a", tokens=None, done=False)
-    _, answer = await played(world, usage_chunk(0, 0), *events, usage_chunk(12, 9), DONE)
-    assert before_arbstr(answer) == b"".join(events) + DONE
+    _, answer = await world.plays(usage_chunk(0, 0), *events, usage_chunk(12, 9), DONE)
+    assert answer.before_arbstr == b"".join(events) + DONE
 
 
 async def test_usage_after_done_is_not_waited_for(world: World) -> None:
-    _, answer = await played(world, *stream_events("a", tokens=None), usage_chunk(12, 9))
+    _, answer = await world.plays(*stream_events("a", tokens=None), usage_chunk(12, 9))
     assert answer.trailer["input_tokens"] is None
-
-
-# Bytes
-
-MIXED = b"".join(
-    [
-        b": hello\n\n",
-        chunk("h\u00e9\U0001f600"),
-        chunk("a").replace(b"\n", b"\r\n"),
-        b":\n\n",
-        b"event: message\nid: 7\nretry: 10\n" + chunk("\u2028"),
-        b'data: {"choices":\ndata: []}\n\n',
-        b"data\n\n",
-        b"\n",
-        chunk("a").replace(b"\n", b"\r"),
-        chunk(finish_reason="stop"),
-        b": bye\n\n",
-    ]
-)
-
-
-async def test_a_stream_is_not_reframed(world: World) -> None:
-    _, answer = await played(world, MIXED, DONE)
-    assert before_arbstr(answer) == MIXED + DONE
-
-
-async def test_a_stream_in_single_bytes_is_the_same_stream(world: World) -> None:
-    _, answer = await played(world, *byte_by_byte(MIXED + DONE))
-    assert before_arbstr(answer) == MIXED + DONE
-
-
-async def test_single_bytes_do_not_hide_the_usage_chunk(world: World) -> None:
-    text = b"".join([chunk("a"), usage_chunk(12, 9), DONE])
-    for crlf in (text, text.replace(b"\n", b"\r\n"), text.replace(b"\n", b"\r")):
-        world.providers.clear()
-        _, answer = await played(world, *byte_by_byte(crlf))
-        assert b'"usage"' not in answer.body
-        assert answer.trailer["input_tokens"] == 12 if crlf == text else True
-
-
-async def test_a_stream_cut_anywhere_is_the_same_stream(world: World) -> None:
-    """One arbstr for all examples; the seller cuts as hypothesis says."""
-    text = MIXED + usage_chunk(12, 9) + DONE
-    cuts: list[list[int]] = []
-
-    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
-    @given(st.lists(st.integers(1, len(text) - 1), max_size=8))
-    def draw(places: list[int]) -> None:
-        cuts.append(places)
-
-    draw()
-    left = iter(cuts)
-
-    def cuts_it(asked: Asked) -> list[Part]:
-        return sse_reply(*cut_at(text, *next(left)))
-
-    await world.sells("alpha", cuts_it)
-    arbstr = await world.opens()
-    for _ in cuts:
-        answer = await arbstr.chat(stream=True)
-        assert before_arbstr(answer) == MIXED + DONE
-        assert answer.trailer["input_tokens"] == 12
-
-
-async def test_bytes_that_are_no_utf8_pass(world: World) -> None:
-    odd = b'data: {"choices":[{"delta":{"content":"\xff\xfe\xc3"}}]}\n\n'
-    _, answer = await played(world, chunk("a"), odd, *stream_events("b"))
-    assert odd in answer.body
-    assert answer.trailer["output_tokens"] == 5
-
-
-async def test_an_event_goes_out_as_soon_as_it_is_whole(world: World) -> None:
-    go_on = [asyncio.Event() for _ in range(3)]
-    second = chunk("second")
-    parts: list[Part] = [
-        chunk("first"),
-        go_on[0],
-        second[:20],
-        go_on[1],
-        second[20:],
-        go_on[2],
-        *stream_events("third"),
-    ]
-    await world.sells("alpha", sse_reply(*parts))
-    arbstr = await world.opens()
-    async with arbstr.stream() as stream:
-        assert await stream.until(b"first") == chunk("first")
-        go_on[0].set()
-        go_on[1].set()
-        assert await stream.until(b"second") == chunk("first") + second
-        go_on[2].set()
-        assert (await stream.rest()).trailer["output_tokens"] == 5
-
-
-async def test_comments_before_the_first_event_are_signs_of_life(world: World) -> None:
-    """They may last longer than a first byte may take: from the first one on only silence counts."""
-
-    def beats(asked: Asked) -> list[Part]:
-        beat = [part for number in range(10) for part in (b": ping\n\n", after(0.02 * number))]
-        return sse_reply(*beat, *stream_events("b"))
-
-    await world.sells("alpha", beats, timeouts={"first_byte": 0.1, "idle": 5})
-    arbstr = await world.opens()
-    answer = await arbstr.chat(stream=True)
-    assert answer.trailer["output_tokens"] == 5
-    assert answer.body.count(b": ping\n\n") == 10
-
-
-async def test_comments_of_the_provider_go_out_at_once(world: World) -> None:
-    go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), b": still here\n\n", go_on, *stream_events("b")))
-    arbstr = await world.opens()
-    async with arbstr.stream() as stream:
-        await stream.until(b": still here\n\n")
-        go_on.set()
-        assert (await stream.rest()).trailer
-
-
-async def test_no_more_than_64_kb_of_an_event_are_held_back(world: World) -> None:
-    go_on = asyncio.Event()
-    long = chunk("x" * 200_000)
-    parts: list[Part] = [chunk("a"), long[:150_000], go_on, long[150_000:], *stream_events("b")]
-    await world.sells("alpha", sse_reply(*parts))
-    arbstr = await world.opens()
-    async with arbstr.stream() as stream:
-        await stream.until(b"x" * 80_000)
-        go_on.set()
-        answer = await stream.rest()
-    assert answer.body.startswith(chunk("a") + long)
-    assert answer.trailer["output_tokens"] == 5
-
-
-async def test_a_long_event_that_breaks_off_is_ended_before_the_error(world: World) -> None:
-    _, answer = await played(world, chunk("a"), chunk("x" * 200_000)[:150_000])
-    broken_off(answer)
-
-
-async def test_a_stream_that_is_not_labelled_as_one_is_one(world: World) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a"), content_type="text/plain"))
-    arbstr = await world.opens()
-    answer = await arbstr.chat(stream=True)
-    assert answer.headers["Content-Type"].startswith("text/event-stream")
-    assert answer.trailer["output_tokens"] == 5
-
-
-async def test_an_old_client_gets_its_stream_until_the_connection_closes(world: World) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
-    address = urlsplit(arbstr.url)
-    reader, writer = await asyncio.open_connection(address.hostname, address.port)
-    text = json.dumps({**body(), "stream": True}).encode()
-    lines = [
-        b"POST /v1/chat/completions HTTP/1.0",
-        b"Content-Type: application/json",
-        b"Content-Length: %d" % len(text),
-    ]
-    writer.write(b"\r\n".join([*lines, b"", text]))
-    async with asyncio.timeout(PATIENCE_S):
-        answer = await reader.read()
-    writer.close()
-    await writer.wait_closed()
-    top, _, rest = answer.partition(b"\r\n\r\n")
-    assert b" 200 " in top
-    assert b"chunked" not in top.lower()
-    assert rest.startswith(b"data: {")
-    assert rest.endswith(b"data: [DONE]\n\n")
-
-
-# Silence
-
-
-async def test_a_silent_provider_is_covered_by_comments(world: World) -> None:
-    go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), go_on, *stream_events("b")))
-    arbstr = await world.opens(server={"keepalive": 0.01})
-    async with arbstr.stream() as stream:
-        await stream.until(KEEPALIVE * 3)
-        go_on.set()
-        answer = await stream.rest()
-    assert answer.body.replace(KEEPALIVE, b"").startswith(chunk("a") + stream_events("b")[0])
-    assert answer.trailer["output_tokens"] == 5
-
-
-async def test_comments_stand_between_events_only(world: World) -> None:
-    go_on = asyncio.Event()
-    text = chunk("split")
-    await world.sells("alpha", sse_reply(chunk("a"), text[:20], go_on, text[20:], *stream_events("b")))
-    arbstr = await world.opens(server={"keepalive": 0.01})
-    async with arbstr.stream() as stream:
-        await stream.until(KEEPALIVE)
-        go_on.set()
-        answer = await stream.rest()
-    assert text in answer.body
-
-
-async def test_no_comment_stands_in_a_long_event_that_is_half_out(world: World) -> None:
-    go_on = asyncio.Event()
-    long = chunk("x" * 200_000)
-    parts: list[Part] = [chunk("a"), long[:150_000], go_on, long[150_000:], *stream_events("b")]
-    await world.sells("alpha", sse_reply(*parts), timeouts={"idle": 5})
-    arbstr = await world.opens(server={"keepalive": 0.01})
-    async with arbstr.stream() as stream:
-        await stream.until(b"x" * 80_000)
-        await stream.during(0.05)  # what comes in five times the interval is the event's
-        go_on.set()
-        answer = await stream.rest()
-    assert long in answer.body
-
-
-async def test_a_provider_silent_from_the_start_is_covered_too(world: World) -> None:
-    go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(go_on, *stream_events("a")))
-    arbstr = await world.opens(server={"keepalive": 0.01})
-    async with arbstr.stream() as stream:
-        assert stream.headers["X-Arbstr-Provider"] == "alpha"
-        assert await stream.until(KEEPALIVE)
-        go_on.set()
-        answer = await stream.rest()
-    assert answer.trailer["output_tokens"] == 5
-
-
-async def test_keepalive_0_sends_none(world: World) -> None:
-    go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), go_on, *stream_events("b")))
-    arbstr = await world.opens(server={"keepalive": 0})
-    async with arbstr.stream() as stream:
-        await stream.until(b'"a"')
-        go_on.set()
-        assert b"keep-alive" not in (await stream.rest()).body
-
-
-def after(seconds: float) -> asyncio.Event:
-    """An event that sets itself; for where time itself is what is tested."""
-    set_by_itself = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, set_by_itself.set)
-    return set_by_itself
-
-
-async def test_silence_is_counted_from_the_last_byte(world: World) -> None:
-    """Comments count too, and arbstr's own in between do not add up."""
-
-    def beats(asked: Asked) -> list[Part]:
-        beat = [part for number in range(12) for part in (b": ping\n\n", after(0.02 * number))]
-        return sse_reply(chunk("a"), *beat, *stream_events("b"))
-
-    await world.sells("alpha", beats, timeouts={"idle": 0.15})
-    arbstr = await world.opens(server={"keepalive": 0.005})
-    answer = await arbstr.chat(stream=True)
-    assert answer.trailer["output_tokens"] == 5
-    assert KEEPALIVE in answer.body
 
 
 # The row

@@ -28,10 +28,11 @@ from arbstr.logs import LogRing
 from arbstr.runtime import Proxy, running
 from arbstr.settings import Settings
 from arbstr.types import RequestRecord
-from tests.provider import MODEL, Script, ScriptedProvider
+from tests.provider import MODEL, Part, Script, ScriptedProvider, sse_reply
 
 PATIENCE_S = 10.0  # a wait that takes longer fails the test
 SEPARATOR = b"\n\n"
+ARBSTRS_EVENT = b'data: {"arbstr":{'
 
 
 class World:
@@ -74,6 +75,12 @@ class World:
         proxy = await self._stack.enter_async_context(running(settings, ring))
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         return Arbstr(proxy, session, ring)
+
+    async def plays(self, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
+        """The answer to a stream request (`fields` are its body's) when the only seller's body is this."""
+        await self.sells("alpha", sse_reply(*parts))
+        arbstr = await self.opens()
+        return arbstr, await arbstr.chat(**{"stream": True, **fields})
 
 
 def key_of(name: str) -> str:
@@ -123,6 +130,25 @@ class Answer:
         assert set(document) == {"arbstr"}
         trailer: dict[str, Any] = document["arbstr"]
         return trailer
+
+    @property
+    def before_arbstr(self) -> bytes:
+        """What a stream brought before arbstr's own event."""
+        before, found, _ = self.body.partition(ARBSTRS_EVENT)
+        assert found
+        return before
+
+    @property
+    def breaking_off(self) -> dict[str, Any]:
+        """The error at the end of a stream that has no proper end."""
+        assert b"[DONE]" not in self.body
+        assert ARBSTRS_EVENT not in self.body
+        document = json.loads(self.events[-1].removeprefix(b"data: "))
+        assert set(document) == {"error"}
+        error: dict[str, Any] = document["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert (error["type"], error["code"], error["param"]) == ("upstream_error", "bad_upstream_response", None)
+        return error
 
 
 @dataclass(slots=True)
@@ -259,6 +285,17 @@ class Arbstr:
                 pass  # a busy machine may take longer to write it than a reader waits
         row: dict[str, Any] = found.json
         return row
+
+    async def refused(self, answer: Answer, status: int, kind: str, code: str) -> str:
+        """Check an error and its row; its message."""
+        assert answer.told == (status, kind, code)
+        assert answer.headers["Content-Type"].startswith("application/json")
+        row = await self.row(answer)
+        assert not row["success"]
+        assert row["error"]["status"] == status
+        message: str = answer.error["message"]
+        assert row["error"]["message"] == message
+        return message
 
     async def rows(self, count: int | None = None) -> list[dict[str, Any]]:
         """Every row of the ledger, newest first; with a count, once there are so many."""

@@ -1,0 +1,275 @@
+"""The bytes of a stream: none is altered, an event goes out when it is whole, silence is covered."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from urllib.parse import urlsplit
+
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tests.provider import (
+    DONE,
+    Asked,
+    Part,
+    byte_by_byte,
+    chunk,
+    cut_at,
+    sse_reply,
+    stream_events,
+    usage_chunk,
+)
+from tests.proxy.world import PATIENCE_S, World, body
+
+KEEPALIVE = b": keep-alive\n\n"
+
+
+# Bytes
+
+MIXED = b"".join(
+    [
+        b": hello\n\n",
+        chunk("h\u00e9\U0001f600"),
+        chunk("a").replace(b"\n", b"\r\n"),
+        b":\n\n",
+        b"event: message\nid: 7\nretry: 10\n" + chunk("\u2028"),
+        b'data: {"choices":\ndata: []}\n\n',
+        b"data\n\n",
+        b"\n",
+        chunk("a").replace(b"\n", b"\r"),
+        chunk(finish_reason="stop"),
+        b": bye\n\n",
+    ]
+)
+
+
+async def test_a_stream_is_not_reframed(world: World) -> None:
+    _, answer = await world.plays(MIXED, DONE)
+    assert answer.before_arbstr == MIXED + DONE
+
+
+async def test_a_stream_in_single_bytes_is_the_same_stream(world: World) -> None:
+    _, answer = await world.plays(*byte_by_byte(MIXED + DONE))
+    assert answer.before_arbstr == MIXED + DONE
+
+
+async def test_single_bytes_do_not_hide_the_usage_chunk(world: World) -> None:
+    text = b"".join([chunk("a"), usage_chunk(12, 9), DONE])
+    for crlf in (text, text.replace(b"\n", b"\r\n"), text.replace(b"\n", b"\r")):
+        world.providers.clear()
+        _, answer = await world.plays(*byte_by_byte(crlf))
+        assert b'"usage"' not in answer.body
+        assert answer.trailer["input_tokens"] == 12 if crlf == text else True
+
+
+async def test_a_stream_cut_anywhere_is_the_same_stream(world: World) -> None:
+    """One arbstr for all examples; the seller cuts as hypothesis says."""
+    text = MIXED + usage_chunk(12, 9) + DONE
+    cuts: list[list[int]] = []
+
+    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(st.lists(st.integers(1, len(text) - 1), max_size=8))
+    def draw(places: list[int]) -> None:
+        cuts.append(places)
+
+    draw()
+    left = iter(cuts)
+
+    def cuts_it(asked: Asked) -> list[Part]:
+        return sse_reply(*cut_at(text, *next(left)))
+
+    await world.sells("alpha", cuts_it)
+    arbstr = await world.opens()
+    for _ in cuts:
+        answer = await arbstr.chat(stream=True)
+        assert answer.before_arbstr == MIXED + DONE
+        assert answer.trailer["input_tokens"] == 12
+
+
+async def test_bytes_that_are_no_utf8_pass(world: World) -> None:
+    odd = b'data: {"choices":[{"delta":{"content":"\xff\xfe\xc3"}}]}\n\n'
+    _, answer = await world.plays(chunk("a"), odd, *stream_events("b"))
+    assert odd in answer.body
+    assert answer.trailer["output_tokens"] == 5
+
+
+async def test_an_event_goes_out_as_soon_as_it_is_whole(world: World) -> None:
+    go_on = [asyncio.Event() for _ in range(3)]
+    second = chunk("second")
+    parts: list[Part] = [
+        chunk("first"),
+        go_on[0],
+        second[:20],
+        go_on[1],
+        second[20:],
+        go_on[2],
+        *stream_events("third"),
+    ]
+    await world.sells("alpha", sse_reply(*parts))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        assert await stream.until(b"first") == chunk("first")
+        go_on[0].set()
+        go_on[1].set()
+        assert await stream.until(b"second") == chunk("first") + second
+        go_on[2].set()
+        assert (await stream.rest()).trailer["output_tokens"] == 5
+
+
+async def test_comments_before_the_first_event_are_signs_of_life(world: World) -> None:
+    """They may last longer than a first byte may take: from the first one on only silence counts."""
+
+    def beats(asked: Asked) -> list[Part]:
+        beat = [part for number in range(10) for part in (b": ping\n\n", after(0.02 * number))]
+        return sse_reply(*beat, *stream_events("b"))
+
+    await world.sells("alpha", beats, timeouts={"first_byte": 0.1, "idle": 5})
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["output_tokens"] == 5
+    assert answer.body.count(b": ping\n\n") == 10
+
+
+async def test_comments_of_the_provider_go_out_at_once(world: World) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(chunk("a"), b": still here\n\n", go_on, *stream_events("b")))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        await stream.until(b": still here\n\n")
+        go_on.set()
+        assert (await stream.rest()).trailer
+
+
+async def test_no_more_than_64_kb_of_an_event_are_held_back(world: World) -> None:
+    go_on = asyncio.Event()
+    long = chunk("x" * 200_000)
+    parts: list[Part] = [chunk("a"), long[:150_000], go_on, long[150_000:], *stream_events("b")]
+    await world.sells("alpha", sse_reply(*parts))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        await stream.until(b"x" * 80_000)
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.body.startswith(chunk("a") + long)
+    assert answer.trailer["output_tokens"] == 5
+
+
+async def test_a_long_event_that_breaks_off_is_ended_before_the_error(world: World) -> None:
+    _, answer = await world.plays(chunk("a"), chunk("x" * 200_000)[:150_000])
+    assert answer.breaking_off
+
+
+async def test_a_stream_that_is_not_labelled_as_one_is_one(world: World) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("a"), content_type="text/plain"))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+    assert answer.trailer["output_tokens"] == 5
+
+
+async def test_an_old_client_gets_its_stream_until_the_connection_closes(world: World) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    address = urlsplit(arbstr.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port)
+    text = json.dumps({**body(), "stream": True}).encode()
+    lines = [
+        b"POST /v1/chat/completions HTTP/1.0",
+        b"Content-Type: application/json",
+        b"Content-Length: %d" % len(text),
+    ]
+    writer.write(b"\r\n".join([*lines, b"", text]))
+    async with asyncio.timeout(PATIENCE_S):
+        answer = await reader.read()
+    writer.close()
+    await writer.wait_closed()
+    top, _, rest = answer.partition(b"\r\n\r\n")
+    assert b" 200 " in top
+    assert b"chunked" not in top.lower()
+    assert rest.startswith(b"data: {")
+    assert rest.endswith(b"data: [DONE]\n\n")
+
+
+# Silence
+
+
+async def test_a_silent_provider_is_covered_by_comments(world: World) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(chunk("a"), go_on, *stream_events("b")))
+    arbstr = await world.opens(server={"keepalive": 0.01})
+    async with arbstr.stream() as stream:
+        await stream.until(KEEPALIVE * 3)
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.body.replace(KEEPALIVE, b"").startswith(chunk("a") + stream_events("b")[0])
+    assert answer.trailer["output_tokens"] == 5
+
+
+async def test_comments_stand_between_events_only(world: World) -> None:
+    go_on = asyncio.Event()
+    text = chunk("split")
+    await world.sells("alpha", sse_reply(chunk("a"), text[:20], go_on, text[20:], *stream_events("b")))
+    arbstr = await world.opens(server={"keepalive": 0.01})
+    async with arbstr.stream() as stream:
+        await stream.until(KEEPALIVE)
+        go_on.set()
+        answer = await stream.rest()
+    assert text in answer.body
+
+
+async def test_no_comment_stands_in_a_long_event_that_is_half_out(world: World) -> None:
+    go_on = asyncio.Event()
+    long = chunk("x" * 200_000)
+    parts: list[Part] = [chunk("a"), long[:150_000], go_on, long[150_000:], *stream_events("b")]
+    await world.sells("alpha", sse_reply(*parts), timeouts={"idle": 5})
+    arbstr = await world.opens(server={"keepalive": 0.01})
+    async with arbstr.stream() as stream:
+        await stream.until(b"x" * 80_000)
+        await stream.during(0.05)  # what comes in five times the interval is the event's
+        go_on.set()
+        answer = await stream.rest()
+    assert long in answer.body
+
+
+async def test_a_provider_silent_from_the_start_is_covered_too(world: World) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(go_on, *stream_events("a")))
+    arbstr = await world.opens(server={"keepalive": 0.01})
+    async with arbstr.stream() as stream:
+        assert stream.headers["X-Arbstr-Provider"] == "alpha"
+        assert await stream.until(KEEPALIVE)
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.trailer["output_tokens"] == 5
+
+
+async def test_keepalive_0_sends_none(world: World) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(chunk("a"), go_on, *stream_events("b")))
+    arbstr = await world.opens(server={"keepalive": 0})
+    async with arbstr.stream() as stream:
+        await stream.until(b'"a"')
+        go_on.set()
+        assert b"keep-alive" not in (await stream.rest()).body
+
+
+def after(seconds: float) -> asyncio.Event:
+    """An event that sets itself; for where time itself is what is tested."""
+    set_by_itself = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, set_by_itself.set)
+    return set_by_itself
+
+
+async def test_silence_is_counted_from_the_last_byte(world: World) -> None:
+    """Comments count too, and arbstr's own in between do not add up."""
+
+    def beats(asked: Asked) -> list[Part]:
+        beat = [part for number in range(12) for part in (b": ping\n\n", after(0.02 * number))]
+        return sse_reply(chunk("a"), *beat, *stream_events("b"))
+
+    await world.sells("alpha", beats, timeouts={"idle": 0.15})
+    arbstr = await world.opens(server={"keepalive": 0.005})
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["output_tokens"] == 5
+    assert KEEPALIVE in answer.body
