@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import math
-from typing import Any, NoReturn
+from typing import Any
 
 import orjson
 
+from arbstr.engine import documents
 from arbstr.errors import InvalidJson, InvalidMessages, InvalidParameter, MissingModel
 from arbstr.text import plain
 from arbstr.types import ChatRequest, JsonObject
@@ -15,38 +15,19 @@ from arbstr.types import ChatRequest, JsonObject
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
 _LONGEST_MODEL = 300
 _CAPS = ("max_tokens", "max_completion_tokens")
+_LARGEST_CAP = 2**53  # as good as none; JSON's integers may be larger than any float
 
 
 def decode(body: bytes) -> JsonObject:
     """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
     try:
-        document = orjson.loads(body)
+        document = documents.read(body)
     except orjson.JSONDecodeError as error:
-        document = _decode_leniently(body, error)
+        where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
+        raise InvalidJson(f"The request body is not valid JSON{where}.") from error
     if not isinstance(document, dict):
         raise InvalidJson(f"The request body must be a JSON object, but it is {_kind(document)}.")
     return document
-
-
-def _decode_leniently(body: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Half of a surrogate pair is valid JSON, if no valid text; clients that cut emoji send it."""
-    try:
-        return json.loads(body.decode(), parse_constant=_no_constant, parse_float=_finite)
-    except (ValueError, RecursionError):
-        where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
-        raise InvalidJson(f"The request body is not valid JSON{where}.") from error
-
-
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite(text: str) -> float:
-    """A number beyond all floats would be written again as one that JSON lacks."""
-    number = float(text)
-    if math.isinf(number):
-        raise ValueError(f"{text} is beyond all floats")
-    return number
 
 
 def named_model(document: JsonObject) -> str:
@@ -76,9 +57,7 @@ def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str
 
 def with_model(body: bytes, model: str) -> bytes:
     """The body with another model in it, all else equal."""
-    document = json.loads(body)
-    document["model"] = model
-    return _encode(document)
+    return _changed(body, model=model)
 
 
 def _model(document: JsonObject) -> str:
@@ -145,7 +124,7 @@ def _max_tokens(document: JsonObject) -> int | None:
         if isinstance(value, bool) or not isinstance(value, int) or value < 1:
             told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
             raise InvalidParameter(f"The field '{name}' must be a whole number of at least 1, not {told}.", param=name)
-        tightest = value if tightest is None else min(tightest, value)
+        tightest = min(value, _LARGEST_CAP if tightest is None else tightest)
     return tightest
 
 
@@ -184,14 +163,15 @@ def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes
     if "stream_options" not in document:
         start = body.index(b"{") + 1
         return b"%b%b,%b" % (body[:start], _INCLUDE_USAGE, body[start:])
-    document = json.loads(body)
-    document["stream_options"] = {**options, "include_usage": True}
-    return _encode(document)
+    return _changed(body, stream_options={**options, "include_usage": True})
 
 
-def _encode(document: JsonObject) -> bytes:
-    """JSON by the standard library, which keeps integers of any size and half surrogates as they are."""
-    return json.dumps(document, separators=(",", ":")).encode()
+def _changed(body: bytes, **fields: Any) -> bytes:
+    """The body with other fields, by the standard library: it keeps integers of any size and half surrogates."""
+    try:
+        return json.dumps({**json.loads(body), **fields}, separators=(",", ":")).encode()
+    except RecursionError:  # it goes less deep than what has read the body first
+        raise InvalidJson("The request body is nested too deeply.") from None
 
 
 def _kind(value: Any) -> str:

@@ -140,6 +140,23 @@ def test_another_model_leaves_the_rest() -> None:
     assert document == {"model": "b", "seed": 12345678901234567890123}
 
 
+@pytest.mark.parametrize("depth", [1000, 1020])
+def test_what_is_nested_too_deeply_to_be_changed_is_refused(depth: int) -> None:
+    deep = b'{"model":"m","messages":[{"role":"user"}],"stream":true,"stream_options":{},"x":%b%b}'
+    body = deep % (b"[" * depth, b"]" * depth)
+    with pytest.raises(InvalidJson, match="nested too deeply"):
+        read(body)
+    with pytest.raises(InvalidJson, match="nested too deeply"):
+        with_model(body, "b")
+
+
+def test_a_cap_beyond_all_floats_is_as_good_as_none() -> None:
+    body = rb'{"model":"m","messages":[{"role":"user","content":"cut \ud83d"}],"max_tokens":1%b}' % (b"0" * 400)
+    chat = read(body)
+    assert chat.max_tokens == 2**53
+    assert chat.body == body
+
+
 def test_a_model_is_named_for_the_row_as_far_as_it_can_be() -> None:
     assert named_model({"model": "gpt"}) == "gpt"
     assert named_model({"model": 5}) == ""

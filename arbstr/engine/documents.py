@@ -1,0 +1,45 @@
+"""JSON that clients and providers wrote, read in full: also what only a lenient reader takes."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any, NoReturn
+
+import orjson
+
+
+def read(data: bytes) -> Any:
+    """The JSON value of these bytes. Raises `orjson.JSONDecodeError`, a ValueError that knows line and column."""
+    try:
+        return orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return _read_leniently(data, error)
+
+
+def read_or_none(data: bytes) -> Any:
+    """The JSON value of these bytes, None if they are none."""
+    try:
+        return read(data)
+    except orjson.JSONDecodeError:
+        return None
+
+
+def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
+    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it."""
+    try:
+        return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)
+    except (ValueError, RecursionError):
+        raise error from None
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    """A number beyond all floats would be written again as one that JSON lacks."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is beyond all floats")
+    return number

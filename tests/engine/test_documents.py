@@ -1,0 +1,55 @@
+"""What counts as JSON when clients and providers send it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.engine.documents import read, read_or_none
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=10,
+)
+
+
+@given(JSON)
+def test_whatever_json_can_say_is_read(value: Any) -> None:
+    assert read(json.dumps(value).encode()) == value
+
+
+@given(st.binary(max_size=100))
+def test_any_other_bytes_are_no_json(data: bytes) -> None:
+    try:
+        json.loads(data)
+    except ValueError:
+        assert read_or_none(data) is None
+
+
+def test_half_a_surrogate_pair_is_json() -> None:
+    assert read(rb'{"content": "cut \ud83d"}') == {"content": "cut \ud83d"}
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"NaN",
+        b'["\\ud83d", Infinity]',
+        b'["\\ud83d", 1e400]',
+        b"1" * 5000,
+        b'["\xff"]',
+        b"\xef\xbb\xbf{}",
+        "{}".encode("utf-16"),
+        b"[" * 100_000,
+    ],
+)
+def test_what_json_lacks_is_refused_with_its_place(data: bytes) -> None:
+    with pytest.raises(orjson.JSONDecodeError):
+        read(data)
