@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from arbstr.types import Usage
 
-_LARGEST = 2**53  # beyond it a JSON number is no exact integer any more
+# What is beyond these is no count and no charge but a fault, and so unknown: neither rows nor budgets shall believe it.
+_MOST_TOKENS = 10**9
+_MOST_MSATS = 10**12
+_DIGITS = re.compile("[0-9]{1,15}")
 
 
 def usage_of(document: Any) -> Usage | None:
@@ -30,7 +34,7 @@ def charged_msats(document: Any) -> int | None:
     sats are floored and not to be used.
     """
     for path in (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost")):
-        total = _count(_dig(document, *path, "total_msats"))
+        total = _count(_dig(document, *path, "total_msats"), _MOST_MSATS)
         if total is not None:
             return total
     return None
@@ -38,7 +42,7 @@ def charged_msats(document: Any) -> int | None:
 
 def charged_header_msats(value: str | None) -> int | None:
     """The same from the header `x-routstr-cost-msats`."""
-    return int(value) if value is not None and value.isascii() and value.isdigit() and len(value) < 16 else None
+    return _count(int(value), _MOST_MSATS) if value is not None and _DIGITS.fullmatch(value) else None
 
 
 def error_of(document: Any) -> dict[str, Any] | None:
@@ -59,10 +63,10 @@ def _dig(document: Any, *path: str) -> Any:
     return document
 
 
-def _count(value: Any) -> int | None:
-    """A whole number that is not negative, or None."""
+def _count(value: Any, most: int = _MOST_TOKENS) -> int | None:
+    """A whole number from 0 to `most`, or None."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= _LARGEST:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
         return None
     return value

@@ -9,19 +9,17 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncIterator
 from dataclasses import field
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple
 
 import httpx
-import orjson
 
 from arbstr import __version__
 from arbstr.config import Provider
-from arbstr.engine import metering
+from arbstr.engine import documents, metering
 from arbstr.engine.deadline import Deadline
 from arbstr.engine.observer import StreamObserver
+from arbstr.engine.retry_after import retry_after_s
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
 from arbstr.text import plain
@@ -35,7 +33,7 @@ MAX_ERROR_BYTES = 1024 * 1024
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
-_UNKNOWN_MODEL = frozenset({"invalid_model", "model_not_found"})
+_UNKNOWN_MODEL = ("invalid_model", "model_not_found")
 _MESSAGE_CHARS = 300
 _EXPECTED = (("Accept", "*/*"), ("User-Agent", f"arbstr/{__version__}"))
 _EVENT_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
@@ -203,7 +201,7 @@ class Upstream:
                 return await self._open_stream(response, chunks, headers, first, waiting)
             return _completion(response, headers, await _read_all(first, chunks, MAX_ANSWER_BYTES))
         except httpx.TransportError as error:
-            told = plain(self._redactor.text(str(error)), _MESSAGE_CHARS)
+            told = self._words(str(error))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
 
     async def _open_stream(
@@ -253,21 +251,17 @@ class Upstream:
     async def _refused(self, response: httpx.Response) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         status = response.status_code
-        try:
-            body = await _read_all(b"", _chunks(response), MAX_ERROR_BYTES)
-        except httpx.TransportError:
-            body = b""
-        document = _loads(body)
-        error = metering.error_of(document) or {}
+        body = await _error_body(response)
+        error = metering.error_of(documents.read_or_none(body)) or {}
         told = f"HTTP {status}"
         if error.get("message"):
             told += f": {self._told(error)}"
         if status in _RETRYABLE:
-            wait_s = _retry_after_s(_header(response, b"retry-after"), error)
+            wait_s = retry_after_s(_header(response, b"retry-after"), error)
             raise AttemptError("status", told, status=status, retryable=True, retry_after_s=wait_s)
-        if status in (400, 404) and not _UNKNOWN_MODEL.isdisjoint({str(error.get("type")), str(error.get("code"))}):
+        if status in (400, 404) and (error.get("type") in _UNKNOWN_MODEL or error.get("code") in _UNKNOWN_MODEL):
             raise AttemptError("stale_catalogue", told, status=status)
-        if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500:
+        if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500 or len(body) > MAX_ERROR_BYTES:
             raise AttemptError("status", told, status=status)
         return WholeAnswer(status, self._downstream(response), self._redactor.data(body), refusal=told)
 
@@ -286,12 +280,17 @@ class Upstream:
 
     def _told(self, error: JsonObject) -> str:
         """The provider's own words, short, without keys and control bytes."""
-        message = error.get("message") or error.get("code") or error.get("type") or "an error without a message"
-        return plain(self._redactor.text(str(message)), _MESSAGE_CHARS)
+        words = (error.get("message"), error.get("code"), error.get("type"))
+        told = (self._words(str(word)) for word in words if isinstance(word, str | int))
+        return next(filter(None, told), "an error without a message")
+
+    def _words(self, text: str) -> str:
+        """Foreign words fit to stand within a sentence of ours."""
+        return plain(self._redactor.text(text.strip()), _MESSAGE_CHARS).rstrip(" .")
 
     def _broken(self, error: httpx.TransportError) -> AttemptError:
         """A transport's failure. After the request was sent a timeout may be charged: no repetition."""
-        told = plain(self._redactor.text(str(error)), _MESSAGE_CHARS)
+        told = self._words(str(error))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
@@ -340,7 +339,7 @@ def _label(response: httpx.Response) -> str:
 
 def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
     """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
-    document = _loads(body)
+    document = documents.read_or_none(body)
     if not isinstance(document, dict):
         raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
     if not document.get("choices") and metering.error_of(document) is not None:
@@ -374,24 +373,16 @@ async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> by
     return b"".join(parts)
 
 
-def _loads(body: bytes) -> object:
+async def _error_body(response: httpx.Response) -> bytes:
+    """The body of an error as far as it can be read, up to a little more than `MAX_ERROR_BYTES`."""
+    parts = []
+    size = 0
     try:
-        return orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-
-
-def _retry_after_s(header: str | None, error: JsonObject) -> float | None:
-    """Seconds a provider asks to wait: the `Retry-After` header (seconds or a date), or Routstr's field."""
-    if header is not None:
-        try:
-            return max(0.0, float(header))
-        except ValueError:
-            pass
-        try:
-            return max(0.0, (parsedate_to_datetime(header) - datetime.now(UTC)).total_seconds())
-        except ValueError:
-            pass
-    details = error.get("details")
-    seconds = details.get("retry_after_seconds") if isinstance(details, dict) else None
-    return max(0.0, float(seconds)) if isinstance(seconds, int | float) else None
+        async for chunk in _chunks(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_ERROR_BYTES:
+                break
+    except httpx.TransportError:
+        return b""
+    return b"".join(parts)
