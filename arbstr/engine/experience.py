@@ -9,6 +9,7 @@ from arbstr.config import Config
 from arbstr.engine.cells import Cells, Ratios, dumps, loads, pairs
 from arbstr.engine.estimate import TokenEstimator
 from arbstr.engine.evidence import Charges
+from arbstr.engine.exchange import CLIENT_CLOSED
 from arbstr.engine.offers import Offer
 from arbstr.events import OverchargeFound
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
@@ -110,9 +111,11 @@ def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
     """Whether the provider did its part, None if the attempt says nothing about that."""
     if attempt.failure == "stale_catalogue":
         return None
+    last = attempt is record.attempts[-1]
     if attempt.failure is not None:
-        return False
-    if record.error_status in _BROKE_OFF and attempt is record.attempts[-1]:
+        # The last one may have failed because the client had left, and nobody is blamed for what nobody waits for.
+        return None if last and record.error_status == CLIENT_CLOSED else False
+    if last and record.error_status in _BROKE_OFF:
         return False
     return True if attempt.status is None or attempt.status < 400 else None
 

@@ -416,6 +416,21 @@ def test_a_stream_that_broke_off_is_a_failure_though_it_had_begun_to_answer() ->
     assert order(chosen.route(chat())) == ["twelve", "ten"]
 
 
+def test_what_fails_after_its_client_has_left_is_nobodys_failure() -> None:
+    chosen = two_sellers()
+    for _ in range(20):
+        request = chat(stream=True)
+        attempts = (Attempt("twelve", 0, 10, "status", 500), Attempt("ten", 10, 10, "bad_response", 200))
+        record = answered(
+            request, chosen.route(request), provider="ten", success=False, error_status=499, attempts=attempts
+        )
+        chosen.learn(record, request)
+    routing = chosen.route(chat())
+    assert order(routing) == ["ten", "twelve"]
+    assert routing.candidates[0].note == ""
+    assert "answers" in routing.candidates[1].note
+
+
 # --- what it would have cost elsewhere
 
 
