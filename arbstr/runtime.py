@@ -7,7 +7,6 @@ exit stack; nothing else in the program puts parts together.
 from __future__ import annotations
 
 import asyncio
-import errno
 import gc
 import json
 import logging
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
-from arbstr import __version__, logs
+from arbstr import __version__, logs, open_files
 from arbstr.bus import EventBus
 from arbstr.config import Config
 from arbstr.engine.budget import Budgets
@@ -30,14 +29,15 @@ from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
-from arbstr.errors import AddressInUse, ArbstrError, LedgerUnavailable
+from arbstr.errors import LedgerUnavailable
 from arbstr.events import LedgerStateChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
 from arbstr.proxy.app import Chats, build_app
 from arbstr.proxy.door import Door
-from arbstr.proxy.transport import AiohttpTransport
+from arbstr.proxy.listen import listen
+from arbstr.proxy.transport import PooledTransport
 from arbstr.query import Filter
 from arbstr.request_log import RequestLog
 from arbstr.secret import Redactor
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+IDLE_CLIENTS = 1000  # may be connected besides
 SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
 _HEALTH = "health"  # the kind of learned state that holds the breakers
 
@@ -163,7 +164,7 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         stack.push_async_callback(ledger.close)
         reader = Reader(settings.database, settle=ledger.settle)
         stack.push_async_callback(reader.close)
-        transport = AiohttpTransport()
+        transport = PooledTransport()
         stack.push_async_callback(transport.aclose)
         parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
         proxy = await _put_together(stack, settings, parts)
@@ -184,7 +185,7 @@ class Parts:
     redactor: Redactor
     ledger: Ledger
     reader: Reader
-    transport: AiohttpTransport
+    transport: PooledTransport
     log: logs.Logs
     market: MockMarket | None
 
@@ -230,7 +231,8 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     _own(stack, memory.keep_now_and_then())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     chats = Chats(_engine(parts, decisions, gate))
-    url = await _listen(stack, _app(settings, parts, decisions, chats, started_at_ms), settings.host, settings.port)
+    app = _app(settings, parts, decisions, chats, started_at_ms)
+    url = await listen(stack, app, settings.host, settings.port, most_clients=_most_clients(settings, config))
 
     def watch() -> LocalSource:
         return LocalSource(
@@ -280,6 +282,17 @@ def _app(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, s
         *openapi.routes(),
     ]
     return build_app(door, routes, int(server.max_request_mb * 1024 * 1024))
+
+
+def _most_clients(settings: Settings, config: Config) -> int:
+    """How many may be connected: twice those that are served, and some; fewer where the system grants fewer files."""
+    in_flight = config.server.max_in_flight
+    sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
+    allowed = open_files.allow(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
+    if allowed < in_flight:
+        told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
+        logger.warning(told, allowed, in_flight)
+    return allowed
 
 
 class Memory:
@@ -364,23 +377,6 @@ def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
-
-
-async def _listen(stack: AsyncExitStack, app: web.Application, host: str, port: int) -> str:
-    """Open the port; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
-    # Without handler_cancellation no handler learns that its client has left.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, handle_signals=False)
-    await runner.setup()
-    stack.push_async_callback(runner.cleanup)
-    shown = f"[{host}]" if ":" in host else host
-    try:
-        await web.TCPSite(runner, host, port, backlog=1024).start()
-    except OSError as error:
-        if error.errno == errno.EADDRINUSE:
-            told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
-            raise AddressInUse(told) from error
-        raise ArbstrError(f"can't listen on {shown}:{port}: {error.strerror or error}") from error
-    return f"http://{shown}:{runner.addresses[0][1]}"
 
 
 def _loads(text: str) -> object:

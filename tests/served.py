@@ -27,15 +27,24 @@ def eventually(true: Callable[[], Any]) -> Any:
 
 
 class Served:
-    """A running `arbstr serve`; inside `with` it listens at `url`. What it says on stderr is in `said`."""
+    """A running `arbstr serve`; inside `with` it listens at `url`. What it says on stderr is in `said`.
+
+    `ulimit` is what bash's command of that name takes, such as `-n 1024`.
+    """
 
     def __init__(
-        self, home: Path, *options: str, env: dict[str, str] | None = None, largest_file_kb: int | None = None
+        self,
+        home: Path,
+        *options: str,
+        env: dict[str, str] | None = None,
+        largest_file_kb: int | None = None,
+        ulimit: str | None = None,
     ) -> None:
         self._stderr = home / f"stderr-{time.monotonic_ns()}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ARBSTR", "DATABASE"))}
-        # A limit on files is as a full disk to a database.
-        limited = ["bash", "-c", f'ulimit -f {largest_file_kb}; exec "$@"', "-"] if largest_file_kb else []
+        # A limit on a file's size is as a full disk to a database.
+        limit = f"-f {largest_file_kb}" if largest_file_kb else ulimit
+        limited = ["bash", "-c", f'ulimit {limit}; exec "$@"', "-"] if limit else []
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
                 [*limited, sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options],
