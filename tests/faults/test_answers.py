@@ -13,6 +13,7 @@ from tests.faults.troubled import CHUNKED, EVENTS, JSON, Troubled
 from tests.provider import (
     DONE,
     Move,
+    Part,
     byte_by_byte,
     chunk,
     chunked,
