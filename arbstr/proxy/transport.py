@@ -1,44 +1,43 @@
-"""The way to providers: httpx's transport seam over aiohttp's connection pool, with a true error map.
+"""The way to providers: httpx's transport seam over a lean pool of HTTP/1.1 connections, with a true error map.
 
-httpx's own pool costs ten times the CPU; published bridges map errors so that a request which was sent looks safe to
-repeat. Here every failure becomes the httpx exception that says what happened:
+httpx's own pool costs ten times the CPU of all the rest of a request's way, and aiohttp's client twice that of these
+connections; published bridges map errors so that a request which was sent looks safe to repeat. Here every failure is
+the httpx exception that says what happened:
 
 ==============================================  ==========================
 no connection (refused, DNS, TLS)               `ConnectError`
 no connection in time                           `ConnectTimeout`
-closed or reset before an answer                `RemoteProtocolError`, `ReadError`
-not HTTP, or a body that breaks off             `RemoteProtocolError`
+closed before an answer, or within it           `RemoteProtocolError`
+reset                                           `ReadError`
+not HTTP, or a body that can't be decoded       `RemoteProtocolError`
 an address that is none                         `UnsupportedProtocol`
 ==============================================  ==========================
-
-Connections, TLS, name look-up and the parser are aiohttp's. The request itself is written here, in one piece: aiohttp's
-session, request, payload and response objects around it cost as much CPU as all the rest of a request's way.
 """
 
 from __future__ import annotations
 
 import asyncio
+import socket
+import ssl
+import zlib
+from collections import deque
 from collections.abc import AsyncIterator
-from functools import lru_cache, partial
-from weakref import WeakKeyDictionary
+from functools import cache, lru_cache
 
-import aiohttp
+import aiohappyeyeballs
 import httpx
-from aiohttp.client_proto import ResponseHandler
-from aiohttp.connector import Connection
-from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
-from yarl import URL
+
+from arbstr.proxy.http1 import Answer, Connection
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
-MAX_HEADER_BYTES = 64 * 1024
-READ_BUFFER_BYTES = 128 * 1024
+NEXT_ADDRESS_S = 0.25  # how long one address of a host may take before the next is tried as well (RFC 8305)
+PIECE_BYTES = 256 * 1024  # of what a compressed body unfolds to, at a time
 
-_FAILURES = (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class AiohttpTransport(httpx.AsyncBaseTransport):
-    """An `httpx.AsyncBaseTransport` over one aiohttp pool; to be made on the running loop.
+class PooledTransport(httpx.AsyncBaseTransport):
+    """An `httpx.AsyncBaseTransport` that keeps connections; to be made on the running loop.
 
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
     extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `place` names the
@@ -47,8 +46,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._pool = aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S, ttl_dns_cache=60)
-        self._reading: WeakKeyDictionary[ResponseHandler, StreamReader | None] = WeakKeyDictionary()  # by connection
         self._places: dict[httpx.URL | str, _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -57,125 +54,180 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         A kept connection that turns out dead before it answered a byte is replaced once: the provider had closed it.
         Raises the `httpx.TransportError` that says what happened.
         """
+        place = self._place(request)
+        data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
+        connection = place.kept(self._loop.time()) or await self._connect(place, request)
         try:
-            place = self._place(request)
-            data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
-            timeout = _timeout(request.extensions.get("timeout", {}).get("connect"))
-            connection = await self._pool.connect(place.asked, [], timeout)
-            used = connection.protocol in self._reading
-            try:
-                return await self._exchange(request, connection, data)
-            except (aiohttp.ServerDisconnectedError, ConnectionError) as error:
-                if not used or _has_begun(error):
-                    raise
-            return await self._exchange(request, await self._pool.connect(place.asked, [], timeout), data)
-        except _FAILURES as error:
-            raise _translated(error, request) from error
+            return await _exchange(connection, data, request)
+        except (httpx.ReadError, httpx.RemoteProtocolError):
+            if not (connection.used and connection.silent):
+                raise
+        return await _exchange(await self._connect(place, request), data, request)
 
-    async def _exchange(self, request: httpx.Request, connection: Connection, data: bytes) -> httpx.Response:
-        """Write the request on a connection and wait for the answer's head; interim answers are skipped."""
-        protocol = connection.protocol
-        if protocol is None or protocol.transport is None:
-            raise aiohttp.ServerDisconnectedError
-        self._watch(protocol)
+    async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
+        timeout_s = request.extensions.get("timeout", {}).get("connect")
         try:
-            protocol.set_response_params(
-                read_until_eof=True,
-                auto_decompress=True,
-                read_bufsize=READ_BUFFER_BYTES,
-                max_line_size=MAX_HEADER_BYTES,
-                max_field_size=MAX_HEADER_BYTES,
-            )
-            protocol.transport.write(data)
-            message, payload = await protocol.read()
-            while message.code < 200 and message.code != 101:
-                message, payload = await protocol.read()
-        except BaseException:
-            connection.close()
-            raise
-        self._reading[protocol] = payload
-        return httpx.Response(
-            message.code, headers=list(message.raw_headers), stream=_Body(connection, payload, request)
-        )
-
-    def _watch(self, protocol: ResponseHandler) -> None:
-        """See to it that a body ends with its connection.
-
-        aiohttp closes a connection whose bytes are no HTTP, but whoever reads a body from it would wait for ever.
-        """
-        if protocol not in self._reading and protocol.closed is not None:
-            protocol.closed.add_done_callback(partial(self._closed, protocol))
-        self._reading[protocol] = None
-
-    def _closed(self, protocol: ResponseHandler, how: asyncio.Future[None]) -> None:
-        how.exception()  # it is told elsewhere; asyncio would complain that nobody looked at it
-        payload = self._reading.get(protocol)
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            payload.set_exception(aiohttp.ClientPayloadError("closed within its body, or what came is not HTTP"))
+            async with asyncio.timeout(timeout_s):
+                return await place.connect(self._loop)
+        except TimeoutError:
+            raise httpx.ConnectTimeout(f"{place} did not connect within {timeout_s:g} s", request=request) from None
+        except (OSError, ValueError) as error:
+            raise httpx.ConnectError(f"{place}: {error or type(error).__name__}", request=request) from error
 
     def _place(self, request: httpx.Request) -> _Place:
-        """Where the URL leads, worked out once. Raises `aiohttp.InvalidURL`."""
+        """Where the URL leads, worked out once. Raises `httpx.UnsupportedProtocol`."""
         key = request.extensions.get("place", request.url)
         place = self._places.get(key)
         if place is None:
-            place = self._places[key] = _Place(request.url, self._loop)
+            if request.url.scheme not in _DEFAULT_PORTS or not request.url.host:
+                raise httpx.UnsupportedProtocol(f"no address to call: {request.url}", request=request)
+            place = self._places[key] = _Place(request.url)
         return place
 
     async def aclose(self) -> None:
         """Close every connection."""
-        await self._pool.close()
+        connections = [connection for place in self._places.values() for connection in place.connections]
+        for connection in connections:
+            connection.abort()
+        await asyncio.gather(*(connection.lost for connection in connections))
 
 
 class _Place:
-    """A URL as the pool and the request line want it."""
+    """A URL as connections and requests to it need it, with the connections that are there."""
 
-    def __init__(self, url: httpx.URL, loop: asyncio.AbstractEventLoop) -> None:
-        target = URL(str(url))
-        if target.scheme not in ("http", "https"):
-            raise aiohttp.NonHttpUrlClientError(str(url))
-        if not target.raw_host:
-            raise aiohttp.InvalidURL(str(url))
-        self.path = target.raw_path_qs.encode()
-        self.host = target.host_port_subcomponent or ""
-        # What the pool reads to find or make a connection; the same for every request to this place.
-        self.asked = aiohttp.ClientRequest("POST", target, loop=loop)
+    def __init__(self, url: httpx.URL) -> None:
+        self.path = url.raw_path
+        self.authority = url.netloc
+        self.connections: set[Connection] = set()
+        self._host = url.raw_host.decode("ascii")
+        self._port = url.port or _DEFAULT_PORTS[url.scheme]
+        self._tls = url.scheme == "https"
+        self._idle: deque[Connection] = deque()  # the one used last at the right
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        return f"{self._host}:{self._port}"
+
+    def kept(self, now_s: float) -> Connection | None:
+        """An idle connection, the one used last; None if there is none that may still be good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if connection.is_open and now_s - connection.idle_since_s < KEEPALIVE_S:
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """A new connection. Raises OSError, ValueError for a host name that can't be one."""
+        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
+        opened = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1)
+        try:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = _tls_context() if self._tls else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._free), sock=opened, ssl=tls, server_hostname=self._host if tls else None
+            )
+        except BaseException:
+            opened.close()
+            raise
+        self.connections.add(connection)
+        connection.lost.add_done_callback(lambda _: self.connections.discard(connection))
+        return connection
+
+    def _free(self, connection: Connection) -> None:
+        connection.idle_since_s = connection.loop.time()
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = connection.loop.call_later(KEEPALIVE_S, self._sweep, connection.loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close what has been idle for too long; look again when the next one is due."""
+        self._sweeping = None
+        now_s = loop.time()
+        while self._idle and (not self._idle[0].is_open or now_s - self._idle[0].idle_since_s >= KEEPALIVE_S):
+            self._idle.popleft().abort()
+        if self._idle:
+            due_s = self._idle[0].idle_since_s + KEEPALIVE_S
+            self._sweeping = loop.call_at(due_s, self._sweep, loop)
 
 
-class _Body(httpx.AsyncByteStream):
-    """A response's bytes as they are read from the socket. A wait for more may be cancelled and tried again."""
+async def _exchange(connection: Connection, data: bytes, request: httpx.Request) -> httpx.Response:
+    """Send the request and wait for the answer's head."""
+    answer = connection.send(data, request)
+    try:
+        await answer.head()
+    except BaseException:
+        connection.abort()
+        raise
+    stream = answer if not answer.encoding else _Unpacked(answer, request)
+    return httpx.Response(answer.status, headers=answer.headers, stream=stream)
 
-    def __init__(self, connection: Connection, payload: StreamReader, request: httpx.Request) -> None:
-        self._connection = connection
-        self._payload = payload
+
+class _Unpacked(httpx.AsyncByteStream):
+    """The body of an answer that came compressed although nobody asked for it, unfolded piece by piece."""
+
+    def __init__(self, answer: Answer, request: httpx.Request) -> None:
+        self._answer = answer
         self._request = request
+        self._packed = b""
+        self._unpacker: zlib._Decompress | None = None
+        self._has_more = False  # to give, without taking in more
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        try:
-            data = await self._payload.readany()
-        except _FAILURES as error:
-            self._connection.close()
-            raise _translated(error, self._request) from error
-        if self._payload.at_eof():
-            self._connection.release()
-        if not data:
-            raise StopAsyncIteration
-        return data
+        while True:
+            if not self._has_more:
+                self._packed = await self._next_packed()
+            if piece := self._unpack():
+                return piece
 
     async def aclose(self) -> None:
-        """Give the connection back to the pool, which closes it if the answer was not read to its end."""
-        self._connection.release()
+        """Done with it."""
+        await self._answer.aclose()
+
+    async def _next_packed(self) -> bytes:
+        try:
+            return await anext(self._answer)
+        except StopAsyncIteration:
+            if self._unpacker is not None and not self._unpacker.eof:
+                raise self._broken("it ends early") from None
+            raise
+
+    def _unpack(self) -> bytes:
+        """The next piece, possibly nothing."""
+        if self._unpacker is None:
+            self._unpacker = self._begin()
+        try:
+            piece = self._unpacker.decompress(self._packed, PIECE_BYTES)
+        except zlib.error as error:
+            raise self._broken(str(error)) from error
+        self._packed = self._unpacker.unconsumed_tail
+        self._has_more = len(piece) == PIECE_BYTES or bool(self._packed)
+        return piece
+
+    def _begin(self) -> zlib._Decompress:
+        """A decompressor for what is coming; `deflate` is sent with zlib's wrapping or, wrongly, without."""
+        match self._answer.encoding:
+            case b"gzip" | b"x-gzip":
+                return zlib.decompressobj(16 + zlib.MAX_WBITS)
+            case b"deflate":
+                return zlib.decompressobj(zlib.MAX_WBITS if self._packed[0] & 15 == zlib.DEFLATED else -zlib.MAX_WBITS)
+        raise self._broken("nobody asked for that encoding")
+
+    def _broken(self, told: str) -> httpx.RemoteProtocolError:
+        encoding = self._answer.encoding.decode(errors="replace")
+        return httpx.RemoteProtocolError(f"a body in {encoding} that can't be read: {told}", request=self._request)
 
 
 @lru_cache(maxsize=256)
 def _head(method: str, place: _Place, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
     """The request's head but for its length. A client sends the same headers again and again: they are made once."""
-    lines = [b"%b %b HTTP/1.1" % (method.encode(), place.path), b"Host: " + place.host.encode()]
+    lines = [b"%b %b HTTP/1.1" % (method.encode(), place.path), b"Host: " + place.authority]
     lines += [name + b": " + value for name, value in headers if name.lower() not in (b"host", b"content-length")]
     if any(b"\r" in line or b"\n" in line for line in lines):
-        raise ValueError("a line break in a header")
+        raise httpx.LocalProtocolError("a line break in a header")
     return b"\r\n".join(lines)
 
 
@@ -186,33 +238,8 @@ async def _body(request: httpx.Request) -> bytes:
     return b"\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
 
 
-@lru_cache(maxsize=256)
-def _timeout(connect_s: float | None) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, connect=connect_s, sock_connect=connect_s)
-
-
-def _has_begun(error: Exception) -> bool:
-    """Whether part of an answer had arrived when the connection closed."""
-    return isinstance(error, aiohttp.ServerDisconnectedError) and not isinstance(error.message, str)
-
-
-# The first row that fits, so subclasses before their bases.
-_ERRORS: tuple[tuple[type[Exception], type[httpx.TransportError]], ...] = (
-    (asyncio.TimeoutError, httpx.ConnectTimeout),
-    (aiohttp.ClientConnectorError, httpx.ConnectError),
-    (aiohttp.ServerFingerprintMismatch, httpx.ConnectError),
-    (aiohttp.InvalidURL, httpx.UnsupportedProtocol),
-    (aiohttp.NonHttpUrlClientError, httpx.UnsupportedProtocol),
-    (aiohttp.ServerDisconnectedError, httpx.RemoteProtocolError),
-    (OSError, httpx.ReadError),
-    (Exception, httpx.RemoteProtocolError),
-)
-
-
-def _translated(error: Exception, request: httpx.Request) -> httpx.TransportError:
-    """The httpx exception for an aiohttp or socket one."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        text = "closed without an answer"  # its own text may quote the parser's state
-    kind = next(to for source, to in _ERRORS if isinstance(error, source))
-    return kind(text, request=request)
+@cache
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

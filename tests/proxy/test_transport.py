@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from arbstr.proxy.transport import AiohttpTransport
+from arbstr.proxy.transport import PooledTransport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -19,8 +19,8 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
 
 
 @pytest.fixture
-async def transport() -> AsyncIterator[AiohttpTransport]:
-    transport = AiohttpTransport()
+async def transport() -> AsyncIterator[PooledTransport]:
+    transport = PooledTransport()
     yield transport
     await transport.aclose()
 
@@ -63,7 +63,7 @@ def post(url: str, *, connect_s: float = 5) -> httpx.Request:
     return httpx.Request("POST", url, content=b"{}", extensions={"timeout": {"connect": connect_s}})
 
 
-async def exchange(transport: AiohttpTransport, url: str) -> tuple[int, bytes]:
+async def exchange(transport: PooledTransport, url: str) -> tuple[int, bytes]:
     response = await transport.handle_async_request(post(url))
     assert isinstance(response.stream, httpx.AsyncByteStream)
     try:
@@ -72,7 +72,7 @@ async def exchange(transport: AiohttpTransport, url: str) -> tuple[int, bytes]:
         await response.stream.aclose()
 
 
-async def test_request_and_answer_pass_as_they_are(transport: AiohttpTransport) -> None:
+async def test_request_and_answer_pass_as_they_are(transport: PooledTransport) -> None:
     seen = asyncio.get_running_loop().create_future()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -92,7 +92,7 @@ async def test_request_and_answer_pass_as_they_are(transport: AiohttpTransport) 
     assert response.headers.get_list("x-one") == ["1", "2"]
 
 
-async def test_redirects_are_not_followed_and_cookies_not_kept(transport: AiohttpTransport) -> None:
+async def test_redirects_are_not_followed_and_cookies_not_kept(transport: PooledTransport) -> None:
     requests: list[bytes] = []
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,19 +107,19 @@ async def test_redirects_are_not_followed_and_cookies_not_kept(transport: Aiohtt
     assert b"cookie" not in requests[1].lower()
 
 
-async def test_a_refused_connection(transport: AiohttpTransport) -> None:
+async def test_a_refused_connection(transport: PooledTransport) -> None:
     async with server(answering()) as url:
         pass
     with pytest.raises(httpx.ConnectError):
         await exchange(transport, url)
 
 
-async def test_a_name_that_does_not_resolve(transport: AiohttpTransport) -> None:
+async def test_a_name_that_does_not_resolve(transport: PooledTransport) -> None:
     with pytest.raises(httpx.ConnectError):
         await exchange(transport, "http://no-such-host.invalid/v1")
 
 
-async def test_a_connection_that_is_not_made_in_time(transport: AiohttpTransport) -> None:
+async def test_a_connection_that_is_not_made_in_time(transport: PooledTransport) -> None:
     # A listener whose queue is full lets further connections hang.
     with socket.socket() as listening, contextlib.ExitStack() as fillers:
         listening.bind(("127.0.0.1", 0))
@@ -134,13 +134,13 @@ async def test_a_connection_that_is_not_made_in_time(transport: AiohttpTransport
             )
 
 
-async def test_a_server_that_closes_without_an_answer(transport: AiohttpTransport) -> None:
+async def test_a_server_that_closes_without_an_answer(transport: PooledTransport) -> None:
     async with server(answering()) as url:
         with pytest.raises(httpx.RemoteProtocolError, match="closed without an answer"):
             await exchange(transport, url)
 
 
-async def test_a_server_that_resets(transport: AiohttpTransport) -> None:
+async def test_a_server_that_resets(transport: PooledTransport) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await head(reader)
         writer.transport.abort()
@@ -164,13 +164,13 @@ async def test_a_server_that_resets(transport: AiohttpTransport) -> None:
     ],
     ids=["not http", "status", "length", "huge header", "short body", "bad chunk", "torn chunk", "bad gzip"],
 )
-async def test_an_answer_that_is_not_http(transport: AiohttpTransport, answer: bytes) -> None:
+async def test_an_answer_that_is_not_http(transport: PooledTransport, answer: bytes) -> None:
     async with server(answering(answer)) as url:
         with pytest.raises(httpx.RemoteProtocolError):
             await exchange(transport, url)
 
 
-async def test_a_body_that_turns_into_garbage(transport: AiohttpTransport) -> None:
+async def test_a_body_that_turns_into_garbage(transport: PooledTransport) -> None:
     go_on = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -192,18 +192,18 @@ async def test_a_body_that_turns_into_garbage(transport: AiohttpTransport) -> No
         await response.stream.aclose()
 
 
-async def test_interim_answers_are_skipped(transport: AiohttpTransport) -> None:
+async def test_interim_answers_are_skipped(transport: PooledTransport) -> None:
     async with server(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)) as url:
         assert await exchange(transport, url) == (200, b"hi")
 
 
 @pytest.mark.parametrize("url", ["gopher://x.test/", "http:///nohost"])
-async def test_an_address_that_is_none(transport: AiohttpTransport, url: str) -> None:
+async def test_an_address_that_is_none(transport: PooledTransport, url: str) -> None:
     with pytest.raises(httpx.UnsupportedProtocol):
         await exchange(transport, url)
 
 
-async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(transport: AiohttpTransport) -> None:
+async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(transport: PooledTransport) -> None:
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -220,7 +220,7 @@ async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(tra
     assert connections == 2
 
 
-async def test_a_new_connection_that_the_server_closes_is_not_replaced(transport: AiohttpTransport) -> None:
+async def test_a_new_connection_that_the_server_closes_is_not_replaced(transport: PooledTransport) -> None:
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -234,7 +234,7 @@ async def test_a_new_connection_that_the_server_closes_is_not_replaced(transport
     assert connections == 1
 
 
-async def test_a_wait_for_bytes_may_be_given_up_and_taken_up_again(transport: AiohttpTransport) -> None:
+async def test_a_wait_for_bytes_may_be_given_up_and_taken_up_again(transport: PooledTransport) -> None:
     go_on = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -256,7 +256,7 @@ async def test_a_wait_for_bytes_may_be_given_up_and_taken_up_again(transport: Ai
         await response.stream.aclose()
 
 
-async def test_a_connection_serves_again_once_its_answer_was_read(transport: AiohttpTransport) -> None:
+async def test_a_connection_serves_again_once_its_answer_was_read(transport: PooledTransport) -> None:
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

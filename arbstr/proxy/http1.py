@@ -1,0 +1,248 @@
+"""One HTTP/1.1 connection to a provider: an asyncio protocol around the httptools parser.
+
+A connection carries one exchange at a time. Its `Answer` is complete, or has failed, by what arrives from the network
+alone; whoever reads it comes later, or never. So a connection is free for the next request the moment its answer ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import cast
+
+import httptools
+import httpx
+
+MAX_HEAD_BYTES = 64 * 1024  # of an answer's head, interim answers included
+HELD_BYTES = 128 * 1024  # of a body that nobody reads: beyond, the socket is not read either
+
+Failure = type[httpx.TransportError]
+
+
+class Answer(httpx.AsyncByteStream):
+    """An answer as it arrives: `head` waits for status and headers, iterating brings the body's bytes.
+
+    A wait may be cancelled and taken up again. Raises the `httpx.TransportError` that says how the exchange failed.
+    """
+
+    def __init__(self, connection: Connection, request: httpx.Request) -> None:
+        self.status = 0
+        self.headers: list[tuple[bytes, bytes]] = []
+        self.has_head = False
+        self.framed = False  # the head tells where the body ends; else the end of the connection does
+        self.encoding = b""
+        self.complete = False
+        self._connection = connection
+        self._request = request
+        self._failure: httpx.TransportError | None = None
+        self._parts: list[bytes] = []
+        self._held_bytes = 0
+        self._waiter: asyncio.Future[None] | None = None
+
+    async def head(self) -> None:
+        """Wait for status and headers."""
+        while not self.has_head:
+            await self._progress()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        parts = self._parts
+        while not parts:
+            if self.complete:
+                raise StopAsyncIteration
+            await self._progress()
+        data = parts[0] if len(parts) == 1 else b"".join(parts)
+        parts.clear()
+        if self._held_bytes > HELD_BYTES:
+            self._connection.resume()
+        self._held_bytes = 0
+        return data
+
+    async def aclose(self) -> None:
+        """Done with it: if it is not complete, nothing but the end of its connection will stop it."""
+        if not self.complete:
+            self._connection.abort()
+
+    def begin_body(self) -> None:
+        """Status and headers are here."""
+        self.has_head = True
+        for name, value in self.headers:
+            match name.lower():
+                case b"content-length":
+                    self.framed = True
+                case b"transfer-encoding":
+                    self.framed = value.lower().endswith(b"chunked")
+                case b"content-encoding":
+                    self.encoding = value.strip().lower().removeprefix(b"identity")
+
+    def add(self, data: bytes) -> None:
+        """More of the body is here."""
+        self._parts.append(data)
+        before, self._held_bytes = self._held_bytes, self._held_bytes + len(data)
+        if before <= HELD_BYTES < self._held_bytes:
+            self._connection.pause()
+
+    def fail(self, kind: Failure, told: str) -> None:
+        """Nothing more will come, and this is not its end; the first reason given stands."""
+        if not self.complete and self._failure is None:
+            self._failure = kind(told, request=self._request)
+            self.wake()
+
+    def wake(self) -> None:
+        """Let the reader see what has changed."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def _progress(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+        self._waiter = self._connection.loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+
+class Connection(asyncio.Protocol):
+    """A connection; `free` is called when it can carry the next exchange. Made on the running loop."""
+
+    def __init__(self, free: Callable[[Connection], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.lost: asyncio.Future[None] = self.loop.create_future()
+        self.used = False
+        self.silent = True  # nothing has come back in this exchange
+        self.idle_since_s = 0.0  # on the loop's clock
+        self._free = free
+        self._transport: asyncio.Transport | None = None
+        self._answer: Answer | None = None
+        self._head_bytes = 0
+        self._paused = False
+        self._keeps = False  # the connection, after this answer
+        self._parser = httptools.HttpResponseParser(self)
+        # What servers in the wild get wrong, and readers agree about.
+        self._parser.set_dangerous_leniencies(
+            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be written to, for all that is known."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def send(self, data: bytes, request: httpx.Request) -> Answer:
+        """Send a whole request; its answer is to be waited for."""
+        assert self._transport is not None
+        answer = self._answer = Answer(self, request)
+        self.silent = True
+        self._head_bytes = 0
+        self._transport.write(data)
+        return answer
+
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def pause(self) -> None:
+        """Read no more from the socket for now."""
+        if self._transport is not None and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+
+    def resume(self) -> None:
+        """Read from the socket again."""
+        if self._transport is not None and self._paused:
+            self._paused = False
+            self._transport.resume_reading()
+
+    # asyncio calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where to write."""
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse what came; what comes unasked, or is no HTTP, ends the connection."""
+        answer = self._answer
+        if answer is None:
+            self.abort()
+            return
+        self.silent = False
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            answer.fail(httpx.RemoteProtocolError, f"not HTTP: {error}")
+            self.abort()
+        else:
+            if answer.complete:
+                self._end(answer)
+            elif not answer.has_head:
+                self._limit_head(answer, len(data))
+        answer.wake()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The end of the connection, and of what it carries."""
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            if exc is not None:
+                answer.fail(httpx.ReadError, str(exc) or type(exc).__name__)
+            elif self.silent:
+                answer.fail(httpx.RemoteProtocolError, "closed without an answer")
+            elif not answer.has_head or answer.framed:
+                answer.fail(httpx.RemoteProtocolError, "closed before the end of its answer")
+            else:
+                answer.complete = True
+            answer.wake()
+        self._transport = None
+        self.lost.set_result(None)
+
+    def _end(self, answer: Answer) -> None:
+        """The answer is complete: on to the next, if there may be one."""
+        self._answer = None
+        sent = self._transport is not None and not self._transport.get_write_buffer_size()
+        if self._keeps and sent:
+            self.resume()
+            self.used = True
+            self._free(self)
+        else:
+            self.abort()
+
+    def _limit_head(self, answer: Answer, size: int) -> None:
+        self._head_bytes += size
+        if self._head_bytes > MAX_HEAD_BYTES:
+            answer.fail(httpx.RemoteProtocolError, f"headers of more than {MAX_HEAD_BYTES:,} bytes")
+            self.abort()
+
+    # The parser calls these.
+
+    def on_message_begin(self) -> None:
+        """An answer begins, or an interim one."""
+        if self._answer is None or self._answer.complete:
+            raise ValueError("an answer that nobody asked for")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """A header; after the body it is a trailer, which nobody reads."""
+        answer = self._answer
+        if answer is not None and not answer.has_head:
+            answer.headers.append((name, value))
+
+    def on_headers_complete(self) -> None:
+        """The head is there; an interim answer (1xx) is not what was asked for."""
+        answer = cast("Answer", self._answer)
+        answer.status = self._parser.get_status_code()
+        if answer.status < 200:
+            answer.headers.clear()
+            return
+        answer.begin_body()
+
+    def on_body(self, body: bytes) -> None:
+        """Some of the body."""
+        cast("Answer", self._answer).add(body)
+
+    def on_message_complete(self) -> None:
+        """The end of an answer, or of an interim one."""
+        answer = cast("Answer", self._answer)
+        answer.complete = answer.has_head
+        self._keeps = answer.framed and self._parser.should_keep_alive()
