@@ -172,7 +172,7 @@ class Connection(asyncio.Protocol):
         self.silent = False
         try:
             self._parser.feed_data(data)
-        except httptools.HttpParserError as error:
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             answer.fail(httpx.RemoteProtocolError, f"not HTTP: {error}")
             self.abort()
         else:

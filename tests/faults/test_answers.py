@@ -42,11 +42,18 @@ async def test_a_body_longer_than_it_says_is_cut_and_the_request_sent_on(trouble
     assert (answer.headers["x-arbstr-provider"], answer.headers["x-arbstr-retries"]) == ("beta", "1/alpha")
 
 
-async def test_an_answer_that_nobody_asked_for_answers_nobody(troubled: Troubled) -> None:
+@pytest.mark.parametrize("together", [True, False], ids=["at once", "later"])
+async def test_an_answer_that_nobody_asked_for_answers_nobody(troubled: Troubled, together: bool) -> None:
     good = [head(200, JSON, ("Content-Length", str(len(WHOLE)))), WHOLE]
-    for script in ([b"".join(good) + STRAY], good, good):
-        answer = await troubled.chat(script)
-        assert answer.json()["choices"][0]["message"]["content"] == "from alpha"
+    later = asyncio.Event()
+    first = await troubled.chat([b"".join(good) + STRAY] if together else [*good, later, STRAY])
+    later.set()
+    await troubled.alpha.requests[-1].answered.wait()
+    assert first.json()["choices"][0]["message"]["content"] == "from alpha"
+    for _ in range(3):
+        answer = await troubled.chat(good)
+        assert answer.json()["choices"] != 1
+        assert answer.headers["x-arbstr-provider"] == "alpha"
 
 
 async def test_a_stream_longer_than_it_says_breaks_off_there(troubled: Troubled) -> None:
