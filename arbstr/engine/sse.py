@@ -14,6 +14,7 @@ MAX_HELD = 64 * 1024  # bytes of one incomplete event that are held back
 # Atomic groups: a CRLF is one line end and must not be read as two.
 _LINE_END = re.compile(rb"(?>\r\n|\n|\r)")
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_HALF_AN_END = b"\r\n\r"  # where lines end in CRLF, the last LF is still to come
 _LONGEST_END = 4
 
 
@@ -57,7 +58,8 @@ class EventFramer:
             return found + 2 if found >= 0 else 0
         end = 0
         for match in _EVENT_END.finditer(self._held, self._scanned):
-            end = match.end()
+            if match.end() < len(self._held) or match[0] != _HALF_AN_END:
+                end = match.end()
         return end
 
     def _take(self, count: int) -> bytes:

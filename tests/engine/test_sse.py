@@ -96,8 +96,17 @@ def test_an_endless_line_never_piles_up() -> None:
 def test_a_line_end_split_across_reads_ends_no_event_twice() -> None:
     framer = EventFramer()
     assert framer.feed(b"data: a\r") == b""
-    assert framer.feed(b"\ndata: b\r\n\r") == b"data: a\r\ndata: b\r\n\r"
-    assert datas([framer.feed(b"\ndata: c\r\n\r\n")]) == [b"c"]
+    assert framer.feed(b"\ndata: b\r\n\r") == b""
+    out = framer.feed(b"\ndata: c\r\n\r\n")
+    assert out == b"data: a\r\ndata: b\r\n\r\ndata: c\r\n\r\n"
+    assert datas([out]) == [b"a\nb", b"c"]
+
+
+def test_an_end_of_two_crlf_goes_out_whole() -> None:
+    framer = EventFramer()
+    assert framer.feed(b"data: a\r\n\r\ndata: [DONE]\r\n\r") == b"data: a\r\n\r\n"
+    assert framer.feed(b"\n") == b"data: [DONE]\r\n\r\n"
+    assert framer.feed(b"data: b\r\r") == b"data: b\r\r"
 
 
 def test_data_is_joined_over_lines_and_comments_are_none() -> None:
