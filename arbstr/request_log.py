@@ -12,7 +12,6 @@ from arbstr.bus import EventBus
 from arbstr.events import (
     AttemptFailed,
     BudgetThreshold,
-    LedgerStateChanged,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
@@ -136,12 +135,6 @@ def _budget_threshold(event: BudgetThreshold) -> Line:
     return Line(logging.WARNING, "arbstr.budgets", "budget", fields)
 
 
-def _ledger_changed(event: LedgerStateChanged) -> Line:
-    level = logging.WARNING if event.ok else logging.ERROR
-    message = "the ledger is written again" if event.ok else "the ledger cannot be written; rows wait in memory"
-    return Line(level, "arbstr.ledger", message, {"reason": event.message})
-
-
 def _sats(msats: int | None) -> float | None:
     return None if msats is None else msats / 1000
 
@@ -152,5 +145,4 @@ _LINES: dict[type, Callable[[Any], Line]] = {
     ProviderHealthChanged: _health_changed,
     OverchargeFound: _overcharge_found,
     BudgetThreshold: _budget_threshold,
-    LedgerStateChanged: _ledger_changed,
 }

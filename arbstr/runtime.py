@@ -14,14 +14,14 @@ import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
 from arbstr import __version__, logs, open_files
-from arbstr.bus import EventBus
+from arbstr.bus import EventBus, Subscription
 from arbstr.config import Config
 from arbstr.engine.budget import Budgets
 from arbstr.engine.gate import Gate
@@ -30,7 +30,7 @@ from arbstr.engine.pipeline import Engine
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
 from arbstr.errors import LedgerUnavailable
-from arbstr.events import LedgerStateChanged
+from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
@@ -52,6 +52,7 @@ logger = logging.getLogger(__name__)
 
 IDLE_CLIENTS = 1000  # may be connected besides
 SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
+SAVE_APART_S = 1.0
 _HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
@@ -224,7 +225,8 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     """Engine, server and source, from what they stand on."""
     config, started_at_ms = parts.config, _now_ms()
     decisions = _decisions(config, parts.bus)
-    memory = Memory(parts.ledger, decisions.router, decisions.health)
+    changes = parts.bus.subscribe(1, [ProviderHealthChanged])
+    memory = Memory(parts.ledger, decisions.router, decisions.health, changes)
     await memory.recall()
     await _recall_spending(decisions.budgets, parts.reader)
     stack.callback(memory.keep)
@@ -296,12 +298,13 @@ def _most_clients(settings: Settings, config: Config) -> int:
 
 
 class Memory:
-    """What was learned, kept in the ledger over restarts."""
+    """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
 
-    def __init__(self, ledger: Ledger, router: Router, health: Health) -> None:
+    def __init__(self, ledger: Ledger, router: Router, health: Health, changes: Subscription) -> None:
         self._ledger = ledger
         self._router = router
         self._health = health
+        self._changes = changes
 
     async def recall(self) -> None:
         """Take up what was kept."""
@@ -317,10 +320,14 @@ class Memory:
         self._ledger.save_learned(ratios, {**cells, **states})
 
     async def keep_now_and_then(self) -> None:
-        """Do so again and again; the owner cancels it."""
+        """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
         while True:
-            await asyncio.sleep(SAVE_EVERY_S)
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_EVERY_S):
+                    await self._changes.wait()
+            self._changes.drain()
             self.keep()
+            await asyncio.sleep(SAVE_APART_S)
 
 
 async def _recall_spending(budgets: Budgets, reader: Reader) -> None:

@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -29,7 +29,7 @@ def eventually(true: Callable[[], Any]) -> Any:
 class Served:
     """A running `arbstr serve`; inside `with` it listens at `url`. What it says on stderr is in `said`.
 
-    `ulimit` is what bash's command of that name takes, such as `-n 1024`.
+    `ulimit` is what bash's command of that name takes, such as `-n 1024`; `under` is a command that runs it all.
     """
 
     def __init__(
@@ -37,17 +37,15 @@ class Served:
         home: Path,
         *options: str,
         env: dict[str, str] | None = None,
-        largest_file_kb: int | None = None,
         ulimit: str | None = None,
+        under: Sequence[str] = (),
     ) -> None:
         self._stderr = home / f"stderr-{time.monotonic_ns()}"
         inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ARBSTR", "DATABASE"))}
-        # A limit on a file's size is as a full disk to a database.
-        limit = f"-f {largest_file_kb}" if largest_file_kb else ulimit
-        limited = ["bash", "-c", f'ulimit {limit}; exec "$@"', "-"] if limit else []
+        limited = ["bash", "-c", f'ulimit {ulimit}; exec "$@"', "-"] if ulimit else []
         with self._stderr.open("wb") as stderr:
             self.process = subprocess.Popen(
-                [*limited, sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options],
+                [*under, *limited, sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options],
                 cwd=home,
                 env={**inherited, "PYTHONPATH": str(Path(__file__).parent.parent), **(env or {})},
                 stdout=subprocess.DEVNULL,

@@ -16,7 +16,6 @@ from arbstr.events import (
     BudgetThreshold,
     Event,
     FirstByte,
-    LedgerStateChanged,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
@@ -110,14 +109,6 @@ def test_a_streams_whole_duration_is_told() -> None:
         (
             BudgetThreshold("global", "day", 80, 8_000_000, 10_000_000, 1),
             "30 arbstr.budgets budget scope=global period=day percent=80 spent_sats=8000.0 limit_sats=10000.0",
-        ),
-        (
-            LedgerStateChanged(ok=False, message="disk full"),
-            '40 arbstr.ledger the ledger cannot be written; rows wait in memory reason="disk full"',
-        ),
-        (
-            LedgerStateChanged(ok=True, message="12 rows written"),
-            '30 arbstr.ledger the ledger is written again reason="12 rows written"',
         ),
     ],
 )

@@ -59,6 +59,7 @@ class Pen:
         self._path = path
         self._db = db
         self._file = _file(path)
+        self._beside: dict[Path, tuple[int, int] | None] = {}  # the log's files, known once something was written
         self._rollups = Rollups()
         self._version = -1
         self._last_id = 0
@@ -84,13 +85,24 @@ class Pen:
 
     async def close(self) -> None:
         """End the session and let go of the file."""
+        moved = self.moved
         try:
             if self._session is not None:
                 await self._db.execute_fetchall("DELETE FROM sessions WHERE id = ?", (self._session.number,))
+            if moved:
+                await self._db.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
         finally:
             await self._db.close()
             if self._session is not None:
                 self._session.release()
+            if moved:
+                self._clear_beside()
+
+    def _clear_beside(self) -> None:
+        """Take away the log of a file that is gone: SQLite would take it for that of the file now in its place."""
+        for path, known in self._beside.items():
+            if known is not None and _file(path) == known:
+                path.unlink()
 
     @property
     def moved(self) -> bool:
@@ -270,6 +282,8 @@ class Pen:
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
                 )
             self._session = await self._new_session()
+        logs = [self._path.with_name(self._path.name + suffix) for suffix in ("-wal", "-shm")]
+        self._beside = {path: _file(path) for path in logs}
 
     async def _new_session(self) -> Session:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""

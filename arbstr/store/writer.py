@@ -124,7 +124,9 @@ class Ledger:
                 async with asyncio.timeout(_CLOSE_S * 2):
                     await self._task
         if self._waiting:
-            self._on_state(False, f"{len(self._waiting)} rows could not be written to {self._path} and are lost.")
+            message = f"{len(self._waiting)} rows could not be written to {self._path} and are lost."
+            logger.error("%s", message)
+            self._on_state(False, message)
         await self._let_go()
 
     async def settle(self, patience_s: float = 0.1) -> None:

@@ -52,6 +52,10 @@ def ruin(path: Path, start: int) -> None:
         file.write(RUIN)
 
 
+def move(path: Path) -> Path:
+    return path.rename(path.with_name("moved.db"))
+
+
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "arbstr.db"
@@ -223,6 +227,36 @@ async def test_a_file_that_vanishes_is_made_anew(path: Path) -> None:
         await until(lambda: len(states) == 2)
     assert read(path, "SELECT correlation_id FROM requests ORDER BY id") == [(kept.request_id,)]
     assert "vanished" in states[0][1]
+
+
+async def test_a_file_put_in_its_place_is_gone_on_with_as_it_is(path: Path) -> None:
+    saved = path.with_name("saved.db")
+    await write(saved, [record() for _ in range(3)])
+    async with running(path) as ledger:
+        reader = Reader(path, settle=ledger.settle)
+        for _ in range(50):
+            ledger.append(record())
+        assert (await reader.stats(Filter())).overall.total == 50
+        saved.rename(path)
+        ledger.append(record())
+        assert (await reader.stats(Filter())).overall.total == 4
+        await reader.close()
+    assert read(path, "SELECT COUNT(*) FROM requests") == [(4,)]
+    assert read(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+async def test_a_file_that_is_moved_away_takes_all_its_rows_along(path: Path) -> None:
+    states: States = []
+    async with running(path, states) as ledger:
+        for _ in range(50):
+            ledger.append(record())
+        await ledger.settle()
+        moved = move(path)
+        ledger.append(record())
+        await until(lambda: len(states) == 2)
+    assert read(path, "SELECT COUNT(*) FROM requests") == [(1,)]
+    assert read(moved, "SELECT COUNT(*) FROM requests") == [(50,)]
+    assert read(moved, "PRAGMA integrity_check") == [("ok",)]
 
 
 async def test_a_corrupt_file_is_set_aside_and_kept(path: Path) -> None:
