@@ -27,6 +27,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar
 
 from arbstr.types import FailureKind
@@ -91,7 +92,8 @@ class AttemptError(ArbstrError):
 class ApiError(ArbstrError):
     """An error the client gets, in OpenAI's shape.
 
-    `param` names the field at fault, `retry_after_s` becomes a header, `policy` is the rule that held when it arose.
+    `param` names the field at fault, `retry_after_s` and `allowed`, the methods that would do, become headers, `policy`
+    is the rule that held when it arose.
     """
 
     status: ClassVar[int] = 500
@@ -105,12 +107,14 @@ class ApiError(ArbstrError):
         param: str | None = None,
         retry_after_s: float | None = None,
         policy: str | None = None,
+        allowed: Sequence[str] = (),
     ) -> None:
         super().__init__(message)
         self.message = message
         self.param = param
         self.retry_after_s = retry_after_s
         self.policy = policy
+        self.allowed = allowed
 
     def body(self) -> dict[str, dict[str, str | None]]:
         """The JSON object the client gets."""

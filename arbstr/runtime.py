@@ -18,8 +18,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from aiohttp import web
-
 from arbstr import __version__, logs, open_files
 from arbstr.bus import EventBus, Subscription
 from arbstr.config import Config
@@ -34,9 +32,11 @@ from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
-from arbstr.proxy.app import Chats, build_app
+from arbstr.proxy.chats import Chats
 from arbstr.proxy.door import Door
+from arbstr.proxy.edge import Edge
 from arbstr.proxy.listen import listen
+from arbstr.proxy.routes import Route, Routes
 from arbstr.proxy.transport import PooledTransport
 from arbstr.query import Filter
 from arbstr.request_log import RequestLog
@@ -233,8 +233,15 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     _own(stack, memory.keep_now_and_then())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     chats = Chats(_engine(parts, decisions, gate))
-    app = _app(settings, parts, decisions, chats, started_at_ms)
-    url = await listen(stack, app, settings.host, settings.port, most_clients=_most_clients(settings, config))
+    edge = _edge(settings, parts, decisions, chats, started_at_ms)
+    url = await listen(
+        stack,
+        edge.serve,
+        settings.host,
+        settings.port,
+        most_clients=_most_clients(settings, config),
+        max_request_bytes=int(config.server.max_request_mb * 1024 * 1024),
+    )
 
     def watch() -> LocalSource:
         return LocalSource(
@@ -266,7 +273,7 @@ def _engine(parts: Parts, decisions: Decisions, gate: Gate) -> Engine:
     )
 
 
-def _app(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, started_at_ms: int) -> web.Application:
+def _edge(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, started_at_ms: int) -> Edge:
     config = parts.config
     api = Api(
         config.providers,
@@ -278,12 +285,12 @@ def _app(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, s
     server = config.server
     door = Door(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
     routes = [
-        web.post("/v1/chat/completions", chats.complete),
+        Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
         *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
         *openapi.routes(),
     ]
-    return build_app(door, routes, int(server.max_request_mb * 1024 * 1024))
+    return Edge(door, Routes(routes))
 
 
 def _most_clients(settings: Settings, config: Config) -> int:

@@ -8,7 +8,7 @@ from typing import Any
 import orjson
 from aiohttp import web
 
-from arbstr.errors import ApiError, InternalError, MethodNotAllowed, NotFound, RequestTooLarge
+from arbstr.errors import ApiError
 
 REQUEST_ID = "X-Arbstr-Request-Id"
 ID = web.RequestKey("id", str)  # the same, with the request while arbstr works on it
@@ -20,19 +20,10 @@ def json_response(document: Any, status: int = 200) -> web.Response:
 
 
 def error_response(error: ApiError) -> web.Response:
-    """The answer for an error, with `Retry-After` in whole seconds where there is one."""
+    """The answer for an error, with `Retry-After` in whole seconds and `Allow` where they say more."""
     response = json_response(error.body(), error.status)
     if error.retry_after_s is not None:
         response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+    if error.allowed:
+        response.headers["Allow"] = ", ".join(error.allowed)
     return response
-
-
-def api_error(error: web.HTTPException, path: str) -> ApiError:
-    """aiohttp's own refusals as ours."""
-    if isinstance(error, web.HTTPNotFound):
-        return NotFound(f"Nothing is served at {path}.")
-    if isinstance(error, web.HTTPMethodNotAllowed):
-        return MethodNotAllowed(f"{path} takes {', '.join(sorted(error.allowed_methods))}, not {error.method}.")
-    if isinstance(error, web.HTTPRequestEntityTooLarge):
-        return RequestTooLarge("The request is too large.")
-    return InternalError("arbstr failed on this request; its log says why.")

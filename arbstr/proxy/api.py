@@ -11,9 +11,10 @@ from arbstr.config import Provider
 from arbstr.engine.chat import decode, read_chat
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.router import Router
-from arbstr.errors import ModelNotFound, UnsupportedMediaType
+from arbstr.errors import ModelNotFound
 from arbstr.proxy.answers import ID, json_response
-from arbstr.proxy.client import is_json
+from arbstr.proxy.client import read_json
+from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.quote import routing_json
 from arbstr.source import ProviderStatus
 from arbstr.types import JsonObject
@@ -48,29 +49,28 @@ class Api:
         """The models that providers list, each once."""
         return tuple(self._models)
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self) -> list[Route | NamedRoute]:
         """Where each answer lives."""
         return [
-            web.get("/v1/models", self.models),
-            web.get("/v1/models/{model:.+}", self.model),
-            web.get("/health", self.health),
-            web.get("/providers", self.providers),
-            web.post("/v1/cost", self.cost),
+            Route("GET", "/v1/models", self.models),
+            NamedRoute("GET", "/v1/models/", self.model),
+            Route("GET", "/health", self.health),
+            Route("GET", "/providers", self.providers),
+            Route("POST", "/v1/cost", self.cost),
         ]
 
-    async def models(self, request: web.Request) -> web.Response:
+    async def models(self, request: web.BaseRequest) -> web.Response:
         """Every model that a provider lists, once, in OpenAI's list shape."""
         return json_response({"object": "list", "data": list(self._models.values())})
 
-    async def model(self, request: web.Request) -> web.Response:
+    async def model(self, request: web.BaseRequest, name: str) -> web.Response:
         """One of them."""
-        name = request.match_info["model"]
         if name not in self._models:
             served = ", ".join(self._models) or "none"
             raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
         return json_response(self._models[name])
 
-    async def health(self, request: web.Request) -> web.Response:
+    async def health(self, request: web.BaseRequest) -> web.Response:
         """Whether arbstr can serve: 503 when no provider can be asked."""
         statuses = self._statuses()
         serving = [status for status in statuses if status.state == "closed" and status.in_rotation]
@@ -84,7 +84,7 @@ class Api:
         }
         return json_response(document, 503 if verdict == "unhealthy" else 200)
 
-    async def providers(self, request: web.Request) -> web.Response:
+    async def providers(self, request: web.BaseRequest) -> web.Response:
         """The providers as configured, keys masked, and how they fare."""
         listed = [
             {
@@ -96,11 +96,9 @@ class Api:
         ]
         return json_response({"providers": listed})
 
-    async def cost(self, request: web.Request) -> web.Response:
+    async def cost(self, request: web.BaseRequest) -> web.Response:
         """What a chat request would cost and where; nothing is sent."""
-        if not is_json(request.content_type):
-            raise UnsupportedMediaType("Send the request as JSON, with the header 'Content-Type: application/json'.")
-        body = await request.read()
+        body = await read_json(request)
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         chat = read_chat(decode(body), body, request_id=request[ID], policy=policy)
         return json_response(routing_json(self._router.preview(chat)))

@@ -52,7 +52,7 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 class ClientConnection:
     """Implements `engine.pipeline.Client` for one aiohttp request; `finished` becomes the complete response."""
 
-    def __init__(self, request: web.Request, request_id: str, received_at_ms: int) -> None:
+    def __init__(self, request: web.BaseRequest, request_id: str, received_at_ms: int) -> None:
         self.request_id = request_id
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
@@ -85,20 +85,7 @@ class ClientConnection:
 
     async def body(self) -> bytes:
         """The request's body. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
-        if not is_json(self._request.content_type):
-            told = "Send the request as JSON, with the header 'Content-Type: application/json'."
-            raise UnsupportedMediaType(told)
-        most = self._request.client_max_size
-        try:
-            if (self._request.content_length or 0) > most:
-                raise _too_large(most)
-            return await self._request.read()
-        except web.HTTPRequestEntityTooLarge as error:
-            raise _too_large(most) from error
-        except (web.RequestPayloadError, ConnectionError) as error:
-            if self.gone:
-                raise ClientGone("left while sending its request") from error
-            raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
+        return await read_json(self._request)
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Give the whole answer."""
@@ -157,6 +144,32 @@ class _Stream(web.StreamResponse):
     """A response whose head goes out with its first bytes: one packet less."""
 
     _send_headers_immediately = False
+
+
+async def read_json(request: web.BaseRequest) -> bytes:
+    """A request's body, labelled as JSON. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
+    if not is_json(request.content_type):
+        told = "Send the request as JSON, with the header 'Content-Type: application/json'."
+        raise UnsupportedMediaType(told)
+    most = request.client_max_size
+    try:
+        if (request.content_length or 0) > most:
+            raise _too_large(most)
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await _say_continue(request)
+        return await request.read()
+    except web.HTTPRequestEntityTooLarge as error:
+        raise _too_large(most) from error
+    except (web.RequestPayloadError, ConnectionError) as error:
+        if request.transport is None or request.transport.is_closing():
+            raise ClientGone("left while sending its request") from error
+        raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
+
+
+async def _say_continue(request: web.BaseRequest) -> None:
+    """Tell a client that waits for it that its body is wanted; the answer itself has not begun by that."""
+    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+    request.writer.output_size = 0
 
 
 def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: str) -> HeaderList:

@@ -32,7 +32,7 @@ class Door:
         self._token = None if token is None else token.reveal().encode()
         self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
 
-    def check(self, request: web.Request) -> None:
+    def check(self, request: web.BaseRequest) -> None:
         """Raises `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey`."""
         headers = request.headers
         host = headers.get("Host")
@@ -42,21 +42,26 @@ class Door:
         if origin is not None and not self.admits_origin(origin, host):
             told = f"Requests from pages of {plain(origin)} are refused; server.allowed_origins may name it."
             raise ForbiddenOrigin(told)
-        if self._token is not None and request.path not in _OPEN_PATHS and not self._is_preflight(request):
+        if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
             self._check_token(headers.get("Authorization", ""))
 
     def admits_origin(self, origin: str, host: str | None) -> bool:
         """Whether a page of that origin may speak to arbstr."""
         return origin.lower() in self._origins or "*" in self._origins or _is_same(origin, host)
 
-    def cors_headers(self, request: web.Request) -> dict[str, str]:
+    def is_preflight(self, request: web.BaseRequest) -> bool:
+        """Whether a browser asks, for the page of another origin, if it may send a request; it sends no token then."""
+        headers = request.headers
+        return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+
+    def cors_headers(self, request: web.BaseRequest) -> dict[str, str]:
         """The headers that let a configured origin's page read the answer; none for anyone else."""
         origin = request.headers.get("Origin")
         if origin is None or not self._origins or not self.admits_origin(origin, request.headers.get("Host")):
             return {}
         return {
             "Access-Control-Allow-Origin": origin,
-            "Access-Control-Allow-Headers": "Authorization, Content-Type, X-Arbstr-Policy",
+            "Access-Control-Allow-Headers": plain(request.headers.get("Access-Control-Request-Headers", "*")),
             "Access-Control-Allow-Methods": "GET, POST",
             "Access-Control-Expose-Headers": "*",
             "Vary": "Origin",
@@ -75,9 +80,6 @@ class Door:
         if scheme.lower() != "bearer" or not right:
             told = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
             raise InvalidApiKey(told)
-
-    def _is_preflight(self, request: web.Request) -> bool:
-        return request.method == "OPTIONS" and bool(self._origins)
 
 
 def _host_name(host: str) -> str:

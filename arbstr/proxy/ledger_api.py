@@ -14,6 +14,7 @@ from arbstr.errors import InternalError, InvalidParameter, LedgerUnavailable, Mo
 from arbstr.ledger_json import detail_json, entry_json, stats_json, window_json
 from arbstr.ledger_params import BadParameter, read_filter, read_group_by, read_listing, refuse_unknown, shown
 from arbstr.proxy.answers import json_response
+from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.query import Filter, LedgerReader
 
 logger = logging.getLogger(__name__)
@@ -24,13 +25,13 @@ def routes(
     configured_models: Sequence[str],
     configured_providers: Sequence[str],
     now: Callable[[], int],
-) -> list[web.RouteDef]:
+) -> list[Route | NamedRoute]:
     """Where each answer lives. `now` gives epoch milliseconds."""
     api = LedgerApi(reader, configured_models, configured_providers, now)
     return [
-        web.get("/v1/stats", api.stats),
-        web.get("/v1/requests", api.requests),
-        web.get("/v1/requests/{request_id}", api.request),
+        Route("GET", "/v1/stats", api.stats),
+        Route("GET", "/v1/requests", api.requests),
+        NamedRoute("GET", "/v1/requests/", api.request),
     ]
 
 
@@ -44,7 +45,7 @@ class LedgerApi:
         self._configured = {"model": models, "provider": providers}
         self._now = now
 
-    async def stats(self, request: web.Request) -> web.Response:
+    async def stats(self, request: web.BaseRequest) -> web.Response:
         """Aggregates of the requests in a window, by group if asked."""
         with _refusals():
             given = _given(request, params.STATS)
@@ -54,7 +55,7 @@ class LedgerApi:
             stats = await self._reader.stats(where, group_by)
         return json_response(stats_json(stats, where, group_by, self._configured.get(group_by or "", ())))
 
-    async def requests(self, request: web.Request) -> web.Response:
+    async def requests(self, request: web.BaseRequest) -> web.Response:
         """One page of the requests in a window."""
         with _refusals():
             asked = read_listing(_given(request, params.LISTING), self._now())
@@ -70,11 +71,10 @@ class LedgerApi:
         }
         return json_response(document)
 
-    async def request(self, request: web.Request) -> web.Response:
+    async def request(self, request: web.BaseRequest, request_id: str) -> web.Response:
         """One request in full."""
         with _refusals():
             _given(request, ())
-            request_id = request.match_info["request_id"]
             detail = await self._reader.request(request_id.encode("utf-8", "replace").decode())
         if detail is None:
             raise NotFound(f"No finished request has the id {shown(request_id)}.", param="request_id")
@@ -95,7 +95,7 @@ class LedgerApi:
             raise error(message, param=kind)
 
 
-def _given(request: web.Request, known: Sequence[str]) -> dict[str, str]:
+def _given(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:
     refuse_unknown([name for name, _ in request.query.items()], known)
     return dict(request.query)
 

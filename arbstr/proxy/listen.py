@@ -4,45 +4,117 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
 
 import orjson
 from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
 
-from arbstr.errors import AddressInUse, ArbstrError, Overloaded
+from arbstr.errors import AddressInUse, ArbstrError, InvalidParameter, Overloaded
+from arbstr.proxy.answers import REQUEST_ID, error_response
+from arbstr.proxy.edge import new_id
+from arbstr.proxy.routes import Handler
+from arbstr.text import plain
 
+logger = logging.getLogger(__name__)
+
+_TOLD_CHARS = 200  # of the parser's words, which may quote the client's
 _BACKLOG = 1024  # connections that the system keeps until they are taken up
 
 
-async def listen(stack: AsyncExitStack, app: web.Application, host: str, port: int, *, most_clients: int) -> str:
+async def listen(
+    stack: AsyncExitStack, handler: Handler, host: str, port: int, *, most_clients: int, max_request_bytes: int
+) -> str:
     """Open the port, until the stack unwinds; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
-    # Without handler_cancellation no handler learns that its client has left.
-    runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=1.0, handle_signals=False)
+    server = _Server(handler, max_request_bytes)
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     shown = f"[{host}]" if ":" in host else host
     loop = asyncio.get_running_loop()
     try:
-        server = await loop.create_server(_at_most(most_clients, runner), host, port, backlog=_BACKLOG)
+        port_open = await loop.create_server(_at_most(most_clients, server), host, port, backlog=_BACKLOG)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
             raise AddressInUse(told) from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {error.strerror or error}") from error
-    stack.callback(server.close)
-    return f"http://{shown}:{server.sockets[0].getsockname()[1]}"
+    stack.callback(port_open.close)
+    return f"http://{shown}:{port_open.sockets[0].getsockname()[1]}"
 
 
-def _at_most(most: int, runner: web.AppRunner) -> Callable[[], asyncio.BaseProtocol]:
+class _Server(web.Server):
+    """aiohttp's server below its applications: one handler for all requests, which does its own routing."""
+
+    def __init__(self, handler: Handler, max_request_bytes: int) -> None:
+        # Without handler_cancellation no handler learns that its client has left.
+        super().__init__(handler, request_factory=self._request, handler_cancellation=True)
+        self._event_loop = asyncio.get_running_loop()
+        self._max_request_bytes = max_request_bytes
+
+    def __call__(self) -> web.RequestHandler:
+        """The protocol of a new connection."""
+        return _Protocol(self, loop=self._event_loop, access_log=None)  # type: ignore[arg-type]  # no log
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> web.BaseRequest:
+        loop, size = self._event_loop, self._max_request_bytes
+        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=size)
+
+
+class _Protocol(web.RequestHandler):
+    """aiohttp's side of a connection, but for what becomes of bytes that are no HTTP."""
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came. If a body turns into garbage on the way, whoever waits for the rest of it must know.
+
+        aiohttp keeps the parser's complaint for the time when the request is answered, which then never comes.
+        """
+        super().data_received(data)
+        request = self._current_request
+        if request is None or not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
+            return
+        if not request.content.is_eof():
+            self._messages.pop()
+            request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
+            request.content.feed_eof()
+            self.close()  # once that request is answered
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the parser refuses is the client's fault: an answer in OpenAI's shape, a line in the log, no more."""
+        if status >= 500:
+            return super().handle_error(request, status, exc, message)
+        told = plain(message or "it can't be read", _TOLD_CHARS)
+        logger.info("refused what %s sent, it is no HTTP: %s", request.remote, told)
+        response = error_response(InvalidParameter(f"The request is not HTTP as it should be: {told}"))
+        response.headers[REQUEST_ID] = new_id()
+        response.force_close()
+        return response
+
+
+def _at_most(most: int, server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
     """Makes the protocol of each new connection: aiohttp's, or the refusal where that would be one too many.
 
     Connections that never finish a request, or never begin one, would otherwise take every file the system grants,
     and leave none for the way to the providers.
     """
-    server = runner.server
-    assert server is not None
     crowded = _Refusal(most)
     return lambda: server() if len(server.connections) < most else crowded
 

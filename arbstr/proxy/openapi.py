@@ -13,6 +13,7 @@ from aiohttp import web
 from arbstr import __version__
 from arbstr.ledger_params import LISTING, MOST_PER_PAGE, RANGES, STATS
 from arbstr.proxy.answers import json_response
+from arbstr.proxy.routes import Route
 from arbstr.types import JsonObject
 
 _TEXT = {"type": "string"}
@@ -41,14 +42,14 @@ _ERRORS = {
 }
 
 
-def routes() -> list[web.RouteDef]:
+def routes() -> list[Route]:
     """Where the description lives."""
     document = describe()
 
-    async def answer(request: web.Request) -> web.Response:
+    async def answer(request: web.BaseRequest) -> web.Response:
         return json_response(document)
 
-    return [web.get("/openapi.json", answer)]
+    return [Route("GET", "/openapi.json", answer)]
 
 
 def describe() -> JsonObject:

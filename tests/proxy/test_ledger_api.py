@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 from aiohttp import web
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp.test_utils import RawTestServer, TestClient
 
 from arbstr.proxy import ledger_api
-from arbstr.proxy.app import build_app
 from arbstr.proxy.door import Door
+from arbstr.proxy.edge import Edge
+from arbstr.proxy.routes import Routes
 from arbstr.store.reader import Reader
 from arbstr.store.writer import Ledger
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
@@ -27,7 +28,7 @@ def ruin(directory: Path) -> None:
     (directory / "arbstr.db").mkdir()
 
 
-Client = TestClient[web.Request, web.Application]
+Client = TestClient[web.BaseRequest, None]
 
 
 @asynccontextmanager
@@ -39,9 +40,9 @@ async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOO
     for row in rows:
         ledger.append(row)
     routes = ledger_api.routes(reader, ["gpt-4o", "idle"], ["alpha", "beta"], lambda: now)
-    app = build_app(Door("127.0.0.1", None, (), ()), routes, 1_000_000)
+    edge = Edge(Door("127.0.0.1", None, (), ()), Routes(routes))
     try:
-        async with TestClient(TestServer(app)) as client:
+        async with TestClient(RawTestServer(edge.serve)) as client:
             yield client
     finally:
         await reader.close()

@@ -25,15 +25,13 @@ async def stack() -> AsyncIterator[AsyncExitStack]:
         yield stack
 
 
-async def hello(request: web.Request) -> web.Response:
+async def hello(request: web.BaseRequest) -> web.Response:
     return web.Response(text="hello")
 
 
 async def opened(stack: AsyncExitStack, most_clients: int, port: int = 0) -> int:
     """The port of a server that takes so many clients."""
-    app = web.Application()
-    app.add_routes([web.get("/", hello)])
-    url = await listen(stack, app, "127.0.0.1", port, most_clients=most_clients)
+    url = await listen(stack, hello, "127.0.0.1", port, most_clients=most_clients, max_request_bytes=1000)
     return urlsplit(url).port or 0
 
 
@@ -100,7 +98,7 @@ async def test_a_taken_address_and_a_foreign_one_are_told_apart(stack: AsyncExit
     with pytest.raises(AddressInUse, match="taken by another program"):
         await opened(stack, 1, port)
     with pytest.raises(ArbstrError, match=r"can't listen on 192\.0\.2\.1:0"):
-        await listen(stack, web.Application(), "192.0.2.1", 0, most_clients=1)
+        await listen(stack, hello, "192.0.2.1", 0, most_clients=1, max_request_bytes=1000)
 
 
 async def test_nobody_is_let_in_after_its_end() -> None:

@@ -1,0 +1,70 @@
+"""What is served where: a path and a method find their answer, or the reason why there is none."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+from aiohttp.test_utils import make_mocked_request
+
+from arbstr.errors import MethodNotAllowed, NotFound
+from arbstr.proxy.routes import NamedRoute, Route, Routes
+
+
+async def listing(request: web.BaseRequest) -> web.Response:
+    return web.Response(text="all")
+
+
+async def adding(request: web.BaseRequest) -> web.Response:
+    return web.Response(text="added")
+
+
+async def one(request: web.BaseRequest, name: str) -> web.Response:
+    return web.Response(text=name)
+
+
+ROUTES = Routes(
+    [Route("GET", "/things", listing), Route("POST", "/things", adding), NamedRoute("GET", "/things/", one)]
+)
+
+
+async def answered(method: str, path: str) -> str | None:
+    request = make_mocked_request(method, path)
+    response = await ROUTES.find(request)(request)
+    assert isinstance(response, web.Response)
+    return response.text
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "text"),
+    [
+        ("GET", "/things", "all"),
+        ("POST", "/things", "added"),
+        ("HEAD", "/things", "all"),
+        ("GET", "/things?page=2", "all"),
+        ("GET", "/%74hings", "all"),
+        ("GET", "/things/a", "a"),
+        ("HEAD", "/things/a", "a"),
+        ("GET", "/things/a/b", "a/b"),
+        ("GET", "/things/a%20b%2Fc?x=1", "a b/c"),
+    ],
+)
+async def test_a_path_finds_its_answer(method: str, path: str, text: str) -> None:
+    assert await answered(method, path) == text
+
+
+@pytest.mark.parametrize("path", ["/", "/thing", "/things/", "/thingsa", "//things", "/THINGS"])
+async def test_any_other_path_is_not_found(path: str) -> None:
+    with pytest.raises(NotFound, match="Nothing is served"):
+        await answered("GET", path)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allowed"),
+    [("DELETE", "/things", ["GET", "HEAD", "POST"]), ("POST", "/things/a", ["GET", "HEAD"])],
+)
+async def test_a_method_that_a_path_does_not_take_is_told_which_it_does(
+    method: str, path: str, allowed: list[str]
+) -> None:
+    with pytest.raises(MethodNotAllowed) as refusal:
+        await answered(method, path)
+    assert refusal.value.allowed == allowed
