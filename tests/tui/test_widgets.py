@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
 from arbstr.query import Aggregate
+from arbstr.source import Totals
 from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.feed import Feed
-from tui.figures import Figures
+from tui.figures import DAY, HOUR, Figures
 from tui.lines import Line, width_of
 from tui.log import LogView
 from tui.request_lines import from_item, request_lines
@@ -104,6 +105,22 @@ def test_tiles_equal_totals_and_ledger() -> None:
     share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.cost_msats)
     assert f"{share * 100:.1f} %" in texts(list(saved.lines))[1]
     assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
+
+
+@pytest.mark.parametrize(
+    ("started_at_ms", "shown"),
+    [
+        pytest.param(NOON - HOUR, ["today UTC 9.000 sats", "7 days 9.000 sats"], id="today"),
+        pytest.param(NOON - DAY, ["today UTC 8.000 sats", "7 days 8.500 sats"], id="yesterday"),
+    ],
+)
+def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
+    started_at_ms: int, shown: list[str]
+) -> None:
+    snapshot = replace(FakeSource().snapshot(), started_at_ms=started_at_ms, totals=Totals(cost_msats=9000))
+    told = Figures(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
+    spent = tiles(ViewModel(snapshot).view(NOON), told, "1 h")[0]
+    assert texts(list(spent.lines))[1:] == shown
 
 
 # ── providers ──

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbstr.query import Aggregate
-from tui.figures import Figures
+from tui.figures import DAY, Figures
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count
 from tui.lines import EMPTY, Line, Role, beside, fit_line, framed
 from tui.state import View
@@ -31,19 +31,23 @@ def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
 
 
 def _spent(view: View, figures: Figures) -> Tile:
+    # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
+    least = view.totals.cost_msats if view.started_at_ms >= view.at_ms - view.at_ms % DAY else 0
+    today = None if figures.today is None else max(figures.today.cost_msats, least)
+    week = None if figures.week is None else max(figures.week.cost_msats, least)
     return Tile(
         "Spent",
         SINCE,
         (
             ((sats(view.totals.cost_msats), "accent"), (" sats", "muted")),
-            _sum("today UTC", figures.today),
-            _sum("7 days", figures.week),
+            _sum("today UTC", today),
+            _sum("7 days", week),
         ),
     )
 
 
-def _sum(label: str, aggregate: Aggregate | None) -> Line:
-    figure = NOTHING if aggregate is None else sats_round(aggregate.cost_msats)
+def _sum(label: str, msats: int | None) -> Line:
+    figure = NOTHING if msats is None else sats_round(msats)
     return ((f"{label} ", "muted"), (figure, "text"), (" sats", "muted"))
 
 
