@@ -16,6 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.filter import LineFilter
+from textual.notifications import SeverityLevel
 from textual.screen import Screen
 
 from arbstr.source import Source
@@ -84,6 +85,7 @@ class Dashboard(App[None]):
         self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
         self._on_ready = on_ready
         self._asked_to_quit = float("-inf")
+        self._error_until = float("-inf")  # an error is on the screen
         for theme in THEMES:
             self.register_theme(theme)
         self.theme = TERMINAL.name if colourless else DARK.name
@@ -141,6 +143,23 @@ class Dashboard(App[None]):
         screen = self.screen
         if isinstance(screen, BoardScreen | DetailScreen) and screen.is_mounted:
             yield from screen.paint()
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Tell something in passing: in the place of what was told before, unless that is an error told just now."""
+        now = time.monotonic()
+        if now >= self._error_until:
+            self.clear_notifications()
+        if severity == "error":
+            self._error_until = now + (self.NOTIFICATION_TIMEOUT if timeout is None else timeout)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
     def _may_paint(self) -> bool:
         return not (isinstance(self._driver, PatientDriver) and self._driver.stalled)

@@ -176,8 +176,10 @@ class ViewModel:
             case ProviderHealthChanged():
                 self._health(event)
             case OverchargeFound():
-                self._overcharges.setdefault(event.provider, {})[event.model] = event
-                self.notices.append(_overcharge_notice(event))
+                known = self._overcharges.setdefault(event.provider, {})
+                if not known:  # what it does with other models, the Providers screen tells
+                    self.notices.append(_overcharge_notice(event))
+                known[event.model] = event
             case BudgetThreshold():
                 self.notices.append(_budget_notice(event))
             case LedgerStateChanged():

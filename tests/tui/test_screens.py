@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input
 
-from arbstr.events import BudgetThreshold, RequestFinished, RequestReceived
+from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from tests.tui.fakes import NOON, FakeSource, Traffic, lived_in
 from tests.tui.piloted import driven, hurry
 from tui.screens.detail import DetailScreen
@@ -223,6 +223,27 @@ async def test_notices_are_told() -> None:
     async with driven(lived_in()) as each:
         each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
         await each.shows("Budget [/x]� a day", "80 %")
+
+
+async def test_notices_come_one_at_a_time_and_hide_no_figures() -> None:
+    async with driven(lived_in()) as each:
+        before = each.text.splitlines()
+        for model in ("gpt-4o", "llama-3.3-70b"):
+            each.source.publish(OverchargeFound("alpha", model, 1.2, 120, 100))
+            each.source.publish(OverchargeFound("beta", model, 1.3, 130, 100))
+        await each.shows("beta charges 1.30 times its rates for gpt-4o")
+        await each.press("u")
+        await each.shows("Times in UTC")
+        assert "charges" not in each.text
+        assert before[:-2] == each.text.splitlines()[:-2]  # what is below are the bottoms of boxes, and the keys
+
+
+async def test_a_notice_does_not_drive_an_error_away() -> None:
+    async with driven(lived_in()) as each:
+        each.source.publish(BudgetThreshold("global", "day", 100, 8000, 8000, NOON))
+        await each.shows("Budget global a day")
+        await each.press("u")
+        await each.shows("Times in", "Budget global a day")
 
 
 async def test_missed_events_are_made_good_by_a_snapshot() -> None:

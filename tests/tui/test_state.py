@@ -166,6 +166,14 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
     assert model.ledger_problem is None
 
 
+def test_who_overcharges_is_told_once() -> None:
+    model = ViewModel(FakeSource().snapshot())
+    model.apply([OverchargeFound("alpha", name, 1.25, 125, 100) for name in ("gpt-4o", "gpt-4o-mini", "gpt-4o")])
+    assert [notice.text for notice in model.notices] == ["alpha charges 1.25 times its rates for gpt-4o"]
+    [alpha] = [each for each in model.view(NOON).providers if each.key == "alpha"]
+    assert {event.model for event in alpha.overcharges} == {"gpt-4o", "gpt-4o-mini"}
+
+
 def test_the_rate_is_of_the_last_ten_seconds_and_survives_missed_events() -> None:
     source = FakeSource()
     model = ViewModel(source.snapshot())
