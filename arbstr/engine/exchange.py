@@ -176,15 +176,20 @@ class Exchange:
             told.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
         return "; ".join(told)
 
+    def answered(self) -> None:
+        """The whole answer is there: what its client takes to read it is not arbstr's or the provider's time."""
+        if self.ended_ms is None:
+            self.ended_ms = self.elapsed_ms()
+
     def succeed(self) -> None:
         """The client has its whole answer."""
-        self.ended_ms = self.elapsed_ms()
+        self.answered()
         self.success = True
 
     def fail(self, status: int, message: str) -> None:
         """The request ends without a whole answer; the first reason given stands."""
-        if self.ended_ms is None:
-            self.ended_ms = self.elapsed_ms()
+        if not self.success and self.error_status is None:
+            self.answered()
             self.error_status = status
             self.error_message = message
 

@@ -73,11 +73,11 @@ class Client(Protocol):
         ...
 
     async def body(self) -> bytes:
-        """The request's body. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
+        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
         ...
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Give the whole answer."""
+        """Give the whole answer; waits while the client is slow to read."""
         ...
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
@@ -273,13 +273,14 @@ class Engine:
             exchange.attempt_succeeded(answer.status)
         else:
             exchange.attempt_ended(None, answer.status)
+        exchange.answered()
+        await client.answer(answer.status, [*answer.headers, *exchange.headers(), *exchange.figures()], answer.body)
         if client.gone:
             exchange.client_left()
         elif answer.refusal is None:
             exchange.succeed()
         else:
             exchange.fail(answer.status, answer.refusal)
-        await client.answer(answer.status, [*answer.headers, *exchange.headers(), *exchange.figures()], answer.body)
 
     async def _deliver_stream(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> None:
         first_byte_ms = exchange.stream_opened(answer)

@@ -1,17 +1,71 @@
-"""How answers look on the wire: JSON bodies, and errors in OpenAI's shape."""
+"""How answers look on the wire: JSON bodies, errors in OpenAI's shape, whole answers in one piece."""
 
 from __future__ import annotations
 
 import math
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from time import time
 from typing import Any
 
 import orjson
-from aiohttp import web
+from aiohttp import HttpVersion11, web
+from aiohttp.abc import AbstractStreamWriter
 
+from arbstr import __version__
+from arbstr.engine.upstream import HeaderList
 from arbstr.errors import ApiError
 
 REQUEST_ID = "X-Arbstr-Request-Id"
-ID = web.RequestKey("id", str)  # the same, with the request while arbstr works on it
+SERVER = f"arbstr/{__version__}"
+ID = web.RequestKey("id", str)  # the request's, while arbstr works on it
+EVERY_ANSWER = web.RequestKey("every_answer", list)  # name and value of the headers that any answer to it carries
+
+
+class WholeAnswer(web.StreamResponse):
+    """An answer all of which is there, written in one piece.
+
+    aiohttp's own response would also know cookies, compression and payloads of other kinds, for three times the CPU.
+    """
+
+    def __init__(self, status: int, headers: HeaderList, body: bytes) -> None:
+        super().__init__(status=status)
+        self._given = headers
+        self._content = body
+        self._written = False
+
+    @property
+    def prepared(self) -> bool:
+        """Whether it has been written."""
+        return self._written
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Write it, once, and wait until the system has taken in most of it. Raises ConnectionError."""
+        if not self._written:
+            self._written = True
+            self._keep_alive = request.keep_alive
+            if request.transport is None:
+                raise ConnectionResetError("the client has left")
+            request.transport.write(self._head(request) + self._content)
+            await request.writer.drain()
+        return None
+
+    async def write_eof(self, data: bytes = b"") -> None:
+        """Nothing is left to write."""
+
+    def _head(self, request: web.BaseRequest) -> bytes:
+        lines = [f"HTTP/1.{int(request.version >= HttpVersion11)} {_status_line(self.status)}"]
+        lines += [f"{name}: {value}" for name, value in self._given]
+        lines.append(f"Content-Length: {len(self._content)}\r\nDate: {_http_date(int(time()))}\r\nServer: {SERVER}")
+        if not self.keep_alive:
+            lines.append("Connection: close")
+        elif request.version < HttpVersion11:
+            lines.append("Connection: keep-alive")
+        head = "\r\n".join(lines)
+        if head.count("\n") != len(lines) + 1:
+            raise ValueError("a line break in a header")
+        return head.encode(errors="replace") + b"\r\n\r\n"
 
 
 def json_response(document: Any, status: int = 200) -> web.Response:
@@ -27,3 +81,16 @@ def error_response(error: ApiError) -> web.Response:
     if error.allowed:
         response.headers["Allow"] = ", ".join(error.allowed)
     return response
+
+
+@lru_cache(maxsize=64)
+def _status_line(status: int) -> str:
+    try:
+        return f"{status} {HTTPStatus(status).phrase}"
+    except ValueError:
+        return f"{status} "
+
+
+@lru_cache(maxsize=1)
+def _http_date(epoch_s: int) -> str:
+    return formatdate(epoch_s, usegmt=True)

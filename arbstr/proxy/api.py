@@ -13,7 +13,7 @@ from arbstr.engine.pricing import expected_msats
 from arbstr.engine.router import Router
 from arbstr.errors import ModelNotFound
 from arbstr.proxy.answers import ID, json_response
-from arbstr.proxy.client import read_json
+from arbstr.proxy.bodies import read_json
 from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.quote import routing_json
 from arbstr.source import ProviderStatus

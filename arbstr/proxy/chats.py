@@ -10,7 +10,6 @@ from typing import Any
 from aiohttp import web
 
 from arbstr.engine.pipeline import Engine
-from arbstr.proxy.answers import ID
 from arbstr.proxy.client import ClientConnection
 
 
@@ -23,7 +22,7 @@ class Chats:
 
     async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one chat request."""
-        client = ClientConnection(request, request[ID], time.time_ns() // 1_000_000)
+        client = ClientConnection(request, time.time_ns() // 1_000_000)
         task = asyncio.get_running_loop().create_task(self._engine.handle(client))
         self._tasks.add(task)
         task.add_done_callback(partial(self._ended, client))

@@ -11,8 +11,9 @@ import orjson
 from aiohttp import web
 
 from arbstr.engine.upstream import HeaderList
-from arbstr.errors import ApiError, ClientGone, RequestTooLarge, UnsupportedMediaType
-from arbstr.proxy.answers import REQUEST_ID, error_response
+from arbstr.errors import ApiError
+from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_response
+from arbstr.proxy.bodies import read_json
 
 logger = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 
 
 class ClientConnection:
-    """Implements `engine.pipeline.Client` for one aiohttp request; `finished` becomes the complete response."""
+    """Implements `engine.pipeline.Client` for one aiohttp request; `finished` becomes the response, written."""
 
-    def __init__(self, request: web.BaseRequest, request_id: str, received_at_ms: int) -> None:
-        self.request_id = request_id
+    def __init__(self, request: web.BaseRequest, received_at_ms: int) -> None:
+        self.request_id = request[ID]
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        self.headers = fit_to_go_up(request.headers.items(), request.headers.get("Connection", ""))
+        self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
         self.finished: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
         self._request = request
         self._stream: web.StreamResponse | None = None
@@ -84,12 +85,15 @@ class ClientConnection:
             callback()
 
     async def body(self) -> bytes:
-        """The request's body. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
+        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
         return await read_json(self._request)
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Give the whole answer."""
-        self._finish(web.Response(status=status, headers=[*headers, (REQUEST_ID, self.request_id)], body=body))
+        """Give the whole answer; waits while the client is slow to read."""
+        response = WholeAnswer(status, [*headers, *self._request[EVERY_ANSWER]], body)
+        if not self.gone:
+            await self._tolerantly(response.prepare(self._request))
+        self._finish(response)
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
         """Give an error: as the answer, or as the last event of a stream that has begun."""
@@ -97,12 +101,12 @@ class ClientConnection:
             await self.end(b"data: %b\n\n" % orjson.dumps(error.body()))
             return
         response = error_response(error)
-        response.headers.extend([*headers, (REQUEST_ID, self.request_id)])
+        response.headers.extend(headers)
         self._finish(response)
 
     async def start(self, headers: HeaderList) -> None:
         """Begin a stream of events, status 200."""
-        stream = _Stream(headers=[*headers, (REQUEST_ID, self.request_id)])
+        stream = _Stream(headers=[*headers, *self._request[EVERY_ANSWER], ("Server", SERVER)])
         if "event-stream" not in stream.headers.get("Content-Type", ""):
             stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         stream.headers.setdefault("Cache-Control", "no-cache")
@@ -146,35 +150,9 @@ class _Stream(web.StreamResponse):
     _send_headers_immediately = False
 
 
-async def read_json(request: web.BaseRequest) -> bytes:
-    """A request's body, labelled as JSON. Raises `RequestTooLarge`, `UnsupportedMediaType`, `ClientGone`."""
-    if not is_json(request.content_type):
-        told = "Send the request as JSON, with the header 'Content-Type: application/json'."
-        raise UnsupportedMediaType(told)
-    most = request.client_max_size
-    try:
-        if (request.content_length or 0) > most:
-            raise _too_large(most)
-        if request.headers.get("Expect", "").lower() == "100-continue":
-            await _say_continue(request)
-        return await request.read()
-    except web.HTTPRequestEntityTooLarge as error:
-        raise _too_large(most) from error
-    except (web.RequestPayloadError, ConnectionError) as error:
-        if request.transport is None or request.transport.is_closing():
-            raise ClientGone("left while sending its request") from error
-        raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
-
-
-async def _say_continue(request: web.BaseRequest) -> None:
-    """Tell a client that waits for it that its body is wanted; the answer itself has not begun by that."""
-    await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-    request.writer.output_size = 0
-
-
-def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: str) -> HeaderList:
-    """The client's headers that a provider may see; `connection` is the `Connection` header, which may name more."""
-    named = {name.strip().lower() for name in connection.split(",")}
+def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: Iterable[str]) -> HeaderList:
+    """The client's headers that a provider may see; `connection`: its `Connection` headers, which may name more."""
+    named = {name.strip().lower() for value in connection for name in value.split(",")}
     # Bytes that are no text stand as surrogates here, which can't be sent again.
     return [
         (name, value if value.isascii() else value.encode(errors="replace").decode())
@@ -187,14 +165,3 @@ def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: str) -> HeaderL
 def _goes_up(name: str) -> bool:
     lower = name.lower()
     return lower not in _NOT_UP and not lower.startswith(_NOT_UP_PREFIXES)
-
-
-def is_json(content_type: str) -> bool:
-    """Whether a media type is JSON."""
-    return content_type == "application/json" or (
-        content_type.startswith("application/") and content_type.endswith("+json")
-    )
-
-
-def _too_large(most: int) -> RequestTooLarge:
-    return RequestTooLarge(f"The request is larger than {most:,} bytes, the most that server.max_request_mb allows.")

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from arbstr.engine.upstream import HeaderList
 from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
 from arbstr.secret import Secret
 from arbstr.text import plain
@@ -54,18 +55,19 @@ class Door:
         headers = request.headers
         return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
 
-    def cors_headers(self, request: web.BaseRequest) -> dict[str, str]:
+    def cors_headers(self, request: web.BaseRequest) -> HeaderList:
         """The headers that let a configured origin's page read the answer; none for anyone else."""
         origin = request.headers.get("Origin")
         if origin is None or not self._origins or not self.admits_origin(origin, request.headers.get("Host")):
-            return {}
-        return {
-            "Access-Control-Allow-Origin": origin,
-            "Access-Control-Allow-Headers": plain(request.headers.get("Access-Control-Request-Headers", "*")),
-            "Access-Control-Allow-Methods": "GET, POST",
-            "Access-Control-Expose-Headers": "*",
-            "Vary": "Origin",
-        }
+            return []
+        asked = request.headers.get("Access-Control-Request-Headers", "*")
+        return [
+            ("Access-Control-Allow-Origin", plain(origin, len(origin))),
+            ("Access-Control-Allow-Headers", plain(asked, len(asked))),
+            ("Access-Control-Allow-Methods", "GET, POST"),
+            ("Access-Control-Expose-Headers", "*"),
+            ("Vary", "Origin"),
+        ]
 
     def _check_host(self, host: str) -> None:
         name = _host_name(host)

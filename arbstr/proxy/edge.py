@@ -8,7 +8,7 @@ import random
 from aiohttp import web
 
 from arbstr.errors import ApiError, ClientGone, InternalError
-from arbstr.proxy.answers import ID, REQUEST_ID, error_response
+from arbstr.proxy.answers import EVERY_ANSWER, ID, REQUEST_ID, SERVER, error_response
 from arbstr.proxy.door import Door
 from arbstr.proxy.routes import Routes
 
@@ -28,6 +28,7 @@ class Edge:
     async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request, whatever happens."""
         request_id = request[ID] = new_id()
+        request[EVERY_ANSWER] = [(REQUEST_ID, request_id), *self._door.cors_headers(request)]
         response: web.StreamResponse
         try:
             self._door.check(request)
@@ -43,8 +44,7 @@ class Edge:
             logger.exception("request %s met a fault of arbstr's own", request_id)
             response = error_response(InternalError(f"arbstr failed on request {request_id}; its log says why."))
         if not response.prepared:
-            response.headers[REQUEST_ID] = request_id
-            response.headers.update(self._door.cors_headers(request))
+            response.headers.update([*request[EVERY_ANSWER], ("Server", SERVER)])
         return response
 
 

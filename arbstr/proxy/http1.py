@@ -13,7 +13,7 @@ from typing import cast
 import httptools
 import httpx
 
-MAX_HEAD_BYTES = 64 * 1024  # of an answer's head, interim answers included
+MAX_BARE_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answers, trailers
 HELD_BYTES = 128 * 1024  # of a body that nobody reads: beyond, the socket is not read either
 
 Failure = type[httpx.TransportError]
@@ -32,6 +32,7 @@ class Answer(httpx.AsyncByteStream):
         self.framed = False  # the head tells where the body ends; else the end of the connection does
         self.encoding = b""
         self.complete = False
+        self.body_bytes = 0  # so far, read or not
         self._connection = connection
         self._request = request
         self._failure: httpx.TransportError | None = None
@@ -55,7 +56,7 @@ class Answer(httpx.AsyncByteStream):
             await self._progress()
         data = parts[0] if len(parts) == 1 else b"".join(parts)
         parts.clear()
-        if self._held_bytes > HELD_BYTES:
+        if self._held_bytes > HELD_BYTES and not self.complete:  # then the connection is another answer's
             self._connection.resume()
         self._held_bytes = 0
         return data
@@ -80,6 +81,7 @@ class Answer(httpx.AsyncByteStream):
     def add(self, data: bytes) -> None:
         """More of the body is here."""
         self._parts.append(data)
+        self.body_bytes += len(data)
         before, self._held_bytes = self._held_bytes, self._held_bytes + len(data)
         if before <= HELD_BYTES < self._held_bytes:
             self._connection.pause()
@@ -117,7 +119,7 @@ class Connection(asyncio.Protocol):
         self._free = free
         self._transport: asyncio.Transport | None = None
         self._answer: Answer | None = None
-        self._head_bytes = 0
+        self._bare_bytes = 0
         self._paused = False
         self._keeps = False  # the connection, after this answer
         self._parser = httptools.HttpResponseParser(self)
@@ -136,7 +138,7 @@ class Connection(asyncio.Protocol):
         assert self._transport is not None
         answer = self._answer = Answer(self, request)
         self.silent = True
-        self._head_bytes = 0
+        self._bare_bytes = 0
         self._transport.write(data)
         return answer
 
@@ -170,6 +172,7 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self.silent = False
+        before = answer.body_bytes
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -178,8 +181,10 @@ class Connection(asyncio.Protocol):
         else:
             if answer.complete:
                 self._end(answer)
-            elif not answer.has_head:
-                self._limit_head(answer, len(data))
+            elif answer.body_bytes == before:
+                self._limit(answer, len(data))
+            else:
+                self._bare_bytes = 0
         answer.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -209,10 +214,11 @@ class Connection(asyncio.Protocol):
         else:
             self.abort()
 
-    def _limit_head(self, answer: Answer, size: int) -> None:
-        self._head_bytes += size
-        if self._head_bytes > MAX_HEAD_BYTES:
-            answer.fail(httpx.RemoteProtocolError, f"headers of more than {MAX_HEAD_BYTES:,} bytes")
+    def _limit(self, answer: Answer, size: int) -> None:
+        """The parser gathers what is no body: not for ever."""
+        self._bare_bytes += size
+        if self._bare_bytes > MAX_BARE_BYTES:
+            answer.fail(httpx.RemoteProtocolError, f"headers of more than {MAX_BARE_BYTES:,} bytes")
             self.abort()
 
     # The parser calls these.

@@ -127,11 +127,11 @@ class _Refusal(asyncio.Protocol):
         body = orjson.dumps(error.body())
         self._answer = (
             b"HTTP/1.1 503 Service Unavailable\r\nContent-Type: application/json\r\nRetry-After: 1\r\n"
-            b"Connection: close\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
+            b"Connection: close\r\nContent-Length: %d\r\n%b: %%b\r\n\r\n%b" % (len(body), REQUEST_ID.encode(), body)
         )
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer before anything was asked."""
         going = cast("asyncio.Transport", transport)
-        going.write(self._answer)
+        going.write(self._answer % new_id().encode())
         going.close()

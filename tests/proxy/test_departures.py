@@ -373,3 +373,31 @@ async def test_a_crowd_that_leaves_leaves_nothing_behind(world: World) -> None:
     assert (await health(arbstr))["in_flight"] == 0
     assert len(await arbstr.rows(40)) == 40
     assert not arbstr.source.snapshot().running
+
+
+async def test_a_client_that_leaves_within_a_whole_answer_did_not_get_it(world: World) -> None:
+    """However fast the seller was: what the sockets could not take in yet is with arbstr, and so is the request."""
+    await world.sells("alpha", json_reply(completion("x" * 16_000_000)), json_reply(completion()))
+    arbstr = await world.opens(server={"max_in_flight": 1})
+    address = urlsplit(arbstr.url)
+    reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1024)
+    data = json.dumps(body()).encode()
+    writer.write(
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        b"Content-Length: %d\r\n\r\n%b" % (len(data), data)
+    )
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await reader.readline()).startswith(b"HTTP/1.1 200")
+    assert (await arbstr.chat()).told == (503, "upstream_error", "overloaded")
+    writer.transport.abort()
+    row = await says_that_the_client_left_first(arbstr)
+    assert row["cost"]["sats"] is not None  # it is paid all the same
+    assert (await arbstr.chat()).status == 200
+
+
+async def says_that_the_client_left_first(arbstr: Arbstr) -> dict[str, Any]:
+    """The row of the request that came first."""
+    await arbstr.finished(2)
+    row = (await arbstr.rows(2))[-1]
+    assert (row["success"], row["error"]["status"]) == (False, 499)
+    return row

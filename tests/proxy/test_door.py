@@ -65,13 +65,13 @@ def test_a_configured_origin_passes_and_may_read_the_answer() -> None:
     opened = door(origins=("https://app.test",))
     assert verdict(opened, Host="localhost", Origin="https://app.test") == "ok"
     request = make_mocked_request("GET", "/", headers={"Host": "localhost", "Origin": "https://app.test"})
-    assert opened.cors_headers(request)["Access-Control-Allow-Origin"] == "https://app.test"
+    assert ("Access-Control-Allow-Origin", "https://app.test") in opened.cors_headers(request)
     assert verdict(opened, Host="localhost", Origin="https://other.test") == "forbidden_origin"
 
 
 def test_without_configured_origins_nobody_is_told_to_read() -> None:
     request = make_mocked_request("GET", "/", headers={"Host": "localhost", "Origin": "http://localhost"})
-    assert door().cors_headers(request) == {}
+    assert door().cors_headers(request) == []
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.provider import DONE, chunk, completion, error_reply, json_reply, sse_reply
 from tests.proxy.world import PATIENCE_S, Arbstr, World
 
 BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -126,6 +127,19 @@ async def test_an_expectation_that_nobody_knows_is_passed_over(world: World) -> 
         assert (await talk.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+async def test_a_body_that_stops_coming_is_given_up_and_frees_its_place(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbstr.proxy.bodies.SILENCE_S", 0.05)
+    await world.sells("alpha")
+    arbstr = await world.opens(server={"max_in_flight": 1})
+    async with talk_with(arbstr, POST + LENGTH + b"\r\n" + BODY[:10]) as talk:
+        answer = await talk.head()
+        assert answer.startswith(b"HTTP/1.1 408 ")
+    assert [row["error"]["status"] for row in await arbstr.rows(1)] == [408]
+    assert (await arbstr.chat()).status == 200
+
+
 async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(world: World) -> None:
     arbstr = await world.opens(server={"allowed_origins": ["https://page.test"], "auth_token": "a-token-of-ours"})
     asking = {"Origin": "https://page.test", "Access-Control-Request-Method": "POST"}
@@ -138,6 +152,22 @@ async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(world: Wo
     stranger = asking | {"Origin": "https://other.test"}
     answer = await arbstr.get("/v1/chat/completions", method="OPTIONS", headers=stranger)
     assert answer.told == (403, "permission_error", "forbidden_origin")
+
+
+async def test_the_page_of_a_configured_origin_may_read_every_kind_of_answer(world: World) -> None:
+    await world.sells("alpha", json_reply(completion()), sse_reply(chunk("Hel"), DONE), error_reply(400))
+    arbstr = await world.opens(server={"allowed_origins": ["https://page.test"]})
+    page = {"Origin": "https://page.test"}
+    answers = [
+        await arbstr.chat(headers=page),
+        await arbstr.chat(headers=page, stream=True),
+        await arbstr.chat(headers=page),
+        await arbstr.chat(headers=page, model="unheard-of"),
+        await arbstr.get("/v1/models", headers=page),
+        await arbstr.get("/nowhere", headers=page),
+    ]
+    assert [answer.status for answer in answers] == [200, 200, 400, 404, 200, 404]
+    assert {answer.headers.get("Access-Control-Allow-Origin") for answer in answers} == {"https://page.test"}
 
 
 async def test_a_connection_serves_request_after_request(world: World) -> None:

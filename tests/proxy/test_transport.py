@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import socket
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 import httpx
 import pytest
 
-from arbstr.proxy.transport import PooledTransport
+from arbstr.proxy.http1 import HELD_BYTES, Answer
+from arbstr.proxy.transport import PIECE_BYTES, PooledTransport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -61,6 +64,13 @@ def answering(*parts: bytes) -> Talk:
 
 def post(url: str, *, connect_s: float = 5) -> httpx.Request:
     return httpx.Request("POST", url, content=b"{}", extensions={"timeout": {"connect": connect_s}})
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    """Wait for something that no event tells."""
+    async with asyncio.timeout(5):
+        while not condition():  # noqa: ASYNC110 - sockets have no event for it
+            await asyncio.sleep(0.001)
 
 
 async def exchange(transport: PooledTransport, url: str) -> tuple[int, bytes]:
@@ -192,6 +202,89 @@ async def test_a_body_that_turns_into_garbage(transport: PooledTransport) -> Non
         await response.stream.aclose()
 
 
+@pytest.mark.parametrize(
+    ("encoding", "packed"),
+    [
+        ("gzip", gzip.compress(b"hello" * 1000)),
+        ("X-GZip", gzip.compress(b"hello" * 1000)),
+        ("deflate", zlib.compress(b"hello" * 1000)),
+        ("deflate", zlib.compress(b"hello" * 1000)[2:-4]),  # without its wrapping, as some send it
+        ("identity", b"hello" * 1000),
+    ],
+)
+async def test_a_body_that_came_compressed_unasked_is_unpacked(
+    transport: PooledTransport, encoding: str, packed: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    async with server(answering(head + packed[:30], packed[30:])) as url:
+        assert await exchange(transport, url) == (200, b"hello" * 1000)
+
+
+async def test_a_body_that_unfolds_to_very_much_comes_in_pieces(transport: PooledTransport) -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    async with server(answering(head + packed)) as url:
+        response = await transport.handle_async_request(post(url))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        sizes = [len(piece) async for piece in response.stream]
+        await response.stream.aclose()
+    assert sum(sizes) == 50_000_000
+    assert max(sizes) <= PIECE_BYTES
+
+
+@pytest.mark.parametrize(
+    ("encoding", "packed"), [("gzip", gzip.compress(b"hello" * 1000)[:-9]), ("br", b"hello"), ("gzip, br", b"hello")]
+)
+async def test_a_body_that_can_not_be_unpacked(transport: PooledTransport, encoding: str, packed: bytes) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
+    async with server(answering(head + packed)) as url:
+        with pytest.raises(httpx.RemoteProtocolError, match="can't be read"):
+            await exchange(transport, url)
+
+
+async def test_a_body_without_a_length_ends_with_its_connection(transport: PooledTransport) -> None:
+    async with server(answering(b"HTTP/1.0 200 OK\r\n\r\nhi ", b"there")) as url:
+        assert await exchange(transport, url) == (200, b"hi there")
+
+
+@pytest.mark.parametrize(
+    "field", [b"Content-Length: 2\r\n\r\nhi", b"Transfer-Encoding: chunked\r\n\r\n2\r\nhi\r\n0\r\n"]
+)
+async def test_trailers_are_read_and_dropped(transport: PooledTransport, field: bytes) -> None:
+    """Of the answer to the next request on that connection they are no part."""
+    trailer = b"X-Trailer: 1\r\n\r\n" if b"chunked" in field else b""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        for _ in range(2):
+            await head(reader)
+            writer.write(b"HTTP/1.1 200 OK\r\n" + field + trailer)
+
+    async with server(talk) as url:
+        for _ in range(2):
+            response = await transport.handle_async_request(post(url))
+            assert "x-trailer" not in response.headers
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            assert [chunk async for chunk in response.stream] == [b"hi"]
+            await response.stream.aclose()
+
+
+@pytest.mark.parametrize(
+    "begun", [b"HTTP/1.1 100 Continue\r\n", b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n"]
+)
+async def test_headers_and_trailers_without_end_are_given_up(transport: PooledTransport, begun: bytes) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(begun)
+        while True:
+            writer.write(b"X-More: " + b"x" * 1000 + b"\r\n")
+            await writer.drain()
+
+    async with server(talk) as url:
+        with pytest.raises(httpx.RemoteProtocolError, match="headers of more than"):
+            async with asyncio.timeout(10):
+                await exchange(transport, url)
+
+
 async def test_interim_answers_are_skipped(transport: PooledTransport) -> None:
     async with server(answering(b"HTTP/1.1 103 Early Hints\r\n\r\n", OK)) as url:
         assert await exchange(transport, url) == (200, b"hi")
@@ -270,3 +363,142 @@ async def test_a_connection_serves_again_once_its_answer_was_read(transport: Poo
         for _ in range(3):
             assert await exchange(transport, url) == (200, b"hi")
     assert connections == 1
+
+
+async def connections_for(transport: PooledTransport, exchanges: int, *parts: bytes) -> int:
+    """How many connections so many exchanges take with a server that answers like this."""
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while True:
+            await head(reader)
+            for part in parts:
+                writer.write(part)
+                await writer.drain()
+
+    async with server(talk) as url:
+        for _ in range(exchanges):
+            assert await exchange(transport, url) == (200, b"hi")
+    return connections
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 2\r\n\r\nhi",
+        b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nhi",
+        OK + b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nmore",
+        OK + b"and more",
+    ],
+    ids=["close", "http 1.0", "an answer too many", "garbage after it"],
+)
+async def test_a_connection_that_can_not_be_trusted_to_serve_again_is_closed(
+    transport: PooledTransport, answer: bytes
+) -> None:
+    assert await connections_for(transport, 3, answer) == 3
+
+
+async def test_what_comes_while_nothing_was_asked_is_never_taken_for_an_answer(transport: PooledTransport) -> None:
+    came = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(OK)
+        await came.wait()
+        writer.write(OK.replace(b"hi", b"no"))
+        await reader.read()
+
+    async with server(talk) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+        (place,) = transport._places.values()
+        (connection,) = place.connections
+        came.set()
+        async with asyncio.timeout(5):
+            await connection.lost
+
+
+async def test_a_connection_that_was_idle_too_long_is_closed(
+    transport: PooledTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbstr.proxy.transport.KEEPALIVE_S", 0.01)
+    closed = asyncio.Event()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(OK)
+        assert await reader.read() == b""
+        closed.set()
+
+    async with server(talk) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+        async with asyncio.timeout(5):
+            await closed.wait()
+
+
+async def test_an_answer_that_came_before_the_request_was_sent_ends_the_connection(transport: PooledTransport) -> None:
+    """The rest of that request would be taken for the next one."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 Too Large\r\nContent-Length: 2\r\n\r\nno")
+        await asyncio.Event().wait()
+
+    async with server(talk) as url:
+        big = httpx.Request("POST", url, content=bytes(64 * 1024 * 1024))
+        response = await transport.handle_async_request(big)
+        assert response.status_code == 413
+        (place,) = transport._places.values()
+        (connection,) = place.connections
+        async with asyncio.timeout(5):
+            await connection.lost
+
+
+async def test_a_body_that_nobody_reads_is_not_read_from_the_socket(transport: PooledTransport) -> None:
+    sent = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        for _ in range(100):
+            writer.write(bytes(1_000_000))
+            await writer.drain()
+            sent += 1_000_000
+
+    async with server(talk) as url:
+        response = await transport.handle_async_request(post(url))
+        assert isinstance(response.stream, httpx.AsyncByteStream)
+        await until(lambda: isinstance(response.stream, Answer) and response.stream.body_bytes > HELD_BYTES)
+        assert sent < 50_000_000  # what the sockets hold on both sides, and little more
+        assert sum([len(chunk) async for chunk in response.stream]) == 100_000_000
+        await response.stream.aclose()
+
+
+async def test_an_answer_that_is_read_late_leaves_the_next_one_on_its_connection_alone(
+    transport: PooledTransport,
+) -> None:
+    big = b"HTTP/1.1 200 OK\r\nContent-Length: 200000\r\n\r\n" + bytes(200_000)
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(big)
+        await head(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 100000000\r\n\r\n")
+        for _ in range(100):
+            writer.write(bytes(1_000_000))
+            await writer.drain()
+
+    async with server(talk) as url:
+        first = await transport.handle_async_request(post(url))
+        (place,) = transport._places.values()
+        (connection,) = place.connections
+        await until(lambda: connection.used)
+        second = await transport.handle_async_request(post(url))
+        assert isinstance(first.stream, httpx.AsyncByteStream)
+        assert isinstance(second.stream, Answer)
+        await until(lambda: connection._paused)
+        assert sum([len(chunk) async for chunk in first.stream]) == 200_000
+        assert connection._paused
+        await second.stream.aclose()
