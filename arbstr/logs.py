@@ -34,6 +34,7 @@ LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
 WAITING_LINES = 4096
 RING_LINES = 5000
+REQUESTS = "arbstr.requests"  # the logger of single requests
 CLOSE_WITHIN_S = 1.0
 _STDERR = 2
 _BARE = re.compile(r"[\w.:/@+-]{1,200}")
@@ -180,15 +181,21 @@ class Logs:
         root = logging.getLogger()
         self._handlers_before, root.handlers = root.handlers, [self._handler]
         for name, level in levels.items():
-            logger = logging.getLogger(name)
-            self._levels_before[name] = logger.level
-            logger.setLevel(level)
+            self._set_level(name, level)
         logging.captureWarnings(capture=True)
 
-    def take_stderr(self) -> None:
-        """The terminal is free again: from now on lines go there if they go to no file."""
+    def take_stderr(self, *, requests: bool = True) -> None:
+        """The terminal is free again: from now on lines go there if they go to no file; of `requests` troubles only."""
         if self._writer is None:
             self._writer = LineWriter(os.dup(_STDERR), "json" if self._as_json else "text")
+            if not requests:
+                least = logging.getLogger(REQUESTS).getEffectiveLevel()
+                self._set_level(REQUESTS, max(least, logging.WARNING))
+
+    def _set_level(self, name: str, level: int) -> None:
+        logger = logging.getLogger(name)
+        self._levels_before.setdefault(name, logger.level)
+        logger.setLevel(level)
 
     def close(self) -> None:
         """Write what waits, and leave standard logging as it was."""

@@ -97,7 +97,7 @@ async def _tui(settings: Settings) -> int:
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
         end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked)
-        proxy.log.take_stderr()
+        proxy.log.take_stderr(requests=end.how == "crashed")
         if end.how == "crashed":
             logger.error("the dashboard crashed: %s; the proxy goes on without it at %s", end.reason, proxy.url)
             await stop.asked.wait()

@@ -225,6 +225,29 @@ def test_a_ring_keeps_the_latest_lines_and_gives_out_the_new_ones(capfd: pytest.
     assert capfd.readouterr().err == "", "with the dashboard on, nothing writes over it"
 
 
+@pytest.mark.parametrize("requests", [True, False])
+def test_when_a_terminal_is_free_again_lines_go_there(capfd: pytest.CaptureFixture[str], requests: bool) -> None:
+    logs = configure("info", stderr=False, ring=LogRing())
+    request_lines = logging.getLogger("arbstr.requests")
+    request_lines.info("before")
+    logs.take_stderr(requests=requests)
+    request_lines.info("request")
+    request_lines.warning("attempt failed")
+    logging.getLogger("arbstr.runtime").info("stopping")
+    logs.close()
+    said = [line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()]
+    assert said == [*(["request"] if requests else []), "attempt failed", "stopping"]
+    assert request_lines.level == logging.NOTSET
+
+
+def test_a_file_gets_every_line_also_when_a_terminal_is_free_again(file: Path) -> None:
+    logs = configure("info", stderr=False, file=str(file), ring=LogRing())
+    logs.take_stderr(requests=False)
+    logging.getLogger("arbstr.requests").info("request")
+    logs.close()
+    assert "request" in file.read_text()
+
+
 def test_a_ring_may_be_filled_by_many_threads() -> None:
     ring = LogRing(capacity=100_000)
 

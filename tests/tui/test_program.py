@@ -177,6 +177,26 @@ def test_the_demo_is_alive_in_one_command(port: int) -> None:
         assert terminal.wait_end() == 0
 
 
+def test_what_still_finishes_after_quitting_is_said_in_one_line(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for(LIVE)
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            chat = {
+                "model": "mock-slow",
+                "stream": True,
+                "max_tokens": 20,
+                "messages": [{"role": "user", "content": "Hello"}],
+            }
+            connection.request("POST", "/v1/chat/completions", json.dumps(chat), {"Content-Type": "application/json"})
+            terminal.wait_for("1 running")
+            terminal.type("q")
+            terminal.wait_for("stopping: 1 requests")
+            assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")
+        assert terminal.wait_end() == 0
+        after = bytes(terminal.raw).rpartition(b"\x1b[?1049l")[2]
+        assert after.count(b"\n") == 1, after
+
+
 def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> None:
     with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
         terminal.wait_for(LIVE)
