@@ -23,7 +23,7 @@ from arbstr.text import plain
 
 logger = logging.getLogger(__name__)
 
-_TOLD_CHARS = 200  # of the parser's words, which may quote the client's
+_TOLD_CHARS = 200  # of the parser's words
 _BACKLOG = 1024  # connections that the system keeps until they are taken up
 
 
@@ -101,7 +101,8 @@ class _Protocol(web.RequestHandler):
         """What the parser refuses is the client's fault: an answer in OpenAI's shape, a line in the log, no more."""
         if status >= 500:
             return super().handle_error(request, status, exc, message)
-        told = plain(message or "it can't be read", _TOLD_CHARS)
+        # After a colon the parser quotes what the client sent: its token, perhaps.
+        told = plain((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
         logger.info("refused what %s sent, it is no HTTP: %s", request.remote, told)
         response = error_response(InvalidParameter(f"The request is not HTTP as it should be: {told}"))
         response.headers[REQUEST_ID] = new_id()

@@ -90,6 +90,18 @@ async def test_what_is_no_http_is_told_so_in_one_line_of_the_log(world: World, d
         assert "\x1b" not in arbstr.log + answer.decode(errors="replace")
 
 
+@pytest.mark.parametrize(
+    "before", [b"\r\n", b"GET / HTTP/1.1\r\n\0", b"POST / HTTP/1.1\r\nX", b"GET ", b"GET / HTTP/1.1\r\n " + b"x" * 9000]
+)
+async def test_what_is_no_http_is_not_repeated_for_it_may_hold_a_token(world: World, before: bytes) -> None:
+    arbstr = await world.opens(server={"auth_token": "client-token-0123456789"})
+    async with talk_with(arbstr, before + b"\0Authorization: Bearer client-token-0123456789\r\n\r\n") as talk:
+        answer = await talk.rest()
+        assert "is not HTTP" in error_in(answer)["message"]
+        assert b"0123456789" not in answer
+        assert "0123456789" not in arbstr.log
+
+
 async def test_a_body_that_turns_into_garbage_is_refused_at_once(world: World) -> None:
     alpha = await world.sells("alpha")
     arbstr = await world.opens()
