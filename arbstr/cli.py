@@ -20,6 +20,7 @@ import typer
 import arbstr
 from arbstr import cli_ledger, cli_simulate
 from arbstr.address import Address, parse_address
+from arbstr.cli_options import ConfigOption
 from arbstr.cli_text import counted, table
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
@@ -116,10 +117,6 @@ def _address(text: str) -> Address:
         raise typer.BadParameter(f"{text!r} {error}") from None
 
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="PATH", help="The configuration [ARBSTR_CONFIG, else ./config.toml]."),
-]
 ListenOption = Annotated[
     Address | None,
     typer.Option(

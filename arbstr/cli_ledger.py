@@ -8,19 +8,22 @@ import time
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from arbstr.cli_options import ConfigOption
+from arbstr.errors import ConfigError
+from arbstr.text import plain
+
 if TYPE_CHECKING:
     from arbstr.ledger_params import Listing
+    from arbstr.query import Filter
     from arbstr.store.pen import Pen
     from arbstr.store.queries import Questions
 
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="PATH", help="The configuration [ARBSTR_CONFIG, else ./config.toml]."),
-]
+Kind = Literal["model", "provider"]
+
 RangeOption = Annotated[
     str | None, typer.Option("--range", metavar="RANGE", help="last_1h, last_24h, last_7d (default) or last_30d.")
 ]
@@ -88,6 +91,7 @@ def requests(
     from arbstr import ledger_text
 
     with _questions(config) as questions:
+        _refuse_unknown(questions, asked.where, config)
         if as_json or as_csv:
             chunks = questions.entries(asked.where, asked.sort, asked.order)
             write = ledger_text.json_lines if as_json else ledger_text.csv_lines
@@ -142,6 +146,7 @@ def stats(
 
         grouped = read_group_by({} if group_by is None else {"group_by": group_by}, asked.where)
     with _questions(config) as questions:
+        _refuse_unknown(questions, asked.where, config)
         answer = questions.stats(asked.where, grouped)
     if as_json:
         print(ledger_text.dumps(ledger_json.stats_json(answer, asked.where, grouped)))
@@ -213,6 +218,40 @@ def _listing(**given: str | bool | None) -> Listing:
     with _readable():
         params = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
         return read_listing({name: value for name, value in params.items() if value is not None}, _now_ms())
+
+
+def _refuse_unknown(questions: Questions, where: Filter, config: Path | None) -> None:
+    """Raise for a model or provider that is neither in the ledger nor configured: most likely a slip."""
+    _refuse_unless_known(questions, "model", where.model, config)
+    _refuse_unless_known(questions, "provider", where.provider, config)
+
+
+def _refuse_unless_known(questions: Questions, kind: Kind, name: str | None, config: Path | None) -> None:
+    if name is None or questions.known(kind, name):
+        return
+    configured = _configured(kind, config)
+    if name.casefold() not in [each.casefold() for each in configured]:
+        from arbstr.config_problems import nearest, quoted
+        from arbstr.errors import NotFound
+        from arbstr.query import NO_GROUP, Filter
+
+        there = [each for each in questions.stats(Filter(), kind).groups if each != NO_GROUP]
+        there += [each for each in configured if each not in there]
+        hint = nearest(name, there) or (f"; known: {', '.join(map(plain, there[:10]))}" if there else "")
+        raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured{hint}")
+
+
+def _configured(kind: Kind, config: Path | None) -> list[str]:
+    """The names in the configuration, which need neither be there nor be valid."""
+    from arbstr.settings import resolve
+
+    try:
+        providers = resolve(os.environ, config=config, insecure=True).config.providers
+    except ConfigError:
+        return []
+    if kind == "provider":
+        return [provider.name for provider in providers]
+    return list(dict.fromkeys(model for provider in providers for model in provider.models))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from arbstr.cli_options import ConfigOption
 from arbstr.cli_text import counted, table
 from arbstr.errors import UnusableInput
 
@@ -38,10 +39,6 @@ TraceOption = Annotated[
     typer.Option("--trace", metavar="FILE", help="CSV timestamp,policy,input_tokens,output_tokens; may be repeated."),
 ]
 LedgerOption = Annotated[bool, typer.Option("--from-ledger", help="The requests in the ledger.")]
-ConfigOption = Annotated[
-    Path | None,
-    typer.Option("-c", "--config", metavar="PATH", help="The configuration [ARBSTR_CONFIG, else ./config.toml]."),
-]
 JsonOption = Annotated[bool, typer.Option("--json", help="The ratios as JSON, overall and by model.")]
 
 

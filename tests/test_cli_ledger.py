@@ -93,7 +93,35 @@ def test_requests_are_listed_newest_first(ledger: Path) -> None:
 def test_the_footer_says_how_many_more_there_are(ledger: Path) -> None:
     assert "2 of 3 requests" in shown(ledger, "requests", "--limit", "2").splitlines()[-1]
     assert len(shown(ledger, "requests", "--limit", "0").splitlines()) == 5
-    assert shown(ledger, "requests", "--model", "nobody").startswith("No requests from ")
+    assert shown(ledger, "requests", "--policy", "nobody").startswith("No requests from ")
+
+
+@pytest.mark.parametrize("command", [("requests",), ("requests", "--json"), ("requests", "--csv"), ("stats", "--json")])
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        (("--model", "gpt4o"), '--model "gpt4o" is neither in the ledger nor configured; did you mean "gpt-4o"?'),
+        (("--provider", "bete"), '--provider "bete" is neither in the ledger nor configured; did you mean "beta"?'),
+        (
+            ("--provider", "\x1b]0;x"),
+            '--provider "\ufffd]0;x" is neither in the ledger nor configured; known: alpha, beta',
+        ),
+    ],
+)
+def test_a_name_that_nobody_knows_is_most_likely_a_slip(
+    ledger: Path, command: tuple[str, ...], option: tuple[str, str], said: str
+) -> None:
+    done = arbstr(ledger, *command, *option, status=1)
+    assert (done.stdout, done.stderr) == ("", f"arbstr: {said}\n")
+
+
+def test_a_name_that_is_configured_may_have_had_no_requests_yet(ledger: Path) -> None:
+    config = ledger.with_name("config.toml")
+    config.write_text('[[providers]]\nname = "Gamma"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["o3"]\n')
+    here = {"ARBSTR_CONFIG": str(config)}
+    assert arbstr(ledger, "requests", "--provider", "gamma", "--json", environ=here).stdout == "[]\n"
+    assert json.loads(arbstr(ledger, "stats", "--model", "O3", "--json", environ=here).stdout)["counts"]["total"] == 0
+    assert 'did you mean "Gamma"?' in arbstr(ledger, "stats", "--provider", "gamme", environ=here, status=1).stderr
 
 
 @pytest.mark.parametrize(
@@ -172,7 +200,7 @@ def test_stats_show_totals_and_a_bar_for_each_group(ledger: Path) -> None:
 
 
 def test_stats_of_nothing_say_so(ledger: Path) -> None:
-    assert shown(ledger, "stats", "--model", "nobody").startswith("No requests from ")
+    assert shown(ledger, "stats", "--policy", "nobody").startswith("No requests from ")
 
 
 def test_stats_as_json_are_shaped_as_the_endpoints(ledger: Path) -> None:
