@@ -211,6 +211,7 @@ async def test_a_body_that_turns_into_garbage(transport: PooledTransport) -> Non
         ("deflate", zlib.compress(b"hello" * 1000)[2:-4]),  # without its wrapping, as some send it
         ("identity", b"hello" * 1000),
     ],
+    ids=["gzip", "x-gzip", "deflate", "bare deflate", "identity"],
 )
 async def test_a_body_that_came_compressed_unasked_is_unpacked(
     transport: PooledTransport, encoding: str, packed: bytes
@@ -233,7 +234,9 @@ async def test_a_body_that_unfolds_to_very_much_comes_in_pieces(transport: Poole
 
 
 @pytest.mark.parametrize(
-    ("encoding", "packed"), [("gzip", gzip.compress(b"hello" * 1000)[:-9]), ("br", b"hello"), ("gzip, br", b"hello")]
+    ("encoding", "packed"),
+    [("gzip", gzip.compress(b"hello" * 1000)[:-9]), ("br", b"hello"), ("gzip, br", b"hello")],
+    ids=["torn gzip", "br", "both"],
 )
 async def test_a_body_that_can_not_be_unpacked(transport: PooledTransport, encoding: str, packed: bytes) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\nContent-Length: {len(packed)}\r\n\r\n".encode()
