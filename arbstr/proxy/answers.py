@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -20,6 +21,7 @@ from arbstr.errors import ApiError
 REQUEST_ID = "X-Arbstr-Request-Id"
 SERVER = f"arbstr/{__version__}"
 ID = web.RequestKey("id", str)  # the request's, while arbstr works on it
+ON_LEAVE: web.RequestKey[Callable[[], None]] = web.RequestKey("on_leave")  # called when its client has left
 EVERY_ANSWER = web.RequestKey("every_answer", list)  # name and value of the headers that any answer to it carries
 
 
@@ -74,13 +76,18 @@ def json_response(document: Any, status: int = 200) -> web.Response:
 
 
 def error_response(error: ApiError) -> web.Response:
-    """The answer for an error, with `Retry-After` in whole seconds and `Allow` where they say more."""
-    response = json_response(error.body(), error.status)
+    """The answer for an error."""
+    return web.Response(status=error.status, headers=error_headers(error), body=orjson.dumps(error.body()))
+
+
+def error_headers(error: ApiError) -> HeaderList:
+    """Its headers, with `Retry-After` in whole seconds and `Allow` where they say more."""
+    headers = [("Content-Type", "application/json")]
     if error.retry_after_s is not None:
-        response.headers["Retry-After"] = str(max(1, math.ceil(error.retry_after_s)))
+        headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))
     if error.allowed:
-        response.headers["Allow"] = ", ".join(error.allowed)
-    return response
+        headers.append(("Allow", ", ".join(error.allowed)))
+    return headers
 
 
 @lru_cache(maxsize=64)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
-from functools import partial
 from typing import Any
 
 from aiohttp import web
@@ -12,29 +12,32 @@ from aiohttp import web
 from arbstr.engine.pipeline import Engine
 from arbstr.proxy.client import ClientConnection
 
+logger = logging.getLogger(__name__)
+
 
 class Chats:
-    """`POST /v1/chat/completions`: each request lives in a task of its own, which outlives a client that leaves."""
+    """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one chat request."""
+        task = asyncio.current_task()
+        assert task is not None
         client = ClientConnection(request, time.time_ns() // 1_000_000)
-        task = asyncio.get_running_loop().create_task(self._engine.handle(client))
         self._tasks.add(task)
-        task.add_done_callback(partial(self._ended, client))
         try:
-            return await client.finished
-        except asyncio.CancelledError:
-            client.leave()
-            raise
-
-    def _ended(self, client: ClientConnection, task: asyncio.Task[None]) -> None:
-        self._tasks.discard(task)
-        client.abandoned(task)
+            await self._engine.handle(client)
+        except Exception:
+            if client.response is None:
+                raise
+            logger.exception("request %s was not recorded as it should", client.request_id)
+            client.hang_up()
+        finally:
+            self._tasks.discard(task)
+        return client.response or web.Response(status=499)  # for nobody: its client has left
 
     async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
         """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Iterable
 from functools import lru_cache
 
@@ -12,10 +10,8 @@ from aiohttp import web
 
 from arbstr.engine.upstream import HeaderList
 from arbstr.errors import ApiError
-from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_response
+from arbstr.proxy.answers import EVERY_ANSWER, ID, ON_LEAVE, SERVER, WholeAnswer, error_headers
 from arbstr.proxy.bodies import read_json
-
-logger = logging.getLogger(__name__)
 
 # Between hops, about this connection or its encoding, or a credential or a trace meant for arbstr: never sent up.
 _NOT_UP = frozenset(
@@ -51,15 +47,16 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 
 
 class ClientConnection:
-    """Implements `engine.pipeline.Client` for one aiohttp request; `finished` becomes the response, written."""
+    """Implements `engine.pipeline.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
     def __init__(self, request: web.BaseRequest, received_at_ms: int) -> None:
         self.request_id = request[ID]
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
-        self.finished: asyncio.Future[web.StreamResponse] = asyncio.get_running_loop().create_future()
+        self.response: web.StreamResponse | None = None
         self._request = request
+        request[ON_LEAVE] = self.leave
         self._stream: web.StreamResponse | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
@@ -93,16 +90,15 @@ class ClientConnection:
         response = WholeAnswer(status, [*headers, *self._request[EVERY_ANSWER]], body)
         if not self.gone:
             await self._tolerantly(response.prepare(self._request))
-        self._finish(response)
+        self.response = response
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
         """Give an error: as the answer, or as the last event of a stream that has begun."""
-        if self._stream is not None:
-            await self.end(b"data: %b\n\n" % orjson.dumps(error.body()))
-            return
-        response = error_response(error)
-        response.headers.extend(headers)
-        self._finish(response)
+        body = orjson.dumps(error.body())
+        if self._stream is None:
+            await self.answer(error.status, [*error_headers(error), *headers], body)
+        else:
+            await self.end(b"data: %b\n\n" % body)
 
     async def start(self, headers: HeaderList) -> None:
         """Begin a stream of events, status 200."""
@@ -110,7 +106,7 @@ class ClientConnection:
         if "event-stream" not in stream.headers.get("Content-Type", ""):
             stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         stream.headers.setdefault("Cache-Control", "no-cache")
-        self._stream = stream
+        self._stream = self.response = stream
         if not self.gone:
             await self._tolerantly(stream.prepare(self._request))
 
@@ -121,27 +117,19 @@ class ClientConnection:
 
     async def end(self, data: bytes) -> None:
         """End the stream with these bytes."""
-        if self._stream is not None:
-            if not self.gone:
-                await self._tolerantly(self._stream.write_eof(data))
-            self._finish(self._stream)
+        if self._stream is not None and not self.gone:
+            await self._tolerantly(self._stream.write_eof(data))
 
-    def abandoned(self, engine_task: asyncio.Task[None]) -> None:
-        """The engine has nothing more to say; if it said nothing, the connection is to be closed."""
-        if not self.finished.done():
-            self.finished.cancel()
-        if not engine_task.cancelled() and (fault := engine_task.exception()) is not None:
-            logger.error("request %s was not recorded as it should", self.request_id, exc_info=fault)
+    def hang_up(self) -> None:
+        """Close the connection at once, in the middle of whatever it is."""
+        if self._request.transport is not None:
+            self._request.transport.abort()
 
     async def _tolerantly(self, writing: Awaitable[object]) -> None:
         try:
             await writing
         except ConnectionError:
             self.leave()
-
-    def _finish(self, response: web.StreamResponse) -> None:
-        if not self.finished.done():
-            self.finished.set_result(response)
 
 
 class _Stream(web.StreamResponse):

@@ -16,7 +16,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from arbstr.errors import AddressInUse, ArbstrError, InvalidParameter, Overloaded
-from arbstr.proxy.answers import REQUEST_ID, error_response
+from arbstr.proxy.answers import ON_LEAVE, REQUEST_ID, error_response
 from arbstr.proxy.edge import new_id
 from arbstr.proxy.routes import Handler
 from arbstr.text import plain
@@ -52,8 +52,7 @@ class _Server(web.Server):
     """aiohttp's server below its applications: one handler for all requests, which does its own routing."""
 
     def __init__(self, handler: Handler, max_request_bytes: int) -> None:
-        # Without handler_cancellation no handler learns that its client has left.
-        super().__init__(handler, request_factory=self._request, handler_cancellation=True)
+        super().__init__(handler, request_factory=self._request)
         self._event_loop = asyncio.get_running_loop()
         self._max_request_bytes = max_request_bytes
 
@@ -74,7 +73,7 @@ class _Server(web.Server):
 
 
 class _Protocol(web.RequestHandler):
-    """aiohttp's side of a connection, but for what becomes of bytes that are no HTTP."""
+    """aiohttp's side of a connection, but for clients that leave, and for what becomes of bytes that are no HTTP."""
 
     def data_received(self, data: bytes) -> None:
         """Take in what came. If a body turns into garbage on the way, whoever waits for the rest of it must know.
@@ -90,6 +89,13 @@ class _Protocol(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
             request.content.feed_eof()
             self.close()  # once that request is answered
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the request under way that its client has left: aiohttp could only cancel it."""
+        request = self._current_request
+        super().connection_lost(exc)
+        if request is not None and (on_leave := request.get(ON_LEAVE)) is not None:
+            on_leave()
 
     def handle_error(
         self,
