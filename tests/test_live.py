@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from arbstr.events import (
     AttemptStarted,
     FirstByte,
@@ -16,9 +18,15 @@ from arbstr.source import RunningRequest, Totals
 from arbstr.types import RequestRecord, Routing
 
 
-def ended(request_id: str, **more: object) -> RequestFinished:
-    values = {"success": True, "cost_msats": 500, "median_msats": 700, "input_tokens": 10, "output_tokens": 20} | more
-    return RequestFinished(RequestRecord(request_id, 1000, "gpt-4o", False, latency_ms=90, **values))  # type: ignore[arg-type]
+def ended(request_id: str, **more: Any) -> RequestFinished:
+    values: dict[str, Any] = {
+        "success": True,
+        "cost_msats": 500,
+        "median_msats": 700,
+        "input_tokens": 10,
+        "output_tokens": 20,
+    } | more
+    return RequestFinished(RequestRecord(request_id, 1000, "gpt-4o", False, latency_ms=90, **values))
 
 
 def test_a_request_is_followed_from_arrival_to_end() -> None:

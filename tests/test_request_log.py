@@ -162,7 +162,7 @@ async def test_lines_are_written_while_it_runs(tmp_path: Path) -> None:
     task = asyncio.create_task(request_log.run())
     bus.publish(finished())
     async with asyncio.timeout(5):
-        while not file.read_text().endswith("\n"):  # noqa: ASYNC110  # the writer is another thread
+        while not file.read_text().endswith("\n"):  # noqa: ASYNC110 - the writer is another thread
             await asyncio.sleep(0.01)
     bus.publish(finished(request_id="r-2"))
     task.cancel()

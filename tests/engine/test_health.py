@@ -421,8 +421,11 @@ def restarted(world: World, after_s: float) -> World:
     saved = json.loads(json.dumps(world.health.export()))
     new = World()
     earlier_ms = world.now_ms()
-    new.now_ms = lambda: round(earlier_ms + after_s * 1000 + (new.clock.now - 1000) * 1000)  # type: ignore[method-assign]
-    new.health = Health(["a", "b"], SETTINGS, clock=new.clock, now_ms=new.now_ms, random=lambda: 0.0)
+
+    def now_ms() -> int:
+        return round(earlier_ms + after_s * 1000 + (new.clock.now - 1000) * 1000)
+
+    new.health = Health(["a", "b"], SETTINGS, clock=new.clock, now_ms=now_ms, random=lambda: 0.0)
     new.health.restore(saved)
     return new
 

@@ -226,7 +226,7 @@ async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
         market.health.set_in_rotation("beta", in_rotation=False)
         return await Market.ask(market, provider, chat, headers)
 
-    market.ask = asks_while_beta_goes  # type: ignore[method-assign]
+    market.ask = asks_while_beta_goes  # type: ignore[method-assign]  # a market with a manner of its own
     client = await market.serve()
     assert market.asked == ["alpha", "gamma"]
     assert dict(client.given)["X-Arbstr-Retries"] == "1/alpha"
@@ -310,7 +310,7 @@ async def test_a_client_that_leaves_while_a_provider_fails_ends_it() -> None:
         client.leave()
         return await Market.ask(market, provider, chat, headers)
 
-    market.ask = asks_and_loses_its_client  # type: ignore[method-assign]
+    market.ask = asks_and_loses_its_client  # type: ignore[method-assign]  # a market with a manner of its own
     await market.serve(client)
     assert market.asked == ["alpha"]
     assert [row.error_status for row in market.rows] == [499]
@@ -325,7 +325,7 @@ async def test_arbstr_that_stops_says_so_in_the_row() -> None:
         started.set()
         return await asyncio.Future()
 
-    market.ask = never  # type: ignore[method-assign]
+    market.ask = never  # type: ignore[method-assign]  # a market with a manner of its own
     task = asyncio.create_task(market.engine.handle(Talker()))
     await started.wait()
     task.cancel()

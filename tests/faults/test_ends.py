@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -65,9 +66,10 @@ async def streaming(arbstr: Served) -> AsyncIterator[AsyncIterator[bytes]]:
         yield answer.aiter_raw()
 
 
-async def state(arbstr: Served) -> dict[str, object]:
+async def state(arbstr: Served) -> dict[str, Any]:
     """How its provider fares."""
-    return (await asyncio.to_thread(arbstr.get, "/health"))["providers"]["alpha"]
+    health: dict[str, Any] = await asyncio.to_thread(arbstr.get, "/health")
+    return dict(health["providers"]["alpha"])
 
 
 async def stopped(arbstr: Served, number: int = signal.SIGTERM) -> int:

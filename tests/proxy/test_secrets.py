@@ -13,6 +13,7 @@ from tests.provider import (
     Asked,
     Move,
     Part,
+    Script,
     byte_by_byte,
     chunk,
     completion,
@@ -35,7 +36,7 @@ def said_again(asked: Asked) -> str:
     return asked.headers["authorization"].removeprefix("Bearer ")
 
 
-def in_an_error(status: int) -> object:
+def in_an_error(status: int) -> Script:
     def replies(asked: Asked) -> list[Part]:
         return error_reply(status, f"Incorrect API key provided: {said_again(asked)}.", X_Echo=said_again(asked))
 
@@ -102,9 +103,9 @@ CARELESS = {
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("careless", CARELESS.values(), ids=CARELESS)
 async def test_a_key_that_a_provider_quotes_goes_no_further(
-    world: World, tmp_path: Path, careless: object, stream: bool
+    world: World, tmp_path: Path, careless: Script, stream: bool
 ) -> None:
-    await world.sells("alpha", careless)  # type: ignore[arg-type]  # a script is made of callables too
+    await world.sells("alpha", careless)
     arbstr = await world.opens(server={"auth_token": TOKEN})
     answer = await arbstr.chat(stream=stream, headers={"Authorization": f"Bearer {TOKEN}"})
     await arbstr.finished()
@@ -136,7 +137,7 @@ def assert_not_on_disk(directory: Path, *secrets: str) -> None:
 
 
 async def test_a_key_is_shown_masked_where_it_is_shown(world: World) -> None:
-    await world.sells("alpha", in_an_error(422))  # type: ignore[arg-type]
+    await world.sells("alpha", in_an_error(422))
     await world.sells("beta", api_key="short", models=("other",))
     await world.sells("gamma", api_key=None, models=("other",))
     arbstr = await world.opens()

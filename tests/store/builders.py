@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 from arbstr.store.writer import Ledger
 from arbstr.types import RequestRecord
@@ -24,9 +25,9 @@ CREATE TABLE token_ratios (policy TEXT PRIMARY KEY, avg_ratio REAL NOT NULL, sam
 """
 
 
-def record(**changes: object) -> RequestRecord:
+def record(**changes: Any) -> RequestRecord:
     """A request that went well at `NOON`, save for the changes."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "request_id": str(uuid.uuid4()),
         "received_at_ms": NOON,
         "model": "gpt-4o",
@@ -38,12 +39,12 @@ def record(**changes: object) -> RequestRecord:
         "output_tokens": 9,
         "cost_msats": 420,
     }
-    return RequestRecord(**(values | changes))  # type: ignore[arg-type]
+    return RequestRecord(**(values | changes))
 
 
-async def write(path: Path, records: Iterable[RequestRecord], **options: object) -> None:
+async def write(path: Path, records: Iterable[RequestRecord], **options: Any) -> None:
     """Append the records to the ledger at the path, made if need be, and close it."""
-    ledger = Ledger(path, **options)  # type: ignore[arg-type]
+    ledger = Ledger(path, **options)
     await ledger.start()
     for each in records:
         ledger.append(each)

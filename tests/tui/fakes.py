@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Any, Literal
 
 from arbstr.bus import EventBus, Subscription
 from arbstr.errors import LedgerUnavailable
@@ -289,9 +289,9 @@ class FakeSource:
                 self.totals = _counted(self.totals, event.record)
         self.bus.publish(event)
 
-    def _run(self, request_id: str, **changes: object) -> None:
+    def _run(self, request_id: str, **changes: Any) -> None:
         if request_id in self.running:
-            self.running[request_id] = replace(self.running[request_id], **changes)  # type: ignore[arg-type]
+            self.running[request_id] = replace(self.running[request_id], **changes)
 
 
 def _counted(totals: Totals, record: RequestRecord) -> Totals:

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 
 from tui.lines import (
+    Align,
     Column,
     Line,
+    Role,
     beside,
     cells,
     fit,
@@ -30,8 +32,8 @@ COLUMNS = (Column("a", 4), Column("b", 6, "right", share=1), Column("c", 5, shar
 
 
 @given(TEXT, st.integers(1, 80), st.sampled_from(["left", "right"]))
-def test_text_fits_its_cells_exactly(text: str, width: int, align: str) -> None:
-    assert cell_len(fit(text, width, align)) == width  # type: ignore[arg-type]
+def test_text_fits_its_cells_exactly(text: str, width: int, align: Align) -> None:
+    assert cell_len(fit(text, width, align)) == width
 
 
 def test_cut_text_ends_with_an_ellipsis() -> None:
@@ -95,6 +97,6 @@ def test_neighbours_of_one_role_are_one_piece() -> None:
 
 
 @pytest.mark.parametrize("role", ["text", "muted", "accent", "good", "warn", "bad", "faint", "strong"])
-def test_the_cursor_covers_every_role(role: str) -> None:
-    ((_, covered),) = under_cursor((("x", role),))  # type: ignore[arg-type]
+def test_the_cursor_covers_every_role(role: Role) -> None:
+    ((_, covered),) = under_cursor((("x", role),))
     assert covered.startswith("cursor")

@@ -8,7 +8,7 @@ from tui.run import explain
 
 def test_an_error_is_told_with_its_place_in_the_dashboard() -> None:
     try:
-        clock("noon", None)  # type: ignore[arg-type]
+        clock("noon", None)  # type: ignore[arg-type]  # wrong on purpose
     except TypeError as error:
         said = explain(error)
     assert said.startswith("TypeError: unsupported operand")

@@ -19,7 +19,7 @@ from tui.figures import DAY, HOUR, Figures
 from tui.lines import Line, width_of
 from tui.log import LogView
 from tui.request_lines import from_item, request_lines
-from tui.rows import Flight, Row, row_of
+from tui.rows import Flight, Row, State, row_of
 from tui.state import ViewModel
 from tui.widgets.bars import _providers
 from tui.widgets.chart import area
@@ -72,8 +72,8 @@ def test_a_curve_is_as_large_as_asked(values: list[int | None], width: int, heig
         ("left", 499, "↶ left"),
     ],
 )
-def test_a_state_is_symbol_and_word(state: str, status: int | None, shown: str) -> None:
-    row = Row("r", NOON, "m", False, state, (), None, 0, error_status=status)  # type: ignore[arg-type]
+def test_a_state_is_symbol_and_word(state: State, status: int | None, shown: str) -> None:
+    row = Row("r", NOON, "m", False, state, (), None, 0, error_status=status)
     assert state_of(row)[0] == shown
 
 
