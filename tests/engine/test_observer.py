@@ -117,6 +117,17 @@ def test_a_first_event_that_is_no_json_is_an_error(data: bytes) -> None:
     assert observer.opening_error == {"message": "HTTP 200 whose first event is not JSON"}
 
 
+@pytest.mark.parametrize(
+    ("data", "judged"), [(b'{"choices": [', None), (b"hello", "HTTP 200 whose first event is not JSON")]
+)
+def test_a_first_event_too_long_to_be_held_is_judged_by_its_beginning(data: bytes, judged: str | None) -> None:
+    observer = StreamObserver(keep_usage_chunk=False)
+    out = b"".join(observer.feed(part) for part in (b"data: " + data, b" " * 70_000, b" " * 70_000))
+    assert observer.opened
+    assert (observer.opening_error or {}).get("message") == judged
+    assert len(out) > 130_000
+
+
 def test_a_stream_may_be_empty() -> None:
     observer, out = watch(DONE)
     assert observer.opening_error is None
