@@ -30,6 +30,7 @@ HeaderList = list[tuple[str, str]]
 TAIL_S = 1.0  # how long a finished stream may take to end its body
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
@@ -238,12 +239,13 @@ class Upstream:
                     chunk = await anext(chunks, None)
                     waiting.go_on()
                     opening += observer.end() if chunk is None else observer.feed(chunk)
-                    if chunk is None:
+                    if chunk is None or len(opening) > MAX_OPENING_BYTES:
                         break
         except TimeoutError:
             return opening
         if not observer.opened:
-            raise AttemptError("bad_response", "HTTP 200 whose stream ended before its first event", status=200)
+            how = "ended before its first event" if chunk is None else "does not come to its first event"
+            raise AttemptError("bad_response", f"HTTP 200 whose stream {how}", status=200)
         if observer.opening_error is not None:
             raise AttemptError("bad_response", self._told(observer.opening_error), status=200)
         return opening

@@ -181,3 +181,12 @@ async def test_a_line_without_end_passes_within_a_stream_and_costs_little_memory
     assert got > 200_000_000
     assert b"bad_upstream_response" in last
     assert troubled.arbstr.peak_mb() < MOST_MEMORY_MB
+
+
+@pytest.mark.parametrize(
+    "said", [b"x" * 100_000, b": hi\n\n" * 20_000], ids=["a line without end", "nothing but comments"]
+)
+async def test_a_stream_that_does_not_begin_costs_an_attempt_and_little_memory(troubled: Troubled, said: bytes) -> None:
+    answer = await troubled.chat([head(200, EVENTS, CHUNKED), *[chunked(said)] * 1000, Move.CLOSE], stream=True)
+    assert (answer.headers["x-arbstr-provider"], answer.headers["x-arbstr-retries"]) == ("beta", "1/alpha")
+    assert troubled.arbstr.peak_mb() < MOST_MEMORY_MB
