@@ -26,7 +26,14 @@ async def read_json(request: web.BaseRequest) -> bytes:
     except (web.RequestPayloadError, ConnectionError) as error:
         if request.transport is None or request.transport.is_closing():
             raise ClientGone("left while sending its request") from error
+        _give_up_rest(request)
         raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
+
+
+def _give_up_rest(request: web.BaseRequest) -> None:
+    """Nothing more of this body is read, not even to keep the connection: aiohttp would stumble over it again."""
+    request.content.feed_eof()
+    request.protocol.close()  # once the request is answered
 
 
 def is_json(media_type: str) -> bool:

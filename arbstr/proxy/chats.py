@@ -10,6 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from arbstr.engine.pipeline import Engine
+from arbstr.proxy.answers import ON_LEAVE
 from arbstr.proxy.client import ClientConnection
 
 logger = logging.getLogger(__name__)
@@ -28,6 +29,7 @@ class Chats:
         assert task is not None
         client = ClientConnection(request, time.time_ns() // 1_000_000)
         self._tasks.add(task)
+        request[ON_LEAVE] = client.leave
         try:
             await self._engine.handle(client)
         except Exception:
@@ -37,6 +39,7 @@ class Chats:
             client.hang_up()
         finally:
             self._tasks.discard(task)
+            del request[ON_LEAVE]  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=499)  # for nobody: its client has left
 
     async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:

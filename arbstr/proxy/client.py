@@ -10,7 +10,7 @@ from aiohttp import web
 
 from arbstr.engine.upstream import HeaderList
 from arbstr.errors import ApiError
-from arbstr.proxy.answers import EVERY_ANSWER, ID, ON_LEAVE, SERVER, WholeAnswer, error_headers
+from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_headers
 from arbstr.proxy.bodies import read_json
 
 # Between hops, about this connection or its encoding, or a credential or a trace meant for arbstr: never sent up.
@@ -56,7 +56,6 @@ class ClientConnection:
         self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
         self.response: web.StreamResponse | None = None
         self._request = request
-        request[ON_LEAVE] = self.leave
         self._stream: web.StreamResponse | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
