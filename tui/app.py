@@ -16,7 +16,7 @@ from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.filter import LineFilter
-from textual.notifications import SeverityLevel
+from textual.notifications import Notification, SeverityLevel
 from textual.screen import Screen
 
 from arbstr.source import Source
@@ -38,6 +38,7 @@ from tui.themes import DARK, TERMINAL, THEMES
 from tui.widgets.bars import KeyBar
 
 QUIT_AGAIN_S = 3.0
+TELL_AFTER_S = 0.1  # a key that is held would pile up notices
 
 
 def wall_ms() -> int:
@@ -85,6 +86,7 @@ class Dashboard(App[None]):
         self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
         self._on_ready = on_ready
         self._asked_to_quit = float("-inf")
+        self._to_tell: list[Notification] = []
         self._error_until = float("-inf")  # an error is on the screen
         for theme in THEMES:
             self.register_theme(theme)
@@ -153,13 +155,25 @@ class Dashboard(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
-        """Tell something in passing: in the place of what was told before, unless that is an error told just now."""
+        """Tell something in passing, soon: of what comes at once the errors and the last."""
+        if not self._to_tell:
+            self.set_timer(TELL_AFTER_S, self._tell)
+        kept = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self._to_tell = [each for each in self._to_tell if each.severity == "error"]
+        self._to_tell.append(Notification(message, title, severity, kept, markup))
+
+    def _tell(self) -> None:
+        """Tell what waits in the place of what was told before, unless that is an error told just now."""
         now = time.monotonic()
         if now >= self._error_until:
             self.clear_notifications()
-        if severity == "error":
-            self._error_until = now + (self.NOTIFICATION_TIMEOUT if timeout is None else timeout)
-        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
+        for each in self._to_tell:
+            if each.severity == "error":
+                self._error_until = now + each.timeout
+            super().notify(
+                each.message, title=each.title, severity=each.severity, timeout=each.timeout, markup=each.markup
+            )
+        self._to_tell = []
 
     def _may_paint(self) -> bool:
         return not (isinstance(self._driver, PatientDriver) and self._driver.stalled)

@@ -63,7 +63,7 @@ async def main(report: Path, crash_after_s: float) -> int:
             await asyncio.sleep(0.02)
 
     def broken(self: LiveScreen) -> Iterator[None]:
-        yield from [None] * (1 // 0)
+        yield from [None] * int(1 / 0)
 
     def crash() -> None:
         LiveScreen.paint_body = broken  # type: ignore[method-assign]  # no screen fails by itself
