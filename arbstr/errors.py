@@ -64,8 +64,8 @@ class ClientGone(ArbstrError):
 class AttemptError(ArbstrError):
     """One try at one provider failed.
 
-    `retryable`: the same provider may be asked again. `blames`: it counts in the provider's breaker. `retry_after_s` is
-    what the provider asked to wait, in seconds.
+    `retryable`: the same provider may be asked again. `sent`: it had the request, and did not say that it failed.
+    `blames`: it counts in the provider's breaker. `retry_after_s` is what the provider asked to wait, in seconds.
     """
 
     def __init__(
@@ -75,13 +75,20 @@ class AttemptError(ArbstrError):
         *,
         status: int | None = None,
         retryable: bool = False,
+        sent: bool = False,
         retry_after_s: float | None = None,
     ) -> None:
         super().__init__(message)
         self.kind = kind
         self.status = status
         self.retryable = retryable
+        self.sent = sent
         self.retry_after_s = retry_after_s
+
+    @property
+    def may_cost(self) -> bool:
+        """Whether the provider may charge for it all the same."""
+        return self.sent or self.kind == "bad_response"
 
     @property
     def blames(self) -> bool:

@@ -341,8 +341,7 @@ async def _recall_spending(budgets: Budgets, reader: Reader) -> None:
     spent = {}
     try:
         for question in budgets.questions():
-            stats = await reader.stats(Filter(since_ms=question.since_ms, policy=question.policy))
-            spent[question] = stats.overall.cost_msats
+            spent[question] = await reader.spent_msats(Filter(since_ms=question.since_ms, policy=question.policy))
     except LedgerUnavailable as error:
         logger.warning("budgets begin anew, for what was spent before can't be read: %s", error)
     budgets.restore(spent)

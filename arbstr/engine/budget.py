@@ -96,7 +96,7 @@ class Budgets:
 
 
 class Reservation:
-    """Money set aside for one request. The first of `settle` and `keep` counts, later calls do nothing."""
+    """Money set aside for one request, to be settled once; later calls do nothing."""
 
     __slots__ = ("_amount", "_caps", "_open", "_publish")
 
@@ -108,21 +108,14 @@ class Reservation:
         self._publish = publish
         self._open = True
 
-    def settle(self, actual_msats: int | None) -> None:
-        """The request has cost so much; None: nothing, it was never sent or surely not charged."""
+    def settle(self, actual_msats: int) -> None:
+        """The request has cost so much."""
         if not self._open:
             return
         self._open = False
         for cap, period_ms in self._caps:
-            for event in cap.settle(period_ms, self._amount, actual_msats or 0):
+            for event in cap.settle(period_ms, self._amount, actual_msats):
                 self._publish(event)
-
-    def keep(self) -> None:
-        """Nobody knows what the request has cost, and it may have: what was expected counts as spent.
-
-        That errs on the side of the owner's money. A restart corrects it: the ledger knows only known costs.
-        """
-        self.settle(self._amount)
 
 
 class _Cap:

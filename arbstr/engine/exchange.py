@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from itertools import groupby
 
@@ -15,6 +16,7 @@ from arbstr.engine.upstream import HeaderList, StreamAnswer
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
 
+_OK = 200
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
 
 
@@ -27,6 +29,8 @@ class Exchange:
         self._clock = clock
         self._started = clock()
         self._attempt_started_ms = 0
+        self._expected_msats = 0  # what the present attempt may cost
+        self._doubtful_msats = 0  # what those before it may have cost
         self.announced = False  # on the bus
         self.chat: ChatRequest | None = None
         self.model = ""
@@ -53,17 +57,19 @@ class Exchange:
         return int((self._clock() - self._started) * 1000)
 
     @property
-    def paid_msats(self) -> int | None:
-        """What the request is taken to have cost: what was charged if that was said, else what the rates say."""
-        return self.cost_msats if self.charged_msats is None else self.charged_msats
+    def spent_msats(self) -> int:
+        """What budgets count: what the request cost, and what each attempt was expected to cost that nobody spoke of.
+
+        A charge is only claimed, so that what the rates say is the least: by claiming nothing no seller gets around a
+        budget.
+        """
+        paid = max(self.cost_msats or 0, self.charged_msats or 0)
+        at_work = self.waiting and not self._is_priced
+        return paid + self._doubtful_msats + (self._expected_msats if at_work else 0)
 
     @property
-    def may_be_charged(self) -> bool:
-        """Whether a provider may have taken money although nobody said how much."""
-        return self.waiting or any(
-            attempt.failure in ("timeout", "bad_response") or (attempt.failure is None and attempt.status == 200)
-            for attempt in self.attempts
-        )
+    def _is_priced(self) -> bool:
+        return self.cost_msats is not None or self.charged_msats is not None
 
     def routed(self, routing: Routing) -> None:
         """The decision has been made."""
@@ -71,9 +77,10 @@ class Exchange:
         self.policy = routing.policy
         self.model = routing.model
 
-    def attempt_begins(self, provider: Provider) -> None:
+    def attempt_begins(self, provider: Provider, expected_msats: float) -> None:
         """A provider is asked from now on."""
         self.provider = provider
+        self._expected_msats = math.ceil(expected_msats)
         self.waiting = True
         self._attempt_started_ms = self.elapsed_ms()
 
@@ -94,6 +101,8 @@ class Exchange:
         """The provider is done with, and its health not judged by it."""
         assert self.provider is not None
         self.waiting = False
+        if not self._is_priced and (status == _OK if error is None else error.may_cost):
+            self._doubtful_msats += self._expected_msats
         attempt = Attempt(
             provider=self.provider.name,
             started_ms=self._attempt_started_ms,

@@ -16,8 +16,8 @@ from typing import Protocol
 import orjson
 
 from arbstr.bus import EventBus
-from arbstr.config import Config, Provider
-from arbstr.engine.budget import Budgets, Reservation
+from arbstr.config import Config
+from arbstr.engine.budget import Budgets
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.engine.exchange import Exchange
 from arbstr.engine.gate import Gate
@@ -46,7 +46,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.types import ChatRequest, RequestRecord
+from arbstr.types import Candidate, ChatRequest, RequestRecord
 
 logger = logging.getLogger(__name__)
 
@@ -183,7 +183,7 @@ class Engine:
                 answer = await self._ask(exchange, chat, client)
                 await self._deliver(exchange, answer, client)
             finally:
-                self._settle(reservation, exchange)
+                reservation.settle(exchange.spent_msats)
         finally:
             self._gate.leave()
 
@@ -202,17 +202,18 @@ class Engine:
         for candidate in exchange.routing.candidates:
             exchange.permit = self._health.acquire(candidate.provider)
             if exchange.permit is not None:
-                answer = await self._ask_one(exchange, chat, client, self._providers[candidate.provider])
+                answer = await self._ask_one(exchange, chat, client, candidate)
                 if answer is not None:
                     return answer
         raise self._all_failed(exchange)
 
     async def _ask_one(
-        self, exchange: Exchange, chat: ChatRequest, client: Client, provider: Provider
+        self, exchange: Exchange, chat: ChatRequest, client: Client, candidate: Candidate
     ) -> WholeAnswer | StreamAnswer | None:
         """Try one provider, and again as often as it makes sense; None when the next one's turn has come."""
+        provider = self._providers[candidate.provider]
         for tries in count():
-            exchange.attempt_begins(provider)
+            exchange.attempt_begins(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
             try:
                 return await self._upstream.ask(provider, chat, client.headers)
@@ -347,12 +348,6 @@ class Engine:
                 told_ms = exchange.elapsed_ms()
                 self._bus.publish(StreamProgress(exchange.request_id, observer.events))
         return out, ""
-
-    def _settle(self, reservation: Reservation, exchange: Exchange) -> None:
-        if exchange.paid_msats is None and exchange.may_be_charged:
-            reservation.keep()
-        else:
-            reservation.settle(exchange.paid_msats)
 
     def _announce(self, exchange: Exchange) -> None:
         if not exchange.announced:

@@ -170,7 +170,7 @@ class Upstream:
                     await _close(response)
                     raise
         except TimeoutError:
-            raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s") from None
+            raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s", sent=True) from None
         except httpx.TransportError as error:
             raise self._broken(error) from error
         finally:
@@ -296,10 +296,11 @@ class Upstream:
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
-            return AttemptError("timeout", f"no answer in time: {told}")
+            return AttemptError("timeout", f"no answer in time: {told}", sent=True)
         if isinstance(error, httpx.UnsupportedProtocol):
             return AttemptError("connect", f"not an address to call: {told}")
-        return AttemptError("connect", f"connection failed: {told}", retryable=True)
+        sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+        return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
 
 
 def _target(provider: Provider) -> _Target:

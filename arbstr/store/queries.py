@@ -60,6 +60,12 @@ class Questions:
             overall.add(tally)
         return Stats(overall.aggregate(), _groups(tallies, where, group_by))
 
+    def spent_msats(self, where: Filter) -> int:
+        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more."""
+        computed = self.stats(where).overall.cost_msats
+        with self._view() as view:
+            return computed + view.excess_msats(where)
+
     def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Page `page` (from 1) of the matching rows."""
         with self._view() as view:

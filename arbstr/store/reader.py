@@ -46,6 +46,10 @@ class Reader:
         """Aggregates of the matching rows."""
         return await self._ask(lambda questions: questions.stats(where, group_by))
 
+    async def spent_msats(self, where: Filter) -> int:
+        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more."""
+        return await self._ask(lambda questions: questions.spent_msats(where))
+
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Page `page` (from 1) of the matching rows."""
         return await self._ask(lambda questions: questions.page(where, sort, order, page, per_page))

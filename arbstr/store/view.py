@@ -37,7 +37,10 @@ _INSTANT = f"""
         END,
         epoch_ms(timestamp))
 """
-_MSATS = f"CAST(ROUND(MIN(MAX(CAST(cost_sats AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+_MSATS, _CHARGED_MSATS = (
+    f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+    for column in ("cost_sats", "provider_cost_sats")
+)
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
 _ROW_SUMS = ", ".join(
@@ -132,6 +135,15 @@ class View:
             sign = -1 if piece.surplus else 1
             total, priced = total + sign * counted[0], priced + sign * counted[1]
         return Counts(total, priced)
+
+    def excess_msats(self, where: Filter) -> int:
+        """How much more than their rates say matching rows were charged, summed over those of which that is true."""
+        sources = [] if self.bare else [("requests", self.faceted(where, *self.listed(where)))]
+        if self.loose:
+            sources.append((self.rows(loose=True), self.plain(where)))
+        excess = f"SUM(MAX({_CHARGED_MSATS} - COALESCE({_MSATS}, 0), 0))"
+        found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
+        return sum(from_columns(found))
 
     def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
         """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Never true of loose rows."""

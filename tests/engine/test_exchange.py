@@ -17,7 +17,9 @@ from tests.engine.builders import Clock, provider
 ALPHA = provider("alpha", 10, 30, base_fee=1)
 BETA = provider("beta", 10, 30)
 BUSY = AttemptError("status", "HTTP 500: busy", status=500, retryable=True)
-LATE = AttemptError("timeout", "no answer within 9 s")
+LATE = AttemptError("timeout", "no answer within 9 s", sent=True)
+REFUSED = AttemptError("connect", "connection failed: refused", retryable=True)
+CLOSED = AttemptError("connect", "connection failed: closed without an answer", retryable=True, sent=True)
 USELESS = AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
 BROKEN_OFF = b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n'
 
@@ -34,7 +36,7 @@ def exchange(clock: Clock) -> Exchange:
 
 def failed(exchange: Exchange, provider: Provider, *errors: AttemptError) -> None:
     for error in errors:
-        exchange.attempt_begins(provider)
+        exchange.attempt_begins(provider, 900.5)
         exchange.attempt_failed(error, again=False)
 
 
@@ -77,7 +79,7 @@ def test_failed_attempts_are_told_by_runs_of_one_provider(exchange: Exchange) ->
 
 def test_the_attempt_that_answered_is_no_retry(exchange: Exchange) -> None:
     failed(exchange, ALPHA, BUSY)
-    exchange.attempt_begins(BETA)
+    exchange.attempt_begins(BETA, 900.5)
     exchange.attempt_succeeded(200)
     assert dict(exchange.headers())["X-Arbstr-Retries"] == "1/alpha"
     assert [attempt.failure for attempt in exchange.record().attempts] == ["status", None]
@@ -85,7 +87,7 @@ def test_the_attempt_that_answered_is_no_retry(exchange: Exchange) -> None:
 
 def test_attempts_know_when_they_began_and_how_long_they_took(exchange: Exchange, clock: Clock) -> None:
     clock.now += 1
-    exchange.attempt_begins(ALPHA)
+    exchange.attempt_begins(ALPHA, 900.5)
     clock.now += 0.5
     exchange.attempt_failed(BUSY, again=False)
     (attempt,) = exchange.attempts
@@ -121,7 +123,7 @@ def trailer(exchange: Exchange) -> dict[str, object]:
 
 
 def test_the_event_tells_what_the_row_does(exchange: Exchange, clock: Clock) -> None:
-    exchange.attempt_begins(ALPHA)
+    exchange.attempt_begins(ALPHA, 900.5)
     exchange.metered(Usage(1000, 500), 455)
     clock.now += 1.2
     assert trailer(exchange) == {
@@ -155,7 +157,7 @@ def test_a_stream_answered_as_a_whole_has_no_duration(exchange: Exchange, clock:
 
 
 def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: Exchange) -> None:
-    exchange.attempt_begins(ALPHA)
+    exchange.attempt_begins(ALPHA, 900.5)
     observer = StreamObserver(keep_usage_chunk=False)
     observer.feed(BROKEN_OFF)
     exchange.metered_by(observer)
@@ -166,29 +168,47 @@ def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: Exchange) ->
     assert exchange.cost_msats == 1000
 
 
-def test_what_was_charged_counts_as_paid_before_what_the_rates_say(exchange: Exchange) -> None:
-    assert (exchange.paid_msats, exchange.cost_msats) == (None, None)
-    exchange.attempt_begins(ALPHA)
+def test_what_was_charged_is_spent_or_what_the_rates_say_if_that_is_more(exchange: Exchange) -> None:
+    exchange.attempt_begins(ALPHA, 900.5)
     exchange.metered(Usage(1000, 500), None)
-    assert exchange.paid_msats == 26_000
-    exchange.metered(Usage(1000, 500), 455)
-    assert exchange.paid_msats == 455
-    exchange.metered(None, 7)
-    assert exchange.paid_msats == 7
+    assert exchange.spent_msats == 26_000
+    exchange.metered(Usage(1000, 500), 30_001)
+    assert exchange.spent_msats == 30_001
+    exchange.metered(Usage(1000, 500), 0)
+    assert exchange.spent_msats == 26_000
 
 
-@pytest.mark.parametrize(("error", "may"), [(BUSY, False), (LATE, True), (USELESS, True)])
-def test_who_may_have_taken_money(exchange: Exchange, error: AttemptError, may: bool) -> None:
-    told = [exchange.may_be_charged]
-    exchange.attempt_begins(ALPHA)
-    told.append(exchange.may_be_charged)  # it is at work
+@pytest.mark.parametrize(
+    ("error", "spent_msats"), [(BUSY, 0), (REFUSED, 0), (CLOSED, 901), (LATE, 901), (USELESS, 901)], ids=str
+)
+def test_what_may_have_been_charged_is_spent_as_expected(
+    exchange: Exchange, error: AttemptError, spent_msats: int
+) -> None:
+    assert exchange.spent_msats == 0
+    exchange.attempt_begins(ALPHA, 900.5)
+    assert exchange.spent_msats == 901  # it is at work
     exchange.attempt_failed(error, again=False)
-    assert [*told, exchange.may_be_charged] == [False, True, may]
+    assert exchange.spent_msats == spent_msats
+
+
+def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchange: Exchange) -> None:
+    failed(exchange, BETA, LATE, BUSY, LATE)
+    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.metered(Usage(1000, 500), None)
+    exchange.attempt_succeeded(200)
+    assert exchange.spent_msats == 26_000 + 2 * 901
+
+
+def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: Exchange) -> None:
+    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.metered(Usage(1000, 500), None)
+    exchange.attempt_failed(USELESS, again=False)
+    assert exchange.spent_msats == 26_000
 
 
 def test_rates_are_exact_decimals(exchange: Exchange) -> None:
     """0.1 and 0.2 are no binary fractions; three tokens of each still make 0.9 msats."""
-    exchange.attempt_begins(provider("gamma", 0.1, 0.2))
+    exchange.attempt_begins(provider("gamma", 0.1, 0.2), 1)
     exchange.metered(Usage(3, 3), None)
     assert provider("gamma", 0.1, 0.2).rates.input == Decimal("0.1")
     assert exchange.cost_msats == 1

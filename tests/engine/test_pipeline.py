@@ -38,7 +38,8 @@ def status(number: int, *, retryable: bool = True, after_s: float | None = None)
 
 BUSY = status(500)
 BROKE = AttemptError("connect", "connection failed: reset", retryable=True)
-LATE = AttemptError("timeout", "no answer within 600 s")
+CLOSED = AttemptError("connect", "connection failed: closed without an answer", retryable=True, sent=True)
+LATE = AttemptError("timeout", "no answer within 600 s", sent=True)
 USELESS = AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
 STALE = AttemptError("stale_catalogue", "HTTP 404", status=404)
 ACCOUNT = status(402, retryable=False)
@@ -290,6 +291,20 @@ async def test_what_may_have_been_charged_counts_as_expected(outcome: Outcome) -
     spent, reserved = market.spent_msats
     assert reserved == 0
     assert 7_000 < spent < 9_000  # 256 tokens out, one in
+
+
+async def test_so_does_every_attempt_before_the_answer_that_may_have_been_charged() -> None:
+    market = Market(alpha=[CLOSED, LATE], beta=[GOOD], sats_a_day=100)
+    await market.serve()
+    spent, reserved = market.spent_msats
+    assert reserved == 0
+    assert 25_000 + 2 * 7_000 < spent < 25_000 + 2 * 9_000
+
+
+async def test_a_seller_that_claims_to_charge_nothing_is_stopped_all_the_same() -> None:
+    free = WholeAnswer(200, [], b"{}", Usage(1000, 500), charged_msats=0)
+    market = Market(alpha=[free, free], sats_a_day=30)
+    assert [(await market.serve()).status for _ in range(2)] == [200, 402]
 
 
 async def test_a_budget_that_does_not_hold_the_request_refuses_it() -> None:

@@ -206,3 +206,15 @@ async def test_latency_of_a_stream_is_to_its_first_byte_and_its_duration_apart(w
     timing = (await arbstr.row(answer))["timing"]
     assert 0 <= timing["latency_ms"] <= timing["stream_duration_ms"]
     assert abs(answer.trailer["latency_ms"] - timing["stream_duration_ms"]) <= 1
+
+
+async def test_a_budget_counts_what_was_charged_also_after_a_restart(world: World) -> None:
+    """By its rates the answer costs little more than a sat; the seller took 100."""
+    await world.sells("alpha", json_reply(completion(cost_msats=100_000)))
+    sections = {"budget": {"max_sats_per_day": 90}, "policies": {"overcharge_min_sats": 1e9}}
+    first = await world.opens(**sections)
+    assert (await first.chat()).status == 200
+    await first.rows(1)
+    for arbstr in (first, await world.opens(**sections)):
+        assert [budget.spent_msats for budget in arbstr.source.snapshot().budgets] == [100_000]
+        assert (await arbstr.chat()).status == 402

@@ -51,6 +51,7 @@ def some_rows(seed: int, size: int) -> list[RequestRecord]:
             input_tokens=amount(),
             output_tokens=amount(),
             cost_msats=amount(),
+            provider_cost_msats=amount(),
             dearest_msats=amount(),
             median_msats=amount(),
             error_message=random.choice([None, "connection refused", "100 % of Everything"]),
@@ -234,6 +235,15 @@ def test_slices_put_together_are_the_matching_rows_newest_first(
             found += ids(part)
             before = part[-1]
         assert found == listed(rows, where, "timestamp", "desc")
+
+
+@given(ledgers, filters)
+def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
+    rows: list[RequestRecord], where: Filter
+) -> None:
+    with ledger(rows) as questions:
+        spent = sum(max(row.cost_msats or 0, row.provider_cost_msats or 0) for row in rows if matches(where, row))
+        assert questions.spent_msats(where) == spent
 
 
 def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
