@@ -10,9 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import orjson
-
-from arbstr.engine import metering
+from arbstr.engine import documents, metering
 from arbstr.engine.sse import EventFramer, data_of, event_start, events
 from arbstr.types import Usage
 
@@ -20,8 +18,7 @@ logger = logging.getLogger(__name__)
 
 # What makes a block worth reading; everything else passes unparsed. Inside a chunk's text quotes are escaped, so that a
 # model writing about usage does not look like it.
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-_COST = re.compile(rb'"cost"\s*:\s*\{')
+_METERED = re.compile(rb'"(?:usage|cost)"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
 _DONE = b"[DONE]"
 _ERROR = b"error"
@@ -89,7 +86,7 @@ class StreamObserver:
             self._open(block)
         if not self.finished:
             self.finished = _FINISH.search(block) is not None
-        metered = None if self._broken else _USAGE.search(block) or _COST.search(block)
+        metered = None if self._broken else _METERED.search(block)
         done = block.find(_DONE)
         if metered is None and done < 0:
             return block
@@ -103,7 +100,7 @@ class StreamObserver:
             if not data:
                 continue
             self.opened = True
-            document = _loads(data)
+            document = documents.read_or_none(data)
             self.opening_error = metering.error_of(document)
             torn = not self._framer.between_events and data.startswith(b"{")  # too long to be held, so not all here
             if document is None and data.strip() != _DONE and not torn:
@@ -136,9 +133,9 @@ class StreamObserver:
             return False
 
     def _read(self, data: bytes) -> bool:
-        if _USAGE.search(data) is None and _COST.search(data) is None:
+        if _METERED.search(data) is None:
             return False
-        document = _loads(data)
+        document = documents.read_or_none(data)
         usage = metering.usage_of(document)
         charged = metering.charged_msats(document)
         if usage is not None:
@@ -148,14 +145,6 @@ class StreamObserver:
         return usage is not None and document.get("choices") == []
 
 
-def _loads(data: bytes) -> Any:
-    """The JSON value of an event's data, None if it is none."""
-    try:
-        return orjson.loads(data)
-    except orjson.JSONDecodeError:
-        return None
-
-
 def _is_whole(event: bytes) -> bool:
     data = data_of(event)
-    return data is not None and (data.strip() == _DONE or _loads(data) is not None)
+    return data is not None and (data.strip() == _DONE or documents.read_or_none(data) is not None)

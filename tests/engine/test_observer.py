@@ -44,6 +44,21 @@ def test_usage_and_charge_are_read_and_the_usage_chunk_left_out() -> None:
     assert observer.complete
 
 
+def test_a_charge_before_the_usage_is_read_although_both_come_at_once() -> None:
+    charge = event({"choices": [], "cost": {"total_msats": 420}})
+    observer, _ = watch(charge + event({"choices": [], "usage": USAGE}) + DONE)
+    assert observer.usage == Usage(12, 9)
+    assert observer.charged_msats == 420
+
+
+def test_half_a_surrogate_pair_is_no_fault_of_a_stream() -> None:
+    half = event({"choices": [{"delta": {"content": "cut \ud83d"}}], "usage": USAGE})
+    observer, out = watch(half, delta("", "stop"), DONE)
+    assert observer.opening_error is None
+    assert observer.usage == Usage(12, 9)
+    assert out == half + delta("", "stop") + DONE
+
+
 def test_a_client_that_asked_for_usage_gets_its_chunk() -> None:
     _, out = watch(delta("hi", "stop"), USAGE_CHUNK, DONE, keep=True)
     assert out == delta("hi", "stop") + USAGE_CHUNK + DONE
