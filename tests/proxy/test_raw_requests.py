@@ -116,6 +116,21 @@ async def test_a_body_that_turns_into_garbage_is_refused_at_once(world: World) -
         assert "Traceback" not in arbstr.log
 
 
+@pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/cost"])
+async def test_a_body_that_is_not_packed_as_it_says_is_refused_and_no_fault(
+    world: World, encoding: bytes, path: bytes
+) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    head = POST.replace(b"/v1/chat/completions", path) + b"Content-Encoding: " + encoding + b"\r\n" + LENGTH
+    async with talk_with(arbstr, head + b"\r\n" + BODY) as talk:
+        answer = await talk.rest()
+        assert answer.startswith(b"HTTP/1.1 415 ")
+        assert "can't be read" in error_in(answer)["message"]
+        assert "Traceback" not in arbstr.log
+
+
 async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(world: World) -> None:
     await world.sells("alpha")
     arbstr = await world.opens()
