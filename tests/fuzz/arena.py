@@ -216,7 +216,7 @@ def _check_error(answer: Heard) -> None:
 
 def _check_secrets(answer: Heard) -> None:
     """A key may be quoted in what a provider's model says, but in no header, and in no error."""
-    told = repr(answer.headers) + ("" if answer.status == 200 else answer.body.decode(errors="replace"))
+    told = repr(answer.headers) + ("" if answer.status < 300 else answer.body.decode(errors="replace"))
     assert not any(secret in told for secret in SECRETS), told
 
 
