@@ -32,6 +32,7 @@ from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
+from arbstr.proxy.bodies import Room
 from arbstr.proxy.chats import Chats
 from arbstr.proxy.door import Door
 from arbstr.proxy.edge import Edge
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+LARGEST_AT_A_TIME = 4  # requests of the largest size that find room in memory
 IDLE_CLIENTS = 1000  # may be connected besides
 SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
 SAVE_APART_S = 1.0
@@ -232,15 +234,17 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     stack.callback(memory.keep)
     _own(stack, memory.keep_now_and_then())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
-    chats = Chats(_engine(parts, decisions, gate))
-    edge = _edge(settings, parts, decisions, chats, started_at_ms)
+    largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
+    room = Room(LARGEST_AT_A_TIME * largest_bytes)
+    chats = Chats(_engine(parts, decisions, gate), room)
+    edge = _edge(settings, parts, decisions, chats, room, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
         settings.host,
         settings.port,
         most_clients=_most_clients(settings, config),
-        max_request_bytes=int(config.server.max_request_mb * 1024 * 1024),
+        max_request_bytes=largest_bytes,
     )
 
     def watch() -> LocalSource:
@@ -273,11 +277,12 @@ def _engine(parts: Parts, decisions: Decisions, gate: Gate) -> Engine:
     )
 
 
-def _edge(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, started_at_ms: int) -> Edge:
+def _edge(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, room: Room, started_at_ms: int) -> Edge:
     config = parts.config
     api = Api(
         config.providers,
         decisions.router,
+        room,
         statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
         uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
         started_s=started_at_ms // 1000,

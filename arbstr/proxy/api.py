@@ -13,7 +13,7 @@ from arbstr.engine.pricing import expected_msats
 from arbstr.engine.router import Router
 from arbstr.errors import ModelNotFound
 from arbstr.proxy.answers import ID, json_response
-from arbstr.proxy.bodies import read_json
+from arbstr.proxy.bodies import Body, Room
 from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.quote import routing_json
 from arbstr.source import ProviderStatus
@@ -31,12 +31,14 @@ class Api:
         self,
         providers: Sequence[Provider],
         router: Router,
+        room: Room,
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
         started_s: int,
     ) -> None:
         self._providers = providers
         self._router = router
+        self._room = room
         self._statuses = statuses
         self._uptime_s = uptime_s
         self._models = {
@@ -98,7 +100,11 @@ class Api:
 
     async def cost(self, request: web.BaseRequest) -> web.Response:
         """What a chat request would cost and where; nothing is sent."""
-        body = await read_json(request)
+        given = Body(request, self._room)
+        try:
+            body = await given.read()
+        finally:
+            given.dropped()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         chat = read_chat(decode(body), body, request_id=request[ID], policy=policy)
         return json_response(routing_json(self._router.preview(chat)))

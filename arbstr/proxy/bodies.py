@@ -103,6 +103,4 @@ class Body:
 
 def is_json(media_type: str) -> bool:
     """Whether a media type is JSON."""
-    return media_type == "application/json" or (
-        media_type.startswith("application/") and media_type.endswith("+json")
-    )
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

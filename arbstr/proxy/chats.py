@@ -11,6 +11,7 @@ from aiohttp import web
 
 from arbstr.engine.pipeline import Engine
 from arbstr.proxy.answers import ON_LEAVE
+from arbstr.proxy.bodies import Room
 from arbstr.proxy.client import ClientConnection
 
 logger = logging.getLogger(__name__)
@@ -19,15 +20,16 @@ logger = logging.getLogger(__name__)
 class Chats:
     """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, room: Room) -> None:
         self._engine = engine
+        self._room = room
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serve one chat request."""
         task = asyncio.current_task()
         assert task is not None
-        client = ClientConnection(request, time.time_ns() // 1_000_000)
+        client = ClientConnection(request, self._room, time.time_ns() // 1_000_000)
         self._tasks.add(task)
         request[ON_LEAVE] = client.leave
         try:
@@ -39,6 +41,7 @@ class Chats:
             client.hang_up()
         finally:
             self._tasks.discard(task)
+            client.served()
             del request[ON_LEAVE]  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=499)  # for nobody: its client has left
 

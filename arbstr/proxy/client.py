@@ -11,7 +11,7 @@ from aiohttp import web
 from arbstr.engine.upstream import HeaderList
 from arbstr.errors import ApiError
 from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_headers
-from arbstr.proxy.bodies import read_json
+from arbstr.proxy.bodies import Body, Room
 
 # Between hops, about this connection or its encoding, or a credential or a trace meant for arbstr: never sent up.
 _NOT_UP = frozenset(
@@ -49,13 +49,14 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 class ClientConnection:
     """Implements `engine.pipeline.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
-    def __init__(self, request: web.BaseRequest, received_at_ms: int) -> None:
+    def __init__(self, request: web.BaseRequest, room: Room, received_at_ms: int) -> None:
         self.request_id = request[ID]
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
         self.response: web.StreamResponse | None = None
         self._request = request
+        self._body = Body(request, room)
         self._stream: web.StreamResponse | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
@@ -81,8 +82,8 @@ class ClientConnection:
             callback()
 
     async def body(self) -> bytes:
-        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
-        return await read_json(self._request)
+        """The request's body. Raises what `Body.read` raises."""
+        return await self._body.read()
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Give the whole answer; waits while the client is slow to read."""
@@ -118,6 +119,10 @@ class ClientConnection:
         """End the stream with these bytes."""
         if self._stream is not None and not self.gone:
             await self._tolerantly(self._stream.write_eof(data))
+
+    def served(self) -> None:
+        """Nothing more will be asked of this client or told to it."""
+        self._body.dropped()
 
     def hang_up(self) -> None:
         """Close the connection at once, in the middle of whatever it is."""
