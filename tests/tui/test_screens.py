@@ -12,8 +12,9 @@ from textual.events import Key
 from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
-from tests.tui.fakes import NOON, FakeSource, Traffic, lived_in
+from tests.tui.fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.tui.piloted import driven, hurry
+from tui.screens import detail
 from tui.screens.detail import DetailScreen
 from tui.themes import LIGHT, TERMINAL
 
@@ -210,6 +211,30 @@ async def test_an_opened_running_request_sees_its_end() -> None:
         await each.shows("▸ running")
         each.source.publish(end)
         await each.shows("✓ ok", "Why this provider")
+
+
+async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource()
+    async with driven(source) as each:
+        happen(source, 1)
+        await each.shows("✓ ok")
+        source.ledger = unwritten = FakeLedger()
+        await each.press("j", "enter")
+        await each.shows("Request in full", "✓ ok")
+        await each.until(lambda: unwritten.asked == 1)
+        for _ in range(50):
+            each.app.repaint()
+            await each.pilot.pause()
+        assert unwritten.asked <= 3
+        await each.press("escape")
+        monkeypatch.setattr(detail, "ASK_EVERY_S", 0.01)
+        await each.press("enter")
+        await each.shows("Request in full")
+        source.own_ledger.records[0] = replace(source.own_ledger.records[0], error_message="from the ledger")
+        unwritten.records = source.own_ledger.records
+        await each.shows("from the ledger")
 
 
 async def test_a_double_click_opens_a_row() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from typing import ClassVar
 
@@ -11,7 +12,6 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.types import RequestRecord
 from tui.board import Board
 from tui.format import shown
 from tui.lines import Line
@@ -20,6 +20,8 @@ from tui.rows import Item
 from tui.widgets.bars import KeyBar, KeyHint
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import Scroller
+
+ASK_EVERY_S = 1.0  # while the ledger has no row: the request runs, or its row waits to be written
 
 
 class DetailScreen(Screen[None]):
@@ -42,7 +44,8 @@ class DetailScreen(Screen[None]):
         self._request_id = request_id
         self._item = item
         self._full: FullRequest | None = None if item is None else from_item(item)
-        self._settled = False
+        self._asked = False
+        self._found = False  # what is shown is the ledger's
         self._scroller = Scroller(id="detail")
         self._bar = KeyBar(id="keys")
         self._problem = ""
@@ -60,26 +63,28 @@ class DetailScreen(Screen[None]):
         """Lines are made for a width."""
         self.call_after_refresh(self.repaint)
 
-    @work(exclusive=True)
+    @work
     async def _ask(self) -> None:
-        """The ledger knows finished requests; one that still runs is asked for again once it has ended."""
+        """Ask the ledger, now and then, until it knows the request."""
+        while not self._found:
+            await self._ask_once()
+            self.repaint()
+            await asyncio.sleep(ASK_EVERY_S)
+
+    async def _ask_once(self) -> None:
         try:
             detail = await self._board.source.ledger.request(self._request_id)
         except LedgerUnavailable as problem:
             self._problem = shown(str(problem))
-        else:
-            self._settled = detail is not None
-            if detail is not None:
-                self._full = from_detail(detail)
-        self.repaint()
+            return
+        self._asked, self._problem = True, ""
+        if detail is not None:
+            self._full, self._found = from_detail(detail), True
 
     def paint(self) -> Iterator[None]:
         """Paint the lines."""
-        if not self._settled and self._item is not None:
+        if not self._found and self._item is not None:
             self._full = from_item(self._item)
-            if isinstance(self._item, RequestRecord) or self._item.record is not None:
-                self._settled = True
-                self._ask()
         title: Line = (("Request in full", "title"),)
         note: Line = ((self._problem, "warn"),) if self._problem else ()
         self._scroller.show(self._body(max(self._scroller.size.width - 4, 20)), title, note)
@@ -93,7 +98,7 @@ class DetailScreen(Screen[None]):
 
     def _body(self, width: int) -> list[Line]:
         if self._full is None:
-            return [(("The ledger has no such request." if self._settled else "asking the ledger …", "muted"),)]
+            return [(("The ledger has no such request." if self._asked else "asking the ledger …", "muted"),)]
         return request_lines(self._full, width, self._board.zone)
 
     def repaint(self) -> None:
