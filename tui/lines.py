@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len, chop_cells, set_cell_size
 
 Role = Literal[
     "text",  # ordinary words and figures
@@ -68,6 +68,17 @@ def fit_line(line: Line, width: int, role: Role = "text") -> Line:
     if left > 0:
         fitted.append((" " * left, role))
     return tuple(fitted)
+
+
+def wrapped(text: str, width: int) -> list[str]:
+    """The text in one or more lines of at most `width` cells, broken between words unless one is longer than a line."""
+    lines: list[str] = []
+    for word in text.split():
+        if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines += chop_cells(word, width)
+    return lines or [""]
 
 
 def spread(left: Line, right: Line, width: int) -> Line:

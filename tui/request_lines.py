@@ -7,13 +7,11 @@ from dataclasses import dataclass, fields
 from datetime import tzinfo
 from typing import Any
 
-from rich.cells import chop_cells
-
 from arbstr.query import Detail, Entry
 from arbstr.quote import routing_json
 from arbstr.types import RequestRecord
 from tui.format import NOTHING, count, duration, exact_stamp, sats, shown, tokens
-from tui.lines import EMPTY, Column, Line, Role, Span, cells, header, lay_out
+from tui.lines import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
 from tui.rows import Flight, Item
 
 Json = Mapping[str, Any]
@@ -136,7 +134,7 @@ def _error(request: FullRequest, width: int) -> list[Line]:
     if not request.error_message:
         return []
     message = shown(request.error_message, 4000)
-    pieces = chop_cells(message, max(width - LABEL, 20))
+    pieces = wrapped(message, max(width - LABEL, 20))
     labels = ["Error", *[""] * (len(pieces) - 1)]
     return [*(_field(label, piece, "bad") for label, piece in zip(labels, pieces, strict=True)), EMPTY]
 

@@ -24,6 +24,7 @@ from tui.lines import (
     spread,
     under_cursor,
     width_of,
+    wrapped,
 )
 
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs", "Cf", "Mn", "Me")), max_size=60)
@@ -90,6 +91,15 @@ def test_rows_and_titles_are_aligned() -> None:
     titles, row = header(layout, "b", "▼"), cells(layout, {"a": ("x", "text"), "b": ("9", "accent")})
     assert width_of(titles) == width_of(row) == 4 + 2 + 13 + 2 + 9
     assert titles[0][0].index("▼") == "".join(text for text, _ in row).index("9")
+
+
+@given(TEXT, st.integers(1, 40))
+def test_text_is_broken_between_words_and_none_of_it_lost(text: str, width: int) -> None:
+    lines = wrapped(text, max(width, 2))
+    assert all(cell_len(line) <= max(width, 2) for line in lines)
+    assert "".join("".join(lines).split()) == "".join(text.split())
+    if all(cell_len(word) <= width for word in text.split()):
+        assert " ".join(lines).split() == text.split()
 
 
 def test_neighbours_of_one_role_are_one_piece() -> None:

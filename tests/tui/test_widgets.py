@@ -246,6 +246,12 @@ def test_a_long_error_is_wrapped_not_cut() -> None:
     assert all(len(line) <= 80 for line in lines if "eee" in line)
 
 
+@pytest.mark.parametrize("message", [" ", "\u200b \u200b", "漢" * 200])
+def test_an_error_may_say_anything(message: str) -> None:
+    record = replace(Traffic().request(NOON)[1].record, success=False, error_message=message)
+    assert any(line.startswith("Error") for line in texts(request_lines(from_item(record), 60, UTC)))
+
+
 # ── log, scrolling ──
 
 
