@@ -55,6 +55,8 @@ class Body:
         except (web.RequestPayloadError, ConnectionError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise ClientGone("left while sending its request") from error
+            request.content.feed_eof()  # there is no rest that aiohttp could read past
+            request.protocol.close()  # once this is answered
             raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
 
     def dropped(self) -> None:

@@ -87,8 +87,6 @@ class _Protocol(web.RequestHandler):
         if not request.content.is_eof():
             self._messages.pop()
             request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
-            request.content.feed_eof()
-            self.close()  # once that request is answered
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the request under way that its client has left: aiohttp could only cancel it."""
