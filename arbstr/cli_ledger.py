@@ -198,7 +198,7 @@ def _with_pen(path: Path, work: Callable[[Pen], Awaitable[None]]) -> None:
     from arbstr.store.place import explain
 
     async def run() -> None:
-        pen, _ = await Pen.open(path)
+        pen, _ = await Pen.open(path, begin_anew=False)
         try:
             await work(pen)
         except sqlite3.Error as error:

@@ -400,3 +400,12 @@ def shown_columns() -> str:
     from arbstr.ledger_text import CSV_COLUMNS
 
     return ",".join(CSV_COLUMNS)
+
+
+@pytest.mark.parametrize("command", ["info", "vacuum", "rebuild"])
+def test_a_file_that_is_no_ledger_stays_where_it_is(tmp_path: Path, command: str) -> None:
+    path = tmp_path / "arbstr.db"
+    path.write_text("milk, bread, and more than a hundred bytes of other things to buy " * 3)
+    done = arbstr(path, "db", command, status=1)
+    assert "not a database" in done.stderr
+    assert list(tmp_path.iterdir()) == [path]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain, is_broken, migrations
+from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain, is_broken, may_be_ledger, migrations
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,10 +29,11 @@ class NotWritable(LedgerUnavailable):
     """The database can't be written just now (locked, full, read-only): worth trying again."""
 
 
-async def open_writable(path: Path) -> tuple[aiosqlite.Connection, Path | None]:
+async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqlite.Connection, Path | None]:
     """A connection to the ledger, created or migrated if need be, and where a broken file was set aside.
 
-    Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may.
+    Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may. A broken file stays where it is
+    unless a ledger may `begin_anew`, and so does one that never was a ledger.
     """
     check_place(path)
     try:
@@ -40,6 +41,8 @@ async def open_writable(path: Path) -> tuple[aiosqlite.Connection, Path | None]:
     except sqlite3.Error as error:
         if not is_broken(error):
             raise NotWritable(explain(path, error)) from error
+        if not begin_anew or not may_be_ledger(path):
+            raise LedgerUnavailable(explain(path, error)) from error
     try:
         aside = set_aside(path)
         return await _open(path), aside

@@ -69,9 +69,9 @@ class Pen:
         self._indexed = False
 
     @classmethod
-    async def open(cls, path: Path) -> tuple[Pen, Path | None]:
-        """Open the ledger for writing; also says where a broken one was set aside. Errors as `open_writable`'s."""
-        db, aside = await open_writable(path)
+    async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[Pen, Path | None]:
+        """Open the ledger for writing; also says where a broken one was set aside. All else as `open_writable` does."""
+        db, aside = await open_writable(path, begin_anew=begin_anew)
         pen = cls(path, db)
         try:
             await pen._begin_session()

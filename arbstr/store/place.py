@@ -9,6 +9,8 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.store.rows import COLUMNS
 
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_MAGIC = b"SQLite format 3\0"
+_DATABASE_NAMES = (".db", ".sqlite", ".sqlite3")
 _NEEDED = frozenset(COLUMNS[:16])  # every arbstr's `requests` has had these
 
 
@@ -23,6 +25,14 @@ def check_place(path: Path) -> None:
 def is_broken(error: BaseException) -> bool:
     """Whether the file is no sound database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
+
+
+def may_be_ledger(path: Path) -> bool:
+    """Whether a broken file was a database, by its first bytes or its name; others are not arbstr's to move away."""
+    if path.suffix.lower() in _DATABASE_NAMES:
+        return True
+    with path.open("rb") as file:
+        return file.read(len(_MAGIC)) == _MAGIC
 
 
 def explain(path: Path, error: BaseException) -> str:

@@ -155,11 +155,16 @@ class Questions:
 
 
 def _connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection; where not even the reader's log can be made, to the file as it lies there."""
+    """A read-only connection; where not even the reader's log can be made, to the file as it lies there.
+
+    Read so, locks do not count, nor what is only in the log: never while a mere lock is in the way.
+    """
     where = f"file:{quote(str(path.absolute()))}?mode=ro"
     try:
         return _checked(path, where)
-    except sqlite3.OperationalError:
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
         return _checked(path, where + "&immutable=1")
 
 

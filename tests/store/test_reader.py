@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import Filter
+from arbstr.store import queries
+from arbstr.store.queries import Questions
 from arbstr.store.reader import Reader
 from arbstr.store.writer import Ledger
-from tests.store.builders import NOON, record, write
+from tests.store.builders import NOON, first_ledger, record, write
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
 
@@ -117,3 +121,17 @@ async def test_a_writer_that_cannot_write_does_not_hold_questions_up(path: Path)
     reader = Reader(path, settle=ledger.settle)
     assert await reader.count(Filter()) == 1000
     await reader.close()
+
+
+def test_what_is_not_committed_is_never_read_also_where_the_file_is_locked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "_BUSY_S", 0.05)
+    path = tmp_path / "old.db"
+    first_ledger(path)
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(LedgerUnavailable, match="locked"):
+            Questions(path)
+        other.execute("ROLLBACK")
+    Questions(path).close()

@@ -277,6 +277,16 @@ async def test_a_corrupt_file_is_set_aside_and_kept(path: Path) -> None:
     assert read(path, "SELECT COUNT(*) FROM requests") == [(1,)]
 
 
+@pytest.mark.parametrize("name", ["notes.txt", "config.toml"])
+async def test_a_file_that_never_was_a_ledger_is_refused_and_stays(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    ruin(path, 0)
+    with pytest.raises(LedgerUnavailable, match="not a database"):
+        await Ledger(path).start()
+    assert list(path.parent.glob("*")) == [path]
+    assert path.read_bytes() == RUIN
+
+
 async def test_a_file_that_becomes_corrupt_is_set_aside_and_no_row_is_lost_that_waits(path: Path) -> None:
     await write(path, [record() for _ in range(2000)])
     states: States = []
