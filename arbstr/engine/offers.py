@@ -13,7 +13,7 @@ _AGE_EVERY_S = 60.0
 
 
 class Offer:
-    """One provider selling one model. Rates in msats, as floats: for comparing, not for summing.
+    """One provider selling one model. Rates in msats: exact, and as floats, for comparing and not for summing.
 
     What it really asks is `rates * ratio + extra`; to compare sellers that is divided by `success`, the share of
     attempts that it answers. `note` says in words what differs from the rates alone. `overcharges` is set while it
@@ -39,6 +39,7 @@ class Offer:
         "output",
         "overcharges",
         "provider",
+        "rates",
         "ratio",
         "share",
         "success",
@@ -49,6 +50,7 @@ class Offer:
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
+        self.rates = provider.rates
         self.input = float(provider.rates.input)
         self.output = float(provider.rates.output)
         self.base_fee = float(provider.rates.base_fee)

@@ -11,6 +11,7 @@ from arbstr.config import Config, Provider, Rule
 from arbstr.engine.experience import Experience
 from arbstr.engine.market import Market
 from arbstr.engine.policy import Matcher, PolicySelector
+from arbstr.engine.pricing import cost_msats
 from arbstr.engine.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
 from arbstr.events import OverchargeFound
@@ -130,9 +131,10 @@ class Router:
             return None, None
         offers = [self.experience.offer(candidate.provider, routing.model) for candidate in routing.candidates]
         tokens = usage.input_tokens, usage.output_tokens, usage.cached_tokens
-        prices = sorted([offer.price(*tokens) for offer in offers])
-        middle = (prices[(len(prices) - 1) // 2] + prices[len(prices) // 2]) / 2
-        return int(prices[-1] + 0.5), int(middle + 0.5)
+        offers.sort(key=lambda offer: offer.price(*tokens))
+        picked = offers[-1], offers[(len(offers) - 1) // 2], offers[len(offers) // 2]
+        dearest, lower, upper = (cost_msats(offer.rates, usage) or 0 for offer in picked)
+        return dearest, (lower + upper + 1) // 2
 
     def learn(self, record: RequestRecord, request: ChatRequest) -> None:
         """Take in how a request ended; to be called once for each, whatever its end."""

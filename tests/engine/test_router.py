@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.config import Provider, Rule
+from arbstr.engine.pricing import cost_msats
 from arbstr.engine.router import Router
 from arbstr.errors import (
     ApiError,
@@ -447,6 +448,21 @@ def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle() -> No
 def test_baselines_price_cached_tokens_as_each_seller_does() -> None:
     chosen = router([provider("a", 10, 0, cached_input_rate=1), provider("b", 8, 0)])
     assert chosen.baselines(chosen.route(chat()), Usage(100, 0, cached_tokens=90)) == (800, 495)
+
+
+@given(
+    st.lists(st.tuples(*[st.decimals(0, 1000, places=3).map(float)] * 3), min_size=1, max_size=5),
+    st.integers(0, 10**6),
+    st.integers(0, 10**6),
+)
+def test_baselines_are_exact_to_the_millisat(rates: list[tuple[float, ...]], tokens_in: int, tokens_out: int) -> None:
+    sellers = [provider(f"p{place}", i, o, base_fee=fee) for place, (i, o, fee) in enumerate(rates)]
+    chosen = router(sellers)
+    usage = Usage(tokens_in, tokens_out)
+    costs = sorted(cost_msats(seller.rates, usage) or 0 for seller in sellers)
+    dearest, median = chosen.baselines(chosen.route(chat()), usage)
+    assert dearest == costs[-1]
+    assert median == (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
 
 def test_baselines_of_unknown_tokens_are_unknown() -> None:
