@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections import deque
 from collections.abc import Iterable
 from typing import Protocol, get_args
 
 from arbstr.events import Event
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_CAPACITY = 10_000
 EVENTS: tuple[type[Event], ...] = get_args(Event)
@@ -66,6 +69,7 @@ class EventBus:
     """Hands every published event to every subscription, synchronously; on the loop's thread only."""
 
     def __init__(self) -> None:
+        self._faulty: list[Listener] = []
         self._listeners: dict[type[Event], list[Listener]] = {kind: [] for kind in EVENTS}
 
     def subscribe(self, capacity: int = DEFAULT_CAPACITY, kinds: Iterable[type[Event]] = EVENTS) -> Subscription:
@@ -75,7 +79,7 @@ class EventBus:
         return subscription
 
     def attach(self, listener: Listener, kinds: Iterable[type[Event]] = EVENTS) -> None:
-        """Give every event (of these kinds) to a listener, within `publish`: it must be quick and never raise."""
+        """Give every event (of these kinds) to a listener, within `publish`: it must be quick."""
         for kind in kinds:
             self._listeners[kind].append(listener)
 
@@ -86,6 +90,15 @@ class EventBus:
                 listeners.remove(listener)
 
     def publish(self, event: Event) -> None:
-        """Give the event to every listener. Never waits, never raises."""
+        """Give the event to every listener. Never waits, never raises: a listener's fault is logged once."""
         for listener in self._listeners[type(event)]:
-            listener.put(event)
+            try:
+                listener.put(event)
+            except Exception as fault:  # who only watches must not stop what is watched
+                self._complain(listener, fault)
+
+    def _complain(self, listener: Listener, fault: Exception) -> None:
+        if listener not in self._faulty:
+            self._faulty.append(listener)
+            told = "%s could not take an event in; what it tells may be wrong"
+            logger.error(told, type(listener).__name__, exc_info=fault)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import pytest
+
 from arbstr.bus import EventBus
-from arbstr.events import StreamProgress
+from arbstr.events import Event, StreamProgress
 
 
 def progress(count: int) -> StreamProgress:
@@ -47,3 +49,19 @@ async def test_a_reader_waits_for_the_next_event() -> None:
     await asyncio.sleep(0)
     bus.publish(progress(7))
     assert await waiting == progress(7)
+
+
+def test_a_listener_that_fails_hides_nothing_from_others_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken:
+        def put(self, event: Event) -> None:
+            raise RuntimeError("broken")
+
+    bus = EventBus()
+    bus.attach(Broken())
+    mailbox = bus.subscribe()
+    for count in range(3):
+        bus.publish(progress(count))
+    assert mailbox.drain() == ([progress(0), progress(1), progress(2)], 0)
+    assert [record.getMessage() for record in caplog.records] == [
+        "Broken could not take an event in; what it tells may be wrong"
+    ]
