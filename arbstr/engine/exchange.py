@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from itertools import groupby
@@ -15,6 +16,8 @@ from arbstr.engine.pricing import cost_msats
 from arbstr.engine.upstream import HeaderList, StreamAnswer
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
+
+logger = logging.getLogger(__name__)
 
 _OK = 200
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
@@ -71,6 +74,11 @@ class Exchange:
     def _is_priced(self) -> bool:
         return self.cost_msats is not None or self.charged_msats is not None
 
+    @property
+    def waited_ms(self) -> int:
+        """How long a stream's provider took to begin, others before it not counted."""
+        return (self.first_byte_ms or 0) - self._attempt_started_ms
+
     def routed(self, routing: Routing) -> None:
         """The decision has been made."""
         self.routing = routing
@@ -88,7 +96,7 @@ class Exchange:
         """The provider has answered as it should."""
         attempt = self.attempt_ended(None, status)
         if self.permit is not None:
-            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.first_byte_ms)
+            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.waited_ms)
         return attempt
 
     def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
@@ -119,7 +127,11 @@ class Exchange:
         self.usage = usage
         self.charged_msats = charged_msats
         if usage is not None and self.provider is not None:
-            self.cost_msats = cost_msats(self.provider.rates, usage)
+            try:
+                self.cost_msats = cost_msats(self.provider.rates, usage)
+            except Exception:  # an answer that is there is worth more than its price
+                logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)
+                self.usage = self.charged_msats = self.cost_msats = None
 
     def stream_opened(self, stream: StreamAnswer) -> int:
         """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""

@@ -46,9 +46,12 @@ def charged_header_msats(value: str | None) -> int | None:
 
 
 def error_of(document: Any) -> dict[str, Any] | None:
-    """The error object of an answer in OpenAI's shape, or one made from a bare text; None if it is no error."""
+    """The error object of an answer in OpenAI's shape, or one made from a bare text; None if it is no error.
+
+    An empty one beside choices is none.
+    """
     error = document.get("error") if isinstance(document, dict) else None
-    if isinstance(error, dict):
+    if isinstance(error, dict) and (error or not document.get("choices")):
         return error
     if isinstance(error, str) and error:
         return {"message": error}

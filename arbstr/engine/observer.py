@@ -8,11 +8,10 @@ from __future__ import annotations
 import logging
 import re
 from collections.abc import Callable
-from typing import Any
 
 from arbstr.engine import documents, metering
 from arbstr.engine.sse import EventFramer, data_of, event_start, events
-from arbstr.types import Usage
+from arbstr.types import JsonObject, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -20,26 +19,36 @@ logger = logging.getLogger(__name__)
 # model writing about usage does not look like it.
 _METERED = re.compile(rb'"(?:usage|cost)"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
+_ERROR_KEY = re.compile(rb'"error"\s*:')
+_ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
+_BEGINS_AS_JSON = re.compile(rb"(?:^|[\r\n])data: ?\s*(\{?)")
 _DONE = b"[DONE]"
 _ERROR = b"error"
+_CHOICES = b'"choices"'
+_NO_JSON = "HTTP 200 whose first event is not JSON"
+
+MAX_WATCHED = 1024 * 1024  # bytes of one event that is too long to be held back, kept to be read when it is whole
 
 
 class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
-    `mask` hides what nobody may see in errors, where providers quote keys. `opened` is True once the first event with
-    data is there, and `opening_error` then holds its error, if it is one.
-    `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats` stay None until
-    the provider says them. A fault of the metering is logged once and leaves both None; the bytes go on.
+    `mask` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `opened` is True
+    once the first event with data is there, and `opening_error` then holds its error, if it is one; `error` is the
+    first error in the whole stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and
+    `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
+    the bytes go on.
     """
 
     def __init__(self, *, keep_usage_chunk: bool, mask: Callable[[bytes], bytes] = bytes) -> None:
         self._framer = EventFramer()
+        self._long = bytearray()  # what has passed of an event that is too long to be held back
         self._keep_usage_chunk = keep_usage_chunk
         self._mask = mask
         self._broken = False
         self.opened = False
-        self.opening_error: dict[str, Any] | None = None
+        self.opening_error: JsonObject | None = None
+        self.error: JsonObject | None = None
         self.done = False
         self.finished = False
         self.events = 0
@@ -53,15 +62,19 @@ class StreamObserver:
 
     @property
     def complete(self) -> bool:
-        """Whether the stream came to its own end."""
-        return self.done or self.finished
+        """Whether the stream came to its own end, and to no error before."""
+        return (self.done or self.finished) and self.error is None
 
     def feed(self, data: bytes) -> bytes:
         """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
         if self.done:
             return b""
         block = self._framer.feed(data)
-        return self._watch(block) if block else b""
+        if not block:
+            return b""
+        if self._framer.between_events and not self._long:
+            return self._watch(block)
+        return self._watch_long(block)
 
     def end(self) -> bytes:
         """The provider closed the stream: what is left for the client.
@@ -70,20 +83,49 @@ class StreamObserver:
         """
         if self.done:
             return b""
-        whole_so_far = self._framer.between_events
         rest = self._framer.flush()
-        if not whole_so_far:
-            return rest + b"\n\n"  # the start of this event has gone out; the client's reader needs its end
+        if self._long:  # its start has gone out; the client's reader needs its end
+            rest += b"\n\n"
+            self._read_long(rest)
+            return rest
         if not _is_whole(rest):
             return b""
         return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
 
+    def _watch_long(self, block: bytes) -> bytes:
+        """Pass a part of an event on that is too long to be held back; it is read once it is whole."""
+        if not self._framer.between_events:
+            if not self.opened:
+                self._open_by_start(block)
+            self._long += block[: MAX_WATCHED - len(self._long)]
+            return self._mask(block) if _ERROR in block else block
+        last_part = next(events(block))[0]
+        self._read_long(last_part)
+        return last_part + self._watch(block[len(last_part) :])
+
+    def _read_long(self, last_part: bytes) -> None:
+        """Read an event that has passed, unless it was too long even to be kept."""
+        event = bytes(self._long) + last_part
+        self._long.clear()
+        if len(event) <= MAX_WATCHED and _is_whole(event):
+            self._watch(event)
+
+    def _open_by_start(self, block: bytes) -> None:
+        """Judge the first event by its first 64 KB, for longer it is not held back."""
+        data = _BEGINS_AS_JSON.search(block)
+        self.opened = data is not None
+        if data is not None and not data[1]:
+            self.opening_error = self.error = {"message": _NO_JSON}
+
     def _watch(self, block: bytes) -> bytes:
-        if _ERROR in block:
-            block = self._mask(block)
+        if not block:
+            return b""
+        block = self._masked(block)
         self.events += block.count(b"\ndata:") + block.startswith(b"data:")
         if not self.opened:
             self._open(block)
+        if _ERROR in block and self.error is None:
+            self._look_for_error(block)
         if not self.finished:
             self.finished = _FINISH.search(block) is not None
         metered = None if self._broken else _METERED.search(block)
@@ -94,28 +136,39 @@ class StreamObserver:
         start = event_start(block, first)
         return block[:start] + self._sift(block[start:])
 
+    def _masked(self, block: bytes) -> bytes:
+        """The block without keys. What a model says stays as it is: a short key may be a word in it."""
+        if self._mask(block) == block:
+            return block
+        return b"".join(raw if _is_models(raw) else self._mask(raw) for raw, _ in events(block))
+
     def _open(self, block: bytes) -> None:
         """Judge the first event that has data."""
         for raw, data in events(block):
             if not data:
                 continue
             self.opened = True
-            document = documents.read_or_none(data)
-            self.opening_error = metering.error_of(document)
-            torn = not self._framer.between_events and data.startswith(b"{")  # too long to be held, so not all here
-            if document is None and data.strip() != _DONE and not torn:
-                self.opening_error = {"message": "HTTP 200 whose first event is not JSON"}
-            if self.opening_error is None and raw.startswith(b"event: error"):
-                self.opening_error = document if isinstance(document, dict) else {"message": "an error event"}
+            self.opening_error = _error_of(raw, data)
+            if self.opening_error is None and not _is_whole(raw):
+                self.opening_error = {"message": _NO_JSON}
+            self.error = self.opening_error
             return
 
+    def _look_for_error(self, block: bytes) -> None:
+        for raw, data in events(block):
+            if data is not None and self.error is None:
+                if data.strip() == _DONE:
+                    return
+                self.error = _error_of(raw, data)
+
     def _sift(self, block: bytes) -> bytes:
-        """Go through a block event by event: read what is metered, stop after `[DONE]`."""
+        """Go through a block event by event: read what is metered, stop after `[DONE]`, which ends no failed stream."""
         kept: list[bytes] = []
         for raw, data in events(block):
             if data is not None and data.strip() == _DONE:
                 self.done = True
-                kept.append(raw)
+                if self.error is None:
+                    kept.append(raw)
                 break
             if data is None or self._broken or not self._meter(data) or self._keep_usage_chunk:
                 kept.append(raw)
@@ -126,8 +179,7 @@ class StreamObserver:
         try:
             return self._read(data)
         except Exception:
-            if not self._broken:
-                logger.exception("the usage of a stream could not be read; it is unknown")
+            logger.exception("the usage of a stream could not be read; it is unknown")
             self._broken = True
             self.usage = self.charged_msats = None
             return False
@@ -142,7 +194,23 @@ class StreamObserver:
             self.usage = usage
         if charged is not None:
             self.charged_msats = charged
-        return usage is not None and document.get("choices") == []
+        return usage is not None and document.get("choices") == [] and metering.error_of(document) is None
+
+
+def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
+    """The error that an event is, by its name or by what its JSON holds; None if it is none."""
+    named = _ERROR_FIELD.search(raw) is not None
+    if not named and _ERROR_KEY.search(data) is None:
+        return None
+    document = documents.read_or_none(data)
+    error = metering.error_of(document)
+    if error is None and named:
+        return document if isinstance(document, dict) else {"message": "an error event"}
+    return error
+
+
+def _is_models(raw: bytes) -> bool:
+    return _CHOICES in raw and _ERROR_KEY.search(raw) is None
 
 
 def _is_whole(event: bytes) -> bool:

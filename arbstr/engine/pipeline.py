@@ -11,7 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 from itertools import count
-from typing import Protocol
+from typing import ParamSpec, Protocol, TypeVar
 
 import orjson
 
@@ -46,9 +46,13 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.types import Candidate, ChatRequest, RequestRecord
+from arbstr.text import plain
+from arbstr.types import Candidate, ChatRequest, JsonObject, RequestRecord
 
 logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
 PROGRESS_EVERY_MS = 250
@@ -305,6 +309,8 @@ class Engine:
             else:
                 exchange.succeed()
             return exchange.trailer()
+        if observer.error is not None:
+            fault = f"the provider sent an error: {_told(observer.error)}"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
             exchange.attempt_ended(error, error.status)
@@ -322,9 +328,9 @@ class Engine:
         """
         observer = answer.observer
         out = answer.opening
-        if not out and not observer.opened:
-            out = KEEPALIVE  # the client waits for a sign of life if nothing else has come yet
         silent_s = 0.0
+        if not out and not observer.opened:  # the client waits for a sign of life if nothing else has come yet
+            out, silent_s = KEEPALIVE, exchange.waited_ms / 1000
         told_ms = exchange.elapsed_ms()
         while not observer.done:
             if out:
@@ -357,15 +363,31 @@ class Engine:
             )
 
     def _record(self, exchange: Exchange) -> None:
-        """The end of every request: one row, one event, one lesson."""
+        """The end of every request: one row, one event, one lesson. A step that fails takes no other with it."""
         self._announce(exchange)
         exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
         if exchange.permit is not None:
-            exchange.permit.released()
+            _tolerantly(exchange.permit.released)
         if exchange.routing is not None and exchange.usage is not None:
-            exchange.baselines = self._router.baselines(exchange.routing, exchange.usage)
+            baselines = _tolerantly(self._router.baselines, exchange.routing, exchange.usage)
+            exchange.baselines = baselines or (None, None)
         record = exchange.record()
-        self._store.append(record)
+        _tolerantly(self._store.append, record)
         self._bus.publish(RequestFinished(record))
         if exchange.chat is not None:
-            self._router.learn(record, exchange.chat)
+            _tolerantly(self._router.learn, record, exchange.chat)
+
+
+def _tolerantly(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+    """Do a step that a request does without if it has to; a fault is logged."""
+    try:
+        return step(*args, **kwargs)
+    except Exception:
+        logger.exception("%s failed at the end of a request", step.__name__)
+        return None
+
+
+def _told(error: JsonObject) -> str:
+    """What a provider said in a stream, fit to stand in a sentence."""
+    message = error.get("message")
+    return plain(message, 300).rstrip(" .") if isinstance(message, str) and message else "without a message"

@@ -200,7 +200,8 @@ class Upstream:
             first = await anext(chunks, b"")
             if waiting.chat.stream and "json" not in _label(response) and first.lstrip().startswith(_EVENT_FIELDS):
                 return await self._open_stream(response, chunks, headers, first, waiting)
-            return _completion(response, headers, await _read_all(first, chunks, MAX_ANSWER_BYTES))
+            body = await _read_all(first, chunks, MAX_ANSWER_BYTES)
+            return _completion(response, headers, body, self._redactor)
         except httpx.TransportError as error:
             told = self._words(str(error))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
@@ -340,13 +341,16 @@ def _label(response: httpx.Response) -> str:
     return (_header(response, b"content-type") or "").lower()
 
 
-def _completion(response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
+def _completion(response: httpx.Response, headers: HeaderList, body: bytes, redactor: Redactor) -> WholeAnswer:
     """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
     document = documents.read_or_none(body)
     if not isinstance(document, dict):
         raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
-    if not document.get("choices") and metering.error_of(document) is not None:
+    error = metering.error_of(document)
+    if error is not None and not document.get("choices"):
         raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
+    if error is not None or not document.get("choices"):  # not only the model speaks here, and providers quote keys
+        body = redactor.data(body)
     charged = metering.charged_msats(document) if b"total_msats" in body else None
     if charged is None:
         charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))

@@ -7,8 +7,9 @@ from decimal import Decimal
 
 import pytest
 
-from arbstr.config import Provider
+from arbstr.config import Breaker, Provider
 from arbstr.engine.exchange import Exchange
+from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Routing, Usage
@@ -204,6 +205,32 @@ def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: Exchan
     exchange.metered(Usage(1000, 500), None)
     exchange.attempt_failed(USELESS, again=False)
     assert exchange.spent_msats == 26_000
+
+
+def test_a_cost_that_cannot_be_worked_out_is_unknown(
+    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*given: object) -> int:
+        raise ArithmeticError("pricing is broken")
+
+    monkeypatch.setattr("arbstr.engine.exchange.cost_msats", fails)
+    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.metered(Usage(1000, 500), 455)
+    assert (exchange.usage, exchange.cost_msats, exchange.charged_msats) == (None, None, None)
+    assert len(caplog.records) == 1
+
+
+def test_a_streams_latency_is_its_own_providers(exchange: Exchange, clock: Clock) -> None:
+    health = Health(["alpha"], Breaker(), clock=clock, now_ms=lambda: 0, random=lambda: 0.0)
+    failed(exchange, BETA, LATE)
+    clock.now += 5
+    exchange.permit = health.acquire("alpha")
+    exchange.attempt_begins(ALPHA, 900.5)
+    clock.now += 0.25
+    exchange.first_byte_ms = exchange.elapsed_ms()
+    clock.now += 3
+    exchange.attempt_succeeded(200)
+    assert health.view("alpha").latency_ms == 250
 
 
 def test_rates_are_exact_decimals(exchange: Exchange) -> None:

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import metering
-from arbstr.engine.observer import StreamObserver
+from arbstr.engine.observer import MAX_WATCHED, StreamObserver
 from arbstr.types import Usage
 
 
@@ -149,11 +149,125 @@ def test_a_stream_may_be_empty() -> None:
     assert out == DONE
 
 
-def test_an_error_after_the_first_event_is_only_passed_on() -> None:
+def test_an_error_after_the_first_event_passes_and_no_end_makes_good_for_it() -> None:
     error = event({"error": {"message": "no"}})
-    observer, out = watch(delta("x"), error)
+    observer, out = watch(delta("x", "stop"), error, DONE)
     assert observer.opening_error is None
-    assert out == delta("x") + error
+    assert observer.error == {"message": "no"}
+    assert out == delta("x", "stop") + error
+    assert not observer.complete
+
+
+def test_an_error_after_done_is_none() -> None:
+    observer, _ = watch(delta("x"), DONE + event({"error": {"message": "no"}}))
+    assert observer.error is None
+    assert observer.complete
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [b"event: error\n", b"event:error\n", b"id: 1\nevent: error\n", b"event: error\r\n", b": x\nevent:error\n"],
+)
+def test_an_event_that_is_called_error_is_one(fields: bytes) -> None:
+    observer, _ = watch(fields + b'data: {"message": "no"}\n\n')
+    assert observer.opening_error == {"message": "no"}
+    later, _ = watch(delta("x"), fields + b"data: no\n\n", DONE)
+    assert later.error == {"message": "an error event"}
+
+
+@pytest.mark.parametrize("error", [None, {}, "", []])
+def test_an_empty_error_beside_choices_is_none(error: object) -> None:
+    chunk = event({"choices": [{"delta": {"content": "x"}}], "error": error})
+    observer, out = watch(chunk, chunk, DONE)
+    assert observer.error is None
+    assert observer.complete
+    assert out == chunk + chunk + DONE
+
+
+def test_a_usage_chunk_that_holds_an_error_is_not_left_out() -> None:
+    chunk = event({"choices": [], "usage": USAGE, "error": {"message": "the quota ran out"}})
+    observer, out = watch(delta("x"), chunk)
+    assert out == delta("x") + chunk
+    assert observer.usage == Usage(12, 9)
+    assert observer.error == {"message": "the quota ran out"}
+
+
+def test_half_a_surrogate_pair_hides_no_usage() -> None:
+    chunk = b'data: {"choices": [{"delta": {"content": "\\ud83d"}}], "usage": ' + json.dumps(USAGE).encode() + b"}\n\n"
+    observer, _ = watch(chunk, DONE)
+    assert observer.opening_error is None
+    assert observer.usage == Usage(12, 9)
+
+
+LONG = "x" * 100_000
+
+
+def in_pieces(data: bytes, size: int = 10_000) -> list[bytes]:
+    return [data[start : start + size] for start in range(0, len(data), size)]
+
+
+def test_a_long_event_is_read_when_it_is_whole() -> None:
+    """Where it begins and ends between reads, it is passed on before its end is there."""
+    long = event({"choices": [{"delta": {"content": LONG}, "finish_reason": "stop"}], "usage": USAGE})
+    observer, out = watch(*in_pieces(long + delta("more")))
+    assert out == long + delta("more")
+    assert observer.usage == Usage(12, 9)
+    assert observer.finished
+    assert observer.events == 2
+
+
+def test_so_is_one_whose_empty_line_never_comes() -> None:
+    long = event({"choices": [{"delta": {"content": LONG}, "finish_reason": "stop"}], "usage": USAGE})
+    observer, out = watch(delta("x"), *in_pieces(long[:-2]))
+    assert out == delta("x") + long
+    assert observer.usage == Usage(12, 9)
+    assert observer.complete
+
+
+def test_a_long_error_is_one() -> None:
+    long = event({"error": {"message": LONG}})
+    observer, out = watch(delta("x"), *in_pieces(long), DONE)
+    assert out == delta("x") + long
+    assert observer.error == {"message": LONG}
+    assert not observer.complete
+
+
+def test_a_long_first_event_is_judged_by_its_beginning() -> None:
+    observer, _ = watch(*in_pieces(delta(LONG)))
+    assert (observer.opened, observer.opening_error) == (True, None)
+    observer, _ = watch(*in_pieces(b"data: <html>" + LONG.encode()))
+    assert observer.opening_error == {"message": "HTTP 200 whose first event is not JSON"}
+    observer, _ = watch(*in_pieces(b": a comment " + LONG.encode()))
+    assert not observer.opened
+
+
+def test_no_more_of_an_endless_event_is_kept_than_a_megabyte() -> None:
+    observer = StreamObserver(keep_usage_chunk=False)
+    passed = sum(len(observer.feed(b"x" * 65_536)) for _ in range(64))
+    assert passed > 63 * 65_536
+    assert len(observer._long) == MAX_WATCHED
+    observer.feed(b'"usage": {"prompt_tokens": 1}}\n\n' + DONE)
+    assert observer.usage is None
+    assert observer.done
+
+
+KEY = b"sk-0123456789"
+
+
+def mask(data: bytes) -> bytes:
+    return data.replace(KEY, b"***")
+
+
+def test_keys_are_masked_wherever_it_is_not_the_model_that_speaks() -> None:
+    key = KEY.decode()
+    words = delta(key)
+    others = [
+        b": for " + KEY + b"\n\n",
+        event({"detail": key}),
+        event({"choices": [{"delta": {"content": key}}], "error": {"message": key}}),
+    ]
+    observer = StreamObserver(keep_usage_chunk=False, mask=mask)
+    assert observer.feed(words + b"".join(others)) == words + b"".join(map(mask, others))
 
 
 def test_progress_counts_events_with_data() -> None:

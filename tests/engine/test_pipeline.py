@@ -262,6 +262,33 @@ async def test_a_request_that_gets_nowhere_is_told_and_recorded_too(body: bytes 
     assert market.gate.inside == 0
 
 
+async def test_what_fails_at_the_end_takes_neither_row_nor_event_with_it(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fails(*given: object) -> None:
+        raise RuntimeError("broken")
+
+    for step in ("baselines", "learn"):
+        market = Market(alpha=[GOOD])
+        monkeypatch.setattr(market.router, step, fails)
+        assert (await market.serve()).status == 200
+        assert [row.success for row in market.rows] == [True]
+        assert [type(event) for event in market.events][-1] is RequestFinished
+        assert market.health.view("alpha").in_flight == 0
+    assert len(caplog.records) == 2
+
+
+async def test_a_listener_that_fails_stops_no_request() -> None:
+    class Listener:
+        def put(self, event: Event) -> None:
+            raise RuntimeError("broken")
+
+    market = Market(alpha=[GOOD])
+    market.bus.attach(Listener())
+    assert (await market.serve()).status == 200
+    assert [row.success for row in market.rows] == [True]
+
+
 # Money
 
 

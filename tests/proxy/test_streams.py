@@ -184,6 +184,15 @@ async def test_the_providers_own_error_reaches_the_client_first(world: World) ->
     assert len(answer.events) == 3
 
 
+async def test_done_after_an_error_makes_no_success_of_it(world: World) -> None:
+    arbstr, answer = await world.plays(chunk("Hel"), event({"error": {"message": "out of coffee"}}), DONE)
+    assert answer.events[1] == b'data: {"error": {"message": "out of coffee"}}'
+    assert "out of coffee" in answer.breaking_off["message"]
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, 502)
+    assert arbstr.source.snapshot().providers[0].failure_count == 1
+
+
 async def test_half_an_event_is_not_given_to_the_client(world: World) -> None:
     _, answer = await world.plays(chunk("Hel"), b'data: {"choices": [{"del')
     assert answer.breaking_off
