@@ -133,13 +133,17 @@ class Connection(asyncio.Protocol):
         """Whether it can be written to, for all that is known."""
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, data: bytes, request: httpx.Request) -> Answer:
-        """Send a whole request; its answer is to be waited for."""
+    def send(self, head: bytes, content: bytes, request: httpx.Request) -> Answer:
+        """Send a request, head and body; its answer is to be waited for."""
         assert self._transport is not None
         answer = self._answer = Answer(self, request)
         self.silent = True
         self._bare_bytes = 0
-        self._transport.write(data)
+        if len(content) > HELD_BYTES:  # no second copy of what is large, one packet for what is small
+            self._transport.write(head)
+            self._transport.write(content)
+        else:
+            self._transport.write(head + content)
         return answer
 
     def abort(self) -> None:

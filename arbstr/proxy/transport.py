@@ -55,14 +55,15 @@ class PooledTransport(httpx.AsyncBaseTransport):
         Raises the `httpx.TransportError` that says what happened.
         """
         place = self._place(request)
-        data = _head(request.method, place, tuple(request.headers.raw)) + await _body(request)
+        content = await _content(request)
+        head = b"%b%d\r\n\r\n" % (_head(request.method, place, tuple(request.headers.raw)), len(content))
         connection = place.kept(self._loop.time()) or await self._connect(place, request)
         try:
-            return await _exchange(connection, data, request)
+            return await _exchange(connection, head, content, request)
         except (httpx.ReadError, httpx.RemoteProtocolError):
             if not (connection.used and connection.silent):
                 raise
-        return await _exchange(await self._connect(place, request), data, request)
+        return await _exchange(await self._connect(place, request), head, content, request)
 
     async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
         timeout_s = request.extensions.get("timeout", {}).get("connect")
@@ -151,9 +152,9 @@ class _Place:
             self._sweeping = loop.call_at(due_s, self._sweep, loop)
 
 
-async def _exchange(connection: Connection, data: bytes, request: httpx.Request) -> httpx.Response:
+async def _exchange(connection: Connection, head: bytes, content: bytes, request: httpx.Request) -> httpx.Response:
     """Send the request and wait for the answer's head."""
-    answer = connection.send(data, request)
+    answer = connection.send(head, content, request)
     try:
         await answer.head()
     except BaseException:
@@ -223,19 +224,18 @@ class _Unpacked(httpx.AsyncByteStream):
 
 @lru_cache(maxsize=256)
 def _head(method: str, place: _Place, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """The request's head but for its length. A client sends the same headers again and again: they are made once."""
+    """The request's head up to its length. A client sends the same headers again and again: they are made once."""
     lines = [b"%b %b HTTP/1.1" % (method.encode(), place.path), b"Host: " + place.authority]
     lines += [name + b": " + value for name, value in headers if name.lower() not in (b"host", b"content-length")]
     if any(b"\r" in line or b"\n" in line for line in lines):
         raise httpx.LocalProtocolError("a line break in a header")
-    return b"\r\n".join(lines)
+    return b"\r\n".join([*lines, b"Content-Length: "])
 
 
-async def _body(request: httpx.Request) -> bytes:
-    """The rest of the request: its length, the empty line, its body."""
-    stream = request.stream  # bytes that are all there are taken as they are: `aread` would step through them
-    content = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
-    return b"\r\nContent-Length: %d\r\n\r\n%b" % (len(content), content)
+async def _content(request: httpx.Request) -> bytes:
+    """The request's body; bytes that are all there are taken as they are: `aread` would step through them."""
+    stream = request.stream
+    return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
 
 
 @cache
