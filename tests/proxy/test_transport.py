@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import gzip
 import socket
+import ssl
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -505,3 +507,36 @@ async def test_an_answer_that_is_read_late_leaves_the_next_one_on_its_connection
         assert sum([len(chunk) async for chunk in first.stream]) == 200_000
         assert connection._paused
         await second.stream.aclose()
+
+
+CERTIFICATE = Path(__file__).parents[1] / "data" / "tls" / "localhost.pem"  # of nobody: its key is public
+
+
+@asynccontextmanager
+async def tls_server(*parts: bytes) -> AsyncIterator[str]:
+    """One that answers over TLS; its URL."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            await answering(*parts)(reader, writer)
+        writer.close()
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(CERTIFICATE)
+    async with await asyncio.start_server(serve, "127.0.0.1", 0, ssl=context) as listening:
+        yield f"https://localhost:{listening.sockets[0].getsockname()[1]}/v1"
+
+
+async def test_a_certificate_that_nobody_vouches_for_ends_the_attempt(transport: PooledTransport) -> None:
+    async with tls_server(OK) as url:
+        with pytest.raises(httpx.ConnectError, match="certificate"):
+            await exchange(transport, url)
+
+
+async def test_tls(transport: PooledTransport, monkeypatch: pytest.MonkeyPatch) -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    monkeypatch.setattr("arbstr.proxy.transport._tls_context", lambda: trusting)
+    async with tls_server(OK) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+        with pytest.raises(httpx.ConnectError, match="certificate"):  # it is not that host's
+            await exchange(transport, url.replace("localhost", "127.0.0.1"))
