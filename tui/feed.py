@@ -28,6 +28,7 @@ class Feed:
         self.selected: int | None = None
         self.unseen = 0
         self._held: list[Item] | None = None
+        self._still: list[Item] | None = None  # all there was when it was frozen
         self._rows: dict[str, Row] = {}  # finished ones never change
 
     @property
@@ -57,24 +58,33 @@ class Feed:
                 flight.record = record
 
     def narrow(self, query: Query) -> None:
-        """Show only what the query lets pass."""
+        """Show only what the query lets pass; of a frozen feed, of what was there then."""
         self.query = query
-        self.release()
+        if self._still is None:
+            self.release()
+        else:
+            self.selected = None
+            self._held = [item for item in self._still if query.matches(self._row(item))]
 
-    def hold(self, *, still: bool = False) -> None:
-        """Stop the feed where it is; `still` stops the running rows' figures too."""
-        items = list(islice(self._items(), KEPT))
-        self._held = [_stilled(item) for item in items] if still else items
+    def hold(self) -> None:
+        """Stop the feed where it is; only the running rows' figures go on."""
+        self._held = list(islice(self._items(), KEPT))
+        self.unseen = 0
+
+    def freeze(self) -> None:
+        """Stop everything where it is."""
+        self._held = [_stilled(item) for item in islice(self._items(), KEPT)]
+        self._still = [_stilled(item) for item in self._all()]
         self.unseen = 0
 
     def release(self) -> None:
         """Follow again, from the top, with nothing selected."""
-        self._held = None
+        self._held = self._still = None
         self.selected = None
 
-    def deselect(self, *, still_held: bool) -> None:
-        """Select nothing; follow again unless the feed is to stay held."""
-        if still_held:
+    def deselect(self) -> None:
+        """Select nothing; follow again unless frozen."""
+        if self._still is not None:
             self.selected = None
         else:
             self.release()
@@ -89,7 +99,7 @@ class Feed:
             self.hold()
         last = len(self._held or ()) - 1
         if last < 0:
-            self.release()
+            self.deselect()
         else:
             self.selected = min(max(index, 0), last)
 
@@ -103,11 +113,11 @@ class Feed:
     def _items(self) -> Iterable[Item]:
         if self._held is not None:
             return self._held
+        return (item for item in self._all() if self.query.matches(self._row(item))) if self.query else self._all()
+
+    def _all(self) -> Iterable[Item]:
         newest_first = sorted(self.running.values(), key=_arrival, reverse=True)
-        items: Iterable[Item] = chain(newest_first, self.finished)
-        if self.query:
-            items = (item for item in items if self.query.matches(self._row(item)))
-        return items
+        return chain(newest_first, self.finished)
 
     def _row(self, item: Item) -> Row:
         record = item if isinstance(item, RequestRecord) else item.record

@@ -227,7 +227,7 @@ class ViewModel:
     def freeze(self, now_ms: int) -> None:
         """Keep the view as it is, until `thaw`."""
         self._frozen = self.view(now_ms)
-        self.feed.hold(still=True)
+        self.feed.freeze()
 
     def thaw(self) -> None:
         """Follow again."""

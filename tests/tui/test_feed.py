@@ -67,7 +67,7 @@ def test_letting_go_follows_again_from_the_top() -> None:
     finished(feed, 3)
     feed.move(0)
     finished(feed, 2, seed=2)
-    feed.deselect(still_held=False)
+    feed.deselect()
     assert feed.selected is None
     assert len(feed.rows()) == 5
 
@@ -92,3 +92,38 @@ def test_a_filter_shows_only_what_passes() -> None:
     assert {row.model for row in rows} == {"gpt-4o-mini"}
     feed.narrow(parse(""))
     assert len(feed.rows()) == 60
+
+
+def test_a_frozen_feed_is_filtered_too_and_the_filter_holds_when_it_goes_on() -> None:
+    feed = Feed()
+    finished(feed, 60)
+    feed.freeze()
+    finished(feed, 60, seed=2)
+    feed.narrow(parse("model:mini"))
+    narrowed = feed.rows()
+    assert {row.model for row in narrowed} == {"gpt-4o-mini"}
+    feed.narrow(parse(""))
+    assert len(feed.rows()) == 60
+    feed.narrow(parse("model:mini"))
+    feed.release()
+    assert {row.model for row in feed.rows()} == {"gpt-4o-mini"}
+    assert len(feed.rows()) > len(narrowed)
+
+
+def test_a_filter_cleared_while_frozen_is_gone() -> None:
+    feed = Feed()
+    finished(feed, 60)
+    feed.narrow(parse("model:mini"))
+    feed.freeze()
+    feed.narrow(parse(""))
+    assert len(feed.rows()) == 60
+    feed.release()
+    assert len(feed.rows()) == 60
+
+
+def test_an_empty_feed_that_is_frozen_stays_so() -> None:
+    feed = Feed()
+    feed.freeze()
+    feed.move(1)
+    finished(feed, 3)
+    assert feed.rows() == []

@@ -88,8 +88,7 @@ class LiveScreen(BoardScreen):
     def narrow(self, typed: str) -> Sequence[str]:
         """Filter the feed."""
         query = parse(typed)
-        if not self.board.model.frozen:
-            self.board.model.feed.narrow(query)
+        self.board.model.feed.narrow(query)
         return query.problems
 
     def keys(self) -> Sequence[KeyHint]:
@@ -130,10 +129,10 @@ class LiveScreen(BoardScreen):
 
     def step_back(self) -> bool:
         """Let the selection go."""
-        model = self.board.model
-        if model.feed.selected is None:
+        feed = self.board.model.feed
+        if feed.selected is None:
             return False
-        model.feed.deselect(still_held=model.frozen)
+        feed.deselect()
         return True
 
     @on(Panel.Picked, "#feed")
