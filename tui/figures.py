@@ -76,20 +76,24 @@ class LedgerWatch:
         self.figures = Figures()
         self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
-        self.fine = {each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms) for each in RANGES[:2]}
+        heard_from = now_ms()
+        self.fine = {
+            each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, heard_from) for each in RANGES[:2]
+        }
 
     def finished(self, records: Sequence[RequestRecord]) -> None:
         """Requests have ended: their cost shows at once in the chart, and the sums are due."""
         self._stale = True
         now = self._now_ms()
+        costs = [(each.received_at_ms, _ended_ms(each), each.cost_msats or 0) for each in records]
         for series in self.fine.values():
-            series.add(((record.received_at_ms, record.cost_msats or 0) for record in records), now)
+            series.add(costs, now)
 
     def missed(self, since_ms: int) -> None:
         """Events were lost since then."""
         self._stale = True
         for series in self.fine.values():
-            series.distrust(since_ms)
+            series.distrust(since_ms, self._now_ms())
 
     def look_at(self, range_: Range, groups: tuple[GroupBy, ...]) -> None:
         """Another range or other groups are on the screen now."""
@@ -142,7 +146,10 @@ class LedgerWatch:
         by: dict[GroupBy, Groups] = {}
         window = None
         for group in groups:
-            answer = await self._stats(_week_of_days(now) if group == "day" else now - chosen.length_ms, group)
+            if group == "day":
+                answer = await self._series(_week_of_days(now), now, "day")
+            else:
+                answer = await self._stats(now - chosen.length_ms, group)
             by[group] = _named(answer.groups)
             window = window if group == "day" else answer.overall
         if window is None:
@@ -151,10 +158,9 @@ class LedgerWatch:
         return Figures(today.overall, week.overall, window, by, hours)
 
     async def _hours(self, now: int, chosen: Range) -> Chart:
-        answer = await self._stats(now - chosen.length_ms, "hour")
-        starts = [int(start) for start in answer.groups]
-        values = tuple(group.cost_msats for group in answer.groups.values())
-        return Chart(starts[0] if starts else now, HOUR, values)
+        since = now - chosen.length_ms
+        answer = await self._series(since, now, "hour")
+        return Chart(since - since % HOUR, HOUR, tuple(group.cost_msats for group in answer.groups.values()))
 
     async def _settle(self) -> None:
         """Ask for the chart's buckets that are due, as long as the round is short."""
@@ -170,8 +176,17 @@ class LedgerWatch:
                 self._stale = True
                 break
 
+    async def _series(self, since_ms: int, now_ms: int, group: GroupBy) -> Stats:
+        """To the hour or day that now lies in, whether or not it has requests yet."""
+        step = HOUR if group == "hour" else DAY
+        return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=now_ms - now_ms % step + step - 1), group)
+
     async def _stats(self, since_ms: int, group: GroupBy | None = None) -> Stats:
         return await self._ledger.stats(Filter(since_ms=since_ms), group)
+
+
+def _ended_ms(record: RequestRecord) -> int:
+    return record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0)
 
 
 def _week_of_days(now_ms: int) -> int:

@@ -25,35 +25,39 @@ class _Bucket:
     msats: int = 0
     seeded: bool = False  # the ledger was asked at least once
     settled: bool = False  # the ledger was asked after the last event
+    asked_ms: int = 0
     touched_ms: int = 0
 
 
 class Series:
     """The last `length` buckets of `width_ms` each.
 
-    A bucket's value is the ledger's answer plus what events have added since. It is asked for again once the bucket is
-    over and its last event is old enough to have been written, so that every value ends as the ledger's own.
+    A bucket's value is the ledger's answer plus what events have added since; one that began when all events were
+    `heard` already is made of events alone. It is asked for (again) once the bucket is over and its last event is old
+    enough to have been written, so that every value ends as the ledger's own.
     """
 
-    def __init__(self, width_ms: int, length: int) -> None:
+    def __init__(self, width_ms: int, length: int, heard_from_ms: int) -> None:
         self.width_ms = width_ms
         self.length = length
+        self._heard_from_ms = heard_from_ms
         self._buckets: dict[int, _Bucket] = {}
 
-    def add(self, costs: Iterable[tuple[int, int]], now_ms: int) -> None:
-        """Requests received at the first number have cost the second."""
-        sums: dict[int, int] = {}
-        for received_ms, msats in costs:
+    def add(self, costs: Iterable[tuple[int, int, int]], now_ms: int) -> None:
+        """Requests received at the first number and ended at the second have cost the third."""
+        for received_ms, ended_ms, msats in costs:
             start = received_ms - received_ms % self.width_ms
-            sums[start] = sums.get(start, 0) + msats
-        for start, msats in sums.items():
-            bucket = self._buckets.setdefault(start, _Bucket())
-            bucket.msats += msats
+            bucket = self._buckets.get(start)
+            if bucket is None:
+                bucket = self._buckets[start] = _Bucket(seeded=start >= self._heard_from_ms)
+            if ended_ms > bucket.asked_ms:  # else the answer had it: the ledger is told of ends before anybody else
+                bucket.msats += msats
             bucket.settled = False
             bucket.touched_ms = now_ms
 
-    def distrust(self, since_ms: int) -> None:
-        """Events were missed: what the buckets say from then on has to be asked again."""
+    def distrust(self, since_ms: int, now_ms: int) -> None:
+        """Events were missed from then until now: what the buckets say has to be asked again."""
+        self._heard_from_ms = now_ms
         for start, bucket in self._buckets.items():
             if start + self.width_ms > since_ms:
                 bucket.seeded = bucket.settled = False
@@ -67,6 +71,7 @@ class Series:
         bucket = self._buckets.setdefault(start_ms, _Bucket())
         bucket.msats = msats
         bucket.seeded = True
+        bucket.asked_ms = asked_ms
         bucket.settled = asked_ms >= bucket.touched_ms + SETTLES_AFTER_MS
 
     def chart(self, now_ms: int) -> Chart:
@@ -78,15 +83,17 @@ class Series:
 
     def _wants_asking(self, start: int, now_ms: int) -> bool:
         bucket = self._buckets.get(start)
-        if bucket is None:
-            return True
         over = now_ms >= start + self.width_ms + SETTLES_AFTER_MS
+        if bucket is None:
+            return over or start < self._heard_from_ms
         quiet = now_ms - bucket.touched_ms >= SETTLES_AFTER_MS
         return not bucket.seeded or (over and quiet and not bucket.settled)
 
     def _value(self, start: int) -> int | None:
         bucket = self._buckets.get(start)
-        return None if bucket is None else bucket.msats
+        if bucket is None:
+            return 0 if start >= self._heard_from_ms else None
+        return bucket.msats
 
     def _starts(self, now_ms: int) -> list[int]:
         newest = now_ms - now_ms % self.width_ms

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
+
+import pytest
 
 from arbstr.query import Filter
-from tests.tui.fakes import FakeSource, lived_in
-from tui.figures import DAY, RANGES, LedgerWatch
+from arbstr.store.reader import Reader
+from tests.store.builders import record, write
+from tests.tui.fakes import NOON, FakeSource, lived_in
+from tui.figures import DAY, HOUR, RANGES, LedgerWatch, Range
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -77,6 +82,28 @@ async def test_days_are_today_and_the_six_before_whatever_the_range() -> None:
     assert watch.figures.window is not None
     five_minutes = await source.ledger.stats(Filter(since_ms=source.now_ms - RANGES[0].length_ms))
     assert watch.figures.window == five_minutes.overall
+
+
+@pytest.mark.parametrize(("range_", "hours"), [(RANGES[2], 25), (RANGES[3], 169)])
+async def test_a_chart_of_hours_and_the_days_end_now_also_where_nothing_happened_lately(
+    tmp_path: Path, range_: Range, hours: int
+) -> None:
+    path = tmp_path / "arbstr.db"
+    await write(path, [record(received_at_ms=NOON - 40 * HOUR), record(received_at_ms=NOON - 10 * HOUR)])
+    reader = Reader(path)
+    watch = LedgerWatch(reader, lambda: NOON, lambda: None)
+    watch.look_at(range_, ("day",))
+    task = asyncio.create_task(watch.run())
+    await until(lambda: watch.figures.hours is not None)
+    task.cancel()
+    await reader.close()
+    chart = watch.chart(NOON)
+    assert chart is not None
+    assert len(chart.values) == hours
+    assert chart.start_ms + hours * HOUR > NOON
+    assert [int(start) for start in watch.figures.groups["day"]] == [
+        NOON - NOON % DAY - ago * DAY for ago in range(6, -1, -1)
+    ]
 
 
 async def test_a_ledger_that_cannot_be_read_is_said_and_forgotten_when_it_can() -> None:
