@@ -1,0 +1,177 @@
+"""Many clients at once at a real arbstr, few of them polite: memory stays bounded, and the others are served."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import resource
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+
+from tests.bench.process import resident_mb
+from tests.provider import Asked, Part, ScriptedProvider, chunk, completion, json_reply, sse_reply, stream_events
+from tests.served import PATIENCE_S, Served, chat, eventually
+
+IDLE_STREAMS = 2000
+MB = 1024 * 1024
+HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@pytest.fixture
+def many_files() -> Iterator[int]:
+    """As many files as the system lets this process have; it begins with fewer."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    yield hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+def configured(home: Path, url: str, server: str = "") -> str:
+    provider = f'[[providers]]\nname = "alpha"\nurl = "{url}"\nmodels = ["gpt-4o"]\non_client_gone = "cancel"\n'
+    (home / "config.toml").write_text(f"[server]\n{server}\n{provider}[logging]\nlog_requests = false\n")
+    return "config.toml"
+
+
+def request(**fields: object) -> bytes:
+    body = json.dumps(chat(**fields)).encode()  # type: ignore[arg-type]
+    return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+
+@asynccontextmanager
+async def connected(arbstr: Served, count: int) -> AsyncIterator[list[Connection]]:
+    """So many connections, closed at the end."""
+    async with AsyncExitStack() as stack:
+        connections = []
+        for _ in range(count):
+            connections.append(await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port))
+            stack.callback(connections[-1][1].close)
+        yield connections
+
+
+async def until(connection: Connection, text: bytes) -> bytes:
+    async with asyncio.timeout(PATIENCE_S):
+        return await connection[0].readuntil(text)
+
+
+async def counts(arbstr: Served) -> tuple[int, int]:
+    """Rows, and those of them that are errors."""
+    told = (await asyncio.to_thread(arbstr.get, "/v1/stats"))["counts"]
+    return told["total"], told["error"]
+
+
+async def test_thousands_of_idle_streams_cost_little_each_and_all_end_well(tmp_path: Path, many_files: int) -> None:
+    streams = min(IDLE_STREAMS, many_files // 2 - 200)  # each has two ends here
+    go_on = asyncio.Event()
+    async with ScriptedProvider(sse_reply(chunk("a"), go_on, *stream_events("b"))) as provider:
+        options = ("-c", configured(tmp_path, provider.url, "max_in_flight = 2000"))
+        with Served(tmp_path, *options, ulimit="-Sn 256") as arbstr:
+            before = resident_mb(arbstr.process.pid) or 0
+            async with connected(arbstr, streams) as connections:
+                for connection in connections:
+                    connection[1].write(request(stream=True))
+                await asyncio.gather(*(until(connection, b'"a"') for connection in connections))
+                each_kb = ((resident_mb(arbstr.process.pid) or 0) - before) * 1000 / streams
+                assert each_kb < 100
+                go_on.set()
+                ends = await asyncio.gather(*(until(connection, b"0\r\n\r\n") for connection in connections))
+                assert all(b"[DONE]" in end for end in ends)
+            assert await asyncio.to_thread(eventually, lambda: arbstr.get("/v1/stats")["counts"]["success"] == streams)
+
+
+async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> None:
+    readers, sent = 30, 0
+    events = chunk("x" * 8000) * 8
+
+    def endless(asked: Asked) -> Iterator[Part]:
+        nonlocal sent
+        yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+        while True:
+            sent += len(events)
+            yield events
+
+    async with ScriptedProvider(endless) as provider:  # type: ignore[arg-type]  # a reply that is made as it is played
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+            before = resident_mb(arbstr.process.pid) or 0
+            sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(readers)]
+            for each in sockets:
+                each.sendall(request(stream=True))
+            await provider.asked(readers)
+            async with asyncio.timeout(PATIENCE_S):
+                seen = -1
+                while seen != sent:
+                    seen = sent
+                    await asyncio.sleep(0.5)  # as long as anything moves, it moves within that
+            assert (resident_mb(arbstr.process.pid) or 0) - before < 2 * readers
+            assert (await asyncio.to_thread(arbstr.get, "/health"))["status"] == "ok"
+            for each in sockets:
+                each.close()
+            assert await asyncio.to_thread(eventually, lambda: arbstr.get("/v1/stats")["counts"]["error"] == readers)
+
+
+async def test_a_body_of_100_mb_is_refused_before_it_was_sent(tmp_path: Path) -> None:
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+            async with connected(arbstr, 1) as (connection,):
+                connection[1].write(HEAD + b"Content-Length: %d\r\n\r\n" % (100 * MB))
+                assert (await until(connection, b"\r\n")).split()[1] == b"413"
+            assert await asyncio.to_thread(eventually, lambda: arbstr.get("/v1/stats")["counts"]["total"] == 1)
+
+
+async def test_bodies_of_100_mb_without_a_length_cost_an_error_and_bounded_memory(tmp_path: Path) -> None:
+    senders = 6
+
+    async def send(connection: Connection) -> bytes:
+        reader, writer = connection
+        writer.write(HEAD + b"Transfer-Encoding: chunked\r\n\r\n")
+        piece = b"%x\r\n%b\r\n" % (MB, b" " * MB)
+        try:
+            for _ in range(100):
+                writer.write(piece)
+                await writer.drain()
+                if reader._buffer:  # type: ignore[attr-defined]  # an answer is there: nobody sends on then
+                    break
+        except ConnectionError:
+            pass
+        return (await until(connection, b"\r\n")).split()[1]
+
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url, "max_request_mb = 8")) as arbstr:
+            before = arbstr.peak_mb()
+            async with connected(arbstr, senders) as connections:
+                statuses = await asyncio.gather(*map(send, connections))
+                assert set(statuses) <= {b"413", b"503"}
+                assert b"413" in statuses
+            assert arbstr.peak_mb() - before < 200
+            assert (await asyncio.to_thread(arbstr.chat)).status_code == 200
+            assert await counts(arbstr) == (senders + 1, senders)
+
+
+async def test_clients_that_send_byte_by_byte_keep_nobody_waiting(tmp_path: Path) -> None:
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+            text = request()
+            async with connected(arbstr, 300) as connections:
+                for place in range(3):
+                    for index, (_, writer) in enumerate(connections):
+                        writer.write(text[place : place + 1] if index % 2 else (text[:-9] if place == 0 else b" "))
+                    assert (await asyncio.to_thread(arbstr.chat)).status_code == 200
+            assert await asyncio.to_thread(eventually, lambda: arbstr.get("/v1/stats")["counts"]["total"] == 153)
+
+
+async def test_a_crowd_that_takes_every_place_is_told_so_and_leaves_the_ways_to_providers_free(tmp_path: Path) -> None:
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 200") as arbstr:
+            assert "open files" in arbstr.said
+            async with connected(arbstr, 60) as connections:
+                refused = await until(connections[-1], b"}}")
+                assert b" 503 " in refused
+                assert b"\r\nRetry-After: 1\r\n" in refused
+                connections[0][1].write(request())
+                assert b" 200 OK" in await until(connections[0], b"\r\n")
+            assert await asyncio.to_thread(arbstr.stop) == 0
