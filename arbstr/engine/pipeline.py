@@ -1,7 +1,7 @@
 """The whole life of a request: read, route, ask, fall back, answer, meter, record.
 
 `Engine.handle` is that life in one function. It ends in exactly one `store.append` and one `RequestFinished`, whatever
-happens in between; what it needs from the network comes in by two seams, `Client` and `Upstream`.
+happens in between; what it needs from the network comes in by `Client`, `Upstream` and `Store`.
 """
 
 from __future__ import annotations
@@ -9,9 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from dataclasses import replace
 from itertools import count
-from typing import ParamSpec, Protocol, TypeVar
+from typing import ParamSpec, TypeVar
 
 import orjson
 
@@ -25,7 +26,8 @@ from arbstr.engine.giving_up import GivingUp
 from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.router import Router
-from arbstr.engine.upstream import HeaderList, StreamAnswer, Upstream, WholeAnswer
+from arbstr.engine.seams import Client, Store
+from arbstr.engine.upstream import StreamAnswer, Upstream, WholeAnswer
 from arbstr.errors import (
     AllProvidersFailed,
     ApiError,
@@ -47,7 +49,7 @@ from arbstr.events import (
     StreamProgress,
 )
 from arbstr.text import plain
-from arbstr.types import Candidate, ChatRequest, JsonObject, RequestRecord
+from arbstr.types import Candidate, ChatRequest, JsonObject
 
 logger = logging.getLogger(__name__)
 
@@ -57,60 +59,6 @@ T = TypeVar("T")
 LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
 PROGRESS_EVERY_MS = 250
 KEEPALIVE = b": keep-alive\n\n"
-
-
-class Client(Protocol):
-    """The client's end of one request. Writing to a client that has left does nothing; `gone` tells."""
-
-    request_id: str
-    received_at_ms: int
-    policy: str | None
-    headers: HeaderList  # those fit to go up
-
-    @property
-    def gone(self) -> bool:
-        """Whether the client has closed its connection."""
-        ...
-
-    def on_gone(self, callback: Callable[[], None]) -> None:
-        """Call back once when the client closes its connection, at once if it has."""
-        ...
-
-    async def body(self) -> bytes:
-        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
-        ...
-
-    async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Give the whole answer; waits while the client is slow to read."""
-        ...
-
-    async def refuse(self, error: ApiError, headers: HeaderList) -> None:
-        """Give an error: as the answer, or as the last event of a stream that has begun."""
-        ...
-
-    async def start(self, headers: HeaderList) -> None:
-        """Begin a stream of events, status 200."""
-        ...
-
-    async def write(self, data: bytes) -> None:
-        """Go on with the stream; waits while the client is slow to read."""
-        ...
-
-    async def end(self, data: bytes) -> None:
-        """End the stream with these bytes."""
-        ...
-
-
-class Store(Protocol):
-    """Where rows go; both calls return at once and never fail."""
-
-    def begin(self, record: RequestRecord) -> None:
-        """A stream is open: its row, to be closed by `append`."""
-        ...
-
-    def append(self, record: RequestRecord) -> None:
-        """A request has ended: its row."""
-        ...
 
 
 class Engine:
@@ -174,7 +122,11 @@ class Engine:
                 await exchange.stream.close()
 
     async def _serve(self, exchange: Exchange, client: Client) -> None:
-        self._gate.enter()
+        try:
+            self._gate.enter()
+        except ApiError:
+            await self._read_if_sent(exchange, client)
+            raise
         try:
             chat = await self._read(exchange, client)
             routing = self._router.route(chat)
@@ -190,6 +142,12 @@ class Engine:
                 reservation.settle(exchange.spent_msats)
         finally:
             self._gate.leave()
+
+    async def _read_if_sent(self, exchange: Exchange, client: Client) -> None:
+        """Learn which model was asked for, for a refusal's row. It waits for no body: that may be slow, or large."""
+        if client.sent:
+            with suppress(ApiError):
+                await self._read(exchange, client)
 
     async def _read(self, exchange: Exchange, client: Client) -> ChatRequest:
         body = await client.body()

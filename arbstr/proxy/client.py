@@ -47,7 +47,7 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 
 
 class ClientConnection:
-    """Implements `engine.pipeline.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
+    """Implements `engine.seams.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
     def __init__(self, request: web.BaseRequest, room: Room, received_at_ms: int) -> None:
         self.request_id = request[ID]
@@ -80,6 +80,11 @@ class ClientConnection:
         callback, self._on_gone = self._on_gone, None
         if callback is not None:
             callback()
+
+    @property
+    def sent(self) -> bool:
+        """Whether the whole body is there, so that it can be had without waiting."""
+        return self._request.content.is_eof()
 
     async def body(self) -> bytes:
         """The request's body. Raises what `Body.read` raises."""

@@ -22,7 +22,7 @@ from arbstr.engine.upstream import HeaderList, Upstream, WholeAnswer
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import RequestRecord, Usage
-from tests.engine.builders import Clock, provider
+from tests.engine.builders import Clock, chat, provider
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()
 GOOD = WholeAnswer(200, [("Content-Type", "application/json")], b"{}", Usage(1000, 500))
@@ -58,6 +58,7 @@ class Talker:
         self.status: int | None = None
         self.given: HeaderList = []
         self.refused: ApiError | None = None
+        self.sent = True
         self._body = body
         self._callback: Callable[[], None] = lambda: None
 
@@ -287,6 +288,32 @@ async def test_a_listener_that_fails_stops_no_request() -> None:
     market.bus.attach(Listener())
     assert (await market.serve()).status == 200
     assert [row.success for row in market.rows] == [True]
+
+
+async def test_who_is_turned_away_at_the_gate_has_a_row_with_the_model_if_that_is_there_to_read() -> None:
+    market = Market(alpha=[GOOD])
+    market.gate.close()
+    slow = Talker()
+    slow.sent = False
+    refused = [await market.serve(client) for client in (Talker(), slow, Talker(b"nonsense"))]
+    assert [client.status for client in refused] == [503, 503, 503]
+    assert [row.model for row in market.rows] == ["gpt-4o", "", ""]
+    assert {type(event) for event in market.events} == {RequestReceived, RequestFinished}
+    assert market.gate.inside == 0
+
+
+async def test_candidates_that_are_gone_when_asked_say_when_to_come_back() -> None:
+    market = Market(alpha=[GOOD])
+    routing = market.router.preview(chat())
+    market.router.route = lambda request: routing  # type: ignore[method-assign]  # decided while alpha still took requests
+    permit = market.health.acquire("alpha")
+    assert permit is not None
+    permit.failed(status(429, after_s=42))
+    client = await market.serve()
+    assert client.status == 503
+    assert client.refused is not None
+    assert client.refused.retry_after_s == 42
+    assert market.asked == []
 
 
 # Money

@@ -189,6 +189,14 @@ async def test_health_is_unhealthy_and_503_when_every_provider_is_open(world: Wo
     assert (status, document["status"]) == (503, "unhealthy")
 
 
+async def test_health_is_unhealthy_too_when_every_provider_is_out_of_rotation(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    arbstr.source.set_in_rotation("alpha", in_rotation=False)
+    status, document = await health(arbstr)
+    assert (status, document["status"]) == (503, "unhealthy")
+
+
 async def test_an_open_breaker_is_half_open_when_its_time_is_up_and_closes_with_a_success(world: World) -> None:
     await world.sells("alpha", error_reply(401), json_reply(completion()))
     arbstr = await world.opens(breaker={"failure_threshold": 1, "open_for": 0.02})

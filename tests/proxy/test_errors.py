@@ -151,6 +151,23 @@ async def test_invalid_api_key(world: World, authorization: str | None) -> None:
     assert not arbstr.events
 
 
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/models", "/providers", "/v1/stats", "/v1/requests", "/v1/requests/some-id", "/openapi.json", "/nowhere"],
+)
+async def test_every_endpoint_but_health_wants_the_token(world: World, path: str) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens(server={"auth_token": TOKEN})
+    assert (await arbstr.get(path)).told == (401, "authentication_error", "invalid_api_key")
+    assert (await arbstr.get(path, headers={"Authorization": f"Bearer {TOKEN}"})).status in (200, 404)
+
+
+async def test_so_does_the_question_what_a_request_would_cost(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens(server={"auth_token": TOKEN})
+    assert (await arbstr.get("/v1/cost", method="POST")).told == (401, "authentication_error", "invalid_api_key")
+
+
 @pytest.mark.parametrize("authorization", [f"Bearer {TOKEN}", f"bearer {TOKEN}", f"Bearer  {TOKEN}"])
 async def test_the_right_token_passes_and_goes_no_further(world: World, authorization: str) -> None:
     alpha = await world.sells("alpha")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.provider import ScriptedProvider, completion, error_reply, json_reply
+from tests.provider import ScriptedProvider, completion, error_reply, json_reply, sse_reply, stream_events
 from tests.proxy.world import Answer, World
 
 CODE = {"name": "code", "keywords": ["code", "function"]}
@@ -32,6 +32,21 @@ async def test_the_rule_that_the_header_names_holds(world: World) -> None:
     answer = await arbstr.chat("write code", headers={"X-Arbstr-Policy": "prose"})
     assert policy(answer) == "prose"
     assert (await arbstr.row(answer))["policy"] == "prose"
+
+
+async def test_a_stream_names_its_rule_too(world: World) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("a")))
+    arbstr = await world.opens(policies=rules(CODE))
+    assert policy(await arbstr.chat("write code", stream=True)) == "code"
+
+
+async def test_so_do_refusal_and_row_where_the_rule_leaves_nobody(world: World) -> None:
+    await world.sells("alpha", output_rate=30)
+    arbstr = await world.opens(policies=rules({"name": "cheap", "max_sats_per_1k_output": 1}))
+    answer = await arbstr.chat(headers={"X-Arbstr-Policy": "cheap"})
+    assert answer.told == (400, "invalid_request_error", "no_provider_within_policy")
+    assert answer.headers["X-Arbstr-Policy"] == "cheap"
+    assert (await arbstr.row(answer))["policy"] == "cheap"
 
 
 @pytest.mark.parametrize("text", ["Code review", "these codes", "my\ncode", "a (code)", "CODE", "x-code"])

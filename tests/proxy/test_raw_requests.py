@@ -181,6 +181,14 @@ async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(world: Wo
     assert answer.told == (403, "permission_error", "forbidden_origin")
 
 
+async def test_a_star_configures_every_origin(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens(server={"allowed_origins": ["*"]})
+    answer = await arbstr.chat(headers={"Origin": "https://anywhere.test"})
+    assert answer.status == 200
+    assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://anywhere.test")
+
+
 async def test_the_page_of_a_configured_origin_may_read_every_kind_of_answer(world: World) -> None:
     await world.sells("alpha", json_reply(completion()), sse_reply(chunk("Hel"), DONE), error_reply(400))
     arbstr = await world.opens(server={"allowed_origins": ["https://page.test"]})

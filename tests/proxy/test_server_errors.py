@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from arbstr.engine.health import Health
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import StreamAnswer
 from tests.provider import (
@@ -38,6 +39,28 @@ async def test_internal_error(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert "inside" not in answer.body.decode()
     assert "details of arbstr's inside" in arbstr.log  # with its traceback
     assert answer.headers["X-Arbstr-Request-Id"] in arbstr.log
+
+
+async def test_internal_error_of_an_endpoint_without_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stumble(self: Health, name: str) -> None:
+        raise RuntimeError("details of arbstr's inside")
+
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    monkeypatch.setattr(Health, "view", stumble)
+    answer = await arbstr.get("/providers")
+    assert answer.told == (500, "server_error", "internal_error")
+    assert answer.headers["X-Arbstr-Request-Id"] in answer.error["message"]
+    assert "inside" not in answer.body.decode()
+    assert "details of arbstr's inside" in arbstr.log
+
+
+async def test_arbstrs_own_errors_say_how_long_they_took(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    arbstr = await world.opens(retry={"max_retries": 0})
+    for answer in (await arbstr.chat(), await arbstr.chat(model="unheard-of"), await arbstr.send(b"nonsense")):
+        row = await arbstr.row(answer)
+        assert answer.headers["X-Arbstr-Latency-Ms"] == str(row["timing"]["latency_ms"])
 
 
 async def test_internal_error_within_a_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

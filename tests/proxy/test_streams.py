@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from arbstr.engine import upstream
+from arbstr.events import StreamProgress
 from tests.provider import (
     DONE,
     Asked,
@@ -30,6 +31,22 @@ from tests.provider import (
 from tests.proxy.world import ARBSTRS_EVENT, PATIENCE_S, World
 
 STARTED = head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding", "chunked"))
+
+
+# Progress
+
+
+async def test_progress_is_told_a_few_times_a_second_at_most(world: World) -> None:
+    pause = asyncio.Event()
+    asyncio.get_running_loop().call_later(0.6, pause.set)
+    words = [chunk(str(number)) for number in range(60)]
+    await world.sells("alpha", sse_reply(*words[:30], pause, *words[30:], *stream_events("end")))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    lasted_ms = (await arbstr.row(answer))["timing"]["stream_duration_ms"]
+    told = [event.events for event in arbstr.events if isinstance(event, StreamProgress)]
+    assert 1 <= len(told) <= lasted_ms // 250
+    assert told == sorted(told)
 
 
 # A good end

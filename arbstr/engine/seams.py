@@ -1,0 +1,69 @@
+"""What the engine needs from outside: a client to serve, and a place for rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from arbstr.engine.upstream import HeaderList
+from arbstr.errors import ApiError
+from arbstr.types import RequestRecord
+
+
+class Client(Protocol):
+    """The client's end of one request. Writing to a client that has left does nothing; `gone` tells."""
+
+    request_id: str
+    received_at_ms: int
+    policy: str | None
+    headers: HeaderList  # those fit to go up
+
+    @property
+    def gone(self) -> bool:
+        """Whether the client has closed its connection."""
+        ...
+
+    def on_gone(self, callback: Callable[[], None]) -> None:
+        """Call back once when the client closes its connection, at once if it has."""
+        ...
+
+    @property
+    def sent(self) -> bool:
+        """Whether the whole body is there, so that it can be had without waiting."""
+        ...
+
+    async def body(self) -> bytes:
+        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
+        ...
+
+    async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
+        """Give the whole answer; waits while the client is slow to read."""
+        ...
+
+    async def refuse(self, error: ApiError, headers: HeaderList) -> None:
+        """Give an error: as the answer, or as the last event of a stream that has begun."""
+        ...
+
+    async def start(self, headers: HeaderList) -> None:
+        """Begin a stream of events, status 200."""
+        ...
+
+    async def write(self, data: bytes) -> None:
+        """Go on with the stream; waits while the client is slow to read."""
+        ...
+
+    async def end(self, data: bytes) -> None:
+        """End the stream with these bytes."""
+        ...
+
+
+class Store(Protocol):
+    """Where rows go; both calls return at once and never fail."""
+
+    def begin(self, record: RequestRecord) -> None:
+        """A stream is open: its row, to be closed by `append`."""
+        ...
+
+    def append(self, record: RequestRecord) -> None:
+        """A request has ended: its row."""
+        ...
