@@ -50,7 +50,10 @@ class AttemptFailed:
 
 @value_object
 class FirstByte:
-    """A provider's answer began; for a stream, its first event is there. `after_ms` counts from the arrival."""
+    """A stream began: its first event is there, or its client waits no longer without a sign of life.
+
+    `after_ms` counts from the request's arrival.
+    """
 
     request_id: str
     provider: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import json
 import logging
 import random
 import signal
@@ -21,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from arbstr import __version__, logs, open_files
 from arbstr.bus import EventBus, Subscription
 from arbstr.config import Config
+from arbstr.engine import cells
 from arbstr.engine.budget import Budgets
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
@@ -217,7 +217,7 @@ def _decisions(config: Config, bus: EventBus) -> Decisions:
         clock=time.monotonic,
         random=random.random,
         is_available=health.available,
-        reopens_in_s=health.reopens_in_s,
+        retry_after_s=health.retry_after_s,
         publish=bus.publish,
     )
     return Decisions(health, router, Budgets(config, clock_ms=_now_ms, publish=bus.publish))
@@ -322,14 +322,14 @@ class Memory:
         """Take up what was kept."""
         learned: LearnedState = await self._ledger.load_learned()
         self._router.experience.restore(learned.ratios, learned.cells)
-        saved = {name: _loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        saved = {name: cells.loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         self._health.restore(saved)
 
     def keep(self) -> None:
         """Have the ledger save the state of things."""
-        ratios, cells = self._router.experience.export()
-        states = {(_HEALTH, name): json.dumps(state) for name, state in self._health.export().items()}
-        self._ledger.save_learned(ratios, {**cells, **states})
+        ratios, learned = self._router.experience.export()
+        states = {(_HEALTH, name): cells.dumps(state) for name, state in self._health.export().items()}
+        self._ledger.save_learned(ratios, {**learned, **states})
 
     async def keep_now_and_then(self) -> None:
         """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
@@ -395,13 +395,6 @@ def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
-
-
-def _loads(text: str) -> object:
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None
 
 
 def _now_ms() -> int:

@@ -14,8 +14,6 @@ from arbstr.engine.offers import Offer
 from arbstr.events import OverchargeFound
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
-_BROKE_OFF = (502, 504)  # how a row says that an answer began and did not end
-
 _CHARGES = "charges"
 
 
@@ -111,12 +109,10 @@ def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
     """Whether the provider did its part, None if the attempt says nothing about that."""
     if attempt.failure == "stale_catalogue":
         return None
-    last = attempt is record.attempts[-1]
     if attempt.failure is not None:
         # The last one may have failed because the client had left, and nobody is blamed for what nobody waits for.
+        last = attempt is record.attempts[-1]
         return None if last and record.error_status == CLIENT_CLOSED else False
-    if last and record.error_status in _BROKE_OFF:
-        return False
     return True if attempt.status is None or attempt.status < 400 else None
 
 

@@ -127,10 +127,10 @@ class Permit:
         self._held = True
         self.opening = breaker.openings  # how often the breaker had opened when the attempt began
 
-    def succeeded(self, first_byte_ms: float) -> None:
-        """The attempt ended well; its answer began after so many milliseconds."""
+    def succeeded(self, latency_ms: float) -> None:
+        """The attempt ended well; it took so many milliseconds to a stream's beginning, or to a whole answer."""
         if self._held:
-            self._breaker.succeeded(first_byte_ms, self)
+            self._breaker.succeeded(latency_ms, self)
             self.released()
 
     def failed(self, error: AttemptError, *, again: bool = False) -> None:
@@ -207,9 +207,9 @@ class _Breaker:
         self.in_flight += 1
         return permit
 
-    def succeeded(self, first_byte_ms: float, permit: Permit) -> None:
+    def succeeded(self, latency_ms: float, permit: Permit) -> None:
         self._learn(success=True)
-        self._latency_ms = _learned(self._latency_ms, first_byte_ms)
+        self._latency_ms = _learned(self._latency_ms, latency_ms)
         if self.open_until is None:
             self._failures = 0
         elif permit.opening == self.openings:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from arbstr.config import Config, Provider, Rule
 from arbstr.engine.experience import Experience
@@ -19,7 +19,6 @@ from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
 _RESTING = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
-_RETRY_AFTER_S = 1.0  # at least, and when nobody knows
 
 _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
 
@@ -28,8 +27,8 @@ class Router:
     """Policy, limits, expected prices and strategy, put together; and what is learned from finished requests.
 
     `clock` is monotonic seconds, `random` gives numbers from 0 to 1. `is_available` tells whether a provider may be
-    asked now (breaker, rotation), `reopens_in_s` in how many seconds one that may not perhaps will, None if nobody
-    knows. `publish` takes the events.
+    asked now (breaker, rotation), `retry_after_s` in how many seconds the first of those that may not perhaps will.
+    `publish` takes the events.
     """
 
     def __init__(
@@ -39,7 +38,7 @@ class Router:
         clock: Callable[[], float],
         random: Callable[[], float],
         is_available: Callable[[str], bool] = lambda provider: True,
-        reopens_in_s: Callable[[str], float | None] = lambda provider: None,
+        retry_after_s: Callable[[Iterable[str]], float] = lambda providers: 1.0,
         publish: Callable[[OverchargeFound], None] = lambda event: None,
         matchers: Sequence[Matcher] | None = None,
     ) -> None:
@@ -48,7 +47,7 @@ class Router:
         self._default_strategy = config.policies.default_strategy
         self._clock = clock
         self._is_available = is_available
-        self._reopens_in_s = reopens_in_s
+        self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
         self._markets: dict[tuple[str | None, str], Market] = {}
@@ -163,10 +162,8 @@ class Router:
         """Why there is no candidate."""
         model = repr(market.model[:100])
         if resting:
-            waits = [wait for provider in resting if (wait := self._reopens_in_s(provider)) is not None]
             told = f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_RESTING}."
-            wait_s = max(_RETRY_AFTER_S, min(waits, default=0.0))
-            return NoHealthyProvider(told, retry_after_s=wait_s, policy=market.policy)
+            return NoHealthyProvider(told, retry_after_s=self._retry_after_s(resting), policy=market.policy)
         if excluded:
             limits = "what is tolerated" if market.policy is None else f"the limits of policy {market.policy!r}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -131,8 +132,13 @@ def test_sellers_that_rest_are_left_out_with_the_reason() -> None:
 
 
 def test_when_all_rest_the_client_is_told_when_the_first_comes_back() -> None:
-    waits = {"a": 20.0, "b": 7.5, "c": None}
-    chosen = router([provider(name) for name in waits], is_available=lambda name: False, reopens_in_s=waits.get)
+    waits = {"a": 20.0, "b": 7.5, "c": 30.0, "d": 1.0}
+
+    def first_back_in_s(names: Iterable[str]) -> float:
+        return min(waits[name] for name in names)
+
+    sellers = [provider(name) for name in "abc"]
+    chosen = router(sellers, is_available=lambda name: False, retry_after_s=first_back_in_s)
     with pytest.raises(NoHealthyProvider, match="a, b, c") as caught:
         chosen.route(chat())
     assert caught.value.retry_after_s == 7.5
@@ -412,7 +418,10 @@ def test_a_stream_that_broke_off_is_a_failure_though_it_had_begun_to_answer() ->
     chosen = two_sellers()
     for _ in range(20):
         request = chat(stream=True)
-        record = answered(request, chosen.route(request), provider="ten", success=False, error_status=502)
+        attempts = (Attempt("ten", 0, 100, "bad_response", 200),)
+        record = answered(
+            request, chosen.route(request), provider="ten", success=False, error_status=502, attempts=attempts
+        )
         chosen.learn(record, request)
     assert order(chosen.route(chat())) == ["twelve", "ten"]
 
