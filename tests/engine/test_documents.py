@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 
 from arbstr.engine.documents import read, read_or_none
 
+WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones are read as floats, as most readers of JSON do
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    st.none() | st.booleans() | WHOLE | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
     lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
     max_leaves=10,
 )
