@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from math import copysign
 from typing import Any
 
 import orjson
@@ -181,6 +182,9 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
+_ALL_WHOLE = 2.0**52  # floats from here on have no fraction
+
+
 def clean(text: str) -> str:
     """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
@@ -209,13 +213,14 @@ def whole(value: object) -> int | None:
 
 
 def msats(sats: object) -> int | None:
-    """Sats as they are stored, in millisats."""
+    """Sats as they are stored, in millisats; half of one counts as a whole, as in SQLite's ROUND."""
     if sats is None:
         return None
     try:
-        return round(min(max(float(str(sats)), -MOST), MOST) * 1000)
+        exact = min(max(float(str(sats)), -MOST), MOST) * 1000
     except ValueError:
         return 0
+    return int(exact + copysign(0.5, exact)) if abs(exact) < _ALL_WHOLE else int(exact)
 
 
 def _sats(millisats: int | None) -> float | None:

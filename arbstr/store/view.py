@@ -37,7 +37,7 @@ _INSTANT = f"""
         END,
         epoch_ms(timestamp))
 """
-_MSATS, _CHARGED_MSATS = (
+MSATS, _CHARGEDMSATS = (
     f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
     for column in ("cost_sats", "provider_cost_sats")
 )
@@ -49,12 +49,12 @@ _ROW_SUMS = ", ".join(
         "SUM(success <> 0)",
         "SUM(streaming <> 0)",
         "COUNT(cost_sats)",
-        f"SUM({_MSATS})",
+        f"SUM({MSATS})",
         f"SUM(MIN(CAST(input_tokens AS INTEGER), {MOST}))",
         f"SUM(MIN(CAST(output_tokens AS INTEGER), {MOST}))",
         f"SUM({_LATENCY})",
-        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN dearest_msats - {_MSATS} END)",
-        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN median_msats - {_MSATS} END)",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN dearest_msats - {MSATS} END)",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN median_msats - {MSATS} END)",
     )
 )
 
@@ -141,7 +141,7 @@ class View:
         sources = [] if self.bare else [("requests", self.faceted(where, *self.listed(where)))]
         if self.loose:
             sources.append((self.rows(loose=True), self.plain(where)))
-        excess = f"SUM(MAX({_CHARGED_MSATS} - COALESCE({_MSATS}, 0), 0))"
+        excess = f"SUM(MAX({_CHARGEDMSATS} - COALESCE({MSATS}, 0), 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))
 

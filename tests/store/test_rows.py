@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arbstr.store.rows import MOST, bounded, clean, format_ms, msats, parse_ms, whole
+from arbstr.store.view import MSATS
 from tests.store.builders import NOON
 
 
@@ -45,6 +49,21 @@ def test_instants_are_written_with_milliseconds_and_z() -> None:
 @given(st.integers(0, 2_100_000_000_000_000))
 def test_millisats_survive_being_stored_as_sats(amount: int) -> None:
     assert msats(amount / 1000) == min(amount, MOST * 1000)
+
+
+@given(st.integers(-(10**13), 10**13).map(lambda tenths: tenths / 10_000) | st.floats(allow_nan=False))
+@example(0.0005)
+@example(0.0015)
+@example(-0.0025)
+@example(1e300)
+def test_sats_of_another_program_are_rounded_as_the_sums_in_sql_are(sats: float) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        [summed] = database.execute(f"SELECT {MSATS} FROM (SELECT ? AS cost_sats)", (sats,)).fetchone()
+    assert msats(sats) == summed
+
+
+def test_half_a_millisat_counts_as_a_whole_one() -> None:
+    assert [msats(sats) for sats in (0.0005, 0.0015, 0.0025, 0.00249)] == [1, 2, 3, 2]
 
 
 @pytest.mark.parametrize(
