@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -199,8 +200,10 @@ def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None
             return _series(tallies, where, HOUR_MS)
         case "day":
             return _series(tallies, where, DAY_MS)
-    names = sorted(tallies, key=lambda name: (name is None, str(name)))
-    return {NO_GROUP if name is None else str(name): tallies[name].aggregate() for name in names}
+    named: defaultdict[str, Tally] = defaultdict(Tally)
+    for name in sorted(tallies, key=lambda name: (name is None, str(name))):
+        named[NO_GROUP if name is None else str(name)].add(tallies[name])
+    return {name: tally.aggregate() for name, tally in named.items()}
 
 
 def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:

@@ -246,6 +246,12 @@ def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
         assert questions.spent_msats(where) == spent
 
 
+def test_a_name_that_stands_for_none_is_counted_with_those_that_have_none() -> None:
+    with ledger([record(policy=None), record(policy="(none)"), record(policy="code")]) as questions:
+        groups = questions.stats(Filter(), "policy").groups
+    assert {name: figures.total for name, figures in groups.items()} == {"(none)": 2, "code": 1}
+
+
 def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
     rows = [record(received_at_ms=NOON + 30 * MINUTE), record(received_at_ms=NOON + 3 * HOUR)]
     with ledger(rows) as questions:
