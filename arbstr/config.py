@@ -10,7 +10,9 @@ from urllib.parse import SplitResult, urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from arbstr.address import Address, parse_address
+from arbstr.config_file import IN_MEMORY
 from arbstr.levels import parse_levels
+from arbstr.query import NO_GROUP
 from arbstr.secret import Secret
 from arbstr.types import Rates
 
@@ -22,6 +24,8 @@ def _name(text: str) -> str:
     """Names travel in response headers and on screens: printable, and no space that a header would lose."""
     if not text.isprintable() or text != text.strip():
         raise ValueError("has a control character, or a space at an end; use printable characters")
+    if text == NO_GROUP:
+        raise ValueError("stands for no name at all in sums; choose another")
     return text
 
 
@@ -62,7 +66,7 @@ def _levels(text: str) -> str:
 
 
 def _file_path(text: str) -> str:
-    if "://" in text or not text or "\0" in text:
+    if "://" in text or text in ("", IN_MEMORY) or "\0" in text:
         raise ValueError("must be the path of a file, as in ./arbstr.db")
     return text
 

@@ -15,6 +15,7 @@ from arbstr.errors import ConfigError
 from arbstr.secret import mask
 from arbstr.text import plain
 
+IN_MEMORY = ":memory:"  # what SQLite takes for no file at all: everything would be lost at the end
 Loc = tuple[str | int, ...]  # the way to a value: ("providers", 1, "input_rate")
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")

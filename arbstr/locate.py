@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from arbstr.config_file import Loc, expand, key_path, read, sentence
+from arbstr.config_file import IN_MEMORY, Loc, expand, key_path, read, sentence
 from arbstr.errors import ConfigError
 
 DEFAULT_CONFIG = Path("config.toml")
@@ -24,6 +24,8 @@ def config_path(flag: Path | None, environ: Mapping[str, str]) -> Path:
 def database_from_environment(environ: Mapping[str, str]) -> str | None:
     """The path that `DATABASE_URL` names, None if it is unset or empty. Raises ConfigError, never repeating it."""
     url = environ.get("DATABASE_URL")
+    if url in (IN_MEMORY, f"sqlite:///{IN_MEMORY}"):
+        raise ConfigError([_NOT_SQLITE])
     if not url or not ("://" in url or url.startswith("sqlite:")):
         return url or None
     path = url.removeprefix("sqlite:///")
@@ -41,18 +43,16 @@ _NOT_SQLITE = (
 def database_path(environ: Mapping[str, str], config: Path | None = None) -> str:
     """The ledger's path for a command that needs no configuration: one that is there is asked, but need not be valid.
 
-    Raises ConfigError when the file that `config` names can't be read, or the path in a file can't be expanded.
+    Raises ConfigError when a file that is there or was named can't be read, or the path in it can't be expanded: the
+    default may be another ledger than the one that is served.
     """
     if path := database_from_environment(environ):
         return path
     file = config_path(config, environ)
-    try:
-        table = read(file).table
-    except ConfigError:
-        if config is not None:
-            raise
+    named = config is not None or bool(environ.get("ARBSTR_CONFIG"))
+    if not named and not file.exists():
         return DEFAULT_DATABASE
-    return _database_in(table, file, environ) or DEFAULT_DATABASE
+    return _database_in(read(file).table, file, environ) or DEFAULT_DATABASE
 
 
 def _database_in(table: dict[str, Any], file: Path, environ: Mapping[str, str]) -> str | None:

@@ -53,11 +53,12 @@ def resolve(
     """
     mock = mock or demo
     problems: list[str] = []
-    loaded = _collecting(problems, lambda: _load(environ, config, mock=mock)) or Loaded(Config())
+    valid = _collecting(problems, lambda: _load(environ, config, mock=mock))
+    loaded = valid or Loaded(Config())
     database = _collecting(problems, lambda: database_from_environment(environ))
     log_spec = _collecting(problems, lambda: _log_spec(environ)) or loaded.config.logging.level
     address = listen or loaded.config.server.address
-    if not problems and not insecure and (problem := exposure(loaded.config, address)):
+    if valid and not insecure and (problem := exposure(loaded.config, address)):
         problems.append(problem)
     if problems:
         raise ConfigError(problems)

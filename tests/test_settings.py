@@ -129,6 +129,9 @@ def test_other_machines_are_not_let_in_without_a_token(listen: Address) -> None:
     with pytest.raises(ConfigError, match=r"without server\.auth_token .*--insecure"):
         resolved(listen=listen)
     assert resolve({}, listen=listen, insecure=True).insecure
+    with pytest.raises(ConfigError) as caught:
+        resolved({"ARBSTR_LOG": "loud"}, listen=listen)
+    assert len(caught.value.problems) == 2
 
 
 def test_with_a_token_arbstr_may_listen_anywhere() -> None:
@@ -185,7 +188,7 @@ def test_the_ledger_is_found_in_a_configuration_that_could_not_serve() -> None:
     assert database_path({"DIR": "/data"}) == "/data/a.db"
 
 
-@pytest.mark.parametrize("text", ["not toml", "database = 3", "[database]\npath = 3", "[server]\nlisten = 'x'"])
+@pytest.mark.parametrize("text", ["database = 3", "[database]\npath = 3", "[server]\nlisten = 'x'"])
 def test_a_configuration_that_says_nothing_of_a_ledger_leaves_the_default(text: str) -> None:
     Path("config.toml").write_text(text)
     assert database_path({}) == "./arbstr.db"
@@ -194,6 +197,24 @@ def test_a_configuration_that_says_nothing_of_a_ledger_leaves_the_default(text: 
 def test_a_configuration_that_was_named_must_be_readable() -> None:
     with pytest.raises(ConfigError, match="no such file"):
         database_path({}, Path("nowhere.toml"))
+    with pytest.raises(ConfigError, match="no such file"):
+        database_path({"ARBSTR_CONFIG": "nowhere.toml"})
+
+
+def test_a_configuration_that_is_there_but_broken_may_name_another_ledger_than_the_default() -> None:
+    Path("config.toml").write_text('[database]\npath = "./real.db"\n[providers')
+    with pytest.raises(ConfigError, match="not valid TOML"):
+        database_path({})
+    assert database_path({"DATABASE_URL": "kept.db"}) == "kept.db"
+
+
+@pytest.mark.parametrize("url", [":memory:", "sqlite:///:memory:"])
+def test_a_ledger_is_never_in_memory_alone(url: str) -> None:
+    with pytest.raises(ConfigError, match="no SQLite file"):
+        database_path({"DATABASE_URL": url})
+    config('[database]\npath = ":memory:"')
+    with pytest.raises(ConfigError, match="must be the path of a file"):
+        resolved()
 
 
 def test_a_ledger_whose_variable_is_unset_is_not_guessed() -> None:
