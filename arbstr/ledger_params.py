@@ -104,15 +104,15 @@ def read_window(params: Mapping[str, str], now_ms: int) -> tuple[int, int]:
     """From when to when, both inclusive. `since` and `until` win over `range`, whose length fills in a missing one."""
     length_ms = RANGES[one_of("range", params.get("range", DEFAULT_RANGE), tuple(RANGES))]
     until_ms = instant("until", params["until"]) if "until" in params else now_ms
-    since_ms = instant("since", params["since"], up=True) if "since" in params else until_ms - length_ms
+    since_ms = instant("since", params["since"]) if "since" in params else until_ms - length_ms
     if since_ms > until_ms:
         end = "until" if "until" in params else "now"
         raise BadParameter("since", f"is after {end}.")
     return since_ms, until_ms
 
 
-def instant(name: str, text: str, *, up: bool = False) -> int:
-    """ISO 8601 with offset or Z as epoch milliseconds, fractions of which are cut off or, `up`, counted as a whole."""
+def instant(name: str, text: str) -> int:
+    """ISO 8601 with offset or Z as epoch milliseconds, fractions of which are cut off as they are of rows."""
     try:
         moment = datetime.fromisoformat(_LOST_PLUS.sub("+", text.strip()).upper())
     except ValueError:
@@ -120,8 +120,7 @@ def instant(name: str, text: str, *, up: bool = False) -> int:
     if moment is None or moment.tzinfo is None:
         problem = f"must be a time in ISO 8601 with an offset or Z, like 2026-01-31T09:30:00Z, not {shown(text)}."
         raise BadParameter(name, problem)
-    passed = moment - _EPOCH
-    at_ms = -(-passed // _MILLISECOND) if up else passed // _MILLISECOND
+    at_ms = (moment - _EPOCH) // _MILLISECOND
     if not _FIRST_MS <= at_ms <= _LAST_MS:
         raise BadParameter(name, f"must lie in the years 1 to 9999, UTC, not {shown(text)}.")
     return at_ms

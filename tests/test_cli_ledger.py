@@ -409,3 +409,10 @@ def test_a_file_that_is_no_ledger_stays_where_it_is(tmp_path: Path, command: str
     done = arbstr(path, "db", command, status=1)
     assert "not a database" in done.stderr
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_both_ends_of_a_window_are_in_it_to_the_fraction_of_a_millisecond(tmp_path: Path) -> None:
+    path, instant = tmp_path / "old.db", "2026-01-01T12:00:00.123456+00:00"
+    first_ledger(path)
+    insert(path, timestamp=instant)
+    assert len(shown(path, "requests", "--since", instant, "--until", instant, "--csv").splitlines()) == 2
