@@ -17,7 +17,7 @@ NO_GROUP = "(none)"  # how a null policy or provider is named as a group
 class Filter:
     """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
 
-    `text` occurs in the model, provider, policy, request id or error; `min_cost_msats` leaves cheaper rows out.
+    Each of `texts` occurs in model, provider, policy, request id or error; `min_cost_msats` leaves cheaper rows out.
     `models`, `providers` and `policies` keep rows whose name is any of these (none of these, if empty).
     """
 
@@ -28,7 +28,7 @@ class Filter:
     policy: str | None = None
     success: bool | None = None
     streaming: bool | None = None
-    text: str | None = None
+    texts: tuple[str, ...] = ()
     min_cost_msats: int | None = None
     models: tuple[str, ...] | None = None
     providers: tuple[str, ...] | None = None

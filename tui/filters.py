@@ -28,7 +28,7 @@ class Query:
     policy: str = ""
     success: bool | None = None
     min_cost_msats: int | None = None
-    text: str = ""
+    texts: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
@@ -42,16 +42,19 @@ class Query:
             and self.provider in (row.path[-1] if row.path else "").lower()
             and self.policy in (row.policy or "").lower()
             and (self.success is None or (not row.running and self.success == (row.state == "ok")))
-            and (self.min_cost_msats is None or (row.cost_msats or 0) >= self.min_cost_msats)
-            and (not self.text or self.text in _haystack(row))
+            and (self.min_cost_msats is None or (row.cost_msats is not None and row.cost_msats >= self.min_cost_msats))
+            and self._found_in(row)
         )
+
+    def _found_in(self, row: Row) -> bool:
+        return not self.texts or all(text in _haystack(row) for text in self.texts)
 
     def to_filter(self, models: Iterable[str], providers: Iterable[str], policies: Iterable[str]) -> Filter:
         """The question to the ledger, with the names it knows: parts become the names that contain them."""
         return Filter(
             success=self.success,
             min_cost_msats=self.min_cost_msats,
-            text=self.text or None,
+            texts=self.texts,
             models=_containing(self.model, models),
             providers=_containing(self.provider, providers),
             policies=_containing(self.policy, policies),
@@ -79,7 +82,7 @@ def parse(typed: str) -> Query:
                 problems.append("a cost looks like >5sats")
         else:
             words.append(term)
-    return Query(**found, success=success, min_cost_msats=cost, text=" ".join(words), problems=tuple(problems))
+    return Query(**found, success=success, min_cost_msats=cost, texts=tuple(words), problems=tuple(problems))
 
 
 def _cost(term: str) -> int | None:

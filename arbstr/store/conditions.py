@@ -73,18 +73,16 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
 
 
 def of_content(where: Filter, *, faceted: bool) -> Condition:
-    """What only the row itself can tell: its cost, and whether a text occurs in it."""
-    cost, text = TRUE, TRUE
+    """What only the row itself can tell: its cost, and which texts occur in it."""
+    cost = TRUE
     if where.min_cost_msats is not None:
         cost = Condition("ROUND(cost_sats * 1000) >= ?", (where.min_cost_msats,))
-    if where.text:
-        text = _containing(where.text.casefold(), faceted=faceted)
-    return both(cost, text)
+    return both(cost, *(_containing(text.casefold(), faceted=faceted) for text in where.texts))
 
 
 def needs_content(where: Filter) -> bool:
     """Whether rollups can't answer for the filter."""
-    return where.min_cost_msats is not None or bool(where.text)
+    return where.min_cost_msats is not None or bool(where.texts)
 
 
 def _containing(text: str, *, faceted: bool) -> Condition:

@@ -107,8 +107,8 @@ QUESTIONS: dict[str, Question] = {
     "page 500 by latency": lambda q: q.page(MONTH, "latency_ms", "desc", 500, 20),
     "slice, newest": lambda q: q.slice(Filter(), None, 100),
     "slice, a rare model": lambda q: q.slice(Filter(model="rare"), None, 100),
-    "slice, a common text": lambda q: q.slice(Filter(text="refused"), None, 100),
-    "slice, a text that is not there": lambda q: q.slice(Filter(NOW - DAY, text="nowhere"), None, 100),
+    "slice, a common text": lambda q: q.slice(Filter(texts=("refused",)), None, 100),
+    "slice, a text that is not there": lambda q: q.slice(Filter(NOW - DAY, texts=("nowhere",)), None, 100),
     "a request by its id": lambda q: q.request("00000000-0000-4000-8000-000000000000"),
     "known model": lambda q: q.known("model", "MODEL-3"),
 }

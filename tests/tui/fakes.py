@@ -131,17 +131,16 @@ class FakeLedger:
 
 
 def _matches(row: RequestRecord, where: Filter) -> bool:
-    text = (where.text or "").lower()
     hay = " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
     return (
         (where.since_ms is None or row.received_at_ms >= where.since_ms)
         and (where.until_ms is None or row.received_at_ms <= where.until_ms)
         and (where.success is None or row.success == where.success)
-        and (where.min_cost_msats is None or (row.cost_msats or 0) >= where.min_cost_msats)
+        and (where.min_cost_msats is None or (row.cost_msats is not None and row.cost_msats >= where.min_cost_msats))
         and (where.models is None or row.model in where.models)
         and (where.providers is None or row.provider in where.providers)
         and (where.policies is None or row.policy in where.policies)
-        and text in hay
+        and all(text.lower() in hay for text in where.texts)
     )
 
 

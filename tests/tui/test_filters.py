@@ -12,7 +12,7 @@ from tui.rows import Flight, row_of
 
 def test_every_kind_of_term_is_understood() -> None:
     query = parse("model:GPT provider:alpha status:error policy:code >5sats timed out")
-    assert query == Query("gpt", "alpha", "code", success=False, min_cost_msats=5000, text="timed out")
+    assert query == Query("gpt", "alpha", "code", success=False, min_cost_msats=5000, texts=("timed", "out"))
 
 
 def test_costs_may_have_decimals_and_leave_the_unit_out() -> None:
@@ -56,6 +56,16 @@ def test_rows_match_by_all_terms() -> None:
     assert all("gpt" in row.model and row.cost_msats >= 20_000 and row.path[-1] == "beta" for row in dear)
     by_text = [row for row in rows if parse("llama").matches(row)]
     assert {row.model for row in by_text} == {"llama-3.3-70b"}
+
+
+def test_every_word_must_occur_somewhere_in_whatever_order() -> None:
+    traffic = Traffic(5)
+    rows = [row_of(traffic.request(NOON)[1].record) for _ in range(200)]
+    found = [row for row in rows if parse("beta gpt-4o").matches(row)]
+    assert found
+    assert all("gpt-4o" in row.model and "beta" in row.path for row in found)
+    assert found == [row for row in rows if parse("gpt-4o beta").matches(row)]
+    assert parse("gpt-4o beta").to_filter([], [], []).texts == ("gpt-4o", "beta")
 
 
 def test_running_requests_have_no_status_to_match() -> None:
