@@ -158,24 +158,25 @@ async def test_a_provider_says_how_long_to_wait(
 
 
 @pytest.mark.parametrize(
-    ("raised", "kind", "retryable"),
+    ("raised", "kind", "retryable", "may_cost"),
     [
-        (httpx.ConnectError("refused"), "connect", True),
-        (httpx.ConnectTimeout("slow"), "timeout", True),
-        (httpx.PoolTimeout("full"), "timeout", True),
-        (httpx.ReadTimeout("silent"), "timeout", False),
-        (httpx.WriteTimeout("stuck"), "timeout", False),
-        (httpx.ReadError("reset"), "connect", True),
-        (httpx.RemoteProtocolError("not HTTP"), "connect", True),
-        (httpx.UnsupportedProtocol("gopher"), "connect", False),
+        (httpx.ConnectError("refused"), "connect", True, False),
+        (httpx.ConnectTimeout("slow"), "timeout", True, False),
+        (httpx.PoolTimeout("full"), "timeout", True, False),
+        (httpx.ReadTimeout("silent"), "timeout", False, True),
+        (httpx.WriteTimeout("stuck"), "timeout", False, True),
+        (httpx.ReadError("reset"), "connect", True, True),
+        (httpx.RemoteProtocolError("not HTTP"), "connect", True, True),
+        (httpx.UnsupportedProtocol("gopher"), "connect", False, False),
     ],
 )
 async def test_a_broken_connection_is_told_from_a_silent_one(
-    upstream: Upstream, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool
+    upstream: Upstream, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
 ) -> None:
     seller.post(URL).mock(side_effect=raised)
     error = await failure(upstream)
     assert (error.kind, error.retryable, error.blames) == (kind, retryable, True)
+    assert error.may_cost is may_cost  # where the provider had the request
 
 
 async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.MockRouter) -> None:
@@ -185,7 +186,7 @@ async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.
 
     seller.post(URL).mock(side_effect=never)
     error = await failure(upstream, first_byte=0.01)
-    assert (error.kind, error.retryable) == ("timeout", False)
+    assert (error.kind, error.retryable, error.may_cost) == ("timeout", False, True)
 
 
 @pytest.mark.parametrize(
@@ -327,3 +328,11 @@ async def test_half_a_surrogate_pair_in_an_answer_is_the_models_not_the_provider
     answer = await ask(upstream)
     assert isinstance(answer, WholeAnswer)
     assert (answer.body, answer.usage) == (body, Usage(10, 5))
+
+
+@pytest.mark.parametrize("document", [{"error": {}}, {"error": {}, "choices": []}])
+async def test_an_empty_error_without_choices_is_one(
+    upstream: Upstream, seller: respx.MockRouter, document: dict[str, object]
+) -> None:
+    seller.post(URL).respond(json=document)
+    assert (await failure(upstream)).kind == "bad_response"

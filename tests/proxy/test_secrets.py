@@ -85,6 +85,22 @@ def in_a_named_event(asked: Asked) -> list[Part]:
     return sse_reply(*byte_by_byte(text))
 
 
+def in_a_comment(asked: Asked) -> list[Part]:
+    return sse_reply(chunk("a"), f": for {said_again(asked)}\n\n".encode(), *stream_events("b"))
+
+
+def in_an_event_of_another_kind(asked: Asked) -> list[Part]:
+    return sse_reply(chunk("a"), event({"detail": said_again(asked)}), *stream_events("b"))
+
+
+def beside_choices(asked: Asked) -> list[Part]:
+    return json_reply({**completion(), "error": {"message": said_again(asked)}})
+
+
+def in_an_answer_without_choices(asked: Asked) -> list[Part]:
+    return json_reply({"detail": said_again(asked)})
+
+
 CARELESS = {
     **{f"a {status}": in_an_error(status) for status in (400, 401, 402, 403, 404, 422, 429, 500, 503)},
     "escapes": escaped,
@@ -94,6 +110,10 @@ CARELESS = {
     "a first event": in_a_first_event,
     "a later event": in_a_later_event,
     "a named event": in_a_named_event,
+    "a comment": in_a_comment,
+    "an event of another kind": in_an_event_of_another_kind,
+    "an error beside choices": beside_choices,
+    "an answer without choices": in_an_answer_without_choices,
     "what is no HTTP": in_no_http,
     "a bad header": in_a_bad_header,
     "a bad chunk": in_a_bad_chunk,
