@@ -18,11 +18,12 @@ from arbstr.text import plain
 
 if TYPE_CHECKING:
     from arbstr.ledger_params import Listing
-    from arbstr.query import Filter
+    from arbstr.query import Filter, GroupBy
     from arbstr.store.pen import Pen
     from arbstr.store.queries import Questions
 
 Kind = Literal["model", "provider"]
+USAGE = 2
 
 RangeOption = Annotated[
     str | None, typer.Option("--range", metavar="RANGE", help="last_1h, last_24h, last_7d (default) or last_30d.")
@@ -46,7 +47,19 @@ SortOption = Annotated[
 OrderOption = Annotated[str | None, typer.Option("--order", metavar="WAY", help="desc (default) or asc.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="How many lines at most; 0 is all.")]
 
-database = typer.Typer(help="Look after the ledger's database.", rich_markup_mode=None, no_args_is_help=True)
+database = typer.Typer(
+    help="Look after the ledger's database.",
+    epilog="Example: arbstr db info",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+
+
+@database.callback()
+def _database(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(USAGE)
 
 
 def register(app: typer.Typer) -> None:
@@ -149,7 +162,7 @@ def stats(
         _refuse_unknown(questions, asked.where, config)
         answer = questions.stats(asked.where, grouped)
     if as_json:
-        print(ledger_text.dumps(ledger_json.stats_json(answer, asked.where, grouped)))
+        print(ledger_text.dumps(ledger_json.stats_json(answer, asked.where, grouped, _configured(grouped, config))))
         return
     by = "cost_sats" if sort is None else asked.sort
     print("\n".join(ledger_text.stats_lines(answer, asked.where, grouped, by, asked.order, limit)))
@@ -241,10 +254,12 @@ def _refuse_unless_known(questions: Questions, kind: Kind, name: str | None, con
         raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured{hint}")
 
 
-def _configured(kind: Kind, config: Path | None) -> list[str]:
-    """The names in the configuration, which need neither be there nor be valid."""
+def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:
+    """The models or providers in the configuration, which need neither be there nor be valid."""
     from arbstr.settings import resolve
 
+    if kind not in ("model", "provider"):
+        return []
     try:
         providers = resolve(os.environ, config=config, insecure=True).config.providers
     except ConfigError:

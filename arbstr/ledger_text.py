@@ -13,10 +13,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from unicodedata import combining, east_asian_width
 
 import orjson
 
+from arbstr.cli_text import cell_width, fit
 from arbstr.ledger_json import entry_json, iso, sats
 from arbstr.query import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
 from arbstr.text import MARK, plain
@@ -176,23 +176,6 @@ class Grid:
             if width
         ]
         return "  ".join(fitted).rstrip()
-
-
-def fit(text: str, width: int, *, right: bool = False) -> str:
-    """The text in exactly so many terminal cells, cut or padded."""
-    if cell_width(text) > width:
-        while text and cell_width(text) > width - 1:
-            text = text[: min(len(text) - 1, width - 1)] if len(text) > width else text[:-1]
-        text += "…"
-    padding = " " * (width - cell_width(text))
-    return padding + text if right else text + padding
-
-
-def cell_width(text: str) -> int:
-    """How many cells of a terminal a text takes."""
-    if text.isascii():
-        return len(text)
-    return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)
 
 
 def terminal_width() -> int:

@@ -20,7 +20,8 @@ from arbstr.cli_text import table
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
-COMMANDS = ["serve", "tui", "check", "providers"]
+COMMANDS = ["serve", "tui", "check", "providers", "requests", "stats", "simulate", "db"]
+SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]
 GOOD = f"""
 [server]
 auth_token = "${{TOKEN}}"
@@ -113,9 +114,9 @@ def test_the_version_is_the_packages() -> None:
     assert project["version"] == arbstr.__version__
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *SUBCOMMANDS])
 def test_every_command_has_help_with_an_example(tmp_path: Path, command: str) -> None:
-    run = arbstr_run(command, "--help", cwd=tmp_path)
+    run = arbstr_run(*command.split(), "--help", cwd=tmp_path)
     assert run.returncode == 0
     assert run.stderr == ""
     assert f"Example: arbstr {command}" in run.stdout
@@ -127,10 +128,12 @@ def test_help_lists_every_command(tmp_path: Path) -> None:
     assert "..." not in shown.partition("Commands:")[2], "no command's sentence is cut"
 
 
-def test_nothing_asked_shows_the_help_and_is_no_success(tmp_path: Path) -> None:
-    run = arbstr_run(cwd=tmp_path)
+@pytest.mark.parametrize("arguments", [(), ("db",)])
+def test_nothing_asked_shows_the_help_and_is_no_success(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    run = arbstr_run(*arguments, cwd=tmp_path)
     assert run.returncode == 2
-    assert run.stdout.startswith("Usage: arbstr")
+    assert run.stdout.startswith(" ".join(("Usage: arbstr", *arguments)))
+    assert run.stderr == ""
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check"], ["providers"], ["providers", "--json"]])
@@ -295,6 +298,10 @@ def test_a_table_shows_foreign_text_as_text() -> None:
         "x\N{REPLACEMENT CHARACTER}[2J  yy",
         "    z",
     ]
+
+
+def test_a_table_is_aligned_by_what_a_terminal_shows() -> None:
+    assert table(["name", "b"], [["提供者", "1"], ["alpha", "2"]]) == ["name    b", "提供者  1", "alpha   2"]
 
 
 # --- what every command keeps to

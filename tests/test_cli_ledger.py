@@ -22,7 +22,8 @@ from typing import Any
 
 import pytest
 
-from arbstr.ledger_text import Grid, bar, cell_width, csv_lines, fit
+from arbstr.cli_text import cell_width, fit
+from arbstr.ledger_text import Grid, bar, csv_lines
 from arbstr.store.queries import Questions
 from arbstr.types import RequestRecord
 from tests.store.builders import MINUTE, first_ledger, insert, read, record, write
@@ -416,3 +417,16 @@ def test_both_ends_of_a_window_are_in_it_to_the_fraction_of_a_millisecond(tmp_pa
     first_ledger(path)
     insert(path, timestamp=instant)
     assert len(shown(path, "requests", "--since", instant, "--until", instant, "--csv").splitlines()) == 2
+
+
+def test_json_sums_by_model_have_every_configured_model(ledger: Path, tmp_path: Path) -> None:
+    config = tmp_path / "named.toml"
+    config.write_text('[[providers]]\nname = "alpha"\nurl = "https://a.example/v1"\nmodels = ["gpt-4o", "unasked"]')
+    arguments = ("stats", "-c", str(config), "--json", "--group-by")
+    models = json.loads(shown(ledger, *arguments, "model"))["models"]
+    assert {name: figures["counts"]["total"] for name, figures in models.items()} == {
+        "gpt-4o": 2,
+        "unasked": 0,
+        "claude": 1,
+    }
+    assert "(none)" in json.loads(shown(ledger, *arguments, "policy"))["policies"]
