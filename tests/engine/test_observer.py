@@ -267,7 +267,9 @@ def test_keys_are_masked_wherever_it_is_not_the_model_that_speaks() -> None:
         event({"choices": [{"delta": {"content": key}}], "error": {"message": key}}),
     ]
     observer = StreamObserver(keep_usage_chunk=False, mask=mask)
-    assert observer.feed(words + b"".join(others)) == words + b"".join(map(mask, others))
+    for other in others:
+        assert observer.feed(words + other) == words + mask(other)
+        assert observer.feed(other + words) == mask(other) + words
 
 
 def test_progress_counts_events_with_data() -> None:
