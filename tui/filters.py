@@ -85,6 +85,11 @@ def parse(typed: str) -> Query:
     return Query(**found, success=success, min_cost_msats=cost, texts=tuple(words), problems=tuple(problems))
 
 
+def named_so(typed: str, name: str) -> bool:
+    """Whether every word that was typed occurs in a name."""
+    return all(word in name.lower() for word in typed.lower().split())
+
+
 def _cost(term: str) -> int | None:
     match = _COST.fullmatch(term)
     return None if match is None else round(float(match[1]) * 1000)

@@ -41,7 +41,7 @@ KEYS = (
     Key("j k ↓ ↑", "Next row, the one before", LISTS),
     Key("PgDn PgUp", "A page down, up", LISTS),
     Key("g G Home End", "First row, last row", LISTS),
-    Key("/", "Filter", "Live, Requests, Log", "screen.filter", ("live", "requests", "log")),
+    Key("/", "Filter; by name on Providers and Money", EVERYWHERE, "screen.filter"),
     Key("Enter", "Open the selected request in full", "Live, Requests", "screen.open", ("live", "requests")),
     Key("y", "Copy the selected request's id", "Live, Requests", "screen.copy", ("live", "requests")),
     Key("s", "Sort by time, cost, latency, either way round", "Requests", "screen.sort", ("requests",)),

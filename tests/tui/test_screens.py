@@ -52,6 +52,39 @@ async def test_every_screen_by_number_and_by_tab() -> None:
         await each.shows(marks[0])
 
 
+async def test_tab_leaves_a_request_in_full_for_the_next_screen() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "enter")
+        await each.shows("Request in full")
+        await each.press("tab")
+        await each.shows("newest first")
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "stays", "goes"), [("3", "BETA", "beta", "delta"), ("4", "mini", "gpt-4o-mini", "llama")]
+)
+async def test_providers_and_sums_are_filtered_by_name(key: str, typed: str, stays: str, goes: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.shows(stays, goes)
+        await each.press("slash")
+        await each.type(typed)
+        await each.hides(goes)
+        assert stays in each.text
+        await each.press("escape")
+        await each.shows(goes)
+
+
+async def test_a_filter_that_no_provider_passes_leaves_nothing_to_act_on() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "slash")
+        await each.type("nobody")
+        await each.press("enter")
+        await each.hides("alpha")
+        await each.press("space", "r", "j")
+        assert all(provider.in_rotation for provider in each.source.providers.values())
+
+
 async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
     async with driven(lived_in()) as each:
         await each.pilot.click(offset=(each.text.splitlines()[-1].index("Money"), 35))

@@ -16,14 +16,14 @@ from arbstr.source import Totals
 from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.feed import Feed
 from tui.figures import DAY, HOUR, Figures
-from tui.lines import Line, width_of
+from tui.lines import Line, lay_out, width_of
 from tui.log import LogView
 from tui.request_lines import from_item, request_lines
 from tui.rows import Flight, Row, State, row_of
 from tui.state import ViewModel
 from tui.widgets.bars import _providers
 from tui.widgets.chart import area
-from tui.widgets.feed import state_of
+from tui.widgets.feed import COLUMNS, row_line, state_of
 from tui.widgets.log import log_lines
 from tui.widgets.money import group_lines
 from tui.widgets.providers import health
@@ -276,6 +276,16 @@ def test_a_thumb_stays_on_its_track(top: int, page: int, total: int) -> None:
     else:
         assert place is not None
         assert 0 <= place[0] <= place[1] < page
+
+
+@pytest.mark.parametrize(("width", "shown"), [(78, "340 · 3.2 s"), (88, "3.2 s"), (120, "…")])
+def test_a_running_request_shows_time_and_tokens_at_any_width(width: int, shown: str) -> None:
+    flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha"], first_byte_ms=90, events=340)
+    line = row_line(row_of(flight), lay_out(COLUMNS, width), NOON + 3200, UTC)
+    (text,) = texts([line])
+    assert text.endswith(shown)
+    assert "3.2 s" in text
+    assert "340" in text
 
 
 def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:

@@ -36,6 +36,8 @@ class DetailScreen(Screen[None]):
         Binding("g,home", "scroll(-100000)", "First line", show=False),
         Binding("G,end", "scroll(100000)", "Last line", show=False),
         Binding("y", "copy", "Copy the id", show=False),
+        Binding("tab", "app.next_screen(1)", "Next screen", show=False),
+        Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
     def __init__(self, board: Board, request_id: str, item: Item | None = None) -> None:

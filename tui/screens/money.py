@@ -11,6 +11,8 @@ from textual.widget import Widget
 
 from arbstr.query import GroupBy
 from tui.board import Board
+from tui.figures import Groups
+from tui.filters import named_so
 from tui.screens.base import BoardScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
@@ -23,6 +25,7 @@ class MoneyScreen(BoardScreen):
     """Four tables, two by two, or one at a time where the terminal is narrow; budgets and ratios below."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
+    FILTER_EXAMPLE = "gpt"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l,right", "table(1)", "Next table", show=False),
         Binding("h,left", "table(-1)", "Previous table", show=False),
@@ -72,11 +75,18 @@ class MoneyScreen(BoardScreen):
         yield
         for by, table in self._tables.items():
             if table.display:
-                table.show(figures.groups.get(by), "last 7 days, UTC" if by == "day" else f"last {board.range.name}")
+                table.show(self._named(by), "last 7 days, UTC" if by == "day" else f"last {board.range.name}")
                 yield
         self._budgets.show(view)
         self._ratios.show(view.ratios)
         yield
+
+    def _named(self, by: GroupBy) -> Groups | None:
+        """The groups whose names have the words of the filter; days have no names."""
+        groups = self.board.figures.groups.get(by)
+        if groups is None or by == "day":
+            return groups
+        return {name: group for name, group in groups.items() if named_so(self.typed, name)}
 
     def keys(self) -> Sequence[KeyHint]:
         """The next page, if they are shown one by one."""

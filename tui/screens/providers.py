@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from arbstr.query import GroupBy
 from tui.board import Board
+from tui.filters import named_so
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.state import ProviderView
@@ -25,6 +26,7 @@ class ProvidersScreen(BoardScreen):
     """The table, and below it the selected provider's rates and history."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
+    FILTER_EXAMPLE = "alpha"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "rotate", "In or out of rotation", show=False),
         Binding("r", "close_breaker", "Close the breaker", show=False),
@@ -47,13 +49,16 @@ class ProvidersScreen(BoardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """The table, then the selected provider."""
-        board, view = self.board, self.board.view()
-        self._selected = min(self._selected, max(len(view.providers) - 1, 0))
+        board, now_ms, providers = self.board, self.board.view().at_ms, self._providers
+        self._selected = min(self._selected, max(len(providers) - 1, 0))
         groups = board.figures.groups.get("provider")
-        self._table.show(view.providers, self._selected, groups, view.at_ms, board.range.name)
+        self._table.show(providers, self._selected, groups, now_ms, board.range.name)
         yield
-        if view.providers:
-            self._show(view.providers[self._selected], view.at_ms)
+        if providers:
+            self._show(providers[self._selected], now_ms)
+        else:
+            self._rates.show([], EMPTY)
+            self._history.show([], EMPTY)
         yield
 
     def _show(self, provider: ProviderView, now_ms: int) -> None:
@@ -75,14 +80,23 @@ class ProvidersScreen(BoardScreen):
         word = "take out" if provider.status.in_rotation else "put back"
         return (KeyHint("space", word, "screen.rotate"), KeyHint("r", "close breaker", "screen.close_breaker"))
 
+    def narrow(self, typed: str) -> Sequence[str]:
+        """Only providers whose names have the words."""
+        self._selected = 0
+        return ()
+
+    @property
+    def _providers(self) -> Sequence[ProviderView]:
+        return [each for each in self.board.view().providers if named_so(self.typed, each.status.name)]
+
     @property
     def _provider(self) -> ProviderView | None:
-        providers = self.board.view().providers
+        providers = self._providers
         return providers[self._selected] if self._selected < len(providers) else None
 
     def action_move(self, by: int) -> None:
         """Select another provider."""
-        last = len(self.board.view().providers) - 1
+        last = len(self._providers) - 1
         self._selected = min(max(self._selected + by, 0), max(last, 0))
         self._rates.top = self._history.top = 0
         self.repaint()

@@ -90,11 +90,20 @@ def row_line(row: Row, layout: Layout, now_ms: int, zone: tzinfo | None) -> Line
     """A row's line; of one that failed, the error instead of figures it has not got."""
     row_ = row_cells(row, now_ms, zone)
     titles = [column.title for column, _ in layout]
+    if row.running:
+        row_["sats"] = _so_far(row, row_, titles)
     if not row.error or row.cost_msats is not None or "tokens in → out" not in titles:
         return cells(layout, row_)
     place = titles.index("tokens in → out")
     room = sum(width for _, width in layout[place:]) + GAP * (len(layout) - place - 1)
     return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
+
+
+def _so_far(row: Row, row_: dict[str, Span], titles: Sequence[str]) -> Span:
+    """What stands in a running row for the sats: the time and the tokens that there is no column for."""
+    tokens = count(row.events) if row.events and "tokens in → out" not in titles else ""
+    took = row_["took"][0] if "took" not in titles else ""
+    return (" · ".join(filter(None, (tokens, took))) or "…", "muted")
 
 
 class FeedPanel(Panel):
