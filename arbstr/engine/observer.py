@@ -1,6 +1,7 @@
-"""Watches a stream go by: usage, charge, progress, how it ended. Sans-IO; what passes is not altered but for one thing.
+"""Watches a stream go by: usage, charge, progress, how it ended. Sans-IO; what passes is altered in three places only.
 
-That one: the chunk which only carries usage (`choices: []`) is left out if the client had not asked for it.
+The chunk which only carries usage (`choices: []`) is left out if the client had not asked for it, keys are masked where
+it is not the model that speaks, and no `[DONE]` passes after an error.
 """
 
 from __future__ import annotations
