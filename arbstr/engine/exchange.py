@@ -72,7 +72,8 @@ class Exchange:
 
     @property
     def _is_priced(self) -> bool:
-        return self.cost_msats is not None or self.charged_msats is not None
+        """A charge of nothing is also what nodes claim that don't know."""
+        return self.cost_msats is not None or bool(self.charged_msats)
 
     @property
     def waited_ms(self) -> int:

@@ -192,6 +192,16 @@ def test_what_may_have_been_charged_is_spent_as_expected(
     assert exchange.spent_msats == spent_msats
 
 
+@pytest.mark.parametrize(("charged_msats", "spent_msats"), [(None, 901), (0, 901), (455, 455)])
+def test_without_usage_a_charge_of_nothing_says_nothing(
+    exchange: Exchange, charged_msats: int | None, spent_msats: int
+) -> None:
+    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.metered(None, charged_msats)
+    exchange.attempt_succeeded(200)
+    assert exchange.spent_msats == spent_msats
+
+
 def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchange: Exchange) -> None:
     failed(exchange, BETA, LATE, BUSY, LATE)
     exchange.attempt_begins(ALPHA, 900.5)
