@@ -80,7 +80,7 @@ async def test_a_filter_that_no_provider_passes_leaves_nothing_to_act_on() -> No
         await each.press("3", "slash")
         await each.type("nobody")
         await each.press("enter")
-        await each.hides("alpha")
+        await each.shows("no provider passes the filter")
         await each.press("space", "r", "j")
         assert all(provider.in_rotation for provider in each.source.providers.values())
 

@@ -166,7 +166,7 @@ class BoardScreen(Screen[None]):
         """Open the filter line."""
         if self.FILTER_EXAMPLE:
             self._line.display = True
-            self._input.focus()
+            self.set_focus(self._input)  # at once: the next key may be here already
 
     @on(Input.Changed, "#typed")
     def _typed(self, event: Input.Changed) -> None:

@@ -52,7 +52,8 @@ class ProvidersScreen(BoardScreen):
         board, now_ms, providers = self.board, self.board.view().at_ms, self._providers
         self._selected = min(self._selected, max(len(providers) - 1, 0))
         groups = board.figures.groups.get("provider")
-        self._table.show(providers, self._selected, groups, now_ms, board.range.name)
+        hint = "no provider passes the filter" if self.typed else "no provider is configured"
+        self._table.show(providers, self._selected, groups, now_ms, board.range.name, hint=hint)
         yield
         if providers:
             self._show(providers[self._selected], now_ms)

@@ -50,6 +50,7 @@ class ProviderTable(Panel):
         self._now_ms = 0
         self._range = ""
         self._top = 0
+        self._hint = ""
 
     def show(
         self,
@@ -58,8 +59,11 @@ class ProviderTable(Panel):
         groups: Groups | None,
         now_ms: int,
         range_name: str,
+        *,
+        hint: str,
     ) -> None:
-        """Show other states."""
+        """Show other states; `hint` in their place where there are none."""
+        self._hint = hint
         self._providers, self._selected, self._groups = providers, selected, groups
         self._now_ms, self._range = now_ms, range_name
         page = max(self.size.height - 3, 1)
@@ -79,7 +83,7 @@ class ProviderTable(Panel):
             line = cells(layout, self._row(each))
             lines.append(under_cursor(line) if index == self._selected else line)
         if not self._providers:
-            lines = [(("no provider is configured", "muted"),)]
+            lines = [((self._hint, "muted"),)]
         counted = layout[-1][0].title == "sats"
         note: Line = ((f"requests and sats: last {self._range}", "muted"),) if counted else EMPTY
         title: Line = (("Providers", "title"), ("  rates in sats per 1,000 tokens", "muted"))
