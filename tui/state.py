@@ -333,5 +333,5 @@ def _budget_notice(event: BudgetThreshold) -> Notice:
 
 def _ledger_notice(event: LedgerStateChanged) -> Notice:
     if event.ok:
-        return Notice("The ledger is written again", "information")
+        return Notice(shown(event.message), "information")
     return Notice(f"The ledger can't be written: {shown(event.message)}", "error")

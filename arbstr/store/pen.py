@@ -277,7 +277,8 @@ class Pen:
             for some in chunks(dead):
                 await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
                 await self._db.execute_fetchall(
-                    "UPDATE requests SET open = 0, success = FALSE, error_status = ?, error_message = ? "
+                    "UPDATE requests SET open = 0, success = FALSE, stream_duration_ms = NULL, "  # nobody saw its end
+                    "error_status = ?, error_message = ? "
                     f"WHERE facet IS NULL AND open IN {values(1, len(some))}",
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
                 )

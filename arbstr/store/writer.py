@@ -49,8 +49,9 @@ class LearnedState:
 class Ledger:
     """The one writer of a database.
 
-    `on_state(ok, message)` is called once when the database can't be written, and once when it can again. `keep_days`
-    is how long rows are kept, None for ever; their rollups always stay. `clock` gives seconds since the epoch.
+    `on_state(ok, message)` is called once when the database can't be written, and once when it can again, or when a new
+    one takes the place of a broken one. `keep_days` is how long rows are kept, None for ever; their rollups stay.
+    `clock` gives seconds since the epoch.
     """
 
     def __init__(
@@ -260,8 +261,8 @@ class Ledger:
             await self._let_go()
         if self._pen is None:
             self._pen, aside = await Pen.open(self._path)
-            if aside is not None:
-                self._failed(f"The ledger {self._path} was corrupt and is set aside as {aside}; a new one is begun.")
+            if aside is not None and not self._failing:  # nothing is lost, and a new one is written at once
+                self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
         return self._pen
 
     async def _let_go(self) -> None:

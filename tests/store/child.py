@@ -23,7 +23,7 @@ def limit(size: str) -> None:
 async def obey(ledger: Ledger, command: str, argument: str) -> None:
     match command:
         case "begin":
-            ledger.begin(record(request_id=argument, streaming=True, cost_msats=None))
+            ledger.begin(record(request_id=argument, streaming=True, cost_msats=None, stream_duration_ms=310))
             await ledger.settle()
         case "append":
             ledger.append(record(request_id=argument, streaming=True))

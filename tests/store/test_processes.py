@@ -69,6 +69,8 @@ async def test_rows_that_a_crash_left_open_are_closed_as_interrupted_at_the_next
     await write(path, [])
     said = "interrupted: arbstr stopped before the answer had ended"
     assert read(path, OPEN) == [("broken", 0, 0, 500, said), ("ended", 0, 1, None, None)]
+    unknown = read(path, "SELECT stream_duration_ms FROM requests WHERE correlation_id = 'broken'")
+    assert unknown == [(None,)], "nobody knows how long it went on"
     assert list(path.parent.glob("*session*")) == []
     await write(path, [record()])
     with closing(Questions(path)) as questions:

@@ -265,15 +265,21 @@ async def test_a_file_that_is_moved_away_takes_all_its_rows_along(path: Path) ->
     assert read(moved, "PRAGMA integrity_check") == [("ok",)]
 
 
-async def test_a_corrupt_file_is_set_aside_and_kept(path: Path) -> None:
+async def test_a_corrupt_file_is_set_aside_and_kept_and_that_is_said_once(
+    path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     ruin(path, 0)
     states: States = []
     async with running(path, states) as ledger:
         ledger.append(record())
-        await until(lambda: len(states) == 2)
+        await ledger.settle(2)
     [aside] = path.parent.glob("arbstr.db.corrupt-*")
     assert aside.read_bytes() == RUIN
-    assert str(aside) in states[0][1]
+    [(ok, said)] = states
+    assert ok
+    assert str(aside) in said
+    [line] = caplog.records
+    assert str(aside) in line.getMessage()
     assert read(path, "SELECT COUNT(*) FROM requests") == [(1,)]
 
 

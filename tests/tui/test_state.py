@@ -154,14 +154,14 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
             OverchargeFound("alpha", "gpt-4o", 1.25, 125, 100),
             BudgetThreshold("global", "day", 100, 5_000_000, 5_000_000, NOON),
             LedgerStateChanged(ok=False, message="disk full"),
-            LedgerStateChanged(ok=True, message=""),
+            LedgerStateChanged(ok=True, message="The ledger is written again."),
         ]
     )
     assert [(notice.severity, notice.text) for notice in model.notices] == [
         ("warning", "alpha charges 1.25 times its rates for gpt-4o"),
         ("error", "Budget global a day: 5,000 of 5,000 sats spent (100 %)"),
         ("error", "The ledger can't be written: disk full"),
-        ("information", "The ledger is written again"),
+        ("information", "The ledger is written again."),
     ]
     assert model.ledger_problem is None
 
