@@ -135,6 +135,11 @@ def _variable_problem(name: str, closed: bool, environ: Mapping[str, str]) -> st
     return None
 
 
+def beside_references(text: str) -> str:
+    """What a string of the file says itself, next to the variables that it refers to."""
+    return _DOLLAR.sub(lambda match: "" if match["name"] is not None else "$", text)
+
+
 def refers(text: str) -> list[str]:
     """The names of the variables that a string of the file refers to."""
     return [match["name"] for match in _DOLLAR.finditer(text) if match["name"] is not None]

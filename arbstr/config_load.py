@@ -11,11 +11,14 @@ from typing import Any
 from pydantic import ValidationError
 
 from arbstr.config import Breaker, Config, KeySource
-from arbstr.config_file import ConfigFile, Loc, expand, key_path, read, refers, sentence
+from arbstr.config_file import ConfigFile, Loc, beside_references, expand, key_path, read, refers, sentence
 from arbstr.config_problems import SET_BY_LOADER, in_words, nearest, quoted, unknown_key
 from arbstr.errors import ConfigError
+from arbstr.secret import UNFIT, fits_header
 
 Table = dict[str, Any]
+
+_LONGEST_PREFIX = 8  # characters that may stand beside `${VAR}` in a key, as in `sk-${VAR}`
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +94,8 @@ def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place
         provider["key_source"] = source = _give_key(provider, as_written, environ)
         name = str(provider.get("name", ""))
         variable = convention_variable(name)
+        if source == "convention" and not fits_header(provider["api_key"]):
+            by_place[*loc, "api_key"] = f"{key_path(loc)} takes its key from {variable}, which {UNFIT}"
         if source == "none" and variable and variable in environ:
             warnings.append(f"{key_path(loc)} has no key: {variable} is set but empty")
         if source == "convention" and variable and users.setdefault(variable, name) != name:
@@ -103,12 +108,17 @@ def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place
 def _give_key(provider: Table, as_written: Table, environ: Mapping[str, str]) -> KeySource:
     if "api_key" in as_written:
         text = as_written["api_key"]
-        return "environment reference" if isinstance(text, str) and refers(text) else "literal"
+        return "environment reference" if isinstance(text, str) and not _is_literal(text) else "literal"
     variable = convention_variable(str(provider.get("name", "")))
     if variable and environ.get(variable):
         provider["api_key"] = environ[variable]
         return "convention"
     return "none"
+
+
+def _is_literal(text: str) -> bool:
+    """Whether the file holds the key, or so much of it that it should not."""
+    return not refers(text) or len(beside_references(text)) > _LONGEST_PREFIX
 
 
 def _empty_references(loc: Loc, text: Any, environ: Mapping[str, str]) -> dict[Loc, str]:
@@ -128,7 +138,7 @@ def _exposed_keys(file: ConfigFile, config: Config) -> Iterator[str]:
         variable = convention_variable(config.providers[i].name) or "ARBSTR_KEY"
         yield f"providers[{i}].api_key is a literal key; set {variable} and leave api_key out, or write ${{{variable}}}"
     token = _auth_token(file.table)
-    if token is not None and not refers(token):
+    if token is not None and _is_literal(token):
         yield "server.auth_token is a literal; write ${ARBSTR_TOKEN} and set that variable"
         literal.append(-1)
     if literal and file.mode & 0o077:

@@ -15,6 +15,7 @@ _SHOWN = 6
 _SHORTEST_SHOWN = 10
 _SHORTEST_INSIDE_WORDS = 6
 REDACTED = "[REDACTED]"
+UNFIT = "has a space, a line break or another character that a header can't carry; remove it"
 
 
 class Secret:
@@ -55,10 +56,14 @@ class Secret:
         if isinstance(value, Secret):
             return value
         text: str = as_text(value)
-        if not (text.isascii() and text.isprintable() and " " not in text):
-            # Sent on, it would end or break the header; the error of who notices then would quote it.
-            raise ValueError("has a space, a line break or another character that a header can't carry; remove it")
+        if not fits_header(text):
+            raise ValueError(UNFIT)
         return cls(text)
+
+
+def fits_header(text: str) -> bool:
+    """Whether a header can carry it: else, sent on, it would end or break one, and who notices would quote it."""
+    return text.isascii() and text.isprintable() and " " not in text
 
 
 def mask(text: str) -> str:

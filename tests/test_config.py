@@ -213,6 +213,19 @@ def test_a_literal_key_works_and_warns_of_what_to_use_instead(tmp_path: Path) ->
     assert "set ARBSTR_ALPHA_API_KEY and leave api_key out, or write ${ARBSTR_ALPHA_API_KEY}" in warning
 
 
+def test_a_key_beside_a_reference_is_a_literal_one_but_for_a_short_prefix(tmp_path: Path) -> None:
+    loaded = reading(tmp_path, SELLER + 'api_key = "sk-real-0123456789${MORE}"', {"MORE": "x"})
+    assert loaded.config.providers[0].key_source == "literal"
+    assert any("is a literal key" in warning for warning in loaded.warnings)
+    assert seller(tmp_path, 'api_key = "sk-${MORE}"', {"MORE": "0123456789"}).key_source == "environment reference"
+
+
+def test_a_key_that_no_header_can_carry_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
+    (said,) = refused(tmp_path, SELLER, {"ARBSTR_ALPHA_API_KEY": KEY + " "})
+    assert said.startswith("providers[0] takes its key from ARBSTR_ALPHA_API_KEY, which has a space")
+    assert KEY not in said
+
+
 def test_a_literal_token_warns_too(tmp_path: Path) -> None:
     (warning,) = reading(tmp_path, SELLER + '[server]\nauth_token = "let-me-in-please"').warnings
     assert "server.auth_token is a literal; write ${ARBSTR_TOKEN}" in warning
