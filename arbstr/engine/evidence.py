@@ -161,11 +161,12 @@ class Speed:
 
     def _fit(self) -> None:
         length, duration = self._length / self._weight, self._duration / self._weight
-        # One token of spread is added, so that answers of nearly the same length give no wild slope.
-        spread = self._length_square / self._weight - length * length + 1.0
+        # One token of spread is added, so that answers of nearly the same length give no wild slope. The difference of
+        # large squares is less exact than that, and may even be negative.
+        spread = max(self._length_square / self._weight - length * length, 0.0) + 1.0
         slope = (self._length_duration / self._weight - length * duration) / spread
         self._slope = min(max(slope, 0.0), duration / length if length else 0.0)
-        self._start = duration - self._slope * length
+        self._start = max(duration - self._slope * length, 0.0)
 
     def age(self, now_s: float) -> None:
         """Forget everything after a quarter of an hour without a measurement, so that a slow seller is tried again."""
