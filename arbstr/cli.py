@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 INVALID = 1
 USAGE = 2
-INTERRUPTED = 130
 
 app = typer.Typer(
     help="Buy each OpenAI-compatible request from the cheapest Routstr seller.",

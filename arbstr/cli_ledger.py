@@ -84,7 +84,10 @@ def requests(
     order: OrderOption = None,
     limit: LimitOption = 20,
     as_json: Annotated[bool, typer.Option("--json", help="Every match as JSON, an entry a line.")] = False,
-    as_csv: Annotated[bool, typer.Option("--csv", help="Every match as CSV.")] = False,
+    as_csv: Annotated[
+        bool,
+        typer.Option("--csv", help="Every match as CSV; what a spreadsheet would take for a formula begins with '."),
+    ] = False,
 ) -> None:
     """Show the request log."""
     if as_json and as_csv:

@@ -20,6 +20,7 @@ Loc = tuple[str | int, ...]  # the way to a value: ("providers", 1, "input_rate"
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _WHERE = re.compile(r"(?P<what>.*) \(at (?P<where>line \d+, column \d+|end of document)\)", re.DOTALL)
+_TWICE = re.compile(r"overwrite|twice|declare")  # in the parser's words
 _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-|cashu[AB])[\w-]{4,}")
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[^}]*)(?P<close>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -71,7 +72,9 @@ def _syntax(message: str) -> str:
     match = _WHERE.fullmatch(message)
     if match is None:
         return "is not valid TOML: it holds a number or date that is out of range"
-    return f"{match['where']}: not valid TOML ({match['what'].lower()}); strings need quotes, lists brackets"
+    what = match["what"].lower()
+    hint = "it is there twice" if _TWICE.search(what) else "strings need quotes, lists brackets"
+    return f"{match['where']}: not valid TOML ({what}); {hint}"
 
 
 def _refused(path: Path, what: str) -> ConfigError:

@@ -113,7 +113,7 @@ def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | S
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
     """The sums with more finished requests in them; unknown figures add nothing."""
-    succeeded = cost = saved = tokens_in = tokens_out = 0
+    succeeded = cost = saved = compared = tokens_in = tokens_out = 0
     for record in records:
         succeeded += record.success
         cost += record.cost_msats or 0
@@ -121,6 +121,7 @@ def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
         tokens_out += record.output_tokens or 0
         if record.median_msats is not None and record.cost_msats is not None:
             saved += record.median_msats - record.cost_msats
+            compared += record.cost_msats
     return Totals(
         requests=totals.requests + len(records),
         succeeded=totals.succeeded + succeeded,
@@ -128,4 +129,5 @@ def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
         saved_vs_median_msats=totals.saved_vs_median_msats + saved,
         input_tokens=totals.input_tokens + tokens_in,
         output_tokens=totals.output_tokens + tokens_out,
+        compared_msats=totals.compared_msats + compared,
     )

@@ -77,7 +77,10 @@ class LearnedRatio:
 
 @dataclass(frozen=True, slots=True)
 class Totals:
-    """Sums since arbstr started, over finished requests; sats in msats, tokens where known."""
+    """Sums since arbstr started, over finished requests; sats in msats, tokens where known.
+
+    `compared_msats` is what those cost whose saving is known.
+    """
 
     requests: int = 0
     succeeded: int = 0
@@ -85,6 +88,7 @@ class Totals:
     saved_vs_median_msats: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
+    compared_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -476,7 +476,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     [
         (b"a = [1,", "end of document: not valid TOML"),
         (b"[server]\nlisten = nope\n", "line 2, column 10: not valid TOML (invalid value)"),
-        (b"a = 1\na = 2", "end of document: not valid TOML (cannot overwrite a value)"),
+        (b"a = 1\na = 2", "end of document: not valid TOML (cannot overwrite a value); it is there twice"),
         (b"a = 'x'\nb = '\xff'", "line 2 is not UTF-8"),
         (b"a = " + b"[" * 5000, "is nested too deeply"),
         (b"a" + b".a" * 3000 + b" = 1", "a.a.a.a.a.a.a.a.a.a.a.a.a is nested too deeply"),

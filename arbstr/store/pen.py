@@ -211,11 +211,6 @@ class Pen:
             [number for row_id, at_ms, key, _ in loose for number in (row_id, at_ms, facets[key])],
         )
 
-    async def count_loose(self) -> int:
-        """How many rows are in no rollup yet."""
-        [row] = await self._db.execute_fetchall(f"SELECT COUNT(*) {_LOOSE}")
-        return int(row[0])
-
     async def prune(self, before_ms: int) -> bool:
         """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left."""
         before_ms -= before_ms % DAY_MS

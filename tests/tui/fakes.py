@@ -303,6 +303,7 @@ def _counted(totals: Totals, record: RequestRecord) -> Totals:
         totals.saved_vs_median_msats + (saved if known else 0),
         totals.input_tokens + (record.input_tokens or 0),
         totals.output_tokens + (record.output_tokens or 0),
+        totals.compared_msats + ((record.cost_msats or 0) if known else 0),
     )
 
 

@@ -102,9 +102,15 @@ def test_tiles_equal_totals_and_ledger() -> None:
     totals = source.totals
     assert texts(list(spent.lines))[0].startswith(f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}")
     assert texts(list(spent.lines))[1] == "today UTC 4,120 sats"
-    share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.cost_msats)
+    share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
     assert f"{share * 100:.1f} %" in texts(list(saved.lines))[1]
     assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
+
+
+def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> None:
+    totals = Totals(requests=2, cost_msats=1_000_000, saved_vs_median_msats=50_000, compared_msats=50_000)
+    view = ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON)
+    assert "50.0 %" in texts(list(tiles(view, Figures(), "1 h")[1].lines))[1]
 
 
 @pytest.mark.parametrize(

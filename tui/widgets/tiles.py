@@ -52,7 +52,7 @@ def _sum(label: str, msats: int | None) -> Line:
 
 
 def _saved(view: View) -> Tile:
-    saved, paid = view.totals.saved_vs_median_msats, view.totals.cost_msats
+    saved, paid = view.totals.saved_vs_median_msats, view.totals.compared_msats
     if not view.totals.requests:
         return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
     figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"))
