@@ -12,6 +12,9 @@ _RETRY_AFTER_S = 1.0
 class Gate:
     """Counts the requests inside. `clock` is monotonic seconds; a `rate_limit_rps` of 0 limits nothing.
 
+    Who knocks is told at once if there is no room. But a place is taken only once the whole request is there: clients
+    may take as long as they like to send one, and would keep all others out meanwhile.
+
     The rate is a token bucket that holds one second's worth (at least one), so that a short burst passes.
     """
 
@@ -25,15 +28,15 @@ class Gate:
         self._stopping = False
         self.inside = 0
 
-    def enter(self) -> None:
-        """Let a request in, to `leave` later. Raises `ShuttingDown`, `Overloaded` or `RateLimited` instead."""
-        if self._stopping:
-            raise ShuttingDown("arbstr is stopping and takes no new requests.", retry_after_s=_RETRY_AFTER_S)
-        if self.inside >= self._max_in_flight:
-            told = f"{self.inside} requests are in flight, the most that server.max_in_flight allows."
-            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
+    def knock(self) -> None:
+        """A request begins to come in. Raises `ShuttingDown`, `Overloaded` or `RateLimited` if it may as well not."""
+        self._see_whether_open()
         if self._rate:
             self._spend_token()
+
+    def enter(self) -> None:
+        """Let a request in that is all there, to `leave` later. Raises `ShuttingDown` or `Overloaded` instead."""
+        self._see_whether_open()
         self.inside += 1
 
     def leave(self) -> None:
@@ -43,6 +46,13 @@ class Gate:
     def close(self) -> None:
         """Let nobody in from now on."""
         self._stopping = True
+
+    def _see_whether_open(self) -> None:
+        if self._stopping:
+            raise ShuttingDown("arbstr is stopping and takes no new requests.", retry_after_s=_RETRY_AFTER_S)
+        if self.inside >= self._max_in_flight:
+            told = f"{self.inside} requests are in flight, the most that server.max_in_flight allows."
+            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
 
     def _spend_token(self) -> None:
         now = self._clock()

@@ -123,12 +123,13 @@ class Engine:
 
     async def _serve(self, exchange: Exchange, client: Client) -> None:
         try:
-            self._gate.enter()
+            self._gate.knock()
         except ApiError:
             await self._read_if_sent(exchange, client)
             raise
+        chat = await self._read(exchange, client)
+        self._gate.enter()
         try:
-            chat = await self._read(exchange, client)
             routing = self._router.route(chat)
             exchange.routed(routing)
             self._bus.publish(RouteChosen(exchange.request_id, routing))

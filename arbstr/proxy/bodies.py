@@ -10,6 +10,7 @@ from arbstr.engine.deadline import Deadline
 from arbstr.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 
 _RETRY_AFTER_S = 1.0
+_FREE_BYTES = 64 * 1024  # of each body that need no room: who sends large ones can't keep the usual ones out
 SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
 
 
@@ -20,11 +21,15 @@ class Room:
         self._most_bytes = most_bytes
         self._taken_bytes = 0
 
-    def take(self, size: int) -> None:
-        """Take so many bytes of it, to be given back. Raises `Overloaded`."""
+    def look(self, size: int) -> None:
+        """See whether so many bytes would find room now. Raises `Overloaded`."""
         if self._taken_bytes + size > self._most_bytes:
             told = f"The requests under way hold {self._taken_bytes:,} bytes; there is no room for this one now."
             raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
+
+    def take(self, size: int) -> None:
+        """Take so many bytes of it, to be given back. Raises `Overloaded`."""
+        self.look(size)
         self._taken_bytes += size
 
     def give_back(self, size: int) -> None:
@@ -38,7 +43,7 @@ class Body:
     def __init__(self, request: web.BaseRequest, room: Room) -> None:
         self._request = request
         self._room = room
-        self._size = 0
+        self._size = 0  # of the room
 
     async def read(self) -> bytes:
         """All of it.
@@ -49,7 +54,7 @@ class Body:
         if not is_json(request.content_type):
             told = "Send the request as JSON, with the header 'Content-Type: application/json'."
             raise UnsupportedMediaType(told)
-        self._grow(request.content_length or 0)
+        self._announced(request.content_length or 0)
         try:
             return await (self._read(None) if request.content.is_eof() else self._await_rest())
         except (web.RequestPayloadError, ConnectionError) as error:
@@ -64,15 +69,25 @@ class Body:
         self._room.give_back(self._size)
         self._size = 0
 
-    def _grow(self, size: int) -> None:
-        """See to it that so many bytes may come, and that there is room for them."""
+    def _announced(self, size: int) -> None:
+        """Turn away at once what will not do; bytes take no room before they come."""
+        self._limit(size)
+        if size > _FREE_BYTES:
+            self._room.look(size - _FREE_BYTES)
+
+    def _came(self, size: int) -> None:
+        """So many bytes are here now."""
+        self._limit(size)
+        needed = size - _FREE_BYTES
+        if needed > self._size:
+            self._room.take(needed - self._size)
+            self._size = needed
+
+    def _limit(self, size: int) -> None:
         most = self._request.client_max_size
         if size > most:
             told = f"The request is larger than {most:,} bytes, the most that server.max_request_mb allows."
             raise RequestTooLarge(told)
-        if size > self._size:
-            self._room.take(size - self._size)
-            self._size = size
 
     async def _await_rest(self) -> bytes:
         """The body of a client that is still sending it, and perhaps waits to be told that it is wanted."""
@@ -92,15 +107,18 @@ class Body:
     async def _read(self, deadline: Deadline | None) -> bytes:
         """Read to the end. Raises TimeoutError if the deadline is given."""
         content = self._request.content
-        parts: list[bytes] = []
-        size = 0
+        body: bytes | bytearray = b""
         while not content.at_eof():
             with nullcontext() if deadline is None else deadline.within(SILENCE_S):
                 part = await content.readany()
-            parts.append(part)
-            size += len(part)
-            self._grow(size)
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            if not body:
+                body = part
+            elif isinstance(body, bytearray):
+                body += part
+            else:
+                body = bytearray(body) + part
+            self._came(len(body))
+        return bytes(body)
 
 
 def is_json(media_type: str) -> bool:

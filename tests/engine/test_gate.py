@@ -28,20 +28,33 @@ def test_more_than_the_most_in_flight_are_overload() -> None:
 def test_a_rate_lets_a_burst_of_one_second_pass_and_says_when_to_come_back() -> None:
     clock = Clock()
     gate = Gate(100, 2, clock)
-    gate.enter()
-    gate.enter()
+    gate.knock()
+    gate.knock()
     with pytest.raises(RateLimited) as caught:
-        gate.enter()
+        gate.knock()
     assert caught.value.retry_after_s == pytest.approx(0.5)
     clock.now = 0.5
-    gate.enter()
+    gate.knock()
     with pytest.raises(RateLimited):
-        gate.enter()
+        gate.knock()
+
+
+def test_who_knocks_learns_at_once_that_all_places_are_taken_but_takes_none() -> None:
+    gate = Gate(1, 0, Clock())
+    gate.knock()
+    gate.knock()
+    gate.enter()
+    with pytest.raises(Overloaded):
+        gate.knock()
+    gate.leave()
+    gate.knock()
 
 
 def test_a_closed_gate_lets_nobody_in() -> None:
     gate = Gate(100, 0, Clock())
     gate.close()
+    with pytest.raises(ShuttingDown):
+        gate.knock()
     with pytest.raises(ShuttingDown):
         gate.enter()
     assert gate.inside == 0
