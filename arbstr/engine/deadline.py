@@ -8,69 +8,95 @@ from types import TracebackType
 from typing import Self
 
 
+class Watch:
+    """The one timer behind the deadlines of all tasks; to be made on the loop's thread.
+
+    A timer for every wait would cost more than what most waits are for. This one is set to the nearest deadline, and
+    left alone when that is moved or let go of: should it fire for nothing, it looks who is next.
+    """
+
+    __slots__ = ("_fires_at", "_timer", "_watched")
+
+    def __init__(self) -> None:
+        self._watched: set[Deadline] = set()
+        self._fires_at = math.inf
+        self._timer: asyncio.TimerHandle | None = None
+
+    def look_after(self, deadline: Deadline) -> None:
+        """Keep an eye on it from now on; to be said again when it is nearer than before."""
+        self._watched.add(deadline)
+        if deadline.due < self._fires_at:
+            self._set(deadline.due, deadline.loop)
+
+    def let_go(self, deadline: Deadline) -> None:
+        """It no longer matters."""
+        self._watched.discard(deadline)
+
+    def _set(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._fires_at = due
+        self._timer = loop.call_at(due, self._look, loop)
+
+    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+        """The timer has fired: for somebody, or for nothing. Between waits nobody is late."""
+        self._timer = None
+        self._fires_at = math.inf
+        now = loop.time()
+        waiting = [deadline for deadline in self._watched if deadline.waiting]
+        for deadline in waiting:
+            if deadline.due <= now:
+                deadline.expire()
+        nearest = min((deadline.due for deadline in waiting if deadline.due > now), default=math.inf)
+        if nearest < math.inf:
+            self._set(nearest, loop)
+
+
 class Deadline:
     """Bounds the waits of the task that made it: `with deadline.within(seconds): await …` raises TimeoutError.
 
-    One timer serves all waits. A later deadline leaves it alone: when it fires too early it looks at the clock and goes
-    on. A stream waits for every chunk; `asyncio.timeout` would make and cancel a timer each time, which costs more than
-    passing the chunk on. Whoever made it must `close` it.
+    Cheap enough for every chunk of a stream. Whoever made it must `close` it.
     """
 
-    __slots__ = ("_cancelling", "_due", "_expired", "_fires_at", "_loop", "_task", "_timer", "_waiting")
+    __slots__ = ("_cancelling", "_expired", "_task", "_watch", "due", "loop", "waiting")
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         task = asyncio.current_task()
         assert task is not None
+        self.loop = task.get_loop()
+        self.due = math.inf  # on the loop's clock
+        self.waiting = False
         self._task = task
-        self._loop = task.get_loop()
-        self._timer: asyncio.TimerHandle | None = None
-        self._fires_at = math.inf
-        self._due = math.inf
-        self._waiting = self._expired = False
+        self._watch = watch
+        self._expired = False
         self._cancelling = 0
 
     def within(self, seconds: float) -> Self:
         """So many seconds from now; may be said again while waiting. Infinity is no bound."""
-        self._due = self._loop.time() + seconds
-        if self._due < self._fires_at:
-            self._set_timer()
+        self.due = self.loop.time() + seconds
+        self._watch.look_after(self)
         return self
 
+    def expire(self) -> None:
+        """Time is up: end the wait."""
+        self._expired = True
+        self._task.cancel()
+
     def close(self) -> None:
-        """Let go of the timer."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            self._fires_at = math.inf
+        """No more waits."""
+        self._watch.let_go(self)
 
     def __enter__(self) -> Self:
-        self._waiting = True
+        self.waiting = True
         self._cancelling = self._task.cancelling()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._waiting = False
+        self.waiting = False
         if self._expired:
             self._expired = False
             # If somebody else has cancelled the task as well, that is what counts.
             if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
                 raise TimeoutError from error
-
-    def _set_timer(self) -> None:
-        self.close()
-        self._fires_at = self._due
-        self._timer = self._loop.call_at(self._due, self._look)
-
-    def _look(self) -> None:
-        """The timer has fired: for nothing, too early, or because time is up."""
-        self._timer = None
-        self._fires_at = math.inf
-        if not self._waiting:
-            return
-        if self._loop.time() < self._due:
-            self._set_timer()
-        else:
-            self._expired = True
-            self._task.cancel()

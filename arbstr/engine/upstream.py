@@ -17,7 +17,7 @@ import httpx
 from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine import documents, metering
-from arbstr.engine.deadline import Deadline
+from arbstr.engine.deadline import Deadline, Watch
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.retry_after import retry_after_s
 from arbstr.errors import AttemptError
@@ -156,11 +156,12 @@ class Upstream:
         self._transport = transport
         self._redactor = redactor
         self._keepalive_s = keepalive_s
+        self._watch = Watch()
         self._targets: dict[str, _Target] = {}
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
         """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
-        deadline = Deadline()
+        deadline = Deadline(self._watch)
         try:
             with deadline.within(provider.timeouts.first_byte):
                 response = await self._transport.handle_async_request(self._request(provider, chat, headers))
@@ -217,7 +218,7 @@ class Upstream:
         """A stream whose first event is there and no error."""
         observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage, mask=self._redactor.data)
         opening = observer.feed(first)
-        silence = Deadline()
+        silence = Deadline(self._watch)
         try:
             opening += await self._first_event(chunks, observer, waiting, silence)
         except BaseException:

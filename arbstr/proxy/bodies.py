@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import nullcontext
+import asyncio
 
 from aiohttp import web
 
-from arbstr.engine.deadline import Deadline
 from arbstr.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 
 _RETRY_AFTER_S = 1.0
@@ -56,7 +55,7 @@ class Body:
             raise UnsupportedMediaType(told)
         self._announced(request.content_length or 0)
         try:
-            return await (self._read(None) if request.content.is_eof() else self._await_rest())
+            return await (self._all_here() if request.content.is_eof() else self._await_rest())
         except (web.RequestPayloadError, ConnectionError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise ClientGone("left while sending its request") from error
@@ -95,21 +94,24 @@ class Body:
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun by that
-        deadline = Deadline()
         try:
-            return await self._read(deadline)
+            return await self._read(SILENCE_S)
         except TimeoutError:
             told = f"Nothing came for {SILENCE_S:g} seconds, and the request's body is not complete."
             raise RequestTimeout(told) from None
-        finally:
-            deadline.close()
 
-    async def _read(self, deadline: Deadline | None) -> bytes:
-        """Read to the end. Raises TimeoutError if the deadline is given."""
+    async def _all_here(self) -> bytes:
+        """A body that came with its head or is complete meanwhile: most are, and need no clock."""
+        body = await self._request.content.read()
+        self._came(len(body))
+        return body
+
+    async def _read(self, silence_s: float) -> bytes:
+        """Read to the end. Raises TimeoutError when nothing comes for so long."""
         content = self._request.content
         body: bytes | bytearray = b""
         while not content.at_eof():
-            with nullcontext() if deadline is None else deadline.within(SILENCE_S):
+            async with asyncio.timeout(silence_s):
                 part = await content.readany()
             if not body:
                 body = part

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from arbstr.engine.deadline import Deadline
+from arbstr.engine.deadline import Deadline, Watch
 
 SOON_S = 0.01
 LONG_S = 60.0
@@ -18,21 +18,21 @@ async def _never() -> None:
 
 
 async def test_a_wait_that_takes_too_long_ends_in_a_timeout() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with pytest.raises(TimeoutError), deadline.within(SOON_S):
         await _never()
     assert _not_cancelled()
 
 
 async def test_after_a_timeout_the_same_deadline_bounds_the_next_wait() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     for _ in range(3):
         with pytest.raises(TimeoutError), deadline.within(SOON_S):
             await _never()
 
 
 async def test_a_timer_set_for_an_earlier_wait_does_not_end_a_later_one() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with deadline.within(SOON_S):
         pass
     with deadline.within(LONG_S):
@@ -41,7 +41,7 @@ async def test_a_timer_set_for_an_earlier_wait_does_not_end_a_later_one() -> Non
 
 
 async def test_a_nearer_deadline_holds_although_the_timer_was_set_for_a_farther_one() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with deadline.within(LONG_S):
         pass
     with pytest.raises(TimeoutError), deadline.within(SOON_S):
@@ -49,7 +49,7 @@ async def test_a_nearer_deadline_holds_although_the_timer_was_set_for_a_farther_
 
 
 async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with deadline.within(SOON_S):
         deadline.within(LONG_S)
         await asyncio.sleep(SOON_S * 3)
@@ -57,7 +57,7 @@ async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
 
 
 async def test_nothing_is_ended_between_waits() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with deadline.within(SOON_S):
         pass
     await asyncio.sleep(SOON_S * 3)
@@ -65,14 +65,14 @@ async def test_nothing_is_ended_between_waits() -> None:
 
 
 async def test_infinity_bounds_nothing() -> None:
-    deadline = Deadline()
+    deadline = Deadline(Watch())
     with deadline.within(math.inf):
         await asyncio.sleep(SOON_S)
 
 
 async def test_a_task_that_somebody_else_cancels_is_cancelled_and_not_late() -> None:
     async def wait() -> None:
-        with Deadline().within(math.inf):
+        with Deadline(Watch()).within(math.inf):
             await _never()
 
     task = asyncio.create_task(wait())
@@ -84,7 +84,7 @@ async def test_a_task_that_somebody_else_cancels_is_cancelled_and_not_late() -> 
 
 async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None:
     async def wait() -> None:
-        deadline = Deadline()
+        deadline = Deadline(Watch())
         asyncio.get_running_loop().call_later(SOON_S, task.cancel)
         with deadline.within(SOON_S):
             await asyncio.sleep(0)
@@ -96,8 +96,36 @@ async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None
 
 
 async def test_another_error_passes() -> None:
-    with pytest.raises(KeyError), Deadline().within(math.inf):
+    with pytest.raises(KeyError), Deadline(Watch()).within(math.inf):
         raise KeyError
+
+
+async def test_one_watch_keeps_the_deadlines_of_many_tasks_apart() -> None:
+    watch = Watch()
+
+    async def wait(seconds: float) -> str:
+        deadline = Deadline(watch)
+        try:
+            with deadline.within(LONG_S):
+                await asyncio.sleep(0)  # so that the watch is set to something far away first
+            with deadline.within(seconds):
+                await asyncio.sleep(SOON_S * 5)
+        except TimeoutError:
+            return "late"
+        finally:
+            deadline.close()
+        return "in time"
+
+    ends = await asyncio.gather(*(wait(seconds) for seconds in (LONG_S, SOON_S, math.inf, SOON_S * 2, LONG_S)))
+    assert ends == ["in time", "late", "in time", "late", "in time"]
+
+
+async def test_what_was_let_go_of_is_not_ended() -> None:
+    watch = Watch()
+    deadline = Deadline(watch)
+    with deadline.within(SOON_S):
+        deadline.close()
+        await asyncio.sleep(SOON_S * 3)
 
 
 def _not_cancelled() -> bool:
