@@ -58,6 +58,12 @@ def error_of(document: Any) -> dict[str, Any] | None:
     return None
 
 
+def detail_of(document: Any) -> dict[str, Any] | None:
+    """The error object of a refusal in FastAPI's shape: a text, or an error object, under `detail`."""
+    detail = document.get("detail") if isinstance(document, dict) else None
+    return {"message": detail} if isinstance(detail, str) and detail else error_of(detail)
+
+
 def _dig(document: Any, *path: str) -> Any:
     for name in path:
         if not isinstance(document, dict):

@@ -202,7 +202,7 @@ class Upstream:
             if waiting.chat.stream and "json" not in _label(response) and first.lstrip().startswith(_EVENT_FIELDS):
                 return await self._open_stream(response, chunks, headers, first, waiting)
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES)
-            return _completion(response, headers, body, self._redactor)
+            return self._completion(response, headers, body)
         except httpx.TransportError as error:
             told = self._words(str(error))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
@@ -256,7 +256,8 @@ class Upstream:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         status = response.status_code
         body = await _error_body(response)
-        error = metering.error_of(documents.read_or_none(body)) or {}
+        document = documents.read_or_none(body)
+        error = metering.error_of(document) or metering.detail_of(document) or {}
         told = f"HTTP {status}"
         if error.get("message"):
             told += f": {self._told(error)}"
@@ -281,6 +282,24 @@ class Upstream:
         """A header's value as the client may see it; no server sends control bytes on."""
         text = self._redactor.text(value.decode(errors="replace"))
         return text if text.isprintable() else plain(text, len(text))
+
+    def _completion(self, response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
+        """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
+        document = documents.read_or_none(body)
+        if not isinstance(document, dict):
+            raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
+        error = metering.error_of(document)
+        if error is not None and not document.get("choices"):
+            raise AttemptError("bad_response", f"HTTP 200 that holds an error: {self._told(error)}", status=200)
+        if error is not None or not document.get("choices"):  # not only the model speaks here, and providers quote keys
+            body = self._redactor.data(body)
+        charged = metering.charged_msats(document) if b"total_msats" in body else None
+        if charged is None:
+            charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))
+        if "json" not in _label(response):
+            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+            headers.append(("Content-Type", "application/json"))
+        return WholeAnswer(response.status_code, headers, body, metering.usage_of(document), charged)
 
     def _told(self, error: JsonObject) -> str:
         """The provider's own words, short, without keys and control bytes."""
@@ -340,25 +359,6 @@ def _header(response: httpx.Response, name: bytes) -> str | None:
 
 def _label(response: httpx.Response) -> str:
     return (_header(response, b"content-type") or "").lower()
-
-
-def _completion(response: httpx.Response, headers: HeaderList, body: bytes, redactor: Redactor) -> WholeAnswer:
-    """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
-    document = documents.read_or_none(body)
-    if not isinstance(document, dict):
-        raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
-    error = metering.error_of(document)
-    if error is not None and not document.get("choices"):
-        raise AttemptError("bad_response", "HTTP 200 that holds an error", status=200)
-    if error is not None or not document.get("choices"):  # not only the model speaks here, and providers quote keys
-        body = redactor.data(body)
-    charged = metering.charged_msats(document) if b"total_msats" in body else None
-    if charged is None:
-        charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))
-    if "json" not in _label(response):
-        headers = [pair for pair in headers if pair[0].lower() != "content-type"]
-        headers.append(("Content-Type", "application/json"))
-    return WholeAnswer(response.status_code, headers, body, metering.usage_of(document), charged)
 
 
 def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:

@@ -286,6 +286,22 @@ async def test_a_providers_words_come_without_control_bytes_and_short(
     assert len(told) < 400
 
 
+@pytest.mark.parametrize(
+    ("status", "answer", "told"),
+    [
+        (401, {"detail": "Unauthorized"}, "HTTP 401: Unauthorized"),
+        (402, {"detail": {"error": {"message": "balance too low"}}}, "HTTP 402: balance too low"),
+        (401, {"detail": [1]}, "HTTP 401"),
+        (200, {"error": {"message": "balance too low"}}, "HTTP 200 that holds an error: balance too low"),
+    ],
+)
+async def test_a_provider_is_heard_wherever_it_puts_its_words(
+    upstream: Upstream, seller: respx.MockRouter, status: int, answer: dict[str, object], told: str
+) -> None:
+    seller.post(URL).respond(status, json=answer)
+    assert str(await failure(upstream)) == told
+
+
 @pytest.mark.parametrize(("message", "told"), [("Busy.", "Busy"), (" Please wait... ", "Please wait"), ("...", "")])
 async def test_a_providers_words_bring_no_full_stop_of_their_own(
     upstream: Upstream, seller: respx.MockRouter, message: str, told: str
