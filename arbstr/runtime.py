@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import inspect
 import logging
 import random
 import signal
@@ -63,21 +64,28 @@ def serve(settings: Settings) -> int:
     return run(_serve(settings))
 
 
-def run(main: Coroutine[Any, Any, int]) -> int:
-    """Run a coroutine on the fastest loop there is."""
+def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
+    """Run a coroutine on the fastest loop there is; `eager_tasks`: it will ask that loop for eager tasks."""
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:
         factory = None
     else:
-        factory = uvloop.new_event_loop
+        eager = getattr(asyncio, "eager_task_factory", None)  # from Python 3.12 on
+        factory = None if eager_tasks and eager and not takes_eager_start(eager) else uvloop.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         return runner.run(main)
 
 
+def takes_eager_start(factory: Callable[..., Any]) -> bool:
+    """Whether a task factory takes an argument that uvloop hands to it: those of Python 3.12 and early 3.13 do not."""
+    given = inspect.signature(factory).parameters.values()
+    return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
+
+
 def tui(settings: Settings) -> int:
     """Run the proxy with the dashboard on top; the same returns and errors."""
-    return run(_tui(settings))
+    return run(_tui(settings), eager_tasks=True)  # Textual does
 
 
 async def _serve(settings: Settings) -> int:
