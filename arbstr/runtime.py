@@ -244,7 +244,9 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = Room(LARGEST_AT_A_TIME * largest_bytes)
-    chats = Chats(_engine(parts, decisions, gate), room)
+    upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive)
+    stack.push_async_callback(upstream.aclose)
+    chats = Chats(_engine(parts, decisions, gate, upstream), room)
     edge = _edge(settings, parts, decisions, chats, room, started_at_ms)
     url = await listen(
         stack,
@@ -271,14 +273,14 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     return Proxy(url, config, parts.log, parts.market, watch, gate, chats)
 
 
-def _engine(parts: Parts, decisions: Decisions, gate: Gate) -> Engine:
+def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) -> Engine:
     return Engine(
         parts.config,
         gate=gate,
         router=decisions.router,
         health=decisions.health,
         budgets=decisions.budgets,
-        upstream=Upstream(parts.transport, parts.redactor, keepalive_s=parts.config.server.keepalive),
+        upstream=upstream,
         store=parts.ledger,
         bus=parts.bus,
         clock=time.monotonic,

@@ -119,7 +119,7 @@ class Engine:
             giving_up.end()
             self._record(exchange)
             if exchange.stream is not None:
-                await exchange.stream.close()
+                self._upstream.put_away(exchange.stream)
 
     async def _serve(self, exchange: Exchange, client: Client) -> None:
         try:

@@ -6,8 +6,10 @@ stream. Everything before that point is an `AttemptError`, so that another provi
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from dataclasses import field
 from functools import lru_cache
 from typing import NamedTuple
@@ -110,23 +112,21 @@ class StreamAnswer:
             raise AttemptError("bad_response", "the connection broke", status=200) from error
         return None if chunk is None else self.observer.feed(chunk)
 
-    async def _read_tail(self) -> None:
-        """Read on after `[DONE]` to the end of the body, but not for long."""
-        try:
-            with self._deadline.within(TAIL_S):
-                while await anext(self._chunks, None) is not None:
-                    pass
-        except (TimeoutError, httpx.TransportError):
-            return
-
     async def close(self) -> None:
         """Give the connection back to serve again, or close it if the stream does not end by itself."""
+        self._deadline.close()
         try:
             if self.observer.done:
                 await self._read_tail()
         finally:
-            self._deadline.close()
             await _close(self._response)
+
+    async def _read_tail(self) -> None:
+        """Read on after `[DONE]` to the end of the body, but not for long."""
+        with suppress(TimeoutError, httpx.TransportError):
+            async with asyncio.timeout(TAIL_S):
+                while await anext(self._chunks, None) is not None:
+                    pass
 
 
 @value_object
@@ -158,6 +158,19 @@ class Upstream:
         self._keepalive_s = keepalive_s
         self._watch = Watch()
         self._targets: dict[str, _Target] = {}
+        self._closing: set[asyncio.Task[None]] = set()
+
+    async def aclose(self) -> None:
+        """Have done with the streams that are being put away."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def put_away(self, stream: StreamAnswer) -> None:
+        """Close a stream that has been served; nobody waits for what its provider takes to end it."""
+        task = asyncio.create_task(stream.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
         """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.provider import DONE, chunk, completion, error_reply, json_reply, sse_reply
+from tests.provider import DONE, Move, chunk, completion, error_reply, json_reply, sse_reply
 from tests.proxy.world import PATIENCE_S, Arbstr, World
 
 BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -218,3 +218,16 @@ async def test_an_old_client_is_served_and_hung_up_on(world: World) -> None:
     async with talk_with(arbstr, (POST + LENGTH + b"\r\n").replace(b"HTTP/1.1", b"HTTP/1.0") + BODY) as talk:
         answer = await talk.rest()
         assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
+
+
+async def test_a_stream_that_is_over_keeps_nobody_waiting_on_its_connection(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long the seller takes to end what it has said everything in."""
+    monkeypatch.setattr("arbstr.engine.upstream.TAIL_S", PATIENCE_S * 3)
+    await world.sells("alpha", sse_reply(chunk("Hel"), DONE, Move.NEVER), json_reply(completion()))
+    arbstr = await world.opens()
+    streaming = BODY[:-1] + b', "stream": true}'
+    first = POST + b"Content-Length: %d\r\n\r\n%b" % (len(streaming), streaming)
+    async with talk_with(arbstr, first + GET + b"Connection: close\r\n\r\n") as talk:
+        assert (await talk.rest()).count(b"HTTP/1.1 200 OK\r\n") == 2
