@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]")
+_PHRASE_CHARS = 300
 MARK = "\N{REPLACEMENT CHARACTER}"
 
 
@@ -12,3 +13,8 @@ def plain(text: str, most: int = 200) -> str:
     """One line of at most `most` characters, in which control and bidi characters show as a mark."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return _CONTROL.sub(MARK, cut)
+
+
+def phrase(text: str) -> str:
+    """Foreign words fit to stand within a sentence of ours: plain, short, and without a full stop of their own."""
+    return plain(text.strip(), _PHRASE_CHARS).rstrip(" .")

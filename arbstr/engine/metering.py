@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any
 
-from arbstr.types import Usage
+from arbstr.text import phrase
+from arbstr.types import JsonObject, Usage
 
 # What is beyond these is no count and no charge but a fault, and so unknown: neither rows nor budgets shall believe it.
 _MOST_TOKENS = 10**9
@@ -62,6 +64,13 @@ def detail_of(document: Any) -> dict[str, Any] | None:
     """The error object of a refusal in FastAPI's shape: a text, or an error object, under `detail`."""
     detail = document.get("detail") if isinstance(document, dict) else None
     return {"message": detail} if isinstance(detail, str) and detail else error_of(detail)
+
+
+def told(error: JsonObject, mask: Callable[[str], str] = str) -> str:
+    """What a provider says of an error, fit to stand within a sentence of ours; `mask` hides keys."""
+    words = (error.get("message"), error.get("code"), error.get("type"))
+    fit = (phrase(mask(str(word))) for word in words if isinstance(word, str | int))
+    return next(filter(None, fit), "an error without a message")
 
 
 def _dig(document: Any, *path: str) -> Any:

@@ -18,6 +18,7 @@ import orjson
 
 from arbstr.bus import EventBus
 from arbstr.config import Config
+from arbstr.engine import metering
 from arbstr.engine.budget import Budgets
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.engine.exchange import Exchange
@@ -48,8 +49,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.text import plain
-from arbstr.types import Candidate, ChatRequest, JsonObject
+from arbstr.types import Candidate, ChatRequest
 
 logger = logging.getLogger(__name__)
 
@@ -269,7 +269,7 @@ class Engine:
                 exchange.succeed()
             return exchange.trailer()
         if observer.error is not None:
-            fault = f"the provider sent an error: {_told(observer.error)}"
+            fault = f"the provider sent an error: {metering.told(observer.error)}"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
             exchange.attempt_ended(error, error.status)
@@ -344,9 +344,3 @@ def _tolerantly(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | 
     except Exception:
         logger.exception("%s failed at the end of a request", step.__name__)
         return None
-
-
-def _told(error: JsonObject) -> str:
-    """What a provider said in a stream, fit to stand in a sentence."""
-    message = error.get("message")
-    return plain(message, 300).rstrip(" .") if isinstance(message, str) and message else "without a message"

@@ -33,7 +33,7 @@ class Client(Protocol):
         ...
 
     async def body(self) -> bytes:
-        """The request's body. Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `ClientGone`."""
+        """The request's body. Raises the `ApiError` that says why it will not do, or `ClientGone`."""
         ...
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:

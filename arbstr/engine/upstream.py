@@ -24,7 +24,7 @@ from arbstr.engine.observer import StreamObserver
 from arbstr.engine.retry_after import retry_after_s
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
-from arbstr.text import plain
+from arbstr.text import phrase, plain
 from arbstr.types import ChatRequest, JsonObject, Usage, value_object
 
 HeaderList = list[tuple[str, str]]
@@ -37,7 +37,6 @@ MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
 _UNKNOWN_MODEL = ("invalid_model", "model_not_found")
-_MESSAGE_CHARS = 300
 _EXPECTED = (("Accept", "*/*"), ("User-Agent", f"arbstr/{__version__}"))
 _EVENT_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
 
@@ -217,7 +216,7 @@ class Upstream:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES)
             return self._completion(response, headers, body)
         except httpx.TransportError as error:
-            told = self._words(str(error))
+            told = phrase(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
 
     async def _open_stream(
@@ -315,18 +314,11 @@ class Upstream:
         return WholeAnswer(response.status_code, headers, body, metering.usage_of(document), charged)
 
     def _told(self, error: JsonObject) -> str:
-        """The provider's own words, short, without keys and control bytes."""
-        words = (error.get("message"), error.get("code"), error.get("type"))
-        told = (self._words(str(word)) for word in words if isinstance(word, str | int))
-        return next(filter(None, told), "an error without a message")
-
-    def _words(self, text: str) -> str:
-        """Foreign words fit to stand within a sentence of ours."""
-        return plain(self._redactor.text(text.strip()), _MESSAGE_CHARS).rstrip(" .")
+        return metering.told(error, self._redactor.text)
 
     def _broken(self, error: httpx.TransportError) -> AttemptError:
         """A transport's failure. After the request was sent a timeout may be charged: no repetition."""
-        told = self._words(str(error))
+        told = phrase(self._redactor.text(str(error)))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
