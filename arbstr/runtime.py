@@ -7,30 +7,28 @@ exit stack; nothing else in the program puts parts together.
 from __future__ import annotations
 
 import asyncio
-import gc
 import inspect
 import logging
 import random
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from arbstr import __version__, logs, open_files
-from arbstr.bus import EventBus, Subscription
+from arbstr import __version__, collector, logs, open_files
+from arbstr.bus import EventBus
 from arbstr.config import Config
-from arbstr.engine import cells
 from arbstr.engine.budget import Budgets
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
-from arbstr.errors import LedgerUnavailable
 from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
+from arbstr.memory import Memory, recall_spending
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
 from arbstr.proxy.bodies import Room
@@ -40,12 +38,11 @@ from arbstr.proxy.edge import Edge
 from arbstr.proxy.listen import listen
 from arbstr.proxy.routes import Route, Routes
 from arbstr.proxy.transport import PooledTransport
-from arbstr.query import Filter
 from arbstr.request_log import RequestLog
 from arbstr.secret import Redactor
 from arbstr.settings import Settings
 from arbstr.store.reader import Reader
-from arbstr.store.writer import LearnedState, Ledger
+from arbstr.store.writer import Ledger
 
 if TYPE_CHECKING:
     from arbstr.mock import MockMarket
@@ -54,9 +51,6 @@ logger = logging.getLogger(__name__)
 
 LARGEST_AT_A_TIME = 4  # requests of the largest size that find room in memory
 IDLE_CLIENTS = 1000  # may be connected besides
-SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
-SAVE_APART_S = 1.0
-_HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
 def serve(settings: Settings) -> int:
@@ -179,10 +173,7 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         stack.push_async_callback(transport.aclose)
         parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
         proxy = await _put_together(stack, settings, parts)
-        # What lives now lives long: leave it out of every later collection, and collect seldom.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        collector.spare()
         logger.info("arbstr %s listens on %s", __version__, proxy.url)
         yield proxy
 
@@ -238,7 +229,7 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
     memory = Memory(parts.ledger, decisions.router, decisions.health, changes)
     await memory.recall()
-    await _recall_spending(decisions.budgets, parts.reader)
+    await recall_spending(decisions.budgets, parts.reader)
     stack.callback(memory.keep)
     _own(stack, memory.keep_now_and_then())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
@@ -317,49 +308,6 @@ def _most_clients(settings: Settings, config: Config) -> int:
         told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
         logger.warning(told, allowed, in_flight)
     return allowed
-
-
-class Memory:
-    """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
-
-    def __init__(self, ledger: Ledger, router: Router, health: Health, changes: Subscription) -> None:
-        self._ledger = ledger
-        self._router = router
-        self._health = health
-        self._changes = changes
-
-    async def recall(self) -> None:
-        """Take up what was kept."""
-        learned: LearnedState = await self._ledger.load_learned()
-        self._router.experience.restore(learned.ratios, learned.cells)
-        saved = {name: cells.loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
-        self._health.restore(saved)
-
-    def keep(self) -> None:
-        """Have the ledger save the state of things."""
-        ratios, learned = self._router.experience.export()
-        states = {(_HEALTH, name): cells.dumps(state) for name, state in self._health.export().items()}
-        self._ledger.save_learned(ratios, {**learned, **states})
-
-    async def keep_now_and_then(self) -> None:
-        """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
-        while True:
-            with suppress(TimeoutError):
-                async with asyncio.timeout(SAVE_EVERY_S):
-                    await self._changes.wait()
-            self._changes.drain()
-            self.keep()
-            await asyncio.sleep(SAVE_APART_S)
-
-
-async def _recall_spending(budgets: Budgets, reader: Reader) -> None:
-    spent = {}
-    try:
-        for question in budgets.questions():
-            spent[question] = await reader.spent_msats(Filter(since_ms=question.since_ms, policy=question.policy))
-    except LedgerUnavailable as error:
-        logger.warning("budgets begin anew, for what was spent before can't be read: %s", error)
-    budgets.restore(spent)
 
 
 def _open_log(

@@ -6,7 +6,6 @@ Whatever becomes of it, the caller goes on: it gets a `DashboardEnd`, and the te
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import traceback
 from collections.abc import AsyncIterator, Callable
@@ -17,6 +16,7 @@ from typing import Literal
 
 from textual.worker import WorkerFailed
 
+from arbstr import collector
 from arbstr.source import Source
 from tui.app import Dashboard
 from tui.log import LogRing
@@ -52,10 +52,8 @@ async def run_dashboard(
 
 
 def _ready(on_ready: Callable[[], None]) -> None:
-    """What has been made by now stays: keep the collector's hands off it, and from walking over it again and again."""
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(50_000, 20, 100)
+    """The first paint is over: what has been made by now stays."""
+    collector.spare()
     on_ready()
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 import uvloop
 
-from arbstr import runtime
+from arbstr import collector
 from tests.proxy.world import World
 
 
@@ -21,7 +20,6 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     # The heap that arbstr would freeze at its start is the test run's here.
-    as_it_was = SimpleNamespace(collect=lambda: 0, freeze=lambda: None, set_threshold=lambda *counts: None)
-    monkeypatch.setattr(runtime, "gc", as_it_was)
+    monkeypatch.setattr(collector, "spare", lambda: None)
     async with World(tmp_path / "arbstr.db") as made:
         yield made

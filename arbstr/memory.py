@@ -1,0 +1,67 @@
+"""What arbstr knows beyond a restart: what was learned, how the breakers stand, what was spent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from arbstr.bus import Subscription
+from arbstr.engine import cells
+from arbstr.engine.budget import Budgets
+from arbstr.engine.health import Health
+from arbstr.engine.router import Router
+from arbstr.errors import LedgerUnavailable
+from arbstr.query import Filter
+from arbstr.store.reader import Reader
+from arbstr.store.writer import LearnedState, Ledger
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
+SAVE_APART_S = 1.0
+_HEALTH = "health"  # the kind of learned state that holds the breakers
+
+
+class Memory:
+    """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
+
+    def __init__(self, ledger: Ledger, router: Router, health: Health, changes: Subscription) -> None:
+        self._ledger = ledger
+        self._router = router
+        self._health = health
+        self._changes = changes
+
+    async def recall(self) -> None:
+        """Take up what was kept."""
+        learned: LearnedState = await self._ledger.load_learned()
+        self._router.experience.restore(learned.ratios, learned.cells)
+        saved = {name: cells.loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        self._health.restore(saved)
+
+    def keep(self) -> None:
+        """Have the ledger save the state of things."""
+        ratios, learned = self._router.experience.export()
+        states = {(_HEALTH, name): cells.dumps(state) for name, state in self._health.export().items()}
+        self._ledger.save_learned(ratios, {**learned, **states})
+
+    async def keep_now_and_then(self) -> None:
+        """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_EVERY_S):
+                    await self._changes.wait()
+            self._changes.drain()
+            self.keep()
+            await asyncio.sleep(SAVE_APART_S)
+
+
+async def recall_spending(budgets: Budgets, reader: Reader) -> None:
+    """Tell the budgets what was spent before this start, as far as the ledger can be read."""
+    spent = {}
+    try:
+        for question in budgets.questions():
+            spent[question] = await reader.spent_msats(Filter(since_ms=question.since_ms, policy=question.policy))
+    except LedgerUnavailable as error:
+        logger.warning("budgets begin anew, for what was spent before can't be read: %s", error)
+    budgets.restore(spent)
