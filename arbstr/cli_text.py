@@ -32,7 +32,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def cell_width(text: str) -> int:
-    """How many cells of a terminal a text takes."""
+    """How many cells of a terminal a text takes. Rich knows too, but commands start sooner without it."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)

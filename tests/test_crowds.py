@@ -9,6 +9,7 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
@@ -38,8 +39,8 @@ def configured(home: Path, url: str, server: str = "") -> str:
     return "config.toml"
 
 
-def request(**fields: object) -> bytes:
-    body = json.dumps(chat(**fields)).encode()  # type: ignore[arg-type]
+def request(**fields: Any) -> bytes:
+    body = json.dumps(chat(**fields)).encode()
     return HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body
 
 
@@ -95,7 +96,7 @@ async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> No
             sent += len(events)
             yield events
 
-    async with ScriptedProvider(endless) as provider:  # type: ignore[arg-type]  # a reply that is made as it is played
+    async with ScriptedProvider(endless) as provider:  # a reply that is made as it is played
         with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             before = resident_mb(arbstr.process.pid) or 0
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(readers)]

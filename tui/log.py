@@ -18,15 +18,29 @@ class LogLine(Protocol):
     """A log line: `seq` counts from 1 without gaps, `level` is a number of `logging`."""
 
     @property
-    def seq(self) -> int: ...  # noqa: D102
+    def seq(self) -> int:
+        """Its number."""
+        ...
+
     @property
-    def at_ms(self) -> int: ...  # noqa: D102
+    def at_ms(self) -> int:
+        """When it was written, in epoch milliseconds."""
+        ...
+
     @property
-    def level(self) -> int: ...  # noqa: D102
+    def level(self) -> int:
+        """How grave it is."""
+        ...
+
     @property
-    def logger(self) -> str: ...  # noqa: D102
+    def logger(self) -> str:
+        """Who said it."""
+        ...
+
     @property
-    def text(self) -> str: ...  # noqa: D102
+    def text(self) -> str:
+        """What it says, on one line."""
+        ...
 
 
 class LogRing(Protocol):

@@ -52,6 +52,7 @@ ENTRY_COLUMNS = (
 
 # No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
 MOST = 10**12
+_ALL_WHOLE = 2.0**52  # floats from here on have no fraction
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -180,9 +181,6 @@ def entry_of(row: Sequence[Any]) -> Entry:
         error_status=whole(status),
         error_message=_name(message),
     )
-
-
-_ALL_WHOLE = 2.0**52  # floats from here on have no fraction
 
 
 def clean(text: str) -> str:

@@ -37,10 +37,14 @@ _INSTANT = f"""
         END,
         epoch_ms(timestamp))
 """
-MSATS, _CHARGEDMSATS = (
-    f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
-    for column in ("cost_sats", "provider_cost_sats")
-)
+
+
+def _msats(column: str) -> str:
+    return f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+
+
+MSATS = _msats("cost_sats")
+_CHARGED_MSATS = _msats("provider_cost_sats")
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
 _ROW_SUMS = ", ".join(
@@ -141,7 +145,7 @@ class View:
         sources = [] if self.bare else [("requests", self.faceted(where, *self.listed(where)))]
         if self.loose:
             sources.append((self.rows(loose=True), self.plain(where)))
-        excess = f"SUM(MAX({_CHARGEDMSATS} - COALESCE({MSATS}, 0), 0))"
+        excess = f"SUM(MAX({_CHARGED_MSATS} - COALESCE({MSATS}, 0), 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))
 

@@ -12,7 +12,7 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC
 from pathlib import Path
@@ -70,10 +70,10 @@ async def browsing(path: Path) -> AsyncIterator[Dashboard]:
     """A dashboard on its Requests screen, over the ledger."""
     source = FakeSource(now_ms=time.time_ns() // 1_000_000)
     reader = Reader(path)
-    source.ledger = reader  # type: ignore[assignment]
+    source.ledger = reader  # type: ignore[assignment]  # the real one where its fake is declared
     app = Dashboard(source, log=FakeLog(), now_ms=lambda: ledger.NOW, zone=UTC, driver_class=Blind)
     running = asyncio.create_task(app.run_async(size=(160, 50)))
-    while not app.is_running or app.screen.name != "live":  # noqa: ASYNC110
+    while not app.is_running or app.screen.name != "live":  # noqa: ASYNC110 - Textual has no event for it
         await asyncio.sleep(0.01)
     app.switch_mode("requests")
     await filled(app)
@@ -89,7 +89,7 @@ async def filled(app: Dashboard) -> float:
     """Until everything in sight is there; how long that took, in seconds."""
     began = perf_counter()
     await asyncio.sleep(0)
-    while not (isinstance(app.screen, RequestsScreen) and _is_filled(app.screen)):  # noqa: ASYNC110
+    while not (isinstance(app.screen, RequestsScreen) and _is_filled(app.screen)):  # noqa: ASYNC110 - nor for this
         await asyncio.sleep(0.002)
     return perf_counter() - began
 
@@ -109,10 +109,10 @@ async def scroll(path: Path) -> None:
         print(f"{screen._rows.total:,} rows", file=sys.__stdout__)
         ticking = asyncio.create_task(ticker.run())
 
-        async def each(what: str, times: int, act: object, pause_s: float = 0.02) -> None:
+        async def each(what: str, times: int, act: Callable[[], object], pause_s: float = 0.02) -> None:
             took = 0.0
             for _ in range(times):
-                act()  # type: ignore[operator]
+                act()
                 took += await filled(app)
                 await asyncio.sleep(pause_s)
             ticker.report(f"{times} x {what}", took / times)

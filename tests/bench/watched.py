@@ -58,7 +58,7 @@ async def watched(kind: str, config: Path, report: Path) -> int:
                 super().__init__(*args, **keywords)
                 probe.pace = self.pace
 
-        tui.run.Dashboard = Probed  # type: ignore[misc]
+        tui.run.Dashboard = Probed  # type: ignore[misc]  # a class in the place of its base
     task = asyncio.create_task(probe.run())
     settings = resolve(os.environ, config=config)
     try:

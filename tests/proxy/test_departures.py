@@ -38,6 +38,13 @@ async def leave(task: asyncio.Task[Answer], arbstr: Arbstr) -> None:
     await arbstr.notices()
 
 
+async def ask_and_leave(arbstr: Arbstr, seller: ScriptedProvider, *, stream: bool) -> None:
+    """The client asks, and closes its connection when the seller has its request."""
+    task = await arbstr.asks(stream=stream)
+    await seller.asked()
+    await leave(task, arbstr)
+
+
 async def only(arbstr: Arbstr) -> RequestRecord:
     """The record of the only request."""
     (record,) = await arbstr.finished()
@@ -94,9 +101,7 @@ async def test_drain_reads_a_stream_that_had_not_begun(world: World) -> None:
     go_on = asyncio.Event()
     alpha = await world.sells("alpha", [go_on, *sse_reply(*stream_events("a", tokens=(1000, 500)))])
     arbstr = await world.opens()
-    task = await arbstr.asks(stream=True)
-    await alpha.asked()
-    await leave(task, arbstr)
+    await ask_and_leave(arbstr, alpha, stream=True)
     go_on.set()
     row = await says_that_the_client_left(arbstr)
     assert row["streaming"]
@@ -109,9 +114,7 @@ async def test_cancel_hangs_up_at_once(world: World, stream: bool) -> None:
     alpha = await world.sells("alpha", [Move.NEVER], on_client_gone=CANCEL)
     beta = await world.sells("beta")
     arbstr = await world.opens()
-    task = await arbstr.asks(stream=stream)
-    await alpha.asked()
-    await leave(task, arbstr)
+    await ask_and_leave(arbstr, alpha, stream=stream)
     await hung_up(alpha)
     row = await says_that_the_client_left(arbstr)
     assert row["provider"] == "alpha"
@@ -190,9 +193,7 @@ async def test_draining_has_an_end(world: World, script: list[Part], monkeypatch
     monkeypatch.setattr(giving_up, "DRAIN_S", 0.03)
     alpha = await world.sells("alpha", script)
     arbstr = await world.opens()
-    task = await arbstr.asks(stream=True)
-    await alpha.asked()
-    await leave(task, arbstr)
+    await ask_and_leave(arbstr, alpha, stream=True)
     await hung_up(alpha)
     row = await says_that_the_client_left(arbstr)
     assert row["provider"] == "alpha"
@@ -225,9 +226,7 @@ async def test_nothing_is_retried_after_the_client_left(world: World, fails: lis
     alpha = await world.sells("alpha", [go_on, *fails])
     beta = await world.sells("beta")
     arbstr = await world.opens()
-    task = await arbstr.asks(stream=stream)
-    await alpha.asked()
-    await leave(task, arbstr)
+    await ask_and_leave(arbstr, alpha, stream=stream)
     go_on.set()
     await says_that_the_client_left(arbstr)
     assert len(alpha.requests) == 1

@@ -36,7 +36,7 @@ class BoardScreen(Screen[None]):
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ()
     FILTER_EXAMPLE = ""
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (LEAST_WIDTH, "-narrow"), (100, "-normal")]  # noqa: RUF012 - as Textual has it
-    VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST_HEIGHT, "-short")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST_HEIGHT, "-short")]  # noqa: RUF012 - as Textual has it
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j,down", "move(1)", "Next row", show=False),
         Binding("k,up", "move(-1)", "Previous row", show=False),

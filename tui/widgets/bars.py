@@ -19,7 +19,7 @@ from tui.widgets.providers import serving
 class TopBar(Panel):
     """Name, address, how many providers serve, troubles, uptime, and whether the screen is live or frozen."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._line: tuple[Line, Line] = (EMPTY, EMPTY)
 
@@ -74,7 +74,7 @@ class KeyBar(Panel):
             super().__init__()
             self.action = action
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._screens: Sequence[KeyHint] = ()
         self._keys: Sequence[KeyHint] = ()

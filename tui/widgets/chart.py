@@ -48,7 +48,7 @@ def _cell(heights: Sequence[int], x: int, row: int) -> str:
 class SpendChart(Panel):
     """Sats over the chosen range, with the peak, and the times below where there is room."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._chart: Chart | None = None
         self._range: Range | None = None

@@ -109,7 +109,7 @@ def _so_far(row: Row, row_: dict[str, Span], titles: Sequence[str]) -> Span:
 class FeedPanel(Panel):
     """The newest requests. `hint` is what it says while there are none."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._rows: Sequence[Row] = ()
         self._selected: int | None = None

@@ -70,7 +70,7 @@ def _charged_role(entry: Entry) -> Role:
 class LedgerPanel(Panel):
     """What is in sight of a `LedgerList`."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._list: LedgerList | None = None
         self._zone: tzinfo | None = None

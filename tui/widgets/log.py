@@ -45,7 +45,7 @@ def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -
 class LogPanel(Panel):
     """What is in sight of a `LogView`."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._log: LogView | None = None
         self._zone: tzinfo | None = None

@@ -72,7 +72,7 @@ def _row(name: str, group: Aggregate, whole: int, bars: int) -> dict[str, Span]:
 class GroupTable(Panel):
     """Spending and savings by one thing."""
 
-    def __init__(self, by: GroupBy, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, by: GroupBy, id: str | None = None) -> None:
         super().__init__(id=id)
         self._by = by
         self._groups: Groups | None = None
@@ -98,7 +98,7 @@ class GroupTable(Panel):
 class Summary(Panel):
     """What the chosen range came to, in two lines."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._figures = Figures()
         self._range = ""
@@ -138,7 +138,7 @@ def _saved(window: Aggregate) -> Line:
 class Budgets(Panel):
     """How much of each budget is spent."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._budgets: tuple[BudgetStatus, ...] = ()
         self._now_ms = 0
@@ -173,7 +173,7 @@ def _budget(budget: BudgetStatus, now_ms: int, layout: Layout) -> dict[str, Span
 class Ratios(Panel):
     """How long answers turn out, by policy."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._ratios: tuple[LearnedRatio, ...] = ()
 

@@ -52,7 +52,7 @@ class Panel(Widget):
             """The panel, for `@on` selectors."""
             return self.panel
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002 - Textual's own name for it
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._strips: list[Strip] = []

@@ -66,7 +66,7 @@ def provider_line(view: ProviderView, layout: Layout, now_ms: int) -> Line:
 class ProvidersPanel(Panel):
     """All providers: state, success rate, latency, requests in flight, last error."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._providers: Sequence[ProviderView] = ()
         self._now_ms = 0

@@ -20,7 +20,7 @@ def thumb(top: int, page: int, total: int) -> tuple[int, int] | None:
 class Scroller(Panel):
     """Shows lines from `top` on."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._content: Sequence[Line] = ()
         self._title: Line = EMPTY

@@ -42,7 +42,7 @@ def charged(ratio: float | None) -> Span:
 class ProviderTable(Panel):
     """All providers, one under the cursor."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._providers: Sequence[ProviderView] = ()
         self._selected = 0

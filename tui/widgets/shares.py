@@ -48,7 +48,7 @@ def _row(name: str, cost: int, whole: int, bar_width: int) -> dict[str, Span]:
 class SharesPanel(Panel):
     """Spending by model over the chosen range."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._groups: Groups | None = None
         self._range = ""

@@ -106,7 +106,7 @@ def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
 class TilesPanel(Panel):
     """The tiles side by side in boxes, or one line each where there is no room for boxes."""
 
-    def __init__(self, id: str | None = None) -> None:  # noqa: A002
+    def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._tiles: tuple[Tile, ...] = ()
 
