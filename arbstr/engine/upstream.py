@@ -111,9 +111,18 @@ class StreamAnswer:
             raise AttemptError("bad_response", "the connection broke", status=200) from error
         return None if chunk is None else self.observer.feed(chunk)
 
+    @property
+    def is_here(self) -> bool:
+        """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
+        answer = self._response.extensions.get("answer")
+        return answer is not None and answer.complete
+
+    def let_go(self) -> None:
+        """No more will be read of it."""
+        self._deadline.close()
+
     async def close(self) -> None:
         """Give the connection back to serve again, or close it if the stream does not end by itself."""
-        self._deadline.close()
         try:
             if self.observer.done:
                 await self._read_tail()
@@ -167,6 +176,9 @@ class Upstream:
 
     def put_away(self, stream: StreamAnswer) -> None:
         """Close a stream that has been served; nobody waits for what its provider takes to end it."""
+        stream.let_go()
+        if stream.is_here:
+            return
         task = asyncio.create_task(stream.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)

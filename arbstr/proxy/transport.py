@@ -41,7 +41,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
     extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `place` names the
-    URL for short, the same name always for the same one: for every look-up httpx puts a URL's text together anew.
+    URL for short, the same name always for the same one: for every look-up httpx puts a URL's text together anew. The
+    response's extension `answer` tells by its `complete` whether the whole body is here, read or not.
     """
 
     def __init__(self) -> None:
@@ -161,7 +162,7 @@ async def _exchange(connection: Connection, head: bytes, content: bytes, request
         connection.abort()
         raise
     stream = answer if not answer.encoding else _Unpacked(answer, request)
-    return httpx.Response(answer.status, headers=answer.headers, stream=stream)
+    return httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions={"answer": answer})
 
 
 class _Unpacked(httpx.AsyncByteStream):
