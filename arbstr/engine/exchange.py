@@ -10,10 +10,10 @@ from itertools import groupby
 import orjson
 
 from arbstr.config import Provider
+from arbstr.engine.answer import HeaderList, StreamAnswer
 from arbstr.engine.health import Permit
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.pricing import cost_msats
-from arbstr.engine.upstream import HeaderList, StreamAnswer
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
 

@@ -19,6 +19,7 @@ import orjson
 from arbstr.bus import EventBus
 from arbstr.config import Config
 from arbstr.engine import metering
+from arbstr.engine.answer import StreamAnswer, WholeAnswer
 from arbstr.engine.budget import Budgets
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.engine.exchange import Exchange
@@ -28,7 +29,7 @@ from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.router import Router
 from arbstr.engine.seams import Client, Store
-from arbstr.engine.upstream import StreamAnswer, Upstream, WholeAnswer
+from arbstr.engine.upstream import Upstream
 from arbstr.errors import (
     AllProvidersFailed,
     ApiError,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from arbstr.engine.upstream import HeaderList
+from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
 from arbstr.types import RequestRecord
 

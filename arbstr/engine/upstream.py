@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
-from contextlib import suppress
-from dataclasses import field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -19,17 +17,15 @@ import httpx
 from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine import documents, metering
+from arbstr.engine.answer import HeaderList, StreamAnswer, WholeAnswer, chunks_of, close
 from arbstr.engine.deadline import Deadline, Watch
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.retry_after import retry_after_s
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
 from arbstr.text import phrase, plain
-from arbstr.types import ChatRequest, JsonObject, Usage, value_object
+from arbstr.types import ChatRequest, JsonObject, value_object
 
-HeaderList = list[tuple[str, str]]
-
-TAIL_S = 1.0  # how long a finished stream may take to end its body
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
@@ -65,76 +61,6 @@ _NOT_DOWN = frozenset(
     }
 )
 _NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-")
-
-
-@value_object
-class WholeAnswer:
-    """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
-
-    status: int
-    headers: HeaderList
-    body: bytes = field(repr=False)
-    usage: Usage | None = None
-    charged_msats: int | None = None
-    refusal: str | None = None
-
-
-class StreamAnswer:
-    """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
-
-    def __init__(
-        self,
-        response: httpx.Response,
-        chunks: AsyncIterator[bytes],
-        headers: HeaderList,
-        observer: StreamObserver,
-        opening: bytes,
-        deadline: Deadline,
-    ) -> None:
-        self._response = response
-        self._chunks = chunks
-        self._deadline = deadline
-        self.headers = headers
-        self.observer = observer
-        self.opening = opening
-
-    async def read(self, patience_s: float) -> bytes | None:
-        """What the client gets next (possibly nothing yet), None at the provider's end of stream.
-
-        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
-        connection breaks.
-        """
-        try:
-            with self._deadline.within(patience_s):
-                chunk = await anext(self._chunks, None)
-        except httpx.TransportError as error:
-            raise AttemptError("bad_response", "the connection broke", status=200) from error
-        return None if chunk is None else self.observer.feed(chunk)
-
-    @property
-    def is_here(self) -> bool:
-        """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
-        answer = self._response.extensions.get("answer")
-        return answer is not None and answer.complete
-
-    def let_go(self) -> None:
-        """No more will be read of it."""
-        self._deadline.close()
-
-    async def close(self) -> None:
-        """Give the connection back to serve again, or close it if the stream does not end by itself."""
-        try:
-            if self.observer.done:
-                await self._read_tail()
-        finally:
-            await _close(self._response)
-
-    async def _read_tail(self) -> None:
-        """Read on after `[DONE]` to the end of the body, but not for long."""
-        with suppress(TimeoutError, httpx.TransportError):
-            async with asyncio.timeout(TAIL_S):
-                while await anext(self._chunks, None) is not None:
-                    pass
 
 
 @value_object
@@ -192,7 +118,7 @@ class Upstream:
                 try:
                     return await self._judge(response, _Waiting(provider, chat, deadline))
                 except BaseException:
-                    await _close(response)
+                    await close(response)
                     raise
         except TimeoutError:
             raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s", sent=True) from None
@@ -218,7 +144,7 @@ class Upstream:
         if response.status_code >= 300:
             return await self._refused(response)
         headers = self._downstream(response)
-        chunks = _chunks(response)
+        chunks = chunks_of(response)
         try:
             if waiting.chat.stream and "event-stream" in _label(response):
                 return await self._open_stream(response, chunks, headers, b"", waiting)
@@ -378,14 +304,6 @@ def _label(response: httpx.Response) -> str:
     return (_header(response, b"content-type") or "").lower()
 
 
-def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
-    return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
-
-
-async def _close(response: httpx.Response) -> None:
-    await response.stream.aclose()  # type: ignore[union-attr]  # transports give asynchronous streams
-
-
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:
     """A body of which `first` was read already. Raises `AttemptError` beyond `most` bytes."""
     parts = [first]
@@ -403,7 +321,7 @@ async def _error_body(response: httpx.Response) -> bytes:
     parts = []
     size = 0
     try:
-        async for chunk in _chunks(response):
+        async for chunk in chunks_of(response):
             parts.append(chunk)
             size += len(chunk)
             if size > MAX_ERROR_BYTES:

@@ -15,7 +15,7 @@ from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
 from arbstr import __version__
-from arbstr.engine.upstream import HeaderList
+from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
 
 REQUEST_ID = "X-Arbstr-Request-Id"

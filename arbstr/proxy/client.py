@@ -8,7 +8,7 @@ from functools import lru_cache
 import orjson
 from aiohttp import web
 
-from arbstr.engine.upstream import HeaderList
+from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
 from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_headers
 from arbstr.proxy.bodies import Body, Room

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from arbstr.engine.upstream import HeaderList
+from arbstr.engine.answer import HeaderList
 from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
 from arbstr.secret import Secret
 from arbstr.text import plain

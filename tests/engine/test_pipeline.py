@@ -13,12 +13,13 @@ from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
 from arbstr.config import Budget, Config, Retry
+from arbstr.engine.answer import HeaderList, WholeAnswer
 from arbstr.engine.budget import Budgets
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.router import Router
-from arbstr.engine.upstream import HeaderList, Upstream, WholeAnswer
+from arbstr.engine.upstream import Upstream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import RequestRecord, Usage

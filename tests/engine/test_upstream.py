@@ -12,7 +12,8 @@ import pytest
 import respx
 
 from arbstr.config import Provider, Timeouts
-from arbstr.engine.upstream import StreamAnswer, Upstream, WholeAnswer
+from arbstr.engine.answer import StreamAnswer, WholeAnswer
+from arbstr.engine.upstream import Upstream
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor, Secret
 from arbstr.types import ChatRequest, Usage

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from arbstr.engine import giving_up, upstream
+from arbstr.engine import giving_up
 from arbstr.types import RequestRecord
 from tests.provider import (
     DONE,
@@ -262,7 +262,7 @@ async def test_leaving_while_the_request_is_sent_has_a_row_too(world: World) -> 
 
 
 async def test_leaving_after_done_is_no_departure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "TAIL_S", 0.02)
+    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", 0.02)
     alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
     arbstr = await world.opens()
     async with arbstr.stream() as stream:

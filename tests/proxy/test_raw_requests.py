@@ -224,7 +224,7 @@ async def test_a_stream_that_is_over_keeps_nobody_waiting_on_its_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the seller takes to end what it has said everything in."""
-    monkeypatch.setattr("arbstr.engine.upstream.TAIL_S", PATIENCE_S * 3)
+    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", PATIENCE_S * 3)
     await world.sells("alpha", sse_reply(chunk("Hel"), DONE, Move.NEVER), json_reply(completion()))
     arbstr = await world.opens()
     streaming = BODY[:-1] + b', "stream": true}'

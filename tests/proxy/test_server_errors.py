@@ -7,9 +7,9 @@ import json
 
 import pytest
 
+from arbstr.engine.answer import StreamAnswer
 from arbstr.engine.health import Health
 from arbstr.engine.router import Router
-from arbstr.engine.upstream import StreamAnswer
 from tests.provider import (
     Move,
     Part,

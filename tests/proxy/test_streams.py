@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.engine import upstream
 from arbstr.events import StreamProgress
 from tests.provider import (
     DONE,
@@ -95,7 +94,7 @@ async def test_a_whole_answer_has_no_streaming_header(world: World) -> None:
 
 
 async def test_the_end_does_not_wait_for_the_provider_to_close(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(upstream, "TAIL_S", 0.02)
+    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", 0.02)
     alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)

@@ -1,0 +1,99 @@
+"""What a provider answered: a whole body, or a stream that has begun."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from dataclasses import field
+
+import httpx
+
+from arbstr.engine.deadline import Deadline
+from arbstr.engine.observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.types import Usage, value_object
+
+HeaderList = list[tuple[str, str]]
+
+TAIL_S = 1.0  # how long a finished stream may take to end its body
+
+
+@value_object
+class WholeAnswer:
+    """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
+
+    status: int
+    headers: HeaderList
+    body: bytes = field(repr=False)
+    usage: Usage | None = None
+    charged_msats: int | None = None
+    refusal: str | None = None
+
+
+class StreamAnswer:
+    """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
+
+    def __init__(
+        self,
+        response: httpx.Response,
+        chunks: AsyncIterator[bytes],
+        headers: HeaderList,
+        observer: StreamObserver,
+        opening: bytes,
+        deadline: Deadline,
+    ) -> None:
+        self._response = response
+        self._chunks = chunks
+        self._deadline = deadline
+        self.headers = headers
+        self.observer = observer
+        self.opening = opening
+
+    async def read(self, patience_s: float) -> bytes | None:
+        """What the client gets next (possibly nothing yet), None at the provider's end of stream.
+
+        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
+        connection breaks.
+        """
+        try:
+            with self._deadline.within(patience_s):
+                chunk = await anext(self._chunks, None)
+        except httpx.TransportError as error:
+            raise AttemptError("bad_response", "the connection broke", status=200) from error
+        return None if chunk is None else self.observer.feed(chunk)
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
+        answer = self._response.extensions.get("answer")
+        return answer is not None and answer.complete
+
+    def let_go(self) -> None:
+        """No more will be read of it."""
+        self._deadline.close()
+
+    async def close(self) -> None:
+        """Give the connection back to serve again, or close it if the stream does not end by itself."""
+        try:
+            if self.observer.done:
+                await self._read_tail()
+        finally:
+            await close(self._response)
+
+    async def _read_tail(self) -> None:
+        """Read on after `[DONE]` to the end of the body, but not for long."""
+        with suppress(TimeoutError, httpx.TransportError):
+            async with asyncio.timeout(TAIL_S):
+                while await anext(self._chunks, None) is not None:
+                    pass
+
+
+def chunks_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body's bytes as they come."""
+    return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
+
+
+async def close(response: httpx.Response) -> None:
+    """Have done with a response: its connection may serve again if the body was read to its end."""
+    await response.stream.aclose()  # type: ignore[union-attr]  # transports give asynchronous streams
