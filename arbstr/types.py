@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from decimal import Decimal
+from math import lcm
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 BreakerState = Literal["closed", "open", "half_open"]
@@ -37,12 +38,24 @@ class Rates:
     """What a provider asks, in msats: per input token, per output token, per request; exact decimals.
 
     `cached_input` is the price of an input token served from the provider's cache; None prices it as any other.
+    `whole` are the four as whole numbers of a unit of which `unit` make a millisat: every request is priced several
+    times, and integers are exact at a third of what decimals cost.
     """
 
     input: Decimal
     output: Decimal
     base_fee: Decimal
     cached_input: Decimal | None = None
+    unit: int = field(init=False, repr=False, compare=False)
+    whole: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Work out the whole numbers."""
+        cached_input = self.input if self.cached_input is None else self.cached_input
+        ratios = [rate.as_integer_ratio() for rate in (self.input, self.output, self.base_fee, cached_input)]
+        unit = lcm(*(denominator for _, denominator in ratios))
+        object.__setattr__(self, "unit", unit)
+        object.__setattr__(self, "whole", tuple(numerator * unit // denominator for numerator, denominator in ratios))
 
 
 @value_object

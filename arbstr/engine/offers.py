@@ -13,7 +13,7 @@ _AGE_EVERY_S = 60.0
 
 
 class Offer:
-    """One provider selling one model. Rates in msats: exact, and as floats, for comparing and not for summing.
+    """One provider selling one model. Rates in msats, as floats: for comparing and not for summing.
 
     What it really asks is `rates * ratio + extra`; to compare sellers that is divided by `success`, the share of
     attempts that it answers. `note` says in words what differs from the rates alone. `overcharges` is set while it
@@ -23,7 +23,6 @@ class Offer:
 
     __slots__ = (
         "_attempts",
-        "_cached_input",
         "_charges",
         "_free",
         "_policies",
@@ -39,7 +38,6 @@ class Offer:
         "output",
         "overcharges",
         "provider",
-        "rates",
         "ratio",
         "share",
         "success",
@@ -50,12 +48,9 @@ class Offer:
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
-        self.rates = provider.rates
         self.input = float(provider.rates.input)
         self.output = float(provider.rates.output)
         self.base_fee = float(provider.rates.base_fee)
-        cached_input = provider.rates.cached_input
-        self._cached_input = self.input if cached_input is None else float(cached_input)
         self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
         self._charges = Charges()
@@ -65,12 +60,6 @@ class Offer:
         self.turn = 0
         self.overcharges = False
         self._conclude()
-
-    def price(self, input_tokens: int, output_tokens: int, cached_tokens: int) -> float:
-        """What its rates say so many tokens cost, in msats; cached tokens are part of the input."""
-        cached = min(cached_tokens, input_tokens)
-        plain = self.base_fee + input_tokens * self.input + output_tokens * self.output
-        return plain + cached * (self._cached_input - self.input)
 
     def latency_ms(self, output_tokens: float) -> float | None:
         """The time that an answer of so many tokens is expected to take, None before anything is known.

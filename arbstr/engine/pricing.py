@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from decimal import ROUND_HALF_UP, Context
-
 from arbstr.types import Rates, Usage
-
-# Wide enough that no product or sum of rates and tokens is ever rounded before the end.
-_EXACT = Context(prec=1000)
 
 
 def cost_msats(rates: Rates, usage: Usage) -> int | None:
@@ -15,15 +10,15 @@ def cost_msats(rates: Rates, usage: Usage) -> int | None:
 
     Cached tokens are part of the input and priced at their own rate where there is one.
     """
-    if usage.input_tokens is None or usage.output_tokens is None:
+    input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
+    if input_tokens is None or output_tokens is None:
         return None
-    # A provider that claims more cached tokens than input must not make the rest negative.
-    cached = 0 if rates.cached_input is None else min(usage.cached_tokens, usage.input_tokens)
-    total = _EXACT.fma(rates.input, usage.input_tokens - cached, rates.base_fee)
-    total = _EXACT.fma(rates.output, usage.output_tokens, total)
-    if rates.cached_input is not None:
-        total = _EXACT.fma(rates.cached_input, cached, total)
-    return int(total.to_integral_value(ROUND_HALF_UP))
+    at_input, at_output, total, at_cached = rates.whole
+    total += input_tokens * at_input + output_tokens * at_output
+    if usage.cached_tokens and at_cached != at_input:
+        # A provider that claims more cached tokens than input must not make the rest negative.
+        total += min(usage.cached_tokens, input_tokens) * (at_cached - at_input)
+    return (2 * total + rates.unit) // (2 * rates.unit)
 
 
 def expected_msats(rates: Rates, input_tokens: float, output_tokens: float) -> float:

@@ -44,6 +44,7 @@ class Router:
     ) -> None:
         self.experience = Experience(config, clock=clock, publish=publish)
         self._providers = config.providers
+        self._rates = {provider.name: provider.rates for provider in config.providers}
         self._default_strategy = config.policies.default_strategy
         self._clock = clock
         self._is_available = is_available
@@ -128,12 +129,8 @@ class Router:
         """What the dearest and the median candidate ask for these tokens, in msats; None while tokens are unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        offers = [self.experience.offer(candidate.provider, routing.model) for candidate in routing.candidates]
-        tokens = usage.input_tokens, usage.output_tokens, usage.cached_tokens
-        offers.sort(key=lambda offer: offer.price(*tokens))
-        picked = offers[-1], offers[(len(offers) - 1) // 2], offers[len(offers) // 2]
-        dearest, lower, upper = (cost_msats(offer.rates, usage) or 0 for offer in picked)
-        return dearest, (lower + upper + 1) // 2
+        costs = sorted(cost_msats(self._rates[candidate.provider], usage) or 0 for candidate in routing.candidates)
+        return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
     def learn(self, record: RequestRecord, request: ChatRequest) -> None:
         """Take in how a request ended; to be called once for each, whatever its end."""
