@@ -30,16 +30,16 @@ Group = tuple[str | int | None, ...]
 _EVERYTHING: Group = ()
 
 _Key = TypeVar("_Key", bound=Hashable)
-_Value = TypeVar("_Value")
+_Value = TypeVar("_Value", bound="_Mean | _Text")
 
 
 class TokenEstimator:
     """Expected tokens of requests. Every call takes constant time."""
 
     def __init__(self) -> None:
-        self._texts: dict[str, _Text] = {}
-        self._outputs: dict[Group, _Mean] = {}
-        self._ratios: dict[str | None, _Mean] = {}
+        self._texts: _Known[str, _Text] = _Known(_Text)
+        self._outputs: _Known[Group, _Mean] = _Known(_Mean)
+        self._ratios: _Known[str | None, _Mean] = _Known(_Mean)
 
     def expect(self, policy: str | None, model: str, chars: int, max_tokens: int | None) -> tuple[float, float]:
         """The input and output tokens to expect of a request with so many characters of text."""
@@ -59,10 +59,10 @@ class TokenEstimator:
             # The answer was cut off: all it says is that it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
         for group in _groups(policy, model, tokens):
-            _latest(self._outputs, group, _Mean).add(output)
-        _latest(self._texts, model, _Text).add(chars, used_input)
+            self._outputs[group].add(output)
+        self._texts[model].add(chars, used_input)
         if used_input:
-            _latest(self._ratios, policy, _Mean).add(answered / used_input)
+            self._ratios[policy].add(answered / used_input)
 
     def ratios(self) -> tuple[LearnedRatio, ...]:
         """The learned output tokens per input token, by policy."""
@@ -79,13 +79,13 @@ class TokenEstimator:
         """Take over what was exported; what makes no sense is left out."""
         for name, (ratio, seen) in ratios.items():
             if (mean := _mean_of([seen, ratio])) is not None:
-                _keep(self._ratios, None if name == NO_GROUP else name, mean)
+                self._ratios[None if name == NO_GROUP else name] = mean
         for (kind, name), cell in cells.items():
             key, state = loads(name), loads(cell)
             if kind == "output" and _is_group(key) and (mean := _mean_of(state)) is not None:
-                _keep(self._outputs, tuple(key), mean)
+                self._outputs[tuple(key)] = mean
             elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:
-                _keep(self._texts, key, text)
+                self._texts[key] = text
 
     def _expected_input(self, model: str, chars: int) -> float:
         text = self._texts.get(model)
@@ -102,15 +102,28 @@ class TokenEstimator:
                 # Squares, so that the coarser group's word fades sooner than a mean of means would have it.
                 weight = mean.weight * mean.weight
                 value = (mean.value * weight + value * lean) / (weight + lean)
-            elif len(group) == 1 and policy in self._ratios:
-                value = self._by_ratio(policy, tokens, value)
+            elif len(group) == 1 and (ratio := self._ratios.get(policy)) is not None:
+                value = _by_ratio(ratio, tokens, value)
             lean = _LEAN * _LEAN
         return value
 
-    def _by_ratio(self, policy: str | None, tokens: float, otherwise: float) -> float:
-        """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
-        ratio = self._ratios[policy]
-        return (ratio.value * tokens * ratio.seen + otherwise * _LEAN) / (ratio.seen + _LEAN)
+
+class _Known(dict[_Key, _Value]):
+    """What is known by its key, made when it is first learned of: `_REMEMBERED` entries at most.
+
+    When they are more, the half that has seen least goes: names that clients make up displace nothing that is in use.
+    """
+
+    def __init__(self, make: Callable[[], _Value]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: _Key) -> _Value:
+        if len(self) >= _REMEMBERED:
+            for least in sorted(self, key=lambda known: self[known].seen)[: -_REMEMBERED // 2]:
+                del self[least]
+        value = self[key] = self._make()
+        return value
 
 
 class _Mean:
@@ -150,6 +163,11 @@ class _Text:
         self.tokens += tokens - self.tokens / _MEMORY
         self._divide()
 
+    @property
+    def seen(self) -> float:
+        """What its word is worth, to be compared with others'."""
+        return self.tokens
+
     def _divide(self) -> None:
         assumed = CHARS_PER_TOKEN * _TEXT_LEAN_TOKENS
         self.chars_per_token = (self.chars + assumed) / (self.tokens + _TEXT_LEAN_TOKENS)
@@ -164,19 +182,9 @@ def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group
     return _EVERYTHING, (policy,), (policy, size), (policy, model, size)
 
 
-def _latest(known: dict[_Key, _Value], key: _Key, make: Callable[[], _Value]) -> _Value:
-    """The entry of a key, made if need be."""
-    value = known.get(key)
-    return _keep(known, key, make() if value is None else value)
-
-
-def _keep(known: dict[_Key, _Value], key: _Key, value: _Value) -> _Value:
-    """Put an entry last; the one that was put for longest goes when they are many."""
-    known.pop(key, None)
-    if len(known) >= _REMEMBERED:
-        del known[next(iter(known))]
-    known[key] = value
-    return value
+def _by_ratio(ratio: _Mean, tokens: float, otherwise: float) -> float:
+    """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
+    return (ratio.value * tokens * ratio.seen + otherwise * _LEAN) / (ratio.seen + _LEAN)
 
 
 def _mean_of(state: Any) -> _Mean | None:

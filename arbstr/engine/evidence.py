@@ -137,8 +137,6 @@ class Speed:
         "_length",
         "_length_duration",
         "_length_square",
-        "_slope",
-        "_start",
         "_weight",
     )
 
@@ -147,7 +145,7 @@ class Speed:
 
     def _forget(self) -> None:
         self._weight = self._length = self._duration = self._length_square = self._length_duration = 0.0
-        self._start = self._slope = self._latest_s = 0.0
+        self._latest_s = 0.0
 
     def add(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
         """So many tokens were there after so long; no tokens is the first byte."""
@@ -157,16 +155,6 @@ class Speed:
         self._duration = self._duration * _SPEED_MEMORY + duration_ms
         self._length_square = self._length_square * _SPEED_MEMORY + output_tokens * output_tokens
         self._length_duration = self._length_duration * _SPEED_MEMORY + output_tokens * duration_ms
-        self._fit()
-
-    def _fit(self) -> None:
-        length, duration = self._length / self._weight, self._duration / self._weight
-        # One token of spread is added, so that answers of nearly the same length give no wild slope. The difference of
-        # large squares is less exact than that, and may even be negative.
-        spread = max(self._length_square / self._weight - length * length, 0.0) + 1.0
-        slope = (self._length_duration / self._weight - length * duration) / spread
-        self._slope = min(max(slope, 0.0), duration / length if length else 0.0)
-        self._start = max(duration - self._slope * length, 0.0)
 
     def age(self, now_s: float) -> None:
         """Forget everything after a quarter of an hour without a measurement, so that a slow seller is tried again."""
@@ -175,4 +163,12 @@ class Speed:
 
     def expected_ms(self, output_tokens: float) -> float | None:
         """How long an answer of so many tokens takes, None if nothing is known."""
-        return self._start + self._slope * output_tokens if self._weight else None
+        if not self._weight:
+            return None
+        length, duration = self._length / self._weight, self._duration / self._weight
+        # One token of spread is added, so that answers of nearly the same length give no wild slope. The difference of
+        # large squares is less exact than that, and may even be negative.
+        spread = max(self._length_square / self._weight - length * length, 0.0) + 1.0
+        slope = (self._length_duration / self._weight - length * duration) / spread
+        slope = min(max(slope, 0.0), duration / length if length else 0.0)
+        return max(duration - slope * length, 0.0) + slope * output_tokens
