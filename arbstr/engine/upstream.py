@@ -22,12 +22,13 @@ from arbstr.engine.deadline import Deadline, Watch
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.retry_after import retry_after_s
 from arbstr.errors import AttemptError
-from arbstr.secret import Redactor, Secret
+from arbstr.secret import Redactor
 from arbstr.text import phrase, plain
 from arbstr.types import ChatRequest, JsonObject, value_object
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
+_REMEMBERED = 256  # of what requests have in common
 MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
@@ -76,11 +77,20 @@ class _Waiting:
         self.deadline.within(self.provider.timeouts.idle)
 
 
-class _Target(NamedTuple):
-    """Where a provider's requests go, as the transport wants to be told."""
+class _Head(NamedTuple):
+    """What matters of a response's headers: those that go down, what the body says it is, what it says it cost."""
 
-    url: httpx.URL
-    extensions: JsonObject
+    down: HeaderList
+    label: str
+    charged: str | None
+
+
+class _Question(httpx.Request):
+    """A request that differs from others in its body only: what they have in common is made once."""
+
+    def __init__(self, common: httpx.Request, body: bytes) -> None:
+        self.__dict__.update(common.__dict__)
+        self.stream = httpx.ByteStream(body)  # `content=` would also work out headers, at ten times the cost
 
 
 class Upstream:
@@ -91,7 +101,7 @@ class Upstream:
         self._redactor = redactor
         self._keepalive_s = keepalive_s
         self._watch = Watch()
-        self._targets: dict[str, _Target] = {}
+        self._commons: dict[tuple[object, ...], httpx.Request] = {}
         self._closing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -111,10 +121,11 @@ class Upstream:
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
         """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
+        request = _Question(self._common(provider, headers), chat.body)
         deadline = Deadline(self._watch)
         try:
             with deadline.within(provider.timeouts.first_byte):
-                response = await self._transport.handle_async_request(self._request(provider, chat, headers))
+                response = await self._transport.handle_async_request(request)
                 try:
                     return await self._judge(response, _Waiting(provider, chat, deadline))
                 except BaseException:
@@ -127,32 +138,30 @@ class Upstream:
         finally:
             deadline.close()
 
-    def _request(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> httpx.Request:
-        target = self._targets.get(provider.name)
-        if target is None:
-            target = self._targets[provider.name] = _target(provider)
-        return httpx.Request(
-            "POST",
-            target.url,
-            headers=_upstream_headers(tuple(headers), provider.api_key),
-            stream=httpx.ByteStream(chat.body),  # `content=` would also work out headers, at ten times the cost
-            extensions=target.extensions,
-        )
+    def _common(self, provider: Provider, headers: HeaderList) -> httpx.Request:
+        """What a client's requests to a provider have in common: it sends the same headers again and again."""
+        key = provider.name, *headers
+        common = self._commons.get(key)
+        if common is None:
+            if len(self._commons) >= _REMEMBERED:
+                self._commons.clear()
+            common = self._commons[key] = _common(provider, headers)
+        return common
 
     async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:
         """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
         if response.status_code >= 300:
             return await self._refused(response)
-        headers = self._downstream(response)
+        head = self._read_head(response)
         chunks = chunks_of(response)
         try:
-            if waiting.chat.stream and "event-stream" in _label(response):
-                return await self._open_stream(response, chunks, headers, b"", waiting)
+            if waiting.chat.stream and "event-stream" in head.label:
+                return await self._open_stream(response, chunks, head.down, b"", waiting)
             first = await anext(chunks, b"")
-            if waiting.chat.stream and "json" not in _label(response) and first.lstrip().startswith(_EVENT_FIELDS):
-                return await self._open_stream(response, chunks, headers, first, waiting)
+            if waiting.chat.stream and "json" not in head.label and first.lstrip().startswith(_EVENT_FIELDS):
+                return await self._open_stream(response, chunks, head.down, first, waiting)
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES)
-            return self._completion(response, headers, body)
+            return self._completion(response.status_code, head, body)
         except httpx.TransportError as error:
             told = phrase(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
@@ -218,22 +227,28 @@ class Upstream:
             raise AttemptError("stale_catalogue", told, status=status)
         if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500 or len(body) > MAX_ERROR_BYTES:
             raise AttemptError("status", told, status=status)
-        return WholeAnswer(status, self._downstream(response), self._redactor.data(body), refusal=told)
+        return WholeAnswer(status, self._read_head(response).down, self._redactor.data(body), refusal=told)
 
-    def _downstream(self, response: httpx.Response) -> HeaderList:
-        """The provider's headers that the client may see, any key in them masked."""
-        return [
-            (shown, self._value_downstream(value))
-            for name, value in response.headers.raw
-            if (shown := _name_downstream(name)) is not None
-        ]
+    def _read_head(self, response: httpx.Response) -> _Head:
+        """The response's headers in one go: httpx's own look-up guesses the encoding of all of them each time."""
+        down: HeaderList = []
+        label, charged = "", None
+        for name, value in response.headers.raw:
+            known = name.lower()
+            if (shown := _name_downstream(name)) is not None:
+                down.append((shown, self._value_downstream(value)))
+            if known == b"content-type" and not label:
+                label = value.decode(errors="replace").lower()
+            elif known == b"x-routstr-cost-msats" and charged is None:
+                charged = value.decode(errors="replace")
+        return _Head(down, label, charged)
 
     def _value_downstream(self, value: bytes) -> str:
         """A header's value as the client may see it; no server sends control bytes on."""
         text = self._redactor.text(value.decode(errors="replace"))
         return text if text.isprintable() else plain(text, len(text))
 
-    def _completion(self, response: httpx.Response, headers: HeaderList, body: bytes) -> WholeAnswer:
+    def _completion(self, status: int, head: _Head, body: bytes) -> WholeAnswer:
         """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
         document = documents.read_or_none(body)
         if not isinstance(document, dict):
@@ -245,11 +260,12 @@ class Upstream:
             body = self._redactor.data(body)
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
-            charged = metering.charged_header_msats(_header(response, b"x-routstr-cost-msats"))
-        if "json" not in _label(response):
+            charged = metering.charged_header_msats(head.charged)
+        headers = head.down
+        if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
-        return WholeAnswer(response.status_code, headers, body, metering.usage_of(document), charged)
+        return WholeAnswer(status, headers, body, metering.usage_of(document), charged)
 
     def _told(self, error: JsonObject) -> str:
         return metering.told(error, self._redactor.text)
@@ -267,22 +283,20 @@ class Upstream:
         return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
 
 
-def _target(provider: Provider) -> _Target:
-    return _Target(
-        httpx.URL(provider.url.rstrip("/") + "/chat/completions"),
-        {"timeout": {"connect": provider.timeouts.connect}, "place": provider.name},
-    )
-
-
-@lru_cache(maxsize=256)
-def _upstream_headers(client: tuple[tuple[str, str], ...], key: Secret | None) -> httpx.Headers:
-    """The client's headers and those of this hop. A client sends the same ones again and again: they are made once."""
+def _common(provider: Provider, client: HeaderList) -> httpx.Request:
+    """A request without its body."""
     sent = [*client, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
     named = {name.lower() for name, _ in client}
     sent += [(name, value) for name, value in _EXPECTED if name.lower() not in named]
-    if key is not None:
-        sent.append(("Authorization", f"Bearer {key.reveal()}"))
-    return httpx.Headers([(name.encode(), value.encode()) for name, value in sent])
+    if provider.api_key is not None:
+        sent.append(("Authorization", f"Bearer {provider.api_key.reveal()}"))
+    return httpx.Request(
+        "POST",
+        provider.url.rstrip("/") + "/chat/completions",
+        headers=[(name.encode(), value.encode()) for name, value in sent],
+        stream=httpx.ByteStream(b""),
+        extensions={"timeout": {"connect": provider.timeouts.connect}, "memo": {}},
+    )
 
 
 @lru_cache(maxsize=1024)
@@ -293,15 +307,11 @@ def _name_downstream(name: bytes) -> str | None:
 
 
 def _header(response: httpx.Response, name: bytes) -> str | None:
-    """A header's first value. httpx's own look-up guesses the encoding of all headers first."""
+    """A header's first value."""
     for raw_name, value in response.headers.raw:
         if raw_name.lower() == name:
             return value.decode(errors="replace")
     return None
-
-
-def _label(response: httpx.Response) -> str:
-    return (_header(response, b"content-type") or "").lower()
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:

@@ -55,7 +55,7 @@ class Body:
             raise UnsupportedMediaType(told)
         self._announced(request.content_length or 0)
         try:
-            return await (self._all_here() if request.content.is_eof() else self._await_rest())
+            return self._all_here() if request.content.is_eof() else await self._await_rest()
         except (web.RequestPayloadError, ConnectionError) as error:
             if request.transport is None or request.transport.is_closing():
                 raise ClientGone("left while sending its request") from error
@@ -100,9 +100,9 @@ class Body:
             told = f"Nothing came for {SILENCE_S:g} seconds, and the request's body is not complete."
             raise RequestTimeout(told) from None
 
-    async def _all_here(self) -> bytes:
+    def _all_here(self) -> bytes:
         """A body that came with its head or is complete meanwhile: most are, and need no clock."""
-        body = await self._request.content.read()
+        body = self._request.content.read_nowait()
         self._came(len(body))
         return body
 

@@ -97,14 +97,12 @@ class Answer(httpx.AsyncByteStream):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    async def _progress(self) -> None:
+    def _progress(self) -> asyncio.Future[None]:
+        """To be awaited: something has come, or will not."""
         if self._failure is not None:
             raise self._failure
         self._waiter = self._connection.loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+        return self._waiter
 
 
 class Connection(asyncio.Protocol):

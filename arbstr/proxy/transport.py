@@ -22,7 +22,7 @@ import ssl
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator
-from functools import cache, lru_cache
+from functools import cache
 
 import aiohappyeyeballs
 import httpx
@@ -40,14 +40,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
     """An `httpx.AsyncBaseTransport` that keeps connections; to be made on the running loop.
 
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
-    extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `place` names the
-    URL for short, the same name always for the same one: for every look-up httpx puts a URL's text together anew. The
-    response's extension `answer` tells by its `complete` whether the whole body is here, read or not.
+    extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `memo`, a dictionary
+    shared by requests that differ in their bodies only, is where the transport notes what it has worked out for them.
+    The response's extension `answer` tells by its `complete` whether the whole body is here, read or not.
     """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._places: dict[httpx.URL | str, _Place] = {}
+        self._places: dict[httpx.URL, _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -55,9 +55,14 @@ class PooledTransport(httpx.AsyncBaseTransport):
         A kept connection that turns out dead before it answered a byte is replaced once: the provider had closed it.
         Raises the `httpx.TransportError` that says what happened.
         """
-        place = self._place(request)
+        memo = request.extensions.get("memo", {})
+        known = memo.get(self)
+        if known is None:
+            place = self._place(request)
+            known = memo[self] = place, _head(request, place)
+        place, head = known
         content = await _content(request)
-        head = b"%b%d\r\n\r\n" % (_head(request.method, place, tuple(request.headers.raw)), len(content))
+        head = b"%b%d\r\n\r\n" % (head, len(content))
         connection = place.kept(self._loop.time()) or await self._connect(place, request)
         try:
             return await _exchange(connection, head, content, request)
@@ -78,12 +83,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     def _place(self, request: httpx.Request) -> _Place:
         """Where the URL leads, worked out once. Raises `httpx.UnsupportedProtocol`."""
-        key = request.extensions.get("place", request.url)
-        place = self._places.get(key)
+        place = self._places.get(request.url)
         if place is None:
             if request.url.scheme not in _DEFAULT_PORTS or not request.url.host:
                 raise httpx.UnsupportedProtocol(f"no address to call: {request.url}", request=request)
-            place = self._places[key] = _Place(request.url)
+            place = self._places[request.url] = _Place(request.url)
         return place
 
     async def aclose(self) -> None:
@@ -223,11 +227,12 @@ class _Unpacked(httpx.AsyncByteStream):
         return httpx.RemoteProtocolError(f"a body in {encoding} that can't be read: {told}", request=self._request)
 
 
-@lru_cache(maxsize=256)
-def _head(method: str, place: _Place, headers: tuple[tuple[bytes, bytes], ...]) -> bytes:
-    """The request's head up to its length. A client sends the same headers again and again: they are made once."""
-    lines = [b"%b %b HTTP/1.1" % (method.encode(), place.path), b"Host: " + place.authority]
-    lines += [name + b": " + value for name, value in headers if name.lower() not in (b"host", b"content-length")]
+def _head(request: httpx.Request, place: _Place) -> bytes:
+    """The request's head up to its length."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), place.path), b"Host: " + place.authority]
+    lines += [
+        name + b": " + value for name, value in request.headers.raw if name.lower() not in (b"host", b"content-length")
+    ]
     if any(b"\r" in line or b"\n" in line for line in lines):
         raise httpx.LocalProtocolError("a line break in a header")
     return b"\r\n".join([*lines, b"Content-Length: "])
