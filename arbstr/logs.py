@@ -208,12 +208,16 @@ class Logs:
 
     def _in_text(self, fields: Fields) -> str:
         """` key=value` for each that is known, a value in quotes if it could be misread."""
-        return "".join([f" {name}={self._value(value)}" for name, value in fields.items() if value is not None])
-
-    def _value(self, value: str | float) -> str:
-        if not isinstance(value, str):
-            return str(value).lower()  # booleans as in JSON
-        return value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
+        text = ""
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if isinstance(value, str):
+                shown = value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
+            else:
+                shown = str(value).lower()  # booleans as in JSON
+            text += f" {name}={shown}"
+        return text
 
     def _cleaned(self, fields: Fields) -> Fields:
         return {name: self.clean(value) if isinstance(value, str) else value for name, value in fields.items()}

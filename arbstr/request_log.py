@@ -19,13 +19,14 @@ from arbstr.events import (
 from arbstr.logs import Fields, Logs
 
 INTERVAL_S = 0.05
+_REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, ("arbstr.requests", "arbstr.providers", "arbstr.budgets"))
 
 
 class Line(NamedTuple):
     """What is said of an event."""
 
     level: int
-    logger: str
+    logger: logging.Logger
     message: str
     fields: Fields
 
@@ -59,9 +60,9 @@ class RequestLog:
             self._logs.emit(logging.WARNING, "arbstr", f"{missed} events came too fast to be logged", at=at)
         for event in events:
             if draw_up := self._lines.get(type(event)):
-                line = draw_up(event)
-                if logging.getLogger(line.logger).isEnabledFor(line.level):
-                    self._logs.emit(*line, at=at)
+                level, logger, message, fields = draw_up(event)
+                if logger.isEnabledFor(level):
+                    self._logs.emit(level, logger.name, message, fields, at=at)
 
     def close(self) -> None:
         """Write what is left and listen no more."""
@@ -86,7 +87,7 @@ def _request_finished(event: RequestFinished) -> Line:
         "retries": failed,
         "error": record.error_message,
     }
-    return Line(logging.INFO, "arbstr.requests", "request", fields)
+    return Line(logging.INFO, _REQUESTS, "request", fields)
 
 
 def _attempt_failed(event: AttemptFailed) -> Line:
@@ -99,7 +100,7 @@ def _attempt_failed(event: AttemptFailed) -> Line:
         "ms": event.duration_ms,
         "retry_in_ms": event.retry_in_ms,
     }
-    return Line(logging.WARNING, "arbstr.requests", "attempt failed", fields)
+    return Line(logging.WARNING, _REQUESTS, "attempt failed", fields)
 
 
 def _health_changed(event: ProviderHealthChanged) -> Line:
@@ -110,7 +111,7 @@ def _health_changed(event: ProviderHealthChanged) -> Line:
         "in_rotation": event.in_rotation,
         "reason": event.reason,
     }
-    return Line(logging.WARNING, "arbstr.providers", "health changed", fields)
+    return Line(logging.WARNING, _PROVIDERS, "health changed", fields)
 
 
 def _overcharge_found(event: OverchargeFound) -> Line:
@@ -121,7 +122,7 @@ def _overcharge_found(event: OverchargeFound) -> Line:
         "computed_sats": _sats(event.computed_msats),
         "ratio": round(event.ratio, 3),
     }
-    return Line(logging.WARNING, "arbstr.providers", "charges more than its rates say", fields)
+    return Line(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
 
 
 def _budget_threshold(event: BudgetThreshold) -> Line:
@@ -132,7 +133,7 @@ def _budget_threshold(event: BudgetThreshold) -> Line:
         "spent_sats": _sats(event.spent_msats),
         "limit_sats": _sats(event.limit_msats),
     }
-    return Line(logging.WARNING, "arbstr.budgets", "budget", fields)
+    return Line(logging.WARNING, _BUDGETS, "budget", fields)
 
 
 def _sats(msats: int | None) -> float | None:
