@@ -230,10 +230,11 @@ class Upstream:
         return WholeAnswer(status, self._read_head(response).down, self._redactor.data(body), refusal=told)
 
     def _read_head(self, response: httpx.Response) -> _Head:
-        """The response's headers in one go: httpx's own look-up guesses the encoding of all of them each time."""
+        """The response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
+        answer = response.extensions.get("answer")
         down: HeaderList = []
         label, charged = "", None
-        for name, value in response.headers.raw:
+        for name, value in response.headers.raw if answer is None else answer.headers:
             known = name.lower()
             if (shown := _name_downstream(name)) is not None:
                 down.append((shown, self._value_downstream(value)))

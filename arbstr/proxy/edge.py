@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-import random
+from collections.abc import Callable, Iterator
+from random import getrandbits
 
 from aiohttp import web
 
@@ -14,8 +15,7 @@ from arbstr.proxy.routes import Routes
 
 logger = logging.getLogger(__name__)
 
-_ID_BITS = 0xFFFFFFFF_FFFF_0FFF_3FFF_FFFFFFFFFFFF  # of a UUID those that chance decides
-_VERSION_4 = 0x00000000_0000_4000_8000_000000000000
+_ALIKE = 1024  # ids in a row that begin alike
 
 
 class Edge:
@@ -48,7 +48,17 @@ class Edge:
         return response
 
 
-def new_id() -> str:
-    """A UUID v4, of pseudo-random bits: an id is no secret, and the system's randomness costs a call for each."""
-    digits = f"{random.getrandbits(128) & _ID_BITS | _VERSION_4:032x}"
-    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
+def _ids() -> Iterator[str]:
+    """UUIDs v4 of pseudo-random bits: an id is no secret, and the system's randomness costs a call for each.
+
+    Many in a row begin alike, by chance's word as well. So the ledger's index of them, a sorted tree, takes neighbours
+    at its leaves: else each row of a large ledger would have a page of its own written for it.
+    """
+    while True:
+        start = f"{getrandbits(32):08x}-{getrandbits(16):04x}"
+        for _ in range(_ALIKE):
+            end = f"{getrandbits(62) | 1 << 63:016x}"  # the variant's bits are 10
+            yield f"{start}-4{getrandbits(12):03x}-{end[:4]}-{end[4:]}"
+
+
+new_id: Callable[[], str] = _ids().__next__

@@ -22,7 +22,7 @@ import ssl
 import zlib
 from collections import deque
 from collections.abc import AsyncIterator
-from functools import cache
+from functools import cache, cached_property
 
 import aiohappyeyeballs
 import httpx
@@ -42,7 +42,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
     Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
     extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `memo`, a dictionary
     shared by requests that differ in their bodies only, is where the transport notes what it has worked out for them.
-    The response's extension `answer` tells by its `complete` whether the whole body is here, read or not.
+    The response's extension `answer` tells by its `complete` whether the whole body is here, read or not, and has the
+    headers as they came.
     """
 
     def __init__(self) -> None:
@@ -166,7 +167,29 @@ async def _exchange(connection: Connection, head: bytes, content: bytes, request
         connection.abort()
         raise
     stream = answer if not answer.encoding else _Unpacked(answer, request)
-    return httpx.Response(answer.status, headers=answer.headers, stream=stream, extensions={"answer": answer})
+    return _Response(answer, stream)
+
+
+class _Response(httpx.Response):
+    """One that makes httpx's headers of those that came when somebody asks for them: arbstr never does."""
+
+    def __init__(self, answer: Answer, stream: httpx.AsyncByteStream) -> None:
+        self.__dict__.update(_NEW_RESPONSE)
+        self.status_code = answer.status
+        self.stream = stream
+        self.extensions = {"answer": answer}
+
+    @cached_property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]  # it can be set as well
+        """As httpx knows them."""
+        return httpx.Headers(self.extensions["answer"].headers)
+
+
+_NEW_RESPONSE = {
+    name: value
+    for name, value in vars(httpx.Response(0, stream=httpx.ByteStream(b""))).items()
+    if name != "headers"
+}
 
 
 class _Unpacked(httpx.AsyncByteStream):
