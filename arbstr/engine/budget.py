@@ -55,8 +55,10 @@ class Budgets:
 
         A request that costs nothing always passes.
         """
-        now_ms = self._clock_ms()
         caps = self._global + self._of_rule.get(policy or "", ())
+        if not caps:
+            return _UNBOUNDED
+        now_ms = self._clock_ms()
         amount = math.ceil(expected_msats)
         for cap in caps:
             cap.turn_over(now_ms)
@@ -116,6 +118,9 @@ class Reservation:
         for cap, period_ms in self._caps:
             for event in cap.settle(period_ms, self._amount, actual_msats):
                 self._publish(event)
+
+
+_UNBOUNDED = Reservation([], 0, lambda event: None)
 
 
 class _Cap:

@@ -120,6 +120,11 @@ class Attempts:
         return max((self._ok + _LEAN_ATTEMPTS) / (total + _LEAN_ATTEMPTS), _WORST_SUCCESS)
 
     @property
+    def any_failed(self) -> bool:
+        """Whether failures are remembered; without any the rate is 1."""
+        return self._failed > 0.0
+
+    @property
     def only_failures(self) -> bool:
         """Whether it was asked of late and never answered."""
         return self._failed > 0.5 > self._ok

@@ -77,7 +77,8 @@ class Offer:
     def tried(self, ok: bool, now_s: float) -> None:
         """The provider was asked, and answered or failed."""
         self._attempts.add(ok, now_s)
-        self._conclude()
+        if self._attempts.any_failed:
+            self._conclude()
 
     def measured(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
         """So much of an answer was there after so long; no tokens is the first byte."""

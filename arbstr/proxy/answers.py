@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
@@ -20,9 +19,6 @@ from arbstr.errors import ApiError
 
 REQUEST_ID = "X-Arbstr-Request-Id"
 SERVER = f"arbstr/{__version__}"
-ID = web.RequestKey("id", str)  # the request's, while arbstr works on it
-ON_LEAVE: web.RequestKey[Callable[[], None]] = web.RequestKey("on_leave")  # called when its client has left
-EVERY_ANSWER = web.RequestKey("every_answer", list)  # name and value of the headers that any answer to it carries
 
 
 class WholeAnswer(web.StreamResponse):

@@ -12,8 +12,9 @@ from arbstr.engine.chat import decode, read_chat
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.router import Router
 from arbstr.errors import ModelNotFound
-from arbstr.proxy.answers import ID, json_response
+from arbstr.proxy.answers import json_response
 from arbstr.proxy.bodies import Body, Room
+from arbstr.proxy.request import Request
 from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.quote import routing_json
 from arbstr.source import ProviderStatus
@@ -98,7 +99,7 @@ class Api:
         ]
         return json_response({"providers": listed})
 
-    async def cost(self, request: web.BaseRequest) -> web.Response:
+    async def cost(self, request: Request) -> web.Response:
         """What a chat request would cost and where; nothing is sent."""
         given = Body(request, self._room)
         try:
@@ -106,7 +107,7 @@ class Api:
         finally:
             given.dropped()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        chat = read_chat(decode(body), body, request_id=request[ID], policy=policy)
+        chat = read_chat(decode(body), body, request_id=request.id, policy=policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 

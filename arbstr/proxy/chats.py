@@ -10,9 +10,9 @@ from typing import Any
 from aiohttp import web
 
 from arbstr.engine.pipeline import Engine
-from arbstr.proxy.answers import ON_LEAVE
 from arbstr.proxy.bodies import Room
 from arbstr.proxy.client import ClientConnection
+from arbstr.proxy.request import Request
 
 logger = logging.getLogger(__name__)
 
@@ -25,13 +25,13 @@ class Chats:
         self._room = room
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def complete(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def complete(self, request: Request) -> web.StreamResponse:
         """Serve one chat request."""
         task = asyncio.current_task()
         assert task is not None
         client = ClientConnection(request, self._room, time.time_ns() // 1_000_000)
         self._tasks.add(task)
-        request[ON_LEAVE] = client.leave
+        request.on_leave = client.leave
         try:
             await self._engine.handle(client)
         except Exception:
@@ -42,7 +42,7 @@ class Chats:
         finally:
             self._tasks.discard(task)
             client.served()
-            del request[ON_LEAVE]  # a cycle, which would keep body and answer until the collector comes by
+            request.on_leave = None  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=499)  # for nobody: its client has left
 
     async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
-from arbstr.proxy.answers import EVERY_ANSWER, ID, SERVER, WholeAnswer, error_headers
+from arbstr.proxy.answers import SERVER, WholeAnswer, error_headers
 from arbstr.proxy.bodies import Body, Room
+from arbstr.proxy.request import Request
 
 # Between hops, about this connection or its encoding, or a credential or a trace meant for arbstr: never sent up.
 _NOT_UP = frozenset(
@@ -49,8 +50,8 @@ _NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
 class ClientConnection:
     """Implements `engine.seams.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
-    def __init__(self, request: web.BaseRequest, room: Room, received_at_ms: int) -> None:
-        self.request_id = request[ID]
+    def __init__(self, request: Request, room: Room, received_at_ms: int) -> None:
+        self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
@@ -92,7 +93,7 @@ class ClientConnection:
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Give the whole answer; waits while the client is slow to read."""
-        response = WholeAnswer(status, [*headers, *self._request[EVERY_ANSWER]], body)
+        response = WholeAnswer(status, [*headers, *self._request.every_answer], body)
         if not self.gone:
             await self._tolerantly(response.prepare(self._request))
         self.response = response
@@ -107,7 +108,7 @@ class ClientConnection:
 
     async def start(self, headers: HeaderList) -> None:
         """Begin a stream of events, status 200."""
-        stream = _Stream(headers=[*headers, *self._request[EVERY_ANSWER], ("Server", SERVER)])
+        stream = _Stream(headers=[*headers, *self._request.every_answer, ("Server", SERVER)])
         if "event-stream" not in stream.headers.get("Content-Type", ""):
             stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         stream.headers.setdefault("Cache-Control", "no-cache")

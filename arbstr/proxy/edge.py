@@ -9,8 +9,9 @@ from random import getrandbits
 from aiohttp import web
 
 from arbstr.errors import ApiError, ClientGone, InternalError
-from arbstr.proxy.answers import EVERY_ANSWER, ID, REQUEST_ID, SERVER, error_response
+from arbstr.proxy.answers import REQUEST_ID, SERVER, error_response
 from arbstr.proxy.door import Door
+from arbstr.proxy.request import Request
 from arbstr.proxy.routes import Routes
 
 logger = logging.getLogger(__name__)
@@ -25,10 +26,10 @@ class Edge:
         self._door = door
         self._routes = routes
 
-    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
+    async def serve(self, request: Request) -> web.StreamResponse:
         """Answer one request, whatever happens."""
-        request_id = request[ID] = new_id()
-        request[EVERY_ANSWER] = [(REQUEST_ID, request_id), *self._door.cors_headers(request)]
+        request.id = new_id()
+        request.every_answer = [(REQUEST_ID, request.id), *self._door.cors_headers(request)]
         response: web.StreamResponse
         try:
             self._door.check(request)
@@ -41,10 +42,10 @@ class Edge:
         except ClientGone:
             response = web.Response(status=499)  # for nobody
         except Exception:
-            logger.exception("request %s met a fault of arbstr's own", request_id)
-            response = error_response(InternalError(f"arbstr failed on request {request_id}; its log says why."))
+            logger.exception("request %s met a fault of arbstr's own", request.id)
+            response = error_response(InternalError(f"arbstr failed on request {request.id}; its log says why."))
         if not response.prepared:
-            response.headers.update([*request[EVERY_ANSWER], ("Server", SERVER)])
+            response.headers.update([*request.every_answer, ("Server", SERVER)])
         return response
 
 

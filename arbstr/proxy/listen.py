@@ -16,8 +16,9 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from arbstr.errors import AddressInUse, ArbstrError, InvalidParameter, Overloaded
-from arbstr.proxy.answers import ON_LEAVE, REQUEST_ID, error_response
+from arbstr.proxy.answers import REQUEST_ID, error_response
 from arbstr.proxy.edge import new_id
+from arbstr.proxy.request import Request
 from arbstr.proxy.routes import Handler
 from arbstr.text import plain
 
@@ -52,7 +53,7 @@ class _Server(web.Server):
     """aiohttp's server below its applications: one handler for all requests, which does its own routing."""
 
     def __init__(self, handler: Handler, max_request_bytes: int) -> None:
-        super().__init__(handler, request_factory=self._request)
+        super().__init__(handler, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
         self._event_loop = asyncio.get_running_loop()
         self._max_request_bytes = max_request_bytes
 
@@ -67,9 +68,9 @@ class _Server(web.Server):
         protocol: web.RequestHandler,
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
-    ) -> web.BaseRequest:
+    ) -> Request:
         loop, size = self._event_loop, self._max_request_bytes
-        return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=size)
+        return Request(message, payload, protocol, writer, task, loop, client_max_size=size)
 
 
 class _Protocol(web.RequestHandler):
@@ -92,8 +93,8 @@ class _Protocol(web.RequestHandler):
         """Tell the request under way that its client has left: aiohttp could only cancel it."""
         request = self._current_request
         super().connection_lost(exc)
-        if request is not None and (on_leave := request.get(ON_LEAVE)) is not None:
-            on_leave()
+        if isinstance(request, Request) and request.on_leave is not None:
+            request.on_leave()
 
     def handle_error(
         self,

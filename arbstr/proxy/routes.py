@@ -9,9 +9,10 @@ from typing import NamedTuple
 from aiohttp import web
 
 from arbstr.errors import MethodNotAllowed, NotFound
+from arbstr.proxy.request import Request
 
-Handler = Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]
-NamedHandler = Callable[[web.BaseRequest, str], Awaitable[web.StreamResponse]]
+Handler = Callable[[Request], Awaitable[web.StreamResponse]]
+NamedHandler = Callable[[Request, str], Awaitable[web.StreamResponse]]
 
 
 class Route(NamedTuple):
@@ -42,13 +43,13 @@ class Routes:
             else:
                 self._named.setdefault(route.prefix, {})[route.method] = route.handler
 
-    def find(self, request: web.BaseRequest) -> Handler:
+    def find(self, request: Request) -> Handler:
         """What answers it. Raises `NotFound`, `MethodNotAllowed`."""
         by_method = self._exact.get(request.raw_path)  # as it came first: most paths need no decoding
         handler = None if by_method is None else by_method.get(request.method)
         return handler or self._look_for(request)
 
-    def _look_for(self, request: web.BaseRequest) -> Handler:
+    def _look_for(self, request: Request) -> Handler:
         path, method = request.path, request.method
         answered = "GET" if method == "HEAD" else method
         if (by_method := self._exact.get(path)) is not None:
@@ -64,7 +65,7 @@ class Routes:
         raise NotFound(f"Nothing is served at {path}.")
 
 
-async def _with_rest(handler: NamedHandler, rest: str, request: web.BaseRequest) -> web.StreamResponse:
+async def _with_rest(handler: NamedHandler, rest: str, request: Request) -> web.StreamResponse:
     return await handler(request, rest)
 
 
