@@ -186,9 +186,7 @@ class _Response(httpx.Response):
 
 
 _NEW_RESPONSE = {
-    name: value
-    for name, value in vars(httpx.Response(0, stream=httpx.ByteStream(b""))).items()
-    if name != "headers"
+    name: value for name, value in vars(httpx.Response(0, stream=httpx.ByteStream(b""))).items() if name != "headers"
 }
 
 

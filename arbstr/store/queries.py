@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from collections import defaultdict
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 from urllib.parse import quote
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
 from arbstr.store.place import check_place, check_schema, explain
-from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms
+from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_json, read_routing
 from arbstr.store.tally import Tally
 from arbstr.store.view import Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
@@ -95,7 +94,7 @@ class Questions:
                 if found[0] is not None:
                     columns = f"{ENTRY_COLUMNS}, attempts, routing"
                     row = view.one(f"SELECT {columns} FROM {view.rows()} WHERE id = ?", found)
-                    return Detail(entry_of(row[:-2]), _json(row[-2]), _json(row[-1]))
+                    return Detail(entry_of(row[:-2]), read_json(row[-2]), read_routing(row[-1]))
         return None
 
     def known(self, column: Literal["model", "provider"], name: str) -> bool:
@@ -229,12 +228,3 @@ def _more_facts(view: View) -> dict[str, str]:
         "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
         "pruned": f"before {format_ms(pruned)}" if pruned else "never",
     }
-
-
-def _json(text: Any) -> Any:
-    if text is None:
-        return None
-    try:
-        return json.loads(text)
-    except ValueError:
-        return None

@@ -15,7 +15,7 @@ import orjson
 from arbstr.query import Entry
 from arbstr.quote import routing_json
 from arbstr.store.tally import Tally, tally_row
-from arbstr.types import RequestRecord
+from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
 Row = tuple[Any, ...]
 FacetKey = tuple[str, str | None, str | None, bool, bool]  # model, provider, policy, streaming, success
@@ -117,7 +117,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         bounded(record.dearest_msats),
         bounded(record.median_msats),
         _json(record.attempts),
-        None if record.routing is None else _json(routing_json(record.routing)),
+        None if record.routing is None else _json(record.routing),
     )
 
 
@@ -183,6 +183,27 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
+def read_json(text: Any) -> Any:
+    """What a row keeps as JSON; None if it keeps nothing, or something else."""
+    try:
+        return json.loads(text)
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def read_routing(text: Any) -> JsonObject | None:
+    """A decision as `row_of` keeps it, as `routing_json` shows it. What somebody else put there is given as it is."""
+    kept = read_json(text)
+    try:
+        candidates = tuple(
+            Candidate(str(name), float(cost), float(weight), note) for name, cost, weight, note in kept["candidates"]
+        )
+        excluded = tuple((name, reason) for name, reason in kept["excluded"])
+        return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
+    except (TypeError, ValueError, KeyError):
+        return kept if isinstance(kept, dict) else None
+
+
 def clean(text: str) -> str:
     """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
@@ -231,6 +252,6 @@ def _name(value: object) -> str | None:
 
 def _json(document: Any) -> str:
     try:
-        return orjson.dumps(document).decode()
+        return orjson.dumps(document, default=tuple).decode()  # candidates are tuples with names
     except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
         return json.dumps(document, default=asdict)
