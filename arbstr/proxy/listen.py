@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import errno
 import logging
+import os
+import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
@@ -18,6 +20,7 @@ from aiohttp.streams import StreamReader
 from arbstr.errors import AddressInUse, ArbstrError, InvalidParameter, Overloaded
 from arbstr.proxy.answers import REQUEST_ID, error_response
 from arbstr.proxy.edge import new_id
+from arbstr.proxy.port import Port
 from arbstr.proxy.request import Request
 from arbstr.proxy.routes import Handler
 from arbstr.text import plain
@@ -25,7 +28,6 @@ from arbstr.text import plain
 logger = logging.getLogger(__name__)
 
 _TOLD_CHARS = 200  # of the parser's words
-_BACKLOG = 1024  # connections that the system keeps until they are taken up
 
 
 async def listen(
@@ -37,16 +39,22 @@ async def listen(
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
     shown = f"[{host}]" if ":" in host else host
-    loop = asyncio.get_running_loop()
     try:
-        port_open = await loop.create_server(_at_most(most_clients, server), host, port, backlog=_BACKLOG)
+        opened = await Port.open(host, port, _at_most(most_clients, server))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
             raise AddressInUse(told) from error
-        raise ArbstrError(f"can't listen on {shown}:{port}: {error.strerror or error}") from error
-    stack.callback(port_open.close)
-    return f"http://{shown}:{port_open.sockets[0].getsockname()[1]}"
+        raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
+    stack.callback(opened.close)
+    return f"http://{shown}:{opened.number}"
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without what Python adds; a name that is not found has words of its own."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
 
 
 class _Server(web.Server):
