@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import cast
+from weakref import WeakSet
 
 import orjson
 from aiohttp import web
@@ -64,10 +65,14 @@ class _Server(web.Server):
         super().__init__(handler, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
         self._event_loop = asyncio.get_running_loop()
         self._max_request_bytes = max_request_bytes
+        # Also those whose connection is still being set up, as it is for a whole crowd at a time.
+        self.clients: WeakSet[_Protocol] = WeakSet()
 
     def __call__(self) -> web.RequestHandler:
         """The protocol of a new connection."""
-        return _Protocol(self, loop=self._event_loop, access_log=None)  # type: ignore[arg-type]  # no log
+        protocol = _Protocol(self, loop=self._event_loop, access_log=None)  # type: ignore[arg-type]  # no log
+        self.clients.add(protocol)
+        return protocol
 
     def _request(
         self,
@@ -100,7 +105,10 @@ class _Protocol(web.RequestHandler):
     def connection_lost(self, exc: BaseException | None) -> None:
         """Tell the request under way that its client has left: aiohttp could only cancel it."""
         request = self._current_request
+        server = self._manager
         super().connection_lost(exc)
+        if isinstance(server, _Server):
+            server.clients.discard(self)
         if isinstance(request, Request) and request.on_leave is not None:
             request.on_leave()
 
@@ -123,14 +131,14 @@ class _Protocol(web.RequestHandler):
         return response
 
 
-def _at_most(most: int, server: web.Server) -> Callable[[], asyncio.BaseProtocol]:
+def _at_most(most: int, server: _Server) -> Callable[[], asyncio.BaseProtocol]:
     """Makes the protocol of each new connection: aiohttp's, or the refusal where that would be one too many.
 
     Connections that never finish a request, or never begin one, would otherwise take every file the system grants,
     and leave none for the way to the providers.
     """
     crowded = _Refusal(most)
-    return lambda: server() if len(server.connections) < most else crowded
+    return lambda: server() if len(server.clients) < most else crowded
 
 
 class _Refusal(asyncio.Protocol):

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
 
 import pytest
+import uvloop
 from aiohttp import web
 
 from arbstr.errors import AddressInUse, ArbstrError
@@ -80,6 +82,28 @@ async def test_one_client_too_many_is_told_to_come_back_and_the_others_are_serve
     assert b"hello" in await asks(connections[1])
     for _, writer in connections:
         writer.close()
+
+
+def test_of_a_crowd_that_comes_at_once_no_more_are_let_in() -> None:
+    """On the loop that arbstr runs on, which sets up connections for all of them before the first has one."""
+    crowd, most = 20, 5
+
+    async def count() -> list[bytes]:
+        async with AsyncExitStack() as stack:
+            port = await opened(stack, most)
+            clients = [socket.create_connection(("127.0.0.1", port)) for _ in range(crowd)]
+            for client in clients:
+                client.setblocking(False)
+                client.send(REQUEST)
+            async with asyncio.timeout(PATIENCE_S):
+                answers = [await asyncio.get_running_loop().sock_recv(client, 4096) for client in clients]
+            for client in clients:
+                client.close()
+            return answers
+
+    answers = uvloop.run(count())
+    assert [b"hello" in answer for answer in answers] == [True] * most + [False] * (crowd - most)
+    assert all(b" 503 " in answer for answer in answers[most:])
 
 
 async def test_a_client_that_leaves_makes_room(stack: AsyncExitStack) -> None:
