@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING
 import aiosqlite
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain, is_broken, may_be_ledger, migrations
+from arbstr.store.place import (
+    LATEST_VERSION,
+    check_place,
+    check_schema,
+    explain,
+    is_broken,
+    logs_of,
+    may_be_ledger,
+    migrations,
+    unlock_logs,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -36,6 +46,7 @@ async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqli
     unless a ledger may `begin_anew`, and so does one that never was a ledger.
     """
     check_place(path)
+    unlock_logs(path)
     try:
         return await _open(path), None
     except sqlite3.Error as error:
@@ -54,10 +65,9 @@ def set_aside(path: Path) -> Path:
     """Rename a broken database, its log with it; nothing is deleted. Returns the new name."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = path.with_name(f"{path.name}.corrupt-{stamp}")
-    for suffix in ("-wal", "-shm", ""):
-        part = path.with_name(path.name + suffix)
+    for part, name in zip((*logs_of(path), path), (*logs_of(aside), aside), strict=True):
         if part.exists():
-            part.rename(aside.with_name(aside.name + suffix))
+            part.rename(name)
     logger.error("the ledger %s is corrupt; it was set aside as %s and a new one is begun", path, aside)
     return aside
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import aiosqlite
 
 from arbstr.store.database import NotWritable, open_writable, transaction
-from arbstr.store.place import explain
+from arbstr.store.place import explain, logs_of
 from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive
@@ -278,8 +278,7 @@ class Pen:
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
                 )
             self._session = await self._new_session()
-        logs = [self._path.with_name(self._path.name + suffix) for suffix in ("-wal", "-shm")]
-        self._beside = {path: _file(path) for path in logs}
+        self._beside = {path: _file(path) for path in logs_of(self._path)}
 
     async def _new_session(self) -> Session:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+from contextlib import suppress
 from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
@@ -37,7 +39,29 @@ def may_be_ledger(path: Path) -> bool:
 
 def explain(path: Path, error: BaseException) -> str:
     """One sentence about what a database said."""
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
+        for file in (path, *logs_of(path)):
+            if file.exists() and not os.access(file, os.W_OK):
+                return f"The ledger {path} can't be used: arbstr's user may not write to {file}."
     return f"The ledger {path} can't be used: {error}."
+
+
+def logs_of(path: Path) -> tuple[Path, Path]:
+    """The files that SQLite keeps beside an open database."""
+    return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def unlock_logs(path: Path) -> None:
+    """Give the log's files the database's permissions again.
+
+    They are made with those that it has. From a time when it was read-only they would keep it so for ever.
+    """
+    if not os.access(path, os.W_OK):
+        return
+    for log in logs_of(path):
+        if log.exists() and not os.access(log, os.W_OK):
+            with suppress(OSError):  # another user's; `explain` names it
+                log.chmod(path.stat().st_mode & 0o777)
 
 
 def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) -> None:

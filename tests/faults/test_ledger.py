@@ -145,6 +145,23 @@ def test_a_read_only_ledger_gets_its_rows_once_it_can_be_written(path: Path, rea
     assert count(moved) == 3
 
 
+def test_the_log_of_a_ledger_that_was_read_only_does_not_keep_it_so(path: Path) -> None:
+    """SQLite gives the log's files the permissions that the database had, and finds them at the next try."""
+    with serving(path) as arbstr:
+        asks(arbstr)
+    path.chmod(0o444)
+    options = ("-c", "config.toml", "--mock")
+    with Served(path.parent, *options, env={"DATABASE_URL": str(path)}, under=BOUND_BY_MODES) as arbstr:
+        asks(arbstr, 2)
+        eventually(lambda: waits(arbstr))
+        assert f"may not write to {path}." in arbstr.said
+        eventually(lambda: Path(f"{path}-shm").exists())
+        path.chmod(0o644)
+        eventually(lambda: has_written_again(arbstr))
+        assert arbstr.stop() == 0
+    assert count(path) == 3
+
+
 @pytest.mark.parametrize("suffixes", [("",), ("-wal",), ("-shm",), ("", "-wal", "-shm")], ids="+".join)
 def test_a_ledger_that_is_deleted_under_it_is_begun_anew(path: Path, suffixes: tuple[str, ...]) -> None:
     with serving(path) as arbstr:
