@@ -26,7 +26,13 @@ def read_or_none(data: bytes) -> Any:
 
 
 def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it."""
+    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it.
+
+    What is nested too deeply for the strict reader is refused, however deep this one goes: that differs from one Python
+    to the next.
+    """
+    if "depth" in error.msg:
+        raise error
     try:
         return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):

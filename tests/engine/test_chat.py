@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Callable
 from typing import Any
 
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.errors import ApiError, InvalidJson, InvalidRequest
-from arbstr.types import ChatRequest
+from arbstr.types import ChatRequest, JsonObject
 
 HELLO = [{"role": "user", "content": "hello"}]
 
@@ -141,13 +143,21 @@ def test_another_model_leaves_the_rest() -> None:
 
 
 @pytest.mark.parametrize("depth", [1000, 1020])
-def test_what_is_nested_too_deeply_to_be_changed_is_refused(depth: int) -> None:
+def test_what_is_nested_as_deeply_as_can_be_read_is_changed_or_refused(depth: int) -> None:
+    """Python's own reader, which keeps all numbers as they are, goes less deep in some of its versions."""
     deep = b'{"model":"m","messages":[{"role":"user"}],"stream":true,"stream_options":{},"x":%b%b}'
     body = deep % (b"[" * depth, b"]" * depth)
-    with pytest.raises(InvalidJson, match="nested too deeply"):
-        read(body)
-    with pytest.raises(InvalidJson, match="nested too deeply"):
-        with_model(body, "b")
+    changes: list[tuple[Callable[[], bytes], JsonObject]] = [
+        (lambda: read(body).body, {"stream_options": {"include_usage": True}}),
+        (lambda: with_model(body, "b"), {"model": "b"}),
+    ]
+    for change, changed in changes:
+        try:
+            after = change()
+        except InvalidJson as error:
+            assert "nested too deeply" in error.message  # noqa: PT017 - else it has been changed
+        else:
+            assert orjson.loads(after) == orjson.loads(body) | changed
 
 
 def test_a_cap_beyond_all_floats_is_as_good_as_none() -> None:
