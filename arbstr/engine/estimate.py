@@ -34,7 +34,7 @@ _Value = TypeVar("_Value", bound="_Mean | _Text")
 
 
 class TokenEstimator:
-    """Expected tokens of requests. Every call takes constant time."""
+    """Expected tokens of requests. Calls take constant time, on average."""
 
     def __init__(self) -> None:
         self._texts: _Known[str, _Text] = _Known(_Text)

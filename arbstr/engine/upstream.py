@@ -28,8 +28,8 @@ from arbstr.types import ChatRequest, JsonObject, value_object
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-_REMEMBERED = 256  # of what requests have in common
 MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
+_REMEMBERED = 256  # of what requests have in common
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
@@ -293,11 +293,16 @@ def _common(provider: Provider, client: HeaderList) -> httpx.Request:
         sent.append(("Authorization", f"Bearer {provider.api_key.reveal()}"))
     return httpx.Request(
         "POST",
-        provider.url.rstrip("/") + "/chat/completions",
+        _chat_url(provider.url),
         headers=[(name.encode(), value.encode()) for name, value in sent],
         stream=httpx.ByteStream(b""),
         extensions={"timeout": {"connect": provider.timeouts.connect}, "memo": {}},
     )
+
+
+@lru_cache(maxsize=256)
+def _chat_url(base: str) -> httpx.URL:
+    return httpx.URL(base.rstrip("/") + "/chat/completions")
 
 
 @lru_cache(maxsize=1024)
