@@ -200,7 +200,7 @@ def read_routing(text: Any) -> JsonObject | None:
         )
         excluded = tuple((name, reason) for name, reason in kept["excluded"])
         return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
-    except (TypeError, ValueError, KeyError):
+    except (TypeError, ValueError, KeyError, OverflowError):
         return kept if isinstance(kept, dict) else None
 
 

@@ -197,3 +197,15 @@ def test_memory_is_bounded_however_many_models_clients_name() -> None:
         learn(tokens, 10, model=f"model-{number}")
     assert len(tokens.export()[1]) < 20_000
     assert output(tokens, model="model-19999") < 30
+
+
+def test_models_that_clients_make_up_displace_none_that_is_asked_for() -> None:
+    tokens = TokenEstimator()
+    learn(tokens, 500, times=50)
+    learned = tokens.expect(None, "m", 400, None)
+    for number in range(20_000):
+        tokens.learn(
+            None, f"model-{number}", 4000, None, 1000, 10
+        )  # of another size, so of no group of the model's own
+    assert tokens.expect(None, "m", 400, None)[0] == learned[0]
+    assert output(tokens) > 400

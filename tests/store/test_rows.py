@@ -1,7 +1,8 @@
-"""Instants as text and back, and what other programs may have put into rows."""
+"""Instants and decisions as text and back, and what other programs may have put into rows."""
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from contextlib import closing
 
@@ -9,8 +10,23 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.store.rows import MOST, bounded, clean, format_ms, msats, parse_ms, whole
+from arbstr.quote import routing_json
+from arbstr.store.rows import (
+    COLUMNS,
+    MOST,
+    bounded,
+    clean,
+    facet_key,
+    format_ms,
+    msats,
+    parse_ms,
+    read_json,
+    read_routing,
+    row_of,
+    whole,
+)
 from arbstr.store.view import MSATS
+from arbstr.types import Candidate, RequestRecord, Routing
 from tests.store.builders import NOON
 
 
@@ -81,3 +97,51 @@ def test_absurd_numbers_are_cut_off() -> None:
 def test_half_a_surrogate_pair_becomes_storable() -> None:
     assert clean("a\ud83d") == "a?"
     assert clean("Ünïcode 🙂") == "Ünïcode 🙂"
+
+
+names = st.text(max_size=5) | st.just("half \ud83d")
+msats_ = st.floats(0, 1e12)
+routings = st.builds(
+    Routing,
+    strategy=st.sampled_from(["cheapest", "weighted"]),
+    policy=st.none() | names,
+    model=names,
+    expected_input_tokens=st.integers(0, 10**9),
+    expected_output_tokens=st.integers(0, 10**9),
+    candidates=st.lists(st.builds(Candidate, names, msats_, msats_, names), max_size=3).map(tuple),
+    excluded=st.lists(st.tuples(names, names), max_size=2).map(tuple),
+)
+
+
+@given(routings)
+def test_a_decision_survives_being_stored(routing: Routing) -> None:
+    record = RequestRecord("id", NOON, "m", streaming=False, success=True, latency_ms=1, routing=routing)
+    row = row_of(record, facet_key(record), 1, None, 0)
+    assert read_routing(row[COLUMNS.index("routing")]) == routing_json(routing)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | names,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(Routing.__slots__) | names, inner),
+    max_leaves=10,
+)
+shaped = st.fixed_dictionaries(
+    {"candidates": json_values, "excluded": json_values, "strategy": json_values, "policy": json_values},
+    optional=dict.fromkeys(("model", "expected_input_tokens", "expected_output_tokens", "other"), json_values),
+)
+
+
+@given((json_values | shaped).map(json.dumps) | st.text() | st.none() | st.integers() | st.binary())
+@example('{"candidates": [["a", 1%s, 1, ""]], "excluded": []}' % ("0" * 400))
+@example('{"candidates": [{"provider": "a", "expected_cost_sats": 0.1}], "excluded": []}')
+def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> None:
+    read = read_routing(text)
+    assert read is None or isinstance(read, dict)
+    kept = read_json(text)
+    if isinstance(kept, dict):
+        assert read is not None, "what is an object is shown, even if it is somebody else's"
+
+
+def test_a_decision_as_it_was_stored_before_is_given_as_it_is() -> None:
+    before = {"strategy": "cheapest", "candidates": [{"provider": "a", "reason": "number 1"}], "excluded": []}
+    assert read_routing(json.dumps(before)) == before
