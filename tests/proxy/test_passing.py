@@ -174,6 +174,35 @@ async def test_other_headers_go_up(world: World) -> None:
     assert headers["host"] == alpha.url.removeprefix("http://").removesuffix("/v1")
 
 
+async def test_every_request_goes_up_with_its_own_headers_and_body_to_its_own_provider(world: World) -> None:
+    """What requests have in common is made once: more clients than are remembered, who come again."""
+    alpha = await world.sells("alpha", models=("gpt-4o",))
+    beta = await world.sells("beta", models=("llama",))
+    arbstr = await world.opens()
+    asked = [(trace, seller) for trace in [*range(300), 0, 0, 1] for seller in ("gpt-4o", "llama")]
+    for trace, model in asked:
+        headers = {"X-Trace": str(trace), "X-Only-Of": f"{model}-{trace}"}
+        await arbstr.chat(model=model, seed=trace, headers=headers)
+    for provider, key, model in ((alpha, key_of("alpha"), "gpt-4o"), (beta, key_of("beta"), "llama")):
+        seen = [
+            (
+                request.headers["x-trace"],
+                request.headers["x-only-of"],
+                request.headers["authorization"],
+                request.headers["host"],
+                int(request.headers["content-length"]) == len(request.body),
+                json.loads(request.body)["seed"],
+            )
+            for request in provider.requests
+        ]
+        host = provider.url.removeprefix("http://").removesuffix("/v1")
+        assert seen == [
+            (str(trace), f"{model}-{trace}", f"Bearer {key}", host, True, trace)
+            for trace, asked_model in asked
+            if asked_model == model
+        ]
+
+
 # Down
 
 
