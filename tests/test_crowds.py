@@ -176,3 +176,26 @@ async def test_a_crowd_that_takes_every_place_is_told_so_and_leaves_the_ways_to_
                 connections[0][1].write(request())
                 assert b" 200 OK" in await until(connections[0], b"\r\n")
             assert await asyncio.to_thread(arbstr.stop) == 0
+
+
+async def test_a_crowd_of_more_than_the_files_keeps_neither_door_nor_providers_from_anybody(
+    tmp_path: Path, many_files: int
+) -> None:
+    assert many_files > 1200
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 256") as arbstr:
+            async with connected(arbstr, 30) as early:
+                crowd = [socket.socket() for _ in range(900)]
+                for place, one in enumerate(crowd):
+                    one.setblocking(False)
+                    one.connect_ex(("127.0.0.1", urlsplit(arbstr.url).port))
+                    if place % 30 == 0:
+                        early[place // 30][1].write(request())
+                for connection in early:
+                    assert b" 200 OK" in await until(connection, b"\r\n")
+                for one in crowd:
+                    one.close()
+            assert await asyncio.to_thread(eventually, lambda: arbstr.chat().status_code == 200)
+            assert "no client can be taken" not in arbstr.said
+            assert "attempt failed" not in arbstr.said
+            assert await asyncio.to_thread(arbstr.stop) == 0

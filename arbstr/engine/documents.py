@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any, NoReturn
 
 import orjson
+
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def read(data: bytes) -> Any:
@@ -31,12 +34,20 @@ def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
     What is nested too deeply for the strict reader is refused, however deep this one goes: that differs from one Python
     to the next.
     """
-    if "depth" in error.msg:
-        raise error
+    _refuse_depth(data, error)
     try:
         return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)
     except (ValueError, RecursionError):
         raise error from None
+
+
+def _refuse_depth(data: bytes, error: orjson.JSONDecodeError) -> None:
+    """Raise the error if, but for halves of surrogate pairs, what is wrong is the depth."""
+    try:
+        orjson.loads(_SURROGATE.sub(rb"\\ufffd", data))
+    except orjson.JSONDecodeError as whole:
+        if "depth" in whole.msg:
+            raise error from None
 
 
 def _no_constant(name: str) -> NoReturn:

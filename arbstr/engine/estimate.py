@@ -86,6 +86,8 @@ class TokenEstimator:
                 self._outputs[tuple(key)] = mean
             elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:
                 self._texts[key] = text
+        for known in (self._ratios, self._outputs, self._texts):
+            known.thin()
 
     def _expected_input(self, model: str, chars: int) -> float:
         text = self._texts.get(model)
@@ -119,11 +121,15 @@ class _Known(dict[_Key, _Value]):
         self._make = make
 
     def __missing__(self, key: _Key) -> _Value:
+        self.thin()
+        value = self[key] = self._make()
+        return value
+
+    def thin(self) -> None:
+        """Make room, if there is none for another entry."""
         if len(self) >= _REMEMBERED:
             for least in sorted(self, key=lambda known: self[known].seen)[: -_REMEMBERED // 2]:
                 del self[least]
-        value = self[key] = self._make()
-        return value
 
 
 class _Mean:
@@ -149,24 +155,21 @@ class _Mean:
 class _Text:
     """How many characters a model's tokens have: sums of both over recent requests, so that long texts count more."""
 
-    __slots__ = ("chars", "chars_per_token", "tokens")
+    __slots__ = ("chars", "chars_per_token", "seen", "tokens")
 
     def __init__(self, chars: float = 0.0, tokens: float = 0.0) -> None:
+        self.seen = _MEMORY if tokens else 0  # requests; of what was restored nobody knows how many
         self.chars = chars
         self.tokens = tokens
         self._divide()
 
     def add(self, chars: int, tokens: int) -> None:
+        self.seen += 1
         if tokens < _FRAME_TOKENS or not _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]:
             return
         self.chars += chars - self.chars / _MEMORY
         self.tokens += tokens - self.tokens / _MEMORY
         self._divide()
-
-    @property
-    def seen(self) -> float:
-        """What its word is worth, to be compared with others'."""
-        return self.tokens
 
     def _divide(self) -> None:
         assumed = CHARS_PER_TOKEN * _TEXT_LEAN_TOKENS

@@ -30,6 +30,7 @@ MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
 _REMEMBERED = 256  # of what requests have in common
+_LARGEST_REMEMBERED = 8192  # characters of headers
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
 _ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
@@ -143,9 +144,11 @@ class Upstream:
         key = provider.name, *headers
         common = self._commons.get(key)
         if common is None:
+            common = _common(provider, headers)
             if len(self._commons) >= _REMEMBERED:
                 self._commons.clear()
-            common = self._commons[key] = _common(provider, headers)
+            if sum(len(name) + len(value) for name, value in headers) <= _LARGEST_REMEMBERED:
+                self._commons[key] = common
         return common
 
     async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:

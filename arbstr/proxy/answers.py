@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from email.utils import formatdate
 from functools import lru_cache
@@ -68,7 +69,11 @@ class WholeAnswer(web.StreamResponse):
 
 def json_response(document: Any, status: int = 200) -> web.Response:
     """A JSON answer."""
-    return web.Response(status=status, body=orjson.dumps(document), content_type="application/json")
+    try:
+        body = orjson.dumps(document)
+    except TypeError:  # what somebody else wrote into the ledger: half a surrogate pair, an integer beyond 64 bits
+        body = json.dumps(document).encode()
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def error_response(error: ApiError) -> web.Response:

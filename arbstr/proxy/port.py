@@ -1,4 +1,4 @@
-"""A listening port, at which every client that waits is taken at once.
+"""A listening port, at which clients that wait are taken many at a time.
 
 The loop's own servers do without: uvloop takes one client a turn, and under load a turn is as long as it takes to serve
 all those that were taken before. The last of a crowd would wait for seconds until anybody knew that it was there.
@@ -11,10 +11,14 @@ import errno
 import logging
 import socket
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that the system keeps until they are taken
+AT_A_TIME = 32  # are taken: who is refused has a file for a turn or two, and a crowd must leave some to the others
+_NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # `localhost` names addresses of families that a machine may lack
 REST_S = 1.0  # until clients are taken again, where the system gives no more files or memory
 
 
@@ -25,7 +29,7 @@ class Port:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         self._protocol = protocol
-        self._joining: set[asyncio.Task[None]] = set()
+        self._joining: set[asyncio.Task[Any]] = set()
         self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
         for listening in sockets:
             self._loop.add_reader(listening, self._take, listening)
@@ -33,21 +37,19 @@ class Port:
     @classmethod
     async def open(cls, host: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> Port:
         """Listen on every address of the host; port 0 is any free one. Raises OSError."""
-        loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         sockets: list[socket.socket] = []
-        try:
-            for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
-                try:
-                    sockets.append(_listening(family, address))
-                except OSError as error:
-                    # `localhost` may have an address of a family that this machine does without.
-                    if error.errno != errno.EADDRNOTAVAIL or (not sockets and address == found[-1][-1]):
-                        raise
-        except BaseException:
-            for listening in sockets:
-                listening.close()
-            raise
+        missing: OSError | None = None
+        for family, address in dict.fromkeys((family, address) for family, _, _, _, address in found):
+            try:
+                sockets.append(_listening(family, address))
+            except OSError as error:
+                if error.errno not in _NOT_HERE:
+                    _close(sockets)
+                    raise
+                missing = error
+        if missing is not None and not sockets:
+            raise missing
         return cls(sockets, protocol)
 
     @property
@@ -61,12 +63,12 @@ class Port:
             resting.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
-            listening.close()
+        _close(self._sockets)
         for task in self._joining:
             task.cancel()
 
     def _take(self, listening: socket.socket) -> None:
-        for _ in range(BACKLOG):
+        for _ in range(AT_A_TIME):
             try:
                 client, _ = listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -74,20 +76,22 @@ class Port:
             except ConnectionError:  # one that has left already
                 continue
             except OSError as error:
-                self._rest(listening, error)
+                if not self._joining:  # else some of them may be refused, and give their files back
+                    self._rest(listening, error)
                 return
             client.setblocking(False)
-            task = self._loop.create_task(self._join(client))
+            task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, client))
             self._joining.add(task)
-            task.add_done_callback(self._joining.discard)
+            task.add_done_callback(partial(self._taken, client))
 
-    async def _join(self, client: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(self._protocol, client)
-        except BaseException as error:
+    def _taken(self, client: socket.socket, task: asyncio.Task[Any]) -> None:
+        """A client has its protocol, or will get none."""
+        self._joining.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if task.cancelled() or error is not None:
             client.close()
-            if not isinstance(error, OSError):  # it has left meanwhile
-                raise
+        if error is not None and not isinstance(error, OSError):  # that is one who has left meanwhile
+            logger.error("a client could not be taken", exc_info=error)
 
     def _rest(self, listening: socket.socket, error: OSError) -> None:
         """Leave clients waiting for a while: they still would be there at the next turn, and the next."""
@@ -98,6 +102,11 @@ class Port:
     def _go_on(self, listening: socket.socket) -> None:
         del self._resting[listening]
         self._loop.add_reader(listening, self._take, listening)
+
+
+def _close(sockets: list[socket.socket]) -> None:
+    for listening in sockets:
+        listening.close()
 
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:

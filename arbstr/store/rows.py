@@ -195,6 +195,8 @@ def read_routing(text: Any) -> JsonObject | None:
     """A decision as `row_of` keeps it, as `routing_json` shows it. What somebody else put there is given as it is."""
     kept = read_json(text)
     try:
+        if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
+            raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
         candidates = tuple(
             Candidate(str(name), float(cost), float(weight), note) for name, cost, weight, note in kept["candidates"]
         )

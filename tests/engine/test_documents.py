@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 import orjson
@@ -23,6 +24,19 @@ JSON = st.recursive(
 @given(JSON)
 def test_whatever_json_can_say_is_read(value: Any) -> None:
     assert read(json.dumps(value).encode()) == value
+
+
+@pytest.mark.parametrize("begins", [b"", rb'"\ud83d", ', rb'"\\ud83d", ', rb'"\uDBff\udead", '])
+def test_the_same_depth_is_too_much_with_every_python(begins: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Some versions' own reader, which reads halves of surrogate pairs, goes deeper."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        assert read(b"[%b%b%b]" % (begins, b"[" * 1000, b"]" * 1000)) is not None
+        with pytest.raises(orjson.JSONDecodeError):
+            read(b"[%b%b%b]" % (begins, b"[" * 3000, b"]" * 3000))
+    finally:
+        sys.setrecursionlimit(limit)
 
 
 @given(st.binary(max_size=100))

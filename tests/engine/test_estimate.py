@@ -199,13 +199,22 @@ def test_memory_is_bounded_however_many_models_clients_name() -> None:
     assert output(tokens, model="model-19999") < 30
 
 
+def test_no_more_is_restored_than_is_remembered() -> None:
+    tokens = TokenEstimator()
+    cells = {("text", json.dumps(f"{n}")): "[9,9]" for n in range(9000)}
+    cells |= {("output", json.dumps([f"{n}"])): "[9,9]" for n in range(9000)}
+    tokens.restore({f"rule-{n}": (1.0, 9) for n in range(9000)}, cells)
+    ratios, kept = tokens.export()
+    assert len(ratios) < 5000
+    assert len(kept) < 10_000
+
+
 def test_models_that_clients_make_up_displace_none_that_is_asked_for() -> None:
     tokens = TokenEstimator()
     learn(tokens, 500, times=50)
     learned = tokens.expect(None, "m", 400, None)
     for number in range(20_000):
-        tokens.learn(
-            None, f"model-{number}", 4000, None, 1000, 10
-        )  # of another size, so of no group of the model's own
+        # Of another size, so of no group of the model's own; and of the largest, if that were to count.
+        tokens.learn(None, f"model-{number}", 80_000, None, 20_000, 10)
     assert tokens.expect(None, "m", 400, None)[0] == learned[0]
     assert output(tokens) > 400

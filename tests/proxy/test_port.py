@@ -13,10 +13,10 @@ import pytest
 import uvloop
 
 from arbstr.proxy import port as module
-from arbstr.proxy.port import Port
+from arbstr.proxy.port import AT_A_TIME, Port
 
-CROWD = 50
-TURNS = 10  # of the loop; taking one client at a time would need one for each
+CROWD = AT_A_TIME
+TURNS = 10  # of the loop; taking one client at a time would take one for each
 
 
 class Guests(asyncio.Protocol):
@@ -67,6 +67,18 @@ def test_a_crowd_is_taken_in_one_turn(clients: list[socket.socket]) -> None:
     assert uvloop.run(count()) == CROWD
 
 
+async def test_of_a_large_crowd_so_many_are_taken_at_a_time_that_files_are_left(clients: list[socket.socket]) -> None:
+    guests = Guests()
+    port = await Port.open("127.0.0.1", 0, guests)
+    clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(AT_A_TIME + 10))
+    port._take(port._sockets[0])
+    assert len(port._joining) == AT_A_TIME
+    await turns()
+    assert len(guests.joined) == len(clients)
+    port.close()
+    await guests.see_off()
+
+
 async def test_without_files_clients_wait_and_are_taken_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clients: list[socket.socket]
 ) -> None:
@@ -100,6 +112,63 @@ async def test_without_files_clients_wait_and_are_taken_later(
     ]
 
 
+async def test_who_is_being_taken_at_the_end_is_let_go(clients: list[socket.socket]) -> None:
+    guests = Guests()
+    port = await Port.open("127.0.0.1", 0, guests)
+    clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
+    port._take(port._sockets[0])
+    port.close()
+    await turns()
+    assert guests.joined == []
+    assert clients[0].recv(1) == b""
+
+
+async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_back(
+    caplog: pytest.LogCaptureFixture, clients: list[socket.socket]
+) -> None:
+    class Full(socket.socket):
+        taken = 0
+
+        def accept(self) -> tuple[socket.socket, object]:
+            self.taken += 1
+            if self.taken == 2:
+                raise OSError(errno.EMFILE, "Too many open files")
+            return super().accept()
+
+    full = Full()
+    full.bind(("127.0.0.1", 0))
+    full.listen()
+    full.setblocking(False)
+    guests = Guests()
+    port = Port([full], guests)
+    clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(2))
+    await turns()
+    assert len(guests.joined) == 2
+    assert caplog.records == []
+    port.close()
+    await guests.see_off()
+
+
+async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_told(
+    caplog: pytest.LogCaptureFixture, clients: list[socket.socket]
+) -> None:
+    troubles = [ConnectionResetError("it has left"), ValueError("no protocol today")]
+    waiting = iter(troubles)
+
+    def none() -> asyncio.BaseProtocol:
+        raise next(waiting)
+
+    port = await Port.open("127.0.0.1", 0, none)
+    for _ in troubles:
+        clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
+        await turns()
+        assert clients[-1].recv(1) == b""
+    port.close()
+    assert [(record.getMessage(), record.exc_info[1]) for record in caplog.records if record.exc_info] == [
+        ("a client could not be taken", troubles[1])
+    ]
+
+
 async def test_nobody_is_taken_after_the_end_also_while_resting(
     monkeypatch: pytest.MonkeyPatch, clients: list[socket.socket]
 ) -> None:
@@ -119,6 +188,46 @@ async def test_a_name_is_listened_to_on_all_its_addresses() -> None:
     port.close()
     assert "127.0.0.1" in names
     assert names <= {"127.0.0.1", "::1"}
+
+
+def found(monkeypatch: pytest.MonkeyPatch, *addresses: tuple[int, tuple[object, ...]]) -> None:
+    """Let every name have these addresses, by family."""
+
+    async def getaddrinfo(*asked: object, **how: object) -> list[tuple[object, ...]]:
+        return [(family, socket.SOCK_STREAM, 6, "", address) for family, address in addresses for _ in range(2)]
+
+    monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
+
+
+async def test_addresses_of_a_family_that_the_machine_lacks_are_done_without(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lacking(family: int, address: tuple[object, ...]) -> socket.socket:
+        if family == socket.AF_INET6:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+        return listening(family, address)
+
+    listening = module._listening
+    monkeypatch.setattr(module, "_listening", lacking)
+    for addresses in (
+        [(socket.AF_INET6, ("::1", 0)), (socket.AF_INET, ("127.0.0.1", 0))],
+        [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("192.0.2.1", 0))],
+    ):
+        found(monkeypatch, *addresses)
+        port = await Port.open("localhost", 0, Guests())
+        assert [one.getsockname()[0] for one in port._sockets] == ["127.0.0.1"]
+        port.close()
+    found(monkeypatch, (socket.AF_INET6, ("::1", 0)))
+    with pytest.raises(OSError, match="not supported"):
+        await Port.open("localhost", 0, Guests())
+
+
+async def test_an_address_that_is_taken_is_an_error_and_leaves_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.create_server(("127.0.0.1", 0)) as free:
+        addresses = free.getsockname(), taken.getsockname()
+        free.close()
+        found(monkeypatch, *((socket.AF_INET, address) for address in addresses))
+        with pytest.raises(OSError, match="in use"):
+            await Port.open("localhost", 0, Guests())
+        socket.create_server(addresses[0]).close()
 
 
 async def test_an_address_of_which_nobody_knows_is_refused() -> None:

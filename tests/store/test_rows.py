@@ -133,6 +133,7 @@ shaped = st.fixed_dictionaries(
 
 @given((json_values | shaped).map(json.dumps) | st.text() | st.none() | st.integers() | st.binary())
 @example('{"candidates": [["a", 1%s, 1, ""]], "excluded": []}' % ("0" * 400))
+@example("[" * 100_000)
 @example('{"candidates": [{"provider": "a", "expected_cost_sats": 0.1}], "excluded": []}')
 def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> None:
     read = read_routing(text)
@@ -142,6 +143,16 @@ def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> N
         assert read is not None, "what is an object is shown, even if it is somebody else's"
 
 
-def test_a_decision_as_it_was_stored_before_is_given_as_it_is() -> None:
-    before = {"strategy": "cheapest", "candidates": [{"provider": "a", "reason": "number 1"}], "excluded": []}
-    assert read_routing(json.dumps(before)) == before
+@pytest.mark.parametrize(
+    ("candidates", "excluded"),
+    [
+        ([{"provider": "a", "reason": "number 1"}], []),
+        ([], [{"provider": "a", "reason": "too dear"}]),
+        ([], ["ab"]),
+        (["1234"], []),
+    ],
+)
+def test_a_decision_of_another_shape_is_given_as_it_is(candidates: list[object], excluded: list[object]) -> None:
+    shape = {"strategy": "cheapest", "policy": None, "model": "m", "candidates": candidates, "excluded": excluded}
+    shape |= {"expected_input_tokens": 1, "expected_output_tokens": 1}
+    assert read_routing(json.dumps(shape)) == shape
