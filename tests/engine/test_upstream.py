@@ -86,6 +86,23 @@ async def test_a_charge_may_stand_in_the_header_alone(upstream: Upstream, seller
     assert answer.charged_msats == 77
 
 
+async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
+    upstream: Upstream, seller: respx.MockRouter
+) -> None:
+    headers = [
+        ("X-ROUTSTR-Cost-MSATS", "77"),
+        ("x-routstr-cost-msats", "99"),
+        ("CONTENT-Type", "Application/JSON"),
+        ("content-type", "text/plain"),
+    ]
+    seller.post(URL).mock(return_value=httpx.Response(200, headers=headers, content=json.dumps(COMPLETION)))
+    answer = await ask(upstream)
+    assert isinstance(answer, WholeAnswer)
+    assert answer.charged_msats == 77
+    labels = [value for name, value in answer.headers if name.lower() == "content-type"]
+    assert labels == ["Application/JSON", "text/plain"]
+
+
 async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
     upstream: Upstream, seller: respx.MockRouter
 ) -> None:

@@ -14,6 +14,7 @@ import uvloop
 from aiohttp import web
 
 from arbstr.errors import AddressInUse, ArbstrError
+from arbstr.proxy import listen as module
 from arbstr.proxy.listen import listen
 
 PATIENCE_S = 10.0
@@ -115,6 +116,25 @@ async def test_a_client_that_leaves_makes_room(stack: AsyncExitStack) -> None:
     async with asyncio.timeout(PATIENCE_S):
         while b"hello" not in await answer(port):
             pass  # the server has yet to notice
+
+
+async def test_a_client_that_has_left_counts_no_longer_although_something_remembers_it(
+    stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remembered: list[web.RequestHandler] = []
+
+    class Remembering(module._Server):
+        def __call__(self) -> web.RequestHandler:
+            remembered.append(super().__call__())
+            return remembered[-1]
+
+    monkeypatch.setattr(module, "_Server", Remembering)
+    port = await opened(stack, 1)
+    for _ in range(3):
+        async with asyncio.timeout(PATIENCE_S):
+            while b"hello" not in await answer(port):
+                pass  # the server has yet to notice that the one before has left
+    assert len(remembered) == 3
 
 
 async def test_a_taken_address_and_a_foreign_one_are_told_apart(stack: AsyncExitStack) -> None:

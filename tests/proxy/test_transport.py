@@ -104,6 +104,33 @@ async def test_request_and_answer_pass_as_they_are(transport: PooledTransport) -
     assert response.headers.get_list("x-one") == ["1", "2"]
 
 
+async def test_a_request_names_its_host_and_length_once_whatever_it_was_given(transport: PooledTransport) -> None:
+    seen = asyncio.get_running_loop().create_future()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.set_result(await head(reader))
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    async with server(talk) as url:
+        wrong = [(b"HOST", b"elsewhere"), (b"Content-LENGTH", b"99")]
+        request = httpx.Request("POST", url, headers=wrong, stream=httpx.ByteStream(b"{}"))
+        await transport.handle_async_request(request)
+    lines = (await seen).lower().split(b"\r\n")
+    assert [line for line in lines if line.startswith((b"host:", b"content-length:"))] == [
+        b"host: " + url.removeprefix("http://").partition("/")[0].encode(),
+        b"content-length: 2",
+    ]
+
+
+@pytest.mark.parametrize("name_and_value", [(b"X-A", b"1\r\nX-B: 2"), (b"X-A\n", b"1"), (b"X-A", b"1\r")])
+async def test_no_header_can_smuggle_in_another(
+    transport: PooledTransport, name_and_value: tuple[bytes, bytes]
+) -> None:
+    request = httpx.Request("POST", "http://127.0.0.1:9/v1", headers=[name_and_value], stream=httpx.ByteStream(b""))
+    with pytest.raises(httpx.LocalProtocolError, match="line break"):
+        await transport.handle_async_request(request)
+
+
 async def test_redirects_are_not_followed_and_cookies_not_kept(transport: PooledTransport) -> None:
     requests: list[bytes] = []
 
