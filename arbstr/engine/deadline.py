@@ -78,9 +78,10 @@ class Deadline:
         return self
 
     def expire(self) -> None:
-        """Time is up: end the wait."""
-        self._expired = True
-        self._task.cancel()
+        """Time is up: end the wait. Said again before the task had its turn, it would count as somebody else's word."""
+        if not self._expired:
+            self._expired = True
+            self._task.cancel()
 
     def close(self) -> None:
         """No more waits."""

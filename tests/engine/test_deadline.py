@@ -24,6 +24,21 @@ async def test_a_wait_that_takes_too_long_ends_in_a_timeout() -> None:
     assert _not_cancelled()
 
 
+async def test_who_is_found_late_again_before_the_task_had_its_turn_is_late_once() -> None:
+    """As under load, when other deadlines come due in the same turn of the loop."""
+    deadline = Deadline(Watch())
+
+    def look_twice() -> None:
+        deadline.expire()
+        deadline.expire()
+
+    asyncio.get_running_loop().call_soon(look_twice)  # once it waits
+    with pytest.raises(TimeoutError), deadline.within(LONG_S):
+        await _never()
+    assert _not_cancelled()
+    deadline.close()
+
+
 async def test_after_a_timeout_the_same_deadline_bounds_the_next_wait() -> None:
     deadline = Deadline(Watch())
     for _ in range(3):
