@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -282,6 +284,17 @@ async def test_a_request_comes_with_its_attempts_and_its_routing(tmp_path: Path)
     assert found["routing"]["candidates"][0]["expected_cost_sats"] == 0.42
     assert found["routing"]["excluded"] == [{"provider": "beta", "reason": "open"}]
     assert [{**listed["data"][0], "attempts": found["attempts"], "routing": found["routing"]}] == [found]
+
+
+@pytest.mark.parametrize("kept", [{"by": 10**30}, {"by": "half \ud83d"}])
+async def test_what_another_program_put_beside_a_row_is_answered_too(tmp_path: Path, kept: dict[str, object]) -> None:
+    row = record()
+    async with serving(tmp_path, [row]):
+        pass
+    with closing(sqlite3.connect(tmp_path / "arbstr.db")) as db, db:
+        db.execute("UPDATE requests SET routing = ?", (json.dumps(kept),))
+    async with serving(tmp_path) as client:
+        assert (await get(client, f"/v1/requests/{row.request_id}"))["routing"] == kept
 
 
 async def test_an_unknown_request_is_not_found(tmp_path: Path) -> None:
