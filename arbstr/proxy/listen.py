@@ -47,7 +47,7 @@ async def listen(
             told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
             raise AddressInUse(told) from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
-    stack.callback(opened.close)
+    stack.push_async_callback(opened.close)
     return f"http://{shown}:{opened.number}"
 
 

@@ -57,15 +57,14 @@ class Port:
         """The port."""
         return int(self._sockets[0].getsockname()[1])
 
-    def close(self) -> None:
-        """Take nobody from now on; those who were taken stay."""
+    async def close(self) -> None:
+        """Take nobody from now on; those who were taken stay, also who is being taken: a request may be under way."""
         for resting in self._resting.values():
             resting.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
         _close(self._sockets)
-        for task in self._joining:
-            task.cancel()
+        await asyncio.gather(*self._joining, return_exceptions=True)
 
     def _take(self, listening: socket.socket) -> None:
         for _ in range(AT_A_TIME):

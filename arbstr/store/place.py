@@ -59,7 +59,7 @@ def unlock_logs(path: Path) -> None:
     if not os.access(path, os.W_OK):
         return
     for log in logs_of(path):
-        if log.exists() and not os.access(log, os.W_OK):
+        if log.exists() and not log.is_symlink() and not os.access(log, os.W_OK):
             with suppress(OSError):  # another user's; `explain` names it
                 log.chmod(path.stat().st_mode & 0o777)
 
