@@ -15,6 +15,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.query import Filter
 from arbstr.store.reader import Reader
 from arbstr.store.writer import LearnedState, Ledger
+from arbstr.text import json_or_none
 
 logger = logging.getLogger(__name__)
 
@@ -36,7 +37,7 @@ class Memory:
         """Take up what was kept."""
         learned: LearnedState = await self._ledger.load_learned()
         self._router.experience.restore(learned.ratios, learned.cells)
-        saved = {name: cells.loads(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         self._health.restore(saved)
 
     def keep(self) -> None:

@@ -1,4 +1,4 @@
-"""A routing decision as JSON: what a cost question is answered with, and what the ledger keeps beside a row."""
+"""A routing decision as JSON: what a cost question is answered with, and what is shown beside a row."""
 
 from __future__ import annotations
 

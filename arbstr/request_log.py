@@ -16,10 +16,10 @@ from arbstr.events import (
     ProviderHealthChanged,
     RequestFinished,
 )
-from arbstr.logs import Fields, Logs
+from arbstr.logs import REQUESTS, Fields, Logs
 
 INTERVAL_S = 0.05
-_REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, ("arbstr.requests", "arbstr.providers", "arbstr.budgets"))
+_REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, (REQUESTS, "arbstr.providers", "arbstr.budgets"))
 
 
 class Line(NamedTuple):

@@ -16,14 +16,6 @@ def dumps(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def loads(text: Any) -> Any:
-    """The value of a JSON text, None if it is none."""
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return None
-
-
 def is_pair(value: Any) -> TypeGuard[list[float]]:
     """Whether a value is two numbers, none negative nor beyond any count."""
     return (

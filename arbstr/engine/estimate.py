@@ -11,9 +11,10 @@ import math
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeGuard, TypeVar
 
-from arbstr.engine.cells import Cells, Ratios, dumps, is_pair, loads
+from arbstr.engine.cells import Cells, Ratios, dumps, is_pair
 from arbstr.query import NO_GROUP
 from arbstr.source import LearnedRatio
+from arbstr.text import json_or_none
 
 CHARS_PER_TOKEN = 4.0  # before anything is known
 OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
@@ -81,7 +82,7 @@ class TokenEstimator:
             if (mean := _mean_of([seen, ratio])) is not None:
                 self._ratios[None if name == NO_GROUP else name] = mean
         for (kind, name), cell in cells.items():
-            key, state = loads(name), loads(cell)
+            key, state = json_or_none(name), json_or_none(cell)
             if kind == "output" and _is_group(key) and (mean := _mean_of(state)) is not None:
                 self._outputs[tuple(key)] = mean
             elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:

@@ -6,12 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from arbstr.config import Config
-from arbstr.engine.cells import Cells, Ratios, dumps, loads, pairs
+from arbstr.engine.cells import Cells, Ratios, dumps, pairs
 from arbstr.engine.estimate import TokenEstimator
 from arbstr.engine.evidence import Charges
 from arbstr.engine.exchange import CLIENT_CLOSED
 from arbstr.engine.offers import Offer
 from arbstr.events import OverchargeFound
+from arbstr.text import json_or_none
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
 _CHARGES = "charges"
@@ -98,10 +99,10 @@ class Experience:
         self.tokens.restore(ratios, cells)
         now_s = self._clock()
         for (kind, name), cell in cells.items():
-            key = loads(name)
+            key = json_or_none(name)
             if kind == _CHARGES and _is_offer(key) and key[0] in self._providers:
                 offer = self.offer(*key)
-                for charged, computed in pairs(loads(cell)):
+                for charged, computed in pairs(json_or_none(cell)):
                     offer.charged(int(charged), int(computed), now_s)
 
 

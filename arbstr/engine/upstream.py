@@ -29,6 +29,7 @@ from arbstr.types import ChatRequest, JsonObject, value_object
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
 MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
+_READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after")  # headers that arbstr reads itself
 _REMEMBERED = 256  # of what requests have in common
 _LARGEST_REMEMBERED = 8192  # characters of headers
 
@@ -79,11 +80,12 @@ class _Waiting:
 
 
 class _Head(NamedTuple):
-    """What matters of a response's headers: those that go down, what the body says it is, what it says it cost."""
+    """What matters of a response's headers: those that go down, and what it says of its body, its cost, its return."""
 
     down: HeaderList
     label: str
     charged: str | None
+    retry_after: str | None
 
 
 class _Question(httpx.Request):
@@ -153,9 +155,9 @@ class Upstream:
 
     async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:
         """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
-        if response.status_code >= 300:
-            return await self._refused(response)
         head = self._read_head(response)
+        if response.status_code >= 300:
+            return await self._refused(response, head)
         chunks = chunks_of(response)
         try:
             if waiting.chat.stream and "event-stream" in head.label:
@@ -214,7 +216,7 @@ class Upstream:
             raise AttemptError("bad_response", self._told(observer.opening_error), status=200)
         return opening
 
-    async def _refused(self, response: httpx.Response) -> WholeAnswer:
+    async def _refused(self, response: httpx.Response, head: _Head) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         status = response.status_code
         body = await _error_body(response)
@@ -224,28 +226,26 @@ class Upstream:
         if error.get("message"):
             told += f": {self._told(error)}"
         if status in _RETRYABLE:
-            wait_s = retry_after_s(_header(response, b"retry-after"), error)
+            wait_s = retry_after_s(head.retry_after, error)
             raise AttemptError("status", told, status=status, retryable=True, retry_after_s=wait_s)
         if status in (400, 404) and (error.get("type") in _UNKNOWN_MODEL or error.get("code") in _UNKNOWN_MODEL):
             raise AttemptError("stale_catalogue", told, status=status)
         if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500 or len(body) > MAX_ERROR_BYTES:
             raise AttemptError("status", told, status=status)
-        return WholeAnswer(status, self._read_head(response).down, self._redactor.data(body), refusal=told)
+        return WholeAnswer(status, head.down, self._redactor.data(body), refusal=told)
 
     def _read_head(self, response: httpx.Response) -> _Head:
         """The response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
         answer = response.extensions.get("answer")
         down: HeaderList = []
-        label, charged = "", None
+        first: dict[bytes, str] = {}
         for name, value in response.headers.raw if answer is None else answer.headers:
-            known = name.lower()
             if (shown := _name_downstream(name)) is not None:
                 down.append((shown, self._value_downstream(value)))
-            if known == b"content-type" and not label:
-                label = value.decode(errors="replace").lower()
-            elif known == b"x-routstr-cost-msats" and charged is None:
-                charged = value.decode(errors="replace")
-        return _Head(down, label, charged)
+            if (known := name.lower()) in _READ:
+                first.setdefault(known, value.decode(errors="replace"))
+        label, charged, retry_after = map(first.get, _READ)
+        return _Head(down, (label or "").lower(), charged, retry_after)
 
     def _value_downstream(self, value: bytes) -> str:
         """A header's value as the client may see it; no server sends control bytes on."""
@@ -313,14 +313,6 @@ def _name_downstream(name: bytes) -> str | None:
     """A response header's name, None if it does not go down."""
     lower = name.decode(errors="replace").lower()
     return None if lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) else name.decode(errors="replace")
-
-
-def _header(response: httpx.Response, name: bytes) -> str | None:
-    """A header's first value."""
-    for raw_name, value in response.headers.raw:
-        if raw_name.lower() == name:
-            return value.decode(errors="replace")
-    return None
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:

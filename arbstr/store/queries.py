@@ -14,10 +14,11 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
 from arbstr.store.place import check_place, check_schema, explain
-from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_json, read_routing
+from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_routing
 from arbstr.store.tally import Tally
 from arbstr.store.view import Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
+from arbstr.text import json_or_none
 
 EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
 _BUSY_S = 5.0
@@ -94,7 +95,7 @@ class Questions:
                 if found[0] is not None:
                     columns = f"{ENTRY_COLUMNS}, attempts, routing"
                     row = view.one(f"SELECT {columns} FROM {view.rows()} WHERE id = ?", found)
-                    return Detail(entry_of(row[:-2]), read_json(row[-2]), read_routing(row[-1]))
+                    return Detail(entry_of(row[:-2]), json_or_none(row[-2]), read_routing(row[-1]))
         return None
 
     def known(self, column: Literal["model", "provider"], name: str) -> bool:

@@ -15,6 +15,7 @@ import orjson
 from arbstr.query import Entry
 from arbstr.quote import routing_json
 from arbstr.store.tally import Tally, tally_row
+from arbstr.text import json_or_none
 from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
 Row = tuple[Any, ...]
@@ -183,17 +184,9 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def read_json(text: Any) -> Any:
-    """What a row keeps as JSON; None if it keeps nothing, or something else."""
-    try:
-        return json.loads(text)
-    except (TypeError, ValueError, RecursionError):
-        return None
-
-
 def read_routing(text: Any) -> JsonObject | None:
     """A decision as `row_of` keeps it, as `routing_json` shows it. What somebody else put there is given as it is."""
-    kept = read_json(text)
+    kept = json_or_none(text)
     try:
         if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
             raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be

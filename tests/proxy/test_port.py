@@ -39,6 +39,15 @@ class Guests(asyncio.Protocol):
         await turns()
 
 
+def listening(kind: type[socket.socket]) -> socket.socket:
+    """A listening socket of a kind that has troubles of its own."""
+    made = kind()
+    made.bind(("127.0.0.1", 0))
+    made.listen()
+    made.setblocking(False)
+    return made
+
+
 async def turns() -> None:
     """Let the loop go round a few times."""
     for _ in range(TURNS):
@@ -91,15 +100,8 @@ async def test_without_files_clients_wait_and_are_taken_later(
                 raise troubles.pop(0)
             return super().accept()
 
-    def troubled() -> socket.socket:
-        listening = Troubled()
-        listening.bind(("127.0.0.1", 0))
-        listening.listen()
-        listening.setblocking(False)
-        return listening
-
     guests = Guests()
-    port = Port([troubled()], guests)
+    port = Port([listening(Troubled)], guests)
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     with caplog.at_level(logging.ERROR):
         async with asyncio.timeout(10):
@@ -135,12 +137,8 @@ async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_ba
                 raise OSError(errno.EMFILE, "Too many open files")
             return super().accept()
 
-    full = Full()
-    full.bind(("127.0.0.1", 0))
-    full.listen()
-    full.setblocking(False)
     guests = Guests()
-    port = Port([full], guests)
+    port = Port([listening(Full)], guests)
     clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(2))
     await turns()
     assert len(guests.joined) == 2
@@ -203,9 +201,9 @@ async def test_addresses_of_a_family_that_the_machine_lacks_are_done_without(mon
     def lacking(family: int, address: tuple[object, ...]) -> socket.socket:
         if family == socket.AF_INET6:
             raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-        return listening(family, address)
+        return there(family, address)
 
-    listening = module._listening
+    there = module._listening
     monkeypatch.setattr(module, "_listening", lacking)
     for addresses in (
         [(socket.AF_INET6, ("::1", 0)), (socket.AF_INET, ("127.0.0.1", 0))],

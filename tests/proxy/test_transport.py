@@ -84,13 +84,19 @@ async def exchange(transport: PooledTransport, url: str) -> tuple[int, bytes]:
         await response.stream.aclose()
 
 
-async def test_request_and_answer_pass_as_they_are(transport: PooledTransport) -> None:
-    seen = asyncio.get_running_loop().create_future()
+def catching(data: bytes) -> tuple[Talk, asyncio.Future[bytes]]:
+    """A server's answer to one request, and that request to come."""
+    seen: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         seen.set_result(await head(reader))
-        writer.write(b"HTTP/1.1 201 Made\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 2\r\n\r\nhi")
+        writer.write(data)
 
+    return talk, seen
+
+
+async def test_request_and_answer_pass_as_they_are(transport: PooledTransport) -> None:
+    talk, seen = catching(b"HTTP/1.1 201 Made\r\nX-One: 1\r\nX-One: 2\r\nContent-Length: 2\r\n\r\nhi")
     async with server(talk) as url:
         request = httpx.Request("POST", url + "/x", headers=[(b"X-Up", "ü".encode())], content=b'{"a":1}')
         response = await transport.handle_async_request(request)
@@ -105,12 +111,7 @@ async def test_request_and_answer_pass_as_they_are(transport: PooledTransport) -
 
 
 async def test_a_request_names_its_host_and_length_once_whatever_it_was_given(transport: PooledTransport) -> None:
-    seen = asyncio.get_running_loop().create_future()
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        seen.set_result(await head(reader))
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
-
+    talk, seen = catching(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
     async with server(talk) as url:
         wrong = [(b"HOST", b"elsewhere"), (b"Content-LENGTH", b"99")]
         request = httpx.Request("POST", url, headers=wrong, stream=httpx.ByteStream(b"{}"))

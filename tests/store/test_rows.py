@@ -20,12 +20,12 @@ from arbstr.store.rows import (
     format_ms,
     msats,
     parse_ms,
-    read_json,
     read_routing,
     row_of,
     whole,
 )
 from arbstr.store.view import MSATS
+from arbstr.text import json_or_none
 from arbstr.types import Candidate, RequestRecord, Routing
 from tests.store.builders import NOON
 
@@ -138,7 +138,7 @@ shaped = st.fixed_dictionaries(
 def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> None:
     read = read_routing(text)
     assert read is None or isinstance(read, dict)
-    kept = read_json(text)
+    kept = json_or_none(text)
     if isinstance(kept, dict):
         assert read is not None, "what is an object is shown, even if it is somebody else's"
 
