@@ -250,12 +250,9 @@ def _check_lines(settings: Settings, address: Address) -> list[str]:
 
 
 def _key_row(provider: Provider) -> tuple[str, str, str]:
-    from arbstr.config_load import convention_variable
-
-    variable = convention_variable(provider.name)
     source: str = provider.key_source
-    if variable and source in ("convention", "none"):
-        source += f" ({variable}{' is not set' if source == 'none' else ''})"
+    if provider.key_variable and source != "literal":
+        source += f" ({provider.key_variable}{' is not set' if source == 'none' else ''})"
     return provider.name, str(provider.api_key or "-"), source
 
 

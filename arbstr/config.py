@@ -128,6 +128,7 @@ class Provider(Section):
     url: Annotated[str, AfterValidator(_url)]
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
+    key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
     models: tuple[Text, ...] = ()
     input_rate: Rate = 0
     output_rate: Rate = 0

@@ -6,11 +6,12 @@ import os
 import re
 import stat
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from arbstr.environment import problem_with, value_of
 from arbstr.errors import ConfigError
 from arbstr.secret import mask
 from arbstr.text import plain
@@ -25,6 +26,7 @@ _LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-|cashu[AB])[\w-]{4,}")
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[^}]*)(?P<close>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 12
+_LONGEST_PREFIX = 8  # characters that may stand beside `${VAR}` in a key, as in `sk-${VAR}`
 _LONGEST = 2000
 
 
@@ -123,7 +125,7 @@ def _expand_text(text: str, environ: Mapping[str, str], problems: dict[Loc, str]
         if problem := _variable_problem(name, bool(match["close"]), environ):
             problems[loc] = problem
             return match[0]
-        return environ[name]
+        return value_of(environ, name) or ""
 
     return _DOLLAR.sub(replacement, text)
 
@@ -135,6 +137,8 @@ def _variable_problem(name: str, closed: bool, environ: Mapping[str, str]) -> st
         return "has something other than a variable's name between `${` and `}`; write `$$` for a dollar"
     if name not in environ:
         return f"needs the environment variable {name}, which is not set; set it, or write `$$` for a dollar"
+    if problem := problem_with(environ, name):
+        return f"needs the environment variable {name}, which {problem}"
     return None
 
 
@@ -146,3 +150,17 @@ def beside_references(text: str) -> str:
 def refers(text: str) -> list[str]:
     """The names of the variables that a string of the file refers to."""
     return [match["name"] for match in _DOLLAR.finditer(text) if match["name"] is not None]
+
+
+def is_literal(text: str) -> bool:
+    """Whether the file holds the key, or so much of it that it should not."""
+    return not refers(text) or len(beside_references(text)) > _LONGEST_PREFIX
+
+
+def tables(tree: Any, *path: str) -> Iterator[tuple[Loc, dict[str, Any]]]:
+    """Yield the tables of a list of tables with their places, passing over whatever has a wrong type."""
+    for part in path:
+        tree = tree.get(part) if isinstance(tree, dict) else None
+    for i, item in enumerate(tree if isinstance(tree, list | tuple) else ()):
+        if isinstance(item, dict):
+            yield (*path, i), item

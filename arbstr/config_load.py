@@ -10,15 +10,15 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from arbstr.config import Breaker, Config, KeySource
-from arbstr.config_file import ConfigFile, Loc, beside_references, expand, key_path, read, refers, sentence
+from arbstr.config import Breaker, Config
+from arbstr.config_file import ConfigFile, Loc, expand, is_literal, key_path, read, refers, sentence, tables
 from arbstr.config_problems import SET_BY_LOADER, in_words, nearest, quoted, unknown_key
+from arbstr.config_warnings import warnings
+from arbstr.environment import problem_with, value_of
 from arbstr.errors import ConfigError
 from arbstr.secret import UNFIT, fits_header
 
 Table = dict[str, Any]
-
-_LONGEST_PREFIX = 8  # characters that may stand beside `${VAR}` in a key, as in `sk-${VAR}`
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,13 +36,13 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
     by_place: dict[Loc, str] = {}  # what is wrong, at most one thing a value
     tree = expand(file.table, environ, by_place)
     by_place = {loc: f"{key_path(loc)} {problem}" for loc, problem in by_place.items()}
-    warnings = _give_keys(file.table, tree, environ, by_place)
+    found = _give_keys(file.table, tree, environ, by_place)
     config = _validate(file, tree, by_place)
     problems = [*by_place.values(), *_contradictions(file.table, tree, mock=mock)]
     if config is None or problems:
         raise ConfigError([sentence(path, problem) for problem in problems])
-    warnings += _exposed_keys(file, config)
-    return Loaded(config, tuple(sentence(path, warning) for warning in warnings), path)
+    found += warnings(file, config, environ, mock=mock)
+    return Loaded(config, tuple(sentence(path, warning) for warning in found), path)
 
 
 def convention_variable(name: str) -> str | None:
@@ -73,76 +73,57 @@ def _written(table: Any, loc: Loc) -> Any:
     return table
 
 
-def _tables(tree: Any, *path: str) -> Iterator[tuple[Loc, Table]]:
-    """The tables of a list of tables with their places, passing over whatever has a wrong type."""
-    for part in path:
-        tree = tree.get(part) if isinstance(tree, dict) else None
-    for i, item in enumerate(tree if isinstance(tree, list | tuple) else ()):
-        if isinstance(item, dict):
-            yield (*path, i), item
-
-
 # --- keys
 
 
 def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place: dict[Loc, str]) -> list[str]:
     """Put each provider's key and where it came from into the tree, what is wrong into `by_place`; returns warnings."""
     warnings, users = [], dict[str, str]()
-    for (loc, provider), (_, as_written) in zip(_tables(tree, "providers"), _tables(written, "providers"), strict=True):
+    for (loc, provider), (_, as_written) in zip(tables(tree, "providers"), tables(written, "providers"), strict=True):
         by_place |= {(*loc, key): unknown_key((*loc, key)) for key in SET_BY_LOADER if key in as_written}
         by_place |= _empty_references((*loc, "api_key"), as_written.get("api_key"), environ)
-        provider["key_source"] = source = _give_key(provider, as_written, environ)
         name = str(provider.get("name", ""))
-        variable = convention_variable(name)
-        if source == "convention" and not fits_header(provider["api_key"]):
-            by_place[*loc, "api_key"] = f"{key_path(loc)} takes its key from {variable}, which {UNFIT}"
-        if source == "none" and variable and variable in environ:
-            warnings.append(f"{key_path(loc)} has no key: {variable} is set but empty")
-        if source == "convention" and variable and users.setdefault(variable, name) != name:
-            # Two names can stand for one variable; one seller must not get the other's key unnoticed.
+        _give_key(provider, as_written, name, environ)
+        if provider["key_source"] != "convention":
+            continue
+        variable = str(provider["key_variable"])
+        if problem := _unusable_key(variable, environ):
+            by_place[*loc, "api_key"] = f"{key_path(loc)} takes its key from {variable}, which {problem}"
+        if users.setdefault(variable, name) != name:
+            # Two names can stand for one variable; one provider must not get the other's key unnoticed.
             warnings.append(f"{quoted(users[variable])} and {quoted(name)} both take their key from {variable}")
     by_place |= _empty_references(("server", "auth_token"), _auth_token(written), environ)
     return warnings
 
 
-def _give_key(provider: Table, as_written: Table, environ: Mapping[str, str]) -> KeySource:
+def _give_key(provider: Table, as_written: Table, name: str, environ: Mapping[str, str]) -> None:
+    """Set the provider's `key_source` and `key_variable`, and its `api_key` where the convention's variable has it."""
+    variable = convention_variable(name)
+    provider |= {"key_source": "none", "key_variable": variable}
     if "api_key" in as_written:
         text = as_written["api_key"]
-        return "environment reference" if isinstance(text, str) and not _is_literal(text) else "literal"
-    variable = convention_variable(str(provider.get("name", "")))
-    if variable and environ.get(variable):
-        provider["api_key"] = environ[variable]
-        return "convention"
-    return "none"
+        refers_only = isinstance(text, str) and not is_literal(text)
+        provider["key_source"] = "environment reference" if refers_only else "literal"
+        if refers_only:
+            provider["key_variable"] = ", ".join(refers(text))
+    elif variable and (key := value_of(environ, variable)):
+        provider |= {"key_source": "convention", "api_key": key}
 
 
-def _is_literal(text: str) -> bool:
-    """Whether the file holds the key, or so much of it that it should not."""
-    return not refers(text) or len(beside_references(text)) > _LONGEST_PREFIX
+def _unusable_key(variable: str, environ: Mapping[str, str]) -> str | None:
+    if problem := problem_with(environ, variable):
+        return problem
+    return None if fits_header(value_of(environ, variable) or "") else UNFIT
 
 
 def _empty_references(loc: Loc, text: Any, environ: Mapping[str, str]) -> dict[Loc, str]:
-    empty = [name for name in refers(text) if environ.get(name) == ""] if isinstance(text, str) else []
+    empty = [name for name in refers(text) if value_of(environ, name) == ""] if isinstance(text, str) else []
     return {loc: f"{key_path(loc)} needs the environment variable {empty[0]}, which is empty; fill it"} if empty else {}
 
 
 def _auth_token(written: Table) -> Any:
     server = written.get("server")
     return server.get("auth_token") if isinstance(server, dict) else None
-
-
-def _exposed_keys(file: ConfigFile, config: Config) -> Iterator[str]:
-    """Warnings about keys that the file holds as they are."""
-    literal = [i for i, provider in enumerate(config.providers) if provider.key_source == "literal"]
-    for i in literal:
-        variable = convention_variable(config.providers[i].name) or "ARBSTR_KEY"
-        yield f"providers[{i}].api_key is a literal key; set {variable} and leave api_key out, or write ${{{variable}}}"
-    token = _auth_token(file.table)
-    if token is not None and _is_literal(token):
-        yield "server.auth_token is a literal; write ${ARBSTR_TOKEN} and set that variable"
-        literal.append(-1)
-    if literal and file.mode & 0o077:
-        yield f"the file holds a literal key and others may read it (mode {file.mode:04o}); run chmod 600 {file.path}"
 
 
 # --- what no single value shows
@@ -168,7 +149,7 @@ def _duplicate_names(written: Table, tree: Table, path: tuple[str, ...]) -> Iter
 
 def _unknown_providers(written: Table, tree: Table) -> Iterator[str]:
     known = {name: _written(written, loc) for loc, name in _names(tree, "providers")}
-    for loc, rule in _tables(tree, "policies", "rules"):
+    for loc, rule in tables(tree, "policies", "rules"):
         for key in ("providers", "exclude_providers"):
             names = rule.get(key)
             for i, name in enumerate(names if isinstance(names, tuple) else ()):
@@ -183,7 +164,7 @@ def _unknown_provider(loc: Loc, written: Table, known: list[str]) -> str:
 
 
 def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:
-    for loc, table in _tables(tree, *path):
+    for loc, table in tables(tree, *path):
         if isinstance(name := table.get("name"), str):
             yield (*loc, "name"), name
 

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from arbstr.config_file import IN_MEMORY, Loc, expand, key_path, read, sentence
+from arbstr.environment import checked_value
 from arbstr.errors import ConfigError
 
 DEFAULT_CONFIG = Path("config.toml")
@@ -15,15 +16,15 @@ DEFAULT_DATABASE = "./arbstr.db"
 
 
 def config_path(flag: Path | None, environ: Mapping[str, str]) -> Path:
-    """The configuration file to read, whether it exists or not."""
+    """The configuration file to read, whether it exists or not. Raises ConfigError for an unusable `ARBSTR_CONFIG`."""
     if flag is not None:
         return flag
-    return Path(environ.get("ARBSTR_CONFIG") or DEFAULT_CONFIG)
+    return Path(checked_value(environ, "ARBSTR_CONFIG") or DEFAULT_CONFIG)
 
 
 def database_from_environment(environ: Mapping[str, str]) -> str | None:
     """The path that `DATABASE_URL` names, None if it is unset or empty. Raises ConfigError, never repeating it."""
-    url = environ.get("DATABASE_URL")
+    url = checked_value(environ, "DATABASE_URL")
     if url in (IN_MEMORY, f"sqlite:///{IN_MEMORY}"):
         raise ConfigError([_NOT_SQLITE])
     if not url or not ("://" in url or url.startswith("sqlite:")):
@@ -49,7 +50,7 @@ def database_path(environ: Mapping[str, str], config: Path | None = None) -> str
     if path := database_from_environment(environ):
         return path
     file = config_path(config, environ)
-    named = config is not None or bool(environ.get("ARBSTR_CONFIG"))
+    named = config is not None or bool(checked_value(environ, "ARBSTR_CONFIG"))
     if not named and not file.exists():
         return DEFAULT_DATABASE
     return _database_in(read(file).table, file, environ) or DEFAULT_DATABASE

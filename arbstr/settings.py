@@ -10,6 +10,7 @@ from typing import TypeVar
 from arbstr.address import Address
 from arbstr.config import Config
 from arbstr.config_load import Loaded, load
+from arbstr.environment import checked_value
 from arbstr.errors import ConfigError
 from arbstr.levels import parse_levels
 from arbstr.locate import config_path, database_from_environment
@@ -97,13 +98,13 @@ def _collecting(problems: list[str], step: Callable[[], T]) -> T | None:
 
 
 def _load(environ: Mapping[str, str], config: Path | None, *, mock: bool) -> Loaded:
-    if mock and config is None and not environ.get("ARBSTR_CONFIG"):
+    if mock and config is None and not checked_value(environ, "ARBSTR_CONFIG"):
         return Loaded(Config())  # a file that happens to lie here is not what a newcomer wants to try
     return load(config_path(config, environ), environ, mock=mock)
 
 
 def _log_spec(environ: Mapping[str, str]) -> str | None:
-    spec = environ.get("ARBSTR_LOG")
+    spec = checked_value(environ, "ARBSTR_LOG")
     if spec:
         try:
             parse_levels(spec)

@@ -194,18 +194,26 @@ def test_check_shows_where_each_key_comes_from(cwd: Path) -> None:
     assert run.returncode == 0
     rows = [re.split(r" {2,}", line) for line in run.stdout.splitlines()]
     assert ["provider-alpha", "sk-5ec...***", "convention (ARBSTR_PROVIDER_ALPHA_API_KEY)"] in rows
-    assert ["beta", "[REDACTED]", "environment reference"] in rows
+    assert ["beta", "[REDACTED]", "environment reference (BETA)"] in rows
     assert ["gamma", "sk-5ec...***", "literal"] in rows
     assert ["delta", "-", "none (ARBSTR_DELTA_API_KEY is not set)"] in rows
-    assert "config.toml is valid: 4 providers, 2 models, 1 rule, 1 warning." in run.stdout
+    assert "config.toml is valid: 4 providers, 2 models, 1 rule, 7 warnings." in run.stdout
 
 
 def test_check_warns_on_stderr(cwd: Path) -> None:
     (cwd / "config.toml").chmod(0o644)
     run = arbstr_run("check", cwd=cwd, environ=ENVIRON)
-    literal, mode = run.stderr.splitlines()
+    literal, mode, *others = run.stderr.splitlines()
     assert literal.startswith("warning: config.toml: providers[2].api_key is a literal key; set ARBSTR_GAMMA_API_KEY")
     assert mode.endswith("others may read it (mode 0644); run chmod 600 config.toml")
+    assert [line.removeprefix("warning: config.toml: ")[:22] for line in others] == [
+        "providers[1].url sends",
+        "providers[1] has no ra",
+        "providers[2].url sends",
+        "providers[2] has no ra",
+        "providers[3] has no ke",
+        "providers[3] has no ra",
+    ]
     assert run.returncode == 0
 
 

@@ -23,6 +23,7 @@ from arbstr.types import Rates
 
 EXAMPLE = Path(__file__).parent.parent / "config.example.toml"
 SELLER = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
+RATED = SELLER + "input_rate = 10\n"
 KEY = "sk-5ecret0123456789"
 
 
@@ -206,7 +207,7 @@ def test_a_key_in_the_file_wins_over_the_convention(tmp_path: Path) -> None:
 
 
 def test_a_literal_key_works_and_warns_of_what_to_use_instead(tmp_path: Path) -> None:
-    loaded = reading(tmp_path, SELLER + f'api_key = "{KEY}"')
+    loaded = reading(tmp_path, RATED + f'api_key = "{KEY}"')
     assert loaded.config.providers[0].key_source == "literal"
     (warning,) = loaded.warnings
     assert "providers[0].api_key is a literal key" in warning
@@ -227,7 +228,9 @@ def test_a_key_that_no_header_can_carry_is_refused_by_the_name_of_its_variable(t
 
 
 def test_a_literal_token_warns_too(tmp_path: Path) -> None:
-    (warning,) = reading(tmp_path, SELLER + '[server]\nauth_token = "let-me-in-please"').warnings
+    (warning,) = reading(
+        tmp_path, RATED + '[server]\nauth_token = "let-me-in-please"', {"ARBSTR_ALPHA_API_KEY": KEY}
+    ).warnings
     assert "server.auth_token is a literal; write ${ARBSTR_TOKEN}" in warning
 
 
@@ -242,7 +245,7 @@ def test_a_literal_key_that_others_may_read_warns(tmp_path: Path, mode: int, war
 
 def test_a_file_without_literal_keys_may_be_read_by_all(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text(SELLER + 'api_key = "${A}"')
+    path.write_text(RATED + 'api_key = "${A}"')
     path.chmod(0o644)
     assert load(path, {"A": KEY}).warnings == ()
 
@@ -263,7 +266,7 @@ def test_the_convention_spells_names_in_upper_snake_case(name: str, variable: st
 
 def test_two_providers_that_share_a_variable_are_pointed_out(tmp_path: Path) -> None:
     """Or one seller would get the key of the other without anybody's noticing."""
-    text = SELLER.replace("alpha", "a-b") + SELLER.replace("alpha", "a.b")
+    text = RATED.replace("alpha", "a-b") + RATED.replace("alpha", "a.b")
     (warning,) = reading(tmp_path, text, {"ARBSTR_A_B_API_KEY": KEY}).warnings
     assert '"a-b" and "a.b" both take their key from ARBSTR_A_B_API_KEY' in warning
 
@@ -274,7 +277,7 @@ def test_an_empty_variable_is_no_key(tmp_path: Path) -> None:
     ]
     loaded = reading(tmp_path, SELLER, {"ARBSTR_ALPHA_API_KEY": ""})
     assert loaded.config.providers[0].key_source == "none"
-    assert "ARBSTR_ALPHA_API_KEY is set but empty" in loaded.warnings[0]
+    assert "providers[0] has no key: ARBSTR_ALPHA_API_KEY is set but empty" in loaded.warnings[0]
 
 
 def test_where_a_key_comes_from_is_not_the_files_to_say(tmp_path: Path) -> None:
@@ -632,11 +635,122 @@ def test_any_bytes_are_read_or_refused_in_words(tmp_path: Path, data: bytes) -> 
     assert all("\n" not in problem for problem in caught.value.problems)
 
 
+# --- what is valid and still worth a warning
+
+
+def warned(tmp_path: Path, table: str, environ: Mapping[str, str] | None = None) -> list[str]:
+    """The warnings for one provider, without the file's name."""
+    loaded = reading(tmp_path, f'[[providers]]\nname = "alpha"\n{table}', environ)
+    return [warning.partition(": ")[2] for warning in loaded.warnings]
+
+
+PRICED = "input_rate = 10\noutput_rate = 30\n"
+CONVENTION = {"ARBSTR_ALPHA_API_KEY": KEY}
+
+
+def test_a_provider_without_a_key_warns_of_the_variable_to_set(tmp_path: Path) -> None:
+    assert warned(tmp_path, PRICED + 'url = "https://alpha.example/v1"') == [
+        "providers[0] has no key; set ARBSTR_ALPHA_API_KEY, or api_key"
+    ]
+
+
+def test_a_copied_example_warns_of_every_key_that_is_still_missing() -> None:
+    warnings = load(EXAMPLE, {}).warnings
+    assert [warning.partition(": ")[2] for warning in warnings] == [
+        "providers[0] has no key; set ARBSTR_PROVIDER_ALPHA_API_KEY, or api_key",
+        "providers[1] has no key; set ARBSTR_PROVIDER_BETA_API_KEY, or api_key",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("url", "is_warned"),
+    [
+        ("http://alpha.example/v1", True),
+        ("http://192.168.1.7:3000/v1", True),
+        ("http://127.example.com/v1", True),
+        ("https://alpha.example/v1", False),
+        ("http://localhost:8000/v1", False),
+        ("http://127.0.0.1:8000/v1", False),
+        ("http://[::1]:8000/v1", False),
+        ("http://nodeabcdefghijklmnop.onion/v1", False),
+    ],
+)
+def test_a_key_that_goes_over_plain_http_warns_unless_it_stays_on_the_machine(
+    tmp_path: Path, url: str, is_warned: bool
+) -> None:
+    warnings = warned(tmp_path, PRICED + f'url = "{url}"', CONVENTION)
+    assert any("sends the key over plain http" in warning for warning in warnings) is is_warned
+    assert len(warnings) == is_warned
+
+
+def test_a_provider_without_rates_warns_that_it_wins_every_choice(tmp_path: Path) -> None:
+    (warning,) = warned(tmp_path, 'url = "https://alpha.example/v1"', CONVENTION)
+    assert warning.startswith("providers[0] has no rates: it counts as free and wins every choice")
+    assert warned(tmp_path, 'url = "https://alpha.example/v1"\ninput_rate = 0', CONVENTION) == [], "said to be free"
+    assert warned(tmp_path, 'url = "https://alpha.example/v1"\nbase_fee = 1', CONVENTION) == []
+
+
+@pytest.mark.parametrize("rates", ["input_rate = 2500\noutput_rate = 10000", "input_rate = 150\noutput_rate = 600"])
+def test_rates_that_look_like_sats_per_million_tokens_warn(tmp_path: Path, rates: str) -> None:
+    of_input, of_output = warned(tmp_path, f'url = "https://alpha.example/v1"\n{rates}', CONVENTION)
+    assert of_input.startswith("providers[0].input_rate of ")
+    assert of_output.startswith("providers[0].output_rate of ")
+    assert "looks like sats per million tokens" in of_output
+
+
+@pytest.mark.parametrize(("mode", "is_warned"), [(0o644, False), (0o664, True), (0o646, True), (0o600, False)])
+def test_a_file_that_others_may_write_warns(tmp_path: Path, mode: int, is_warned: bool) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(RATED)
+    path.chmod(mode)
+    warnings = load(path, CONVENTION).warnings
+    assert any("others may write the file" in warning for warning in warnings) is is_warned
+
+
+def test_a_mock_run_is_spared_warnings_about_providers_that_it_does_not_ask(tmp_path: Path) -> None:
+    assert reading(tmp_path, SELLER, mock=True).warnings == ()
+
+
+# --- values from the environment
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
+def test_line_ends_around_a_value_are_dropped(tmp_path: Path, end: str) -> None:
+    assert seller(tmp_path, 'api_key = "${A}"', {"A": KEY + end}).api_key == Secret(KEY)
+    assert seller(tmp_path, "", {"ARBSTR_ALPHA_API_KEY": KEY + end}).api_key == Secret(KEY)
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [
+        (f'"{KEY}"', "has quotes around its value"),
+        (f"'{KEY}'\n", "has quotes around its value"),
+        (f"{KEY[:9]}\n{KEY[9:]}", "has a control character in its value"),
+        (f"{KEY}\x1b[0m", "has a control character in its value"),
+        (f"{KEY}\x85", "has a control character in its value"),
+    ],
+)
+def test_a_value_that_can_not_be_meant_is_refused_by_its_variable(tmp_path: Path, value: str, problem: str) -> None:
+    for text, variable in ((SELLER, "ARBSTR_ALPHA_API_KEY"), (SELLER + 'api_key = "${A}"', "A")):
+        (said,) = refused(tmp_path, text, {variable: value})
+        assert f"{variable}, which {problem}; remove" in said
+        assert KEY[:9] not in said
+
+
+def test_the_same_gate_stands_before_every_string_that_names_a_variable(tmp_path: Path) -> None:
+    text = SELLER + '[database]\npath = "${LEDGER}"\n[server]\nauth_token = "${TOKEN}"'
+    problems = refused(tmp_path, text, {"LEDGER": "'./a.db'", "TOKEN": '"let-me-in-please"'})
+    assert [problem.partition(",")[0] for problem in problems] == [
+        "database.path needs the environment variable LEDGER",
+        "server.auth_token needs the environment variable TOKEN",
+    ]
+
+
 # --- the example
 
 
 def test_the_example_is_valid_as_it_stands() -> None:
-    loaded = load(EXAMPLE, {})
+    loaded = load(EXAMPLE, {"ARBSTR_PROVIDER_ALPHA_API_KEY": KEY, "ARBSTR_PROVIDER_BETA_API_KEY": KEY})
     assert loaded.warnings == ()
     assert loaded.config.model_dump(exclude={"providers", "policies"}) == Config().model_dump(
         exclude={"providers", "policies"}
@@ -647,7 +761,7 @@ def test_the_example_has_every_option() -> None:
     text = EXAMPLE.read_text()
     missing = [
         name
-        for name in option_names() - {"key_source"}
+        for name in option_names() - {"key_source", "key_variable"}
         if not re.search(rf"^(# )?{name} = |[{{,] {name} = |^(# )?\[+([a-z]+\.)?{name}\]", text, re.MULTILINE)
     ]
     assert missing == []
