@@ -41,11 +41,26 @@ app = typer.Typer(
 
 def main() -> None:
     """The console script."""
+    _open_missing_streams()
     sys.excepthook = _internal_error
     for stream in (sys.stdout, sys.stderr):
-        if stream is not None:
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of few characters
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of few characters
     sys.exit(run(sys.argv[1:]))
+
+
+def _open_missing_streams() -> None:
+    """Open /dev/null where stdin, stdout or stderr is closed: a socket or the ledger would get its number instead.
+
+    What is meant for a terminal would then go there, and the interpreter aborts at its end.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free, so this one
+    sys.stdin = sys.stdin or os.fdopen(0)
+    sys.stdout = sys.stdout or os.fdopen(1, "w")
+    sys.stderr = sys.stderr or os.fdopen(2, "w")
 
 
 def run(arguments: list[str]) -> int:

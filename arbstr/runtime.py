@@ -113,14 +113,18 @@ async def _tui(settings: Settings) -> int:
 
 
 class Stop:
-    """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second."""
+    """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second.
+
+    A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
+    """
 
     def __init__(self) -> None:
         self.asked = asyncio.Event()
         self.insisted = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            loop.add_signal_handler(number, self.ask)
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.ask)
 
     def ask(self) -> None:
         """Ask for an orderly stop; once more, for one at once."""

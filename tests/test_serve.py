@@ -55,7 +55,7 @@ def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
         assert second.process.wait(PATIENCE_S) == 2
         complaint = [line for line in second.said.splitlines() if line.startswith("arbstr:")]
         assert len(complaint) == 1
-        assert "is taken by another program" in complaint[0]
+        assert "is already in use; stop the program that listens there" in complaint[0]
         assert "Traceback" not in second.said
 
 
@@ -64,6 +64,38 @@ def test_an_idle_one_stops_in_good_order_when_told(tmp_path: Path, number: int) 
     with Served(tmp_path, "--mock") as arbstr:
         assert arbstr.stop(number) == 0
         assert "Traceback" not in arbstr.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path, number: int) -> None:
+    """`nohup` ignores SIGHUP, a shell's `&` in a script SIGINT."""
+    ignoring = ("bash", "-c", f"trap '' {number}; exec \"$@\"", "-")
+    with Served(tmp_path, "--mock", under=ignoring) as arbstr:
+        arbstr.process.send_signal(number)
+        assert arbstr.chat().status_code == 200
+        other = signal.SIGTERM if number != signal.SIGTERM else signal.SIGINT
+        assert arbstr.stop(other) == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(tmp_path: Path, closed: str) -> None:
+    path = tmp_path / "arbstr.db"
+    options = ("-c", configured(tmp_path, QUICK), "--mock")
+    closing_them = ("bash", "-c", f'exec "$@" {closed}', "-")
+    with Served(tmp_path, *options, env={"DATABASE_URL": str(path)}, under=closing_them) as arbstr:
+        assert arbstr.chat().status_code == 200
+        assert arbstr.stop() == 0
+    assert rows(path) == [(1, 0)]
+
+
+def test_all_standard_streams_may_be_closed(tmp_path: Path) -> None:
+    log = tmp_path / "arbstr.log"
+    options = ("-c", configured(tmp_path, QUICK + f'[logging]\nfile = "{log}"\n'), "--mock")
+    command = [sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options]
+    process = subprocess.Popen(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", *command], cwd=tmp_path)
+    eventually(lambda: log.exists() and "listens on" in log.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
 
 
 def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: Path) -> None:

@@ -44,8 +44,8 @@ async def listen(
         opened = await Port.open(host, port, _at_most(most_clients, server))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            told = f"{shown}:{port} is taken by another program; stop it, or choose another address with --listen"
-            raise AddressInUse(told) from error
+            remedy = "stop the program that listens there, or choose another address with --listen"
+            raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
     stack.push_async_callback(opened.close)
     return f"http://{shown}:{opened.number}"

@@ -109,6 +109,8 @@ def _close(sockets: list[socket.socket]) -> None:
 
 
 def _listening(family: int, address: tuple[object, ...]) -> socket.socket:
-    listening = socket.create_server(address, family=family, backlog=BACKLOG)
+    # [::] is every address to the people who write it, those of IPv4 included.
+    both = address[0] == "::" and socket.has_dualstack_ipv6()
+    listening = socket.create_server(address, family=family, backlog=BACKLOG, dualstack_ipv6=both)
     listening.setblocking(False)
     return listening

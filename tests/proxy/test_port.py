@@ -233,3 +233,16 @@ async def test_an_address_of_which_nobody_knows_is_refused() -> None:
         await Port.open("192.0.2.1", 0, Guests())
     with pytest.raises(socket.gaierror):
         await Port.open("nobody.invalid", 0, Guests())
+
+
+async def test_every_address_of_ipv6_takes_clients_of_ipv4_too() -> None:
+    """`[::]` means every network to the people who write it."""
+    guests = Guests()
+    port = await Port.open("::", 0, guests)
+    for host in ("::1", "127.0.0.1"):
+        guests.came.clear()
+        _, writer = await asyncio.open_connection(host, port.number)
+        await guests.came.wait()
+        writer.close()
+    await port.close()
+    await guests.see_off()
