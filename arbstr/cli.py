@@ -191,6 +191,13 @@ def tui(
             "arbstr: the dashboard needs a terminal on stdin and stderr; arbstr serve runs without one", file=sys.stderr
         )
         return USAGE
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        print(
+            f"arbstr: the dashboard needs a terminal that can move its cursor, and TERM={os.environ['TERM']} says that "
+            "this one cannot; arbstr serve runs without a dashboard",
+            file=sys.stderr,
+        )
+        return USAGE
     with _settings(config, listen, mock=mock, demo=demo, insecure=insecure) as settings:
         from arbstr import runtime
 

@@ -101,9 +101,11 @@ async def _tui(settings: Settings) -> int:
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
         end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked)
-        proxy.log.take_stderr(requests=end.how == "crashed")
-        if end.how == "crashed":
-            logger.error("the dashboard crashed: %s; the proxy goes on without it at %s", end.reason, proxy.url)
+        goes_on = end.how in ("crashed", "lost")
+        proxy.log.take_stderr(requests=goes_on)
+        if goes_on:
+            what = "crashed" if end.how == "crashed" else "lost its terminal"
+            logger.error("the dashboard %s: %s; the proxy goes on without it at %s", what, end.reason, proxy.url)
             await stop.asked.wait()
         elif end.how == "quit":
             stop.ask()

@@ -49,7 +49,7 @@ def wall_ms() -> int:
 class Dashboard(App[None]):
     """Shows what a source tells. It only watches: whatever happens to it, the source goes on.
 
-    `failure` is what ended it, if it did not end as asked.
+    `failure` is what ended it, if it did not end as asked; `lost` says why it has no terminal any more.
     """
 
     TITLE = "arbstr"
@@ -85,6 +85,7 @@ class Dashboard(App[None]):
         self.pace = Pace()
         self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
         self._on_ready = on_ready
+        self.lost = ""
         self._asked_to_quit = float("-inf")
         self._to_tell: list[Notification] = []
         self._error_until = float("-inf")  # an error is on the screen
@@ -126,6 +127,11 @@ class Dashboard(App[None]):
             self._exception = error
             self._exception_event.set()
         self._close_messages_no_wait()
+
+    @on(PatientDriver.Lost)
+    def _terminal_lost(self, event: PatientDriver.Lost) -> None:
+        self.lost = event.reason
+        self.exit()
 
     async def terminal_left(self) -> None:
         """Wait until the terminal is as it was: keys are read no more, and what waited has been written."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import selectors
 import signal
 import termios
 import threading
@@ -11,7 +12,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
+from textual.message import Message
+
+from tui.intake import Intake
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -20,6 +25,9 @@ BACKLOG = 64 * 1024  # characters that may wait; a full frame of a large termina
 SHORT = 256  # writes this short switch the terminal's modes and are never dropped
 GONE_WITHIN_S = 1.0
 STDERR = 2  # where Textual paints
+LOOK_UP_S = 0.1  # how often the thread that reads keys looks whether it is to end
+KEYS_AT_A_TIME = 1024  # bytes
+MOST_WAITING = 64  # messages; further keys stay in the terminal until these have been handled
 
 
 class Outlet:
@@ -98,10 +106,18 @@ class Outlet:
 
 
 class PatientDriver(LinuxDriver):
-    """Textual's driver for Linux and macOS, with an `Outlet` in the place of its bounded queue.
+    """Textual's driver for Linux and macOS, with an `Outlet` in the place of its bounded queue and an `Intake` in front
+    of its parser.
 
     SIGTSTP is ignored, since it would stop the proxy too.
     """
+
+    class Lost(Message):
+        """No key can be read any more; `reason` says why."""
+
+        def __init__(self, reason: str) -> None:
+            super().__init__()
+            self.reason = reason
 
     def __init__(
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
@@ -156,6 +172,53 @@ class PatientDriver(LinuxDriver):
         with suppress(termios.error):
             termios.tcflush(self.fileno, termios.TCIFLUSH)  # mouse reports on their way would end up in the shell
         self._outlet.join(within_s)
+
+    # ── keys, on a thread of their own ──────────────────────────────────────────────────────────────────────────────
+
+    def _run_input_thread(self) -> None:
+        """Read keys until asked to end, or until the terminal is gone, which is told."""
+        try:
+            self.run_input_thread()
+        except Exception as error:  # an outside edge: whatever a terminal can do wrong, the loop is to hear of it
+            with suppress(RuntimeError):  # the loop has ended
+                self.send_message(self.Lost(str(error) or type(error).__name__))
+
+    def run_input_thread(self) -> None:
+        """Read keys until asked to end. Raises EOFError or OSError when the terminal is gone."""
+        intake = Intake()
+        with selectors.SelectSelector() as selector:
+            selector.register(self.fileno, selectors.EVENT_READ)
+            while not self.exit_event.is_set():
+                found = intake.feed(self._read()) if selector.select(LOOK_UP_S) else []
+                found += intake.tick()
+                for message in found:
+                    self.process_message(message)
+                if found:
+                    self._let_them_be_handled()
+
+    def _read(self) -> bytes:
+        data = os.read(self.fileno, KEYS_AT_A_TIME)
+        if not data:
+            raise EOFError("its input has ended")
+        return data
+
+    def _let_them_be_handled(self) -> None:
+        """Wait while the dashboard is behind: keys come from outside, and may come in any number."""
+        posted = threading.Event()
+        self._loop.call_soon_threadsafe(posted.set)
+        while not (posted.is_set() and self._waiting() <= MOST_WAITING) and not self.exit_event.wait(0.005):
+            pass
+
+    def _waiting(self) -> int:
+        """How many messages have not been handled, by the application, its screen or what has the focus."""
+        try:
+            pumps = [self._app, self._app.screen, self._app.focused]
+        except ScreenStackError:  # while it starts and ends
+            return 0
+        return max(pump.message_queue_size for pump in pumps if pump is not None)
+
+    def _query_in_band_window_resize(self) -> None:
+        """Don't: sizes that come with the keys could be typed by anyone. SIGWINCH tells them."""
 
     def _recovered(self) -> None:
         """The terminal reads again: what it missed is painted afresh."""

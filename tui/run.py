@@ -28,9 +28,12 @@ GONE_WITHIN_S = 5.0  # how long the dashboard may take to leave once it is asked
 
 @dataclass(frozen=True, slots=True)
 class DashboardEnd:
-    """Why the dashboard ended: the user quit, `stop` was set, or it crashed, `reason` saying what and where."""
+    """Why the dashboard ended: the user quit, `stop` was set, it lost its terminal, or it crashed.
 
-    how: Literal["quit", "stopped", "crashed"]
+    `reason` says how it was lost, or what crashed and where.
+    """
+
+    how: Literal["quit", "stopped", "lost", "crashed"]
     reason: str = ""
 
 
@@ -89,7 +92,7 @@ def _end(app: Dashboard, dashboard: asyncio.Task[None], *, stopped: bool) -> Das
     if isinstance(error, WorkerFailed):
         error = error.error
     if error is None:
-        return DashboardEnd("stopped" if stopped else "quit")
+        return DashboardEnd("stopped") if stopped else DashboardEnd("lost" if app.lost else "quit", app.lost)
     logger.error("the dashboard crashed", exc_info=error)
     return DashboardEnd("crashed", explain(error))
 

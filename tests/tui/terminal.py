@@ -43,6 +43,7 @@ class Terminal:
             start_new_session=True,
         )
         self._slave = slave
+        self._open = True
 
     def pump(self, seconds: float = 0.02) -> bool:
         """Read what has been written, waiting at most so long for it; whether there was anything."""
@@ -86,9 +87,15 @@ class Terminal:
         """The terminal's modes now."""
         return termios.tcgetattr(self._slave)
 
-    def type(self, keys: str) -> None:
-        """Type."""
-        os.write(self._master, keys.encode())
+    def type(self, keys: str | bytes) -> None:
+        """Type characters, or whatever bytes a terminal may send."""
+        os.write(self._master, keys if isinstance(keys, bytes) else keys.encode())
+
+    def hang_up(self) -> None:
+        """Go away, as a terminal window that is killed. No signal tells of it: it controls no session."""
+        os.close(self._master)
+        os.close(self._slave)
+        self._open = False
 
     def resize(self, columns: int, rows: int) -> None:
         """Change the window's size, as a person dragging its corner."""
@@ -101,8 +108,9 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._master)
-        os.close(self._slave)
+        if self._open:
+            os.close(self._master)
+            os.close(self._slave)
 
     def __enter__(self) -> Terminal:
         return self

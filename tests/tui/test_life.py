@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import re
 import signal
 import time
 from collections.abc import Iterator
@@ -73,6 +75,67 @@ def test_ends_on_signals(terminal: Terminal, beside: Beside, number: signal.Sign
     assert terminal.wait_end() == 0
     assert beside.said()["how"] == "stopped"
     restored(terminal)
+
+
+def test_a_byte_that_is_no_utf_8_ends_nothing(terminal: Terminal, beside: Beside) -> None:
+    terminal.type(b"\xff\xc3\xe9\x80")
+    terminal.type("2")
+    terminal.wait_for("newest first")
+    terminal.type("q")
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "quit"
+
+
+TORN = (
+    b"\x1b[200~",
+    b"\x1b[201~",
+    b"\x1b[<0;9999999;99999999M",
+    b"\x1b[48;99999;99999;1;1t",
+    b"\x1b[97;1;55296u",
+    b"\x1b",
+)
+QUITS = re.compile(rb"[\x03\x11qQ\x1f]")  # of these bytes some end it, as they should
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_bytes_whatever_end_what_runs_beside(terminal: Terminal, beside: Beside, seed: int) -> None:
+    rng = random.Random(seed)
+    for _ in range(60):
+        terminal.type(QUITS.sub(b"", rng.choice(TORN) + rng.randbytes(rng.randrange(60))))
+        while terminal.pump(0.02):
+            pass
+    assert terminal.process.poll() is None
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "stopped"
+    restored(terminal)
+
+
+def test_a_huge_paste_holds_the_loop_for_no_time(terminal: Terminal, beside: Beside) -> None:
+    os.kill(terminal.process.pid, signal.SIGUSR1)  # what came before does not count
+    terminal.type("/")
+    terminal.wait_for("/ ")
+    terminal.type(b"\x1b[200~")
+    for _ in range(500):
+        terminal.type(b"x" * 4000)
+        terminal.pump(0)
+    terminal.type(b"\x1b[201~")
+    terminal.wait_for("xxxxx")
+    terminal.type("\x1b")
+    terminal.process.send_signal(signal.SIGTERM)
+    assert terminal.wait_end() == 0
+    assert beside.said()["worst_s"] < 1
+
+
+def test_a_terminal_that_goes_away_ends_the_dashboard_alone_and_burns_nothing(
+    terminal: Terminal, beside: Beside
+) -> None:
+    terminal.hang_up()
+    terminal.process.wait(timeout=20)
+    said = beside.said()
+    assert said["how"] == "lost"
+    assert said["reason"]
+    assert said["went_on"]
 
 
 def test_ctrl_z_and_sigtstp_stop_nothing(terminal: Terminal) -> None:

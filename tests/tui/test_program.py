@@ -9,6 +9,7 @@ import pty
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -146,6 +147,41 @@ def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, wit
     os.close(slave)
     assert done.returncode == 2
     assert b"arbstr serve" in said
+
+
+@pytest.mark.parametrize("kind", ["dumb", "unknown"])
+def test_a_terminal_that_can_only_print_is_told_so_and_status_2(config: Path, kind: str) -> None:
+    with Terminal([*ARBSTR, "tui", "-c", str(config)], env={"TERM": kind}) as terminal:
+        assert terminal.wait_end() == 2
+        assert "arbstr serve" in terminal.text.replace("\n", "")
+        assert f"TERM={kind}" in terminal.text
+        assert b"\x1b" not in terminal.raw
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_when_its_terminal_goes_away_the_proxy_goes_on_says_why_once_and_rests(
+    config: Path, port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "arbstr.log"
+    config.write_text(config.read_text() + f'\n[logging]\nfile = "{log.as_posix()}"\n')
+    with running(config) as terminal:
+        terminal.hang_up()
+        while "goes on without it" not in log.read_text():
+            assert terminal.process.poll() is None
+            time.sleep(0.02)
+        before = cpu_s(terminal.process.pid)
+        time.sleep(1)
+        assert cpu_s(terminal.process.pid) - before < 0.3
+        assert ask(port) == 502
+        assert get(port, "/health")["version"]
+        assert log.read_text().count("the dashboard lost its terminal: ") == 1
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(timeout=20) == 0
 
 
 CRASH = """
