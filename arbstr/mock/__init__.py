@@ -3,6 +3,9 @@
 A *seller* is a real HTTP server on 127.0.0.1 that answers as a Routstr node does, at its own price, pace and failure
 rate. The *market* is all of them, and the configuration that names them. *Demo traffic* is the made-up clients.
 
+A request with tools gets a call of one of them, the one that `tool_choice` names or whose words fit the question, until
+the result is there. `response_format` is filled from its schema, and `n` answers are given.
+
 The name of the model may choose what a seller does; every seller takes these, and no list of models shows them:
 
 | model | the seller |

@@ -80,32 +80,73 @@ def bill(rates: Rates, input_tokens: int, output_tokens: int, factor: float) -> 
 
 
 @dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer of those that were asked for: its tokens, and why it ends there.
+
+    With the name of a `tool` the tokens are the arguments it is called with.
+    """
+
+    tokens: list[str] = field(repr=False)
+    finish_reason: str
+    tool: str = ""
+    call_id: str = ""
+
+    @property
+    def message(self) -> JsonObject:
+        """The message, in one piece."""
+        text = "".join(self.tokens)
+        if not self.tool:
+            return {"role": "assistant", "content": text}
+        return {"role": "assistant", "content": None, "tool_calls": [self._call(text)]}
+
+    def deltas(self) -> Iterator[JsonObject]:
+        """The message in pieces, one for each token."""
+        if self.tool:
+            yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **self._call("")}]}
+            for token in self.tokens:
+                yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+            return
+        role: JsonObject = {"role": "assistant"}
+        for token in self.tokens:
+            yield {**role, "content": token}
+            role = {}
+
+    def _call(self, arguments: str) -> JsonObject:
+        return {"id": self.call_id, "type": "function", "function": {"name": self.tool, "arguments": arguments}}
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
-    """A whole answer: its tokens, why it ended, and what it costs (None: the seller does not say)."""
+    """A whole answer: its choices, and what it costs (None: the seller does not say)."""
 
     id: str
     model: str
     created_s: int
-    tokens: list[str] = field(repr=False)
-    finish_reason: str
+    choices: list[Choice]
     bill: Bill | None
+
+    @property
+    def token_count(self) -> int:
+        """The tokens of all choices."""
+        return sum(len(choice.tokens) for choice in self.choices)
 
     def body(self) -> bytes:
         """In one piece."""
-        message = {"role": "assistant", "content": "".join(self.tokens)}
-        choice = {"index": 0, "message": message, "finish_reason": self.finish_reason}
-        return orjson.dumps(self._head("chat.completion", [choice]) | (self.bill.fields if self.bill else {}))
+        choices = [
+            {"index": i, "message": choice.message, "finish_reason": choice.finish_reason}
+            for i, choice in enumerate(self.choices)
+        ]
+        return orjson.dumps(self._head("chat.completion", choices) | (self.bill.fields if self.bill else {}))
 
     def events(self) -> Iterator[bytes]:
         """Its tokens, an event for each."""
-        delta: JsonObject = {"role": "assistant"}
-        for token in self.tokens:
-            yield self._event([_choice({**delta, "content": token}, None)])
-            delta = {}
+        for i, choice in enumerate(self.choices):
+            for delta in choice.deltas():
+                yield self._event([_choice(i, delta, None)])
 
     def finish(self) -> bytes:
-        """The event that says why it ended."""
-        return self._event([_choice({}, self.finish_reason)])
+        """The events that say why its choices ended."""
+        return b"".join(self._event([_choice(i, {}, choice.finish_reason)]) for i, choice in enumerate(self.choices))
 
     def usage(self, charged: Bill | None) -> bytes:
         """The event that says what it took; nothing if the seller does not say."""
@@ -118,8 +159,8 @@ class Answer:
         return {"id": self.id, "object": kind, "created": self.created_s, "model": self.model, "choices": choices}
 
 
-def _choice(delta: JsonObject, finish_reason: str | None) -> JsonObject:
-    return {"index": 0, "delta": delta, "finish_reason": finish_reason}
+def _choice(index: int, delta: JsonObject, finish_reason: str | None) -> JsonObject:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason}
 
 
 def event(document: JsonObject) -> bytes:

@@ -5,17 +5,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from random import Random
-from typing import Any
 
 import orjson
 from aiohttp import web
 
 from arbstr.config import MockProvider
 from arbstr.mock import answers, text
-from arbstr.mock.answers import Answer, Script
+from arbstr.mock.answers import Answer, Choice, Script
+from arbstr.mock.json_schema import example
 from arbstr.mock.manners import USUAL, Manner, Wish, is_wish, refusal, wish_of
+from arbstr.mock.order import ANY_OBJECT, Order, read_order
 from arbstr.mock.sizes import sizes
 from arbstr.types import JsonObject, Rates
 
@@ -24,6 +24,7 @@ _OVERCHARGE = 3  # times, for `mock-overcharge`
 _TICK_S = 0.03  # between writes of a stream: a fast one sends several events in each
 _LONGEST_ANSWER = 2048  # tokens; who asks for more would wait for long
 _LONGEST_UNASKED = 240  # tokens, where the request names no limit
+_WORD = "example"  # what a string says where its schema leaves it open
 _GOODBYE_S = 0.1  # for requests under way at the end; nothing depends on them
 
 _USD_PER_SAT = 0.001
@@ -64,7 +65,7 @@ class Seller:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        order = _read(await request.read())
+        order = read_order(await request.read())
         if order is None:
             told = "The body is no JSON object with a model and a list of messages"
             return _json({"error": {"message": told, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
@@ -100,68 +101,45 @@ class Seller:
         return not self._manners.models or model in self._manners.models or is_wish(model)
 
     def _answer(self, order: Order, wish: Wish) -> Answer:
-        tokens, finish_reason = self._speak(order, echo=wish.manner is Manner.ECHO)
+        choices = [self._choice(order, echo=wish.manner is Manner.ECHO) for _ in range(order.choices)]
         factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Manner.OVERCHARGE else 1)
-        charged = answers.bill(self._rates, order.input_tokens, len(tokens), factor)
+        answered = sum(len(choice.tokens) for choice in choices)
+        charged = answers.bill(self._rates, order.input_tokens, answered, factor)
         return Answer(
             id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
             model=order.model,
             created_s=int(time.time()),
-            tokens=tokens,
-            finish_reason=finish_reason,
+            choices=choices,
             bill=None if wish.manner is Manner.NO_USAGE else charged,
         )
 
-    def _speak(self, order: Order, *, echo: bool) -> tuple[list[str], str]:
-        """The answer's tokens, and why it ends there."""
+    def _choice(self, order: Order, *, echo: bool) -> Choice:
+        """One answer: a call of a tool, JSON, or words."""
         limit = min(order.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
+        if order.tool is not None and not echo:
+            arguments = text.tokens_of(_json_text(order.tool.get("parameters") or ANY_OBJECT))
+            call_id = f"call_mock{self._random.getrandbits(48):012x}"
+            return Choice(*_cut(arguments, limit, "tool_calls"), tool=order.tool["name"], call_id=call_id)
+        if order.schema is not None and not echo:
+            return Choice(*_cut(text.tokens_of(_json_text(order.schema)), limit, "stop"))
         if echo:
-            tokens = text.tokens_of(order.question)
-            return tokens[:limit], "length" if len(tokens) > limit else "stop"
+            return Choice(*_cut(text.tokens_of(order.question), limit, "stop"))
+        return Choice(*self._speak(order, limit))
+
+    def _speak(self, order: Order, limit: int) -> tuple[list[str], str]:
+        """An answer's tokens, and why it ends there."""
         if order.max_tokens is not None:
             return text.answer(order.question, self._random, limit, whole=False), "length"
         _, natural = sizes(self._random, code=False)
         return text.answer(order.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """What a seller reads from a request."""
-
-    model: str
-    stream: bool
-    max_tokens: int | None
-    input_tokens: int
-    question: str
+def _cut(tokens: list[str], limit: int, finish_reason: str) -> tuple[list[str], str]:
+    return tokens[:limit], "length" if len(tokens) > limit else finish_reason
 
 
-def _read(body: bytes) -> Order | None:
-    """The order in a body, None if it is none."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    messages = document.get("messages") if isinstance(document, dict) else None
-    if not isinstance(messages, list) or not isinstance(document.get("model"), str):
-        return None
-    texts = [_text(message) for message in messages]
-    limits = (document.get("max_tokens"), document.get("max_completion_tokens"))
-    return Order(
-        model=document["model"],
-        stream=document.get("stream") is True,
-        max_tokens=next((limit for limit in limits if isinstance(limit, int) and limit > 0), None),
-        input_tokens=max(1, sum(map(len, texts)) // text.CHARS_PER_TOKEN),
-        question=texts[-1] if texts else "",
-    )
-
-
-def _text(message: Any) -> str:
-    """A message's text, also of one in parts."""
-    content = message.get("content") if isinstance(message, dict) else None
-    if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return " ".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
+def _json_text(schema: JsonObject) -> str:
+    return orjson.dumps(example(schema, _WORD)).decode()
 
 
 def _slowness(wish: Wish) -> int:
@@ -177,7 +155,7 @@ def _refused(wish: Wish, model: str) -> web.Response:
 
 async def _in_one_piece(request: web.Request, manner: Manner, answer: Answer, pace: float) -> web.StreamResponse:
     """An answer that is there when its last token is."""
-    await asyncio.sleep(len(answer.tokens) / pace if pace else 0)
+    await asyncio.sleep(answer.token_count / pace if pace else 0)
     match manner:
         case Manner.BAD_JSON:
             return web.Response(body=b'{"id": "chatcmpl-mock", "choices": [', content_type="application/json")

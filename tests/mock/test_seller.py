@@ -385,3 +385,117 @@ async def test_an_echo_says_what_it_was_told() -> None:
         "message": {"role": "assistant", "content": "Tell me"},
         "finish_reason": "length",
     }
+
+
+# --- tools, formats and several answers
+
+WEATHER = {
+    "type": "function",
+    "function": {
+        "name": "get_weather",
+        "description": "The weather of a place",
+        "parameters": {
+            "type": "object",
+            "properties": {"city": {"type": "string"}, "days": {"type": "integer", "minimum": 1}},
+            "required": ["city", "days"],
+        },
+    },
+}
+CLOCK = {"type": "function", "function": {"name": "get_time", "parameters": {"type": "object", "properties": {}}}}
+SHAPE = {"type": "object", "properties": {"answer": {"type": "string"}}, "required": ["answer"]}
+
+
+def called(answered: Answered) -> list[tuple[str, Any]]:
+    """The calls of a whole answer: names and parsed arguments."""
+    (choice,) = answered.json["choices"]
+    assert choice["finish_reason"] == "tool_calls"
+    assert choice["message"]["content"] is None
+    return [
+        (call["function"]["name"], json.loads(call["function"]["arguments"]))
+        for call in choice["message"]["tool_calls"]
+    ]
+
+
+async def test_the_tool_whose_words_fit_the_question_is_called_with_arguments_that_fit() -> None:
+    async with customer() as someone:
+        answered = await someone.ask(tools=[CLOCK, WEATHER])
+    ((name, arguments),) = called(answered)
+    assert name == "get_weather"
+    assert isinstance(arguments["city"], str)
+    assert arguments["days"] >= 1
+
+
+@pytest.mark.parametrize(
+    ("choice", "name"),
+    [
+        ("required", "get_weather"),
+        ({"type": "function", "function": {"name": "get_time"}}, "get_time"),
+    ],
+)
+async def test_a_tool_choice_is_honoured(choice: Any, name: str) -> None:
+    async with customer() as someone:
+        assert called(await someone.ask(tools=[WEATHER, CLOCK], tool_choice=choice))[0][0] == name
+
+
+async def test_no_tool_is_called_where_none_is_wanted_or_its_result_is_here() -> None:
+    result = [
+        *MESSAGES,
+        {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": WEATHER["function"]}]},
+        {"role": "tool", "tool_call_id": "1", "content": "sunny"},
+    ]
+    async with customer() as someone:
+        for fields in ({"tool_choice": "none"}, {"messages": result}):
+            (choice,) = (await someone.ask(tools=[WEATHER], **fields)).json["choices"]
+            assert choice["finish_reason"] == "stop"
+            assert choice["message"]["content"]
+
+
+async def test_a_streamed_call_comes_in_pieces_that_join() -> None:
+    async with customer() as someone:
+        answered = await someone.ask(tools=[WEATHER], stream=True)
+    choices = [choice for chunk in answered.chunks for choice in chunk["choices"]]
+    calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
+    assert calls[0]["id"].startswith("call_")
+    assert calls[0]["function"]["name"] == "get_weather"
+    assert set(json.loads("".join(call["function"]["arguments"] for call in calls))) == {"city", "days"}
+    assert choices[-1]["finish_reason"] == "tool_calls"
+    assert answered.data[-1] == "[DONE]"
+
+
+async def test_an_answer_has_the_format_that_was_asked_for() -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": SHAPE}}
+    async with customer() as someone:
+        whole = await someone.ask(response_format=wanted)
+        streamed = await someone.ask(response_format=wanted, stream=True)
+        free = await someone.ask(response_format={"type": "json_object"})
+    assert json.loads(whole.json["choices"][0]["message"]["content"]) == {"answer": "example"}
+    assert json.loads(streamed.content) == {"answer": "example"}
+    assert isinstance(json.loads(free.json["choices"][0]["message"]["content"]), dict)
+
+
+async def test_as_many_answers_come_as_were_asked_for_and_all_are_charged() -> None:
+    async with customer() as someone:
+        whole = await someone.ask(n=3, max_tokens=7)
+        streamed = await someone.ask(n=3, max_tokens=7, stream=True)
+    assert [choice["index"] for choice in whole.json["choices"]] == [0, 1, 2]
+    assert whole.json["usage"]["completion_tokens"] == 21
+    ends = [choice["index"] for chunk in streamed.chunks for choice in chunk["choices"] if choice["finish_reason"]]
+    assert sorted(ends) == [0, 1, 2]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"tools": "x"},
+        {"tools": [1, {"type": "function"}, {"function": {"name": 5}}]},
+        {"tools": [WEATHER], "tool_choice": {"function": "x"}},
+        {"response_format": {"type": "json_schema", "json_schema": 5}},
+        {"response_format": []},
+        {"n": -1},
+        {"n": "many"},
+        {"messages": []},
+    ],
+)
+async def test_fields_that_make_no_sense_are_passed_over(fields: dict[str, Any]) -> None:
+    async with customer() as someone:
+        assert (await someone.ask(**fields)).status == 200
