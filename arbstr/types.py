@@ -71,9 +71,9 @@ class Usage:
 class ChatRequest:
     """A chat completion request that was read and found valid.
 
-    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set. `prompt_chars` counts
-    the characters of all message texts, `last_user_text` is the last user message's text. `policy` is the rule that
-    the client named, if any; `max_tokens` its own cap on the answer, in tokens.
+    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set. `prompt_chars` and
+    `prompt_images` count all that the model will read, `last_user_text` is the last user message's text. `policy` is
+    the rule that the client named, if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens.
     """
 
     request_id: str
@@ -85,6 +85,8 @@ class ChatRequest:
     last_user_text: str
     policy: str | None
     body: bytes = field(repr=False)
+    prompt_images: int = 0
+    choices: int = 1
 
 
 class Candidate(NamedTuple):

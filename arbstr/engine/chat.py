@@ -8,6 +8,8 @@ from typing import Any
 import orjson
 
 from arbstr.engine import documents
+from arbstr.engine.duplicate_keys import refuse_duplicates
+from arbstr.engine.prompt import count_prompt
 from arbstr.errors import InvalidJson, InvalidMessages, InvalidParameter, MissingModel
 from arbstr.text import plain
 from arbstr.types import ChatRequest, JsonObject
@@ -16,10 +18,11 @@ _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
 _LONGEST_MODEL = 300
 _CAPS = ("max_tokens", "max_completion_tokens")
 _LARGEST_CAP = 2**53  # as good as none; JSON's integers may be larger than any float
+_MOST_CHOICES = 128  # as at OpenAI
 
 
 def decode(body: bytes) -> JsonObject:
-    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
+    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong, or which key is twice in it."""
     try:
         document = documents.read(body)
     except orjson.JSONDecodeError as error:
@@ -27,6 +30,7 @@ def decode(body: bytes) -> JsonObject:
         raise InvalidJson(f"The request body is not valid JSON{where}.") from error
     if not isinstance(document, dict):
         raise InvalidJson(f"The request body must be a JSON object, but it is {_kind(document)}.")
+    refuse_duplicates(body, document)
     return document
 
 
@@ -42,13 +46,17 @@ def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str
     messages = _messages(document)
     stream = _boolean(document, "stream")
     options = _stream_options(document)
+    prompt_chars, prompt_images = count_prompt(document)
+    body = body.removeprefix(documents.BYTE_ORDER_MARK)  # no part of the JSON, and not every provider skips it
     return ChatRequest(
         request_id=request_id,
         model=model,
         stream=stream,
         wants_usage=options.get("include_usage") is True,
         max_tokens=_max_tokens(document),
-        prompt_chars=_count_chars(messages),
+        choices=_choices(document),
+        prompt_chars=prompt_chars,
+        prompt_images=prompt_images,
         last_user_text=_last_user_text(messages),
         policy=policy,
         body=_with_usage(document, options, body) if stream else body,
@@ -116,27 +124,27 @@ def _stream_options(document: JsonObject) -> JsonObject:
 
 def _max_tokens(document: JsonObject) -> int | None:
     """The request's own cap on the answer; the tighter one if both fields are there."""
-    tightest: int | None = None
-    for name in _CAPS:
-        value = document.get(name)
-        if value is None:
-            continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-            told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
-            raise InvalidParameter(f"The field '{name}' must be a whole number of at least 1, not {told}.", param=name)
-        tightest = min(value, _LARGEST_CAP if tightest is None else tightest)
-    return tightest
+    caps = [min(cap, _LARGEST_CAP) for name in _CAPS if (cap := _whole(document, name)) is not None]
+    return min(caps, default=None)
 
 
-def _count_chars(messages: list[JsonObject]) -> int:
-    count = 0
-    for message in messages:
-        content = message.get("content")
-        if isinstance(content, str):
-            count += len(content)
-        elif isinstance(content, list):
-            count += sum(map(len, _texts(message)))
-    return count
+def _choices(document: JsonObject) -> int:
+    """How many answers are asked for, side by side."""
+    return _whole(document, "n", _MOST_CHOICES) or 1
+
+
+def _whole(document: JsonObject, name: str, most: int | None = None) -> int | None:
+    """A whole number from 1 to `most`, None if the field is absent; in JSON 100.0 is a whole number too."""
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= (most or value):
+        told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
+        wanted = "of at least 1" if most is None else f"from 1 to {most}"
+        raise InvalidParameter(f"The field '{name}' must be a whole number {wanted}, not {told}.", param=name)
+    return value
 
 
 def _texts(message: JsonObject) -> list[str]:

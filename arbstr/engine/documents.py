@@ -9,11 +9,14 @@ from typing import Any, NoReturn
 
 import orjson
 
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some write it before a text in UTF-8
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F][0-9a-fA-F]{2}")
 
 
 def read(data: bytes) -> Any:
     """The JSON value of these bytes. Raises `orjson.JSONDecodeError`, a ValueError that knows line and column."""
+    data = data.removeprefix(BYTE_ORDER_MARK)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

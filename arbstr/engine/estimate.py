@@ -18,6 +18,7 @@ from arbstr.text import json_or_none
 
 CHARS_PER_TOKEN = 4.0  # before anything is known
 OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
+IMAGE_TOKENS = 1000.0  # of an image, whatever its size
 
 _MEMORY = 100  # requests that a mean looks back on
 _LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
@@ -42,26 +43,44 @@ class TokenEstimator:
         self._outputs: _Known[Group, _Mean] = _Known(_Mean)
         self._ratios: _Known[str | None, _Mean] = _Known(_Mean)
 
-    def expect(self, policy: str | None, model: str, chars: int, max_tokens: int | None) -> tuple[float, float]:
-        """The input and output tokens to expect of a request with so many characters of text."""
-        tokens = self._expected_input(model, chars)
+    def expect(
+        self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
+    ) -> tuple[float, float]:
+        """The input and output tokens to expect of a request with so many characters of text, and images.
+
+        `choices` answers are asked for, each of at most `max_tokens`.
+        """
+        tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
         if _EVERYTHING not in self._outputs and policy not in self._ratios:
-            return tokens, OUTPUT_TOKENS if max_tokens is None else float(max_tokens)
-        output = self._expected_output(policy, model, tokens)
-        return tokens, output if max_tokens is None or output < max_tokens else float(max_tokens)
+            output = OUTPUT_TOKENS if max_tokens is None else float(max_tokens)
+        else:
+            output = self._expected_output(policy, model, tokens)
+            if max_tokens is not None and output > max_tokens:
+                output = float(max_tokens)
+        return tokens, output * choices
 
     def learn(
-        self, policy: str | None, model: str, chars: int, max_tokens: int | None, used_input: int, used_output: int
+        self,
+        policy: str | None,
+        model: str,
+        chars: int,
+        max_tokens: int | None,
+        used_input: int,
+        used_output: int,
+        *,
+        images: int = 0,
+        choices: int = 1,
     ) -> None:
         """Take in the tokens that a request with a whole answer used."""
-        tokens = self._expected_input(model, chars)
-        output = answered = float(min(used_output, _MOST_TOKENS))
+        tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
+        output = answered = min(used_output / choices, float(_MOST_TOKENS))
         if max_tokens is not None and output >= max_tokens:
             # The answer was cut off: all it says is that it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
         for group in _groups(policy, model, tokens):
             self._outputs[group].add(output)
-        self._texts[model].add(chars, used_input)
+        if not images:  # whose tokens are not the text's
+            self._texts[model].add(chars, used_input)
         if used_input:
             self._ratios[policy].add(answered / used_input)
 

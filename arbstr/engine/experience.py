@@ -68,7 +68,14 @@ class Experience:
         used_input, used_output = record.input_tokens, record.output_tokens
         if used_input is not None and used_output is not None:
             self.tokens.learn(
-                routing.policy, routing.model, request.prompt_chars, request.max_tokens, used_input, used_output
+                routing.policy,
+                routing.model,
+                request.prompt_chars,
+                request.max_tokens,
+                used_input,
+                used_output,
+                images=request.prompt_images,
+                choices=request.choices,
             )
 
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:

@@ -81,7 +81,12 @@ class Router:
     def _rank(self, request: ChatRequest, market: Market, take_turn: bool) -> Routing:
         """Price every offer, leave out what a limit, an overcharge or a breaker forbids, and sort the rest."""
         tokens, answer = self.experience.tokens.expect(
-            market.policy, market.model, request.prompt_chars, request.max_tokens
+            market.policy,
+            market.model,
+            request.prompt_chars,
+            request.max_tokens,
+            images=request.prompt_images,
+            choices=request.choices,
         )
         now_s, key_of, is_available = self._clock(), market.strategy.key, self._is_available
         max_msats, hasty = market.max_msats, market.max_latency_ms is not None

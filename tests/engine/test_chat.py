@@ -57,6 +57,12 @@ def read(body: bytes | dict[str, Any]) -> ChatRequest:
         ({"model": "m", "messages": HELLO, "max_tokens": 0}, "invalid_parameter", "max_tokens"),
         ({"model": "m", "messages": HELLO, "max_tokens": True}, "invalid_parameter", "max_tokens"),
         ({"model": "m", "messages": HELLO, "max_completion_tokens": 1.5}, "invalid_parameter", "max_completion_tokens"),
+        ({"model": "m", "messages": HELLO, "max_tokens": -100.0}, "invalid_parameter", "max_tokens"),
+        ({"model": "m", "messages": HELLO, "n": 0}, "invalid_parameter", "n"),
+        ({"model": "m", "messages": HELLO, "n": 129}, "invalid_parameter", "n"),
+        ({"model": "m", "messages": HELLO, "n": 1.1}, "invalid_parameter", "n"),
+        ({"model": "m", "messages": HELLO, "n": "2"}, "invalid_parameter", "n"),
+        ({"model": "m", "messages": HELLO, "n": False}, "invalid_parameter", "n"),
     ],
 )
 def test_a_body_that_can_not_be_served_is_refused_by_field(body: Any, code: str, param: str | None) -> None:
@@ -78,7 +84,7 @@ def test_a_plain_request_goes_up_byte_for_byte() -> None:
 
 
 def test_a_stream_asks_for_usage_and_keeps_every_other_byte() -> None:
-    body = b' {"stream":true, "model":"m","messages":[{"role":"user","content":"hi"}], "n": 1.10}'
+    body = b' {"stream":true, "model":"m","messages":[{"role":"user","content":"hi"}], "top_p": 1.10}'
     chat = read(body)
     assert chat.body == b' {"stream_options":{"include_usage":true},' + body[2:]
     assert not chat.wants_usage
@@ -130,6 +136,26 @@ def test_the_last_user_message_is_the_one_that_counts() -> None:
         {"role": "tool", "content": "x"},
     ]
     assert read({"model": "m", "messages": messages}).last_user_text == "last"
+
+
+@pytest.mark.parametrize(("value", "cap"), [(100, 100), (100.0, 100), (1e30, 2**53), (None, None)])
+@pytest.mark.parametrize("name", ["max_tokens", "max_completion_tokens"])
+def test_a_cap_is_a_whole_number_however_json_writes_it(name: str, value: float | None, cap: int | None) -> None:
+    body = json.dumps({"model": "m", "messages": HELLO, name: value}).encode()
+    chat = read(body)
+    assert (chat.max_tokens, chat.body) == (cap, body)
+
+
+@pytest.mark.parametrize(("n", "choices"), [(None, 1), (1, 1), (3, 3), (128.0, 128)])
+def test_n_is_how_many_answers_are_asked_for(n: float | None, choices: int) -> None:
+    assert read({"model": "m", "messages": HELLO, "n": n}).choices == choices
+
+
+def test_a_byte_order_mark_is_no_part_of_the_json() -> None:
+    body = b'{"model":"m","messages":[{"role":"user","content":"hi"}]}'
+    assert read(b"\xef\xbb\xbf" + body).body == body
+    chat = read(b"\xef\xbb\xbf" + body[:-1] + b',"stream":true}')
+    assert chat.body.startswith(b'{"stream_options":{"include_usage":true},"model"')
 
 
 def test_the_tighter_cap_holds() -> None:

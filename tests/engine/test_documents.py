@@ -60,7 +60,6 @@ def test_half_a_surrogate_pair_is_json() -> None:
         b'["\\ud83d", 1e400]',
         b"1" * 5000,
         b'["\xff"]',
-        b"\xef\xbb\xbf{}",
         "{}".encode("utf-16"),
         b"[" * 100_000,
     ],

@@ -1,0 +1,88 @@
+"""A key that decides and is there twice is refused by name, however it is spelled; the same word elsewhere is not."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.engine.chat import decode
+from arbstr.engine.duplicate_keys import DECIDING
+from arbstr.errors import InvalidJson
+
+VALUES = {
+    "model": b'"m"',
+    "messages": b'[{"role":"user","content":"hi"}]',
+    "stream": b"true",
+    "stream_options": b"{}",
+    "tools": b"[]",
+}
+
+
+def twice(first: bytes, second: bytes, value: bytes) -> bytes:
+    return b'{"x":1,"%b":%b,"messages" : [],"%b"\n: %b}' % (first, value, second, value)
+
+
+@pytest.mark.parametrize("key", DECIDING)
+def test_a_deciding_key_that_is_there_twice_is_refused_by_name(key: str) -> None:
+    value = VALUES.get(key, b"1")
+    with pytest.raises(InvalidJson, match=f"key '{key}' more than once") as caught:
+        decode(twice(key.encode(), key.encode(), value))
+    assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (b"model", rb"\u006dodel"),
+        (rb"\u006Dodel", b"model"),
+        (rb"\u006d\u006f\u0064\u0065\u006c", rb"mode\u006C"),
+        (rb"mo\u0064el", rb"mo\u0064el"),
+    ],
+)
+def test_an_escape_spells_the_same_key(first: bytes, second: bytes) -> None:
+    with pytest.raises(InvalidJson, match="key 'model'"):
+        decode(twice(first, second, b'"m"'))
+
+
+def test_an_underscore_may_be_escaped_too() -> None:
+    with pytest.raises(InvalidJson, match="key 'max_tokens'"):
+        decode(rb'{"max_tokens":16,"max\u005ftokens":100000}')
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"model":"m","messages":[{"model":"a"},{"model":"b"}],"tools":[{"n":1,"n":2}]}',
+        b'{"model":"model","x":"model","messages":["messages"]}',
+        rb'{"model":"m","messages":[{"role":"user","content":"say \"model\": and \\\"model\" \u006dodel"}]}',
+        rb'{"model":"m","x":"\"model","y":["model\"","\\"],"z":"\u006dodel"}',
+        rb'{"model":"m","user":"a","user":"b","temperature":0,"temperature":1}',
+        rb'{"model":"m","messages":[{"role":"user","content":"\ud83d \"model\" \"model\""}],"x":{"model":1}}',
+        rb'{"model":"m","Model":"M","mode\\l":1,"model ":2}',
+        b'\xef\xbb\xbf{"model":"m","x":"model"}',
+        b'{"x":{"model":"a","model":"b"},"y":{"messages":[],"messages":[]}}',
+    ],
+)
+def test_the_same_word_elsewhere_is_no_second_key(body: bytes) -> None:
+    assert decode(body) == json.loads(body.decode("utf-8-sig"))
+
+
+pieces = st.sampled_from(["model", "n", '"model"', '"', "\\", '\\"model', "\u006d", "x"])
+texts = st.lists(pieces, max_size=6).map("".join)
+values = st.recursive(texts, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3))
+
+
+@given(st.lists(st.tuples(st.sampled_from(["model", "n", "x"]) | texts, values), max_size=6))
+def test_only_and_all_deciding_duplicates_are_refused(pairs: list[tuple[str, object]]) -> None:
+    body = f"{{{','.join(f'{json.dumps(key)}:{json.dumps(value)}' for key, value in pairs)}}}"
+    keys = [key for key, _ in pairs]
+    doubtful = any(keys.count(key) > 1 for key in DECIDING)
+    try:
+        decode(body.encode())
+    except InvalidJson:
+        assert doubtful
+    else:
+        assert not doubtful
