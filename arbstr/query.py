@@ -10,6 +10,7 @@ GroupBy = Literal["model", "provider", "policy", "hour", "day"]
 Sort = Literal["timestamp", "cost_sats", "latency_ms"]
 Order = Literal["desc", "asc"]
 
+SUCCEEDED = 200  # the status of a row without an error
 NO_GROUP = "(none)"  # how a null policy or provider is named as a group
 
 
@@ -17,8 +18,10 @@ NO_GROUP = "(none)"  # how a null policy or provider is named as a group
 class Filter:
     """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
 
-    Each of `texts` occurs in model, provider, policy, request id or error; `min_cost_msats` leaves cheaper rows out.
-    `models`, `providers` and `policies` keep rows whose name is any of these (none of these, if empty).
+    `models`, `providers` and `policies` keep rows whose name is any of these (no row, if empty); None stands for having
+    no name. Each of `texts` occurs in model, provider, policy, request id or error, none of `without_texts` does.
+    `statuses` keeps rows that ended so: 200 with success, else with that error's status. Costs and times are inclusive,
+    and a row without a cost has none to compare; a row took until its last byte.
     """
 
     since_ms: int | None = None
@@ -30,9 +33,15 @@ class Filter:
     streaming: bool | None = None
     texts: tuple[str, ...] = ()
     min_cost_msats: int | None = None
-    models: tuple[str, ...] | None = None
-    providers: tuple[str, ...] | None = None
-    policies: tuple[str, ...] | None = None
+    models: tuple[str | None, ...] | None = None
+    providers: tuple[str | None, ...] | None = None
+    policies: tuple[str | None, ...] | None = None
+    without_texts: tuple[str, ...] = ()
+    max_cost_msats: int | None = None
+    min_took_ms: int | None = None
+    max_took_ms: int | None = None
+    statuses: tuple[int, ...] | None = None
+    without_statuses: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

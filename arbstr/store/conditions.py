@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from arbstr.query import Filter, GroupBy
+from arbstr.query import SUCCEEDED, Filter, GroupBy
 from arbstr.store.sql import values
 
 NAMES = ("model", "provider", "policy")
+_SETS = {"model": "models", "provider": "providers", "policy": "policies"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +73,45 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
     return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))
 
 
+_COST = "ROUND(cost_sats * 1000)"
+_TOOK = "MAX(latency_ms, COALESCE(stream_duration_ms, 0))"
+_STATUS = f"IIF(success <> 0, {SUCCEEDED}, COALESCE(error_status, 0))"
+_BOUNDS = (
+    ("min_cost_msats", f"{_COST} >= ?"),
+    ("max_cost_msats", f"{_COST} <= ?"),
+    ("min_took_ms", f"{_TOOK} >= ?"),
+    ("max_took_ms", f"{_TOOK} <= ?"),
+)
+_CONTENT = ("texts", "without_texts", "statuses", "without_statuses", *(name for name, _ in _BOUNDS))
+_WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
+
+
 def of_content(where: Filter, *, faceted: bool) -> Condition:
-    """What only the row itself can tell: its cost, and which texts occur in it."""
-    cost = TRUE
-    if where.min_cost_msats is not None:
-        cost = Condition("ROUND(cost_sats * 1000) >= ?", (where.min_cost_msats,))
-    return both(cost, *(_containing(text.casefold(), faceted=faceted) for text in where.texts))
+    """What only the row itself can tell: its cost, how long it took, how it ended, and which texts occur in it."""
+    bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
+    found = [_containing(text.casefold(), faceted=faceted) for text in where.texts]
+    left_out = [_none_of(_containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
+    return both(*bounds, *_ended(where), *found, *left_out)
+
+
+def _ended(where: Filter) -> list[Condition]:
+    said = []
+    if where.statuses is not None:
+        among = f"{_STATUS} IN {values(1, len(where.statuses))}" if where.statuses else "FALSE"
+        said.append(Condition(among, where.statuses))
+    if where.without_statuses:
+        said.append(Condition(f"{_STATUS} NOT IN {values(1, len(where.without_statuses))}", where.without_statuses))
+    return said
 
 
 def needs_content(where: Filter) -> bool:
     """Whether rollups can't answer for the filter."""
-    return where.min_cost_msats is not None or bool(where.texts)
+    return where != without_content(where)
+
+
+def without_content(where: Filter) -> Filter:
+    """What of the filter rollups can answer for."""
+    return replace(where, **_WITHOUT_CONTENT)
 
 
 def _containing(text: str, *, faceted: bool) -> Condition:
@@ -94,20 +123,26 @@ def _containing(text: str, *, faceted: bool) -> Condition:
     return Condition(f"({names} OR {' OR '.join(own)})", (text,) * 5)
 
 
+def _none_of(condition: Condition) -> Condition:
+    return Condition(f"NOT {condition.sql}", condition.values)
+
+
 def _named(where: Filter, name: str, column: str) -> Condition:
     wanted = _wanted(where, name)
     if wanted is None:
         return TRUE
-    if not wanted:
-        return Condition("FALSE")
-    return Condition(f"{column} IN {values(1, len(wanted))}", tuple(wanted))
+    names = tuple(key for key in wanted if key is not None)
+    said = [f"{column} IN {values(1, len(names))}"] if names else []
+    said += [f"{column} IS NULL"] if None in wanted else []
+    return Condition(f"({' OR '.join(said)})" if said else "FALSE", names)
 
 
-def _wanted(where: Filter, name: str) -> Sequence[str] | None:
+def _wanted(where: Filter, name: str) -> Sequence[str | None] | None:
     """The names that a filter lets pass, without regard to case; None lets all pass."""
     one: str | None = getattr(where, name)
-    many: tuple[str, ...] | None = getattr(where, {"model": "models", "provider": "providers"}.get(name, "policies"))
+    many: tuple[str | None, ...] | None = getattr(where, _SETS[name]) if name in _SETS else None
+    keys = None if many is None else [*dict.fromkeys(wanted and wanted.casefold() for wanted in many)]
     if one is None:
-        return None if many is None else sorted({wanted.casefold() for wanted in many})
+        return keys
     key = one.casefold()
-    return [key] if many is None or key in {wanted.casefold() for wanted in many} else []
+    return [key] if keys is None or key in keys else []

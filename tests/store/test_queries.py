@@ -48,6 +48,8 @@ def some_rows(seed: int, size: int) -> list[RequestRecord]:
             streaming=random.random() < 0.5,
             success=random.random() < 0.8,
             latency_ms=random.choice([random.randint(0, 60), random.randint(0, 200_000)]),
+            stream_duration_ms=random.choice([None, random.randint(0, 10_000)]),
+            error_status=random.choice([None, 499, 502, 502]),
             input_tokens=amount(),
             output_tokens=amount(),
             cost_msats=amount(),
@@ -81,6 +83,13 @@ filters = st.builds(
     texts=st.sampled_from([(), (), (), ("REFUSED",), ("%",), ("refused", "aLph")]),
     min_cost_msats=sometimes(1_000_000),
     models=sometimes((), ("claude", "GPT-4O")),
+    policies=sometimes((None,), ("CODE", None), ("code",)),
+    without_texts=st.sampled_from([(), (), (), ("refused",), ("%", "gpt")]),
+    max_cost_msats=sometimes(1_000_000),
+    min_took_ms=sometimes(300),
+    max_took_ms=sometimes(300, 5000),
+    statuses=sometimes((), (200,), (502, 499), (200, 502)),
+    without_statuses=st.sampled_from([(), (), (), (502,), (200,)]),
 )
 SORTS: list[Sort] = ["timestamp", "cost_sats", "latency_ms"]
 ORDERS: list[Order] = ["asc", "desc"]
@@ -104,8 +113,27 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and where.streaming in (None, row.streaming)
         and (where.models is None or row.model.casefold() in [name.casefold() for name in where.models])
         and all(any(wanted.casefold() in (text or "").casefold() for text in texts) for wanted in where.texts)
-        and (where.min_cost_msats is None or (row.cost_msats or -1) >= where.min_cost_msats)
+        and not any(wanted.casefold() in (text or "").casefold() for text in texts for wanted in where.without_texts)
+        and among(row.policy, where.policies)
+        and within(row.cost_msats, where.min_cost_msats, where.max_cost_msats)
+        and within(max(row.latency_ms, row.stream_duration_ms or 0), where.min_took_ms, where.max_took_ms)
+        and (where.statuses is None or status(row) in where.statuses)
+        and status(row) not in where.without_statuses
     )
+
+
+def among(name: str | None, wanted: tuple[str | None, ...] | None) -> bool:
+    return wanted is None or (name and name.casefold()) in {each and each.casefold() for each in wanted}
+
+
+def within(figure: int | None, least: int | None, most: int | None) -> bool:
+    if figure is None:
+        return least is None and most is None
+    return (least is None or figure >= least) and (most is None or figure <= most)
+
+
+def status(row: RequestRecord) -> int:
+    return 200 if row.success else row.error_status or 0
 
 
 def summed(rows: list[RequestRecord]) -> Aggregate:
