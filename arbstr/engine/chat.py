@@ -25,6 +25,8 @@ def decode(body: bytes) -> JsonObject:
     """The body's JSON object. Raises `InvalidJson` that says where it goes wrong, or which key is twice in it."""
     try:
         document = documents.read(body)
+    except documents.TooManyValues as error:
+        raise InvalidJson(f"The request body is more than arbstr reads: {error.msg}.") from error
     except orjson.JSONDecodeError as error:
         where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
         raise InvalidJson(f"The request body is not valid JSON{where}.") from error

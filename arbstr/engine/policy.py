@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import Protocol, runtime_checkable
 
@@ -18,7 +19,8 @@ ENTRY_POINTS = "arbstr.matchers"
 
 # Scripts written without spaces (Thai to Myanmar, Khmer, kana, Han): there a word may begin at any character.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
-_SPACED_WORD = rf"[^\W{_UNSPACED}]"
+_SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
+_LOOKED_AT = 500  # places of a word, one by one
 
 
 @runtime_checkable
@@ -38,45 +40,78 @@ class KeywordMatcher:
     """The first rule one of whose keywords begins a word of the last user message, whatever the case."""
 
     def __init__(self) -> None:
-        self._compiled: dict[tuple[str, ...], _Keywords] = {}
+        self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
 
     def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
         """See `Matcher`."""
         if not request.last_user_text:
             return None
-        folded = request.last_user_text.casefold()
+        text = _Text(request.last_user_text)
         for rule in rules:
-            if rule.keywords and self._keywords(rule.keywords).occur_in(folded):
+            if rule.keywords and any(map(text.has_word, self._fold(rule.keywords))):
                 return rule
         return None
 
-    def _keywords(self, keywords: tuple[str, ...]) -> _Keywords:
-        compiled = self._compiled.get(keywords)
-        if compiled is None:
-            compiled = self._compiled[keywords] = _Keywords(keywords)
-        return compiled
+    def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
+        folded = self._folded.get(keywords)
+        if folded is None:
+            cased = (keyword.strip().casefold() for keyword in keywords)
+            folded = self._folded[keywords] = tuple(keyword for keyword in cased if keyword)
+        return folded
 
 
-class _Keywords:
-    """One rule's keywords, folded and compiled. Literals only, so that no text takes more than linear time."""
+class _Text:
+    """A text in which words are looked for, folded; in linear time, however often they are parts of others."""
 
-    def __init__(self, keywords: Iterable[str]) -> None:
-        self._folded = tuple(folded for keyword in keywords if (folded := keyword.strip().casefold()))
-        self._pattern = re.compile("|".join(map(_at_word_start, self._folded)))
+    def __init__(self, text: str) -> None:
+        self._folded = text.casefold()
+        self._known: dict[str, bool] = {}  # many rules may have the same word
 
-    def occur_in(self, folded: str) -> bool:
-        """Whether one of them begins a word of a text that is case-folded already."""
-        # Substring search is many times faster than the pattern, and most texts hold none of the words.
-        for keyword in self._folded:
-            if keyword in folded:
-                return self._pattern.search(folded) is not None
+    def has_word(self, keyword: str) -> bool:
+        """Whether a folded keyword begins a word; one that starts with no letter or digit begins its own."""
+        if keyword not in self._folded:  # most texts hold none of the words
+            return False
+        known = self._known.get(keyword)
+        if known is None:
+            known = self._known[keyword] = not _in_words(keyword[0]) or self._begins_a_word(keyword)
+        return known
+
+    def _begins_a_word(self, keyword: str) -> bool:
+        folded, at = self._folded, -1
+        for _ in range(_LOOKED_AT):
+            at = folded.find(keyword, at + 1)
+            if at < 0:
+                return False
+            if at == 0 or not _in_words(folded[at - 1]):
+                return True
+        return self._is_after_a_gap(keyword)
+
+    def _is_after_a_gap(self, keyword: str) -> bool:
+        """The same by searches alone: first where only words and gaps are told apart, then in the text itself."""
+        sought = " " + keyword.translate(_Gaps())
+        at = -1
+        while (at := self._gapped.find(sought, at + 1)) >= 0:
+            if self._folded.startswith(keyword, at):
+                return True
         return False
 
+    @cached_property
+    def _gapped(self) -> str:
+        return " " + self._folded.translate(_Gaps())
 
-def _at_word_start(keyword: str) -> str:
-    """A pattern for the keyword at the start of a word; one that starts with no letter or digit begins its own."""
-    literal = re.escape(keyword)
-    return rf"(?<!{_SPACED_WORD}){literal}" if re.match(_SPACED_WORD, keyword) else literal
+
+class _Gaps(dict[int, str]):
+    """For `str.translate`: everything that a word may begin after is a space."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = shown = character if _in_words(character) else " "
+        return shown
+
+
+def _in_words(character: str) -> bool:
+    """Whether it is part of a word, so that none begins after it."""
+    return _SPACED_WORD.match(character) is not None
 
 
 class PolicySelector:

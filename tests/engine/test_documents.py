@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import Any
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.engine import documents
 from arbstr.engine.documents import read, read_or_none
 
 WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones are read as floats, as most readers of JSON do
@@ -67,3 +69,58 @@ def test_half_a_surrogate_pair_is_json() -> None:
 def test_what_json_lacks_is_refused_with_its_place(data: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
         read(data)
+
+
+# --- how much of it is read
+
+
+@pytest.mark.parametrize(
+    "value", [b"{}", b"[]", b"0", b'""', b'{"a":{}}', b'{"a":1,"b":2}', b'"\\\\"', b'"\\"",null', b'{"a":[{"b":[1]}]}']
+)
+def test_json_with_too_many_values_is_not_read(value: bytes) -> None:
+    size = documents.MOST_VALUES + 1
+    with pytest.raises(documents.TooManyValues):
+        read(b'{"model":"m","field":[%b]}' % b",".join([value] * size))
+
+
+@pytest.mark.parametrize("text", [",", "{", "[", '",', "\\,", '\\",', "a, b", "é,", "\n,", "🙂,{["])
+def test_marks_within_texts_are_no_values(text: str) -> None:
+    body = json.dumps({"content": text * (documents.MOST_VALUES + 1), "n": [1, 2]}).encode()
+    assert read(body)["n"] == [1, 2]
+
+
+@given(st.lists(JSON, max_size=6), st.integers(1, 9))
+def test_values_are_counted_alike_however_they_are_cut(values: list[Any], piece_bytes: int) -> None:
+    data = json.dumps(values).encode()
+    with pytest.MonkeyPatch.context() as patch:
+        whole = documents._marks_outside_texts(data)
+        patch.setattr(documents, "_PIECE_BYTES", piece_bytes)
+        assert documents._marks_outside_texts(data) == whole
+
+
+def test_as_many_values_as_are_read_are_read_in_time() -> None:
+    """60 MB of the smallest values, or of a text that looks like them, hold up the loop for a moment only."""
+    bodies = [
+        b'{"a":[' + b"{}," * 20_000_000 + b"0]}",
+        b'["' + b'\\",' * 20_000_000 + b'"]',
+        b'["' + b"\\ud800" * 10**7,
+    ]
+    for body in bodies:
+        began = time.perf_counter()
+        read_or_none(body)
+        assert time.perf_counter() - began < 1.5
+
+
+def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:
+    filling = b",".join([b"{}"] * documents.MOST_VALUES)
+    answer = (
+        b'{"choices": [{"message":{"content":"hi"}}],"x":[%b],"usage": {"prompt_tokens":3,"total_tokens":7}}' % filling
+    )
+    document = read_or_none(answer)
+    assert document["usage"] == {"prompt_tokens": 3, "total_tokens": 7}
+    assert document["choices"]
+
+
+@pytest.mark.parametrize("end", [b"", b',{"usage"', b',{"usage":{"a":', b',{"usage": 7}', b',{"usage":{"a":1e999}}'])
+def test_what_is_no_answer_is_skimmed_for_nothing(end: bytes) -> None:
+    assert not read_or_none(b"[%b0%b]" % (b"{}," * documents.MOST_VALUES, end)).get("choices")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
@@ -129,6 +130,31 @@ def test_two_megabytes_made_to_mislead_take_no_longer_than_a_moment(piece: str) 
     text = piece * (2_000_000 // len(piece))
     started = time.process_time()
     assert not recognised(text, "code", "a" * 50 + "b", "!" * 50 + "?", "coda")
+    assert time.process_time() - started < 2
+
+
+ALPHABET = st.text("code +-_.1é—代コ\n", max_size=40)
+
+
+@given(ALPHABET.filter(str.strip), ALPHABET, st.integers(0, 5))
+def test_words_are_found_as_a_pattern_would_find_them(keyword: str, text: str, looked_at: int) -> None:
+    """Also where there are too many places to look at one by one."""
+    keyword = keyword.strip()[:3].strip()
+    word = r"[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff]"
+    pattern = re.escape(keyword) if not re.match(word, keyword) else f"(?<!{word}){re.escape(keyword)}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(policy, "_LOOKED_AT", looked_at)
+        assert recognised(text, keyword) == (re.search(pattern, text) is not None)
+
+
+@pytest.mark.parametrize("piece", ["decode ", "raw_code-review decode review ", "écode ", "раскод "])
+def test_ten_megabytes_and_forty_rules_hold_up_the_loop_for_a_moment(piece: str) -> None:
+    text = piece * (10_000_000 // len(piece.encode()))
+    words = [("code", f"code{number}", f"код{number}", "код", "code review") for number in range(40)]
+    rules = [Rule(name=f"rule-{number}", keywords=keywords) for number, keywords in enumerate(words)]
+    request, matcher = chat(last_user_text=text), KeywordMatcher()
+    started = time.process_time()
+    assert matcher.match(request, rules) is None
     assert time.process_time() - started < 2
 
 
