@@ -91,9 +91,23 @@ class AttemptError(ArbstrError):
         return self.sent or self.kind == "bad_response"
 
     @property
+    def reached(self) -> bool:
+        """Whether the provider can have read the request, so that the request itself may be what failed."""
+        return self.sent or self.kind not in ("connect", "timeout")
+
+    @property
     def blames(self) -> bool:
-        """Whether the provider's breaker counts it: a stale catalogue is no fault of its service."""
-        return self.kind != "stale_catalogue"
+        """Whether the provider's breaker counts it."""
+        return blames(self.kind, self.status)
+
+
+def blames(failure: FailureKind, status: int | None) -> bool:
+    """Return whether a failed attempt says something about the provider's service.
+
+    A stale catalogue (404), a refusal of what the request says, a short balance (402) and a failed provider of the
+    provider's own (424) do not.
+    """
+    return failure not in ("stale_catalogue", "content") and status not in (402, 424)
 
 
 class ApiError(ArbstrError):

@@ -222,7 +222,9 @@ def _decisions(config: Config, bus: EventBus) -> Decisions:
         clock=time.monotonic,
         random=random.random,
         is_available=health.available,
+        cooling=health.cooldowns.resting,
         retry_after_s=health.retry_after_s,
+        due_next=health.due_next,
         publish=bus.publish,
     )
     return Decisions(health, router, Budgets(config, clock_ms=_now_ms, publish=bus.publish))

@@ -18,6 +18,7 @@ FailureKind = Literal[
     "timeout",  # no answer in time
     "bad_response",  # a 200 that can't be used
     "stale_catalogue",  # the provider does not know the model after all
+    "content",  # the provider refuses what this request says (moderation); another may not
 ]
 
 
@@ -95,13 +96,15 @@ class Candidate(NamedTuple):
     A tuple, because twenty of them are made for every request: three times as fast as a frozen dataclass.
 
     `expected_cost_msats` is what its rates say the request will cost; `weight_msats` is what it was ordered by (the
-    same after learned charges and reliability). `note` says in words what moved it, empty if nothing did.
+    same after learned charges and reliability). `note` says in words what moved it, empty if nothing did. `early`: its
+    breaker is open, and the request may probe it before its time.
     """
 
     provider: str
     expected_cost_msats: float
     weight_msats: float
     note: str = ""
+    early: bool = False
 
 
 @value_object

@@ -11,6 +11,7 @@ from arbstr.engine.estimate import TokenEstimator
 from arbstr.engine.evidence import Charges
 from arbstr.engine.exchange import CLIENT_CLOSED
 from arbstr.engine.offers import Offer
+from arbstr.errors import blames
 from arbstr.events import OverchargeFound
 from arbstr.text import json_or_none
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
@@ -115,9 +116,9 @@ class Experience:
 
 def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
     """Whether the provider did its part, None if the attempt says nothing about that."""
-    if attempt.failure == "stale_catalogue":
-        return None
     if attempt.failure is not None:
+        if not blames(attempt.failure, attempt.status):
+            return None
         # The last one may have failed because the client had left, and nobody is blamed for what nobody waits for.
         last = attempt is record.attempts[-1]
         return None if last and record.error_status == CLIENT_CLOSED else False

@@ -9,8 +9,15 @@ the probe, all others go elsewhere without waiting; the probe's end closes or re
 Only attempts that began since the breaker last opened decide. A long stream from before may well end in good order
 while new requests are refused, and a timeout that ran all the while tells nothing new: both are only learned from.
 
-A 429 that says when to come back opens the breaker for just that time (`LONGEST_PAUSE_S` at most) and counts as no
+A breaker judges the provider, not the requests: however often a request is tried again it counts at most once, and so
+does a body that is sent again by its client; what is about a request's content, about money or about one model never
+counts (`engine/cooldown.py` has what rests then).
+
+A 429 that says when to come back opens the breaker for just that time (`max_open_for` at most) and counts as no
 failure.
+
+Nobody is cut off: when every provider of a model has an open breaker, one request at a time goes out at once as an
+early probe of the one that is due next (`due_next`). Only a pause that a 429 asked for holds even then.
 """
 
 from __future__ import annotations
@@ -20,15 +27,16 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
 from arbstr.config import Breaker as Settings
+from arbstr.engine.cooldown import Cooldowns, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
-from arbstr.types import BreakerState, JsonObject
+from arbstr.types import BreakerState, ChatRequest, JsonObject
 
 WINDOW = 20  # attempts over which the failure rate is taken
 RATE = 0.5  # of a full window: at this rate the breaker opens although successes come between
 JITTER = 0.2  # up to so much longer, as a share
 LEARNING = 0.2  # the weight of the newest attempt in learned figures
-LONGEST_PAUSE_S = 86_400.0  # a provider may ask to be left alone for so long, in seconds
+_PAYMENT_REQUIRED = 402
 _TOO_MANY = 429
 
 
@@ -66,6 +74,7 @@ class Health:
     ) -> None:
         self._clock = clock
         self._now_ms = now_ms
+        self.cooldowns = Cooldowns(clock)
         limits = limits or {}
         self._breakers = {
             name: _Breaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0)) for name in names
@@ -75,9 +84,27 @@ class Health:
         """Whether the provider may be asked now; takes nothing."""
         return self._breakers[name].available()
 
-    def acquire(self, name: str) -> Permit | None:
-        """A place for one request's attempts (the probe's, if half open); None: not now, go on to the next provider."""
-        return self._breakers[name].acquire()
+    def due_next(self, names: Iterable[str]) -> str | None:
+        """Return which of these providers, none of them available, a request may probe before its time.
+
+        None while another probe is under way, while one of them is only at its limit, and where every pause was asked
+        for.
+        """
+        breakers = [breaker for name in names if (breaker := self._breakers[name]).in_rotation]
+        if any(breaker.open_until is None or breaker.is_probed() for breaker in breakers):
+            return None
+        due = min((b for b in breakers if b.takes_early_probe()), key=lambda b: b.open_until or 0.0, default=None)
+        return None if due is None else due.name
+
+    def acquire(self, name: str, request: ChatRequest | None = None, *, early: bool = False) -> Permit | None:
+        """A place for one request's attempts (the probe's, if half open); None: not now, go on to the next provider.
+
+        `early`: the request may probe an open breaker before its time.
+        """
+        breaker = self._breakers[name]
+        if not (breaker.available() or (early and breaker.takes_early_probe())):
+            return None
+        return breaker.admit(Permit(breaker, self.cooldowns, request))
 
     def reopens_in_s(self, name: str) -> float | None:
         """Seconds until an open provider may be probed; None if it is out of rotation or not open."""
@@ -120,22 +147,29 @@ class Permit:
     `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
     """
 
-    __slots__ = ("_breaker", "_held", "opening")
+    __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "opening", "request")
 
-    def __init__(self, breaker: _Breaker) -> None:
+    def __init__(self, breaker: _Breaker, cooldowns: Cooldowns, request: ChatRequest | None) -> None:
         self._breaker = breaker
+        self._cooldowns = cooldowns
         self._held = True
+        self.request = request
+        self.counted = False  # against the provider
         self.opening = breaker.openings  # how often the breaker had opened when the attempt began
 
     def succeeded(self, latency_ms: float) -> None:
         """The attempt ended well; it took so many milliseconds to a stream's beginning, or to a whole answer."""
         if self._held:
+            if self.request is not None:
+                self._cooldowns.succeeded(self._breaker.name, self.request.model)
             self._breaker.succeeded(latency_ms, self)
             self.released()
 
     def failed(self, error: AttemptError, *, again: bool = False) -> None:
         """The attempt failed; `again`: the same request tries once more, in the same place."""
         if self._held:
+            if self.request is not None:
+                self._cooldowns.failed(self._breaker.name, self.request.model, error)
             self._breaker.failed(error, self)
             self.opening = self._breaker.openings
             if not again:
@@ -161,7 +195,7 @@ class _Breaker:
         on_change: Callable[[ProviderHealthChanged], None],
         max_in_flight: int,
     ) -> None:
-        self._name = name
+        self.name = name
         self._settings = settings
         self._clock = clock
         self._now_ms = now_ms
@@ -171,11 +205,13 @@ class _Breaker:
         self.in_flight = 0
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
+        self._asked_until = 0.0  # by the clock: a pause that the provider itself asked for
         self.openings = 0  # since the start
         self._probe: Permit | None = None  # under way while half open
         self._probe_until = 0.0  # by the clock: until then no other
         self._reopenings = 0
         self._failures = 0  # in a row
+        self._bodies = FailedBodies()
         self._window: deque[bool] = deque(maxlen=WINDOW)
         self._success_rate: float | None = None
         self._latency_ms: float | None = None
@@ -190,20 +226,26 @@ class _Breaker:
     def available(self) -> bool:
         if not self.in_rotation or (self._max_in_flight and self.in_flight >= self._max_in_flight):
             return False
-        return self.open_until is None or self._awaits_probe(self._clock())
+        return self.open_until is None or (self._clock() >= self.open_until and not self.is_probed())
 
-    def _awaits_probe(self, now: float) -> bool:
-        assert self.open_until is not None
-        return now >= self.open_until and (self._probe is None or now >= self._probe_until)
+    def is_probed(self) -> bool:
+        """Whether a probe is under way that still keeps others away."""
+        return self._probe is not None and self._clock() < self._probe_until
 
-    def acquire(self) -> Permit | None:
-        if not self.available():
-            return None
-        permit = Permit(self)
+    def takes_early_probe(self) -> bool:
+        has_room = not self._max_in_flight or self.in_flight < self._max_in_flight
+        is_asked_to_wait = self._clock() < self._asked_until
+        return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or is_asked_to_wait)
+
+    def admit(self, permit: Permit) -> Permit:
         if self.open_until is not None:
+            early = self.state == "open"
             self._probe = permit
             self._probe_until = self._clock() + self._settings.open_for
-            self._tell("open", "half_open", "one request probes it")
+            if early:
+                self._tell("open", "open", "one request probes it early, for no other provider is left")
+            else:
+                self._tell("open", "half_open", "one request probes it")
         self.in_flight += 1
         return permit
 
@@ -216,19 +258,35 @@ class _Breaker:
             self.close("an attempt succeeded")
 
     def failed(self, error: AttemptError, permit: Permit) -> None:
+        if error.blames or error.status == _PAYMENT_REQUIRED:
+            self._last_error = str(error)
         if not error.blames:
             return
-        self._last_error = str(error)
-        if error.status == _TOO_MANY and error.retry_after_s:
-            self._open(min(error.retry_after_s, LONGEST_PAUSE_S), "it asked to be left alone for a while")
-            return
+        asked_s = min(error.retry_after_s or 0.0, self._settings.max_open_for)
+        self._asked_until = max(self._asked_until, self._clock() + asked_s)
+        if error.status == _TOO_MANY and asked_s:
+            self._open(asked_s, "it asked to be left alone for a while")
+        elif not permit.counted and not self._failed_before(error, permit):
+            permit.counted = True
+            self._count(permit)
+
+    def _failed_before(self, error: AttemptError, permit: Permit) -> bool:
+        """Whether the request's body has failed here already; no body is at fault where none arrived."""
+        request = permit.request
+        return request is not None and error.reached and self._bodies.is_repeated(request.body, self._clock())
+
+    def _count(self, permit: Permit) -> None:
+        """Count a failure, and open the breaker if it is time."""
         self._learn(success=False)
         self._failures += 1
         if self.open_until is None:
             self._open_if_failing()
-        elif self.state == "half_open" and permit.opening == self.openings:
-            self._reopenings += 1
-            self._open(self._pause_s(), "the probe failed")
+        elif permit.opening == self.openings:
+            if self.state == "half_open":
+                self._reopenings += 1
+                self._open(self._pause_s(), "the probe failed")
+            elif permit is self._probe:  # one before its time is no reason to wait longer each time
+                self._open(self._pause_s(), "the early probe failed")
 
     def _open_if_failing(self) -> None:
         failed = self._window.count(False)
@@ -245,6 +303,7 @@ class _Breaker:
     def close(self, reason: str) -> None:
         old = self.state
         self.open_until = None
+        self._asked_until = 0.0
         self._probe = None
         self._reopenings = 0
         self._failures = 0
@@ -274,6 +333,7 @@ class _Breaker:
         view = self.view()
         return {
             "open_until_ms": view.open_until_ms,
+            "asked": self._clock() < self._asked_until,
             "reopenings": self._reopenings,
             "success_rate": view.success_rate,
             "latency_ms": view.latency_ms,
@@ -287,6 +347,7 @@ class _Breaker:
         if 0 < pause_s <= self._settings.max_open_for:
             self._reopenings = int(_number(saved.get("reopenings"), 30.0) or 0)
             self.open_until = self._clock() + pause_s
+            self._asked_until = self.open_until if saved.get("asked") is True else 0.0
 
     def _open(self, pause_s: float, reason: str) -> None:
         old = self.state
@@ -308,7 +369,7 @@ class _Breaker:
         view = self.view()
         self._on_change(
             ProviderHealthChanged(
-                self._name, self._now_ms(), old, new, reason, view.open_until_ms, in_rotation=self.in_rotation
+                self.name, self._now_ms(), old, new, reason, view.open_until_ms, in_rotation=self.in_rotation
             )
         )
 

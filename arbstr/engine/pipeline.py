@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import replace
 from itertools import count
+from random import random
 from typing import ParamSpec, TypeVar
 
 import orjson
@@ -58,12 +59,16 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
+BACKOFF_JITTER = 0.25  # up to so much longer, as a share: requests that failed together do not come back together
 PROGRESS_EVERY_MS = 250
 KEEPALIVE = b": keep-alive\n\n"
 
 
 class Engine:
-    """Everything between a client's request and its row. All parts are given; `sleep` and `clock` take seconds."""
+    """Everything between a client's request and its row.
+
+    All parts are given. `sleep` and `clock` take seconds, `random` gives numbers from 0 to 1.
+    """
 
     def __init__(
         self,
@@ -78,6 +83,7 @@ class Engine:
         bus: EventBus,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+        random: Callable[[], float] = random,
     ) -> None:
         self._providers = {provider.name: provider for provider in config.providers}
         self._retry = config.retry
@@ -91,6 +97,7 @@ class Engine:
         self._bus = bus
         self._clock = clock
         self._sleep = sleep
+        self._random = random
 
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
@@ -164,7 +171,7 @@ class Engine:
         """Try the candidates in order until one answers. Raises the `ApiError` that says how all failed."""
         assert exchange.routing is not None
         for candidate in exchange.routing.candidates:
-            exchange.permit = self._health.acquire(candidate.provider)
+            exchange.permit = self._health.acquire(candidate.provider, chat, early=candidate.early)
             if exchange.permit is not None:
                 answer = await self._ask_one(exchange, chat, client, candidate)
                 if answer is not None:
@@ -197,7 +204,7 @@ class Engine:
         asked_s = error.retry_after_s or 0.0
         if not error.retryable or tries >= self._retry.max_retries or asked_s > LONGEST_RETRY_AFTER_S:
             return None
-        return max(self._retry.backoff * 2.0**tries, asked_s)
+        return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), asked_s)
 
     def _attempt_failed(self, exchange: Exchange, error: AttemptError, wait_s: float | None) -> None:
         attempt = exchange.attempt_failed(error, again=wait_s is not None)

@@ -5,7 +5,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from arbstr.config import Config, Provider, Rule
 from arbstr.engine.experience import Experience
@@ -19,15 +20,29 @@ from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
 _RESTING = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
+_EARLY = "its breaker is open, but no other provider is left"
+_COOLED = "it rests for this model, but no other provider is left"
 
 _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
+
+
+class _Ranking(NamedTuple):
+    """What became of a market's offers: those to be asked in order, and who else is left out, and why."""
+
+    input_tokens: float
+    output_tokens: float
+    ranked: list[tuple[float, int, Candidate]]
+    excluded: list[tuple[str, str]]
+    resting: list[str]
+    cooled: list[tuple[str, str]]
 
 
 class Router:
     """Policy, limits, expected prices and strategy, put together; and what is learned from finished requests.
 
     `clock` is monotonic seconds, `random` gives numbers from 0 to 1. `is_available` tells whether a provider may be
-    asked now (breaker, rotation), `retry_after_s` in how many seconds the first of those that may not perhaps will.
+    asked now (breaker, rotation), `cooling` which are better not asked for a model, and why, `retry_after_s` in how
+    many seconds the first of those that may not perhaps will, `due_next` which of them may be probed before.
     `publish` takes the events.
     """
 
@@ -38,7 +53,9 @@ class Router:
         clock: Callable[[], float],
         random: Callable[[], float],
         is_available: Callable[[str], bool] = lambda provider: True,
+        cooling: Callable[[str], Mapping[str, str]] = lambda model: {},
         retry_after_s: Callable[[Iterable[str]], float] = lambda providers: 1.0,
+        due_next: Callable[[Iterable[str]], str | None] = lambda providers: None,
         publish: Callable[[OverchargeFound], None] = lambda event: None,
         matchers: Sequence[Matcher] | None = None,
     ) -> None:
@@ -48,6 +65,8 @@ class Router:
         self._default_strategy = config.policies.default_strategy
         self._clock = clock
         self._is_available = is_available
+        self._cooling = cooling
+        self._due_next = due_next
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
@@ -66,20 +85,63 @@ class Router:
         return self._decide(request, take_turn=False)
 
     def _decide(self, request: ChatRequest, *, take_turn: bool) -> Routing:
-        """Route by the asked model, else by the first of the rule's fallback models that has a candidate."""
+        """Route by the asked model, else by the first of the rule's fallback models that has a candidate.
+
+        Where none has one for want of a provider with a closed breaker, one is asked all the same (`due_next`).
+        """
         rule = self._policies.select(request)
         try:
             return self._rank(request, self._market(rule, request.model), take_turn)
-        except _NO_CANDIDATE:
-            for model in rule.fallback_models if rule is not None else ():
-                try:
-                    return self._rank(request, self._market(rule, model), take_turn)
-                except _NO_CANDIDATE:
-                    continue
-            raise
+        except _NO_CANDIDATE as error:
+            refusal = error
+        models = rule.fallback_models if rule is not None else ()
+        last_resort = (request.model, *models) if isinstance(refusal, NoHealthyProvider) else ()
+        for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
+            try:
+                return self._rank(request, self._market(rule, model), take_turn, last_resort=is_last_resort)
+            except _NO_CANDIDATE:
+                continue
+        raise refusal
 
-    def _rank(self, request: ChatRequest, market: Market, take_turn: bool) -> Routing:
-        """Price every offer, leave out what a limit, an overcharge or a breaker forbids, and sort the rest."""
+    def _rank(
+        self,
+        request: ChatRequest,
+        market: Market,
+        take_turn: bool,
+        *,
+        last_resort: bool = False,
+        anyway: Collection[str] = (),
+    ) -> Routing:
+        """Sort the offers that nothing forbids.
+
+        Providers that only rest are asked where nobody else is left; with `last_resort` also the one whose breaker is
+        due next. They come back here as those that are to be taken `anyway`.
+        """
+        ranking = self._judge(request, market, anyway)
+        if not ranking.ranked:
+            left = self._left(ranking, last_resort=last_resort)
+            if left:
+                return self._rank(request, market, take_turn, anyway=left)
+            raise self._refusal(market, ranking.excluded, ranking.resting)
+        if take_turn:
+            market.strategy.chosen(market.offers[ranking.ranked[0][1]])
+        candidates = tuple([candidate for _, _, candidate in ranking.ranked])
+        excluded = ranking.excluded
+        if ranking.resting or ranking.cooled:
+            excluded += [(provider, _RESTING) for provider in ranking.resting]
+            excluded += [(provider, f"it rests for this model: {reason}") for provider, reason in ranking.cooled]
+        return Routing(
+            strategy=market.strategy.name,
+            policy=market.policy,
+            model=market.model,
+            expected_input_tokens=int(ranking.input_tokens + 0.5),
+            expected_output_tokens=int(ranking.output_tokens + 0.5),
+            candidates=self._asked_anyway(candidates) if anyway else candidates,
+            excluded=tuple(excluded),
+        )
+
+    def _judge(self, request: ChatRequest, market: Market, anyway: Collection[str]) -> _Ranking:
+        """Price every offer, leave out what a limit, an overcharge, a breaker or a cooldown forbids, sort the rest."""
         tokens, answer = self.experience.tokens.expect(
             market.policy,
             market.model,
@@ -91,10 +153,12 @@ class Router:
         now_s, key_of, is_available = self._clock(), market.strategy.key, self._is_available
         max_msats, hasty = market.max_msats, market.max_latency_ms is not None
         awaited = 0.0 if request.stream else answer
+        cooling = self._cooling(market.model)
         ranked: list[tuple[float, int, Candidate]] = []
         demoted: list[tuple[float, int, Candidate]] = []
         excluded: list[tuple[str, str]] = list(market.excluded)
         resting: list[str] = []
+        cooled: list[tuple[str, str]] = []
         for place, offer in enumerate(market.offers):
             if now_s >= offer.ages_at_s:
                 offer.age(now_s)
@@ -106,8 +170,10 @@ class Router:
                 excluded.append((offer.provider, market.too_dear(max(cost, paid))))
             elif hasty and (reason := market.too_slow(offer, awaited)):
                 excluded.append((offer.provider, reason))
-            elif not is_available(offer.provider):
+            elif not is_available(offer.provider) and offer.provider not in anyway:
                 resting.append(offer.provider)
+            elif cooling and offer.provider in cooling and offer.provider not in anyway:
+                cooled.append((offer.provider, cooling[offer.provider]))
             else:
                 weight = paid / offer.success
                 candidate = Candidate(offer.provider, cost, weight, offer.note)
@@ -116,18 +182,27 @@ class Router:
         ranked.sort()
         if demoted:
             ranked += sorted(demoted)
-        if not ranked:
-            raise self._refusal(market, excluded, resting)
-        if take_turn:
-            market.strategy.chosen(market.offers[ranked[0][1]])
-        return Routing(
-            strategy=market.strategy.name,
-            policy=market.policy,
-            model=market.model,
-            expected_input_tokens=int(tokens + 0.5),
-            expected_output_tokens=int(answer + 0.5),
-            candidates=tuple([candidate for _, _, candidate in ranked]),
-            excluded=(*excluded, *((provider, _RESTING) for provider in resting)),
+        return _Ranking(tokens, answer, ranked, excluded, resting, cooled)
+
+    def _left(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
+        """Return whom to ask where every provider rests."""
+        cooled = [provider for provider, _ in ranking.cooled]
+        if not ranking.resting:
+            return cooled
+        if not last_resort:
+            return []
+        due = self._due_next(ranking.resting)
+        return cooled if due is None else [due, *cooled]
+
+    def _asked_anyway(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
+        """Say of candidates that they are asked although they rest."""
+        early = {candidate.provider for candidate in candidates if not self._is_available(candidate.provider)}
+        return tuple(
+            candidate._replace(
+                note="; ".join(filter(None, (candidate.note, _EARLY if candidate.provider in early else _COOLED))),
+                early=candidate.provider in early,
+            )
+            for candidate in candidates
         )
 
     def baselines(self, routing: Routing, usage: Usage) -> tuple[int | None, int | None]:

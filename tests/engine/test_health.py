@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from arbstr.config import Breaker
-from arbstr.engine.health import JITTER, LONGEST_PAUSE_S, WINDOW, Health, Permit
+from arbstr.engine.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
+from arbstr.engine.health import JITTER, WINDOW, Health, Permit
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
-from tests.engine.builders import Clock
+from arbstr.types import ChatRequest
+from tests.engine.builders import Clock, chat
 
 SETTINGS = Breaker(failure_threshold=3, open_for=30, max_open_for=100)
 WALL_MS = 1_700_000_000_000
@@ -50,14 +52,19 @@ class World:
     def moves(self) -> list[tuple[str, str]]:
         return [(event.old, event.new) for event in self.told]
 
-    def permit(self) -> Permit:
-        permit = self.health.acquire("a")
+    def permit(self, request: ChatRequest | None = None, *, early: bool = False) -> Permit:
+        permit = self.health.acquire("a", request, early=early)
         assert permit is not None
         return permit
 
     def fail(self, times: int = 1, error: AttemptError = DOWN) -> None:
         for _ in range(times):
             self.permit().failed(error)
+
+    def fail_with(self, *bodies: bytes, error: AttemptError = DOWN) -> None:
+        """Requests with these bodies fail."""
+        for body in bodies:
+            self.permit(chat(body=body)).failed(error)
 
     def succeed(self, times: int = 1) -> None:
         for _ in range(times):
@@ -178,10 +185,10 @@ def test_a_later_429_never_shortens_a_pause(world: World) -> None:
     assert world.pause_s() == 20
 
 
-@pytest.mark.parametrize("asked_s", [1e9, math.inf])
-def test_an_absurd_retry_after_is_cut_to_a_day(world: World, asked_s: float) -> None:
+@pytest.mark.parametrize("asked_s", [101.0, 57_600.0, 1e9, math.inf])
+def test_a_429_that_asks_for_more_than_max_open_for_gets_that(world: World, asked_s: float) -> None:
     world.fail(error=too_many(asked_s))
-    assert world.pause_s() == LONGEST_PAUSE_S
+    assert world.pause_s() == SETTINGS.max_open_for
 
 
 def test_an_answer_to_another_request_does_not_end_the_time_asked_for(world: World) -> None:
@@ -302,6 +309,205 @@ def test_a_timeout_from_before_does_not_reopen_what_awaits_its_probe(world: Worl
     world.pass_pause()
     slow.failed(AttemptError("timeout", "no answer"))
     assert world.state == "half_open"
+    assert world.health.available("a")
+
+
+# --- one request, one count
+
+
+def test_however_often_a_request_is_tried_again_it_counts_once(world: World) -> None:
+    for _ in range(2):
+        permit = world.permit()
+        permit.failed(DOWN, again=True)
+        permit.failed(DOWN, again=True)
+        permit.failed(DOWN)
+    view = world.health.view("a")
+    assert (view.state, view.failure_count) == ("closed", 2)
+    world.fail()
+    assert world.state == "open"
+
+
+def test_a_body_that_is_sent_again_counts_once(world: World) -> None:
+    world.fail_with(*[b"poison"] * 10)
+    assert (world.state, world.health.view("a").failure_count) == ("closed", 1)
+    world.fail_with(b"one", b"two")
+    assert world.state == "open"
+
+
+def test_the_same_body_counts_at_every_provider(world: World) -> None:
+    world.fail_with(b"poison")
+    world.health.acquire("b", chat(body=b"poison")).failed(DOWN)  # type: ignore[union-attr]  # it is closed
+    assert [world.health.view(name).failure_count for name in "ab"] == [1, 1]
+
+
+def test_a_body_is_remembered_for_a_while_after_it_last_failed(world: World) -> None:
+    world.fail_with(b"poison")
+    for _ in range(3):
+        world.clock.now += BODY_REMEMBERED_S - 1
+        world.fail_with(b"poison")
+    assert world.health.view("a").failure_count == 1
+    world.clock.now += BODY_REMEMBERED_S
+    world.fail_with(b"poison")
+    assert world.health.view("a").failure_count == 2
+
+
+def test_no_body_is_at_fault_where_none_arrived(world: World) -> None:
+    """A refused connection says the same of every request."""
+    world.fail_with(*[b"hi"] * 3, error=AttemptError("connect", "connection failed: refused", retryable=True))
+    assert world.state == "open"
+
+
+@pytest.mark.parametrize("kind", ["connect", "timeout", "bad_response"])
+def test_a_body_may_be_at_fault_wherever_it_may_have_been_read(world: World, kind: Any) -> None:
+    world.fail_with(*[b"hi"] * 3, error=AttemptError(kind, "closed without an answer", sent=True))
+    assert world.state == "closed"
+
+
+def test_memory_of_bodies_is_bounded() -> None:
+    bodies = FailedBodies()
+    for number in range(BODIES_REMEMBERED + 1):
+        assert not bodies.is_repeated(b"%d" % number, 0.0)
+    assert not bodies.is_repeated(b"0", 0.0), "forgotten"
+    assert bodies.is_repeated(b"%d" % BODIES_REMEMBERED, 0.0)
+
+
+def test_a_repeated_body_that_fails_as_the_probe_leaves_the_next_request_its_turn(world: World) -> None:
+    world.fail_with(b"poison", b"one", b"two")
+    world.pass_pause()
+    world.fail_with(b"poison")
+    assert world.state == "half_open"
+    world.succeed()
+    assert world.state == "closed"
+
+
+# --- what is no fault of the service
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttemptError("content", "HTTP 403: your input was flagged", status=403),
+        AttemptError("content", "HTTP 402: not for this", status=402),
+        AttemptError("stale_catalogue", "HTTP 404: no such model", status=404),
+        AttemptError("status", "HTTP 424: its upstream", status=424),
+        AttemptError("status", "HTTP 402: insufficient balance", status=402),
+    ],
+    ids=str,
+)
+def test_what_says_nothing_of_the_service_never_counts(world: World, error: AttemptError) -> None:
+    world.fail(20, error)
+    view = world.health.view("a")
+    assert (view.state, view.failure_count, view.success_rate) == ("closed", 0, None)
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_a_key_that_is_not_taken_counts(world: World, status: int) -> None:
+    world.fail(3, AttemptError("status", "no", status=status))
+    assert world.state == "open"
+
+
+def test_a_balance_that_does_not_suffice_is_shown_all_the_same(world: World) -> None:
+    world.fail(error=AttemptError("status", "HTTP 402: insufficient balance", status=402))
+    assert world.health.view("a").last_error == "HTTP 402: insufficient balance"
+
+
+# --- nobody is cut off
+
+
+def due_next(world: World) -> str | None:
+    return world.health.due_next(["a", "b"])
+
+
+def open_b(world: World, seconds_later: float = 0.0) -> None:
+    world.clock.now += seconds_later
+    for _ in range(3):
+        permit = world.health.acquire("b")
+        assert permit is not None
+        permit.failed(DOWN)
+
+
+def test_when_all_are_open_the_one_that_is_due_next_is_probed_early(world: World) -> None:
+    open_b(world)
+    world.clock.now += 10
+    world.open()
+    assert due_next(world) == "b"
+    assert world.health.acquire("b") is None, "only as a last resort"
+    assert world.health.acquire("b", early=True) is not None
+
+
+def test_one_early_probe_at_a_time(world: World) -> None:
+    world.open()
+    open_b(world, seconds_later=1)
+    probe = world.permit(early=True)
+    assert due_next(world) is None
+    assert world.health.acquire("a", early=True) is None
+    probe.released()
+    assert due_next(world) == "a"
+
+
+def test_an_early_probe_that_succeeds_closes(world: World) -> None:
+    world.open()
+    world.permit(early=True).succeeded(100)
+    assert world.state == "closed"
+
+
+def test_an_early_probe_that_fails_lets_the_next_one_have_its_turn_and_waits_no_longer_for_it(world: World) -> None:
+    world.open()
+    open_b(world, seconds_later=5)
+    world.clock.now += 5
+    world.permit(early=True).failed(DOWN)
+    assert world.pause_s() == 30, "as long as before, from now on"
+    assert due_next(world) == "b"
+    for _ in range(10):
+        world.permit(early=True).failed(DOWN)
+    assert world.pause_s() == 30
+
+
+def test_a_pause_that_was_asked_for_holds(world: World) -> None:
+    world.fail(error=too_many(20))
+    open_b(world)
+    assert due_next(world) == "b"
+    assert world.health.due_next(["a"]) is None
+    assert world.health.acquire("a", early=True) is None
+    world.clock.now += 20
+    assert world.health.available("a")
+
+
+def test_a_pause_that_was_asked_for_holds_whatever_the_status(world: World) -> None:
+    world.fail(3, AttemptError("status", "HTTP 503", status=503, retry_after_s=20))
+    assert world.health.due_next(["a"]) is None
+    world.clock.now += 20
+    assert world.health.due_next(["a"]) == "a"
+
+
+def test_while_the_time_of_one_has_come_no_other_is_probed_early(world: World) -> None:
+    world.open()
+    open_b(world, seconds_later=5)
+    world.clock.now += 25
+    world.permit()
+    assert due_next(world) is None
+
+
+def test_who_is_out_of_rotation_is_not_probed_early(world: World) -> None:
+    world.open()
+    open_b(world, seconds_later=5)
+    world.health.set_in_rotation("a", False)
+    assert due_next(world) == "b"
+    world.health.set_in_rotation("b", False)
+    assert due_next(world) is None
+
+
+def test_a_provider_that_is_only_at_its_limit_is_waited_for() -> None:
+    world = World(limit=1)
+    world.permit()
+    open_b(world)
+    assert due_next(world) is None
+
+
+def test_an_early_probe_that_lasts_keeps_others_away_for_one_pause_only(world: World) -> None:
+    world.open()
+    world.permit(early=True)
+    world.clock.now += SETTINGS.open_for
     assert world.health.available("a")
 
 
@@ -435,6 +641,14 @@ def test_an_open_breaker_stays_open_over_a_restart_for_what_is_left(world: World
     assert restarted(world, after_s=10).pause_s() == pytest.approx(20)
 
 
+@pytest.mark.parametrize(("error", "due"), [(too_many(30), None), (DOWN, "a")])
+def test_a_pause_that_was_asked_for_holds_after_a_restart_too(
+    world: World, error: AttemptError, due: str | None
+) -> None:
+    world.fail(3 if error is DOWN else 1, error)
+    assert restarted(world, after_s=10).health.due_next(["a"]) == due
+
+
 def test_the_pauses_go_on_doubling_after_a_restart(world: World) -> None:
     world.open()
     world.pass_pause()
@@ -472,7 +686,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=5,
 )
-FIELDS = ["open_until_ms", "reopenings", "success_rate", "latency_ms"]
+FIELDS = ["open_until_ms", "asked", "reopenings", "success_rate", "latency_ms"]
 
 
 @given(
@@ -517,6 +731,16 @@ class AnyOrder(RuleBasedStateMachine):
             self.held.add(permit)
         return permit
 
+    @rule(target=permits)
+    def ask_early(self) -> Permit | None:
+        may = self.world.health.due_next(["a"])
+        permit = self.world.health.acquire("a", early=True)
+        if permit is not None:
+            self.held.add(permit)
+            assert self.world.clock.now >= self.asked_until
+        assert may is None or permit is not None
+        return permit
+
     @rule(permit=consumes(permits), ms=st.floats(0, 1e6))
     def succeed(self, permit: Permit | None, ms: float) -> None:
         if permit is not None:
@@ -539,6 +763,7 @@ class AnyOrder(RuleBasedStateMachine):
         if permit is not None:
             permit.failed(too_many(seconds))
             self.held.discard(permit)
+            seconds = min(seconds, SETTINGS.max_open_for)
             self.asked_until = max(self.asked_until, self.world.clock.now + seconds)
 
     @rule(permit=consumes(permits))

@@ -108,6 +108,7 @@ class Market:
             budget=Budget(max_sats_per_day=sats_a_day),
         )
         self.scripts: dict[str, Iterator[Outcome]] = {name: iter(script) for name, script in scripts.items()}
+        self.chance = 0.0
         self.asked: list[str] = []
         self.slept: list[float] = []
         self.rows: list[RequestRecord] = []
@@ -118,7 +119,13 @@ class Market:
         self.health = Health(scripts, self.config.breaker, clock=self.clock, now_ms=lambda: 0, random=lambda: 0.0)
         self.gate = Gate(10, 0, self.clock)
         self.router = Router(
-            self.config, clock=self.clock, random=lambda: 0.5, is_available=self.health.available, matchers=[]
+            self.config,
+            clock=self.clock,
+            random=lambda: 0.5,
+            is_available=self.health.available,
+            cooling=self.health.cooldowns.resting,
+            due_next=self.health.due_next,
+            matchers=[],
         )
         self.engine = Engine(
             self.config,
@@ -131,6 +138,7 @@ class Market:
             bus=self.bus,
             clock=self.clock,
             sleep=self.sleep,
+            random=lambda: self.chance,
         )
 
     async def ask(self, provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
@@ -176,6 +184,20 @@ async def test_the_backoff_doubles_from_try_to_try() -> None:
     client = await market.serve()
     assert client.status == 200
     assert market.slept == [0.5, 1, 2, 4, 8]
+
+
+async def test_chance_lengthens_the_backoff_by_a_quarter_at_most() -> None:
+    market = Market(alpha=[BUSY] * 2 + [GOOD])
+    market.chance = 1.0
+    await market.serve()
+    assert market.slept == [1.25, 2.5]
+
+
+async def test_chance_does_not_lengthen_what_a_provider_asks_for() -> None:
+    market = Market(alpha=[status(429, after_s=7), GOOD])
+    market.chance = 1.0
+    await market.serve()
+    assert market.slept == [7]
 
 
 async def test_it_begins_anew_with_the_next_provider() -> None:

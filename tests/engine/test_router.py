@@ -28,6 +28,9 @@ from arbstr.quote import routing_json
 from arbstr.types import Attempt, Routing, Usage
 from tests.engine.builders import Clock, answered, chat, order, provider, router
 
+ALPHA = provider("alpha")
+BETA = provider("beta")
+
 
 def reason(routing: Routing, name: str) -> str:
     return dict(routing.excluded)[name]
@@ -142,6 +145,66 @@ def test_when_all_rest_the_client_is_told_when_the_first_comes_back() -> None:
     with pytest.raises(NoHealthyProvider, match="a, b, c") as caught:
         chosen.route(chat())
     assert caught.value.retry_after_s == 7.5
+
+
+def test_a_provider_that_rests_for_the_model_is_left_out_with_the_reason() -> None:
+    routing = router([ALPHA, BETA], cooling=lambda model: {"alpha": "it is gone"}).route(chat())
+    assert order(routing) == ["beta"]
+    assert routing.excluded == (("alpha", "it rests for this model: it is gone"),)
+
+
+def test_providers_that_rest_for_the_model_are_asked_when_nobody_else_sells_it() -> None:
+    routing = router([ALPHA, BETA], cooling=lambda model: {"alpha": "gone", "beta": "gone"}).route(chat())
+    assert order(routing) == ["alpha", "beta"]
+    assert [(candidate.early, candidate.note) for candidate in routing.candidates] == [
+        (False, "it rests for this model, but no other provider is left")
+    ] * 2
+
+
+def test_the_last_provider_of_a_model_is_not_cut_off() -> None:
+    asked: list[list[str]] = []
+
+    def due_next(names: Iterable[str]) -> str:
+        asked.append(list(names))
+        return "beta"
+
+    closed = router([ALPHA, BETA], is_available=lambda provider: False, due_next=due_next)
+    for decide in (closed.route, closed.preview):
+        routing = decide(chat())
+        (candidate,) = routing.candidates
+        assert (candidate.provider, candidate.early) == ("beta", True)
+        assert "breaker is open" in candidate.note
+        assert [provider for provider, _ in routing.excluded] == ["alpha"]
+    assert asked == [["alpha", "beta"]] * 2
+
+
+def test_providers_beyond_a_limit_are_not_probed_early() -> None:
+    rule = Rule(name="code", exclude_providers=("beta",))
+    closed = router([ALPHA, BETA], rule, is_available=lambda provider: False, due_next=lambda names: next(iter(names)))
+    assert order(closed.route(chat(policy="code"))) == ["alpha"]
+
+
+def test_fallback_models_that_can_be_had_come_before_an_early_probe() -> None:
+    rule = Rule(name="code", fallback_models=("claude-3.5-sonnet",))
+    sellers = [provider("alpha", models=("gpt-4o",)), provider("beta", models=("claude-3.5-sonnet",))]
+    open_ones = {"alpha"}
+    made = router(
+        sellers, rule, is_available=lambda name: name not in open_ones, due_next=lambda names: next(iter(names))
+    )
+    assert order(made.route(chat(policy="code"))) == ["beta"]
+    open_ones.add("beta")
+    assert order(made.route(chat(policy="code"))) == ["alpha"]
+
+
+def test_who_rests_for_the_model_is_asked_when_all_others_may_not_be_probed() -> None:
+    closed = router(
+        [ALPHA, BETA],
+        is_available=lambda name: name != "beta",
+        cooling=lambda model: {"alpha": "gone"},
+        due_next=lambda names: None,
+    )
+    routing = closed.route(chat())
+    assert [(candidate.provider, candidate.early) for candidate in routing.candidates] == [("alpha", False)]
 
 
 def test_limits_are_judged_before_breakers() -> None:

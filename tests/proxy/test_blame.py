@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from tests.provider import (
+    MODEL,
+    Asked,
     Move,
     Part,
+    Reply,
     chunk,
+    completion,
     error_reply,
+    json_reply,
     sse_reply,
 )
 from tests.proxy.failures import FAILS_TO_OPEN, LEFT, PASSING
 from tests.proxy.world import Arbstr, World
+
+GOOD = json_reply(completion("Hello"))
 
 
 async def open_breakers(arbstr: Arbstr) -> set[str]:
@@ -22,7 +31,7 @@ async def open_breakers(arbstr: Arbstr) -> set[str]:
 
 BLAMED = {
     **PASSING,
-    **{name: parts for name, parts in LEFT.items() if "model" not in name},
+    **{name: parts for name, parts in LEFT.items() if "model" not in name and name != "402"},
 }
 
 
@@ -63,8 +72,92 @@ async def test_an_open_breaker_is_passed_over(world: World) -> None:
     alpha = await world.sells("alpha", error_reply(500))
     await world.sells("beta")
     arbstr = await world.opens(breaker={"failure_threshold": 3})
-    assert (await arbstr.chat()).headers["X-Arbstr-Retries"] == "3/alpha"
+    for number in range(3):
+        assert (await arbstr.chat(f"hi {number}")).headers["X-Arbstr-Retries"] == "3/alpha"
     answer = await arbstr.chat()
     assert answer.headers["X-Arbstr-Provider"] == "beta"
     assert "X-Arbstr-Retries" not in answer.headers
-    assert len(alpha.requests) == 3
+    assert len(alpha.requests) == 9
+
+
+async def test_a_request_that_no_provider_can_serve_opens_no_breaker(world: World) -> None:
+    """However often its client sends it again; others are served meanwhile."""
+
+    def chokes(asked: Asked) -> Reply:
+        return error_reply(500) if b"poison" in asked.body else GOOD
+
+    for name in ("alpha", "beta"):
+        await world.sells(name, chokes)
+    arbstr = await world.opens(breaker={"failure_threshold": 3})
+    for _ in range(5):
+        assert (await arbstr.chat("poison")).status == 502
+    assert await open_breakers(arbstr) == set()
+    assert (await arbstr.chat("hi")).headers["X-Arbstr-Provider"] == "alpha"
+
+
+async def test_a_balance_that_does_not_hold_all_requests_at_once_opens_no_breaker(world: World) -> None:
+    alpha = await world.sells("alpha", *[error_reply(402)] * 6, GOOD)
+    arbstr = await world.opens(breaker={"failure_threshold": 3})
+    await asyncio.gather(*(arbstr.chat(f"hi {number}") for number in range(8)))
+    assert await open_breakers(arbstr) == set()
+    assert (await arbstr.chat()).status == 200
+    assert len(alpha.requests) == 9
+
+
+async def test_while_money_is_short_at_one_provider_others_are_asked_first(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(402))
+    await world.sells("beta")
+    arbstr = await world.opens()
+    assert (await arbstr.chat()).headers["X-Arbstr-Retries"] == "1/alpha"
+    answer = await arbstr.chat()
+    assert (answer.status, answer.headers["X-Arbstr-Provider"]) == (200, "beta")
+    assert len(alpha.requests) == 1
+
+
+async def test_a_model_that_is_gone_rests_at_that_provider_alone(world: World) -> None:
+    def has_the_other_one(asked: Asked) -> Reply:
+        return GOOD if asked.json["model"] == "other" else error_reply(404, code="model_not_found")
+
+    alpha = await world.sells("alpha", has_the_other_one, models=(MODEL, "other"))
+    await world.sells("beta")
+    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    assert (await arbstr.chat()).headers["X-Arbstr-Retries"] == "1/alpha"
+    answer = await arbstr.chat()
+    assert "X-Arbstr-Retries" not in answer.headers
+    assert (await arbstr.chat(model="other")).headers["X-Arbstr-Provider"] == "alpha"
+    assert len(alpha.requests) == 2
+
+
+async def test_the_only_provider_of_a_model_is_asked_again_although_it_said_that_it_has_it_not(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(404, code="model_not_found"), GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    assert (await arbstr.chat()).status == 200
+    assert len(alpha.requests) == 2
+
+
+async def test_the_last_provider_is_probed_early_by_one_request_at_a_time(world: World) -> None:
+    back = asyncio.Event()
+    alpha = await world.sells("alpha", error_reply(500), [GOOD[0], back, *GOOD[1:]])
+    arbstr = await world.opens(retry={"max_retries": 0}, breaker={"failure_threshold": 1})
+    await arbstr.chat("first")
+    assert await open_breakers(arbstr) == {"alpha"}
+    probe = await arbstr.asks("second")
+    await alpha.asked(2)
+    refused = await arbstr.chat("third")
+    assert refused.told == (503, "upstream_error", "no_healthy_provider")
+    assert int(refused.headers["Retry-After"]) >= 1
+    back.set()
+    assert (await probe).status == 200
+    assert await open_breakers(arbstr) == set()
+    assert (await arbstr.chat("fourth")).status == 200
+
+
+async def test_a_pause_that_the_last_provider_asked_for_holds(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(429, Retry_After="86400"), GOOD)
+    arbstr = await world.opens(breaker={"open_for": 1, "max_open_for": 20})
+    await arbstr.chat()
+    refused = await arbstr.chat()
+    assert refused.told == (503, "upstream_error", "no_healthy_provider")
+    assert int(refused.headers["Retry-After"]) <= 20, "not a day"
+    assert len(alpha.requests) == 1

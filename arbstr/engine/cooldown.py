@@ -1,0 +1,89 @@
+"""What is left alone for a while although its provider's circuit breaker is closed.
+
+A *cooldown* holds for one model at one provider (the provider no longer has the model, or what it sells on has
+failed), or for a provider's money (its account there is short at the moment). None of these says anything about how
+well the provider serves others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from arbstr.errors import AttemptError
+
+MODEL_GONE_S = 600.0
+UPSTREAM_DOWN_S = 30.0
+MONEY_SHORT_S = 10.0  # requests under way hold money back for moments, and an empty account says no at no cost
+REMEMBERED = 4096  # models: where a provider takes every model, clients may ask it for any name
+
+BODIES_REMEMBERED = 1024
+BODY_REMEMBERED_S = 600.0
+
+_PAYMENT_REQUIRED = 402
+_FAILED_DEPENDENCY = 424
+
+
+class Cooldowns:
+    """What rests now, by model (None: every model) and provider. `clock` is monotonic seconds."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._resting: dict[str | None, dict[str, tuple[float, str]]] = {}
+
+    def failed(self, provider: str, model: str, error: AttemptError) -> None:
+        """Let rest what this failure says should."""
+        if error.kind == "stale_catalogue":
+            self._rest(model, provider, MODEL_GONE_S, "it has said that it does not have this model")
+        elif error.status == _FAILED_DEPENDENCY:
+            self._rest(model, provider, UPSTREAM_DOWN_S, "its own provider of this model has failed")
+        elif error.status == _PAYMENT_REQUIRED:
+            self._rest(None, provider, MONEY_SHORT_S, "the balance there did not suffice")
+
+    def succeeded(self, provider: str, model: str) -> None:
+        """End what this success refutes."""
+        if self._resting:
+            for named in (model, None):
+                self._resting.get(named, {}).pop(provider, None)
+
+    def resting(self, model: str) -> Mapping[str, str]:
+        """Return which providers rest for this model, each with the reason."""
+        if not self._resting:
+            return {}
+        return self._current(None) | self._current(model)
+
+    def _current(self, model: str | None) -> dict[str, str]:
+        resting = self._resting.get(model)
+        if not resting:
+            return {}
+        now_s = self._clock()
+        current = {provider: rest for provider, rest in resting.items() if rest[0] > now_s}
+        if current:
+            self._resting[model] = current
+        else:
+            del self._resting[model]
+        return {provider: reason for provider, (_, reason) in current.items()}
+
+    def _rest(self, model: str | None, provider: str, seconds: float, reason: str) -> None:
+        resting = self._resting.pop(model, {})
+        if len(self._resting) >= REMEMBERED:
+            del self._resting[next(iter(self._resting))]
+        self._resting[model] = resting | {provider: (self._clock() + seconds, reason)}
+
+
+class FailedBodies:
+    """Which requests' bodies have failed at a provider, so that one that is sent again does not count again.
+
+    Clients repeat what failed, often at once: a body that no provider can serve would otherwise open every breaker.
+    """
+
+    def __init__(self) -> None:
+        self._latest_s: dict[int, float] = {}
+
+    def is_repeated(self, body: bytes, now_s: float) -> bool:
+        """Note that the body has failed at `now_s`; return whether it had done so before, within ten minutes."""
+        digest = hash(body)
+        before_s = self._latest_s.pop(digest, None)
+        self._latest_s[digest] = now_s  # the newest at the end
+        if len(self._latest_s) > BODIES_REMEMBERED:
+            del self._latest_s[next(iter(self._latest_s))]
+        return before_s is not None and now_s - before_s < BODY_REMEMBERED_S
