@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import arbstr
 from arbstr.environment import problem_with, value_of
 from arbstr.errors import ConfigError
 from arbstr.secret import mask
@@ -46,16 +47,24 @@ def read(path: Path) -> ConfigFile:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read()
     except FileNotFoundError:
-        raise _refused(path, _NO_FILE) from None
+        raise _refused(path, _no_file()) from None
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror}); check the path and its permissions") from None
     return ConfigFile(path, mode, _parse(path, data))
 
 
-_NO_FILE = (
-    "no such file; copy config.example.toml there and fill it in, name another with -c or ARBSTR_CONFIG, "
-    "or try arbstr without one: arbstr serve --mock"
-)
+def _no_file() -> str:
+    return (
+        f"no such file; copy {example_path()} there and fill it in, name another with -c or ARBSTR_CONFIG, "
+        "or try arbstr without one: arbstr serve --mock"
+    )
+
+
+def example_path() -> Path:
+    """The example configuration: inside an installed package, beside it in a checkout."""
+    package = Path(arbstr.__file__).parent
+    installed = package / "config.example.toml"
+    return installed if installed.exists() else package.parent / "config.example.toml"
 
 
 def _parse(path: Path, data: bytes) -> dict[str, Any]:

@@ -238,7 +238,9 @@ def test_an_invalid_configuration_is_a_line_for_each_problem(cwd: Path, command:
 @pytest.mark.parametrize("command", ["check", "serve", "providers"])
 def test_a_missing_configuration_says_how_to_start(tmp_path: Path, command: str) -> None:
     (said,) = complaints(arbstr_run(command, cwd=tmp_path), 1)
-    assert said.startswith("config.toml: no such file; copy config.example.toml there")
+    example = Path(arbstr.__file__).parent.parent / "config.example.toml"
+    assert said.startswith(f"config.toml: no such file; copy {example} there")
+    assert example.exists()
     assert "arbstr serve --mock" in said
 
 
