@@ -187,7 +187,7 @@ def vacuum(config: ConfigOption = None) -> None:
     path = _path(config)
     before = path.stat().st_size if path.exists() else 0
     _with_pen(path, lambda pen: pen.vacuum())
-    print(f"{path}: {before:,} bytes before, {path.stat().st_size:,} now")
+    print(f"{plain(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
 
 
 @database.command(epilog="Example: arbstr db rebuild")
@@ -195,7 +195,7 @@ def rebuild(config: ConfigOption = None) -> None:
     """Make the sums that answers are read from anew, from the rows."""
     path = _path(config)
     _with_pen(path, lambda pen: pen.rebuild(_show_progress))
-    print(f"{path}: rebuilt")
+    print(f"{plain(str(path))}: rebuilt")
 
 
 def _show_progress(done: int, total: int) -> None:

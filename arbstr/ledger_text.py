@@ -285,7 +285,7 @@ def bar(share: float) -> str:
 
 def info_lines(path: Path, facts: Mapping[str, str]) -> list[str]:
     """What a ledger holds, a fact to a line."""
-    shown = {"ledger": str(path), **facts}
+    shown = {"ledger": plain(str(path)), **facts}
     return [f"{name:<12}{value}" for name, value in shown.items()]
 
 

@@ -13,6 +13,7 @@ LEVELS = {
     "off": logging.CRITICAL + 1,
 }
 ROOT = ""
+_ALL_IT_DOES = "aiosqlite"  # logs every statement at debug, the row's values with it
 
 
 def parse_levels(spec: str) -> dict[str, int]:
@@ -23,6 +24,8 @@ def parse_levels(spec: str) -> dict[str, int]:
         if equals and not logger.strip():
             raise ValueError("has no logger's name before a `=`; write `info` or `arbstr=debug,aiohttp=warning`")
         levels[logger.strip()] = _level(level.strip())
+    if levels[ROOT] < logging.WARNING:
+        levels.setdefault(_ALL_IT_DOES, logging.WARNING)
     return levels
 
 

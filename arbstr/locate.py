@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote_to_bytes
 
 from arbstr.config_file import IN_MEMORY, Loc, expand, key_path, read, sentence
 from arbstr.environment import checked_value
@@ -32,7 +33,7 @@ def database_from_environment(environ: Mapping[str, str]) -> str | None:
     path = url.removeprefix("sqlite:///")
     if path in ("", url) or "?" in path:  # the prefix was not there, or there was nothing after it, or options
         raise ConfigError([_NOT_SQLITE])
-    return unquote(path)
+    return os.fsdecode(unquote_to_bytes(os.fsencode(path)))  # a file's name need not be UTF-8
 
 
 _NOT_SQLITE = (

@@ -12,10 +12,13 @@ from arbstr.levels import parse_levels
 @pytest.mark.parametrize(
     ("spec", "levels"),
     [
-        ("info", {"": logging.INFO}),
+        ("info", {"": logging.INFO, "aiosqlite": logging.WARNING}),
         ("WARNING", {"": logging.WARNING}),
         ("off", {"": logging.CRITICAL + 1}),
-        ("arbstr=debug,aiohttp=warning", {"": logging.INFO, "arbstr": logging.DEBUG, "aiohttp": logging.WARNING}),
+        (
+            "arbstr=debug,aiohttp=warning",
+            {"": logging.INFO, "arbstr": logging.DEBUG, "aiohttp": logging.WARNING, "aiosqlite": logging.WARNING},
+        ),
         ("error, arbstr.requests = info", {"": logging.ERROR, "arbstr.requests": logging.INFO}),
     ],
 )
@@ -32,3 +35,17 @@ def test_an_unknown_level_is_refused_with_those_there_are(spec: str) -> None:
 def test_a_level_needs_a_loggers_name_before_its_sign() -> None:
     with pytest.raises(ValueError, match="no logger's name"):
         parse_levels("=debug")
+
+
+@pytest.mark.parametrize("spec", ["debug", "info", "arbstr=debug,debug"])
+def test_the_databases_every_statement_is_not_logged_by_the_way(spec: str) -> None:
+    assert parse_levels(spec)["aiosqlite"] == logging.WARNING
+
+
+@pytest.mark.parametrize("spec", ["debug,aiosqlite=debug", "aiosqlite=debug", "aiosqlite=DEBUG,error"])
+def test_a_logger_that_is_named_has_the_level_that_is_named(spec: str) -> None:
+    assert parse_levels(spec)["aiosqlite"] == logging.DEBUG
+
+
+def test_nothing_is_more_talkative_than_the_rest_by_itself() -> None:
+    assert parse_levels("error") == {"": logging.ERROR}

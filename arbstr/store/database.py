@@ -20,6 +20,7 @@ from arbstr.store.place import (
     explain,
     is_broken,
     logs_of,
+    make_private,
     may_be_ledger,
     migrations,
     unlock_logs,
@@ -73,6 +74,7 @@ def set_aside(path: Path) -> Path:
 
 
 async def _open(path: Path) -> aiosqlite.Connection:
+    make_private(path)
     db = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
     try:
         db.text_factory = lambda data: data.decode("utf-8", "replace")

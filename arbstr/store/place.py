@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sqlite3
+import stat
 from contextlib import suppress
 from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.store.rows import COLUMNS
 
+logger = logging.getLogger(__name__)
+
+_PRIVATE = 0o600
+_OTHERS = 0o077
 _BROKEN = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _MAGIC = b"SQLite format 3\0"
 _DATABASE_NAMES = (".db", ".sqlite", ".sqlite3")
@@ -49,6 +55,32 @@ def explain(path: Path, error: BaseException) -> str:
 def logs_of(path: Path) -> tuple[Path, Path]:
     """The files that SQLite keeps beside an open database."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
+
+
+def make_private(path: Path) -> None:
+    """Create the file, if it is missing, for its owner alone, and take from others what they may do with it.
+
+    What a ledger holds is nobody else's business, whatever the umask. SQLite makes its logs with the permissions of the
+    database. A file of another user is left as it is, and so is what is no plain file.
+    """
+    with suppress(OSError):  # a directory that can't be written to: opening the database says so
+        # Only a new one: to close a file is to give up all of a process's locks on it.
+        os.close(os.open(path.resolve(), os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _PRIVATE))
+    for file in (path, *logs_of(path)):
+        with suppress(OSError):
+            _tighten(file)
+
+
+def _tighten(file: Path) -> None:
+    status = file.stat()
+    mode = stat.S_IMODE(status.st_mode)
+    if not (mode & _OTHERS and stat.S_ISREG(status.st_mode)):
+        return
+    if status.st_uid != os.geteuid():
+        logger.warning("other users may open %s (mode %04o), and it belongs to one of them: chmod 600 it", file, mode)
+        return
+    file.chmod(mode & ~_OTHERS)
+    logger.info("%s could be opened by other users (mode %04o); now it is its owner's alone", file, mode)
 
 
 def unlock_logs(path: Path) -> None:

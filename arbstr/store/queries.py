@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections import defaultdict
 from collections.abc import Generator, Iterator
@@ -160,7 +161,7 @@ def _connect(path: Path) -> sqlite3.Connection:
 
     Read so, locks do not count, nor what is only in the log: never while a mere lock is in the way.
     """
-    where = f"file:{quote(str(path.absolute()))}?mode=ro"
+    where = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
     try:
         return _checked(path, where)
     except sqlite3.OperationalError as error:

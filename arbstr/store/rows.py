@@ -108,7 +108,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         _sats(record.cost_msats),
         _sats(record.provider_cost_msats),
         bounded(record.latency_ms),
-        bounded(record.stream_duration_ms),
+        None if session else bounded(record.stream_duration_ms),  # it has not ended
         success,
         bounded(record.error_status),
         None if record.error_message is None else clean(record.error_message),

@@ -10,6 +10,8 @@ import contextlib
 import sqlite3
 from pathlib import Path
 
+from arbstr.store.place import make_private
+
 
 class Session:
     """The lock of one numbered session, held until `release`."""
@@ -47,6 +49,7 @@ def lock_path(ledger: Path, number: int) -> Path:
 
 
 def _lock(path: Path) -> sqlite3.Connection:
+    make_private(path)
     connection = sqlite3.connect(path, timeout=0, isolation_level=None, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode = OFF")  # nothing is ever written to it

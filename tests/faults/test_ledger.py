@@ -158,7 +158,7 @@ def test_the_log_of_a_ledger_that_was_read_only_does_not_keep_it_so(path: Path) 
         eventually(lambda: Path(f"{path}-shm").exists())
         path.chmod(0o644)
         eventually(lambda: has_written_again(arbstr))
-        assert {log.stat().st_mode & 0o777 for log in (Path(f"{path}-wal"), Path(f"{path}-shm"))} == {0o644}
+        assert {log.stat().st_mode & 0o777 for log in (Path(f"{path}-wal"), Path(f"{path}-shm"))} == {0o600}
         assert arbstr.stop() == 0
     assert count(path) == 3
 
