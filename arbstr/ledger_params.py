@@ -92,6 +92,7 @@ def read_filter(params: Mapping[str, str], now_ms: int) -> Filter:
     return Filter(
         since_ms=since_ms,
         until_ms=until_ms,
+        open_end="until" not in params,
         model=_name(params, "model"),
         provider=_name(params, "provider"),
         policy=_name(params, "policy"),

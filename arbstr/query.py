@@ -21,7 +21,8 @@ class Filter:
     `models`, `providers` and `policies` keep rows whose name is any of these (no row, if empty); None stands for having
     no name. Each of `texts` occurs in model, provider, policy, request id or error, none of `without_texts` does.
     `statuses` keeps rows that ended so: 200 with success, else with that error's status. Costs and times are inclusive,
-    and a row without a cost has none to compare; a row took until its last byte.
+    and a row without a cost has none to compare; a row took until its last byte. `open_end` keeps rows after `until_ms`
+    too: that is now, and they were stamped by a clock that was ahead.
     """
 
     since_ms: int | None = None
@@ -42,6 +43,12 @@ class Filter:
     max_took_ms: int | None = None
     statuses: tuple[int, ...] | None = None
     without_statuses: tuple[int, ...] = ()
+    open_end: bool = False
+
+    @property
+    def end_ms(self) -> int | None:
+        """The last instant of which rows are kept; None if all are."""
+        return None if self.open_end else self.until_ms
 
 
 @dataclass(frozen=True, slots=True)

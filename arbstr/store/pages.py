@@ -147,7 +147,7 @@ def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matc
     content = conditions.of_content(where, faceted=True)
     if conditions.grain_for(where) == "all":
         return both(window, content)
-    narrowed = replace(conditions.without_content(where), since_ms=start_ms, until_ms=end_ms - 1)
+    narrowed = replace(conditions.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
     matching = _counted(view, narrowed).total if matching is None else matching
     everything = _counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
     if depth * everything < matching * matching:

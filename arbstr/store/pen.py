@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -14,9 +15,12 @@ from arbstr.store.place import explain, logs_of
 from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive
+from arbstr.store.spill import StoredRow, files_beside, read_file
 from arbstr.store.sql import chunks, values
 from arbstr.store.window import DAY_MS
 from arbstr.types import RequestRecord, value_object
+
+logger = logging.getLogger(__name__)
 
 SLICE = 500  # rows that background work touches in one transaction
 INTERRUPTED_STATUS = 500  # arbstr's own fault, not the provider's
@@ -175,11 +179,16 @@ class Pen:
             {(kind, key): value for kind, key, value in cells},
         )
 
+    def expect_rows(self) -> None:
+        """There are rows beside the ledger that `absorb` is to take in."""
+        self._loose = True
+
     async def absorb(self) -> bool:
         """Take a slice of loose rows into the rollups; False when there are none left."""
         if not (self._loose or await self._touched()):
             return False
         self._loose = True
+        await self._take_in_aside()
         try:
             async with transaction(self._db):
                 await self._refresh()
@@ -194,6 +203,69 @@ class Pen:
         if not (self._loose or self._indexed):
             await self._index()
         return self._loose
+
+    async def _take_in_aside(self) -> None:
+        """Take in the rows that could not be written before, as loose ones.
+
+        Before any rows are summed: among them may be the ends of streams whose rows were closed as interrupted.
+        """
+        for file in files_beside(self._path):
+            try:
+                rows = read_file(file)
+                async with transaction(self._db):
+                    added = await self._take_in(rows)
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("rows that could not be written before can't be taken in from %s: %s", file, error)
+            else:
+                self._loose = True
+                logger.warning("%d rows that could not be written before are in the ledger now, from %s", added, file)
+
+    async def _take_in(self, rows: Sequence[StoredRow]) -> int:
+        """Enter the rows that are not there; complete those that are there without an end. Returns how many."""
+        there: dict[str, tuple[int, bool]] = {}
+        for some in chunks([row["correlation_id"] for row in rows]):
+            sql = (
+                "SELECT correlation_id, MAX(id), MIN(facet IS NULL) FROM requests "
+                f"WHERE correlation_id IN {values(1, len(some))} GROUP BY 1"
+            )
+            there |= {name: (row_id, loose) for name, row_id, loose in await self._db.execute_fetchall(sql, some)}
+        added = 0
+        for row in rows:
+            row_id, loose = there.get(row["correlation_id"], (None, True))
+            if loose:
+                await self._put_loose(row, row_id)
+                there[row["correlation_id"]] = (row_id or 0, False)
+                added += 1
+        return added
+
+    async def _put_loose(self, row: StoredRow, row_id: int | None) -> None:
+        columns = ["id", "facet", "open", *(name for name in row if name in COLUMNS)]
+        sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+        await self._db.execute_fetchall(
+            f"INSERT INTO requests ({', '.join(columns)}) VALUES {values(1, len(columns))} "
+            f"ON CONFLICT (id) DO UPDATE SET {sets}",
+            (row_id, None, 0, *(row[name] for name in columns[3:])),
+        )
+
+    async def reached(self, now_ms: int) -> int | None:
+        """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
+        sql = (
+            "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
+            "(SELECT MAX(at_ms) FROM requests WHERE at_ms <= ?))"
+        )
+        [row] = await self._db.execute_fetchall(sql, (now_ms,))
+        return None if row[0] is None else int(row[0])
+
+    async def mend_cutoff(self, now_ms: int) -> None:
+        """List all rows again where a wrong clock had those of this day, and of many to come, count as gone."""
+        async with transaction(self._db):
+            await self._db.execute_fetchall(
+                "UPDATE ledger_state SET value = "
+                f"(SELECT COALESCE(MIN(at_ms), :now) - COALESCE(MIN(at_ms), :now) % {DAY_MS} FROM requests "
+                "WHERE at_ms <= :now) WHERE name = 'pruned_before_ms' AND value > :now",
+                {"now": now_ms},
+            )
 
     async def _index(self) -> None:
         """Make the indexes that rows without facets would only make slow to adopt."""
@@ -211,10 +283,16 @@ class Pen:
             [number for row_id, at_ms, key, _ in loose for number in (row_id, at_ms, facets[key])],
         )
 
-    async def prune(self, before_ms: int) -> bool:
-        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left."""
-        before_ms -= before_ms % DAY_MS
+    async def prune(self, before_ms: int, reached_ms: int) -> bool:
+        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
+
+        `reached_ms` is what `reached` is to say from now on.
+        """
+        before_ms = max(before_ms - before_ms % DAY_MS, 0)
         async with transaction(self._db):
+            await self._db.execute_fetchall(
+                "INSERT OR REPLACE INTO ledger_state (name, value) VALUES ('kept_from_ms', ?)", (reached_ms,)
+            )
             await self._db.execute_fetchall(
                 "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
                 "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
@@ -278,6 +356,7 @@ class Pen:
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
                 )
             self._session = await self._new_session()
+        await self._take_in_aside()
         self._beside = {path: _file(path) for path in logs_of(self._path)}
 
     async def _new_session(self) -> Session:

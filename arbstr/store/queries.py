@@ -208,7 +208,10 @@ def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None
 
 
 def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:
-    """Every hour or day of the window, also those without rows; an open end is the first or last row's."""
+    """Every hour or day of the window, also those without rows; an open end is the first or last row's.
+
+    Rows from after the window, where they are kept, have their hours and days, but no empty ones before them.
+    """
     starts = [start for start in tallies if isinstance(start, int)]
     first = min(starts, default=None) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
     last = max(starts, default=None) if where.until_ms is None else where.until_ms
@@ -217,7 +220,7 @@ def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[st
     empty = Aggregate()
     return {
         str(start): tallies[start].aggregate() if start in tallies else empty
-        for start in range(first, last + 1, span_ms)
+        for start in (*range(first, last + 1, span_ms), *sorted(start for start in starts if start > last))
     }
 
 

@@ -100,7 +100,7 @@ class View:
 
     def clipped(self, where: Filter) -> tuple[int, int]:
         """The filter's window as [start, end)."""
-        return clip(where.since_ms, where.until_ms, self.extent)
+        return clip(where.since_ms, where.end_ms, self.extent)
 
     def listed(self, where: Filter) -> tuple[int, int]:
         """The same for questions about rows, which there are none of from before they were pruned."""
@@ -159,7 +159,7 @@ class View:
 
     def plain(self, where: Filter) -> Condition:
         """That a row of `rows()` matches."""
-        until = conditions.TRUE if where.until_ms is None else Condition("at_ms <= ?", (where.until_ms,))
+        until = conditions.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
         since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
         return both(since, until, conditions.of_columns(where), conditions.of_content(where, faceted=False))
 

@@ -1,7 +1,8 @@
 """The ledger as the engine sees it: a request's row is given away at once, and written soon.
 
 Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
-up to `MOST_WAITING` of them; the engine never notices.
+up to `MOST_WAITING` of them, the older half of them in files beside it; the engine never notices. What waits at the
+end goes into such files too, and comes back at the next start.
 """
 
 from __future__ import annotations
@@ -11,15 +12,18 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from pathlib import Path
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.store.database import NotWritable, set_aside
-from arbstr.store.pen import Pen, Pending
+from arbstr.store.pen import INTERRUPTED, INTERRUPTED_STATUS, Pen, Pending
 from arbstr.store.place import explain, is_broken
+from arbstr.store.retention import Retention
+from arbstr.store.rows import Row, facet_key, row_of
+from arbstr.store.spill import put_aside
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
@@ -32,7 +36,6 @@ _LONGEST_RETRY_S = 5.0
 _CLOSE_S = 5.0  # how long `close` tries to write what waits
 _BREATH_S = 0.005  # between slices of background work
 _PRUNE_EVERY_S = 3600.0
-_DAY_MS = 86_400_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class Ledger:
     ) -> None:
         self._path = Path(path)
         self._on_state = on_state
-        self._keep_days = keep_days
+        self._retention = None if keep_days is None else Retention(keep_days, clock=clock)
         self._clock = clock
         self._waiting: dict[str, Pending] = {}
         self._lost = 0
@@ -78,7 +81,7 @@ class Ledger:
         self._failing = False
         self._retry_s = 0.0
         self._close_by: float | None = None
-        self._prune_at = 0.0
+        self._prune_at = 0.0  # by the monotonic clock
 
     def begin(self, record: RequestRecord) -> None:
         """A stream has begun: its open row. Returns at once, never raises."""
@@ -125,10 +128,44 @@ class Ledger:
                 async with asyncio.timeout(_CLOSE_S * 2):
                     await self._task
         if self._waiting:
-            message = f"{len(self._waiting)} rows could not be written to {self._path} and are lost."
-            logger.error("%s", message)
-            self._on_state(False, message)
+            await self._leave_beside()
         await self._let_go()
+
+    async def _leave_beside(self) -> None:
+        """Keep for the next start what still waits, and say so."""
+        waiting = len(self._waiting)
+        kept = await self._put_aside(list(self._waiting.values()))
+        message = f"{waiting} rows could not be written to {self._path}"
+        if kept:
+            message += f"; {kept} of them are in files beside it, and come back at the next start"
+        if kept < waiting:
+            message += f"; {waiting - kept} are lost"
+        logger.error("%s.", message)
+        self._on_state(False, message + ".")
+
+    async def _put_aside(self, some: Sequence[Pending]) -> int:
+        """Keep rows in files beside the ledger; returns how many there was room for."""
+        rows = [row for pending in some if (row := _row_beside(pending)) is not None]
+        try:
+            kept = await asyncio.to_thread(put_aside, self._path, rows)
+        except OSError as error:
+            logger.warning("rows that wait can't be kept beside the ledger: %s", error)
+            return 0
+        if kept and self._pen is not None:
+            self._pen.expect_rows()
+        return kept
+
+    async def _make_room(self) -> None:
+        """Put the oldest finished rows aside when half of the room in memory is taken."""
+        too_many = len(self._waiting) - MOST_WAITING // 2
+        if too_many <= 0:
+            return
+        oldest = {key: pending for key, pending in islice(self._waiting.items(), too_many) if pending.final}
+        for key in oldest:
+            del self._waiting[key]
+        kept = await self._put_aside(list(oldest.values()))
+        self._waiting = dict(islice(oldest.items(), kept, None)) | self._waiting
+        self._trim()
 
     async def settle(self, patience_s: float = 0.1) -> None:
         """Return once everything appended so far is in the database, or after a moment if it can't be written."""
@@ -241,13 +278,19 @@ class Ledger:
         if self._pen is None or self._close_by is not None:
             return
         more = await self._pen.absorb()
-        if not more and self._keep_days is not None and self._clock() >= self._prune_at:
-            more = await self._pen.prune(int(self._clock() * 1000) - self._keep_days * _DAY_MS)
-            if not more:
-                self._prune_at = self._clock() + _PRUNE_EVERY_S
+        if not more and self._retention is not None and time.monotonic() >= self._prune_at:
+            more = await self._prune(self._pen, self._retention)
         if more:
             await asyncio.sleep(_BREATH_S)
             self._go_on()
+
+    async def _prune(self, pen: Pen, retention: Retention) -> bool:
+        if not retention.started:
+            retention.start(await pen.reached(int(self._clock() * 1000)))
+        more = await pen.prune(retention.cutoff_ms(), retention.reached_ms())
+        if not more:
+            self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        return more
 
     def _go_on(self) -> None:
         """Another round at once."""
@@ -261,6 +304,7 @@ class Ledger:
             await self._let_go()
         if self._pen is None:
             self._pen, aside = await Pen.open(self._path)
+            await self._pen.mend_cutoff(int(self._clock() * 1000))
             if aside is not None and not self._failing:  # nothing is lost, and a new one is written at once
                 self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
         return self._pen
@@ -272,13 +316,14 @@ class Ledger:
                 await pen.close()
 
     async def _mend(self, error: Exception) -> None:
-        """After a failure: report it once, set a broken file aside, wait longer each time."""
+        """After a failure: report it once, set a broken file aside, make room, wait longer each time."""
         self._failed(str(error) if isinstance(error, LedgerUnavailable) else explain(self._path, error))
         self._retry_s = min(max(self._retry_s * 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
         if is_broken(error):
             await self._let_go()
             with contextlib.suppress(OSError):
                 set_aside(self._path)
+        await self._make_room()
 
     def _failed(self, message: str) -> None:
         if not self._failing:
@@ -300,6 +345,18 @@ class Ledger:
 def _will_pass(error: Exception) -> bool:
     """Whether the trouble is the database's, not the row's."""
     return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
+
+
+def _row_beside(pending: Pending) -> Row | None:
+    """A row as it is put aside, one that has not ended as interrupted; None if it can't be stored at all."""
+    record = pending.record
+    if not pending.final:
+        record = replace(record, success=False, error_status=INTERRUPTED_STATUS, error_message=INTERRUPTED)
+    try:
+        return row_of(record, facet_key(record), 0, None, 0)
+    except (TypeError, ValueError, AttributeError):
+        logger.exception("the row of request %s can't be stored and is lost", record.request_id)
+        return None
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

@@ -109,6 +109,45 @@ def test_a_ledger_that_another_program_has_locked_gets_its_rows_later(path: Path
     assert count(path) == 6
 
 
+def test_rows_that_wait_when_it_is_stopped_are_there_at_the_next_start(path: Path) -> None:
+    """Another process holds the lock at SIGTERM, for longer than arbstr waits."""
+    with serving(path) as arbstr:
+        asks(arbstr)
+    options = ("-c", "config.toml", "--mock")
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with Served(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+            asks(arbstr, 3)
+            assert arbstr.stop() == 0
+            assert "3 rows could not be written" in arbstr.said
+            assert "come back at the next start" in arbstr.said
+        other.execute("ROLLBACK")
+    assert count(path) == 1
+    with serving(path) as arbstr:
+        assert arbstr.get("/v1/stats")["counts"]["total"] == 4
+        assert arbstr.get("/v1/requests")["total"] == 4
+    with serving(path) as arbstr:
+        assert arbstr.get("/v1/stats")["counts"]["total"] == 4
+    assert count(path) == 4
+
+
+def test_on_a_disk_that_stays_full_rows_are_there_at_the_next_start(path: Path) -> None:
+    with serving(path) as arbstr:
+        asks(arbstr, 5)
+    options = ("-c", "config.toml", "--mock")
+    with Served(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+        limit_files(arbstr, 60_000)
+        asked = 0
+        while not waits(arbstr):
+            asks(arbstr)
+            asked += 1
+            assert asked < 2000
+        assert arbstr.stop() == 0
+    with serving(path) as arbstr:
+        assert arbstr.get("/v1/stats")["counts"]["total"] == asked + 5
+    assert count(path) == asked + 5
+
+
 def test_it_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
     with serving(path) as arbstr:
         asks(arbstr)

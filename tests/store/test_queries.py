@@ -311,3 +311,20 @@ def test_names_ever_logged_are_known_whatever_the_case() -> None:
         assert questions.known("model", "üNÏCODE")
         assert not questions.known("model", "unicode")
         assert not questions.known("provider", "alpha")
+
+
+def test_rows_that_a_clock_stamped_ahead_are_counted_and_listed_where_the_window_ends_now() -> None:
+    ahead = record(received_at_ms=NOON + 20_000 * DAY)
+    rows = [record(received_at_ms=NOON - 2 * HOUR), ahead]
+    now = Filter(since_ms=NOON - 3 * HOUR, until_ms=NOON, open_end=True)
+    with ledger(rows) as questions:
+        assert questions.stats(now).overall.total == 2
+        assert [entry.request_id for entry in questions.page(now, "timestamp", "desc", 1, 20).entries] == [
+            ahead.request_id,
+            rows[0].request_id,
+        ]
+        assert questions.page(now, "cost_sats", "desc", 1, 20).total == 2
+        series = questions.stats(now, "hour").groups
+        assert [int(start) for start in series] == [*range(NOON - 3 * HOUR, NOON + 1, HOUR), ahead.received_at_ms]
+        assert [figures.total for figures in series.values()] == [0, 1, 0, 0, 1]
+        assert questions.stats(Filter(since_ms=NOON - 3 * HOUR, until_ms=NOON)).overall.total == 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, closing
@@ -17,9 +18,10 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.query import Filter
 from arbstr.store import writer
 from arbstr.store.reader import Reader
+from arbstr.store.rows import COLUMNS, facet_key, row_of
 from arbstr.store.writer import LearnedState, Ledger
 from arbstr.types import Attempt, RequestRecord
-from tests.store.builders import DAY, HOUR, NOON, insert, read, record, write
+from tests.store.builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
 States = list[tuple[bool, str]]
 
@@ -188,7 +190,7 @@ async def test_it_starts_on_a_locked_database_and_writes_when_that_is_free(path:
     assert read(path, "SELECT COUNT(*) FROM requests") == [(2,)]
 
 
-async def test_beyond_the_bound_the_oldest_rows_are_given_up_and_counted(
+async def test_rows_that_come_faster_than_they_can_be_put_aside_are_given_up_and_counted(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer, "MOST_WAITING", 10)
@@ -202,22 +204,139 @@ async def test_beyond_the_bound_the_oldest_rows_are_given_up_and_counted(
             await until(lambda: len(states) == 1)
             other.execute("ROLLBACK")
         await until(lambda: len(states) == 2)
-    assert read(path, "SELECT correlation_id FROM requests ORDER BY id") == [(row.request_id,) for row in rows[5:]]
+    found = read(path, "SELECT correlation_id FROM requests")
+    assert sorted(found) == sorted((row.request_id,) for row in rows[5:])
     assert "5 rows were lost" in states[1][1]
 
 
-async def test_closing_on_a_locked_database_ends_and_says_what_was_lost(
+async def test_rows_beyond_half_the_bound_wait_beside_the_ledger_and_none_is_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "_CLOSE_S", 0.3)
+    monkeypatch.setattr(writer, "MOST_WAITING", 10)
     states: States = []
+    rows = [record() for _ in range(15)]
     async with running(path, states) as ledger:
-        other = sqlite3.connect(path, isolation_level=None)
+        stream = record(streaming=True)
+        ledger.begin(stream)
+        await ledger.settle()
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            ledger.append(stream)
+            for number in range(3):
+                for row in rows[number * 5 : number * 5 + 5]:
+                    ledger.append(row)
+                await until(lambda wanted=number + 1: len(list(path.parent.glob("*-unwritten-*"))) == wanted)
+            other.execute("ROLLBACK")
+        await until(lambda: len(states) == 2)
+        await until(lambda: read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NOT NULL") == [(16,)])
+    found = read(path, "SELECT correlation_id FROM requests")
+    assert sorted(found) == sorted((row.request_id,) for row in [stream, *rows])
+    assert read(path, "SELECT total, cost_msats FROM rollups WHERE facet = 0") == [(16, 16 * 420)] * 2
+    assert list(path.parent.glob("*-unwritten-*")) == []
+
+
+async def close_on_a_locked_one(path: Path, *records: RequestRecord, states: States | None = None) -> None:
+    """Append records to a ledger that another process has locked, and close it."""
+    states = [] if states is None else states
+    ledger = Ledger(path, on_state=lambda ok, message: states.append((ok, message)))
+    await ledger.start()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        ledger.append(record())
-        await until(lambda: len(states) == 1)
-    other.close()
-    assert "1 rows could not be written" in states[-1][1]
+        for each in records:
+            ledger.append(each)
+        await ledger.close()
+        other.execute("ROLLBACK")
+
+
+async def sum_up(path: Path) -> None:
+    """Let arbstr run until all rows are in the sums."""
+    async with running(path):
+        await until(lambda: read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") == [(0,)])
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(writer, "_CLOSE_S", 0.2)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_rows_that_can_not_be_written_at_the_end_come_back_at_the_next_start_once(path: Path) -> None:
+    states: States = []
+    full = record(
+        policy="code",
+        streaming=True,
+        stream_duration_ms=1200,
+        provider_cost_msats=500,
+        error_message="half a pair \ud83d \0",
+        attempts=(Attempt("alpha", 0, 310, None, 200),),
+    )
+    await close_on_a_locked_one(path, full, record(), states=states)
+    [beside] = path.parent.glob("arbstr.db-unwritten-*.jsonl")
+    assert stat.S_IMODE(beside.stat().st_mode) == 0o600
+    assert "2 of them are in files beside it" in states[-1][1]
+    kept = beside.read_bytes()
+    await write(path, [record()])
+    assert not beside.exists()
+    beside.write_bytes(kept)  # as if arbstr had been killed before it was gone
+    await write(path, [record()])
+    assert list(path.parent.glob("arbstr.db-*")) == []
+    assert read(path, "SELECT COUNT(*), COUNT(DISTINCT correlation_id) FROM requests") == [(4, 4)]
+    await sum_up(path)
+    assert read(path, "SELECT total, cost_msats FROM rollups WHERE facet = 0") == [(4, 4 * 420)] * 2
+    found = read(path, f"SELECT {', '.join(COLUMNS)} FROM requests WHERE correlation_id = ?", full.request_id)
+    facet = found[0][COLUMNS.index("facet")]
+    assert isinstance(facet, int)
+    assert found == [row_of(full, facet_key(full), found[0][0], facet, 0)]  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_stream_that_was_open_has_the_end_that_waited_beside_the_ledger(path: Path) -> None:
+    ended, cut = (record(streaming=True) for _ in range(2))
+    ledger = Ledger(path)
+    await ledger.start()
+    ledger.begin(ended)
+    ledger.begin(cut)
+    await ledger.settle()
+    with closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        ledger.append(ended)
+        fresh = record(streaming=True, stream_duration_ms=5)
+        ledger.begin(fresh)
+        await ledger.close()
+        other.execute("ROLLBACK")
+    await write(path, [])
+    found = "SELECT correlation_id, success, error_status, open, cost_sats FROM requests ORDER BY id"
+    assert read(path, found) == [
+        (ended.request_id, 1, None, 0, 0.42),
+        (cut.request_id, 0, 500, 0, 0.42),
+        (fresh.request_id, 0, 500, 0, 0.42),
+    ]
+    await sum_up(path)
+    assert read(path, "SELECT total, success FROM rollups WHERE facet = 0") == [(3, 1)] * 2
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_damaged_line_beside_the_ledger_harms_no_other(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    await close_on_a_locked_one(path, record(), record())
+    [beside] = path.parent.glob("arbstr.db-unwritten-*.jsonl")
+    lines = beside.read_bytes().splitlines(keepends=True)
+    beside.write_bytes(lines[0] + b'[]\nnull\n{"correlation_id":5}\n\xff\n' + lines[1][:40])
+    await write(path, [])
+    assert read(path, "SELECT COUNT(*) FROM requests") == [(1,)]
+    assert "5 lines" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_where_nothing_can_be_left_beside_it_the_rows_that_are_lost_are_counted(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, "put_aside", full)
+    states: States = []
+    await close_on_a_locked_one(path, record(), states=states)
+    assert "1 are lost" in states[-1][1]
 
 
 async def test_a_file_that_vanishes_is_made_anew(path: Path) -> None:
@@ -371,6 +490,42 @@ async def test_old_rows_go_and_their_sums_stay(path: Path) -> None:
     async with running(path, keep_days=3, clock=lambda: now / 1000) as ledger:
         reader = Reader(path, settle=ledger.settle)
         assert (await reader.stats(Filter())).overall.total == len(rows)
+        await reader.close()
+
+
+async def test_a_clock_that_is_fifty_years_ahead_deletes_a_day_at_most(path: Path) -> None:
+    now = NOON + 51 * DAY
+    rows = [record(received_at_ms=NOON + n * DAY) for n in range(51)]
+    await write(path, rows)
+
+    async def one_run(at_ms: int) -> set[object]:
+        async with running(path, keep_days=30, clock=lambda: at_ms / 1000) as ledger:
+            ledger.append(record(received_at_ms=at_ms))
+            await ledger.settle()
+            await until(lambda: ledger._prune_at > 0)
+            reader = Reader(path, settle=ledger.settle)
+            listed = {entry.at_ms async for entry in reader.entries(Filter(), "timestamp", "asc", None)}
+            assert (await reader.stats(Filter())).overall.total >= len(listed)
+            await reader.close()
+        return listed
+
+    first = await one_run(now)
+    assert first == {now, *(row.received_at_ms for row in rows[21:])}
+    ahead = now + 50 * 365 * DAY
+    assert await one_run(ahead) == first - {min(first)} | {ahead}
+    assert await one_run(now + MINUTE) == first - {min(first)} | {ahead, now + MINUTE}
+    assert await one_run(now + DAY) == first - {min(first)} | {ahead, now + MINUTE, now + DAY}
+
+
+async def test_rows_that_a_wrong_clock_hid_are_listed_again(path: Path) -> None:
+    """A ledger whose cutoff lies ahead, as earlier versions could leave it."""
+    await write(path, [record(received_at_ms=NOON + n * HOUR) for n in range(3)])
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("INSERT INTO ledger_state VALUES ('pruned_before_ms', ?)", (NOON + 20_000 * DAY,))
+    async with running(path, clock=lambda: (NOON + DAY) / 1000) as ledger:
+        reader = Reader(path, settle=ledger.settle)
+        assert await reader.count(Filter()) == 3
+        assert (await reader.page(Filter(), "timestamp", "desc", 1, 20)).total == 3
         await reader.close()
 
 

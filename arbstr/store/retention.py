@@ -1,0 +1,50 @@
+"""Until when rows are kept: `keep_days` counted back from a day that no wrong clock can move far.
+
+The day moves with the clock, but at most by a day for each start and by the time that arbstr has run, which the
+monotonic clock tells. So a clock that is fifty years ahead for one start costs a day's rows at most. A day that turns
+out to lie ahead of the clock was never reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+from arbstr.store.window import DAY_MS
+
+
+class Retention:
+    """One run's share in moving the day on. `clock` gives seconds since the epoch, `monotonic` seconds."""
+
+    def __init__(
+        self, keep_days: int, *, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kept_ms = keep_days * DAY_MS
+        self._clock = clock
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._start_ms: int | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it is known where the last run had arrived."""
+        return self._start_ms is not None
+
+    def start(self, reached_ms: int | None) -> None:
+        """Begin where the last run had arrived; None in a ledger without rows."""
+        now_ms = self._now_ms()
+        self._start_ms = now_ms if reached_ms is None else min(reached_ms, now_ms)
+
+    def reached_ms(self) -> int:
+        """The day as an instant in epoch milliseconds."""
+        now_ms = self._now_ms()
+        start_ms = now_ms if self._start_ms is None else self._start_ms
+        ran_ms = int((self._monotonic() - self._started) * 1000)
+        return min(now_ms, start_ms + DAY_MS + ran_ms)
+
+    def cutoff_ms(self) -> int:
+        """Rows from before it may go."""
+        return self.reached_ms() - self._kept_ms
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
