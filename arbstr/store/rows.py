@@ -191,7 +191,8 @@ def read_routing(text: Any) -> JsonObject | None:
         if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
             raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
         candidates = tuple(
-            Candidate(str(name), float(cost), float(weight), note) for name, cost, weight, note in kept["candidates"]
+            Candidate(str(name), float(cost), float(weight), note, *map(bool, early))
+            for name, cost, weight, note, *early in kept["candidates"]
         )
         excluded = tuple((name, reason) for name, reason in kept["excluded"])
         return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
