@@ -35,6 +35,11 @@ UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Only this model.")]
 ProviderOption = Annotated[str | None, typer.Option("--provider", metavar="NAME", help="Only this provider.")]
 PolicyOption = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="Only this policy.")]
+ClientOption = Annotated[str | None, typer.Option("--client", metavar="NAME", help="Only this client.")]
+SessionOption = Annotated[str | None, typer.Option("--session", metavar="ID", help="Only this session.")]
+DialectOption = Annotated[
+    str | None, typer.Option("--dialect", metavar="NAME", help="Only this dialect: chat, responses, messages, ….")
+]
 SuccessOption = Annotated[
     bool | None, typer.Option("--success/--failed", help="Only requests that went well, or that failed.")
 ]
@@ -78,6 +83,9 @@ def requests(
     model: ModelOption = None,
     provider: ProviderOption = None,
     policy: PolicyOption = None,
+    client: ClientOption = None,
+    session: SessionOption = None,
+    dialect: DialectOption = None,
     success: SuccessOption = None,
     streaming: StreamingOption = None,
     sort: SortOption = None,
@@ -99,6 +107,9 @@ def requests(
         model=model,
         provider=provider,
         policy=policy,
+        client=client,
+        session=session,
+        dialect=dialect,
         success=success,
         streaming=streaming,
         sort=sort,
@@ -130,10 +141,16 @@ def stats(
     model: ModelOption = None,
     provider: ProviderOption = None,
     policy: PolicyOption = None,
+    client: ClientOption = None,
+    session: SessionOption = None,
+    dialect: DialectOption = None,
     success: SuccessOption = None,
     streaming: StreamingOption = None,
     group_by: Annotated[
-        str | None, typer.Option("--group-by", metavar="BY", help="model, provider, policy, hour or day.")
+        str | None,
+        typer.Option(
+            "--group-by", metavar="BY", help="model, provider, policy, client, session, dialect, hour or day."
+        ),
     ] = None,
     sort: Annotated[
         str | None, typer.Option("--sort", metavar="BY", help="Groups by cost_sats (default), latency_ms or timestamp.")
@@ -152,6 +169,9 @@ def stats(
         model=model,
         provider=provider,
         policy=policy,
+        client=client,
+        session=session,
+        dialect=dialect,
         success=success,
         streaming=streaming,
         sort=sort,

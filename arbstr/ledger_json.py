@@ -12,7 +12,14 @@ from arbstr.query import Aggregate, Detail, Entry, Filter, GroupBy, Stats
 from arbstr.types import JsonObject
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNDER = {"model": "models", "provider": "providers", "policy": "policies"}
+_UNDER = {
+    "model": "models",
+    "provider": "providers",
+    "policy": "policies",
+    "client": "clients",
+    "session": "sessions",
+    "dialect": "dialects",
+}
 _ZERO = Aggregate()
 
 
@@ -49,7 +56,7 @@ def aggregate_json(figures: Aggregate) -> JsonObject:
 
 
 def entry_json(entry: Entry) -> JsonObject:
-    """One request; `error` only if it failed."""
+    """One request; `error` only if it failed, `implausible` only if a claim of the provider's can't be true."""
     document = {
         "id": entry.id,
         "request_id": entry.request_id,
@@ -59,10 +66,25 @@ def entry_json(entry: Entry) -> JsonObject:
         "policy": entry.policy,
         "streaming": entry.streaming,
         "success": entry.success,
-        "tokens": {"input": entry.input_tokens, "output": entry.output_tokens},
-        "cost": {"sats": sats(entry.cost_msats), "provider_sats": sats(entry.provider_cost_msats)},
+        "served_model": entry.served_model,
+        "dialect": entry.dialect,
+        "session": entry.session,
+        "client": entry.client,
+        "tokens": {
+            "input": entry.input_tokens,
+            "cached": entry.cached_tokens,
+            "cache_write": entry.cache_write_tokens,
+            "output": entry.output_tokens,
+        },
+        "cost": {
+            "sats": sats(entry.cost_msats),
+            "provider_sats": sats(entry.provider_cost_msats),
+            "list_sats": sats(entry.list_cost_msats),
+        },
         "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
     }
+    if entry.implausible is not None:
+        document["implausible"] = entry.implausible.split(",")
     if not entry.success:
         document["error"] = {"status": entry.error_status, "message": entry.error_message}
     return document

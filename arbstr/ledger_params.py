@@ -21,8 +21,9 @@ MOST_PER_PAGE = 100
 MOST_BUCKETS = 10_000  # of a series; a year of hours has 8,760
 
 TIME = ("range", "since", "until")
-STATS = (*TIME, "model", "provider", "policy", "group_by")
-LISTING = (*TIME, "model", "provider", "policy", "success", "streaming", "page", "per_page", "sort", "order")
+NAMES = ("model", "provider", "policy", "client", "session", "dialect")
+STATS = (*TIME, *NAMES, "group_by")
+LISTING = (*TIME, *NAMES, "success", "streaming", "page", "per_page", "sort", "order")
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -96,6 +97,9 @@ def read_filter(params: Mapping[str, str], now_ms: int) -> Filter:
         model=_name(params, "model"),
         provider=_name(params, "provider"),
         policy=_name(params, "policy"),
+        client=_name(params, "client"),
+        session=_name(params, "session"),
+        dialect=_name(params, "dialect"),
         success=_truth(params, "success"),
         streaming=_truth(params, "streaming"),
     )

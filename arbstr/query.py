@@ -6,12 +6,13 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
-GroupBy = Literal["model", "provider", "policy", "hour", "day"]
+GroupBy = Literal["model", "provider", "policy", "client", "session", "dialect", "hour", "day"]
 Sort = Literal["timestamp", "cost_sats", "latency_ms"]
 Order = Literal["desc", "asc"]
 
 SUCCEEDED = 200  # the status of a row without an error
-NO_GROUP = "(none)"  # how a null policy or provider is named as a group
+NO_GROUP = "(none)"  # how a null policy, provider, client or session is named as a group
+OTHER_GROUPS = "(other)"  # the sessions that are not among the dearest
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +44,9 @@ class Filter:
     max_took_ms: int | None = None
     statuses: tuple[int, ...] | None = None
     without_statuses: tuple[int, ...] = ()
+    client: str | None = None
+    session: str | None = None
+    dialect: str | None = None
     open_end: bool = False
 
     @property
@@ -78,7 +82,7 @@ class Stats:
     """The answer to an aggregate question: all matching rows, and by group if asked.
 
     `groups` maps a name to its aggregate, or for `hour` and `day` the bucket's start in epoch milliseconds as text,
-    oldest first and without gaps.
+    oldest first and without gaps. Sessions are those of rows that are still there, the dearest 1,000 by name.
     """
 
     overall: Aggregate
@@ -87,7 +91,10 @@ class Stats:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One row of the ledger as it is read back. `timestamp` is ISO 8601 UTC as answered, `at_ms` the same instant."""
+    """One row of the ledger as it is read back; its figures are those of `RequestRecord`.
+
+    `timestamp` is ISO 8601 UTC as answered, `at_ms` the same instant.
+    """
 
     id: int
     request_id: str
@@ -106,6 +113,14 @@ class Entry:
     stream_duration_ms: int | None
     error_status: int | None
     error_message: str | None
+    list_cost_msats: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    served_model: str | None = None
+    dialect: str | None = "chat"
+    session: str | None = None
+    client: str | None = None
+    implausible: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -140,9 +140,12 @@ class RequestRecord:
     """One row of the ledger: a request's whole life, written once, at its end.
 
     `latency_ms` is the time to the whole answer, or to the first byte of a stream; `stream_duration_ms` the whole
-    stream. `cost_msats` is what the rates say, `provider_cost_msats` what the provider said; None is unknown.
-    `dearest_msats` and `median_msats` are what the dearest and the median eligible provider would have cost for the
-    same tokens.
+    stream, None until it has ended. `cost_msats` is what the request cost: `provider_cost_msats`, what the provider
+    said it charged, else `list_cost_msats`, by the rates; None is unknown. `implausible` says which of the provider's
+    claims can't be true: "charge", "tokens", or both with a comma between; then the costs are capped. `dearest_msats`
+    and `median_msats` are what the dearest and the median eligible provider would have cost for the same tokens.
+    `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
+    name that served.
     """
 
     request_id: str
@@ -164,6 +167,14 @@ class RequestRecord:
     median_msats: int | None = None
     attempts: tuple[Attempt, ...] = ()
     routing: Routing | None = None
+    list_cost_msats: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    served_model: str | None = None
+    dialect: str = "chat"
+    session: str | None = None
+    client: str | None = None
+    implausible: str | None = None
 
 
 JsonObject = dict[str, Any]

@@ -154,7 +154,7 @@ def test_json_has_an_entry_to_a_line_shaped_as_the_endpoints(ledger: Path) -> No
     found: list[dict[str, Any]] = [json.loads(entry.rstrip(",")) for entry in entries]
     assert found == json.loads(text)
     assert found[0]["error"] == {"status": 503, "message": "nobody there"}
-    assert found[1]["cost"] == {"sats": 0.5, "provider_sats": None}
+    assert found[1]["cost"] == {"sats": 0.5, "provider_sats": None, "list_sats": None}
     assert "error" not in found[1]
     assert json.loads(shown(ledger, "requests", "--json", "--policy", "none")) == []
 

@@ -6,7 +6,7 @@ them.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, get_args
 
 from aiohttp import web
 
@@ -14,6 +14,7 @@ from arbstr import __version__
 from arbstr.ledger_params import LISTING, MOST_PER_PAGE, RANGES, STATS
 from arbstr.proxy.answers import json_response
 from arbstr.proxy.routes import Route
+from arbstr.query import GroupBy
 from arbstr.types import JsonObject
 
 _TEXT = {"type": "string"}
@@ -166,9 +167,12 @@ _PARAMETERS: dict[str, tuple[str, JsonObject]] = {
     "model": ("Only this model, whatever the case.", _TEXT),
     "provider": ("Only this provider, whatever the case.", _TEXT),
     "policy": ("Only this policy, whatever the case.", _TEXT),
+    "client": ("Only this client, whatever the case.", _TEXT),
+    "session": ("Only this session.", _TEXT),
+    "dialect": ("Only this dialect, whatever the case.", _TEXT),
     "success": ("Only requests that went well, or that failed.", {"enum": ["true", "false"]}),
     "streaming": ("Only streams, or only whole answers.", {"enum": ["true", "false"]}),
-    "group_by": ("Aggregates by group too.", {"enum": ["model", "provider", "policy", "hour", "day"]}),
+    "group_by": ("Aggregates by group too.", {"enum": list(get_args(GroupBy))}),
     "page": ("Which page, from 1.", {"type": "integer", "minimum": 1, "default": 1}),
     "per_page": (
         f"How many to a page; more than {MOST_PER_PAGE} is taken as {MOST_PER_PAGE}.",
@@ -294,7 +298,7 @@ def _stats_schemas() -> JsonObject:
         ),
         "saved_sats": _object(vs_dearest=_NUMBER, vs_median=_NUMBER),
     }
-    groups = ("models", "providers", "policies")
+    groups = ("models", "providers", "policies", "clients", "sessions", "dialects")
     optional = ("empty", "message", "series", *groups)
     return {
         "Figures": _object(**figures),
@@ -321,11 +325,19 @@ def _request_schemas() -> JsonObject:
         "policy": _TEXT_OR_NULL,
         "streaming": _TRUTH,
         "success": _TRUTH,
-        "tokens": _object(input=_WHOLE_OR_NULL, output=_WHOLE_OR_NULL),
-        "cost": _object(sats=_NUMBER_OR_NULL, provider_sats=_NUMBER_OR_NULL),
+        "served_model": _TEXT_OR_NULL,
+        "dialect": _TEXT_OR_NULL,
+        "session": _TEXT_OR_NULL,
+        "client": _TEXT_OR_NULL,
+        "tokens": _object(
+            input=_WHOLE_OR_NULL, cached=_WHOLE_OR_NULL, cache_write=_WHOLE_OR_NULL, output=_WHOLE_OR_NULL
+        ),
+        "cost": _object(sats=_NUMBER_OR_NULL, provider_sats=_NUMBER_OR_NULL, list_sats=_NUMBER_OR_NULL),
         "timing": _object(latency_ms=_WHOLE, stream_duration_ms=_WHOLE_OR_NULL),
+        "implausible": _list({"enum": ["charge", "tokens"]}),
         "error": _object(status=_WHOLE_OR_NULL, message=_TEXT_OR_NULL),
     }
+    optional = ("implausible", "error")
     attempt = _object(
         provider=_TEXT,
         started_ms=_WHOLE,
@@ -340,7 +352,7 @@ def _request_schemas() -> JsonObject:
     }
     return {
         "RequestPage": _object(
-            data=_list(_object(("error",), **entry)),
+            data=_list(_object(optional, **entry)),
             page=_WHOLE,
             per_page=_WHOLE,
             total=_WHOLE,
@@ -348,5 +360,5 @@ def _request_schemas() -> JsonObject:
             since=_TIME,
             until=_TIME,
         ),
-        "RequestDetail": _object(("error",), **entry, **detail),
+        "RequestDetail": _object(optional, **entry, **detail),
     }

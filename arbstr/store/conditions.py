@@ -9,7 +9,8 @@ from typing import Any
 from arbstr.query import SUCCEEDED, Filter, GroupBy
 from arbstr.store.sql import values
 
-NAMES = ("model", "provider", "policy")
+NAMES = ("model", "provider", "policy", "client", "dialect")  # what has facets of its own
+_SEARCHED = ("model", "provider", "policy")
 _SETS = {"model": "models", "provider": "providers", "policy": "policies"}
 
 
@@ -81,13 +82,14 @@ _BOUNDS = (
     ("max_cost_msats", f"{_COST} <= ?"),
     ("min_took_ms", f"{_TOOK} >= ?"),
     ("max_took_ms", f"{_TOOK} <= ?"),
+    ("session", "session = LOWER(?)"),
 )
 _CONTENT = ("texts", "without_texts", "statuses", "without_statuses", *(name for name, _ in _BOUNDS))
 _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
 
 
 def of_content(where: Filter, *, faceted: bool) -> Condition:
-    """What only the row itself can tell: its cost, how long it took, how it ended, and which texts occur in it."""
+    """What only the row itself can tell: cost, duration, session, how it ended, and which texts occur in it."""
     bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
     found = [_containing(text.casefold(), faceted=faceted) for text in where.texts]
     left_out = [_none_of(_containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
@@ -116,7 +118,7 @@ def without_content(where: Filter) -> Filter:
 
 def _containing(text: str, *, faceted: bool) -> Condition:
     own = [f"INSTR(LOWER(COALESCE({column}, '')), ?) > 0" for column in ("correlation_id", "error_message")]
-    keys = [f"{name}_key" if faceted else f"fold({name})" for name in NAMES]
+    keys = [f"{name}_key" if faceted else f"fold({name})" for name in _SEARCHED]
     names = " OR ".join(f"INSTR(COALESCE({key}, ''), ?) > 0" for key in keys)
     if faceted:
         names = f"facet IN (SELECT id FROM facets WHERE grain = 'row' AND ({names}))"

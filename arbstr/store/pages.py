@@ -56,10 +56,7 @@ def count(view: View, where: Filter) -> int:
 
 def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
     """A statement for all matching rows in order, and the values of its marks in the condition."""
-    if view.loose:
-        table, condition = view.rows(), view.plain(where)
-    else:
-        table, condition = "requests", view.faceted(where, *view.listed(where))
+    table, condition = view.matching(where)
     sql = f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {condition.sql} ORDER BY {_plain_order(sort, order)} LIMIT ?"
     return sql, condition
 
@@ -165,10 +162,7 @@ def _counted(view: View, where: Filter) -> Counts:
 
 def _plain_page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """A page of rows that rollups can't count."""
-    if view.loose:
-        table, condition = view.rows(), view.plain(where)
-    else:
-        table, condition = "requests", view.faceted(where, *view.listed(where))
+    table, condition = view.matching(where)
     [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
     return Page(_entries(view, table, condition, _plain_order(sort, order), limit, offset), total)
 

@@ -36,10 +36,11 @@ _DAYS = f"""
     SELECT at_ms - at_ms % {DAY_MS} FROM requests, since WHERE at_ms >= start
     UNION SELECT start_ms - start_ms % {DAY_MS} FROM rollups, since WHERE start_ms >= start ORDER BY 1
 """
-# They hold what a page's filter needs, so that walking them reads no rows.
-_ORDERS = (
+# The first two hold what a page's filter needs, so that walking them reads no rows.
+_LATE_INDEXES = (
     "CREATE INDEX IF NOT EXISTS requests_by_cost ON requests (cost_sats, id, at_ms, facet)",
     "CREATE INDEX IF NOT EXISTS requests_by_latency ON requests (latency_ms, id, at_ms, facet)",
+    "CREATE INDEX IF NOT EXISTS requests_by_session ON requests (session, at_ms) WHERE session IS NOT NULL",
 )
 _LOOSE = "FROM requests WHERE facet IS NULL AND open = 0"
 
@@ -269,7 +270,7 @@ class Pen:
 
     async def _index(self) -> None:
         """Make the indexes that rows without facets would only make slow to adopt."""
-        for sql in _ORDERS:
+        for sql in _LATE_INDEXES:
             await self._db.execute_fetchall(sql)
         self._indexed = True
 

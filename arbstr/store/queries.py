@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from collections import defaultdict
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,10 +14,11 @@ from urllib.parse import quote
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
-from arbstr.store.place import check_place, check_schema, explain
-from arbstr.store.rows import ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_routing
+from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain
+from arbstr.store.rollups import FACET_COLUMNS
+from arbstr.store.rows import COLUMNS, ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_routing
 from arbstr.store.tally import Tally
-from arbstr.store.view import Label, View
+from arbstr.store.view import ABSENT, ROLLUPS_SINCE, Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
 from arbstr.text import json_or_none
 
@@ -52,15 +53,21 @@ class Questions:
     def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
         """Aggregates of the matching rows."""
         with self._view() as view:
-            tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
-            start, end = view.clipped(where)
-            few = sum(tally.total for tally in tallies.values()) <= self._exact
-            if few and start < end and start >= view.extent.pruned_ms and not view.bare:
-                tallies = view.tallies(where, group_by, [Piece(0, start, end)])
+            tallies = self._tallies(view, where, None if group_by == "session" else group_by)
+            groups = view.session_tallies(where) if group_by == "session" else tallies
         overall = Tally()
         for tally in tallies.values():
             overall.add(tally)
-        return Stats(overall.aggregate(), _groups(tallies, where, group_by))
+        return Stats(overall.aggregate(), _groups(groups, where, group_by))
+
+    def _tallies(self, view: View, where: Filter, group_by: GroupBy | None) -> dict[Label, Tally]:
+        """Sums by group: from rollups, or from the rows where they are few."""
+        tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
+        start, end = view.clipped(where)
+        few = sum(tally.total for tally in tallies.values()) <= self._exact
+        if few and start < end and start >= view.extent.pruned_ms and not view.bare:
+            return view.tallies(where, group_by, [Piece(0, start, end)])
+        return tallies
 
     def spent_msats(self, where: Filter) -> int:
         """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more."""
@@ -191,6 +198,27 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if not columns:
         raise LedgerUnavailable(f"{path} is not an arbstr ledger: it has no table 'requests'.")
     check_schema(path, version, {"requests"}, columns)
+    if ROLLUPS_SINCE <= version < LATEST_VERSION:
+        _show_as_latest(connection)
+
+
+def _show_as_latest(connection: sqlite3.Connection) -> None:
+    """Show a ledger of an earlier schema as one of the latest, as far as this connection sees."""
+    requests = f"SELECT {_with_absent(connection, 'requests', COLUMNS)} FROM main.requests"
+    facets = f"SELECT {_with_absent(connection, 'facets', ('id', *FACET_COLUMNS))} FROM main.facets"
+    for grain in ("client", "dialect"):  # the finest facets will do for grains that are not there yet
+        facets += f" UNION ALL SELECT {_with_absent(connection, 'facets', ('id', *FACET_COLUMNS), grain=grain)} "
+        facets += "FROM main.facets WHERE grain = 'row'"
+    connection.execute(f"CREATE TEMP VIEW requests AS {requests}")
+    connection.execute(f"CREATE TEMP VIEW facets AS {facets}")
+
+
+def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[str], **fixed: str) -> str:
+    """A table's columns for a SELECT, with values for those that it lacks and for those that are fixed."""
+    there = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
+    values = {column: column if column in there else ABSENT.get(column, "NULL") for column in columns}
+    values |= {column: f"'{value}'" for column, value in fixed.items()}
+    return ", ".join(f"{value} AS {column}" for column, value in values.items())
 
 
 def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:

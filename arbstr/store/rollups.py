@@ -22,7 +22,22 @@ ALL_ROWS = 0  # the facet of everything
 
 CellKey = tuple[int, int, int]  # span, facet, start: the order of the primary key
 _COLUMNS = ("span_ms", "facet", "start_ms", *SUMS, "latencies")
-_FACET_COLUMNS = "name, grain, model, provider, policy, streaming, success, model_key, provider_key, policy_key"
+FACET_COLUMNS = (
+    "name",
+    "grain",
+    "model",
+    "provider",
+    "policy",
+    "streaming",
+    "success",
+    "client",
+    "dialect",
+    "model_key",
+    "provider_key",
+    "policy_key",
+    "client_key",
+    "dialect_key",
+)
 _MOST_FACETS = 20_000  # kept at hand; a client that makes up model names must not fill the memory
 _MOST_CELLS = 5_000
 
@@ -57,7 +72,8 @@ class Rollups:
         rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
         names = list(rows)
         for some in chunks(names):
-            sql = f"INSERT INTO facets ({_FACET_COLUMNS}) VALUES {values(len(some), 10)} ON CONFLICT DO NOTHING"
+            marks = values(len(some), len(FACET_COLUMNS))
+            sql = f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES {marks} ON CONFLICT DO NOTHING"
             await db.execute_fetchall(sql, [value for name in some for value in rows[name]])
             sql = f"SELECT name, id FROM facets WHERE name IN {values(1, len(some))}"
             self._facets.update((row[0], row[1]) for row in await db.execute_fetchall(sql, some))
@@ -117,12 +133,14 @@ FacetRow = tuple[Any, ...]
 
 def _family(key: FacetKey) -> tuple[FacetRow, ...]:
     """A row's own facet and the coarser ones, as rows of the table without their number."""
-    model, provider, policy, streaming, success = key
+    model, provider, policy, _, _, client, dialect = key
     return (
-        _facet("row", model, provider, policy, streaming, success),
+        _facet("row", *key),
         _facet("model", model=model),
         _facet("provider", provider=provider),
         _facet("policy", policy=policy),
+        _facet("client", client=client),
+        _facet("dialect", dialect=dialect),
     )
 
 
@@ -133,6 +151,9 @@ def _facet(
     policy: str | None = None,
     streaming: bool | None = None,
     success: bool | None = None,
+    client: str | None = None,
+    dialect: str | None = None,
 ) -> FacetRow:
-    name = orjson.dumps([grain, model, provider, policy, streaming, success]).decode()
-    return (name, grain, model, provider, policy, streaming, success, fold(model), fold(provider), fold(policy))
+    distinctions = (grain, model, provider, policy, streaming, success, client, dialect)
+    names = (model, provider, policy, client, dialect)
+    return (orjson.dumps(distinctions).decode(), *distinctions, *map(fold, names))

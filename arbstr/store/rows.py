@@ -19,7 +19,8 @@ from arbstr.text import json_or_none
 from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
 Row = tuple[Any, ...]
-FacetKey = tuple[str, str | None, str | None, bool, bool]  # model, provider, policy, streaming, success
+# Model, provider, policy, streaming, success, client, dialect.
+FacetKey = tuple[str, str | None, str | None, bool, bool, str | None, str | None]
 
 COLUMNS = (
     "id",
@@ -45,10 +46,19 @@ COLUMNS = (
     "median_msats",
     "attempts",
     "routing",
+    "list_cost_sats",
+    "cached_tokens",
+    "cache_write_tokens",
+    "served_model",
+    "dialect",
+    "session",
+    "client",
+    "implausible",
 )
 ENTRY_COLUMNS = (
     "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
-    "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message"
+    "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message, list_cost_sats, cached_tokens, "
+    "cache_write_tokens, served_model, dialect, session, client, implausible"
 )
 
 # No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
@@ -85,16 +95,18 @@ def facet_key(record: RequestRecord) -> FacetKey:
     """What a record shares with others."""
     return (
         clean(record.model),
-        None if record.provider is None else clean(record.provider),
-        None if record.policy is None else clean(record.policy),
+        _clean(record.provider),
+        _clean(record.policy),
         record.streaming,
         record.success,
+        _clean(record.client),
+        clean(record.dialect),
     )
 
 
-def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, session: int) -> Row:
-    """A record as a row in the order of `COLUMNS`; `session` other than 0 leaves it open, and then without a facet."""
-    model, provider, policy, streaming, success = key
+def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> Row:
+    """A record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, and then without a facet."""
+    model, provider, policy, streaming, success, client, dialect = key
     return (
         row_id,
         clean(record.request_id),
@@ -108,17 +120,25 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         _sats(record.cost_msats),
         _sats(record.provider_cost_msats),
         bounded(record.latency_ms),
-        None if session else bounded(record.stream_duration_ms),  # it has not ended
+        None if opener else bounded(record.stream_duration_ms),  # it has not ended
         success,
         bounded(record.error_status),
-        None if record.error_message is None else clean(record.error_message),
-        None if session else record.received_at_ms,
+        _clean(record.error_message),
+        None if opener else record.received_at_ms,
         facet,
-        session,
+        opener,
         bounded(record.dearest_msats),
         bounded(record.median_msats),
         _json(record.attempts),
         None if record.routing is None else _json(record.routing),
+        _sats(record.list_cost_msats),
+        bounded(record.cached_tokens),
+        bounded(record.cache_write_tokens),
+        _clean(record.served_model),
+        dialect,
+        _clean(record.session),
+        client,
+        record.implausible,
     )
 
 
@@ -137,15 +157,24 @@ def tally_of(record: RequestRecord) -> Tally:
 
 
 LOOSE_COLUMNS = (
-    "id, timestamp, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, latency_ms, "
-    "dearest_msats, median_msats"
+    "id, timestamp, model, provider, policy, streaming, success, client, dialect, input_tokens, output_tokens, "
+    "cost_sats, latency_ms, dearest_msats, median_msats"
 )
 
 
 def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
     """A row of `LOOSE_COLUMNS`: its id, its instant, its facet, and what it adds to the rollups."""
-    row_id, timestamp, model, provider, policy, streaming, success, tokens_in, tokens_out, sats, latency, *saved = row
-    key = (str(model), _name(provider), _name(policy), bool(streaming), bool(success))
+    row_id, timestamp, model, provider, policy, streaming, success, client, dialect, *figures = row
+    tokens_in, tokens_out, sats, latency, *saved = figures
+    key = (
+        str(model),
+        _name(provider),
+        _name(policy),
+        bool(streaming),
+        bool(success),
+        _name(client),
+        _name(dialect),
+    )
     tally = tally_row(
         streaming=bool(streaming),
         success=bool(success),
@@ -161,8 +190,9 @@ def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
 
 def entry_of(row: Sequence[Any]) -> Entry:
     """A row of `ENTRY_COLUMNS` as it is answered."""
-    (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers, message) = row
-    tokens_in, tokens_out, cost, provider_cost, latency, duration, status = numbers
+    (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers) = row[:16]
+    tokens_in, tokens_out, cost, provider_cost, latency, duration, status, message = numbers
+    list_cost, cached, written, served_model, dialect, session, client, implausible = row[16:]
     return Entry(
         id=row_id,
         request_id=str(request_id),
@@ -181,6 +211,14 @@ def entry_of(row: Sequence[Any]) -> Entry:
         stream_duration_ms=whole(duration),
         error_status=whole(status),
         error_message=_name(message),
+        list_cost_msats=msats(list_cost),
+        cached_tokens=whole(cached),
+        cache_write_tokens=whole(written),
+        served_model=_name(served_model),
+        dialect=_name(dialect),
+        session=_name(session),
+        client=_name(client),
+        implausible=_name(implausible),
     )
 
 
@@ -203,6 +241,10 @@ def read_routing(text: Any) -> JsonObject | None:
 def clean(text: str) -> str:
     """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
     return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else clean(text)
 
 
 def fold(name: str | None) -> str | None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from arbstr.query import Filter, GroupBy
+from arbstr.query import OTHER_GROUPS, Filter, GroupBy
 from arbstr.store import conditions
 from arbstr.store.conditions import Condition, both
 from arbstr.store.rows import COLUMNS, MOST
@@ -25,6 +25,7 @@ ROLLUPS_SINCE = 2  # the schema version that brought them
 Label = str | int | None
 
 _ADDED = COLUMNS[16:]
+ABSENT = {"dialect": "'chat'", "dialect_key": "'chat'"}  # what a column that is not there yet would hold, if not null
 # A timestamp as epoch milliseconds. What every arbstr writes is read by SQLite itself: calling Python for each of a
 # million rows would hold up everybody else.
 _SECOND = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
@@ -44,7 +45,13 @@ def _msats(column: str) -> str:
 
 
 MSATS = _msats("cost_sats")
-_CHARGED_MSATS = _msats("provider_cost_sats")
+# What budgets count is the most of what a row cost, what the rates say and what was charged, claims that can't be true
+# left out.
+_COUNTED_MSATS = f"""
+    MAX(COALESCE({MSATS}, 0), COALESCE({_msats("list_cost_sats")}, 0),
+        CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
+"""
+_NAMED_SESSIONS = 1000  # the dearest; the rest is one group
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
 _ROW_SUMS = ", ".join(
@@ -92,7 +99,7 @@ class View:
     def rows(self, *, loose: bool = False) -> str:
         """A table expression with every column: of all closed rows, or of the loose ones only."""
         if self.bare:
-            nulls = ", ".join(f"NULL AS {column}" for column in _ADDED[1:])
+            nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
             return f"(SELECT {', '.join(COLUMNS[:16])}, {_INSTANT} AS at_ms, {nulls} FROM requests)"
         others = ", ".join(column for column in COLUMNS if column != "at_ms")
         which = "facet IS NULL AND open = 0" if loose else "open = 0"
@@ -125,6 +132,26 @@ class View:
                 tallies[label].add(tally)
         return {label: tally for label, tally in tallies.items() if tally.total}
 
+    def session_tallies(self, where: Filter) -> dict[Label, Tally]:
+        """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
+        table, condition = self.matching(where)
+        top = (
+            f"SELECT session FROM {table} WHERE {both(condition, Condition('session IS NOT NULL')).sql} "
+            f"GROUP BY session ORDER BY SUM(cost_sats) DESC, session LIMIT {_NAMED_SESSIONS}"
+        )
+        named = [session for (session,) in self.all(top, condition.values)]
+        label = "session"
+        if len(named) == _NAMED_SESSIONS:
+            label = f"IIF(session IS NULL OR session IN ({top}), session, '{OTHER_GROUPS}')"
+            condition = Condition(condition.sql, condition.values * 2)
+        return dict(self._sums(label, table, condition))
+
+    def matching(self, where: Filter) -> tuple[str, Condition]:
+        """Where the matching rows are that are still there: a table expression, and what holds of them."""
+        if self.loose:
+            return self.rows(), self.plain(where)
+        return "requests", self.faceted(where, *self.listed(where))
+
     def counts(self, where: Filter, pieces: list[Piece]) -> Counts:
         """How many rows match in the pieces, loose ones aside."""
         total = priced = 0
@@ -141,11 +168,11 @@ class View:
         return Counts(total, priced)
 
     def excess_msats(self, where: Filter) -> int:
-        """How much more than their rates say matching rows were charged, summed over those of which that is true."""
+        """How much more than they cost budgets count of the matching rows."""
         sources = [] if self.bare else [("requests", self.faceted(where, *self.listed(where)))]
         if self.loose:
             sources.append((self.rows(loose=True), self.plain(where)))
-        excess = f"SUM(MAX({_CHARGED_MSATS} - COALESCE({MSATS}, 0), 0))"
+        excess = f"SUM({_COUNTED_MSATS} - COALESCE({MSATS}, 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))
 
@@ -195,7 +222,9 @@ class View:
             yield group, Tally(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" ")))
 
     def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Iterator[tuple[Label, Tally]]:
-        label = _label(group_by, "at_ms", "")
+        return self._sums(_label(group_by, "at_ms", ""), table, condition)
+
+    def _sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
         sql = (
             f"SELECT {label}, {_ROW_SUMS}, GROUP_CONCAT({_LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
         )

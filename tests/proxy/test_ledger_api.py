@@ -64,11 +64,18 @@ async def refused(client: Client, path: str, status: int = 400) -> dict[str, str
     return error
 
 
+MORE = {
+    "list_cost_msats": 3_000,
+    "cached_tokens": 4,
+    "cache_write_tokens": 0,
+    "served_model": "claude-3.5",
+    "client": "laptop",
+}
 FIVE = [
     record(received_at_ms=NOON - 5 * MINUTE, latency_ms=100, cost_msats=1_500, streaming=True),
     record(received_at_ms=NOON - 4 * MINUTE, latency_ms=200, cost_msats=2_001, provider="beta", policy="code"),
     record(received_at_ms=NOON - 3 * MINUTE, latency_ms=310, cost_msats=None, input_tokens=None, output_tokens=None),
-    record(received_at_ms=NOON - 2 * MINUTE, latency_ms=900, cost_msats=4_000, model="claude", streaming=True),
+    record(received_at_ms=NOON - 2 * MINUTE, latency_ms=900, cost_msats=4_000, model="claude", streaming=True, **MORE),
     record(
         received_at_ms=NOON - 1 * MINUTE,
         latency_ms=990,
@@ -175,7 +182,7 @@ async def test_an_until_alone_ends_the_range(tmp_path: Path) -> None:
         ("since=2026-01-01T12:00:00Z&until=2025-01-01T12:00:00Z", "since", "after until"),
         ("since=2027-01-01T12:00:00Z", "since", "after now"),
         ("until=0001-01-01T00:00:00Z", "until", "years"),
-        ("group_by=moon", "group_by", "model, provider, policy, hour, day"),
+        ("group_by=moon", "group_by", "model, provider, policy, client, session, dialect, hour, day"),
         ("group_by=hour&since=1999-01-01T00:00:00Z", "group_by", "10,000"),
         ("colour=red", "colour", "not a parameter"),
         ("page=1", "page", "not a parameter"),
@@ -255,12 +262,16 @@ async def test_a_list_has_the_newest_first_and_says_how_many_there_are(tmp_path:
         "policy": None,
         "streaming": True,
         "success": True,
-        "tokens": {"input": 12, "output": 9},
-        "cost": {"sats": 4.0, "provider_sats": None},
+        "served_model": "claude-3.5",
+        "dialect": "chat",
+        "session": None,
+        "client": "laptop",
+        "tokens": {"input": 12, "cached": 4, "cache_write": 0, "output": 9},
+        "cost": {"sats": 4.0, "provider_sats": None, "list_sats": 3.0},
         "timing": {"latency_ms": 900, "stream_duration_ms": None},
     }
     assert failed["error"] == {"status": 503, "message": "no provider"}
-    assert failed["cost"] == {"sats": None, "provider_sats": None}
+    assert failed["cost"] == {"sats": None, "provider_sats": None, "list_sats": None}
 
 
 async def test_a_page_past_the_end_is_empty_and_a_huge_one_is_clamped(tmp_path: Path) -> None:

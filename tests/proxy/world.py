@@ -309,3 +309,8 @@ class Arbstr:
 def body(content: Any = "hi", **fields: Any) -> dict[str, Any]:
     """A chat request's body: one user message unless `messages` are given."""
     return {"model": MODEL, "messages": [{"role": "user", "content": content}], **fields}
+
+
+def tokens_of(row: dict[str, Any]) -> tuple[int | None, int | None]:
+    """The tokens of a row, in and out."""
+    return row["tokens"]["input"], row["tokens"]["output"]

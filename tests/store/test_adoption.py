@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.query import Filter, Order, Sort
+from arbstr.query import Filter, GroupBy, Order, Sort
 from arbstr.store.database import open_writable
 from arbstr.store.pen import Pen
 from arbstr.store.place import LATEST_VERSION, migrations
@@ -18,6 +18,9 @@ from arbstr.store.reader import Reader
 from arbstr.store.rows import parse_ms
 from arbstr.store.writer import LearnedState, Ledger
 from tests.store.builders import HOUR, NOON, first_ledger, insert, read, record, write
+
+SCHEMA_2 = Path(__file__).parents[1] / "data" / "ledgers" / "schema_2.sql"
+NAMED: tuple[GroupBy, ...] = ("model", "provider", "policy", "client", "dialect")
 
 
 @pytest.fixture
@@ -202,3 +205,53 @@ def test_instants_are_the_same_before_and_after_adoption(tmp_path: Path, timesta
     with closing(Questions(path)) as questions:
         [entry] = questions.slice(Filter(), None, 1)
     assert entry.at_ms == parse_ms(timestamp)
+
+
+def ledger_of_schema_2(tmp_path: Path) -> Path:
+    """Three rows of the schema before costs by the rates, clients and sessions: two of alpha's, one refused."""
+    path = tmp_path / "schema_2.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.executescript(SCHEMA_2.read_text())
+    return path
+
+
+@pytest.mark.parametrize("exact", [0, 1000], ids=["from sums", "from rows"])
+@pytest.mark.parametrize("migrated", [False, True])
+async def test_a_ledger_of_the_schema_before_has_one_dialect_and_no_clients(
+    tmp_path: Path, *, migrated: bool, exact: int
+) -> None:
+    path = ledger_of_schema_2(tmp_path)
+    if migrated:
+        await write(path, [])
+    with closing(Questions(path, exact=exact)) as questions:
+        for group, name in (("dialect", "chat"), ("client", "(none)"), ("session", "(none)")):
+            stats = questions.stats(Filter(), group)
+            assert list(stats.groups) == [name]
+            for figures in (stats.overall, stats.groups[name]):
+                assert (figures.total, figures.cost_msats, figures.p95_latency_ms) == (3, 1420, 310)
+        assert questions.count(Filter(dialect="chat")) == 3
+        assert questions.count(Filter(client="laptop")) == questions.count(Filter(session="0" * 16)) == 0
+        assert questions.spent_msats(Filter()) == 455 + 1000
+        newest, dear, charged = questions.page(Filter(), "timestamp", "desc", 1, 20).entries
+    assert (charged.cost_msats, charged.provider_cost_msats, charged.list_cost_msats) == (420, 455, None)
+    assert (dear.dialect, dear.cached_tokens, dear.served_model, newest.client) == ("chat", None, None, None)
+
+
+async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path: Path) -> None:
+    path = ledger_of_schema_2(tmp_path)
+    await write(path, [record(client="laptop"), record(dialect="messages"), record(policy="code")])
+    with closing(Questions(path, exact=0)) as questions:
+        totals = {
+            group: {name: figures.total for name, figures in questions.stats(Filter(), group).groups.items()}
+            for group in NAMED
+        }
+        assert questions.count(Filter(model="GPT-4o", dialect="chat", client="LAPTOP")) == 1
+    assert totals == {
+        "model": {"gpt-4o": 4, "GPT-4O": 1, "claude": 1},
+        "provider": {"alpha": 5, "(none)": 1},
+        "policy": {"(none)": 4, "code": 2},
+        "client": {"(none)": 5, "laptop": 1},
+        "dialect": {"chat": 5, "messages": 1},
+    }
+    keys = "grain, model_key, provider_key, policy_key, streaming, success, client_key, dialect_key, model"
+    assert read(path, f"SELECT 1 FROM facets GROUP BY {keys} HAVING COUNT(*) > 1") == []

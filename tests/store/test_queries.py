@@ -9,7 +9,7 @@ from itertools import product
 from pathlib import Path
 from random import Random
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 from hypothesis import given, settings
@@ -24,6 +24,9 @@ from tests.store.builders import DAY, HOUR, MINUTE, NOON, record, write
 MODELS = ("gpt-4o", "GPT-4O", "claude", "Ünïcode")
 PROVIDERS = (None, "alpha", "Beta")
 POLICIES = (None, "code")
+CLIENTS = (None, "laptop", "Büro")
+SESSIONS = (None, "0123456789abcdef", "fedcba9876543210")
+DIALECTS = ("chat", "messages")
 
 instants = st.builds(
     lambda hour, offset: NOON + hour * HOUR + offset,
@@ -54,6 +57,11 @@ def some_rows(seed: int, size: int) -> list[RequestRecord]:
             output_tokens=amount(),
             cost_msats=amount(),
             provider_cost_msats=amount(),
+            list_cost_msats=amount(),
+            implausible=random.choice([None, None, "charge", "charge,tokens"]),
+            client=random.choice(CLIENTS),
+            session=random.choice(SESSIONS),
+            dialect=random.choice(DIALECTS),
             dearest_msats=amount(),
             median_msats=amount(),
             error_message=random.choice([None, "connection refused", "100 % of Everything"]),
@@ -90,10 +98,13 @@ filters = st.builds(
     max_took_ms=sometimes(300, 5000),
     statuses=sometimes((), (200,), (502, 499), (200, 502)),
     without_statuses=st.sampled_from([(), (), (), (502,), (200,)]),
+    client=sometimes("LAPTOP", "bÜRO", "nobody"),
+    session=sometimes("0123456789ABCDEF"),
+    dialect=sometimes("Messages", "embeddings"),
 )
 SORTS: list[Sort] = ["timestamp", "cost_sats", "latency_ms"]
 ORDERS: list[Order] = ["asc", "desc"]
-GROUPS: list[GroupBy | None] = [None, "model", "provider", "policy", "hour", "day"]
+GROUPS: list[GroupBy | None] = [None, *get_args(GroupBy)]
 
 
 def matches(where: Filter, row: RequestRecord) -> bool:
@@ -109,6 +120,9 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and named(row.model, where.model)
         and named(row.provider, where.provider)
         and named(row.policy, where.policy)
+        and named(row.client, where.client)
+        and named(row.session, where.session)
+        and named(row.dialect, where.dialect)
         and where.success in (None, row.success)
         and where.streaming in (None, row.streaming)
         and (where.models is None or row.model.casefold() in [name.casefold() for name in where.models])
@@ -271,7 +285,15 @@ def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
     rows: list[RequestRecord], where: Filter
 ) -> None:
     with ledger(rows) as questions:
-        spent = sum(max(row.cost_msats or 0, row.provider_cost_msats or 0) for row in rows if matches(where, row))
+        spent = sum(
+            max(
+                row.cost_msats or 0,
+                row.list_cost_msats or 0,
+                row.provider_cost_msats or 0 if row.implausible is None else 0,
+            )
+            for row in rows
+            if matches(where, row)
+        )
         assert questions.spent_msats(where) == spent
 
 
@@ -279,6 +301,21 @@ def test_a_name_that_stands_for_none_is_counted_with_those_that_have_none() -> N
     with ledger([record(policy=None), record(policy="(none)"), record(policy="code")]) as questions:
         groups = questions.stats(Filter(), "policy").groups
     assert {name: figures.total for name, figures in groups.items()} == {"(none)": 2, "code": 1}
+
+
+def test_of_sessions_the_dearest_have_names_and_the_rest_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("arbstr.store.view._NAMED_SESSIONS", 2)
+    costs = {"a" * 16: 5, "b" * 16: 7, "c" * 16: 6, "d" * 16: None, None: 1}
+    rows = [record(session=session, cost_msats=cost) for session, cost in costs.items() for _ in range(2)]
+    with ledger(rows) as questions:
+        answer = questions.stats(Filter(), "session")
+    assert {name: figures.cost_msats for name, figures in answer.groups.items()} == {
+        "(none)": 2,
+        "(other)": 10,
+        "b" * 16: 14,
+        "c" * 16: 12,
+    }
+    assert sum(figures.total for figures in answer.groups.values()) == answer.overall.total == 10
 
 
 def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
