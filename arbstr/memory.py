@@ -12,8 +12,6 @@ from arbstr.engine.budget import Budgets
 from arbstr.engine.health import Health
 from arbstr.engine.router import Router
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Filter
-from arbstr.store.reader import Reader
 from arbstr.store.writer import LearnedState, Ledger
 from arbstr.text import json_or_none
 
@@ -21,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
 SAVE_APART_S = 1.0
+RECALL_EVERY_S = 1.0
 _HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
@@ -57,12 +56,29 @@ class Memory:
             await asyncio.sleep(SAVE_APART_S)
 
 
-async def recall_spending(budgets: Budgets, reader: Reader) -> None:
-    """Tell the budgets what was spent before this start, as far as the ledger can be read."""
-    spent = {}
-    try:
-        for question in budgets.questions():
-            spent[question] = await reader.spent_msats(Filter(since_ms=question.since_ms, policy=question.policy))
-    except LedgerUnavailable as error:
-        logger.warning("budgets begin anew, for what was spent before can't be read: %s", error)
-    budgets.restore(spent)
+class Spending:
+    """What was spent before this start, asked of the ledger until it answers: till then no budget lets anything in."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._failing = False
+
+    async def recall(self) -> None:
+        """Ask once for what is not known yet."""
+        try:
+            await self._budgets.recall()
+        except LedgerUnavailable as error:
+            if not self._failing:
+                logger.warning("no budget lets a request in until what is spent of it is known: %s", error)
+            self._failing = True
+        else:
+            if self._failing:
+                logger.warning("what is spent of the budgets is known again")
+            self._failing = False
+
+    async def recall_again(self) -> None:
+        """Do so while anything is unknown, also after a jump of the clock; the owner cancels it."""
+        while True:
+            await asyncio.sleep(RECALL_EVERY_S)
+            if self._budgets.unknown:
+                await self.recall()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from arbstr import __version__, collector, logs, open_files
 from arbstr.bus import EventBus
 from arbstr.config import Config
-from arbstr.engine.budget import Budgets
+from arbstr.engine.budget import Budgets, SpentQuestion
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
@@ -28,7 +28,7 @@ from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
 from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
-from arbstr.memory import Memory, recall_spending
+from arbstr.memory import Memory, Spending
 from arbstr.proxy import ledger_api, openapi
 from arbstr.proxy.api import Api
 from arbstr.proxy.bodies import Room
@@ -38,6 +38,7 @@ from arbstr.proxy.edge import Edge
 from arbstr.proxy.listen import listen
 from arbstr.proxy.routes import Route, Routes
 from arbstr.proxy.transport import PooledTransport
+from arbstr.query import Filter
 from arbstr.request_log import RequestLog
 from arbstr.secret import Redactor
 from arbstr.settings import Settings
@@ -207,7 +208,7 @@ class Decisions:
     budgets: Budgets
 
 
-def _decisions(config: Config, bus: EventBus) -> Decisions:
+def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
     health = Health(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -227,19 +228,27 @@ def _decisions(config: Config, bus: EventBus) -> Decisions:
         due_next=health.due_next,
         publish=bus.publish,
     )
-    return Decisions(health, router, Budgets(config, clock_ms=_now_ms, publish=bus.publish))
+    budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
+    return Decisions(health, router, budgets)
+
+
+async def _spent_msats(reader: Reader, asked: SpentQuestion) -> int:
+    where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy)
+    return await reader.spent_msats(where)
 
 
 async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts) -> Proxy:
     """Engine, server and source, from what they stand on."""
     config, started_at_ms = parts.config, _now_ms()
-    decisions = _decisions(config, parts.bus)
+    decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
     memory = Memory(parts.ledger, decisions.router, decisions.health, changes)
     await memory.recall()
-    await recall_spending(decisions.budgets, parts.reader)
+    spending = Spending(decisions.budgets)
+    await spending.recall()
     stack.callback(memory.keep)
     _own(stack, memory.keep_now_and_then())
+    _own(stack, spending.recall_again())
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = Room(LARGEST_AT_A_TIME * largest_bytes)

@@ -1,41 +1,50 @@
 """Caps on what is spent in an hour, a day or a month (UTC's), overall and by rule.
 
-A request reserves its expected cost before it is sent and settles what it cost at its end; what is spent and what is
-reserved never exceed a cap together when something new is let in. Nothing here waits, so that no two requests can
-both be given the last of a budget.
+A request reserves what it may cost at a provider before it is sent there, and settles what it cost at its end; what is
+spent and what is reserved never exceed a cap together when something is let in. Reserving never waits, so that no two
+requests can both be given the last of a budget.
+
+What was spent before this start the ledger knows. Until it has said so, a budget lets nothing in.
 """
 
 from __future__ import annotations
 
+import asyncio
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
-from typing import Literal
+from datetime import UTC, datetime
 
 from arbstr.config import Budget, Config, Rule
-from arbstr.errors import BudgetExceeded
+from arbstr.engine.caps import PERIODS, Cap, Period, Span
+from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
 from arbstr.source import BudgetStatus
 
-Period = Literal["hour", "day", "month"]
-PERIODS: tuple[Period, ...] = ("hour", "day", "month")
 GLOBAL = "global"
-THRESHOLDS = (50, 80, 100)
+_ASK_AGAIN_S = 1.0  # when the ledger could not say what was spent
 
 
 @dataclass(frozen=True, slots=True)
 class SpentQuestion:
-    """What a budget has to be told at start: what requests received since `since_ms` cost, of `policy` (None: all)."""
+    """What a budget has to be told: what requests received from `since_ms` to `until_ms` cost, of `policy` (None: all).
+
+    A period has its end too: where the clock was ahead once, there are rows of days that have not come.
+    """
 
     scope: str
     period: Period
     policy: str | None
     since_ms: int
+    until_ms: int
 
 
 class Budgets:
-    """All budgets of a configuration. `clock_ms` is the wall clock; `publish` takes the thresholds that are passed."""
+    """All budgets of a configuration. `clock_ms` is the wall clock; `publish` takes the thresholds that are passed.
+
+    `recall` answers what was spent before, in msats, or raises `LedgerUnavailable`; without it nothing was.
+    """
 
     def __init__(
         self,
@@ -43,50 +52,66 @@ class Budgets:
         *,
         clock_ms: Callable[[], int],
         publish: Callable[[BudgetThreshold], None] = lambda event: None,
+        recall: Callable[[SpentQuestion], Awaitable[int]] | None = None,
     ) -> None:
         self._clock_ms = clock_ms
         self._publish = publish
-        now_ms = clock_ms()
-        self._global = tuple(_caps(GLOBAL, None, config.budget, now_ms))
-        self._of_rule = {rule.name: tuple(_caps(rule.name, rule.name, rule, now_ms)) for rule in config.policies.rules}
+        self._recall = recall
+        self._recalling = asyncio.Lock()
+        self._global = tuple(self._caps(GLOBAL, None, config.budget))
+        self._of_rule = {rule.name: tuple(self._caps(rule.name, rule.name, rule)) for rule in config.policies.rules}
 
-    def reserve(self, policy: str | None, expected_msats: float) -> Reservation:
-        """Set the expected cost of a request aside. Raises `BudgetExceeded` if a budget does not hold it.
+    def _caps(self, scope: str, policy: str | None, limits: Budget | Rule) -> Iterator[Cap]:
+        for period in PERIODS:
+            sats = getattr(limits, f"max_sats_per_{period}")
+            if sats is not None:
+                asks = self._recall is not None
+                yield Cap(scope, policy, period, round(sats * 1000), self._clock_ms(), asks=asks)
 
-        A request that costs nothing always passes.
-        """
+    def open(self, policy: str | None) -> Reservation:
+        """An account for a request under this rule, on which nothing is reserved yet."""
         caps = self._global + self._of_rule.get(policy or "", ())
         if not caps:
             return _UNBOUNDED
         now_ms = self._clock_ms()
-        amount = math.ceil(expected_msats)
-        for cap in caps:
-            cap.turn_over(now_ms)
-        full = [cap for cap in caps if amount > 0 and cap.spent + cap.reserved + amount > cap.limit]
-        if full:
-            raise _exceeded(max(full, key=lambda cap: cap.ends_ms), amount, now_ms)
-        return Reservation([(cap, cap.reserve(amount)) for cap in caps], amount, self._publish)
+        return Reservation([(cap, cap.turn_over(now_ms)) for cap in caps], self._clock_ms, self._publish)
 
-    def questions(self) -> list[SpentQuestion]:
-        """The sums that `restore` needs from the ledger."""
+    def reserve(self, policy: str | None, may_cost_msats: float) -> Reservation:
+        """Set aside what a request may cost. Raises `BudgetExceeded` if a budget does not hold it."""
+        reservation = self.open(policy)
+        reservation.cover(may_cost_msats)
+        return reservation
+
+    async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
+        """Return once what was spent before is known, or when the ledger has not said so for a while."""
+        with suppress(TimeoutError, LedgerUnavailable):
+            if self.unknown:
+                async with asyncio.timeout(patience_s):
+                    await self.recall()
+
+    async def recall(self) -> None:
+        """Ask what was spent before, as far as that is not known. Raises `LedgerUnavailable`."""
+        async with self._recalling:
+            for cap, span in self.unknown:
+                assert self._recall is not None  # or all would be known
+                question = SpentQuestion(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
+                cap.remember(span.starts_ms, await self._recall(question))
+
+    @property
+    def unknown(self) -> list[tuple[Cap, Span]]:
+        """The caps, and the periods of theirs, of which the ledger has yet to say what was spent."""
         self._turn_over()
-        return [SpentQuestion(cap.scope, cap.period, cap.policy, cap.starts_ms) for cap in self._all()]
-
-    def restore(self, spent: Mapping[SpentQuestion, int]) -> None:
-        """Take over what was spent before this start, in msats. Thresholds passed back then are not told again."""
-        for cap in self._all():
-            question = SpentQuestion(cap.scope, cap.period, cap.policy, cap.starts_ms)
-            cap.spent += spent.get(question, 0)
-            cap.told = cap.percent()
+        return [(cap, span) for cap in self._all() for span in cap.unknown]
 
     def status(self) -> tuple[BudgetStatus, ...]:
         """Every budget as it stands."""
         self._turn_over()
         return tuple(
-            BudgetStatus(cap.scope, cap.period, cap.spent, cap.reserved, cap.limit, cap.ends_ms) for cap in self._all()
+            BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
+            for cap in self._all()
         )
 
-    def _all(self) -> Iterator[_Cap]:
+    def _all(self) -> Iterator[Cap]:
         yield from self._global
         for caps in self._of_rule.values():
             yield from caps
@@ -98,103 +123,73 @@ class Budgets:
 
 
 class Reservation:
-    """Money set aside for one request, to be settled once; later calls do nothing."""
+    """Money set aside for one request, as much as it may cost from now on; to be settled once."""
 
-    __slots__ = ("_amount", "_caps", "_open", "_publish")
+    __slots__ = ("_amount", "_caps", "_clock_ms", "_open", "_publish")
 
     def __init__(
-        self, caps: list[tuple[_Cap, int]], amount_msats: int, publish: Callable[[BudgetThreshold], None]
+        self,
+        caps: list[tuple[Cap, Span]],
+        clock_ms: Callable[[], int],
+        publish: Callable[[BudgetThreshold], None],
     ) -> None:
         self._caps = caps
-        self._amount = amount_msats
+        self._clock_ms = clock_ms
         self._publish = publish
+        self._amount = 0
         self._open = True
 
+    @property
+    def is_bounded(self) -> bool:
+        """Whether any budget holds for it."""
+        return bool(self._caps)
+
+    def cover(self, may_cost_msats: float) -> None:
+        """Set so much aside, in place of what was. Raises `BudgetExceeded`, and changes nothing, if that is too much.
+
+        A request that costs nothing always passes.
+        """
+        amount = math.ceil(may_cost_msats) if self._caps else 0
+        more = amount - self._amount
+        if more > 0:
+            full = [one for one in self._caps if not _holds(*one, more)]
+            if full:
+                raise _exceeded(*max(full, key=lambda one: one[1].ends_ms), self._amount, amount, self._clock_ms())
+        for _, span in self._caps:
+            span.reserved += more
+        self._amount = amount
+
     def settle(self, actual_msats: int) -> None:
-        """The request has cost so much."""
+        """The request has cost so much. Later calls do nothing."""
         if not self._open:
             return
         self._open = False
-        for cap, period_ms in self._caps:
-            for event in cap.settle(period_ms, self._amount, actual_msats):
-                self._publish(event)
+        for cap, span in self._caps:
+            for percent in cap.settle(span, self._amount, actual_msats):
+                now = cap.now
+                self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
 
 
-_UNBOUNDED = Reservation([], 0, lambda event: None)
+_UNBOUNDED = Reservation([], lambda: 0, lambda event: None)
 
 
-class _Cap:
-    """One limit in one period; spent and reserved in msats. `told` is the last threshold (percent) published."""
-
-    __slots__ = ("ends_ms", "limit", "period", "policy", "reserved", "scope", "spent", "starts_ms", "told")
-
-    def __init__(self, scope: str, policy: str | None, period: Period, limit_msats: int, now_ms: int) -> None:
-        self.scope = scope
-        self.policy = policy
-        self.period = period
-        self.limit = limit_msats
-        self._begin(now_ms)
-
-    def _begin(self, now_ms: int) -> None:
-        self.starts_ms, self.ends_ms = bounds_ms(self.period, now_ms)
-        self.spent = self.reserved = self.told = 0
-
-    def turn_over(self, now_ms: int) -> None:
-        """Begin a new period if the old one has ended. A clock that is set back begins none."""
-        if now_ms >= self.ends_ms:
-            self._begin(now_ms)
-
-    def reserve(self, amount: int) -> int:
-        """Set an amount aside; returns the period that it is set aside in."""
-        self.reserved += amount
-        return self.starts_ms
-
-    def settle(self, period_ms: int, reserved: int, actual: int) -> list[BudgetThreshold]:
-        """Spend in place of what was reserved. What began in an earlier period counts there, as in the ledger."""
-        if period_ms != self.starts_ms:
-            return []
-        self.reserved -= reserved
-        self.spent += actual
-        passed = [percent for percent in THRESHOLDS if self.told < percent <= self.percent()]
-        self.told = max(self.told, *passed, 0)
-        return [
-            BudgetThreshold(self.scope, self.period, percent, self.spent, self.limit, self.ends_ms)
-            for percent in passed
-        ]
-
-    def percent(self) -> int:
-        """How much of the limit is spent, in whole percent, rounded down."""
-        return self.spent * 100 // self.limit if self.limit else 100 * (self.spent > 0)
+def _holds(cap: Cap, span: Span, more: int) -> bool:
+    return span.known and span.spent + span.reserved + more <= cap.limit
 
 
-def bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
-    """Where the UTC hour, day or month that holds an instant begins and ends."""
-    now = datetime.fromtimestamp(now_ms // 1000, UTC).replace(minute=0, second=0)
-    if period == "hour":
-        start, end = now, now + timedelta(hours=1)
-    elif period == "day":
-        start = now.replace(hour=0)
-        end = start + timedelta(days=1)
-    else:
-        start = now.replace(hour=0, day=1)
-        end = (start + timedelta(days=32)).replace(day=1)
-    return int(start.timestamp()) * 1000, int(end.timestamp()) * 1000
-
-
-def _caps(scope: str, policy: str | None, limits: Budget | Rule, now_ms: int) -> Iterator[_Cap]:
-    for period in PERIODS:
-        sats = getattr(limits, f"max_sats_per_{period}")
-        if sats is not None:
-            yield _Cap(scope, policy, period, round(sats * 1000), now_ms)
-
-
-def _exceeded(cap: _Cap, amount: int, now_ms: int) -> BudgetExceeded:
+def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int) -> BudgetExceeded:
     whose = "The budget" if cap.policy is None else f"The budget of policy {cap.scope!r}"
-    resets = datetime.fromtimestamp(cap.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    if not span.known:
+        return BudgetExceeded(
+            f"{whose} for this {cap.period} lets nothing in yet: what is spent of it only the ledger knows, and that "
+            "could not be read so far. arbstr keeps trying; its log says what is wrong.",
+            retry_after_s=_ASK_AGAIN_S,
+        )
+    resets = datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return BudgetExceeded(
-        f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats, of which {cap.spent / 1000:.10g} are spent "
-        f"and {cap.reserved / 1000:.10g} reserved by requests in flight; this one is expected to cost "
+        f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats, of which {span.spent / 1000:.10g} are spent "
+        f"and {(span.reserved - held) / 1000:.10g} reserved by requests in flight; this one may cost "
         f"{amount / 1000:.10g}. "
         f"It resets at {resets}.",
-        retry_after_s=(cap.ends_ms - now_ms) / 1000,
+        retry_after_s=max(0.0, (span.ends_ms - now_ms) / 1000),
     )

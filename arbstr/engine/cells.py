@@ -18,9 +18,14 @@ def dumps(value: Any) -> str:
 
 def is_pair(value: Any) -> TypeGuard[list[float]]:
     """Whether a value is two numbers, none negative nor beyond any count."""
+    return is_numbers(value, 2)
+
+
+def is_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
+    """Whether a value is a list of so many numbers, none negative nor beyond any count."""
     return (
         isinstance(value, list)
-        and len(value) == 2
+        and len(value) == count
         and all(isinstance(number, int | float) and 0 <= number <= _LARGEST for number in value)
     )
 

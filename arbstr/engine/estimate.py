@@ -12,35 +12,32 @@ from collections.abc import Callable, Hashable, Mapping
 from typing import Any, TypeGuard, TypeVar
 
 from arbstr.engine.cells import Cells, Ratios, dumps, is_pair
+from arbstr.engine.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS, OUTPUT_TOKENS, Lengths, Texts
 from arbstr.query import NO_GROUP
 from arbstr.source import LearnedRatio
 from arbstr.text import json_or_none
 
-CHARS_PER_TOKEN = 4.0  # before anything is known
-OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
 IMAGE_TOKENS = 1000.0  # of an image, whatever its size
 
-_MEMORY = 100  # requests that a mean looks back on
 _LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
-_TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
-_FRAME_TOKENS = 50  # shorter inputs are mostly what is put around the messages
-_PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; beyond, the input was not the text alone: images, a hidden prompt
-_MOST_TOKENS = 2**20  # no answer is longer, so that a provider's absurd count can't spoil a mean for long
+# The kinds of what is kept. Those of earlier versions were not by provider, and are left out.
+_LENGTHS = "lengths"
+_TEXTS = "texts"
 _REMEMBERED = 4096  # groups, models; clients may ask for any name
 
 Group = tuple[str | int | None, ...]
 _EVERYTHING: Group = ()
 
 _Key = TypeVar("_Key", bound=Hashable)
-_Value = TypeVar("_Value", bound="_Mean | _Text")
+_Value = TypeVar("_Value", bound="_Mean | Lengths | Texts")
 
 
 class TokenEstimator:
     """Expected tokens of requests. Calls take constant time, on average."""
 
     def __init__(self) -> None:
-        self._texts: _Known[str, _Text] = _Known(_Text)
-        self._outputs: _Known[Group, _Mean] = _Known(_Mean)
+        self._texts: _Known[str, Texts] = _Known(Texts)
+        self._outputs: _Known[Group, Lengths] = _Known(Lengths)
         self._ratios: _Known[str | None, _Mean] = _Known(_Mean)
 
     def expect(
@@ -59,6 +56,16 @@ class TokenEstimator:
                 output = float(max_tokens)
         return tokens, output * choices
 
+    def at_most(
+        self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
+    ) -> tuple[float, float]:
+        """The tokens that a request may take: its cap, or without one what similar answers had at most of late."""
+        tokens = max(self._expected_input(model, chars), chars / CHARS_PER_TOKEN) + images * IMAGE_TOKENS
+        if max_tokens is not None:
+            return tokens, float(max_tokens) * choices
+        _, expected = self.expect(policy, model, chars, None, images=images, choices=choices)
+        return tokens, max(expected, self._longest_output(policy, model, tokens) * choices)
+
     def learn(
         self,
         policy: str | None,
@@ -70,17 +77,18 @@ class TokenEstimator:
         *,
         images: int = 0,
         choices: int = 1,
+        provider: str = "",
     ) -> None:
-        """Take in the tokens that a request with a whole answer used."""
+        """Take in the tokens that a request with a whole answer used, as its provider says."""
         tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
-        output = answered = min(used_output / choices, float(_MOST_TOKENS))
+        output = answered = min(used_output / choices, float(MOST_TOKENS))
         if max_tokens is not None and output >= max_tokens:
             # The answer was cut off: all it says is that it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
         for group in _groups(policy, model, tokens):
-            self._outputs[group].add(output)
+            self._outputs[group].add(provider, output)
         if not images:  # whose tokens are not the text's
-            self._texts[model].add(chars, used_input)
+            self._texts[model].add(provider, chars, used_input)
         if used_input:
             self._ratios[policy].add(answered / used_input)
 
@@ -91,8 +99,8 @@ class TokenEstimator:
     def export(self) -> tuple[Ratios, Cells]:
         """All that was learned, fit for a database: ratios by policy, and means as JSON under (kind, name)."""
         ratios = {policy or NO_GROUP: (mean.value, mean.seen) for policy, mean in self._ratios.items()}
-        cells = {("output", dumps(group)): dumps(mean.state()) for group, mean in self._outputs.items()}
-        cells |= {("text", dumps(model)): dumps(text.state()) for model, text in self._texts.items()}
+        cells = {(_LENGTHS, dumps(group)): dumps(lengths.state()) for group, lengths in self._outputs.items()}
+        cells |= {(_TEXTS, dumps(model)): dumps(texts.state()) for model, texts in self._texts.items()}
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -102,10 +110,10 @@ class TokenEstimator:
                 self._ratios[None if name == NO_GROUP else name] = mean
         for (kind, name), cell in cells.items():
             key, state = json_or_none(name), json_or_none(cell)
-            if kind == "output" and _is_group(key) and (mean := _mean_of(state)) is not None:
-                self._outputs[tuple(key)] = mean
-            elif kind == "text" and isinstance(key, str) and (text := _text_of(state)) is not None:
-                self._texts[key] = text
+            if kind == _LENGTHS and _is_group(key) and (lengths := Lengths.restored(state)) is not None:
+                self._outputs[tuple(key)] = lengths
+            elif kind == _TEXTS and isinstance(key, str) and (texts := Texts.restored(state)) is not None:
+                self._texts[key] = texts
         for known in (self._ratios, self._outputs, self._texts):
             known.thin()
 
@@ -119,14 +127,25 @@ class TokenEstimator:
         value = OUTPUT_TOKENS
         lean = 1.0  # what is assumed is outweighed by a single request
         for group in _groups(policy, model, tokens):
-            mean = outputs.get(group)
-            if mean is not None:
+            lengths = outputs.get(group)
+            if lengths is not None:
                 # Squares, so that the coarser group's word fades sooner than a mean of means would have it.
-                weight = mean.weight * mean.weight
-                value = (mean.value * weight + value * lean) / (weight + lean)
+                weight = lengths.weight * lengths.weight
+                value = (lengths.value * weight + value * lean) / (weight + lean)
             elif len(group) == 1 and (ratio := self._ratios.get(policy)) is not None:
                 value = _by_ratio(ratio, tokens, value)
             lean = _LEAN * _LEAN
+        return value
+
+    def _longest_output(self, policy: str | None, model: str, tokens: float) -> float:
+        """Likewise, of the longest answers; not before one is known."""
+        value, lean = 0.0, 0.0
+        for group in _groups(policy, model, tokens):
+            lengths = self._outputs.get(group)
+            if lengths is not None:
+                weight = lengths.weight * lengths.weight
+                value = (lengths.longest * weight + value * lean) / (weight + lean)
+                lean = _LEAN * _LEAN
         return value
 
 
@@ -160,43 +179,16 @@ class _Mean:
     def __init__(self, seen: int = 0, value: float = 0.0) -> None:
         self.seen = seen
         self.value = value
-        self.weight = float(min(seen, _MEMORY))
+        self.weight = float(min(seen, MEMORY))
 
     def add(self, value: float) -> None:
         self.seen += 1
-        if self.weight < _MEMORY:
+        if self.weight < MEMORY:
             self.weight += 1.0
         self.value += (value - self.value) / self.weight
 
     def state(self) -> list[float]:
         return [self.seen, self.value]
-
-
-class _Text:
-    """How many characters a model's tokens have: sums of both over recent requests, so that long texts count more."""
-
-    __slots__ = ("chars", "chars_per_token", "seen", "tokens")
-
-    def __init__(self, chars: float = 0.0, tokens: float = 0.0) -> None:
-        self.seen = _MEMORY if tokens else 0  # requests; of what was restored nobody knows how many
-        self.chars = chars
-        self.tokens = tokens
-        self._divide()
-
-    def add(self, chars: int, tokens: int) -> None:
-        self.seen += 1
-        if tokens < _FRAME_TOKENS or not _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]:
-            return
-        self.chars += chars - self.chars / _MEMORY
-        self.tokens += tokens - self.tokens / _MEMORY
-        self._divide()
-
-    def _divide(self) -> None:
-        assumed = CHARS_PER_TOKEN * _TEXT_LEAN_TOKENS
-        self.chars_per_token = (self.chars + assumed) / (self.tokens + _TEXT_LEAN_TOKENS)
-
-    def state(self) -> list[float]:
-        return [self.chars, self.tokens]
 
 
 def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group, Group, Group]:
@@ -214,13 +206,7 @@ def _mean_of(state: Any) -> _Mean | None:
     """A mean from what was stored, None if that is no number of requests and a value."""
     if not is_pair(state) or int(state[0]) < 1:
         return None
-    return _Mean(int(state[0]), min(float(state[1]), float(_MOST_TOKENS)))
-
-
-def _text_of(state: Any) -> _Text | None:
-    if not is_pair(state) or not state[1] or not _PLAUSIBLE_CHARS[0] <= state[0] / state[1] <= _PLAUSIBLE_CHARS[1]:
-        return None
-    return _Text(float(state[0]), float(state[1]))
+    return _Mean(int(state[0]), min(float(state[1]), float(MOST_TOKENS)))
 
 
 def _is_group(key: Any) -> TypeGuard[list[str | int | None]]:

@@ -77,6 +77,7 @@ class Experience:
                 used_output,
                 images=request.prompt_images,
                 choices=request.choices,
+                provider=record.provider or "",
             )
 
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:

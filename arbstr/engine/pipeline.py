@@ -21,7 +21,7 @@ from arbstr.bus import EventBus
 from arbstr.config import Config
 from arbstr.engine import metering
 from arbstr.engine.answer import StreamAnswer, WholeAnswer
-from arbstr.engine.budget import Budgets
+from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.chat import decode, named_model, read_chat, with_model
 from arbstr.engine.exchange import Exchange
 from arbstr.engine.gate import Gate
@@ -36,6 +36,7 @@ from arbstr.errors import (
     ApiError,
     AttemptError,
     BadUpstreamResponse,
+    BudgetExceeded,
     ClientGone,
     InternalError,
     NoHealthyProvider,
@@ -143,9 +144,10 @@ class Engine:
             self._bus.publish(RouteChosen(exchange.request_id, routing))
             if routing.model != chat.model:
                 chat = replace(chat, model=routing.model, body=with_model(chat.body, routing.model))
-            reservation = self._budgets.reserve(routing.policy, routing.candidates[0].expected_cost_msats)
+            await self._budgets.ready()
+            reservation = self._budgets.open(routing.policy)
             try:
-                answer = await self._ask(exchange, chat, client)
+                answer = await self._ask(exchange, chat, client, reservation)
                 await self._deliver(exchange, answer, client)
             finally:
                 reservation.settle(exchange.spent_msats)
@@ -167,23 +169,47 @@ class Engine:
         exchange.chat = read_chat(document, body, request_id=exchange.request_id, policy=client.policy)
         return exchange.chat
 
-    async def _ask(self, exchange: Exchange, chat: ChatRequest, client: Client) -> WholeAnswer | StreamAnswer:
-        """Try the candidates in order until one answers. Raises the `ApiError` that says how all failed."""
+    async def _ask(
+        self, exchange: Exchange, chat: ChatRequest, client: Client, reservation: Reservation
+    ) -> WholeAnswer | StreamAnswer:
+        """Try the candidates in order until one answers.
+
+        Raises `BudgetExceeded` if one was left out because no budget holds what it may cost, else the `ApiError` that
+        says how all failed.
+        """
         assert exchange.routing is not None
+        too_dear: BudgetExceeded | None = None
         for candidate in exchange.routing.candidates:
             exchange.permit = self._health.acquire(candidate.provider, chat, early=candidate.early)
             if exchange.permit is not None:
-                answer = await self._ask_one(exchange, chat, client, candidate)
+                try:
+                    answer = await self._ask_one(exchange, chat, client, candidate, reservation)
+                except BudgetExceeded as error:
+                    exchange.permit.released()
+                    too_dear = error
+                    continue
                 if answer is not None:
                     return answer
-        raise self._all_failed(exchange)
+        raise too_dear or self._all_failed(exchange)
 
     async def _ask_one(
-        self, exchange: Exchange, chat: ChatRequest, client: Client, candidate: Candidate
+        self,
+        exchange: Exchange,
+        chat: ChatRequest,
+        client: Client,
+        candidate: Candidate,
+        reservation: Reservation,
     ) -> WholeAnswer | StreamAnswer | None:
-        """Try one provider, and again as often as it makes sense; None when the next one's turn has come."""
+        """Try one provider, and again as often as it makes sense; None when the next one's turn has come.
+
+        Every try reserves what it may cost on top of what those before it may have cost. Raises `BudgetExceeded`.
+        """
+        assert exchange.routing is not None
         provider = self._providers[candidate.provider]
         for tries in count():
+            if reservation.is_bounded:
+                may_cost = self._router.may_cost_msats(candidate, exchange.routing, chat)
+                reservation.cover(exchange.spent_msats + may_cost)
             exchange.attempt_begins(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
             try:

@@ -205,6 +205,20 @@ class Router:
             for candidate in candidates
         )
 
+    def may_cost_msats(self, candidate: Candidate, routing: Routing, request: ChatRequest) -> float:
+        """What a request may cost at a candidate: all tokens that its cap allows, or answers of late had at most."""
+        offer = self.experience.offer(candidate.provider, routing.model)
+        tokens, longest = self.experience.tokens.at_most(
+            routing.policy,
+            routing.model,
+            request.prompt_chars,
+            request.max_tokens,
+            images=request.prompt_images,
+            choices=request.choices,
+        )
+        cost = offer.base_fee + tokens * offer.input + longest * offer.output
+        return cost * max(offer.ratio, 1.0) + offer.extra
+
     def baselines(self, routing: Routing, usage: Usage) -> tuple[int | None, int | None]:
         """What the dearest and the median candidate ask for these tokens, in msats; None while tokens are unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:

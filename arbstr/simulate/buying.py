@@ -102,9 +102,11 @@ def _bought_by_arbstr(sellers: Sequence[Seller], requests: Sequence[tuple[Row, C
     learn = router.experience.tokens.learn
     paid = 0.0
     for row, request in requests:
-        fee, per_input, per_output = rates[router.route(request).candidates[0].provider]
+        provider = router.route(request).candidates[0].provider
+        fee, per_input, per_output = rates[provider]
         paid += fee + row.input_tokens * per_input + row.output_tokens * per_output
-        learn(request.policy, _MODEL, request.prompt_chars, None, row.input_tokens, row.output_tokens)
+        chars, used = request.prompt_chars, (row.input_tokens, row.output_tokens)
+        learn(request.policy, _MODEL, chars, None, *used, provider=provider)
     return paid
 
 

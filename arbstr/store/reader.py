@@ -18,6 +18,7 @@ T = TypeVar("T")
 
 _THREADS = 3
 _INSIST_S = 0.05
+NO_FILE = (0, 0)
 
 
 async def _nothing_waits() -> None:
@@ -47,7 +48,12 @@ class Reader:
         return await self._ask(lambda questions: questions.stats(where, group_by))
 
     async def spent_msats(self, where: Filter) -> int:
-        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more."""
+        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
+
+        Nothing where there is no ledger yet, nor can be: requests go on without one.
+        """
+        if _file(self._path) == NO_FILE:
+            return 0
         return await self._ask(lambda questions: questions.spent_msats(where))
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
@@ -176,5 +182,5 @@ def _file(path: Path) -> tuple[int, int]:
     try:
         status = path.stat()
     except OSError:
-        return 0, 0
+        return NO_FILE
     return status.st_dev, status.st_ino

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from datetime import UTC, datetime
 from typing import Any
@@ -11,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.config import Budget, Config, Policies, Rule
-from arbstr.engine.budget import Budgets, Period, Reservation, bounds_ms
-from arbstr.errors import BudgetExceeded
+from arbstr.engine.budget import Budgets, Reservation, SpentQuestion
+from arbstr.engine.caps import Period, bounds_ms
+from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
 from arbstr.source import BudgetStatus
 
@@ -107,7 +109,7 @@ def test_a_refusal_says_which_budget_how_much_and_when_it_resets() -> None:
         caps.reserve(None, 3000)
     assert str(caught.value) == (
         "The budget for this day is 10 sats, of which 7.5 are spent and 0.5 reserved by requests in flight; "
-        "this one is expected to cost 3. It resets at 2024-02-29T00:00:00Z."
+        "this one may cost 3. It resets at 2024-02-29T00:00:00Z."
     )
     assert caught.value.retry_after_s == 1.5 * 3600
 
@@ -226,21 +228,173 @@ def test_what_is_only_reserved_passes_none() -> None:
     assert told == []
 
 
+# --- another provider's turn
+
+
+def test_what_the_next_provider_may_cost_takes_the_place_of_what_the_first_might() -> None:
+    caps = budgets(max_sats_per_day=10)
+    reservation = caps.reserve(None, 2000)
+    reservation.cover(9000)
+    assert only(caps.status()).reserved_msats == 9000
+    reservation.cover(500)
+    assert only(caps.status()).reserved_msats == 500
+    reservation.settle(400)
+    assert (only(caps.status()).spent_msats, only(caps.status()).reserved_msats) == (400, 0)
+
+
+def test_a_dearer_provider_that_does_not_fit_is_refused_and_the_reservation_stands() -> None:
+    caps = budgets(Rule(name="code", max_sats_per_hour=3), max_sats_per_day=10)
+    caps.reserve(None, 4000)
+    reservation = caps.reserve("code", 1000)
+    with pytest.raises(BudgetExceeded, match="4 reserved by requests in flight; this one may cost 7"):
+        reservation.cover(7000)
+    with pytest.raises(BudgetExceeded, match="policy 'code'"):
+        reservation.cover(3001)
+    assert [status.reserved_msats for status in caps.status()] == [5000, 1000]
+    reservation.cover(3000)
+
+
+# --- clocks that jump
+
+YEAR = 366 * 24 * HOUR
+
+
+def test_a_clock_that_jumps_ahead_and_back_finds_the_budget_as_it_was() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_hour=10, max_sats_per_month=20)
+    caps.reserve(None, 9000).settle(9000)
+    clock.now += YEAR
+    caps.status()
+    clock.now -= YEAR
+    assert [status.spent_msats for status in caps.status()] == [9000, 9000]
+    assert caps.status()[0].resets_at_ms == utc("2024-02-28T23:00")
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 2000)
+    clock.now += HOUR
+    caps.reserve(None, 2000)
+
+
+def test_what_was_spent_while_the_clock_was_ahead_counts_when_it_is_back() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_day=10)
+    before = caps.reserve(None, 1000)
+    clock.now += YEAR
+    caps.reserve(None, 4000).settle(4000)
+    late = caps.reserve(None, 3000)
+    clock.now -= YEAR
+    before.settle(1000)
+    assert only(caps.status()).spent_msats == 5000
+    late.settle(3000)
+    assert only(caps.status()).spent_msats == 8000
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 2001)
+    clock.now += 24 * HOUR
+    assert only(caps.status()).spent_msats == 0
+
+
+def test_a_clock_that_wavers_about_midnight_counts_nothing_twice() -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_day=10)
+    for step in (2, -2, 2, -2):
+        clock.now += step * HOUR
+        caps.reserve(None, 1000).settle(1000)
+    assert only(caps.status()).spent_msats == 4000
+    clock.now += 2 * HOUR
+    assert only(caps.status()).spent_msats == 2000
+
+
+@given(st.lists(st.integers(0, 5), max_size=30))
+def test_whatever_was_spent_ahead_of_time_is_spent_when_the_clock_is_back(months: list[int]) -> None:
+    clock = WallClock()
+    caps = budgets(clock=clock, max_sats_per_month=10**6)
+    for number, month in enumerate([*months, 0], start=1):
+        clock.now = START + month * 31 * 24 * HOUR
+        caps.reserve(None, 1000).settle(1000)
+        if month == 0:
+            assert only(caps.status()).spent_msats == number * 1000
+    assert only(caps.status()).reserved_msats == 0
+
+
 # --- restarts
 
 
-def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_spent() -> None:
+class Past:
+    """A ledger that says what was spent, or fails while it is `locked`."""
+
+    def __init__(self, **spent: int) -> None:
+        self.spent = spent
+        self.locked = False
+        self.asked: list[SpentQuestion] = []
+
+    async def __call__(self, question: SpentQuestion) -> int:
+        if self.locked:
+            raise LedgerUnavailable("locked")
+        self.asked.append(question)
+        return self.spent.get(question.scope, 0)
+
+
+def restarted(past: Past, *rules: Rule, clock: WallClock, told: list[BudgetThreshold], **caps: Any) -> Budgets:
+    config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
+    return Budgets(config, clock_ms=clock, publish=told.append, recall=past)
+
+
+async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_spent() -> None:
     told: list[BudgetThreshold] = []
-    caps = budgets(Rule(name="code", max_sats_per_month=20), told=told, max_sats_per_hour=10)
-    everything, code = caps.questions()
-    assert (everything.scope, everything.policy, everything.since_ms) == ("global", None, utc("2024-02-28T22:00"))
-    assert (code.scope, code.policy, code.period, code.since_ms) == ("code", "code", "month", utc("2024-02-01"))
-    caps.restore({everything: 8500, code: 3000})
+    past = Past(**{"global": 8500, "code": 3000})
+    caps = restarted(past, Rule(name="code", max_sats_per_month=20), clock=WallClock(), told=told, max_sats_per_hour=10)
+    await caps.recall()
+    assert past.asked == [
+        SpentQuestion("global", "hour", None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
+        SpentQuestion("code", "month", "code", utc("2024-02-01"), utc("2024-03-01") - 1),
+    ]
     assert [status.spent_msats for status in caps.status()] == [8500, 3000]
     with pytest.raises(BudgetExceeded):
         caps.reserve(None, 1600)
     caps.reserve("code", 1500).settle(1500)
     assert [(event.scope, event.percent) for event in told] == [("global", 100)]  # 50 and 80 were passed before
+
+
+async def test_until_the_ledger_can_be_read_nothing_is_let_in_that_costs() -> None:
+    past = Past(**{"global": 8500})
+    past.locked = True
+    caps = restarted(past, clock=WallClock(), told=[], max_sats_per_day=10)
+    await caps.ready()
+    with pytest.raises(BudgetExceeded, match="could not be read so far") as caught:
+        caps.reserve(None, 1)
+    assert caught.value.retry_after_s == 1
+    caps.reserve(None, 0)
+    past.locked = False
+    await caps.ready()
+    with pytest.raises(BudgetExceeded, match=r"8\.5 are spent"):
+        caps.reserve(None, 1501)
+    caps.reserve(None, 1500)
+
+
+async def test_a_ledger_that_does_not_answer_is_not_waited_for_long() -> None:
+    class Silent(Past):
+        async def __call__(self, question: SpentQuestion) -> int:
+            return await asyncio.Future()
+
+    caps = restarted(Silent(), clock=WallClock(), told=[], max_sats_per_day=10)
+    await caps.ready(patience_s=0.001)
+    assert caps.unknown
+
+
+async def test_the_ledger_is_asked_again_where_the_clock_has_jumped_and_not_where_a_period_follows() -> None:
+    """A machine without a clock of its own starts in 1970 and learns the date later."""
+    past, clock = Past(**{"global": 9000}), WallClock()
+    caps = restarted(past, clock=clock, told=[], max_sats_per_day=10)
+    await caps.recall()
+    clock.now += 2 * HOUR
+    assert caps.unknown == []
+    caps.reserve(None, 9500)
+    clock.now += 30 * 24 * HOUR
+    with pytest.raises(BudgetExceeded, match="could not be read"):
+        caps.reserve(None, 1)
+    await caps.ready()
+    with pytest.raises(BudgetExceeded, match="9 are spent"):
+        caps.reserve(None, 1001)
+    assert [question.since_ms for question in past.asked] == [utc("2024-02-28"), utc("2024-03-30")]
 
 
 # --- hundreds at once

@@ -384,6 +384,18 @@ async def test_a_seller_that_claims_to_charge_nothing_is_stopped_all_the_same() 
     assert [(await market.serve()).status for _ in range(2)] == [200, 402]
 
 
+async def test_a_retry_reserves_what_it_may_cost_beside_what_may_have_been_charged() -> None:
+    """One try fits into ten sats, two do not: the second is not made."""
+    market = Market(alpha=[CLOSED, GOOD], beta=[BUSY], sats_a_day=10)
+    client = await market.serve()
+    assert client.status == 402
+    assert market.asked == ["alpha"]
+    spent, reserved = market.spent_msats
+    assert 7_000 < spent < 9_000
+    assert reserved == 0
+    assert all(market.health.view(name).in_flight == 0 for name in market.scripts)
+
+
 async def test_a_budget_that_does_not_hold_the_request_refuses_it() -> None:
     market = Market(alpha=[GOOD], sats_a_day=5)
     client = await market.serve()

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import sqlite3
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.proxy.world import World, body
+from tests.provider import completion, error_reply, json_reply
+from tests.proxy.world import Arbstr, World, body
 
 LONG = "x" * 400_000  # 100,000 tokens; at the world's rates a thousand sats
 AT_MOST_20 = {"rules": [{"name": "small", "max_sats_per_request": 20}]}
@@ -61,3 +65,98 @@ async def test_a_byte_order_mark_before_the_json_is_taken_off(world: World) -> N
     data = json.dumps(body()).encode()
     assert (await arbstr.send(b"\xef\xbb\xbf" + data)).status == 200
     assert alpha.requests[0].body == data
+
+
+# Budgets
+
+
+def spent_sats(arbstr: Arbstr) -> list[float]:
+    return [budget.spent_msats / 1000 for budget in arbstr.source.snapshot().budgets]
+
+
+async def test_a_dearer_provider_is_asked_only_as_long_as_the_budget_holds_what_it_may_cost(world: World) -> None:
+    """The cheap one always fails; each answer of the dear one costs 288 sats."""
+    await world.sells("cheap", error_reply(503), input_rate=1, output_rate=1)
+    dear = await world.sells(
+        "dear", json_reply(completion(tokens=(0, 256))), input_rate=1, output_rate=1125, base_fee=0
+    )
+    arbstr = await world.opens(budget={"max_sats_per_day": 600}, retry={"max_retries": 0})
+    answers = [await arbstr.chat() for _ in range(5)]
+    assert [answer.status for answer in answers] == [200, 200, 402, 402, 402]
+    assert answers[-1].told == (402, "budget_error", "budget_exceeded")
+    assert len(dear.requests) == 2
+    assert spent_sats(arbstr) == [576]
+
+
+async def test_a_cheaper_provider_further_down_is_still_asked(world: World) -> None:
+    await world.sells("dear", output_rate=3000)
+    cheap = await world.sells("cheap", output_rate=1)
+    arbstr = await world.opens(budget={"max_sats_per_day": 10}, policies={"default_strategy": "round_robin"})
+    answers = [await arbstr.chat() for _ in range(4)]
+    assert [answer.headers["X-Arbstr-Provider"] for answer in answers] == ["cheap"] * 4
+    assert len(cheap.requests) == 4
+
+
+async def test_parallel_requests_reserve_their_own_cap_however_short_answers_have_been(world: World) -> None:
+    alpha = await world.sells("alpha", json_reply(completion(tokens=(10, 10))))
+    arbstr = await world.opens(budget={"max_sats_per_day": 700})
+    for _ in range(20):
+        assert (await arbstr.chat()).status == 200
+    alpha.script = [json_reply(completion(tokens=(10, 20_000)))]
+    answers = await asyncio.gather(*(arbstr.chat(max_tokens=20_000) for _ in range(30)))
+    assert sorted(answer.status for answer in answers) == [200] + [402] * 29
+    assert spent_sats(arbstr)[0] <= 700
+
+
+async def test_without_a_cap_the_longest_of_late_is_reserved_and_not_the_mean(world: World) -> None:
+    """One answer in ten is forty times as long as the others, and takes 60 sats."""
+    alpha = await world.sells("alpha")
+    alpha.script = [json_reply(completion(tokens=(10, 2000 if n % 10 == 5 else 50))) for n in range(30)]
+    arbstr = await world.opens(budget={"max_sats_per_day": 550})
+    for _ in range(30):
+        assert (await arbstr.chat()).status == 200
+    spent, release = spent_sats(arbstr)[0], asyncio.Event()
+    alpha.script = [[release, *json_reply(completion(tokens=(10, 2000)))]]
+    asked = len(alpha.requests)
+    tasks = [await arbstr.asks() for _ in range(30)]
+    await alpha.asked(asked + 1)
+    await asyncio.sleep(0.2)  # for those that are let in against the rule
+    release.set()
+    answers = await asyncio.gather(*tasks)
+    assert spent + 60 < spent_sats(arbstr)[0] <= 550 + 30
+    assert {answer.status for answer in answers} == {200, 402}
+
+
+async def test_n_answers_may_cost_n_times_as_much(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens(budget={"max_sats_per_day": 100})
+    assert (await arbstr.chat(n=50, max_tokens=100)).status == 402
+    assert alpha.requests == []
+    assert (await arbstr.chat(n=30, max_tokens=100)).status == 200
+
+
+async def test_a_ledger_that_is_locked_at_the_start_opens_no_budget_anew(world: World, tmp_path: Path) -> None:
+    sections = {"budget": {"max_sats_per_month": 20}}
+    await world.sells("alpha", json_reply(completion(tokens=(10, 500))))
+    first = await world.opens(**sections)
+    assert (await first.chat()).status == 200
+    await first.rows(1)
+    await world.close()
+
+    with sqlite3.connect(tmp_path / "arbstr.db", isolation_level=None) as other:
+        other.execute("PRAGMA locking_mode = EXCLUSIVE")
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        world.providers.clear()
+        alpha = await world.sells("alpha", json_reply(completion(tokens=(10, 500))))
+        second = await world.opens(**sections)
+        answer = await second.chat()
+        assert answer.told == (402, "budget_error", "budget_exceeded")
+        assert "could not be read so far" in answer.error["message"]
+        assert int(answer.headers["Retry-After"]) >= 1
+        assert alpha.requests == []
+        assert "no budget lets a request in until" in second.log
+        other.execute("ROLLBACK")
+    other.close()
+    assert "16.1 are spent" in (await second.chat()).error["message"]
+    assert spent_sats(second) == [16.1]
