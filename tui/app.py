@@ -34,7 +34,7 @@ from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
-from tui.themes import DARK, TERMINAL, THEMES
+from tui.themes import THEMES, theme_for
 from tui.widgets.bars import KeyBar
 
 QUIT_AGAIN_S = 3.0
@@ -91,7 +91,7 @@ class Dashboard(App[None]):
         self._error_until = float("-inf")  # an error is on the screen
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = TERMINAL.name if colourless else DARK.name
+        self.theme = theme_for(None if colourless else self.console.color_system).name
 
     @property
     def failure(self) -> Exception | None:
@@ -114,6 +114,7 @@ class Dashboard(App[None]):
         self.switch_mode("live")
         self.run_worker(self._pump.run(), name="pump")
         self.run_worker(self.board.watch.run(), name="ledger")
+        self.run_worker(self.board.recall(), name="past")
         self.call_after_refresh(self._on_ready)
 
     def on_unmount(self) -> None:

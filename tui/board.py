@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import shlex
 from collections.abc import Callable
 from datetime import UTC, tzinfo
 
+from arbstr.errors import LedgerUnavailable
+from arbstr.query import Filter
 from arbstr.source import Source
-from tui.figures import RANGES, Figures, LedgerWatch, Range
+from tui.feed import KEPT
+from tui.figures import RANGES, Figures, LedgerWatch, Range, ended_ms
 from tui.log import LogRing, LogView
+from tui.rows import record_of
 from tui.series import Chart
 from tui.state import ProviderView, View, ViewModel
 
+RECALL_AGAIN_S = 1.0
 SNAPSHOT_EVERY_MS = 1000  # while things happen: what no event tells (rates of success, budgets) comes by snapshot
+LONGEST_UNSEEN_MS = 30_000  # while nothing happens
 SLICE = 300  # events applied at a time: under a millisecond
 
 
@@ -43,6 +50,7 @@ class Board:
         self._snapshot_ms = snapshot.at_ms
         self._frozen: tuple[Chart | None, Figures] | None = None
         self._busy_until_ms = 0
+        self.recalled = False  # the feed has what there was before this start
 
     def close(self) -> None:
         """Take no more events."""
@@ -57,10 +65,28 @@ class Board:
         if events:
             self.model.apply(events)
             self._busy_until_ms = now + SNAPSHOT_EVERY_MS
-        due = now - self._snapshot_ms >= SNAPSHOT_EVERY_MS and self._snapshot_ms < self._busy_until_ms
+        due = self._due(now)
         if missed or due:
             self._resync(now, missed=missed > 0)
         return bool(events) or bool(missed) or due
+
+    def _due(self, now: int) -> bool:
+        """Whether to take a snapshot: soon after events, when a breaker's or a budget's time is up, now and then."""
+        age = now - self._snapshot_ms
+        soon = age >= SNAPSHOT_EVERY_MS and self._snapshot_ms < self._busy_until_ms
+        return soon or age >= LONGEST_UNSEEN_MS or self.model.changes_between(self._snapshot_ms, now)
+
+    async def recall(self) -> None:
+        """Fill the feed with the ledger's newest requests from before this start, trying until the ledger answers."""
+        before = Filter(until_ms=self.model.view(self.now_ms()).started_at_ms - 1)
+        while not self.recalled:
+            try:
+                entries = await self.source.ledger.slice(before, before=None, limit=KEPT)
+            except LedgerUnavailable:
+                await asyncio.sleep(RECALL_AGAIN_S)
+            else:
+                self.model.remember(sorted(map(record_of, entries), key=ended_ms, reverse=True))
+                self.recalled = True
 
     def _resync(self, now: int, *, missed: bool) -> None:
         if missed:
@@ -113,7 +139,7 @@ class Board:
     def moving(self) -> bool:
         """Whether the screen changes by the mere passing of time: something runs, or just did, or counts down."""
         recent = self.now_ms() - self._busy_until_ms < 12_000
-        return recent or bool(self.model.feed.running) or self.model.counting_down
+        return recent or bool(self.model.feed.running) or self.model.counting_down(self.now_ms())
 
     # ── acting ──────────────────────────────────────────────────────────────────────────────────────────────────
 

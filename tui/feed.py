@@ -57,6 +57,10 @@ class Feed:
             if (flight := before.get(record.request_id)) is not None:
                 flight.record = record
 
+    def lengthen(self, past: Iterable[RequestRecord]) -> None:
+        """Put older requests below those that are there, as far as there is room."""
+        self.finished.extend(islice(past, KEPT - len(self.finished)))
+
     def narrow(self, query: Query) -> None:
         """Show only what the query lets pass; of a frozen feed, of what was there then."""
         self.query = query

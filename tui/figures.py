@@ -48,7 +48,7 @@ class Figures:
     """The ledger's answers as of the last round; None where it has not been asked yet.
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
-    they are today and the six before.
+    they are today and the six before. `as_of_ms` is when the ledger was asked.
     """
 
     today: Aggregate | None = None
@@ -57,6 +57,7 @@ class Figures:
     groups: dict[GroupBy, Groups] = field(default_factory=dict)
     hours: Chart | None = None
     problem: str | None = None
+    as_of_ms: int | None = None
 
 
 class LedgerWatch:
@@ -85,7 +86,7 @@ class LedgerWatch:
         """Requests have ended: their cost shows at once in the chart, and the sums are due."""
         self._stale = True
         now = self._now_ms()
-        costs = [(each.received_at_ms, _ended_ms(each), each.cost_msats or 0) for each in records]
+        costs = [(each.received_at_ms, ended_ms(each), each.cost_msats or 0) for each in records]
         for series in self.fine.values():
             series.add(costs, now)
 
@@ -155,7 +156,7 @@ class LedgerWatch:
         if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
         hours = None if chosen.name in self.fine else await self._hours(now, chosen)
-        return Figures(today.overall, week.overall, window, by, hours)
+        return Figures(today.overall, week.overall, window, by, hours, as_of_ms=now)
 
     async def _hours(self, now: int, chosen: Range) -> Chart:
         since = now - chosen.length_ms
@@ -185,7 +186,8 @@ class LedgerWatch:
         return await self._ledger.stats(Filter(since_ms=since_ms), group)
 
 
-def _ended_ms(record: RequestRecord) -> int:
+def ended_ms(record: RequestRecord) -> int:
+    """When a request ended, in epoch milliseconds."""
     return record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0)
 
 

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
 from arbstr.text import MARK, plain
 
 NOTHING = "–"
 
-# Characters that take no cell or join others: terminals disagree on how wide they are, so none may move a column.
+# Characters that take no cell or join others (flags and skin tones do): terminals disagree on how wide they are, so
+# none may move a column.
 _INVISIBLE = re.compile(
-    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0\U000e0000-\U000e0fff]"
+    "[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180e\u2060-\u206f\u3164\ufe00-\ufe0f\uffa0"
+    "\U0001f1e6-\U0001f1ff\U0001f3fb-\U0001f3ff\U000e0000-\U000e0fff]"
 )
 _COMBINING = re.compile("[\u0300-\u036f\u0483-\u0489\u1ab0-\u1aff\u1dc0-\u1dff\u20d0-\u20ff\ufe20-\ufe2f]{2,}")
 
@@ -41,6 +44,20 @@ def sats_round(msats: float | None) -> str:
     return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
 
 
+def sats_alike(amounts: Sequence[int]) -> list[str]:
+    """Sats of a column, in msats, with as many decimals as the largest needs; what would come out as nothing is `<`."""
+    largest = max((abs(msats) for msats in amounts), default=0)
+    decimals = 3 if largest < 100_000 else 1 if largest < 100_000_000 else 0
+    return [_sats_with(msats, decimals) for msats in amounts]
+
+
+def _sats_with(msats: int, decimals: int) -> str:
+    least = 10.0**-decimals
+    if 0 < abs(msats) < 1000 * least:
+        return f"{'<' if msats > 0 else '>-'}{least:.{decimals}f}"
+    return f"{msats / 1000:,.{decimals}f}"
+
+
 def rate(sats_per_1k: float) -> str:
     """A rate in sats per 1000 tokens, with the decimals it was given: `10`, `0.15`."""
     return f"{sats_per_1k:,.3f}".rstrip("0").rstrip(".") if sats_per_1k < 1e9 else f"{sats_per_1k:.3g}"
@@ -65,14 +82,16 @@ def short_count(number: int) -> str:
 
 
 def percent(part: float | None, decimals: int = 1) -> str:
-    """A share of one: `99.3 %`; 100 only if nothing is missing, 0 only if nothing is there."""
+    """A share of one: `99.3 %`; 100 only if nothing is missing, 0 only if nothing is there: `<1 %`."""
     if part is None:
         return NOTHING
     step = 10**-decimals
     value = part * 100
-    if 0 < part < 1:
-        value = min(max(value, step), 100 - step)
-    return "100 %" if value >= 100 else f"{value:.{decimals}f} %"
+    if 0 < value < step:
+        return f"<{step:.{decimals}f} %"
+    if part < 1:
+        value = min(value, 100 - step)
+    return "100 %" if value == 100 else f"{value:,.{decimals}f} %"
 
 
 def duration(ms: float | None) -> str:
@@ -93,6 +112,12 @@ def duration(ms: float | None) -> str:
     return f"{minutes // 1440} d {minutes % 1440 // 60:02} h"
 
 
+def countdown(ms: float) -> str:
+    """How long something still takes, rounded up: `12 s`, `2 m 03 s`."""
+    seconds = -(-int(ms) // 1000)
+    return f"{seconds} s" if seconds < 60 else duration(seconds * 1000)
+
+
 def uptime(ms: float) -> str:
     """A long time span, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
     minutes = int(ms // 60_000)
@@ -109,11 +134,6 @@ def per_second(rate_: float) -> str:
 def tokens(into: int | None, out: int | None) -> str:
     """Tokens in and out: `1,204 → 311`."""
     return f"{count(into)} → {count(out)}"
-
-
-def token_columns(into: str, out: str) -> str:
-    """Tokens in and out in 19 cells, the arrows of several lines below each other."""
-    return f"{into:>9} → {out:<7}"
 
 
 def moment(at_ms: int, zone: tzinfo | None) -> datetime:

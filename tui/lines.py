@@ -5,7 +5,8 @@ A span is a text and its role (what it means, not how it looks); a line is a tup
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -24,6 +25,7 @@ Role = Literal[
     "title",
     "key",  # a key to press
     "badge",  # a state that must not be overlooked: frozen, filtered
+    "alarm",  # a trouble that must not be
     "cursor",  # the selected row
     "cursor-muted",
     "cursor-good",
@@ -37,16 +39,29 @@ Align = Literal["left", "right"]
 
 EMPTY: Line = ()
 
+# A number with its unit, standing alone: half of it would be another number. Digits in a name are not one.
+_FIGURE = re.compile(r"(?<![\w.,…-])[-+~<]?\d[\d.,:]*(?: ?(?:%|[kMGT]\b|m?s\b|[mhd]\b|sats\b|tokens\b))?(?![\w-])")
+
 
 @lru_cache(16_384)
 def fit(text: str, width: int, align: Align = "left") -> str:
-    """The text in exactly `width` cells: padded, or cut with an ellipsis."""
+    """The text in exactly `width` cells: padded, or cut with an ellipsis; a figure in it is left out, never cut."""
     length = cell_len(text)
     if length > width:
-        text = set_cell_size(text, max(width - 1, 0)) + "…" if width > 0 else ""
+        text = _cut(text, width - 1) + "…" if width > 0 else ""
         length = cell_len(text)
     padding = " " * (width - length)
     return text + padding if align == "left" else padding + text
+
+
+def _cut(text: str, width: int) -> str:
+    """The beginning of a longer text, of `width` cells at most."""
+    kept = set_cell_size(text, width)
+    if kept == text[: len(kept)]:  # else a wide character was halved, which no figure has
+        place, figures = len(kept), _FIGURE.finditer(text)
+        halved = next((figure for figure in figures if figure.start() < place <= figure.end()), None)
+        kept = kept if halved is None else text[: halved.start()]
+    return kept
 
 
 def width_of(line: Line) -> int:
@@ -81,6 +96,25 @@ def wrapped(text: str, width: int) -> list[str]:
     return lines or [""]
 
 
+Part = tuple[Line, int]
+
+
+def fit_parts(parts: Sequence[Part], width: int) -> Line:
+    """The parts of a line that fit into `width` cells, whole: the highest rank goes first, rank 0 never."""
+    present = list(parts)
+    while sum(width_of(line) for line, _ in present) > width:
+        last = max((rank for _, rank in present), default=0)
+        if last == 0:
+            break
+        present = [(line, rank) for line, rank in present if rank < last]
+    return tuple(span for line, _ in present for span in line)
+
+
+def trim(line: Line, width: int) -> Line:
+    """The line without as many of its labels and units as there is no room for, the last ones first."""
+    return fit_parts([((span,), number if span[1] == "muted" else 0) for number, span in enumerate(line, 1)], width)
+
+
 def spread(left: Line, right: Line, width: int) -> Line:
     """Two lines as one of `width` cells, at its ends; the right one goes when there is no room for both."""
     gap = width - width_of(left) - width_of(right)
@@ -106,44 +140,108 @@ def under_cursor(line: Line) -> Line:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: its least width in cells, its share of what is left over (0: none), and from which table
-    width on it is shown."""
+    """A table's column: its least width in cells, and its share of what is left over (0: none), `most` cells in all.
+
+    Where the table is too narrow the columns of the highest `rank` go first. A column on the right holds figures, and
+    so may an `exact` one: they are as wide as what stands in them and never cut.
+    """
 
     title: str
     width: int
     align: Align = "left"
     share: int = 0
     most: int = 200
-    above: int = 0
+    rank: int = 0
+    exact: bool = False
+
+    @property
+    def figures(self) -> bool:
+        """Whether what stands in it must not be cut."""
+        return self.exact or self.align == "right"
 
 
 Layout = tuple[tuple[Column, int], ...]
+Cells = Mapping[str, Span]  # a row: each column's span by title
 GAP = 2
 
 
+def lay_out(columns: tuple[Column, ...], width: int, rows: Sequence[Cells] = (), *, sorted_by: str = "") -> Layout:
+    """Which columns a table of `width` cells shows, and how wide each is; two cells stand between columns.
+
+    `rows` are those in sight; the column that it is `sorted_by` has an arrow beside its title.
+    """
+    wants = tuple(_wanted(column, rows, sorted_by) for column in columns)
+    return _laid_out(columns, width, wants)
+
+
+def _wanted(column: Column, rows: Sequence[Cells], sorted_by: str) -> int:
+    """How many cells a column needs to show everything."""
+    title = cell_len(column.title) + (2 if sorted_by and column.title == sorted_by else 0)
+    return max([title, *(cell_len(row[column.title][0]) for row in rows if column.title in row)])
+
+
 @lru_cache(256)
-def lay_out(columns: tuple[Column, ...], width: int) -> Layout:
-    """Which columns a table of `width` cells shows, and how wide each is; two cells stand between columns."""
-    present = [column for column in columns if width >= column.above]
-    free = width - sum(column.width for column in present) - GAP * max(len(present) - 1, 0)
-    widths = [column.width for column in present]
-    shares = sum(column.share for column in present)
-    if free > 0 and shares:
-        for index, column in enumerate(present):
-            widths[index] = min(column.width + free * column.share // shares, max(column.most, column.width))
-    return tuple(zip(present, widths, strict=True))
+def _laid_out(columns: tuple[Column, ...], width: int, wants: tuple[int, ...]) -> Layout:
+    least = [
+        max(column.width, want) if column.figures else column.width for column, want in zip(columns, wants, strict=True)
+    ]
+    present = _present(columns, least, width)
+    widths = [least[place] for place in present]
+    _shrink([columns[place] for place in present], widths, width)
+    shares = [columns[place].share for place in present]
+    most = [max(columns[place].most, least[place]) for place in present]
+    for limits in ([min(wants[place], limit) for place, limit in zip(present, most, strict=True)], most):
+        _grow(widths, limits, shares, width)
+    return tuple((columns[place], cells_) for place, cells_ in zip(present, widths, strict=True))
 
 
-def header(layout: Layout, sorted_by: str | None = None, arrow: str = "") -> Line:
+def _taken(widths: Sequence[int]) -> int:
+    return sum(widths) + GAP * max(len(widths) - 1, 0)
+
+
+def _present(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int]:
+    """The places of the columns that fit; those of the first rank stay in any case."""
+    present = list(range(len(columns)))
+    while _taken([least[place] for place in present]) > width:
+        last = max(columns[place].rank for place in present)
+        if last == 0:
+            break
+        present = [place for place in present if columns[place].rank < last]
+    return present
+
+
+def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:
+    """Take from texts what there is not room for, from the widest first."""
+    while _taken(widths) > width:
+        texts = [place for place, column in enumerate(columns) if not column.figures and widths[place] > 1]
+        if not texts:
+            break
+        widest = max(texts, key=lambda place: widths[place])
+        widths[widest] -= 1
+
+
+def _grow(widths: list[int], limits: Sequence[int], shares: Sequence[int], width: int) -> None:
+    """Hand out what is left over by shares, up to each one's limit."""
+    while (free := width - _taken(widths)) > 0:
+        hungry = [place for place, share in enumerate(shares) if share and widths[place] < limits[place]]
+        if not hungry:
+            break
+        whole = sum(shares[place] for place in hungry)
+        for place in hungry:
+            more = min(max(free * shares[place] // whole, 1), limits[place] - widths[place], width - _taken(widths))
+            widths[place] += more
+
+
+def header(layout: Layout, sorted_by: str = "", arrow: str = "") -> Line:
     """A table's line of titles; the column it is sorted by carries the arrow."""
     titles = [
-        fit(f"{column.title} {arrow}" if column.title == sorted_by else column.title, width, column.align)
+        fit(f"{column.title} {arrow}" if sorted_by and column.title == sorted_by else column.title, width, column.align)
         for column, width in layout
     ]
     return (("  ".join(titles), "muted"),)
 
 
-def cells(layout: Layout, row: dict[str, Span]) -> Line:
+def cells(layout: Layout, row: Cells) -> Line:
     """A table's line: `row` holds each column's span by title; what it lacks stays empty."""
     spans: list[Span] = []
     for column, width in layout:

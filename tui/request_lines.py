@@ -162,7 +162,7 @@ def _figures(request: FullRequest) -> list[Line]:
 def _money(label: str, msats: int | None, note: str = "") -> Line:
     if msats is None:
         return _field(label, NOTHING, "muted", "not known")
-    return ((f"{label:<{LABEL}}", "muted"), (sats(msats), "accent"), (" sats", "muted"), (f"  {note}", "muted"))
+    return ((f"{label:<{LABEL}}", "muted"), (sats(msats), "text"), (" sats", "muted"), (f"  {note}", "muted"))
 
 
 def _difference(request: FullRequest) -> str:
@@ -185,7 +185,7 @@ _ATTEMPTS = (
     Column("began", 9, "right"),
     Column("took", 9, "right"),
     Column("outcome", 16),
-    Column("message", 10, share=4, most=120, above=70),
+    Column("message", 16, share=4, most=120, rank=1),
 )
 
 
@@ -193,9 +193,12 @@ def _attempts(attempts: Sequence[Json] | None, width: int) -> list[Line]:
     title: Line = (("Attempts", "title"),)
     if not attempts:
         return [title, (("no attempt was recorded", "muted"),)]
-    layout = lay_out(_ATTEMPTS, width)
-    rows = (cells(layout, _attempt(number, each)) for number, each in enumerate(attempts, 1))
-    return [title, header(layout), *rows]
+    return [title, *_table(_ATTEMPTS, [_attempt(number, each) for number, each in enumerate(attempts, 1)], width)]
+
+
+def _table(columns: tuple[Column, ...], rows: Sequence[dict[str, Span]], width: int) -> list[Line]:
+    layout = lay_out(columns, width, rows)
+    return [header(layout), *(cells(layout, row) for row in rows)]
 
 
 def _attempt(number: int, attempt: Json) -> dict[str, Span]:
@@ -213,11 +216,11 @@ def _attempt(number: int, attempt: Json) -> dict[str, Span]:
 
 
 _CANDIDATES = (
-    Column("order", 5, "right"),
+    Column("order", 5, "right", rank=3),
     Column("candidate", 12, share=1, most=28),
     Column("expected sats", 13, "right"),
-    Column("weighed as", 12, "right"),
-    Column("why", 10, share=4, most=120),
+    Column("ranked as", 10, "right", rank=1),
+    Column("why", 16, share=4, most=120, rank=2),
 )
 
 
@@ -225,7 +228,6 @@ def _routing(routing: Json | None, width: int) -> list[Line]:
     title: Line = (("Why this provider", "title"),)
     if not routing:
         return [title, (("the decision was not recorded", "muted"),)]
-    layout = lay_out(_CANDIDATES, width)
     into, out = _whole(routing.get("expected_input_tokens")), _whole(routing.get("expected_output_tokens"))
     head: Line = (
         ("strategy ", "muted"),
@@ -233,11 +235,9 @@ def _routing(routing: Json | None, width: int) -> list[Line]:
         ("   expected tokens ", "muted"),
         (tokens(into, out), "text"),
     )
-    candidates = [
-        cells(layout, _candidate(number, each)) for number, each in enumerate(_each(routing, "candidates"), 1)
-    ]
+    candidates = [_candidate(number, each) for number, each in enumerate(_each(routing, "candidates"), 1)]
     excluded = [_excluded(each) for each in _each(routing, "excluded")]
-    return [title, head, header(layout), *candidates, *excluded]
+    return [title, head, *_table(_CANDIDATES, candidates, width), *excluded]
 
 
 def _candidate(number: int, candidate: Json) -> dict[str, Span]:
@@ -246,8 +246,8 @@ def _candidate(number: int, candidate: Json) -> dict[str, Span]:
     return {
         "order": (str(number), "muted"),
         "candidate": (_text(candidate, "provider"), "text"),
-        "expected sats": (_sats(cost), "accent"),
-        "weighed as": (_sats(weight), "text" if moved else "muted"),
+        "expected sats": (_sats(cost), "text"),
+        "ranked as": (_sats(weight), "text" if moved else "muted"),
         "why": (_text(candidate, "reason"), "muted"),
     }
 

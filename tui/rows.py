@@ -6,15 +6,26 @@ Following must cost next to nothing, since every request of the proxy passes her
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Literal
 
+from arbstr.query import Entry
 from arbstr.source import RunningRequest
 from arbstr.types import RequestRecord
 from tui.format import shown
 
 State = Literal["waiting", "streaming", "ok", "failed", "left"]
 CLIENT_LEFT = 499
+OVERCHARGE = 0.10  # above its rates, and more than a sat in a single request: less is rounding, and not worth a colour
+OVERCHARGE_MSATS = 1000
+
+
+def overcharged(charged_msats: int | None, by_rates_msats: int | None) -> bool:
+    """Whether a provider charged so much more than its rates say that it should be seen."""
+    if charged_msats is None or by_rates_msats is None:
+        return False
+    excess = charged_msats - by_rates_msats
+    return excess > OVERCHARGE_MSATS and excess > OVERCHARGE * by_rates_msats
 
 
 @dataclass(slots=True, eq=False)
@@ -51,6 +62,13 @@ def flight_of(running: RunningRequest) -> Flight:
     )
 
 
+def record_of(entry: Entry) -> RequestRecord:
+    """A request as the ledger lists it; its attempts are not in the list."""
+    known = {name: getattr(entry, name) for name in _IN_BOTH}
+    return RequestRecord(received_at_ms=entry.at_ms, **known)
+
+
+_IN_BOTH = tuple({each.name for each in fields(Entry)} & {each.name for each in fields(RequestRecord)})
 Item = Flight | RequestRecord
 
 
@@ -68,6 +86,7 @@ class Row:
     failed: int
     events: int = 0
     elapsed_ms: int | None = None
+    first_byte_ms: int | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     cost_msats: int | None = None
@@ -103,6 +122,7 @@ def _of_flight(flight: Flight) -> Row:
         _name(flight.policy),
         flight.failed,
         events=flight.events,
+        first_byte_ms=flight.first_byte_ms,
     )
 
 
@@ -117,6 +137,7 @@ def _of_record(record: RequestRecord) -> Row:
         _name(record.policy),
         sum(attempt.failure is not None for attempt in record.attempts),
         elapsed_ms=max(record.latency_ms, record.stream_duration_ms or 0),
+        first_byte_ms=record.latency_ms if record.streaming and record.success else None,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
         cost_msats=record.cost_msats,

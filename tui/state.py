@@ -30,13 +30,16 @@ from arbstr.live import summed
 from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, RequestRecord
 from tui.feed import KEPT, Feed
-from tui.format import sats_round, shown
+from tui.format import percent, sats_round, shown
 from tui.rows import Flight, flight_of
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
 OUTCOMES = 60
 MOMENTS = 50
+REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
+PAYMENT_REQUIRED = 402
+GLOBAL = "global"  # the scope of a budget that is no rule's
 
 Severity = Literal["information", "warning", "error"]
 
@@ -71,6 +74,12 @@ class ProviderView:
     outcomes: tuple[bool, ...] = ()
     moments: tuple[Moment, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
+    unfunded: bool = False  # the newest attempt there was refused for want of a balance
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may be asked."""
+        return self.status.in_rotation and self.status.state != "open" and not self.unfunded
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +98,7 @@ class View:
     budgets: tuple[BudgetStatus, ...]
     ratios: tuple[LearnedRatio, ...]
     ledger_problem: str | None
+    refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
 
 
 class ViewModel:
@@ -107,6 +117,9 @@ class ViewModel:
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[Moment]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
+        self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
+        self._unfunded: set[str] = set()
+        self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
         self._frozen: View | None = None
         self.resync(snapshot)
@@ -123,12 +136,18 @@ class ViewModel:
         self._providers = {each.name: _shown_provider(each) for each in snapshot.providers}
         flying = self.feed.running
         self.feed.replace_all(
-            [_moved_on(flying.get(each.request_id), flight_of(each)) for each in snapshot.running], snapshot.recent
+            [_moved_on(flying.get(each.request_id), flight_of(each)) for each in snapshot.running],
+            (*snapshot.recent, *self._past),
         )
         self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
         self.ledger_problem = None if snapshot.ledger_problem is None else shown(snapshot.ledger_problem)
         self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
+
+    def remember(self, past: Sequence[RequestRecord]) -> None:
+        """Show requests from before this start, newest first, below those since."""
+        self._past = tuple(past)
+        self.feed.lengthen(self._past)
 
     def apply(self, events: Sequence[Event]) -> None:
         """Take events in, in the order they came; unknown requests and providers are no error."""
@@ -156,6 +175,7 @@ class ViewModel:
         self._totals = summed(self._totals, new)
         self.feed.finish(new)
         self._remember_attempts(new)
+        self._remember_refusals(new)
         self._on_finished(new)
 
     def _fly(
@@ -201,6 +221,16 @@ class ViewModel:
                 if outcomes is None:
                     outcomes = self._outcomes[attempt.provider] = deque(maxlen=OUTCOMES)
                 outcomes.append(attempt.failure is None)
+                if attempt.status == PAYMENT_REQUIRED:
+                    self._unfunded.add(attempt.provider)
+                else:
+                    self._unfunded.discard(attempt.provider)
+
+    def _remember_refusals(self, records: Sequence[RequestRecord]) -> None:
+        """A 402 that no provider gave is a budget's."""
+        for record in records:
+            if record.error_status == PAYMENT_REQUIRED and not record.attempts:
+                self._refused[record.policy] = record.received_at_ms + record.latency_ms
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -214,10 +244,17 @@ class ViewModel:
         """Whether the view stands still."""
         return self._frozen is not None
 
-    @property
-    def counting_down(self) -> bool:
+    def counting_down(self, now_ms: int) -> bool:
         """Whether a breaker is open until a known time."""
-        return any(each.state == "open" and each.open_until_ms for each in self._providers.values())
+        return any(until > now_ms for until in self._reopenings())
+
+    def changes_between(self, since_ms: int, now_ms: int) -> bool:
+        """Whether something has changed without an event, by the time alone: a breaker or a budget whose time is up."""
+        times = (*self._reopenings(), *(budget.resets_at_ms for budget in self.budgets))
+        return any(since_ms < time_ms <= now_ms for time_ms in times)
+
+    def _reopenings(self) -> list[int]:
+        return [each.open_until_ms for each in self._providers.values() if each.state == "open" and each.open_until_ms]
 
     @property
     def unseen(self) -> int:
@@ -248,20 +285,31 @@ class ViewModel:
             len(self.feed.running),
             self._per_second(now_ms),
             median(self._first_bytes) if self._first_bytes else None,
-            tuple(self._provider_view(status) for status in self._providers.items()),
+            tuple(self._provider_view(name, _as_of(status, now_ms)) for name, status in self._providers.items()),
             self.budgets,
             self.ratios,
             self.ledger_problem,
+            self._refusing(now_ms),
         )
 
-    def _provider_view(self, named: tuple[str, ProviderStatus]) -> ProviderView:
-        name, status = named
+    def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:
+        """The budgets that let nothing more through, as far as is known."""
+        current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
+        full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
+        for policy, at_ms in self._refused.items():
+            if now_ms - at_ms < REFUSAL_SHOWN_MS:
+                asked = [budget for budget in current if budget.scope in (GLOBAL, policy)]
+                full += sorted(asked, key=_filled)[-1:]
+        return tuple(dict.fromkeys(full))
+
+    def _provider_view(self, name: str, status: ProviderStatus) -> ProviderView:
         return ProviderView(
             name,
             status,
             tuple(self._outcomes.get(name, ())),
             tuple(self._moments.get(name, ())),
             tuple(reversed(self._overcharges.get(name, {}).values())),
+            name in self._unfunded,
         )
 
     def _per_second(self, now_ms: int) -> float:
@@ -281,6 +329,17 @@ def _before(snapshot: Snapshot) -> tuple[int, int]:
     since = snapshot.at_ms - RATE_WINDOW_MS
     ends = [each.received_at_ms + max(each.latency_ms, each.stream_duration_ms or 0) for each in snapshot.recent]
     return since, snapshot.totals.requests - sum(end > since for end in ends)
+
+
+def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
+    """A provider's state at that time: an open breaker whose time is up waits for a request to probe it."""
+    if status.state == "open" and status.open_until_ms is not None and status.open_until_ms <= now_ms:
+        return replace(status, state="half_open", open_until_ms=None)
+    return status
+
+
+def _filled(budget: BudgetStatus) -> float:
+    return (budget.spent_msats + budget.reserved_msats) / budget.limit_msats if budget.limit_msats else 1.0
 
 
 def _shown_provider(status: ProviderStatus) -> ProviderStatus:
@@ -327,7 +386,9 @@ def _overcharge_notice(event: OverchargeFound) -> Notice:
 
 def _budget_notice(event: BudgetThreshold) -> Notice:
     spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
-    text = f"Budget {shown(event.scope, 40)} a {event.period}: {spent} of {limit} sats spent ({event.percent} %)"
+    share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
+    whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
+    text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
     return Notice(text, "error" if event.percent >= 100 else "warning")
 
 

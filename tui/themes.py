@@ -71,6 +71,16 @@ TERMINAL = Theme(
 )
 THEMES = (DARK, LIGHT, TERMINAL)
 
+
+def theme_for(colour_system: str | None) -> Theme:
+    """The theme that a terminal with so many colours is begun with, by Rich's name for them; None has no colour.
+
+    Of sixteen only their owner knows what they look like: a colour of ours would come out as a neighbour of another
+    meaning, money as an error.
+    """
+    return DARK if colour_system in ("truecolor", "256") else TERMINAL
+
+
 _STRIPS_KEPT = 2048
 
 
@@ -123,6 +133,7 @@ def _styles(theme: Theme) -> dict[Role, Style]:
         "title": (text, ground, True),
         "key": (tones["primary"], ground, True),
         "badge": (ground, tones["warning"], True),
+        "alarm": (ground, tones["error"], True),
         "cursor": (text, cursor, True),
         "cursor-muted": (cursor.blend(text, 0.72), cursor, False),
         "cursor-good": (tones["success"], cursor, True),
@@ -147,6 +158,7 @@ def _terminal_styles() -> dict[Role, Style]:
         "title": "bold default on default",
         "key": "bold default on default",
         "badge": "bold reverse yellow on default",
+        "alarm": "bold reverse red on default",
         "cursor": "bold reverse default on default",
         "cursor-muted": "bold reverse default on default",
         "cursor-good": "bold reverse default on default",

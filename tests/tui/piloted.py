@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC
@@ -13,6 +14,8 @@ from tests.tui.fakes import FakeLog, FakeSource
 from tui import figures, pace, pump
 from tui.app import Dashboard
 from tui.screens import requests
+
+os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colours wherever the tests run
 
 PATIENCE_S = 20.0  # generous: a machine may be busy with other tests
 

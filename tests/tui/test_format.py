@@ -53,7 +53,15 @@ def test_large_counts_are_short(number: int, shown: str) -> None:
 
 @pytest.mark.parametrize(
     ("share", "shown"),
-    [(None, "–"), (0, "0.0 %"), (0.993, "99.3 %"), (1, "100 %"), (0.99999, "99.9 %"), (0.00001, "0.1 %")],
+    [
+        (None, "–"),
+        (0, "0.0 %"),
+        (0.993, "99.3 %"),
+        (1, "100 %"),
+        (0.99999, "99.9 %"),
+        (0.00001, "<0.1 %"),
+        (1.08, "108.0 %"),
+    ],
 )
 def test_a_hundred_percent_means_all_of_it(share: float | None, shown: str) -> None:
     assert fmt.percent(share) == shown
@@ -97,8 +105,23 @@ def test_times_are_of_the_zone_asked_for() -> None:
     assert fmt.exact_stamp(AT, cet) == "2025-03-14 15:02:11.042 +01:00"
 
 
-def test_arrows_of_token_columns_stand_below_each_other() -> None:
-    assert fmt.token_columns("1,204", "311").index("→") == fmt.token_columns("7", "12,345").index("→")
+@pytest.mark.parametrize(
+    ("amounts", "shown"),
+    [
+        ([42_665, 3_000, 0], ["42.665", "3.000", "0.000"]),
+        ([42_665, 103_000, 1_270_400], ["42.7", "103.0", "1,270.4"]),
+        ([70, 1_270_400, -78_163, -3], ["<0.1", "1,270.4", "-78.2", ">-0.1"]),
+        ([49, 210_000_000], ["<1", "210,000"]),
+        ([], []),
+    ],
+)
+def test_a_column_has_one_precision_and_shows_nothing_as_nothing(amounts: list[int], shown: list[str]) -> None:
+    assert fmt.sats_alike(amounts) == shown
+
+
+@pytest.mark.parametrize(("ms", "shown"), [(1, "1 s"), (11_200, "12 s"), (60_000, "1 m 00 s"), (3_600_001, "1 h 00 m")])
+def test_a_countdown_never_says_too_little(ms: int, shown: str) -> None:
+    assert fmt.countdown(ms) == shown
 
 
 HOSTILE = [
@@ -112,6 +135,8 @@ HOSTILE = [
     "hangul\u3164filler",
     "soft\u00adhyphen",
     "z" + "\u0300" * 50,
+    "\U0001f1e9\U0001f1ea flag",
+    "\U0001f44d\U0001f3fd thumb",
 ]
 
 

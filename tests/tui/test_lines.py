@@ -11,17 +11,21 @@ from tui.lines import (
     Align,
     Column,
     Line,
+    Part,
     Role,
+    Span,
     beside,
     cells,
     fit,
     fit_line,
+    fit_parts,
     framed,
     header,
     lay_out,
     merged,
     ruled,
     spread,
+    trim,
     under_cursor,
     width_of,
     wrapped,
@@ -29,7 +33,7 @@ from tui.lines import (
 
 TEXT = st.text(st.characters(exclude_categories=("Cc", "Cs", "Cf", "Mn", "Me")), max_size=60)
 LINES = st.lists(st.tuples(TEXT, st.sampled_from(["text", "muted", "bad"])), max_size=6).map(tuple)
-COLUMNS = (Column("a", 4), Column("b", 6, "right", share=1), Column("c", 5, share=2, most=9, above=30))
+COLUMNS = (Column("a", 4), Column("b", 6, "right", share=1), Column("c", 5, share=2, most=9, rank=1))
 
 
 @given(TEXT, st.integers(1, 80), st.sampled_from(["left", "right"]))
@@ -79,17 +83,91 @@ def test_boxes_stand_beside_each_other() -> None:
 
 
 def test_columns_share_what_is_left_up_to_their_most() -> None:
-    assert [(column.title, width) for column, width in lay_out(COLUMNS, 40)] == [("a", 4), ("b", 13), ("c", 9)]
+    assert [(column.title, width) for column, width in lay_out(COLUMNS, 40)] == [("a", 4), ("b", 23), ("c", 9)]
 
 
-def test_columns_go_as_the_table_narrows() -> None:
-    assert [column.title for column, _ in lay_out(COLUMNS, 29)] == ["a", "b"]
+@pytest.mark.parametrize(("width", "shown"), [(19, ["a", "b", "c"]), (18, ["a", "b"]), (12, ["a", "b"])])
+def test_columns_go_by_rank_as_the_table_narrows(width: int, shown: list[str]) -> None:
+    assert [column.title for column, _ in lay_out(COLUMNS, width)] == shown
+
+
+def test_a_column_of_figures_is_as_wide_as_its_figures_and_others_go_for_it() -> None:
+    rows = [{"b": ("1,234,567", "text")}]
+    assert dict(lay_out(COLUMNS, 21, rows)) == {COLUMNS[0]: 4, COLUMNS[1]: 15}
+    assert dict(lay_out(COLUMNS, 11, rows)) == {COLUMNS[0]: 1, COLUMNS[1]: 9}  # the text gives way
+
+
+def test_texts_get_what_they_need_before_anything_is_wider_than_that() -> None:
+    names, bars = Column("name", 4, share=1, most=20), Column("", 2, share=9, most=20)
+    assert [width for _, width in lay_out((names, bars), 20, [{"name": ("0123456789", "text")}])] == [11, 7]
+
+
+def test_a_sorted_column_has_room_for_its_arrow() -> None:
+    assert dict(lay_out((Column("first", 5, "right"),), 30, sorted_by="first")) == {Column("first", 5, "right"): 7}
+
+
+FIGURE = st.integers(-(10**15), 10**15).map("{:,}".format)
+TABLES = st.lists(
+    st.builds(
+        Column,
+        st.sampled_from("abcdefgh"),
+        st.integers(1, 12),
+        st.sampled_from(["left", "right"]),
+        share=st.integers(0, 4),
+        rank=st.integers(0, 5),
+    ),
+    min_size=1,
+    max_size=8,
+    unique_by=lambda column: column.title,
+).map(tuple)
+
+
+@given(TABLES, st.data(), st.integers(60, 300))
+def test_no_table_is_wider_than_its_place_nor_cuts_a_figure(
+    columns: tuple[Column, ...], data: st.DataObject, width: int
+) -> None:
+    rows: list[dict[str, Span]] = [
+        {column.title: (data.draw(FIGURE if column.figures else TEXT), "text") for column in columns} for _ in range(3)
+    ]
+    layout = lay_out(columns, width, rows)
+    essential = sum(max(len(row[column.title][0]) for row in rows) for column in columns if not column.rank)
+    if essential + 2 * len(columns) <= width:
+        assert sum(cells_ for _, cells_ in layout) + 2 * (len(layout) - 1) <= width
+    for column, cells_ in layout:
+        assert not column.figures or all(len(row[column.title][0]) <= cells_ for row in rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "width", "cut"),
+    [
+        ("expected to cost 1,234.5 sats", 22, "expected to cost …"),
+        ("expected to cost 1,234.5 sats", 26, "expected to cost …"),
+        ("took 310 ms, then", 11, "took …"),
+        ("70 % of it", 4, "…"),
+        ("gpt-4o-mini", 6, "gpt-4…"),
+        ("claude-3.5-sonnet", 9, "claude-3…"),
+    ],
+)
+def test_half_a_figure_is_never_shown_but_names_may_be_cut_anywhere(text: str, width: int, cut: str) -> None:
+    assert fit(text, width) == cut.ljust(width)
+
+
+def test_parts_of_a_line_go_whole_and_by_rank() -> None:
+    parts: list[Part] = [((("one", "text"),), 0), ((("two", "muted"),), 2), ((("six", "text"),), 1)]
+    said = {width: "".join(text for text, _ in fit_parts(parts, width)) for width in (9, 8, 5, 1)}
+    assert said == {9: "onetwosix", 8: "onesix", 5: "one", 1: "one"}
+
+
+def test_labels_give_way_to_the_figures_they_stand_beside() -> None:
+    line: Line = (("today ", "muted"), ("1,284,350", "text"), (" sats", "muted"))
+    said = ["".join(text for text, _ in trim(line, width)) for width in (20, 15, 9)]
+    assert said == ["today 1,284,350 sats", "today 1,284,350", "1,284,350"]
 
 
 def test_rows_and_titles_are_aligned() -> None:
-    layout = lay_out(COLUMNS, 40)
+    layout = lay_out(COLUMNS, 30, sorted_by="b")
     titles, row = header(layout, "b", "▼"), cells(layout, {"a": ("x", "text"), "b": ("9", "accent")})
-    assert width_of(titles) == width_of(row) == 4 + 2 + 13 + 2 + 9
+    assert width_of(titles) == width_of(row) == 30
     assert titles[0][0].index("▼") == "".join(text for text, _ in row).index("9")
 
 

@@ -280,7 +280,7 @@ async def test_a_double_click_opens_a_row() -> None:
 async def test_notices_are_told() -> None:
     async with driven(lived_in()) as each:
         each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
-        await each.shows("Budget [/x]� a day", "80 %")
+        await each.shows("Budget of policy [/x]� for this day", "80 %")
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24)], ids=["wide", "narrow"])
@@ -311,9 +311,9 @@ async def test_a_key_that_is_held_piles_up_no_notices() -> None:
 async def test_a_notice_does_not_drive_an_error_away() -> None:
     async with driven(lived_in()) as each:
         each.source.publish(BudgetThreshold("global", "day", 100, 8000, 8000, NOON))
-        await each.shows("Budget global a day")
+        await each.shows("Budget for this day")
         await each.press("u")
-        await each.shows("Times in", "Budget global a day")
+        await each.shows("Times in", "Budget for this day")
 
 
 async def test_missed_events_are_made_good_by_a_snapshot() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,6 +22,8 @@ from arbstr.events import (
     RequestReceived,
     StreamProgress,
 )
+from arbstr.source import BudgetStatus
+from arbstr.types import Attempt
 from tests.tui.fakes import NOON, FakeSource, Traffic, lived_in
 from tui.rows import row_of
 from tui.state import ViewModel
@@ -129,7 +132,91 @@ def test_health_follows_events_at_once_and_is_remembered() -> None:
     gamma = next(each for each in model.view(NOON).providers if each.key == "gamma")
     assert (gamma.status.state, gamma.status.open_until_ms) == ("open", NOON + 30_000)
     assert [moment.reason for moment in gamma.moments] == ["3 failures"]
-    assert model.counting_down
+    assert model.counting_down(NOON)
+
+
+def test_an_open_breaker_whose_time_is_up_is_ready_to_be_probed_without_any_event() -> None:
+    model = ViewModel(FakeSource().snapshot())
+    model.apply([ProviderHealthChanged("gamma", NOON, "closed", "open", "3 failures", NOON + 30_000)])
+
+    def serving(now_ms: int) -> int:
+        return sum(each.serves for each in model.view(now_ms).providers)
+
+    assert (serving(NOON), serving(NOON + 29_999), serving(NOON + 30_000)) == (3, 3, 4)
+    gamma = next(each for each in model.view(NOON + 30_000).providers if each.key == "gamma")
+    assert gamma.status.state == "half_open"
+    assert not model.counting_down(NOON + 30_000)
+    assert model.changes_between(NOON + 29_000, NOON + 30_000)
+    assert not model.changes_between(NOON + 30_000, NOON + 31_000)
+
+
+def refused(at_ms: int, policy: str | None = None) -> RequestFinished:
+    """The end of a request that a budget did not let through."""
+    message = "The budget for this hour is 12 sats."
+    record = replace(Traffic().request(at_ms)[1].record, policy=policy, attempts=(), provider=None, cost_msats=None)
+    return RequestFinished(
+        replace(record, success=False, latency_ms=1, error_status=402, error_message=message, stream_duration_ms=None)
+    )
+
+
+HOURLY = BudgetStatus("global", "hour", 11_480, 0, 12_000, NOON + 1_800_000)
+CODE = BudgetStatus("code", "day", 900, 0, 10_000, NOON + 1_800_000)
+
+
+@pytest.mark.parametrize(
+    ("budgets", "policy", "shown"),
+    [
+        pytest.param([replace(HOURLY, spent_msats=12_000)], "nobody's", ["hour"], id="spent"),
+        pytest.param([HOURLY], None, ["hour"], id="too little is left"),
+        pytest.param([HOURLY, CODE], "code", ["hour"], id="the fuller one of two"),
+        pytest.param([HOURLY, replace(CODE, reserved_msats=9_000)], "code", ["day"], id="what is reserved counts"),
+        pytest.param([CODE], None, [], id="another policy's"),
+        pytest.param([replace(HOURLY, resets_at_ms=NOON)], None, [], id="begun anew since"),
+    ],
+)
+def test_a_budget_that_refuses_is_known(budgets: list[BudgetStatus], policy: str | None, shown: list[str]) -> None:
+    model = ViewModel(replace(FakeSource().snapshot(), budgets=tuple(budgets)))
+    if policy != "nobody's":
+        model.apply([refused(NOON, policy)])
+    assert [budget.period for budget in model.view(NOON + 10).refusing] == shown
+
+
+def test_a_budget_that_has_refused_nothing_for_a_minute_is_not_said_to_refuse() -> None:
+    model = ViewModel(replace(FakeSource().snapshot(), budgets=(HOURLY,)))
+    model.apply([refused(NOON)])
+    assert model.view(NOON + 60_000).refusing
+    assert not model.view(NOON + 60_001).refusing
+
+
+def test_a_402_of_a_provider_is_its_balance_until_it_answers_again() -> None:
+    model = ViewModel(replace(FakeSource().snapshot(), budgets=(HOURLY,)))
+    end = next(end for _, end in map(Traffic(4).request, [NOON] * 20) if end.record.success)
+    name = end.record.provider or ""
+    poor = replace(
+        end.record, request_id="poor", success=False, error_status=402, attempts=(Attempt(name, 1, 5, "status", 402),)
+    )
+    model.apply([RequestFinished(poor)])
+    assert [each.key for each in model.view(NOON).providers if each.unfunded] == [name]
+    assert sum(each.serves for each in model.view(NOON).providers) == 3
+    assert not model.view(NOON).refusing
+    model.apply([end])
+    assert not any(each.unfunded for each in model.view(NOON).providers)
+
+
+def test_what_was_before_this_start_stays_below_what_has_come_since() -> None:
+    source, traffic = FakeSource(), Traffic(3)
+    past = [traffic.request(NOON - 10_000 * number)[1].record for number in range(1, 4)]
+    model = ViewModel(source.snapshot())
+    model.remember(past)
+    events, end = traffic.request(NOON)
+    for event in (*events, end):
+        source.publish(event)
+        model.apply([event])
+    shown = [end.record.request_id, *(record.request_id for record in past)]
+    assert [row.request_id for row in model.feed.rows()] == shown
+    model.resync(source.snapshot())
+    assert [row.request_id for row in model.feed.rows()] == shown
+    assert model.totals == source.totals  # which are since the start
 
 
 def test_an_unknown_provider_in_an_event_is_no_error() -> None:
@@ -153,13 +240,15 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
         [
             OverchargeFound("alpha", "gpt-4o", 1.25, 125, 100),
             BudgetThreshold("global", "day", 100, 5_000_000, 5_000_000, NOON),
+            BudgetThreshold("code", "hour", 80, 11_480, 12_000, NOON),
             LedgerStateChanged(ok=False, message="disk full"),
             LedgerStateChanged(ok=True, message="The ledger is written again."),
         ]
     )
     assert [(notice.severity, notice.text) for notice in model.notices] == [
         ("warning", "alpha charges 1.25 times its rates for gpt-4o"),
-        ("error", "Budget global a day: 5,000 of 5,000 sats spent (100 %)"),
+        ("error", "Budget for this day: 5,000 of 5,000 sats spent (100 %)"),
+        ("warning", "Budget of policy code for this hour: 11.480 of 12.000 sats spent (96 %)"),
         ("error", "The ledger can't be written: disk full"),
         ("information", "The ledger is written again."),
     ]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, timedelta, timezone
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,25 +14,26 @@ from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
 from arbstr.query import Aggregate
-from arbstr.source import Totals
+from arbstr.source import BudgetStatus, Totals
 from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.feed import Feed
-from tui.figures import DAY, HOUR, Figures
-from tui.lines import Line, lay_out, width_of
+from tui.figures import DAY, HOUR, RANGES, Figures
+from tui.lines import Line, Role, width_of
 from tui.log import LogView
 from tui.request_lines import from_item, request_lines
 from tui.rows import Flight, Row, State, row_of
-from tui.state import ViewModel
-from tui.widgets.bars import _providers
-from tui.widgets.chart import area
-from tui.widgets.feed import COLUMNS, row_line, state_of
+from tui.series import Chart
+from tui.state import View, ViewModel
+from tui.widgets.bars import TopBar, _providers
+from tui.widgets.chart import SpendChart, area
+from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.log import log_lines
 from tui.widgets.money import group_lines
 from tui.widgets.providers import health
 from tui.widgets.scroller import thumb
 from tui.widgets.seller import charged, history_lines, rate_lines
 from tui.widgets.shares import bar, share_lines
-from tui.widgets.tiles import tiles
+from tui.widgets.tiles import saved_role, tiles
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -98,19 +101,36 @@ def test_tiles_equal_totals_and_ledger() -> None:
     source = lived_in()
     view = ViewModel(source.snapshot()).view(NOON)
     window = Aggregate(total=3, p50_latency_ms=310, p95_latency_ms=1900)
-    spent, saved, _, latency = tiles(view, Figures(today=Aggregate(cost_msats=4_120_000), window=window), "1 h")
+    spent, saved, _, latency, budget = tiles(view, Figures(today=Aggregate(cost_msats=4_120_000), window=window), "1 h")
     totals = source.totals
     assert texts(list(spent.lines))[0].startswith(f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}")
     assert texts(list(spent.lines))[1] == "today UTC 4,120 sats"
     share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
     assert f"{share * 100:.1f} %" in texts(list(saved.lines))[1]
     assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
+    assert texts(list(budget.lines)) == ["82 % ━━━━━━━━━━", "41,200 of 50,000 sats", "resets in 9 h 00 m"]
 
 
 def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> None:
     totals = Totals(requests=2, cost_msats=1_000_000, saved_vs_median_msats=50_000, compared_msats=50_000)
     view = ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON)
     assert "50.0 %" in texts(list(tiles(view, Figures(), "1 h")[1].lines))[1]
+
+
+@pytest.mark.parametrize(
+    ("saved_msats", "shown", "role"),
+    [
+        (50_000, ["50.000 sats", "50.0 % less than", "the median provider"], "good"),
+        (-10_000, ["-10.000 sats", "25.0 % more than", "the median provider"], "bad"),
+        (0, ["0.000 sats", "as much as", "the median provider"], "text"),
+    ],
+)
+def test_a_loss_is_said_and_seen(saved_msats: int, shown: list[str], role: Role) -> None:
+    totals = Totals(requests=2, cost_msats=50_000, saved_vs_median_msats=saved_msats, compared_msats=50_000)
+    saved = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), Figures(), "1 h")[1]
+    assert texts(list(saved.lines)) == shown
+    assert saved.lines[0][0][1] == role
+    assert saved_role(saved_msats) == role
 
 
 @pytest.mark.parametrize(
@@ -133,28 +153,96 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
 
 
 def test_health_is_symbol_and_word_and_counts_down() -> None:
-    status = FakeSource().providers["alpha"]
-    assert health(status, NOON)[1][0] == "ok"
-    assert health(replace(status, state="half_open"), NOON)[1][0] == "probing"
-    assert health(replace(status, state="open", open_until_ms=NOON + 11_200), NOON)[1][0] == "open 12 s"
-    assert health(replace(status, state="open"), NOON)[1][0] == "open"
-    assert health(replace(status, state="open", in_rotation=False), NOON)[1][0] == "taken out"
-    marks = {health(replace(status, state=state), NOON)[0][0] for state in ("closed", "open", "half_open")}
-    assert len(marks) == 3
+    alpha = ViewModel(FakeSource().snapshot()).view(NOON).providers[0]
+
+    def said(**changes: Any) -> str:
+        return health(replace(alpha, status=replace(alpha.status, **changes)), NOON)[1][0]
+
+    assert said() == "ok"
+    assert said(state="half_open", in_flight=1) == "probing"
+    assert said(state="half_open") == "ready to probe"
+    assert said(state="open", open_until_ms=NOON + 11_200) == "open 12 s"
+    assert said(state="open", open_until_ms=NOON + 123_000) == "open 2 m 03 s"
+    assert said(state="open") == "open"
+    assert said(state="open", in_rotation=False) == "taken out"
+    assert health(replace(alpha, unfunded=True), NOON)[1][0] == "no balance"
 
 
 @pytest.mark.parametrize(
-    ("ratio", "shown"), [(None, "–"), (1.0, "as asked"), (1.08, "+8.0 %"), (0.95, "-5.0 %"), (1.0004, "as asked")]
+    ("ratio", "shown"), [(None, "–"), (1.0, "its price"), (1.08, "+8.0 %"), (0.95, "-5.0 %"), (1.0004, "its price")]
 )
 def test_charged_against_computed(ratio: float | None, shown: str) -> None:
     assert charged(ratio)[0] == shown
 
 
+def bar_text(source: FakeSource) -> str:
+    parts = _providers(ViewModel(source.snapshot()).view(NOON))
+    return "".join(text for line, _ in parts for text, _ in line)
+
+
 def test_fake_providers_are_called_so() -> None:
     source = FakeSource()
-    assert "fake providers" not in "".join(text for text, _ in _providers(ViewModel(source.snapshot()).view(NOON)))
+    assert "fake providers" not in bar_text(source)
     source.providers = {f"mock-{name}": replace(each, name=f"mock-{name}") for name, each in source.providers.items()}
-    assert "fake providers" in "".join(text for text, _ in _providers(ViewModel(source.snapshot()).view(NOON)))
+    assert "fake providers" in bar_text(source)
+
+
+# ── the line on top ──
+
+
+def top(view: View, width: int, **changes: Any) -> str:
+    """The top bar as text."""
+    bar, shown = TopBar(), {"frozen": False, "unseen": 0, "problem": None, "zone": UTC, **changes}
+    bar.show(view, NOON, **shown)
+    (line,) = bar.draw(width, 1)
+    assert width_of(line) == width
+    return "".join(text for text, _ in line)
+
+
+HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
+        ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY),)}, "until 03 Apr 14:02"),
+        ({"ledger_problem": "database is locked"}, "ledger can't be written"),
+    ],
+)
+def test_what_is_wrong_is_said_at_any_width(changes: dict[str, Any], shown: str, width: int) -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    text = top(replace(view, **changes), width)
+    assert shown in text
+    assert "▶ live" in text
+    assert "●" not in text or not view.refusing
+
+
+def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    poor = replace(view.providers[0], unfunded=True)
+    view = replace(view, refusing=(HOURLY,), ledger_problem="disk full", providers=(poor, *view.providers[1:]))
+    for part in ("budget hour spent", "no balance", "ledger can't be written"):
+        assert part in top(view, 60)
+    for part in ("no balance left at alpha", "ledger can't be written: disk full", "3 of 4 providers serving"):
+        assert part in top(view, 200)
+
+
+def test_a_budget_that_is_nearly_spent_is_a_warning_and_the_zone_of_times_is_said() -> None:
+    view = ViewModel(replace(FakeSource().snapshot(), budgets=(replace(HOURLY, spent_msats=11_480),))).view(NOON)
+    assert "hour budget 96 %" in top(view, 80)
+    assert "EST" in top(view, 120, zone=timezone(timedelta(hours=-5), "EST"))
+
+
+def test_nothing_beside_a_trouble_looks_well() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    bar = TopBar()
+    bar.show(replace(view, refusing=(HOURLY,)), NOON, frozen=False, unseen=0, problem=None, zone=UTC)
+    assert "good" not in {role for _, role in bar.draw(120, 1)[0]}
+
+
+# ── providers ──
 
 
 def test_a_provider_in_full() -> None:
@@ -274,6 +362,29 @@ def test_log_lines_wrap_or_are_cut() -> None:
     assert texts(wrapped)[0].startswith("14:02:11  ✗ error  store  xxx")
 
 
+def test_the_log_shows_the_digits_of_an_id_that_are_its_own() -> None:
+    log = FakeLog()
+    for number in (1, 2):
+        log.add(NOON, 20, "arbstr.requests", f"request id=fa2510fe-1b2c-4d3e-8f00-0000{number:08x} model=gpt-4o")
+    view = LogView(log)
+    view.catch_up()
+    lines = [texts(log_lines(line, 120, UTC, wrap=False))[0] for line in view.lines]
+    assert ["id=…00000001 model" in line for line in lines] == [True, False]
+    assert "id=…00000002 model" in lines[1]
+
+
+@pytest.mark.parametrize(("minutes", "shown"), [(5, "╵13:57:15"), (60, "╵13:02 "), (60 * 24 * 7, "╵07 Mar 14:02")])
+def test_the_times_below_a_curve_are_as_fine_as_its_span_needs(minutes: int, shown: str) -> None:
+    count = 60
+    panel = SpendChart()
+    width_ms = minutes * 60_000 // count
+    panel.show(Chart(NOON - minutes * 60_000, width_ms, (1,) * count), RANGES[0], UTC)
+    times = texts(panel.draw(120, 8))[-1]
+    labels = re.findall(r"╵([^╵]+?) *(?=╵|now)", times)
+    assert shown.strip("╵ ")[:5] in times or shown in times
+    assert len(set(labels)) == len(labels)
+
+
 @given(st.integers(0, 10**7), st.integers(1, 60), st.integers(0, 10**7))
 def test_a_thumb_stays_on_its_track(top: int, page: int, total: int) -> None:
     place = thumb(min(top, max(total - page, 0)), page, total)
@@ -284,27 +395,39 @@ def test_a_thumb_stays_on_its_track(top: int, page: int, total: int) -> None:
         assert 0 <= place[0] <= place[1] < page
 
 
-@pytest.mark.parametrize(("width", "shown"), [(78, "340 · 3.2 s"), (88, "3.2 s"), (120, "…")])
+@pytest.mark.parametrize(("width", "shown"), [(56, "340 · 3.2 s"), (78, "3.2 s       340"), (118, "…")])
 def test_a_running_request_shows_time_and_tokens_at_any_width(width: int, shown: str) -> None:
     flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha"], first_byte_ms=90, events=340)
-    line = row_line(row_of(flight), lay_out(COLUMNS, width), NOON + 3200, UTC)
-    (text,) = texts([line])
+    (text,) = texts(feed_lines([row_of(flight)], width, NOON + 3200, UTC)[1])
     assert text.endswith(shown)
     assert "3.2 s" in text
     assert "340" in text
 
 
-def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:
-    from tui.lines import cells, lay_out
-    from tui.widgets.feed import COLUMNS, row_cells
+def test_the_one_who_answered_is_named_and_how_many_failed_before() -> None:
+    path = ("mock-thrifty-and-of-a-long-name", "mock-magnificent")
+    row = Row("r", NOON, "gpt-4o", False, "ok", path, None, failed=2, elapsed_ms=900)
+    for width in (78, 98, 118, 158):
+        (text,) = texts(feed_lines([row], width, NOON, UTC)[1])
+        assert "mock-magn" in text
+        assert "⤷2" in text
+        assert "thrifty" not in text
 
+
+def test_a_finished_request_shows_when_it_ended_and_a_running_one_when_it_came() -> None:
+    row = Row("r", NOON, "gpt-4o", False, "ok", ("alpha",), None, 0, elapsed_ms=61_000)
+    ended, running = texts(feed_lines([row, replace(row, elapsed_ms=None)], 120, NOON, UTC)[1])
+    assert ended.startswith("14:03:12")
+    assert running.startswith("14:02:11")
+
+
+def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:
     feed = Feed()
     for number, text in enumerate(["[/x]", "\x1b[2J", "模型" * 60, "👩‍👩‍👧" * 9, "a\u202eb", "z\u0300" * 40]):
         feed.running[str(number)] = Flight(
             str(number), NOON, text, streaming=True, path=[text, text + "2"], policy=text
         )
     for width in (58, 78, 100, 118, 158, 198):
-        layout = lay_out(COLUMNS, width)
-        widths = {width_of(cells(layout, row_cells(row, NOON, UTC))) for row in feed.rows()}
+        widths = {width_of(line) for line in feed_lines(feed.rows(), width, NOON, UTC)[1]}
         assert len(widths) == 1
         assert max(widths) <= width

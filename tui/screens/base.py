@@ -122,6 +122,7 @@ class BoardScreen(Screen[None]):
             frozen=board.model.frozen,
             unseen=board.model.unseen,
             problem=board.watch.figures.problem,
+            zone=board.zone,
         )
         self._bar.show(self._screens(), self._keys())
         yield

@@ -82,6 +82,8 @@ class LiveScreen(BoardScreen):
     def _hint(self) -> list[Line]:
         if self.board.model.feed.query:
             return [((" Nothing in the feed passes the filter. Key 2 searches the whole ledger.", "muted"),)]
+        if not self.board.recalled:
+            return [((" asking the ledger …", "muted"),)]
         lines: list[Line] = [((" No requests yet. Try one (y copies it):", "text"),), EMPTY]
         return lines + [((f" {line}", "key"),) for line in curl(self.board.view())]
 

@@ -71,7 +71,7 @@ class MoneyScreen(BoardScreen):
         """Piece by piece."""
         board, view = self.board, self.board.view()
         figures = board.figures
-        self._summary.show(figures, board.range.name)
+        self._summary.show(figures, board.range.name, board.zone)
         yield
         for by, table in self._tables.items():
             if table.display:

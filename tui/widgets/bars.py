@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import tzinfo
 from itertools import pairwise
 
 from textual import events
 from textual.message import Message
 
-from tui.format import shown, uptime
-from tui.lines import EMPTY, Line, Span, fit_line, spread, width_of
-from tui.state import View
+from arbstr.source import BudgetStatus
+from tui.figures import DAY
+from tui.format import moment, percent, shown, uptime
+from tui.lines import EMPTY, Line, Part, Span, fit_parts, spread, width_of
+from tui.state import GLOBAL, View
 from tui.widgets.panel import Panel
-from tui.widgets.providers import serving
+from tui.widgets.tiles import NEARLY, budget_share
 
 
 class TopBar(Panel):
@@ -21,37 +24,84 @@ class TopBar(Panel):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._line: tuple[Line, Line] = (EMPTY, EMPTY)
+        self._left: list[Part] = []
+        self._right: list[Part] = []
 
-    def show(self, view: View, now_ms: int, *, frozen: bool, unseen: int, problem: str | None) -> None:
+    def show(
+        self, view: View, now_ms: int, *, frozen: bool, unseen: int, problem: str | None, zone: tzinfo | None
+    ) -> None:
         """Show other values; `problem` is what the ledger's readers ran into."""
-        left: Line = ((" arbstr", "title"), (f"  {view.address.removeprefix('http://')}  ", "muted"), *_providers(view))
-        trouble = view.ledger_problem or problem
-        if trouble is not None:
-            left = (*left, ("  ", "text"), (f" ledger: {shown(trouble, 60)} ", "badge"))
-        state: Line = (("▶ live ", "good"),)
+        address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
+        troubles = [*_budgets(view, now_ms, zone), *_balances(view), *_ledger(view.ledger_problem, problem)]
+        self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles]
+        state: Line = (("▶ live ", "muted" if troubles else "good"),)
         if frozen:
             state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
-        self._line = (left, ((f"up {uptime(now_ms - view.started_at_ms)}  ", "muted"), *state))
+        zone_name: Line = ((f"  {moment(now_ms, zone).tzname()}", "muted"),)
+        up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
+        self._right = [(zone_name, 6), (up, 10), (((" ", "text"), *state), 1)]
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """One line; what is frozen is said before what is long."""
-        left, right = self._line
-        if width_of(left) + width_of(right) >= width:
-            right = right[1:]
-            left = fit_line(left, max(width - width_of(right) - 1, 0))
-        return [spread(left, right, width)]
+        """One line. What is wrong is said before all else, then what is frozen; details of it go when room is short."""
+        line = fit_parts([*self._left, _STRETCH, *self._right], width - 1)
+        place = line.index(_STRETCH[0][0])
+        return [spread(line[:place], line[place + 1 :], width)]
 
 
-def _providers(view: View) -> Line:
-    total, fit_ = len(view.providers), serving(view.providers)
-    mark: Span = ("●", "good") if fit_ == total and total else ("◐", "warn") if fit_ else ("✕", "bad")
-    words = f" {total} providers serving" if fit_ == total else f" {fit_} of {total} providers serving"
-    if total == 1 and fit_:
-        words = " 1 provider serving"
+_STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
+
+
+def _budgets(view: View, now_ms: int, zone: tzinfo | None) -> list[Part]:
+    """The budgets that refuse; else the one that is nearly spent."""
+    parts: list[Part] = []
+    for budget in view.refusing:
+        until = _until(budget.resets_at_ms, now_ms, zone)
+        parts += _badge(f"budget {_named(budget)} spent", f", refusing until {until}", 2)
+    if not parts:
+        near = [each for each in view.budgets if budget_share(each) >= NEARLY]
+        for budget in sorted(near, key=budget_share)[-1:]:
+            said = f"  {_named(budget)} budget {percent(budget_share(budget), 0)}"
+            parts.append((((said, "warn"),), 4))
+    return parts
+
+
+def _named(budget: BudgetStatus) -> str:
+    return budget.period if budget.scope == GLOBAL else f"{budget.scope} {budget.period}"
+
+
+def _until(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
+    """A time to come: of today only the hour, else the day too."""
+    at = moment(at_ms, zone)
+    return f"{at:%H:%M}" if at_ms - now_ms < DAY and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
+
+
+def _balances(view: View) -> list[Part]:
+    names = [each.status.name for each in view.providers if each.unfunded]
+    return _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
+
+
+def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
+    if unwritten is not None:
+        return _badge("ledger can't be written", f": {shown(unwritten, 60)}", 6)
+    return _badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
+
+
+def _badge(said: str, details: str, rank: int) -> list[Part]:
+    """What must not be overlooked, with details that go where there is no room for them."""
+    return [(((" ", "text"), (f" {said}", "alarm")), 0), (((details, "alarm"),), rank), (((" ", "alarm"),), 0)]
+
+
+def _providers(view: View) -> list[Part]:
+    total, fit_ = len(view.providers), sum(each.serves for each in view.providers)
+    mark: Span = ("  ●", "good") if fit_ == total and total else ("  ◐", "warn") if fit_ else ("  ✕", "bad")
+    if view.refusing:
+        mark = ("  ◐", "warn")
+    how_many = f" {total}" if fit_ == total else f" {fit_} of {total}"
+    word = " provider" if total == 1 and fit_ else " providers"
+    parts: list[Part] = [((mark, (how_many, "text")), 5), (((word, "text"),), 8), (((" serving", "text"),), 5)]
     fakes = total and all(each.key.startswith("mock-") for each in view.providers)
-    return (mark, (words, "text"), ("  fake providers" if fakes else "", "warn"))
+    return [*parts, ((("  fake providers", "warn"),), 9)] if fakes else parts
 
 
 @dataclass(frozen=True, slots=True)

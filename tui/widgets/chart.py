@@ -85,7 +85,7 @@ class SpendChart(Panel):
         """Times under the curve, about every 20 cells, and `now` at its end."""
         room = width - 2
         span = chart.width_ms * len(chart.values)
-        shape = "%d %b %H:%M" if span > 24 * 3_600_000 else "%H:%M"
+        shape = "%d %b %H:%M" if span > 24 * 3_600_000 else "%H:%M" if span > 600_000 else "%H:%M:%S"
         text = ""
         for x in range(0, room - 16, 20):
             at = moment(chart.start_ms + span * x // room, self._zone)
@@ -95,5 +95,5 @@ class SpendChart(Panel):
 
 def _title(range_: Range, peak: int, width: int) -> Line:
     left: Line = ((" Spending", "title"), (f"  sats per {range_.per}, last {range_.name}", "muted"))
-    right: Line = (("peak ", "muted"), (sats_round(peak), "accent"), (" sats ", "muted")) if peak else EMPTY
+    right: Line = (("peak ", "muted"), (sats_round(peak), "text"), (" sats ", "muted")) if peak else EMPTY
     return spread(left, right, width)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
-from tui.format import NOTHING, clock, count, duration, sats, token_columns
+from tui.format import NOTHING, clock, count, duration, sats
 from tui.lines import (
     EMPTY,
     GAP,
+    Cells,
     Column,
     Layout,
     Line,
@@ -24,17 +25,22 @@ from tui.lines import (
 from tui.rows import Row
 from tui.widgets.panel import Panel
 
+FALLEN = "⤷"  # how many attempts failed before the provider that is named
+
 COLUMNS = (
-    Column("time", 8),
-    Column("state", 9),
-    Column("model", 12, share=3, most=34),
-    Column("provider", 8, share=3, most=40),
-    Column("policy", 8, share=1, most=20, above=100),
-    Column("kind", 6, above=110),
-    Column("took", 9, "right", above=92),
-    Column("tokens in → out", 19, above=84),
-    Column("sats", 12, "right"),
-    Column("note", 12, share=4, most=60, above=150),
+    Column("time", 8, exact=True),
+    Column("state", 9, exact=True),
+    Column("model", 14, share=3, most=34),
+    Column("provider", 10, share=3, most=40, rank=1),
+    Column(FALLEN, 2, rank=3, exact=True),
+    Column("policy", 6, share=1, most=20, rank=5),
+    Column("kind", 6, rank=7),
+    Column("first byte", 10, "right", rank=8),
+    Column("whole", 7, "right", rank=2),
+    Column("tokens", 6, "right", rank=4),
+    Column("→ out", 5, rank=4, exact=True),
+    Column("sats", 8, "right"),
+    Column("note", 16, share=4, most=60, rank=9),
 )
 
 _MARKS: dict[str, Span] = {
@@ -54,55 +60,54 @@ def state_of(row: Row) -> Span:
 
 
 def row_cells(row: Row, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
-    """A row's spans by column."""
+    """A row's spans by column. The time is when it ended, or came in while it runs."""
     running = row.running
-    out = row.events if running else row.output_tokens
+    took = row.age_ms(now_ms) // 100 * 100 if running else row.elapsed_ms
+    known = row.output_tokens is not None or row.input_tokens is not None
+    out = row.events or None if running else row.output_tokens
     return {
-        "time": (clock(row.at_ms, zone), "muted"),
+        "time": (clock(row.at_ms + (row.elapsed_ms or 0), zone), "muted"),
         "state": state_of(row),
         "model": (row.model or "(none)", "text"),
-        "provider": (" → ".join(row.path) or NOTHING, "text" if row.path else "muted"),
+        "provider": (row.path[-1], "text") if row.path else (NOTHING, "muted"),
+        FALLEN: (f"{FALLEN}{row.failed}", "warn") if row.failed else ("", "text"),
         "policy": (row.policy or NOTHING, "text" if row.policy else "muted"),
         "kind": ("stream" if row.streaming else "json", "muted"),
-        "took": (duration(row.age_ms(now_ms) // 100 * 100 if running else row.elapsed_ms), "text"),
-        "tokens in → out": _tokens(row, out),
-        "sats": (sats(row.cost_msats), "accent")
-        if row.cost_msats is not None
-        else ("…" if running else NOTHING, "muted"),
-        "note": _note(row),
+        "first byte": (duration(row.first_byte_ms), "text" if row.first_byte_ms is not None else "muted"),
+        "whole": (duration(took), "text"),
+        "tokens": (count(row.input_tokens), "text" if known else "muted"),
+        "→ out": (f"→ {count(out)}", "text" if known else "muted"),
+        "sats": (sats(row.cost_msats), "text" if row.cost_msats is not None else "muted"),
+        "note": (row.error, "muted"),
     }
 
 
-def _tokens(row: Row, out: int | None) -> Span:
-    if row.running:
-        return (token_columns("…", count(out) if out else "…"), "muted")
-    known = row.output_tokens is not None or row.input_tokens is not None
-    return (token_columns(count(row.input_tokens), count(out)), "text" if known else "muted")
-
-
-def _note(row: Row) -> Span:
-    if row.error:
-        return (row.error, "muted")
-    return (f"{row.failed} failed before" if row.failed else "", "muted")
-
-
-def row_line(row: Row, layout: Layout, now_ms: int, zone: tzinfo | None) -> Line:
-    """A row's line; of one that failed, the error instead of figures it has not got."""
-    row_ = row_cells(row, now_ms, zone)
+def feed_lines(rows: Sequence[Row], width: int, now_ms: int, zone: tzinfo | None) -> tuple[Layout, list[Line]]:
+    """The rows as a table, and its layout."""
+    table = [row_cells(row, now_ms, zone) for row in rows]
+    layout = lay_out(COLUMNS, width, table)
     titles = [column.title for column, _ in layout]
-    if row.running:
-        row_["sats"] = _so_far(row, row_, titles)
-    if not row.error or row.cost_msats is not None or "tokens in → out" not in titles:
+    for row, each in zip(rows, table, strict=True):
+        if row.running:
+            each["sats"] = _so_far(row, each, titles)
+    layout = lay_out(tuple(column for column, _ in layout), width, table)
+    return layout, [_row_line(row, each, layout) for row, each in zip(rows, table, strict=True)]
+
+
+def _row_line(row: Row, row_: Cells, layout: Layout) -> Line:
+    """A row's line; of one that failed, the error instead of figures it has not got."""
+    titles = [column.title for column, _ in layout]
+    if not row.error or row.cost_msats is not None or "tokens" not in titles:
         return cells(layout, row_)
-    place = titles.index("tokens in → out")
+    place = titles.index("tokens")
     room = sum(width for _, width in layout[place:]) + GAP * (len(layout) - place - 1)
     return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
 
 
-def _so_far(row: Row, row_: dict[str, Span], titles: Sequence[str]) -> Span:
+def _so_far(row: Row, row_: Cells, titles: Sequence[str]) -> Span:
     """What stands in a running row for the sats: the time and the tokens that there is no column for."""
-    tokens = count(row.events) if row.events and "tokens in → out" not in titles else ""
-    took = row_["took"][0] if "took" not in titles else ""
+    tokens = count(row.events) if row.events and "tokens" not in titles else ""
+    took = row_["whole"][0] if "whole" not in titles else ""
     return (" · ".join(filter(None, (tokens, took))) or "…", "muted")
 
 
@@ -168,9 +173,8 @@ class FeedPanel(Panel):
     def _body(self, width: int, rows: int) -> list[Line]:
         if not self._rows:
             return [EMPTY, *self._hint]
-        layout = lay_out(COLUMNS, width)
-        lines = [] if self._small else [header(layout)]
-        for index in range(self._top, min(self._top + rows, len(self._rows))):
-            line = row_line(self._rows[index], layout, self._now_ms, self._zone)
-            lines.append(under_cursor(line) if index == self._selected else line)
-        return lines
+        layout, lines = feed_lines(self._rows[self._top : self._top + rows], width, self._now_ms, self._zone)
+        if self._selected is not None:
+            place = self._selected - self._top
+            lines[place : place + 1] = [under_cursor(line) for line in lines[place : place + 1]]
+        return lines if self._small else [header(layout), *lines]

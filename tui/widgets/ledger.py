@@ -7,26 +7,28 @@ from datetime import tzinfo
 
 from arbstr.query import Entry
 from tui.browser import LedgerList
-from tui.format import NOTHING, count, duration, moment, sats, shown, token_columns
+from tui.format import NOTHING, count, duration, moment, sats, shown
 from tui.lines import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
-from tui.rows import CLIENT_LEFT
+from tui.rows import CLIENT_LEFT, overcharged
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import thumb
 
 COLUMNS = (
-    Column("when", 14),
-    Column("state", 6),
+    Column("when", 14, exact=True),
+    Column("state", 6, exact=True),
     Column("model", 14, share=3, most=34),
-    Column("provider", 10, share=2, most=30),
-    Column("policy", 8, share=1, most=20, above=96),
-    Column("kind", 6, above=112),
-    Column("latency", 8, "right", above=68),
-    Column("tokens in → out", 19, above=112),
-    Column("sats", 12, "right"),
-    Column("charged", 12, "right", above=126),
-    Column("error", 12, share=4, most=80, above=150),
+    Column("provider", 10, share=2, most=30, rank=1),
+    Column("policy", 6, share=1, most=20, rank=3),
+    Column("kind", 6, rank=6),
+    Column("first byte", 10, "right", rank=2),
+    Column("whole", 7, "right", rank=7),
+    Column("tokens", 6, "right", rank=5),
+    Column("→ out", 5, rank=5, exact=True),
+    Column("sats", 8, "right"),
+    Column("charged", 8, "right", rank=4),
+    Column("error", 16, share=4, most=80, rank=8),
 )
-_SORTED_COLUMN = {"timestamp": "when", "cost_sats": "sats", "latency_ms": "latency"}
+_SORTED_COLUMN = {"timestamp": "when", "cost_sats": "sats", "latency_ms": "first byte"}
 
 
 def entry_cells(entry: Entry, zone: tzinfo | None) -> dict[str, Span]:
@@ -39,12 +41,11 @@ def entry_cells(entry: Entry, zone: tzinfo | None) -> dict[str, Span]:
         "provider": _name(entry.provider),
         "policy": _name(entry.policy),
         "kind": ("stream" if entry.streaming else "json", "muted"),
-        "latency": (duration(entry.latency_ms), "text"),
-        "tokens in → out": (
-            token_columns(count(entry.input_tokens), count(entry.output_tokens)),
-            "text" if known else "muted",
-        ),
-        "sats": (sats(entry.cost_msats), "muted" if entry.cost_msats is None else "accent"),
+        "first byte": (duration(entry.latency_ms), "text"),
+        "whole": (duration(entry.stream_duration_ms if entry.streaming else entry.latency_ms), "text"),
+        "tokens": (count(entry.input_tokens), "text" if known else "muted"),
+        "→ out": (f"→ {count(entry.output_tokens)}", "text" if known else "muted"),
+        "sats": (sats(entry.cost_msats), "muted" if entry.cost_msats is None else "text"),
         "charged": (sats(entry.provider_cost_msats), _charged_role(entry)),
         "error": (shown(entry.error_message or ""), "muted"),
     }
@@ -63,8 +64,7 @@ def _name(name: str | None) -> Span:
 
 
 def _charged_role(entry: Entry) -> Role:
-    cost, charged = entry.cost_msats, entry.provider_cost_msats
-    return "warn" if cost is not None and charged is not None and charged > cost else "muted"
+    return "warn" if overcharged(entry.provider_cost_msats, entry.cost_msats) else "muted"
 
 
 class LedgerPanel(Panel):
@@ -108,17 +108,17 @@ class LedgerPanel(Panel):
         body: list[Line] = list(self._hint)
         bar = None
         if rows.total:
-            layout = lay_out(COLUMNS, width - 4)
-            arrow = "▼" if rows.order == "desc" else "▲"
-            body = [header(layout, _SORTED_COLUMN[rows.sort], arrow), *self._rows(rows, layout, height - 3)]
+            body = self._table(rows, width - 4, height - 3)
             track = thumb(rows.top, height - 3, rows.total)
             bar = None if track is None else (track[0] + 1, track[1] + 1)
         return framed(body, width, height, title=title, note=self._note, thumb=bar)
 
-    def _rows(self, rows: LedgerList, layout: tuple[tuple[Column, int], ...], page: int) -> list[Line]:
-        lines: list[Line] = []
-        for index in range(rows.top, min(rows.top + page, rows.total or 0)):
-            entry = rows.row(index)
-            line: Line = (("·", "faint"),) if entry is None else cells(layout, entry_cells(entry, self._zone))
-            lines.append(under_cursor(line) if index == rows.selected else line)
-        return lines
+    def _table(self, rows: LedgerList, width: int, page: int) -> list[Line]:
+        entries = [rows.row(index) for index in range(rows.top, min(rows.top + page, rows.total or 0))]
+        table = [{} if entry is None else entry_cells(entry, self._zone) for entry in entries]
+        sorted_by, arrow = _SORTED_COLUMN[rows.sort], "▼" if rows.order == "desc" else "▲"
+        layout = lay_out(COLUMNS, width, table, sorted_by=sorted_by)
+        lines = [cells(layout, row) if row else (("·", "faint"),) for row in table]
+        if rows.selected is not None and 0 <= rows.selected - rows.top < len(lines):
+            lines[rows.selected - rows.top] = under_cursor(lines[rows.selected - rows.top])
+        return [header(layout, sorted_by, arrow), *lines]

@@ -22,7 +22,8 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
     (logging.INFO, "· info", "muted"),
     (0, "  debug", "faint"),
 )
-_UUID = re.compile(r"\b([0-9a-f]{8})-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
+# The last digits of an id are its own; the first are those of many that came about the same time.
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
 _HEAD = 8 + 2 + 7 + 2
 
 
@@ -32,7 +33,7 @@ def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
     name = line.logger.removeprefix("arbstr.")
     room = max(width - _HEAD - len(name) - 2, 10)
-    pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"\1…", line.text)]
+    pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"…\1", line.text)]
     first: Line = (
         (f"{clock(line.at_ms, zone)}  ", "muted"),
         (f"{word:<7}  ", role),

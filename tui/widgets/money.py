@@ -3,31 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC
+from datetime import UTC, tzinfo
 
 from arbstr.query import Aggregate, GroupBy
 from arbstr.source import BudgetStatus, LearnedRatio
 from tui.figures import Figures, Groups
-from tui.format import NOTHING, count, moment, percent, sats, sats_round, short_count, uptime
-from tui.lines import Column, Layout, Line, Role, Span, cells, framed, header, lay_out
+from tui.format import NOTHING, clock, count, moment, percent, sats, sats_alike, sats_round, short_count, uptime
+from tui.lines import Column, Line, Part, Span, cells, fit_parts, framed, header, lay_out
 from tui.state import View
 from tui.widgets.panel import Panel
 from tui.widgets.shares import bar
+from tui.widgets.tiles import budget_role, budget_share, saved_role
 
 COLUMNS = (
-    Column("name", 17, share=3, most=32),
-    Column("requests", 8, "right"),
+    Column("name", 14, share=1, most=32),
+    Column("requests", 8, "right", rank=2),
     Column("sats", 8, "right"),
-    Column("share", 6, "right", above=62),
-    Column("", 5, share=2, most=30, above=54),
-    Column("saved", 8, "right"),
+    Column("share", 5, "right", rank=3),
+    Column("", 5, share=4, most=40, rank=4),
+    Column("saved", 8, "right", rank=1),
 )
 BUDGET_COLUMNS = (
     Column("budget", 12, share=1, most=26),
-    Column("", 8, share=2, most=40, above=66),
-    Column("share", 5, "right"),
-    Column("spent of limit", 20, "right"),
-    Column("resets in", 9, "right"),
+    Column("", 8, share=4, most=40, rank=4),
+    Column("share", 5, "right", rank=3),
+    Column("spent of limit", 14, "right", rank=1),
+    Column("resets in", 9, "right", rank=2),
 )
 RATIO_COLUMNS = (
     Column("policy", 14, share=1, most=30),
@@ -40,32 +41,39 @@ def group_lines(groups: Groups, by: GroupBy, width: int, rows: int) -> list[Line
     """The groups with requests, dearest first, days newest first; those that don't fit as one line."""
     present = [(name, group) for name, group in groups.items() if group.total or by == "day"]
     order = sorted(present, key=lambda pair: int(pair[0]) if by == "day" else pair[1].cost_msats, reverse=True)
-    layout = lay_out(COLUMNS, width)
     whole = sum(group.cost_msats for _, group in order)
-    bars = next((cells_ for column, cells_ in layout if not column.title), 0)
     room = rows - 1
     fits = order if len(order) <= room else order[: room - 1]
-    lines = [cells(layout, _row(_label(name, by), group, whole, bars)) for name, group in fits]
+    table = _rows([(_label(name, by), group) for name, group in fits], whole)
+    layout = lay_out(COLUMNS, width, table)
+    bars = next((cells_ for column, cells_ in layout if not column.title), 0)
+    for row, (_, group) in zip(table, fits, strict=True):
+        row[""] = (bar(group.cost_msats / whole if whole else 0.0, bars), "accent")
+    lines = [header(layout), *(cells(layout, row) for row in table)]
     if len(fits) < len(order):
         cost = sum(group.cost_msats for _, group in order[len(fits) :])
         lines.append(((f"{len(order) - len(fits)} others, {sats_round(cost)} sats", "muted"),))
-    return [header(layout), *lines]
+    return lines
 
 
 def _label(name: str, by: GroupBy) -> str:
     return f"{moment(int(name), UTC):%a %d %b}" if by == "day" else name
 
 
-def _row(name: str, group: Aggregate, whole: int, bars: int) -> dict[str, Span]:
+def _rows(groups: Sequence[tuple[str, Aggregate]], whole: int) -> list[dict[str, Span]]:
+    spent = sats_alike([group.cost_msats for _, group in groups])
+    saved = sats_alike([group.saved_vs_median_msats for _, group in groups])
+    return [_row(*each, whole, *sums) for each, *sums in zip(groups, spent, saved, strict=True)]
+
+
+def _row(name: str, group: Aggregate, whole: int, spent: str, saved: str) -> dict[str, Span]:
     share = group.cost_msats / whole if whole else 0.0
-    saved = group.saved_vs_median_msats
     return {
         "name": (name, "text"),
         "requests": (count(group.total), "text" if group.total else "muted"),
-        "sats": (sats_round(group.cost_msats), "accent" if group.cost_msats else "muted"),
+        "sats": (spent, "text" if group.cost_msats else "muted"),
         "share": (percent(share, 0) if whole else NOTHING, "text" if share else "muted"),
-        "": (bar(share, bars), "accent"),
-        "saved": (sats_round(saved), "good" if saved > 0 else "muted"),
+        "saved": (saved, saved_role(group.saved_vs_median_msats) if group.saved_vs_median_msats else "muted"),
     }
 
 
@@ -102,10 +110,11 @@ class Summary(Panel):
         super().__init__(id=id)
         self._figures = Figures()
         self._range = ""
+        self._zone: tzinfo | None = None
 
-    def show(self, figures: Figures, range_name: str) -> None:
+    def show(self, figures: Figures, range_name: str, zone: tzinfo | None) -> None:
         """Show other sums."""
-        self._figures, self._range = figures, range_name
+        self._figures, self._range, self._zone = figures, range_name, zone
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
@@ -113,26 +122,33 @@ class Summary(Panel):
         window = self._figures.window
         if window is None:
             return [((f" Last {self._range}: asking the ledger …", "muted"),)]
-        tokens_in, tokens_out = short_count(window.input_tokens), short_count(window.output_tokens)
-        spent: Line = (
-            (f" Last {self._range}  ", "muted"),
-            (sats(window.cost_msats), "accent"),
-            (" sats", "muted"),
-            (f"  for {count(window.total)} requests, {tokens_in} → {tokens_out} tokens", "muted"),
-        )
-        return [spent, _saved(window)]
+        left = fit_parts([*_spent(window, self._range), (self._as_of(), 4)], width)
+        return [left, fit_parts(_saved(window), width)]
+
+    def _as_of(self) -> Line:
+        at_ms = self._figures.as_of_ms
+        return () if at_ms is None else ((f"   as of {clock(at_ms, self._zone)}", "muted"),)
 
 
-def _saved(window: Aggregate) -> Line:
+def _spent(window: Aggregate, range_name: str) -> list[Part]:
+    tokens_in, tokens_out = short_count(window.input_tokens), short_count(window.output_tokens)
+    return [
+        (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
+        (((f"  for {count(window.total)} requests", "muted"),), 2),
+        (((f", {tokens_in} → {tokens_out} tokens", "muted"),), 3),
+    ]
+
+
+def _saved(window: Aggregate) -> list[Part]:
     if not window.total:
-        return ((" Saved: nothing to compare yet", "muted"),)
-    spans: list[Span] = [(" Saved", "muted")]
-    choices = (("the median seller", window.saved_vs_median_msats), ("the dearest", window.saved_vs_dearest_msats))
-    for name, saved in choices:
+        return [(((" Saved: nothing to compare yet", "muted"),), 0)]
+    parts: list[Part] = [(((" Saved", "muted"),), 0)]
+    choices = (("the median provider", window.saved_vs_median_msats), ("the dearest", window.saved_vs_dearest_msats))
+    for rank, (name, saved) in enumerate(choices):
         share = f" ({percent(saved / (saved + window.cost_msats))})" if saved > 0 else ""
-        role: Role = "good" if saved > 0 else "text"
-        spans += [("  ", "text"), (sats_round(saved), role), (f" sats{share} vs {name}", "muted")]
-    return tuple(spans)
+        figure: Line = ((f"  {sats_round(saved)}", saved_role(saved)), (f" sats{share} vs {name}", "muted"))
+        parts.append((figure, rank))
+    return parts
 
 
 class Budgets(Panel):
@@ -150,21 +166,21 @@ class Budgets(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """A line each."""
-        layout = lay_out(BUDGET_COLUMNS, width - 4)
-        body = [header(layout), *(cells(layout, _budget(each, self._now_ms, layout)) for each in self._budgets)]
+        table = [_budget(each, self._now_ms) for each in self._budgets]
+        layout = lay_out(BUDGET_COLUMNS, width - 4, table)
+        bars = next((cells_ for column, cells_ in layout if not column.title), 0)
+        for row, each in zip(table, self._budgets, strict=True):
+            row[""] = (bar(min(budget_share(each), 1), bars), budget_role(each))
+        body = [header(layout), *(cells(layout, row) for row in table)]
         if not self._budgets:
             body = [(("not configured", "muted"),), (("[budget] max_sats_per_day = 1000 sets one", "muted"),)]
         return framed(body, width, height, title=(("Budgets", "title"), ("  sats", "muted")))
 
 
-def _budget(budget: BudgetStatus, now_ms: int, layout: Layout) -> dict[str, Span]:
-    share = budget.spent_msats / budget.limit_msats if budget.limit_msats else 1.0
-    role: Role = "bad" if share >= 1 else "warn" if share >= 0.8 else "good"
-    bars = next((cells_ for column, cells_ in layout if not column.title), 0)
+def _budget(budget: BudgetStatus, now_ms: int) -> dict[str, Span]:
     return {
         "budget": (f"{budget.scope} / {budget.period}", "text"),
-        "": (bar(min(share, 1), bars), role),
-        "share": (percent(share, 0), role),
+        "share": (percent(budget_share(budget), 0), budget_role(budget)),
         "spent of limit": (f"{sats_round(budget.spent_msats)} of {sats_round(budget.limit_msats)}", "text"),
         "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
     }
@@ -184,8 +200,9 @@ class Ratios(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """A line each."""
-        layout = lay_out(RATIO_COLUMNS, width - 4)
-        body = [header(layout), *(cells(layout, _ratio(each)) for each in self._ratios)]
+        table = [_ratio(each) for each in self._ratios]
+        layout = lay_out(RATIO_COLUMNS, width - 4, table)
+        body = [header(layout), *(cells(layout, row) for row in table)]
         if not self._ratios:
             body = [(("no data yet", "muted"),)]
         title: Line = (("Learned lengths", "title"), ("  tokens out per token in", "muted"))

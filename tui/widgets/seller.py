@@ -5,26 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
+from arbstr.query import Aggregate
 from tui.figures import Groups
-from tui.format import NOTHING, count, percent, rate, sats_round, shown, stamp
+from tui.format import NOTHING, count, percent, rate, sats_alike, sats_round, shown, stamp
 from tui.lines import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
+from tui.rows import OVERCHARGE
 from tui.state import Moment, ProviderView
 from tui.widgets.panel import Panel
-from tui.widgets.providers import health, row_cells
+from tui.widgets.providers import health, rate_role, row_cells
 
 COLUMNS = (
-    Column("", 1),
+    Column("", 1, exact=True),
     Column("provider", 10, share=3, most=28),
-    Column("state", 9, share=1, most=12),
-    Column("success", 7, "right"),
-    Column("first byte", 10, "right"),
-    Column("running", 7, "right", above=84),
-    Column("in/1k", 7, "right"),
-    Column("out/1k", 7, "right"),
-    Column("fee", 6, "right", above=84),
-    Column("charged", 8, "right", above=96),
-    Column("requests", 9, "right", above=110),
-    Column("sats", 10, "right", above=110),
+    Column("state", 9, exact=True),
+    Column("health", 6, "right", rank=1),
+    Column("first byte", 10, "right", rank=2),
+    Column("running", 7, "right", rank=5),
+    Column("in/1k", 5, "right", rank=3),
+    Column("out/1k", 6, "right", rank=3),
+    Column("fee", 3, "right", rank=4),
+    Column("charged", 8, "right", rank=6),
+    Column("requests", 8, "right", rank=7),
+    Column("sats", 8, "right", rank=7),
 )
 SAMPLE_IN, SAMPLE_OUT = 1000, 256
 
@@ -35,8 +37,8 @@ def charged(ratio: float | None) -> Span:
         return (NOTHING, "muted")
     off = ratio - 1
     if abs(off) < 0.0005:
-        return ("as asked", "text")
-    return (f"{off * 100:+.1f} %", "warn" if off > 0 else "good")
+        return ("its price", "text")
+    return (f"{off * 100:+.1f} %", "warn" if off > OVERCHARGE else "text")
 
 
 class ProviderTable(Panel):
@@ -77,35 +79,40 @@ class ProviderTable(Panel):
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """A line each."""
-        layout = lay_out(COLUMNS, width - 4)
+        table = self._table(self._providers[self._top : self._top + height - 3])
+        layout = lay_out(COLUMNS, width - 4, table)
         lines: list[Line] = [header(layout)]
-        for index, each in enumerate(self._providers[self._top : self._top + height - 3], self._top):
-            line = cells(layout, self._row(each))
+        for index, row in enumerate(table, self._top):
+            line = cells(layout, row)
             lines.append(under_cursor(line) if index == self._selected else line)
         if not self._providers:
             lines = [((self._hint, "muted"),)]
-        counted = layout[-1][0].title == "sats"
+        counted = any(column.title == "sats" for column, _ in layout)
         note: Line = ((f"requests and sats: last {self._range}", "muted"),) if counted else EMPTY
         title: Line = (("Providers", "title"), ("  rates in sats per 1,000 tokens", "muted"))
         return framed(lines, width, height, title=title, note=note)
 
-    def _row(self, view: ProviderView) -> dict[str, Span]:
+    def _table(self, providers: Sequence[ProviderView]) -> list[dict[str, Span]]:
+        groups = [None if self._groups is None else self._groups.get(each.status.name) for each in providers]
+        spent = sats_alike([0 if group is None else group.cost_msats for group in groups])
+        return [self._row(*each) for each in zip(providers, groups, spent, strict=True)]
+
+    def _row(self, view: ProviderView, group: Aggregate | None, spent: str) -> dict[str, Span]:
         status = view.status
         row = row_cells(view, self._now_ms)
-        group = None if self._groups is None else self._groups.get(status.name)
         return {
             "": row["mark"],
             "provider": row["name"],
             "state": row["state"],
-            "success": row["success"],
-            "first byte": row["latency"],
+            "health": row["health"],
+            "first byte": row["first byte"],
             "running": (count(status.in_flight), "text" if status.in_flight else "muted"),
-            "in/1k": (rate(status.input_rate), "accent"),
-            "out/1k": (rate(status.output_rate), "accent"),
-            "fee": (rate(status.base_fee), "accent"),
+            "in/1k": (rate(status.input_rate), "text"),
+            "out/1k": (rate(status.output_rate), "text"),
+            "fee": (rate(status.base_fee), "text"),
             "charged": charged(status.charged_ratio),
             "requests": (NOTHING if group is None else count(group.total), "text"),
-            "sats": (NOTHING if group is None else sats_round(group.cost_msats), "text"),
+            "sats": (NOTHING if group is None else spent, "text"),
         }
 
 
@@ -114,7 +121,7 @@ _RATES = (
     Column("in/1k", 8, "right"),
     Column("out/1k", 8, "right"),
     Column("fee", 6, "right"),
-    Column("1,000 in + 256 out", 18, "right", above=60),
+    Column("1,000 in + 256 out", 18, "right", rank=1),
 )
 
 
@@ -133,16 +140,16 @@ def rate_lines(view: ProviderView, width: int) -> list[Line]:
     ]
     if status.last_error:
         lines.append(_field("Last error", status.last_error, "bad" if status.state == "open" else "text"))
-    layout = lay_out(_RATES, width)
     sample = status.input_rate * SAMPLE_IN + status.output_rate * SAMPLE_OUT + status.base_fee * 1000
     prices: dict[str, Span] = {
-        "in/1k": (rate(status.input_rate), "accent"),
-        "out/1k": (rate(status.output_rate), "accent"),
-        "fee": (rate(status.base_fee), "accent"),
+        "in/1k": (rate(status.input_rate), "text"),
+        "out/1k": (rate(status.output_rate), "text"),
+        "fee": (rate(status.base_fee), "text"),
         "1,000 in + 256 out": (f"{sats_round(sample)} sats", "text"),
     }
-    models = status.models or ("every model",)
-    return [*lines, EMPTY, header(layout), *(cells(layout, {"model": (model, "text"), **prices}) for model in models)]
+    table = [{"model": (model, "text"), **prices} for model in status.models or ("every model",)]
+    layout = lay_out(_RATES, width, table)
+    return [*lines, EMPTY, header(layout), *(cells(layout, row) for row in table)]
 
 
 def _charged_words(view: ProviderView) -> tuple[str, Role]:
@@ -150,12 +157,12 @@ def _charged_words(view: ProviderView) -> tuple[str, Role]:
     if ratio is None:
         return "it does not say what it charges, or has not yet", "muted"
     text, role = charged(ratio)
-    return (text if text == "as asked" else f"{text} against its rates, as learned"), role
+    return ("what its rates say" if text == "its price" else f"{text} against its rates, as learned"), role
 
 
 def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: int) -> list[Line]:
     """How its attempts went, and how its health changed."""
-    mark, word = health(view.status, now_ms)
+    mark, word = health(view, now_ms)
     failures = view.status.failure_count
     note = f"   {failures} failures in a row" if failures else ""
     lines: list[Line] = [
@@ -173,8 +180,17 @@ def _outcomes(view: ProviderView, width: int) -> list[Line]:
     newest = view.outcomes[-max(width - 11, 10) :]
     share = sum(view.outcomes) / len(view.outcomes)
     strip = merged([("▪", "good") if ok else ("✗", "bad") for ok in newest])
-    said = f"{percent(share)} of the last {len(view.outcomes)} answered"
-    return [(("Attempts   ", "muted"), *strip), (("           ", "muted"), (said, "text"))]
+    said: Line = (
+        (f"Last {len(view.outcomes):<6}", "muted"),
+        (percent(share), rate_role(share)),
+        (" answered", "muted"),
+    )
+    learned = percent(view.status.success_rate)
+    return [
+        (("Attempts   ", "muted"), *strip),
+        said,
+        (("Health     ", "muted"), (learned, "text"), (" answered, the newest counting most", "muted")),
+    ]
 
 
 def _moment(moment: Moment, zone: tzinfo | None) -> Line:

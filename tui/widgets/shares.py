@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.figures import Groups
-from tui.format import percent, sats_round
+from tui.format import percent, sats_alike
 from tui.lines import Column, Line, Span, cells, framed, lay_out
 from tui.widgets.panel import Panel
 
 COLUMNS = (
-    Column("name", 12, share=2, most=28),
-    Column("sats", 10, "right"),
-    Column("bar", 4, share=3),
-    Column("share", 6, "right"),
+    Column("name", 12, share=1, most=28),
+    Column("sats", 8, "right"),
+    Column("bar", 4, share=3, rank=2),
+    Column("share", 5, "right", rank=1),
 )
 
 
@@ -30,19 +30,20 @@ def share_lines(groups: Groups, width: int, rows: int) -> list[Line]:
     shown, rest = (spent, []) if len(spent) <= rows else (spent[: rows - 1], spent[rows - 1 :])
     if rest:
         shown = [*shown, (sum(cost for cost, _ in rest), f"{len(rest)} others")]
-    layout = lay_out(COLUMNS, width)
-    bar_width = next(cells_ for column, cells_ in layout if column.title == "bar")
-    return [cells(layout, _row(name, cost, whole, bar_width)) for cost, name in shown]
-
-
-def _row(name: str, cost: int, whole: int, bar_width: int) -> dict[str, Span]:
-    share = cost / whole if whole else 0.0
-    return {
-        "name": (name, "text"),
-        "sats": (sats_round(cost), "text"),
-        "bar": (bar(share, bar_width), "accent"),
-        "share": (percent(share, 0), "text"),
-    }
+    amounts = sats_alike([cost for cost, _ in shown])
+    table: list[dict[str, Span]] = [
+        {
+            "name": (name, "text"),
+            "sats": (amount, "text"),
+            "share": (percent(cost / whole if whole else 0.0, 0), "text"),
+        }
+        for (cost, name), amount in zip(shown, amounts, strict=True)
+    ]
+    layout = lay_out(COLUMNS, width, table)
+    room = next((cells_ for column, cells_ in layout if column.title == "bar"), 0)
+    for row, (cost, _) in zip(table, shown, strict=True):
+        row["bar"] = (bar(cost / whole if whole else 0.0, room), "accent")
+    return [cells(layout, row) for row in table]
 
 
 class SharesPanel(Panel):

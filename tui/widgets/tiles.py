@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbstr.query import Aggregate
+from arbstr.source import BudgetStatus
 from tui.figures import DAY, Figures
-from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count
-from tui.lines import EMPTY, Line, Role, beside, fit_line, framed
-from tui.state import View
+from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
+from tui.lines import EMPTY, Line, Role, beside, fit_line, fit_parts, framed, trim
+from tui.state import GLOBAL, View
 from tui.widgets.panel import Panel
+from tui.widgets.shares import bar
 
 SINCE = "since start"
+NEARLY = 0.8  # of a budget: from here on it is worth a warning
+FIVE_FROM = 120  # cells: with fewer, four tiles
 BOXED = 5  # lines that tiles in boxes take; fewer, and they are four plain lines
 
 
@@ -26,8 +30,39 @@ class Tile:
 
 
 def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
-    """The four tiles."""
-    return _spent(view, figures), _saved(view), _requests(view), _latency(view, figures.window, range_name)
+    """The four tiles, and with a budget a fifth: that of which most is spent."""
+    four = _spent(view, figures), _saved(view), _requests(view), _latency(view, figures.window, range_name)
+    return (*four, _budget(max(view.budgets, key=budget_share), view.at_ms)) if view.budgets else four
+
+
+def budget_share(budget: BudgetStatus) -> float:
+    """How much of a budget is spent: 1.0 is all of it."""
+    return budget.spent_msats / budget.limit_msats if budget.limit_msats else 1.0
+
+
+def budget_role(budget: BudgetStatus) -> Role:
+    """How a budget's share is shown."""
+    share = budget_share(budget)
+    return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
+
+
+def saved_role(msats: int) -> Role:
+    """How a saving is shown; less than nothing is a loss."""
+    return "good" if msats > 0 else "bad" if msats < 0 else "text"
+
+
+def _budget(budget: BudgetStatus, now_ms: int) -> Tile:
+    share, role = budget_share(budget), budget_role(budget)
+    spent, limit = sats_round(budget.spent_msats), sats_round(budget.limit_msats)
+    return Tile(
+        "Budget",
+        budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
+        (
+            ((percent(share, 0), role), (" ", "text"), (bar(min(share, 1), 12), role)),
+            ((spent, "text"), (" of ", "text"), (limit, "text"), (" sats", "muted")),
+            (("resets in ", "muted"), (uptime(max(budget.resets_at_ms - now_ms, 0)), "text")),
+        ),
+    )
 
 
 def _spent(view: View, figures: Figures) -> Tile:
@@ -39,7 +74,7 @@ def _spent(view: View, figures: Figures) -> Tile:
         "Spent",
         SINCE,
         (
-            ((sats(view.totals.cost_msats), "accent"), (" sats", "muted")),
+            ((sats(view.totals.cost_msats), "strong"), (" sats", "muted")),
             _sum("today UTC", today),
             _sum("7 days", week),
         ),
@@ -55,11 +90,14 @@ def _saved(view: View) -> Tile:
     saved, paid = view.totals.saved_vs_median_msats, view.totals.compared_msats
     if not view.totals.requests:
         return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
-    figure: Line = ((sats(saved), "good" if saved > 0 else "text"), (" sats", "muted"))
-    compared: Line = (("compared with", "muted"),)
-    if saved > 0:
-        compared = ((percent(saved / (saved + paid)), "text"), (" less than", "muted"))
-    return Tile("Saved", SINCE, (figure, compared, (("the median seller", "muted"),)))
+    figure: Line = ((sats(saved), saved_role(saved)), (" sats", "muted"))
+    than: Line = (("the median provider", "muted"),)
+    if not saved or not saved + paid:
+        return Tile("Saved", SINCE, (figure, (("as much as", "muted"),), than))
+    share = percent(abs(saved) / (saved + paid))
+    return Tile(
+        "Saved", SINCE, (figure, ((share, "text"), (" less than" if saved > 0 else " more than", "muted")), than)
+    )
 
 
 def _requests(view: View) -> Tile:
@@ -119,20 +157,22 @@ class TilesPanel(Panel):
         """Boxes if they fit, else lines."""
         if not self._tiles:
             return []
-        return self._boxes(width) if height >= BOXED else [self._plain(tile, width) for tile in self._tiles]
+        if height < BOXED:
+            return [self._plain(tile, width) for tile in self._tiles[:4]]
+        return self._boxes(self._tiles if width >= FIVE_FROM else self._tiles[:4], width)
 
-    def _boxes(self, width: int) -> list[Line]:
-        each, rest = divmod(width, len(self._tiles))
+    def _boxes(self, shown: tuple[Tile, ...], width: int) -> list[Line]:
+        each, rest = divmod(width, len(shown))
         lines: list[Line] = [EMPTY] * BOXED
-        for index, tile in enumerate(self._tiles):
-            box = framed(
-                tile.lines, each + (index < rest), BOXED, title=((tile.title, "title"), (f"  {tile.span}", "muted"))
-            )
-            lines = beside(lines, box)
+        for index, tile in enumerate(shown):
+            room = each + (index < rest)
+            body = [trim(line, room - 4) for line in tile.lines]
+            title: Line = ((tile.title, "title"), (f"  {tile.span}", "muted"))
+            lines = beside(lines, framed(body, room, BOXED, title=title))
         return lines
 
     def _plain(self, tile: Tile, width: int) -> Line:
-        first = (*tile.lines[0], (f"  {tile.span}" if tile.span != SINCE or tile.title == "Spent" else "", "muted"))
-        parts = (fit_line(first, 28), fit_line(tile.lines[1], 20), ((" ", "text"), *tile.lines[2]))
-        line: Line = ((f" {tile.title:<8} ", "muted"), *(span for part in parts for span in part))
-        return fit_line(line, width)
+        span = f"  {tile.span}" if tile.span != SINCE or tile.title == "Spent" else ""
+        first = fit_line(trim((*tile.lines[0], (span, "muted")), 27), 28)
+        parts = [(((f" {tile.title:<8} ", "muted"), *first), 0), (fit_line(trim(tile.lines[1], 20), 20), 1)]
+        return fit_parts([*parts, (((" ", "text"), *tile.lines[2]), 2)], width)
