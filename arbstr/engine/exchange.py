@@ -67,8 +67,13 @@ class Exchange:
         budget.
         """
         paid = max(self.cost_msats or 0, self.charged_msats or 0)
+        return paid + self.doubtful_msats
+
+    @property
+    def doubtful_msats(self) -> int:
+        """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
         at_work = self.waiting and not self._is_priced
-        return paid + self._doubtful_msats + (self._expected_msats if at_work else 0)
+        return self._doubtful_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
@@ -243,4 +248,5 @@ class Exchange:
             median_msats=self.baselines[1],
             attempts=tuple(self.attempts),
             routing=self.routing,
+            doubtful_msats=self.doubtful_msats,
         )
