@@ -113,10 +113,11 @@ def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | S
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
     """The sums with more finished requests in them; unknown figures add nothing."""
-    succeeded = cost = saved = compared = tokens_in = tokens_out = 0
+    succeeded = cost = by_rates = saved = compared = tokens_in = tokens_out = 0
     for record in records:
         succeeded += record.success
         cost += record.cost_msats or 0
+        by_rates += (record.cost_msats if record.list_cost_msats is None else record.list_cost_msats) or 0
         tokens_in += record.input_tokens or 0
         tokens_out += record.output_tokens or 0
         if record.median_msats is not None and record.cost_msats is not None:
@@ -130,4 +131,5 @@ def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
         input_tokens=totals.input_tokens + tokens_in,
         output_tokens=totals.output_tokens + tokens_out,
         compared_msats=totals.compared_msats + compared,
+        list_cost_msats=totals.list_cost_msats + by_rates,
     )

@@ -79,7 +79,7 @@ class LearnedRatio:
 class Totals:
     """Sums since arbstr started, over finished requests; sats in msats, tokens where known.
 
-    `compared_msats` is what those cost whose saving is known.
+    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates.
     """
 
     requests: int = 0
@@ -89,6 +89,7 @@ class Totals:
     input_tokens: int = 0
     output_tokens: int = 0
     compared_msats: int = 0
+    list_cost_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

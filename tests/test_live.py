@@ -50,17 +50,19 @@ def test_a_request_is_followed_from_arrival_to_end() -> None:
 def test_sums_count_what_is_known() -> None:
     live = Live()
     live.put(ended("a"))
-    assert live.totals == Totals(1, 1, 500, 200, 10, 20, 500)
+    assert live.totals == Totals(1, 1, 500, 200, 10, 20, 500, 500)
     live.put(ended("b", success=False, cost_msats=None, input_tokens=None, output_tokens=None))
     live.put(ended("c", median_msats=None))
-    assert live.totals == Totals(3, 2, 1000, 200, 20, 40, 500)
+    assert live.totals == Totals(3, 2, 1000, 200, 20, 40, 500, 1000)
+    live.put(ended("d", median_msats=None, list_cost_msats=450))  # it charged 500
+    assert live.totals == Totals(4, 3, 1500, 200, 30, 60, 500, 1450)
 
 
 def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> None:
     live = Live()
     for number in range(1234):
         live.put(ended(str(number)))
-    assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680, 1234 * 500)
+    assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680, 1234 * 500, 1234 * 500)
     assert len(live.recent) == 200
     assert live.recent[0].request_id == "1233"
 

@@ -163,6 +163,7 @@ class Column:
 Layout = tuple[tuple[Column, int], ...]
 Cells = Mapping[str, Span]  # a row: each column's span by title
 GAP = 2
+NAME = 18  # cells: what a name of a model or a provider may take before a further column is worth more
 
 
 def lay_out(columns: tuple[Column, ...], width: int, rows: Sequence[Cells] = (), *, sorted_by: str = "") -> Layout:
@@ -182,10 +183,8 @@ def _wanted(column: Column, rows: Sequence[Cells], sorted_by: str) -> int:
 
 @lru_cache(256)
 def _laid_out(columns: tuple[Column, ...], width: int, wants: tuple[int, ...]) -> Layout:
-    least = [
-        max(column.width, want) if column.figures else column.width for column, want in zip(columns, wants, strict=True)
-    ]
-    present = _present(columns, least, width)
+    least = [max(column.width, want if column.figures else 0) for column, want in zip(columns, wants, strict=True)]
+    present = _present(columns, least, wants, width)
     widths = [least[place] for place in present]
     _shrink([columns[place] for place in present], widths, width)
     shares = [columns[place].share for place in present]
@@ -199,14 +198,17 @@ def _taken(widths: Sequence[int]) -> int:
     return sum(widths) + GAP * max(len(widths) - 1, 0)
 
 
-def _present(columns: Sequence[Column], least: Sequence[int], width: int) -> list[int]:
-    """The places of the columns that fit; those of the first rank stay in any case."""
-    present = list(range(len(columns)))
-    while _taken([least[place] for place in present]) > width:
-        last = max(columns[place].rank for place in present)
-        if last == 0:
+def _present(columns: Sequence[Column], least: Sequence[int], wants: Sequence[int], width: int) -> list[int]:
+    """The places of the columns that fit; those of the first rank stay in any case.
+
+    Before a column of a higher rank is shown, the texts before it have the room that an ordinary name takes.
+    """
+    ordinary = [max(narrow, min(want, NAME)) for narrow, want in zip(least, wants, strict=True)]
+    ranks = sorted({column.rank for column in columns}, reverse=True)
+    for last in ranks:
+        present = [place for place, column in enumerate(columns) if column.rank <= last]
+        if _taken([least[place] if columns[place].rank == last else ordinary[place] for place in present]) <= width:
             break
-        present = [place for place in present if columns[place].rank < last]
     return present
 
 

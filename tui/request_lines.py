@@ -12,7 +12,7 @@ from arbstr.quote import routing_json
 from arbstr.types import RequestRecord
 from tui.format import NOTHING, count, duration, exact_stamp, sats, shown, tokens
 from tui.lines import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
-from tui.rows import Flight, Item
+from tui.rows import Flight, Item, by_rates, overcharge
 
 Json = Mapping[str, Any]
 LABEL = 18
@@ -41,10 +41,22 @@ class FullRequest:
     dearest_msats: int | None = None
     attempts: Sequence[Json] | None = None
     routing: Json | None = None
+    list_cost_msats: int | None = None
+    cached_tokens: int | None = None
+    cache_write_tokens: int | None = None
+    served_model: str | None = None
+    dialect: str | None = None
+    session: str | None = None
+    client: str | None = None
+    implausible: str | None = None
+
+
+def _names(kind: type[FullRequest | Entry | RequestRecord]) -> set[str]:
+    return {each.name for each in fields(kind)}
 
 
 # The fields that a ledger's entry and an event's record have in common, by the same names.
-_SHARED = tuple({each.name for each in fields(Entry)} & {each.name for each in fields(RequestRecord)})
+_SHARED = tuple(_names(FullRequest) & _names(Entry) & _names(RequestRecord))
 _ATTEMPT = ("provider", "started_ms", "duration_ms", "failure", "status", "message")
 
 
@@ -114,12 +126,23 @@ def _identity(request: FullRequest, zone: tzinfo | None) -> list[Line]:
     return [
         _field("Request", shown(request.request_id), "strong", "y copies"),
         _field("Received", exact_stamp(request.at_ms, zone)),
-        _field("Model", shown(request.model) or "(none)"),
+        _field("Model", shown(request.model) or "(none)", note=_served(request)),
         _field("Provider", NOTHING if request.provider is None else shown(request.provider)),
         _field("Policy", NOTHING if request.policy is None else shown(request.policy)),
         _field("Answer as", "stream" if request.streaming else "JSON"),
+        *(_field(label, shown(value)) for label, value in _asked_by(request) if value),
         ((f"{'State':<{LABEL}}", "muted"), _state(request)),
     ]
+
+
+def _served(request: FullRequest) -> str:
+    served = request.served_model
+    return f"served by {shown(served)}" if served and served != request.model else ""
+
+
+def _asked_by(request: FullRequest) -> list[tuple[str, str | None]]:
+    dialect = None if request.dialect == "chat" else request.dialect
+    return [("Dialect", dialect), ("Client", request.client), ("Session", request.session)]
 
 
 def _state(request: FullRequest) -> Span:
@@ -146,16 +169,17 @@ def _figures(request: FullRequest) -> list[Line]:
         speed = _speed(request)
         lines.append(_field("Stream took", duration(request.stream_duration_ms), note=speed))
     lines += [
-        _field("Tokens in", count(request.input_tokens)),
+        _field("Tokens in", count(request.input_tokens), note=_cache(request)),
         _field("Tokens out", count(request.output_tokens)),
-        _money("Cost by rates", request.cost_msats),
+        _money("Cost", request.cost_msats, _doubt(request)),
+        _money("Cost by rates", by_rates(request)),
         _money("Charged", request.provider_cost_msats, _difference(request)),
     ]
     if request.median_msats is not None and request.cost_msats is not None:
         note = f"saved {sats(request.median_msats - request.cost_msats)}"
-        lines.append(_money("Median seller", request.median_msats, note))
+        lines.append(_money("Median provider", request.median_msats, note))
     if request.dearest_msats is not None:
-        lines.append(_money("Dearest seller", request.dearest_msats))
+        lines.append(_money("Dearest provider", request.dearest_msats))
     return lines
 
 
@@ -166,10 +190,23 @@ def _money(label: str, msats: int | None, note: str = "") -> Line:
 
 
 def _difference(request: FullRequest) -> str:
-    cost, charged = request.cost_msats, request.provider_cost_msats
-    if not cost or charged is None:
+    more = overcharge(request)
+    if more is None:
         return ""
-    return "as computed" if charged == cost else f"{(charged - cost) / cost:+.1%} against the rates".replace("%", " %")
+    return "as computed" if not more else f"{more:+.1%} against the rates".replace("%", " %")
+
+
+def _doubt(request: FullRequest) -> str:
+    return f"capped: the provider's claim of {shown(request.implausible)} can't be true" if request.implausible else ""
+
+
+def _cache(request: FullRequest) -> str:
+    parts = [
+        f"{count(number)} {what}"
+        for number, what in ((request.cached_tokens, "from the cache"), (request.cache_write_tokens, "written to it"))
+        if number
+    ]
+    return ", ".join(parts)
 
 
 def _speed(request: FullRequest) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
-from typing import Literal
+from typing import Literal, Protocol
 
 from arbstr.query import Entry
 from arbstr.source import RunningRequest
@@ -20,12 +20,41 @@ OVERCHARGE = 0.10  # above its rates, and more than a sat in a single request: l
 OVERCHARGE_MSATS = 1000
 
 
-def overcharged(charged_msats: int | None, by_rates_msats: int | None) -> bool:
-    """Whether a provider charged so much more than its rates say that it should be seen."""
-    if charged_msats is None or by_rates_msats is None:
-        return False
-    excess = charged_msats - by_rates_msats
-    return excess > OVERCHARGE_MSATS and excess > OVERCHARGE * by_rates_msats
+class Priced(Protocol):
+    """What a request cost, in msats: in the end, as charged, and by the rates; None is unknown."""
+
+    @property
+    def cost_msats(self) -> int | None:
+        """The cost."""
+        ...
+
+    @property
+    def provider_cost_msats(self) -> int | None:
+        """What the provider said it charged."""
+        ...
+
+    @property
+    def list_cost_msats(self) -> int | None:
+        """What it costs by the rates."""
+        ...
+
+
+def by_rates(request: Priced) -> int | None:
+    """What a request cost by its provider's rates, in msats. In rows of earlier versions that is the cost itself."""
+    return request.cost_msats if request.list_cost_msats is None else request.list_cost_msats
+
+
+def overcharge(request: Priced) -> float | None:
+    """By what share the provider charged more than its rates say (less: below 0); None if it did not say."""
+    listed, charged = by_rates(request), request.provider_cost_msats
+    return None if charged is None or not listed else charged / listed - 1
+
+
+def overcharged(request: Priced) -> bool:
+    """Whether that is so much more that it should be seen."""
+    more = overcharge(request)
+    excess = (request.provider_cost_msats or 0) - (by_rates(request) or 0)
+    return more is not None and more > OVERCHARGE and excess > OVERCHARGE_MSATS
 
 
 @dataclass(slots=True, eq=False)

@@ -26,6 +26,7 @@ from arbstr.quote import routing_json
 from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tui.log import ShownLine
+from tui.rows import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000
@@ -127,6 +128,7 @@ class FakeLedger:
             row.stream_duration_ms,
             row.error_status,
             row.error_message,
+            row.list_cost_msats,
         )
 
 
@@ -304,6 +306,7 @@ def _counted(totals: Totals, record: RequestRecord) -> Totals:
         totals.input_tokens + (record.input_tokens or 0),
         totals.output_tokens + (record.output_tokens or 0),
         totals.compared_msats + ((record.cost_msats or 0) if known else 0),
+        totals.list_cost_msats + (by_rates(record) or 0),
     )
 
 
@@ -349,7 +352,10 @@ class Traffic:
         attempts, names = self._attempts(costs, first, broken=broken)
         ok = attempts[-1].failure is None
         last = names[-1]
-        cost = next(cost for cost, name in costs if name == last) if ok else None
+        by_its_rates = next(cost for cost, name in costs if name == last) if ok else None
+        charged = None
+        if by_its_rates is not None and last != "beta":
+            charged = round(by_its_rates * (1.0 if last != "gamma" else 1.08))
         record = RequestRecord(
             request_id,
             at_ms,
@@ -361,10 +367,9 @@ class Traffic:
             policy=policy,
             input_tokens=into if ok else None,
             output_tokens=out if ok else None,
-            cost_msats=cost,
-            provider_cost_msats=None
-            if cost is None or last == "beta"
-            else round(cost * (1.0 if last != "gamma" else 1.08)),
+            cost_msats=by_its_rates if charged is None else charged,
+            provider_cost_msats=charged,
+            list_cost_msats=by_its_rates,
             stream_duration_ms=attempts[-1].started_ms + first + out * 12 if streaming and ok else None,
             error_status=None if ok else 502,
             error_message=None if ok else f"all providers failed: {', '.join(names)}",

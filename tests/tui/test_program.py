@@ -120,7 +120,7 @@ def test_signals_end_it_with_status_0_and_the_terminal_as_it_was(config: Path, n
 def test_a_taken_port_is_one_sentence_and_status_2_before_the_screen_changes(config: Path, port: int) -> None:
     with socket.create_server(("127.0.0.1", port)), Terminal([*ARBSTR, "tui", "-c", str(config)]) as terminal:
         assert terminal.wait_end() == 2
-        assert "is taken" in terminal.text
+        assert "already in use" in terminal.text
         assert b"\x1b[?1049h" not in terminal.raw
 
 

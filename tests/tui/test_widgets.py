@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
-from arbstr.query import Aggregate
+from arbstr.query import Aggregate, Entry
 from arbstr.source import BudgetStatus, Totals
 from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.feed import Feed
@@ -21,12 +21,13 @@ from tui.figures import DAY, HOUR, RANGES, Figures
 from tui.lines import Line, Role, width_of
 from tui.log import LogView
 from tui.request_lines import from_item, request_lines
-from tui.rows import Flight, Row, State, row_of
+from tui.rows import _IN_BOTH, Flight, Row, State, by_rates, overcharge, row_of
 from tui.series import Chart
 from tui.state import View, ViewModel
 from tui.widgets.bars import TopBar, _providers
 from tui.widgets.chart import SpendChart, area
 from tui.widgets.feed import feed_lines, state_of
+from tui.widgets.ledger import entry_cells
 from tui.widgets.log import log_lines
 from tui.widgets.money import group_lines
 from tui.widgets.providers import health
@@ -91,10 +92,10 @@ def test_a_client_that_left_is_no_failure_of_a_provider() -> None:
 def test_tiles_say_what_is_known_and_no_more() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
     spent, saved, requests, latency = tiles(view, Figures(), "1 h")
-    assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats"]
+    assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats", "by rates 0 sats"]
     assert texts(list(saved.lines))[:2] == ["–", "nothing to compare"]
     assert texts(list(requests.lines))[1] == "– ok  0 running"
-    assert texts(list(latency.lines)) == ["p50 –", "p95 –", "first byte –"]
+    assert texts(list(latency.lines)) == ["p50 –", "p95 –", "first byte –", "p99 –"]
 
 
 def test_tiles_equal_totals_and_ledger() -> None:
@@ -108,7 +109,12 @@ def test_tiles_equal_totals_and_ledger() -> None:
     share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
     assert f"{share * 100:.1f} %" in texts(list(saved.lines))[1]
     assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
-    assert texts(list(budget.lines)) == ["82 % ━━━━━━━━━━", "41,200 of 50,000 sats", "resets in 9 h 00 m"]
+    assert texts(list(budget.lines)) == [
+        "82 % ━━━━━━━━━━",
+        "41,200 of 50,000 sats",
+        "resets in 9 h 00 m",
+        "8,800 sats left",
+    ]
 
 
 def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> None:
@@ -128,7 +134,7 @@ def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> Non
 def test_a_loss_is_said_and_seen(saved_msats: int, shown: list[str], role: Role) -> None:
     totals = Totals(requests=2, cost_msats=50_000, saved_vs_median_msats=saved_msats, compared_msats=50_000)
     saved = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), Figures(), "1 h")[1]
-    assert texts(list(saved.lines)) == shown
+    assert texts(list(saved.lines))[:3] == shown
     assert saved.lines[0][0][1] == role
     assert saved_role(saved_msats) == role
 
@@ -146,7 +152,54 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
     snapshot = replace(FakeSource().snapshot(), started_at_ms=started_at_ms, totals=Totals(cost_msats=9000))
     told = Figures(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
     spent = tiles(ViewModel(snapshot).view(NOON), told, "1 h")[0]
-    assert texts(list(spent.lines))[1:] == shown
+    assert texts(list(spent.lines))[1:3] == shown
+
+
+@pytest.mark.parametrize(
+    ("spent", "listed", "shown", "role"),
+    [
+        (1_096_000, 983_800, "by rates 983.8 sats +11.4 %", "warn"),
+        (1_010_000, 1_000_000, "by rates 1,000 sats +1.0 %", "text"),
+        (900_000, 1_000_000, "by rates 1,000 sats -10.0 %", "text"),
+        (1_000_001, 1_000_000, "by rates 1,000 sats", "text"),
+        (0, 0, "by rates 0 sats", "text"),
+    ],
+)
+def test_what_was_charged_stands_beside_what_the_rates_say(spent: int, listed: int, shown: str, role: Role) -> None:
+    totals = Totals(requests=1, cost_msats=spent, list_cost_msats=listed)
+    lines = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), Figures(), "1 h")[0].lines
+    assert texts(lines)[3] == shown
+    assert lines[3][-1][1] == role
+
+
+@pytest.mark.parametrize(
+    ("charged", "listed", "shown", "role"),
+    [
+        (None, 10_000, "–", "muted"),
+        (10_000, 10_000, "0 %", "muted"),
+        (10_001, 10_000, "0 %", "muted"),
+        (10_900, 10_000, "+9.0 %", "muted"),
+        (12_000, 10_000, "+20.0 %", "warn"),
+        (1_500, 600, "+150.0 %", "muted"),  # less than a sat
+        (9_000, 10_000, "-10.0 %", "muted"),
+        (10_000, 0, "–", "muted"),
+    ],
+)
+def test_only_a_real_overcharge_is_coloured(charged: int | None, listed: int, shown: str, role: Role) -> None:
+    record = replace(
+        Traffic().request(NOON)[1].record,
+        cost_msats=listed if charged is None else charged,
+        provider_cost_msats=charged,
+        list_cost_msats=listed,
+    )
+    entry = Entry(id=1, timestamp="", at_ms=NOON, **{name: getattr(record, name) for name in _IN_BOTH})
+    assert entry_cells(entry, UTC)["charged"] == (shown, role)
+
+
+def test_in_rows_of_earlier_versions_the_cost_is_that_by_the_rates() -> None:
+    record = replace(Traffic().request(NOON)[1].record, cost_msats=100, provider_cost_msats=135, list_cost_msats=None)
+    assert by_rates(record) == 100
+    assert overcharge(record) == pytest.approx(0.35)
 
 
 # ── providers ──
@@ -310,7 +363,7 @@ def test_one_request_in_full() -> None:
     lines = "\n".join(texts(request_lines(from_item(record), 120, UTC)))
     for part in (record.request_id, "2025-03-14 14:02:11", "✗ 503", "✓ answered", "overloaded", "tokens/s"):
         assert part in lines
-    for part in ("Cost by rates", "Median seller", "Why this provider", "number 1 by expected price", "epsilon"):
+    for part in ("Cost by rates", "Median provider", "Why this provider", "number 1 by expected price", "epsilon"):
         assert part in lines
 
 

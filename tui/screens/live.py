@@ -48,7 +48,7 @@ class LiveScreen(BoardScreen):
         """Boxes where there is room for them, the chart where there is any; the feed takes what is left."""
         boxed = width >= 100 and height >= 30
         providers = len(self.board.view().providers)
-        self._tiles.styles.height = BOXED if boxed else 4
+        self._tiles.styles.height = BOXED + (height >= 34) if boxed else 4
         self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
         self._chart.display = height >= 20
         rows = min(max(providers, 3 if width >= 100 else 1), max(height // 5, 3))

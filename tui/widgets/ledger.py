@@ -8,8 +8,8 @@ from datetime import tzinfo
 from arbstr.query import Entry
 from tui.browser import LedgerList
 from tui.format import NOTHING, count, duration, moment, sats, shown
-from tui.lines import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
-from tui.rows import CLIENT_LEFT, overcharged
+from tui.lines import EMPTY, Column, Line, Span, cells, framed, header, lay_out, under_cursor
+from tui.rows import CLIENT_LEFT, overcharge, overcharged
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import thumb
 
@@ -46,7 +46,7 @@ def entry_cells(entry: Entry, zone: tzinfo | None) -> dict[str, Span]:
         "tokens": (count(entry.input_tokens), "text" if known else "muted"),
         "→ out": (f"→ {count(entry.output_tokens)}", "text" if known else "muted"),
         "sats": (sats(entry.cost_msats), "muted" if entry.cost_msats is None else "text"),
-        "charged": (sats(entry.provider_cost_msats), _charged_role(entry)),
+        "charged": _charged(entry),
         "error": (shown(entry.error_message or ""), "muted"),
     }
 
@@ -63,8 +63,13 @@ def _name(name: str | None) -> Span:
     return (NOTHING, "muted") if name is None else (shown(name), "text")
 
 
-def _charged_role(entry: Entry) -> Role:
-    return "warn" if overcharged(entry.provider_cost_msats, entry.cost_msats) else "muted"
+def _charged(entry: Entry) -> Span:
+    """How what was charged compares with the rates; marked if it should be seen."""
+    more = overcharge(entry)
+    if more is None:
+        return (NOTHING, "muted")
+    words = "0 %" if abs(more) < 0.0005 else f"{more * 100:+,.1f} %"
+    return (words, "warn" if overcharged(entry) else "muted")
 
 
 class LedgerPanel(Panel):

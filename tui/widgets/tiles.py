@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbstr.query import Aggregate
-from arbstr.source import BudgetStatus
+from arbstr.source import BudgetStatus, Totals
 from tui.figures import DAY, Figures
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
 from tui.lines import EMPTY, Line, Role, beside, fit_line, fit_parts, framed, trim
+from tui.rows import OVERCHARGE
 from tui.state import GLOBAL, View
 from tui.widgets.panel import Panel
 from tui.widgets.shares import bar
@@ -17,21 +18,26 @@ from tui.widgets.shares import bar
 SINCE = "since start"
 NEARLY = 0.8  # of a budget: from here on it is worth a warning
 FIVE_FROM = 120  # cells: with fewer, four tiles
-BOXED = 5  # lines that tiles in boxes take; fewer, and they are four plain lines
+BOXED = 5  # lines that tiles in boxes take at least; fewer, and they are four plain lines
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A title, the time it spans, and three lines, the first the one that matters most."""
+    """A title, the time it spans, and four lines, the first the one that matters most."""
 
     title: str
     span: str
-    lines: tuple[Line, Line, Line]
+    lines: tuple[Line, Line, Line, Line]
 
 
 def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
     """The four tiles, and with a budget a fifth: that of which most is spent."""
-    four = _spent(view, figures), _saved(view), _requests(view), _latency(view, figures.window, range_name)
+    four = (
+        _spent(view, figures),
+        _saved(view, figures.window, range_name),
+        _requests(view),
+        _latency(view, figures.window, range_name),
+    )
     return (*four, _budget(max(view.budgets, key=budget_share), view.at_ms)) if view.budgets else four
 
 
@@ -61,6 +67,7 @@ def _budget(budget: BudgetStatus, now_ms: int) -> Tile:
             ((percent(share, 0), role), (" ", "text"), (bar(min(share, 1), 12), role)),
             ((spent, "text"), (" of ", "text"), (limit, "text"), (" sats", "muted")),
             (("resets in ", "muted"), (uptime(max(budget.resets_at_ms - now_ms, 0)), "text")),
+            ((sats_round(max(budget.limit_msats - budget.spent_msats, 0)), "text"), (" sats left", "muted")),
         ),
     )
 
@@ -77,6 +84,7 @@ def _spent(view: View, figures: Figures) -> Tile:
             ((sats(view.totals.cost_msats), "strong"), (" sats", "muted")),
             _sum("today UTC", today),
             _sum("7 days", week),
+            _by_rates(view.totals),
         ),
     )
 
@@ -86,18 +94,27 @@ def _sum(label: str, msats: int | None) -> Line:
     return ((f"{label} ", "muted"), (figure, "text"), (" sats", "muted"))
 
 
-def _saved(view: View) -> Tile:
+def _by_rates(totals: Totals) -> Line:
+    """What it would have been by the rates, and how much more that was charged."""
+    listed, more = totals.list_cost_msats, totals.cost_msats - totals.list_cost_msats
+    share = f" {more / listed * 100:+,.1f} %" if listed and abs(more) >= 0.0005 * listed else ""
+    role: Role = "warn" if listed and more > OVERCHARGE * listed else "text"
+    return (("by rates ", "muted"), (sats_round(listed), "text"), (" sats", "muted"), (share, role))
+
+
+def _saved(view: View, window: Aggregate | None, range_name: str) -> Tile:
     saved, paid = view.totals.saved_vs_median_msats, view.totals.compared_msats
     if not view.totals.requests:
-        return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY))
+        return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
     figure: Line = ((sats(saved), saved_role(saved)), (" sats", "muted"))
     than: Line = (("the median provider", "muted"),)
-    if not saved or not saved + paid:
-        return Tile("Saved", SINCE, (figure, (("as much as", "muted"),), than))
-    share = percent(abs(saved) / (saved + paid))
-    return Tile(
-        "Saved", SINCE, (figure, ((share, "text"), (" less than" if saved > 0 else " more than", "muted")), than)
-    )
+    recent = None if window is None else window.saved_vs_median_msats
+    lately = _sum(f"last {range_name}", recent)
+    compared: Line = (("as much as", "muted"),)
+    if saved and saved + paid:
+        share = percent(abs(saved) / (saved + paid))
+        compared = ((share, "text"), (" less than" if saved > 0 else " more than", "muted"))
+    return Tile("Saved", SINCE, (figure, compared, than, lately))
 
 
 def _requests(view: View) -> Tile:
@@ -116,8 +133,13 @@ def _requests(view: View) -> Tile:
                 (" running", "muted"),
             ),
             ((tokens_in, "text"), (" → ", "muted"), (tokens_out, "text"), (" tokens", "muted")),
+            ((_each(totals), "text"), (" sats each", "muted")),
         ),
     )
+
+
+def _each(totals: Totals) -> str:
+    return sats_round(totals.cost_msats / totals.succeeded) if totals.succeeded else NOTHING
 
 
 def _rate_role(rate: float | None) -> Role:
@@ -130,6 +152,7 @@ def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
     known = window is not None and window.total > 0
     half = duration(window.p50_latency_ms) if window is not None and known else NOTHING
     most = duration(window.p95_latency_ms) if window is not None and known else NOTHING
+    worst = duration(window.p99_latency_ms) if window is not None and known else NOTHING
     return Tile(
         "Latency",
         f"last {range_name}",
@@ -137,6 +160,7 @@ def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
             (("p50 ", "muted"), (half, "strong")),
             (("p95 ", "muted"), (most, "text")),
             (("first byte ", "muted"), (duration(view.first_byte_ms), "text")),
+            (("p99 ", "muted"), (worst, "text")),
         ),
     )
 
@@ -159,16 +183,16 @@ class TilesPanel(Panel):
             return []
         if height < BOXED:
             return [self._plain(tile, width) for tile in self._tiles[:4]]
-        return self._boxes(self._tiles if width >= FIVE_FROM else self._tiles[:4], width)
+        return self._boxes(self._tiles if width >= FIVE_FROM else self._tiles[:4], width, height)
 
-    def _boxes(self, shown: tuple[Tile, ...], width: int) -> list[Line]:
+    def _boxes(self, shown: tuple[Tile, ...], width: int, height: int) -> list[Line]:
         each, rest = divmod(width, len(shown))
-        lines: list[Line] = [EMPTY] * BOXED
+        lines: list[Line] = [EMPTY] * height
         for index, tile in enumerate(shown):
             room = each + (index < rest)
-            body = [trim(line, room - 4) for line in tile.lines]
+            body = [trim(line, room - 4) for line in tile.lines[: height - 2]]
             title: Line = ((tile.title, "title"), (f"  {tile.span}", "muted"))
-            lines = beside(lines, framed(body, room, BOXED, title=title))
+            lines = beside(lines, framed(body, room, height, title=title))
         return lines
 
     def _plain(self, tile: Tile, width: int) -> Line:
