@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal
@@ -17,6 +18,28 @@ from arbstr.secret import Secret
 from arbstr.types import Rates
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_NEVER_FORWARDED = frozenset(
+    {
+        "accept-encoding",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-api-key",
+        "x-cashu",
+    }
+)
+_NEVER_FORWARDED_PREFIXES = ("proxy-", "x-arbstr-")
 KeySource = Literal["literal", "environment reference", "convention", "none"]
 
 
@@ -69,6 +92,16 @@ def _file_path(text: str) -> str:
     if "://" in text or text in ("", IN_MEMORY) or "\0" in text:
         raise ValueError("must be the path of a file, as in ./arbstr.db")
     return text
+
+
+def _forwarded(name: str) -> str:
+    """A header of the client's that may go up: no credential of arbstr's own, nothing about the connection."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("is not the name of a header, such as X-Title")
+    lower = name.lower()
+    if lower in _NEVER_FORWARDED or lower.startswith(_NEVER_FORWARDED_PREFIXES):
+        raise ValueError(f"never goes to a provider: '{name}' is a credential, or about the connection; remove it")
+    return name
 
 
 # Bounds far beyond use keep sums within 64 bits and clocks within their range.
@@ -138,6 +171,7 @@ class Provider(Section):
     on_client_gone: Literal["drain", "cancel"] = "drain"
     max_in_flight: Count = 0
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
+    forward_headers: tuple[Annotated[str, AfterValidator(_forwarded)], ...] = ()
 
     @cached_property
     def rates(self) -> Rates:

@@ -15,10 +15,10 @@
         │   └── UnknownPolicy, ModelNotAllowed, NoProviderWithinPolicy
         ├── InvalidApiKey            401  authentication_error
         ├── BudgetExceeded           402  budget_error
+        ├── InsufficientBalance      402  upstream_error
         ├── ForbiddenHost, ForbiddenOrigin                     403  permission_error
         ├── ModelNotFound, NotFound                            404  invalid_request_error
         ├── MethodNotAllowed, RequestTooLarge, UnsupportedMediaType   405, 413, 415
-        ├── HeadersTooLarge          431  invalid_request_error
         ├── RateLimited              429  rate_limit_error
         ├── InternalError            500  server_error
         ├── AllProvidersFailed, BadUpstreamResponse            502  upstream_error
@@ -207,6 +207,14 @@ class BudgetExceeded(ApiError):
     code = "budget_exceeded"
 
 
+class InsufficientBalance(ApiError):
+    """Every provider that was asked wants more money than arbstr's account there has."""
+
+    status = 402
+    type = "upstream_error"
+    code = "insufficient_balance"
+
+
 class ForbiddenHost(ApiError):
     """The `Host` header is none of arbstr's addresses."""
 
@@ -267,16 +275,8 @@ class UnsupportedMediaType(ApiError):
     code = "unsupported_media_type"
 
 
-class HeadersTooLarge(ApiError):
-    """A header of the request is too long, or all of them together."""
-
-    status = 431
-    type = "invalid_request_error"
-    code = "headers_too_large"
-
-
 class RateLimited(ApiError):
-    """More requests a second than `rate_limit_rps`."""
+    """More requests a second than `rate_limit_rps`, or than any provider takes."""
 
     status = 429
     type = "rate_limit_error"

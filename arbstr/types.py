@@ -72,8 +72,9 @@ class Usage:
 class ChatRequest:
     """A chat completion request that was read and found valid.
 
-    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set. `prompt_chars` and
-    `prompt_images` count all that the model will read, `last_user_text` is the last user message's text. `policy` is
+    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set; where that is so,
+    `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that
+    the model will read, `last_user_text` is the last user message's text. `policy` is
     the rule that the client named, if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens.
     """
 
@@ -88,6 +89,7 @@ class ChatRequest:
     body: bytes = field(repr=False)
     prompt_images: int = 0
     choices: int = 1
+    plain_body: bytes | None = field(default=None, repr=False)
 
 
 class Candidate(NamedTuple):
@@ -144,7 +146,6 @@ class RequestRecord:
     said it charged, else `list_cost_msats`, by the rates; None is unknown. `implausible` says which of the provider's
     claims can't be true: "charge", "tokens", or both with a comma between; then the costs are capped. `dearest_msats`
     and `median_msats` are what the dearest and the median eligible provider would have cost for the same tokens.
-    `doubtful_msats` may have been spent besides, by attempts that nobody can tell the cost of.
     `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
     name that served.
     """
@@ -176,7 +177,7 @@ class RequestRecord:
     session: str | None = None
     client: str | None = None
     implausible: str | None = None
-    doubtful_msats: int = 0
 
 
 JsonObject = dict[str, Any]
+HeaderList = list[tuple[str, str]]

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+import logging
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from dataclasses import field
+from typing import ParamSpec
 
 import httpx
 
-from arbstr.engine.deadline import Deadline
-from arbstr.engine.observer import StreamObserver
+from arbstr.engine.opening import Opening
 from arbstr.errors import AttemptError
-from arbstr.types import Usage, value_object
+from arbstr.types import HeaderList, Usage, value_object
 
-HeaderList = list[tuple[str, str]]
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
 
 TAIL_S = 1.0  # how long a finished stream may take to end its body
 
@@ -34,34 +37,60 @@ class WholeAnswer:
 class StreamAnswer:
     """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
 
-    def __init__(
-        self,
-        response: httpx.Response,
-        chunks: AsyncIterator[bytes],
-        headers: HeaderList,
-        observer: StreamObserver,
-        opening: bytes,
-        deadline: Deadline,
-    ) -> None:
+    def __init__(self, response: httpx.Response, headers: HeaderList, opening: Opening) -> None:
         self._response = response
-        self._chunks = chunks
-        self._deadline = deadline
+        self._chunks = opening.chunks
+        self._deadline = opening.silence
+        self._waiting = opening.waiting
         self.headers = headers
-        self.observer = observer
-        self.opening = opening
+        self.observer = opening.observer
+        self.opening = opening.out
+        self.progressed = False  # by the last read: whole events came, not only comments
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it has come."""
+        return self._waiting.begun
+
+    @property
+    def limit_s(self) -> float:
+        """How long its provider may go without progress."""
+        return self._waiting.limit_s
 
     async def read(self, patience_s: float) -> bytes | None:
         """What the client gets next (possibly nothing yet), None at the provider's end of stream.
 
         Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
-        connection breaks.
+        connection breaks, or brings what can't be read.
         """
         try:
             with self._deadline.within(patience_s):
                 chunk = await anext(self._chunks, None)
         except httpx.TransportError as error:
             raise AttemptError("bad_response", "the connection broke", status=200) from error
-        return None if chunk is None else self.observer.feed(chunk)
+        return None if chunk is None else self._watched(chunk)
+
+    def end(self) -> bytes:
+        """What is left for the client when nothing more comes."""
+        with suppress(AttemptError):
+            return self._observed(self.observer.end)
+        return b""
+
+    def _watched(self, chunk: bytes) -> bytes:
+        observer = self.observer
+        before = observer.events
+        out = self._observed(observer.feed, chunk)
+        self.progressed = observer.events != before or not observer.between_events or not self.begun
+        self._waiting.begun = True
+        return out
+
+    def _observed(self, step: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """Let the observer do its part: whatever bytes a provider sends, they are the provider's fault."""
+        try:
+            return step(*args, **kwargs)
+        except Exception as error:
+            logger.exception("a stream could not be read")
+            raise AttemptError("bad_response", f"it can't be read ({type(error).__name__})", status=200) from error
 
     @property
     def is_here(self) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -49,6 +50,7 @@ def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str
     stream = _boolean(document, "stream")
     options = _stream_options(document)
     prompt_chars, prompt_images = count_prompt(document)
+    adds_usage = stream and options.get("include_usage") is not True
     body = body.removeprefix(documents.BYTE_ORDER_MARK)  # no part of the JSON, and not every provider skips it
     return ChatRequest(
         request_id=request_id,
@@ -61,8 +63,15 @@ def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str
         prompt_images=prompt_images,
         last_user_text=_last_user_text(messages),
         policy=policy,
-        body=_with_usage(document, options, body) if stream else body,
+        body=_with_usage(document, options, body) if adds_usage else body,
+        plain_body=body if adds_usage else None,
     )
+
+
+def for_model(request: ChatRequest, model: str) -> ChatRequest:
+    """The request for another model, all else equal."""
+    plain = None if request.plain_body is None else with_model(request.plain_body, model)
+    return replace(request, model=model, body=with_model(request.body, model), plain_body=plain)
 
 
 def with_model(body: bytes, model: str) -> bytes:
@@ -168,8 +177,6 @@ def _last_user_text(messages: list[JsonObject]) -> str:
 
 def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
     """The body that makes the provider report usage at the stream's end; the client's own bytes wherever possible."""
-    if options.get("include_usage") is True:
-        return body
     if "stream_options" not in document:
         start = body.index(b"{") + 1
         return b"%b%b,%b" % (body[:start], _INCLUDE_USAGE, body[start:])

@@ -10,16 +10,17 @@ from itertools import groupby
 import orjson
 
 from arbstr.config import Provider
-from arbstr.engine.answer import HeaderList, StreamAnswer
+from arbstr.engine.answer import StreamAnswer
 from arbstr.engine.health import Permit
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.pricing import cost_msats
 from arbstr.errors import AttemptError
-from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
+from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
 
 _OK = 200
+_DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
 
 
@@ -45,6 +46,8 @@ class Exchange:
         self.permit: Permit | None = None  # its health's account of this request
         self.stream: StreamAnswer | None = None
         self.attempts: list[Attempt] = []
+        self.may_have_cost = False  # although it failed
+        self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
         self.usage: Usage | None = None
         self.charged_msats: int | None = None
         self.cost_msats: int | None = None  # by the rates; None while the tokens are unknown
@@ -67,13 +70,8 @@ class Exchange:
         budget.
         """
         paid = max(self.cost_msats or 0, self.charged_msats or 0)
-        return paid + self.doubtful_msats
-
-    @property
-    def doubtful_msats(self) -> int:
-        """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
         at_work = self.waiting and not self._is_priced
-        return self._doubtful_msats + (self._expected_msats if at_work else 0)
+        return paid + self._doubtful_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
@@ -109,6 +107,9 @@ class Exchange:
         """The provider has failed; `again`: it will be asked once more."""
         if self.permit is not None:
             self.permit.failed(error, again=again)
+        self.may_have_cost |= error.may_cost
+        if self.provider is not None:
+            self._waits_s[self.provider.name] = error.retry_after_s
         return self.attempt_ended(error, error.status)
 
     def attempt_ended(self, error: AttemptError | None, status: int | None) -> Attempt:
@@ -152,11 +153,6 @@ class Exchange:
             usage = None
         self.metered(usage, observer.charged_msats)
 
-    def longest_silence_s(self, *, opened: bool) -> float:
-        """Seconds that the provider of this stream may go without a byte."""
-        assert self.provider is not None
-        return self.provider.timeouts.idle if opened else self.provider.timeouts.first_byte
-
     def headers(self) -> HeaderList:
         """arbstr's response headers about the way the request went; the request id is the server's to add."""
         headers = []
@@ -176,18 +172,41 @@ class Exchange:
             headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
         return headers
 
-    def trailer(self) -> bytes:
-        """arbstr's last words in a stream: its event, and the `[DONE]` that readers stop at."""
+    def error_headers(self) -> HeaderList:
+        """arbstr's response headers of an error. Clients that repeat requests by themselves shall not pay twice."""
+        once = [("X-Should-Retry", "false")] if self.waiting or self.may_have_cost else []
+        return [*self.headers(), *self.figures(), *once]
+
+    @property
+    def shortest_wait_s(self) -> float | None:
+        """When the first provider said that it takes requests again; None where none did."""
+        return min((wait_s for wait_s in self._waits_s.values() if wait_s is not None), default=None)
+
+    def trailer(self, *, done: bool) -> bytes:
+        """arbstr's last words in a stream: its event, as a chunk that strict clients accept, between two `[DONE]`.
+
+        `done`: the provider's own is there already.
+        """
         cost = self.cost_msats
-        event = {
+        own = {
             "request_id": self.request_id,
             "provider": None if self.provider is None else self.provider.name,
             "cost_sats": None if cost is None else cost / 1000,
             "latency_ms": self.elapsed_ms(),
             "input_tokens": None if self.usage is None else self.usage.input_tokens,
+            "cached_tokens": None if self.usage is None else self.usage.cached_tokens,
             "output_tokens": None if self.usage is None else self.usage.output_tokens,
         }
-        return b'data: {"arbstr":%b}\n\ndata: [DONE]\n\n' % orjson.dumps(event)
+        event = {
+            "id": f"chatcmpl-{self.request_id}",
+            "object": "chat.completion.chunk",
+            "created": self.received_at_ms // 1000,
+            "model": self.model,
+            "choices": [],
+            "arbstr": own,
+        }
+        first = b"" if done else _DONE
+        return b"%bdata: %b\n\n%b" % (first, orjson.dumps(event), _DONE)
 
     def _retries(self) -> str:
         """The failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
@@ -248,5 +267,4 @@ class Exchange:
             median_msats=self.baselines[1],
             attempts=tuple(self.attempts),
             routing=self.routing,
-            doubtful_msats=self.doubtful_msats,
         )

@@ -1,13 +1,11 @@
-"""What a provider's answer says about itself: tokens used, sats charged, errors. Never trusts a type."""
+"""What a provider's answer says about itself: tokens used, sats charged. Never trusts a type."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Any
 
-from arbstr.text import phrase
-from arbstr.types import JsonObject, Usage
+from arbstr.types import Usage
 
 # What is beyond these is no count and no charge but a fault, and so unknown: neither rows nor budgets shall believe it.
 _MOST_TOKENS = 10**9
@@ -45,32 +43,6 @@ def charged_msats(document: Any) -> int | None:
 def charged_header_msats(value: str | None) -> int | None:
     """The same from the header `x-routstr-cost-msats`."""
     return _count(int(value), _MOST_MSATS) if value is not None and _DIGITS.fullmatch(value) else None
-
-
-def error_of(document: Any) -> dict[str, Any] | None:
-    """The error object of an answer in OpenAI's shape, or one made from a bare text; None if it is no error.
-
-    An empty one beside choices is none.
-    """
-    error = document.get("error") if isinstance(document, dict) else None
-    if isinstance(error, dict) and (error or not document.get("choices")):
-        return error
-    if isinstance(error, str) and error:
-        return {"message": error}
-    return None
-
-
-def detail_of(document: Any) -> dict[str, Any] | None:
-    """The error object of a refusal in FastAPI's shape: a text, or an error object, under `detail`."""
-    detail = document.get("detail") if isinstance(document, dict) else None
-    return {"message": detail} if isinstance(detail, str) and detail else error_of(detail)
-
-
-def told(error: JsonObject, mask: Callable[[str], str] = str) -> str:
-    """What a provider says of an error, fit to stand within a sentence of ours; `mask` hides keys."""
-    words = (error.get("message"), error.get("code"), error.get("type"))
-    fit = (phrase(mask(str(word))) for word in words if isinstance(word, str | int))
-    return next(filter(None, fit), "an error without a message")
 
 
 def _dig(document: Any, *path: str) -> Any:

@@ -10,8 +10,9 @@ import logging
 import re
 from collections.abc import Callable
 
-from arbstr.engine import documents, metering
-from arbstr.engine.sse import EventFramer, data_of, event_start, events
+from arbstr.engine import documents, metering, verdict
+from arbstr.engine.long_event import LongEvent
+from arbstr.engine.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
 from arbstr.types import JsonObject, Usage
 
 logger = logging.getLogger(__name__)
@@ -20,36 +21,36 @@ logger = logging.getLogger(__name__)
 # model writing about usage does not look like it.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
 _COST = re.compile(rb'"cost"\s*:\s*\{')
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"')
-_ERROR_KEY = re.compile(rb'"error"\s*:')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
 _ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
-_BEGINS_AS_JSON = re.compile(rb"(?:^|[\r\n])data: ?\s*(\{?)")
+_BEGINS_AS_JSON = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[\r\n])data: ?\s*(\{?)")
+_DATA = (b"data:", BYTE_ORDER_MARK + b"data:")
 _DONE = b"[DONE]"
 _ERROR = b"error"
+_QUOTED_ERROR = b'"error"'
 _CHOICES = b'"choices"'
-_NO_JSON = "HTTP 200 whose first event is not JSON"
-
-MAX_WATCHED = 1024 * 1024  # bytes of one event that is too long to be held back, kept to be read when it is whole
+_NO_JSON = "the first event is not JSON"
+_LONG_ERROR = "an error of more than 64 KB"
 
 
 class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
-    `mask` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `opened` is True
-    once the first event with data is there, and `opening_error` then holds its error, if it is one; `error` is the
-    first error in the whole stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and
-    `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
-    the bytes go on.
+    `mask` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is True
+    once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first error
+    in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats`
+    stay None until the provider says them. A fault of the metering is logged once and leaves both None; the bytes go
+    on.
     """
 
     def __init__(self, *, keep_usage_chunk: bool, mask: Callable[[bytes], bytes] = bytes) -> None:
         self._framer = EventFramer()
-        self._long = bytearray()  # what has passed of an event that is too long to be held back
+        self._long = LongEvent()  # what has passed of an event that is too long to be held back
         self._keep_usage_chunk = keep_usage_chunk
         self._mask = mask
         self._broken = False
-        self.opened = False
-        self.opening_error: JsonObject | None = None
+        self._begun = False  # an event with data has come
+        self.answered = False
         self.error: JsonObject | None = None
         self.done = False
         self.finished = False
@@ -64,8 +65,8 @@ class StreamObserver:
 
     @property
     def complete(self) -> bool:
-        """Whether the stream came to its own end, and to no error before."""
-        return (self.done or self.finished) and self.error is None
+        """Whether the stream came to its own end, with an answer in it and no error before."""
+        return (self.finished or (self.done and self.answered)) and self.error is None
 
     def feed(self, data: bytes) -> bytes:
         """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
@@ -97,9 +98,9 @@ class StreamObserver:
     def _watch_long(self, block: bytes) -> bytes:
         """Pass a part of an event on that is too long to be held back; it is read once it is whole."""
         if not self._framer.between_events:
-            if not self.opened:
+            if not self.answered:
                 self._open_by_start(block)
-            self._long += block[: MAX_WATCHED - len(self._long)]
+            self._long.add(block)
             return self._mask(block) if _ERROR in block else block
         last_part = next(events(block))[0]
         self._read_long(last_part)
@@ -108,37 +109,56 @@ class StreamObserver:
 
     def _read_long(self, last_part: bytes) -> None:
         """Read an event that has passed, unless it was too long even to be kept."""
-        event = bytes(self._long) + last_part
-        self._long.clear()
-        if len(event) <= MAX_WATCHED and _is_whole(event):
+        self._long.add(last_part)
+        event = self._long.take()
+        if _is_whole(event):
             self._watch(event)
 
     def _open_by_start(self, block: bytes) -> None:
-        """Judge the first event by its first 64 KB, for longer it is not held back."""
+        """Judge an event by its first 64 KB, for longer it is not held back."""
         data = _BEGINS_AS_JSON.search(block)
-        self.opened = data is not None
-        if data is not None and not data[1]:
-            self.opening_error = self.error = {"message": _NO_JSON}
+        if data is None:
+            return
+        if not data[1]:
+            self.error = self.error or (None if self._begun else {"message": _NO_JSON})
+        elif _QUOTED_ERROR in block and _CHOICES not in block:
+            self.error = self.error or {"message": _LONG_ERROR}
+        else:
+            self.answered = True
+        self._begun = True
 
     def _watch(self, block: bytes) -> bytes:
-        count = block.count(b"\ndata:") + block.startswith(b"data:")
+        last = b""
+        if block.find(_DONE) >= 0:
+            block, last = self._cut_at_done(block)
+        count = block.count(b"\ndata:") + block.startswith(_DATA)
+        if b"\r" in block:
+            count += block.count(b"\rdata:")
         self.events += count
-        troubled = block.find(_ERROR) >= 0
-        if troubled or count != block.count(_CHOICES) or block.startswith(b":") or block.count(b"\n:"):
+        strange = block.find(_ERROR) >= 0 or count != block.count(_CHOICES)
+        if strange or block.startswith(b":") or block.count(b"\n:"):
             block = self._masked(block)  # not only the model speaks here
-        if not self.opened:
+        if not self.answered and self.error is None:
             self._open(block)
-        if troubled and self.error is None:
+        if strange and self.error is None:
             self._look_for_error(block)
-        if not self.finished:
-            self.finished = _FINISH.search(block) is not None
-        usage, cost, done = _USAGE.search(block), _COST.search(block), block.find(_DONE)
-        if usage is None and cost is None and done < 0:
-            return block
-        places = [done] if done >= 0 else []
-        places += [found.start() for found in (usage, cost) if found is not None]
-        start = event_start(block, min(places))
-        return block[:start] + self._sift(block[start:])
+        if not self.finished and _FINISH.search(block) is not None:
+            self._look_for_finish(block)
+        usage, cost = _USAGE.search(block), _COST.search(block)
+        if usage is not None or cost is not None:
+            start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
+            block = block[:start] + self._sift(block[start:])
+        return block + last if self.error is None and self.answered else block
+
+    def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
+        """What comes before the `[DONE]` that ends the stream, and that event; what follows it is left out."""
+        end = start = event_start(block, block.find(_DONE))
+        for raw, data in events(block[start:]):
+            if data is not None and data.strip() == _DONE:
+                self.done = True
+                return block[:end], raw
+            end += len(raw)
+        return block, b""
 
     def _masked(self, block: bytes) -> bytes:
         """The block without keys. What a model says stays as it is: a short key may be a word in it."""
@@ -147,33 +167,33 @@ class StreamObserver:
         return b"".join(raw if _is_models(raw) else self._mask(raw) for raw, _ in events(block))
 
     def _open(self, block: bytes) -> None:
-        """Judge the first event that has data."""
+        """Look for the first event that says something; the very first must at least be JSON."""
         for raw, data in events(block):
             if not data:
                 continue
-            self.opened = True
-            self.opening_error = _error_of(raw, data)
-            if self.opening_error is None and not _is_whole(raw):
-                self.opening_error = {"message": _NO_JSON}
-            self.error = self.opening_error
-            return
+            document = documents.read_or_none(data)
+            self.error = _error_of(raw, data)
+            if self.error is None and document is None and not self._begun:
+                self.error = {"message": _NO_JSON}
+            self._begun = True
+            self.answered = self.error is None and verdict.has_substance(document)
+            if self.answered or self.error is not None:
+                return
 
     def _look_for_error(self, block: bytes) -> None:
         for raw, data in events(block):
-            if data is not None and self.error is None:
-                if data.strip() == _DONE:
-                    return
+            if self.error is None and data is not None:
                 self.error = _error_of(raw, data)
 
+    def _look_for_finish(self, block: bytes) -> None:
+        for raw, data in events(block):
+            if data is not None and _FINISH.search(raw) is not None:
+                self.finished = self.finished or verdict.finishes(documents.read_or_none(data))
+
     def _sift(self, block: bytes) -> bytes:
-        """Go through a block event by event: read what is metered, stop after `[DONE]`, which ends no failed stream."""
+        """Go through a block event by event and read what is metered."""
         kept: list[bytes] = []
         for raw, data in events(block):
-            if data is not None and data.strip() == _DONE:
-                self.done = True
-                if self.error is None:
-                    kept.append(raw)
-                break
             if data is None or self._broken or not self._meter(data) or self._keep_usage_chunk:
                 kept.append(raw)
         return b"".join(kept)
@@ -198,23 +218,23 @@ class StreamObserver:
             self.usage = usage
         if charged is not None:
             self.charged_msats = charged
-        return usage is not None and document.get("choices") == [] and metering.error_of(document) is None
+        return usage is not None and not document.get("choices") and verdict.error_of(document) is None
 
 
 def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
     """The error that an event is, by its name or by what its JSON holds; None if it is none."""
     named = _ERROR_FIELD.search(raw) is not None
-    if not named and _ERROR_KEY.search(data) is None:
+    if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
         return None
     document = documents.read_or_none(data)
-    error = metering.error_of(document)
+    error = verdict.error_of(document)
     if error is None and named:
         return document if isinstance(document, dict) else {"message": "an error event"}
     return error
 
 
 def _is_models(raw: bytes) -> bool:
-    return _CHOICES in raw and _ERROR_KEY.search(raw) is None
+    return _CHOICES in raw and _QUOTED_ERROR not in raw
 
 
 def _is_whole(event: bytes) -> bool:

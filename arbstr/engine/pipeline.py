@@ -10,7 +10,6 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import replace
 from itertools import count
 from random import random
 from typing import ParamSpec, TypeVar
@@ -19,20 +18,20 @@ import orjson
 
 from arbstr.bus import EventBus
 from arbstr.config import Config
-from arbstr.engine import metering
+from arbstr.engine import verdict
 from arbstr.engine.answer import StreamAnswer, WholeAnswer
 from arbstr.engine.budget import Budgets, Reservation
-from arbstr.engine.chat import decode, named_model, read_chat, with_model
+from arbstr.engine.chat import decode, for_model, named_model, read_chat
 from arbstr.engine.exchange import Exchange
 from arbstr.engine.gate import Gate
 from arbstr.engine.giving_up import GivingUp
 from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
+from arbstr.engine.outcome import all_failed
 from arbstr.engine.router import Router
 from arbstr.engine.seams import Client, Store
 from arbstr.engine.upstream import Upstream
 from arbstr.errors import (
-    AllProvidersFailed,
     ApiError,
     AttemptError,
     BadUpstreamResponse,
@@ -41,7 +40,6 @@ from arbstr.errors import (
     InternalError,
     NoHealthyProvider,
     ShuttingDown,
-    UpstreamTimeout,
 )
 from arbstr.events import (
     AttemptFailed,
@@ -112,7 +110,7 @@ class Engine:
         except ApiError as error:
             exchange.policy = exchange.policy or error.policy
             exchange.fail(error.status, error.message)
-            await client.refuse(error, [*exchange.headers(), *exchange.figures()])
+            await client.refuse(error, exchange.error_headers())
         except asyncio.CancelledError:
             if not giving_up.done:
                 exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
@@ -123,7 +121,7 @@ class Engine:
             logger.exception("request %s met a fault of arbstr's own", exchange.request_id)
             fault = InternalError(f"arbstr failed on request {exchange.request_id}; its log says why.")
             exchange.fail(fault.status, fault.message)
-            await client.refuse(fault, [*exchange.headers(), *exchange.figures()])
+            await client.refuse(fault, exchange.error_headers())
         finally:
             giving_up.end()
             self._record(exchange)
@@ -143,7 +141,7 @@ class Engine:
             exchange.routed(routing)
             self._bus.publish(RouteChosen(exchange.request_id, routing))
             if routing.model != chat.model:
-                chat = replace(chat, model=routing.model, body=with_model(chat.body, routing.model))
+                chat = for_model(chat, routing.model)
             await self._budgets.ready()
             reservation = self._budgets.open(routing.policy)
             try:
@@ -247,17 +245,17 @@ class Engine:
         )
 
     def _all_failed(self, exchange: Exchange) -> ApiError:
-        failed = exchange.attempts
-        if not failed:
-            names = [candidate.provider for candidate in exchange.routing.candidates] if exchange.routing else []
+        names = [candidate.provider for candidate in exchange.routing.candidates] if exchange.routing else []
+        if not exchange.attempts:
             told = f"No provider of '{exchange.model}' can take a request now: {', '.join(names)}."
             return NoHealthyProvider(told, retry_after_s=self._health.retry_after_s(names))
-        told = f"Every provider of '{exchange.model}' failed: {exchange.how_attempts_failed()}."
-        if all(attempt.failure == "bad_response" for attempt in failed):
-            return BadUpstreamResponse(told)
-        if all(attempt.failure == "timeout" for attempt in failed):
-            return UpstreamTimeout(told)
-        return AllProvidersFailed(told)
+        return all_failed(
+            exchange.model,
+            exchange.attempts,
+            how=exchange.how_attempts_failed(),
+            served=dict.fromkeys(model for provider in self._providers.values() for model in provider.models),
+            retry_after_s=exchange.shortest_wait_s or self._health.retry_after_s(names),
+        )
 
     async def _deliver(self, exchange: Exchange, answer: WholeAnswer | StreamAnswer, client: Client) -> None:
         if isinstance(answer, StreamAnswer):
@@ -272,7 +270,8 @@ class Engine:
         else:
             exchange.attempt_ended(None, answer.status)
         exchange.answered()
-        await client.answer(answer.status, [*answer.headers, *exchange.headers(), *exchange.figures()], answer.body)
+        own = [*exchange.headers(), *exchange.figures()] if answer.refusal is None else exchange.error_headers()
+        await client.answer(answer.status, [*answer.headers, *own], answer.body)
         if client.gone:
             exchange.client_left()
         elif answer.refusal is None:
@@ -301,9 +300,11 @@ class Engine:
                 exchange.client_left()
             else:
                 exchange.succeed()
-            return exchange.trailer()
+            return exchange.trailer(done=observer.done)
         if observer.error is not None:
-            fault = f"the provider sent an error: {metering.told(observer.error)}"
+            fault = f"the provider sent an error: {verdict.told(observer.error)}"
+        elif observer.done:
+            fault = "it ended before it said anything"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
             exchange.attempt_ended(error, error.status)
@@ -320,31 +321,31 @@ class Engine:
         Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
         """
         observer = answer.observer
-        out = answer.opening
-        silent_s = 0.0
-        if not out and not observer.opened:  # the client waits for a sign of life if nothing else has come yet
-            out, silent_s = KEEPALIVE, exchange.waited_ms / 1000
+        # The client waits for a sign of life if nothing else has come yet.
+        out = answer.opening or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
+        silent_ms = 0 if answer.begun else exchange.waited_ms  # of the provider, comments not counted
         told_ms = exchange.elapsed_ms()
         while not observer.done:
+            left_s = answer.limit_s - silent_ms / 1000
+            if left_s <= 0:
+                return answer.end(), f"nothing came for {answer.limit_s:g} s"
             if out:
                 await client.write(out)
-            longest_s = exchange.longest_silence_s(opened=observer.opened)
-            patience_s = min(self._keepalive_s or longest_s, longest_s - silent_s)
+            began_ms = exchange.elapsed_ms()
             try:
-                read = await answer.read(patience_s)
+                read = await answer.read(min(self._keepalive_s or left_s, left_s))
             except TimeoutError:
-                silent_s += patience_s
-                if silent_s >= longest_s:
-                    return observer.end(), f"nothing came for {longest_s:g} s"
+                silent_ms += exchange.elapsed_ms() - began_ms
                 out = KEEPALIVE if observer.between_events else b""
                 continue
             except AttemptError as error:
-                return observer.end(), str(error)
+                return answer.end(), str(error)
             if read is None:
-                return observer.end(), "it ended early, without a finish_reason"
-            out, silent_s = read, 0.0
-            if exchange.elapsed_ms() - told_ms >= PROGRESS_EVERY_MS:
-                told_ms = exchange.elapsed_ms()
+                return answer.end(), "it ended early, without a finish_reason"
+            now_ms = exchange.elapsed_ms()
+            out, silent_ms = read, 0 if answer.progressed else silent_ms + now_ms - began_ms
+            if now_ms - told_ms >= PROGRESS_EVERY_MS:
+                told_ms = now_ms
                 self._bus.publish(StreamProgress(exchange.request_id, observer.events))
         return out, ""
 

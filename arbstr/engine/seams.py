@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
-from arbstr.types import RequestRecord
+from arbstr.types import HeaderList, RequestRecord
 
 
 class Client(Protocol):
@@ -16,7 +15,7 @@ class Client(Protocol):
     request_id: str
     received_at_ms: int
     policy: str | None
-    headers: HeaderList  # those fit to go up
+    headers: HeaderList  # as they came: `engine.headers` says which go up
 
     @property
     def gone(self) -> bool:

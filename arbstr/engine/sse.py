@@ -10,6 +10,8 @@ import re
 from collections.abc import Iterator
 
 MAX_HELD = 64 * 1024  # bytes of one incomplete event that are held back
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BEGINNINGS = (b":", b"data:", b"event:", b"id:", b"retry:")
 
 # Atomic groups: a CRLF is one line end and must not be read as two.
 _LINE_END = re.compile(rb"(?>\r\n|\n|\r)")
@@ -67,6 +69,15 @@ class EventFramer:
         del self._held[:count]
         self._scanned = max(0, self._scanned - count) if self._held else 0
         return taken
+
+
+def looks_like_events(start: bytes) -> bool | None:
+    """Whether a body that begins so is a stream of events, by its first field; None while more is needed to tell."""
+    text = start.removeprefix(BYTE_ORDER_MARK).lstrip()
+    if text.startswith(_BEGINNINGS):
+        return True
+    may_be = BYTE_ORDER_MARK.startswith(start) or any(beginning.startswith(text) for beginning in _BEGINNINGS)
+    return None if may_be else False
 
 
 def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:

@@ -7,85 +7,38 @@ stream. Everything before that point is an `AttemptError`, so that another provi
 from __future__ import annotations
 
 import asyncio
+import logging
 import math
-from collections.abc import AsyncIterator
+import time
+from collections.abc import AsyncIterator, Callable
 from functools import lru_cache
-from typing import NamedTuple
 
 import httpx
 
 from arbstr import __version__
 from arbstr.config import Provider
-from arbstr.engine import documents, metering
-from arbstr.engine.answer import HeaderList, StreamAnswer, WholeAnswer, chunks_of, close
+from arbstr.engine import documents, metering, verdict
+from arbstr.engine.answer import StreamAnswer, WholeAnswer, chunks_of, close
 from arbstr.engine.deadline import Deadline, Watch
+from arbstr.engine.headers import Head, HeadReader, upward
 from arbstr.engine.observer import StreamObserver
-from arbstr.engine.retry_after import retry_after_s
+from arbstr.engine.opening import Opening, Waiting
+from arbstr.engine.refusal import failure_of, in_words
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor
-from arbstr.text import phrase, plain
-from arbstr.types import ChatRequest, JsonObject, value_object
+from arbstr.text import phrase
+from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
+
+logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
-MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
-_READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after")  # headers that arbstr reads itself
+UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
 _REMEMBERED = 256  # of what requests have in common
 _LARGEST_REMEMBERED = 8192  # characters of headers
 
-_RETRYABLE = frozenset({429, 500, 502, 503, 504})
-_ACCOUNT_OR_EARLY = frozenset({401, 402, 403, 408, 425})
-_UNKNOWN_MODEL = ("invalid_model", "model_not_found")
-_EXPECTED = (("Accept", "*/*"), ("User-Agent", f"arbstr/{__version__}"))
-_EVENT_FIELDS = (b"data:", b":", b"event:", b"id:", b"retry:")
-
-# Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
-# client's business.
-_NOT_DOWN = frozenset(
-    {
-        "connection",
-        "keep-alive",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "content-length",
-        "content-encoding",
-        "date",
-        "server",
-        "set-cookie",
-        "set-cookie2",
-        "alt-svc",
-        "strict-transport-security",
-        "location",
-    }
-)
-_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-")
-
-
-@value_object
-class _Waiting:
-    """What is waited for: the answer to `chat`, until the deadline."""
-
-    provider: Provider
-    chat: ChatRequest
-    deadline: Deadline
-
-    def go_on(self) -> None:
-        """Bytes came: from now on only silence counts."""
-        self.deadline.within(self.provider.timeouts.idle)
-
-
-class _Head(NamedTuple):
-    """What matters of a response's headers: those that go down, and what it says of its body, its cost, its return."""
-
-    down: HeaderList
-    label: str
-    charged: str | None
-    retry_after: str | None
+_EXPECTED = (("Accept", "*/*"), ("Content-Type", "application/json"), ("User-Agent", f"arbstr/{__version__}"))
+_ADDED = (b"stream_options", b"include_usage")  # what arbstr puts into a request, as a refusal would name it
 
 
 class _Question(httpx.Request):
@@ -97,14 +50,27 @@ class _Question(httpx.Request):
 
 
 class Upstream:
-    """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`."""
+    """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`.
 
-    def __init__(self, transport: httpx.AsyncBaseTransport, redactor: Redactor, *, keepalive_s: float) -> None:
+    `keepalive_s` is how long a client waits for a sign of life, `clock` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        redactor: Redactor,
+        *,
+        keepalive_s: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._transport = transport
         self._redactor = redactor
-        self._keepalive_s = keepalive_s
+        self._heads = HeadReader(redactor)
+        self._keepalive_s = keepalive_s or math.inf
+        self._clock = clock
         self._watch = Watch()
         self._commons: dict[tuple[object, ...], httpx.Request] = {}
+        self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
         self._closing: set[asyncio.Task[None]] = set()
 
     async def aclose(self) -> None:
@@ -123,145 +89,120 @@ class Upstream:
         task.add_done_callback(self._closing.discard)
 
     async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
-        """One try at one provider. `headers` are the client's, fit to go up. Raises `AttemptError`."""
-        request = _Question(self._common(provider, headers), chat.body)
+        """One try at one provider. `headers` are the client's. Raises `AttemptError`.
+
+        Where the provider refuses a field that only arbstr has added it is asked once more without it: a refusal that
+        costs nothing, and no attempt.
+        """
+        plain = chat.plain_body
+        if plain is None:
+            return await self._ask(provider, chat, headers, chat.body)
+        if self._clock() < self._plain_until.get(provider.name, -math.inf):
+            return await self._ask(provider, chat, headers, plain)
+        answer = await self._ask(provider, chat, headers, chat.body)
+        if isinstance(answer, StreamAnswer) or answer.refusal is None or not any(map(answer.body.count, _ADDED)):
+            return answer
+        again = await self._ask(provider, chat, headers, plain)
+        if isinstance(again, StreamAnswer) or again.refusal is None:
+            logger.warning("provider %s refuses stream_options: not sent there for a day", provider.name)
+            self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
+        return again
+
+    async def _ask(
+        self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
+    ) -> WholeAnswer | StreamAnswer:
+        request = _Question(self._common(provider, headers), body)
         deadline = Deadline(self._watch)
+        waiting = Waiting(provider.timeouts, deadline)
         try:
-            with deadline.within(provider.timeouts.first_byte):
+            with deadline.within(waiting.limit_s):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    return await self._judge(response, _Waiting(provider, chat, deadline))
+                    return await self._judge(response, chat, waiting)
                 except BaseException:
                     await close(response)
                     raise
         except TimeoutError:
-            raise AttemptError("timeout", f"no answer within {provider.timeouts.first_byte:g} s", sent=True) from None
+            raise AttemptError("timeout", f"no answer within {waiting.limit_s:g} s", sent=True) from None
         except httpx.TransportError as error:
             raise self._broken(error) from error
+        except AttemptError:
+            raise
+        except Exception as error:  # whatever a provider sends, it is the provider's failure: others can answer
+            logger.exception("an answer of provider %s could not be read", provider.name)
+            raise AttemptError("bad_response", f"an answer that can't be read ({type(error).__name__})") from error
         finally:
             deadline.close()
 
     def _common(self, provider: Provider, headers: HeaderList) -> httpx.Request:
         """What a client's requests to a provider have in common: it sends the same headers again and again."""
-        key = provider.name, *headers
+        passing = upward(headers, provider.forward_headers)
+        key = provider.name, *passing
         common = self._commons.get(key)
         if common is None:
-            common = _common(provider, headers)
+            common = _common(provider, passing)
             if len(self._commons) >= _REMEMBERED:
                 self._commons.clear()
-            if sum(len(name) + len(value) for name, value in headers) <= _LARGEST_REMEMBERED:
+            if sum(len(name) + len(value) for name, value in passing) <= _LARGEST_REMEMBERED:
                 self._commons[key] = common
         return common
 
-    async def _judge(self, response: httpx.Response, waiting: _Waiting) -> WholeAnswer | StreamAnswer:
+    async def _judge(self, response: httpx.Response, chat: ChatRequest, waiting: Waiting) -> WholeAnswer | StreamAnswer:
         """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
-        head = self._read_head(response)
+        head = self._heads.read(response)
         if response.status_code >= 300:
             return await self._refused(response, head)
         chunks = chunks_of(response)
         try:
-            if waiting.chat.stream and "event-stream" in head.label:
-                return await self._open_stream(response, chunks, head.down, b"", waiting)
-            first = await anext(chunks, b"")
-            if waiting.chat.stream and "json" not in head.label and first.lstrip().startswith(_EVENT_FIELDS):
-                return await self._open_stream(response, chunks, head.down, first, waiting)
-            body = await _read_all(first, chunks, MAX_ANSWER_BYTES)
-            return self._completion(response.status_code, head, body)
+            if chat.stream:
+                observer = StreamObserver(keep_usage_chunk=chat.wants_usage, mask=self._redactor.data)
+                opening = Opening(chunks, observer, waiting, Deadline(self._watch), self._keepalive_s)
+                return await self._judge_stream(response, opening, head)
+            return self._completion(response.status_code, head, await _read_all(b"", chunks, MAX_ANSWER_BYTES))
         except httpx.TransportError as error:
             told = phrase(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
 
-    async def _open_stream(
-        self,
-        response: httpx.Response,
-        chunks: AsyncIterator[bytes],
-        headers: HeaderList,
-        first: bytes,
-        waiting: _Waiting,
-    ) -> StreamAnswer:
-        """A stream whose first event is there and no error."""
-        observer = StreamObserver(keep_usage_chunk=waiting.chat.wants_usage, mask=self._redactor.data)
-        opening = observer.feed(first)
-        silence = Deadline(self._watch)
+    async def _judge_stream(self, response: httpx.Response, opening: Opening, head: Head) -> WholeAnswer | StreamAnswer:
+        """The answer to a request for a stream: one that has begun to answer, or the JSON that came instead."""
         try:
-            opening += await self._first_event(chunks, observer, waiting, silence)
+            if await opening.is_stream(labelled="event-stream" in head.label):
+                await opening.read(self._redactor.text)
+                return StreamAnswer(response, head.down, opening)
+            body = await _read_all(opening.first, opening.chunks, MAX_ANSWER_BYTES)
+            opening.silence.close()
+            return self._completion(response.status_code, head, body)
         except BaseException:
-            silence.close()
+            opening.silence.close()
             raise
-        return StreamAnswer(response, chunks, headers, observer, opening, silence)
 
-    async def _first_event(
-        self, chunks: AsyncIterator[bytes], observer: StreamObserver, waiting: _Waiting, silence: Deadline
-    ) -> bytes:
-        """Wait for the first event and judge it; returns what goes to the client.
-
-        A provider that stays silent longer than the client's keep-alive interval is taken as it is: its status is
-        known, and the client wants a sign of life.
-        """
-        opening = b""
-        try:
-            with silence.within(self._keepalive_s or math.inf):
-                while not observer.opened:
-                    chunk = await anext(chunks, None)
-                    waiting.go_on()
-                    opening += observer.end() if chunk is None else observer.feed(chunk)
-                    if chunk is None or len(opening) > MAX_OPENING_BYTES:
-                        break
-        except TimeoutError:
-            return opening
-        if not observer.opened:
-            how = "ended before its first event" if chunk is None else "does not come to its first event"
-            raise AttemptError("bad_response", f"HTTP 200 whose stream {how}", status=200)
-        if observer.opening_error is not None:
-            raise AttemptError("bad_response", self._told(observer.opening_error), status=200)
-        return opening
-
-    async def _refused(self, response: httpx.Response, head: _Head) -> WholeAnswer:
+    async def _refused(self, response: httpx.Response, head: Head) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         status = response.status_code
         body = await _error_body(response)
         document = documents.read_or_none(body)
-        error = metering.error_of(document) or metering.detail_of(document) or {}
-        told = f"HTTP {status}"
-        if error.get("message"):
-            told += f": {self._told(error)}"
-        if status in _RETRYABLE:
-            wait_s = retry_after_s(head.retry_after, error)
-            raise AttemptError("status", told, status=status, retryable=True, retry_after_s=wait_s)
-        if status in (400, 404) and (error.get("type") in _UNKNOWN_MODEL or error.get("code") in _UNKNOWN_MODEL):
-            raise AttemptError("stale_catalogue", told, status=status)
-        if status in _ACCOUNT_OR_EARLY or not 400 <= status < 500 or len(body) > MAX_ERROR_BYTES:
-            raise AttemptError("status", told, status=status)
+        error = failure_of(
+            status,
+            document,
+            mask=self._redactor.text,
+            retry_after=head.retry_after,
+            retry_after_ms=head.retry_after_ms,
+        )
+        told = in_words(status, verdict.refusal_of(document), self._redactor.text)
+        if error is None and len(body) > MAX_ERROR_BYTES:
+            error = AttemptError("status", told, status=status)
+        if error is not None:
+            raise error
         return WholeAnswer(status, head.down, self._redactor.data(body), refusal=told)
 
-    def _read_head(self, response: httpx.Response) -> _Head:
-        """The response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
-        answer = response.extensions.get("answer")
-        down: HeaderList = []
-        first: dict[bytes, str] = {}
-        for name, value in response.headers.raw if answer is None else answer.headers:
-            if (shown := _name_downstream(name)) is not None:
-                down.append((shown, self._value_downstream(value)))
-            if (known := name.lower()) in _READ:
-                first.setdefault(known, value.decode(errors="replace"))
-        label, charged, retry_after = map(first.get, _READ)
-        return _Head(down, (label or "").lower(), charged, retry_after)
-
-    def _value_downstream(self, value: bytes) -> str:
-        """A header's value as the client may see it; no server sends control bytes on."""
-        text = self._redactor.text(value.decode(errors="replace"))
-        return text if text.isprintable() else plain(text, len(text))
-
-    def _completion(self, status: int, head: _Head, body: bytes) -> WholeAnswer:
-        """A success whose body is all there. Raises `AttemptError` if it is no JSON object or holds only an error."""
+    def _completion(self, status: int, head: Head, body: bytes) -> WholeAnswer:
+        """A success whose body is all there. Raises `AttemptError` if it is no answer."""
         document = documents.read_or_none(body)
-        if not isinstance(document, dict):
-            raise AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
-        error = metering.error_of(document)
-        if error is not None and not document.get("choices"):
-            raise AttemptError("bad_response", f"HTTP 200 that holds an error: {self._told(error)}", status=200)
-        if error is not None or not document.get("choices"):  # not only the model speaks here, and providers quote keys
-            body = self._redactor.data(body)
+        if document is None:
+            raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
+        fault = verdict.fault_of(document)
+        if fault is not None:
+            raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._told(fault)}", status=200)
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
             charged = metering.charged_header_msats(head.charged)
@@ -272,10 +213,10 @@ class Upstream:
         return WholeAnswer(status, headers, body, metering.usage_of(document), charged)
 
     def _told(self, error: JsonObject) -> str:
-        return metering.told(error, self._redactor.text)
+        return verdict.told(error, self._redactor.text)
 
     def _broken(self, error: httpx.TransportError) -> AttemptError:
-        """A transport's failure. After the request was sent a timeout may be charged: no repetition."""
+        """A transport's failure. What may have been charged is not repeated: a timeout, and all that was answered."""
         told = phrase(self._redactor.text(str(error)))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
@@ -283,13 +224,17 @@ class Upstream:
             return AttemptError("timeout", f"no answer in time: {told}", sent=True)
         if isinstance(error, httpx.UnsupportedProtocol):
             return AttemptError("connect", f"not an address to call: {told}")
+        status = getattr(error, "status", None)  # of an answer that broke off in its head; 0 before its status line
+        if status is not None:
+            kind: FailureKind = "bad_response" if 200 <= status < 300 else "connect"
+            return AttemptError(kind, f"an answer that broke off: {told}", status=status or None, sent=True)
         sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
         return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
 
 
 def _common(provider: Provider, client: HeaderList) -> httpx.Request:
     """A request without its body."""
-    sent = [*client, ("Content-Type", "application/json"), ("Accept-Encoding", "identity")]
+    sent = [*client, ("Accept-Encoding", "identity")]
     named = {name.lower() for name, _ in client}
     sent += [(name, value) for name, value in _EXPECTED if name.lower() not in named]
     if provider.api_key is not None:
@@ -306,13 +251,6 @@ def _common(provider: Provider, client: HeaderList) -> httpx.Request:
 @lru_cache(maxsize=256)
 def _chat_url(base: str) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + "/chat/completions")
-
-
-@lru_cache(maxsize=1024)
-def _name_downstream(name: bytes) -> str | None:
-    """A response header's name, None if it does not go down."""
-    lower = name.decode(errors="replace").lower()
-    return None if lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) else name.decode(errors="replace")
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:

@@ -2,49 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
-from functools import lru_cache
+from collections.abc import Awaitable, Callable
 
 import orjson
 from aiohttp import web
 
-from arbstr.engine.answer import HeaderList
 from arbstr.errors import ApiError
 from arbstr.proxy.answers import SERVER, WholeAnswer, error_headers
 from arbstr.proxy.bodies import Body, Room
 from arbstr.proxy.request import Request
-
-# Between hops, about this connection or its encoding, or a credential or a trace meant for arbstr: never sent up.
-_NOT_UP = frozenset(
-    {
-        "accept-encoding",
-        "api-key",
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "content-type",
-        "cookie",
-        "expect",
-        "forwarded",
-        "host",
-        "keep-alive",
-        "origin",
-        "proxy-authenticate",
-        "proxy-authorization",
-        "proxy-connection",
-        "referer",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "via",
-        "x-api-key",
-        "x-cashu",
-        "x-real-ip",
-    }
-)
-_NOT_UP_PREFIXES = ("x-arbstr-", "x-forwarded-", "sec-")
+from arbstr.types import HeaderList
 
 
 class ClientConnection:
@@ -54,7 +21,7 @@ class ClientConnection:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        self.headers = fit_to_go_up(request.headers.items(), request.headers.getall("Connection", ()))
+        self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
         self._request = request
         self._body = Body(request, room)
@@ -112,6 +79,7 @@ class ClientConnection:
         if "event-stream" not in stream.headers.get("Content-Type", ""):
             stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         stream.headers.setdefault("Cache-Control", "no-cache")
+        stream.headers["X-Accel-Buffering"] = "no"  # nginx before arbstr would gather events otherwise
         self._stream = self.response = stream
         if not self.gone:
             await self._tolerantly(stream.prepare(self._request))
@@ -146,20 +114,3 @@ class _Stream(web.StreamResponse):
     """A response whose head goes out with its first bytes: one packet less."""
 
     _send_headers_immediately = False
-
-
-def fit_to_go_up(headers: Iterable[tuple[str, str]], connection: Iterable[str]) -> HeaderList:
-    """The client's headers that a provider may see; `connection`: its `Connection` headers, which may name more."""
-    named = {name.strip().lower() for value in connection for name in value.split(",")}
-    # Bytes that are no text stand as surrogates here, which can't be sent again.
-    return [
-        (name, value if value.isascii() else value.encode(errors="replace").decode())
-        for name, value in headers
-        if _goes_up(name) and name.lower() not in named
-    ]
-
-
-@lru_cache(maxsize=1024)
-def _goes_up(name: str) -> bool:
-    lower = name.lower()
-    return lower not in _NOT_UP and not lower.startswith(_NOT_UP_PREFIXES)

@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 
 from aiohttp import web
 
-from arbstr.engine.answer import HeaderList
 from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
 from arbstr.secret import Secret
 from arbstr.text import plain
+from arbstr.types import HeaderList
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_OPEN_PATHS = frozenset({"/", "/health"})
+_OPEN_PATHS = frozenset({"/health"})
 
 
 class Door:

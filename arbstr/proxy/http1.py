@@ -7,6 +7,7 @@ alone; whoever reads it comes later, or never. So a connection is free for the n
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator, Callable
 from typing import cast
 
@@ -17,6 +18,15 @@ MAX_BARE_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answ
 HELD_BYTES = 128 * 1024  # of a body that nobody reads: beyond, the socket is not read either
 
 Failure = type[httpx.TransportError]
+
+
+class BrokenResponse(httpx.RemoteProtocolError):
+    """A response began and broke off, or is no HTTP: its server has worked on the request.
+
+    `status` is the one it had, 0 if it broke off before.
+    """
+
+    status = 0
 
 
 class Answer(httpx.AsyncByteStream):
@@ -30,6 +40,7 @@ class Answer(httpx.AsyncByteStream):
         self.headers: list[tuple[bytes, bytes]] = []
         self.has_head = False
         self.framed = False  # the head tells where the body ends; else the end of the connection does
+        self.framed_twice = False  # by a length and in chunks: what follows the chunks is anybody's guess
         self.encoding = b""
         self.complete = False
         self.body_bytes = 0  # so far, read or not
@@ -69,14 +80,17 @@ class Answer(httpx.AsyncByteStream):
     def begin_body(self) -> None:
         """Status and headers are here."""
         self.has_head = True
+        has_length = chunked = False
         for name, value in self.headers:
             match name.lower():
                 case b"content-length":
-                    self.framed = True
+                    has_length = True
                 case b"transfer-encoding":
-                    self.framed = value.lower().endswith(b"chunked")
+                    chunked = value.lower().endswith(b"chunked")
                 case b"content-encoding":
                     self.encoding = value.strip().lower().removeprefix(b"identity")
+        self.framed = has_length or chunked
+        self.framed_twice = has_length and chunked
 
     def add(self, data: bytes) -> None:
         """More of the body is here."""
@@ -91,6 +105,12 @@ class Answer(httpx.AsyncByteStream):
         if not self.complete and self._failure is None:
             self._failure = kind(told, request=self._request)
             self.wake()
+
+    def break_off(self, told: str) -> None:
+        """Fail although something of it is here."""
+        self.fail(BrokenResponse, told)
+        if isinstance(self._failure, BrokenResponse):
+            self._failure.status = self.status
 
     def wake(self) -> None:
         """Let the reader see what has changed."""
@@ -111,11 +131,11 @@ class Connection(asyncio.Protocol):
     def __init__(self, free: Callable[[Connection], None]) -> None:
         self.loop = asyncio.get_running_loop()
         self.lost: asyncio.Future[None] = self.loop.create_future()
-        self.used = False
         self.silent = True  # nothing has come back in this exchange
         self.idle_since_s = 0.0  # on the loop's clock
         self._free = free
         self._transport: asyncio.Transport | None = None
+        self._socket: select.poll | None = None  # asked before a kept connection is used again
         self._answer: Answer | None = None
         self._bare_bytes = 0
         self._paused = False
@@ -123,13 +143,22 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpResponseParser(self)
         # What servers in the wild get wrong, and readers agree about.
         self._parser.set_dangerous_leniencies(
-            lenient_headers=True, lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+            lenient_headers=True,
+            lenient_chunked_length=True,
+            lenient_optional_cr_before_lf=True,
+            lenient_spaces_after_chunk_size=True,
         )
 
     @property
     def is_open(self) -> bool:
         """Whether it can be written to, for all that is known."""
         return self._transport is not None and not self._transport.is_closing()
+
+    def is_idle(self) -> bool:
+        """Whether nothing has arrived that was not read yet: the end of the connection, say."""
+        if self._socket is None:
+            return self.is_open
+        return self.is_open and not self._socket.poll(0)
 
     def send(self, head: bytes, content: bytes, request: httpx.Request) -> Answer:
         """Send a request, head and body; its answer is to be waited for."""
@@ -178,7 +207,7 @@ class Connection(asyncio.Protocol):
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            answer.fail(httpx.RemoteProtocolError, f"not HTTP: {error}")
+            answer.break_off(f"not HTTP: {error}")
             self.abort()
         else:
             if answer.complete:
@@ -193,12 +222,13 @@ class Connection(asyncio.Protocol):
         """The end of the connection, and of what it carries."""
         answer, self._answer = self._answer, None
         if answer is not None:
-            if exc is not None:
-                answer.fail(httpx.ReadError, str(exc) or type(exc).__name__)
+            reason = "" if exc is None else str(exc) or type(exc).__name__
+            if self.silent and reason:
+                answer.fail(httpx.ReadError, reason)
             elif self.silent:
                 answer.fail(httpx.RemoteProtocolError, "closed without an answer")
-            elif not answer.has_head or answer.framed:
-                answer.fail(httpx.RemoteProtocolError, "closed before the end of its answer")
+            elif reason or not answer.has_head or answer.framed:
+                answer.break_off(reason or "closed before the end of its answer")
             else:
                 answer.complete = True
             answer.wake()
@@ -211,16 +241,22 @@ class Connection(asyncio.Protocol):
         sent = self._transport is not None and not self._transport.get_write_buffer_size()
         if self._keeps and sent:
             self.resume()
-            self.used = True
+            self._watch_socket()
             self._free(self)
         else:
             self.abort()
+
+    def _watch_socket(self) -> None:
+        """From now on `is_idle` can tell; where the system has no such call it knows what the loop does."""
+        if self._socket is None and self._transport is not None and hasattr(select, "poll"):
+            self._socket = select.poll()
+            self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def _limit(self, answer: Answer, size: int) -> None:
         """The parser gathers what is no body: not for ever."""
         self._bare_bytes += size
         if self._bare_bytes > MAX_BARE_BYTES:
-            answer.fail(httpx.RemoteProtocolError, f"headers of more than {MAX_BARE_BYTES:,} bytes")
+            answer.break_off(f"headers of more than {MAX_BARE_BYTES:,} bytes")
             self.abort()
 
     # The parser calls these.
@@ -235,6 +271,10 @@ class Connection(asyncio.Protocol):
         answer = self._answer
         if answer is not None and not answer.has_head:
             answer.headers.append((name, value))
+
+    def on_status(self, status: bytes) -> None:
+        """The status line is there."""
+        cast("Answer", self._answer).status = self._parser.get_status_code()
 
     def on_headers_complete(self) -> None:
         """The head is there; an interim answer (1xx) is not what was asked for."""
@@ -253,4 +293,4 @@ class Connection(asyncio.Protocol):
         """The end of an answer, or of an interim one."""
         answer = cast("Answer", self._answer)
         answer.complete = answer.has_head
-        self._keeps = answer.framed and self._parser.should_keep_alive()
+        self._keeps = answer.framed and not answer.framed_twice and self._parser.should_keep_alive()

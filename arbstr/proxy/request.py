@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from aiohttp import web
 
-from arbstr.engine.answer import HeaderList
+from arbstr.types import HeaderList
 
 
 class Request(web.BaseRequest):

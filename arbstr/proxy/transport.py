@@ -7,9 +7,10 @@ the httpx exception that says what happened:
 ==============================================  ==========================
 no connection (refused, DNS, TLS)               `ConnectError`
 no connection in time                           `ConnectTimeout`
-closed before an answer, or within it           `RemoteProtocolError`
-reset                                           `ReadError`
-not HTTP, or a body that can't be decoded       `RemoteProtocolError`
+closed before a byte of the answer              `RemoteProtocolError`
+reset before a byte of the answer               `ReadError`
+closed or reset within the answer, or not HTTP  `http1.BrokenResponse`
+a body that can't be decoded                    `RemoteProtocolError`
 an address that is none                         `UnsupportedProtocol`
 ==============================================  ==========================
 """
@@ -19,21 +20,19 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import zlib
 from collections import deque
 from collections.abc import AsyncIterator
-from contextlib import suppress
 from functools import cache, cached_property
 
 import aiohappyeyeballs
 import httpx
 
 from arbstr.proxy.http1 import Answer, Connection
-from arbstr.proxy.unpacking import ENCODINGS, Unpacker
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
 NEXT_ADDRESS_S = 0.25  # how long one address of a host may take before the next is tried as well (RFC 8305)
-TAIL_S = 1.0  # how long a compressed body may take to end after what was compressed has
-TAIL_BYTES = 64 * 1024  # may come then
+PIECE_BYTES = 256 * 1024  # of what a compressed body unfolds to, at a time
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -55,8 +54,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
 
-        A kept connection that turns out dead before it answered a byte is replaced once: the provider had closed it.
-        Raises the `httpx.TransportError` that says what happened.
+        A kept connection that its server has closed is found out before anything is sent on it, and replaced. One that
+        is closed afterwards is a failure: its server may have worked on the request. Raises the `httpx.TransportError`
+        that says what happened.
         """
         memo = request.extensions.get("memo", {})
         known = memo.get(self)
@@ -67,12 +67,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         content = await _content(request)
         head = b"%b%d\r\n\r\n" % (head, len(content))
         connection = place.kept(self._loop.time()) or await self._connect(place, request)
-        try:
-            return await _exchange(connection, head, content, request)
-        except (httpx.ReadError, httpx.RemoteProtocolError):
-            if not (connection.used and connection.silent):
-                raise
-        return await _exchange(await self._connect(place, request), head, content, request)
+        return await _exchange(connection, head, content, request)
 
     async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
         timeout_s = request.extensions.get("timeout", {}).get("connect")
@@ -121,7 +116,7 @@ class _Place:
         """An idle connection, the one used last; None if there is none that may still be good."""
         while self._idle:
             connection = self._idle.pop()
-            if connection.is_open and now_s - connection.idle_since_s < KEEPALIVE_S:
+            if now_s - connection.idle_since_s < KEEPALIVE_S and connection.is_idle():
                 return connection
             connection.abort()
         return None
@@ -198,28 +193,19 @@ class _Unpacked(httpx.AsyncByteStream):
     def __init__(self, answer: Answer, request: httpx.Request) -> None:
         self._answer = answer
         self._request = request
-        self._unpacker: Unpacker | None = None
+        self._packed = b""
+        self._unpacker: zlib._Decompress | None = None
+        self._has_more = False  # to give, without taking in more
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        unpacker = self._unpacker
-        if unpacker is None:
-            unpacker = self._unpacker = self._begin()
-        while not unpacker.ended:
-            if unpacker.has_more:
-                await asyncio.sleep(0)  # little can unfold to very much: others have their turn
-            else:
-                unpacker.feed(await self._next_packed())
-            try:
-                piece = unpacker.piece()
-            except ValueError as error:
-                raise self._broken(str(error)) from error
-            if piece:
+        while True:
+            if not self._has_more:
+                self._packed = await self._next_packed()
+            if piece := self._unpack():
                 return piece
-        await self._read_tail()
-        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Done with it."""
@@ -229,23 +215,30 @@ class _Unpacked(httpx.AsyncByteStream):
         try:
             return await anext(self._answer)
         except StopAsyncIteration:
-            if self._unpacker is not None and self._unpacker.begun:
+            if self._unpacker is not None and not self._unpacker.eof:
                 raise self._broken("it ends early") from None
             raise
 
-    async def _read_tail(self) -> None:
-        """Read on to the end of the body, so that its connection may serve again; but not for long."""
-        size = 0
-        with suppress(TimeoutError, StopAsyncIteration, httpx.TransportError):
-            async with asyncio.timeout(TAIL_S):
-                while size <= TAIL_BYTES:
-                    size += len(await anext(self._answer))
+    def _unpack(self) -> bytes:
+        """The next piece, possibly nothing."""
+        if self._unpacker is None:
+            self._unpacker = self._begin()
+        try:
+            piece = self._unpacker.decompress(self._packed, PIECE_BYTES)
+        except zlib.error as error:
+            raise self._broken(str(error)) from error
+        self._packed = self._unpacker.unconsumed_tail
+        self._has_more = len(piece) == PIECE_BYTES or bool(self._packed)
+        return piece
 
-    def _begin(self) -> Unpacker:
-        encoding = self._answer.encoding.decode(errors="replace")
-        if encoding not in ENCODINGS:
-            raise self._broken("nobody asked for that encoding")
-        return Unpacker(encoding)
+    def _begin(self) -> zlib._Decompress:
+        """A decompressor for what is coming; `deflate` is sent with zlib's wrapping or, wrongly, without."""
+        match self._answer.encoding:
+            case b"gzip" | b"x-gzip":
+                return zlib.decompressobj(16 + zlib.MAX_WBITS)
+            case b"deflate":
+                return zlib.decompressobj(zlib.MAX_WBITS if self._packed[0] & 15 == zlib.DEFLATED else -zlib.MAX_WBITS)
+        raise self._broken("nobody asked for that encoding")
 
     def _broken(self, told: str) -> httpx.RemoteProtocolError:
         encoding = self._answer.encoding.decode(errors="replace")

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import metering
-from arbstr.engine.observer import MAX_WATCHED, StreamObserver
+from arbstr.engine.long_event import MAX_KEPT
+from arbstr.engine.observer import StreamObserver
 from arbstr.types import Usage
 
 
@@ -54,7 +55,7 @@ def test_a_charge_before_the_usage_is_read_although_both_come_at_once() -> None:
 def test_half_a_surrogate_pair_is_no_fault_of_a_stream() -> None:
     half = event({"choices": [{"delta": {"content": "cut \ud83d"}}], "usage": USAGE})
     observer, out = watch(half, delta("", "stop"), DONE)
-    assert observer.opening_error is None
+    assert observer.error is None
     assert observer.usage == Usage(12, 9)
     assert out == half + delta("", "stop") + DONE
 
@@ -122,37 +123,163 @@ def test_a_torn_last_event_is_dropped() -> None:
 
 def test_an_error_as_first_event_is_seen_whatever_comments_come_before() -> None:
     observer, _ = watch(b": working\n\n", event({"error": {"message": "no", "code": 500}}))
-    assert observer.opened
-    assert observer.opening_error == {"message": "no", "code": 500}
+    assert observer.error == {"message": "no", "code": 500}
+    assert not observer.answered
 
 
 @pytest.mark.parametrize("data", [b"hello", b'{"choices": [', b"null", b"<html>"])
 def test_a_first_event_that_is_no_json_is_an_error(data: bytes) -> None:
     observer, _ = watch(b"data: " + data + b"\n\n", delta("x"))
-    assert observer.opening_error == {"message": "HTTP 200 whose first event is not JSON"}
+    assert observer.error == {"message": "the first event is not JSON"}
+    assert not observer.answered
+
+
+def test_a_later_one_passes() -> None:
+    ping = b"data: ping\n\n"
+    observer, out = watch(event({"choices": []}), ping, delta("x"), ping, DONE)
+    assert observer.complete
+    assert out.count(ping) == 2
 
 
 @pytest.mark.parametrize(
-    ("data", "judged"), [(b'{"choices": [', None), (b"hello", "HTTP 200 whose first event is not JSON")]
+    ("data", "judged"),
+    [
+        (b'{"choices": [', None),
+        (b"hello", "the first event is not JSON"),
+        (b'{"error": {"message": "no', "an error of more than 64 KB"),
+        (b'{"choices": [{"delta": {"content": "no', None),
+    ],
 )
 def test_a_first_event_too_long_to_be_held_is_judged_by_its_beginning(data: bytes, judged: str | None) -> None:
     observer = StreamObserver(keep_usage_chunk=False)
     out = b"".join(observer.feed(part) for part in (b"data: " + data, b" " * 70_000, b" " * 70_000))
-    assert observer.opened
-    assert (observer.opening_error or {}).get("message") == judged
+    assert observer.answered == (judged is None)
+    assert (observer.error or {}).get("message") == judged
     assert len(out) > 130_000
 
 
-def test_a_stream_may_be_empty() -> None:
-    observer, out = watch(DONE)
-    assert observer.opening_error is None
-    assert out == DONE
+ROLE = event({"choices": [{"delta": {"role": "assistant", "content": "", "tool_calls": [], "refusal": None}}]})
+
+
+@pytest.mark.parametrize(
+    "events",
+    [(), (ROLE,), (USAGE_CHUNK,), (b": hi\n\n", ROLE, ROLE), (event({}),), (delta("", ""),), (delta("", "null"),)],
+)
+def test_an_end_before_anything_was_said_is_no_end(events: tuple[bytes, ...]) -> None:
+    observer, out = watch(*events, DONE)
+    assert (observer.answered, observer.done, observer.complete) == (False, True, False)
+    assert DONE not in out
+
+
+@pytest.mark.parametrize(
+    "choice",
+    [
+        {"delta": {"content": "x"}},
+        {"delta": {"content": " "}},
+        {"delta": {"content": [{"type": "text", "text": "x"}]}},
+        {"delta": {"reasoning_content": "hm"}},
+        {"delta": {"reasoning": "hm"}},
+        {"delta": {"tool_calls": [{"index": 0}]}},
+        {"delta": {"function_call": {"name": "f"}}},
+        {"delta": {"refusal": "no"}},
+        {"delta": {"audio": {"data": "x"}}},
+        {"delta": {}, "finish_reason": "stop"},
+        {"finish_reason": "length"},
+        {"text": "x"},
+        {"message": {"role": "assistant", "content": "x"}},
+    ],
+)
+def test_whatever_says_something_is_an_answer(choice: dict[str, Any]) -> None:
+    observer, out = watch(ROLE, event({"choices": [choice]}), DONE)
+    assert observer.answered
+    assert observer.complete
+    assert out.endswith(DONE)
+
+
+@pytest.mark.parametrize("word", ["", " ", "null", "NULL", "error", "Error", " null "])
+def test_a_finish_reason_that_is_no_word_finishes_nothing(word: str) -> None:
+    observer, _ = watch(delta("x", word))
+    assert not observer.finished
+    assert not observer.complete
+
+
+@pytest.mark.parametrize("reason", [True, 1, [], ["stop"], {"a": "stop"}])
+def test_nor_does_one_that_is_no_text(reason: object) -> None:
+    observer, _ = watch(event({"choices": [{"delta": {"content": "x"}, "finish_reason": reason}]}))
+    assert not observer.finished
+
+
+def test_a_finish_reason_elsewhere_finishes_nothing() -> None:
+    observer, _ = watch(delta("x"), event({"choices": [], "debug": {"finish_reason": "stop"}}))
+    assert not observer.finished
+
+
+def test_what_follows_done_in_one_read_does_not_count() -> None:
+    observer, out = watch(delta("x") + DONE + delta("y", "stop") + event({"usage": USAGE}))
+    assert out == delta("x") + DONE
+    assert (observer.events, observer.finished, observer.usage) == (1, False, None)
+
+
+ERRORS = [
+    {"error": {"message": "no"}},
+    {"error": "no"},
+    {"error": True},
+    {"error": 500},
+    {"errors": [{"message": "no"}]},
+    [{"error": {"message": "no"}}],
+    {"object": "error", "message": "no", "code": 429},
+    {"type": "error", "message": "no"},
+    {"message": "no", "code": 429},
+    {"message": "no", "type": "invalid_model"},
+    {"detail": "no"},
+    {"detail": [{"loc": ["body", "n"], "msg": "no", "type": "value_error"}]},
+    {"detail": {"error": {"message": "no"}}},
+    {"success": False, "errors": [], "messages": []},
+    {"choices": [{"error": {"message": "no"}, "delta": {"content": ""}}]},
+    {"choices": [{"delta": {"content": ""}, "finish_reason": "error"}]},
+    {"choices": [{"delta": {"content": "x"}}], "error": {"message": "no"}},
+]
+
+
+@pytest.mark.parametrize("document", ERRORS, ids=str)
+@pytest.mark.parametrize("together", [False, True], ids=["alone", "in one read"])
+def test_an_error_in_any_shape_is_one_at_any_place(document: Any, together: bool) -> None:
+    """First it is the end of the attempt, later of the stream; and how the network cuts it changes nothing."""
+    for before, answered in (((), False), ((ROLE,), False), ((delta("x"),), True)):
+        parts = [*before, event(document), delta("y", "stop"), DONE]
+        observer, out = watch(*([b"".join(parts)] if together else parts))
+        assert observer.error is not None
+        assert observer.answered == answered
+        assert not observer.complete
+        assert DONE not in out
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"choices": [], "message": "queued"},
+        {"choices": [{"delta": {"content": "x"}}], "message": "fine", "code": 200},
+        {"choices": [{"delta": {"content": "x"}}], "detail": "fine", "success": True},
+        {"choices": [{"delta": {"content": "x"}, "error": None, "content_filter_results": {"error": {"code": "x"}}}]},
+        {"choices": [{"delta": {"content": "x"}}], "error": {"message": "", "code": None}},
+        {"id": "x", "type": "ping"},
+        {},
+        [],
+        "text",
+        7,
+    ],
+    ids=str,
+)
+def test_what_only_looks_like_an_error_is_none(document: Any) -> None:
+    observer, _ = watch(delta("x"), event(document), delta("y", "stop"), DONE)
+    assert observer.error is None
+    assert observer.complete
 
 
 def test_an_error_after_the_first_event_passes_and_no_end_makes_good_for_it() -> None:
     error = event({"error": {"message": "no"}})
     observer, out = watch(delta("x", "stop"), error, DONE)
-    assert observer.opening_error is None
+    assert observer.answered
     assert observer.error == {"message": "no"}
     assert out == delta("x", "stop") + error
     assert not observer.complete
@@ -170,7 +297,8 @@ def test_an_error_after_done_is_none() -> None:
 )
 def test_an_event_that_is_called_error_is_one(fields: bytes) -> None:
     observer, _ = watch(fields + b'data: {"message": "no"}\n\n')
-    assert observer.opening_error == {"message": "no"}
+    assert observer.error == {"message": "no"}
+    assert not observer.answered
     later, _ = watch(delta("x"), fields + b"data: no\n\n", DONE)
     assert later.error == {"message": "an error event"}
 
@@ -195,7 +323,7 @@ def test_a_usage_chunk_that_holds_an_error_is_not_left_out() -> None:
 def test_half_a_surrogate_pair_hides_no_usage() -> None:
     chunk = b'data: {"choices": [{"delta": {"content": "\\ud83d"}}], "usage": ' + json.dumps(USAGE).encode() + b"}\n\n"
     observer, _ = watch(chunk, DONE)
-    assert observer.opening_error is None
+    assert observer.error is None
     assert observer.usage == Usage(12, 9)
 
 
@@ -228,27 +356,60 @@ def test_a_long_error_is_one() -> None:
     long = event({"error": {"message": LONG}})
     observer, out = watch(delta("x"), *in_pieces(long), DONE)
     assert out == delta("x") + long
-    assert observer.error == {"message": LONG}
+    assert observer.error is not None
+    assert observer.error["message"].startswith("xxx")
+    assert len(observer.error["message"]) < 1000
     assert not observer.complete
 
 
 def test_a_long_first_event_is_judged_by_its_beginning() -> None:
     observer, _ = watch(*in_pieces(delta(LONG)))
-    assert (observer.opened, observer.opening_error) == (True, None)
+    assert (observer.answered, observer.error) == (True, None)
     observer, _ = watch(*in_pieces(b"data: <html>" + LONG.encode()))
-    assert observer.opening_error == {"message": "HTTP 200 whose first event is not JSON"}
+    assert observer.error == {"message": "the first event is not JSON"}
     observer, _ = watch(*in_pieces(b": a comment " + LONG.encode()))
-    assert not observer.opened
+    assert (observer.answered, observer.error) == (False, None)
 
 
 def test_no_more_of_an_endless_event_is_kept_than_a_megabyte() -> None:
     observer = StreamObserver(keep_usage_chunk=False)
-    passed = sum(len(observer.feed(b"x" * 65_536)) for _ in range(64))
-    assert passed > 63 * 65_536
-    assert len(observer._long) == MAX_WATCHED
+    passed = sum(len(observer.feed(b"x, " * 20_000)) for _ in range(64))
+    assert passed > 63 * 60_000
+    assert len(observer._long) == MAX_KEPT
     observer.feed(b'"usage": {"prompt_tokens": 1}}\n\n' + DONE)
     assert observer.usage is None
     assert observer.done
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "x" * 1_500_000,
+        "a\\n" * 500_000,
+        '\\"usage\\": {\\"prompt_tokens\\": 1}, ' * 40_000,
+        "\U0001f600gr\u00fc\u00df" * 200_000,
+        "\\" * 1_500_001,
+        "[{,]}:" * 300_000,
+    ],
+    ids=["base64", "lines", "usage in words", "not ASCII", "backslashes", "brackets"],
+)
+@pytest.mark.parametrize("size", [4096, 10_007, 65_536])
+def test_usage_and_finish_reason_beside_megabytes_of_content_are_read(content: str, size: int) -> None:
+    choice = {"delta": {"content": content, "role": "assistant"}, "finish_reason": "stop", "logprobs": [0.125] * 1000}
+    for document in ({"choices": [choice], "usage": USAGE}, {"usage": USAGE, "choices": [choice]}):
+        long = b"data: %b\n\n" % json.dumps(document, ensure_ascii=False).encode()
+        observer, out = watch(*in_pieces(long, size), DONE)
+        assert out == long + DONE
+        assert observer.usage == Usage(12, 9)
+        assert observer.finished
+        assert len(observer._long) == 0
+
+
+def test_a_stream_with_a_byte_order_mark_is_one() -> None:
+    mark = b"\xef\xbb\xbf"
+    observer, out = watch(mark + delta("x"), delta("y", "stop"), USAGE_CHUNK, DONE)
+    assert out == mark + delta("x") + delta("y", "stop") + DONE
+    assert (observer.events, observer.complete) == (3, True)
 
 
 KEY = b"sk-0123456789"

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
 from arbstr.config import Budget, Config, Retry
-from arbstr.engine.answer import HeaderList, WholeAnswer
+from arbstr.engine.answer import WholeAnswer
 from arbstr.engine.budget import Budgets
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
@@ -22,7 +22,7 @@ from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
-from arbstr.types import RequestRecord, Usage
+from arbstr.types import HeaderList, RequestRecord, Usage
 from tests.engine.builders import Clock, chat, provider
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()

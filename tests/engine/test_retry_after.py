@@ -15,7 +15,7 @@ from arbstr.engine.retry_after import retry_after_s
 
 
 @pytest.mark.parametrize(
-    ("header", "seconds"), [("7", 7), (" 7 ", 7), ("0", 0), ("0.5", 0.5), ("1.", 1), ("9" * 15, 1e15)]
+    ("header", "seconds"), [("7", 7), (" 7 ", 7), ("0", 0), ("0.5", 0.5), ("1.", 1), ("31622400", 31_622_400)]
 )
 def test_a_number_is_seconds(header: str, seconds: float) -> None:
     assert retry_after_s(header, {}) == pytest.approx(seconds)
@@ -44,7 +44,14 @@ def test_a_date_that_has_passed_is_no_wait() -> None:
         "0x10",
         "\u0663",
         "1" * 500,
+        "9" * 15,
+        "31622401",
         "Wed, 21 Oct 99999 07:28:00 GMT",
+        "21 Oct 99999999999 07:28:00 GMT",
+        "Fri, 31 Dec 9999 23:59:59 GMT",
+        "Fri, 31 Dec 9999 23:59:59 -2359",
+        "Wed, 21 Oct 2015 99:99:99 GMT",
+        "Wed, 99 Xyz -1 :: GMT",
         "Wed",
     ],
 )
@@ -53,11 +60,36 @@ def test_what_is_neither_is_not_said(header: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "seconds"), [(20, 20), (1.5, 1.5), (-3, 0), (10**400, 1e15), (True, None), ("7", None), (None, None)]
+    ("value", "seconds"), [(20, 20), (1.5, 1.5), (-3, None), (10**400, None), (True, None), ("7", None), (None, None)]
 )
 def test_the_error_may_say_it(value: Any, seconds: float | None) -> None:
     assert retry_after_s(None, {"details": {"retry_after_seconds": value}}) == seconds
     assert retry_after_s("soon", {"details": {"retry_after_seconds": value}}) == seconds
+
+
+@pytest.mark.parametrize(
+    ("error", "seconds"),
+    [
+        ({"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}, 34.5),
+        ({"details": [{"@type": "x"}, "y", {"retryDelay": {"seconds": 34}}]}, 34),
+        ({"details": [{"retryDelay": "soon"}], "retry_after": 3}, 3),
+        ({"retry_after_ms": 1500}, 1.5),
+        ({"retry_after_seconds": 2}, 2),
+        ({"details": "no", "retry_after": [1]}, None),
+    ],
+)
+def test_it_says_so_in_several_ways(error: dict[str, Any], seconds: float | None) -> None:
+    assert retry_after_s(None, error) == seconds
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "header", "seconds"),
+    [("600", None, 0.6), ("600", "7", 0.6), ("0", "7", 0), ("soon", "7", 7), ("-1", None, None), ("9" * 15, "7", 7)],
+)
+def test_milliseconds_come_first_where_they_make_sense(
+    milliseconds: str, header: str | None, seconds: float | None
+) -> None:
+    assert retry_after_s(header, {}, milliseconds=milliseconds) == pytest.approx(seconds)
 
 
 @given(

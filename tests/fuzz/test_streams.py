@@ -16,7 +16,7 @@ def watched(pieces: list[bytes], *, keep: bool) -> tuple[bytes, list[object]]:
     """What passes but for empty lines at its end, and what is known then."""
     observer = StreamObserver(keep_usage_chunk=keep)
     out = b"".join([*map(observer.feed, pieces), observer.end()])
-    known = [observer.opened, observer.opening_error, observer.done, observer.complete]
+    known = [observer.answered, observer.error, observer.done, observer.complete, observer.events]
     return out.rstrip(b"\r\n"), [*known, observer.usage, observer.charged_msats]
 
 

@@ -31,7 +31,7 @@ async def open_breakers(arbstr: Arbstr) -> set[str]:
 
 BLAMED = {
     **PASSING,
-    **{name: parts for name, parts in LEFT.items() if "model" not in name and name != "402"},
+    **{name: parts for name, parts in LEFT.items() if "model" not in name and name not in ("402", "424")},
 }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import socket
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
@@ -14,6 +15,7 @@ from tests.provider import (
     Move,
     Part,
     chunk,
+    chunked,
     completion,
     error_reply,
     head,
@@ -268,7 +270,7 @@ async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(worl
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize("status", [400, 404, 405, 406, 409, 410, 413, 415, 418, 422, 451])
+@pytest.mark.parametrize("status", [400, 405, 406, 409, 410, 413, 415, 418, 422, 451])
 async def test_an_error_about_the_request_passes_as_it_came(world: World, status: int, stream: bool) -> None:
     text = b'{"error" :  {"message":"too h\xc3\xb6t", "type":"invalid_request_error", "param":"temperature"}}\n'
     await world.sells("alpha", reply(text, status=status, headers=[("X-Request-Id", "r1")]))
@@ -296,12 +298,35 @@ async def test_an_error_that_is_no_json_passes_too(world: World) -> None:
 
 
 async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_attempt(world: World) -> None:
-    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
+    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE], GOOD)
     arbstr = await world.opens()
     await arbstr.chat()
     answer = await arbstr.chat()
     assert (answer.status, retries(answer)) == (200, None)
     assert alpha.connections == 2
+    assert len((await arbstr.row(answer))["attempts"]) == 1
+
+
+async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_failed_attempt(world: World) -> None:
+    """The provider may have worked on it and charge for it: that is not to be hidden."""
+    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    answer = await arbstr.chat()
+    assert (answer.status, retries(answer)) == (200, "1/alpha")
+    assert alpha.connections == 2
+    failed, _ = (await arbstr.row(answer))["attempts"]
+    assert (failed["failure"], failed["message"]) == ("connect", "connection failed: closed without an answer")
+
+
+async def test_a_length_beside_chunks_is_read_and_bought_once(world: World) -> None:
+    twice = [head(200, ("Content-Length", "7"), ("Transfer-Encoding", "chunked"), ("Content-Type", "application/json"))]
+    alpha = await world.sells("alpha", [*twice, chunked(json.dumps(completion("Hello")).encode()), b"0\r\n\r\n"])
+    arbstr = await world.opens()
+    for number in (1, 2):
+        answer = await arbstr.chat()
+        assert (answer.json["choices"][0]["message"]["content"], retries(answer)) == ("Hello", None)
+        assert len(alpha.requests) == number
 
 
 async def test_connections_are_kept(world: World) -> None:

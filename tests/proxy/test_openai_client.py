@@ -195,7 +195,7 @@ async def test_a_stream_that_breaks_off_is_an_api_error(
 async def test_the_clients_own_retries_are_requests_of_their_own(
     world: World, clients: list[openai.AsyncOpenAI]
 ) -> None:
-    await world.sells("alpha", error_reply(402), json_reply(completion()))
+    await world.sells("alpha", error_reply(401), json_reply(completion()))
     arbstr = await world.opens()
     client = client_of(arbstr, clients, max_retries=2)
     assert (await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)).choices

@@ -9,7 +9,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.provider import DONE, Asked, Part, completion, head, json_reply, reply, sse_reply, stream_events
+from tests.provider import (
+    DONE,
+    Asked,
+    Part,
+    byte_by_byte,
+    completion,
+    error_reply,
+    head,
+    json_reply,
+    reply,
+    sse_reply,
+    stream_events,
+    usage_chunk,
+)
 from tests.proxy.world import World, body, key_of
 
 ODD = (
@@ -138,6 +151,14 @@ NOT_UP = {
     "Expect": "100-continue",
     "Referer": "http://127.0.0.1/",
     "Accept-Encoding": "gzip, br",
+    "User-Agent": "clients-own/1",
+    "X-Goog-Api-Key": "clients-own-key",
+    "X-OpenWebUI-User-Email": "clients-own@example.com",
+    "CF-Access-Client-Secret": "clients-own-secret",
+    "X-Codex-Turn-Metadata": "{}",
+    "OpenAI-Organization": "clients-own",
+    "X-Stainless-Lang": "python",
+    "X-Whatever": "1",
 }
 
 
@@ -145,16 +166,17 @@ NOT_UP = {
 async def test_credentials_and_what_is_between_hops_never_go_up(world: World, name: str) -> None:
     alpha = await world.sells("alpha")
     arbstr = await world.opens()
-    assert (await arbstr.chat(headers={name: NOT_UP[name], "X-Only-Here": "1"})).status == 200
+    assert (await arbstr.chat(headers={name: NOT_UP[name]})).status == 200
     headers = alpha.requests[0].headers
     if name == "Authorization":
         assert headers["authorization"] == f"Bearer {key_of('alpha')}"
     elif name == "Accept-Encoding":
         assert headers["accept-encoding"] == "identity"
+    elif name == "User-Agent":
+        assert headers["user-agent"].startswith("arbstr/")
     else:
         assert name.lower() not in headers
     assert not any("clients-own" in value for value in headers.values())
-    assert ("x-only-here" in headers) == (name != "Connection")  # that header names it
 
 
 async def test_without_a_key_no_authorization_goes_up(world: World) -> None:
@@ -164,20 +186,62 @@ async def test_without_a_key_no_authorization_goes_up(world: World) -> None:
     assert "authorization" not in alpha.requests[0].headers
 
 
-async def test_other_headers_go_up(world: World) -> None:
+GO_UP = {
+    "Accept": "application/json",
+    "Content-Type": "application/json; charset=utf-8",
+    "anthropic-version": "2023-06-01",
+    "Anthropic-Beta": "a,b",
+    "OpenAI-Beta": "x",
+}
+
+
+async def test_what_a_provider_needs_to_understand_the_request_goes_up(world: World) -> None:
     alpha = await world.sells("alpha")
     arbstr = await world.opens()
-    await arbstr.chat(headers={"X-Trace": "7", "OpenAI-Beta": "x", "User-Agent": "mine/1", "X-Title": "Grüße"})
+    await arbstr.chat(headers=GO_UP)
     headers = alpha.requests[0].headers
-    assert (headers["x-trace"], headers["openai-beta"], headers["user-agent"]) == ("7", "x", "mine/1")
-    assert headers["x-title"].encode("latin-1").decode() == "Grüße"
+    assert {name: headers[name.lower()] for name in GO_UP} == GO_UP
     assert headers["host"] == alpha.url.removeprefix("http://").removesuffix("/v1")
+    names = {name.lower() for name in GO_UP}
+    own = {"host", "content-length", "accept-encoding", "authorization", "user-agent"}
+    assert set(headers) == names | own
+    assert len(alpha.requests[0].raw_headers) == len(headers)  # each once
+
+
+async def test_without_them_arbstr_says_what_it_sends_and_takes(world: World) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    await arbstr.chat()
+    headers = alpha.requests[0].headers
+    assert (headers["accept"], headers["content-type"]) == ("*/*", "application/json")
+
+
+async def test_others_go_up_to_the_provider_that_is_to_have_them(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(401), forward_headers=("X-Title", "user-agent"))
+    beta = await world.sells("beta")
+    arbstr = await world.opens()
+    await arbstr.chat(headers={"x-title": "Grüße", "User-Agent": "mine/1", "X-Other": "1"})
+    headers = alpha.requests[0].headers
+    assert headers["x-title"].encode("latin-1").decode() == "Grüße"
+    assert headers["user-agent"] == "mine/1"
+    assert "x-other" not in headers
+    assert not {"x-title", "x-other"} & set(beta.requests[0].headers)
+
+
+async def test_one_that_the_client_calls_its_connections_own_stays(world: World) -> None:
+    alpha = await world.sells("alpha", forward_headers=("X-Title", "X-Only-Here"))
+    arbstr = await world.opens()
+    named = {"Connection": "keep-alive, X-Only-Here", "X-Only-Here": "1", "X-Title": "1"}
+    await arbstr.chat(headers=named)
+    assert "x-title" in alpha.requests[0].headers
+    assert "x-only-here" not in alpha.requests[0].headers
 
 
 async def test_every_request_goes_up_with_its_own_headers_and_body_to_its_own_provider(world: World) -> None:
     """What requests have in common is made once: more clients than are remembered, who come again."""
-    alpha = await world.sells("alpha", models=("gpt-4o",))
-    beta = await world.sells("beta", models=("llama",))
+    forward = ("X-Trace", "X-Only-Of")
+    alpha = await world.sells("alpha", models=("gpt-4o",), forward_headers=forward)
+    beta = await world.sells("beta", models=("llama",), forward_headers=forward)
     arbstr = await world.opens()
     asked = [(trace, seller) for trace in [*range(300), 0, 0, 1] for seller in ("gpt-4o", "llama")]
     for trace, model in asked:
@@ -315,6 +379,38 @@ async def test_a_json_answer_to_a_stream_passes_as_json(world: World) -> None:
     assert row["cost"]["sats"] == 3.0
 
 
+@pytest.mark.parametrize(
+    "text", [ANSWER, b"\xef\xbb\xbf" + ANSWER, b"\n\n " + ANSWER], ids=["plain", "with a mark", "after white space"]
+)
+@pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "text/plain", None])
+async def test_json_is_read_as_json_whatever_its_label(world: World, text: bytes, content_type: str | None) -> None:
+    await world.sells("alpha", reply(text, content_type=content_type))
+    arbstr = await world.opens()
+    for stream in (False, True):
+        answer = await arbstr.chat(stream=stream)
+        assert (answer.status, answer.body) == (200, text)
+        assert answer.headers["Content-Type"] == "application/json"
+        assert "X-Arbstr-Retries" not in answer.headers
+        assert (await arbstr.row(answer))["tokens"]["output"] == 2
+
+
+@pytest.mark.parametrize("begins", [b"", b"\xef\xbb\xbf", b"\n", b": hi\n\n", b"event: message\n", b"id: 1\r\n"])
+@pytest.mark.parametrize("content_type", ["application/json", "text/html", None])
+@pytest.mark.parametrize("cut", [True, False], ids=["byte by byte", "whole"])
+async def test_a_stream_is_read_as_one_whatever_its_label(
+    world: World, begins: bytes, content_type: str | None, cut: bool
+) -> None:
+    events = stream_events("a", tokens=None, done=False)
+    text = begins + b"".join(events)
+    parts = byte_by_byte(text) if cut else [text]
+    await world.sells("alpha", sse_reply(*parts, usage_chunk(10, 5), DONE, content_type=content_type))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.before_arbstr == text + DONE
+    assert answer.trailer["output_tokens"] == 5
+    assert answer.headers["Content-Type"].startswith("text/event-stream")
+
+
 async def test_an_event_stream_nobody_asked_for_is_no_answer(world: World) -> None:
     await world.sells("alpha", sse_reply(*stream_events("a")))
     await world.sells("beta")
@@ -322,6 +418,55 @@ async def test_an_event_stream_nobody_asked_for_is_no_answer(world: World) -> No
     answer = await arbstr.chat()
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
     assert answer.json == completion("Hello")
+
+
+# A field that only arbstr has added
+
+REFUSALS: dict[str, list[Part]] = {
+    "FastAPI": json_reply(
+        {"detail": [{"type": "extra_forbidden", "loc": ["body", "stream_options"], "msg": "Extra inputs"}]}, status=422
+    ),
+    "OpenAI": error_reply(400, "Unrecognized request argument supplied: stream_options"),
+    "by param": json_reply(
+        {"error": {"message": "Unknown parameter", "param": "stream_options.include_usage"}}, status=400
+    ),
+    "Go": reply(b'json: unknown field "stream_options"', status=400, content_type="text/plain"),
+}
+
+
+@pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
+@pytest.mark.parametrize("options", [{}, {"include_usage": False}])
+async def test_a_field_that_only_arbstr_added_is_left_out_where_it_is_refused(
+    world: World, refusal: list[Part], options: dict[str, bool]
+) -> None:
+    fields = {"stream_options": options} if options else {}
+    alpha = await world.sells("alpha", refusal, sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    for requests in (2, 3):  # it is remembered
+        answer = await arbstr.chat(stream=True, **fields)
+        assert answer.trailer["output_tokens"] == 5
+        assert "X-Arbstr-Retries" not in answer.headers
+        assert len(alpha.requests) == requests
+        assert alpha.requests[-1].json == {**body(), "stream": True, **fields}
+
+
+async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(world: World) -> None:
+    """A refusal may quote the whole request."""
+    no = error_reply(400, '{"stream_options": {"include_usage": true}}: no')
+    alpha = await world.sells("alpha", no, error_reply(400, "still no"), sse_reply(*stream_events("a")))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, answer.error["message"]) == (400, "still no")
+    await arbstr.chat(stream=True)
+    assert "stream_options" in alpha.requests[2].json
+
+
+@pytest.mark.parametrize("fields", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": True}}])
+async def test_a_field_of_the_clients_own_is_not_left_out(world: World, fields: dict[str, object]) -> None:
+    alpha = await world.sells("alpha", error_reply(400, "Unknown parameter: stream_options"))
+    arbstr = await world.opens()
+    assert (await arbstr.chat(**fields)).status == 400
+    assert len(alpha.requests) == 1
 
 
 # Whatever the document
@@ -352,6 +497,10 @@ async def test_any_fields_pass_both_ways(world: World) -> None:
 
     draw()
     checked = {
+        "object",
+        "success",
+        "errors",
+        "type",
         "model",
         "messages",
         "stream",
@@ -364,7 +513,7 @@ async def test_any_fields_pass_both_ways(world: World) -> None:
     }
     for fields in examples:
         document = json.dumps(
-            {**{k: v for k, v in fields.items() if k not in checked}, **body(), "choices": []}
+            {**{k: v for k, v in fields.items() if k not in checked}, **body(), **completion()}
         ).encode()
         answer = await arbstr.send(document)
         assert (answer.status, answer.body) == (200, document)
@@ -376,6 +525,6 @@ async def test_a_stream_comes_down_byte_for_byte(world: World) -> None:
     await world.sells("alpha", sse_reply(text, DONE, headers=[("X-Request-Id", "r1")]))
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)
-    assert answer.body.startswith(text + DONE + b'data: {"arbstr":{')
+    assert answer.before_arbstr == text + DONE
     assert answer.headers["X-Request-Id"] == "r1"
     assert answer.headers["Content-Type"].startswith("text/event-stream")

@@ -143,5 +143,5 @@ async def test_a_balance_too_low_everywhere_is_told_with_the_nodes_words(world: 
     await world.sells("other", error_reply(402))
     arbstr = await world.opens()
     answer = await arbstr.chat()
-    assert answer.told == (502, "upstream_error", "all_providers_failed")
+    assert answer.told == (402, "upstream_error", "insufficient_balance")
     assert "Insufficient balance: 9.83 sats" in answer.error["message"]

@@ -11,9 +11,11 @@ from arbstr.engine.answer import StreamAnswer
 from arbstr.engine.health import Health
 from arbstr.engine.router import Router
 from tests.provider import (
+    DONE,
     Move,
     Part,
     chunk,
+    completion,
     error_reply,
     event,
     head,
@@ -127,11 +129,81 @@ async def test_one_other_failure_makes_it_all_providers_failed(world: World) -> 
     assert (await arbstr.chat()).error["code"] == "all_providers_failed"
 
 
-async def test_a_stale_catalogue_everywhere_is_all_providers_failed(world: World) -> None:
+# Where all refuse alike: their status
+
+
+async def test_a_model_that_no_provider_has_after_all_is_not_found(world: World) -> None:
     await world.sells("alpha", error_reply(400, "no such model", kind="invalid_model"))
+    await world.sells("beta", reply(b"<h1>Not Found</h1>", status=404, content_type="text/html"), models=())
     arbstr = await world.opens()
-    message = await arbstr.refused(await arbstr.chat(), 502, "upstream_error", "all_providers_failed")
-    assert "no such model" in message
+    answer = await arbstr.chat()
+    message = await arbstr.refused(answer, 404, "invalid_request_error", "model_not_found")
+    assert "'alpha' was tried once, last: HTTP 400: no such model" in message
+    assert "'beta' was tried once, last: HTTP 404 (no JSON: is the provider's url right?)" in message
+    assert "listed: gpt-4o" in message
+    assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
+
+
+async def test_a_balance_too_low_everywhere(world: World) -> None:
+    await world.sells("alpha", error_reply(402, "9 sats needed"))
+    await world.sells("beta", error_reply(402))
+    arbstr = await world.opens()
+    message = await arbstr.refused(await arbstr.chat(), 402, "upstream_error", "insufficient_balance")
+    assert "'alpha' was tried once, last: HTTP 402: 9 sats needed" in message
+
+
+@pytest.mark.parametrize(("asked_s", "told_s"), [((60, 40), "40"), ((60, None), "60"), ((None, None), "1")])
+async def test_too_many_requests_everywhere_says_when_the_first_takes_more(
+    world: World, asked_s: tuple[int | None, int | None], told_s: str
+) -> None:
+    for name, seconds in zip(("alpha", "beta"), asked_s, strict=True):
+        await world.sells(name, error_reply(429, **({} if seconds is None else {"Retry_After": str(seconds)})))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    await arbstr.refused(answer, 429, "rate_limit_error", "rate_limited")
+    assert answer.headers["Retry-After"] == told_s
+
+
+async def test_one_that_refuses_otherwise_makes_it_all_providers_failed(world: World) -> None:
+    await world.sells("alpha", error_reply(429, Retry_After="60"))
+    await world.sells("beta", error_reply(402))
+    await world.sells("gamma", error_reply(404))
+    arbstr = await world.opens()
+    assert (await arbstr.chat()).told == (502, "upstream_error", "all_providers_failed")
+
+
+# What may have been paid for is not to be repeated by clients that do so by themselves
+
+MAY_HAVE_COST: dict[str, list[Part]] = {
+    "a timeout": [Move.NEVER],
+    "closed without an answer": [Move.CLOSE],
+    "broke off in its head": [b"HTTP/1.1 200 OK\r\nContent-", Move.CLOSE],
+    "broke off in its body": [head(200, ("Content-Length", "99")), b"{", Move.CLOSE],
+    "unusable": reply(b"<h1>Hi</h1>"),
+    "an event stream that says nothing": sse_reply(DONE),
+}
+
+
+@pytest.mark.parametrize("replied", MAY_HAVE_COST.values(), ids=MAY_HAVE_COST)
+@pytest.mark.parametrize("second", [error_reply(500), error_reply(409)], ids=["failed", "the client's fault"])
+async def test_an_error_after_what_may_have_been_paid_asks_not_to_repeat(
+    world: World, replied: list[Part], second: list[Part]
+) -> None:
+    await world.sells("alpha", replied, timeouts={"first_byte": 0.05})
+    await world.sells("beta", second)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.status in (409, 502)
+    assert answer.headers["X-Should-Retry"] == "false"
+
+
+@pytest.mark.parametrize("status", [401, 402, 404, 429, 500, 503])
+async def test_an_error_that_cost_nothing_may_be_repeated(world: World, status: int) -> None:
+    await world.sells("alpha", error_reply(status))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert answer.status >= 400
+    assert "X-Should-Retry" not in answer.headers
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -157,8 +229,8 @@ async def test_one_other_failure_makes_it_no_timeout(world: World) -> None:
 
 
 async def test_no_healthy_provider(world: World) -> None:
-    await world.sells("alpha", error_reply(401))
-    arbstr = await world.opens(breaker={"failure_threshold": 1, "open_for": 30})
+    await world.sells("alpha", error_reply(429, Retry_After="30"))
+    arbstr = await world.opens()
     await arbstr.chat()
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 503, "upstream_error", "no_healthy_provider")
@@ -180,7 +252,7 @@ async def test_no_healthy_provider_when_all_are_out_of_rotation(world: World) ->
 
 async def test_overloaded(world: World) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply({"choices": []})])
+    alpha = await world.sells("alpha", [go_on, *json_reply(completion())])
     arbstr = await world.opens(server={"max_in_flight": 2})
     tasks = [await arbstr.asks() for _ in range(2)]
     await alpha.asked(2)
@@ -195,7 +267,7 @@ async def test_overloaded(world: World) -> None:
 
 async def test_a_provider_at_its_own_limit_is_passed_over(world: World) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply({"choices": []})], max_in_flight=1)
+    alpha = await world.sells("alpha", [go_on, *json_reply(completion())], max_in_flight=1)
     await world.sells("beta")
     arbstr = await world.opens()
     task = await arbstr.asks()

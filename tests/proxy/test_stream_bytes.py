@@ -6,6 +6,7 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -120,8 +121,8 @@ async def test_an_event_goes_out_as_soon_as_it_is_whole(world: World) -> None:
         assert (await stream.rest()).trailer["output_tokens"] == 5
 
 
-async def test_comments_before_the_first_event_are_signs_of_life(world: World) -> None:
-    """They may last longer than a first byte may take: from the first one on only silence counts."""
+async def test_comments_before_the_first_event_are_a_first_byte(world: World) -> None:
+    """They may last longer than that may take: from the first one on the time between events counts."""
 
     def beats(asked: Asked) -> list[Part]:
         beat = [part for number in range(10) for part in (b": ping\n\n", after(0.02 * number))]
@@ -286,7 +287,7 @@ async def test_no_comment_is_sent_before_the_status_is_known(world: World) -> No
     await world.sells("alpha", busy)
     arbstr = await world.opens(server={"keepalive": 0.01})
     answer = await arbstr.chat(stream=True)
-    assert answer.told == (502, "upstream_error", "all_providers_failed")
+    assert answer.told == (402, "upstream_error", "insufficient_balance")
 
 
 async def test_keepalive_0_sends_none(world: World) -> None:
@@ -306,15 +307,78 @@ def after(seconds: float) -> asyncio.Event:
     return set_by_itself
 
 
-async def test_silence_is_counted_from_the_last_byte(world: World) -> None:
-    """Comments count too, and arbstr's own in between do not add up."""
+async def test_silence_is_counted_from_the_last_event(world: World) -> None:
+    """arbstr's own comments in between do not add up."""
 
     def beats(asked: Asked) -> list[Part]:
-        beat = [part for number in range(12) for part in (b": ping\n\n", after(0.02 * number))]
-        return sse_reply(chunk("a"), *beat, *stream_events("b"))
+        beat = [part for number in range(12) for part in (chunk(str(number)), after(0.02 * number))]
+        return sse_reply(*beat, *stream_events("b"))
 
     await world.sells("alpha", beats, timeouts={"idle": 0.15})
     arbstr = await world.opens(server={"keepalive": 0.005})
     answer = await arbstr.chat(stream=True)
     assert answer.trailer["output_tokens"] == 5
     assert KEEPALIVE in answer.body
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\r\n\r\n", "\r\r"], ids=repr)
+async def test_events_are_progress_however_their_lines_end(world: World, end: str) -> None:
+    def beats(asked: Asked) -> list[Part]:
+        words = (chunk(str(number)).replace(b"\n\n", end.encode()) for number in range(12))
+        return sse_reply(*(part for number, word in enumerate(words) for part in (word, after(0.02 * number))), *FINISH)
+
+    await world.sells("alpha", beats, timeouts={"idle": 0.15})
+    arbstr = await world.opens()
+    assert (await arbstr.chat(stream=True)).trailer["output_tokens"] == 5
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["after an event", "before the first event"])
+@pytest.mark.parametrize("keepalive", [0, 0.005, 15])
+async def test_comments_alone_are_no_progress(world: World, begun: bool, keepalive: float) -> None:
+    def chatters(asked: Asked) -> list[Part]:
+        beat = [part for number in range(400) for part in (b": hi\n\n", after(0.01 * number))]
+        return sse_reply(*([chunk("a")] if begun else []), *beat)
+
+    alpha = await world.sells("alpha", chatters, timeouts={"idle": 0.2})
+    arbstr = await world.opens(server={"keepalive": keepalive})
+    answer = await arbstr.chat(stream=True)
+    assert alpha.requests[0].left.is_set() or not alpha.requests[0].answered.is_set()
+    if begun or keepalive == 0.005:  # the client's stream has begun
+        assert "0.2 s" in answer.breaking_off["message"]
+    else:
+        assert answer.told == (504, "upstream_error", "upstream_timeout")
+        assert "0.2 s" in answer.error["message"]
+
+
+# What says nothing yet is held back for a moment, so that another provider can be asked
+
+ROLE = chunk(delta={"role": "assistant", "content": ""})
+FINISH = stream_events("b")[2:]
+
+
+async def test_a_role_goes_out_with_the_first_word(world: World) -> None:
+    _, answer = await world.plays(b": hi\n\n", ROLE, ROLE, chunk("a"), *FINISH)
+    assert answer.body.startswith(b": hi\n\n" + ROLE + ROLE + chunk("a"))
+
+
+async def test_a_role_alone_is_not_held_back_for_long(world: World) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(ROLE, go_on, chunk("a"), *FINISH))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        assert await stream.until(ROLE) == ROLE
+        go_on.set()
+        assert (await stream.rest()).trailer["output_tokens"] == 5
+
+
+@pytest.mark.parametrize("ends", [[DONE], [], [event({"error": {"message": "out of coffee"}})]], ids=repr)
+async def test_a_stream_that_began_and_never_said_anything_has_broken_off(world: World, ends: list[Part]) -> None:
+    go_on = asyncio.Event()
+    await world.sells("alpha", sse_reply(ROLE, go_on, *ends))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        await stream.until(ROLE)
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.breaking_off
+    assert (await arbstr.row(answer))["error"]["status"] == 502

@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import socket
 import ssl
+import struct
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -15,9 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from arbstr.proxy.http1 import HELD_BYTES, Answer
-from arbstr.proxy.transport import PooledTransport
-from arbstr.proxy.unpacking import BARREN_BYTES, PIECE_BYTES
+from arbstr.proxy.http1 import HELD_BYTES, Answer, BrokenResponse
+from arbstr.proxy.transport import PIECE_BYTES, PooledTransport
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -38,7 +38,7 @@ async def server(talk: Talk) -> AsyncIterator[str]:
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             await talk(reader, writer)
-        except ConnectionError:
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
             writer.close()
@@ -276,86 +276,6 @@ async def test_a_body_that_can_not_be_unpacked(transport: PooledTransport, encod
             await exchange(transport, url)
 
 
-CHUNKED_GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
-
-
-def in_chunk(data: bytes) -> bytes:
-    return b"%x\r\n%b\r\n" % (len(data), data)
-
-
-@pytest.mark.parametrize(
-    "after", [b"garbage", gzip.compress(b"more"), bytes(3_000_000), gzip.compress(b"") * 100_000], ids=len
-)
-async def test_the_end_of_what_was_compressed_is_the_end_of_the_body(transport: PooledTransport, after: bytes) -> None:
-    """Whatever follows, and although the body itself goes on without an end."""
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await head(reader)
-        writer.write(CHUNKED_GZIP + in_chunk(gzip.compress(b"hello")))
-        while True:
-            writer.write(in_chunk(after))
-            await writer.drain()
-            await asyncio.sleep(0.01)
-
-    async with server(talk) as url, asyncio.timeout(5):
-        assert await exchange(transport, url) == (200, b"hello")
-
-
-async def test_a_connection_serves_again_after_a_compressed_body(transport: PooledTransport) -> None:
-    clients = 0
-
-    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        nonlocal clients
-        clients += 1
-        while True:
-            await head(reader)
-            writer.write(CHUNKED_GZIP + in_chunk(gzip.compress(b"hello")))
-            await asyncio.sleep(0.01)
-            writer.write(b"0\r\n\r\n")
-
-    async with server(talk) as url, asyncio.timeout(5):
-        for _ in range(3):
-            assert await exchange(transport, url) == (200, b"hello")
-    assert clients == 1
-
-
-@pytest.mark.parametrize(
-    ("encoding", "endless"),
-    [
-        ("deflate", zlib.compress(b"")[:2] + b"\x00\x00\x00\xff\xff" * (BARREN_BYTES // 4)),
-        ("gzip", b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xff" + b"n" * (2 * BARREN_BYTES)),
-    ],
-    ids=["empty blocks", "a name without an end"],
-)
-async def test_a_body_that_unfolds_to_nothing_is_given_up(
-    transport: PooledTransport, encoding: str, endless: bytes
-) -> None:
-    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
-    async with server(answering(head + endless)) as url, asyncio.timeout(5):
-        with pytest.raises(httpx.RemoteProtocolError, match="unfold to nothing"):
-            await exchange(transport, url)
-
-
-async def test_what_unfolds_to_very_much_leaves_the_loop_to_others(transport: PooledTransport) -> None:
-    packed = gzip.compress(bytes(50_000_000))
-    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
-    turns = 0
-
-    async def others() -> None:
-        nonlocal turns
-        while True:
-            turns += 1
-            await asyncio.sleep(0)
-
-    async with server(answering(head + packed)) as url:
-        task = asyncio.create_task(others())
-        pieces = 50_000_000 // PIECE_BYTES
-        before = turns
-        await exchange(transport, url)
-        task.cancel()
-    assert turns - before >= pieces
-
-
 async def test_a_body_without_a_length_ends_with_its_connection(transport: PooledTransport) -> None:
     async with server(answering(b"HTTP/1.0 200 OK\r\n\r\nhi ", b"there")) as url:
         assert await exchange(transport, url) == (200, b"hi there")
@@ -410,7 +330,43 @@ async def test_an_address_that_is_none(transport: PooledTransport, url: str) -> 
         await exchange(transport, url)
 
 
-async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(transport: PooledTransport) -> None:
+@pytest.mark.parametrize("noticed", [False, True], ids=["by the system", "by the loop"])
+@pytest.mark.parametrize("end", ["closed", "reset", "unasked bytes"])
+async def test_a_kept_connection_that_has_ended_is_found_out_before_anything_is_sent_on_it(
+    transport: PooledTransport, end: str, noticed: bool
+) -> None:
+    """Nothing is awaited between the end and the next request, unless the loop shall notice."""
+    loop = asyncio.get_running_loop()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        listening.setblocking(False)
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}/v1"
+        first = asyncio.create_task(exchange(transport, url))
+        old, _ = await loop.sock_accept(listening)
+        await loop.sock_recv(old, 65536)
+        old.sendall(OK)
+        assert await first == (200, b"hi")
+        if end == "unasked bytes":
+            old.sendall(b"HTTP/1.1 408 Request Timeout\r\n\r\n")
+        elif end == "reset":
+            old.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        if end != "unasked bytes":
+            old.close()
+        if noticed:
+            await asyncio.sleep(0.01)
+        second = asyncio.create_task(exchange(transport, url))
+        new, _ = await loop.sock_accept(listening)
+        assert b"POST" in await loop.sock_recv(new, 65536)
+        new.sendall(OK)
+        assert await second == (200, b"hi")
+        if end == "unasked bytes":
+            with contextlib.suppress(ConnectionError):
+                assert await loop.sock_recv(old, 65536) == b""  # nothing was sent on it
+        old.close()
+        new.close()
+
+
+async def test_a_kept_connection_that_ends_once_the_request_was_read_is_a_failure(transport: PooledTransport) -> None:
+    """Its server may have worked on it, and been paid."""
     connections = 0
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -418,13 +374,69 @@ async def test_a_kept_connection_that_the_server_has_closed_is_replaced_once(tra
         connections += 1
         await head(reader)
         writer.write(OK)
-        if connections == 1:
-            await head(reader)  # the next request is taken in, and the connection closed without a word
+        await head(reader)
+
+    async with server(talk) as url:
+        assert await exchange(transport, url) == (200, b"hi")
+        with pytest.raises(httpx.RemoteProtocolError, match="closed without an answer"):
+            await exchange(transport, url)
+    assert connections == 1
+
+
+@pytest.mark.parametrize(
+    "framing",
+    [
+        (b"Content-Length: 5", b"Transfer-Encoding: chunked"),
+        (b"Transfer-Encoding: chunked", b"Content-Length: 5"),
+        (b"Content-Length: 99999", b"Transfer-Encoding: Chunked"),
+    ],
+)
+async def test_a_length_beside_chunks_does_not_count_and_ends_the_connection(
+    transport: PooledTransport, framing: tuple[bytes, ...]
+) -> None:
+    connections = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connections
+        connections += 1
+        while await head(reader):
+            writer.write(b"HTTP/1.1 200 OK\r\n" + b"\r\n".join(framing) + b"\r\n\r\n2\r\nhi\r\n0\r\n\r\n")
 
     async with server(talk) as url:
         assert await exchange(transport, url) == (200, b"hi")
         assert await exchange(transport, url) == (200, b"hi")
     assert connections == 2
+
+
+@pytest.mark.parametrize(
+    ("begun", "status"),
+    [
+        (b"HTTP/1.1 20", 0),
+        (b"SSH-2.0-OpenSSH\r\n\r\n", 0),
+        (b"HTTP/1.1 200 OK\r\nContent-", 200),
+        (b"HTTP/1.1 503 Busy\r\n", 503),
+        (b"HTTP/1.1 103 Early Hints\r\n\r\n", 103),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nContent-Length: 4\r\n\r\nhi!", 200),
+    ],
+)
+@pytest.mark.parametrize("rude", [False, True], ids=["closed", "reset"])
+async def test_an_answer_that_breaks_off_in_its_head_says_so_with_its_status(
+    transport: PooledTransport, begun: bytes, status: int, rude: bool
+) -> None:
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(begun)
+        await asyncio.sleep(0.01)
+        if rude:
+            writer.transport.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0)
+            )
+            writer.transport.abort()
+
+    async with server(talk) as url:
+        with pytest.raises(BrokenResponse) as caught:
+            await exchange(transport, url)
+    assert caught.value.status == status
 
 
 async def test_a_new_connection_that_the_server_closes_is_not_replaced(transport: PooledTransport) -> None:
@@ -608,7 +620,7 @@ async def test_an_answer_that_is_read_late_leaves_the_next_one_on_its_connection
         first = await transport.handle_async_request(post(url))
         (place,) = transport._places.values()
         (connection,) = place.connections
-        await until(lambda: connection.used)
+        await until(lambda: connection in place._idle)
         second = await transport.handle_async_request(post(url))
         assert isinstance(first.stream, httpx.AsyncByteStream)
         assert isinstance(second.stream, Answer)

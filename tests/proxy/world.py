@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
@@ -32,7 +33,7 @@ from tests.provider import MODEL, Part, Script, ScriptedProvider, sse_reply
 
 PATIENCE_S = 10.0  # a wait that takes longer fails the test
 SEPARATOR = b"\n\n"
-ARBSTRS_EVENT = b'data: {"arbstr":{'
+ARBSTRS_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat.completion.chunk",[^{]*"arbstr":\{')
 
 
 class World:
@@ -127,22 +128,23 @@ class Answer:
         done, event, last = self.events[-3:]
         assert done == last == b"data: [DONE]"
         document = json.loads(event.removeprefix(b"data: "))
-        assert set(document) == {"arbstr"}
-        trailer: dict[str, Any] = document["arbstr"]
+        trailer: dict[str, Any] = document.pop("arbstr")
+        assert list(document) == ["id", "object", "created", "model", "choices"]
+        assert (document["object"], document["choices"]) == ("chat.completion.chunk", [])
         return trailer
 
     @property
     def before_arbstr(self) -> bytes:
         """What a stream brought before arbstr's own event."""
-        before, found, _ = self.body.partition(ARBSTRS_EVENT)
-        assert found
-        return before
+        found = ARBSTRS_EVENT.search(self.body)
+        assert found is not None
+        return self.body[: found.start()]
 
     @property
     def breaking_off(self) -> dict[str, Any]:
         """The error at the end of a stream that has no proper end."""
         assert b"[DONE]" not in self.body
-        assert ARBSTRS_EVENT not in self.body
+        assert ARBSTRS_EVENT.search(self.body) is None
         document = json.loads(self.events[-1].removeprefix(b"data: "))
         assert set(document) == {"error"}
         error: dict[str, Any] = document["error"]

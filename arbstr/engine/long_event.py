@@ -1,0 +1,58 @@
+"""What is kept of an event that is too long to be held back, so that it can be read once it is whole."""
+
+from __future__ import annotations
+
+import re
+
+MAX_KEPT = 1024 * 1024  # bytes of one event
+_LONGEST_TEXT = 256
+_SHORTENED = 32
+
+# A quote, a line end (which no text of JSON holds), or what stands between them: an escape is never cut in two.
+_PIECE = re.compile(rb'["\r\n]|(?:[^"\\\r\n]++|\\.)++', re.DOTALL)
+
+
+class LongEvent:
+    """An event of any size without the insides of its long texts: content of megabytes beside usage of some bytes."""
+
+    def __init__(self) -> None:
+        self._kept = bytearray()
+        self._cut = b""  # half an escape at the end of the last part
+        self._in_text = False
+        self._is_whole = True
+
+    def __bool__(self) -> bool:
+        return bool(self._kept or self._cut)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def add(self, part: bytes) -> None:
+        """Take in the next part."""
+        if not self._is_whole:
+            return
+        part = self._cut + part
+        backslashes = len(part) - len(part.rstrip(b"\\"))
+        self._cut = part[len(part) - backslashes % 2 :]
+        short = _PIECE.sub(self._shortened, part[: len(part) - len(self._cut)])
+        room = MAX_KEPT - len(self._kept)
+        self._is_whole = len(short) <= room
+        self._kept += short[:room]
+
+    def take(self) -> bytes:
+        """The event as it is to be read, and forget it; empty if it was too long even so."""
+        # What was left out may have ended within a character.
+        text = self._kept.decode(errors="replace").encode() if self._is_whole else b""
+        self._kept.clear()
+        self._cut, self._in_text, self._is_whole = b"", False, True
+        return text
+
+    def _shortened(self, found: re.Match[bytes]) -> bytes:
+        piece: bytes = found[0]
+        if piece == b'"':
+            self._in_text = not self._in_text
+        elif piece in b"\r\n":
+            self._in_text = False
+        elif self._in_text and len(piece) > _LONGEST_TEXT:
+            return piece[:_SHORTENED].partition(b"\\")[0]
+        return piece
