@@ -260,11 +260,15 @@ def _settings(
 
 
 def _check_lines(settings: Settings, address: Address) -> list[str]:
+    from arbstr.settings import proxy_lines
+
     token = settings.config.server.auth_token
+    ways = [f"ways    {line}" for line in proxy_lines(settings.config, settings.proxies)]
     return [
         f"listen  {address}, {'with a token' if token else 'without a token'}",
         f"ledger  {settings.database}",
         f"log     {settings.log_spec}, to {settings.config.logging.file or 'stderr'}",
+        *ways,
         "",
         *table(("provider", "key", "source"), map(_key_row, settings.config.providers)),
         "",

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 from arbstr.address import Address, parse_address
 from arbstr.config_file import IN_MEMORY
 from arbstr.levels import parse_levels
+from arbstr.proxies import ProxyUrl
 from arbstr.query import NO_GROUP
 from arbstr.secret import Secret
 from arbstr.types import Rates
@@ -169,6 +170,7 @@ class Provider(Section):
     base_fee: Rate = 0
     timeouts: Timeouts = Timeouts()
     on_client_gone: Literal["drain", "cancel"] = "drain"
+    proxy: ProxyUrl | None = None
     max_in_flight: Count = 0
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
     forward_headers: tuple[Annotated[str, AfterValidator(_forwarded)], ...] = ()
@@ -303,9 +305,10 @@ class Config(Section):
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Everything that must never be shown: the providers' keys and the clients' token."""
+        """Everything that must never be shown: the providers' keys, the clients' token, the proxies' passwords."""
         keys = [provider.api_key for provider in self.providers]
-        return tuple(secret for secret in (*keys, self.server.auth_token) if secret is not None)
+        proxies = [secret for provider in self.providers if provider.proxy for secret in provider.proxy.secrets]
+        return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
 
 
 def _exact(number: float) -> Decimal:

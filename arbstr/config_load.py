@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
@@ -16,6 +17,7 @@ from arbstr.config_problems import SET_BY_LOADER, in_words, nearest, quoted, unk
 from arbstr.config_warnings import warnings
 from arbstr.environment import problem_with, value_of
 from arbstr.errors import ConfigError
+from arbstr.proxies import is_onion
 from arbstr.secret import UNFIT, fits_header
 
 Table = dict[str, Any]
@@ -135,6 +137,7 @@ def _contradictions(written: Table, tree: Table, *, mock: bool) -> Iterator[str]
     if not (mock or tree.get("providers")):
         yield "providers is empty: there is nobody to buy from; add a [[providers]] table with name and url"
     yield from _unknown_providers(written, tree)
+    yield from _unreachable_onions(tree)
     yield from _breaker_times(tree)
 
 
@@ -167,6 +170,22 @@ def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:
     for loc, table in tables(tree, *path):
         if isinstance(name := table.get("name"), str):
             yield (*loc, "name"), name
+
+
+def _unreachable_onions(tree: Table) -> Iterator[str]:
+    for loc, provider in tables(tree, "providers"):
+        url, proxy = provider.get("url"), provider.get("proxy")
+        if _is_onion_url(url) and not (isinstance(proxy, str) and proxy.startswith("socks5")):
+            advice = 'add proxy = "socks5h://127.0.0.1:9050", or where your Tor listens, to that table'
+            place = key_path((*loc, "url"))
+            yield f"{place} is an .onion address, which is reached through a SOCKS proxy alone; {advice}"
+
+
+def _is_onion_url(url: Any) -> bool:
+    try:
+        return isinstance(url, str) and is_onion(urlsplit(url).hostname or "")
+    except ValueError:  # no URL at all, which is said elsewhere
+        return False
 
 
 def _breaker_times(tree: Table) -> Iterator[str]:

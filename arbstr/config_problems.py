@@ -14,7 +14,7 @@ from arbstr.config import Config, Section
 from arbstr.config_file import Loc, key_path
 from arbstr.text import plain
 
-SECRET_KEYS = ("api_key", "auth_token")
+SECRET_KEYS = ("api_key", "auth_token", "proxy")
 SET_BY_LOADER = ("key_source", "key_variable")
 STRATEGIES = "cheapest (= lowest_cost), lowest_latency, round_robin, weighted"
 

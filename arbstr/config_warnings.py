@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -12,6 +13,7 @@ from arbstr.config_file import ConfigFile, is_literal, tables
 
 # Sats per 1000 tokens. Hardly any model costs so much by the thousand, and hardly any so little by the million.
 _SUSPICIOUS_RATES = {"input_rate": 100, "output_rate": 500}
+_PROXY_PASSWORD = re.compile(r"://[^@/]*?:([^/]*)@")
 _RATES = ("input_rate", "output_rate", "base_fee")
 
 
@@ -62,6 +64,12 @@ def _is_readable_on_the_way(url: str) -> bool:
     return parts.scheme == "http" and not host.endswith(".onion") and not Address(host, 0).is_loopback
 
 
+def _holds_password(file: ConfigFile, i: int) -> bool:
+    """Whether the file has a proxy's password as it is, and no reference in its place."""
+    written = _PROXY_PASSWORD.search(str(file.table["providers"][i]["proxy"]))
+    return written is not None and is_literal(written[1])
+
+
 def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
     """Yield warnings about keys that the file holds, and about who else may read or write it."""
     literal = False
@@ -71,6 +79,9 @@ def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
             variable = provider.key_variable or "ARBSTR_KEY"
             advice = f"set {variable} and leave api_key out, or write ${{{variable}}}"
             yield f"providers[{i}].api_key is a literal key; {advice}"
+        if provider.proxy and provider.proxy.password and _holds_password(file, i):
+            literal = True
+            yield f"providers[{i}].proxy holds a literal password; write ${{PROXY_PASSWORD}} and set that variable"
     token = file.table.get("server", {}).get("auth_token")
     if token is not None and is_literal(token):
         literal = True

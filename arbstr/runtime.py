@@ -41,7 +41,7 @@ from arbstr.proxy.transport import PooledTransport
 from arbstr.query import Filter
 from arbstr.request_log import RequestLog
 from arbstr.secret import Redactor
-from arbstr.settings import Settings
+from arbstr.settings import Settings, proxy_lines
 from arbstr.store.reader import Reader
 from arbstr.store.writer import Ledger
 
@@ -164,7 +164,7 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
     async with AsyncExitStack() as stack:
         market = await _open_market(stack, settings)
         config = settings.config if market is None else market.config
-        redactor = Redactor(config.secrets())
+        redactor = Redactor([*config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log = _open_log(stack, settings, config, bus, redactor, ring)
         ledger = Ledger(
@@ -176,7 +176,7 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         stack.push_async_callback(ledger.close)
         reader = Reader(settings.database, settle=ledger.settle)
         stack.push_async_callback(reader.close)
-        transport = PooledTransport()
+        transport = PooledTransport(settings.proxies)
         stack.push_async_callback(transport.aclose)
         parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
         proxy = await _put_together(stack, settings, parts)
@@ -349,6 +349,8 @@ def _open_log(
     _own(stack, request_log.run())
     for warning in settings.warnings:
         logger.warning("%s", warning)
+    for line in proxy_lines(config, settings.proxies):
+        logger.info("providers are asked %s", line)
     return log
 
 

@@ -14,6 +14,7 @@ from arbstr.environment import checked_value
 from arbstr.errors import ConfigError
 from arbstr.levels import parse_levels
 from arbstr.locate import config_path, database_from_environment
+from arbstr.proxies import NO_PROXIES, EnvironmentProxies, environment_proxies
 
 T = TypeVar("T")
 
@@ -23,6 +24,7 @@ class Settings:
     """Everything `serve` and `tui` need to know. `log_spec` is what `levels.parse_levels` reads.
 
     `config_path` is None for the built-in configuration; `mock` replaces the providers by fakes, `demo` adds traffic.
+    `proxies` are the environment's.
     """
 
     config: Config
@@ -35,6 +37,7 @@ class Settings:
     demo: bool = False
     insecure: bool = False
     warnings: tuple[str, ...] = ()
+    proxies: EnvironmentProxies = NO_PROXIES
 
 
 def resolve(
@@ -57,6 +60,7 @@ def resolve(
     valid = _collecting(problems, lambda: _load(environ, config, mock=mock))
     loaded = valid or Loaded(Config())
     database = _collecting(problems, lambda: database_from_environment(environ))
+    proxies = environment_proxies(environ, problems)
     log_spec = _collecting(problems, lambda: _log_spec(environ)) or loaded.config.logging.level
     address = listen or loaded.config.server.address
     if valid and not insecure and (problem := exposure(loaded.config, address)):
@@ -75,6 +79,7 @@ def resolve(
         demo=demo,
         insecure=insecure,
         warnings=loaded.warnings,
+        proxies=proxies,
     )
 
 
@@ -86,6 +91,17 @@ def exposure(config: Config, address: Address) -> str | None:
         f"listening on {address} without server.auth_token lets other machines spend your sats; "
         "set a token, listen on 127.0.0.1, or pass --insecure"
     )
+
+
+def proxy_lines(config: Config, proxies: EnvironmentProxies) -> list[str]:
+    """Say which providers are reached through which proxy and why, a sentence for each proxy."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for provider in config.providers:
+        if provider.proxy is not None:
+            users.setdefault((str(provider.proxy), "as its proxy in the configuration says"), []).append(provider.name)
+        elif found := proxies.proxy_for(provider.url):
+            users.setdefault((str(found[0]), f"as {found[1]} says"), []).append(provider.name)
+    return [f"through the proxy {proxy}, {why}: {', '.join(names)}" for (proxy, why), names in users.items()]
 
 
 def _collecting(problems: list[str], step: Callable[[], T]) -> T | None:

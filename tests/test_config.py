@@ -123,7 +123,7 @@ def test_a_url_may_end_with_a_slash_or_not(tmp_path: Path, url: str) -> None:
     assert reading(tmp_path, text).config.providers[0].url == "https://a.example/v1"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "http://[::1]:8000", "http://abcdefgh.onion/v1"])
+@pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "http://[::1]:8000", "http://abcdefgh.example/v1"])
 def test_any_http_address_is_a_provider(tmp_path: Path, url: str) -> None:
     assert reading(tmp_path, f'[[providers]]\nname = "a"\nurl = "{url}"').config.providers[0].url == url
 
@@ -241,6 +241,50 @@ def test_a_literal_key_that_others_may_read_warns(tmp_path: Path, mode: int, war
     path.chmod(mode)
     warnings = load(path, {}).warnings
     assert any(f"mode {mode:04o}); run chmod 600 {path}" in warning for warning in warnings) is warned
+
+
+# --- proxies
+
+ONION = (
+    '[[providers]]\nname = "alpha"\nurl = "http://2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion/v1"\n'
+)
+
+
+def test_a_provider_may_have_a_proxy_of_its_own(tmp_path: Path) -> None:
+    provider = seller(tmp_path, 'proxy = "socks5h://user:${PASS}@127.0.0.1:9050"', {"PASS": "hunter22"})
+    assert provider.proxy is not None
+    assert str(provider.proxy) == "socks5h://[REDACTED]@127.0.0.1:9050"
+    assert provider.proxy.password == Secret("hunter22")
+    assert seller(tmp_path, "").proxy is None
+
+
+@pytest.mark.parametrize("value", ['"https://u:hunter22@a.lan"', '"u:hunter22@a.lan"', '["hunter22"]', '""', "7"])
+def test_a_proxy_that_can_not_be_used_is_refused_without_being_repeated(tmp_path: Path, value: str) -> None:
+    (said,) = refused(tmp_path, SELLER + f"proxy = {value}")
+    assert said.startswith("providers[0].proxy ")
+    assert "hunter22" not in said
+
+
+def test_a_proxys_literal_password_warns(tmp_path: Path) -> None:
+    loaded = reading(tmp_path, RATED + 'api_key = "${A}"\nproxy = "http://u:hunter22@a.lan"', {"A": KEY})
+    (warning,) = loaded.warnings
+    assert "providers[0].proxy holds a literal password; write ${PROXY_PASSWORD}" in warning
+    text = RATED + 'api_key = "${A}"\nproxy = "http://u:${P}@a.lan"'
+    assert reading(tmp_path, text, {"A": KEY, "P": "hunter22"}).warnings == ()
+    text = RATED + 'api_key = "${A}"\nproxy = "${P}"'
+    assert reading(tmp_path, text, {"A": KEY, "P": "http://u:hunter22@a.lan"}).warnings == ()
+
+
+@pytest.mark.parametrize("proxy", ["", 'proxy = "http://127.0.0.1:3128"\n'])
+def test_an_onion_address_without_a_socks_proxy_is_refused(tmp_path: Path, proxy: str) -> None:
+    (said,) = refused(tmp_path, ONION + proxy)
+    assert said.startswith("providers[0].url is an .onion address, which is reached through a SOCKS proxy alone; add")
+
+
+@pytest.mark.parametrize("scheme", ["socks5h", "socks5"])
+def test_an_onion_address_with_a_socks_proxy_is_taken(tmp_path: Path, scheme: str) -> None:
+    provider = reading(tmp_path, ONION + f'proxy = "{scheme}://127.0.0.1:9050"').config.providers[0]
+    assert str(provider.proxy) == f"{scheme}://127.0.0.1:9050"
 
 
 def test_a_file_without_literal_keys_may_be_read_by_all(tmp_path: Path) -> None:
@@ -672,7 +716,7 @@ def test_a_copied_example_warns_of_every_key_that_is_still_missing() -> None:
         ("http://localhost:8000/v1", False),
         ("http://127.0.0.1:8000/v1", False),
         ("http://[::1]:8000/v1", False),
-        ("http://nodeabcdefghijklmnop.onion/v1", False),
+        ('http://nodeabcdefghijklmnop.onion/v1"\nproxy = "socks5h://127.0.0.1:9050', False),
     ],
 )
 def test_a_key_that_goes_over_plain_http_warns_unless_it_stays_on_the_machine(

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
@@ -19,6 +20,18 @@ KEY = "sk-never-to-be-seen-0123456789"
 SLOW = '[[mock.providers]]\nname = "mock-a"\nmodels = ["gpt-4o"]\ntokens_per_second = 40\ndelay_ms = 50\n'
 
 QUICK = SLOW.replace("40", "0")
+
+HANGING_LOOKUPS = """
+import socket, time
+found = socket.getaddrinfo
+
+def hang(host, *args, **more):
+    if str(host).startswith("stuck") and not more.get("flags"):
+        time.sleep(600)
+    return found(host, *args, **more)
+
+socket.getaddrinfo = hang
+"""
 
 
 def rows(path: Path) -> list[tuple[int, int]]:
@@ -133,6 +146,39 @@ def test_a_second_signal_does_not_wait_for_what_is_running(tmp_path: Path) -> No
         arbstr.process.send_signal(signal.SIGTERM)
         arbstr.process.wait(5)
     assert rows(path) == [(0, 0)]
+
+
+def test_a_name_server_that_never_answers_holds_up_neither_others_nor_the_end(tmp_path: Path) -> None:
+    """Several hosts whose lookups hang, as many as the loop's own threads and more, beside a provider that works."""
+    (tmp_path / "sitecustomize.py").write_text(HANGING_LOOKUPS)
+    with Served(tmp_path, "--mock") as seller:
+        stuck = "".join(
+            f'[[providers]]\nname = "stuck-{number}"\nurl = "http://stuck-{number}.test/v1"\nmodels = ["stuck"]\n'
+            for number in range(8)
+        )
+        good = f'[[providers]]\nname = "good"\nurl = "{seller.url}/v1"\nmodels = ["gpt-4o"]\n'
+        options = ("-c", configured(tmp_path, stuck + good))
+        paths = f"{tmp_path}:{Path(__file__).parent.parent}"
+        with Served(tmp_path, *options, env={"PYTHONPATH": paths}) as arbstr, httpx.Client() as client:
+            for _ in range(4):
+                with pytest.raises(httpx.ReadTimeout):
+                    client.post(f"{arbstr.url}/v1/chat/completions", json=chat("stuck"), timeout=0.2)
+            assert arbstr.chat("gpt-4o").status_code == 200
+            began = time.monotonic()
+            arbstr.process.send_signal(signal.SIGTERM)
+            arbstr.process.send_signal(signal.SIGTERM)
+            arbstr.process.wait(PATIENCE_S)
+            assert time.monotonic() - began < 5
+
+
+def test_the_start_says_which_proxy_is_taken(tmp_path: Path) -> None:
+    text = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
+    options = ("-c", configured(tmp_path, text))
+    env = {"HTTPS_PROXY": "http://user:hunter22hunter22@proxy.lan:3128"}
+    with Served(tmp_path, *options, env=env) as arbstr:
+        assert "asked through the proxy http://[REDACTED]@proxy.lan:3128, as HTTPS_PROXY says: alpha" in arbstr.said
+        assert "hunter22" not in arbstr.said
+        assert arbstr.stop() == 0
 
 
 def test_a_key_is_not_said_even_when_everything_is(tmp_path: Path) -> None:

@@ -221,3 +221,17 @@ def test_a_ledger_whose_variable_is_unset_is_not_guessed() -> None:
     config('[database]\npath = "${UNSET}/a.db"')
     with pytest.raises(ConfigError, match=r"config\.toml: database\.path needs the environment variable UNSET"):
         database_path({})
+
+
+def test_the_environments_proxies_are_part_of_it() -> None:
+    config()
+    found = resolved({"HTTPS_PROXY": "http://proxy.lan:3128"}).proxies.proxy_for("https://alpha.example/v1")
+    assert found is not None
+    assert (str(found[0]), found[1]) == ("http://proxy.lan:3128", "HTTPS_PROXY")
+
+
+def test_a_proxy_that_can_not_be_used_stops_the_start_instead_of_being_passed_by() -> None:
+    config()
+    with pytest.raises(ConfigError, match=r"^HTTPS_PROXY is no proxy that arbstr can use; write it like") as caught:
+        resolved({"HTTPS_PROXY": "https://u:hunter22@proxy.lan"})
+    assert "hunter22" not in str(caught.value)

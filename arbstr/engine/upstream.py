@@ -244,7 +244,7 @@ def _common(provider: Provider, client: HeaderList) -> httpx.Request:
         _chat_url(provider.url),
         headers=[(name.encode(), value.encode()) for name, value in sent],
         stream=httpx.ByteStream(b""),
-        extensions={"timeout": {"connect": provider.timeouts.connect}, "memo": {}},
+        extensions={"timeout": {"connect": provider.timeouts.connect}, "proxy": provider.proxy, "memo": {}},
     )
 
 

@@ -6,7 +6,8 @@ the httpx exception that says what happened:
 
 ==============================================  ==========================
 no connection (refused, DNS, TLS)               `ConnectError`
-no connection in time                           `ConnectTimeout`
+no connection in time, lookup included          `ConnectTimeout`
+a proxy that does not connect                   `ProxyError`
 closed before a byte of the answer              `RemoteProtocolError`
 reset before a byte of the answer               `ReadError`
 closed or reset within the answer, or not HTTP  `http1.BrokenResponse`
@@ -25,31 +26,35 @@ from collections import deque
 from collections.abc import AsyncIterator
 from functools import cache, cached_property
 
-import aiohappyeyeballs
 import httpx
 
+from arbstr.proxies import NO_PROXIES, EnvironmentProxies, ProxyUrl, is_onion
+from arbstr.proxy.connector import Connector, ProxyRefused, proxy_headers
 from arbstr.proxy.http1 import Answer, Connection
+from arbstr.proxy.resolver import Resolver
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
-NEXT_ADDRESS_S = 0.25  # how long one address of a host may take before the next is tried as well (RFC 8305)
 PIECE_BYTES = 256 * 1024  # of what a compressed body unfolds to, at a time
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_PROXY_WANTS_CREDENTIALS = 407
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
     """An `httpx.AsyncBaseTransport` that keeps connections; to be made on the running loop.
 
-    Redirects are not followed, cookies not kept, the environment's proxies not used. Of the request's `timeout`
-    extension `connect` holds, in seconds; waiting for bytes is bounded by the caller. An extension `memo`, a dictionary
-    shared by requests that differ in their bodies only, is where the transport notes what it has worked out for them.
-    The response's extension `answer` tells by its `complete` whether the whole body is here, read or not, and has the
-    headers as they came.
+    Redirects are not followed, cookies not kept. Of the request's `timeout` extension `connect` holds, in seconds, from
+    the lookup of the name to the end of the TLS handshake; waiting for bytes is bounded by the caller. An extension
+    `proxy` wins over `proxies`, the environment's. An extension `memo`, a dictionary shared by requests that differ in
+    their bodies only, is where the transport notes what it has worked out for them. The response's extension `answer`
+    tells by its `complete` whether the whole body is here, read or not, and has the headers as they came.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, proxies: EnvironmentProxies = NO_PROXIES, resolver: Resolver | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._places: dict[httpx.URL, _Place] = {}
+        self._proxies = proxies
+        self._resolver = resolver or Resolver()
+        self._places: dict[tuple[httpx.URL, ProxyUrl | None], _Place] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -67,7 +72,11 @@ class PooledTransport(httpx.AsyncBaseTransport):
         content = await _content(request)
         head = b"%b%d\r\n\r\n" % (head, len(content))
         connection = place.kept(self._loop.time()) or await self._connect(place, request)
-        return await _exchange(connection, head, content, request)
+        response = await _exchange(connection, head, content, request)
+        if place.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
+            await response.aclose()
+            raise httpx.ProxyError(f"{place}: the proxy wants credentials, or others", request=request)
+        return response
 
     async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
         timeout_s = request.extensions.get("timeout", {}).get("connect")
@@ -76,17 +85,31 @@ class PooledTransport(httpx.AsyncBaseTransport):
                 return await place.connect(self._loop)
         except TimeoutError:
             raise httpx.ConnectTimeout(f"{place} did not connect within {timeout_s:g} s", request=request) from None
+        except ProxyRefused as error:
+            raise httpx.ProxyError(f"{place}: {error}", request=request) from error
         except (OSError, ValueError) as error:
             raise httpx.ConnectError(f"{place}: {error or type(error).__name__}", request=request) from error
 
     def _place(self, request: httpx.Request) -> _Place:
-        """Where the URL leads, worked out once. Raises `httpx.UnsupportedProtocol`."""
-        place = self._places.get(request.url)
+        """Where the URL leads and by which way, worked out once. Raises `httpx.UnsupportedProtocol`."""
+        proxy = request.extensions.get("proxy")
+        place = self._places.get((request.url, proxy))
         if place is None:
-            if request.url.scheme not in _DEFAULT_PORTS or not request.url.host:
-                raise httpx.UnsupportedProtocol(f"no address to call: {request.url}", request=request)
-            place = self._places[request.url] = _Place(request.url)
+            place = _Place(request.url, self._way(request, proxy), self._resolver)
+            self._places[request.url, proxy] = place
         return place
+
+    def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
+        """The proxy to go through, None for the direct way. Raises `httpx.UnsupportedProtocol`."""
+        url = request.url
+        if url.scheme not in _DEFAULT_PORTS or not url.host:
+            raise httpx.UnsupportedProtocol(f"no address to call: {url}", request=request)
+        if proxy is None and (found := self._proxies.proxy_for(str(url))):
+            proxy, _ = found
+        if is_onion(url.host) and not (proxy and proxy.is_socks):
+            told = f"{url.host} can be reached through a SOCKS proxy only; set the provider's proxy"
+            raise httpx.UnsupportedProtocol(told, request=request)
+        return proxy
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -99,13 +122,16 @@ class PooledTransport(httpx.AsyncBaseTransport):
 class _Place:
     """A URL as connections and requests to it need it, with the connections that are there."""
 
-    def __init__(self, url: httpx.URL) -> None:
-        self.path = url.raw_path
+    def __init__(self, url: httpx.URL, proxy: ProxyUrl | None, resolver: Resolver) -> None:
         self.authority = url.netloc
         self.connections: set[Connection] = set()
         self._host = url.raw_host.decode("ascii")
         self._port = url.port or _DEFAULT_PORTS[url.scheme]
         self._tls = url.scheme == "https"
+        self.asks_proxy = proxy is not None and not proxy.is_socks and not self._tls
+        self.path = b"http://%b%b" % (url.netloc, url.raw_path) if self.asks_proxy else url.raw_path
+        self.proxy_headers = [line.encode() for line in proxy_headers(proxy)] if proxy and self.asks_proxy else []
+        self._connector = Connector(resolver, self._host, self._port, proxy, tunnels=self._tls)
         self._idle: deque[Connection] = deque()  # the one used last at the right
         self._sweeping: asyncio.TimerHandle | None = None
 
@@ -123,8 +149,7 @@ class _Place:
 
     async def connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
         """A new connection. Raises OSError, ValueError for a host name that can't be one."""
-        found = await loop.getaddrinfo(self._host, self._port, type=socket.SOCK_STREAM)
-        opened = await aiohappyeyeballs.start_connection(found, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1)
+        opened = await self._connector.open()
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             tls = _tls_context() if self._tls else None
@@ -248,6 +273,7 @@ class _Unpacked(httpx.AsyncByteStream):
 def _head(request: httpx.Request, place: _Place) -> bytes:
     """The request's head up to its length."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), place.path), b"Host: " + place.authority]
+    lines += place.proxy_headers
     lines += [
         name + b": " + value for name, value in request.headers.raw if name.lower() not in (b"host", b"content-length")
     ]

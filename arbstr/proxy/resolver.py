@@ -1,0 +1,141 @@
+"""Hosts' names to addresses, each host's lookup for itself.
+
+The loop's own `getaddrinfo` shares a few threads among all hosts, and waits for them at the end: one name server that
+never answers would hold up every provider, and the shutdown. Here each lookup has a daemon thread of its own, for
+nothing can stop one that hangs; a host has at most one at a time, so that there are never more than hosts. The system
+does the looking up: `/etc/hosts`, multicast names and split horizons hold as they do everywhere else.
+
+Addresses that were found are good for a minute. When the next lookup fails or takes long, they go on being used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+logger = logging.getLogger(__name__)
+
+FRESH_S = 60.0
+KEPT_S = 86_400.0  # how long addresses are used that no lookup confirms any more
+PATIENCE_S = 1.0  # that a lookup gets where there are earlier addresses
+TRIED_AGAIN_S = 5.0  # after a failed lookup
+
+AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as `socket.getaddrinfo` gives it
+LookUp = Callable[[str], Sequence[AddressInfo]]
+
+_LOCALHOST: tuple[AddressInfo, ...] = (
+    (socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("127.0.0.1", 0)),
+    (socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_TCP, "", ("::1", 0, 0, 0)),
+)
+
+
+def system_look_up(host: str) -> Sequence[AddressInfo]:
+    """Look a name up as the system does; blocks. Raises OSError, ValueError for what can't be a name."""
+    return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+
+
+class Resolver:
+    """The addresses of hosts; to be made on the running loop. `look_up` is called in threads."""
+
+    def __init__(self, look_up: LookUp = system_look_up) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._look_up = look_up
+        self._hosts: dict[str, _Host] = {}
+
+    async def addresses(self, host: str, port: int) -> list[AddressInfo]:
+        """Return where a host is; waits for its name server as long as the caller does.
+
+        Raises OSError, or ValueError for what can't be a host's name.
+        """
+        found = _LOCALHOST if host.rstrip(".").lower() == "localhost" else _literal(host)
+        if not found:
+            entry = self._hosts.get(host)
+            if entry is None:
+                entry = self._hosts[host] = _Host(host, self._loop, self._look_up)
+            found = await entry.addresses()
+        return [(family, kind, protocol, "", _with_port(where, port)) for family, kind, protocol, _, where in found]
+
+    def doubt(self, host: str) -> None:
+        """None of the host's addresses could be reached: look it up before it is called again."""
+        if host in self._hosts:
+            self._hosts[host].doubt()
+
+
+class _Host:
+    """One host: its last good addresses, and the lookup that is under way."""
+
+    def __init__(self, name: str, loop: asyncio.AbstractEventLoop, look_up: LookUp) -> None:
+        self._name = name
+        self._loop = loop
+        self._look_up = look_up
+        self._good: Sequence[AddressInfo] = ()
+        self._found_at_s = 0.0  # by the loop's clock, as all that follow
+        self._fresh_until_s = 0.0
+        self._begun_at_s = 0.0
+        self._lookup: asyncio.Future[Sequence[AddressInfo] | Exception] | None = None
+
+    async def addresses(self) -> Sequence[AddressInfo]:
+        """Return the addresses, looked up if they are not fresh. Raises what the lookup raised."""
+        now_s = self._loop.time()
+        if self._good and now_s - self._found_at_s > KEPT_S:
+            self._good = ()
+        if self._good and now_s < self._fresh_until_s:
+            return self._good
+        lookup = self._lookup or self._begin()
+        patience_s = max(0.0, self._begun_at_s + PATIENCE_S - now_s) if self._good else None
+        await asyncio.wait([lookup], timeout=patience_s)
+        if self._good:
+            return self._good
+        outcome = lookup.result()
+        assert isinstance(outcome, Exception)
+        raise outcome
+
+    def doubt(self) -> None:
+        """Let the next call look the name up."""
+        self._fresh_until_s = 0.0
+
+    def _begin(self) -> asyncio.Future[Sequence[AddressInfo] | Exception]:
+        self._begun_at_s = self._loop.time()
+        self._lookup = self._loop.create_future()
+        threading.Thread(target=self._run, name=f"look up {self._name}", daemon=True).start()
+        return self._lookup
+
+    def _run(self) -> None:
+        """In a thread of its own."""
+        outcome: Sequence[AddressInfo] | Exception
+        try:
+            outcome = self._look_up(self._name) or OSError("no address")
+        except Exception as error:
+            outcome = error
+        with suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits
+            self._loop.call_soon_threadsafe(self._end, outcome)
+
+    def _end(self, outcome: Sequence[AddressInfo] | Exception) -> None:
+        lookup, self._lookup = self._lookup, None
+        now_s = self._loop.time()
+        if not isinstance(outcome, Exception):
+            self._good = outcome
+            self._found_at_s = now_s
+            self._fresh_until_s = now_s + FRESH_S
+        elif self._good:
+            self._fresh_until_s = now_s + TRIED_AGAIN_S
+            logger.warning("looking up %s failed (%s); its last addresses are used", self._name, outcome)
+        if lookup is not None and not lookup.done():
+            lookup.set_result(outcome)
+
+
+def _literal(host: str) -> Sequence[AddressInfo]:
+    """The address that a host is written as, in any spelling that the system knows; nothing for a name."""
+    try:
+        return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
+    except (OSError, ValueError):
+        return ()
+
+
+def _with_port(where: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+    return (where[0], port, *where[2:])
