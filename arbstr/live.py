@@ -9,7 +9,6 @@ from arbstr.events import (
     AttemptStarted,
     Event,
     FirstByte,
-    LedgerStateChanged,
     RequestFinished,
     RequestReceived,
     RouteChosen,
@@ -55,7 +54,6 @@ class Live:
         self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
         self._unsummed: list[RequestRecord] = []
         self._totals = Totals()
-        self.ledger_problem: str | None = None
 
     @property
     def running(self) -> tuple[RunningRequest, ...]:
@@ -85,8 +83,6 @@ class Live:
                 running = self._running.get(event.request_id)
                 if running is not None:
                     _move(running, event)
-            case LedgerStateChanged():
-                self.ledger_problem = None if event.ok else event.message
             case _:
                 pass
 

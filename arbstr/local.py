@@ -16,7 +16,11 @@ from arbstr.source import ProviderStatus, Snapshot
 
 
 class LocalSource:
-    """Implements `source.Source`. `now_ms` is the wall clock; `address` the URL that clients use."""
+    """Implements `source.Source`.
+
+    `now_ms` is the wall clock; `address` the URL that clients use. `ledger_problem` says why the ledger can't be
+    written now, which may have been so before anybody listened to events.
+    """
 
     def __init__(
         self,
@@ -27,6 +31,7 @@ class LocalSource:
         router: Router,
         budgets: Budgets,
         ledger: LedgerReader,
+        ledger_problem: Callable[[], str | None],
         address: str,
         started_at_ms: int,
         now_ms: Callable[[], int],
@@ -37,6 +42,7 @@ class LocalSource:
         self._router = router
         self._budgets = budgets
         self._ledger = ledger
+        self._ledger_problem = ledger_problem
         self._address = address
         self._started_at_ms = started_at_ms
         self._now_ms = now_ms
@@ -69,7 +75,7 @@ class LocalSource:
             totals=self._live.totals,
             budgets=self._budgets.status(),
             ratios=self._router.experience.tokens.ratios(),
-            ledger_problem=self._live.ledger_problem,
+            ledger_problem=self._ledger_problem(),
         )
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:

@@ -273,6 +273,7 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
             router=decisions.router,
             budgets=decisions.budgets,
             ledger=parts.reader,
+            ledger_problem=lambda: parts.ledger.problem,
             address=url,
             started_at_ms=started_at_ms,
             now_ms=_now_ms,

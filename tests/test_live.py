@@ -7,7 +7,6 @@ from typing import Any
 from arbstr.events import (
     AttemptStarted,
     FirstByte,
-    LedgerStateChanged,
     RequestFinished,
     RequestReceived,
     RouteChosen,
@@ -71,11 +70,3 @@ def test_events_of_unknown_requests_are_no_error() -> None:
     live = Live()
     live.put(AttemptStarted("nobody", "alpha"))
     assert live.running == ()
-
-
-def test_the_ledgers_trouble_is_remembered_until_it_is_over() -> None:
-    live = Live()
-    live.put(LedgerStateChanged(ok=False, message="disk full"))
-    assert live.ledger_problem == "disk full"
-    live.put(LedgerStateChanged(ok=True, message=""))
-    assert live.ledger_problem is None

@@ -78,7 +78,7 @@ class Ledger:
         self._hurry = asyncio.Event()  # and it should be done now
         self._pen: Pen | None = None
         self._task: asyncio.Task[None] | None = None
-        self._failing = False
+        self.problem: str | None = None  # why the database can't be written now
         self._retry_s = 0.0
         self._close_by: float | None = None
         self._prune_at = 0.0  # by the monotonic clock
@@ -169,7 +169,7 @@ class Ledger:
 
     async def settle(self, patience_s: float = 0.1) -> None:
         """Return once everything appended so far is in the database, or after a moment if it can't be written."""
-        if self._task is None or self._task.done() or self._failing:
+        if self._task is None or self._task.done() or self.problem is not None:
             return
         asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._askers.append(asker)
@@ -305,7 +305,7 @@ class Ledger:
         if self._pen is None:
             self._pen, aside = await Pen.open(self._path)
             await self._pen.mend_cutoff(int(self._clock() * 1000))
-            if aside is not None and not self._failing:  # nothing is lost, and a new one is written at once
+            if aside is not None and self.problem is None:  # nothing is lost, and a new one is written at once
                 self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
         return self._pen
 
@@ -326,15 +326,15 @@ class Ledger:
         await self._make_room()
 
     def _failed(self, message: str) -> None:
-        if not self._failing:
-            self._failing = True
+        if self.problem is None:
+            self.problem = message
             logger.error("%s Finished requests wait in memory.", message)
             self._on_state(False, message)
 
     def _recovered(self) -> None:
         self._retry_s = 0.0
-        if self._failing:
-            self._failing = False
+        if self.problem is not None:
+            self.problem = None
             lost = f"; {self._lost} rows were lost meanwhile" if self._lost else ""
             self._lost = 0
             message = f"The ledger {self._path} is written again{lost}."

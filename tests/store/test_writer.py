@@ -185,8 +185,10 @@ async def test_it_starts_on_a_locked_database_and_writes_when_that_is_free(path:
             ledger.append(record())
             assert await ledger.load_learned() == LearnedState()
             assert [ok for ok, _ in states] == [False]
+            assert ledger.problem == states[0][1]
             other.execute("ROLLBACK")
             await until(lambda: len(states) == 2)
+            assert ledger.problem is None
     assert read(path, "SELECT COUNT(*) FROM requests") == [(2,)]
 
 

@@ -8,6 +8,7 @@ import os
 import pty
 import signal
 import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
@@ -182,6 +183,69 @@ def test_when_its_terminal_goes_away_the_proxy_goes_on_says_why_once_and_rests(
         assert log.read_text().count("the dashboard lost its terminal: ") == 1
         terminal.process.send_signal(signal.SIGTERM)
         assert terminal.process.wait(timeout=20) == 0
+
+
+def test_a_ledger_that_cannot_be_written_at_the_start_is_said_on_every_screen(config: Path, tmp_path: Path) -> None:
+    with running(config):
+        pass
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with running(config) as terminal:
+            for key in "12345":
+                terminal.type(key)
+                terminal.wait_for("ledger can't be written")
+            other.execute("ROLLBACK")
+            terminal.wait_gone("ledger can't be written")
+
+
+def test_a_spent_budget_is_said_on_every_screen_and_nothing_looks_well_beside_it(config: Path, port: int) -> None:
+    config.write_text(config.read_text() + "\n[budget]\nmax_sats_per_hour = 12\n")
+    with running(config, "--mock") as terminal:
+        while (status := ask(port)) != 402:
+            assert status == 200
+        for key in "23451":
+            terminal.type(key)
+            terminal.wait_for("budget hour spent, refusing until")
+            assert "●" not in terminal.text.splitlines()[0]
+
+
+def test_after_a_restart_the_feed_begins_with_what_the_ledger_has(config: Path, port: int) -> None:
+    with running(config) as terminal:
+        assert ask(port) == 502
+        terminal.wait_for("✗ 502")
+    with running(config) as terminal:
+        terminal.wait_for("✗ 502")
+        assert "No requests yet" not in terminal.text
+
+
+def test_a_breaker_whose_time_is_up_is_ready_to_be_probed_without_any_traffic(config: Path, port: int) -> None:
+    config.write_text(config.read_text().replace("failure_threshold = 1", "failure_threshold = 1\nopen_for = 2"))
+    with running(config) as terminal:
+        assert ask(port) == 502
+        terminal.wait_for("✕ 0 of 1 providers serving")
+        terminal.wait_for("◐ 1 provider serving")
+        terminal.wait_for("◐     alpha")
+        assert "ready to probe" in terminal.text
+        assert get(port, "/health")["providers"]["alpha"]["state"] == "half_open"
+
+
+@pytest.mark.parametrize(
+    ("env", "of_its_own"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, True),
+        ({"TERM": "xterm-256color", "COLORTERM": ""}, True),
+        ({"TERM": "linux", "COLORTERM": ""}, False),
+        ({"TERM": "xterm", "COLORTERM": ""}, False),
+        ({"NO_COLOR": "1"}, False),
+    ],
+)
+def test_only_a_terminal_with_many_colours_gets_colours_of_ours(
+    config: Path, env: dict[str, str], of_its_own: bool
+) -> None:
+    with running(config, **env) as terminal:
+        terminal.wait_for("Spend by model")
+        assert (b"[48;" in terminal.raw or b";48;" in terminal.raw) is of_its_own
 
 
 CRASH = """

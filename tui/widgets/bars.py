@@ -94,9 +94,8 @@ def _badge(said: str, details: str, rank: int) -> list[Part]:
 
 def _providers(view: View) -> list[Part]:
     total, fit_ = len(view.providers), sum(each.serves for each in view.providers)
-    mark: Span = ("  ●", "good") if fit_ == total and total else ("  ◐", "warn") if fit_ else ("  ✕", "bad")
-    if view.refusing:
-        mark = ("  ◐", "warn")
+    sound = fit_ == total > 0 and not view.refusing and all(each.status.state == "closed" for each in view.providers)
+    mark: Span = ("  ●", "good") if sound else ("  ◐", "warn") if fit_ else ("  ✕", "bad")
     how_many = f" {total}" if fit_ == total else f" {fit_} of {total}"
     word = " provider" if total == 1 and fit_ else " providers"
     parts: list[Part] = [((mark, (how_many, "text")), 5), (((word, "text"),), 8), (((" serving", "text"),), 5)]
