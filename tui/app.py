@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -12,12 +13,15 @@ from pathlib import Path
 from typing import ClassVar
 
 from textual import on
+from textual._context import active_message_pump
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.driver import Driver
 from textual.filter import LineFilter
+from textual.message_pump import MessagePump
 from textual.notifications import Notification, SeverityLevel
 from textual.screen import Screen
+from textual.widget import Widget
 
 from arbstr.source import Source
 from tui.board import Board
@@ -37,13 +41,24 @@ from tui.screens.requests import RequestsScreen
 from tui.themes import THEMES, theme_for
 from tui.widgets.bars import KeyBar
 
+logger = logging.getLogger(__name__)
+
 QUIT_AGAIN_S = 3.0
+ALWAYS = ("quit", "copy_or_quit", "suspend_process")  # what can be done without seeing anything
 TELL_AFTER_S = 0.1  # a key that is held would pile up notices
 
 
 def wall_ms() -> int:
     """The time, in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
+
+
+def _has_left(pump: MessagePump | None, stacks: Iterable[Sequence[Screen[object]]]) -> bool:
+    """Whether what handles a message belongs to a screen that is on no stack any more."""
+    if not isinstance(pump, Widget):
+        return False
+    screen = next((each for each in pump.ancestors_with_self if isinstance(each, Screen)), None)
+    return screen is not None and not any(screen in stack for stack in stacks)
 
 
 class Dashboard(App[None]):
@@ -122,7 +137,18 @@ class Dashboard(App[None]):
         self.board.close()
 
     def _handle_exception(self, error: Exception) -> None:
-        """End without Textual's traceback on the terminal: it prints local variables, and takes its time to."""
+        """End without Textual's traceback on the terminal: it prints local variables, and takes its time to.
+
+        What goes wrong in a screen that has been left, or while all end, is no reason to: keys and workers that come
+        late find widgets gone.
+        """
+        if _has_left(active_message_pump.get(None), self._screen_stacks.values()):
+            logger.debug("late in a screen that has been left", exc_info=error)
+            return
+        if self._exit:
+            logger.debug("while the dashboard ended", exc_info=error)
+            self._close_messages_no_wait()
+            return
         self._return_code = 1
         if self._exception is None:
             self._exception = error
@@ -200,6 +226,15 @@ class Dashboard(App[None]):
             pass
 
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Refuse actions whose effect can't be seen: on too small a terminal, and once it all ends."""
+        if self._exit:  # what opens now would never be closed, and waited for
+            return False
+        screen = self.screen
+        if action not in ALWAYS and isinstance(screen, BoardScreen) and screen.too_small:
+            return False
+        return super().check_action(action, parameters)
 
     @on(KeyBar.Chosen)
     async def _chosen(self, event: KeyBar.Chosen) -> None:

@@ -39,6 +39,7 @@ class Board:
         self.source = source
         self.now_ms = now_ms
         self.zone = zone
+        self.filters: dict[str, list[str]] = {}  # those that were kept, by screen
         self._local = zone
         self.mailbox = source.subscribe()
         snapshot = source.snapshot()

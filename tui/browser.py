@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from arbstr.query import NO_GROUP, Entry, Filter, GroupBy, LedgerReader, Order, Sort
-from tui.filters import Query
+from tui.filter_query import NAMES, Query
 
 CHUNK = 100  # rows read at a time
 CHUNKS_KEPT = 60
@@ -155,14 +155,9 @@ class LedgerList:
     async def _question(self) -> Filter:
         """The filter, with the ledger's own names in the place of parts of names."""
         query = self.query
-        return query.to_filter(
-            await self._names("model", wanted=bool(query.model)),
-            await self._names("provider", wanted=bool(query.provider)),
-            await self._names("policy", wanted=bool(query.policy)),
-        )
+        return query.to_filter({name: await self.names(name) for name in NAMES if query.of(name)})
 
-    async def _names(self, group: GroupBy, *, wanted: bool) -> list[str]:
-        if not wanted:
-            return []
+    async def names(self, group: GroupBy) -> list[str]:
+        """All that ever stood in a column of names. Raises LedgerUnavailable."""
         groups = (await self._ledger.stats(Filter(), group)).groups
         return [name for name in groups if name != NO_GROUP]

@@ -8,7 +8,7 @@ from dataclasses import replace
 from itertools import chain, islice
 
 from arbstr.types import RequestRecord
-from tui.filters import Query
+from tui.filter_query import Query
 from tui.rows import Flight, Item, Row, row_of
 
 KEPT = 200  # finished requests in memory; the ledger has the rest

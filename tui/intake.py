@@ -17,7 +17,7 @@ from textual.message import Message
 from textual.messages import InBandWindowResize
 
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
-LONGEST_PASTE = 4096  # characters; the longest thing that can be typed is a filter
+LONGEST_PASTE = 1000  # characters; the longest thing that can be typed is a filter
 PASTE_STALLS_S = 2.0  # then a paste without its end is over, or it would swallow every key to come
 _TORN = len(PASTE_ENDS) - 1  # so much of a mark may be in one reading, and the rest in the next
 

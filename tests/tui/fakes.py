@@ -93,7 +93,7 @@ class FakeLedger:
 
     def _matching(self, where: Filter) -> list[RequestRecord]:
         self._check()
-        return [row for row in self.records if _matches(row, where)]
+        return [row for row in self.records if matches_filter(row, where)]
 
     def _sorted(self, where: Filter, sort: Sort, order: Order) -> list[RequestRecord]:
         keys: dict[Sort, Callable[[RequestRecord], int]] = {
@@ -132,18 +132,30 @@ class FakeLedger:
         )
 
 
-def _matches(row: RequestRecord, where: Filter) -> bool:
+def matches_filter(row: RequestRecord, where: Filter) -> bool:
+    """What a filter means, said in plain words."""
     hay = " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
+    status = 200 if row.success else row.error_status or 0
     return (
-        (where.since_ms is None or row.received_at_ms >= where.since_ms)
-        and (where.until_ms is None or row.received_at_ms <= where.until_ms)
-        and (where.success is None or row.success == where.success)
-        and (where.min_cost_msats is None or (row.cost_msats is not None and row.cost_msats >= where.min_cost_msats))
+        _within(row.received_at_ms, where.since_ms, where.until_ms)
+        and where.success in (None, row.success)
+        and where.streaming in (None, row.streaming)
+        and (where.statuses is None or status in where.statuses)
+        and status not in where.without_statuses
+        and _within(row.cost_msats, where.min_cost_msats, where.max_cost_msats)
+        and _within(max(row.latency_ms, row.stream_duration_ms or 0), where.min_took_ms, where.max_took_ms)
         and (where.models is None or row.model in where.models)
         and (where.providers is None or row.provider in where.providers)
         and (where.policies is None or row.policy in where.policies)
         and all(text.lower() in hay for text in where.texts)
+        and not any(text.lower() in hay for text in where.without_texts)
     )
+
+
+def _within(figure: int | None, least: int | None, most: int | None) -> bool:
+    if figure is None:
+        return least is None and most is None
+    return (least is None or figure >= least) and (most is None or figure <= most)
 
 
 def _group(row: RequestRecord, group_by: GroupBy | None) -> str:

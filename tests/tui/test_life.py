@@ -61,6 +61,12 @@ def test_quits_by_key(terminal: Terminal, beside: Beside, keys: str) -> None:
     restored(terminal)
 
 
+def test_keys_that_come_after_the_one_that_quits_change_nothing(terminal: Terminal, beside: Beside) -> None:
+    terminal.type("q2/\x1b\x1b3q")
+    assert terminal.wait_end() == 0
+    assert beside.said()["how"] == "quit"
+
+
 def test_ctrl_c_asks_once_and_quits_the_second_time(terminal: Terminal, beside: Beside) -> None:
     terminal.type("\x03")
     terminal.wait_for("Ctrl-C again quits")
@@ -87,12 +93,9 @@ def test_a_byte_that_is_no_utf_8_ends_nothing(terminal: Terminal, beside: Beside
 
 
 TORN = (
-    b"\x1b[200~",
-    b"\x1b[201~",
-    b"\x1b[<0;9999999;99999999M",
-    b"\x1b[48;99999;99999;1;1t",
-    b"\x1b[97;1;55296u",
-    b"\x1b",
+    *(b"\x1b[200~", b"\x1b[201~", b"\x1b[<0;9999999;99999999M", b"\x1b[48;99999;99999;1;1t", b"\x1b[97;1;55296u"),
+    *(b"\x1b", b"\x1b[<0;20;20M", b"\x1b[<32;40;22M", b"\x1b[<0;30;23m"),
+    *(b"2", b"3", b"/", b"\r", b"\t", b"e", b"?", b"\x10", b"y"),
 )
 QUITS = re.compile(rb"[\x03\x11qQ\x1f]")  # of these bytes some end it, as they should
 
@@ -107,7 +110,7 @@ def test_no_bytes_whatever_end_what_runs_beside(terminal: Terminal, beside: Besi
     assert terminal.process.poll() is None
     terminal.process.send_signal(signal.SIGTERM)
     assert terminal.wait_end() == 0
-    assert beside.said()["how"] == "stopped"
+    assert (beside.said()["how"], beside.said()["reason"]) == ("stopped", "")
     restored(terminal)
 
 

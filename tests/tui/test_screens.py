@@ -14,7 +14,7 @@ from textual.widgets import Input
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from tests.tui.fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.tui.piloted import driven, hurry
-from tui.screens import detail
+from tui.screens import detail, requests
 from tui.screens.detail import DetailScreen
 from tui.themes import LIGHT, TERMINAL
 
@@ -203,7 +203,7 @@ async def test_a_filter_that_is_not_understood_says_why() -> None:
     async with driven(lived_in()) as each:
         await each.press("slash")
         await each.type("status:odd")
-        await each.shows("status is ok or error")
+        await each.shows("status is ok, error, left, or a number like 502")
 
 
 async def test_the_time_range_goes_round() -> None:
@@ -224,6 +224,20 @@ async def test_enter_opens_a_request_and_escape_goes_back() -> None:
         assert each.app.clipboard == item.request_id
         await each.press("escape")
         await each.shows("Spend by model")
+
+
+@pytest.mark.parametrize("opens", [("j", "enter"), ("question_mark",), ("2", "e")], ids=["request", "help", "question"])
+async def test_two_keys_that_leave_at_once_leave_one_thing(opens: tuple[str, ...]) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(*opens)
+        await each.until(lambda: len(each.app.screen_stack) == 2)
+        over = each.app.screen
+        for _ in range(3):
+            each.app.post_message(Key("escape", "\x1b"))
+        await each.until(lambda: each.app.screen is not over)
+        await each.pilot.pause(0.1)
+        assert each.app.is_running
+        await each.shows("▶ live")
 
 
 async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_selected_yet() -> None:
@@ -381,6 +395,67 @@ async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> N
         await each.shows("+3 new")
         await each.press("escape")
         await each.shows("788")
+
+
+async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "SHARE", 0.0001)  # as if the filter had taken hours
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+        await each.press("slash")
+        await each.type("refused")
+        await each.press("enter")
+        await each.shows("filtered, Esc clears")
+        monkeypatch.undo()
+        hurry(monkeypatch.setattr)
+        await each.press("escape")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.shows("Requests  785")
+
+
+async def test_no_question_is_so_slow_that_the_list_stays_old_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert requests.MOST_WAIT_S <= 10
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 0.05)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.shows("Requests  785")
+
+
+@pytest.mark.parametrize("keys", [("slash", "a", "enter"), ("s",), ("1", "2"), ("j", "escape")])
+async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
+    keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.press(*keys)
+        await each.until(lambda: "+2 new" not in each.text and "as of" not in each.text and "783" not in each.text)
+
+
+async def test_a_list_that_is_old_says_of_when_it_is_and_how_many_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 38)
+        each.source.now_ms += 3000
+        await each.shows("as of 14:02:11, +38 new")
+        await each.press("slash")
+        await each.type("refused")
+        await each.press("enter")
+        await each.hides("as of")
+        happen(each.source, 3, seed=5)
+        each.source.now_ms += 3000
+        await each.shows("as of 14:02:14, +3 new  filtered, Esc clears")
 
 
 @pytest.mark.parametrize(("key", "suffix"), [("c", "csv"), ("j", "json")])

@@ -8,14 +8,14 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.containers import Horizontal
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Input, Static
 
 from arbstr.query import GroupBy
 from tui.board import Board
+from tui.completion import Names
 from tui.lines import Line
+from tui.screens.filter_line import FilterLine
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
 
@@ -35,6 +35,7 @@ class BoardScreen(Screen[None]):
     AUTO_FOCUS = ""  # keys go to the screen; the filter line is focused when it is asked for
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ()
     FILTER_EXAMPLE = ""
+    FILTERS = ""  # whose filters are remembered together; the screen's own name if empty
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (LEAST_WIDTH, "-narrow"), (100, "-normal")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST_HEIGHT, "-short")]  # noqa: RUF012 - as Textual has it
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -55,13 +56,10 @@ class BoardScreen(Screen[None]):
     def __init__(self, board: Board, name: str) -> None:
         super().__init__(name=name)
         self.board = board
-        self.typed = ""  # the filter, as typed
         self._top = TopBar(id="top")
         self._bar = KeyBar(id="keys")
-        self._input = Input(placeholder=self.FILTER_EXAMPLE, id="typed", compact=True)
-        self._complaint = Static("", id="complaint", markup=False)
-        self._line = Horizontal(Static(" / ", id="slash", markup=False), self._input, self._complaint, id="filter")
-        self._line.display = False
+        history = board.filters.setdefault(self.FILTERS or name, [])
+        self._line = FilterLine(self.FILTER_EXAMPLE, history, self.judge, self.names)
 
     # ── what subclasses are ─────────────────────────────────────────────────────────────────────────────────────
 
@@ -77,9 +75,16 @@ class BoardScreen(Screen[None]):
         """The hints that are this screen's own."""
         return ()
 
-    def narrow(self, typed: str) -> Sequence[str]:
-        """Filter by what was typed; says what was not understood."""
+    def narrow(self, typed: str) -> None:
+        """Show only what passes the filter."""
+
+    def judge(self, typed: str) -> Sequence[str]:
+        """What of a filter means nothing, and what can be typed instead."""
         return ()
+
+    def names(self) -> Names:
+        """What Tab completes from in the filter line."""
+        return {}
 
     def size_pieces(self, width: int, height: int) -> None:
         """Give the pieces their heights; called when the terminal's size changes."""
@@ -100,7 +105,7 @@ class BoardScreen(Screen[None]):
         """Copy what is selected."""
 
     def step_back(self) -> bool:
-        """Leave whatever is to be left first: a selection, a filter; whether there was anything."""
+        """Let the selection go, or the place that was scrolled to; whether there was anything."""
         return False
 
     # ── what all of them do ─────────────────────────────────────────────────────────────────────────────────────
@@ -153,6 +158,8 @@ class BoardScreen(Screen[None]):
 
     def on_resize(self, event: events.Resize) -> None:
         """Arrange for the new size and paint."""
+        if self.too_small and self._line.typing:
+            self._line.cancel()
         self.size_pieces(event.size.width, event.size.height)
         self.call_after_refresh(self.repaint)
 
@@ -163,39 +170,46 @@ class BoardScreen(Screen[None]):
 
     # ── the filter line ─────────────────────────────────────────────────────────────────────────────────────────
 
+    @property
+    def typed(self) -> str:
+        """The filter in force, as typed."""
+        return self._line.text
+
     def action_filter(self) -> None:
         """Open the filter line."""
         if self.FILTER_EXAMPLE:
-            self._line.display = True
-            self.set_focus(self._input)  # at once: the next key may be here already
+            self._line.open()
 
-    @on(Input.Changed, "#typed")
-    def _typed(self, event: Input.Changed) -> None:
-        self.typed = event.value
-        self._complaint.update("; ".join(self.narrow(event.value)))
+    def filter_by(self, text: str) -> None:
+        """Put a filter in force as if it had been typed."""
+        self._line.put(text)
+
+    @on(FilterLine.Changed)
+    def _filtered(self) -> None:
+        self.narrow(self.typed)
         self.repaint()
-
-    @on(Input.Submitted, "#typed")
-    def _kept(self) -> None:
-        self._leave_filter_line()
-
-    def _leave_filter_line(self) -> None:
-        self.set_focus(None)
-        self._line.display = bool(self.typed)
 
     def action_back(self) -> None:
-        """One step back: out of the filter line, the selection, the filter, at last to the first screen."""
-        if self._input.has_focus:
-            self._input.value = ""
-            self._leave_filter_line()
-        elif self.step_back():
-            pass
+        """One step back: out of the filter line; out of filter and selection; to the first screen."""
+        if self._line.typing:
+            self._line.cancel()
         elif self.typed:
-            self._input.value = ""
-            self._line.display = False
-        elif self.name != "live":
+            self._line.put("")
+            self.step_back()
+        elif not self.step_back() and self.name != "live":
             self.app.switch_mode("live")
         self.repaint()
+
+    # ── too small a terminal ────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def too_small(self) -> bool:
+        """Whether only `TooSmall` is to be seen, and no key may do what nobody sees."""
+        return self.app.size.width < LEAST_WIDTH or self.app.size.height < LEAST_HEIGHT
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Refuse the screen's actions where their effect can't be seen."""
+        return not self.too_small
 
 
 class TooSmall(Panel):
@@ -205,6 +219,6 @@ class TooSmall(Panel):
         """A plain message."""
         return [
             ((f" arbstr needs {LEAST_WIDTH}x{LEAST_HEIGHT},", "text"),),
-            ((f" this terminal is {width}x{height}.", "text"),),
+            ((f" this terminal is {self.app.size.width}x{self.app.size.height}.", "text"),),
             ((" The proxy goes on.  q quits", "muted"),),
         ]

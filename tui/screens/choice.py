@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from tui.lines import EMPTY, Line, framed
+from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
 
 
@@ -32,16 +33,16 @@ class ChoiceScreen(ModalScreen[str | None]):
         """An answer's key."""
         if any(event.key == key for key, _ in self._answers):
             event.stop()
-            self.dismiss(event.key)
+            leave(self, event.key)
 
     @on(Panel.Picked)
     def _picked(self, event: Panel.Picked) -> None:
         if 0 <= event.index - 2 < len(self._answers):
-            self.dismiss(self._answers[event.index - 2][0])
+            leave(self, self._answers[event.index - 2][0])
 
     def action_leave(self) -> None:
         """No answer."""
-        self.dismiss(None)
+        leave(self)
 
 
 class Question(Panel):

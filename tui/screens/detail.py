@@ -17,6 +17,7 @@ from tui.format import shown
 from tui.lines import Line
 from tui.request_lines import FullRequest, from_detail, from_item, request_lines
 from tui.rows import Item
+from tui.screens.overlay import leave
 from tui.widgets.bars import KeyBar, KeyHint
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import Scroller
@@ -120,7 +121,7 @@ class DetailScreen(Screen[None]):
 
     def action_leave(self) -> None:
         """Back to where it was opened."""
-        self.dismiss()
+        leave(self)
 
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Input
 
 from tui.keys import FILTERS, found
 from tui.lines import EMPTY, Line
+from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import Scroller
 
@@ -52,7 +53,7 @@ class HelpScreen(ModalScreen[None]):
     @on(Input.Submitted)
     def action_leave(self) -> None:
         """Close."""
-        self.dismiss()
+        leave(self)
 
     def _show(self, typed: str) -> None:
         lines: list[Line] = []

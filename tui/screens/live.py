@@ -11,7 +11,8 @@ from textual.widget import Widget
 
 from arbstr.query import GroupBy
 from tui.board import Board, curl
-from tui.filters import EXAMPLE, parse
+from tui.completion import Names, names_in_sight
+from tui.filters import EXAMPLE, judged, parse
 from tui.format import shown
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
@@ -30,6 +31,7 @@ class LiveScreen(BoardScreen):
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
     FILTER_EXAMPLE = EXAMPLE
+    FILTERS = "requests"
 
     def __init__(self, board: Board) -> None:
         super().__init__(board, "live")
@@ -72,11 +74,14 @@ class LiveScreen(BoardScreen):
         yield
 
     def _note(self) -> Line:
+        """How the feed stands, and what the next Esc does."""
         feed = self.board.model.feed
-        if feed.held and not self.board.model.frozen:
-            return ((f" held  +{feed.unseen:,} new  Esc follows ", "badge"),)
-        if feed.query:
-            return ((" filtered  Esc clears ", "badge"),)
+        held = feed.held and not self.board.model.frozen
+        new = f"held  +{feed.unseen:,} new  " if held else ""
+        if self.typed:
+            return ((f" {new}{'filtered' if feed.query else 'not filtered'}  Esc clears ", "badge"),)
+        if held:
+            return ((f" {new}Esc follows ", "badge"),)
         return EMPTY
 
     def _hint(self) -> list[Line]:
@@ -87,11 +92,17 @@ class LiveScreen(BoardScreen):
         lines: list[Line] = [((" No requests yet. Try one (y copies it):", "text"),), EMPTY]
         return lines + [((f" {line}", "key"),) for line in curl(self.board.view())]
 
-    def narrow(self, typed: str) -> Sequence[str]:
+    def narrow(self, typed: str) -> None:
         """Filter the feed."""
-        query = parse(typed)
-        self.board.model.feed.narrow(query)
-        return query.problems
+        self.board.model.feed.narrow(parse(typed))
+
+    def judge(self, typed: str) -> Sequence[str]:
+        """What of a filter means nothing."""
+        return judged(typed)
+
+    def names(self) -> Names:
+        """The names that the configuration and the feed have."""
+        return names_in_sight(self.board.view(), self.board.model.feed)
 
     def keys(self) -> Sequence[KeyHint]:
         """What can be done with a selected request."""

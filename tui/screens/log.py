@@ -11,6 +11,7 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from tui.board import Board
+from tui.completion import Names
 from tui.screens.base import BoardScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.log import LogPanel
@@ -47,10 +48,13 @@ class LogScreen(BoardScreen):
         wrap = "cut" if self._panel.wraps else "wrap"
         return (KeyHint("l", level, "screen.level"), KeyHint("w", wrap, "screen.wrap"))
 
-    def narrow(self, typed: str) -> Sequence[str]:
+    def narrow(self, typed: str) -> None:
         """Show only lines with the text."""
         self.board.log.narrow(typed)
-        return ()
+
+    def names(self) -> Names:
+        """The loggers' names."""
+        return {"": sorted({line.logger for line in self.board.log.lines})}
 
     def action_level(self) -> None:
         """Show lines from the next level on."""

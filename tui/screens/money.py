@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from arbstr.query import GroupBy
 from tui.board import Board
+from tui.completion import Names
 from tui.figures import Groups
 from tui.filters import named_so
 from tui.screens.base import BoardScreen
@@ -25,7 +26,7 @@ class MoneyScreen(BoardScreen):
     """Four tables, two by two, or one at a time where the terminal is narrow; budgets and ratios below."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
-    FILTER_EXAMPLE = "gpt"
+    FILTER_EXAMPLE = "a part of a name in these tables"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l,right", "table(1)", "Next table", show=False),
         Binding("h,left", "table(-1)", "Previous table", show=False),
@@ -87,6 +88,11 @@ class MoneyScreen(BoardScreen):
         if groups is None or by == "day":
             return groups
         return {name: group for name, group in groups.items() if named_so(self.typed, name)}
+
+    def names(self) -> Names:
+        """All that the tables name."""
+        groups = self.board.figures.groups
+        return {"": [name for by in BY if by != "day" for name in groups.get(by) or ()]}
 
     def keys(self) -> Sequence[KeyHint]:
         """The next page, if they are shown one by one."""

@@ -12,6 +12,7 @@ from textual.widget import Widget
 
 from arbstr.query import GroupBy
 from tui.board import Board
+from tui.completion import Names
 from tui.filters import named_so
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
@@ -26,7 +27,7 @@ class ProvidersScreen(BoardScreen):
     """The table, and below it the selected provider's rates and history."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
-    FILTER_EXAMPLE = "alpha"
+    FILTER_EXAMPLE = "a part of a provider's name"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "rotate", "In or out of rotation", show=False),
         Binding("r", "close_breaker", "Close the breaker", show=False),
@@ -81,10 +82,13 @@ class ProvidersScreen(BoardScreen):
         word = "take out" if provider.status.in_rotation else "put back"
         return (KeyHint("space", word, "screen.rotate"), KeyHint("r", "close breaker", "screen.close_breaker"))
 
-    def narrow(self, typed: str) -> Sequence[str]:
+    def narrow(self, typed: str) -> None:
         """Only providers whose names have the words."""
         self._selected = 0
-        return ()
+
+    def names(self) -> Names:
+        """The providers' names."""
+        return {"": [each.status.name for each in self.board.view().providers]}
 
     @property
     def _providers(self) -> Sequence[ProviderView]:

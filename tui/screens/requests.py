@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
@@ -16,10 +17,12 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.query import Entry
 from tui.board import Board, curl
 from tui.browser import LedgerList
+from tui.completion import Names, names_in_sight
 from tui.export import Format, export, file_name
 from tui.figures import LEAST_WAIT_S, SHARE
-from tui.filters import EXAMPLE, Query, parse
-from tui.format import shown
+from tui.filter_query import NAMES, Query
+from tui.filters import EXAMPLE, judged, parse
+from tui.format import clock, shown
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
@@ -29,6 +32,8 @@ from tui.widgets.ledger import LedgerPanel
 from tui.widgets.panel import Panel
 
 TYPING_PAUSE_S = 0.15
+MOST_WAIT_S = 10.0  # however long a question takes: its answer is not to be older when new ones have come
+STALE_AFTER_MS = 2000  # while it follows, a list that is younger needs no words
 _SORT_WORDS = {
     ("timestamp", "desc"): "newest first",
     ("timestamp", "asc"): "oldest first",
@@ -43,6 +48,7 @@ class RequestsScreen(BoardScreen):
     """A list over the ledger. Reading is done by two workers: one for what is in sight, one for what is new."""
 
     FILTER_EXAMPLE = EXAMPLE
+    FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "sort", "Sort", show=False),
         Binding("e", "export", "Export", show=False),
@@ -55,6 +61,10 @@ class RequestsScreen(BoardScreen):
         self._problem = ""
         self._asking = False
         self._seen = -1  # requests that had finished when the list was last read
+        self._as_of_ms = board.now_ms()  # when that was
+        self._pause_s = LEAST_WAIT_S  # what the latest question costs to ask again
+        self._wake = asyncio.Event()  # another question, or someone who looks: don't wait for the pause to pass
+        self._known: dict[str, list[str]] = {}
 
     def pieces(self) -> Sequence[Widget]:
         """The list."""
@@ -66,16 +76,23 @@ class RequestsScreen(BoardScreen):
         yield
 
     def _note(self) -> Line:
+        """How the list is sorted, of when it is, and what the next Esc does."""
         rows = self._rows
-        words = _SORT_WORDS[rows.sort, rows.order]
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
         if self._asking:
             return (("asking the ledger … ", "warn"),)
-        if not rows.following and not rows.query and not self.board.model.frozen:
-            new = max(self._finished - self._seen, 0)
-            return ((words, "muted"), (f"  +{new:,} new, Esc follows", "warn" if new else "muted"))
-        return ((words, "muted"), ("  filtered, Esc clears" if rows.query else "", "warn"))
+        filtered = "filtered" if rows.query else "not filtered"
+        esc = f"  {filtered}, Esc clears" if self.typed else "  Esc follows" if not rows.following else ""
+        return ((_SORT_WORDS[rows.sort, rows.order], "muted"), *self._age(), (esc, "warn"))
+
+    def _age(self) -> Line:
+        """Of when the list is, where requests have finished since."""
+        new = self._finished - self._seen
+        old = self.board.now_ms() - self._as_of_ms >= STALE_AFTER_MS
+        if self._seen < 0 or new <= 0 or (self._rows.following and not old):
+            return EMPTY
+        return ((f"  as of {clock(self._as_of_ms, self.board.zone)}, +{new:,} new", "warn"),)
 
     def _hint(self) -> list[Line]:
         if self._rows.total is None:
@@ -102,29 +119,33 @@ class RequestsScreen(BoardScreen):
         """Start to read."""
         self._keep_up()
 
+    def on_screen_resume(self) -> None:
+        """Someone looks: what has become old meanwhile is read at once."""
+        super().on_screen_resume()
+        self._wake.set()
+
     @work(group="keep-up", exclusive=True)
     async def _keep_up(self) -> None:
         """Read the newest rows anew while they are being looked at and there are new ones, at a calm rate."""
         while True:
-            began = perf_counter()
-            if (
-                self.is_current
-                and self._rows.following
-                and self._seen != self._finished
-                and not self.board.model.frozen
-            ):
-                await self._restart()
-            await asyncio.sleep(max(LEAST_WAIT_S, (perf_counter() - began) / SHARE))
+            stale = self._rows.following and self._seen != self._finished and not self._asking
+            if stale and self.is_current and not self.board.model.frozen:
+                await self._answer(self._rows.restart())
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._wake.wait(), self._pause_s)
+            self._wake.clear()
 
-    async def _restart(self) -> None:
-        finished = self._finished
+    async def _answer(self, question: Awaitable[None]) -> None:
+        """Await the answer to a question about the whole list; how long it takes says when it may be asked again."""
+        began, finished, as_of_ms = perf_counter(), self._finished, self.board.now_ms()
         try:
-            await self._rows.restart()
+            await question
         except LedgerUnavailable as problem:
             self._problem = str(problem)
         else:
-            self._problem = ""
-            self._seen = finished
+            self._problem, self._seen, self._as_of_ms = "", finished, as_of_ms
+        finally:
+            self._pause_s = min(max(LEAST_WAIT_S, (perf_counter() - began) / SHARE), MOST_WAIT_S)
         self.repaint()
 
     @work(group="fill", exclusive=True)
@@ -146,13 +167,17 @@ class RequestsScreen(BoardScreen):
         self._asking = True
         self.repaint()
         try:
-            await (self._rows.next_sort() if query is None else self._rows.narrow(query))
-            self._problem = ""
-        except LedgerUnavailable as problem:
-            self._problem = str(problem)
+            await self._answer(self._rows.next_sort() if query is None else self._rows.narrow(query))
         finally:
             self._asking = False
+        self._wake.set()
         self.repaint()
+
+    @work(group="names", exclusive=True)
+    async def _learn_names(self) -> None:
+        """Ask for the names that the ledger has, to complete from."""
+        with suppress(LedgerUnavailable):
+            self._known = {name: [shown(each) for each in await self._rows.names(name)] for name in NAMES}
 
     # ── keys and mouse ──────────────────────────────────────────────────────────────────────────────────────────
 
@@ -161,11 +186,23 @@ class RequestsScreen(BoardScreen):
         if self._rows.missing(self._panel.page) is not None:
             self._fill()
 
-    def narrow(self, typed: str) -> Sequence[str]:
+    def narrow(self, typed: str) -> None:
         """Filter the ledger, once typing pauses."""
-        query = parse(typed)
-        self._ask(query)
-        return query.problems
+        self._ask(parse(typed))
+
+    def judge(self, typed: str) -> Sequence[str]:
+        """What of a filter means nothing."""
+        return judged(typed)
+
+    def names(self) -> Names:
+        """The names that the ledger, the configuration and the feed have."""
+        near = names_in_sight(self.board.view(), self.board.model.feed)
+        return {name: [*dict.fromkeys(near[name] + self._known.get(name, []))] for name in near}
+
+    def action_filter(self) -> None:
+        """Open the filter line."""
+        super().action_filter()
+        self._learn_names()
 
     def action_move(self, by: int) -> None:
         """Select another row."""
@@ -211,7 +248,7 @@ class RequestsScreen(BoardScreen):
             return False
         self._rows.follow()
         self._seen = -1
-        self._keep_up()
+        self._wake.set()
         return True
 
     @on(Panel.Picked, "#ledger")
