@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from typing import Any
 from urllib.parse import quote
 
@@ -72,35 +74,129 @@ def mask(text: str) -> str:
 
 
 class Redactor:
-    """Replaces known secrets in any text by their masks, also where JSON or a URL spells them with escapes."""
+    """Replaces known secrets in any text by their masks, also where JSON, a URL or base64 spells them otherwise.
+
+    `reach` is how many characters a spelling may take: who masks piece by piece must hold back so many less one.
+    """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = {secret.reveal() for secret in secrets} - {""}
+        texts = sorted({secret.reveal() for secret in secrets} - {""}, key=len, reverse=True)
+        self._texts = texts
+        self._byte_texts = [text.encode() for text in texts]
         self._masks = {spelling: mask(text) for text in texts for spelling in _spellings(text)}
         # The longest first: a key that begins with another must not leave its tail behind.
-        pattern = "|".join(_pattern(spelling) for spelling in sorted(self._masks, key=len, reverse=True))
-        self._pattern = re.compile(pattern)
+        found = sorted(self._masks, key=len, reverse=True)
+        self._pattern = re.compile("|".join(map(_pattern, found)))
         self._byte_masks = {spelling.encode(): masked.encode() for spelling, masked in self._masks.items()}
-        self._byte_pattern = re.compile(pattern.encode())
+        self._byte_pattern = re.compile(self._pattern.pattern.encode())
+        # A group for each key, in which every character may be written in any way.
+        spelled_out = "|".join(f"({''.join(map(_any_spelling, text))})" for text in texts)
+        self._spelled_out = re.compile(spelled_out)
+        self._spelled_out_bytes = re.compile(spelled_out.encode())
+        self._secrets = [Secret(text) for text in texts]
+        self._shortest = min(map(len, self._masks), default=0)
+        self.reach = max(map(len, self._masks), default=0) * _LONGEST_SPELLING
 
     def text(self, text: str) -> str:
         """The text with every secret masked."""
+        if len(text) < self._shortest:
+            return text
         for spelling in self._masks:
             if spelling in text:  # a plain search is all that nearly every call comes down to
-                return self._pattern.sub(lambda match: self._masks[match[0]], text)
+                text = self._pattern.sub(lambda match: self._masks[match[0]], text)
+                break
+        if _may_be_numbers(text) and self._is_spelled_out(text):
+            return self._spelled_out.sub(self._mask_of, text)
         return text
 
     def data(self, data: bytes) -> bytes:
         """The bytes with every secret masked."""
         for spelling in self._byte_masks:
             if spelling in data:
-                return self._byte_pattern.sub(lambda match: self._byte_masks[match[0]], data)
+                data = self._byte_pattern.sub(lambda match: self._byte_masks[match[0]], data)
+                break
+        if _may_be_numbers(data) and self._is_spelled_out(data.decode("latin-1")):
+            return self._spelled_out_bytes.sub(lambda match: self._mask_of(match).encode(), data)
         return data
+
+    @cached_property
+    def of_long(self) -> Redactor:
+        """One for the secrets that are too long to be words."""
+        return Redactor(secret for secret in self._secrets if len(secret.reveal()) >= _SHORTEST_SHOWN)
+
+    def seems_to_be_in(self, data: bytes) -> bool:
+        """Whether a look at the bytes can't rule out that a secret is there: for those that are looked at by the MB."""
+        return any(text in data for text in self._byte_texts) or (bool(self._texts) and _may_be_numbers(data))
+
+    def straddles(self, data: bytes, place: int) -> int:
+        """Where a secret ends that the place lies within; the place itself if there is none."""
+        for pattern in (self._byte_pattern, self._spelled_out_bytes):
+            for match in pattern.finditer(data, max(0, place - self.reach), place + self.reach):
+                if match.start() < place < match.end():
+                    return match.end()
+        return place
+
+    def _is_spelled_out(self, text: str) -> bool:
+        """Whether a secret is there once all that is written by numbers is undone."""
+        undone, count = _BY_NUMBER.subn(_undone, text)
+        return count > 0 and any(secret in undone for secret in self._texts)
+
+    def _mask_of(self, match: re.Match[Any]) -> str:
+        return mask(self._texts[(match.lastindex or 1) - 1])
+
+
+# `\u002d`, also where a JSON text holds another one; `%2D`; a backslash before what needs none.
+_BY_NUMBER = re.compile(r"\\+u00([2-7][0-9a-fA-F])|%([2-7][0-9a-fA-F])|\\+(?=[/\"\\])")
+_LONGEST_SPELLING = 10  # of one character
+_HEX = re.compile(r"\\u00[2-7]")
+_PERCENT = re.compile(r"%[2-7]")
+_HEX_BYTES = re.compile(rb"\\u00[2-7]")
+_PERCENT_BYTES = re.compile(rb"%[2-7]")
+
+
+def _may_be_numbers(text: str | bytes) -> bool:
+    """Whether an ASCII character may be written by its number."""
+    if isinstance(text, bytes):
+        return _HEX_BYTES.search(text) is not None or _PERCENT_BYTES.search(text) is not None
+    return _HEX.search(text) is not None or _PERCENT.search(text) is not None
+
+
+def _undone(match: re.Match[str]) -> str:
+    number = match[1] or match[2]
+    return chr(int(number, 16)) if number else ""
+
+
+def _any_spelling(character: str) -> str:
+    """A pattern for one character of a key, however it is written."""
+    number = f"(?i:{ord(character):02x})"
+    plain = re.escape(character)
+    before = r"\\{0,4}" if character in '/"\\' else ""
+    return rf"(?:{before}{plain}|\\{{1,4}}u00{number}|%{number})"
 
 
 def _spellings(text: str) -> set[str]:
     in_json = json.dumps(text)[1:-1]
-    return {text, in_json, in_json.replace("/", r"\/"), quote(text, safe=""), quote(text)}
+    spelled = {
+        text,
+        in_json,
+        in_json.replace("/", r"\/"),
+        in_json.replace("/", r"\\/"),
+        quote(text, safe=""),
+        quote(text),
+    }
+    if len(text) >= _SHORTEST_SHOWN:
+        spelled |= _in_base64(text.encode())
+    return spelled
+
+
+def _in_base64(key: bytes) -> set[str]:
+    """What is the same in the base64 of whatever holds the key, wherever it stands there: `Basic dXNlcjprZXk=`."""
+    same = set()
+    for before in range(3):
+        packed = base64.b64encode(bytes(before) + key).decode()
+        core = packed[-(-before * 8 // 6) : (before + len(key)) * 8 // 6]
+        same |= {core, core.replace("+", "-").replace("/", "_")}
+    return same
 
 
 def _pattern(text: str) -> str:

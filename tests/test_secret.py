@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import copy
 import json
 import traceback
+from collections.abc import Callable
 from urllib.parse import quote
 
 import pytest
@@ -93,3 +95,44 @@ def test_other_spellings_of_a_key_are_masked_too(key: str) -> None:
 def test_no_key_survives_in_any_text(before: str, key: str, after: str) -> None:
     masked = Redactor([Secret(key)]).text(before + key + after)
     assert key not in masked.replace(mask(key), "\0")
+
+
+WAYS: list[Callable[[str], str]] = [
+    lambda character: character,
+    lambda character: f"\\u{ord(character):04x}",
+    lambda character: f"\\u{ord(character):04X}",
+    lambda character: f"\\\\u{ord(character):04x}",
+    lambda character: f"%{ord(character):02x}",
+    lambda character: f"%{ord(character):02X}",
+]
+
+
+@given(st.text(printable, min_size=10, max_size=30), st.data())
+def test_no_key_survives_however_each_of_its_characters_is_written(key: str, data: st.DataObject) -> None:
+    written = "".join(data.draw(st.sampled_from(WAYS))(character) for character in key)
+    redactor = Redactor([Secret(key)])
+    for text in (f"<{written}>", f'{{"a": "\\u0041 % {written} 100%"}}'):
+        assert written not in redactor.text(text)
+        assert mask(key) in redactor.text(text)
+        assert redactor.data(text.encode()) == redactor.text(text).encode()
+
+
+@pytest.mark.parametrize(
+    "escaped", [r"sk-al\/pha0123", r"sk-al\\/pha0123", r"sk\u002dal\/pha0123", "sk%2Dal%2fpha0123"]
+)
+def test_single_characters_of_a_key_may_be_escaped(escaped: str) -> None:
+    assert Redactor([Secret("sk-al/pha0123")]).text(f"x{escaped}x") == "xsk-al/...***x"
+
+
+@pytest.mark.parametrize("before", ["", ":", "user:", "bearer ", "ab"])
+@pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
+def test_a_key_in_base64_is_masked_wherever_it_stands_there(before: str, encode: Callable[[bytes], bytes]) -> None:
+    packed = encode(f"{before}{KEY}".encode()).decode()
+    head, tail = Redactor([Secret(KEY)]).text(f"Basic {packed}").removeprefix("Basic ").split(mask(KEY))
+    assert len(head) <= len(before) * 8 / 6 + 1
+    assert len(tail) <= 4
+
+
+def test_escapes_of_other_things_stay() -> None:
+    text = r'{"a": "\u003cb\u003e \u00e9 100%25 \/ \\ \" \n"}'
+    assert Redactor([Secret(KEY)]).text(text) is text

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable
 
 from arbstr.engine import documents, metering, verdict
 from arbstr.engine.long_event import LongEvent
+from arbstr.engine.masking import PieceMasker, mask_events
 from arbstr.engine.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
+from arbstr.secret import Redactor
 from arbstr.types import JsonObject, Usage
 
 logger = logging.getLogger(__name__)
@@ -29,6 +30,7 @@ _DONE = b"[DONE]"
 _ERROR = b"error"
 _QUOTED_ERROR = b'"error"'
 _CHOICES = b'"choices"'
+_NO_KEYS = Redactor([])
 _NO_JSON = "the first event is not JSON"
 _LONG_ERROR = "an error of more than 64 KB"
 
@@ -36,18 +38,19 @@ _LONG_ERROR = "an error of more than 64 KB"
 class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
-    `mask` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is True
-    once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first error
-    in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and `charged_msats`
-    stay None until the provider says them. A fault of the metering is logged once and leaves both None; the bytes go
-    on.
+    `redactor` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is
+    True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
+    error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and
+    `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
+    the bytes go on.
     """
 
-    def __init__(self, *, keep_usage_chunk: bool, mask: Callable[[bytes], bytes] = bytes) -> None:
+    def __init__(self, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
         self._framer = EventFramer()
         self._long = LongEvent()  # what has passed of an event that is too long to be held back
         self._keep_usage_chunk = keep_usage_chunk
-        self._mask = mask
+        self._redactor = redactor
+        self._long_masker = PieceMasker(redactor.of_long)
         self._broken = False
         self._begun = False  # an event with data has come
         self.answered = False
@@ -90,7 +93,7 @@ class StreamObserver:
         if self._long:  # its start has gone out; the client's reader needs its end
             rest += b"\n\n"
             self._read_long(rest)
-            return rest
+            return self._long_masker.feed(rest) + self._long_masker.flush()
         if not _is_whole(rest):
             return b""
         return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
@@ -100,12 +103,15 @@ class StreamObserver:
         if not self._framer.between_events:
             if not self.answered:
                 self._open_by_start(block)
+            if not self._long:
+                self._long_masker = PieceMasker(self._redactor.of_long if _is_models(block) else self._redactor)
             self._long.add(block)
-            return self._mask(block) if _ERROR in block else block
+            return self._long_masker.feed(block)
         last_part = next(events(block))[0]
         self._read_long(last_part)
         rest = block[len(last_part) :]
-        return last_part + self._watch(rest) if rest else last_part
+        shown = self._long_masker.feed(last_part) + self._long_masker.flush()
+        return shown + self._watch(rest) if rest else shown
 
     def _read_long(self, last_part: bytes) -> None:
         """Read an event that has passed, unless it was too long even to be kept."""
@@ -136,8 +142,8 @@ class StreamObserver:
             count += block.count(b"\rdata:")
         self.events += count
         strange = block.find(_ERROR) >= 0 or count != block.count(_CHOICES)
-        if strange or block.startswith(b":") or block.count(b"\n:"):
-            block = self._masked(block)  # not only the model speaks here
+        if strange or block.startswith(b":") or block.count(b"\n:") or self._redactor.seems_to_be_in(block):
+            block = mask_events(block, self._redactor)  # not only the model speaks here
         if not self.answered and self.error is None:
             self._open(block)
         if strange and self.error is None:
@@ -159,12 +165,6 @@ class StreamObserver:
                 return block[:end], raw
             end += len(raw)
         return block, b""
-
-    def _masked(self, block: bytes) -> bytes:
-        """The block without keys. What a model says stays as it is: a short key may be a word in it."""
-        if self._mask(block) == block:
-            return block
-        return b"".join(raw if _is_models(raw) else self._mask(raw) for raw, _ in events(block))
 
     def _open(self, block: bytes) -> None:
         """Look for the first event that says something; the very first must at least be JSON."""

@@ -21,6 +21,7 @@ from arbstr.engine import documents, metering, verdict
 from arbstr.engine.answer import StreamAnswer, WholeAnswer, chunks_of, close
 from arbstr.engine.deadline import Deadline, Watch
 from arbstr.engine.headers import Head, HeadReader, upward
+from arbstr.engine.masking import mask_answer
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.opening import Opening, Waiting
 from arbstr.engine.refusal import failure_of, in_words
@@ -155,7 +156,7 @@ class Upstream:
         chunks = chunks_of(response)
         try:
             if chat.stream:
-                observer = StreamObserver(keep_usage_chunk=chat.wants_usage, mask=self._redactor.data)
+                observer = StreamObserver(keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
                 opening = Opening(chunks, observer, waiting, Deadline(self._watch), self._keepalive_s)
                 return await self._judge_stream(response, opening, head)
             return self._completion(response.status_code, head, await _read_all(b"", chunks, MAX_ANSWER_BYTES))
@@ -203,6 +204,7 @@ class Upstream:
         fault = verdict.fault_of(document)
         if fault is not None:
             raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._told(fault)}", status=200)
+        body = mask_answer(body, self._redactor)
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
             charged = metering.charged_header_msats(head.charged)

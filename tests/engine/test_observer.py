@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from arbstr.engine import metering
 from arbstr.engine.long_event import MAX_KEPT
 from arbstr.engine.observer import StreamObserver
+from arbstr.secret import Redactor, Secret
 from arbstr.types import Usage
 
 
@@ -413,24 +414,37 @@ def test_a_stream_with_a_byte_order_mark_is_one() -> None:
 
 
 KEY = b"sk-0123456789"
-
-
-def mask(data: bytes) -> bytes:
-    return data.replace(KEY, b"***")
+REDACTOR = Redactor([Secret(KEY.decode())])
 
 
 def test_keys_are_masked_wherever_it_is_not_the_model_that_speaks() -> None:
     key = KEY.decode()
     words = delta(key)
-    others = [
-        b": for " + KEY + b"\n\n",
-        event({"detail": key}),
-        event({"choices": [{"delta": {"content": key}}], "error": {"message": key}}),
-    ]
-    observer = StreamObserver(keep_usage_chunk=False, mask=mask)
+    others = [b": for " + KEY + b"\n\n", event({"detail": key}), event({"error": {"message": key}, "choices": []})]
+    observer = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR)
     for other in others:
-        assert observer.feed(words + other) == words + mask(other)
-        assert observer.feed(other + words) == mask(other) + words
+        assert observer.feed(words + other) == words + REDACTOR.data(other)
+        assert observer.feed(other + words) == REDACTOR.data(other) + words
+
+
+@pytest.mark.parametrize("beside", [{"x_debug": f"Bearer {KEY.decode()}"}, {"error": {"message": KEY.decode()}}])
+def test_in_a_chunk_all_is_masked_but_for_the_models_words(beside: dict[str, Any]) -> None:
+    chunk = {"choices": [{"delta": {"content": KEY.decode()}}]}
+    observer = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR)
+    shown = json.loads(observer.feed(event({**chunk, **beside})).removeprefix(b"data: "))
+    assert shown["choices"] == chunk["choices"]
+    assert KEY.decode() not in json.dumps({name: shown[name] for name in beside})
+
+
+@pytest.mark.parametrize("size", [1, 7, 1000])
+@pytest.mark.parametrize("ends", [True, False])
+def test_a_key_that_reads_cut_in_a_long_event_is_masked(size: int, ends: bool) -> None:
+    data = event({"error": {"message": "x" * 70_000 + KEY.decode() + "x" * 100}})
+    data = data if ends else data.rstrip(b"\n")
+    observer, passed = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR), b""
+    for start in [0, *range(69_000, len(data), size)]:
+        passed += observer.feed(data[start : 69_000 if start == 0 else start + size])
+    assert (passed + observer.end()).rstrip(b"\n") == REDACTOR.data(data).rstrip(b"\n")
 
 
 def test_progress_counts_events_with_data() -> None:

@@ -101,6 +101,43 @@ def in_an_answer_without_choices(asked: Asked) -> list[Part]:
     return json_reply({"detail": said_again(asked)})
 
 
+def beside_choices_in_a_field(asked: Asked) -> list[Part]:
+    return json_reply({**completion(), "x_debug": {"authorization": f"Bearer {said_again(asked)}"}})
+
+
+def with_one_escape(asked: Asked) -> list[Part]:
+    key = said_again(asked).replace("-", "\\u002d", 1)
+    return reply(json.dumps({**completion(), "x_debug": "KEY"}).replace("KEY", key).encode())
+
+
+def in_a_chunk(asked: Asked) -> list[Part]:
+    field = f',"x_debug":"{said_again(asked)}"'.encode()
+    return sse_reply(chunk("a").replace(b"}\n\n", field + b"}\n\n"), *stream_events("b"))
+
+
+def in_a_long_chunk(asked: Asked) -> list[Part]:
+    field = f',"x_debug":"{said_again(asked)}"'.encode()
+    return sse_reply(*in_pieces(chunk("a" * 100_000).replace(b"}\n\n", field + b"}\n\n")), *stream_events("b"))
+
+
+def in_a_long_error(asked: Asked) -> list[Part]:
+    long = event({"error": {"message": "x" * 70_000 + said_again(asked) + "x" * 70_000}})
+    return sse_reply(chunk("a"), *in_pieces(long))
+
+
+def in_pieces(data: bytes) -> list[bytes]:
+    """Cut so that pieces end within a key, wherever it stands."""
+    return [data[start : start + 13] if start > 60_000 else data[start : start + 60_000] for start in places(len(data))]
+
+
+def places(size: int) -> list[int]:
+    return [0, *range(60_000, size, 13)] if size > 60_000 else [0]
+
+
+def in_a_headers_name(asked: Asked) -> list[Part]:
+    return json_reply(completion(), headers=[(said_again(asked), "x"), (f"X-{said_again(asked)}", "y")])
+
+
 CARELESS = {
     **{f"a {status}": in_an_error(status) for status in (400, 401, 402, 403, 404, 422, 429, 500, 503)},
     "escapes": escaped,
@@ -114,6 +151,12 @@ CARELESS = {
     "an event of another kind": in_an_event_of_another_kind,
     "an error beside choices": beside_choices,
     "an answer without choices": in_an_answer_without_choices,
+    "a field beside choices": beside_choices_in_a_field,
+    "one escape": with_one_escape,
+    "a chunk": in_a_chunk,
+    "a long chunk": in_a_long_chunk,
+    "a long error": in_a_long_error,
+    "a header's name": in_a_headers_name,
     "what is no HTTP": in_no_http,
     "a bad header": in_a_bad_header,
     "a bad chunk": in_a_bad_chunk,
