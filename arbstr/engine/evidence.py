@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import statistics
 from collections import deque
+from itertools import islice
 
 _CHARGES = 16  # charges looked back on
+_KEPT_IN_DOUBT = 2
 _FORGET_CHARGES_S = 86_400.0
 _LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
 _ROUNDING_MSATS = 1  # computed costs are rounded half up, charges often up
@@ -72,6 +74,11 @@ class Charges:
         self.ratio = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2) if len(ratios) > 2 else 1.0
         if computed_msats == 0:
             self.free_msats = statistics.median((0, 0, *(charged for charged, _ in self._pairs)))
+
+    def doubt(self) -> None:
+        """Forget all but the last two charges: a few new ones will outweigh those."""
+        self._pairs = deque(islice(self._pairs, max(len(self._pairs) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
+        self._ratios = deque(islice(self._ratios, max(len(self._ratios) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
 
     def age(self, now_s: float) -> None:
         """Forget everything a day after the last charge: prices change, and a seller must be able to come back."""

@@ -6,8 +6,9 @@ import math
 from collections.abc import Sequence
 
 from arbstr.config import Provider, Rule
+from arbstr.engine.curiosity import Curiosity
 from arbstr.engine.offers import Offer
-from arbstr.engine.strategy import Strategy
+from arbstr.engine.strategy import Cheapest, Strategy
 
 
 class Market:
@@ -24,6 +25,7 @@ class Market:
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
         verdicts = [(offer, _beyond_fixed_limits(rule, seller)) for seller, offer in sellers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
+        self.curiosity = Curiosity(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
     def too_dear(self, cost_msats: float) -> str:

@@ -93,6 +93,10 @@ class Offer:
             return None
         return OverchargeFound(self.provider, self.model, self.ratio, charged_msats, computed_msats)
 
+    def doubt_charges(self) -> None:
+        """The provider has charged less than was believed after a while without requests: most of that is outdated."""
+        self._charges.doubt()
+
     def age(self, now_s: float) -> None:
         """Let what was learned lose weight."""
         self.ages_at_s = now_s + _AGE_EVERY_S

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from arbstr.config import Config, Provider, Rule
+from arbstr.engine.curiosity import NOTE, Curiosity
 from arbstr.engine.experience import Experience
 from arbstr.engine.market import Market
 from arbstr.engine.policy import Matcher, PolicySelector
@@ -71,6 +72,7 @@ class Router:
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
         self._markets: dict[tuple[str | None, str], Market] = {}
+        self._looks: dict[str, tuple[Curiosity, int, float]] = {}  # by request: where, at which place, for how much
 
     def route(self, request: ChatRequest) -> Routing:
         """Decide for a request.
@@ -123,6 +125,8 @@ class Router:
             if left:
                 return self._rank(request, market, take_turn, anyway=left)
             raise self._refusal(market, ranking.excluded, ranking.resting)
+        if market.curiosity is not None and not anyway:
+            self._look_around(request, market.curiosity, ranking.ranked, take_turn=take_turn)
         if take_turn:
             market.strategy.chosen(market.offers[ranking.ranked[0][1]])
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
@@ -184,6 +188,24 @@ class Router:
             ranked += sorted(demoted)
         return _Ranking(tokens, answer, ranked, excluded, resting, cooled)
 
+    def _look_around(
+        self, request: ChatRequest, curiosity: Curiosity, ranked: list[tuple[float, int, Candidate]], *, take_turn: bool
+    ) -> None:
+        """Put an offer first that may have become cheaper, if it is one's turn."""
+        index = curiosity.look(ranked)
+        if index is not None:
+            key, place, candidate = ranked.pop(index)
+            extra = candidate.weight_msats - ranked[0][2].weight_msats
+            note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
+            ranked.insert(0, (key, place, candidate._replace(note=note)))
+            if take_turn:
+                curiosity.pays(extra)
+                if len(self._looks) >= _REMEMBERED:
+                    self._looks.clear()  # their ends were never told
+                self._looks[request.request_id] = (curiosity, place, extra)
+        if take_turn:
+            curiosity.routed(ranked[0][1])
+
     def _left(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
         """Return whom to ask where every provider rests."""
         cooled = [provider for provider, _ in ranking.cooled]
@@ -228,7 +250,22 @@ class Router:
 
     def learn(self, record: RequestRecord, request: ChatRequest) -> None:
         """Take in how a request ended; to be called once for each, whatever its end."""
+        self._learn_prices(record)
         self.experience.learn(record, request)
+
+    def _learn_prices(self, record: RequestRecord) -> None:
+        """What a request has cost is what looking around may cost a share of; and what came of looking around."""
+        routing = record.routing
+        if routing is None:
+            return
+        market = self._markets.get((routing.policy, routing.model))
+        if market is not None and market.curiosity is not None and record.cost_msats:
+            market.curiosity.spent(record.cost_msats)
+        curiosity, place, extra = self._looks.pop(record.request_id, (None, 0, 0.0))
+        if curiosity is not None:
+            answered = record.success and record.provider == routing.candidates[0].provider
+            listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
+            curiosity.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
     def _market(self, rule: Rule | None, model: str) -> Market:
         """The sellers of a model under a rule, worked out once."""
