@@ -167,6 +167,7 @@ class Provider(Section):
     input_rate: Rate = 0
     output_rate: Rate = 0
     cached_input_rate: Rate | None = None
+    cache_write_rate: Rate | None = None
     base_fee: Rate = 0
     timeouts: Timeouts = Timeouts()
     on_client_gone: Literal["drain", "cancel"] = "drain"
@@ -183,6 +184,7 @@ class Provider(Section):
             output=_exact(self.output_rate),
             base_fee=_exact(self.base_fee) * 1000,
             cached_input=None if self.cached_input_rate is None else _exact(self.cached_input_rate),
+            cache_write=None if self.cache_write_rate is None else _exact(self.cache_write_rate),
         )
 
     def serves(self, model: str) -> bool:

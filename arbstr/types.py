@@ -38,22 +38,25 @@ def value_object(cls: type[_Class]) -> type[_Class]:
 class Rates:
     """What a provider asks, in msats: per input token, per output token, per request; exact decimals.
 
-    `cached_input` is the price of an input token served from the provider's cache; None prices it as any other.
-    `whole` are the four as whole numbers of a unit of which `unit` make a millisat: every request is priced several
-    times, and integers are exact at a third of what decimals cost.
+    `cached_input` is the price of an input token served from the provider's cache, `cache_write` that of one written to
+    it; None prices it as any other. `whole` are the five as whole numbers of a unit of which `unit` make a millisat:
+    every request is priced several times, and integers are exact at a third of what decimals cost.
     """
 
     input: Decimal
     output: Decimal
     base_fee: Decimal
     cached_input: Decimal | None = None
+    cache_write: Decimal | None = None
     unit: int = field(init=False, repr=False, compare=False)
-    whole: tuple[int, int, int, int] = field(init=False, repr=False, compare=False)
+    whole: tuple[int, int, int, int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         """Work out the whole numbers."""
         cached_input = self.input if self.cached_input is None else self.cached_input
-        ratios = [rate.as_integer_ratio() for rate in (self.input, self.output, self.base_fee, cached_input)]
+        cache_write = self.input if self.cache_write is None else self.cache_write
+        rates = (self.input, self.output, self.base_fee, cached_input, cache_write)
+        ratios = [rate.as_integer_ratio() for rate in rates]
         unit = lcm(*(denominator for _, denominator in ratios))
         object.__setattr__(self, "unit", unit)
         object.__setattr__(self, "whole", tuple(numerator * unit // denominator for numerator, denominator in ratios))
@@ -61,11 +64,15 @@ class Rates:
 
 @value_object
 class Usage:
-    """Tokens as the provider counted them; None where it did not say. `cached_tokens` are part of the input."""
+    """Tokens as the provider counted them; None where it did not say.
+
+    `cached_tokens` (read from its cache) and `cache_write_tokens` (written to it) are part of the input.
+    """
 
     input_tokens: int | None = None
     output_tokens: int | None = None
     cached_tokens: int = 0
+    cache_write_tokens: int = 0
 
 
 @value_object

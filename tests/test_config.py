@@ -113,8 +113,11 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
 
 
 def test_rates_are_exact_and_in_millisats(tmp_path: Path) -> None:
-    provider = seller(tmp_path, "input_rate = 0.1\noutput_rate = 30\nbase_fee = 1.5\ncached_input_rate = 0.05")
-    assert provider.rates == Rates(Decimal("0.1"), Decimal(30), Decimal(1500), Decimal("0.05"))
+    provider = seller(
+        tmp_path,
+        "input_rate = 0.1\noutput_rate = 30\nbase_fee = 1.5\ncached_input_rate = 0.05\ncache_write_rate = 0.125",
+    )
+    assert provider.rates == Rates(Decimal("0.1"), Decimal(30), Decimal(1500), Decimal("0.05"), Decimal("0.125"))
 
 
 @pytest.mark.parametrize("url", ["https://a.example/v1/", "https://a.example/v1"])
@@ -373,6 +376,7 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(tmp_path: Path, m
         ("output_rate = -0.5", "output_rate is -0.5; it must be at least 0"),
         ("base_fee = -1", "base_fee is -1; it must be at least 0"),
         ("cached_input_rate = -1", "cached_input_rate is -1; it must be at least 0"),
+        ("cache_write_rate = -0.5", "cache_write_rate is -0.5; it must be at least 0"),
         ("input_rate = nan", "input_rate is nan; it must be a finite number"),
         ("input_rate = inf", "input_rate is inf; it must be a finite number"),
         ("input_rate = 1e999", "input_rate is inf; it must be a finite number"),

@@ -11,9 +11,9 @@ import orjson
 
 from arbstr.config import Provider
 from arbstr.engine.answer import StreamAnswer
+from arbstr.engine.claims import bill, bounds_of
 from arbstr.engine.health import Permit
 from arbstr.engine.observer import StreamObserver
-from arbstr.engine.pricing import cost_msats
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
 
@@ -50,7 +50,10 @@ class Exchange:
         self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
         self.usage: Usage | None = None
         self.charged_msats: int | None = None
-        self.cost_msats: int | None = None  # by the rates; None while the tokens are unknown
+        self.cost_msats: int | None = None  # what was charged, else by the rates; None while neither is known
+        self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
+        self.implausible: str | None = None  # which claims of the provider's can't be true
+        self.served_model: str | None = None
         self.baselines: tuple[int | None, int | None] = (None, None)  # the dearest and the median candidate, in msats
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
@@ -69,14 +72,14 @@ class Exchange:
         A charge is only claimed, so that what the rates say is the least: by claiming nothing no seller gets around a
         budget.
         """
-        paid = max(self.cost_msats or 0, self.charged_msats or 0)
+        paid = max(self.cost_msats or 0, self.list_cost_msats or 0)
         at_work = self.waiting and not self._is_priced
         return paid + self._doubtful_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
         """A charge of nothing is also what nodes claim that don't know."""
-        return self.cost_msats is not None or bool(self.charged_msats)
+        return self.list_cost_msats is not None or bool(self.charged_msats)
 
     @property
     def waited_ms(self) -> int:
@@ -87,7 +90,6 @@ class Exchange:
         """The decision has been made."""
         self.routing = routing
         self.policy = routing.policy
-        self.model = routing.model
 
     def attempt_begins(self, provider: Provider, expected_msats: float) -> None:
         """A provider is asked from now on."""
@@ -99,6 +101,7 @@ class Exchange:
     def attempt_succeeded(self, status: int) -> Attempt:
         """The provider has answered as it should."""
         attempt = self.attempt_ended(None, status)
+        self._served()
         if self.permit is not None:
             self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.waited_ms)
         return attempt
@@ -129,29 +132,39 @@ class Exchange:
         self.attempts.append(attempt)
         return attempt
 
-    def metered(self, usage: Usage | None, charged_msats: int | None) -> None:
-        """What the answer says it used and cost."""
+    def metered(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
+        """What the answer says it used and cost, and its size."""
+        try:
+            assert self.provider is not None
+            assert self.chat is not None
+            assert self.routing is not None
+            bounds = bounds_of(self.chat, self.routing, answer_bytes)
+            found = bill(self.provider.rates, usage, charged_msats, bounds)
+            self.cost_msats, self.list_cost_msats, self.implausible = found
+        except Exception:  # an answer that is there is worth more than its price
+            logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)
+            return
         self.usage = usage
         self.charged_msats = charged_msats
-        if usage is not None and self.provider is not None:
-            try:
-                self.cost_msats = cost_msats(self.provider.rates, usage)
-            except Exception:  # an answer that is there is worth more than its price
-                logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)
-                self.usage = self.charged_msats = self.cost_msats = None
 
     def stream_opened(self, stream: StreamAnswer) -> int:
         """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
         self.stream = stream
+        self._served()
         self.first_byte_ms = self.elapsed_ms()
         return self.first_byte_ms
 
+    def _served(self) -> None:
+        self.served_model = None if self.routing is None else self.routing.model
+
     def metered_by(self, observer: StreamObserver) -> None:
-        """What a stream that is over said it used. Zero usage of one that broke off means that nobody counted."""
-        usage = observer.usage
+        """What a stream that is over said it used. Zeroes of one that broke off mean that nobody counted."""
+        usage, charged_msats = observer.usage, observer.charged_msats
         if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
             usage = None
-        self.metered(usage, observer.charged_msats)
+        self.metered(usage, charged_msats, observer.size)
+        if not observer.complete and not charged_msats:
+            self.cost_msats = self.list_cost_msats
 
     def headers(self) -> HeaderList:
         """arbstr's response headers about the way the request went; the request id is the server's to add."""
@@ -260,11 +273,16 @@ class Exchange:
             output_tokens=None if self.usage is None else self.usage.output_tokens,
             cost_msats=self.cost_msats,
             provider_cost_msats=self.charged_msats,
-            stream_duration_ms=ended_ms if streamed else None,
+            stream_duration_ms=self.ended_ms if streamed else None,
             error_status=self.error_status,
             error_message=self.error_message,
             dearest_msats=self.baselines[0],
             median_msats=self.baselines[1],
             attempts=tuple(self.attempts),
             routing=self.routing,
+            list_cost_msats=self.list_cost_msats,
+            cached_tokens=None if self.usage is None else self.usage.cached_tokens,
+            cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
+            served_model=self.served_model,
+            implausible=self.implausible,
         )

@@ -58,7 +58,7 @@ class Experience:
             answered = _answered(attempt, record)
             if answered is not None:
                 self.offer(attempt.provider, routing.model).tried(answered, now_s)
-        if not record.success or record.provider is None:
+        if not record.success or record.provider is None or record.implausible is not None:
             return
         self._learn_tokens(record, routing, request)
         offer = self.offer(record.provider, routing.model)
@@ -81,9 +81,9 @@ class Experience:
             )
 
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:
-        if record.provider_cost_msats is None or record.cost_msats is None:
+        if record.provider_cost_msats is None or record.list_cost_msats is None:
             return
-        found = offer.charged(record.provider_cost_msats, record.cost_msats, now_s)
+        found = offer.charged(record.provider_cost_msats, record.list_cost_msats, now_s)
         if found is not None:
             self._publish(found)
 

@@ -58,8 +58,14 @@ class StreamObserver:
         self.done = False
         self.finished = False
         self.events = 0
-        self.usage: Usage | None = None
+        self.size = 0  # bytes
         self.charged_msats: int | None = None
+        self._counts: metering.Counts | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that were counted, over all events; None until the provider says them."""
+        return None if self._counts is None else self._counts.usage()
 
     @property
     def between_events(self) -> bool:
@@ -75,6 +81,7 @@ class StreamObserver:
         """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
         if self.done:
             return b""
+        self.size += len(data)
         block = self._framer.feed(data)
         if not block:
             return b""
@@ -205,20 +212,20 @@ class StreamObserver:
         except Exception:
             logger.exception("the usage of a stream could not be read; it is unknown")
             self._broken = True
-            self.usage = self.charged_msats = None
+            self._counts = self.charged_msats = None
             return False
 
     def _read(self, data: bytes) -> bool:
         if _USAGE.search(data) is None and _COST.search(data) is None:
             return False
         document = documents.read_or_none(data)
-        usage = metering.usage_of(document)
+        counts = metering.counts_of(document)
         charged = metering.charged_msats(document)
-        if usage is not None:
-            self.usage = usage
-        if charged is not None:
+        if counts is not None:
+            self._counts = metering.merge(self._counts, counts)
+        if charged or self.charged_msats is None:
             self.charged_msats = charged
-        return usage is not None and not document.get("choices") and verdict.error_of(document) is None
+        return counts is not None and not document.get("choices") and verdict.error_of(document) is None
 
 
 def _error_of(raw: bytes, data: bytes) -> JsonObject | None:

@@ -264,7 +264,7 @@ class Engine:
             await self._deliver_whole(exchange, answer, client)
 
     async def _deliver_whole(self, exchange: Exchange, answer: WholeAnswer, client: Client) -> None:
-        exchange.metered(answer.usage, answer.charged_msats)
+        exchange.metered(answer.usage, answer.charged_msats, len(answer.body))
         if answer.refusal is None:
             exchange.attempt_succeeded(answer.status)
         else:
@@ -362,7 +362,7 @@ class Engine:
         exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
         if exchange.permit is not None:
             _tolerantly(exchange.permit.released)
-        if exchange.routing is not None and exchange.usage is not None:
+        if exchange.routing is not None and exchange.usage is not None and exchange.implausible is None:
             baselines = _tolerantly(self._router.baselines, exchange.routing, exchange.usage)
             exchange.baselines = baselines or (None, None)
         record = exchange.record()

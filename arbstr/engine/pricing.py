@@ -6,19 +6,22 @@ from arbstr.types import Rates, Usage
 
 
 def cost_msats(rates: Rates, usage: Usage) -> int | None:
-    """The cost in whole msats, rounded once, half up; None unless both token counts are known.
+    """The cost by the rates in whole msats, rounded once, up, as nodes do; None unless both token counts are known.
 
-    Cached tokens are part of the input and priced at their own rate where there is one.
+    Cached and written tokens are part of the input and priced at their own rates where there are such.
     """
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if input_tokens is None or output_tokens is None:
         return None
-    at_input, at_output, total, at_cached = rates.whole
+    at_input, at_output, total, at_cached, at_write = rates.whole
     total += input_tokens * at_input + output_tokens * at_output
+    # A provider that claims more cached and written tokens than input must not make the rest negative.
     if usage.cached_tokens and at_cached != at_input:
-        # A provider that claims more cached tokens than input must not make the rest negative.
         total += min(usage.cached_tokens, input_tokens) * (at_cached - at_input)
-    return (2 * total + rates.unit) // (2 * rates.unit)
+    if usage.cache_write_tokens and at_write != at_input:
+        left = max(input_tokens - usage.cached_tokens, 0)
+        total += min(usage.cache_write_tokens, left) * (at_write - at_input)
+    return -(-total // rates.unit)
 
 
 def expected_msats(rates: Rates, input_tokens: float, output_tokens: float) -> float:

@@ -65,6 +65,7 @@ def answered(request: ChatRequest, routing: Routing, **fields: Any) -> RequestRe
         "input_tokens": 100,
         "output_tokens": 50,
         "cost_msats": 2500,
+        "list_cost_msats": 2500,
         "attempts": (Attempt(name, 0, 100),),
         "routing": routing,
     }

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from decimal import Decimal
+from typing import cast
 
 import pytest
 
 from arbstr.config import Breaker, Provider
+from arbstr.engine.answer import StreamAnswer
 from arbstr.engine.exchange import Exchange
 from arbstr.engine.health import Health
 from arbstr.engine.observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Routing, Usage
-from tests.engine.builders import Clock, provider
+from tests.engine.builders import Clock, chat, provider
 
 ALPHA = provider("alpha", 10, 30, base_fee=1)
 BETA = provider("beta", 10, 30)
@@ -32,7 +34,12 @@ def clock() -> Clock:
 
 @pytest.fixture
 def exchange(clock: Clock) -> Exchange:
-    return Exchange("r-1", 1_700_000_000_000, clock)
+    """A request of 100 tokens that has been routed, by no rule."""
+    exchange = Exchange("r-1", 1_700_000_000_000, clock)
+    exchange.chat = chat(max_tokens=500)
+    exchange.model = "gpt-4o"
+    exchange.routed(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
+    return exchange
 
 
 def failed(exchange: Exchange, provider: Provider, *errors: AttemptError) -> None:
@@ -41,7 +48,8 @@ def failed(exchange: Exchange, provider: Provider, *errors: AttemptError) -> Non
         exchange.attempt_failed(error, again=False)
 
 
-def test_a_request_that_was_turned_away_has_no_provider(exchange: Exchange) -> None:
+def test_a_request_that_was_turned_away_has_no_provider(clock: Clock) -> None:
+    exchange = Exchange("r-1", 1_700_000_000_000, clock)
     exchange.fail(400, "no")
     record = exchange.record()
     assert (record.provider, record.policy, record.model, record.attempts) == (None, None, "", ())
@@ -126,19 +134,20 @@ def trailer(exchange: Exchange) -> dict[str, object]:
 
 def test_the_event_tells_what_the_row_does(exchange: Exchange, clock: Clock) -> None:
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), 455)
+    exchange.metered(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
     clock.now += 1.2
     assert trailer(exchange) == {
         "request_id": "r-1",
         "provider": "alpha",
-        "cost_sats": 26.0,
+        "cost_sats": 0.455,
         "latency_ms": 1200,
         "input_tokens": 1000,
-        "cached_tokens": 0,
+        "cached_tokens": 800,
         "output_tokens": 500,
     }
     record = exchange.record()
-    assert (record.cost_msats, record.provider_cost_msats) == (26_000, 455)
+    assert (record.cost_msats, record.provider_cost_msats, record.list_cost_msats) == (455, 455, 26_000)
+    assert (record.cached_tokens, record.cache_write_tokens) == (800, 100)
 
 
 def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: Exchange, clock: Clock) -> None:
@@ -149,6 +158,16 @@ def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: Exchange, clock:
     exchange.succeed()
     record = exchange.record()
     assert (record.latency_ms, record.stream_duration_ms) == (250, 1000)
+
+
+def test_an_open_row_has_no_duration_yet_and_the_name_that_serves(exchange: Exchange) -> None:
+    exchange.streaming = True
+    exchange.model = "gpt-*"
+    exchange.attempt_begins(ALPHA, 900.5)
+    assert exchange.record().served_model is None
+    exchange.stream_opened(cast("StreamAnswer", None))
+    record = exchange.record()
+    assert (record.model, record.served_model, record.stream_duration_ms) == ("gpt-*", "gpt-4o", None)
 
 
 def test_a_stream_answered_as_a_whole_has_no_duration(exchange: Exchange, clock: Clock) -> None:
@@ -173,11 +192,11 @@ def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: Exchange) ->
 
 def test_what_was_charged_is_spent_or_what_the_rates_say_if_that_is_more(exchange: Exchange) -> None:
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None)
+    exchange.metered(Usage(1000, 500), None, 400)
     assert exchange.spent_msats == 26_000
-    exchange.metered(Usage(1000, 500), 30_001)
+    exchange.metered(Usage(1000, 500), 30_001, 400)
     assert exchange.spent_msats == 30_001
-    exchange.metered(Usage(1000, 500), 0)
+    exchange.metered(Usage(1000, 500), 0, 400)
     assert exchange.spent_msats == 26_000
 
 
@@ -199,7 +218,7 @@ def test_without_usage_a_charge_of_nothing_says_nothing(
     exchange: Exchange, charged_msats: int | None, spent_msats: int
 ) -> None:
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(None, charged_msats)
+    exchange.metered(None, charged_msats, 400)
     exchange.attempt_succeeded(200)
     assert exchange.spent_msats == spent_msats
 
@@ -207,14 +226,14 @@ def test_without_usage_a_charge_of_nothing_says_nothing(
 def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchange: Exchange) -> None:
     failed(exchange, BETA, LATE, BUSY, LATE)
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None)
+    exchange.metered(Usage(1000, 500), None, 400)
     exchange.attempt_succeeded(200)
     assert exchange.spent_msats == 26_000 + 2 * 901
 
 
 def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: Exchange) -> None:
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None)
+    exchange.metered(Usage(1000, 500), None, 400)
     exchange.attempt_failed(USELESS, again=False)
     assert exchange.spent_msats == 26_000
 
@@ -225,9 +244,9 @@ def test_a_cost_that_cannot_be_worked_out_is_unknown(
     def fails(*given: object) -> int:
         raise ArithmeticError("pricing is broken")
 
-    monkeypatch.setattr("arbstr.engine.exchange.cost_msats", fails)
+    monkeypatch.setattr("arbstr.engine.claims.cost_msats", fails)
     exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), 455)
+    exchange.metered(Usage(1000, 500), 455, 400)
     assert (exchange.usage, exchange.cost_msats, exchange.charged_msats) == (None, None, None)
     assert len(caplog.records) == 1
 
@@ -248,6 +267,6 @@ def test_a_streams_latency_is_its_own_providers(exchange: Exchange, clock: Clock
 def test_rates_are_exact_decimals(exchange: Exchange) -> None:
     """0.1 and 0.2 are no binary fractions; three tokens of each still make 0.9 msats."""
     exchange.attempt_begins(provider("gamma", 0.1, 0.2), 1)
-    exchange.metered(Usage(3, 3), None)
+    exchange.metered(Usage(3, 3), None, 400)
     assert provider("gamma", 0.1, 0.2).rates.input == Decimal("0.1")
     assert exchange.cost_msats == 1

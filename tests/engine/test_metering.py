@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.metering import charged_header_msats, charged_msats, usage_of
+from arbstr.engine.metering import Counts, charged_header_msats, charged_msats, counts_of, merge, usage_of
 from arbstr.types import Usage
 
 ABSURD = [
@@ -51,6 +51,118 @@ def test_a_count_that_is_none_is_unknown(count: Any) -> None:
     assert usage_of({"usage": details}) == Usage(9, 9, 0)
 
 
+SPLIT = [{"prompt_tokens": 100, "completion_tokens": 0}, {"prompt_tokens": 0, "completion_tokens": 50}]
+WHOLE = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 150}
+
+
+@pytest.mark.parametrize(
+    "usages",
+    [
+        SPLIT,
+        SPLIT[::-1],
+        [{"prompt_tokens": 100}, {"completion_tokens": 50}],
+        [{"input_tokens": 100}, {"output_tokens": 50}],
+        [WHOLE, {}],
+        [WHOLE, {"prompt_tokens": None, "completion_tokens": None, "prompt_tokens_details": None}],
+        [WHOLE, {"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0}],
+        [{"prompt_tokens": 100, "completion_tokens": n} for n in (1, 2, 50)],
+        [{"prompt_tokens": 100, "completion_tokens": 0}, {"prompt_tokens": "no", "completion_tokens": 50}],
+    ],
+    ids=str,
+)
+def test_the_events_of_a_stream_complete_each_other(usages: list[Any]) -> None:
+    counts = Counts()
+    for usage in usages:
+        newer = counts_of({"usage": usage})
+        assert newer is not None
+        counts = merge(counts, newer)
+    assert counts.usage() == Usage(100, 50)
+
+
+def test_zero_is_what_was_counted_until_there_is_more() -> None:
+    zero = counts_of({"usage": {"prompt_tokens": 0, "completion_tokens": 0}})
+    assert zero is not None
+    assert merge(None, zero).usage() == merge(zero, Counts()).usage() == Usage(0, 0)
+
+
+REASONED = {"prompt_tokens": 100, "completion_tokens": 50, "total_tokens": 350}
+
+
+@pytest.mark.parametrize(
+    ("usage", "output"),
+    [
+        (REASONED | {"completion_tokens_details": {"reasoning_tokens": 200}}, 250),  # xAI
+        (REASONED | {"output_tokens_details": {"reasoning_tokens": 200}}, 250),
+        (REASONED | {"reasoning_tokens": 200}, 250),
+        (REASONED, 250),  # Gemini
+        (REASONED | {"completion_tokens": 0}, 250),
+        (REASONED | {"total_tokens": 150, "completion_tokens_details": {"reasoning_tokens": 40}}, 50),  # OpenAI
+        (REASONED | {"total_tokens": 150, "completion_tokens_details": {"reasoning_tokens": 200}}, 50),
+        (REASONED | {"total_tokens": 0}, 50),
+        (REASONED | {"total_tokens": None}, 50),
+        (REASONED | {"total_tokens": "350"}, 50),
+        (REASONED | {"total_tokens": 10**10}, 50),
+        (REASONED | {"completion_tokens": 250}, 250),
+    ],
+)
+def test_reasoning_that_only_the_total_counts_is_output(usage: Any, output: int) -> None:
+    assert usage_of({"usage": usage}) == Usage(100, output)
+
+
+def test_it_is_also_where_prompt_and_answer_come_in_two_events() -> None:
+    first = counts_of({"usage": {"prompt_tokens": 100}})
+    last = {"completion_tokens": 50, "total_tokens": 350, "completion_tokens_details": {"reasoning_tokens": 200}}
+    newer = counts_of({"usage": last})
+    assert newer is not None
+    assert merge(first, newer).usage() == Usage(100, 250)
+
+
+PROMPT = {"prompt_tokens": 1000, "completion_tokens": 5}
+INPUT = {"input_tokens": 1000, "output_tokens": 5}
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 800}}, (1000, 800, 0)),  # OpenAI
+        (INPUT | {"input_tokens_details": {"cached_tokens": 800}}, (1000, 800, 0)),
+        (PROMPT | {"prompt_cache_hit_tokens": 800, "prompt_cache_miss_tokens": 200}, (1000, 800, 0)),  # DeepSeek
+        (PROMPT | {"cached_tokens": 800}, (1000, 800, 0)),  # Moonshot
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 0}, "cached_tokens": 800}, (1000, 800, 0)),
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 600, "cache_write_tokens": 200}}, (1000, 600, 200)),
+        (PROMPT | {"prompt_tokens_details": {"cache_creation_tokens": 200}}, (1000, 0, 200)),
+        (PROMPT | {"cache_read_input_tokens": 600, "cache_creation_input_tokens": 200}, (1000, 600, 200)),
+        # Anthropic's own: input_tokens is what is neither read nor written.
+        (INPUT | {"cache_read_input_tokens": 600, "cache_creation_input_tokens": 200}, (1800, 600, 200)),
+        (INPUT | {"cache_read_input_tokens": 0, "cache_creation_input_tokens": 0}, (1000, 0, 0)),
+        (PROMPT | {"cache_read_input_tokens": 2000}, (3000, 2000, 0)),  # no part is more than the whole
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 2000}, "total_tokens": 3005}, (3000, 2000, 0)),
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 10**9}}, (1000, 1000, 0)),
+        (PROMPT | {"prompt_tokens_details": {"cached_tokens": 900, "cache_write_tokens": 900}}, (1000, 900, 100)),
+        (PROMPT | {"prompt_tokens_details": "many", "input_tokens_details": [1]}, (1000, 0, 0)),
+    ],
+)
+def test_what_was_cached_and_written_is_part_of_the_input_however_it_is_spelt(
+    usage: Any, tokens: tuple[int, int, int]
+) -> None:
+    given_in, cached, written = tokens
+    assert usage_of({"usage": usage}) == Usage(given_in, 5, cached, written)
+
+
+@pytest.mark.parametrize(
+    "document",
+    [
+        {"usage": WHOLE},
+        {"x_groq": {"id": "r", "usage": WHOLE}},
+        {"choices": [{"delta": {}, "finish_reason": "stop", "usage": WHOLE}]},
+        {"usage": None, "x_groq": {"usage": WHOLE}},
+        {"usage": {}, "choices": [{"usage": WHOLE}]},
+    ],
+)
+def test_usage_is_found_where_servers_put_it(document: Any) -> None:
+    assert usage_of(document) == Usage(100, 50)
+
+
 @pytest.mark.parametrize("usage", [None, [], "12", 12, True])
 def test_usage_of_another_type_is_none(usage: Any) -> None:
     assert usage_of({"usage": usage}) is None
@@ -62,6 +174,16 @@ def test_a_charge_is_a_whole_number_wherever_it_stands(charge: float) -> None:
     for document in ({"usage": {"cost": cost}}, {"cost": cost}, {"metadata": {"routstr": {"cost": cost}}}):
         assert charged_msats(document) == int(charge)
     assert charged_header_msats(str(int(charge))) == int(charge)
+
+
+def test_a_charge_of_nothing_in_one_place_does_not_hide_another() -> None:
+    assert charged_msats({"usage": {"cost": {"total_msats": 0}}, "cost": {"total_msats": 455}}) == 455
+    assert charged_msats({"usage": {"cost": {"total_msats": 0}}, "cost": {}}) == 0
+
+
+def test_dollars_are_the_nodes_business() -> None:
+    assert charged_msats({"usage": {"cost": 0.0124}, "cost": {"total_usd": 0.0124, "total_msats": 12_423}}) == 12_423
+    assert charged_msats({"usage": {"cost": 0.0124}}) is None
 
 
 @pytest.mark.parametrize("charge", [-1, 1.5, True, "420", None, [], {}, 1e300, float("nan"), 10**12 + 1], ids=repr)
@@ -78,6 +200,6 @@ def test_so_is_one_in_the_header(header: str | None) -> None:
 @given(st.recursive(ANYTHING, lambda inner: st.dictionaries(FIELDS, inner, max_size=4), max_leaves=12))
 def test_no_answer_makes_it_stumble_or_believe_the_absurd(document: Any) -> None:
     usage = usage_of(document) or Usage()
-    assert all(count is None or 0 <= count <= 10**9 for count in (usage.input_tokens, usage.output_tokens))
-    assert 0 <= usage.cached_tokens <= 10**9
+    assert all(count is None or 0 <= count <= 3 * 10**9 for count in (usage.input_tokens, usage.output_tokens))
+    assert 0 <= usage.cached_tokens + usage.cache_write_tokens <= (usage.input_tokens or 0) <= 3 * 10**9
     assert 0 <= (charged_msats(document) or 0) <= 10**12

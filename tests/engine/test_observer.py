@@ -473,7 +473,7 @@ def test_a_fault_of_the_metering_leaves_the_stream_whole(
     def fails(document: Any) -> None:
         raise RuntimeError("metering is broken")
 
-    monkeypatch.setattr(metering, "usage_of", fails)
+    monkeypatch.setattr(metering, "counts_of", fails)
     with caplog.at_level(logging.ERROR):
         observer, out = watch(delta("x"), USAGE_CHUNK, delta("y", "stop"), USAGE_CHUNK, DONE)
     assert out == delta("x") + USAGE_CHUNK + delta("y", "stop") + USAGE_CHUNK + DONE

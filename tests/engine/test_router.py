@@ -240,7 +240,7 @@ def test_what_a_fallback_model_took_is_learned_as_that_models() -> None:
     chosen = router([provider("b", models=("small",))], rule)
     request = chat("big", policy="r")
     for _ in range(20):
-        record = answered(request, chosen.route(request), cost_msats=1000, provider_cost_msats=2000)
+        record = answered(request, chosen.route(request), list_cost_msats=1000, provider_cost_msats=2000)
         chosen.learn(record, request)
     assert "2.00 times" in chosen.route(chat("small")).candidates[0].note
 
@@ -291,7 +291,7 @@ def charge(chosen: Router, name: str, charged: int, computed: int = 10_000, time
     for _ in range(times):
         request = chat()
         routing = chosen.route(request)
-        record = answered(request, routing, provider=name, cost_msats=computed, provider_cost_msats=charged)
+        record = answered(request, routing, provider=name, list_cost_msats=computed, provider_cost_msats=charged)
         chosen.learn(record, request)
 
 
@@ -694,7 +694,7 @@ def test_no_choice_ever_breaks_a_limit_of_the_policy(
             routing,
             success=chance.random() < 0.8,
             latency_ms=chance.randrange(5000),
-            cost_msats=chance.randrange(3) * 1000,
+            list_cost_msats=chance.randrange(3) * 1000,
             provider_cost_msats=chance.choice([None, 0, 5000]),
         )
         chosen.learn(record, request)

@@ -8,6 +8,7 @@ import pytest
 
 from tests.provider import (
     DONE,
+    Reply,
     chunk,
     completion,
     event,
@@ -18,14 +19,14 @@ from tests.provider import (
 )
 from tests.proxy.world import Answer, World, tokens_of
 
-# Tokens in and out, rates in and out, fee; and the cost in millisats, rounded once, half up.
+# Tokens in and out, rates in and out, fee; and the cost by the rates in millisats, rounded once, up.
 COSTS = [
     ((1000, 500), (10, 30, 1), 26_000),
     ((0, 0), (10, 30, 1), 1_000),
-    ((1, 1), (0.4, 0.1, 0), 1),  # 0.5 msats: half goes up
-    ((1, 0), (0.4, 0, 0), 0),
+    ((1, 1), (0.4, 0.1, 0), 1),  # 0.5 msats
+    ((1, 0), (0.0001, 0, 0), 1),
     ((3, 0), (0.5, 0, 0), 2),  # 1.5
-    ((5, 0), (0.5, 0, 0), 3),  # 2.5: up, not to even
+    ((4, 0), (0.5, 0, 0), 2),
     ((1, 1), (0.3, 0.3, 0.0003), 1),  # 0.3 + 0.3 + 0.3: rounded after the sum, not before
     ((7, 0), (0.1, 0, 0), 1),  # 0.7
     ((123_456, 7_890), (2.5, 10, 0.001), 387_541),
@@ -81,19 +82,147 @@ async def test_cost_is_by_the_rates_of_whoever_answered(world: World) -> None:
     assert cost_header(await arbstr.chat()) == "70.000"
 
 
-async def test_what_the_provider_says_it_charged_stands_beside_the_cost(world: World) -> None:
-    await world.sells("alpha", json_reply(completion(tokens=(1000, 500), cost_msats=12_423)))
+@pytest.mark.parametrize("charged_msats", [12_423, 30_001, 0])
+async def test_a_request_cost_what_the_provider_says_it_charged(world: World, charged_msats: int) -> None:
+    """Header, row and sums say it; what the rates say stands beside it."""
+    await world.sells("alpha", json_reply(completion(tokens=(1000, 500), cost_msats=charged_msats)))
     arbstr = await world.opens()
     answer = await arbstr.chat()
-    assert cost_header(answer) == "26.000"
-    assert (await arbstr.row(answer))["cost"] == {"sats": 26.0, "provider_sats": 12.423, "list_sats": None}
+    charged = charged_msats / 1000
+    assert cost_header(answer) == f"{charged:.3f}"
+    assert (await arbstr.row(answer))["cost"] == {"sats": charged, "provider_sats": charged, "list_sats": 26.0}
+    assert (await arbstr.get("/v1/stats")).json["costs"]["total_cost_sats"] == charged
+    assert arbstr.source.snapshot().totals.cost_msats == charged_msats
+
+
+async def test_a_charge_in_the_header_too(world: World) -> None:
+    reply = json_reply(completion(tokens=(1000, 500)), x_routstr_cost_msats="455")
+    await world.sells("alpha", reply)
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert cost_header(answer) == "0.455"
+    assert (await arbstr.row(answer))["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 26.0}
 
 
 async def test_a_charge_of_a_stream_too(world: World) -> None:
     await world.sells("alpha", sse_reply(*stream_events("a", tokens=(1000, 500), cost_msats=455)))
     arbstr = await world.opens()
-    row = await arbstr.row(await arbstr.chat(stream=True))
-    assert row["cost"] == {"sats": 26.0, "provider_sats": 0.455, "list_sats": None}
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["cost_sats"] == 0.455
+    assert (await arbstr.row(answer))["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 26.0}
+
+
+async def test_a_charge_without_usage_is_the_cost(world: World) -> None:
+    await world.sells("alpha", json_reply(completion(tokens=None) | {"cost": {"total_msats": 9000}}))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert cost_header(answer) == "9.000"
+    row = await arbstr.row(answer)
+    assert row["tokens"] == {"input": None, "cached": None, "cache_write": None, "output": None}
+    assert row["cost"] == {"sats": 9.0, "provider_sats": 9.0, "list_sats": None}
+
+
+CACHED = {"cached_tokens": 600, "cache_write_tokens": 200}
+
+
+async def test_what_is_cached_and_written_has_rates_of_its_own(world: World) -> None:
+    usage = {"prompt_tokens": 1000, "completion_tokens": 500, "prompt_tokens_details": CACHED}
+    await world.sells(
+        "alpha",
+        json_reply(completion() | {"usage": usage}),
+        sse_reply(chunk("Hello", finish_reason="stop"), event({"choices": [], "usage": usage}), DONE),
+        base_fee=0,
+        cached_input_rate=1,
+        cache_write_rate=12.5,
+    )
+    arbstr = await world.opens()
+    plain, stream = await arbstr.chat(), await arbstr.chat(stream=True)
+    assert cost_header(plain) == "20.100"  # 200 x 10 + 600 x 1 + 200 x 12.5 + 500 x 30
+    assert (stream.trailer["cost_sats"], stream.trailer["cached_tokens"]) == (20.1, 600)
+    for answer in (plain, stream):
+        tokens = {"input": 1000, "cached": 600, "cache_write": 200, "output": 500}
+        assert (await arbstr.row(answer))["tokens"] == tokens
+
+
+def with_usage(*usages: Any) -> Reply:
+    """A stream that gives usage in several events, one of which has the finish_reason too."""
+    events = [event({"choices": [], "usage": usage}) for usage in usages]
+    return sse_reply(chunk("Hello"), *events[:-1], chunk(finish_reason="stop"), events[-1], DONE)
+
+
+@pytest.mark.parametrize(
+    "usages",
+    [
+        [{"prompt_tokens": 1000}, {"completion_tokens": 500}],
+        [{"prompt_tokens": 1000, "completion_tokens": 0}, {"prompt_tokens": 0, "completion_tokens": 500}],
+        [{"prompt_tokens": 1000, "completion_tokens": 500}, {}],
+        [{"prompt_tokens": 1000, "completion_tokens": 500}, {"prompt_tokens": None, "completion_tokens": None}],
+        [
+            {"prompt_tokens": 1000, "completion_tokens": 100},
+            {"total_tokens": 1500, "completion_tokens_details": {"reasoning_tokens": 400}},
+        ],
+    ],
+    ids=str,
+)
+async def test_usage_in_several_events_is_one(world: World, usages: list[Any]) -> None:
+    await world.sells("alpha", with_usage(*usages))
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert answer.trailer["cost_sats"] == 26.0
+    assert tokens_of(await arbstr.row(answer)) == (1000, 500)
+
+
+async def test_a_later_charge_of_nothing_replaces_none(world: World) -> None:
+    free = event({"choices": [], "cost": {"total_msats": 0}})
+    await world.sells(
+        "alpha", sse_reply(chunk("a", finish_reason="stop"), usage_chunk(1000, 500, cost_msats=455), free, DONE)
+    )
+    arbstr = await world.opens()
+    assert (await arbstr.chat(stream=True)).trailer["cost_sats"] == 0.455
+
+
+ABSURD = [
+    ({"cost_msats": 10**12}, "charge"),
+    ({"tokens": (12, 10**9)}, "tokens"),
+    ({"tokens": (10**9, 9)}, "tokens"),
+    ({"tokens": (10**9, 10**9), "cost_msats": 10**12}, "charge,tokens"),
+]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("claim", "marks"), ABSURD, ids=str)
+async def test_an_absurd_claim_is_marked_and_spends_no_budget(
+    world: World, claim: dict[str, Any], marks: str, *, stream: bool
+) -> None:
+    reply = sse_reply(*stream_events("Hello", **claim)) if stream else json_reply(completion(**claim))
+    honest = sse_reply(*stream_events("Hello")) if stream else json_reply(completion())
+    await world.sells("alpha", reply, honest)
+    arbstr = await world.opens(budget={"max_sats_per_month": 1000})
+    row = await arbstr.row(await arbstr.chat(stream=stream, max_tokens=16))
+    assert row["implausible"] == marks.split(",")
+    assert row["cost"]["provider_sats"] == (10**9 if "charge" in marks else None)
+    assert tokens_of(row) == claim.get("tokens", (10, 5))
+    assert row["cost"]["sats"] <= 200
+    assert row["cost"]["list_sats"] <= 200
+    later = await arbstr.chat(stream=stream, max_tokens=16)
+    assert later.status == 200
+    assert "implausible" not in await arbstr.row(later)
+    spent = sum(max(row["cost"]["sats"], row["cost"]["list_sats"]) for row in await arbstr.rows())
+    for each in (arbstr, await world.opens(budget={"max_sats_per_month": 1000})):
+        assert [budget.spent_msats for budget in each.source.snapshot().budgets] == [round(spent * 1000)]
+
+
+async def test_nobody_learns_from_an_absurd_claim(world: World) -> None:
+    """A provider that claims the absurd six times makes no limit refuse honest ones."""
+    liar = [json_reply(completion(tokens=(10, 1_000_000), cost_msats=10**12))] * 6
+    await world.sells("liar", *liar, json_reply(completion()), output_rate=20)
+    await world.sells("honest")
+    rules = {"rules": [{"name": "small", "max_sats_per_request": 20}], "overcharge_min_sats": 0}
+    arbstr = await world.opens(policies=rules)
+    for _ in range(6):
+        await arbstr.chat()
+    assert (await arbstr.chat(headers={"X-Arbstr-Policy": "small"})).status == 200
+    assert (await arbstr.get("/providers")).json["providers"][0]["charged_ratio"] is None
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ async def test_the_rates_say_the_same_where_the_node_kept_to_them(world: World) 
     """1000 tokens in and 500 out: 454.5 msats, which the node rounds up to 455 as we do."""
     answer, row, _ = await replayed(world, "chat_nonstream_bearer_sk")
     assert answer.headers["X-Arbstr-Cost-Sats"] == "0.455"
-    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": None}
+    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
 
 
 async def test_without_usage_nothing_was_charged_and_the_cost_is_unknown(world: World) -> None:
@@ -74,7 +74,7 @@ async def test_a_stream_passes_but_for_the_chunk_of_its_cost(world: World) -> No
     assert answer.events[: len(kept)] == kept
     assert answer.trailer["cost_sats"] == 0.455
     assert tokens_of(row) == (1000, 500)
-    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": None}
+    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
 
 
 async def test_with_it_for_who_asks_for_usage(world: World) -> None:
