@@ -1,7 +1,7 @@
 """Runs arbstr against real Routstr nodes on loopback, and compares what they charged with what arbstr says.
 
 ROUTSTR_NODE names the folder of the scripts that build and start the nodes (`up.sh`, `down.sh`, `money.py`) and
-ROUTSTR_GIT the git directory of routstr-core. The nodes choose their ports, so that only one such market runs at a time.
+ROUTSTR_GIT the git directory of routstr-core. Their ports are fixed, so that only one such market runs at a time.
 """
 
 from __future__ import annotations
