@@ -14,6 +14,7 @@ from arbstr.engine.answer import StreamAnswer
 from arbstr.engine.claims import bill, bounds_of
 from arbstr.engine.health import Permit
 from arbstr.engine.observer import StreamObserver
+from arbstr.engine.quotes import without_quotes
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
 
@@ -108,6 +109,7 @@ class Exchange:
 
     def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
         """The provider has failed; `again`: it will be asked once more."""
+        error.args = (self.without_quotes(str(error)),)
         if self.permit is not None:
             self.permit.failed(error, again=again)
         self.may_have_cost |= error.may_cost
@@ -119,6 +121,7 @@ class Exchange:
         """The provider is done with, and its health not judged by it."""
         assert self.provider is not None
         self.waiting = False
+        message = "" if error is None else self.without_quotes(str(error))
         if not self._is_priced and (status == _OK if error is None else error.may_cost):
             self._doubtful_msats += self._expected_msats
         attempt = Attempt(
@@ -127,7 +130,7 @@ class Exchange:
             duration_ms=self.elapsed_ms() - self._attempt_started_ms,
             failure=None if error is None else error.kind,
             status=status,
-            message="" if error is None else str(error),
+            message=message,
         )
         self.attempts.append(attempt)
         return attempt
@@ -244,6 +247,10 @@ class Exchange:
         """The client has its whole answer."""
         self.answered()
         self.success = True
+
+    def without_quotes(self, message: str) -> str:
+        """What a provider said, without what it quotes of the request: fit to be stored, logged and shown."""
+        return message if self.chat is None else without_quotes(message, self.chat.body)
 
     def fail(self, status: int, message: str) -> None:
         """The request ends without a whole answer; the first reason given stands."""

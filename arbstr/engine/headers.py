@@ -79,14 +79,15 @@ class HeadReader:
         return Head(down, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 
     def _name_downstream(self, name: bytes) -> str | None:
-        """A header's name as the client may see it, None if it does not go down."""
+        """A header's name as the client may see it, None if it does not go down: one with a key in it, say."""
         if name in self._names:
             return self._names[name]
         if len(self._names) >= _REMEMBERED:
             self._names.clear()
-        text = self._shown(name)
+        text = name.decode(errors="replace")
         lower = text.lower()
-        shown = None if lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) else text
+        held_back = lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) or self._shown(name) != text
+        shown = None if held_back else text
         self._names[name] = shown
         return shown
 

@@ -277,7 +277,7 @@ class Engine:
         elif answer.refusal is None:
             exchange.succeed()
         else:
-            exchange.fail(answer.status, answer.refusal)
+            exchange.fail(answer.status, exchange.without_quotes(answer.refusal))
 
     async def _deliver_stream(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> None:
         first_byte_ms = exchange.stream_opened(answer)
@@ -302,7 +302,7 @@ class Engine:
                 exchange.succeed()
             return exchange.trailer(done=observer.done)
         if observer.error is not None:
-            fault = f"the provider sent an error: {verdict.told(observer.error)}"
+            fault = exchange.without_quotes(f"the provider sent an error: {verdict.told(observer.error)}")
         elif observer.done:
             fault = "it ended before it said anything"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)

@@ -246,3 +246,50 @@ async def test_prompts_and_answers_are_neither_stored_nor_logged(world: World, t
         assert database.execute("SELECT count(*) FROM requests").fetchone() == (2,)
     database.close()
     assert_not_on_disk(tmp_path, "what-i-asked", "what-it-answered")
+
+
+PROMPT = "Tell nobody that the Eagle landed at Löwenstraße 7,\nnor of hunter2-Zx91."
+
+
+def quoting(asked: Asked) -> str:
+    """What a provider says that quotes the request, in part and in capitals too."""
+    text = asked.json["messages"][0]["content"]
+    return f"Your prompt {text!r} is bad ({text.upper()[:40]}), so is 'hunter2-Zx91'"
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(
+    "quotes",
+    [
+        lambda asked: error_reply(400, quoting(asked)),
+        lambda asked: reply(json.dumps({"message": quoting(asked)}).encode(), status=422),
+        lambda asked: reply(json.dumps({"detail": [{"msg": quoting(asked)}]}).encode(), status=422),
+        lambda asked: error_reply(500, quoting(asked)),
+        lambda asked: json_reply({"error": {"message": quoting(asked)}}),
+        lambda asked: sse_reply(event({"error": {"message": quoting(asked)}})),
+        lambda asked: sse_reply(chunk("a"), event({"error": {"message": quoting(asked)}})),
+    ],
+    ids=["400", "flat", "detail", "500", "a 200", "an event", "a later event"],
+)
+async def test_nothing_of_a_request_is_stored_or_logged_out_of_an_error(
+    world: World, tmp_path: Path, quotes: Script, stream: bool
+) -> None:
+    await world.sells("alpha", quotes)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(PROMPT, stream=stream)
+    await arbstr.rows(1)
+    if answer.status in (400, 422):
+        assert "Eagle" in answer.body.decode()  # its client may see what the provider says
+    shown = [
+        arbstr.log,
+        repr(arbstr.events),
+        repr(arbstr.source.snapshot()),
+        *[(await arbstr.get(path)).body.decode() for path in ("/providers", "/health", "/v1/requests")],
+        (await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}")).body.decode(),
+    ]
+    for text in shown:
+        for word in ("eagle", "nobody", "wenstra", "hunter2"):
+            assert word not in text.casefold()
+    assert "is bad" in shown[-1] or not stream  # events are no answer to who asked for none
+    await world.close()
+    assert_not_on_disk(tmp_path, "Eagle", "EAGLE", "nobody", "hunter2")
