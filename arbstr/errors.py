@@ -19,6 +19,7 @@
         ├── ForbiddenHost, ForbiddenOrigin                     403  permission_error
         ├── ModelNotFound, NotFound                            404  invalid_request_error
         ├── MethodNotAllowed, RequestTooLarge, UnsupportedMediaType   405, 413, 415
+        ├── HeadersTooLarge          431  invalid_request_error
         ├── RateLimited              429  rate_limit_error
         ├── InternalError            500  server_error
         ├── AllProvidersFailed, BadUpstreamResponse            502  upstream_error
@@ -273,6 +274,14 @@ class UnsupportedMediaType(ApiError):
     status = 415
     type = "invalid_request_error"
     code = "unsupported_media_type"
+
+
+class HeadersTooLarge(ApiError):
+    """A header of the request is too long, or all of them together."""
+
+    status = 431
+    type = "invalid_request_error"
+    code = "headers_too_large"
 
 
 class RateLimited(ApiError):

@@ -29,7 +29,7 @@ from arbstr.engine.upstream import Upstream
 from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.memory import Memory, Spending
-from arbstr.proxy import ledger_api, openapi
+from arbstr.proxy import ledger_api, openapi, welcome
 from arbstr.proxy.api import Api
 from arbstr.proxy.bodies import Room
 from arbstr.proxy.chats import Chats
@@ -313,6 +313,7 @@ def _edge(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, 
         *api.routes(),
         *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
         *openapi.routes(),
+        *welcome.routes(),
     ]
     return Edge(door, Routes(routes))
 

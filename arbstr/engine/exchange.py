@@ -74,8 +74,13 @@ class Exchange:
         budget.
         """
         paid = max(self.cost_msats or 0, self.list_cost_msats or 0)
+        return paid + self.doubtful_msats
+
+    @property
+    def doubtful_msats(self) -> int:
+        """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
         at_work = self.waiting and not self._is_priced
-        return paid + self._doubtful_msats + (self._expected_msats if at_work else 0)
+        return self._doubtful_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
@@ -292,4 +297,5 @@ class Exchange:
             cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
             served_model=self.served_model,
             implausible=self.implausible,
+            doubtful_msats=self.doubtful_msats,
         )

@@ -19,6 +19,7 @@ MOST_TOKENS = 2**20  # no answer is longer
 _VOTES = 4.0  # requests after which a provider has a say in what the middle is
 _APART = 2.0  # times, that what one says may be from the middle
 _PROVIDERS = 32  # remembered of each kind of request
+_JOINED_EVERY = 8  # requests, once a provider has told as many: a mean of many hardly moves with one more
 _LONGEST_MEMORY = 50.0  # requests in which the longest answer fades
 _TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
 _FRAME_TOKENS = 50  # shorter inputs are mostly what is put around the messages
@@ -42,12 +43,16 @@ class Lengths:
 
     def add(self, provider: str, tokens: float) -> None:
         """An answer of so many tokens came from that provider."""
-        _of(self._by_provider, provider, _Length).add(tokens)
-        self._join()
+        length = _of(self._by_provider, provider, _Length)
+        length.add(tokens)
+        self.seen += 1
+        if len(self._by_provider) == 1:
+            self.value, self.longest, self.weight = length.value, length.longest, length.weight
+        elif length.seen <= _JOINED_EVERY or self.seen % _JOINED_EVERY == 0:
+            self._join()
 
     def _join(self) -> None:
         known = self._by_provider.values()
-        self.seen = sum(length.seen for length in known)
         self.weight = min(sum(length.weight for length in known), float(MEMORY))
         self.value = join([(length.value, length.weight) for length in known], OUTPUT_TOKENS)
         self.longest = join([(length.longest, length.weight) for length in known], OUTPUT_TOKENS)
@@ -66,6 +71,7 @@ class Lengths:
                 lengths._by_provider[provider] = _Length(int(numbers[0]), value, longest)
         if not lengths._by_provider:
             return None
+        lengths.seen = sum(length.seen for length in lengths._by_provider.values())
         lengths._join()
         return lengths
 
@@ -82,12 +88,16 @@ class Texts:
 
     def add(self, provider: str, chars: int, tokens: int) -> None:
         """A text of so many characters had so many tokens, says that provider."""
-        _of(self._by_provider, provider, _Text).add(chars, tokens)
-        self._join()
+        text = _of(self._by_provider, provider, _Text)
+        text.add(chars, tokens)
+        self.seen += 1
+        if len(self._by_provider) == 1:
+            self.chars_per_token = text.chars_per_token
+        elif text.seen <= _JOINED_EVERY or self.seen % _JOINED_EVERY == 0:
+            self._join()
 
     def _join(self) -> None:
         known = self._by_provider.values()
-        self.seen = sum(text.seen for text in known)
         self.chars_per_token = join([(text.chars_per_token, float(text.seen)) for text in known], CHARS_PER_TOKEN)
 
     def state(self) -> dict[str, list[float]]:
@@ -103,6 +113,7 @@ class Texts:
                 texts._by_provider[provider] = _Text(float(numbers[0]), float(numbers[1]))
         if not texts._by_provider:
             return None
+        texts.seen = sum(text.seen for text in texts._by_provider.values())
         texts._join()
         return texts
 

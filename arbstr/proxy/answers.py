@@ -14,12 +14,14 @@ import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
-from arbstr import __version__
 from arbstr.errors import ApiError
+from arbstr.proxy.ids import new_id
 from arbstr.types import HeaderList
 
+_COPIED_BYTES = 128 * 1024
+
 REQUEST_ID = "X-Arbstr-Request-Id"
-SERVER = f"arbstr/{__version__}"
+SERVER = "arbstr"  # and no version: that is for those who may ask /health
 
 
 class WholeAnswer(web.StreamResponse):
@@ -46,7 +48,13 @@ class WholeAnswer(web.StreamResponse):
             self._keep_alive = request.keep_alive
             if request.transport is None:
                 raise ConnectionResetError("the client has left")
-            request.transport.write(self._head(request) + self._content)
+            head = self._head(request)
+            request.writer.output_size = len(head) + len(self._content)
+            if len(self._content) > _COPIED_BYTES:  # no second copy of what is large, one packet for what is small
+                request.transport.write(head)
+                request.transport.write(self._content)
+            else:
+                request.transport.write(head + self._content)
             await request.writer.drain()
         return None
 
@@ -89,6 +97,14 @@ def error_headers(error: ApiError) -> HeaderList:
     if error.allowed:
         headers.append(("Allow", ", ".join(error.allowed)))
     return headers
+
+
+def bare_answer(error: ApiError) -> bytes:
+    """All that whoever is to be hung up on gets, head and body."""
+    body = orjson.dumps(error.body())
+    headers = [*error_headers(error), (REQUEST_ID, new_id()), ("Server", SERVER), ("Content-Length", str(len(body)))]
+    lines = [f"HTTP/1.1 {_status_line(error.status)}", *(f"{name}: {value}" for name, value in headers)]
+    return "\r\n".join([*lines, "Connection: close\r\n\r\n"]).encode() + body
 
 
 @lru_cache(maxsize=64)

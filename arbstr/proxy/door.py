@@ -19,7 +19,7 @@ from arbstr.text import plain
 from arbstr.types import HeaderList
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
-_OPEN_PATHS = frozenset({"/health"})
+_OPEN_PATHS = frozenset({"/", "/health"})
 
 
 class Door:

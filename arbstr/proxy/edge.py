@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
-from random import getrandbits
+import time
 
 from aiohttp import web
 
 from arbstr.errors import ApiError, ClientGone, InternalError
 from arbstr.proxy.answers import REQUEST_ID, SERVER, error_response
 from arbstr.proxy.door import Door
+from arbstr.proxy.ids import new_id
 from arbstr.proxy.request import Request
 from arbstr.proxy.routes import Routes
+from arbstr.text import plain
 
 logger = logging.getLogger(__name__)
 
-_ALIKE = 1024  # ids in a row that begin alike
+_LINES_A_MINUTE = 100
+_MINUTE_S = 60.0
 
 
 class Edge:
@@ -25,6 +27,7 @@ class Edge:
     def __init__(self, door: Door, routes: Routes) -> None:
         self._door = door
         self._routes = routes
+        self._refusals = _Refusals()
 
     async def serve(self, request: Request) -> web.StreamResponse:
         """Answer one request, whatever happens."""
@@ -38,6 +41,7 @@ class Edge:
             else:
                 response = await self._routes.find(request)(request)
         except ApiError as error:
+            self._refusals.tell(request, error)
             response = error_response(error)
         except ClientGone:
             response = web.Response(status=499)  # for nobody
@@ -49,17 +53,21 @@ class Edge:
         return response
 
 
-def _ids() -> Iterator[str]:
-    """UUIDs v4 of pseudo-random bits: an id is no secret, and the system's randomness costs a call for each.
+class _Refusals:
+    """Log lines about requests that no row tells of: not more of them than somebody could read."""
 
-    Many in a row begin alike, by chance's word as well. So the ledger's index of them, a sorted tree, takes neighbours
-    at its leaves: else each row of a large ledger would have a page of its own written for it.
-    """
-    while True:
-        start = f"{getrandbits(32):08x}-{getrandbits(16):04x}"
-        for _ in range(_ALIKE):
-            end = f"{getrandbits(62) | 1 << 63:016x}"  # the variant's bits are 10
-            yield f"{start}-4{getrandbits(12):03x}-{end[:4]}-{end[4:]}"
+    def __init__(self) -> None:
+        self._since_s = 0.0
+        self._told = 0
 
-
-new_id: Callable[[], str] = _ids().__next__
+    def tell(self, request: Request, error: ApiError) -> None:
+        """One line, of which there are `_LINES_A_MINUTE`; then only that there are more."""
+        now_s = time.monotonic()
+        if now_s - self._since_s >= _MINUTE_S:
+            if self._told > _LINES_A_MINUTE:
+                logger.info("refused %d more requests", self._told - _LINES_A_MINUTE)
+            self._since_s, self._told = now_s, 0
+        self._told += 1
+        if self._told <= _LINES_A_MINUTE:
+            asked, why = plain(f"{request.method} {request.path}"), plain(error.message.partition(". ")[0])
+            logger.info("refused %s from %s: %d %s: %s", asked, request.remote, error.status, error.code, why)

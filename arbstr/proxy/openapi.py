@@ -89,6 +89,7 @@ def _paths() -> JsonObject:
         "/v1/requests/{request_id}": {
             "get": _get("request", "One request in full.", "RequestDetail", [_in_path("request_id")], (400, 404))
         },
+        "/": {"get": _operation("welcome", "What this is and how to use it.", {200: _body({"type": "object"})})},
         "/openapi.json": {"get": _operation("description", "This description.", {200: _body({"type": "object"})})},
     }
 

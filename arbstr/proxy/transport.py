@@ -21,9 +21,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-import zlib
 from collections import deque
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from functools import cache, cached_property
 
 import httpx
@@ -32,9 +32,11 @@ from arbstr.proxies import NO_PROXIES, EnvironmentProxies, ProxyUrl, is_onion
 from arbstr.proxy.connector import Connector, ProxyRefused, proxy_headers
 from arbstr.proxy.http1 import Answer, Connection
 from arbstr.proxy.resolver import Resolver
+from arbstr.proxy.unpacking import ENCODINGS, Unpacker
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
-PIECE_BYTES = 256 * 1024  # of what a compressed body unfolds to, at a time
+TAIL_S = 1.0  # how long a compressed body may take to end after what was compressed has
+TAIL_BYTES = 64 * 1024  # may come then
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PROXY_WANTS_CREDENTIALS = 407
@@ -218,19 +220,28 @@ class _Unpacked(httpx.AsyncByteStream):
     def __init__(self, answer: Answer, request: httpx.Request) -> None:
         self._answer = answer
         self._request = request
-        self._packed = b""
-        self._unpacker: zlib._Decompress | None = None
-        self._has_more = False  # to give, without taking in more
+        self._unpacker: Unpacker | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        while True:
-            if not self._has_more:
-                self._packed = await self._next_packed()
-            if piece := self._unpack():
+        unpacker = self._unpacker
+        if unpacker is None:
+            unpacker = self._unpacker = self._begin()
+        while not unpacker.ended:
+            if unpacker.has_more:
+                await asyncio.sleep(0)  # little can unfold to very much: others have their turn
+            else:
+                unpacker.feed(await self._next_packed())
+            try:
+                piece = unpacker.piece()
+            except ValueError as error:
+                raise self._broken(str(error)) from error
+            if piece:
                 return piece
+        await self._read_tail()
+        raise StopAsyncIteration
 
     async def aclose(self) -> None:
         """Done with it."""
@@ -240,30 +251,23 @@ class _Unpacked(httpx.AsyncByteStream):
         try:
             return await anext(self._answer)
         except StopAsyncIteration:
-            if self._unpacker is not None and not self._unpacker.eof:
+            if self._unpacker is not None and self._unpacker.begun:
                 raise self._broken("it ends early") from None
             raise
 
-    def _unpack(self) -> bytes:
-        """The next piece, possibly nothing."""
-        if self._unpacker is None:
-            self._unpacker = self._begin()
-        try:
-            piece = self._unpacker.decompress(self._packed, PIECE_BYTES)
-        except zlib.error as error:
-            raise self._broken(str(error)) from error
-        self._packed = self._unpacker.unconsumed_tail
-        self._has_more = len(piece) == PIECE_BYTES or bool(self._packed)
-        return piece
+    async def _read_tail(self) -> None:
+        """Read on to the end of the body, so that its connection may serve again; but not for long."""
+        size = 0
+        with suppress(TimeoutError, StopAsyncIteration, httpx.TransportError):
+            async with asyncio.timeout(TAIL_S):
+                while size <= TAIL_BYTES:
+                    size += len(await anext(self._answer))
 
-    def _begin(self) -> zlib._Decompress:
-        """A decompressor for what is coming; `deflate` is sent with zlib's wrapping or, wrongly, without."""
-        match self._answer.encoding:
-            case b"gzip" | b"x-gzip":
-                return zlib.decompressobj(16 + zlib.MAX_WBITS)
-            case b"deflate":
-                return zlib.decompressobj(zlib.MAX_WBITS if self._packed[0] & 15 == zlib.DEFLATED else -zlib.MAX_WBITS)
-        raise self._broken("nobody asked for that encoding")
+    def _begin(self) -> Unpacker:
+        encoding = self._answer.encoding.decode(errors="replace")
+        if encoding not in ENCODINGS:
+            raise self._broken("nobody asked for that encoding")
+        return Unpacker(encoding)
 
     def _broken(self, told: str) -> httpx.RemoteProtocolError:
         encoding = self._answer.encoding.decode(errors="replace")

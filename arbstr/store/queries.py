@@ -70,7 +70,10 @@ class Questions:
         return tallies
 
     def spent_msats(self, where: Filter) -> int:
-        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more."""
+        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
+
+        What may have been spent besides counts too.
+        """
         computed = self.stats(where).overall.cost_msats
         with self._view() as view:
             return computed + view.excess_msats(where)

@@ -54,6 +54,7 @@ COLUMNS = (
     "session",
     "client",
     "implausible",
+    "doubtful_msats",
 )
 ENTRY_COLUMNS = (
     "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
@@ -139,6 +140,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         _clean(record.session),
         client,
         record.implausible,
+        bounded(record.doubtful_msats) or None,
     )
 
 

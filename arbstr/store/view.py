@@ -46,10 +46,11 @@ def _msats(column: str) -> str:
 
 MSATS = _msats("cost_sats")
 # What budgets count is the most of what a row cost, what the rates say and what was charged, claims that can't be true
-# left out.
+# left out; and what may have been spent besides.
 _COUNTED_MSATS = f"""
     MAX(COALESCE({MSATS}, 0), COALESCE({_msats("list_cost_sats")}, 0),
         CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
+        + MIN(MAX(CAST(COALESCE(doubtful_msats, 0) AS INTEGER), 0), {MOST})
 """
 _NAMED_SESSIONS = 1000  # the dearest; the rest is one group
 _LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"

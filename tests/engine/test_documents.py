@@ -106,9 +106,9 @@ def test_as_many_values_as_are_read_are_read_in_time() -> None:
         b'["' + b"\\ud800" * 10**7,
     ]
     for body in bodies:
-        began = time.perf_counter()
+        began = time.process_time()
         read_or_none(body)
-        assert time.perf_counter() - began < 1.5
+        assert time.process_time() - began < 1.5
 
 
 def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:

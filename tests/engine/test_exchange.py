@@ -231,6 +231,18 @@ def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchang
     assert exchange.spent_msats == 26_000 + 2 * 901
 
 
+def test_what_may_have_been_spent_besides_is_in_the_row_from_its_opening_on(exchange: Exchange) -> None:
+    exchange.attempt_begins(ALPHA, 900.5)
+    assert exchange.record().doubtful_msats == 901
+    exchange.attempt_failed(LATE, again=False)
+    exchange.attempt_begins(BETA, 900.5)
+    assert exchange.record().doubtful_msats == 1802
+    exchange.metered(Usage(1000, 500), None, 400)
+    exchange.attempt_succeeded(200)
+    assert exchange.record().doubtful_msats == 901
+    assert exchange.spent_msats == (exchange.record().cost_msats or 0) + 901
+
+
 def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: Exchange) -> None:
     exchange.attempt_begins(ALPHA, 900.5)
     exchange.metered(Usage(1000, 500), None, 400)

@@ -36,7 +36,7 @@ PATHS = [
     ("GET", "/nowhere", 404),
     ("POST", "/nowhere", 404),
     ("OPTIONS", "/v1/chat/completions", 405),
-    ("DELETE", "/", 404),
+    ("DELETE", "/", 405),
 ]
 
 

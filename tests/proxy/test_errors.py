@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
+import zlib
 from typing import Any
 
 import pytest
@@ -233,9 +235,7 @@ async def test_model_not_found(world: World) -> None:
     assert (await arbstr.row(answer))["model"] == "gpt-5"
 
 
-@pytest.mark.parametrize(
-    "path", ["/", "/v1", "/v1/completions", "/v1/chat/completions/", "/v1/models/", "/%00", "/%ff"]
-)
+@pytest.mark.parametrize("path", ["/v1", "/v1/completions", "/v1/chat/completions/", "/v1/models/", "/%00", "/%ff"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_not_found(world: World, path: str, method: str) -> None:
     arbstr = await world.opens()
@@ -316,6 +316,43 @@ async def test_a_body_that_is_not_compressed_as_it_says(world: World) -> None:
     answer = await arbstr.chat(headers={"Content-Encoding": "gzip"})
     assert answer.status in (400, 415)
     assert answer.error["type"] == "invalid_request_error"
+
+
+@pytest.mark.parametrize("encoding", ["zstd", "br", "gzip, br", "x-unknown", "Z" * 300])
+async def test_a_body_in_an_encoding_that_arbstr_does_not_read(world: World, encoding: str) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    answer = await arbstr.chat(headers={"Content-Encoding": encoding})
+    message = await arbstr.refused(answer, 415, "invalid_request_error", "unsupported_media_type")
+    assert encoding.lower()[:30] in message
+    assert "gzip" in message
+    assert not alpha.requests
+
+
+@pytest.mark.parametrize("encoding", ["gzip", "x-gzip", "deflate", "GZIP"])
+async def test_a_compressed_body_is_read(world: World, encoding: str) -> None:
+    alpha = await world.sells("alpha")
+    arbstr = await world.opens()
+    sent = json.dumps(body("hi" * 100_000)).encode()
+    packed = zlib.compress(sent) if encoding == "deflate" else gzip.compress(sent)
+    assert (await arbstr.send(packed, headers={"Content-Encoding": encoding})).status == 200
+    assert alpha.requests[0].body == sent
+    assert "content-encoding" not in {name.lower() for name in alpha.requests[0].headers}
+
+
+async def test_a_compressed_body_that_unfolds_to_more_than_is_allowed(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens(server={"max_request_mb": 1})
+    answer = await arbstr.send(gzip.compress(bytes(50_000_000)), headers={"Content-Encoding": "gzip"})
+    await arbstr.refused(answer, 413, "invalid_request_error", "request_too_large")
+
+
+async def test_a_compressed_body_that_ends_early(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    packed = gzip.compress(json.dumps(body()).encode())[:-9]
+    answer = await arbstr.send(packed, headers={"Content-Encoding": "gzip"})
+    await arbstr.refused(answer, 415, "invalid_request_error", "unsupported_media_type")
 
 
 # 429

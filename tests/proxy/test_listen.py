@@ -1,12 +1,12 @@
-"""How many may be connected: whoever comes when all places are taken is told so, without having been asked for more."""
+"""How many may be connected, and for how long without doing anything: who does nothing makes room for who comes."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Iterator
+from contextlib import AsyncExitStack, suppress
 from urllib.parse import urlsplit
 
 import pytest
@@ -14,8 +14,12 @@ import uvloop
 from aiohttp import web
 
 from arbstr.errors import AddressInUse, ArbstrError
+from arbstr.proxy import clients
 from arbstr.proxy import listen as module
+from arbstr.proxy.answers import WholeAnswer
 from arbstr.proxy.listen import listen
+from arbstr.proxy.protocol import Protocol
+from arbstr.proxy.request import Request
 
 PATIENCE_S = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -71,17 +75,49 @@ async def refusal(port: int) -> bytes:
         writer.close()
 
 
-async def test_one_client_too_many_is_told_to_come_back_and_the_others_are_served(stack: AsyncExitStack) -> None:
-    port = await opened(stack, 2)
-    connections = [await connected(port) for _ in range(2)]
-    assert b"hello" in await asks(connections[0])  # and so both have been taken up
+@pytest.fixture
+def slow() -> Iterator[list[asyncio.Event]]:
+    """Events that requests to /slow wait for, one for each."""
+    waiting: list[asyncio.Event] = []
+    yield waiting
+    for event in waiting:
+        event.set()
+
+
+async def busy(stack: AsyncExitStack, slow: list[asyncio.Event], most: int) -> tuple[int, list[Connection]]:
+    """The port of a server that takes so many clients, and as many whose requests are under way."""
+
+    async def waits(request: web.BaseRequest) -> web.Response:
+        if request.path == "/slow":
+            slow.append(asyncio.Event())
+            await slow[-1].wait()
+        return web.Response(text="hello")
+
+    url = await listen(stack, waits, "127.0.0.1", 0, most_clients=most, max_request_bytes=1000)
+    port = urlsplit(url).port or 0
+    connections = [await connected(port) for _ in range(most)]
+    for _, writer in connections:
+        writer.write(REQUEST.replace(b" / ", b" /slow "))
+    async with asyncio.timeout(PATIENCE_S):
+        while len(slow) < most:  # noqa: ASYNC110 - no event tells
+            await asyncio.sleep(0.001)
+    return port, connections
+
+
+async def test_one_client_too_many_is_told_to_come_back_and_the_others_are_served(
+    stack: AsyncExitStack, slow: list[asyncio.Event]
+) -> None:
+    port, connections = await busy(stack, slow, 2)
     head, _, body = (await refusal(port)).partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 503 ")
     assert b"\r\nRetry-After: 1\r\n" in head
     error = json.loads(body)["error"]
     assert (error["type"], error["code"]) == ("upstream_error", "overloaded")
-    assert b"hello" in await asks(connections[1])
-    for _, writer in connections:
+    for event in slow:
+        event.set()
+    for reader, writer in connections:
+        async with asyncio.timeout(PATIENCE_S):
+            assert b"hello" in await reader.read(4096)
         writer.close()
 
 
@@ -107,15 +143,184 @@ def test_of_a_crowd_that_comes_at_once_no_more_are_let_in() -> None:
     assert all(b" 503 " in answer for answer in answers[most:])
 
 
-async def test_a_client_that_leaves_makes_room(stack: AsyncExitStack) -> None:
-    port = await opened(stack, 1)
-    first = await connected(port)
-    assert b"hello" in await asks(first)
-    assert b"503" in await refusal(port)
-    first[1].close()
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent has been so for long."""
+    monkeypatch.setattr(clients, "SOON_S", 0.0)
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who is silent has been so for a while only."""
+    monkeypatch.setattr(clients, "JUST_HERE_S", 0.0)
+
+
+@pytest.mark.parametrize("begins", [b"", b"GET / HT", b"POST / HTTP/1.1\r\nHost: localhost\r\n"])
+@pytest.mark.usefixtures("settled")
+async def test_who_asks_nothing_makes_room_for_who_comes(stack: AsyncExitStack, begins: bytes) -> None:
+    """The one that has been silent the longest first; one that has been answered last."""
+    port = await opened(stack, 3)
+    answered = await connected(port)
+    assert b"hello" in await asks(answered)
+    silent = [await connected(port) for _ in range(2)]
+    for _, writer in silent:
+        writer.write(begins)
+    assert b"hello" in await answer(port)
     async with asyncio.timeout(PATIENCE_S):
-        while b"hello" not in await answer(port):
-            pass  # the server has yet to notice
+        assert await silent[0][0].read() == b""
+    crowd = [await connected(port) for _ in range(2)]
+    for connection in (crowd[-1], answered):
+        assert b"hello" in await asks(connection)
+    for _, writer in (answered, *silent, *crowd):
+        writer.close()
+
+
+@pytest.mark.usefixtures("here")
+async def test_who_was_there_before_a_crowd_keeps_its_place(stack: AsyncExitStack) -> None:
+    port = await opened(stack, 3)
+    early = await connected(port)
+    crowd = [await connected(port) for _ in range(10)]
+    assert b"hello" in await asks(crowd[-1])
+    assert b"hello" in await asks(early)
+    for _, writer in (early, *crowd):
+        writer.close()
+
+
+async def test_a_crowd_that_comes_all_at_once_is_turned_away(stack: AsyncExitStack) -> None:
+    port = await opened(stack, 3)
+    crowd = [await connected(port) for _ in range(3)]
+    assert b" 503 " in await refusal(port)
+    for _, writer in crowd:
+        writer.close()
+
+
+async def test_who_has_been_answered_makes_room_too_if_nobody_is_silent(stack: AsyncExitStack) -> None:
+    port = await opened(stack, 2)
+    first, second = [await connected(port) for _ in range(2)]
+    for connection in (first, second):
+        assert b"hello" in await asks(connection)
+    third = await connected(port)
+    assert b"hello" in await asks(third)
+    assert await first[0].read() == b""
+    assert b"hello" in await asks(second)
+    for _, writer in (first, second, third):
+        writer.close()
+
+
+async def test_who_sends_no_body_after_a_refusal_makes_room(stack: AsyncExitStack) -> None:
+    """The server reads on for some seconds after its answer; the place may be another's meanwhile."""
+    port = await opened(stack, 1)
+    reader, writer = await connected(port)
+    writer.write(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_S):
+        assert b"hello" in await reader.read(4096)
+    assert b"hello" in await answer(port)
+    writer.close()
+
+
+@pytest.fixture
+def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients are looked after a hundred times as often."""
+    monkeypatch.setattr(clients, "LOOK_EVERY_S", clients.LOOK_EVERY_S / 200)
+    monkeypatch.setattr(clients, "PATIENCE_S", dict.fromkeys(clients.PATIENCE_S, 0.2))
+
+
+@pytest.mark.parametrize(
+    ("begins", "ends"),
+    [(b"", b""), (b"GET /aaa", b"HTTP/1.1 408 "), (b"GET / HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408 ")],
+    ids=["nothing", "a line", "headers"],
+)
+@pytest.mark.usefixtures("hurry")
+async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
+    stack: AsyncExitStack, begins: bytes, ends: bytes
+) -> None:
+    port = await opened(stack, 5)
+    reader, writer = await connected(port)
+    writer.write(begins)
+
+    async def drips() -> None:
+        while begins:
+            writer.write(b"x")
+            await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drips())
+    async with asyncio.timeout(PATIENCE_S):
+        assert (await reader.read(4096)).startswith(ends)
+    dripping.cancel()
+    writer.close()
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_connection_that_is_not_used_again_is_closed(stack: AsyncExitStack) -> None:
+    port = await opened(stack, 5)
+    connection = await connected(port)
+    for _ in range(2):
+        assert b"hello" in await asks(connection)
+    async with asyncio.timeout(PATIENCE_S):
+        assert await connection[0].read() == b""
+    connection[1].close()
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_a_request_under_way_may_take_as_long_as_it_likes(
+    stack: AsyncExitStack, slow: list[asyncio.Event]
+) -> None:
+    _, ((reader, writer),) = await busy(stack, slow, 1)
+    await asyncio.sleep(1)
+    slow[0].set()
+    async with asyncio.timeout(PATIENCE_S):
+        assert b"hello" in await reader.read(4096)
+    writer.close()
+
+
+@pytest.mark.parametrize("piecewise", [False, True])
+@pytest.mark.usefixtures("hurry")
+async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, piecewise: bool) -> None:
+    lost = asyncio.Event()
+
+    async def much(request: Request) -> web.StreamResponse:
+        request.on_leave = lost.set
+        if not piecewise:
+            return WholeAnswer(200, [], bytes(50_000_000))
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(50):
+            await response.write(bytes(1_000_000))
+        return response
+
+    url = await listen(stack, much, "127.0.0.1", 0, most_clients=5, max_request_bytes=1000)
+    with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as client:
+        client.sendall(REQUEST)
+        if piecewise:
+            async with asyncio.timeout(PATIENCE_S):
+                await lost.wait()
+        else:
+            await asyncio.sleep(0.5)
+        client.setblocking(False)
+        got = 0
+        with suppress(ConnectionError):  # it was reset
+            async with asyncio.timeout(PATIENCE_S):
+                while data := await asyncio.get_running_loop().sock_recv(client, 1_000_000):
+                    got += len(data)
+        assert got < 50_000_000
+
+
+@pytest.mark.usefixtures("hurry")
+async def test_an_answer_that_is_read_slowly_is_not(stack: AsyncExitStack) -> None:
+    async def much(request: web.BaseRequest) -> web.StreamResponse:
+        return WholeAnswer(200, [], bytes(20_000_000))
+
+    url = await listen(stack, much, "127.0.0.1", 0, most_clients=5, max_request_bytes=1000)
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
+        client.connect(("127.0.0.1", urlsplit(url).port or 0))
+        client.setblocking(False)
+        await asyncio.get_running_loop().sock_sendall(client, REQUEST)
+        got = 0
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while got < 20_000_000:
+                got += len(await asyncio.get_running_loop().sock_recv(client, 300_000))
+                await asyncio.sleep(0.02)
 
 
 async def test_a_client_that_has_left_counts_no_longer_although_something_remembers_it(
@@ -124,9 +329,10 @@ async def test_a_client_that_has_left_counts_no_longer_although_something_rememb
     remembered: list[web.RequestHandler] = []
 
     class Remembering(module._Server):
-        def __call__(self) -> web.RequestHandler:
-            remembered.append(super().__call__())
-            return remembered[-1]
+        def __call__(self) -> Protocol:
+            protocol = super().__call__()
+            remembered.append(protocol)
+            return protocol
 
     monkeypatch.setattr(module, "_Server", Remembering)
     port = await opened(stack, 1)

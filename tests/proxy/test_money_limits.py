@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.provider import completion, error_reply, json_reply
+from tests.provider import Move, chunk, completion, error_reply, json_reply, sse_reply
 from tests.proxy.world import Arbstr, World, body
 
 LONG = "x" * 400_000  # 100,000 tokens; at the world's rates a thousand sats
@@ -160,3 +160,32 @@ async def test_a_ledger_that_is_locked_at_the_start_opens_no_budget_anew(world: 
     other.close()
     assert "16.1 are spent" in (await second.chat()).error["message"]
     assert spent_sats(second) == [16.1]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_what_a_timeout_may_have_cost_is_spent_after_a_restart_too(world: World, stream: bool) -> None:
+    sections = {"budget": {"max_sats_per_day": 10}, "retry": {"max_retries": 0}}
+    begun = sse_reply(chunk("Hel"), Move.CLOSE) if stream else [Move.NEVER]
+    alpha = await world.sells("alpha", begun, base_fee=0, timeouts={"connect": 5, "first_byte": 0.2, "idle": 5})
+    first = await world.opens(**sections)
+    await first.chat(max_tokens=300, stream=stream)
+    await first.rows(1)
+    (spent,) = spent_sats(first)
+    assert 9 <= spent < 9.1
+    assert (await first.chat(max_tokens=300)).status == 402
+    second = await world.opens(**sections)
+    assert spent_sats(second) == [spent]
+    assert (await second.chat(max_tokens=300)).status == 402
+    assert len(alpha.requests) == 1
+
+
+async def test_an_answer_costs_no_more_after_a_restart_than_before(world: World) -> None:
+    """Its first try may have been charged, its second was."""
+    sections = {"budget": {"max_sats_per_day": 100}}
+    await world.sells("alpha", [Move.CLOSE], json_reply(completion(tokens=(10, 500))), base_fee=0)
+    first = await world.opens(**sections)
+    assert (await first.chat(max_tokens=300)).status == 200
+    await first.rows(1)
+    (spent,) = spent_sats(first)
+    assert 15.1 + 9 <= spent < 15.1 + 9.1
+    assert spent_sats(await world.opens(**sections)) == [spent]

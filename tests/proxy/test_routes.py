@@ -54,8 +54,31 @@ async def test_a_path_finds_its_answer(method: str, path: str, text: str) -> Non
 
 @pytest.mark.parametrize("path", ["/", "/thing", "/things/", "/thingsa", "//things", "/THINGS"])
 async def test_any_other_path_is_not_found(path: str) -> None:
-    with pytest.raises(NotFound, match="Nothing is served"):
+    with pytest.raises(NotFound, match="Nothing is served") as refusal:
         await answered("GET", path)
+    assert "GET /things, POST /things, GET /things/…" in refusal.value.message
+
+
+@pytest.mark.parametrize(
+    ("path", "text"),
+    [("/v1/list", "all"), ("/list", "all"), ("/list?x", "all"), ("/v1/list/a", "a"), ("/list/a", "a"), ("/own", "all")],
+)
+async def test_paths_are_served_without_their_version_too(path: str, text: str) -> None:
+    """Many leave /v1 out of the base URL that they give their clients."""
+    routes = Routes(
+        [Route("GET", "/v1/list", listing), NamedRoute("GET", "/v1/list/", one), Route("GET", "/own", listing)]
+    )
+    request = make_mocked_request("GET", path)
+    response = await routes.find(request)(request)
+    assert isinstance(response, web.Response)
+    assert response.text == text
+
+
+@pytest.mark.parametrize("path", ["/v1/own", "/v1", "/v1/v1/list", "/v2/list"])
+async def test_no_other_version_is_served(path: str) -> None:
+    routes = Routes([Route("GET", "/v1/list", listing), Route("GET", "/own", listing)])
+    with pytest.raises(NotFound):
+        routes.find(make_mocked_request("GET", path))
 
 
 @pytest.mark.parametrize(

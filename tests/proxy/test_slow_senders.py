@@ -6,6 +6,9 @@ import asyncio
 import json
 from urllib.parse import urlsplit
 
+import pytest
+
+from arbstr.proxy import bodies
 from tests.proxy.world import Arbstr, World, body
 
 BODY = json.dumps(body()).encode()
@@ -30,6 +33,31 @@ async def test_requests_that_are_still_being_sent_take_no_place(world: World) ->
         assert b" 200 OK" in await reader.readuntil(b"\r\n")
         writer.close()
     assert [row["success"] for row in await arbstr.rows(4)] == [True] * 4
+
+
+@pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/cost"])
+async def test_a_body_that_comes_byte_by_byte_is_not_waited_for_for_ever(
+    world: World, path: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "SILENCE_S", 0.3)
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port)
+    writer.write(HEAD.replace(b"/v1/chat/completions", path) + b"Content-Length: 10000\r\n\r\n")
+
+    async def drips() -> None:
+        while True:
+            writer.write(b" ")
+            await asyncio.sleep(0.01)
+
+    dripping = asyncio.create_task(drips())
+    async with asyncio.timeout(10):
+        assert b" 408 " in await reader.readuntil(b"\r\n")
+    dripping.cancel()
+    writer.close()
+    if b"cost" not in path:
+        ((row),) = await arbstr.rows(1)
+        assert row["error"]["status"] == 408
 
 
 async def test_announced_bytes_take_no_room(world: World) -> None:

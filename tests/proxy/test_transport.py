@@ -17,7 +17,8 @@ import httpx
 import pytest
 
 from arbstr.proxy.http1 import HELD_BYTES, Answer, BrokenResponse
-from arbstr.proxy.transport import PIECE_BYTES, PooledTransport
+from arbstr.proxy.transport import PooledTransport
+from arbstr.proxy.unpacking import BARREN_BYTES, PIECE_BYTES
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -274,6 +275,86 @@ async def test_a_body_that_can_not_be_unpacked(transport: PooledTransport, encod
     async with server(answering(head + packed)) as url:
         with pytest.raises(httpx.RemoteProtocolError, match="can't be read"):
             await exchange(transport, url)
+
+
+CHUNKED_GZIP = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def in_chunk(data: bytes) -> bytes:
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+@pytest.mark.parametrize(
+    "after", [b"garbage", gzip.compress(b"more"), bytes(3_000_000), gzip.compress(b"") * 100_000], ids=len
+)
+async def test_the_end_of_what_was_compressed_is_the_end_of_the_body(transport: PooledTransport, after: bytes) -> None:
+    """Whatever follows, and although the body itself goes on without an end."""
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(CHUNKED_GZIP + in_chunk(gzip.compress(b"hello")))
+        while True:
+            writer.write(in_chunk(after))
+            await writer.drain()
+            await asyncio.sleep(0.01)
+
+    async with server(talk) as url, asyncio.timeout(5):
+        assert await exchange(transport, url) == (200, b"hello")
+
+
+async def test_a_connection_serves_again_after_a_compressed_body(transport: PooledTransport) -> None:
+    clients = 0
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal clients
+        clients += 1
+        while True:
+            await head(reader)
+            writer.write(CHUNKED_GZIP + in_chunk(gzip.compress(b"hello")))
+            await asyncio.sleep(0.01)
+            writer.write(b"0\r\n\r\n")
+
+    async with server(talk) as url, asyncio.timeout(5):
+        for _ in range(3):
+            assert await exchange(transport, url) == (200, b"hello")
+    assert clients == 1
+
+
+@pytest.mark.parametrize(
+    ("encoding", "endless"),
+    [
+        ("deflate", zlib.compress(b"")[:2] + b"\x00\x00\x00\xff\xff" * (BARREN_BYTES // 4)),
+        ("gzip", b"\x1f\x8b\x08\x08\x00\x00\x00\x00\x00\xff" + b"n" * (2 * BARREN_BYTES)),
+    ],
+    ids=["empty blocks", "a name without an end"],
+)
+async def test_a_body_that_unfolds_to_nothing_is_given_up(
+    transport: PooledTransport, encoding: str, endless: bytes
+) -> None:
+    head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
+    async with server(answering(head + endless)) as url, asyncio.timeout(5):
+        with pytest.raises(httpx.RemoteProtocolError, match="unfold to nothing"):
+            await exchange(transport, url)
+
+
+async def test_what_unfolds_to_very_much_leaves_the_loop_to_others(transport: PooledTransport) -> None:
+    packed = gzip.compress(bytes(50_000_000))
+    head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(packed)
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async with server(answering(head + packed)) as url:
+        task = asyncio.create_task(others())
+        pieces = 50_000_000 // PIECE_BYTES
+        before = turns
+        await exchange(transport, url)
+        task.cancel()
+    assert turns - before >= pieces
 
 
 async def test_a_body_without_a_length_ends_with_its_connection(transport: PooledTransport) -> None:

@@ -59,6 +59,7 @@ def some_rows(seed: int, size: int) -> list[RequestRecord]:
             provider_cost_msats=amount(),
             list_cost_msats=amount(),
             implausible=random.choice([None, None, "charge", "charge,tokens"]),
+            doubtful_msats=random.choice([0, 0, 901]),
             client=random.choice(CLIENTS),
             session=random.choice(SESSIONS),
             dialect=random.choice(DIALECTS),
@@ -291,6 +292,7 @@ def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
                 row.list_cost_msats or 0,
                 row.provider_cost_msats or 0 if row.implausible is None else 0,
             )
+            + row.doubtful_msats
             for row in rows
             if matches(where, row)
         )

@@ -1,5 +1,6 @@
 -- What a request cost by the rates stands beside what it cost (`cost_sats`). `implausible` says which of the provider's
--- claims can't be true: "charge", "tokens" or both. Every row of an earlier arbstr was a chat completion.
+-- claims can't be true: "charge", "tokens" or both. `doubtful_msats` may have been spent besides, by attempts whose end
+-- nobody saw: budgets count it, nobody else does. Every row of an earlier arbstr was a chat completion.
 ALTER TABLE requests ADD COLUMN list_cost_sats REAL;
 ALTER TABLE requests ADD COLUMN cached_tokens INTEGER;
 ALTER TABLE requests ADD COLUMN cache_write_tokens INTEGER;
@@ -8,6 +9,7 @@ ALTER TABLE requests ADD COLUMN dialect TEXT DEFAULT 'chat';
 ALTER TABLE requests ADD COLUMN session TEXT;
 ALTER TABLE requests ADD COLUMN client TEXT;
 ALTER TABLE requests ADD COLUMN implausible TEXT;
+ALTER TABLE requests ADD COLUMN doubtful_msats INTEGER;
 -- The index by session is made once all rows have their facets.
 
 -- Two more grains: client and dialect; facets of the grain row have both. Names grow by them at their end.
