@@ -101,9 +101,12 @@ class _Host:
 
     def _begin(self) -> asyncio.Future[Sequence[AddressInfo] | Exception]:
         self._begun_at_s = self._loop.time()
-        self._lookup = self._loop.create_future()
-        threading.Thread(target=self._run, name=f"look up {self._name}", daemon=True).start()
-        return self._lookup
+        lookup = self._lookup = self._loop.create_future()
+        try:
+            threading.Thread(target=self._run, name=f"look up {self._name}", daemon=True).start()
+        except RuntimeError as error:  # the system grants no more threads
+            self._end(OSError(f"no thread to look it up: {error}"))
+        return lookup
 
     def _run(self) -> None:
         """In a thread of its own."""

@@ -163,6 +163,19 @@ async def test_the_last_good_addresses_are_used_when_a_lookup_takes_long(
     assert PATIENCE_S <= 1
 
 
+async def test_a_system_without_threads_to_spare_is_an_error_of_that_lookup(
+    resolver: Resolver, server: NameServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", fails)
+        with pytest.raises(OSError, match="no thread"):
+            await hosts_of(resolver)
+    assert await hosts_of(resolver) == ["127.0.0.1"]
+
+
 async def test_addresses_that_can_not_be_reached_are_looked_up_anew(resolver: Resolver, server: NameServer) -> None:
     await hosts_of(resolver)
     resolver.doubt("good.test")

@@ -742,3 +742,16 @@ async def test_tls(transport: PooledTransport, monkeypatch: pytest.MonkeyPatch) 
         assert await exchange(transport, url) == (200, b"hi")
         with pytest.raises(httpx.ConnectError, match="certificate"):  # it is not that host's
             await exchange(transport, url.replace("localhost", "127.0.0.1"))
+
+
+async def test_a_handshake_that_is_never_completed_is_given_up_and_holds_up_nobody(transport: PooledTransport) -> None:
+    async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with server(silent) as stuck, server(answering(OK)) as good:
+        requests = [post(stuck.replace("http", "https"), connect_s=0.3) for _ in range(20)]
+        waiting = [asyncio.ensure_future(transport.handle_async_request(request)) for request in requests]
+        assert await exchange(transport, good) == (200, b"hi")
+        assert not any(task.done() for task in waiting)
+        for outcome in await asyncio.gather(*waiting, return_exceptions=True):
+            assert isinstance(outcome, httpx.ConnectTimeout)
