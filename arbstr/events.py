@@ -119,6 +119,14 @@ class LedgerStateChanged:
     message: str
 
 
+@value_object
+class AdoptionProgressed:
+    """Rows that an earlier arbstr left are being summed up: `done` of `total`, the same when all are."""
+
+    done: int
+    total: int
+
+
 Event = (
     RequestReceived
     | RouteChosen
@@ -131,4 +139,5 @@ Event = (
     | OverchargeFound
     | BudgetThreshold
     | LedgerStateChanged
+    | AdoptionProgressed
 )

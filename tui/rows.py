@@ -166,7 +166,7 @@ def _of_record(record: RequestRecord) -> Row:
         _name(record.policy),
         sum(attempt.failure is not None for attempt in record.attempts),
         elapsed_ms=max(record.latency_ms, record.stream_duration_ms or 0),
-        first_byte_ms=record.latency_ms if record.streaming and record.success else None,
+        first_byte_ms=record.latency_ms,
         input_tokens=record.input_tokens,
         output_tokens=record.output_tokens,
         cost_msats=record.cost_msats,

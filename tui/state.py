@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
-from typing import Literal
 
 from arbstr.events import (
+    AdoptionProgressed,
     AttemptFailed,
     AttemptStarted,
     BudgetThreshold,
@@ -30,7 +30,8 @@ from arbstr.live import summed
 from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, RequestRecord
 from tui.feed import KEPT, Feed
-from tui.format import percent, sats_round, shown
+from tui.format import shown
+from tui.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice
 from tui.rows import Flight, flight_of
 
 RATE_WINDOW_MS = 10_000
@@ -39,17 +40,6 @@ OUTCOMES = 60
 MOMENTS = 50
 REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
 PAYMENT_REQUIRED = 402
-GLOBAL = "global"  # the scope of a budget that is no rule's
-
-Severity = Literal["information", "warning", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Notice:
-    """Something to tell at once."""
-
-    text: str
-    severity: Severity
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +88,7 @@ class View:
     budgets: tuple[BudgetStatus, ...]
     ratios: tuple[LearnedRatio, ...]
     ledger_problem: str | None
+    adopted: float | None = None  # the share of an earlier arbstr's rows that are summed up, None if all are
     refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
 
 
@@ -119,6 +110,7 @@ class ViewModel:
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
         self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
         self._unfunded: set[str] = set()
+        self._adopted: float | None = None
         self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
         self._frozen: View | None = None
@@ -190,21 +182,26 @@ class ViewModel:
         elif (known := self.feed.running.get(event.request_id)) is not None:
             _move(known, event)
 
-    def _note(self, event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged) -> None:
+    def _note(
+        self,
+        event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged | AdoptionProgressed,
+    ) -> None:
         """Take in what is not about one request."""
         match event:
+            case AdoptionProgressed():
+                self._adopted = event.done / event.total if event.done < event.total else None
             case ProviderHealthChanged():
                 self._health(event)
             case OverchargeFound():
                 known = self._overcharges.setdefault(event.provider, {})
                 if not known:  # what it does with other models, the Providers screen tells
-                    self.notices.append(_overcharge_notice(event))
+                    self.notices.append(overcharge_notice(event))
                 known[event.model] = event
             case BudgetThreshold():
-                self.notices.append(_budget_notice(event))
+                self.notices.append(budget_notice(event))
             case LedgerStateChanged():
                 self.ledger_problem = None if event.ok else shown(event.message)
-                self.notices.append(_ledger_notice(event))
+                self.notices.append(ledger_notice(event))
 
     def _health(self, event: ProviderHealthChanged) -> None:
         moment = Moment(event.at_ms, event.new, event.in_rotation, shown(event.reason))
@@ -289,6 +286,7 @@ class ViewModel:
             self.budgets,
             self.ratios,
             self.ledger_problem,
+            self._adopted,
             self._refusing(now_ms),
         )
 
@@ -377,22 +375,3 @@ def _move(flight: Flight, event: RouteChosen | AttemptStarted | AttemptFailed | 
             flight.policy = event.routing.policy
         case AttemptFailed():
             flight.failed += 1
-
-
-def _overcharge_notice(event: OverchargeFound) -> Notice:
-    name, model = shown(event.provider, 40), shown(event.model, 40)
-    return Notice(f"{name} charges {event.ratio:.2f} times its rates for {model}", "warning")
-
-
-def _budget_notice(event: BudgetThreshold) -> Notice:
-    spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
-    share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
-    whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
-    text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
-    return Notice(text, "error" if event.percent >= 100 else "warning")
-
-
-def _ledger_notice(event: LedgerStateChanged) -> Notice:
-    if event.ok:
-        return Notice(shown(event.message), "information")
-    return Notice(f"The ledger can't be written: {shown(event.message)}", "error")

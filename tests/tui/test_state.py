@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbstr.events import (
+    AdoptionProgressed,
     AttemptFailed,
     AttemptStarted,
     BudgetThreshold,
@@ -201,6 +202,15 @@ def test_a_402_of_a_provider_is_its_balance_until_it_answers_again() -> None:
     assert not model.view(NOON).refusing
     model.apply([end])
     assert not any(each.unfunded for each in model.view(NOON).providers)
+
+
+def test_the_adoption_of_old_rows_is_followed_to_its_end() -> None:
+    model = ViewModel(FakeSource().snapshot())
+    shares = []
+    for done in (0, 150_000, 600_000):
+        model.apply([AdoptionProgressed(done, 600_000)])
+        shares.append(model.view(NOON).adopted)
+    assert shares == [0.0, 0.25, None]
 
 
 def test_what_was_before_this_start_stays_below_what_has_come_since() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC, timedelta, timezone
+from datetime import UTC
 from typing import Any
 
 import pytest
@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
 from arbstr.query import Aggregate, Entry
-from arbstr.source import BudgetStatus, Totals
+from arbstr.source import Totals
 from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.feed import Feed
 from tui.figures import DAY, HOUR, RANGES, Figures
@@ -23,17 +23,14 @@ from tui.log import LogView
 from tui.request_lines import from_item, request_lines
 from tui.rows import _IN_BOTH, Flight, Row, State, by_rates, overcharge, row_of
 from tui.series import Chart
-from tui.state import View, ViewModel
-from tui.widgets.bars import TopBar, _providers
+from tui.state import ViewModel
 from tui.widgets.chart import SpendChart, area
 from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.ledger import entry_cells
 from tui.widgets.log import log_lines
-from tui.widgets.money import group_lines
 from tui.widgets.providers import health
 from tui.widgets.scroller import thumb
 from tui.widgets.seller import charged, history_lines, rate_lines
-from tui.widgets.shares import bar, share_lines
 from tui.widgets.tiles import saved_role, tiles
 
 
@@ -228,73 +225,6 @@ def test_charged_against_computed(ratio: float | None, shown: str) -> None:
     assert charged(ratio)[0] == shown
 
 
-def bar_text(source: FakeSource) -> str:
-    parts = _providers(ViewModel(source.snapshot()).view(NOON))
-    return "".join(text for line, _ in parts for text, _ in line)
-
-
-def test_fake_providers_are_called_so() -> None:
-    source = FakeSource()
-    assert "fake providers" not in bar_text(source)
-    source.providers = {f"mock-{name}": replace(each, name=f"mock-{name}") for name, each in source.providers.items()}
-    assert "fake providers" in bar_text(source)
-
-
-# ── the line on top ──
-
-
-def top(view: View, width: int, **changes: Any) -> str:
-    """The top bar as text."""
-    bar, shown = TopBar(), {"frozen": False, "unseen": 0, "problem": None, "zone": UTC, **changes}
-    bar.show(view, NOON, **shown)
-    (line,) = bar.draw(width, 1)
-    assert width_of(line) == width
-    return "".join(text for text, _ in line)
-
-
-HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
-
-
-@pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
-@pytest.mark.parametrize(
-    ("changes", "shown"),
-    [
-        ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
-        ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY),)}, "until 03 Apr 14:02"),
-        ({"ledger_problem": "database is locked"}, "ledger can't be written"),
-    ],
-)
-def test_what_is_wrong_is_said_at_any_width(changes: dict[str, Any], shown: str, width: int) -> None:
-    view = ViewModel(FakeSource().snapshot()).view(NOON)
-    text = top(replace(view, **changes), width)
-    assert shown in text
-    assert "▶ live" in text
-    assert "●" not in text or not view.refusing
-
-
-def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
-    view = ViewModel(FakeSource().snapshot()).view(NOON)
-    poor = replace(view.providers[0], unfunded=True)
-    view = replace(view, refusing=(HOURLY,), ledger_problem="disk full", providers=(poor, *view.providers[1:]))
-    for part in ("budget hour spent", "no balance", "ledger can't be written"):
-        assert part in top(view, 60)
-    for part in ("no balance left at alpha", "ledger can't be written: disk full", "3 of 4 providers serving"):
-        assert part in top(view, 200)
-
-
-def test_a_budget_that_is_nearly_spent_is_a_warning_and_the_zone_of_times_is_said() -> None:
-    view = ViewModel(replace(FakeSource().snapshot(), budgets=(replace(HOURLY, spent_msats=11_480),))).view(NOON)
-    assert "hour budget 96 %" in top(view, 80)
-    assert "EST" in top(view, 120, zone=timezone(timedelta(hours=-5), "EST"))
-
-
-def test_nothing_beside_a_trouble_looks_well() -> None:
-    view = ViewModel(FakeSource().snapshot()).view(NOON)
-    bar = TopBar()
-    bar.show(replace(view, refusing=(HOURLY,)), NOON, frozen=False, unseen=0, problem=None, zone=UTC)
-    assert "good" not in {role for _, role in bar.draw(120, 1)[0]}
-
-
 # ── providers ──
 
 
@@ -325,32 +255,6 @@ def test_a_provider_without_a_list_takes_every_model() -> None:
     lines = "\n".join(texts(rate_lines(alpha, 80)))
     assert "every model" in lines
     assert "Key        none" in lines
-
-
-# ── money ──
-
-
-def test_bars_show_their_share() -> None:
-    assert bar(0, 10) == ""
-    assert bar(0.001, 10) == "╸"
-    assert bar(0.5, 10) == "━━━━━"
-    assert bar(1.5, 4) == "━━━━"
-
-
-def test_names_that_do_not_fit_become_one_line_with_their_sum() -> None:
-    groups = {f"m{number}": Aggregate(total=1, cost_msats=number * 1000) for number in range(1, 8)}
-    lines = texts(share_lines(groups, 60, 4))
-    assert [line.split()[0] for line in lines] == ["m7", "m6", "m5", "4"]
-    assert "others" in lines[3]
-    assert "10.000" in lines[3]
-
-
-def test_names_without_requests_are_left_out_but_days_are_not() -> None:
-    groups = {"a": Aggregate(total=2, cost_msats=5000), "b": Aggregate()}
-    assert len(group_lines(groups, "model", 80, 10)) == 2
-    days = {"1741910400000": Aggregate(total=2, cost_msats=5000), "1741824000000": Aggregate()}
-    lines = texts(group_lines(days, "day", 80, 10))
-    assert [line[:10] for line in lines[1:]] == ["Fri 14 Mar", "Thu 13 Mar"]
 
 
 # ── one request ──
@@ -412,7 +316,7 @@ def test_log_lines_wrap_or_are_cut() -> None:
     wrapped = log_lines(line, 80, UTC, wrap=True)
     assert len(wrapped) == 2
     assert all(width_of(each) <= 80 for each in wrapped)
-    assert texts(wrapped)[0].startswith("14:02:11  ✗ error  store  xxx")
+    assert texts(wrapped)[0].startswith("14:02:11  ✗ error  store      xxx")
 
 
 def test_the_log_shows_the_digits_of_an_id_that_are_its_own() -> None:

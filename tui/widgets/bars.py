@@ -14,7 +14,8 @@ from arbstr.source import BudgetStatus
 from tui.figures import DAY
 from tui.format import moment, percent, shown, uptime
 from tui.lines import EMPTY, Line, Part, Span, fit_parts, spread, width_of
-from tui.state import GLOBAL, View
+from tui.notices import GLOBAL
+from tui.state import View
 from tui.widgets.panel import Panel
 from tui.widgets.tiles import NEARLY, budget_share
 
@@ -33,7 +34,7 @@ class TopBar(Panel):
         """Show other values; `problem` is what the ledger's readers ran into."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         troubles = [*_budgets(view, now_ms, zone), *_balances(view), *_ledger(view.ledger_problem, problem)]
-        self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles]
+        self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)
         if frozen:
             state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
@@ -85,6 +86,12 @@ def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
     if unwritten is not None:
         return _badge("ledger can't be written", f": {shown(unwritten, 60)}", 6)
     return _badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
+
+
+def _adoption(view: View) -> list[Part]:
+    if view.adopted is None:
+        return []
+    return [((("  adopting old rows ", "muted"), (percent(view.adopted, 0), "text")), 6)]
 
 
 def _badge(said: str, details: str, rank: int) -> list[Part]:

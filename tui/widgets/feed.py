@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from datetime import tzinfo
 
 from tui.format import NOTHING, clock, count, duration, sats
@@ -77,7 +77,7 @@ def row_cells(row: Row, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
         "whole": (duration(took), "text"),
         "tokens": (count(row.input_tokens), "text" if known else "muted"),
         "→ out": (f"→ {count(out)}", "text" if known else "muted"),
-        "sats": (sats(row.cost_msats), "text" if row.cost_msats is not None else "muted"),
+        "sats": ("…" if running else sats(row.cost_msats), "text" if row.cost_msats is not None else "muted"),
         "note": (row.error, "muted"),
     }
 
@@ -86,11 +86,12 @@ def feed_lines(rows: Sequence[Row], width: int, now_ms: int, zone: tzinfo | None
     """The rows as a table, and its layout."""
     table = [row_cells(row, now_ms, zone) for row in rows]
     layout = lay_out(COLUMNS, width, table)
-    titles = [column.title for column, _ in layout]
-    for row, each in zip(rows, table, strict=True):
-        if row.running:
-            each["sats"] = _so_far(row, each, titles)
-    layout = lay_out(tuple(column for column, _ in layout), width, table)
+    titles = {column.title for column, _ in layout}
+    if not {"tokens", "whole"} <= titles and any(row.running for row in rows):
+        for row, each in zip(rows, table, strict=True):
+            if row.running:
+                each["sats"] = _so_far(row, each, titles)
+        layout = lay_out(tuple(column for column, _ in layout), width, table)
     return layout, [_row_line(row, each, layout) for row, each in zip(rows, table, strict=True)]
 
 
@@ -104,7 +105,7 @@ def _row_line(row: Row, row_: Cells, layout: Layout) -> Line:
     return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
 
 
-def _so_far(row: Row, row_: Cells, titles: Sequence[str]) -> Span:
+def _so_far(row: Row, row_: Cells, titles: Container[str]) -> Span:
     """What stands in a running row for the sats: the time and the tokens that there is no column for."""
     tokens = count(row.events) if row.events and "tokens" not in titles else ""
     took = row_["whole"][0] if "whole" not in titles else ""

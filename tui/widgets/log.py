@@ -25,13 +25,14 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
 # The last digits of an id are its own; the first are those of many that came about the same time.
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
 _HEAD = 8 + 2 + 7 + 2
+_NAME = 9  # cells: most loggers' names, so that what they say begins in one column
 
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
 def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
     """A log line as one line, its ids cut short, or as many lines as it needs."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
-    name = line.logger.removeprefix("arbstr.")
+    name = line.logger.removeprefix("arbstr.").ljust(_NAME)
     room = max(width - _HEAD - len(name) - 2, 10)
     pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"…\1", line.text)]
     first: Line = (

@@ -122,7 +122,7 @@ class Summary(Panel):
         window = self._figures.window
         if window is None:
             return [((f" Last {self._range}: asking the ledger …", "muted"),)]
-        left = fit_parts([*_spent(window, self._range), (self._as_of(), 4)], width)
+        left = fit_parts([*_spent(window, self._range), (self._as_of(), 1)], width)
         return [left, fit_parts(_saved(window), width)]
 
     def _as_of(self) -> Line:

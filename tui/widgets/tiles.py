@@ -10,8 +10,9 @@ from arbstr.source import BudgetStatus, Totals
 from tui.figures import DAY, Figures
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
 from tui.lines import EMPTY, Line, Role, beside, fit_line, fit_parts, framed, trim
+from tui.notices import GLOBAL
 from tui.rows import OVERCHARGE
-from tui.state import GLOBAL, View
+from tui.state import View
 from tui.widgets.panel import Panel
 from tui.widgets.shares import bar
 

@@ -1,0 +1,37 @@
+"""The Money screen's pieces: names that do not fit become one line, and no sum is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from arbstr.query import Aggregate
+from tui.lines import Line
+from tui.widgets.money import group_lines
+from tui.widgets.shares import bar, share_lines
+
+
+def texts(lines: Iterable[Line]) -> list[str]:
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+def test_bars_show_their_share() -> None:
+    assert bar(0, 10) == ""
+    assert bar(0.001, 10) == "╸"
+    assert bar(0.5, 10) == "━━━━━"
+    assert bar(1.5, 4) == "━━━━"
+
+
+def test_names_that_do_not_fit_become_one_line_with_their_sum() -> None:
+    groups = {f"m{number}": Aggregate(total=1, cost_msats=number * 1000) for number in range(1, 8)}
+    lines = texts(share_lines(groups, 60, 4))
+    assert [line.split()[0] for line in lines] == ["m7", "m6", "m5", "4"]
+    assert "others" in lines[3]
+    assert "10.000" in lines[3]
+
+
+def test_names_without_requests_are_left_out_but_days_are_not() -> None:
+    groups = {"a": Aggregate(total=2, cost_msats=5000), "b": Aggregate()}
+    assert len(group_lines(groups, "model", 80, 10)) == 2
+    days = {"1741910400000": Aggregate(total=2, cost_msats=5000), "1741824000000": Aggregate()}
+    lines = texts(group_lines(days, "day", 80, 10))
+    assert [line[:10] for line in lines[1:]] == ["Fri 14 Mar", "Thu 13 Mar"]

@@ -1,0 +1,43 @@
+"""What is told at once, in passing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from arbstr.events import BudgetThreshold, LedgerStateChanged, OverchargeFound
+from tui.format import percent, sats_round, shown
+
+GLOBAL = "global"  # the scope of a budget that is no rule's
+
+Severity = Literal["information", "warning", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """Something to tell at once."""
+
+    text: str
+    severity: Severity
+
+
+def overcharge_notice(event: OverchargeFound) -> Notice:
+    """A provider charges more than its rates say."""
+    name, model = shown(event.provider, 40), shown(event.model, 40)
+    return Notice(f"{name} charges {event.ratio:.2f} times its rates for {model}", "warning")
+
+
+def budget_notice(event: BudgetThreshold) -> Notice:
+    """So much of a budget is spent."""
+    spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
+    share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
+    whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
+    text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
+    return Notice(text, "error" if event.percent >= 100 else "warning")
+
+
+def ledger_notice(event: LedgerStateChanged) -> Notice:
+    """The ledger can't be written, or can again."""
+    if event.ok:
+        return Notice(shown(event.message), "information")
+    return Notice(f"The ledger can't be written: {shown(event.message)}", "error")
