@@ -24,6 +24,7 @@ from arbstr.engine.budget import Budgets, SpentQuestion
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
+from arbstr.engine.room import Room
 from arbstr.engine.router import Router
 from arbstr.engine.upstream import Upstream
 from arbstr.events import LedgerStateChanged, ProviderHealthChanged
@@ -31,7 +32,6 @@ from arbstr.local import LocalSource, provider_statuses
 from arbstr.memory import Memory, Spending
 from arbstr.proxy import ledger_api, openapi, welcome
 from arbstr.proxy.api import Api
-from arbstr.proxy.bodies import Room
 from arbstr.proxy.chats import Chats
 from arbstr.proxy.door import Door
 from arbstr.proxy.edge import Edge
@@ -252,7 +252,7 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = Room(LARGEST_AT_A_TIME * largest_bytes)
-    upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive)
+    upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
     stack.push_async_callback(upstream.aclose)
     chats = Chats(_engine(parts, decisions, gate, upstream), room)
     edge = _edge(settings, parts, decisions, chats, room, started_at_ms)

@@ -115,6 +115,26 @@ async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> No
             assert await asyncio.to_thread(eventually, lambda: arbstr.get("/v1/stats")["counts"]["error"] == readers)
 
 
+async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_others_be(tmp_path: Path) -> None:
+    clients, size = 8, 50 * MB
+    large = json_reply(completion("x" * size))
+    async with ScriptedProvider(*[large] * clients, json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+            before = arbstr.peak_mb()
+            sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(clients)]
+            for each in sockets:
+                each.sendall(request())
+            await provider.asked(clients)
+            await asyncio.sleep(2)  # what comes in that time is much more than may stay
+            assert arbstr.peak_mb() - before < 450
+            assert (await asyncio.to_thread(arbstr.chat)).status_code == 200
+            for each in sockets:
+                each.close()
+            assert await asyncio.to_thread(
+                eventually, lambda: arbstr.get("/v1/stats")["counts"]["total"] == clients + 1
+            )
+
+
 async def test_a_body_of_100_mb_is_refused_before_it_was_sent(tmp_path: Path) -> None:
     async with ScriptedProvider(json_reply(completion())) as provider:
         with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:

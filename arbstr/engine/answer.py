@@ -12,6 +12,7 @@ from typing import ParamSpec
 import httpx
 
 from arbstr.engine.opening import Opening
+from arbstr.engine.room import Share
 from arbstr.errors import AttemptError
 from arbstr.types import HeaderList, Usage, value_object
 
@@ -32,6 +33,7 @@ class WholeAnswer:
     usage: Usage | None = None
     charged_msats: int | None = None
     refusal: str | None = None
+    share: Share | None = field(default=None, repr=False, compare=False)  # of the room, until the client has it all
 
 
 class StreamAnswer:

@@ -271,7 +271,11 @@ class Engine:
             exchange.attempt_ended(None, answer.status)
         exchange.answered()
         own = [*exchange.headers(), *exchange.figures()] if answer.refusal is None else exchange.error_headers()
-        await client.answer(answer.status, [*answer.headers, *own], answer.body)
+        try:
+            await client.answer(answer.status, [*answer.headers, *own], answer.body)
+        finally:
+            if answer.share is not None:
+                answer.share.dropped()
         if client.gone:
             exchange.client_left()
         elif answer.refusal is None:

@@ -25,6 +25,7 @@ from arbstr.engine.masking import mask_answer
 from arbstr.engine.observer import StreamObserver
 from arbstr.engine.opening import Opening, Waiting
 from arbstr.engine.refusal import failure_of, in_words
+from arbstr.engine.room import FREE_BYTES, Room, Share
 from arbstr.errors import AttemptError
 from arbstr.secret import Redactor
 from arbstr.text import phrase
@@ -33,6 +34,7 @@ from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_PLENTY_BYTES = 1 << 62
 MAX_ERROR_BYTES = 1024 * 1024
 UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
 _REMEMBERED = 256  # of what requests have in common
@@ -62,12 +64,14 @@ class Upstream:
         redactor: Redactor,
         *,
         keepalive_s: float,
+        room: Room | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._redactor = redactor
         self._heads = HeadReader(redactor)
         self._keepalive_s = keepalive_s or math.inf
+        self._room = room or Room(_PLENTY_BYTES)
         self._clock = clock
         self._watch = Watch()
         self._commons: dict[tuple[object, ...], httpx.Request] = {}
@@ -159,7 +163,7 @@ class Upstream:
                 observer = StreamObserver(keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
                 opening = Opening(chunks, observer, waiting, Deadline(self._watch), self._keepalive_s)
                 return await self._judge_stream(response, opening, head)
-            return self._completion(response.status_code, head, await _read_all(b"", chunks, MAX_ANSWER_BYTES))
+            return await self._whole(response.status_code, head, b"", chunks)
         except httpx.TransportError as error:
             told = phrase(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
@@ -170,12 +174,12 @@ class Upstream:
             if await opening.is_stream(labelled="event-stream" in head.label):
                 await opening.read(self._redactor.text)
                 return StreamAnswer(response, head.down, opening)
-            body = await _read_all(opening.first, opening.chunks, MAX_ANSWER_BYTES)
-            opening.silence.close()
-            return self._completion(response.status_code, head, body)
+            answer = await self._whole(response.status_code, head, opening.first, opening.chunks)
         except BaseException:
             opening.silence.close()
             raise
+        opening.silence.close()
+        return answer
 
     async def _refused(self, response: httpx.Response, head: Head) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
@@ -196,7 +200,16 @@ class Upstream:
             raise error
         return WholeAnswer(status, head.down, self._redactor.data(body), refusal=told)
 
-    def _completion(self, status: int, head: Head, body: bytes) -> WholeAnswer:
+    async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> WholeAnswer:
+        """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
+        share = self._room.share()
+        try:
+            return self._completion(status, head, await _read_all(first, chunks, MAX_ANSWER_BYTES, share), share)
+        except BaseException:
+            share.dropped()
+            raise
+
+    def _completion(self, status: int, head: Head, body: bytes, share: Share) -> WholeAnswer:
         """A success whose body is all there. Raises `AttemptError` if it is no answer."""
         document = documents.read_or_none(body)
         if document is None:
@@ -212,7 +225,7 @@ class Upstream:
         if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
-        return WholeAnswer(status, headers, body, metering.usage_of(document), charged)
+        return WholeAnswer(status, headers, body, metering.usage_of(document), charged, share=share)
 
     def _told(self, error: JsonObject) -> str:
         return verdict.told(error, self._redactor.text)
@@ -255,8 +268,8 @@ def _chat_url(base: str) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + "/chat/completions")
 
 
-async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> bytes:
-    """A body of which `first` was read already. Raises `AttemptError` beyond `most` bytes."""
+async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: Share) -> bytes:
+    """A body of which `first` was read already; read on as there is room. Raises `AttemptError` beyond `most` bytes."""
     parts = [first]
     size = len(first)
     async for chunk in chunks:
@@ -264,6 +277,8 @@ async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int) -> by
         size += len(chunk)
         if size > most:
             raise AttemptError("bad_response", f"an answer of more than {most:,} bytes", status=200)
+        if size > FREE_BYTES:
+            await share.grow(size)
     return b"".join(parts)
 
 

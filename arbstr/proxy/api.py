@@ -10,10 +10,11 @@ from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine.chat import decode, read_chat
 from arbstr.engine.pricing import expected_msats
+from arbstr.engine.room import Room
 from arbstr.engine.router import Router
 from arbstr.errors import ModelNotFound
 from arbstr.proxy.answers import json_response
-from arbstr.proxy.bodies import Body, Room
+from arbstr.proxy.bodies import Body
 from arbstr.proxy.request import Request
 from arbstr.proxy.routes import NamedRoute, Route
 from arbstr.quote import routing_json

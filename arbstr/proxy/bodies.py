@@ -6,37 +6,13 @@ import asyncio
 
 from aiohttp import web
 
-from arbstr.errors import ClientGone, Overloaded, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+from arbstr.engine.room import FREE_BYTES, Room
+from arbstr.errors import ClientGone, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 from arbstr.proxy.unpacking import ENCODINGS, Unpacker
 from arbstr.text import plain
 
-_RETRY_AFTER_S = 1.0
-_FREE_BYTES = 64 * 1024  # of each body that need no room: who sends large ones can't keep the usual ones out
 SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
 SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
-
-
-class Room:
-    """Memory for the bodies of all requests together, in bytes: each of them within its limit, they may be many."""
-
-    def __init__(self, most_bytes: int) -> None:
-        self._most_bytes = most_bytes
-        self._taken_bytes = 0
-
-    def look(self, size: int) -> None:
-        """See whether so many bytes would find room now. Raises `Overloaded`."""
-        if self._taken_bytes + size > self._most_bytes:
-            told = f"The requests under way hold {self._taken_bytes:,} bytes; there is no room for this one now."
-            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
-
-    def take(self, size: int) -> None:
-        """Take so many bytes of it, to be given back. Raises `Overloaded`."""
-        self.look(size)
-        self._taken_bytes += size
-
-    def give_back(self, size: int) -> None:
-        """Bytes that were taken are free again."""
-        self._taken_bytes -= size
 
 
 class Body:
@@ -76,13 +52,13 @@ class Body:
     def _announced(self, size: int) -> None:
         """Turn away at once what will not do; bytes take no room before they come."""
         self._limit(size)
-        if size > _FREE_BYTES:
-            self._room.look(size - _FREE_BYTES)
+        if size > FREE_BYTES:
+            self._room.look(size - FREE_BYTES)
 
     def _came(self, size: int, packed_bytes: int = 0) -> None:
         """So many bytes are here now, and so many compressed ones that they were unfolded from."""
         self._limit(size)
-        needed = size + packed_bytes - _FREE_BYTES
+        needed = size + packed_bytes - FREE_BYTES
         if needed > self._size:
             self._room.take(needed - self._size)
             self._size = needed

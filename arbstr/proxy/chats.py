@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from arbstr.engine.pipeline import Engine
-from arbstr.proxy.bodies import Room
+from arbstr.engine.room import Room
 from arbstr.proxy.client import ClientConnection
 from arbstr.proxy.request import Request
 

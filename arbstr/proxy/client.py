@@ -7,9 +7,10 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
+from arbstr.engine.room import Room
 from arbstr.errors import ApiError
 from arbstr.proxy.answers import SERVER, WholeAnswer, error_headers
-from arbstr.proxy.bodies import Body, Room
+from arbstr.proxy.bodies import Body
 from arbstr.proxy.request import Request
 from arbstr.types import HeaderList
 

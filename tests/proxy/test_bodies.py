@@ -8,22 +8,10 @@ from typing import Any
 
 import pytest
 
-from arbstr.errors import Overloaded
-from arbstr.proxy.bodies import Room
 from tests.provider import Move, completion, json_reply
 from tests.proxy.world import Arbstr, World
 
 MB = 1_000_000
-
-
-def test_room_is_taken_and_given_back() -> None:
-    room = Room(100)
-    room.take(60)
-    with pytest.raises(Overloaded, match="hold 60 bytes"):
-        room.take(41)
-    room.take(40)
-    room.give_back(60)
-    room.take(60)
 
 
 async def waiting(world: World, count: int) -> tuple[Arbstr, list[asyncio.Task[Any]], asyncio.Event]:

@@ -1,0 +1,103 @@
+"""Memory for the bodies of all requests and answers together: each is within its limit, but they may be many."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from arbstr.errors import Overloaded
+
+FREE_BYTES = 64 * 1024  # of each body that need no room: who sends large ones can't keep the usual ones out
+WAIT_S = 5.0  # until one answer at a time is read on although there is no room for it
+
+_RETRY_AFTER_S = 1.0
+
+
+class Room:
+    """`most_bytes` for all. Requests that find no room are refused; answers have been paid for: their providers wait.
+
+    Answers get half of it at most, or one of them what it needs, so that those which are read slowly leave some for
+    requests. Several that have come half may wait for each other: after `WAIT_S` one is read on all the same.
+    """
+
+    def __init__(self, most_bytes: int) -> None:
+        self._most_bytes = most_bytes
+        self._taken_bytes = 0
+        self._answers_bytes = 0  # of those taken
+        self._waiting: deque[asyncio.Future[None]] = deque()
+        self._beyond: Share | None = None
+
+    def look(self, size: int) -> None:
+        """See whether so many bytes would find room now. Raises `Overloaded`."""
+        if self._taken_bytes + size > self._most_bytes:
+            told = f"The requests under way hold {self._taken_bytes:,} bytes; there is no room for this one now."
+            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
+
+    def take(self, size: int) -> None:
+        """Take so many bytes of it for a request, to be given back. Raises `Overloaded`."""
+        self.look(size)
+        self._taken_bytes += size
+
+    def give_back(self, size: int) -> None:
+        """Bytes that were taken are free again."""
+        self._taken_bytes -= size
+        self._wake()
+
+    def share(self) -> Share:
+        """What one answer takes of it."""
+        return Share(self)
+
+    async def take_for(self, share: Share, size: int) -> None:
+        """Take so many more bytes for an answer, once there is room."""
+        while not self._fits(share, size) and self._beyond is not share:
+            waiter = asyncio.get_running_loop().create_future()
+            self._waiting.append(waiter)
+            try:
+                async with asyncio.timeout(WAIT_S):
+                    await waiter
+            except TimeoutError:
+                self._beyond = self._beyond or share
+        self._taken_bytes += size
+        self._answers_bytes += size
+
+    def _fits(self, share: Share, size: int) -> bool:
+        if self._answers_bytes == share.size:  # no other takes any
+            return True
+        return self._taken_bytes + size <= self._most_bytes and self._answers_bytes + size <= self._most_bytes // 2
+
+    def drop(self, share: Share, size: int) -> None:
+        """An answer's bytes are free again."""
+        if self._beyond is share:
+            self._beyond = None
+        self._answers_bytes -= size
+        self.give_back(size)
+
+    def _wake(self) -> None:
+        """Let those who wait see again."""
+        waiting, self._waiting = self._waiting, deque()
+        for waiter in waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+class Share:
+    """What one answer takes of the room, until it is `dropped`."""
+
+    __slots__ = ("_room", "size")
+
+    def __init__(self, room: Room) -> None:
+        self._room = room
+        self.size = 0
+
+    async def grow(self, size: int) -> None:
+        """There are so many bytes now; waits until there is room for them."""
+        needed = size - FREE_BYTES - self.size
+        if needed > 0:
+            await self._room.take_for(self, needed)
+            self.size += needed
+
+    def dropped(self) -> None:
+        """They are needed no longer."""
+        size, self.size = self.size, 0
+        if size:
+            self._room.drop(self, size)
