@@ -283,7 +283,7 @@ def _key_row(provider: Provider) -> tuple[str, str, str]:
 
 
 def _summary(config: Config) -> str:
-    models = {model for provider in config.providers for model in provider.models}
+    models = {model for provider in config.providers for model in provider.model_ids}
     return ", ".join(
         [
             counted(len(config.providers), "provider"),
@@ -291,6 +291,14 @@ def _summary(config: Config) -> str:
             counted(len(config.policies.rules), "rule"),
         ]
     )
+
+
+def _model_words(provider: Provider, model: str) -> str:
+    """A model, with its rates if they are its own."""
+    rates = provider.rates_for(model)
+    if rates is provider.rates:
+        return model
+    return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
 
 
 def _provider_row(provider: Provider) -> tuple[str, ...]:
@@ -301,5 +309,5 @@ def _provider_row(provider: Provider) -> tuple[str, ...]:
         str(provider.api_key or "-"),
         provider.key_source,
         provider.url,
-        ", ".join(provider.models) or "any",
+        ", ".join(_model_words(provider, model) for model in provider.model_ids) or "any",
     )

@@ -289,7 +289,7 @@ def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:
         return []
     if kind == "provider":
         return [provider.name for provider in providers]
-    return list(dict.fromkeys(model for provider in providers for model in provider.models))
+    return list(dict.fromkeys(model for provider in providers for model in provider.model_ids))
 
 
 @contextmanager

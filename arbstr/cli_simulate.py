@@ -17,7 +17,8 @@ from arbstr.cli_text import counted, table
 from arbstr.errors import UnusableInput
 
 if TYPE_CHECKING:
-    from arbstr.simulate.buying import Market, Ratios, Row
+    from arbstr.config import Provider
+    from arbstr.simulate.buying import Market, Ratios, Row, Seller
 
 _NAMES = {
     "arbstr": "arbstr",
@@ -73,19 +74,22 @@ def simulate(
 def _market(prices: Path | None, config: Path | None) -> Market:
     """The sellers by model: those of a file of prices, else the configured providers."""
     from arbstr.settings import resolve
-    from arbstr.simulate.buying import Seller
     from arbstr.simulate.inputs import read_prices
 
     if prices is not None:
         return read_prices(prices)
     providers = resolve(os.environ, config=config, insecure=True).config.providers
-    models = dict.fromkeys(model for provider in providers for model in provider.models)
+    models = dict.fromkeys(model for provider in providers for model in provider.model_ids)
     if not models:
         raise UnusableInput("The configured providers list no models; name them in the configuration, or use --prices.")
-    return {
-        model: [Seller(p.input_rate, p.output_rate, p.base_fee) for p in providers if p.serves(model)]
-        for model in models
-    }
+    return {model: [_seller(provider, model) for provider in providers if provider.serves(model)] for model in models}
+
+
+def _seller(provider: Provider, model: str) -> Seller:
+    from arbstr.simulate.buying import Seller
+
+    rates = provider.rates_for(model)
+    return Seller(float(rates.input), float(rates.output), float(rates.base_fee) / 1000)
 
 
 def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[Row]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from arbstr.address import Address, parse_address
 from arbstr.config_file import IN_MEMORY
@@ -16,6 +17,7 @@ from arbstr.levels import parse_levels
 from arbstr.proxies import ProxyUrl
 from arbstr.query import NO_GROUP
 from arbstr.secret import Secret
+from arbstr.text import plain
 from arbstr.types import Rates
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
@@ -111,6 +113,7 @@ Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 10
 Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 Text = Annotated[str, Field(min_length=1)]
 
@@ -155,6 +158,33 @@ class Timeouts(Section):
     idle: PositiveSeconds = 300
 
 
+class Model(Section):
+    """An entry of a provider's `models`; what it leaves open is the provider's. `upstream_id` is its name there."""
+
+    id: Text
+    upstream_id: Text | None = None
+    input_rate: Rate | None = None
+    output_rate: Rate | None = None
+    cached_input_rate: Rate | None = None
+    cache_write_rate: Rate | None = None
+    base_fee: Rate | None = None
+
+
+def _entry(value: Any) -> Any:
+    """A bare name is an entry that leaves everything open."""
+    if value == "":
+        raise ValueError("is empty; fill it in or leave it out")
+    return {"id": value} if isinstance(value, str) else value
+
+
+def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
+    known: dict[str, Model] = {}
+    for model in models:
+        if known.setdefault(model.id, model) != model:
+            raise ValueError(f'has "{plain(model.id, 60)}" twice, each time otherwise; keep one of them')
+    return models
+
+
 class Provider(Section):
     """`[[providers]]`: one seller. Rates in sats per 1000 tokens, the fee in sats per request."""
 
@@ -163,7 +193,7 @@ class Provider(Section):
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
-    models: tuple[Text, ...] = ()
+    models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
     input_rate: Rate = 0
     output_rate: Rate = 0
     cached_input_rate: Rate | None = None
@@ -178,28 +208,48 @@ class Provider(Section):
 
     @cached_property
     def rates(self) -> Rates:
-        """The rates as exact decimals in msats: sats per 1000 tokens are msats per token."""
-        return Rates(
-            input=_exact(self.input_rate),
-            output=_exact(self.output_rate),
-            base_fee=_exact(self.base_fee) * 1000,
-            cached_input=None if self.cached_input_rate is None else _exact(self.cached_input_rate),
-            cache_write=None if self.cache_write_rate is None else _exact(self.cache_write_rate),
-        )
+        """The rates of models that have none of their own."""
+        return _rates({name: getattr(self, name) for name in RATES})
+
+    @cached_property
+    def model_ids(self) -> tuple[str, ...]:
+        """The models that it lists, by the names that clients use."""
+        return tuple(self._models)
+
+    @cached_property
+    def _models(self) -> dict[str, Model]:
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def _rates_of_models(self) -> dict[str, Rates]:
+        own = {model.id: model.model_dump(include=set(RATES), exclude_none=True) for model in self.models}
+        shared = {name: getattr(self, name) for name in RATES}
+        return {model: _rates({**shared, **rates}) for model, rates in own.items() if rates}
+
+    def rates_for(self, model: str) -> Rates:
+        """What it asks for a model."""
+        return self._rates_of_models.get(model, self.rates)
+
+    def upstream_id(self, model: str) -> str:
+        """The name of a model at this provider."""
+        entry = self._models.get(model)
+        return (entry and entry.upstream_id) or model
 
     def serves(self, model: str) -> bool:
         """Whether it lists the model; a provider that lists none takes every model."""
-        return not self.models or model in self.models
+        return not self.models or model in self._models
 
     def public(self) -> dict[str, Any]:
         """What anybody may see of it, as a JSON object: the key masked."""
+        own_rates = {model: rates.public() for model, rates in self._rates_of_models.items()}
         return {
             "name": self.name,
             "url": self.url,
-            "models": list(self.models),
+            "models": list(self.model_ids),
             "input_rate_sats_per_1k": self.input_rate,
             "output_rate_sats_per_1k": self.output_rate,
             "base_fee_sats": self.base_fee,
+            **({"model_rates": own_rates} if own_rates else {}),
             "api_key": None if self.api_key is None else str(self.api_key),
             "key_source": self.key_source,
         }
@@ -311,6 +361,18 @@ class Config(Section):
         keys = [provider.api_key for provider in self.providers]
         proxies = [secret for provider in self.providers if provider.proxy for secret in provider.proxy.secrets]
         return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
+
+
+def _rates(sats: Mapping[str, float | None]) -> Rates:
+    """Rates in sats per 1000 tokens, which are msats per token, as exact decimals."""
+    exact = {name: None if rate is None else _exact(rate) for name, rate in sats.items()}
+    return Rates(
+        input=exact["input_rate"] or Decimal(0),
+        output=exact["output_rate"] or Decimal(0),
+        base_fee=(exact["base_fee"] or Decimal(0)) * 1000,
+        cached_input=exact["cached_input_rate"],
+        cache_write=exact["cache_write_rate"],
+    )
 
 
 def _exact(number: float) -> Decimal:

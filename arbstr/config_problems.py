@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable
-from typing import Any, get_args
+from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from arbstr.config import Config, Section
+from arbstr.config import Config, Model, Section
 from arbstr.config_file import Loc, key_path
 from arbstr.text import plain
 
@@ -103,6 +103,8 @@ def shown(loc: Loc, value: Any) -> str:
 
 
 def _wanted(kind: str, loc: Loc) -> str:
+    if kind == "model_type" and isinstance(loc[-1], int) and loc[-2:-1] == ("models",):
+        return "a string, in quotes, or a table with an id"
     if kind == "tuple_type" and _is_table_list(loc):
         return f"a list of tables; write [[{key_path(loc)}]] above each"
     return _WANTED.get(kind, "something else")
@@ -124,7 +126,7 @@ def _number(limit: Any) -> str:
 def _is_table_list(loc: Loc) -> bool:
     section = _section(loc[:-1])
     field = section.model_fields.get(str(loc[-1])) if section else None
-    return field is not None and _inner_model(field.annotation) is not None and bool(get_args(field.annotation))
+    return field is not None and any(_is_section(inner) for inner in get_args(field.annotation))
 
 
 def _section(loc: Loc) -> type[BaseModel] | None:
@@ -138,10 +140,16 @@ def _section(loc: Loc) -> type[BaseModel] | None:
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    for candidate in (annotation, *get_args(annotation)):
-        if isinstance(candidate, type) and issubclass(candidate, Section):
+    """The model of a table, or of the tables in a list; those of a list may stand beside plain names there."""
+    listed = get_args(annotation)
+    for candidate in (annotation, *listed, *(get_args(inner)[0] for inner in listed if get_args(inner))):
+        if _is_section(candidate):
             return candidate
     return None
+
+
+def _is_section(candidate: Any) -> TypeGuard[type[Section]]:
+    return isinstance(candidate, type) and issubclass(candidate, Section)
 
 
 def _keys(section: type[BaseModel] | None) -> list[str]:
@@ -153,6 +161,6 @@ def _tables(section: type[BaseModel] = Config, place: Loc = ()) -> list[tuple[st
     brackets = "[[{}]]" if place and _is_table_list(place) else "[{}]"
     tables = [(brackets.format(key_path(place)), _keys(section))] if place else []
     for name, field in section.model_fields.items():
-        if inner := _inner_model(field.annotation):
+        if (inner := _inner_model(field.annotation)) and inner is not Model:  # its entries have no header
             tables += _tables(inner, (*place, name))
     return tables

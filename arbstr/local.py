@@ -13,6 +13,7 @@ from arbstr.engine.router import Router
 from arbstr.live import Live
 from arbstr.query import LedgerReader
 from arbstr.source import ProviderStatus, Snapshot
+from arbstr.types import Rates
 
 
 class LocalSource:
@@ -92,12 +93,16 @@ def provider_statuses(providers: Sequence[Provider], health: Health, router: Rou
     return tuple(_status(provider, health, router) for provider in providers)
 
 
+def _three(rates: Rates) -> tuple[float, float, float]:
+    return float(rates.input), float(rates.output), float(rates.base_fee) / 1000
+
+
 def _status(provider: Provider, health: Health, router: Router) -> ProviderStatus:
     view = health.view(provider.name)
     return ProviderStatus(
         name=provider.name,
         url=provider.url,
-        models=provider.models,
+        models=provider.model_ids,
         input_rate=provider.input_rate,
         output_rate=provider.output_rate,
         base_fee=provider.base_fee,
@@ -111,5 +116,6 @@ def _status(provider: Provider, health: Health, router: Router) -> ProviderStatu
         latency_ms=view.latency_ms,
         last_error=view.last_error,
         open_until_ms=view.open_until_ms,
+        model_rates={model: _three(provider.rates_for(model)) for model in provider.model_ids},
         charged_ratio=router.experience.charged_ratio(provider.name),
     )

@@ -5,7 +5,8 @@ The one in this process is made by `arbstr.runtime`; another could stand on a re
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from arbstr.bus import Subscription
@@ -17,6 +18,7 @@ from arbstr.types import BreakerState, RequestRecord
 class ProviderStatus:
     """A provider as configured and as it fares. Rates in sats per 1000 tokens, fee in sats per request.
 
+    `model_rates` are input rate, output rate and fee of models that have rates of their own.
     `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
     `charged_ratio` is charged over computed as learned, None where the provider never said.
     """
@@ -38,6 +40,11 @@ class ProviderStatus:
     last_error: str | None = None
     open_until_ms: int | None = None
     charged_ratio: float | None = None
+    model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def rates_for(self, model: str) -> tuple[float, float, float]:
+        """Input rate, output rate and fee for a model."""
+        return self.model_rates.get(model, (self.input_rate, self.output_rate, self.base_fee))
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def test_a_provider_needs_only_a_name_and_a_url(tmp_path: Path) -> None:
         None,
         "none",
     )
-    assert (provider.input_rate, provider.output_rate, provider.base_fee, provider.models) == (0, 0, 0, ())
+    assert (provider.input_rate, provider.output_rate, provider.base_fee, provider.model_ids) == (0, 0, 0, ())
     assert provider.serves("anything")
 
 
@@ -104,7 +104,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
     assert (config.server.address.host, config.server.address.port) == ("::1", 9000)
     assert config.server.auth_token == Secret("let-me-in-please")
     assert provider.api_key == Secret(KEY)
-    assert provider.models == ("gpt-4o", "claude-3.5-sonnet")
+    assert provider.model_ids == ("gpt-4o", "claude-3.5-sonnet")
     assert provider.timeouts.idle == 30.5
     assert config.policies.rules[0].keywords == ("code", "function", "implement")
     assert config.policies.rules[0].allows("gpt-4o")
@@ -147,6 +147,51 @@ def test_a_mock_run_needs_no_providers(tmp_path: Path) -> None:
     assert reading(tmp_path, "", mock=True).config == Config()
 
 
+MODELS = """
+input_rate = 10
+output_rate = 30
+base_fee = 1
+models = [
+    "gpt-4o",
+    { id = "claude", upstream_id = "anthropic/claude", input_rate = 3, output_rate = 15 },
+    { id = "mini", base_fee = 0, cached_input_rate = 0.05, cache_write_rate = 0.2 },
+]
+"""
+
+
+def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
+    provider = seller(tmp_path, MODELS)
+    assert provider.model_ids == ("gpt-4o", "claude", "mini")
+    assert provider.rates_for("gpt-4o") == provider.rates == Rates(Decimal(10), Decimal(30), Decimal(1000))
+    assert provider.rates_for("claude") == Rates(Decimal(3), Decimal(15), Decimal(1000))
+    assert provider.rates_for("mini") == Rates(Decimal(10), Decimal(30), Decimal(0), Decimal("0.05"), Decimal("0.2"))
+    assert provider.upstream_id("claude") == "anthropic/claude"
+    assert provider.upstream_id("gpt-4o") == "gpt-4o"
+    assert [provider.serves(model) for model in ("claude", "anthropic/claude")] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("models", "problem"),
+    [
+        (
+            '{ id = "a", input_rat = 1 }',
+            "models[0].input_rat is not a known key; did you mean providers[0].models[0].input_r",
+        ),
+        ('{ id = "a", url = "x" }', "models[0].url is not a known key; it belongs in [[providers]]"),
+        ('{ id = "a", output_rate = -1 }', "models[0].output_rate is -1; it must be at least 0"),
+        ('{ id = "a", output_rate = "1" }', 'models[0].output_rate is the string "1"; it must be a number'),
+        ("{ upstream_id = 'b' }", "models[0].id is missing; add it"),
+        ('"a", { id = "a", input_rate = 1 }', 'models has "a" twice, each time otherwise; keep one of them'),
+        ("[]", "models[0] is a list; it must be a string, in quotes, or a table with an id"),
+    ],
+)
+def test_an_entry_of_models_that_makes_no_sense_is_refused_by_its_place(
+    tmp_path: Path, models: str, problem: str
+) -> None:
+    (found,) = refused(tmp_path, SELLER + f"models = [{models}]")
+    assert found.startswith(f"providers[0].{problem}")
+
+
 # --- variables
 
 
@@ -163,16 +208,16 @@ def test_variables_are_expanded_in_every_string_also_in_lists(tmp_path: Path) ->
     config = reading(tmp_path, text, environ).config
     assert config.database.path == "/data/arbstr.db"
     assert config.providers[0].url == "https://b.example/v1"
-    assert config.providers[0].models == ("gpt-4o", "gpt-gpt")
+    assert config.providers[0].model_ids == ("gpt-4o", "gpt-gpt")
 
 
 def test_two_dollars_are_one_and_a_lone_one_stays(tmp_path: Path) -> None:
     provider = seller(tmp_path, 'models = ["$${HOME}", "a$b", "$$$$"]', {"HOME": "/root"})
-    assert provider.models == ("${HOME}", "a$b", "$$")
+    assert provider.model_ids == ("${HOME}", "a$b", "$$")
 
 
 def test_what_a_variable_holds_is_not_expanded_again(tmp_path: Path) -> None:
-    assert seller(tmp_path, 'models = ["${A}"]', {"A": "${B}$$", "B": "no"}).models == ("${B}$$",)
+    assert seller(tmp_path, 'models = ["${A}"]', {"A": "${B}$$", "B": "no"}).model_ids == ("${B}$$",)
 
 
 @pytest.mark.parametrize(

@@ -346,6 +346,7 @@ def _shown_provider(status: ProviderStatus) -> ProviderStatus:
         name=shown(status.name),
         url=shown(status.url),
         models=tuple(shown(model) for model in status.models),
+        model_rates={shown(model): rates for model, rates in status.model_rates.items()},
         masked_key=None if status.masked_key is None else shown(status.masked_key),
         last_error=None if status.last_error is None else shown(status.last_error),
     )

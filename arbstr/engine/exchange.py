@@ -147,7 +147,7 @@ class Exchange:
             assert self.chat is not None
             assert self.routing is not None
             bounds = bounds_of(self.chat, self.routing, answer_bytes)
-            found = bill(self.provider.rates, usage, charged_msats, bounds)
+            found = bill(self.provider.rates_for(self.routing.model), usage, charged_msats, bounds)
             self.cost_msats, self.list_cost_msats, self.implausible = found
         except Exception:  # an answer that is there is worth more than its price
             logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)

@@ -45,7 +45,7 @@ class Experience:
 
     def prune(self) -> None:
         """Forget the offers for models that no provider lists: where one takes every model, they are without end."""
-        listed = {model for provider in self._providers.values() for model in provider.models}
+        listed = {model for provider in self._providers.values() for model in provider.model_ids}
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
 
     def learn(self, record: RequestRecord, request: ChatRequest) -> None:

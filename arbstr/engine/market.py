@@ -23,7 +23,7 @@ class Market:
         max_sats = None if rule is None else rule.max_sats_per_request
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
-        verdicts = [(offer, _beyond_fixed_limits(rule, seller)) for seller, offer in sellers]
+        verdicts = [(offer, _beyond_fixed_limits(rule, seller, model)) for seller, offer in sellers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.curiosity = Curiosity(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
@@ -44,7 +44,7 @@ class Market:
         return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
 
 
-def _beyond_fixed_limits(rule: Rule | None, provider: Provider) -> str | None:
+def _beyond_fixed_limits(rule: Rule | None, provider: Provider, model: str) -> str | None:
     """Which limit of the rule keeps a provider out whatever the request, None if there is none."""
     if rule is None:
         return None
@@ -53,6 +53,7 @@ def _beyond_fixed_limits(rule: Rule | None, provider: Provider) -> str | None:
     if provider.name in rule.exclude_providers:
         return "it is among the policy's exclude_providers"
     limit = rule.max_sats_per_1k_output
-    if limit is not None and provider.output_rate > limit:
-        return f"its output rate of {provider.output_rate:g} is above max_sats_per_1k_output = {limit:g}"
+    output_rate = float(provider.rates_for(model).output)
+    if limit is not None and output_rate > limit:
+        return f"its output rate of {output_rate:g} is above max_sats_per_1k_output = {limit:g}"
     return None

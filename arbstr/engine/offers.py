@@ -48,9 +48,10 @@ class Offer:
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
-        self.input = float(provider.rates.input)
-        self.output = float(provider.rates.output)
-        self.base_fee = float(provider.rates.base_fee)
+        rates = provider.rates_for(model)
+        self.input = float(rates.input)
+        self.output = float(rates.output)
+        self.base_fee = float(rates.base_fee)
         self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
         self._charges = Charges()

@@ -204,6 +204,8 @@ class Engine:
         """
         assert exchange.routing is not None
         provider = self._providers[candidate.provider]
+        name_there = provider.upstream_id(chat.model)
+        asked = chat if name_there == chat.model else for_model(chat, name_there)
         for tries in count():
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, exchange.routing, chat)
@@ -211,7 +213,7 @@ class Engine:
             exchange.attempt_begins(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
             try:
-                return await self._upstream.ask(provider, chat, client.headers)
+                return await self._upstream.ask(provider, asked, client.headers)
             except AttemptError as error:
                 if client.gone:
                     exchange.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
@@ -253,7 +255,7 @@ class Engine:
             exchange.model,
             exchange.attempts,
             how=exchange.how_attempts_failed(),
-            served=dict.fromkeys(model for provider in self._providers.values() for model in provider.models),
+            served=dict.fromkeys(model for provider in self._providers.values() for model in provider.model_ids),
             retry_after_s=exchange.shortest_wait_s or self._health.retry_after_s(names),
         )
 

@@ -62,7 +62,7 @@ class Router:
     ) -> None:
         self.experience = Experience(config, clock=clock, publish=publish)
         self._providers = config.providers
-        self._rates = {provider.name: provider.rates for provider in config.providers}
+        self._by_name = {provider.name: provider for provider in config.providers}
         self._default_strategy = config.policies.default_strategy
         self._clock = clock
         self._is_available = is_available
@@ -245,7 +245,8 @@ class Router:
         """What the dearest and the median candidate ask for these tokens, in msats; None while tokens are unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        costs = sorted(cost_msats(self._rates[candidate.provider], usage) or 0 for candidate in routing.candidates)
+        sellers = (self._by_name[candidate.provider] for candidate in routing.candidates)
+        costs = sorted(cost_msats(seller.rates_for(routing.model), usage) or 0 for seller in sellers)
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
     def learn(self, record: RequestRecord, request: ChatRequest) -> None:
@@ -298,7 +299,7 @@ class Router:
             return NoProviderWithinPolicy(
                 f"No provider of the model {model} is within {limits}: {reasons}.", param="model", policy=market.policy
             )
-        listed = dict.fromkeys(listed for provider in self._providers for listed in provider.models)
+        listed = dict.fromkeys(listed for provider in self._providers for listed in provider.model_ids)
         return ModelNotFound(
             f"No provider serves the model {model}; served: {', '.join(listed) or 'none'}.", param="model"
         )

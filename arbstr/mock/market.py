@@ -120,10 +120,10 @@ class MockMarket:
             url="http://127.0.0.1",
             api_key=_KEY,
             key_source="literal",
-            **{**terms, **manners.model_dump(include=_SHARED)},
+            **{**manners.model_dump(include=_SHARED), **terms},
         )
         # One set of rates for both sides: they compute from the same decimals.
-        seller = Seller(manners, seen.rates, Random(f"{self._seed} {manners.name}"))
+        seller = Seller(manners, seen.rates_for, Random(f"{self._seed} {manners.name}"))
         self._sellers[manners.name] = seller
         return seen.model_copy(update={"url": await seller.start()})
 
@@ -146,13 +146,15 @@ def _stand_in(provider: Provider, random: Random) -> MockProvider:
     return MockProvider(
         delay_ms=random.uniform(60, 300),
         tokens_per_second=random.uniform(100, 300),
-        **provider.model_dump(include=_SHARED),
+        models=provider.model_ids,
+        **provider.model_dump(include=_SHARED - {"models"}),
     )
 
 
 def _terms(provider: Provider) -> Mapping[str, Any]:
-    """What else is true of the real one and shall be of the fake: timeouts, limits, weight. Never its key."""
-    return provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"})
+    """What else is true of the real one and shall be of the fake: timeouts, limits, rates of models. Never its key."""
+    models = [model.model_copy(update={"upstream_id": None}) for model in provider.models]
+    return {**provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"}), "models": models}
 
 
 def _renamed(sellers: Iterable[MockProvider]) -> list[MockProvider]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 
 import orjson
@@ -33,15 +33,16 @@ _USD_PER_SAT = 0.001
 class Seller:
     """One of them. `failing` is a status it answers everything with until it is None again; `asked` counts requests.
 
-    Its manners come from the configuration, prices as exact `rates`; what it leaves to chance comes from `random`.
+    Its manners come from the configuration, exact prices by model from `rates_for`; what it leaves to chance comes from
+    `random`.
     """
 
-    def __init__(self, manners: MockProvider, rates: Rates, random: Random) -> None:
+    def __init__(self, manners: MockProvider, rates_for: Callable[[str], Rates], random: Random) -> None:
         self.name = manners.name
         self.failing: int | None = None
         self.asked = 0
         self._manners = manners
-        self._rates = rates
+        self._rates_for = rates_for
         self._random = random
         self._runner: web.AppRunner | None = None
 
@@ -61,7 +62,7 @@ class Seller:
             await self._runner.cleanup()
 
     async def _models(self, request: web.Request) -> web.Response:
-        return _json({"data": [_listing(model, self._rates) for model in self._manners.models]})
+        return _json({"data": [_listing(model, self._rates_for(model)) for model in self._manners.models]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
@@ -104,7 +105,7 @@ class Seller:
         choices = [self._choice(order, echo=wish.manner is Manner.ECHO) for _ in range(order.choices)]
         factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Manner.OVERCHARGE else 1)
         answered = sum(len(choice.tokens) for choice in choices)
-        charged = answers.bill(self._rates, order.input_tokens, answered, factor)
+        charged = answers.bill(self._rates_for(order.model), order.input_tokens, answered, factor)
         return Answer(
             id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
             model=order.model,

@@ -139,7 +139,7 @@ def pauses(random: Random) -> Iterator[float]:
 
 def errands_for(config: Config, random: Random) -> Iterator[Errand]:
     """Requests that the configuration's sellers and rules have to do with, without end."""
-    models = sorted({model for provider in config.providers for model in provider.models}) or ["gpt-4o-mini"]
+    models = sorted({model for provider in config.providers for model in provider.model_ids}) or ["gpt-4o-mini"]
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     while True:
         yield _errand(models, rules, random)

@@ -45,7 +45,7 @@ class Api:
         self._uptime_s = uptime_s
         self._models = {
             name: _model(name, [provider for provider in providers if provider.serves(name)], started_s)
-            for name in dict.fromkeys(model for provider in providers for model in provider.models)
+            for name in dict.fromkeys(model for provider in providers for model in provider.model_ids)
         }
 
     @property
@@ -115,7 +115,7 @@ class Api:
 def _model(name: str, sellers: Sequence[Provider], created_s: int) -> JsonObject:
     cheapest = min(
         sellers,
-        key=lambda provider: expected_msats(provider.rates, _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
+        key=lambda provider: expected_msats(provider.rates_for(name), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
     )
     return {
         "id": name,

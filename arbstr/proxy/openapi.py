@@ -258,12 +258,16 @@ def _provider_schemas() -> JsonObject:
         open_until_ms=_WHOLE_OR_NULL,
     )
     provider = _object(
+        ("model_rates",),
         name=_TEXT,
         url=_TEXT,
         models=_list(_TEXT),
         input_rate_sats_per_1k=_NUMBER,
         output_rate_sats_per_1k=_NUMBER,
         base_fee_sats=_NUMBER,
+        model_rates=_by_name(
+            _object(input_rate_sats_per_1k=_NUMBER, output_rate_sats_per_1k=_NUMBER, base_fee_sats=_NUMBER)
+        ),
         api_key=_TEXT_OR_NULL,
         key_source=_TEXT,
         health=_ref("ProviderHealth"),

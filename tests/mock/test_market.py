@@ -34,7 +34,7 @@ async def test_a_newcomer_gets_four_sellers_of_the_models_everybody_knows_at_dif
     assert len(sellers) == 4
     assert all(seller.name.startswith("mock-") for seller in sellers)
     for model in ("gpt-4o", "gpt-4o-mini", "claude-3.5-sonnet"):
-        assert all(model in seller.models for seller in sellers)
+        assert all(model in seller.model_ids for seller in sellers)
     assert len({(seller.input_rate, seller.output_rate) for seller in sellers}) == 4
 
 
@@ -51,7 +51,7 @@ async def test_nobody_of_them_is_cheapest_for_everything() -> None:
 async def test_rules_that_show_what_rules_do_come_with_them() -> None:
     async with MockMarket(Config()) as market:
         rules = {rule.name: rule for rule in market.config.policies.rules}
-        models = {model for seller in market.config.providers for model in seller.models}
+        models = {model for seller in market.config.providers for model in seller.model_ids}
     assert "function" in rules["code"].keywords
     assert all(models.issuperset(rule.allowed_models) for rule in rules.values())
 
@@ -139,7 +139,7 @@ async def test_they_take_the_models_that_choose_a_manner_without_listing_them() 
             assert seller.serves("mock-error-503")
             assert seller.serves("gpt-4o")
             assert not seller.serves("mock-nonsense")
-            assert not any(model.startswith("mock-") for model in seller.models)
+            assert not any(model.startswith("mock-") for model in seller.model_ids)
 
 
 # --- beginning and end

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.provider import ScriptedProvider, completion, error_reply, json_reply, sse_reply, stream_events
-from tests.proxy.world import Answer, World
+from tests.proxy.world import Answer, World, body
 
 CODE = {"name": "code", "keywords": ["code", "function"]}
 PROSE = {"name": "prose", "keywords": ["poem", "code"]}
@@ -205,6 +205,46 @@ async def test_lowest_latency_learns_who_is_quick(world: World) -> None:
     for _ in range(4):
         assert (await arbstr.chat()).status == 200
     assert sum(asked_in_order(alpha, beta)) == 4
+
+
+MODELS = ("gpt-4o", {"id": "claude", "upstream_id": "anthropic/claude", "input_rate": 3, "output_rate": 15})
+
+
+async def test_a_model_with_rates_and_a_name_of_its_own_is_bought_by_them(world: World) -> None:
+    """The dear provider's claude is the cheapest; it gets the request under its own name for it."""
+    alpha = await world.sells("alpha", json_reply(completion(tokens=(1000, 500))), models=MODELS, base_fee=0)
+    beta = await world.sells("beta", models=("gpt-4o", "claude"), input_rate=5, output_rate=20, base_fee=0)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(model="claude", temperature=0.3)
+    assert answer.headers["X-Arbstr-Provider"] == "alpha"
+    assert answer.headers["X-Arbstr-Cost-Sats"] == "10.500"
+    assert alpha.requests[0].json == body(model="anthropic/claude", temperature=0.3)
+    row = await arbstr.row(answer)
+    assert (row["model"], row["served_model"]) == ("claude", "claude")
+    assert (await arbstr.chat()).headers["X-Arbstr-Provider"] == "beta"
+    assert beta.requests[0].json["model"] == "gpt-4o"
+    rates = (await arbstr.get("/providers")).json["providers"][0]["model_rates"]
+    assert rates == {"claude": {"input_rate_sats_per_1k": 3, "output_rate_sats_per_1k": 15, "base_fee_sats": 0}}
+    assert (await arbstr.get("/v1/models")).json["data"][1]["arbstr"] == {
+        "providers": ["alpha", "beta"],
+        "cheapest": "alpha",
+    }
+
+
+async def test_each_candidate_gets_a_request_under_its_own_name_for_the_model(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(503), models=({"id": "claude", "upstream_id": "a/claude"},))
+    beta = await world.sells("beta", models=("claude",), input_rate=500)
+    arbstr = await world.opens()
+    assert (await arbstr.chat(model="claude")).status == 200
+    assert {asked.json["model"] for asked in alpha.requests} == {"a/claude"}
+    assert beta.requests[0].json["model"] == "claude"
+
+
+async def test_a_rules_limit_on_the_output_price_is_by_the_models_own_rate(world: World) -> None:
+    await world.sells("alpha", models=MODELS, output_rate=80)
+    arbstr = await world.opens(policies=rules({**CODE, "max_sats_per_1k_output": 20}))
+    assert (await arbstr.chat("code", model="claude")).status == 200
+    assert (await arbstr.chat("code", model="gpt-4o")).status == 400
 
 
 async def test_a_fallback_model_goes_up_in_place_of_one_that_nobody_serves(world: World) -> None:

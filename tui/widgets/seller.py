@@ -140,16 +140,20 @@ def rate_lines(view: ProviderView, width: int) -> list[Line]:
     ]
     if status.last_error:
         lines.append(_field("Last error", status.last_error, "bad" if status.state == "open" else "text"))
-    sample = status.input_rate * SAMPLE_IN + status.output_rate * SAMPLE_OUT + status.base_fee * 1000
-    prices: dict[str, Span] = {
-        "in/1k": (rate(status.input_rate), "text"),
-        "out/1k": (rate(status.output_rate), "text"),
-        "fee": (rate(status.base_fee), "text"),
-        "1,000 in + 256 out": (f"{sats_round(sample)} sats", "text"),
-    }
-    table = [{"model": (model, "text"), **prices} for model in status.models or ("every model",)]
+    table = [_prices(model, *status.rates_for(model)) for model in status.models or ("every model",)]
     layout = lay_out(_RATES, width, table)
     return [*lines, EMPTY, header(layout), *(cells(layout, row) for row in table)]
+
+
+def _prices(model: str, input_rate: float, output_rate: float, base_fee: float) -> dict[str, Span]:
+    sample = input_rate * SAMPLE_IN + output_rate * SAMPLE_OUT + base_fee * 1000
+    return {
+        "model": (model, "text"),
+        "in/1k": (rate(input_rate), "text"),
+        "out/1k": (rate(output_rate), "text"),
+        "fee": (rate(base_fee), "text"),
+        "1,000 in + 256 out": (f"{sats_round(sample)} sats", "text"),
+    }
 
 
 def _charged_words(view: ProviderView) -> tuple[str, Role]:
