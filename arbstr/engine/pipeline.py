@@ -101,7 +101,7 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
         exchange = Exchange(client.request_id, client.received_at_ms, self._clock)
-        giving_up = GivingUp(exchange)
+        giving_up = GivingUp(exchange, self._upstream.connecting)
         client.on_gone(giving_up.begin)
         try:
             await self._serve(exchange, client)

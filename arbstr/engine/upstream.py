@@ -10,8 +10,8 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
-from functools import lru_cache
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache, partial
 
 import httpx
 
@@ -47,9 +47,25 @@ _ADDED = (b"stream_options", b"include_usage")  # what arbstr puts into a reques
 class _Question(httpx.Request):
     """A request that differs from others in its body only: what they have in common is made once."""
 
-    def __init__(self, common: httpx.Request, body: bytes) -> None:
+    def __init__(self, common: httpx.Request, body: bytes, on_sent: Callable[[], None]) -> None:
         self.__dict__.update(common.__dict__)
-        self.stream = httpx.ByteStream(body)  # `content=` would also work out headers, at ten times the cost
+        self.stream = _Body(body, on_sent)  # `content=` would also work out headers, at ten times the cost
+
+
+class _Body(httpx.ByteStream):
+    """A request's body, which says when it is taken: the connection is there, and from now on it may be read."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._on_sent = on_sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._on_sent()
+        return super().__iter__()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._on_sent()
+        return super().__aiter__()
 
 
 class Upstream:
@@ -77,6 +93,7 @@ class Upstream:
         self._commons: dict[tuple[object, ...], httpx.Request] = {}
         self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
         self._closing: set[asyncio.Task[None]] = set()
+        self.connecting: set[str] = set()  # the ids of requests of which no provider has seen anything yet
 
     async def aclose(self) -> None:
         """Have done with the streams that are being put away."""
@@ -116,7 +133,8 @@ class Upstream:
     async def _ask(
         self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
     ) -> WholeAnswer | StreamAnswer:
-        request = _Question(self._common(provider, headers), body)
+        self.connecting.add(chat.request_id)
+        request = _Question(self._common(provider, headers), body, partial(self.connecting.discard, chat.request_id))
         deadline = Deadline(self._watch)
         waiting = Waiting(provider.timeouts, deadline)
         try:
@@ -128,6 +146,9 @@ class Upstream:
                     await close(response)
                     raise
         except TimeoutError:
+            if chat.request_id in self.connecting:
+                told = f"no connection within {waiting.limit_s:g} s"
+                raise AttemptError("timeout", told, retryable=True) from None
             raise AttemptError("timeout", f"no answer within {waiting.limit_s:g} s", sent=True) from None
         except httpx.TransportError as error:
             raise self._broken(error) from error
@@ -138,6 +159,7 @@ class Upstream:
             raise AttemptError("bad_response", f"an answer that can't be read ({type(error).__name__})") from error
         finally:
             deadline.close()
+            self.connecting.discard(chat.request_id)
 
     def _common(self, provider: Provider, headers: HeaderList) -> httpx.Request:
         """What a client's requests to a provider have in common: it sends the same headers again and again."""

@@ -71,9 +71,9 @@ class PooledTransport(httpx.AsyncBaseTransport):
             place = self._place(request)
             known = memo[self] = place, _head(request, place)
         place, head = known
-        content = await _content(request)
-        head = b"%b%d\r\n\r\n" % (head, len(content))
         connection = place.kept(self._loop.time()) or await self._connect(place, request)
+        content = await _content(request)  # its taking says that it goes out now
+        head = b"%b%d\r\n\r\n" % (head, len(content))
         response = await _exchange(connection, head, content, request)
         if place.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
             await response.aclose()

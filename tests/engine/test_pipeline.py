@@ -109,6 +109,7 @@ class Market:
         )
         self.scripts: dict[str, Iterator[Outcome]] = {name: iter(script) for name, script in scripts.items()}
         self.chance = 0.0
+        self.connecting: set[str] = set()
         self.asked: list[str] = []
         self.slept: list[float] = []
         self.rows: list[RequestRecord] = []

@@ -201,6 +201,7 @@ async def test_a_broken_connection_is_told_from_a_silent_one(
 
 async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.MockRouter) -> None:
     async def never(request: httpx.Request) -> httpx.Response:
+        await request.aread()
         await asyncio.Event().wait()
         raise AssertionError
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -400,3 +402,46 @@ async def says_that_the_client_left_first(arbstr: Arbstr) -> dict[str, Any]:
     row = (await arbstr.rows(2))[-1]
     assert (row["success"], row["error"]["status"]) == (False, 499)
     return row
+
+
+@asynccontextmanager
+async def never_shaking_hands() -> AsyncIterator[tuple[str, asyncio.Event]]:
+    """A server that takes connections and never completes a TLS handshake: its URL, and set when a caller hangs up."""
+    hung_up = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        hung_up.set()
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
+        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", hung_up
+
+
+async def test_a_provider_to_which_there_is_no_connection_yet_is_spared_the_request(world: World) -> None:
+    """Its client has left: nothing is paid for nobody, whatever `on_client_gone` says of answers."""
+    async with never_shaking_hands() as (url, hung_up):
+        world.lists("alpha", url, on_client_gone="drain", timeouts={"connect": 60})
+        await world.sells("beta")
+        arbstr = await world.opens()
+        task = await arbstr.asks()
+        async with asyncio.timeout(PATIENCE_S):
+            while not (await health(arbstr))["in_flight"]:
+                pass
+        await leave(task, arbstr)
+        record = await only(arbstr)
+        async with asyncio.timeout(PATIENCE_S):
+            await hung_up.wait()
+    assert (record.error_status, record.provider, record.doubtful_msats) == (499, "alpha", 0)
+
+
+async def test_a_time_for_the_answer_that_is_too_short_to_connect_costs_nothing(world: World) -> None:
+    async with never_shaking_hands() as (url, _):
+        world.lists("alpha", url, timeouts={"connect": 60, "first_byte": 0.05})
+        arbstr = await world.opens()
+        answer = await arbstr.chat()
+        assert answer.told == (504, "upstream_error", "upstream_timeout")
+        assert answer.headers["X-Arbstr-Retries"] == "3/alpha", "what was not sent may be tried again"
+        assert "X-Should-Retry" not in answer.headers
+        assert (await only(arbstr)).doubtful_msats == 0
