@@ -210,6 +210,19 @@ def test_a_spent_budget_is_said_on_every_screen_and_nothing_looks_well_beside_it
             assert "●" not in terminal.text.splitlines()[0]
 
 
+def test_a_balance_that_is_used_up_is_said_on_every_screen_until_it_suffices(config: Path, port: int) -> None:
+    config.write_text(config.read_text().replace('["gpt-4o"]', '["gpt-4o", "mock-error-402"]'))
+    with running(config, "--mock") as terminal:
+        assert ask(port, "mock-error-402") == 402
+        for key in "23451":
+            terminal.type(key)
+            terminal.wait_for("no balance left at mock-alpha")
+        terminal.wait_for("✕ 0 of 1 providers serving")
+        while ask(port) != 200:  # for some seconds it is not asked
+            terminal.pump(0.5)
+        terminal.wait_gone("no balance left")
+
+
 def test_after_a_restart_the_feed_begins_with_what_the_ledger_has(config: Path, port: int) -> None:
     with running(config) as terminal:
         assert ask(port) == 502
