@@ -101,7 +101,7 @@ async def _tui(settings: Settings) -> int:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
-        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked)
+        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked, asks_to_quit=not settings.demo)
         goes_on = end.how in ("crashed", "lost")
         proxy.log.take_stderr(requests=goes_on)
         if goes_on:

@@ -31,11 +31,13 @@ from tui.log import LogRing
 from tui.pace import Pace
 from tui.pump import Pump
 from tui.screens.base import BoardScreen
+from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.help import HelpScreen
 from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
+from tui.screens.overlay import leave
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
 from tui.themes import THEMES, theme_for
@@ -44,7 +46,7 @@ from tui.widgets.bars import KeyBar
 logger = logging.getLogger(__name__)
 
 QUIT_AGAIN_S = 3.0
-ALWAYS = ("quit", "copy_or_quit", "suspend_process")  # what can be done without seeing anything
+ALWAYS = ("quit", "quit_now", "copy_or_quit", "suspend_process")  # what can be done without seeing anything
 TELL_AFTER_S = 0.1  # a key that is held would pile up notices
 
 
@@ -78,7 +80,7 @@ class Dashboard(App[None]):
         Binding("t", "range", "Time range", show=False),
         Binding("u", "utc", "UTC", show=False),
         Binding("q", "quit", "Quit", show=False),
-        Binding("ctrl+q", "quit", "Quit", show=False, priority=True),
+        Binding("ctrl+q", "quit_now", "Quit", show=False, priority=True),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False),
         Binding("ctrl+c", "copy_or_quit", "Copy or quit", show=False, priority=True),
     ]
@@ -90,6 +92,7 @@ class Dashboard(App[None]):
         log: LogRing,
         now_ms: Callable[[], int] = wall_ms,
         zone: tzinfo | None = None,
+        asks_to_quit: bool = True,
         driver_class: type[Driver] = PatientDriver,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
@@ -99,6 +102,7 @@ class Dashboard(App[None]):
         self.board = Board(source, log, now_ms=now_ms, zone=zone, on_figures=self._poke)
         self.pace = Pace()
         self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
+        self._asks_to_quit = asks_to_quit
         self._on_ready = on_ready
         self.lost = ""
         self._asked_to_quit = float("-inf")
@@ -241,13 +245,29 @@ class Dashboard(App[None]):
         await self.run_action(event.action)
 
     def action_go(self, name: str) -> None:
-        """Show a screen."""
+        """Show a screen; a request in full that lies on it, or on the one that is left, is closed."""
+        if isinstance(self.screen, DetailScreen):
+            leave(self.screen)
         self.switch_mode(name)
 
     def action_next_screen(self, by: int) -> None:
         """Show the next screen, or the one before."""
         place = self.NAMES.index(self.current_mode) if self.current_mode in self.NAMES else 0
-        self.switch_mode(self.NAMES[(place + by) % len(self.NAMES)])
+        self.action_go(self.NAMES[(place + by) % len(self.NAMES)])
+
+    async def action_quit(self) -> None:
+        """Quit; while requests run only after a question. Where it could not be read, there is none."""
+        running, screen = len(self.board.model.feed.running), self.screen
+        if not running or not self._asks_to_quit or (isinstance(screen, BoardScreen) and screen.too_small):
+            self.exit()
+        elif not isinstance(screen, ChoiceScreen):
+            requests = "1 request is running" if running == 1 else f"{running:,} requests are running"
+            answers = [("q", "quit: no new ones are taken, these may finish"), ("n", "stay")]
+            self.push_screen(ChoiceScreen(requests, answers), lambda answer: self.exit() if answer == "q" else None)
+
+    def action_quit_now(self) -> None:
+        """Quit without a question."""
+        self.exit()
 
     def action_freeze(self) -> None:
         """Freeze what is shown, or go on."""

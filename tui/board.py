@@ -150,10 +150,18 @@ class Board:
         self.source.set_in_rotation(provider.key, back)
         return f"{provider.status.name} is {'back in' if back else 'out of'} rotation"
 
+    def last_in_rotation(self, provider: ProviderView) -> bool:
+        """Whether no other provider is in rotation."""
+        others = [each for each in self.view().providers if each.key != provider.key]
+        return provider.status.in_rotation and not any(each.status.in_rotation for each in others)
+
     def close_breaker(self, provider: ProviderView) -> str:
         """Close a provider's breaker; says what was done."""
         self.source.close_breaker(provider.key)
-        return f"{provider.status.name} is asked again"
+        name = provider.status.name
+        if not provider.status.in_rotation:
+            return f"{name}'s breaker is closed, but it is out of rotation: space puts it back in"
+        return f"{name} is asked again"
 
 
 def curl(view: View) -> tuple[str, ...]:

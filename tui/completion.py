@@ -26,7 +26,7 @@ def completions(typed: str, names: Names) -> list[str]:
         words = [f"{field}:{_quoted(value)}" for value in _best(_values(field.lower(), names), part.strip('"'))]
     else:
         words = [f"{each}:" for each in FIELDS if each.startswith(word.lower())]
-        words += [f"{each}:{_quoted(name)}" for each in names for name in _best(names[each], word) if word]
+        words = words or [f"{each}:{_quoted(name)}" for each in names for name in _best(names[each], word)]
     return [found for each in words if (found := f"{before}{minus}{each}") != typed]
 
 

@@ -37,13 +37,15 @@ KEYS = (
     Key("Ctrl-P", "Palette: every command by name, themes too", EVERYWHERE),
     Key("Esc", "Back: out of a filter, a selection, a window", EVERYWHERE),
     Key("Ctrl-C", "Copy what is selected; twice quits", EVERYWHERE),
-    Key("q Ctrl-Q", "Quit, and stop the proxy", EVERYWHERE, "app.quit"),
+    Key("q Ctrl-Q", "Quit, and stop the proxy; q asks while requests run", EVERYWHERE, "app.quit"),
     Key("j k ↓ ↑", "Next row, the one before", LISTS),
     Key("PgDn PgUp", "A page down, up", LISTS),
     Key("g G Home End", "First row, last row", LISTS),
     Key("/", "Filter; by name on Providers and Money", EVERYWHERE, "screen.filter"),
     Key("Enter", "Open the selected request in full", "Live, Requests", "screen.open", ("live", "requests")),
     Key("y", "Copy the selected request's id", "Live, Requests", "screen.copy", ("live", "requests")),
+    Key("Y", "Copy its row, its JSON, the command for it", "Live, Requests", "screen.copy_more", ("live", "requests")),
+    Key("n p → ←", "The next request in full, the one before", "A request in full"),
     Key("s", "Sort by time, cost, latency, either way round", "Requests", "screen.sort", ("requests",)),
     Key("e", "Export what is filtered as CSV or JSON", "Requests", "screen.export", ("requests",)),
     Key("space", "Take the provider out of rotation, or back in", "Providers", "screen.rotate", ("providers",)),
@@ -54,12 +56,15 @@ KEYS = (
 )
 
 FILTERS = (
-    ("model:gpt", "models whose name contains it"),
-    ("provider:alpha", "the provider that was asked last"),
-    ("policy:code", "the rule that held"),
-    ("status:error", "failed ones; status:ok those that did not"),
-    (">5sats", "those that cost as much, or more"),
-    ("timeout", "any other word: in names, ids and errors"),
+    ("model:gpt", "models whose name contains it; -model:gpt all others"),
+    ("provider:alpha", "the provider that was asked last; named twice, either"),
+    ("policy:code", "the rule that held; policy:- where none did"),
+    ("status:error", "failed ones; also ok, left, 502, 5xx"),
+    ("kind:stream", "streams; kind:json the others"),
+    (">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
+    ("timeout", "any other word, in names, ids and errors; -timeout without"),
+    ('"charges more"', "words as they stand"),
+    ("Tab ↑ ↓", "in the line: complete, earlier filters, later ones"),
 )
 
 

@@ -38,13 +38,19 @@ class DashboardEnd:
 
 
 async def run_dashboard(
-    source: Source, *, log: LogRing, stop: asyncio.Event, on_ready: Callable[[], None] = lambda: None
+    source: Source,
+    *,
+    log: LogRing,
+    stop: asyncio.Event,
+    asks_to_quit: bool = True,
+    on_ready: Callable[[], None] = lambda: None,
 ) -> DashboardEnd:
     """Run the dashboard on the terminal of stdin and stderr until it ends; on the main thread only.
 
-    Set `stop` to end it from outside (a signal). `on_ready` is called after the first paint.
+    Set `stop` to end it from outside (a signal). `asks_to_quit`: the key that quits asks while requests run.
+    `on_ready` is called after the first paint.
     """
-    app = Dashboard(source, log=log, on_ready=lambda: _ready(on_ready))
+    app = Dashboard(source, log=log, asks_to_quit=asks_to_quit, on_ready=lambda: _ready(on_ready))
     async with _running(app) as dashboard, _waiting(stop) as stopping:
         await asyncio.wait({dashboard, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not dashboard.done():

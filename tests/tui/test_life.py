@@ -56,13 +56,16 @@ def restored(terminal: Terminal) -> None:
 @pytest.mark.parametrize("keys", ["q", "\x11"], ids=["q", "ctrl-q"])
 def test_quits_by_key(terminal: Terminal, beside: Beside, keys: str) -> None:
     terminal.type(keys)
+    if keys == "q":
+        terminal.wait_for("3 requests are running")
+        terminal.type("q")
     assert terminal.wait_end() == 0
     assert beside.said()["how"] == "quit"
     restored(terminal)
 
 
 def test_keys_that_come_after_the_one_that_quits_change_nothing(terminal: Terminal, beside: Beside) -> None:
-    terminal.type("q2/\x1b\x1b3q")
+    terminal.type("\x112/\x1b\x1b3q")
     assert terminal.wait_end() == 0
     assert beside.said()["how"] == "quit"
 
@@ -87,7 +90,7 @@ def test_a_byte_that_is_no_utf_8_ends_nothing(terminal: Terminal, beside: Beside
     terminal.type(b"\xff\xc3\xe9\x80")
     terminal.type("2")
     terminal.wait_for("newest first")
-    terminal.type("q")
+    terminal.type("\x11")
     assert terminal.wait_end() == 0
     assert beside.said()["how"] == "quit"
 

@@ -303,6 +303,8 @@ def test_what_still_finishes_after_quitting_is_said_in_one_line(port: int) -> No
             connection.request("POST", "/v1/chat/completions", json.dumps(chat), {"Content-Type": "application/json"})
             terminal.wait_for("1 running")
             terminal.type("q")
+            terminal.wait_for("1 request is running")
+            terminal.type("q")
             terminal.wait_for("stopping: 1 requests")
             assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")
         assert terminal.wait_end() == 0

@@ -13,7 +13,7 @@ from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from tests.tui.fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
-from tests.tui.piloted import driven, hurry
+from tests.tui.piloted import Driven, driven, hurry
 from tui.screens import detail, requests
 from tui.screens.detail import DetailScreen
 from tui.themes import LIGHT, TERMINAL
@@ -246,6 +246,83 @@ async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_select
         await each.shows("newest first", "✓ ok")
         await each.press("enter")
         await each.shows("Request in full", "Why this provider")
+
+
+@pytest.mark.parametrize("key", ["1", "2"])
+async def test_next_and_previous_request_in_full(key: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.shows("✓ ok")
+        await each.press("j", "j", "j", "j", "j", "enter")
+        await each.shows("Request in full")
+        ids = []
+        for step in ("n", "n", "p", "p", "p"):
+            ids.append(_opened(each))
+            await each.press(step)
+            await each.until(lambda: _opened(each) != ids[-1])
+        assert ids[0] == ids[4]
+        assert ids[1] == ids[3]
+        assert len({*ids, _opened(each)}) == 4
+        await each.press("escape")
+        await each.hides("Request in full")
+
+
+def _opened(each: Driven) -> str:
+    return next(line.split()[2] for line in each.text.splitlines() if line.startswith("│ Request "))
+
+
+async def test_past_the_rows_that_have_been_read_the_next_request_is_read() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("G", "enter")
+        await each.shows(each.source.ledger.records[0].request_id)
+        await each.press("p")
+        await each.shows(each.source.ledger.records[1].request_id)
+
+
+async def test_what_can_be_copied_of_a_request() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        newest = each.source.ledger.records[-1]
+        for opened in ((), ("enter",)):
+            await each.press(*opened, "y")
+            await each.until(lambda: each.app.clipboard == newest.request_id)
+            for key, begins in (
+                ("r", "783,"),
+                ("j", '{"id"'),
+                ("c", "curl http://127.0.0.1:8080/v1/requests/"),
+                ("i", ""),
+            ):
+                await each.press("Y")
+                await each.shows("its row, as CSV", "its JSON")
+                await each.press(key)
+                await each.until(lambda: each.app.clipboard.startswith(begins))  # noqa: B023 - awaited at once
+                assert newest.request_id in each.app.clipboard
+
+
+async def test_freezing_shows_on_a_request_in_full_and_digits_close_it() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("enter")
+        await each.shows("Request in full", "▶ live")
+        await each.press("f")
+        await each.shows("‖ frozen")
+        await each.press("f", "2")
+        await each.shows("newest first")
+        await each.press("enter")
+        await each.shows("Request in full")
+        await each.press("1", "2")
+        await each.shows("newest first")
+        assert "Request in full" not in each.text
+
+
+async def test_enter_on_the_feed_opens_the_request_at_the_top_where_none_is_selected() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("enter")
+        await each.shows("Request in full", "▸ running")
 
 
 async def test_an_opened_running_request_sees_its_end() -> None:
@@ -496,6 +573,29 @@ async def test_space_takes_a_provider_out_and_back() -> None:
         assert each.source.providers["beta"].in_rotation
 
 
+async def test_the_last_provider_in_rotation_is_taken_out_only_after_a_question() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3")
+        for name in ("beta", "gamma", "delta"):
+            each.source.change(name, in_rotation=False)
+        await each.shows("1 of 4 providers serving")
+        await each.press("space")
+        await each.shows("alpha is the last provider in rotation", "every request will be refused")
+        await each.press("space", "enter", "escape")
+        assert each.source.providers["alpha"].in_rotation
+        await each.press("space", "y")
+        await each.until(lambda: not each.source.providers["alpha"].in_rotation)
+        await each.press("space")  # back in, of which nobody needs to be asked
+        await each.until(lambda: each.source.providers["alpha"].in_rotation)
+
+
+async def test_r_does_not_promise_that_a_provider_out_of_rotation_is_asked() -> None:
+    async with driven(lived_in()) as each:
+        each.source.change("gamma", state="open", in_rotation=False)
+        await each.press("3", "G", "k", "r")
+        await each.shows("gamma's breaker is closed, but it is out of rotation")
+
+
 async def test_r_closes_a_breaker() -> None:
     async with driven(lived_in()) as each:
         await each.press("3", "G", "k")
@@ -563,6 +663,23 @@ async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
             await each.pilot.pause(0.05)
             assert "arbstr" in each.text
             assert "quit" in each.text.splitlines()[-1]
+
+
+async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("q")
+        await each.shows("3 requests are running")
+        await each.press("escape")
+        await each.hides("requests are running")
+        assert each.app.return_code is None
+        await each.press("q", "q")
+        await each.until(lambda: each.app.return_code == 0)
+    async with driven(FakeSource()) as each:
+        await each.press("q")
+        await each.until(lambda: each.app.return_code == 0)
+    async with driven(lived_in()) as each:
+        await each.press("ctrl+q")
+        await each.until(lambda: each.app.return_code == 0)
 
 
 async def test_too_small_a_terminal_is_told_so_and_can_still_quit() -> None:

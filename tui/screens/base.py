@@ -22,6 +22,18 @@ from tui.widgets.panel import Panel
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
 
 
+def show_standing(top: TopBar, board: Board) -> None:
+    """How things stand, in the line on top."""
+    top.show(
+        board.view(),
+        board.now_ms(),
+        frozen=board.model.frozen,
+        unseen=board.model.unseen,
+        problem=board.watch.figures.problem,
+        zone=board.zone,
+    )
+
+
 class BoardScreen(Screen[None]):
     """One of the five. Subclasses say what they hold in `pieces` and paint it in `paint_body`."""
 
@@ -47,6 +59,7 @@ class BoardScreen(Screen[None]):
         Binding("G,end", "ends(True)", "Last row", show=False),
         Binding("enter", "open", "Open", show=False),
         Binding("y", "copy", "Copy", show=False),
+        Binding("Y", "copy_more", "Copy more", show=False),
         Binding("slash", "filter", "Filter", show=False),
         Binding("escape", "back", "Back", show=False),
         Binding("tab", "app.next_screen(1)", "Next screen", show=False),
@@ -104,6 +117,9 @@ class BoardScreen(Screen[None]):
     def action_copy(self) -> None:
         """Copy what is selected."""
 
+    def action_copy_more(self) -> object:
+        """Ask what of it to copy."""
+
     def step_back(self) -> bool:
         """Let the selection go, or the place that was scrolled to; whether there was anything."""
         return False
@@ -120,15 +136,7 @@ class BoardScreen(Screen[None]):
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""
-        board = self.board
-        self._top.show(
-            board.view(),
-            board.now_ms(),
-            frozen=board.model.frozen,
-            unseen=board.model.unseen,
-            problem=board.watch.figures.problem,
-            zone=board.zone,
-        )
+        show_standing(self._top, self.board)
         self._bar.show(self._screens(), self._keys())
         yield
         yield from self.paint_body()

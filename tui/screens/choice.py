@@ -53,7 +53,8 @@ class Question(Panel):
         self._question = question
         self._answers = answers
         self.styles.height = len(answers) + 4
-        self.styles.width = max(len(question) + 6, 40)
+        self.styles.width = max(len(question) + 6, *(len(label) + 9 for _, label in answers), 40)
+        self.styles.max_width = "100%"
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """An answer a line."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on, work
@@ -12,17 +13,31 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from arbstr.errors import LedgerUnavailable
+from arbstr.query import Entry
 from tui.board import Board
 from tui.format import shown
 from tui.lines import Line
 from tui.request_lines import FullRequest, from_detail, from_item, request_lines
 from tui.rows import Item
+from tui.screens.base import show_standing
+from tui.screens.copy import copy_id, offer_copies
 from tui.screens.overlay import leave
-from tui.widgets.bars import KeyBar, KeyHint
+from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import Scroller
 
 ASK_EVERY_S = 1.0  # while the ledger has no row: the request runs, or its row waits to be written
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The request to show, and what the feed knows of it, if it was opened from there."""
+
+    request_id: str
+    item: Item | None = None
+
+
+Step = Callable[[int], Awaitable[Opened | None]]  # to a neighbour in the list below; None where there is none
 
 
 class DetailScreen(Screen[None]):
@@ -37,24 +52,33 @@ class DetailScreen(Screen[None]):
         Binding("g,home", "scroll(-100000)", "First line", show=False),
         Binding("G,end", "scroll(100000)", "Last line", show=False),
         Binding("y", "copy", "Copy the id", show=False),
+        Binding("Y", "copy_more", "Copy its row, JSON, command", show=False),
+        Binding("n,right", "step(1)", "Next request", show=False),
+        Binding("p,left", "step(-1)", "Previous request", show=False),
         Binding("tab", "app.next_screen(1)", "Next screen", show=False),
         Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
-    def __init__(self, board: Board, request_id: str, item: Item | None = None) -> None:
+    def __init__(self, board: Board, opened: Opened, step: Step) -> None:
         super().__init__()
         self._board = board
-        self._request_id = request_id
-        self._item = item
-        self._full: FullRequest | None = None if item is None else from_item(item)
-        self._asked = False
-        self._found = False  # what is shown is the ledger's
+        self._step = step
+        self._top = TopBar(id="top")
         self._scroller = Scroller(id="detail")
         self._bar = KeyBar(id="keys")
+        self._open(opened)
+
+    def _open(self, opened: Opened) -> None:
+        """Begin with a request of which only that much is known."""
+        self._request_id, self._item = opened.request_id, opened.item
+        self._full: FullRequest | None = None if opened.item is None else from_item(opened.item)
+        self._entry: Entry | None = None  # the ledger's; what is shown is its answer from then on
+        self._asked = False
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        """The lines and the keys."""
+        """How things stand, the lines, the keys."""
+        yield self._top
         yield self._scroller
         yield self._bar
 
@@ -66,10 +90,10 @@ class DetailScreen(Screen[None]):
         """Lines are made for a width."""
         self.call_after_refresh(self.repaint)
 
-    @work
+    @work(exclusive=True, group="ask")
     async def _ask(self) -> None:
         """Ask the ledger, now and then, until it knows the request."""
-        while not self._found:
+        while self._entry is None:
             await self._ask_once()
             self.repaint()
             await asyncio.sleep(ASK_EVERY_S)
@@ -82,17 +106,22 @@ class DetailScreen(Screen[None]):
             return
         self._asked, self._problem = True, ""
         if detail is not None:
-            self._full, self._found = from_detail(detail), True
+            self._full, self._entry = from_detail(detail), detail.entry
 
     def paint(self) -> Iterator[None]:
-        """Paint the lines."""
-        if not self._found and self._item is not None:
+        """Paint the bars and the lines."""
+        show_standing(self._top, self._board)
+        if self._entry is None and self._item is not None:
             self._full = from_item(self._item)
         title: Line = (("Request in full", "title"),)
         note: Line = ((self._problem, "warn"),) if self._problem else ()
         self._scroller.show(self._body(max(self._scroller.size.width - 4, 20)), title, note)
         keys = [
+            KeyHint("n", "next", "screen.step(1)"),
+            KeyHint("p", "previous", "screen.step(-1)"),
             KeyHint("y", "copy id", "screen.copy"),
+            KeyHint("Y", "copy …", "screen.copy_more"),
+            KeyHint("f", "thaw" if self._board.model.frozen else "freeze", "app.freeze"),
             KeyHint("Esc", "back", "screen.leave"),
             KeyHint("q", "quit", "app.quit"),
         ]
@@ -116,8 +145,25 @@ class DetailScreen(Screen[None]):
 
     def action_copy(self) -> None:
         """Copy the id."""
-        self.app.copy_to_clipboard(shown(self._request_id))
-        self.notify("Copied the request's id", markup=False)
+        copy_id(self, self._request_id)
+
+    def action_copy_more(self) -> None:
+        """Ask what of it to copy."""
+        offer_copies(self, self._board, self._request_id, self._entry)
+
+    @work(exclusive=True, group="step")
+    async def action_step(self, by: int) -> None:
+        """Show the next request of the list below, or the one before."""
+        try:
+            opened = await self._step(by)
+        except LedgerUnavailable as problem:
+            self._problem = shown(str(problem))
+        else:
+            if opened is not None and opened.request_id != self._request_id:
+                self._open(opened)
+                self._scroller.top = 0
+                self._ask()
+        self.repaint()
 
     def action_leave(self) -> None:
         """Back to where it was opened."""

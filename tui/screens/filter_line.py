@@ -119,6 +119,7 @@ class FilterLine(Vertical):
             self._before = self.text
             self._input.begin()
         self.display = self._below.display = True
+        self.screen.set_class(True, "-filtering")
         self.screen.set_focus(self._input)  # at once: the next key may be here already
         self._say()
 
@@ -141,6 +142,7 @@ class FilterLine(Vertical):
 
     def _leave(self) -> None:
         self.screen.set_focus(None)
+        self.screen.set_class(False, "-filtering")
         self._below.display = False
         self.display = bool(self.text)
 
@@ -157,9 +159,9 @@ class FilterLine(Vertical):
         self._below.set_class(bool(problems), "problem")
         if offered:
             first = max(self._input.place - 1, 0)
-            self._below.update(" " * 3 + shown("  ".join(offered[first : first + 8]), 300))
+            self._below.update(shown("  ".join(offered[first : first + 8]), 300))
         else:
-            self._below.update(" " * 3 + shown("; ".join(problems) or HELP, 300))
+            self._below.update(shown("; ".join(problems) or HELP, 300))
 
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import ClassVar
 
-from textual import on
+from textual import on, work
 from textual.containers import Horizontal
 from textual.widget import Widget
 
+from arbstr.errors import LedgerUnavailable
 from arbstr.query import GroupBy
 from tui.board import Board, curl
 from tui.completion import Names, names_in_sight
 from tui.filters import EXAMPLE, judged, parse
-from tui.format import shown
 from tui.lines import EMPTY, Line
+from tui.rows import Item
 from tui.screens.base import BoardScreen
-from tui.screens.detail import DetailScreen
+from tui.screens.copy import copy_id, offer_copies
+from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
 from tui.widgets.chart import SpendChart
 from tui.widgets.feed import FeedPanel
@@ -124,21 +127,43 @@ class LiveScreen(BoardScreen):
         self.board.model.feed.select(10**9 if last else 0)
         self.repaint()
 
+    def _chosen(self) -> Item | None:
+        """The selected request; where none is selected yet, the one at the top is from now on."""
+        feed = self.board.model.feed
+        if feed.selected is None:
+            self.action_move(0)
+        return feed.selected_item
+
     def action_open(self) -> None:
         """The selected request in full."""
-        item = self.board.model.feed.selected_item
+        item = self._chosen()
         if item is not None:
-            self.app.push_screen(DetailScreen(self.board, item.request_id, item))
+            self.app.push_screen(DetailScreen(self.board, Opened(item.request_id, item), self._step))
+
+    async def _step(self, by: int) -> Opened | None:
+        self.action_move(by)
+        item = self.board.model.feed.selected_item
+        return None if item is None else Opened(item.request_id, item)
 
     def action_copy(self) -> None:
         """The selected request's id, or while there are no requests the command that sends one."""
         item = self.board.model.feed.selected_item
         if item is not None:
-            self.app.copy_to_clipboard(shown(item.request_id))
-            self.notify("Copied the request's id", markup=False)
+            copy_id(self, item.request_id)
         elif not self.board.model.feed.rows(1):
             self.app.copy_to_clipboard("\n".join(curl(self.board.view())))
             self.notify("Copied the command", markup=False)
+
+    @work(exclusive=True, group="copy")
+    async def action_copy_more(self) -> None:
+        """Ask what of the selected request to copy."""
+        item = self._chosen()
+        if item is None:
+            return
+        detail = None
+        with suppress(LedgerUnavailable):
+            detail = await self.board.source.ledger.request(item.request_id)
+        offer_copies(self, self.board, item.request_id, None if detail is None else detail.entry)
 
     def step_back(self) -> bool:
         """Let the selection go."""

@@ -16,6 +16,7 @@ from tui.completion import Names
 from tui.filters import named_so
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
+from tui.screens.choice import ChoiceScreen
 from tui.state import ProviderView
 from tui.widgets.bars import KeyHint
 from tui.widgets.panel import Panel
@@ -116,8 +117,18 @@ class ProvidersScreen(BoardScreen):
         self.action_move(10**6 if last else -(10**6))
 
     def action_rotate(self) -> None:
-        """Take it out of rotation, or back in."""
-        self._do(self.board.toggle_rotation)
+        """Take it out of rotation, or back in; out only after a question if no other is left."""
+        provider = self._provider
+        if provider is None or not self.board.last_in_rotation(provider):
+            self._do(self.board.toggle_rotation)
+            return
+        question = f"{provider.status.name} is the last provider in rotation"
+        answers = [("y", "take it out: every request will be refused"), ("n", "leave it in")]
+        self.app.push_screen(ChoiceScreen(question, answers), self._taken_out)
+
+    def _taken_out(self, answer: str | None) -> None:
+        if answer == "y":
+            self._do(self.board.toggle_rotation)
 
     def action_close_breaker(self) -> None:
         """Close its breaker."""

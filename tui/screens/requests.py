@@ -16,7 +16,7 @@ from textual.widget import Widget
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import Entry
 from tui.board import Board, curl
-from tui.browser import LedgerList
+from tui.browser import CHUNK, LedgerList
 from tui.completion import Names, names_in_sight
 from tui.export import Format, export, file_name
 from tui.figures import LEAST_WAIT_S, SHARE
@@ -26,7 +26,8 @@ from tui.format import clock, shown
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
-from tui.screens.detail import DetailScreen
+from tui.screens.copy import copy_id, offer_copies
+from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
 from tui.widgets.ledger import LedgerPanel
 from tui.widgets.panel import Panel
@@ -229,14 +230,28 @@ class RequestsScreen(BoardScreen):
         """The selected request in full."""
         entry = self._chosen()
         if entry is not None:
-            self.app.push_screen(DetailScreen(self.board, entry.request_id))
+            self.app.push_screen(DetailScreen(self.board, Opened(entry.request_id), self._step))
+
+    async def _step(self, by: int) -> Opened | None:
+        rows = self._rows
+        rows.move(by, self._panel.page)
+        if rows.selected is not None and rows.selected_row is None:
+            await rows.load(rows.selected // CHUNK)
+        self._moved()
+        entry = rows.selected_row
+        return None if entry is None else Opened(entry.request_id)
 
     def action_copy(self) -> None:
         """The selected request's id."""
         entry = self._chosen()
         if entry is not None:
-            self.app.copy_to_clipboard(shown(entry.request_id))
-            self.notify("Copied the request's id", markup=False)
+            copy_id(self, entry.request_id)
+
+    def action_copy_more(self) -> None:
+        """Ask what of the selected request to copy."""
+        entry = self._chosen()
+        if entry is not None:
+            offer_copies(self, self.board, entry.request_id, entry)
 
     def action_sort(self) -> None:
         """Sort by the next column, or the same one the other way round."""
