@@ -276,7 +276,9 @@ class Dashboard(App[None]):
 
     def action_range(self) -> None:
         """Look at the next time range."""
-        if self.board.model.frozen:
+        if not getattr(self.screen, "RANGED", True):
+            self.notify("This screen has all there is: a time range would change nothing", markup=False)
+        elif self.board.model.frozen:
             self.notify("Frozen: f goes on, then t changes the time range", markup=False)
         else:
             self.board.next_range()

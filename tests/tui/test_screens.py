@@ -739,11 +739,33 @@ async def test_times_are_local_until_u_asks_for_utc() -> None:
     async with driven(lived_in()) as each:
         each.app.board.zone = each.app.board._local = timezone(timedelta(hours=2))
         each.app.repaint()
-        await each.shows("16:02:1")
+        await each.shows("16:02:1", "UTC+02:00")
         await each.press("u")
         await each.shows("14:02:1")
+        await each.hides("UTC+02:00")
+        await each.press("u", "2")
+        await each.shows("16:02:1", "when UTC+02:00 ▼")
         await each.press("u")
-        await each.shows("16:02:1")
+        await each.shows("14:02:1", "when UTC ▼")
+
+
+async def test_a_date_of_another_year_names_it() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("03-14 14:02:1")
+        each.source.now_ms += 400 * 24 * 3_600_000
+        each.app.repaint()
+        await each.shows("2025-03-14 14:02")
+
+
+@pytest.mark.parametrize("key", ["2", "5"])
+async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.until(lambda: " t 1 h" not in each.text.splitlines()[-1])
+        await each.press("t")
+        await each.shows("This screen has all there is")
+        assert each.app.board.range.name == "1 h"
 
 
 async def test_nothing_is_painted_when_nothing_changes() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -190,7 +190,7 @@ def test_only_a_real_overcharge_is_coloured(charged: int | None, listed: int, sh
         list_cost_msats=listed,
     )
     entry = Entry(id=1, timestamp="", at_ms=NOON, **{name: getattr(record, name) for name in _IN_BOTH})
-    assert entry_cells(entry, UTC)["charged"] == (shown, role)
+    assert entry_cells(entry, UTC, datetime.now(UTC))["charged"] == (shown, role)
 
 
 def test_in_rows_of_earlier_versions_the_cost_is_that_by_the_rates() -> None:

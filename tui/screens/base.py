@@ -47,6 +47,7 @@ class BoardScreen(Screen[None]):
     AUTO_FOCUS = ""  # keys go to the screen; the filter line is focused when it is asked for
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ()
     FILTER_EXAMPLE = ""
+    RANGED = True  # whether what it shows is of a time range
     FILTERS = ""  # whose filters are remembered together; the screen's own name if empty
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (LEAST_WIDTH, "-narrow"), (100, "-normal")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST_HEIGHT, "-short")]  # noqa: RUF012 - as Textual has it
@@ -157,7 +158,7 @@ class BoardScreen(Screen[None]):
         board = self.board
         general = [
             KeyHint("f", "thaw" if board.model.frozen else "freeze", "app.freeze"),
-            KeyHint("t", board.range.name, "app.range"),
+            *([KeyHint("t", board.range.name, "app.range")] if self.RANGED else []),
             KeyHint("?", "help", "app.help"),
             KeyHint("q", "quit", "app.quit"),
         ]

@@ -21,6 +21,7 @@ from tui.widgets.panel import Panel
 class LogScreen(BoardScreen):
     """The latest lines, following, until one scrolls up."""
 
+    RANGED = False
     FILTER_EXAMPLE = "text to find in lines and loggers' names"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "level", "Level", show=False),

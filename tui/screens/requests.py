@@ -48,6 +48,7 @@ _SORT_WORDS = {
 class RequestsScreen(BoardScreen):
     """A list over the ledger. Reading is done by two workers: one for what is in sight, one for what is new."""
 
+    RANGED = False
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -73,7 +74,9 @@ class RequestsScreen(BoardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """Paint what is in sight."""
-        self._panel.show(self._rows, self.board.zone, self._note(), () if self._rows.total else self._hint())
+        board = self.board
+        hint = () if self._rows.total else self._hint()
+        self._panel.show(self._rows, board.now_ms(), board.zone, self._note(), hint)
         yield
 
     def _note(self) -> Line:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import tzinfo
+from dataclasses import replace
+from datetime import UTC, datetime, tzinfo
 
 from arbstr.query import Entry
 from tui.browser import LedgerList
@@ -31,11 +32,16 @@ COLUMNS = (
 _SORTED_COLUMN = {"timestamp": "when", "cost_sats": "sats", "latency_ms": "first byte"}
 
 
-def entry_cells(entry: Entry, zone: tzinfo | None) -> dict[str, Span]:
-    """A row's spans by column."""
+def zoned(title: str, now: datetime) -> str:
+    """The title of a column, that of times with their zone: a clock without one is read as the wrong one."""
+    return f"when {now.tzname()}" if title == "when" else title
+
+
+def entry_cells(entry: Entry, zone: tzinfo | None, now: datetime) -> dict[str, Span]:
+    """A row's spans by column; a date of another year than now's names its own."""
     known = entry.input_tokens is not None or entry.output_tokens is not None
     return {
-        "when": (moment(entry.at_ms, zone).strftime("%m-%d %H:%M:%S"), "muted"),
+        zoned("when", now): (_when(moment(entry.at_ms, zone), now.year), "muted"),
         "state": _state(entry),
         "model": (shown(entry.model) or "(none)", "text"),
         "provider": _name(entry.provider),
@@ -49,6 +55,10 @@ def entry_cells(entry: Entry, zone: tzinfo | None) -> dict[str, Span]:
         "charged": _charged(entry),
         "error": (shown(entry.error_message or ""), "muted"),
     }
+
+
+def _when(at: datetime, year: int) -> str:
+    return at.strftime("%m-%d %H:%M:%S" if at.year == year else "%Y-%m-%d %H:%M")
 
 
 def _state(entry: Entry) -> Span:
@@ -79,6 +89,7 @@ class LedgerPanel(Panel):
         super().__init__(id=id)
         self._list: LedgerList | None = None
         self._zone: tzinfo | None = None
+        self._now = moment(0, UTC)
         self._note: Line = EMPTY
         self._hint: Sequence[Line] = ()
 
@@ -99,9 +110,10 @@ class LedgerPanel(Panel):
         total = (self._list.total or 0) if self._list else 0
         return max(total - self.page, 0) * min(max(line - 2, 0), self.page) // max(self.page - 1, 1)
 
-    def show(self, rows: LedgerList, zone: tzinfo | None, note: Line, hint: Sequence[Line]) -> None:
+    def show(self, rows: LedgerList, now_ms: int, zone: tzinfo | None, note: Line, hint: Sequence[Line]) -> None:
         """Show what is in sight now; `hint` when there are no rows."""
         self._list, self._zone, self._note, self._hint = rows, zone, note, hint
+        self._now = moment(now_ms, zone)
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
@@ -120,9 +132,10 @@ class LedgerPanel(Panel):
 
     def _table(self, rows: LedgerList, width: int, page: int) -> list[Line]:
         entries = [rows.row(index) for index in range(rows.top, min(rows.top + page, rows.total or 0))]
-        table = [{} if entry is None else entry_cells(entry, self._zone) for entry in entries]
-        sorted_by, arrow = _SORTED_COLUMN[rows.sort], "▼" if rows.order == "desc" else "▲"
-        layout = lay_out(COLUMNS, width, table, sorted_by=sorted_by)
+        table = [{} if entry is None else entry_cells(entry, self._zone, self._now) for entry in entries]
+        sorted_by, arrow = zoned(_SORTED_COLUMN[rows.sort], self._now), "▼" if rows.order == "desc" else "▲"
+        columns = tuple(replace(column, title=zoned(column.title, self._now)) for column in COLUMNS)
+        layout = lay_out(columns, width, table, sorted_by=sorted_by)
         lines = [cells(layout, row) if row else (("·", "faint"),) for row in table]
         if rows.selected is not None and 0 <= rows.selected - rows.top < len(lines):
             lines[rows.selected - rows.top] = under_cursor(lines[rows.selected - rows.top])
