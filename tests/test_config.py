@@ -62,6 +62,39 @@ def test_a_provider_needs_only_a_name_and_a_url(tmp_path: Path) -> None:
     assert provider.serves("anything")
 
 
+def test_headers_of_the_clients_may_be_named_that_go_up(tmp_path: Path) -> None:
+    assert seller(tmp_path, "").forward_headers == ()
+    assert seller(tmp_path, 'forward_headers = ["X-Title", "user-agent"]').forward_headers == ("X-Title", "user-agent")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "Authorization",
+            "COOKIE",
+            "Host",
+            "x-api-key",
+            "Api-Key",
+            "Proxy-Authorization",
+            "X-Cashu",
+            "X-Arbstr-Policy",
+        ),
+        *("Connection", "Transfer-Encoding", "TE", "Upgrade", "Content-Length", "Accept-Encoding", "Expect"),
+    ],
+)
+def test_but_no_credential_and_nothing_about_the_connection(tmp_path: Path, name: str) -> None:
+    (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["X-Title", "{name}"]')
+    assert problem.startswith("providers[0].forward_headers[1] ")
+    assert "never goes to a provider" in problem
+
+
+@pytest.mark.parametrize("name", ["", "X Title", "X:Title", "X-Title\\r\\nX-Evil: 1", "\u00e9"])
+def test_nor_what_is_no_header(tmp_path: Path, name: str) -> None:
+    (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["{name}"]')
+    assert "is not the name of a header" in problem
+
+
 def test_everything_can_be_said(tmp_path: Path) -> None:
     loaded = reading(
         tmp_path,

@@ -21,9 +21,6 @@ class LongEvent:
         self._in_text = False
         self._is_whole = True
 
-    def __bool__(self) -> bool:
-        return bool(self._kept or self._cut)
-
     def __len__(self) -> int:
         return len(self._kept)
 

@@ -48,6 +48,7 @@ class StreamObserver:
     def __init__(self, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
         self._framer = EventFramer()
         self._long = LongEvent()  # what has passed of an event that is too long to be held back
+        self._in_long = False
         self._keep_usage_chunk = keep_usage_chunk
         self._redactor = redactor
         self._long_masker = PieceMasker(redactor.of_long)
@@ -85,7 +86,7 @@ class StreamObserver:
         block = self._framer.feed(data)
         if not block:
             return b""
-        if self._framer.between_events and not self._long:
+        if self._framer.between_events and not self._in_long:
             return self._watch(block)
         return self._watch_long(block)
 
@@ -97,7 +98,7 @@ class StreamObserver:
         if self.done:
             return b""
         rest = self._framer.flush()
-        if self._long:  # its start has gone out; the client's reader needs its end
+        if self._in_long:  # its start has gone out; the client's reader needs its end
             rest += b"\n\n"
             self._read_long(rest)
             return self._long_masker.feed(rest) + self._long_masker.flush()
@@ -110,8 +111,9 @@ class StreamObserver:
         if not self._framer.between_events:
             if not self.answered:
                 self._open_by_start(block)
-            if not self._long:
+            if not self._in_long:
                 self._long_masker = PieceMasker(self._redactor.of_long if _is_models(block) else self._redactor)
+            self._in_long = True
             self._long.add(block)
             return self._long_masker.feed(block)
         last_part = next(events(block))[0]
@@ -122,6 +124,7 @@ class StreamObserver:
 
     def _read_long(self, last_part: bytes) -> None:
         """Read an event that has passed, unless it was too long even to be kept."""
+        self._in_long = False
         self._long.add(last_part)
         event = self._long.take()
         if _is_whole(event):
@@ -142,21 +145,23 @@ class StreamObserver:
 
     def _watch(self, block: bytes) -> bytes:
         last = b""
-        if block.find(_DONE) >= 0:
+        if block.find(_DONE) >= 0:  # `in` takes three times as long
             block, last = self._cut_at_done(block)
+        if not block:
+            return last if self.error is None and self.answered else b""
         count = block.count(b"\ndata:") + block.startswith(_DATA)
-        if b"\r" in block:
+        if block.find(b"\r") >= 0:
             count += block.count(b"\rdata:")
         self.events += count
-        strange = block.find(_ERROR) >= 0 or count != block.count(_CHOICES)
-        if strange or block.startswith(b":") or block.count(b"\n:") or self._redactor.seems_to_be_in(block):
-            block = mask_events(block, self._redactor)  # not only the model speaks here
+        strange = _is_strange(block)
+        if strange or self._redactor.seems_to_be_in(block):
+            block = mask_events(block, self._redactor)
         if not self.answered and self.error is None:
             self._open(block)
         if strange and self.error is None:
             self._look_for_error(block)
-        if not self.finished and _FINISH.search(block) is not None:
-            self._look_for_finish(block)
+        if not self.finished and (found := _FINISH.search(block)) is not None:
+            self._look_for_finish(block[event_start(block, found.start()) :])
         usage, cost = _USAGE.search(block), _COST.search(block)
         if usage is not None or cost is not None:
             start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
@@ -195,7 +200,9 @@ class StreamObserver:
     def _look_for_finish(self, block: bytes) -> None:
         for raw, data in events(block):
             if data is not None and _FINISH.search(raw) is not None:
-                self.finished = self.finished or verdict.finishes(documents.read_or_none(data))
+                self.finished = verdict.finishes(documents.read_or_none(data))
+            if self.finished:
+                return
 
     def _sift(self, block: bytes) -> bytes:
         """Go through a block event by event and read what is metered."""
@@ -228,9 +235,20 @@ class StreamObserver:
         return counts is not None and not document.get("choices") and verdict.error_of(document) is None
 
 
+def _is_strange(block: bytes) -> bool:
+    """Whether not only the model speaks here: comments, words of errors, events without choices."""
+    if block.find(_ERROR) >= 0 or block.startswith(b":") or block.find(b"\n:") >= 0:
+        return True
+    if block.find(b"\n\n") == len(block) - 2:  # one event, as a rule
+        return block.find(_CHOICES) < 0
+    if block.find(b"\r") >= 0:
+        return block.find(b"\r:") >= 0 or any(raw.find(_CHOICES) < 0 for raw, _ in events(block))
+    return any(raw.find(_CHOICES) < 0 for raw in block[:-2].split(b"\n\n"))
+
+
 def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
     """The error that an event is, by its name or by what its JSON holds; None if it is none."""
-    named = _ERROR_FIELD.search(raw) is not None
+    named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
     if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
         return None
     document = documents.read_or_none(data)

@@ -255,6 +255,12 @@ def test_an_error_in_any_shape_is_one_at_any_place(document: Any, together: bool
         assert DONE not in out
 
 
+def test_an_event_that_says_choices_twice_hides_no_error_beside_it() -> None:
+    twice = b'data: {"choices": [], "x": {"choices": []}}\n\n'
+    observer, _ = watch(delta("x") + twice + event({"message": "no", "code": 429}) + delta("y", "stop") + DONE)
+    assert observer.error == {"message": "no", "code": 429}
+
+
 @pytest.mark.parametrize(
     "document",
     [

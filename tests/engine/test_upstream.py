@@ -290,6 +290,42 @@ async def test_json_in_answer_to_a_stream_request_passes(upstream: Upstream, sel
     assert answer.usage == Usage(10, 5)
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("status", [200, 429, 500, 422])
+async def test_what_judging_an_answer_raises_is_a_failed_attempt(
+    upstream: Upstream, seller: respx.MockRouter, status: int, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stumbles(document: object) -> None:
+        raise OverflowError("too large")
+
+    for judge in ("error_of", "has_substance"):
+        monkeypatch.setattr(f"arbstr.engine.verdict.{judge}", stumbles)
+    seller.post(URL).respond(status, content=EVENTS if stream and status == 200 else b"{}")
+    error = await failure(upstream, stream=stream)
+    assert (error.kind, error.retryable, str(error)) == (
+        "bad_response",
+        False,
+        "an answer that can't be read (OverflowError)",
+    )
+
+
+async def test_so_is_what_reading_on_in_a_stream_raises(
+    upstream: Upstream, seller: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], EVENTS[80:]), SSE))
+    answer = await ask(upstream, stream=True)
+    assert isinstance(answer, StreamAnswer)
+
+    def stumbles(data: bytes = b"") -> bytes:
+        raise OverflowError("too large")
+
+    monkeypatch.setattr(answer.observer, "feed", stumbles)
+    monkeypatch.setattr(answer.observer, "end", stumbles)
+    with pytest.raises(AttemptError, match="can't be read"):
+        await answer.read(5)
+    assert answer.end() == b""
+
+
 async def test_a_stream_that_breaks_says_so(upstream: Upstream, seller: respx.MockRouter) -> None:
     seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], httpx.ReadError("reset")), SSE))
     answer = await ask(upstream, stream=True)

@@ -33,8 +33,17 @@ _ERROR = objects(
         "details": objects({"retry_after_seconds": _COUNTS}),
     }
 )
+_SHAPES = st.one_of(
+    objects({"error": _ERROR | ANYTHING}),
+    objects({"message": mostly('"no"'), "code": mostly("429", '"x"'), "type": mostly('"invalid_model"')}),
+    objects({"object": mostly('"error"'), "message": mostly('"no"')}),
+    objects({"detail": mostly('"no"', '[{"loc":["body","x"],"msg":"no"}]', '{"error":{"message":"no"}}') | ANYTHING}),
+    objects({"success": mostly("false"), "errors": _ERROR.map(lambda text: f"[{text}]") | ANYTHING}),
+    objects({"choices": objects({"error": _ERROR | ANYTHING, "finish_reason": mostly('"error"')}).map("[{}]".format)}),
+    _ERROR.map(lambda text: f'[{{"error":{text}}}]'),
+)
 _CONTENT = mostly('"Hello"', '""', "null", r'"cut \ud83d"', '"grüße 😀"', '"data: [DONE]"', r'"\"usage\":{"')
-_FINISH = mostly("null", "null", '"stop"')
+_FINISH = mostly("null", "null", '"stop"', '""', '"null"', '"error"')
 _CHOICE = objects({"index": mostly("0"), "delta": objects({"content": _CONTENT}), "finish_reason": _FINISH})
 _WHOLE_CHOICE = objects({"index": mostly("0"), "message": objects({"content": _CONTENT}), "finish_reason": _FINISH})
 
@@ -50,7 +59,8 @@ _CHUNK = (
     objects({"choices": _listed(_CHOICE)})
     | objects({"choices": _listed(_CHOICE)})
     | objects({"choices": mostly("[]"), "usage": _USAGE | ANYTHING, "cost": _COST})
-    | objects({"error": _ERROR | ANYTHING})
+    | objects({"choices": mostly('[{"index":0,"delta":{"role":"assistant","content":""},"finish_reason":null}]')})
+    | _SHAPES
 )
 _LINE_ENDS = st.sampled_from((b"\n", b"\n", b"\n", b"\r\n", b"\r"))
 _EVENTS = st.one_of(
@@ -71,19 +81,20 @@ def streams(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         good = b'data: {"choices":[{"index":0,"delta":{"content":"Hi"},"finish_reason":null}]}'
         events = [[good], *events, [good.replace(b"null", b'"stop"')], [b"data: [DONE]"]]
-    return draw(maybe_spoilt(b"".join(b"".join(line + end for line in event) + end for event in events)))
+    mark = draw(st.sampled_from([b""] * 5 + [b"\xef\xbb\xbf"]))
+    return draw(maybe_spoilt(mark + b"".join(b"".join(line + end for line in event) + end for event in events)))
 
 
 _BODIES = st.one_of(
     _COMPLETION.map(encoded),
     streams(),
     streams(),
-    objects({"error": _ERROR | ANYTHING}).map(encoded),
+    _SHAPES.map(encoded),
     ANYTHING.map(encoded),
     st.sampled_from([b"", b"<h1>Oops</h1>", b"\xff\xfe"]),
 )
 _STATUSES = [b"200 OK"] * 8 + [
-    b"%d X" % status for status in (201, 204, 206, 301, 304, 400, 401, 404, 422, 429, 500, 503)
+    b"%d X" % status for status in (201, 204, 206, 301, 304, 400, 401, 402, 403, 404, 422, 424, 429, 500, 503)
 ]
 _ODD_STATUSES = [b"200", b"0 X", b"099 X", b"999 X", b"1000 X", b"-200 X", b"101 Switching Protocols", b"xyz"]
 _ODD_HEADERS = [
@@ -95,6 +106,8 @@ _ODD_HEADERS = [
         b"Retry-After: " + value
         for value in (b"99999999999999999999", b"Fri, 31 Dec 9999 23:59:59 GMT", b"0.5", b"\xff")
     ),
+    *(b"Retry-After: " + value for value in (b"21 Oct 99999999999 07:28:00 GMT", b"Mon, 01 Jan 0000 00:00:00 -9999")),
+    *(b"retry-after-ms: " + value for value in (b"6", b"-1", b"x", b"9" * 30)),
     *(b"X-Routstr-Cost-Msats: " + value for value in (b"7", b"-7", b"7.5", b"1" * 400, b"nan", b"\xd9\xa3", b"")),
     *(b"Set-Cookie: a=b", b"Connection: close", b"X-Arbstr-Provider: me", b"Location: /x", b"X-Long: " + b"x" * 9000),
     *(b"X-Key: " + KEY.encode(), b"X-Esc: \x1b[31m", b"X-Bad: \xff\xfe", b"X-U: \xe2\x80\xae", b"Content-Length: 5"),

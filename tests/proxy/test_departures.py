@@ -79,6 +79,19 @@ async def says_that_the_client_left(arbstr: Arbstr) -> dict[str, Any]:
     return row
 
 
+# After it
+
+
+async def test_who_leaves_after_the_providers_done_has_had_its_answer(world: World) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
+    arbstr = await world.opens()
+    async with arbstr.stream() as stream:
+        await stream.until(DONE)
+        stream.leave()
+    row = await arbstr.row()
+    assert (row["success"], tokens_of(row)) == (True, (10, 5))
+
+
 # Before the answer
 
 

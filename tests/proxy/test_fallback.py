@@ -187,6 +187,34 @@ async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(world: World, 
     assert len(alpha.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "asks",
+    [
+        error_reply(429, retry_after_ms="20"),
+        error_reply(429, x_ms_retry_after_ms="20", Retry_After="7"),
+        json_reply([{"error": {"code": 429, "details": [{"@type": "RetryInfo", "retryDelay": "0.02s"}]}}], status=429),
+    ],
+    ids=["milliseconds", "Azure's milliseconds", "Google's RetryInfo"],
+)
+async def test_a_wait_in_other_words_is_waited_for_too(world: World, asks: list[Part]) -> None:
+    await world.sells("alpha", asks, GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.001})
+    assert retries(await arbstr.chat()) == "1/alpha"
+    assert waits_ms(arbstr) == [20]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    "header", ["21 Oct 99999999999 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "1e400", "\x00", "inf"]
+)
+async def test_no_retry_after_is_too_absurd(world: World, status: int, header: str) -> None:
+    await world.sells("alpha", error_reply(status, Retry_After=header))
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
+
+
 async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> None:
     await world.sells("alpha", error_reply(429, Retry_After="soon"), error_reply(429, Retry_After="-5"), GOOD)
     arbstr = await world.opens()
@@ -285,6 +313,25 @@ async def test_an_error_about_the_request_passes_as_it_came(world: World, status
     row = await arbstr.row(answer)
     assert (row["success"], row["error"]["status"]) == (False, status)
     assert "too höt" in row["error"]["message"]
+
+
+FLAT: dict[str, dict[str, object]] = {
+    "flat": {"message": "why"},
+    "a detail": {"detail": "why"},
+    "a list of details": {"detail": [{"loc": ["body"], "msg": "why"}]},
+    "a list of errors": {"errors": [{"message": "why"}]},
+    "a text": {"error": "why"},
+    "an error object": {"object": "error", "message": "why", "code": 40001},
+}
+
+
+@pytest.mark.parametrize("document", FLAT.values(), ids=FLAT)
+async def test_the_row_says_why_whatever_the_refusals_shape(world: World, document: dict[str, object]) -> None:
+    await world.sells("alpha", json_reply(document, status=422))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.json) == (422, document)
+    assert (await arbstr.row(answer))["error"] == {"status": 422, "message": "HTTP 422: why"}
 
 
 async def test_an_error_that_is_no_json_passes_too(world: World) -> None:

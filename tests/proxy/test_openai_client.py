@@ -203,6 +203,30 @@ async def test_the_clients_own_retries_are_requests_of_their_own(
     assert [record.error_status for record in records] == [502, None]
 
 
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_the_client_does_not_repeat_what_may_have_been_paid(
+    world: World, clients: list[openai.AsyncOpenAI], stream: bool
+) -> None:
+    alpha = await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.05})
+    client = client_of(await world.opens(), clients, max_retries=openai.DEFAULT_MAX_RETRIES)
+    with pytest.raises(openai.APIStatusError) as caught:
+        await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=stream)
+    assert caught.value.status_code == 504
+    assert len(alpha.requests) == 1
+
+
+@pytest.mark.parametrize("done", [True, False], ids=["with [DONE]", "without"])
+async def test_every_chunk_has_what_strict_clients_look_for(
+    world: World, clients: list[openai.AsyncOpenAI], done: bool
+) -> None:
+    await world.sells("alpha", sse_reply(*stream_events("Hel", "lo", done=done)))
+    client = client_of(await world.opens(), clients)
+    stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
+    chunks = [chunk async for chunk in stream]
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello"
+    assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
+
+
 async def test_many_at_once(world: World, clients: list[openai.AsyncOpenAI]) -> None:
     await world.sells("alpha")
     client = client_of(await world.opens(), clients)
