@@ -11,6 +11,7 @@ from arbstr.engine import cells
 from arbstr.engine.budget import Budgets
 from arbstr.engine.health import Health
 from arbstr.engine.router import Router
+from arbstr.engine.sessions import Sessions
 from arbstr.errors import LedgerUnavailable
 from arbstr.store.writer import LearnedState, Ledger
 from arbstr.text import json_or_none
@@ -26,8 +27,11 @@ _HEALTH = "health"  # the kind of learned state that holds the breakers
 class Memory:
     """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
 
-    def __init__(self, ledger: Ledger, router: Router, health: Health, changes: Subscription) -> None:
+    def __init__(
+        self, ledger: Ledger, router: Router, health: Health, sessions: Sessions, changes: Subscription
+    ) -> None:
         self._ledger = ledger
+        self._sessions = sessions
         self._router = router
         self._health = health
         self._changes = changes
@@ -38,6 +42,7 @@ class Memory:
         self._router.experience.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         self._health.restore(saved)
+        self._sessions.key = await self._ledger.session_key()
 
     def keep(self) -> None:
         """Have the ledger save the state of things."""
@@ -53,6 +58,8 @@ class Memory:
                     await self._changes.wait()
             self._changes.drain()
             self.keep()
+            if not self._sessions.key:
+                self._sessions.key = await self._ledger.session_key()
             await asyncio.sleep(SAVE_APART_S)
 
 

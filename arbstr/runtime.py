@@ -26,6 +26,7 @@ from arbstr.engine.health import Health
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.room import Room
 from arbstr.engine.router import Router
+from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import Upstream
 from arbstr.events import LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
@@ -206,6 +207,7 @@ class Decisions:
     health: Health
     router: Router
     budgets: Budgets
+    sessions: Sessions
 
 
 def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
@@ -229,7 +231,7 @@ def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(health, router, budgets)
+    return Decisions(health, router, budgets, Sessions())
 
 
 async def _spent_msats(reader: Reader, asked: SpentQuestion) -> int:
@@ -242,7 +244,7 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     config, started_at_ms = parts.config, _now_ms()
     decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
-    memory = Memory(parts.ledger, decisions.router, decisions.health, changes)
+    memory = Memory(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
     await memory.recall()
     spending = Spending(decisions.budgets)
     await spending.recall()
@@ -289,6 +291,7 @@ def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) 
         router=decisions.router,
         health=decisions.health,
         budgets=decisions.budgets,
+        sessions=decisions.sessions,
         upstream=upstream,
         store=parts.ledger,
         bus=parts.bus,

@@ -55,6 +55,7 @@ class Exchange:
         self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
         self.implausible: str | None = None  # which claims of the provider's can't be true
         self.served_model: str | None = None
+        self.session: str | None = None  # as it is stored
         self.baselines: tuple[int | None, int | None] = (None, None)  # the dearest and the median candidate, in msats
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
@@ -296,6 +297,7 @@ class Exchange:
             cached_tokens=None if self.usage is None else self.usage.cached_tokens,
             cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
             served_model=self.served_model,
+            session=self.session,
             implausible=self.implausible,
             doubtful_msats=self.doubtful_msats,
         )

@@ -30,6 +30,7 @@ from arbstr.engine.observer import StreamObserver
 from arbstr.engine.outcome import all_failed
 from arbstr.engine.router import Router
 from arbstr.engine.seams import Client, Store
+from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import Upstream
 from arbstr.errors import (
     ApiError,
@@ -77,6 +78,7 @@ class Engine:
         router: Router,
         health: Health,
         budgets: Budgets,
+        sessions: Sessions,
         upstream: Upstream,
         store: Store,
         bus: EventBus,
@@ -91,6 +93,7 @@ class Engine:
         self._router = router
         self._health = health
         self._budgets = budgets
+        self._sessions = sessions
         self._upstream = upstream
         self._store = store
         self._bus = bus
@@ -163,6 +166,7 @@ class Engine:
         document = decode(body)
         exchange.model = named_model(document)
         exchange.streaming = document.get("stream") is True
+        exchange.session = self._sessions.of(client.headers, document)
         self._announce(exchange)
         exchange.chat = read_chat(document, body, request_id=exchange.request_id, policy=client.policy)
         return exchange.chat

@@ -15,6 +15,7 @@ from arbstr.store.place import explain, logs_of
 from arbstr.store.rollups import Rollups
 from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
 from arbstr.store.session import Session, is_alive
+from arbstr.store.session_key import read_session_key
 from arbstr.store.spill import StoredRow, files_beside, read_file
 from arbstr.store.sql import chunks, values
 from arbstr.store.window import DAY_MS
@@ -179,6 +180,10 @@ class Pen:
             {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
             {(kind, key): value for kind, key, value in cells},
         )
+
+    async def session_key(self) -> bytes:
+        """The key under which sessions are hashed, of this ledger's own."""
+        return await read_session_key(self._db)
 
     def expect_rows(self) -> None:
         """There are rows beside the ledger that `absorb` is to take in."""

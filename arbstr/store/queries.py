@@ -14,7 +14,7 @@ from urllib.parse import quote
 from arbstr.errors import LedgerUnavailable
 from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.store import pages
-from arbstr.store.place import LATEST_VERSION, check_place, check_schema, explain
+from arbstr.store.place import check_place, check_schema, explain
 from arbstr.store.rollups import FACET_COLUMNS
 from arbstr.store.rows import COLUMNS, ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_routing
 from arbstr.store.tally import Tally
@@ -201,7 +201,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     if not columns:
         raise LedgerUnavailable(f"{path} is not an arbstr ledger: it has no table 'requests'.")
     check_schema(path, version, {"requests"}, columns)
-    if ROLLUPS_SINCE <= version < LATEST_VERSION:
+    if version >= ROLLUPS_SINCE and not columns >= set(COLUMNS):
         _show_as_latest(connection)
 
 

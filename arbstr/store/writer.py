@@ -107,6 +107,16 @@ class Ledger:
             logger.warning("what was learned before could not be read: %s", error)
             return LearnedState()
 
+    async def session_key(self) -> bytes:
+        """The key under which sessions are hashed, of this ledger's own; empty if the database can't be read."""
+        if self._pen is None:
+            return b""
+        try:
+            return await self._pen.session_key()
+        except sqlite3.Error as error:
+            logger.warning("the key of sessions could not be read: %s", error)
+            return b""
+
     async def start(self) -> None:
         """Open the database, migrate it, and begin to write.
 

@@ -19,6 +19,7 @@ from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.router import Router
+from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import Upstream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
@@ -134,6 +135,7 @@ class Market:
             router=self.router,
             health=self.health,
             budgets=self.budgets,
+            sessions=Sessions(),
             upstream=cast("Upstream", self),
             store=self,
             bus=self.bus,

@@ -255,3 +255,15 @@ async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path:
     }
     keys = "grain, model_key, provider_key, policy_key, streaming, success, client_key, dialect_key, model"
     assert read(path, f"SELECT 1 FROM facets GROUP BY {keys} HAVING COUNT(*) > 1") == []
+
+
+async def test_every_ledger_has_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:
+    keys = []
+    for name in ("one.db", "two.db", "one.db"):
+        ledger = Ledger(tmp_path / name)
+        assert await ledger.session_key() == b""
+        await ledger.start()
+        keys.append(await ledger.session_key())
+        await ledger.close()
+    assert keys[0] == keys[2] != keys[1]
+    assert {len(key) for key in keys} == {16}

@@ -1,0 +1,40 @@
+"""Which conversation a request belongs to, as far as its client says: hashed, for names may tell who somebody is."""
+
+from __future__ import annotations
+
+import hmac
+from typing import Any
+
+from arbstr.types import HeaderList, JsonObject
+
+_HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
+_BYTES = 8  # of the hash; 16 digits
+
+
+class Sessions:
+    """Gives a client's name for a session as 16 hex digits, by a key of the ledger's own; without it there are none."""
+
+    def __init__(self, key: bytes = b"") -> None:
+        self.key = key
+
+    def of(self, headers: HeaderList, document: JsonObject) -> str | None:
+        """Return the session of a request: by the first of its headers and fields that names one, else None."""
+        if not self.key:
+            return None
+        name = _in_headers(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
+        if not name:
+            return None
+        return hmac.digest(self.key, name.encode("utf-8", "replace"), "sha256")[:_BYTES].hex()
+
+
+def _in_headers(headers: HeaderList) -> str:
+    found = {known: value.strip() for name, value in headers if (known := name.lower()) in _HEADERS}
+    return next((found[name] for name in _HEADERS if found.get(name)), "")
+
+
+def _user_id(metadata: Any) -> str:
+    return _text(metadata.get("user_id")) if isinstance(metadata, dict) else ""
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""

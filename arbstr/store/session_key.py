@@ -1,0 +1,12 @@
+"""The key under which a ledger's sessions are hashed; the migration that brought them has drawn it."""
+
+from __future__ import annotations
+
+import aiosqlite
+
+_PARTS = "SELECT value FROM ledger_state WHERE name IN ('session_key_1', 'session_key_2') ORDER BY name"
+
+
+async def read_session_key(db: aiosqlite.Connection) -> bytes:
+    """Return the key: 16 bytes that only this ledger has."""
+    return b"".join(int(part).to_bytes(8, "big", signed=True) for (part,) in await db.execute_fetchall(_PARTS))
