@@ -153,9 +153,9 @@ class Proxy:
     async def drain(self, insisted: asyncio.Event) -> None:
         """Take no new requests; let those under way finish within `shutdown_grace`, or until someone insists."""
         self._gate.close()
-        if self._gate.inside:
+        if under_way := self._gate.inside + self._gate.draining:
             grace_s = self.config.server.shutdown_grace
-            logger.info("stopping: %d requests have %g s to finish", self._gate.inside, grace_s)
+            logger.info("stopping: %d requests have %g s to finish", under_way, grace_s)
         await self._chats.finish(self.config.server.shutdown_grace, insisted)
 
 

@@ -37,6 +37,7 @@ class Exchange:
         self._expected_msats = 0  # what the present attempt may cost
         self._doubtful_msats = 0  # what those before it may have cost
         self.announced = False  # on the bus
+        self.drained = False  # its client has left, and its place is another's
         self.chat: ChatRequest | None = None
         self.model = ""
         self.streaming = False

@@ -27,6 +27,7 @@ class Gate:
         self._filled_at = clock()
         self._stopping = False
         self.inside = 0
+        self.draining = 0
 
     def knock(self) -> None:
         """A request begins to come in. Raises `ShuttingDown`, `Overloaded` or `RateLimited` if it may as well not."""
@@ -39,9 +40,23 @@ class Gate:
         self._see_whether_open()
         self.inside += 1
 
-    def leave(self) -> None:
-        """A request that had been let in has ended."""
+    def drain(self) -> bool:
+        """A request's client has left, and its answer is read for the row alone: its place is free for others.
+
+        False if there are as many of those already as there are places.
+        """
+        if self.draining >= self._max_in_flight:
+            return False
         self.inside -= 1
+        self.draining += 1
+        return True
+
+    def leave(self, *, drained: bool = False) -> None:
+        """A request that had been let in has ended."""
+        if drained:
+            self.draining -= 1
+        else:
+            self.inside -= 1
 
     def close(self) -> None:
         """Let nobody in from now on."""

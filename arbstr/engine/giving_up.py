@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Collection
 
 from arbstr.engine.exchange import Exchange
+from arbstr.engine.gate import Gate
 
 DRAIN_S = 120.0  # how long an answer is read to its end after its client left
 
@@ -17,13 +18,14 @@ class GivingUp:
     which there is no connection yet (`connecting` holds the ids of such requests) is spared the request.
     """
 
-    def __init__(self, exchange: Exchange, connecting: Collection[str]) -> None:
+    def __init__(self, exchange: Exchange, connecting: Collection[str], gate: Gate) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
         self.done = False
         self._exchange = exchange
         self._connecting = connecting
+        self._gate = gate
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
@@ -31,7 +33,8 @@ class GivingUp:
         if self._exchange.request_id in self._connecting:
             self._exchange.waiting = False
         provider = self._exchange.provider if self._exchange.waiting else None
-        drains = provider is not None and provider.on_client_gone == "drain"
+        drains = provider is not None and provider.on_client_gone == "drain" and self._gate.drain()
+        self._exchange.drained = drains
         self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._give_up)
 
     def end(self) -> None:

@@ -104,7 +104,7 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
         exchange = Exchange(client.request_id, client.received_at_ms, self._clock)
-        giving_up = GivingUp(exchange, self._upstream.connecting)
+        giving_up = GivingUp(exchange, self._upstream.connecting, self._gate)
         client.on_gone(giving_up.begin)
         try:
             await self._serve(exchange, client)
@@ -153,7 +153,7 @@ class Engine:
             finally:
                 reservation.settle(exchange.spent_msats)
         finally:
-            self._gate.leave()
+            self._gate.leave(drained=exchange.drained)
 
     async def _read_if_sent(self, exchange: Exchange, client: Client) -> None:
         """Learn which model was asked for, for a refusal's row. It waits for no body: that may be slow, or large."""

@@ -58,3 +58,21 @@ def test_a_closed_gate_lets_nobody_in() -> None:
     with pytest.raises(ShuttingDown):
         gate.enter()
     assert gate.inside == 0
+
+
+def test_who_is_only_drained_gives_its_place_to_others_but_not_without_bound() -> None:
+    gate = Gate(2, 0, Clock())
+    for _ in range(2):
+        gate.enter()
+    assert gate.drain()
+    gate.enter()
+    with pytest.raises(Overloaded):
+        gate.enter()
+    assert gate.drain()
+    assert not gate.drain()
+    assert (gate.inside, gate.draining) == (1, 2)
+    gate.leave(drained=True)
+    assert gate.drain()
+    gate.leave(drained=True)
+    gate.leave(drained=True)
+    assert (gate.inside, gate.draining) == (0, 0)

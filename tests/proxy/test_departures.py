@@ -112,6 +112,24 @@ async def test_drain_reads_the_answer_for_the_row(world: World) -> None:
     assert not beta.requests
 
 
+async def test_a_request_that_is_only_drained_takes_no_living_clients_place(world: World) -> None:
+    go_on = asyncio.Event()
+    alpha = await world.sells(
+        "alpha", *[[go_on, *json_reply(completion(tokens=(1000, 500)))]] * 2, json_reply(completion())
+    )
+    arbstr = await world.opens(server={"max_in_flight": 1})
+    await ask_and_leave(arbstr, alpha, stream=False)
+    second = await arbstr.asks()
+    await alpha.asked(2)
+    await leave(second, arbstr)  # one is drained already, the most there may be: this one is given up
+    assert (await arbstr.finished())[0].input_tokens is None
+    assert (await arbstr.chat()).status == 200
+    go_on.set()
+    rows = await arbstr.finished(3)
+    assert [row.success for row in rows] == [False, True, False]
+    assert rows[2].input_tokens == 1000
+
+
 async def test_drain_reads_a_stream_that_had_not_begun(world: World) -> None:
     go_on = asyncio.Event()
     alpha = await world.sells("alpha", [go_on, *sse_reply(*stream_events("a", tokens=(1000, 500)))])
