@@ -57,14 +57,25 @@ class TokenEstimator:
         return tokens, output * choices
 
     def at_most(
-        self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
+        self,
+        policy: str | None,
+        model: str,
+        chars: int,
+        max_tokens: int | None,
+        *,
+        images: int = 0,
+        choices: int = 1,
+        unseen: float = 0.0,
     ) -> tuple[float, float]:
-        """The tokens that a request may take: its cap, or without one what similar answers had at most of late."""
+        """The tokens that a request may take: its cap, or without one what similar answers had at most of late.
+
+        `unseen` are those that its provider may count beside them, of each answer.
+        """
         tokens = max(self._expected_input(model, chars), chars / CHARS_PER_TOKEN) + images * IMAGE_TOKENS
         if max_tokens is not None:
             return tokens, float(max_tokens) * choices
         _, expected = self.expect(policy, model, chars, None, images=images, choices=choices)
-        return tokens, max(expected, self._longest_output(policy, model, tokens) * choices)
+        return tokens, max(expected, (self._longest_output(policy, model, tokens) + unseen) * choices)
 
     def learn(
         self,

@@ -9,12 +9,20 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from itertools import islice
+from typing import Any
+
+from arbstr.engine.cells import is_numbers
 
 _CHARGES = 16  # charges looked back on
 _KEPT_IN_DOUBT = 2
 _FORGET_CHARGES_S = 86_400.0
 _LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
 _ROUNDING_MSATS = 1  # computed costs are rounded half up, charges often up
+
+_COUNTS_MEMORY = 16  # answers looked back on
+_UNSEEN_MEMORY = 50.0  # answers in which the most that was unseen fades
+_ENOUGH_COUNTS = 4
+_LEAST_HIDDEN, _MOST_HIDDEN = 1.25, 10_000.0
 
 _ATTEMPTS_HALF_LIFE_S = 3600.0
 _ENOUGH_ATTEMPTS = 10.0  # before that many, a failure is chance
@@ -92,6 +100,44 @@ def _ratio(charged_msats: int, computed_msats: int) -> float:
     if computed_msats == 0:
         return _LARGEST_RATIO
     return min(max(charged_msats / computed_msats, _LEAST_RATIO), _LARGEST_RATIO)
+
+
+class Counts:
+    """How many tokens a provider counts of answers, against those that can be seen of them.
+
+    `hidden` is the one over the other: models think unseen, and some providers count too many. Small differences are
+    none, and a few answers prove nothing. `unseen` is the most that was counted beyond of late, which fades.
+    """
+
+    __slots__ = ("_counted", "_visible", "hidden", "seen", "unseen")
+
+    def __init__(self) -> None:
+        self.seen = 0
+        self._counted = self._visible = 0.0
+        self.hidden, self.unseen = 1.0, 0.0
+
+    def add(self, counted: float, visible: float) -> None:
+        """An answer came, with so many tokens by the provider's count, and so many to see at most."""
+        self.seen += 1
+        self._counted += counted - self._counted / _COUNTS_MEMORY
+        self._visible += visible - self._visible / _COUNTS_MEMORY
+        self.unseen = max(counted - visible, self.unseen - self.unseen / _UNSEEN_MEMORY)
+        self._divide()
+
+    def _divide(self) -> None:
+        ratio = self._counted / self._visible if self._visible else 1.0
+        self.hidden = min(ratio, _MOST_HIDDEN) if self.seen >= _ENOUGH_COUNTS and ratio > _LEAST_HIDDEN else 1.0
+
+    def state(self) -> list[float]:
+        """All of it, fit for JSON."""
+        return [self.seen, self._counted, self._visible, self.unseen]
+
+    def restore(self, state: Any) -> None:
+        """Take over what `state` gave, if that makes sense."""
+        if is_numbers(state, 4):
+            self.seen = int(state[0])
+            self._counted, self._visible, self.unseen = map(float, state[1:])
+            self._divide()
 
 
 class Attempts:

@@ -52,6 +52,7 @@ class Exchange:
         self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
         self.usage: Usage | None = None
         self.charged_msats: int | None = None
+        self.answer_bytes: int | None = None
         self.cost_msats: int | None = None  # what was charged, else by the rates; None while neither is known
         self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
         self.implausible: str | None = None  # which claims of the provider's can't be true
@@ -144,6 +145,7 @@ class Exchange:
 
     def metered(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
         """What the answer says it used and cost, and its size."""
+        self.answer_bytes = answer_bytes
         try:
             assert self.provider is not None
             assert self.chat is not None

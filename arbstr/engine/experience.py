@@ -14,9 +14,11 @@ from arbstr.engine.offers import Offer
 from arbstr.errors import blames
 from arbstr.events import OverchargeFound
 from arbstr.text import json_or_none
-from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
+from arbstr.types import Attempt, ChatRequest, RequestRecord
 
 _CHARGES = "charges"
+_COUNTS = "counts"
+_BYTES_PER_TOKEN = 2  # of a whole answer, or a stream, as it came; those of any language have more
 
 
 class Experience:
@@ -48,7 +50,7 @@ class Experience:
         listed = {model for provider in self._providers.values() for model in provider.model_ids}
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
 
-    def learn(self, record: RequestRecord, request: ChatRequest) -> None:
+    def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
         """Take in how a routed request ended: who answered, and what whole answers took in tokens, time and money."""
         routing = record.routing
         if routing is None:
@@ -60,25 +62,31 @@ class Experience:
                 self.offer(attempt.provider, routing.model).tried(answered, now_s)
         if not record.success or record.provider is None or record.implausible is not None:
             return
-        self._learn_tokens(record, routing, request)
         offer = self.offer(record.provider, routing.model)
+        self._learn_tokens(offer, record, request, answer_bytes)
         _learn_speed(offer, record, now_s)
         self._learn_charge(offer, record, now_s)
 
-    def _learn_tokens(self, record: RequestRecord, routing: Routing, request: ChatRequest) -> None:
+    def _learn_tokens(
+        self, offer: Offer, record: RequestRecord, request: ChatRequest, answer_bytes: int | None
+    ) -> None:
+        """What can be seen of an answer says how long others' will be; what its provider counts beyond, its own."""
         used_input, used_output = record.input_tokens, record.output_tokens
-        if used_input is not None and used_output is not None:
-            self.tokens.learn(
-                routing.policy,
-                routing.model,
-                request.prompt_chars,
-                request.max_tokens,
-                used_input,
-                used_output,
-                images=request.prompt_images,
-                choices=request.choices,
-                provider=record.provider or "",
-            )
+        if used_input is None or used_output is None:
+            return
+        seen = used_output if answer_bytes is None else min(used_output, answer_bytes // _BYTES_PER_TOKEN)
+        offer.counted(used_output / request.choices, seen / request.choices)
+        self.tokens.learn(
+            record.policy,
+            offer.model,
+            request.prompt_chars,
+            request.max_tokens,
+            used_input,
+            seen,
+            images=request.prompt_images,
+            choices=request.choices,
+            provider=offer.provider,
+        )
 
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:
         if record.provider_cost_msats is None or record.list_cost_msats is None:
@@ -101,6 +109,8 @@ class Experience:
         for key, offer in self._offers.items():
             if offer.charges.seen:
                 cells[_CHARGES, dumps(key)] = dumps(offer.charges.pairs)
+            if offer.counts.seen:
+                cells[_COUNTS, dumps(key)] = dumps(offer.counts.state())
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -109,8 +119,12 @@ class Experience:
         now_s = self._clock()
         for (kind, name), cell in cells.items():
             key = json_or_none(name)
-            if kind == _CHARGES and _is_offer(key) and key[0] in self._providers:
-                offer = self.offer(*key)
+            if not _is_offer(key) or key[0] not in self._providers:
+                continue
+            offer = self.offer(*key) if kind in (_CHARGES, _COUNTS) else None
+            if kind == _COUNTS and offer is not None:
+                offer.restore_counts(json_or_none(cell))
+            elif kind == _CHARGES and offer is not None:
                 for charged, computed in pairs(json_or_none(cell)):
                     offer.charged(int(charged), int(computed), now_s)
 

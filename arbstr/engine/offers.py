@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import Any
 
 from arbstr.config import Policies, Provider
-from arbstr.engine.evidence import Attempts, Charges, Speed
+from arbstr.engine.evidence import Attempts, Charges, Counts, Speed
 from arbstr.events import OverchargeFound
 
 _AGE_EVERY_S = 60.0
@@ -15,15 +16,17 @@ _AGE_EVERY_S = 60.0
 class Offer:
     """One provider selling one model. Rates in msats, as floats: for comparing and not for summing.
 
-    What it really asks is `rates * ratio + extra`; to compare sellers that is divided by `success`, the share of
-    attempts that it answers. `note` says in words what differs from the rates alone. `overcharges` is set while it
-    charges more than the policies tolerate, and then `demoted` or `barred` if they want it so. `turn` is when it was
-    last chosen, for taking turns; `ages_at_s` is when `age` is due.
+    What it really asks is `rates * ratio + extra`, and for `hidden` times the tokens that can be seen of an answer; to
+    compare sellers that is divided by `success`, the share of attempts that it answers. `note` says in words what
+    differs from the rates alone. `overcharges` is set while it charges more than the policies tolerate, and then
+    `demoted` or `barred` if they want it so. `turn` is when it was last chosen, for taking turns; `ages_at_s` is when
+    `age` is due.
     """
 
     __slots__ = (
         "_attempts",
         "_charges",
+        "_counts",
         "_free",
         "_policies",
         "_speed",
@@ -32,6 +35,7 @@ class Offer:
         "base_fee",
         "demoted",
         "extra",
+        "hidden",
         "input",
         "model",
         "note",
@@ -55,6 +59,7 @@ class Offer:
         self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
         self._charges = Charges()
+        self._counts = Counts()
         self._attempts = Attempts()
         self._speed = Speed()
         self.ages_at_s = -math.inf
@@ -106,6 +111,21 @@ class Offer:
         self._speed.age(now_s)
         self._conclude()
 
+    def counted(self, tokens: float, seen: float) -> None:
+        """The provider counts so many tokens of an answer that can have had so many to see."""
+        self._counts.add(tokens, seen)
+        self.hidden = self._counts.hidden
+
+    def restore_counts(self, state: Any) -> None:
+        """Take over what `counts.state()` gave; what makes no sense is left out."""
+        self._counts.restore(state)
+        self._conclude()
+
+    @property
+    def counts(self) -> Counts:
+        """What the provider counts of answers."""
+        return self._counts
+
     @property
     def charges(self) -> Charges:
         """What the provider says it charged of late."""
@@ -115,6 +135,7 @@ class Offer:
         """Draw the conclusions that routing reads, so that it does no more than multiply."""
         charges = self._charges
         self.ratio = charges.ratio
+        self.hidden = self._counts.hidden
         self.extra = charges.free_msats if self._free else 0.0
         self.success = self._attempts.rate
         self.overcharges = self.ratio > 1.0 and self._intolerable()

@@ -379,7 +379,7 @@ class Engine:
         _tolerantly(self._store.append, record)
         self._bus.publish(RequestFinished(record))
         if exchange.chat is not None:
-            _tolerantly(self._router.learn, record, exchange.chat)
+            _tolerantly(self._router.learn, record, exchange.chat, exchange.answer_bytes)
 
 
 def _tolerantly(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

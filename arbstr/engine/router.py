@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
@@ -158,6 +159,7 @@ class Router:
         max_msats, hasty = market.max_msats, market.max_latency_ms is not None
         awaited = 0.0 if request.stream else answer
         cooling = self._cooling(market.model)
+        most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
         ranked: list[tuple[float, int, Candidate]] = []
         demoted: list[tuple[float, int, Candidate]] = []
         excluded: list[tuple[str, str]] = list(market.excluded)
@@ -166,7 +168,8 @@ class Router:
         for place, offer in enumerate(market.offers):
             if now_s >= offer.ages_at_s:
                 offer.age(now_s)
-            cost = offer.base_fee + tokens * offer.input + answer * offer.output
+            counted = answer if offer.hidden == 1.0 else min(answer * offer.hidden, most)
+            cost = offer.base_fee + tokens * offer.input + counted * offer.output
             paid = cost * offer.ratio + offer.extra
             if offer.barred:
                 excluded.append((offer.provider, offer.note))
@@ -237,6 +240,7 @@ class Router:
             request.max_tokens,
             images=request.prompt_images,
             choices=request.choices,
+            unseen=offer.counts.unseen,
         )
         cost = offer.base_fee + tokens * offer.input + longest * offer.output
         return cost * max(offer.ratio, 1.0) + offer.extra
@@ -249,10 +253,10 @@ class Router:
         costs = sorted(cost_msats(seller.rates_for(routing.model), usage) or 0 for seller in sellers)
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
-    def learn(self, record: RequestRecord, request: ChatRequest) -> None:
-        """Take in how a request ended; to be called once for each, whatever its end."""
+    def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
+        """Take in how a request ended, and its answer's size; to be called once for each, whatever its end."""
         self._learn_prices(record)
-        self.experience.learn(record, request)
+        self.experience.learn(record, request, answer_bytes)
 
     def _learn_prices(self, record: RequestRecord) -> None:
         """What a request has cost is what looking around may cost a share of; and what came of looking around."""

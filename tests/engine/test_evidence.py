@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.engine.evidence import Attempts, Charges, Speed
+from arbstr.engine.evidence import Attempts, Charges, Counts, Speed
 
 counts = st.integers(0, 2**53)
 
@@ -77,3 +77,40 @@ def test_whatever_is_measured_the_expected_time_is_a_number_and_not_negative(
     assert expected is not None
     assert math.isfinite(expected)
     assert expected >= 0
+
+
+def test_what_can_be_seen_of_answers_hides_nothing() -> None:
+    known = Counts()
+    for _ in range(10):
+        known.add(100, 100)
+    assert known.hidden == 1
+
+
+def test_a_few_answers_prove_nothing_and_some_more_do() -> None:
+    known = Counts()
+    for _ in range(3):
+        known.add(3000, 300)
+    assert known.hidden == 1
+    known.add(3000, 300)
+    assert known.hidden == pytest.approx(10)
+    assert known.unseen == 2700
+
+
+def test_a_provider_that_counts_honestly_again_is_believed_again() -> None:
+    known = Counts()
+    for _ in range(10):
+        known.add(1_000_000, 100)
+    for _ in range(400):
+        known.add(100, 100)
+    assert known.hidden == 1
+    assert known.unseen < 500
+
+
+@given(st.lists(st.tuples(counts, counts), max_size=30), st.lists(st.floats() | st.integers(), max_size=5))
+def test_whatever_is_counted_the_price_is_moved_by_a_number(pairs: list[tuple[int, int]], state: list[float]) -> None:
+    known = Counts()
+    known.restore(state)
+    for counted, visible in pairs:
+        known.add(counted, min(counted, visible))
+    assert 1 <= known.hidden <= 10_000
+    assert math.isfinite(known.unseen)

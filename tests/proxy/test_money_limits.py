@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.provider import Move, chunk, completion, error_reply, json_reply, sse_reply
+from tests.provider import Move, Script, chunk, completion, error_reply, json_reply, sse_reply, stream_events
 from tests.proxy.world import Arbstr, World, body
 
 LONG = "x" * 400_000  # 100,000 tokens; at the world's rates a thousand sats
@@ -189,3 +189,66 @@ async def test_an_answer_costs_no_more_after_a_restart_than_before(world: World)
     (spent,) = spent_sats(first)
     assert 15.1 + 9 <= spent < 15.1 + 9.1
     assert spent_sats(await world.opens(**sections)) == [spent]
+
+
+# What providers claim
+
+
+def claiming(tokens: int, *, stream: bool) -> Script:
+    if stream:
+        return sse_reply(*stream_events("Hello", tokens=(10, tokens)))
+    return json_reply(completion(tokens=(10, tokens)))
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("tokens", [20_000, 90_000, 1_000_000, 10**9])
+async def test_what_one_provider_counts_makes_no_other_look_dear(world: World, tokens: int, stream: bool) -> None:
+    """Also after a restart, and to a rule that holds what a request may cost."""
+    await world.sells("liar", claiming(tokens, stream=stream), input_rate=1, output_rate=1, base_fee=0)
+    await world.sells("honest", claiming(5, stream=stream))
+    first = await world.opens()
+    for _ in range(6):
+        assert (await first.chat(stream=stream)).status == 200
+    await first.rows(6)
+    await world.close()
+    world.providers.clear()
+    await world.sells("liar", claiming(tokens, stream=stream), input_rate=1, output_rate=1, base_fee=0)
+    await world.sells("honest", claiming(5, stream=stream))
+    rules = {"rules": [{"name": "small", "max_sats_per_request": 20, "exclude_providers": ["liar"]}]}
+    second = await world.opens(policies=rules)
+    assert (await second.chat(headers=SMALL, stream=stream)).status == 200
+
+
+async def test_a_provider_that_counts_too_many_tokens_looks_as_dear_as_it_is(world: World) -> None:
+    await world.sells("liar", json_reply(completion(tokens=(10, 60_000))), input_rate=9, output_rate=9)
+    await world.sells("honest", json_reply(completion(tokens=(10, 5))))
+    arbstr = await world.opens()
+    asked = [(await arbstr.chat()).headers["X-Arbstr-Provider"] for _ in range(8)]
+    assert asked == ["liar"] * 4 + ["honest"] * 4
+
+
+async def test_hidden_thinking_is_counted_where_it_is_claimed(world: World) -> None:
+    """A model that thinks unseen: what it counts is reserved for it, and expected of it."""
+    await world.sells("alpha", json_reply(completion(tokens=(10, 3000))), base_fee=0)
+    arbstr = await world.opens(budget={"max_sats_per_day": 1000}, policies=AT_MOST_20)
+    for _ in range(6):
+        assert (await arbstr.chat()).status == 200
+    refused = await arbstr.chat(headers=SMALL)
+    assert refused.told == (400, "invalid_request_error", "no_provider_within_policy")
+    assert (await arbstr.chat(headers=SMALL, max_tokens=600)).status == 200
+
+
+@pytest.mark.parametrize("claim", [{"cost_msats": 10**12}, {"tokens": (10, 10**9)}, {"tokens": (10**9, 10)}], ids=str)
+async def test_one_absurd_claim_exhausts_no_budget(world: World, claim: dict[str, Any]) -> None:
+    """Sixteen tokens at most were asked for: a hundred times their price is the most that counts."""
+    sections = {"budget": {"max_sats_per_month": 2000}}
+    await world.sells("alpha", json_reply(completion(**claim)), json_reply(completion()))
+    first = await world.opens(**sections)
+    assert (await first.chat(max_tokens=16)).status == 200
+    assert (await first.chat(max_tokens=16)).status == 200
+    await first.rows(2)
+    (spent,) = spent_sats(first)
+    assert spent < 500
+    second = await world.opens(**sections)
+    assert spent_sats(second) == [spent]
+    assert (await second.chat(max_tokens=16)).status == 200
