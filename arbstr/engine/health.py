@@ -239,12 +239,9 @@ class _Breaker:
 
     def admit(self, permit: Permit) -> Permit:
         if self.open_until is not None:
-            early = self.state == "open"
             self._probe = permit
             self._probe_until = self._clock() + self._settings.open_for
-            if early:
-                self._tell("open", "open", "one request probes it early, for no other provider is left")
-            else:
+            if self.state == "half_open":
                 self._tell("open", "half_open", "one request probes it")
         self.in_flight += 1
         return permit
