@@ -126,7 +126,10 @@ class Redactor:
 
     def seems_to_be_in(self, data: bytes) -> bool:
         """Whether a look at the bytes can't rule out that a secret is there: for those that are looked at by the MB."""
-        return any(text in data for text in self._byte_texts) or (bool(self._texts) and _may_be_numbers(data))
+        for text in self._byte_texts:
+            if data.find(text) >= 0:  # `in` takes three times as long
+                return True
+        return bool(self._texts) and _may_be_numbers(data)
 
     def straddles(self, data: bytes, place: int) -> int:
         """Where a secret ends that the place lies within; the place itself if there is none."""

@@ -51,7 +51,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.types import Candidate, ChatRequest
+from arbstr.types import Candidate, ChatRequest, HeaderList
 
 logger = logging.getLogger(__name__)
 
@@ -276,9 +276,8 @@ class Engine:
         else:
             exchange.attempt_ended(None, answer.status)
         exchange.answered()
-        own = [*exchange.headers(), *exchange.figures()] if answer.refusal is None else exchange.error_headers()
         try:
-            await client.answer(answer.status, [*answer.headers, *own], answer.body)
+            await client.answer(answer.status, _headers_of(answer, exchange), answer.body)
         finally:
             if answer.share is not None:
                 answer.share.dropped()
@@ -380,6 +379,15 @@ class Engine:
         self._bus.publish(RequestFinished(record))
         if exchange.chat is not None:
             _tolerantly(self._router.learn, record, exchange.chat, exchange.answer_bytes)
+
+
+def _headers_of(answer: WholeAnswer, exchange: Exchange) -> HeaderList:
+    """The headers of provider and arbstr; of whether to repeat the request the provider knows its own part only."""
+    if answer.refusal is None:
+        return [*answer.headers, *exchange.headers(), *exchange.figures()]
+    own = exchange.error_headers()
+    names = {name.lower() for name, _ in own}
+    return [*(pair for pair in answer.headers if pair[0].lower() not in names), *own]
 
 
 def _tolerantly(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
