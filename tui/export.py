@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from datetime import UTC
 from pathlib import Path
@@ -24,8 +24,17 @@ def file_name(kind: Format, now_ms: int, *, filtered: bool) -> str:
     return f"{what}-{moment(now_ms, UTC):%Y%m%dT%H%M%SZ}.{kind}"
 
 
-async def export(ledger: LedgerReader, where: Filter, sort: Sort, order: Order, path: Path) -> int:
+async def export(
+    ledger: LedgerReader,
+    where: Filter,
+    sort: Sort,
+    order: Order,
+    path: Path,
+    on_rows: Callable[[int], None] = lambda rows: None,
+) -> int:
     """Write all matching rows to a new file, in the form its suffix names; returns how many.
+
+    `on_rows` hears now and then how many there are by now. Cancelled, it leaves nothing behind.
 
     Raises LedgerUnavailable, or OSError when the file can't be written; then no half of one is left behind.
     """
@@ -33,7 +42,8 @@ async def export(ledger: LedgerReader, where: Filter, sort: Sort, order: Order, 
     file = await asyncio.to_thread(path.open, "x", encoding="utf-8", newline="")
     try:
         with file:
-            return await _stream(ledger, where, sort, order, file.write, as_json=as_json)
+            rows = ledger.entries(where, sort, order, None)
+            return await _stream(rows, file.write, on_rows, as_json=as_json)
     except BaseException:
         with suppress(OSError):
             await asyncio.to_thread(path.unlink)
@@ -41,17 +51,18 @@ async def export(ledger: LedgerReader, where: Filter, sort: Sort, order: Order, 
 
 
 async def _stream(
-    ledger: LedgerReader, where: Filter, sort: Sort, order: Order, write: Callable[[str], object], *, as_json: bool
+    entries: AsyncIterator[Entry], write: Callable[[str], object], on_rows: Callable[[int], None], *, as_json: bool
 ) -> int:
     rows = 0
     batch: list[Entry] = []
     await asyncio.to_thread(write, "[" if as_json else csv_line(CSV_COLUMNS) + "\n")
-    async for entry in ledger.entries(where, sort, order, None):
+    async for entry in entries:
         batch.append(entry)
         if len(batch) == BATCH:
             await asyncio.to_thread(_put, write, batch, rows, as_json)
             rows += len(batch)
             batch = []
+            on_rows(rows)
     await asyncio.to_thread(_put, write, batch, rows, as_json)
     rows += len(batch)
     await asyncio.to_thread(write, "\n]\n" if as_json else "")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
+import os
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.events import Key
 from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
+from arbstr.query import Entry
 from tests.tui.fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.tui.piloted import Driven, driven, hurry
 from tui.screens import detail, requests
@@ -302,6 +307,22 @@ async def test_what_can_be_copied_of_a_request() -> None:
                 assert newest.request_id in each.app.clipboard
 
 
+async def test_text_of_a_request_is_selected_with_the_mouse_and_copied() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2", "s", "s", "enter")
+        await each.shows("Request in full", "Attempts")
+        line = next(y for y, text in enumerate(each.text.splitlines()) if text.startswith("│ Received"))
+        begin = each.text.splitlines()[line].index("2025")
+        await each.pilot.mouse_down(offset=(begin, line))
+        await each.pilot.hover(offset=(begin + 10, line))
+        await each.pilot.mouse_up(offset=(begin + 10, line))
+        await each.until(lambda: bool(each.app.screen.get_selected_text()))
+        await each.press("ctrl+c")
+        assert each.app.clipboard.startswith("2025-03-")
+        assert "│" not in each.app.clipboard
+        assert each.app.return_code is None
+
+
 async def test_freezing_shows_on_a_request_in_full_and_digits_close_it() -> None:
     async with driven(lived_in()) as each:
         await each.press("2")
@@ -548,6 +569,63 @@ async def test_what_is_filtered_is_exported_and_where_to_is_said(
         await each.press(key)
         await each.shows("783 requests in")
     assert (tmp_path / f"arbstr-requests-20250314T140211Z.{suffix}").stat().st_size > 10_000
+
+
+async def test_an_export_goes_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "p")
+        await each.shows("Export to")
+        assert each.app.screen.query_one("#to", Input).value == str(tmp_path / "arbstr-requests-20250314T140211Z.csv")
+        each.app.screen.query_one("#to", Input).value = str(tmp_path / "mine.json")
+        await each.press("enter")
+        await each.shows("783 requests in")
+    assert len(json.loads((tmp_path / "mine.json").read_text())) == 783
+
+
+async def test_an_export_says_how_far_it_is_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = lived_in()
+    entries, goes_on = source.ledger.entries, asyncio.Event()
+
+    async def slow(*args: Any) -> AsyncIterator[Entry]:
+        async for number, entry in _numbered(entries(*args)):
+            if number == 400:
+                await goes_on.wait()
+            yield entry
+
+    monkeypatch.setattr(source.ledger, "entries", slow)
+    async with driven(source) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "c")
+        await each.shows("exporting, 51 %, e stops")
+        assert len(os.listdir(tmp_path)) == 1  # noqa: PTH208 - paths know no quicker way
+        await each.press("e")
+        await each.shows("The export was stopped")
+        await each.hides("e stops")
+    assert not os.listdir(tmp_path)  # noqa: PTH208 - paths know no quicker way
+
+
+async def _numbered(entries: AsyncIterator[Entry]) -> AsyncIterator[tuple[int, Entry]]:
+    number = 0
+    async for entry in entries:
+        yield number, entry
+        number += 1
+
+
+async def test_what_is_exported_is_what_the_list_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("f")
+        each.source.now_ms += 1000
+        happen(each.source, 2)
+        await each.press("e", "c")
+        await each.shows("783 requests in")
 
 
 async def test_a_failed_export_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

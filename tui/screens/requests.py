@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import ClassVar
@@ -22,12 +23,13 @@ from tui.export import Format, export, file_name
 from tui.figures import LEAST_WAIT_S, SHARE
 from tui.filter_query import NAMES, Query
 from tui.filters import EXAMPLE, judged, parse
-from tui.format import clock, shown
+from tui.format import clock, percent, shown
 from tui.lines import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
+from tui.screens.path import PathScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.ledger import LedgerPanel
 from tui.widgets.panel import Panel
@@ -62,6 +64,7 @@ class RequestsScreen(BoardScreen):
         self._panel = LedgerPanel(id="ledger")
         self._problem = ""
         self._asking = False
+        self._exporting: int | None = None  # rows written by the export under way
         self._seen = -1  # requests that had finished when the list was last read
         self._as_of_ms = board.now_ms()  # when that was
         self._pause_s = LEAST_WAIT_S  # what the latest question costs to ask again
@@ -84,6 +87,8 @@ class RequestsScreen(BoardScreen):
         rows = self._rows
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
+        if self._exporting is not None:
+            return ((f"exporting, {percent(self._exporting / max(rows.total or 1, 1), 0)}, e stops ", "warn"),)
         if self._asking:
             return (("asking the ledger … ", "warn"),)
         filtered = "filtered" if rows.query else "not filtered"
@@ -287,22 +292,47 @@ class RequestsScreen(BoardScreen):
     # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def action_export(self) -> None:
-        """Ask for the form, then write what is filtered to a file."""
+        """Ask for the form, then write what is filtered to a file; stop that if it is under way."""
+        if self._exporting is not None:
+            self.workers.cancel_group(self, "export")
+            return
         rows = f"{self._rows.total:,} requests" if self._rows.total is not None else "requests"
-        choices = [("c", "CSV"), ("j", "JSON")]
+        choices = [("c", "CSV"), ("j", "JSON"), ("p", "a file of another name or place …")]
         self.app.push_screen(ChoiceScreen(f"Export {rows} as", choices), self._export_chosen)
 
     def _export_chosen(self, key: str | None) -> None:
-        if key is not None:
-            self._export("csv" if key == "c" else "json")
+        if key is None:
+            return
+        kind: Format = "json" if key == "j" else "csv"
+        path = Path.cwd() / file_name(kind, self.board.now_ms(), filtered=bool(self._rows.query))
+        if key == "p":
+            self.app.push_screen(PathScreen("Export to (.json writes JSON)", path), self._export_to)
+        else:
+            self._export(path)
+
+    def _export_to(self, path: Path | None) -> None:
+        if path is not None:
+            self._export(path)
 
     @work(group="export")
-    async def _export(self, kind: Format) -> None:
+    async def _export(self, path: Path) -> None:
         rows = self._rows
-        path = Path.cwd() / file_name(kind, self.board.now_ms(), filtered=bool(rows.query))
+        where = rows.where if rows.where.until_ms is not None else replace(rows.where, until_ms=self._as_of_ms)
         try:
-            written = await export(self.board.source.ledger, rows.where, rows.sort, rows.order, path)
+            self._written(0)
+            written = await export(self.board.source.ledger, where, rows.sort, rows.order, path, self._written)
         except (LedgerUnavailable, OSError) as problem:
             self.notify(f"The export failed: {shown(str(problem))}", severity="error", markup=False)
+        except asyncio.CancelledError:
+            self.notify("The export was stopped, and its file removed", markup=False)
+            raise
         else:
             self.notify(f"{written:,} requests in {shown(str(path))}", title="Exported", timeout=10, markup=False)
+        finally:
+            self._exporting = None
+            self.repaint()
+
+    def _written(self, rows: int) -> None:
+        """So many rows are in the file by now."""
+        self._exporting = rows
+        self.repaint()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from tui.lines import EMPTY, Line, framed
-from tui.widgets.panel import Panel
+from tui.widgets.selectable import SelectablePanel
 
 
 def thumb(top: int, page: int, total: int) -> tuple[int, int] | None:
@@ -17,7 +17,7 @@ def thumb(top: int, page: int, total: int) -> tuple[int, int] | None:
     return first, first + length - 1
 
 
-class Scroller(Panel):
+class Scroller(SelectablePanel):
     """Shows lines from `top` on."""
 
     def __init__(self, id: str | None = None) -> None:
@@ -39,7 +39,9 @@ class Scroller(Panel):
 
     def scroll_lines(self, by: int) -> None:
         """Move by so many lines, as far as there are any."""
-        self.top = min(max(self.top + by, 0), max(len(self._content) - self.page, 0))
+        before, self.top = self.top, min(max(self.top + by, 0), max(len(self._content) - self.page, 0))
+        if self.top != before:
+            self.forget_selection()
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
