@@ -23,6 +23,7 @@ from arbstr.config import Config
 from arbstr.engine.budget import Budgets, SpentQuestion
 from arbstr.engine.gate import Gate
 from arbstr.engine.health import Health
+from arbstr.engine.model_lists import ModelLists
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.room import Room
 from arbstr.engine.router import Router
@@ -257,7 +258,9 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
     stack.push_async_callback(upstream.aclose)
     chats = Chats(_engine(parts, decisions, gate, upstream), room)
-    edge = _edge(settings, parts, decisions, chats, room, started_at_ms)
+    lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
+    stack.push_async_callback(lists.aclose)
+    edge = _edge(settings, parts, decisions, chats, room, lists, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
@@ -299,12 +302,21 @@ def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) 
     )
 
 
-def _edge(settings: Settings, parts: Parts, decisions: Decisions, chats: Chats, room: Room, started_at_ms: int) -> Edge:
+def _edge(
+    settings: Settings,
+    parts: Parts,
+    decisions: Decisions,
+    chats: Chats,
+    room: Room,
+    lists: ModelLists,
+    started_at_ms: int,
+) -> Edge:
     config = parts.config
     api = Api(
         config.providers,
         decisions.router,
         room,
+        lists.get,
         statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
         uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
         started_s=started_at_ms // 1000,

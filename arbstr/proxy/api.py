@@ -9,6 +9,7 @@ from aiohttp import web
 from arbstr import __version__
 from arbstr.config import Provider
 from arbstr.engine.chat import decode, read_chat
+from arbstr.engine.model_lists import Lists
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.room import Room
 from arbstr.engine.router import Router
@@ -34,6 +35,7 @@ class Api:
         providers: Sequence[Provider],
         router: Router,
         room: Room,
+        lists: Lists,
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
         started_s: int,
@@ -43,15 +45,15 @@ class Api:
         self._room = room
         self._statuses = statuses
         self._uptime_s = uptime_s
-        self._models = {
-            name: _model(name, [provider for provider in providers if provider.serves(name)], started_s)
-            for name in dict.fromkeys(model for provider in providers for model in provider.model_ids)
-        }
+        self._lists = lists
+        self._started_s = started_s
+        self._learned: dict[str, tuple[str, ...]] = {}
+        self._models = self._described()
 
     @property
     def model_names(self) -> tuple[str, ...]:
-        """The models that providers list, each once."""
-        return tuple(self._models)
+        """The models that are configured, each once."""
+        return tuple(dict.fromkeys(model for provider in self._providers for model in provider.model_ids))
 
     def routes(self) -> list[Route | NamedRoute]:
         """Where each answer lives."""
@@ -65,14 +67,35 @@ class Api:
 
     async def models(self, request: web.BaseRequest) -> web.Response:
         """Every model that a provider lists, once, in OpenAI's list shape."""
-        return json_response({"object": "list", "data": list(self._models.values())})
+        return json_response({"object": "list", "data": list((await self._known()).values())})
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
         """One of them."""
-        if name not in self._models:
-            served = ", ".join(self._models) or "none"
+        models = await self._known()
+        if name not in models:
+            served = ", ".join(models) or "none"
             raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
-        return json_response(self._models[name])
+        return json_response(models[name])
+
+    async def _known(self) -> dict[str, JsonObject]:
+        """Every model that is configured or that a provider without models lists, as it is described."""
+        learned = await self._lists()
+        if learned != self._learned:
+            self._learned = learned
+            self._models = self._described()
+        return self._models
+
+    def _described(self) -> dict[str, JsonObject]:
+        listed = [*self.model_names, *(name for names in self._learned.values() for name in names)]
+        has = {name: frozenset(names) for name, names in self._learned.items()}
+        return {
+            name: _model(
+                name,
+                [one for one in self._providers if one.serves(name) and (one.name not in has or name in has[one.name])],
+                self._started_s,
+            )
+            for name in dict.fromkeys(listed)
+        }
 
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Whether arbstr can serve: 503 when no provider can be asked."""

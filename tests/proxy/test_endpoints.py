@@ -10,8 +10,9 @@ from uuid import UUID
 import pytest
 
 from arbstr import __version__
-from tests.provider import Move, completion, error_reply, json_reply, sse_reply, stream_events
-from tests.proxy.world import Arbstr, World
+from arbstr.engine import model_lists
+from tests.provider import Move, Part, completion, error_reply, head, json_reply, reply, sse_reply, stream_events
+from tests.proxy.world import Arbstr, World, key_of
 
 # Request ids
 
@@ -120,6 +121,65 @@ async def test_models_lists_each_model_once_with_who_sells_it_and_who_cheapest(w
     assert isinstance(gpt["created"], int)
     assert gpt["arbstr"]["providers"] == ["alpha", "beta", "gamma"]  # gamma takes every model
     assert (o3["id"], o3["arbstr"]) == ("o3", {"providers": ["alpha", "gamma"], "cheapest": "gamma"})
+
+
+def lists(*names: object) -> list[Part]:
+    return json_reply({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
+
+
+async def test_a_provider_without_models_is_asked_for_its_list(world: World) -> None:
+    await world.sells("alpha", models=("gpt-4o", "o3"))
+    beta = await world.sells("beta", lists("o3", "llama-4", "bad\nname", 7, key_of("beta"), "llama-4"), models=())
+    arbstr = await world.opens()
+    shown = (await arbstr.get("/v1/models")).json["data"]
+    assert {model["id"]: model["arbstr"]["providers"] for model in shown} == {
+        "gpt-4o": ["alpha"],
+        "o3": ["alpha", "beta"],
+        "llama-4": ["beta"],
+    }
+    assert (await arbstr.get("/v1/models/llama-4")).json["id"] == "llama-4"
+    (asked,) = beta.requests  # its list is good for minutes
+    assert (asked.method, asked.path) == ("GET", "/v1/models")
+    assert asked.headers["authorization"] == f"Bearer {key_of('beta')}"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        error_reply(404),
+        error_reply(500),
+        reply(b"<p>no</p>", content_type="text/html"),
+        json_reply({"data": {"a": 1}}),
+        json_reply(completion()),
+        [head(200, ("Transfer-Encoding", "chunked")), b"zz\r\n", Move.CLOSE],
+        [Move.CLOSE],
+        [Move.RESET],
+        reply(b'{"data": [' + b'{"id": "x"},' * 800_000 + b"0]}"),
+    ],
+    ids=["404", "500", "HTML", "no list", "an answer", "a bad chunk", "no answer", "a reset", "too much"],
+)
+async def test_a_provider_that_lists_nothing_sensible_takes_every_model(world: World, script: list[Part]) -> None:
+    await world.sells("alpha", models=("gpt-4o",))
+    await world.sells("beta", script, models=())
+    arbstr = await world.opens()
+    (model,) = (await arbstr.get("/v1/models")).json["data"]
+    assert model["arbstr"]["providers"] == ["alpha", "beta"]
+    assert (await arbstr.get("/health")).json["providers"]["beta"]["failure_count"] == 0
+
+
+async def test_a_list_that_does_not_come_is_not_waited_for_for_long(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model_lists, "WAIT_S", 0.1)
+    await world.sells("alpha", models=("gpt-4o",))
+    go_on = asyncio.Event()
+    await world.sells("beta", [go_on, *lists("late")], models=())
+    arbstr = await world.opens()
+    assert len((await arbstr.get("/v1/models")).json["data"]) == 1
+    go_on.set()
+    async with asyncio.timeout(10):
+        while len((await arbstr.get("/v1/models")).json["data"]) < 2:
+            pass
 
 
 async def test_one_model(world: World) -> None:
