@@ -14,6 +14,9 @@ _FONT_SIZE = "font-size: 20.26px"  # at which a character of that font is as wid
 _FONT_FACE = re.compile(r"@font-face \{.*?\}", re.DOTALL)
 
 
+_LENT = {"⤷": "font-family: DejaVu Serif; font-size: 14px"}  # what the font has not got
+
+
 def drawn(svg: str) -> str:
     """The SVG with every Braille character drawn as dots, since few fonts have them, and no font from elsewhere."""
     plain = _FONT_FACE.sub("", svg).replace("Fira Code", "DejaVu Sans Mono").replace("font-size: 20px", _FONT_SIZE)
@@ -34,14 +37,16 @@ def _redrawn(match: re.Match[str]) -> str:
     text = unescape(escaped)
     width = sum(cell_len(character) for character in text) or 1
     cell = float(length) / width
-    places, dots, at = [], [], float(left)
+    places, dots, lent, at = [], [], [], float(left)
     for character in text:
         places.append(f"{at:.4g}" if at < 1000 else f"{at:.5g}")
         if _braille(character):
             dots.append(_cell(ord(character) - 0x2800, at, float(base), cell))
+        if character in _LENT:
+            lent.append(f'<text class="{style}" x="{at:.5g}" y="{base}" style="{_LENT[character]}">{character}</text>')
         at += cell * cell_len(character)
-    rest = "".join("\N{NO-BREAK SPACE}" if _braille(character) else character for character in text)
-    drawing = f'<g class="{style}">{"".join(dots)}</g>' if dots else ""
+    rest = "".join("\N{NO-BREAK SPACE}" if _braille(one) or one in _LENT else one for one in text)
+    drawing = (f'<g class="{style}">{"".join(dots)}</g>' if dots else "") + "".join(lent)
     if not rest.strip():
         return drawing
     return f'<text class="{style}" x="{" ".join(places)}" y="{base}">{escape(rest)}</text>{drawing}'

@@ -89,7 +89,7 @@ def test_a_client_that_left_is_no_failure_of_a_provider() -> None:
 def test_tiles_say_what_is_known_and_no_more() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
     spent, saved, requests, latency = tiles(view, Figures(), "1 h")
-    assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats", "by rates 0 sats"]
+    assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats", "rates 0 sats"]
     assert texts(list(saved.lines))[:2] == ["–", "nothing to compare"]
     assert texts(list(requests.lines))[1] == "– ok  0 running"
     assert texts(list(latency.lines)) == ["p50 –", "p95 –", "first byte –", "p99 –"]
@@ -155,11 +155,11 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
 @pytest.mark.parametrize(
     ("spent", "listed", "shown", "role"),
     [
-        (1_096_000, 983_800, "by rates 983.8 sats +11.4 %", "warn"),
-        (1_010_000, 1_000_000, "by rates 1,000 sats +1.0 %", "text"),
-        (900_000, 1_000_000, "by rates 1,000 sats -10.0 %", "text"),
-        (1_000_001, 1_000_000, "by rates 1,000 sats", "text"),
-        (0, 0, "by rates 0 sats", "text"),
+        (1_096_000, 983_800, "rates 983.8 sats +11.4 %", "warn"),
+        (1_010_000, 1_000_000, "rates 1,000 sats +1.0 %", "text"),
+        (900_000, 1_000_000, "rates 1,000 sats -10.0 %", "text"),
+        (1_000_001, 1_000_000, "rates 1,000 sats", "text"),
+        (0, 0, "rates 0 sats", "text"),
     ],
 )
 def test_what_was_charged_stands_beside_what_the_rates_say(spent: int, listed: int, shown: str, role: Role) -> None:

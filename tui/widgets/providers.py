@@ -11,7 +11,7 @@ from tui.state import ProviderView
 from tui.widgets.panel import Panel
 
 COLUMNS = (
-    Column("mark", 1, exact=True),
+    Column("", 1, exact=True),
     Column("name", 10, share=2, most=24),
     Column("state", 9, exact=True),
     Column("health", 6, "right", rank=1),
@@ -42,7 +42,7 @@ def row_cells(view: ProviderView, now_ms: int) -> dict[str, Span]:
     status = view.status
     mark, word = health(view, now_ms)
     return {
-        "mark": mark,
+        "": mark,
         "name": (status.name, "text"),
         "state": word,
         "health": (percent(status.success_rate), rate_role(status.success_rate)),

@@ -101,7 +101,7 @@ class ProviderTable(Panel):
         status = view.status
         row = row_cells(view, self._now_ms)
         return {
-            "": row["mark"],
+            "": row[""],
             "provider": row["name"],
             "state": row["state"],
             "health": row["health"],

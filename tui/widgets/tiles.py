@@ -100,7 +100,7 @@ def _by_rates(totals: Totals) -> Line:
     listed, more = totals.list_cost_msats, totals.cost_msats - totals.list_cost_msats
     share = f" {more / listed * 100:+,.1f} %" if listed and abs(more) >= 0.0005 * listed else ""
     role: Role = "warn" if listed and more > OVERCHARGE * listed else "text"
-    return (("by rates ", "muted"), (sats_round(listed), "text"), (" sats", "muted"), (share, role))
+    return (("rates ", "muted"), (sats_round(listed), "text"), (" sats", "muted"), (share, role))
 
 
 def _saved(view: View, window: Aggregate | None, range_name: str) -> Tile:
