@@ -23,7 +23,7 @@ _MOST_CHOICES = 128  # as at OpenAI
 
 
 def decode(body: bytes) -> JsonObject:
-    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong, or which key is twice in it."""
+    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
     try:
         document = documents.read(body)
     except documents.TooManyValues as error:
@@ -33,7 +33,6 @@ def decode(body: bytes) -> JsonObject:
         raise InvalidJson(f"The request body is not valid JSON{where}.") from error
     if not isinstance(document, dict):
         raise InvalidJson(f"The request body must be a JSON object, but it is {_kind(document)}.")
-    refuse_duplicates(body, document)
     return document
 
 
@@ -45,6 +44,7 @@ def named_model(document: JsonObject) -> str:
 
 def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
     """A checked request. Raises `InvalidRequest` subclasses that name the field and say what is wrong with it."""
+    refuse_duplicates(body, document)
     model = _model(document)
     messages = _messages(document)
     stream = _boolean(document, "stream")

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.chat import decode
-from arbstr.engine.duplicate_keys import DECIDING
+from arbstr.engine.duplicate_keys import DECIDING, refuse_duplicates
 from arbstr.errors import InvalidJson
+from arbstr.types import JsonObject
 
 VALUES = {
     "model": b'"m"',
@@ -21,6 +22,13 @@ VALUES = {
 }
 
 
+def check(body: bytes) -> JsonObject:
+    """Read a body's object and look for duplicates in it."""
+    document = decode(body)
+    refuse_duplicates(body, document)
+    return document
+
+
 def twice(first: bytes, second: bytes, value: bytes) -> bytes:
     return b'{"x":1,"%b":%b,"messages" : [],"%b"\n: %b}' % (first, value, second, value)
 
@@ -29,7 +37,7 @@ def twice(first: bytes, second: bytes, value: bytes) -> bytes:
 def test_a_deciding_key_that_is_there_twice_is_refused_by_name(key: str) -> None:
     value = VALUES.get(key, b"1")
     with pytest.raises(InvalidJson, match=f"key '{key}' more than once") as caught:
-        decode(twice(key.encode(), key.encode(), value))
+        check(twice(key.encode(), key.encode(), value))
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
 
 
@@ -44,12 +52,12 @@ def test_a_deciding_key_that_is_there_twice_is_refused_by_name(key: str) -> None
 )
 def test_an_escape_spells_the_same_key(first: bytes, second: bytes) -> None:
     with pytest.raises(InvalidJson, match="key 'model'"):
-        decode(twice(first, second, b'"m"'))
+        check(twice(first, second, b'"m"'))
 
 
 def test_an_underscore_may_be_escaped_too() -> None:
     with pytest.raises(InvalidJson, match="key 'max_tokens'"):
-        decode(rb'{"max_tokens":16,"max\u005ftokens":100000}')
+        check(rb'{"max_tokens":16,"max\u005ftokens":100000}')
 
 
 @pytest.mark.parametrize(
@@ -67,7 +75,7 @@ def test_an_underscore_may_be_escaped_too() -> None:
     ],
 )
 def test_the_same_word_elsewhere_is_no_second_key(body: bytes) -> None:
-    assert decode(body) == json.loads(body.decode("utf-8-sig"))
+    assert check(body) == json.loads(body.decode("utf-8-sig"))
 
 
 pieces = st.sampled_from(["model", "n", '"model"', '"', "\\", '\\"model', "\u006d", "x"])
@@ -81,7 +89,7 @@ def test_only_and_all_deciding_duplicates_are_refused(pairs: list[tuple[str, obj
     keys = [key for key, _ in pairs]
     doubtful = any(keys.count(key) > 1 for key in DECIDING)
     try:
-        decode(body.encode())
+        check(body.encode())
     except InvalidJson:
         assert doubtful
     else:

@@ -252,3 +252,19 @@ async def test_one_absurd_claim_exhausts_no_budget(world: World, claim: dict[str
     second = await world.opens(**sections)
     assert spent_sats(second) == [spent]
     assert (await second.chat(max_tokens=16)).status == 200
+
+
+async def test_a_price_that_falls_at_a_node_is_noticed_within_twenty_requests(world: World) -> None:
+    """By its rates alpha takes 151 msats for an answer, beta 536; alpha took six times that for a while."""
+    rates = {"input_rate": 0.1, "output_rate": 30, "base_fee": 0}
+    dear = json_reply(completion(tokens=(10, 5), cost_msats=151 * 6))
+    alpha = await world.sells("alpha", dear, **rates)
+    await world.sells("beta", json_reply(completion(tokens=(10, 5), cost_msats=536)), **{**rates, "output_rate": 107})
+    arbstr = await world.opens(policies={"overcharge_min_sats": 1e9})
+    for _ in range(25):
+        assert (await arbstr.chat()).status == 200
+    alpha.script = [json_reply(completion(tokens=(10, 5), cost_msats=151))]
+    answers = [await arbstr.chat() for _ in range(20)]
+    assert [answer.headers["X-Arbstr-Provider"] for answer in answers[-3:]] == ["alpha"] * 3
+    rows = await arbstr.rows(45)
+    assert sum(row["cost"]["sats"] for row in rows[:20]) < 20 * 0.536
