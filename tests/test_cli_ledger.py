@@ -403,6 +403,27 @@ def shown_columns() -> str:
     return ",".join(CSV_COLUMNS)
 
 
+def test_rows_of_a_client_a_session_and_a_dialect_can_be_asked_for(tmp_path: Path) -> None:
+    rows = [
+        record(received_at_ms=NOW - MINUTE, client="laptop", session="a" * 16),
+        record(received_at_ms=NOW - MINUTE, client="laptop", dialect="messages"),
+        record(received_at_ms=NOW - MINUTE),
+    ]
+    path = a_ledger(tmp_path, *rows)
+    for options, total in (
+        (("--client", "Laptop"), 2),
+        (("--client", "laptop", "--dialect", "messages"), 1),
+        (("--session", "A" * 16), 1),
+        (("--session", "nobody"), 0),
+    ):
+        assert len(json.loads(shown(path, "requests", "--json", *options))) == total
+        assert json.loads(shown(path, "stats", "--json", *options))["counts"]["total"] == total
+    for group, lines in (("client", 2), ("session", 2), ("dialect", 2)):
+        groups = json.loads(shown(path, "stats", "--json", "--group-by", group))[f"{group}s"]
+        assert len(groups) == lines
+        assert all(name in shown(path, "stats", "--group-by", group) for name in groups)
+
+
 @pytest.mark.parametrize("command", ["info", "vacuum", "rebuild"])
 def test_a_file_that_is_no_ledger_stays_where_it_is(tmp_path: Path, command: str) -> None:
     path = tmp_path / "arbstr.db"

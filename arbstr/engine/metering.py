@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from arbstr.types import JsonObject, Usage
@@ -11,27 +12,9 @@ from arbstr.types import JsonObject, Usage
 _MOST_TOKENS = 10**9
 _MOST_MSATS = 10**12
 _COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"))
+_NOTHING: JsonObject = {}
+_PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
 _DIGITS = re.compile("[0-9]{1,15}")
-
-
-# Where answers and chunks have their `usage` object: everybody, Groq, Moonshot.
-_PLACES: tuple[tuple[str | int, ...], ...] = (("usage",), ("x_groq", "usage"), ("choices", 0, "usage"))
-_PROMPT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-_ANSWER_DETAILS = ("completion_tokens_details", "output_tokens_details")
-_REASONING = (*((details, "reasoning_tokens") for details in _ANSWER_DETAILS), ("reasoning_tokens",))
-_CACHED_BESIDE = ("cache_read_input_tokens",)  # Anthropic's: beside its `input_tokens`, not part of them
-_WRITTEN_BESIDE = ("cache_creation_input_tokens",)
-_CACHED = (
-    *((details, "cached_tokens") for details in _PROMPT_DETAILS),
-    _CACHED_BESIDE,
-    ("prompt_cache_hit_tokens",),  # DeepSeek's
-    ("cached_tokens",),  # Moonshot's
-)
-_WRITTEN = (
-    *((details, name) for details in _PROMPT_DETAILS for name in ("cache_write_tokens", "cache_creation_tokens")),
-    _WRITTEN_BESIDE,
-    ("cache_write_tokens",),
-)
 
 
 class Counts(NamedTuple):
@@ -75,11 +58,21 @@ def usage_of(document: Any) -> Usage | None:
 def counts_of(document: Any) -> Counts | None:
     """What the `usage` objects of an answer or chunk say, None if it has none."""
     counts = None
-    for place in _PLACES:
-        usage = _dig(document, *place)
+    for usage in _usages(document):
         if isinstance(usage, dict):
-            counts = merge(counts, _counts(usage))
+            counts = _counts(usage) if counts is None else merge(counts, _counts(usage))
     return counts
+
+
+def _usages(document: Any) -> Iterator[Any]:
+    """Where servers put them: most of them in one place, Groq in another, Moonshot in the last choice of a stream."""
+    if isinstance(document, dict):
+        yield document.get("usage")
+        if "x_groq" in document:
+            yield _dig(document, "x_groq", "usage")
+        choices = document.get("choices")
+        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+            yield choices[0].get("usage")
 
 
 def merge(counts: Counts | None, newer: Counts) -> Counts:
@@ -90,14 +83,24 @@ def merge(counts: Counts | None, newer: Counts) -> Counts:
 
 
 def _counts(usage: JsonObject) -> Counts:
-    prompt = _count(usage.get("prompt_tokens"))
-    cached, written = _first(usage, _CACHED), _first(usage, _WRITTEN)
-    beside = _CACHED_BESIDE[0] in usage or _WRITTEN_BESIDE[0] in usage
+    """Every spelling that is in use: OpenAI's two, Anthropic's, and those that others have added."""
+    get = usage.get
+    if usage.keys() <= _PLAIN:  # as most are, and every request has one
+        return Counts(_count(get("prompt_tokens")), _count(get("completion_tokens")), _count(get("total_tokens")))
+    of_prompt = _table(get("prompt_tokens_details")) or _table(get("input_tokens_details"))
+    of_answer = _table(get("completion_tokens_details")) or _table(get("output_tokens_details"))
+    prompt = _first(get("prompt_tokens"))
+    read, written = get("cache_read_input_tokens"), get("cache_creation_input_tokens")
+    beside = read is not None or written is not None  # Anthropic's: beside its `input_tokens`, not part of them
+    cached = _first(of_prompt.get("cached_tokens"), read, get("prompt_cache_hit_tokens"), get("cached_tokens"))
+    written = _first(
+        of_prompt.get("cache_write_tokens"), of_prompt.get("cache_creation_tokens"), written, get("cache_write_tokens")
+    )
     return Counts(
-        input=_count(usage.get("input_tokens")) if prompt is None else prompt,
-        output=_first(usage, (("completion_tokens",), ("output_tokens",))),
-        total=_count(usage.get("total_tokens")),
-        reasoning=_first(usage, _REASONING),
+        input=_first(get("input_tokens")) if prompt is None else prompt,
+        output=_first(get("completion_tokens"), get("output_tokens")),
+        total=_first(get("total_tokens")),
+        reasoning=_first(of_answer.get("reasoning_tokens"), get("reasoning_tokens")),
         cached=cached,
         written=written,
         # Some have them beside `prompt_tokens` too. No part is more than the whole.
@@ -105,10 +108,19 @@ def _counts(usage: JsonObject) -> Counts:
     )
 
 
-def _first(usage: JsonObject, places: tuple[tuple[str, ...], ...]) -> int | None:
-    """The first count that is there and not zero, else zero if any is there."""
-    found = [count for place in places if (count := _count(_dig(usage, *place))) is not None]
-    return next(filter(None, found), 0 if found else None)
+def _table(value: Any) -> JsonObject:
+    return value if isinstance(value, dict) else _NOTHING
+
+
+def _first(*values: Any) -> int | None:
+    """The first count among the values that is not zero, else zero if any is a count."""
+    found = None
+    for value in values:
+        if value is not None and (count := _count(value)) is not None:
+            if count:
+                return count
+            found = count
+    return found
 
 
 def charged_msats(document: Any) -> int | None:
@@ -139,6 +151,8 @@ def _dig(document: Any, *path: str | int) -> Any:
 
 def _count(value: Any, most: int = _MOST_TOKENS) -> int | None:
     """A whole number from 0 to `most`, or None."""
+    if type(value) is int:
+        return value if 0 <= value <= most else None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:

@@ -132,6 +132,50 @@ async def test_configured_names_are_groups_also_without_traffic(tmp_path: Path) 
     assert set(models["idle"]) == {"counts", "costs", "performance", "saved_sats"}
 
 
+WHO = [
+    record(client="laptop", session="0" * 16, dialect="chat"),
+    record(client="laptop", session="1" * 16, dialect="messages", cost_msats=5000),
+    record(client=None, session=None, dialect="chat"),
+]
+
+
+async def test_rows_are_grouped_by_client_session_and_dialect(tmp_path: Path) -> None:
+    async with serving(tmp_path, WHO) as client:
+        found = {
+            group: {
+                name: figures["counts"]["total"]
+                for name, figures in (await get(client, f"/v1/stats?group_by={group}"))[f"{group}s"].items()
+            }
+            for group in ("client", "session", "dialect")
+        }
+    assert found == {
+        "client": {"laptop": 2, "(none)": 1},
+        "session": {"0" * 16: 1, "1" * 16: 1, "(none)": 1},
+        "dialect": {"chat": 2, "messages": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("query", "total"),
+    [
+        ("client=LAPTOP", 2),
+        ("client=phone", 0),
+        ("session=1111111111111111", 1),
+        ("session=unknown", 0),
+        ("dialect=Chat", 2),
+        ("dialect=embeddings", 0),
+        ("dialect=chat&client=laptop", 1),
+        ("session=1111111111111111&dialect=chat", 0),
+        ("policy=nobody", 0),
+    ],
+)
+async def test_rows_are_those_of_a_client_a_session_or_a_dialect(tmp_path: Path, query: str, total: int) -> None:
+    async with serving(tmp_path, WHO) as client:
+        assert (await get(client, f"/v1/requests?{query}"))["total"] == total
+        assert (await get(client, f"/v1/stats?{query}"))["counts"]["total"] == total
+        assert (await get(client, f"/v1/stats?{query}&group_by=model"))["counts"]["total"] == total
+
+
 async def test_series_have_no_gaps(tmp_path: Path) -> None:
     rows = [record(received_at_ms=NOON - 3 * HOUR), record(received_at_ms=NOON)]
     async with serving(tmp_path, rows) as client:
