@@ -19,7 +19,7 @@ OTHER_GROUPS = "(other)"  # the sessions that are not among the dearest
 class Filter:
     """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
 
-    `models`, `providers` and `policies` keep rows whose name is any of these (no row, if empty); None stands for having
+    `models` and the other sets of names keep rows whose name is any of these (no row, if empty); None stands for having
     no name. Each of `texts` occurs in model, provider, policy, request id or error, none of `without_texts` does.
     `statuses` keeps rows that ended so: 200 with success, else with that error's status. Costs and times are inclusive,
     and a row without a cost has none to compare; a row took until its last byte. `open_end` keeps rows after `until_ms`
@@ -47,6 +47,8 @@ class Filter:
     client: str | None = None
     session: str | None = None
     dialect: str | None = None
+    clients: tuple[str | None, ...] | None = None
+    dialects: tuple[str | None, ...] | None = None
     open_end: bool = False
 
     @property

@@ -37,6 +37,8 @@ def names_in_sight(view: View, feed: Feed) -> dict[str, list[str]]:
         "model": [*dict.fromkeys([model for each in statuses for model in each.models] + [row.model for row in rows])],
         "provider": [*dict.fromkeys([each.name for each in statuses] + [name for row in rows for name in row.path])],
         "policy": [*dict.fromkeys(row.policy for row in rows if row.policy)],
+        "client": [*dict.fromkeys(row.client for row in rows if row.client)],
+        "dialect": [*dict.fromkeys(row.dialect for row in rows if row.dialect)],
     }
 
 

@@ -10,7 +10,13 @@ from typing import Literal
 from arbstr.query import SUCCEEDED, Filter
 from tui.rows import CLIENT_LEFT, Row
 
-NAMES: tuple[Literal["model", "provider", "policy"], ...] = ("model", "provider", "policy")
+NAMES: tuple[Literal["model", "provider", "policy", "client", "dialect"], ...] = (
+    "model",
+    "provider",
+    "policy",
+    "client",
+    "dialect",
+)
 NONE = "-"  # the value of a name that is not there
 _CODES = range(100, 600)
 
@@ -115,7 +121,7 @@ class Query:
     def _fits(self, row: Row) -> bool:
         if not self.fields:
             return True
-        names = (row.model, row.path[-1] if row.path else None, row.policy)
+        names = (row.model, row.path[-1] if row.path else None, row.policy, row.client, row.dialect)
         return (
             all(self.of(name).allows(value) for name, value in zip(NAMES, names, strict=True))
             and row.streaming in self._streaming()
@@ -150,6 +156,8 @@ class Query:
             models=self._names("model", known),
             providers=self._names("provider", known),
             policies=self._names("policy", known),
+            clients=self._names("client", known),
+            dialects=self._names("dialect", known),
         )
 
     def _names(self, name: str, known: Mapping[str, Iterable[str]]) -> tuple[str | None, ...] | None:

@@ -60,6 +60,7 @@ FILTERS = (
     ("provider:alpha", "the provider that was asked last; named twice, either"),
     ("policy:code", "the rule that held; policy:- where none did"),
     ("status:error", "failed ones; also ok, left, 502, 5xx"),
+    ("client:ci", "who asked; dialect:messages, in which dialect"),
     ("kind:stream", "streams; kind:json the others"),
     (">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
     ("timeout", "any other word, in names, ids and errors; -timeout without"),

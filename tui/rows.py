@@ -121,6 +121,8 @@ class Row:
     cost_msats: int | None = None
     error_status: int | None = None
     error: str = ""
+    client: str | None = None
+    dialect: str | None = None
 
     @property
     def running(self) -> bool:
@@ -172,6 +174,8 @@ def _of_record(record: RequestRecord) -> Row:
         cost_msats=record.cost_msats,
         error_status=record.error_status,
         error=shown(record.error_message or ""),
+        client=_name(record.client),
+        dialect=_name(record.dialect),
     )
 
 

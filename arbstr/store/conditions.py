@@ -11,7 +11,13 @@ from arbstr.store.sql import values
 
 NAMES = ("model", "provider", "policy", "client", "dialect")  # what has facets of its own
 _SEARCHED = ("model", "provider", "policy")
-_SETS = {"model": "models", "provider": "providers", "policy": "policies"}
+_SETS = {
+    "model": "models",
+    "provider": "providers",
+    "policy": "policies",
+    "client": "clients",
+    "dialect": "dialects",
+}
 
 
 @dataclass(frozen=True, slots=True)

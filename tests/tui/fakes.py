@@ -147,6 +147,8 @@ def matches_filter(row: RequestRecord, where: Filter) -> bool:
         and (where.models is None or row.model in where.models)
         and (where.providers is None or row.provider in where.providers)
         and (where.policies is None or row.policy in where.policies)
+        and (where.clients is None or row.client in where.clients)
+        and (where.dialects is None or row.dialect in where.dialects)
         and all(text.lower() in hay for text in where.texts)
         and not any(text.lower() in hay for text in where.without_texts)
     )

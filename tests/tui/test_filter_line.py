@@ -107,7 +107,9 @@ async def test_what_means_nothing_is_an_error_at_once_and_enter_does_not_pass_it
         await each.shows("Requests  783")
         await each.press("slash")
         await each.type("foo:bar")
-        await each.shows("not in force: foo: is no field", "model: provider: policy: status: kind:", "Requests  783")
+        await each.shows(
+            "not in force: foo: is no field", "model: provider: policy: client: dialect: status: kind:", "Requests  783"
+        )
         await each.press("enter", "q")
         await each.until(lambda: line(each) == "foo:barq")
         await each.shows("not filtered, Esc clears")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.tui.fakes import NOON, Traffic, matches_filter
-from tui.filter_query import Choice, Query, Span
+from tui.filter_query import NAMES, Choice, Query, Span
 from tui.filters import FIELDS, parse
 from tui.rows import Flight, Row, row_of
 
@@ -73,7 +75,7 @@ def test_times_are_compared(typed: str, span: Span) -> None:
 @pytest.mark.parametrize(
     ("typed", "says"),
     [
-        ("foo:bar", "model: provider: policy: status: kind:"),
+        ("foo:bar", "model: provider: policy: client: dialect: status: kind:"),
         ("models:gpt", "did you mean model:?"),
         ("latency:5", "latency: is no field"),
         ("status:maybe", "ok, error, left, or a number like 502"),
@@ -144,7 +146,20 @@ terms = st.sampled_from(
             "status:left",
             "status:502",
         ),
-        *("status:5", "-status:ok", "-status:error", "-status:502", "kind:stream", "kind:json", "-kind:stream"),
+        *(
+            "client:ci",
+            "client:-",
+            "-client:ci",
+            "dialect:chat",
+            "-dialect:mess",
+            "status:5",
+            "-status:ok",
+            "-status:error",
+            "-status:502",
+            "kind:stream",
+            "kind:json",
+            "-kind:stream",
+        ),
         *(">5sats", "<20sats", ">300ms", "<2s", "all", "-refused", '"providers failed"', "-failed"),
     ]
 )
@@ -155,10 +170,11 @@ def test_the_feed_and_the_ledger_understand_a_filter_alike(typed: list[str]) -> 
     query = parse(" ".join(typed))
     traffic = Traffic(5)
     records = [traffic.request(NOON)[1].record for _ in range(60)]
-    known = {
-        name: {value for record in records if (value := getattr(record, name)) is not None}
-        for name in ("model", "provider", "policy")
-    }
+    records = [
+        replace(each, client=(None, "ci", "me")[n % 3], dialect=("chat", "messages")[n % 2])
+        for n, each in enumerate(records)
+    ]
+    known = {name: {value for record in records if (value := getattr(record, name)) is not None} for name in NAMES}
     where = query.to_filter(known)
     for record in records:
         assert query.matches(row_of(record)) == matches_filter(record, where), (typed, record)
