@@ -436,30 +436,29 @@ async def says_that_the_client_left_first(arbstr: Arbstr) -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def never_shaking_hands() -> AsyncIterator[tuple[str, asyncio.Event]]:
-    """A server that takes connections and never completes a TLS handshake: its URL, and set when a caller hangs up."""
-    hung_up = asyncio.Event()
+async def never_shaking_hands() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
+    """A server that never completes a TLS handshake: its URL, and set when a caller comes and when it hangs up."""
+    called, hung_up = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        called.set()
         with contextlib.suppress(ConnectionError):
             await reader.read()
         hung_up.set()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", hung_up
+        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", called, hung_up
 
 
 async def test_a_provider_to_which_there_is_no_connection_yet_is_spared_the_request(world: World) -> None:
     """Its client has left: nothing is paid for nobody, whatever `on_client_gone` says of answers."""
-    async with never_shaking_hands() as (url, hung_up):
+    async with never_shaking_hands() as (url, called, hung_up):
         world.lists("alpha", url, on_client_gone="drain", timeouts={"connect": 60})
         await world.sells("beta")
         arbstr = await world.opens()
         task = await arbstr.asks()
-        async with asyncio.timeout(PATIENCE_S):
-            while not (await health(arbstr))["in_flight"]:
-                pass
+        await called.wait()
         await leave(task, arbstr)
         record = await only(arbstr)
         async with asyncio.timeout(PATIENCE_S):
@@ -468,7 +467,7 @@ async def test_a_provider_to_which_there_is_no_connection_yet_is_spared_the_requ
 
 
 async def test_a_time_for_the_answer_that_is_too_short_to_connect_costs_nothing(world: World) -> None:
-    async with never_shaking_hands() as (url, _):
+    async with never_shaking_hands() as (url, _, _):
         world.lists("alpha", url, timeouts={"connect": 60, "first_byte": 0.05})
         arbstr = await world.opens()
         answer = await arbstr.chat()
