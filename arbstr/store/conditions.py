@@ -75,6 +75,11 @@ def of_columns(where: Filter) -> Condition:
     return both(*conditions)
 
 
+def of_any_row(where: Filter) -> Condition:
+    """That a row, which may have no facet, matches but for its instant."""
+    return both(of_columns(where), of_content(where, faceted=False))
+
+
 def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
     """That a row came in from `start_ms` to before `end_ms`."""
     return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))

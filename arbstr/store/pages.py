@@ -11,6 +11,7 @@ from dataclasses import replace
 
 from arbstr.query import Entry, Filter, Order, Page, Sort
 from arbstr.store import conditions
+from arbstr.store.backlog import rows_in
 from arbstr.store.conditions import TRUE, Condition, both
 from arbstr.store.rows import ENTRY_COLUMNS, entry_of
 from arbstr.store.sql import values
@@ -24,7 +25,7 @@ _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """The rows from `offset`, `limit` at most, and how many there are in all."""
-    if view.loose or conditions.needs_content(where):
+    if view.loose or conditions.needs_content(where) or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
     lister = _Lister(view, where)
     limit = min(limit, lister.counts.total - offset)
@@ -34,6 +35,15 @@ def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit
     return Page(rows, lister.counts.total)
 
 
+def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
+    """Whether rollups can find the page also while rows of it may be waiting to be adopted."""
+    span = view.listed(where)
+    if not view.waiting(*span):
+        return True
+    near = order == "desc" and offset <= _NEAR
+    return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
+
+
 def slice_before(view: View, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
     """The newest `limit` matching rows older than `before`."""
     older = TRUE if before is None else Condition("(at_ms, id) < (?, ?)", (before.at_ms, before.id))
@@ -41,8 +51,7 @@ def slice_before(view: View, where: Filter, before: Entry | None, limit: int) ->
         return _entries(view, view.rows(), both(view.plain(where), older), "at_ms DESC, id DESC", limit, 0)
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
-    matching = _matching(view, where, (start, end), limit)
-    return _entries(view, "requests", both(matching, older), "at_ms DESC, id DESC", limit, 0)
+    return _newest(view, where, (start, end), older, limit, 0)
 
 
 def count(view: View, where: Filter) -> int:
@@ -75,8 +84,7 @@ class _Lister:
             return self.by_time("desc", self.counts.total - offset - limit, limit)[::-1]
         end, offset = self._locate(offset) if offset > _NEAR else (self._end, offset)
         left = self.counts.total if end == self._end else None
-        matching = _matching(self._view, self._where, (self._start, end), offset + limit, left)
-        return _entries(self._view, "requests", matching, "at_ms DESC, id DESC", limit, offset)
+        return _newest(self._view, self._where, (self._start, end), TRUE, limit, offset, left)
 
     def _locate(self, offset: int) -> tuple[int, int]:
         """An instant, and how many of the rows before it are newer than the one at `offset`: fewer than in an hour."""
@@ -134,6 +142,28 @@ class _Lister:
         return depth * everything < matching * matching * _GATHERED
 
 
+def _newest(
+    view: View,
+    where: Filter,
+    span: tuple[int, int],
+    older: Condition,
+    limit: int,
+    offset: int,
+    matching: int | None = None,
+) -> list[Entry]:
+    """The newest rows of a span but for the first `offset`; `matching` as for `_matching`."""
+    depth = offset + limit
+    condition = both(_matching(view, where, span, depth, matching), older)
+    newest = "SELECT id, at_ms FROM {} WHERE {} ORDER BY at_ms DESC, id DESC LIMIT ?"
+    found = view.all(newest.format("requests", condition.sql), (*condition.values, depth))
+    since = found[-1][1] if len(found) == depth else span[0]
+    if chunks := view.waiting(since, span[1]):
+        condition = both(conditions.within(since, span[1]), conditions.of_any_row(where), older)
+        found += view.all(newest.format(rows_in(chunks), condition.sql), (*condition.values, depth))
+        found = sorted(found, key=lambda row: (row[1], row[0]), reverse=True)[:depth]
+    return _read(view, view.rows(), [row[0] for row in found[offset:]])
+
+
 def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None) -> Condition:
     """That a row matches, said so that the `depth` newest are found on the shorter way.
 
@@ -177,6 +207,12 @@ def _entries(view: View, table: str, condition: Condition, order: str, limit: in
     """Ids first, most often from an index alone; then only the page's own rows are read."""
     found = f"SELECT id FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
     ids = [row[0] for row in view.all(found, (*condition.values, limit, offset))]
-    read = view.all(f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE id IN {values(1, len(ids))}", ids) if ids else []
+    return _read(view, table, ids)
+
+
+def _read(view: View, table: str, ids: list[int]) -> list[Entry]:
+    if not ids:
+        return []
+    read = view.all(f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE id IN {values(1, len(ids))}", ids)
     entries = {row[0]: entry_of(row) for row in read}
     return [entries[row_id] for row_id in ids]

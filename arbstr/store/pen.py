@@ -5,20 +5,23 @@ from __future__ import annotations
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiosqlite
 
+from arbstr.store import retention
+from arbstr.store.adoption import Adoption, prepare
 from arbstr.store.database import NotWritable, open_writable, transaction
 from arbstr.store.place import explain, logs_of
+from arbstr.store.progress import Progress
 from arbstr.store.rollups import Rollups
-from arbstr.store.rows import COLUMNS, LOOSE_COLUMNS, Row, facet_key, format_ms, read_loose, row_of, tally_of
+from arbstr.store.rows import COLUMNS, Row, facet_key, format_ms, row_of, tally_of
 from arbstr.store.session import Session, is_alive
 from arbstr.store.session_key import read_session_key
-from arbstr.store.spill import StoredRow, files_beside, read_file
+from arbstr.store.spill import files_beside, read_file, take_in
 from arbstr.store.sql import chunks, values
-from arbstr.store.window import DAY_MS
 from arbstr.types import RequestRecord, value_object
 
 logger = logging.getLogger(__name__)
@@ -32,18 +35,12 @@ _UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = ex
 )
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
-_DAYS = f"""
-    WITH since(start) AS (SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0))
-    SELECT at_ms - at_ms % {DAY_MS} FROM requests, since WHERE at_ms >= start
-    UNION SELECT start_ms - start_ms % {DAY_MS} FROM rollups, since WHERE start_ms >= start ORDER BY 1
-"""
 # The first two hold what a page's filter needs, so that walking them reads no rows.
-_LATE_INDEXES = (
-    "CREATE INDEX IF NOT EXISTS requests_by_cost ON requests (cost_sats, id, at_ms, facet)",
-    "CREATE INDEX IF NOT EXISTS requests_by_latency ON requests (latency_ms, id, at_ms, facet)",
-    "CREATE INDEX IF NOT EXISTS requests_by_session ON requests (session, at_ms) WHERE session IS NOT NULL",
-)
-_LOOSE = "FROM requests WHERE facet IS NULL AND open = 0"
+_LATE_INDEXES = {
+    "requests_by_cost": "(cost_sats, id, at_ms, facet)",
+    "requests_by_latency": "(latency_ms, id, at_ms, facet)",
+    "requests_by_session": "(session, at_ms) WHERE session IS NOT NULL",
+}
 
 
 @value_object
@@ -67,11 +64,13 @@ class Pen:
         self._file = _file(path)
         self._beside: dict[Path, tuple[int, int] | None] = {}  # the log's files, known once something was written
         self._rollups = Rollups()
+        self._adoption = Adoption(path, db, self._rollups)
         self._version = -1
         self._last_id = 0
         self._open_ids: dict[str, int] = {}
         self._session: Session | None = None
         self._loose = True  # there may be loose rows
+        self._expects_rows = False  # from beside the ledger
         self._indexed = False
 
     @classmethod
@@ -80,6 +79,7 @@ class Pen:
         db, aside = await open_writable(path, begin_anew=begin_anew)
         pen = cls(path, db)
         try:
+            await prepare(db)
             await pen._begin_session()
         except sqlite3.Error as error:
             await pen.close()
@@ -91,6 +91,7 @@ class Pen:
 
     async def close(self) -> None:
         """End the session and let go of the file."""
+        self._adoption.forget()
         moved = self.moved
         try:
             if self._session is not None:
@@ -187,39 +188,70 @@ class Pen:
 
     def expect_rows(self) -> None:
         """There are rows beside the ledger that `absorb` is to take in."""
-        self._loose = True
+        self._loose = self._expects_rows = True
 
     async def absorb(self) -> bool:
-        """Take a slice of loose rows into the rollups; False when there are none left."""
+        """Take a step towards all rows being in the rollups and having their facets; False when they are."""
         if not (self._loose or await self._touched()):
             return False
+        if not self._loose or self._expects_rows:
+            await self._take_in_aside()
         self._loose = True
-        await self._take_in_aside()
+        self._loose = await (self._absorb() if await self._has_loose() else self._index())
+        return self._loose
+
+    async def _has_loose(self) -> bool:
+        sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)"
+        [row] = await self._db.execute_fetchall(sql)
+        return bool(row[0])
+
+    async def adopted(self) -> Progress:
+        """How far the adoption of rows has come."""
+        return await self._adoption.progress()
+
+    async def more_is_unsummed(self, rows: int) -> bool:
+        """Whether more than so many rows are in no rollups."""
+        sql = (
+            "SELECT COALESCE((SELECT SUM(total) FROM backlog WHERE summed = 0), 0) + (SELECT COUNT(*) FROM "
+            "(SELECT 1 FROM requests WHERE facet IS NULL AND open = 0 "
+            "AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog) LIMIT ?)) > ?"
+        )
+        [row] = await self._db.execute_fetchall(sql, (rows + 1, rows))
+        return bool(row[0])
+
+    async def _absorb(self) -> bool:
+        """One step of the adoption; False when there is nothing left to do."""
+        adoption = self._adoption
+        if not adoption.reads:
+            async with self._changing():
+                return await adoption.note() or await adoption.sum_up() or await adoption.complete()
+        if await adoption.has_read():  # others may write until then
+            async with self._changing():
+                await adoption.add()
+        return True
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """A transaction in which rollups may change; what is known of the database is checked first."""
         try:
             async with transaction(self._db):
                 await self._refresh()
-                sql = f"SELECT {LOOSE_COLUMNS} {_LOOSE} LIMIT {SLICE}"
-                rows = [tuple(row) for row in await self._db.execute_fetchall(sql)]
-                if rows:
-                    await self._absorb(rows)
+                yield
         except BaseException:
             self._forget()
             raise
-        self._loose = len(rows) == SLICE
-        if not (self._loose or self._indexed):
-            await self._index()
-        return self._loose
 
     async def _take_in_aside(self) -> None:
         """Take in the rows that could not be written before, as loose ones.
 
         Before any rows are summed: among them may be the ends of streams whose rows were closed as interrupted.
         """
+        self._expects_rows = False
         for file in files_beside(self._path):
             try:
                 rows = read_file(file)
                 async with transaction(self._db):
-                    added = await self._take_in(rows)
+                    added = await take_in(self._db, rows)
                 file.unlink(missing_ok=True)
             except OSError as error:
                 logger.warning("rows that could not be written before can't be taken in from %s: %s", file, error)
@@ -227,119 +259,68 @@ class Pen:
                 self._loose = True
                 logger.warning("%d rows that could not be written before are in the ledger now, from %s", added, file)
 
-    async def _take_in(self, rows: Sequence[StoredRow]) -> int:
-        """Enter the rows that are not there; complete those that are there without an end. Returns how many."""
-        there: dict[str, tuple[int, bool]] = {}
-        for some in chunks([row["correlation_id"] for row in rows]):
-            sql = (
-                "SELECT correlation_id, MAX(id), MIN(facet IS NULL) FROM requests "
-                f"WHERE correlation_id IN {values(1, len(some))} GROUP BY 1"
-            )
-            there |= {name: (row_id, loose) for name, row_id, loose in await self._db.execute_fetchall(sql, some)}
-        added = 0
-        for row in rows:
-            row_id, loose = there.get(row["correlation_id"], (None, True))
-            if loose:
-                await self._put_loose(row, row_id)
-                there[row["correlation_id"]] = (row_id or 0, False)
-                added += 1
-        return added
-
-    async def _put_loose(self, row: StoredRow, row_id: int | None) -> None:
-        columns = ["id", "facet", "open", *(name for name in row if name in COLUMNS)]
-        sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
-        await self._db.execute_fetchall(
-            f"INSERT INTO requests ({', '.join(columns)}) VALUES {values(1, len(columns))} "
-            f"ON CONFLICT (id) DO UPDATE SET {sets}",
-            (row_id, None, 0, *(row[name] for name in columns[3:])),
-        )
-
     async def reached(self, now_ms: int) -> int | None:
-        """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
-        sql = (
-            "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
-            "(SELECT MAX(at_ms) FROM requests WHERE at_ms <= ?))"
-        )
-        [row] = await self._db.execute_fetchall(sql, (now_ms,))
-        return None if row[0] is None else int(row[0])
+        """Up to where rows were kept at last, as `retention` says it."""
+        return await retention.reached(self._db, now_ms)
 
     async def mend_cutoff(self, now_ms: int) -> None:
         """List all rows again where a wrong clock had those of this day, and of many to come, count as gone."""
         async with transaction(self._db):
-            await self._db.execute_fetchall(
-                "UPDATE ledger_state SET value = "
-                f"(SELECT COALESCE(MIN(at_ms), :now) - COALESCE(MIN(at_ms), :now) % {DAY_MS} FROM requests "
-                "WHERE at_ms <= :now) WHERE name = 'pruned_before_ms' AND value > :now",
-                {"now": now_ms},
-            )
+            await retention.mend_cutoff(self._db, now_ms)
 
-    async def _index(self) -> None:
-        """Make the indexes that rows without facets would only make slow to adopt."""
-        for sql in _LATE_INDEXES:
-            await self._db.execute_fetchall(sql)
+    async def _index(self) -> bool:
+        """Make one of the indexes that rows without facets would only make slow to adopt; False if all are there."""
+        for name, columns in _LATE_INDEXES.items() if not self._indexed else ():
+            [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,))
+            if not row[0]:
+                await self._db.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON requests {columns}")
+                return True
         self._indexed = True
-
-    async def _absorb(self, rows: Sequence[Row]) -> None:
-        loose = [read_loose(row) for row in rows]
-        facets = await self._rollups.facets(self._db, [key for _, _, key, _ in loose])
-        await self._rollups.add(self._db, [(key, at_ms, tally) for _, at_ms, key, tally in loose])
-        await self._db.execute_fetchall(
-            f"UPDATE requests SET at_ms = v.column2, facet = v.column3 FROM (VALUES {values(len(loose), 3)}) v "
-            "WHERE requests.id = v.column1 AND facet IS NOT v.column3",
-            [number for row_id, at_ms, key, _ in loose for number in (row_id, at_ms, facets[key])],
-        )
+        return False
 
     async def prune(self, before_ms: int, reached_ms: int) -> bool:
         """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
 
         `reached_ms` is what `reached` is to say from now on.
         """
-        before_ms = max(before_ms - before_ms % DAY_MS, 0)
         async with transaction(self._db):
-            await self._db.execute_fetchall(
-                "INSERT OR REPLACE INTO ledger_state (name, value) VALUES ('kept_from_ms', ?)", (reached_ms,)
-            )
-            await self._db.execute_fetchall(
-                "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
-                "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
-                (before_ms,),
-            )
-            await self._db.execute_fetchall(
-                f"DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE at_ms < ? LIMIT {SLICE})",
-                (before_ms,),
-            )
-            [row] = await self._db.execute_fetchall("SELECT changes()")
-        return int(row[0]) == SLICE
+            return await retention.prune(self._db, before_ms, reached_ms, SLICE) == SLICE
 
     async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
-        """Make all rollups anew from the rows, day by day; those of pruned days stay. Reports rows done, and in all."""
-        [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM requests WHERE open = 0")
-        total, done = int(row[0]), 0
-        for (day,) in await self._db.execute_fetchall(_DAYS):
-            on_progress(done, total)
-            try:
-                async with transaction(self._db):
-                    await self._refresh()
-                    done += await self._rebuild_day(day)
-            finally:
-                self._forget()
-        while await self.absorb():
-            pass
+        """Make anew what is derived from the rows; rollups of pruned days stay. Reports rows done, and in all.
+
+        All rows are adopted again, as those of an earlier arbstr are. Answers are right meanwhile, and when this is cut
+        short the next start goes on with it.
+        """
+        [(total, with_facets)] = await self._db.execute_fetchall(
+            "SELECT COUNT(*), COUNT(facet) FROM requests WHERE open = 0"
+        )
+        on_progress(0, total)
+        if with_facets:
+            await self._adopt_all(on_progress)
+            await self._begin_again()
+        await self._adopt_all(on_progress)
         on_progress(total, total)
 
-    async def _rebuild_day(self, day: int) -> int:
-        end = day + DAY_MS
-        await self._db.execute_fetchall("DELETE FROM rollups WHERE start_ms >= ? AND start_ms < ?", (day, end))
-        self._rollups.forget()
-        place, count = (day, 0), 0
-        sql = (
-            f"SELECT {LOOSE_COLUMNS}, at_ms FROM requests "
-            f"WHERE (at_ms, id) > (?, ?) AND at_ms < ? ORDER BY at_ms, id LIMIT {SLICE}"
-        )
-        while rows := [tuple(row) for row in await self._db.execute_fetchall(sql, (*place, end))]:
-            await self._absorb([row[:-1] for row in rows])
-            place, count = (rows[-1][-1], rows[-1][0]), count + len(rows)
-        return count
+    async def _adopt_all(self, on_progress: Callable[[int, int], None]) -> None:
+        while await self.absorb():
+            progress = await self.adopted()
+            if progress.total:
+                on_progress(progress.done, progress.total)
+
+    async def _begin_again(self) -> None:
+        for name in _LATE_INDEXES:
+            await self._db.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
+        self._indexed, self._loose = False, True
+        upto: int | None = 0
+        while upto is not None:
+            async with self._changing():
+                # Rows that end meanwhile may have lower ids: the last look is at all.
+                after, upto = upto, await self._adoption.begin_again(upto)
+                if upto is None and after:
+                    upto = await self._adoption.begin_again(0)
+                if upto is None:
+                    await self._adoption.start_sums_again()
 
     async def vacuum(self) -> None:
         """Give unused pages back to the file system."""
@@ -395,6 +376,7 @@ class Pen:
 
     def _forget(self) -> None:
         self._rollups.forget()
+        self._adoption.forget()
         self._version = -1
 
 

@@ -40,7 +40,7 @@ class Questions:
         if not path.exists():
             raise LedgerUnavailable(f"There is no ledger at {path} yet; arbstr makes it when it first serves.")
         with self._explained():
-            self._connection = _connect(path)
+            self._connection = connect(path)
 
     def close(self) -> None:
         """Let go of the file."""
@@ -65,7 +65,7 @@ class Questions:
         tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
         start, end = view.clipped(where)
         few = sum(tally.total for tally in tallies.values()) <= self._exact
-        if few and start < end and start >= view.extent.pruned_ms and not view.bare:
+        if few and start < end and start >= view.extent.pruned_ms and not (view.bare or view.waiting(start, end)):
             return view.tallies(where, group_by, [Piece(0, start, end)])
         return tallies
 
@@ -116,9 +116,11 @@ class Questions:
             entered = not view.bare and view.one(
                 f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
             )
-            if entered or not view.loose:
+            if entered or not (view.loose or view.backlog):
                 return bool(entered)
-            return view.one(f"SELECT 1 FROM {view.rows(loose=True)} WHERE fold({column}) = ?", (key,)) is not None
+            return (
+                view.one(f"SELECT 1 FROM {view.rows()} WHERE facet IS NULL AND fold({column}) = ?", (key,)) is not None
+            )
 
     def info(self) -> dict[str, str]:
         """What the ledger holds, as facts for people: names and texts."""
@@ -166,7 +168,7 @@ class Questions:
             raise LedgerUnavailable(explain(self._path, error)) from error
 
 
-def _connect(path: Path) -> sqlite3.Connection:
+def connect(path: Path) -> sqlite3.Connection:
     """A read-only connection; where not even the reader's log can be made, to the file as it lies there.
 
     Read so, locks do not count, nor what is only in the log: never while a mere lock is in the way.
@@ -258,9 +260,10 @@ def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[st
 def _more_facts(view: View) -> dict[str, str]:
     unfinished, loose = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
     pruned = view.extent.pruned_ms
+    summed = sum(chunk.total for chunk in view.backlog if chunk.summed)
     return {
         "open": f"{unfinished or 0:,} streams that have not ended",
-        "unsummed": f"{loose or 0:,} rows that are in no sums yet",
+        "unsummed": f"{max((loose or 0) - summed, 0):,} rows that are in no sums yet",
         "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
         "pruned": f"before {format_ms(pruned)}" if pruned else "never",
     }

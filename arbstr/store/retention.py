@@ -10,6 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+import aiosqlite
+
 from arbstr.store.window import DAY_MS
 
 
@@ -48,3 +50,44 @@ class Retention:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+async def reached(db: aiosqlite.Connection, now_ms: int) -> int | None:
+    """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
+    sql = (
+        "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
+        "(SELECT MAX(at_ms) FROM requests WHERE at_ms <= ?))"
+    )
+    [row] = await db.execute_fetchall(sql, (now_ms,))
+    return None if row[0] is None else int(row[0])
+
+
+async def mend_cutoff(db: aiosqlite.Connection, now_ms: int) -> None:
+    """In a transaction: have a cutoff that lies ahead of the clock be the day of the oldest row that is there."""
+    await db.execute_fetchall(
+        "UPDATE ledger_state SET value = "
+        f"(SELECT COALESCE(MIN(at_ms), :now) - COALESCE(MIN(at_ms), :now) % {DAY_MS} FROM requests "
+        "WHERE at_ms <= :now) WHERE name = 'pruned_before_ms' AND value > :now",
+        {"now": now_ms},
+    )
+
+
+async def prune(db: aiosqlite.Connection, before_ms: int, reached_ms: int, most: int) -> int:
+    """In a transaction: delete some rows from before that day, keeping their rollups; returns how many.
+
+    `reached_ms` is what `reached` says from now on.
+    """
+    before_ms = max(before_ms - before_ms % DAY_MS, 0)
+    await db.execute_fetchall(
+        "INSERT OR REPLACE INTO ledger_state (name, value) VALUES ('kept_from_ms', ?)", (reached_ms,)
+    )
+    await db.execute_fetchall(
+        "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
+        (before_ms,),
+    )
+    await db.execute_fetchall(
+        f"DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE at_ms < ? LIMIT {most})", (before_ms,)
+    )
+    [row] = await db.execute_fetchall("SELECT changes()")
+    return int(row[0])

@@ -7,7 +7,7 @@ away whenever another process has written, or a transaction has failed: the data
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import aiosqlite
 import orjson
@@ -17,6 +17,8 @@ from arbstr.store.sketch import pack, unpack
 from arbstr.store.sql import chunks, values
 from arbstr.store.tally import SUMS, Tally, from_columns
 from arbstr.store.window import DAY_MS, HOUR_MS
+
+K = TypeVar("K")
 
 ALL_ROWS = 0  # the facet of everything
 
@@ -82,27 +84,35 @@ class Rollups:
 
     async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, Tally]]) -> None:
         """Take rows in, each with its facet and instant; facets must have been looked up."""
-        folded = [(_cells_of(family, start), tally) for family, start, tally in self._folded(rows)]
-        changed = list(dict.fromkeys(key for keys, _ in folded for key in keys))
-        await self._fetch(db, [key for key in changed if key not in self._cells])
-        for keys, tally in folded:
-            for key in keys:
-                self._cells[key].add(tally)
-        for some in chunks(changed):
+        changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
+        await self._fetch(db, [key for key in changes if key not in self._cells])
+        for key, tally in changes.items():
+            self._cells[key].add(tally)
+        for some in chunks(list(changes)):
             sql = f"INSERT OR REPLACE INTO rollups ({', '.join(_COLUMNS)}) VALUES {values(len(some), len(_COLUMNS))}"
             await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
         if len(self._cells) > _MOST_CELLS:
             self._cells.clear()
 
-    def _folded(self, rows: Iterable[tuple[FacetKey, int, Tally]]) -> Iterable[tuple[tuple[int, ...], int, Tally]]:
-        folded: dict[tuple[FacetKey, int], Tally] = {}
-        for key, at_ms, tally in rows:
-            hour = key, at_ms - at_ms % HOUR_MS
-            if hour in folded:
-                folded[hour].add(tally)
-            else:
-                folded[hour] = tally
-        return [(self._families[key], start, tally) for (key, start), tally in folded.items()]
+    def _changes(self, rows: Iterable[tuple[FacetKey, int, Tally]]) -> dict[CellKey, Tally]:
+        """What is to be added to which rollups: hours to those of all facets, and from these to their days."""
+        own: dict[tuple[FacetKey, int], Tally] = {}
+        for key, start, tally in rows:
+            _add(own, (key, start), tally)
+        hours: dict[CellKey, Tally] = {}
+        coarse: dict[tuple[tuple[int, ...], int], Tally] = {}
+        for (key, start), tally in own.items():
+            row, model, *others = self._families[key]
+            _add(hours, (HOUR_MS, row, start), tally)
+            _add(hours, (HOUR_MS, model, start), tally)
+            _add(coarse, (tuple(others), start), tally)  # of which there are few, whatever models there are
+        for (facets, start), tally in coarse.items():
+            for facet in facets:
+                _add(hours, (HOUR_MS, facet, start), tally)
+        days: dict[CellKey, Tally] = {}
+        for (_, facet, start), tally in hours.items():
+            _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
+        return hours | days
 
     async def _fetch(self, db: aiosqlite.Connection, keys: list[CellKey]) -> None:
         for key in keys:
@@ -122,10 +132,12 @@ class Rollups:
         return (*key, *cell.sums, pack(cell.sketch))
 
 
-def _cells_of(family: Iterable[int], start: int) -> list[CellKey]:
-    """All the rollups that count the rows of an hour: of its facets, and of the day."""
-    day = start - start % DAY_MS
-    return [cell for facet in family for cell in ((HOUR_MS, facet, start), (DAY_MS, facet, day))]
+def _add(tallies: dict[K, Tally], key: K, tally: Tally) -> None:
+    known = tallies.get(key)
+    if known is None:
+        tallies[key] = Tally(tally.sums, tally.sketch)
+    else:
+        known.add(tally)
 
 
 FacetRow = tuple[Any, ...]

@@ -158,17 +158,10 @@ def tally_of(record: RequestRecord) -> Tally:
     )
 
 
-LOOSE_COLUMNS = (
-    "id, timestamp, model, provider, policy, streaming, success, client, dialect, input_tokens, output_tokens, "
-    "cost_sats, latency_ms, dearest_msats, median_msats"
-)
-
-
-def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
-    """A row of `LOOSE_COLUMNS`: its id, its instant, its facet, and what it adds to the rollups."""
-    row_id, timestamp, model, provider, policy, streaming, success, client, dialect, *figures = row
-    tokens_in, tokens_out, sats, latency, *saved = figures
-    key = (
+def facet_key_of(columns: Sequence[Any]) -> FacetKey:
+    """What a row shares with others, from its columns."""
+    model, provider, policy, streaming, success, client, dialect = columns
+    return (
         str(model),
         _name(provider),
         _name(policy),
@@ -177,17 +170,6 @@ def read_loose(row: Sequence[Any]) -> tuple[int, int, FacetKey, Tally]:
         _name(client),
         _name(dialect),
     )
-    tally = tally_row(
-        streaming=bool(streaming),
-        success=bool(success),
-        cost_msats=msats(sats),
-        input_tokens=whole(tokens_in),
-        output_tokens=whole(tokens_out),
-        latency_ms=max(0, whole(latency) or 0),
-        dearest_msats=whole(saved[0]),
-        median_msats=whole(saved[1]),
-    )
-    return row_id, parse_ms(timestamp), key, tally
 
 
 def entry_of(row: Sequence[Any]) -> Entry:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import struct
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from itertools import accumulate
+from itertools import accumulate, repeat
 
 ERROR_PERCENT = 2
 LONGEST_MS = 7 * 86_400_000  # longer latencies count as this
@@ -35,6 +35,11 @@ _ONE = [1 << (_BITS * bucket) for bucket in range(len(_LARGEST))]
 def sketch(latency_ms: int) -> int:
     """The distribution of one latency."""
     return _ONE[bisect_left(_LARGEST, min(max(latency_ms, 0), LONGEST_MS))]
+
+
+def sketch_all(latencies_ms: Iterable[int]) -> int:
+    """The distribution of many latencies, none of them negative."""
+    return sum(map(_ONE.__getitem__, map(bisect_left, repeat(_LARGEST), map(min, latencies_ms, repeat(LONGEST_MS)))))
 
 
 def pack(distribution: int) -> bytes:

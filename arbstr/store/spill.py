@@ -15,9 +15,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import aiosqlite
 import orjson
 
 from arbstr.store.rows import COLUMNS
+from arbstr.store.sql import chunks, values
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +63,38 @@ def read_file(path: Path) -> list[StoredRow]:
     if len(rows) < len(lines):
         logger.warning("%d lines of %s hold no row and are left out", len(lines) - len(rows), path)
     return rows
+
+
+async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
+    """In a transaction: enter the rows that are not there as loose ones, and complete those that have not ended.
+
+    Returns how many.
+    """
+    there: dict[str, tuple[int, bool]] = {}
+    for some in chunks([row["correlation_id"] for row in rows]):
+        sql = (
+            "SELECT correlation_id, MAX(id), MIN(facet IS NULL) FROM requests "
+            f"WHERE correlation_id IN {values(1, len(some))} GROUP BY 1"
+        )
+        there |= {name: (row_id, loose) for name, row_id, loose in await db.execute_fetchall(sql, some)}
+    added = 0
+    for row in rows:
+        row_id, loose = there.get(row["correlation_id"], (None, True))
+        if loose:
+            await _put_loose(db, row, row_id)
+            there[row["correlation_id"]] = (row_id or 0, False)
+            added += 1
+    return added
+
+
+async def _put_loose(db: aiosqlite.Connection, row: StoredRow, row_id: int | None) -> None:
+    columns = ["id", "facet", "open", *(name for name in row if name in COLUMNS)]
+    sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
+    await db.execute_fetchall(
+        f"INSERT INTO requests ({', '.join(columns)}) VALUES {values(1, len(columns))} "
+        f"ON CONFLICT (id) DO UPDATE SET {sets}",
+        (row_id, None, 0, *(row[name] for name in columns[3:])),
+    )
 
 
 def _row(line: bytes) -> StoredRow | None:

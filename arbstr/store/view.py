@@ -14,61 +14,22 @@ from typing import Any
 
 from arbstr.query import OTHER_GROUPS, Filter, GroupBy
 from arbstr.store import conditions
+from arbstr.store.backlog import Chunk, chunks_of, rows_in
 from arbstr.store.conditions import Condition, both
-from arbstr.store.rows import COLUMNS, MOST
+from arbstr.store.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
+from arbstr.store.rows import COLUMNS
 from arbstr.store.sketch import unpack
 from arbstr.store.tally import SUMS, Tally, from_columns
 from arbstr.store.window import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
+BACKLOG_SINCE = 5
 
 Label = str | int | None
 
 _ADDED = COLUMNS[16:]
 ABSENT = {"dialect": "'chat'", "dialect_key": "'chat'"}  # what a column that is not there yet would hold, if not null
-# A timestamp as epoch milliseconds. What every arbstr writes is read by SQLite itself: calling Python for each of a
-# million rows would hold up everybody else.
-_SECOND = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
-_INSTANT = f"""
-    COALESCE(
-        CASE WHEN timestamp GLOB '{_SECOND}*' AND (timestamp GLOB '*Z' OR timestamp GLOB '*+00:00') THEN
-            CASE WHEN LENGTH(timestamp) IN (20, 25) OR timestamp GLOB '{_SECOND}.[0-9][0-9][0-9]*' THEN
-                MAX(0, 1000 * STRFTIME('%s', SUBSTR(timestamp, 1, 19))) + SUBSTR(timestamp, 21, 3)
-            END
-        END,
-        epoch_ms(timestamp))
-"""
-
-
-def _msats(column: str) -> str:
-    return f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
-
-
-MSATS = _msats("cost_sats")
-# What budgets count is the most of what a row cost, what the rates say and what was charged, claims that can't be true
-# left out; and what may have been spent besides.
-_COUNTED_MSATS = f"""
-    MAX(COALESCE({MSATS}, 0), COALESCE({_msats("list_cost_sats")}, 0),
-        CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
-        + MIN(MAX(CAST(COALESCE(doubtful_msats, 0) AS INTEGER), 0), {MOST})
-"""
 _NAMED_SESSIONS = 1000  # the dearest; the rest is one group
-_LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
-# The sums of `tally.SUMS` in their order, over rows.
-_ROW_SUMS = ", ".join(
-    (
-        "COUNT(*)",
-        "SUM(success <> 0)",
-        "SUM(streaming <> 0)",
-        "COUNT(cost_sats)",
-        f"SUM({MSATS})",
-        f"SUM(MIN(CAST(input_tokens AS INTEGER), {MOST}))",
-        f"SUM(MIN(CAST(output_tokens AS INTEGER), {MOST}))",
-        f"SUM({_LATENCY})",
-        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN dearest_msats - {MSATS} END)",
-        f"SUM(CASE WHEN cost_sats IS NOT NULL THEN median_msats - {MSATS} END)",
-    )
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +47,11 @@ class View:
         self._connection = connection
         [self.version] = self.one("PRAGMA user_version")
         self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
-        self.loose = self.bare or self.one("SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)")[0]
+        self.backlog = [] if self.version < BACKLOG_SINCE else chunks_of(connection)
+        self._loose = "facet IS NULL AND open = 0"
+        if self.backlog:
+            self._loose += f" AND id > {self.backlog[-1].last_id}"
+        self.loose = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._loose})")[0]
         self.extent = Extent(None, None) if self.bare else self._extent()
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -101,10 +66,10 @@ class View:
         """A table expression with every column: of all closed rows, or of the loose ones only."""
         if self.bare:
             nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
-            return f"(SELECT {', '.join(COLUMNS[:16])}, {_INSTANT} AS at_ms, {nulls} FROM requests)"
+            return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
         others = ", ".join(column for column in COLUMNS if column != "at_ms")
-        which = "facet IS NULL AND open = 0" if loose else "open = 0"
-        return f"(SELECT {others}, COALESCE(at_ms, {_INSTANT}) AS at_ms FROM requests WHERE {which})"
+        which = self._loose if loose else "open = 0"
+        return f"(SELECT {others}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})"
 
     def clipped(self, where: Filter) -> tuple[int, int]:
         """The filter's window as [start, end)."""
@@ -133,6 +98,18 @@ class View:
                 tallies[label].add(tally)
         return {label: tally for label, tally in tallies.items() if tally.total}
 
+    def waiting(self, start_ms: int, end_ms: int, *, unsummed: bool = False) -> list[Chunk]:
+        """The chunks of which rows may have come in from `start_ms` to before `end_ms`; the `unsummed` ones only."""
+        return [chunk for chunk in self.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)]
+
+    def _uncounted(self, where: Filter, piece: Piece) -> tuple[str, Condition] | None:
+        """What has to be read besides for a piece: matching rows that are being adopted; None if there are none."""
+        chunks = self.waiting(piece.start_ms, piece.end_ms, unsummed=bool(piece.span_ms))
+        if not chunks:
+            return None
+        inside = conditions.within(piece.start_ms, piece.end_ms)
+        return rows_in(chunks), both(inside, conditions.of_any_row(where))
+
     def session_tallies(self, where: Filter) -> dict[Label, Tally]:
         """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
         table, condition = self.matching(where)
@@ -149,7 +126,7 @@ class View:
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Where the matching rows are that are still there: a table expression, and what holds of them."""
-        if self.loose:
+        if self.loose or self.waiting(*self.listed(where)):
             return self.rows(), self.plain(where)
         return "requests", self.faceted(where, *self.listed(where))
 
@@ -157,23 +134,33 @@ class View:
         """How many rows match in the pieces, loose ones aside."""
         total = priced = 0
         for piece in pieces:
-            if piece.span_ms:
-                table, condition = self._rollups(where, conditions.grain_for(where), piece)
-                sums = "SUM(r.total), SUM(r.priced)"
-            else:
-                table, condition = "requests", self.faceted(where, piece.start_ms, piece.end_ms)
-                sums = "COUNT(*), COUNT(cost_sats)"
-            counted = from_columns(self.one(f"SELECT {sums} FROM {table} WHERE {condition.sql}", condition.values))
-            sign = -1 if piece.surplus else 1
-            total, priced = total + sign * counted[0], priced + sign * counted[1]
+            for sql, values in self._piece_counts(where, piece):
+                counted = from_columns(self.one(sql, values))
+                sign = -1 if piece.surplus else 1
+                total, priced = total + sign * counted[0], priced + sign * counted[1]
         return Counts(total, priced)
+
+    def _piece_counts(self, where: Filter, piece: Piece) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        rows = "SELECT COUNT(*), COUNT(cost_sats) FROM"
+        if piece.span_ms:
+            table, condition = self._rollups(where, conditions.grain_for(where), piece)
+            yield f"SELECT SUM(r.total), SUM(r.priced) FROM {table} WHERE {condition.sql}", condition.values
+        else:
+            condition = self.faceted(where, piece.start_ms, piece.end_ms)
+            yield f"{rows} requests WHERE {condition.sql}", condition.values
+        if uncounted := self._uncounted(where, piece):
+            table, condition = uncounted
+            yield f"{rows} {table} WHERE {condition.sql}", condition.values
 
     def excess_msats(self, where: Filter) -> int:
         """How much more than they cost budgets count of the matching rows."""
-        sources = [] if self.bare else [("requests", self.faceted(where, *self.listed(where)))]
+        start, end = self.listed(where)
+        sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
+        if start < end and (uncounted := self._uncounted(where, Piece(0, start, end))):
+            sources.append(uncounted)
         if self.loose:
             sources.append((self.rows(loose=True), self.plain(where)))
-        excess = f"SUM({_COUNTED_MSATS} - COALESCE({MSATS}, 0))"
+        excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))
 
@@ -189,7 +176,7 @@ class View:
         """That a row of `rows()` matches."""
         until = conditions.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
         since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
-        return both(since, until, conditions.of_columns(where), conditions.of_content(where, faceted=False))
+        return both(since, until, conditions.of_any_row(where))
 
     def position(self, where: Filter, piece: Piece, offset: int) -> tuple[Piece, int]:
         """In which hour or day of a piece of rollups the row lies that `offset` newer ones precede there.
@@ -207,9 +194,12 @@ class View:
 
     def _piece_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
         if piece.span_ms:
-            return self._rollup_tallies(where, group_by, piece)
-        condition = self.faceted(where, piece.start_ms, piece.end_ms)
-        return self._row_tallies("requests", condition, group_by)
+            yield from self._rollup_tallies(where, group_by, piece)
+        else:
+            condition = self.faceted(where, piece.start_ms, piece.end_ms)
+            yield from self._row_tallies("requests", condition, group_by)
+        if uncounted := self._uncounted(where, piece):
+            yield from self._row_tallies(*uncounted, group_by)
 
     def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
         table, condition = self._rollups(where, conditions.grain_for(where, group_by), piece)
@@ -226,9 +216,7 @@ class View:
         return self._sums(_label(group_by, "at_ms", ""), table, condition)
 
     def _sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
-        sql = (
-            f"SELECT {label}, {_ROW_SUMS}, GROUP_CONCAT({_LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
-        )
+        sql = f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
         for group, *numbers, latencies in self.all(sql, condition.values):
             yield group, Tally(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
@@ -243,12 +231,14 @@ class View:
         return "facets f CROSS JOIN rollups r ON r.facet = f.id", both(conditions.facets(where, grain), inside)
 
     def _extent(self) -> Extent:
-        return Extent(
-            *self.one(
-                "SELECT (SELECT MIN(at_ms) FROM requests), (SELECT MAX(at_ms) FROM requests), "
-                "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
-            )
+        with_instant = "FROM requests WHERE at_ms IS NOT NULL"
+        first, last, pruned = self.one(
+            f"SELECT (SELECT MIN(at_ms) {with_instant}), (SELECT MAX(at_ms) {with_instant}), "
+            "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
         )
+        firsts = [chunk.first_ms for chunk in self.backlog] + ([] if first is None else [first])
+        lasts = [chunk.last_ms for chunk in self.backlog] + ([] if last is None else [last])
+        return Extent(min(firsts, default=None), max(lasts, default=None), pruned)
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:

@@ -21,6 +21,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.store.database import NotWritable, set_aside
 from arbstr.store.pen import INTERRUPTED, INTERRUPTED_STATUS, Pen, Pending
 from arbstr.store.place import explain, is_broken
+from arbstr.store.progress import Progress, ProgressReport
 from arbstr.store.retention import Retention
 from arbstr.store.rows import Row, facet_key, row_of
 from arbstr.store.spill import put_aside
@@ -31,6 +32,8 @@ logger = logging.getLogger(__name__)
 BATCH_S = 0.04  # from the first waiting row to its batch
 MOST_WAITING = 100_000
 _MOST_IN_BATCH = 2_000
+_SUMMED_FIRST = 10_000  # rows without sums that are few enough to be read for every answer
+_SUMMED_WITHIN_S = 5.0
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
 _CLOSE_S = 5.0  # how long `close` tries to write what waits
@@ -53,7 +56,8 @@ class Ledger:
     """The one writer of a database.
 
     `on_state(ok, message)` is called once when the database can't be written, and once when it can again, or when a new
-    one takes the place of a broken one. `keep_days` is how long rows are kept, None for ever; their rollups stay.
+    one takes the place of a broken one; `on_progress(done, total)` again and again while rows of an earlier arbstr are
+    adopted. `keep_days` is how long rows are kept, None for ever; their rollups stay.
     `clock` gives seconds since the epoch.
     """
 
@@ -62,11 +66,14 @@ class Ledger:
         path: str | Path,
         *,
         on_state: Callable[[bool, str], None] = lambda ok, message: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
         keep_days: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._path = Path(path)
         self._on_state = on_state
+        self._report = ProgressReport(on_progress)
+        self._summed = asyncio.Event()
         self._retention = None if keep_days is None else Retention(keep_days, clock=clock)
         self._clock = clock
         self._waiting: dict[str, Pending] = {}
@@ -79,6 +86,7 @@ class Ledger:
         self._pen: Pen | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the database can't be written now
+        self._writing = False  # rows that wait no longer are not written yet
         self._retry_s = 0.0
         self._close_by: float | None = None
         self._prune_at = 0.0  # by the monotonic clock
@@ -120,14 +128,20 @@ class Ledger:
     async def start(self) -> None:
         """Open the database, migrate it, and begin to write.
 
-        Raises `LedgerUnavailable` if no waiting will mend it; if it only can't be written now, that is reported.
+        Answers about the rows of an earlier arbstr are slow until their sums are made: if they are many, that is waited
+        for, a few seconds at most. Raises `LedgerUnavailable` if no waiting will mend the database; if it only can't be
+        written now, that is reported.
         """
         try:
             await self._open()
         except NotWritable as error:
             self._failed(str(error))
         self._task = asyncio.create_task(self._work(), name="ledger writer")
-        self._wake.set()
+        self._go_on()
+        if self._pen is not None and await self._pen.more_is_unsummed(_SUMMED_FIRST):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SUMMED_WITHIN_S):
+                    await self._summed.wait()
 
     async def close(self) -> None:
         """Write what waits, trying for a few seconds at most, and let go of the database."""
@@ -179,7 +193,8 @@ class Ledger:
 
     async def settle(self, patience_s: float = 0.1) -> None:
         """Return once everything appended so far is in the database, or after a moment if it can't be written."""
-        if self._task is None or self._task.done() or self.problem is not None:
+        unwritten = self._waiting or self._writing
+        if not unwritten or self._task is None or self._task.done() or self.problem is not None:
             return
         asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._askers.append(asker)
@@ -244,6 +259,7 @@ class Ledger:
         self._ratios, self._cells = {}, {}
         for request_id in batch:
             del self._waiting[request_id]
+        self._writing = bool(batch)
         try:
             if batch or ratios or cells:
                 await self._write_batch(pen, list(batch.values()), ratios, cells)
@@ -253,6 +269,8 @@ class Ledger:
             self._cells = cells | self._cells
             self._trim()
             raise
+        finally:
+            self._writing = False
         if len(batch) == _MOST_IN_BATCH:
             self._go_on()
         self._recovered()
@@ -288,6 +306,10 @@ class Ledger:
         if self._pen is None or self._close_by is not None:
             return
         more = await self._pen.absorb()
+        progress = await self._pen.adopted() if more else Progress()
+        self._report.update(progress)
+        if not self._summed.is_set() and not await self._pen.more_is_unsummed(_SUMMED_FIRST):
+            self._summed.set()
         if not more and self._retention is not None and time.monotonic() >= self._prune_at:
             more = await self._prune(self._pen, self._retention)
         if more:

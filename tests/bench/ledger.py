@@ -73,11 +73,7 @@ def build(path: Path, rows: int) -> None:
                 pass
         await writer.close()
 
-    slice_, pen.SLICE = pen.SLICE, 5000
-    try:
-        asyncio.run(run())
-    finally:
-        pen.SLICE = slice_
+    asyncio.run(run())
 
 
 MONTH = Filter(since_ms=NOW - 30 * DAY + 20 * 60_000, until_ms=NOW)

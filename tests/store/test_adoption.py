@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import shutil
 import sqlite3
-from contextlib import closing
+import time
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager, closing
 from dataclasses import replace
 from pathlib import Path
+from random import Random
 
 import pytest
 
-from arbstr.query import Filter, GroupBy, Order, Sort
+from arbstr.query import Aggregate, Filter, GroupBy, Order, Sort
+from arbstr.store import adoption
 from arbstr.store.database import open_writable
 from arbstr.store.pen import Pen
 from arbstr.store.place import LATEST_VERSION, migrations
+from arbstr.store.progress import WORTH_SAYING, Progress, ProgressReport
 from arbstr.store.queries import Questions
 from arbstr.store.reader import Reader
-from arbstr.store.rows import parse_ms
+from arbstr.store.rows import format_ms, parse_ms
 from arbstr.store.writer import LearnedState, Ledger
-from tests.store.builders import HOUR, NOON, first_ledger, insert, read, record, write
+from tests.store.builders import DAY, HOUR, NOON, first_ledger, insert, read, record, write
 
 SCHEMA_2 = Path(__file__).parents[1] / "data" / "ledgers" / "schema_2.sql"
 NAMED: tuple[GroupBy, ...] = ("model", "provider", "policy", "client", "dialect")
@@ -108,7 +116,7 @@ async def test_a_large_one_is_adopted_bit_by_bit_while_answers_are_right_all_the
         )
     ledger = Ledger(path)
     await ledger.start()
-    reader = Reader(path, settle=ledger.settle)
+    reader = Reader(path, settle=lambda: ledger.settle(5))
     rounds = 0
     while read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") != [(0,)]:
         assert (await reader.stats(IN_WINDOW)).overall.total == 5004 + rounds
@@ -179,6 +187,280 @@ async def test_a_migration_that_was_cut_short_is_done_again(path: Path) -> None:
     await write(path, [])
     with closing(Questions(path)) as questions:
         check_answers(questions)
+
+
+def old_rows(path: Path, rows: int = 900) -> None:
+    """Requests of three weeks in the first schema, in an order that is nearly that of time; some of another kind."""
+    random = Random(7)
+    columns = (
+        "correlation_id, timestamp, model, provider, policy, streaming, input_tokens, output_tokens, cost_sats, "
+        "provider_cost_sats, latency_ms, success, error_status, error_message"
+    )
+    with closing(sqlite3.connect(path)) as database, database:
+        for n in range(rows):
+            at_ms = NOON + n * 21 * DAY // rows + random.randint(-HOUR, HOUR)
+            text = format_ms(at_ms)
+            failed = random.random() < 0.2
+            row = (
+                f"{n:08x}-0000-4000-8000-000000000000",
+                random.choice([text, text[:-5] + "Z", text[:-1] + "123+00:00", text[:-1], text.replace("T", " ")]),
+                random.choice(["gpt-4o", "GPT-4o", "Ünïcode", b"\xff"]),
+                random.choice(["alpha", "beta", None]),
+                random.choice([None, "code"]),
+                random.random() < 0.5,
+                *(random.choice([None, 0, random.randrange(3000)]) for _ in range(2)),
+                *(random.choice([None, random.randrange(50_000) / 1000]) for _ in range(2)),
+                random.randrange(90_000),
+                not failed,
+                502 if failed else None,
+                "connection refused" if failed else None,
+            )
+            database.execute(f"INSERT INTO requests ({columns}) VALUES ({', '.join('?' * len(row))})", row)
+        for odd in ("yesterday", "2026-02-31T12:00:00Z", "2026-13-01T12:00:00Z"):
+            database.execute(
+                f"INSERT INTO requests ({columns}) "
+                f"SELECT {columns.replace('timestamp', '?')} FROM requests WHERE id = 100",
+                (odd,),
+            )
+
+
+WINDOWS = [Filter(), Filter(NOON + 2 * DAY + 1234, NOON + 9 * DAY + 77), Filter(NOON + 20 * DAY, None)]
+QUESTIONS = [
+    replace(window, **narrowed)
+    for window in WINDOWS
+    for narrowed in (
+        {},
+        {"model": "gpt-4O"},
+        {"provider": "alpha", "success": False},
+        {"texts": ("REFUSED",)},
+        {"min_cost_msats": 30_000},
+    )
+]
+GROUPINGS: tuple[GroupBy | None, ...] = (None, "model", "policy", "day")
+
+
+def all_answers(path: Path) -> list[object]:
+    """What a ledger answers to all kinds of questions, percentiles aside."""
+    found: list[object] = []
+    with closing(Questions(path, exact=0)) as questions:
+        for where in QUESTIONS:
+            for group in GROUPINGS:
+                stats = questions.stats(where, group)
+                named = {
+                    "": stats.overall,
+                    **{name: figures for name, figures in stats.groups.items() if figures.total},
+                }
+                found.append({name: (figures.total, *sums_of(figures)) for name, figures in named.items()})
+            found += [questions.count(where), questions.spent_msats(where)]
+            for sort, order, page in (("timestamp", "desc", 1), ("timestamp", "asc", 2), ("cost_sats", "desc", 2)):
+                answer = questions.page(where, sort, order, page, 20)  # type: ignore[arg-type]
+                found.append(([entry.id for entry in answer.entries], answer.total))
+            first = questions.slice(where, None, 30)
+            found += [first, questions.slice(where, first[-1], 30) if first else []]
+        found += [questions.known("model", name) for name in ("gpt-4o", "nobody")]
+        found.append(questions.request("00000010-0000-4000-8000-000000000000"))
+    return found
+
+
+def sums_of(figures: Aggregate) -> tuple[object, ...]:
+    names = ("total", "success", "streaming", "cost_msats", "input_tokens", "output_tokens", "avg_latency_ms")
+    return tuple(getattr(figures, name) for name in names)
+
+
+def rollups(path: Path) -> list[tuple[object, ...]]:
+    """Every cell, with the names of its facet."""
+    return read(
+        path,
+        "SELECT f.name, r.span_ms, r.start_ms, r.total, r.success, r.streaming, r.priced, r.cost_msats, "
+        "r.input_tokens, r.output_tokens, r.latency_ms, r.saved_vs_dearest_msats, r.saved_vs_median_msats, r.latencies "
+        "FROM rollups r LEFT JOIN facets f ON f.id = r.facet ORDER BY 1, 2, 3",
+    )
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(adoption, "CHUNK", 60)
+    monkeypatch.setattr(adoption, "_COMPLETED_AT_ONCE", 25)
+    monkeypatch.setattr(adoption, "_FEW", 5)
+
+
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize("killed", [False, True])
+async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path, *, killed: bool) -> None:
+    path = tmp_path / "arbstr.db"
+    first_ledger(path)
+    old_rows(path)
+    wanted = all_answers(path)
+    pen, _ = await Pen.open(path)
+    steps = 0
+    while await pen.absorb():
+        if steps % 4 == 0:
+            assert all_answers(path) == wanted, f"after {steps} steps"
+        if killed:
+            await pen.close()  # what was not committed is gone, as after a kill
+            pen, _ = await Pen.open(path)
+            for _ in range(3):
+                await pen.absorb()
+        steps += 1
+    await pen.close()
+    assert steps > 10
+    assert read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL OR at_ms IS NULL") == [(0,)]
+    assert read(path, "SELECT COUNT(*) FROM backlog") == [(0,)]
+    assert all_answers(path) == wanted
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_writes_itself(tmp_path: Path) -> None:
+    path, own = tmp_path / "arbstr.db", tmp_path / "own.db"
+    first_ledger(path)
+    records = [
+        record(
+            received_at_ms=NOON + n * 3 * HOUR // 2,
+            model=f"model-{n % 3}",
+            success=n % 5 > 0,
+            policy=[None, "code"][n % 2],
+            latency_ms=n * 97 % 50_000,
+            cost_msats=None if n % 7 == 0 else n * 1001,
+        )
+        for n in range(500)
+    ]
+    await write(own, records)
+    for each in records:
+        insert(
+            path,
+            correlation_id=each.request_id,
+            timestamp=format_ms(each.received_at_ms),
+            model=each.model,
+            policy=each.policy,
+            success=each.success,
+            latency_ms=each.latency_ms,
+            input_tokens=12,
+            output_tokens=9,
+            cost_sats=None if each.cost_msats is None else each.cost_msats / 1000,
+        )
+    pen, _ = await Pen.open(path)
+    while await pen.absorb():
+        pass
+    adopted = rollups(path)
+    assert adopted == rollups(own)
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE rollups SET total = total + 1, latencies = X'0102'")
+        database.execute("UPDATE requests SET facet = 1, at_ms = at_ms + 3600000")
+        database.execute("INSERT INTO facets (name, grain, model) VALUES ('of nobody', 'model', 'nobody')")
+    await pen.rebuild(lambda done, total: None)
+    await pen.close()
+    assert rollups(path) == adopted
+    with closing(Questions(path)) as questions:
+        assert not questions.known("model", "nobody")
+        assert questions.count(Filter()) == 500
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_a_rebuild_that_is_cut_short_anywhere_is_ended_by_the_next_start(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old_rows(path, 300)
+    await adopt(path)
+    wanted = all_answers(path)
+    cells = rollups(path)
+    step = Pen._changing
+    for cut_after in range(0, 24, 3):
+        left = iter(range(cut_after))
+
+        def cut(self: Pen, left: Iterator[int] = left) -> AbstractAsyncContextManager[None]:
+            if next(left, None) is None:
+                raise sqlite3.OperationalError("killed")
+            return step(self)
+
+        pen, _ = await Pen.open(path)
+        monkeypatch.setattr(Pen, "_changing", cut)
+        with contextlib.suppress(sqlite3.OperationalError):
+            await pen.rebuild(lambda done, total: None)
+        await pen.close()
+        monkeypatch.setattr(Pen, "_changing", step)
+        assert all_answers(path) == wanted
+        await adopt(path)
+        assert rollups(path) == cells
+
+
+async def adopt(path: Path) -> None:
+    pen, _ = await Pen.open(path)
+    while await pen.absorb():
+        pass
+    await pen.close()
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: Path) -> None:
+    path = tmp_path / "arbstr.db"
+    first_ledger(path)
+    old_rows(path)
+    ledger = Ledger(path)
+    await ledger.start()
+    reader = Reader(path, settle=lambda: ledger.settle(5))
+    rounds = 0
+    while read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") != [(0,)]:
+        ledger.append(record(received_at_ms=NOON + HOUR, model="new"))
+        rounds += 1
+        assert await reader.count(Filter(model="new")) == rounds
+    assert rounds > 5
+    assert await reader.count(Filter()) == 903 + rounds
+    await reader.close()
+    await ledger.close()
+
+
+async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path) -> None:
+    """A ledger like real ones; the CPU of all threads. The least of a few: other processes take caches away."""
+    path = tmp_path / "arbstr.db"
+    first_ledger(path)
+    many_rows(path, 40_000)
+    adoptions, rebuilds = [], []
+    for n in range(3):
+        copy = shutil.copy(path, tmp_path / f"{n}.db")
+        pen, _ = await Pen.open(Path(copy))
+        began = time.process_time()
+        while await pen.absorb():
+            pass
+        adopted = time.process_time()
+        await pen.rebuild(lambda done, total: None)
+        rebuilds.append(time.process_time() - adopted)
+        adoptions.append(adopted - began)
+        await pen.close()
+    assert min(adoptions) <= 1.2 * min(rebuilds)
+
+
+def many_rows(path: Path, rows: int) -> None:
+    """Three models at two providers over a month, made by SQLite itself."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "WITH RECURSIVE n(i) AS (SELECT 0 UNION ALL SELECT i + 1 FROM n WHERE i < ? - 1) "
+            "INSERT INTO requests (correlation_id, timestamp, model, provider, streaming, input_tokens, output_tokens, "
+            "cost_sats, latency_ms, success) SELECT LOWER(HEX(RANDOMBLOB(16))), "
+            "STRFTIME('%Y-%m-%dT%H:%M:%fZ', ? + i * ?, 'unixepoch'), 'model-' || (i % 3), 'provider-' || (i % 2), "
+            "i % 2, i % 3000, i % 900, i % 50000 / 1000.0, i * 7919 % 30000, i % 50 > 0 FROM n",
+            (rows, NOON / 1000, 30 * DAY / 1000 / rows),
+        )
+
+
+def test_progress_is_said_at_the_beginning_now_and_then_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "arbstr.store.progress")
+    heard: list[tuple[int, int]] = []
+    now = [0.0]
+    report = ProgressReport(lambda done, total: heard.append((done, total)), monotonic=lambda: now[0])
+    report.update(Progress(0, WORTH_SAYING))
+    for done in range(0, 60_000, 1000):
+        report.update(Progress(done, 60_000))
+        now[0] += 0.2
+    report.update(Progress())
+    report.update(Progress())
+    assert heard[0] == (0, 60_000)
+    assert heard[-1] == (60_000, 60_000)
+    assert caplog.messages == [
+        "adopting 60,000 rows of an earlier arbstr; answers count them meanwhile",
+        "adopting rows of an earlier arbstr: 41 % of 60,000",
+        "adopting rows of an earlier arbstr: 85 % of 60,000",
+        "60,000 rows of an earlier arbstr are adopted, in 12.0 s",
+    ]
 
 
 @pytest.mark.parametrize(

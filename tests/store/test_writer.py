@@ -536,7 +536,7 @@ async def test_rows_that_another_program_adds_count_in_the_next_answer(path: Pat
         reader = Reader(path, settle=ledger.settle)
         ledger.append(record())
         for total in range(2, 6):
-            insert(path, cost_sats=1.5)
+            await asyncio.to_thread(insert, path, cost_sats=1.5)
             answer = (await reader.stats(Filter(since_ms=NOON), "model")).overall
             assert answer.total == total
             assert answer.cost_msats == 420 + 1500 * (total - 1)

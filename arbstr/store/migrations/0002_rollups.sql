@@ -8,8 +8,6 @@ ALTER TABLE requests ADD COLUMN median_msats INTEGER;
 ALTER TABLE requests ADD COLUMN attempts TEXT;
 ALTER TABLE requests ADD COLUMN routing TEXT;
 
-CREATE INDEX requests_by_time ON requests (at_ms);
-CREATE INDEX requests_by_facet ON requests (facet, at_ms);
 CREATE INDEX requests_by_correlation ON requests (correlation_id);
 -- Two more indexes, by cost and by latency, are made once all rows have their facets.
 
