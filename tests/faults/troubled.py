@@ -81,7 +81,10 @@ class Troubled:
 
     async def row(self, answer: httpx.Response) -> Any:
         """The row of the request that was answered so."""
-        return (await self.client.get(f"/v1/requests/{answer.headers['x-arbstr-request-id']}")).json()
+        async with asyncio.timeout(10):
+            while (row := await self.client.get(f"/v1/requests/{answer.headers['x-arbstr-request-id']}")).is_error:
+                pass  # a busy machine may take longer to write it than a reader waits
+        return row.json()
 
 
 def sound(asked: Asked) -> Reply:
