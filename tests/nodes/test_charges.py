@@ -174,6 +174,19 @@ def test_what_one_node_refuses_is_bought_at_the_other(opening: Opening, status: 
     assert bought.said_msats == bought.took_msats["b"] > 0
 
 
+def test_a_newer_node_whose_upstream_fails_rests_and_costs_nothing(opening: Opening) -> None:
+    """Node b answers as nodes after 0.4.7 do: 424 for its upstream's failures. It is cheapest for long questions."""
+    long = {"max_tokens": 1, "messages": [{"role": "user", "content": "word " * 400 + "[[in=500 out=1 b.status=503]]"}]}
+    buyer = opening("a", "b")
+    bought = buyer.ask(**long)
+    assert bought.status == 200
+    assert bought.headers["x-arbstr-retries"] == "1/b"
+    assert bought.took_msats["b"] == 0
+    assert bought.said_msats == bought.took_msats["a"] > 0
+    assert "x-arbstr-retries" not in buyer.ask(**long).headers, "b is left alone for a while"
+    assert buyer.arbstr.get("/health")["providers"]["b"]["state"] == "closed"
+
+
 def test_a_model_that_is_gone_at_one_node_rests_there_and_the_node_stays_in_use(opening: Opening) -> None:
     buyer = opening("a", "b")
     for _ in range(4):
