@@ -52,6 +52,8 @@ KEYS = (
     Key("r", "Close the provider's breaker", "Providers", "screen.close_breaker", ("providers",)),
     Key("h l ← →", "Another table, on a narrow terminal", "Money", "screen.table(1)", ("money",)),
     Key("l", "Least level that is shown", "Log", "screen.level", ("log",)),
+    Key("d i a e", "Lines from debug, info, warnings, errors on", "Log"),
+    Key("Enter", "The request that the lowest line is about", "Log", "screen.open", ("log",)),
     Key("w", "Wrap long lines, or cut them", "Log", "screen.wrap", ("log",)),
 )
 

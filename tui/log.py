@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from typing import Protocol
 from tui.format import shown
 
 KEPT = 5000
+_UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 
 
@@ -92,6 +94,17 @@ class LogView:
         if dropped and self._all:
             self._forget(self._all[0].seq)
         return True
+
+    def set_level(self, level: int) -> None:
+        """Show lines from a level on."""
+        self.least_level = level
+        self._filter()
+
+    def request_ids(self, page: int) -> list[str]:
+        """The ids of the requests that the lines in sight and those above are about, the lowest line's first."""
+        below = len(self.lines) if self.top is None else self.top + page
+        ids = (found[0] for line in reversed(self.lines[:below]) if (found := _UUID.search(line.text)))
+        return [*dict.fromkeys(ids)]
 
     def next_level(self) -> None:
         """Show lines from the next level on, and after the last level from the first."""

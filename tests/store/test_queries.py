@@ -93,6 +93,8 @@ filters = st.builds(
     min_cost_msats=sometimes(1_000_000),
     models=sometimes((), ("claude", "GPT-4O")),
     policies=sometimes((None,), ("CODE", None), ("code",)),
+    clients=sometimes((None,), ("laptop", None)),
+    dialects=sometimes((), ("CHAT",)),
     without_texts=st.sampled_from([(), (), (), ("refused",), ("%", "gpt")]),
     max_cost_msats=sometimes(1_000_000),
     min_took_ms=sometimes(300),
@@ -130,6 +132,8 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and all(any(wanted.casefold() in (text or "").casefold() for text in texts) for wanted in where.texts)
         and not any(wanted.casefold() in (text or "").casefold() for text in texts for wanted in where.without_texts)
         and among(row.policy, where.policies)
+        and among(row.client, where.clients)
+        and among(row.dialect, where.dialects)
         and within(row.cost_msats, where.min_cost_msats, where.max_cost_msats)
         and within(max(row.latency_ms, row.stream_duration_ms or 0), where.min_took_ms, where.max_took_ms)
         and (where.statuses is None or status(row) in where.statuses)

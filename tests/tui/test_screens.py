@@ -730,6 +730,41 @@ async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
         await each.shows("gamma is left")
 
 
+async def test_levels_of_the_log_by_their_own_keys() -> None:
+    async with driven(lived_in()) as each:
+        for level, word in ((10, "fine"), (20, "usual"), (30, "odd"), (40, "wrong")):
+            each.log.add(NOON, level, "arbstr.runtime", f"{word} thing")
+        await each.press("5")
+        for key, gone, there in (
+            ("e", "odd thing", "wrong thing"),
+            ("a", "usual thing", "odd thing"),
+            ("i", "fine thing", "usual thing"),
+        ):
+            await each.press(key)
+            await each.hides(gone)
+            await each.shows(there)
+        await each.press("d")
+        await each.shows("fine thing")
+
+
+async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("5", "enter")
+        await each.shows("No line in sight is about a request")
+        ids = [record.request_id for record in each.source.ledger.records[-2:]]
+        for request_id in ids:
+            each.log.add(NOON, logging.INFO, "arbstr.requests", f"request id={request_id} status=200")
+        each.log.add(NOON, logging.INFO, "arbstr.runtime", "nothing about a request")
+        each.app.repaint()
+        await each.shows("nothing about")
+        await each.press("enter")
+        await each.shows("Request in full", ids[1])
+        await each.press("n")
+        await each.shows(ids[0])
+        await each.press("escape")
+        await each.shows("nothing about")
+
+
 # ── anywhere ──
 
 

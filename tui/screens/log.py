@@ -13,9 +13,17 @@ from textual.widget import Widget
 from tui.board import Board
 from tui.completion import Names
 from tui.screens.base import BoardScreen
+from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
 from tui.widgets.log import LogPanel
 from tui.widgets.panel import Panel
+
+LEVEL_KEYS = (
+    ("d", "debug", logging.DEBUG),
+    ("i", "info", logging.INFO),
+    ("a", "warnings", logging.WARNING),
+    ("e", "errors", logging.ERROR),
+)
 
 
 class LogScreen(BoardScreen):
@@ -26,6 +34,7 @@ class LogScreen(BoardScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("l", "level", "Level", show=False),
         Binding("w", "wrap", "Wrap", show=False),
+        *(Binding(key, f"level({level})", name, show=False) for key, name, level in LEVEL_KEYS),
     ]
 
     def __init__(self, board: Board) -> None:
@@ -47,7 +56,11 @@ class LogScreen(BoardScreen):
         """Level and wrapping."""
         level = logging.getLevelName(self.board.log.least_level).lower()
         wrap = "cut" if self._panel.wraps else "wrap"
-        return (KeyHint("l", level, "screen.level"), KeyHint("w", wrap, "screen.wrap"))
+        return (
+            KeyHint("↵", "request", "screen.open"),
+            KeyHint("l", level, "screen.level"),
+            KeyHint("w", wrap, "screen.wrap"),
+        )
 
     def narrow(self, typed: str) -> None:
         """Show only lines with the text."""
@@ -57,15 +70,33 @@ class LogScreen(BoardScreen):
         """The loggers' names."""
         return {"": sorted({line.logger for line in self.board.log.lines})}
 
-    def action_level(self) -> None:
-        """Show lines from the next level on."""
-        self.board.log.next_level()
+    def action_level(self, level: int | None = None) -> None:
+        """Show lines from a level on, or from the next one."""
+        if level is None:
+            self.board.log.next_level()
+        else:
+            self.board.log.set_level(level)
         self.repaint()
 
     def action_wrap(self) -> None:
         """Wrap long lines, or cut them."""
         self._panel.wraps = not self._panel.wraps
         self.repaint()
+
+    def action_open(self) -> None:
+        """The request that the lowest line in sight is about, in full; then those of the lines above and below."""
+        ids = self.board.log.request_ids(self._panel.page)
+        place = 0
+
+        async def step(by: int) -> Opened | None:
+            nonlocal place
+            place = min(max(place + by, 0), len(ids) - 1)
+            return Opened(ids[place])
+
+        if ids:
+            self.app.push_screen(DetailScreen(self.board, Opened(ids[0]), step))
+        else:
+            self.notify("No line in sight is about a request", markup=False)
 
     def action_move(self, by: int) -> None:
         """Scroll by lines."""
