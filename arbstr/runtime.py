@@ -29,7 +29,7 @@ from arbstr.engine.room import Room
 from arbstr.engine.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import Upstream
-from arbstr.events import LedgerStateChanged, ProviderHealthChanged
+from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
 from arbstr.local import LocalSource, provider_statuses
 from arbstr.memory import Memory, Spending
 from arbstr.proxy import ledger_api, openapi, welcome
@@ -172,6 +172,7 @@ async def running(settings: Settings, ring: logs.LogRing | None = None) -> Async
         ledger = Ledger(
             settings.database,
             on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
+            on_progress=lambda done, total: bus.publish(AdoptionProgressed(done, total)),
             keep_days=config.database.keep_days,
         )
         await ledger.start()
