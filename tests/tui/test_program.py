@@ -18,6 +18,7 @@ from typing import Any
 
 import pytest
 
+from tests.store.builders import FIRST_SCHEMA
 from tests.tui.terminal import ROOT, Terminal, python
 from tui.format import duration
 
@@ -221,6 +222,21 @@ def test_a_balance_that_is_used_up_is_said_on_every_screen_until_it_suffices(con
         while ask(port) != 200:  # for some seconds it is not asked
             terminal.pump(0.5)
         terminal.wait_gone("no balance left")
+
+
+def test_the_adoption_of_an_earlier_ledger_is_followed_on_the_screen(config: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database, database:
+        database.executescript(FIRST_SCHEMA)
+        database.executemany(
+            "INSERT INTO requests (correlation_id, timestamp, model, provider, cost_sats, latency_ms, success)"
+            " VALUES (?, ?, 'gpt-4o', 'alpha', 1.5, 100, 1)",
+            ((f"old-{day}-{row}", f"2025-01-{day:02}T12:00:00Z") for day in range(1, 29) for row in range(3000)),
+        )
+    with running(config) as terminal:
+        terminal.wait_for("adopting old rows")
+        terminal.wait_gone("adopting old rows")
+        terminal.type("2")
+        terminal.wait_for("84,000")
 
 
 def test_after_a_restart_the_feed_begins_with_what_the_ledger_has(config: Path, port: int) -> None:
