@@ -113,16 +113,16 @@ class View:
     def session_tallies(self, where: Filter) -> dict[Label, Tally]:
         """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
         table, condition = self.matching(where)
-        top = (
-            f"SELECT session FROM {table} WHERE {both(condition, Condition('session IS NOT NULL')).sql} "
-            f"GROUP BY session ORDER BY SUM(cost_sats) DESC, session LIMIT {_NAMED_SESSIONS}"
+        label = f"IIF(session IS NULL OR session IN dearest, session, '{OTHER_GROUPS}')"
+        sums = ", ".join(f"SUM({column})" for column in SUMS)
+        sql = (
+            f"WITH each (session, {', '.join(SUMS)}, latencies) AS MATERIALIZED "
+            f"({_grouped('session', table, condition)}), "
+            "dearest AS MATERIALIZED (SELECT session FROM each WHERE session IS NOT NULL "
+            f"ORDER BY cost_msats DESC, session LIMIT {_NAMED_SESSIONS}) "
+            f"SELECT {label}, {sums}, GROUP_CONCAT(latencies, ' ') FROM each GROUP BY 1"
         )
-        named = [session for (session,) in self.all(top, condition.values)]
-        label = "session"
-        if len(named) == _NAMED_SESSIONS:
-            label = f"IIF(session IS NULL OR session IN ({top}), session, '{OTHER_GROUPS}')"
-            condition = Condition(condition.sql, condition.values * 2)
-        return dict(self._sums(label, table, condition))
+        return dict(self._tallied(sql, condition))
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Where the matching rows are that are still there: a table expression, and what holds of them."""
@@ -213,10 +213,9 @@ class View:
             yield group, Tally(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" ")))
 
     def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Iterator[tuple[Label, Tally]]:
-        return self._sums(_label(group_by, "at_ms", ""), table, condition)
+        return self._tallied(_grouped(_label(group_by, "at_ms", ""), table, condition), condition)
 
-    def _sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
-        sql = f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+    def _tallied(self, sql: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
         for group, *numbers, latencies in self.all(sql, condition.values):
             yield group, Tally(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
@@ -239,6 +238,11 @@ class View:
         firsts = [chunk.first_ms for chunk in self.backlog] + ([] if first is None else [first])
         lasts = [chunk.last_ms for chunk in self.backlog] + ([] if last is None else [last])
         return Extent(min(firsts, default=None), max(lasts, default=None), pruned)
+
+
+def _grouped(label: str, table: str, condition: Condition) -> str:
+    """A statement for the sums of rows by label, and all their latencies as one text."""
+    return f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:
