@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -14,6 +15,7 @@ import pytest
 
 from arbstr.query import Filter
 from arbstr.store.queries import Questions
+from arbstr.store.writer import Ledger
 from tests.store.builders import read, record, write
 
 
@@ -76,6 +78,21 @@ async def test_rows_that_a_crash_left_open_are_closed_as_interrupted_at_the_next
     with closing(Questions(path)) as questions:
         figures = questions.stats(Filter()).overall
     assert (figures.total, figures.success) == (3, 2)
+
+
+async def test_what_an_interrupted_stream_may_have_cost_is_spent(path: Path) -> None:
+    """It stands in the row from its opening on; whoever crashed settled nothing."""
+    ledger = Ledger(path)
+    await ledger.start()
+    ledger.begin(record(request_id="broken", streaming=True, cost_msats=None, doubtful_msats=901))
+    ledger.append(record(request_id="ended", cost_msats=420))
+    await ledger.close()
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("UPDATE requests SET open = 77 WHERE correlation_id = 'broken'")  # of a session that is dead
+    await write(path, [])
+    with closing(Questions(path)) as questions:
+        assert questions.spent_msats(Filter()) == 420 + 901
+        assert questions.stats(Filter()).overall.cost_msats == 420
 
 
 async def test_a_second_arbstr_leaves_the_open_rows_of_the_first_alone(path: Path) -> None:
