@@ -168,10 +168,12 @@ _PERCENT_BYTES = re.compile(rb"%[2-7]")
 
 
 def _may_be_numbers(text: str | bytes) -> bool:
-    """Whether an ASCII character may be written by its number."""
+    """Whether an ASCII character may be written by its number: mostly there is nothing that begins so."""
     if isinstance(text, bytes):
-        return _HEX_BYTES.search(text) is not None or _PERCENT_BYTES.search(text) is not None
-    return _HEX.search(text) is not None or _PERCENT.search(text) is not None
+        return (b"\\u00" in text and _HEX_BYTES.search(text) is not None) or (
+            b"%" in text and _PERCENT_BYTES.search(text) is not None
+        )
+    return ("\\u00" in text and _HEX.search(text) is not None) or ("%" in text and _PERCENT.search(text) is not None)
 
 
 def _undone(match: re.Match[str]) -> str:
