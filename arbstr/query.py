@@ -20,7 +20,8 @@ class Filter:
     """Which rows: received from `since_ms` to `until_ms`, both inclusive, None is open; names exact but for case.
 
     `models` and the other sets of names keep rows whose name is any of these (no row, if empty); None stands for having
-    no name. Each of `texts` occurs in model, provider, policy, request id or error, none of `without_texts` does.
+    no name. Each of `texts` occurs in model, provider, policy or error, or if it has four characters in the request id;
+    none of `without_texts` does.
     `statuses` keeps rows that ended so: 200 with success, else with that error's status. Costs and times are inclusive,
     and a row without a cost has none to compare; a row took until its last byte. `open_end` keeps rows after `until_ms`
     too: that is now, and they were stamped by a clock that was ahead.

@@ -91,7 +91,13 @@ class Adoption:
     async def _note_chunk(self) -> Chunk | None:
         loose = "facet IS NULL AND open = 0 AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog)"
         # Never across an open row: when that is closed, it is loose.
-        return await self._enter(_next_chunk(INSTANT, loose, "facet IS NULL AND open <> 0"), summed=False)
+        chunk = await self._enter(_next_chunk(INSTANT, loose, "facet IS NULL AND open <> 0"), summed=False)
+        if chunk is not None:
+            await self._db.execute_fetchall(
+                "INSERT OR IGNORE INTO ledger_state (name, value) SELECT 'other_ids', 1 WHERE EXISTS "
+                f"(SELECT 1 FROM requests WHERE {_waiting(chunk)} AND correlation_id GLOB '*[^0-9A-Fa-f-]*')"
+            )
+        return chunk
 
     async def _enter(self, found: str, *, summed: bool) -> Chunk | None:
         """Enter the chunk that a statement finds in the backlog; None if it finds no rows."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,6 +30,8 @@ class Condition:
 
 
 TRUE = Condition("TRUE")
+ID_CHARS = 4  # of a text; fewer occur in most ids, and are not looked for there
+PART_OF_ID = re.compile(r"[0-9a-f-]+")
 
 
 def both(*conditions: Condition) -> Condition:
@@ -39,12 +42,31 @@ def both(*conditions: Condition) -> Condition:
     return Condition(" AND ".join(c.sql for c in said), tuple(value for c in said for value in c.values))
 
 
+def either(*conditions: Condition) -> Condition:
+    """At least one of them holds."""
+    return Condition(
+        f"({' OR '.join(c.sql for c in conditions)})", tuple(value for c in conditions for value in c.values)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Filter):
+    """A part of a filter: a filter of its own, with three more things to say.
+
+    All of `named` occur in the names of the row, not all of `unnamed` do; and something of the row itself.
+    """
+
+    named: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    rows: Condition = TRUE
+
+
 def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
     """The coarsest facets that can tell the filter's rows, and the groups, apart."""
     names = {name for name in NAMES if _wanted(where, name) is not None}
     if group_by in NAMES:
         names.add(group_by)
-    if len(names) > 1 or where.success is not None or where.streaming is not None:
+    if len(names) > 1 or where.success is not None or where.streaming is not None or _texts_in_names(where) != TRUE:
         return "row"
     return names.pop() if names else "all"
 
@@ -55,7 +77,32 @@ def facets(where: Filter, grain: str) -> Condition:
     for column, wanted in (("success", where.success), ("streaming", where.streaming)):
         if wanted is not None:
             conditions.append(Condition(f"f.{column} = ?", (int(wanted),)))
-    return both(*conditions)
+    return both(*conditions, _texts_in_names(where))
+
+
+def _texts_in_names(where: Filter) -> Condition:
+    """What a part says of the names of a facet `f`."""
+    if not isinstance(where, Part):
+        return TRUE
+    unnamed = [none_of(both(*map(in_names, where.unnamed)))] if where.unnamed else []
+    return both(*map(in_names, where.named), *unnamed)
+
+
+def in_names(text: str) -> Condition:
+    """That a text occurs in a name of a facet `f`."""
+    return either(*(Condition(f"INSTR(COALESCE(f.{name}_key, ''), ?) > 0", (text,)) for name in _SEARCHED))
+
+
+def in_error(text: str) -> Condition:
+    """That a text occurs in a row's error."""
+    return Condition("INSTR(LOWER(error_message), ?) > 0", (text,))
+
+
+def in_id(text: str) -> Condition:
+    """That a text occurs in a row's id."""
+    if PART_OF_ID.fullmatch(text):
+        return Condition("correlation_id LIKE ?", (f"%{text}%",))  # twice as fast
+    return Condition("INSTR(LOWER(correlation_id), ?) > 0", (text,))
 
 
 def of_row_facets(where: Filter, column: str = "facet") -> Condition:
@@ -87,7 +134,8 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
 
 _COST = "ROUND(cost_sats * 1000)"
 _TOOK = "MAX(latency_ms, COALESCE(stream_duration_ms, 0))"
-_STATUS = f"IIF(success <> 0, {SUCCEEDED}, COALESCE(error_status, 0))"
+ERROR_STATUS = "COALESCE(error_status, 0)"
+_STATUS = f"IIF(success <> 0, {SUCCEEDED}, {ERROR_STATUS})"
 _BOUNDS = (
     ("min_cost_msats", f"{_COST} >= ?"),
     ("max_cost_msats", f"{_COST} <= ?"),
@@ -95,6 +143,8 @@ _BOUNDS = (
     ("max_took_ms", f"{_TOOK} <= ?"),
     ("session", "session = LOWER(?)"),
 )
+COSTS = frozenset({"min_cost_msats", "max_cost_msats"})
+TIMES = frozenset({"min_took_ms", "max_took_ms"})
 _CONTENT = ("texts", "without_texts", "statuses", "without_statuses", *(name for name, _ in _BOUNDS))
 _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
 
@@ -102,9 +152,10 @@ _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _C
 def of_content(where: Filter, *, faceted: bool) -> Condition:
     """What only the row itself can tell: cost, duration, session, how it ended, and which texts occur in it."""
     bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
-    found = [_containing(text.casefold(), faceted=faceted) for text in where.texts]
-    left_out = [_none_of(_containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
-    return both(*bounds, *_ended(where), *found, *left_out)
+    found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
+    left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
+    rows = where.rows if isinstance(where, Part) else TRUE
+    return both(rows, *bounds, *_ended(where), *found, *left_out)
 
 
 def _ended(where: Filter) -> list[Condition]:
@@ -117,27 +168,46 @@ def _ended(where: Filter) -> list[Condition]:
     return said
 
 
+def content_of(where: Filter) -> frozenset[str]:
+    """What of the filter rollups can't answer for, by the names of its fields."""
+    names = {name for name in _CONTENT if getattr(where, name) != _WITHOUT_CONTENT[name]}
+    return frozenset(names | ({"rows"} if isinstance(where, Part) and where.rows != TRUE else set()))
+
+
 def needs_content(where: Filter) -> bool:
     """Whether rollups can't answer for the filter."""
-    return where != without_content(where)
+    return bool(content_of(where))
 
 
 def without_content(where: Filter) -> Filter:
     """What of the filter rollups can answer for."""
+    if isinstance(where, Part):
+        return replace(where, **_WITHOUT_CONTENT, rows=TRUE)
     return replace(where, **_WITHOUT_CONTENT)
 
 
-def _containing(text: str, *, faceted: bool) -> Condition:
-    own = [f"INSTR(LOWER(COALESCE({column}, '')), ?) > 0" for column in ("correlation_id", "error_message")]
-    keys = [f"{name}_key" if faceted else f"fold({name})" for name in _SEARCHED]
-    names = " OR ".join(f"INSTR(COALESCE({key}, ''), ?) > 0" for key in keys)
+def of_cost_index(where: Filter) -> Condition:
+    """What the index by cost can find of the filter; the row still has to be looked at."""
+    # Half a millisat either way is rounded.
+    bounds = [("cost_sats >= ?", where.min_cost_msats, -1), ("cost_sats <= ?", where.max_cost_msats, 1)]
+    return both(*(Condition(sql, ((msats + room) / 1000,)) for sql, msats, room in bounds if msats is not None))
+
+
+def containing(text: str, *, faceted: bool = True) -> Condition:
+    """That a text occurs in a row: in its names, its error, or, if it is long enough, in its id."""
+    own = [in_error(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
+    names = in_names(text)
     if faceted:
-        names = f"facet IN (SELECT id FROM facets WHERE grain = 'row' AND ({names}))"
-    return Condition(f"({names} OR {' OR '.join(own)})", (text,) * 5)
+        named = Condition(f"facet IN (SELECT id FROM facets f WHERE f.grain = 'row' AND {names.sql})", names.values)
+    else:
+        named = either(*(Condition(f"INSTR(COALESCE(fold({name}), ''), ?) > 0", (text,)) for name in _SEARCHED))
+    found = either(named, *own)
+    return Condition(f"COALESCE({found.sql}, FALSE)", found.values)
 
 
-def _none_of(condition: Condition) -> Condition:
-    return Condition(f"NOT {condition.sql}", condition.values)
+def none_of(condition: Condition) -> Condition:
+    """It does not hold."""
+    return Condition(f"NOT ({condition.sql})", condition.values)
 
 
 def _named(where: Filter, name: str, column: str) -> Condition:

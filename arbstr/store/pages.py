@@ -8,31 +8,35 @@ match, or *gather* all that match and sort them. The counts say which is shorter
 from __future__ import annotations
 
 from dataclasses import replace
+from math import isqrt
+from typing import Any
 
 from arbstr.query import Entry, Filter, Order, Page, Sort
 from arbstr.store import conditions
 from arbstr.store.backlog import rows_in
-from arbstr.store.conditions import TRUE, Condition, both
+from arbstr.store.conditions import TRUE, Condition, Part, both
 from arbstr.store.rows import ENTRY_COLUMNS, entry_of
 from arbstr.store.sql import values
 from arbstr.store.view import Counts, View
-from arbstr.store.window import DAY_MS, HOUR_MS, Piece, cut, in_order
+from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece, cut, in_order
+
+Found = tuple[int, Any]  # a row's id, and what it is sorted by
 
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
+_TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
 def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """The rows from `offset`, `limit` at most, and how many there are in all."""
-    if view.loose or conditions.needs_content(where) or not _can_be_counted(view, where, sort, order, offset):
+    if view.loose or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
+    if conditions.needs_content(where):
+        return _page_of_parts(view, where, sort, order, offset, limit)
     lister = _Lister(view, where)
-    limit = min(limit, lister.counts.total - offset)
-    if limit <= 0:
-        return Page([], lister.counts.total)
-    rows = lister.by_time(order, offset, limit) if sort == "timestamp" else lister.by(sort, order, offset, limit)
-    return Page(rows, lister.counts.total)
+    found = lister.page(sort, order, offset, limit)
+    return Page(_read(view, view.rows(), found), lister.counts.total)
 
 
 def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
@@ -40,27 +44,92 @@ def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset:
     span = view.listed(where)
     if not view.waiting(*span):
         return True
+    if conditions.needs_content(where):
+        return False
     near = order == "desc" and offset <= _NEAR
     return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
 
 
+def _page_of_parts(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+    found = []
+    for part in view.parts(where):
+        if conditions.needs_content(part):
+            found += _top(view, part, sort, order, offset + limit)
+        else:
+            found += _Lister(view, part).page(sort, order, 0, offset + limit)
+    rows = _merged(found, sort, order)[offset : offset + limit]
+    return Page(_read(view, view.rows(), rows), _content_count(view, where))
+
+
 def slice_before(view: View, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
     """The newest `limit` matching rows older than `before`."""
-    older = TRUE if before is None else Condition("(at_ms, id) < (?, ?)", (before.at_ms, before.id))
-    if view.loose:
-        return _entries(view, view.rows(), both(view.plain(where), older), "at_ms DESC, id DESC", limit, 0)
+    older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
-    return _newest(view, where, (start, end), older, limit, 0)
+    content = conditions.needs_content(where)
+    if view.loose or (content and view.waiting(start, end)):
+        found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
+    elif content:
+        tops = [_newest_of(view, part, (start, end), older, limit) for part in view.parts(where)]
+        found = _merged([row for top in tops for row in top], "timestamp", "desc")[:limit]
+    else:
+        found = _newest(view, where, (start, end), older, limit, 0)
+    return _read(view, view.rows(), found)
 
 
 def count(view: View, where: Filter) -> int:
     """How many rows match."""
-    if view.loose:
+    if view.loose or (conditions.needs_content(where) and view.waiting(*view.listed(where))):
         plain = view.plain(where)
         [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
         return int(total)
-    return _counted(view, where).total
+    return _content_count(view, where) if conditions.needs_content(where) else _counted(view, where).total
+
+
+def _content_count(view: View, where: Filter) -> int:
+    if 0 < len(where.without_texts) <= _TAKEN_OFF:  # those in which it does occur are found by indexes
+        text, *others = where.without_texts
+        fewer = replace(where, without_texts=tuple(others))
+        return count(view, fewer) - count(view, replace(fewer, texts=(*where.texts, text)))
+    return sum(_part_count(view, part) for part in view.parts(where))
+
+
+def _part_count(view: View, part: Part) -> int:
+    content = conditions.content_of(part)
+    if not content:
+        return _counted(view, part).total
+    return _counted_by_cost(view, part) if content <= conditions.COSTS else _count(view, _along_index(view, part))
+
+
+def _counted_by_cost(view: View, part: Part) -> int:
+    """How many rows are within the bounds of cost; or all but those that are not, if these are fewer."""
+    priced = _counted(view, conditions.without_content(part)).priced
+    inside = _count(view, _along_index(view, part), priced // 2 + 1)
+    if inside <= priced // 2:
+        return inside
+    outside = []
+    if part.min_cost_msats is not None:
+        outside.append(replace(part, min_cost_msats=None, max_cost_msats=part.min_cost_msats - 1))
+    if part.max_cost_msats is not None:
+        outside.append(replace(part, min_cost_msats=part.max_cost_msats + 1, max_cost_msats=None))
+    return priced - sum(_count(view, _along_index(view, each)) for each in outside)
+
+
+def _count(view: View, condition: Condition, most: int = FOREVER_MS) -> int:
+    """How many rows there are, if they are no more than `most`."""
+    sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?)"
+    return int(view.one(sql, (*condition.values, most))[0])
+
+
+def _along_index(view: View, part: Part) -> Condition:
+    """That a row belongs to a part, said so that the index by what the part asks of rows is used, if there is one."""
+    start, end = view.listed(part)
+    if not _has_index(part):
+        return view.faceted(part, start, end)
+    # The plus signs keep SQLite from the indexes by time and by facet.
+    within, facets = conditions.within(start, end, "+at_ms"), conditions.of_row_facets(part, "+facet")
+    costs = conditions.of_cost_index(part) if part.rows == TRUE else TRUE
+    return both(within, facets, costs, conditions.of_content(part, faceted=True))
 
 
 def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
@@ -73,15 +142,22 @@ def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, C
 class _Lister:
     """Pages of one filter that rollups can count."""
 
-    def __init__(self, view: View, where: Filter) -> None:
+    def __init__(self, view: View, where: Filter, counts: Counts | None = None) -> None:
         self._view = view
         self._where = where
         self._start, self._end = view.listed(where)
-        self.counts = view.counts(where, cut(self._start, self._end) if self._start < self._end else [])
+        self.counts = _counted(view, where) if counts is None else counts
 
-    def by_time(self, order: Order, offset: int, limit: int) -> list[Entry]:
+    def page(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
+        """The rows from `offset`, `limit` at most."""
+        limit = min(limit, self.counts.total - offset)
+        if limit <= 0:
+            return []
+        return self._by_time(order, offset, limit) if sort == "timestamp" else self._by(sort, order, offset, limit)
+
+    def _by_time(self, order: Order, offset: int, limit: int) -> list[Found]:
         if order == "asc":
-            return self.by_time("desc", self.counts.total - offset - limit, limit)[::-1]
+            return self._by_time("desc", self.counts.total - offset - limit, limit)[::-1]
         end, offset = self._locate(offset) if offset > _NEAR else (self._end, offset)
         left = self.counts.total if end == self._end else None
         return _newest(self._view, self._where, (self._start, end), TRUE, limit, offset, left)
@@ -105,26 +181,27 @@ class _Lister:
             found, offset = self._view.position(self._where, hours, offset)
         return found.end_ms, offset
 
-    def by(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Entry]:
+    def _by(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
         """In the order of a figure; unknown ones last whichever way."""
         column = _COLUMN[sort]
         known = self.counts.total if sort == "latency_ms" else self.counts.priced
-        found: list[Entry] = []
+        found: list[Found] = []
         if offset < known:
             some = Condition(f"{column} IS NOT NULL")
-            found = self._run(column, order, some, known, offset, min(limit, known - offset))
+            found = self._run(sort, order, some, known, offset, min(limit, known - offset))
         if offset + limit > known:
             first = max(offset - known, 0)
             none = Condition(f"{column} IS NULL")
-            found += self._run(column, order, none, self.counts.total - known, first, limit - len(found))
+            found += self._run(sort, order, none, self.counts.total - known, first, limit - len(found))
         return found
 
-    def _run(self, column: str, order: Order, part: Condition, size: int, offset: int, limit: int) -> list[Entry]:
+    def _run(self, sort: Sort, order: Order, part: Condition, size: int, offset: int, limit: int) -> list[Found]:
         """Rows of one part of the list, come upon from its nearer end."""
         behind = size - offset - limit
         if behind < offset:
             other: Order = "asc" if order == "desc" else "desc"
-            return self._run(column, other, part, size, behind, limit)[::-1]
+            return self._run(sort, other, part, size, behind, limit)[::-1]
+        column = _COLUMN[sort]
         within = conditions.within
         facets = conditions.of_row_facets
         if self._walks(offset + limit):
@@ -134,7 +211,7 @@ class _Lister:
         else:
             condition = both(part, within(self._start, self._end), facets(self._where))
             by = f"+{column} {order}, id {order}"
-        return _entries(self._view, "requests", condition, by, limit, offset)
+        return _found(self._view, "requests", condition, sort, by, limit, offset)
 
     def _walks(self, depth: int) -> bool:
         everything = _counted(self._view, Filter()).total
@@ -150,7 +227,7 @@ def _newest(
     limit: int,
     offset: int,
     matching: int | None = None,
-) -> list[Entry]:
+) -> list[Found]:
     """The newest rows of a span but for the first `offset`; `matching` as for `_matching`."""
     depth = offset + limit
     condition = both(_matching(view, where, span, depth, matching), older)
@@ -160,8 +237,48 @@ def _newest(
     if chunks := view.waiting(since, span[1]):
         condition = both(conditions.within(since, span[1]), conditions.of_any_row(where), older)
         found += view.all(newest.format(rows_in(chunks), condition.sql), (*condition.values, depth))
-        found = sorted(found, key=lambda row: (row[1], row[0]), reverse=True)[:depth]
-    return _read(view, view.rows(), [row[0] for row in found[offset:]])
+        found = _merged(found, "timestamp", "desc")[:depth]
+    return found[offset:]
+
+
+def _newest_of(view: View, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
+    """The newest rows of a part: all of it along its index and sorted, or walked up to where that finds too many."""
+    if not _has_index(part):
+        return _newest(view, part, span, older, depth, 0)
+    condition = both(_along_index(view, part), conditions.within(*span, "+at_ms"), older)
+    if part.rows != TRUE:
+        return _found(view, "requests", condition, "timestamp", "+at_ms DESC, id DESC", depth, 0)
+    few = _few(view, depth)
+    gathered = view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, few + 1))
+    if len(gathered) > few:
+        return _newest(view, part, span, older, depth, 0)
+    return _merged(gathered, "timestamp", "desc")[:depth]
+
+
+def _top(view: View, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
+    """The first rows of a part, in an order."""
+    if (sort, order) == ("timestamp", "desc"):
+        return _newest_of(view, part, view.listed(part), TRUE, depth)
+    condition, by = _along_index(view, part), _plain_order(sort, order)
+    few = _few(view, depth)
+    if part.rows != TRUE or (_has_index(part) and _count(view, condition, few + 1) <= few):
+        condition = Condition(f"id IN (SELECT id FROM requests WHERE {condition.sql})", condition.values)
+    elif not _has_index(part):
+        start, end = view.listed(part)
+        within, facets = conditions.within(start, end, "+at_ms"), conditions.of_row_facets(part, "+facet")
+        condition = both(within, facets, conditions.of_content(part, faceted=True))
+    return _found(view, "requests", condition, sort, by, depth, 0)
+
+
+def _few(view: View, depth: int) -> int:
+    """How many rows are gathered and sorted sooner than the `depth` first are walked up to."""
+    return isqrt(depth * _counted(view, Filter()).total * _GATHERED)
+
+
+def _has_index(part: Part) -> bool:
+    """Whether what a part asks of rows is in one index."""
+    content = conditions.content_of(part)
+    return bool(content) and (part.rows != TRUE or content <= conditions.COSTS or content <= conditions.TIMES)
 
 
 def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None) -> Condition:
@@ -194,7 +311,8 @@ def _plain_page(view: View, where: Filter, sort: Sort, order: Order, offset: int
     """A page of rows that rollups can't count."""
     table, condition = view.matching(where)
     [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
-    return Page(_entries(view, table, condition, _plain_order(sort, order), limit, offset), total)
+    found = _found(view, table, condition, sort, _plain_order(sort, order), limit, offset)
+    return Page(_read(view, table, found), total)
 
 
 def _plain_order(sort: Sort, order: Order) -> str:
@@ -203,14 +321,23 @@ def _plain_order(sort: Sort, order: Order) -> str:
     return f"{known}{column} {order}, id {order}"
 
 
-def _entries(view: View, table: str, condition: Condition, order: str, limit: int, offset: int) -> list[Entry]:
-    """Ids first, most often from an index alone; then only the page's own rows are read."""
-    found = f"SELECT id FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
-    ids = [row[0] for row in view.all(found, (*condition.values, limit, offset))]
-    return _read(view, table, ids)
+def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
+    """Rows of several lists in the order that `_plain_order` says."""
+    if order == "desc":
+        return sorted(found, key=lambda row: (row[1] is not None, row[1] or 0, row[0]), reverse=True)
+    return sorted(found, key=lambda row: (row[1] is None, row[1] or 0, row[0]))
 
 
-def _read(view: View, table: str, ids: list[int]) -> list[Entry]:
+def _found(
+    view: View, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
+) -> list[Found]:
+    """Ids and what they are sorted by, most often from an index alone; only the page's own rows are read then."""
+    sql = f"SELECT id, {_COLUMN[sort]} FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
+    return [tuple(row) for row in view.all(sql, (*condition.values, limit, offset))]
+
+
+def _read(view: View, table: str, found: list[Found]) -> list[Entry]:
+    ids = [row_id for row_id, _ in found]
     if not ids:
         return []
     read = view.all(f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE id IN {values(1, len(ids))}", ids)

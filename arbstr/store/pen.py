@@ -38,7 +38,9 @@ _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 're
 # The first two hold what a page's filter needs, so that walking them reads no rows.
 _LATE_INDEXES = {
     "requests_by_cost": "(cost_sats, id, at_ms, facet)",
-    "requests_by_latency": "(latency_ms, id, at_ms, facet)",
+    "requests_by_latency": "(latency_ms, id, at_ms, facet, stream_duration_ms)",
+    "requests_by_error": "(error_message, at_ms, facet, cost_sats) WHERE error_message IS NOT NULL",
+    "requests_by_status": "(COALESCE(error_status, 0), success, at_ms, facet, cost_sats) WHERE success = 0",
     "requests_by_session": "(session, at_ms) WHERE session IS NOT NULL",
 }
 

@@ -15,15 +15,17 @@ from typing import Any
 from arbstr.query import OTHER_GROUPS, Filter, GroupBy
 from arbstr.store import conditions
 from arbstr.store.backlog import Chunk, chunks_of, rows_in
-from arbstr.store.conditions import Condition, both
+from arbstr.store.conditions import Condition, Part, both
 from arbstr.store.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
 from arbstr.store.rows import COLUMNS
+from arbstr.store.search import parts
 from arbstr.store.sketch import unpack
 from arbstr.store.tally import SUMS, Tally, from_columns
 from arbstr.store.window import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5
+SEARCH_SINCE = 6
 
 Label = str | int | None
 
@@ -79,6 +81,15 @@ class View:
         """The same for questions about rows, which there are none of from before they were pruned."""
         start, end = self.clipped(where)
         return max(start, self.extent.pruned_ms), end
+
+    def parts(self, where: Filter) -> list[Part]:
+        """What the filter is made of, where rollups can't answer for it."""
+        other_ids = self.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
+        return [part for part in parts(where, other_ids=bool(other_ids)) if not part.named or self._has_facet(part)]
+
+    def _has_facet(self, part: Part) -> bool:
+        meant = conditions.facets(part, "row")
+        return self.one(f"SELECT 1 FROM facets f WHERE {meant.sql}", meant.values) is not None
 
     def pieces(self, where: Filter, *, days: bool = True) -> list[Piece]:
         """What has to be read for the filter's window."""

@@ -61,16 +61,17 @@ _ROUTING = (
 
 
 def build(path: Path, rows: int) -> None:
-    """A ledger of so many rows, taken in as rows of another program are."""
+    """A ledger of so many rows, adopted as those of another program are."""
 
     async def run() -> None:
         writer, _ = await pen.Pen.open(path)
-        for first in range(0, rows, 200_000):
-            with closing(sqlite3.connect(path, timeout=60)) as database, database:
+        with closing(sqlite3.connect(path, timeout=60)) as database:
+            for first in range(0, rows, 200_000):
                 last = min(first + 200_000, rows)
-                database.execute(_FILL, {"first": first, "last": last, "rows": rows, "routing": _ROUTING})
-            while await writer.absorb():
-                pass
+                with database:
+                    database.execute(_FILL, {"first": first, "last": last, "rows": rows, "routing": _ROUTING})
+        while await writer.absorb():
+            pass
         await writer.close()
 
     asyncio.run(run())
@@ -105,6 +106,18 @@ QUESTIONS: dict[str, Question] = {
     "slice, a rare model": lambda q: q.slice(Filter(model="rare"), None, 100),
     "slice, a common text": lambda q: q.slice(Filter(texts=("refused",)), None, 100),
     "slice, a text that is not there": lambda q: q.slice(Filter(NOW - DAY, texts=("nowhere",)), None, 100),
+    "count, a common text": lambda q: q.count(Filter(texts=("refused",))),
+    "count, a text that may be an id": lambda q: q.count(Filter(texts=("abcd",))),
+    "slice, a text that may be an id": lambda q: q.slice(Filter(texts=("abcd",)), None, 100),
+    "count, without a text": lambda q: q.count(Filter(without_texts=("refused",))),
+    "count, a tenth by cost": lambda q: q.count(Filter(min_cost_msats=45_000)),
+    "count, half by cost": lambda q: q.count(Filter(min_cost_msats=25_000)),
+    "slice, a tenth by cost": lambda q: q.slice(Filter(min_cost_msats=45_000), None, 100),
+    "slice, few by cost": lambda q: q.slice(Filter(min_cost_msats=49_990), None, 100),
+    "slice, dear ones with a text": lambda q: q.slice(Filter(min_cost_msats=45_000, texts=("refused",)), None, 100),
+    "count, a status": lambda q: q.count(Filter(statuses=(502,))),
+    "count, longer than 2 s": lambda q: q.count(Filter(min_took_ms=2001)),
+    "slice, longer than an hour": lambda q: q.slice(Filter(min_took_ms=3_600_000), None, 100),
     "a request by its id": lambda q: q.request("00000000-0000-4000-8000-000000000000"),
     "known model": lambda q: q.known("model", "MODEL-3"),
 }

@@ -16,10 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbstr.query import Aggregate, Entry, Filter, GroupBy, Order, Sort
+from arbstr.store.pen import Pen
 from arbstr.store.queries import Questions
 from arbstr.store.sketch import exact_percentiles
 from arbstr.types import RequestRecord
-from tests.store.builders import DAY, HOUR, MINUTE, NOON, record, write
+from tests.store.builders import DAY, HOUR, MINUTE, NOON, insert, record, write
 
 MODELS = ("gpt-4o", "GPT-4O", "claude", "Ünïcode")
 PROVIDERS = (None, "alpha", "Beta")
@@ -371,3 +372,44 @@ def test_rows_that_a_clock_stamped_ahead_are_counted_and_listed_where_the_window
         assert [int(start) for start in series] == [*range(NOON - 3 * HOUR, NOON + 1, HOUR), ahead.received_at_ms]
         assert [figures.total for figures in series.values()] == [0, 1, 0, 0, 1]
         assert questions.stats(Filter(since_ms=NOON - 3 * HOUR, until_ms=NOON)).overall.total == 1
+
+
+def test_a_text_is_looked_for_in_request_ids_from_four_characters_on() -> None:
+    row = record(request_id="0a1b2c3d-1111-4111-8111-99999999beef", error_message="a beef of its own")
+    other = record(request_id="00000000-1111-4111-8111-000000000000", model="beefy")
+    with ledger([row, other]) as questions:
+        for text, found in (("2C3D-11", [row]), ("beef", [other, row]), ("d-1", []), ("d-1111-4", [row])):
+            where = Filter(texts=(text,))
+            assert ids(questions.slice(where, None, 10)) == [each.request_id for each in found]
+            assert questions.count(where) == len(found)
+            assert questions.count(Filter(without_texts=(text,))) == 2 - len(found)
+            assert questions.page(where, "cost_sats", "asc", 1, 10).total == len(found)
+
+
+async def test_ids_of_other_programs_are_searched_whatever_they_look_like(tmp_path: Path) -> None:
+    path = tmp_path / "arbstr.db"
+    await write(path, [record()])
+    with closing(Questions(path)) as questions:
+        assert questions.count(Filter(texts=("_zz%",))) == 0
+    insert(path, correlation_id="Req_ZZ%", model="plain")
+    for _ in range(2):  # loose, then adopted
+        with closing(Questions(path)) as questions:
+            assert questions.count(Filter(texts=("_zz%",))) == 1
+            assert questions.count(Filter(texts=("_zz%", "plain"))) == 1
+        pen, _ = await Pen.open(path)
+        while await pen.absorb():
+            pass
+        await pen.close()
+
+
+@pytest.mark.parametrize("bounds", [(None, 1), (1, None), (1, 1), (2, 1), (None, 0), (999, 1000), (0, None)])
+def test_costs_are_counted_from_whichever_side_is_shorter(bounds: tuple[int | None, int | None]) -> None:
+    least, most = bounds
+    costs = [None, 0, 0, 1, 1, 1, 2, 999, 1000, 1001]
+    with ledger([record(cost_msats=cost, received_at_ms=NOON + n) for n, cost in enumerate(costs)]) as questions:
+        where = Filter(min_cost_msats=least, max_cost_msats=most)
+        wanted = [
+            cost for cost in costs if cost is not None and (least or 0) <= cost <= (1e9 if most is None else most)
+        ]
+        assert questions.count(where) == len(wanted)
+        assert len(questions.slice(where, None, 100)) == len(wanted)

@@ -1,0 +1,71 @@
+"""Filters of what only rows can tell, as parts each of which an index can find.
+
+A text occurs in the names of a row (then its facet is among a few), or in its error (of which there is an index), or in
+its id (whose index is read through); how a row ended is in its facet, but for what the error's status was. The parts of
+a filter have no row in common, so they can be counted one by one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields, replace
+
+from arbstr.query import SUCCEEDED, Filter
+from arbstr.store import conditions
+from arbstr.store.conditions import ERROR_STATUS, ID_CHARS, PART_OF_ID, Condition, Part, both, either
+from arbstr.store.sql import values
+
+
+def parts(where: Filter, *, other_ids: bool) -> list[Part]:
+    """The parts of a filter. `other_ids`: there are request ids that arbstr did not make."""
+    texts = tuple(text.casefold() for text in where.texts)
+    whole = Part(**{field.name: getattr(where, field.name) for field in fields(Filter)})
+    return [
+        replace(part, rows=both(part.rows, place.rows), named=place.named, unnamed=place.unnamed)
+        for part in _by_end(replace(whole, texts=()))
+        for place in _by_place(texts, other_ids=other_ids)
+    ]
+
+
+def _by_end(where: Part) -> Iterator[Part]:
+    """Rows that succeeded, and those that failed, where the filter is about statuses."""
+    if where.statuses is None and not where.without_statuses:
+        yield where
+        return
+    bare = replace(where, statuses=None, without_statuses=())
+    wanted = (where.statuses is None or SUCCEEDED in where.statuses) and SUCCEEDED not in where.without_statuses
+    if wanted and where.success is not False:
+        yield replace(bare, success=True)
+    if where.success is not True and where.statuses != ():
+        yield replace(bare, success=False, rows=_failed_with(where))
+
+
+def _failed_with(where: Filter) -> Condition:
+    among = []
+    if where.statuses is not None:
+        among.append(Condition(f"{ERROR_STATUS} IN {values(1, len(where.statuses))}", where.statuses))
+    if where.without_statuses:
+        marks = values(1, len(where.without_statuses))
+        among.append(Condition(f"{ERROR_STATUS} NOT IN {marks}", where.without_statuses))
+    return both(Condition("success = 0"), *among)  # as the index by status has it
+
+
+def _by_place(texts: tuple[str, ...], *, other_ids: bool) -> Iterator[Part]:
+    """Where texts may occur: all in the names; else one in the error; else one in the id."""
+    if not texts:
+        yield Part()
+        return
+    yield Part(named=texts)
+    in_error = either(*map(conditions.in_error, texts))
+    rest = [conditions.containing(text) for text in texts] if len(texts) > 1 else []
+    yield Part(unnamed=texts, rows=both(Condition("error_message IS NOT NULL"), in_error, *rest))
+    in_ids = [conditions.in_id(text) for text in texts if _may_be_in_id(text, other_ids=other_ids)]
+    if in_ids:
+        among = either(*in_ids)
+        ids = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {among.sql}"
+        elsewhere = Condition(f"NOT COALESCE({in_error.sql}, FALSE)", in_error.values)
+        yield Part(unnamed=texts, rows=both(Condition(f"id IN ({ids})", among.values), elsewhere, *rest))
+
+
+def _may_be_in_id(text: str, *, other_ids: bool) -> bool:
+    return len(text) >= ID_CHARS and (other_ids or PART_OF_ID.fullmatch(text) is not None)
