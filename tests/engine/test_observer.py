@@ -442,6 +442,14 @@ def test_in_a_chunk_all_is_masked_but_for_the_models_words(beside: dict[str, Any
     assert KEY.decode() not in json.dumps({name: shown[name] for name in beside})
 
 
+@pytest.mark.parametrize("key", ['sk-"0123\\456', "sk-0123/456+789=="])
+@pytest.mark.parametrize("slash", ["/", "\\/"])
+def test_a_key_is_masked_as_json_spells_it(key: str, slash: str) -> None:
+    data = event({"choices": [{"delta": {"content": "hi"}}], "x_debug": f"Bearer {key}"}).replace(b"/", slash.encode())
+    shown = StreamObserver(keep_usage_chunk=False, redactor=Redactor([Secret(key)])).feed(data)
+    assert json.loads(shown.removeprefix(b"data: "))["x_debug"] == f"Bearer {key[:6]}...***"
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("ends", [True, False])
 def test_a_key_that_reads_cut_in_a_long_event_is_masked(size: int, ends: bool) -> None:
@@ -464,7 +472,7 @@ def test_progress_counts_events_with_data() -> None:
         {"prompt_tokens": "12", "completion_tokens": 9},
         {"prompt_tokens": -1, "completion_tokens": 9},
         {"prompt_tokens": True, "completion_tokens": 9},
-        {"prompt_tokens": 1e300, "completion_tokens": 9},
+        {"prompt_tokens": 1.5, "completion_tokens": 9},
         {"completion_tokens": 9},
     ],
 )
