@@ -8,13 +8,13 @@ from typing import Any, NamedTuple
 
 from arbstr.types import JsonObject, Usage
 
-# What is beyond these is no count and no charge but a fault, and so unknown: neither rows nor budgets shall believe it.
+# What is beyond these counts as so much: still absurd, to be marked and capped, and no more than sums can hold.
 _MOST_TOKENS = 10**9
 _MOST_MSATS = 10**12
 _COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"))
 _NOTHING: JsonObject = {}
 _PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
-_DIGITS = re.compile("[0-9]{1,15}")
+_DIGITS = re.compile("[0-9]{1,400}")
 
 
 class Counts(NamedTuple):
@@ -150,11 +150,9 @@ def _dig(document: Any, *path: str | int) -> Any:
 
 
 def _count(value: Any, most: int = _MOST_TOKENS) -> int | None:
-    """A whole number from 0 to `most`, or None."""
-    if type(value) is int:
-        return value if 0 <= value <= most else None
+    """A whole number, at most `most`; None if it is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value <= most:
+    if isinstance(value, bool) or not isinstance(value, int) or value < 0:
         return None
-    return value
+    return min(value, most)
