@@ -18,7 +18,7 @@ _CONNECTION = "connection"
 _NAMES_NOTHING = frozenset({"keep-alive", "close"})
 
 # Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
-# client's business.
+# client's business, nor what steers a browser, or a server in front of arbstr, to files of its own.
 _NOT_DOWN = frozenset(
     {
         "connection",
@@ -39,9 +39,12 @@ _NOT_DOWN = frozenset(
         "alt-svc",
         "strict-transport-security",
         "location",
+        "refresh",
+        "clear-site-data",
+        "x-sendfile",
     }
 )
-_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-")
+_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
 _REMEMBERED = 1024
 
 # What arbstr reads itself, in the order of `Head`'s fields.

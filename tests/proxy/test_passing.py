@@ -286,6 +286,10 @@ async def test_the_providers_headers_come_down_but_for_those_between_hops(world:
         ("Proxy-Authenticate", "Basic"),
         ("Alt-Svc", "h3"),
         ("Access-Control-Allow-Origin", "*"),
+        ("X-Accel-Redirect", "/private/arbstr.db"),
+        ("X-Sendfile", "/etc/passwd"),
+        ("Refresh", "0;url=https://example.com"),
+        ("Clear-Site-Data", "*"),
         ("X-Arbstr-Provider", "liar"),
         ("X-Arbstr-Cost-Sats", "0.001"),
         ("X-Arbstr-Request-Id", "liar"),
@@ -297,8 +301,9 @@ async def test_the_providers_headers_come_down_but_for_those_between_hops(world:
     answer = await arbstr.chat()
     for name, value in stays:
         assert answer.headers.getall(name) == [value]
-    for name in ("Set-Cookie", "Keep-Alive", "Proxy-Authenticate", "Alt-Svc", "Access-Control-Allow-Origin"):
-        assert name not in answer.headers
+    for name, _ in goes:
+        if name != "Date" and not name.startswith("X-Arbstr-"):
+            assert name not in answer.headers
     for name in ("X-Arbstr-Provider", "X-Arbstr-Cost-Sats", "X-Arbstr-Request-Id", "Date"):
         (value,) = answer.headers.getall(name)
         assert value not in ("liar", "0.001")
