@@ -48,7 +48,10 @@ _UNKNOWN_MODEL_CODES = frozenset(
 _UNKNOWN_MODEL = re.compile(
     r"\bmodels?\b(?:(?!\. )[^;\n]){0,160}\b(not found|could not be found|not exist|n't exist|is unknown|unavailable"
     r"|is not available|has been (decommissioned|deprecated|retired))"
-    r"|\b(unknown|no such|not a valid|invalid|unrecognized|nonexistent) model\b(?! (input|output|parameter|setting))",
+    r"|\b(unknown|no such|not a valid|invalid|unrecognized|nonexistent) model\b(?! (input|output|parameter|setting))"
+    r"|^\W*((the|this|requested) )*model\b(\W+(?!.?s )\S+)? (is )?(currently )?(not (supported|available)|disabled)\b"
+    r"(?! (for|with|when|by|in))"
+    r"|\bnot have access to (the |this )?model\b",
     re.IGNORECASE,
 )
 _CONTENT_CODES = frozenset(
