@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 _SHOWN = 6
 _SHORTEST_SHOWN = 10
 _SHORTEST_INSIDE_WORDS = 6
+_LONGEST_SPELLED_OUT = 2000
 REDACTED = "[REDACTED]"
 UNFIT = "has a space, a line break or another character that a header can't carry; remove it"
 
@@ -82,6 +83,7 @@ class Redactor:
     def __init__(self, secrets: Iterable[Secret]) -> None:
         texts = sorted({secret.reveal() for secret in secrets} - {""}, key=len, reverse=True)
         self._texts = texts
+        self._spellable = [text for text in texts if len(text) <= _LONGEST_SPELLED_OUT]
         self._needles = [spelling.encode() for spelling in sorted(set().union(*map(_plain_spellings, texts)))]
         self._masks = {spelling: mask(text) for text in texts for spelling in _spellings(text)}
         # The longest first: a key that begins with another must not leave its tail behind.
@@ -89,13 +91,18 @@ class Redactor:
         self._pattern = re.compile("|".join(map(_pattern, found)))
         self._byte_masks = {spelling.encode(): masked.encode() for spelling, masked in self._masks.items()}
         self._byte_pattern = re.compile(self._pattern.pattern.encode())
-        # A group for each key, in which every character may be written in any way.
-        spelled_out = "|".join(f"({''.join(map(_any_spelling, text))})" for text in texts)
-        self._spelled_out = re.compile(spelled_out)
-        self._spelled_out_bytes = re.compile(spelled_out.encode())
         self._secrets = [Secret(text) for text in texts]
         self._shortest = min(map(len, self._masks), default=0)
         self.reach = max(map(len, self._masks), default=0) * _LONGEST_SPELLING
+
+    @cached_property
+    def _spelled_out(self) -> re.Pattern[str]:
+        """A group for each key, in which every character may be written in any way; made when one may be."""
+        return re.compile("|".join(f"({''.join(map(_any_spelling, text))})" for text in self._spellable))
+
+    @cached_property
+    def _spelled_out_bytes(self) -> re.Pattern[bytes]:
+        return re.compile(self._spelled_out.pattern.encode())
 
     def text(self, text: str) -> str:
         """The text with every secret masked."""
@@ -133,7 +140,10 @@ class Redactor:
 
     def straddles(self, data: bytes, place: int) -> int:
         """Where a secret ends that the place lies within; the place itself if there is none."""
-        for pattern in (self._byte_pattern, self._spelled_out_bytes):
+        patterns = [self._byte_pattern]
+        if _may_be_numbers(data):
+            patterns.append(self._spelled_out_bytes)
+        for pattern in patterns:
             for match in pattern.finditer(data, max(0, place - self.reach), place + self.reach):
                 if match.start() < place < match.end():
                     return match.end()
@@ -142,10 +152,10 @@ class Redactor:
     def _is_spelled_out(self, text: str) -> bool:
         """Whether a secret is there once all that is written by numbers is undone."""
         undone, count = _BY_NUMBER.subn(_undone, text)
-        return count > 0 and any(secret in undone for secret in self._texts)
+        return count > 0 and any(secret in undone for secret in self._spellable)
 
     def _mask_of(self, match: re.Match[Any]) -> str:
-        return mask(self._texts[(match.lastindex or 1) - 1])
+        return mask(self._spellable[(match.lastindex or 1) - 1])
 
 
 # `\u002d`, also where a JSON text holds another one; `%2D`; a backslash before what needs none.
@@ -158,10 +168,12 @@ _PERCENT_BYTES = re.compile(rb"%[2-7]")
 
 
 def _may_be_numbers(text: str | bytes) -> bool:
-    """Whether an ASCII character may be written by its number."""
+    """Whether an ASCII character may be written by its number: mostly there is nothing that begins so."""
     if isinstance(text, bytes):
-        return _HEX_BYTES.search(text) is not None or _PERCENT_BYTES.search(text) is not None
-    return _HEX.search(text) is not None or _PERCENT.search(text) is not None
+        return (b"\\u00" in text and _HEX_BYTES.search(text) is not None) or (
+            b"%" in text and _PERCENT_BYTES.search(text) is not None
+        )
+    return ("\\u00" in text and _HEX.search(text) is not None) or ("%" in text and _PERCENT.search(text) is not None)
 
 
 def _undone(match: re.Match[str]) -> str:

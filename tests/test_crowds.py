@@ -6,16 +6,18 @@ import asyncio
 import json
 import resource
 import socket
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import httpx
 import pytest
 
 from tests.bench.process import resident_mb
-from tests.provider import Asked, Part, ScriptedProvider, chunk, completion, json_reply, sse_reply, stream_events
+from tests.provider import Asked, Part, ScriptedProvider, chunk, completion, json_reply, reply, sse_reply, stream_events
 from tests.served import PATIENCE_S, Served, chat, eventually
 
 IDLE_STREAMS = 2000
@@ -133,6 +135,49 @@ async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_oth
             assert await asyncio.to_thread(
                 eventually, lambda: arbstr.get("/v1/stats")["counts"]["total"] == clients + 1
             )
+
+
+async def slowest_s(arbstr: Served, until: asyncio.Future[Any]) -> float:
+    """The longest that /health took to answer, asked again and again until something is done."""
+    slowest = 0.0
+    async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
+        while not until.done():
+            began = time.monotonic()
+            await client.get(f"{arbstr.url}/health")
+            slowest = max(slowest, time.monotonic() - began)
+            await asyncio.sleep(0.01)
+    return slowest
+
+
+async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(tmp_path: Path) -> None:
+    many = b"[" + b"{}," * 20_000_000 + b"0]"
+    answer = b'{"choices":[{"message":{"content":"hi"},"finish_reason":"stop"}],"x":%b,' % many
+    answer += b'"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}'
+    sent = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"x":%b}' % many
+    async with ScriptedProvider(reply(answer)) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+            before = arbstr.peak_mb()
+            url, labelled = f"{arbstr.url}/v1/chat/completions", {"Content-Type": "application/json"}
+            async with httpx.AsyncClient(timeout=60) as client:
+                refusing = asyncio.ensure_future(client.post(url, content=sent, headers=labelled))
+                refusing_s = await slowest_s(arbstr, refusing)
+                answering = asyncio.ensure_future(client.post(url, json=chat()))
+                answering_s = await slowest_s(arbstr, answering)
+            assert (await refusing).json()["error"]["code"] == "invalid_json"
+            assert (await answering).content == answer
+            assert max(refusing_s, answering_s) < 2
+            assert arbstr.peak_mb() - before < 450
+            (row,) = (await asyncio.to_thread(arbstr.get, "/v1/requests?success=true"))["data"]
+            assert (row["tokens"]["input"], row["tokens"]["output"]) == (3, 4)
+
+
+async def test_silent_connections_keep_no_token_holder_out(tmp_path: Path) -> None:
+    async with ScriptedProvider(json_reply(completion())) as provider:
+        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 600") as arbstr:
+            async with connected(arbstr, 450):
+                for _ in range(3):
+                    answered = await asyncio.to_thread(eventually, lambda: arbstr.chat().status_code == 200)
+                    assert answered
 
 
 async def test_a_body_of_100_mb_is_refused_before_it_was_sent(tmp_path: Path) -> None:

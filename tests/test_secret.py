@@ -107,7 +107,11 @@ WAYS: list[Callable[[str], str]] = [
 ]
 
 
-@given(st.text(printable, min_size=10, max_size=30), st.data())
+# What begins an escape may make one of what follows it.
+unambiguous = st.characters(min_codepoint=0x21, max_codepoint=0x7E, exclude_characters="\\%")
+
+
+@given(st.text(unambiguous, min_size=10, max_size=30), st.data())
 def test_no_key_survives_however_each_of_its_characters_is_written(key: str, data: st.DataObject) -> None:
     written = "".join(data.draw(st.sampled_from(WAYS))(character) for character in key)
     redactor = Redactor([Secret(key)])

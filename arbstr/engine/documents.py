@@ -19,6 +19,7 @@ MOST_VALUES = 1_000_000
 _PIECE_BYTES = 1024 * 1024
 _USAGE = re.compile(rb'"usage"\s*:\s*(?=\{)')
 _CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\{')
+_LENIENT = ("surrogate", "infinity")
 _LONGEST_USAGE = 64 * 1024
 
 
@@ -105,13 +106,14 @@ def _last_usage(data: bytes) -> Any:
 
 
 def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it.
+    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it. So is a whole
+    number beyond all floats.
 
     What is nested too deeply for the strict reader is refused, however deep this one goes: that differs from one Python
     to the next.
     """
-    if "surrogate" not in error.msg or "UTF-8" in error.msg:
-        raise error
+    if not any(lenient in error.msg for lenient in _LENIENT) or "UTF-8" in error.msg:
+        raise error  # the slower reader would say the same
     _refuse_depth(data, error)
     try:
         return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)

@@ -31,6 +31,8 @@ _WORDS = frozenset(
         "logprobs",
     }
 )
+_PARTS = _WORDS | {"function", "custom", "name", "data", "transcript", "token", "top_logprobs", "summary"}
+_ARGUMENTS = frozenset({"arguments", "input"})  # of a call: the model's, whatever is in them
 
 
 def mask_answer(body: bytes, redactor: Redactor) -> bytes:
@@ -106,10 +108,28 @@ def _choices(choices: Any, mask: Callable[[str], str]) -> Any:
 def _said(name: str, value: Any, mask: Callable[[str], str]) -> Any:
     """A choice's field: words, what holds words, or something else."""
     if name in _WORDS:
-        return value
+        return _spoken(value, mask)
     if name in _SPEAKS and isinstance(value, dict):
-        return {mask(inner): held if inner in _WORDS else _all_masked(held, mask) for inner, held in value.items()}
+        return {
+            mask(inner): _spoken(held, mask) if inner in _WORDS else _all_masked(held, mask)
+            for inner, held in value.items()
+        }
     return _all_masked(value, mask)
+
+
+def _spoken(value: Any, mask: Callable[[str], str]) -> Any:
+    """What stands where words do: a text as it is, of objects (a tool call, a part) only the fields that are words."""
+    if isinstance(value, list):
+        return [_spoken(part, mask) for part in value]
+    if isinstance(value, dict):
+        return {mask(name): _part(name, held, mask) for name, held in value.items()}
+    return value
+
+
+def _part(name: str, value: Any, mask: Callable[[str], str]) -> Any:
+    if name in _ARGUMENTS:
+        return value
+    return _spoken(value, mask) if name in _PARTS else _all_masked(value, mask)
 
 
 def _all_masked(value: Any, mask: Callable[[str], str]) -> Any:

@@ -31,6 +31,7 @@ _SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part
 _DEEPEST = 4
 _MOST_NAMED = 3  # of a list of errors, in words
 _LARGEST_CODE = 10**9
+_LONGEST_SOUGHT = 8192  # characters of a message in which is sought what it is about: it may be a megabyte
 
 _UNKNOWN_MODEL_CODES = frozenset(
     {
@@ -68,7 +69,11 @@ _CONTENT_CODES = frozenset(
     }
 )
 _CONTENT = re.compile(
-    r"\b(flagged|moderation|content[ _-]?(policy|filter|management)|safety (system|policy|filter)|usage polic)",
+    r"\b(flagged|moderat(ion|ed)|usage polic|jailbreak|content[ _-]?(policy|filter|management|safety|exists risk)"
+    r"|safety (system|policy|filter|setting|reason)|(data|content) inspection|risk control"
+    r"|(prohibited|inappropriate|unsafe|harmful|sensitive|disallowed|sexual)\b"
+    r"|(prompt|input|output|response|request|content) (was|were|is|has been) (filtered|censored)"
+    r"|violat\w{1,5} (?:(?!\. )[^;\n]){0,80}\b(policy|policies|guidelines)\b)",
     re.IGNORECASE,
 )
 
@@ -125,12 +130,17 @@ def says_unknown_model(error: JsonObject) -> bool:
     param = error.get("param")
     if isinstance(param, str) and param:
         return param == "model"
-    return _UNKNOWN_MODEL.search(words(error)) is not None
+    return _UNKNOWN_MODEL.search(words(error)[:_LONGEST_SOUGHT]) is not None
 
 
 def says_content(error: JsonObject) -> bool:
     """Whether an error says that it is about what the request asks for: moderation."""
-    return any(name.lower() in _CONTENT_CODES for name in _names(error)) or _CONTENT.search(words(error)) is not None
+    metadata = error.get("metadata")  # OpenRouter's
+    if isinstance(metadata, dict) and (metadata.get("flagged_input") or metadata.get("reasons")):
+        return True
+    if any(name.lower() in _CONTENT_CODES for name in _names(error)):
+        return True
+    return _CONTENT.search(words(error)[:_LONGEST_SOUGHT]) is not None
 
 
 def told(error: JsonObject, mask: Callable[[str], str] = str, *, default: str = "an error without a message") -> str:

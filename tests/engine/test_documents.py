@@ -49,6 +49,10 @@ def test_any_other_bytes_are_no_json(data: bytes) -> None:
         assert read_or_none(data) is None
 
 
+def test_a_whole_number_of_any_size_is_json() -> None:
+    assert read(b"[%b]" % (b"7" * 400)) == [int("7" * 400)]
+
+
 def test_half_a_surrogate_pair_is_json() -> None:
     assert read(rb'{"content": "cut \ud83d"}') == {"content": "cut \ud83d"}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.engine import documents
 from arbstr.engine.chat import decode
 from arbstr.engine.duplicate_keys import DECIDING, refuse_duplicates
 from arbstr.errors import InvalidJson
@@ -94,3 +96,18 @@ def test_only_and_all_deciding_duplicates_are_refused(pairs: list[tuple[str, obj
         assert doubtful
     else:
         assert not doubtful
+
+
+def test_an_escaped_backslash_begins_no_escape() -> None:
+    body = rb'{"model": "a", "x\u006d": 1, "\\u006dodel": 2, "y": "\\\\u006d \\\u006dodel"}'
+    refuse_duplicates(body, documents.read(body))
+
+
+@pytest.mark.parametrize("text", [rb"\u0061", rb"\" ", b"word ", rb"\"model\" "])
+def test_a_long_body_holds_up_the_loop_for_a_moment(text: bytes) -> None:
+    content = text * (50_000_000 // len(text))
+    body = b'{"model":"m","messages":"%b","\\u006do":1,"x":{"model":1,"n":2},"n":1}' % content
+    document = documents.read(body)
+    began = time.process_time()
+    refuse_duplicates(body, document)
+    assert time.process_time() - began < 3

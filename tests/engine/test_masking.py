@@ -57,6 +57,26 @@ def test_what_the_model_says_passes_byte_for_byte(name: str) -> None:
     assert mask_answer(body, REDACTOR) is body
 
 
+@pytest.mark.parametrize(
+    ("name", "says", "hides"),
+    [
+        ("tool_calls", [{"function": {"name": KEY, "arguments": f'{{"k":"{KEY}"}}'}}], [{"id": KEY}]),
+        ("tool_calls", [{"function": {"arguments": {"any": [KEY]}}}], [{"function": {"x_debug": KEY}}]),
+        ("function_call", {"name": "f", "arguments": KEY}, {"from": KEY}),
+        ("content", [KEY, {"type": "text", "text": KEY}], [{"type": "text", "x_debug": {"text": KEY}}]),
+        ("reasoning_details", [{"summary": [{"text": KEY}]}], [{"id": KEY}]),
+        ("audio", {"transcript": KEY, "data": KEY}, {"id": KEY}),
+        ("logprobs", {"content": [{"token": KEY, "top_logprobs": [{"token": KEY}]}]}, {"host": KEY}),
+    ],
+)
+def test_of_a_call_or_a_part_only_what_the_model_says_passes(name: str, says: Any, hides: Any) -> None:
+    for holder in ("message", "delta"):
+        body = json.dumps({"choices": [{holder: {name: says}}]}).encode()
+        assert mask_answer(body, REDACTOR) is body
+        body = json.dumps({"choices": [{holder: {name: hides}}]}).encode()
+        assert mask_answer(body, REDACTOR) == body.replace(KEY.encode(), mask(KEY).encode())
+
+
 def test_escapes_hide_no_key() -> None:
     body = b'{"choices":[{"message":{"content":"hi"}}],"x":"%b"}' % escaped(KEY).encode()
     assert json.loads(mask_answer(body, REDACTOR))["x"] == mask(KEY)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -200,6 +201,17 @@ def test_what_else_is_wrong_with_a_request_is_not_about_the_model(error: dict[st
         ({"message": "x requires moderation"}, True),
         ({"code": "content_policy_violation"}, True),
         ({"message": "blocked by the content filter"}, True),
+        ({"message": "The prompt was filtered"}, True),
+        ({"message": "Prohibited content was detected"}, True),
+        ({"message": "Input data may contain inappropriate content."}, True),
+        ({"message": "Content Exists Risk"}, True),
+        ({"message": "Rejected by risk control"}, True),
+        ({"message": "This request violates our guidelines"}, True),
+        ({"message": "Forbidden", "metadata": {"reasons": ["violence"], "flagged_input": "..."}}, True),
+        ({"message": "Forbidden", "metadata": {"provider_name": "x", "reasons": []}}, False),
+        ({"message": "Your account was blocked"}, False),
+        ({"message": "Access is blocked by an administrator"}, False),
+        ({"message": "Request not allowed from your country"}, False),
         ({"message": "Your key is not allowed to do that"}, False),
         ({"message": "Forbidden"}, False),
         ({}, False),
@@ -208,6 +220,15 @@ def test_what_else_is_wrong_with_a_request_is_not_about_the_model(error: dict[st
 )
 def test_a_refusal_of_what_the_request_says(error: dict[str, Any], about: bool) -> None:
     assert verdict.says_content(error) == about
+
+
+@pytest.mark.parametrize("piece", ["models ", "model x ", "violates ", "content ", "response is "])
+def test_a_megabyte_of_words_is_judged_in_a_moment(piece: str) -> None:
+    error = {"message": piece * (1_000_000 // len(piece))}
+    began = time.process_time()
+    assert not verdict.says_unknown_model(error)
+    assert not verdict.says_content(error)
+    assert time.process_time() - began < 0.2
 
 
 JSON = st.recursive(

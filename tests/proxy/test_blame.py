@@ -95,6 +95,16 @@ async def test_a_request_that_no_provider_can_serve_opens_no_breaker(world: Worl
     assert (await arbstr.chat("hi")).headers["X-Arbstr-Provider"] == "alpha"
 
 
+@pytest.mark.parametrize("says", ["Your input was flagged", "Prohibited content", "Content Exists Risk"])
+async def test_refusals_of_what_requests_say_open_no_breaker(world: World, says: str) -> None:
+    for name in ("alpha", "beta"):
+        await world.sells(name, error_reply(403, says))
+    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    for number in range(3):
+        assert (await arbstr.chat(f"hi {number}")).status == 502
+    assert await open_breakers(arbstr) == set()
+
+
 async def test_a_balance_that_does_not_hold_all_requests_at_once_opens_no_breaker(world: World) -> None:
     alpha = await world.sells("alpha", *[error_reply(402)] * 6, GOOD)
     arbstr = await world.opens(breaker={"failure_threshold": 3})

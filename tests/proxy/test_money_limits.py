@@ -10,7 +10,18 @@ from typing import Any
 
 import pytest
 
-from tests.provider import Move, Script, chunk, completion, error_reply, json_reply, sse_reply, stream_events
+from tests.provider import (
+    DONE,
+    Move,
+    Script,
+    chunk,
+    completion,
+    error_reply,
+    event,
+    json_reply,
+    sse_reply,
+    stream_events,
+)
 from tests.proxy.world import Arbstr, World, body
 
 LONG = "x" * 400_000  # 100,000 tokens; at the world's rates a thousand sats
@@ -177,6 +188,52 @@ async def test_what_a_timeout_may_have_cost_is_spent_after_a_restart_too(world: 
     assert spent_sats(second) == [spent]
     assert (await second.chat(max_tokens=300)).status == 402
     assert len(alpha.requests) == 1
+
+
+NO_COUNT: dict[str, Script] = {
+    "a stream": sse_reply(*stream_events("Hello", tokens=None)),
+    "a stream of nulls": sse_reply(*stream_events("Hello", tokens=None, done=False), event({"usage": {}}), DONE),
+    "an answer": json_reply(completion(tokens=None)),
+    "half an answer's": json_reply({**completion(), "usage": {"prompt_tokens": 10}}),
+}
+
+
+@pytest.mark.parametrize("script", NO_COUNT.values(), ids=NO_COUNT)
+async def test_what_is_not_counted_is_spent_as_expected_after_a_restart_too(world: World, script: Script) -> None:
+    """Its node has charged for it, whatever it says."""
+    sections = {"budget": {"max_sats_per_day": 10}}
+    await world.sells("alpha", script, base_fee=0)
+    first = await world.opens(**sections)
+    answer = await first.chat(max_tokens=300, stream="stream" in str(script))
+    assert answer.status == 200
+    assert (await first.row(answer))["cost"]["sats"] is None
+    (spent,) = spent_sats(first)
+    assert 9 <= spent < 9.1
+    assert spent_sats(await world.opens(**sections)) == [spent]
+
+
+@pytest.mark.parametrize("gone", ["cancel", "drain"])
+@pytest.mark.parametrize("begun", [False, True], ids=["before the answer", "within it"])
+async def test_what_a_client_left_behind_is_spent_after_a_restart_too(world: World, gone: str, begun: bool) -> None:
+    sections = {"budget": {"max_sats_per_day": 10}}
+    left = asyncio.Event()
+    script = sse_reply(chunk("Hel"), left, Move.CLOSE) if begun else [left, Move.CLOSE]
+    alpha = await world.sells("alpha", script, base_fee=0, on_client_gone=gone)
+    first = await world.opens(**sections)
+    if begun:
+        async with first.stream(max_tokens=300) as stream:
+            await stream.until(b"Hel")
+    else:
+        task = await first.asks(max_tokens=300)
+        await alpha.asked()
+        task.cancel()
+    await first.notices()
+    left.set()
+    (row,) = await first.rows(1)
+    assert row["error"]["status"] == 499
+    (spent,) = spent_sats(first)
+    assert 9 <= spent < 9.1
+    assert spent_sats(await world.opens(**sections)) == [spent]
 
 
 async def test_an_answer_costs_no_more_after_a_restart_than_before(world: World) -> None:

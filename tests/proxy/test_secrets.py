@@ -125,6 +125,16 @@ def in_a_long_error(asked: Asked) -> list[Part]:
     return sse_reply(chunk("a"), *in_pieces(long))
 
 
+def in_a_calls_id(asked: Asked) -> list[Part]:
+    call = {"id": said_again(asked), "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    return json_reply(completion(None, message={"tool_calls": [call]}, finish_reason="tool_calls"))
+
+
+def in_a_calls_id_of_a_stream(asked: Asked) -> list[Part]:
+    call = {"index": 0, "id": said_again(asked), "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    return sse_reply(chunk(delta={"tool_calls": [call]}), *stream_events("b"))
+
+
 def in_pieces(data: bytes) -> list[bytes]:
     """Cut so that pieces end within a key, wherever it stands."""
     return [data[start : start + 13] if start > 60_000 else data[start : start + 60_000] for start in places(len(data))]
@@ -157,6 +167,8 @@ CARELESS = {
     "a long chunk": in_a_long_chunk,
     "a long error": in_a_long_error,
     "a header's name": in_a_headers_name,
+    "a tool call's id": in_a_calls_id,
+    "a tool call's id in a stream": in_a_calls_id_of_a_stream,
     "what is no HTTP": in_no_http,
     "a bad header": in_a_bad_header,
     "a bad chunk": in_a_bad_chunk,

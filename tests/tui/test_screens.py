@@ -101,7 +101,8 @@ async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
 async def test_help_is_found_by_typing_and_left_by_escape() -> None:
     async with driven(lived_in()) as each:
         await each.press("question_mark")
-        await each.shows("Everywhere")
+        await each.shows("Everywhere", "Filters; all that is typed must hold")
+        assert each.text.count("Everywhere") == 1
         await each.type("rotation")
         await each.hides("Everywhere")
         await each.shows("Take the provider out of rotation")

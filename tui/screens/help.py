@@ -12,11 +12,13 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.keys import FILTERS, found
+from tui.keys import EVERYWHERE, FILTERS, found
 from tui.lines import EMPTY, Line
 from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
 from tui.widgets.scroller import Scroller
+
+_FILTERS: Line = (("Filters; all that is typed must hold", "title"),)
 
 
 class HelpScreen(ModalScreen[None]):
@@ -58,12 +60,12 @@ class HelpScreen(ModalScreen[None]):
     def _show(self, typed: str) -> None:
         lines: list[Line] = []
         for where, keys in groupby(found(typed), key=lambda key: key.where):
+            if where != EVERYWHERE and not typed and not any(line == _FILTERS for line in lines):
+                lines += [EMPTY, _FILTERS]
+                lines += [((f"  {term:<15}", "key"), (meaning, "text")) for term, meaning in FILTERS]
             lines += [EMPTY] if lines else []
             lines.append(((where, "title"),))
             lines += [((f"  {key.shown:<15}", "key"), (key.does, "text")) for key in keys]
-        if not typed:
-            lines += [EMPTY, (("Filters; all that is typed must hold", "title"),)]
-            lines += [((f"  {term:<15}", "key"), (meaning, "text")) for term, meaning in FILTERS]
         self._scroller.show(lines or [(("no such key", "muted"),)], (("Help", "title"),))
 
     def action_scroll(self, by: int) -> None:
