@@ -12,6 +12,7 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache, partial
+from typing import ParamSpec
 
 import httpx
 
@@ -31,11 +32,14 @@ from arbstr.secret import Redactor
 from arbstr.text import phrase
 from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
 
+P = ParamSpec("P")
+
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _PLENTY_BYTES = 1 << 62
 MAX_ERROR_BYTES = 1024 * 1024
+LARGE_BYTES = 64 * 1024  # masking may take a third of a second a megabyte where every character is written by number
 UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
 _REMEMBERED = 256  # of what requests have in common
 _LARGEST_REMEMBERED = 8192  # characters of headers
@@ -205,8 +209,11 @@ class Upstream:
 
     async def _refused(self, response: httpx.Response, head: Head) -> WholeAnswer:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
-        status = response.status_code
         body = await _error_body(response)
+        return await _beside(len(body), self._refusal, response.status_code, head, body)
+
+    def _refusal(self, status: int, head: Head, body: bytes) -> WholeAnswer:
+        """A refusal that was read. Raises `AttemptError` unless it is about the request."""
         document = documents.read_or_none(body)
         error = failure_of(
             status,
@@ -226,7 +233,8 @@ class Upstream:
         """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
         share = self._room.share()
         try:
-            return self._completion(status, head, await _read_all(first, chunks, MAX_ANSWER_BYTES, share), share)
+            body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
+            return await _beside(len(body), self._completion, status, head, body, share)
         except BaseException:
             share.dropped()
             raise
@@ -288,6 +296,11 @@ def _common(provider: Provider, client: HeaderList) -> httpx.Request:
 @lru_cache(maxsize=256)
 def _chat_url(base: str) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + "/chat/completions")
+
+
+async def _beside(size: int, judge: Callable[P, WholeAnswer], *args: P.args, **kwargs: P.kwargs) -> WholeAnswer:
+    """What a judge of a body of so many bytes says; the loop goes on meanwhile where that may take long."""
+    return await asyncio.to_thread(judge, *args, **kwargs) if size > LARGE_BYTES else judge(*args, **kwargs)
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: Share) -> bytes:
