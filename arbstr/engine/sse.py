@@ -114,6 +114,8 @@ def data_of(raw: bytes) -> bytes | None:
     """The data of one event: its `data` lines joined by LF; None if it has no such line."""
     if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw:
         return raw[6:-2]  # how almost every event looks
+    if raw.find(b"data") < 0:  # comments, and empty lines by the hundred thousand
+        return None
     lines = [
         line[6:] if line.startswith(b"data: ") else line[5:]
         for line in _LINE_END.split(raw.removeprefix(b"\xef\xbb\xbf"))
