@@ -234,8 +234,11 @@ class _Breaker:
 
     def takes_early_probe(self) -> bool:
         has_room = not self._max_in_flight or self.in_flight < self._max_in_flight
-        is_asked_to_wait = self._clock() < self._asked_until
-        return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or is_asked_to_wait)
+        return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or self._must_wait())
+
+    def _must_wait(self) -> bool:
+        """Whether a pause lasts that the provider asked for."""
+        return self.state == "open" and self._clock() < self._asked_until
 
     def admit(self, permit: Permit) -> Permit:
         if self.open_until is not None:
@@ -251,7 +254,7 @@ class _Breaker:
         self._latency_ms = _learned(self._latency_ms, latency_ms)
         if self.open_until is None:
             self._failures = 0
-        elif permit.opening == self.openings:
+        elif permit.opening == self.openings and not self._must_wait():
             self.close("an attempt succeeded")
 
     def failed(self, error: AttemptError, permit: Permit) -> None:

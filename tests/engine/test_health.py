@@ -445,6 +445,16 @@ def test_one_early_probe_at_a_time(world: World) -> None:
     assert due_next(world) == "a"
 
 
+def test_a_repeated_attempt_that_succeeds_ends_no_pause_that_was_asked_for(world: World) -> None:
+    """It began while the pause lasted: for a request that had its place before."""
+    trying, told = world.permit(), world.permit()
+    told.failed(too_many(12))
+    trying.failed(DOWN, again=True)
+    trying.succeeded(100)
+    assert world.state == "open"
+    assert world.health.acquire("a", early=True) is None
+
+
 def test_an_early_probe_that_succeeds_closes(world: World) -> None:
     world.open()
     world.permit(early=True).succeeded(100)
