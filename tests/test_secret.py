@@ -140,3 +140,11 @@ def test_a_key_in_base64_is_masked_wherever_it_stands_there(before: str, encode:
 def test_escapes_of_other_things_stay() -> None:
     text = r'{"a": "\u003cb\u003e \u00e9 100%25 \/ \\ \" \n"}'
     assert Redactor([Secret(KEY)]).text(text) is text
+
+
+@pytest.mark.parametrize("before", [0, 1, 998, 999, 1000, 4999])
+def test_a_key_is_found_among_thousands_of_characters_written_by_number(before: int) -> None:
+    key = "sk-alpha-0123456789"
+    spelled = "".join(f"\\u{ord(character):04x}" for character in "A" * before + key + "B" * 1500)
+    data = spelled.encode()
+    assert Redactor([Secret(key)]).data(data) == data[: 6 * before] + mask(key).encode() + b"\\u0042" * 1500
