@@ -158,8 +158,8 @@ class Redactor:
         return mask(self._spellable[(match.lastindex or 1) - 1])
 
 
-# `\u002d`, also where a JSON text holds another one; `%2D`; a backslash before what needs none. Many are undone at once:
-# each one on its own would take seconds of a long text full of them.
+# `\u002d`, also where a JSON text holds another one; `%2D`; a backslash before what needs none. Whole runs are undone
+# at once: each character on its own would take seconds of a long text full of them.
 _BY_NUMBER = re.compile(r"((?:\\+u00[2-7][0-9a-fA-F]){1,1000}+)|((?:%[2-7][0-9a-fA-F]){1,1000}+)|\\+(?=[/\"\\])")
 _LONGEST_SPELLING = 10  # of one character
 _HEX = re.compile(r"\\u00[2-7]")
