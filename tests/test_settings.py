@@ -235,3 +235,9 @@ def test_a_proxy_that_can_not_be_used_stops_the_start_instead_of_being_passed_by
     with pytest.raises(ConfigError, match=r"^HTTPS_PROXY is no proxy that arbstr can use; write it like") as caught:
         resolved({"HTTPS_PROXY": "https://u:hunter22@proxy.lan"})
     assert "hunter22" not in str(caught.value)
+
+
+def test_a_relative_ledger_is_relative_to_the_working_directory_and_not_to_the_configuration() -> None:
+    Path("beside").mkdir()
+    config('[database]\npath = "ledger.db"', "beside/config.toml")
+    assert Path(resolved({"ARBSTR_CONFIG": "beside/config.toml"}).database).absolute() == Path.cwd() / "ledger.db"

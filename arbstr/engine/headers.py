@@ -45,6 +45,7 @@ _NOT_DOWN = frozenset(
     }
 )
 _NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
+_LONGEST_DOWN = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
 _REMEMBERED = 1024
 
 # What arbstr reads itself, in the order of `Head`'s fields.
@@ -74,7 +75,7 @@ class HeadReader:
         down: HeaderList = []
         first: dict[bytes, str] = {}
         for name, value in response.headers.raw if answer is None else answer.headers:
-            if (shown := self._name_downstream(name)) is not None:
+            if len(value) <= _LONGEST_DOWN and (shown := self._name_downstream(name)) is not None:
                 down.append((shown, self._shown(value)))
             if (known := name.lower()) in _READ:
                 first.setdefault(known, value.decode(errors="replace"))

@@ -329,6 +329,15 @@ async def test_odd_bytes_in_a_header_harm_nobody(world: World, value: str, shown
     assert answer.headers["X-Odd"] == shown
 
 
+async def test_a_header_that_clients_can_not_read_is_left_out_and_the_answer_passes(world: World) -> None:
+    """Many refuse an answer with a header of more than 8 KB."""
+    await world.sells("alpha", json_reply(completion(), X_Long="x" * 60_000, X_Short="x" * 4_000))
+    answer = await (await world.opens()).chat()
+    assert answer.json == completion()
+    assert "X-Long" not in answer.headers
+    assert answer.headers["X-Short"] == "x" * 4_000
+
+
 @pytest.mark.parametrize(
     "content_type", ["application/json", None, "text/plain", "text/html; charset=utf-8", "nonsense"]
 )
