@@ -130,7 +130,7 @@ def test_nothing_in_foreign_text_acts(file: Path, form: str, hostile: str) -> No
     assert text.replace("\n", "").isprintable()
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(), st.text())
 def test_one_record_is_one_line_whatever_it_says(tmp_path: Path, message: str, value: str) -> None:
     ring = LogRing()

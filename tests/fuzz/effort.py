@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, settings
 
 EXAMPLES = "ARBSTR_FUZZ_EXAMPLES"  # in the environment of a long run: how many of them each property is tried with
 
-_TRIED_ALIKE: dict[str, Any] = {"deadline": None, "suppress_health_check": list(HealthCheck)}
+_TRIED_ALIKE: dict[str, Any] = {"suppress_health_check": list(HealthCheck)}
 _large = pytest.mark.filterwarnings("ignore:Generating overly large repr")  # examples may be; hypothesis would warn
 _Property = TypeVar("_Property", bound=Callable[..., None])
 

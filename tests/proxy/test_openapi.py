@@ -64,7 +64,6 @@ schema = schemathesis.pytest.from_fixture("described")
 @schema.parametrize()
 @settings(
     max_examples=25,
-    deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
     derandomize=True,

@@ -504,7 +504,7 @@ async def test_any_fields_pass_both_ways(world: World) -> None:
     arbstr = await world.opens()
     examples: list[dict[str, object]] = []
 
-    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.text(min_size=1), JSON, max_size=5))
     def draw(fields: dict[str, object]) -> None:
         examples.append(fields)

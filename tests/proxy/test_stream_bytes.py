@@ -72,7 +72,7 @@ async def test_a_stream_cut_anywhere_is_the_same_stream(world: World) -> None:
     text = MIXED + usage_chunk(12, 9) + DONE
     cuts: list[list[int]] = []
 
-    @settings(max_examples=60, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.integers(1, len(text) - 1), max_size=8))
     def draw(places: list[int]) -> None:
         cuts.append(places)

@@ -204,7 +204,7 @@ def ledger(rows: list[RequestRecord], exact: int = 0) -> Iterator[Questions]:
             yield questions
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(rows=ledgers, wheres=st.lists(filters, min_size=1, max_size=4))
 def test_sums_are_exact_and_percentiles_within_two_percent(rows: list[RequestRecord], wheres: list[Filter]) -> None:
     with ledger(rows) as questions:
@@ -241,7 +241,7 @@ def ids(entries: list[Entry]) -> list[str]:
     return [entry.request_id for entry in entries]
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=ledgers, wheres=st.lists(filters, min_size=3, max_size=3), per_page=st.sampled_from([7, 25, 100]))
 def test_pages_put_together_are_the_matching_rows_in_order(
     rows: list[RequestRecord], wheres: list[Filter], per_page: int
@@ -259,7 +259,7 @@ def test_pages_put_together_are_the_matching_rows_in_order(
             assert found == wanted
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(rows=ledgers, where=filters, sort=st.sampled_from(SORTS), order=st.sampled_from(ORDERS))
 def test_an_export_is_the_matching_rows_in_order(
     rows: list[RequestRecord], where: Filter, sort: Sort, order: Order
@@ -270,7 +270,7 @@ def test_an_export_is_the_matching_rows_in_order(
         assert questions.count(where) == len(wanted)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(rows=ledgers, where=filters, limit=st.sampled_from([1, 7, 50]))
 def test_slices_put_together_are_the_matching_rows_newest_first(
     rows: list[RequestRecord], where: Filter, limit: int
@@ -285,7 +285,7 @@ def test_slices_put_together_are_the_matching_rows_newest_first(
         assert found == listed(rows, where, "timestamp", "desc")
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(ledgers, filters)
 def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
     rows: list[RequestRecord], where: Filter

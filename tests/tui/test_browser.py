@@ -50,7 +50,7 @@ async def test_an_empty_ledger_is_an_empty_list() -> None:
     assert (rows.total, rows.selected, rows.missing(PAGE)) == (0, None, None)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.lists(st.tuples(st.sampled_from(["move", "scroll", "select"]), st.integers(-900, 900)), max_size=8))
 async def test_what_is_in_sight_is_what_the_ledger_has_there(moves: list[tuple[str, int]]) -> None:
     fake = ledger(750)

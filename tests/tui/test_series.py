@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from tui.series import SETTLES_AFTER_MS, Series
@@ -82,7 +82,6 @@ def test_old_buckets_are_forgotten() -> None:
     assert each.chart(NOW).values == (None,) * 6
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5 * WIDTH), st.integers(0, 3000), st.integers(0, 1000)), max_size=40))
 def test_in_the_end_every_bucket_is_the_ledgers(requests: list[tuple[int, int, int]]) -> None:
     """However requests come in and end, the chart ends as the ledger has it."""
