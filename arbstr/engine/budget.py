@@ -60,6 +60,7 @@ class Budgets:
         self._recalling = asyncio.Lock()
         self._global = tuple(self._caps(GLOBAL, None, config.budget))
         self._of_rule = {rule.name: tuple(self._caps(rule.name, rule.name, rule)) for rule in config.policies.rules}
+        self._all = (*self._global, *(cap for caps in self._of_rule.values() for cap in caps))
 
     def _caps(self, scope: str, policy: str | None, limits: Budget | Rule) -> Iterator[Cap]:
         for period in PERIODS:
@@ -84,8 +85,8 @@ class Budgets:
 
     async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
         """Return once what was spent before is known, or when the ledger has not said so for a while."""
-        with suppress(TimeoutError, LedgerUnavailable):
-            if self.unknown:
+        if self._all and self.unknown:
+            with suppress(TimeoutError, LedgerUnavailable):
                 async with asyncio.timeout(patience_s):
                     await self.recall()
 
@@ -101,24 +102,19 @@ class Budgets:
     def unknown(self) -> list[tuple[Cap, Span]]:
         """The caps, and the periods of theirs, of which the ledger has yet to say what was spent."""
         self._turn_over()
-        return [(cap, span) for cap in self._all() for span in cap.unknown]
+        return [(cap, span) for cap in self._all for span in cap.unknown]
 
     def status(self) -> tuple[BudgetStatus, ...]:
         """Every budget as it stands."""
         self._turn_over()
         return tuple(
             BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
-            for cap in self._all()
+            for cap in self._all
         )
-
-    def _all(self) -> Iterator[Cap]:
-        yield from self._global
-        for caps in self._of_rule.values():
-            yield from caps
 
     def _turn_over(self) -> None:
         now_ms = self._clock_ms()
-        for cap in self._all():
+        for cap in self._all:
             cap.turn_over(now_ms)
 
 

@@ -25,7 +25,7 @@ DECIDING = (
     "response_format",
 )
 
-_QUOTED = [(key, f'"{key}"'.encode()) for key in DECIDING]
+_QUOTED = {key: f'"{key}"'.encode() for key in DECIDING}
 # How letters and the underscore may be escaped, which encoders write as they are.
 _LETTER = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 _ESCAPES = [
@@ -44,8 +44,9 @@ def refuse_duplicates(body: bytes, document: JsonObject) -> None:
     if b"\\u00" in body and _LETTER.search(body) is not None:
         for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
             body = body.replace(spelling, letter)
-    for key, quoted in _QUOTED:
-        if key in document and body.count(quoted) > 1 and _is_twice(quoted, body):
+    several = [key for key in document if key in _QUOTED and body.count(_QUOTED[key]) > 1]
+    for key in sorted(several, key=DECIDING.index):
+        if _is_twice(_QUOTED[key], body):
             raise InvalidJson(
                 f"The request body has the key '{key}' more than once: which one holds would differ from one provider "
                 "to the next. Send it once."

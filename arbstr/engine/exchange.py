@@ -28,6 +28,45 @@ CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection be
 class Exchange:
     """One request from its arrival to its end. `clock` is monotonic seconds."""
 
+    # More attributes than instances of a class can share their names of: without slots each would have its own table.
+    __slots__ = (
+        "_attempt_started_ms",
+        "_clock",
+        "_doubtful_msats",
+        "_expected_msats",
+        "_started",
+        "_waits_s",
+        "announced",
+        "answer_bytes",
+        "attempts",
+        "baselines",
+        "charged_msats",
+        "chat",
+        "cost_msats",
+        "drained",
+        "ended_ms",
+        "error_message",
+        "error_status",
+        "first_byte_ms",
+        "implausible",
+        "list_cost_msats",
+        "may_have_cost",
+        "model",
+        "permit",
+        "policy",
+        "provider",
+        "received_at_ms",
+        "request_id",
+        "routing",
+        "served_model",
+        "session",
+        "stream",
+        "streaming",
+        "success",
+        "usage",
+        "waiting",
+    )
+
     def __init__(self, request_id: str, received_at_ms: int, clock: Callable[[], float]) -> None:
         self.request_id = request_id
         self.received_at_ms = received_at_ms

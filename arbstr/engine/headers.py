@@ -67,33 +67,37 @@ class HeadReader:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._names: dict[bytes, str | None] = {}
+        self._names: dict[bytes, tuple[str | None, bytes]] = {}
 
     def read(self, response: httpx.Response) -> Head:
         """Read a response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
         answer = response.extensions.get("answer")
         down: HeaderList = []
         first: dict[bytes, str] = {}
+        names = self._names
         for name, value in response.headers.raw if answer is None else answer.headers:
-            if len(value) <= _LONGEST_DOWN and (shown := self._name_downstream(name)) is not None:
+            shown, known = names.get(name) or self._new_name(name)
+            if shown is not None and len(value) <= _LONGEST_DOWN:
                 down.append((shown, self._shown(value)))
-            if (known := name.lower()) in _READ:
+            if known:
                 first.setdefault(known, value.decode(errors="replace"))
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
         return Head(down, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 
-    def _name_downstream(self, name: bytes) -> str | None:
-        """A header's name as the client may see it, None if it does not go down: one with a key in it, say."""
-        if name in self._names:
-            return self._names[name]
+    def _new_name(self, name: bytes) -> tuple[str | None, bytes]:
+        """A header's name as the client may see it, None if it does not go down: one with a key in it, say.
+
+        And in lower case where arbstr reads the header itself, else empty.
+        """
         if len(self._names) >= _REMEMBERED:
             self._names.clear()
         text = name.decode(errors="replace")
         lower = text.lower()
         held_back = lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) or self._shown(name) != text
         shown = None if held_back else text
-        self._names[name] = shown
-        return shown
+        known = name.lower()
+        self._names[name] = found = shown, known if known in _READ else b""
+        return found
 
     def _shown(self, value: bytes) -> str:
         """A header's text as the client may see it; no server sends control bytes on."""

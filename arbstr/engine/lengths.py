@@ -43,7 +43,7 @@ class Lengths:
 
     def add(self, provider: str, tokens: float) -> None:
         """An answer of so many tokens came from that provider."""
-        length = _of(self._by_provider, provider, _Length)
+        length = self._by_provider.get(provider) or _new(self._by_provider, provider, _Length)
         length.add(tokens)
         self.seen += 1
         if len(self._by_provider) == 1:
@@ -88,7 +88,7 @@ class Texts:
 
     def add(self, provider: str, chars: int, tokens: int) -> None:
         """A text of so many characters had so many tokens, says that provider."""
-        text = _of(self._by_provider, provider, _Text)
+        text = self._by_provider.get(provider) or _new(self._by_provider, provider, _Text)
         text.add(chars, tokens)
         self.seen += 1
         if len(self._by_provider) == 1:
@@ -181,11 +181,9 @@ def _is_text(chars: float, tokens: float) -> bool:
     return bool(tokens) and _PLAUSIBLE_CHARS[0] <= chars / tokens <= _PLAUSIBLE_CHARS[1]
 
 
-def _of(known: dict[str, _One], provider: str, make: Callable[[], _One]) -> _One:
-    """What is known of a provider, made when it is first heard of; the one who has said least makes room."""
-    one = known.get(provider)
-    if one is None:
-        if len(known) >= _PROVIDERS:
-            del known[min(known, key=lambda name: known[name].seen)]
-        one = known[provider] = make()
+def _new(known: dict[str, _One], provider: str, make: Callable[[], _One]) -> _One:
+    """Begin to know of a provider; the one who has said least makes room."""
+    if len(known) >= _PROVIDERS:
+        del known[min(known, key=lambda name: known[name].seen)]
+    one = known[provider] = make()
     return one

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from arbstr.types import JsonObject, Usage
@@ -59,20 +58,21 @@ def counts_of(document: Any) -> Counts | None:
     """What the `usage` objects of an answer or chunk say, None if it has none."""
     counts = None
     for usage in _usages(document):
-        if isinstance(usage, dict):
-            counts = _counts(usage) if counts is None else merge(counts, _counts(usage))
+        counts = merge(counts, _counts(usage))
     return counts
 
 
-def _usages(document: Any) -> Iterator[Any]:
+def _usages(document: Any) -> list[JsonObject]:
     """Where servers put them: most of them in one place, Groq in another, Moonshot in the last choice of a stream."""
-    if isinstance(document, dict):
-        yield document.get("usage")
-        if "x_groq" in document:
-            yield _dig(document, "x_groq", "usage")
-        choices = document.get("choices")
-        if isinstance(choices, list) and choices and isinstance(choices[0], dict):
-            yield choices[0].get("usage")
+    if not isinstance(document, dict):
+        return []
+    found = [document.get("usage")]
+    if "x_groq" in document:
+        found.append(_dig(document, "x_groq", "usage"))
+    choices = document.get("choices")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:
+        found.append(choices[0]["usage"])
+    return [usage for usage in found if isinstance(usage, dict)]
 
 
 def merge(counts: Counts | None, newer: Counts) -> Counts:

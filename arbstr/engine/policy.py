@@ -46,10 +46,14 @@ class KeywordMatcher:
         """See `Matcher`."""
         if not request.last_user_text:
             return None
-        text = _Text(request.last_user_text)
+        folded = request.last_user_text.casefold()
+        text: _Text | None = None
         for rule in rules:
-            if rule.keywords and any(map(text.has_word, self._fold(rule.keywords))):
-                return rule
+            for keyword in self._fold(rule.keywords):
+                if keyword in folded:  # most texts hold none of the words
+                    text = text or _Text(folded)
+                    if text.has_word(keyword):
+                        return rule
         return None
 
     def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
@@ -61,16 +65,17 @@ class KeywordMatcher:
 
 
 class _Text:
-    """A text in which words are looked for, folded; in linear time, however often they are parts of others."""
+    """A folded text in which words are looked for; in linear time, however often they are parts of others."""
 
-    def __init__(self, text: str) -> None:
-        self._folded = text.casefold()
+    def __init__(self, folded: str) -> None:
+        self._folded = folded
         self._known: dict[str, bool] = {}  # many rules may have the same word
 
     def has_word(self, keyword: str) -> bool:
-        """Whether a folded keyword begins a word; one that starts with no letter or digit begins its own."""
-        if keyword not in self._folded:  # most texts hold none of the words
-            return False
+        """Whether a folded keyword that the text holds begins a word in it.
+
+        One that starts with no letter or digit begins its own.
+        """
         known = self._known.get(keyword)
         if known is None:
             known = self._known[keyword] = not _in_words(keyword[0]) or self._begins_a_word(keyword)

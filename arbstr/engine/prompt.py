@@ -43,9 +43,8 @@ def count_prompt(document: JsonObject) -> tuple[int, int]:
             chars += _chars(content)
         if len(message) > 2 or "content" not in message:
             chars += sum(_chars(value) for name, value in message.items() if name not in ("role", "content"))
-    for name, value in document.items():
-        if name not in _SETTINGS:
-            chars += _chars(value)
+    if not document.keys() <= _SETTINGS:
+        chars += sum(_chars(value) for name, value in document.items() if name not in _SETTINGS)
     return chars, images
 
 

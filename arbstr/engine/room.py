@@ -40,8 +40,9 @@ class Room:
 
     def give_back(self, size: int) -> None:
         """Bytes that were taken are free again."""
-        self._taken_bytes -= size
-        self._wake()
+        if size:
+            self._taken_bytes -= size
+            self._wake()
 
     def share(self) -> Share:
         """What one answer takes of it."""

@@ -29,6 +29,8 @@ class Sessions:
 
 def _in_headers(headers: HeaderList) -> str:
     found = {known: value.strip() for name, value in headers if (known := name.lower()) in _HEADERS}
+    if not found:
+        return ""
     return next((found[name] for name in _HEADERS if found.get(name)), "")
 
 

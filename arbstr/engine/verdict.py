@@ -25,6 +25,7 @@ from arbstr.types import JsonObject
 NO_ANSWER: JsonObject = {"message": "no usable choice"}
 
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_msg", "error_description", "title")
+_ERRORS = ("error", "errors")
 _NAMES = ("code", "type", "status")
 _FLAT = ("code", "type", "status", "status_code", "statusCode", "error_code", "param")  # beside a flat error's message
 _SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part of an answer
@@ -86,8 +87,8 @@ def error_of(document: Any) -> JsonObject | None:
         )
     if not isinstance(document, dict):
         return None
-    for key in ("error", "errors"):
-        if (error := _as_error(document.get(key))) is not None:
+    for key in _ERRORS:
+        if key in document and (error := _as_error(document[key])) is not None:
             return error
     choices = document.get("choices")
     for choice in choices if isinstance(choices, list) else ():
@@ -205,7 +206,7 @@ def _as_listed(item: Any) -> JsonObject | None:
 
 
 def _error_in_choice(choice: JsonObject) -> JsonObject | None:
-    error = _as_error(choice.get("error"))
+    error = _as_error(choice["error"]) if "error" in choice else None
     if error is None and _is_word(choice.get("finish_reason"), "error"):
         return {"message": "finish_reason is 'error'"}
     return error
