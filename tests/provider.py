@@ -298,6 +298,13 @@ def byte_by_byte(data: bytes) -> list[Part]:
     return [data[index : index + 1] for index in range(len(data))]
 
 
+def after(seconds: float) -> asyncio.Event:
+    """An event that sets itself; for where time itself is what is tested."""
+    set_by_itself = asyncio.Event()
+    asyncio.get_running_loop().call_later(seconds, set_by_itself.set)
+    return set_by_itself
+
+
 def cut_at(data: bytes, *places: int) -> list[Part]:
     """Data cut at some places."""
     bounds = [0, *sorted(places), len(data)]

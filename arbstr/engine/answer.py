@@ -47,7 +47,7 @@ class StreamAnswer:
         self.headers = headers
         self.observer = opening.observer
         self.opening = opening.out
-        self.progressed = False  # by the last read: whole events came, not only comments
+        self.progressed = False  # by the last read: something was said, as far as anybody looked
 
     @property
     def begun(self) -> bool:
@@ -82,7 +82,8 @@ class StreamAnswer:
         observer = self.observer
         before = observer.events
         out = self._observed(observer.feed, chunk)
-        self.progressed = observer.events != before or not observer.between_events or not self.begun
+        came = observer.events != before and not observer.in_doubt
+        self.progressed = came or not observer.between_events or not self.begun
         self._waiting.begun = True
         return out
 

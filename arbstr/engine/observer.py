@@ -40,7 +40,8 @@ class StreamObserver:
 
     `redactor` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is
     True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
-    error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `usage` and
+    error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `in_doubt`, set from
+    outside, has every event read until one says something: for all of them that would cost too much. `usage` and
     `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
     the bytes go on.
     """
@@ -58,6 +59,7 @@ class StreamObserver:
         self.error: JsonObject | None = None
         self.done = False
         self.finished = False
+        self.in_doubt = False  # whether the provider still says something
         self.events = 0
         self.size = 0  # bytes
         self.charged_msats: int | None = None
@@ -153,6 +155,8 @@ class StreamObserver:
         if block.find(b"\r") >= 0:
             count += block.count(b"\rdata:")
         self.events += count
+        if self.in_doubt:
+            self.in_doubt = not _says_something(block)
         strange = _is_strange(block)
         if strange or self._redactor.seems_to_be_in(block):
             block = mask_events(block, self._redactor)
@@ -233,6 +237,19 @@ class StreamObserver:
         if charged or self.charged_msats is None:
             self.charged_msats = charged
         return counts is not None and not document.get("choices") and verdict.error_of(document) is None
+
+
+def _says_something(block: bytes) -> bool:
+    """Whether an event is a part of the answer, an error or about the tokens; pings and empty chunks are not."""
+    return any(
+        data
+        and (
+            verdict.has_substance(documents.read_or_none(data))
+            or _USAGE.search(data) is not None
+            or _error_of(raw, data) is not None
+        )
+        for raw, data in events(block)
+    )
 
 
 def _is_strange(block: bytes) -> bool:

@@ -19,7 +19,7 @@ HOLD_S = 0.5  # how long events that say nothing are kept from the client, so th
 class Waiting:
     """How long a provider may still take: for its first byte, then from one event to the next, in seconds.
 
-    Comments are no progress: a provider that sends nothing else is given up.
+    Comments are no progress, nor are events that say nothing: a provider that sends nothing else is given up.
     """
 
     def __init__(self, timeouts: Timeouts, deadline: Deadline) -> None:

@@ -332,12 +332,12 @@ class Engine:
         observer = answer.observer
         # The client waits for a sign of life if nothing else has come yet.
         out = answer.opening or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
-        silent_ms = 0 if answer.begun else exchange.waited_ms  # of the provider, comments not counted
+        silent_ms = 0 if answer.begun else exchange.waited_ms  # of the provider; what says nothing does not count
         told_ms = exchange.elapsed_ms()
         while not observer.done:
             left_s = answer.limit_s - silent_ms / 1000
             if left_s <= 0:
-                return answer.end(), f"nothing came for {answer.limit_s:g} s"
+                return answer.end(), f"it said nothing for {answer.limit_s:g} s"
             if out:
                 await client.write(out)
             began_ms = exchange.elapsed_ms()
@@ -354,7 +354,7 @@ class Engine:
             now_ms = exchange.elapsed_ms()
             out, silent_ms = read, 0 if answer.progressed else silent_ms + now_ms - began_ms
             if now_ms - told_ms >= PROGRESS_EVERY_MS:
-                told_ms = now_ms
+                told_ms, observer.in_doubt = now_ms, True
                 self._bus.publish(StreamProgress(exchange.request_id, observer.events))
         return out, ""
 

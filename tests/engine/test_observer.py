@@ -53,6 +53,34 @@ def test_a_charge_before_the_usage_is_read_although_both_come_at_once() -> None:
     assert observer.charged_msats == 420
 
 
+@pytest.mark.parametrize(
+    ("block", "says"),
+    [
+        (delta("a"), True),
+        (delta("", "stop"), True),
+        (delta("") + delta("a"), True),
+        (USAGE_CHUNK, True),
+        (event({"error": {"message": "no"}}), True),
+        (b"event: error\ndata: {}\n\n", True),
+        (delta(""), False),
+        (event({"choices": []}), False),
+        (event({"choices": [], "usage": None}), False),
+        (b"event: ping\ndata: {}\n\n", False),
+        (b"data:\n\n", False),
+        (b": a\n\n", False),
+        (event({"choices": [{"delta": {"content": "a" * 100_000}}]}), True),
+        (event({"choices": [], "padding": "a" * 100_000}), False),
+    ],
+)
+@pytest.mark.parametrize("width", [1_000_000, 30_000])
+def test_doubt_lasts_until_an_event_says_something(block: bytes, says: bool, width: int) -> None:
+    observer, _ = watch(delta("hi"))
+    observer.in_doubt = True
+    for start in range(0, len(block), width):
+        observer.feed(block[start : start + width])
+    assert observer.in_doubt is not says
+
+
 def test_half_a_surrogate_pair_is_no_fault_of_a_stream() -> None:
     half = event({"choices": [{"delta": {"content": "cut \ud83d"}}], "usage": USAGE})
     observer, out = watch(half, delta("", "stop"), DONE)

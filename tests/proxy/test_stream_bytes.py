@@ -15,6 +15,7 @@ from tests.provider import (
     Asked,
     Move,
     Part,
+    after,
     byte_by_byte,
     chunk,
     cut_at,
@@ -298,13 +299,6 @@ async def test_keepalive_0_sends_none(world: World) -> None:
         await stream.until(b'"a"')
         go_on.set()
         assert b"keep-alive" not in (await stream.rest()).body
-
-
-def after(seconds: float) -> asyncio.Event:
-    """An event that sets itself; for where time itself is what is tested."""
-    set_by_itself = asyncio.Event()
-    asyncio.get_running_loop().call_later(seconds, set_by_itself.set)
-    return set_by_itself
 
 
 async def test_silence_is_counted_from_the_last_event(world: World) -> None:

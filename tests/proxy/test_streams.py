@@ -15,6 +15,7 @@ from tests.provider import (
     Asked,
     Move,
     Part,
+    after,
     chunk,
     chunked,
     completion,
@@ -193,6 +194,60 @@ async def test_a_stream_that_falls_silent_for_longer_than_idle_has_broken_off(wo
     assert (await arbstr.row(answer))["error"]["status"] == 502
     async with asyncio.timeout(PATIENCE_S):
         await alpha.requests[0].left.wait()
+
+
+EMPTY = {
+    "no choices": b'data: {"choices":[]}\n\n',
+    "usage null": b'data: {"choices":[],"usage":null}\n\n',
+    "a role": chunk(delta={"role": "assistant", "content": ""}),
+    "an empty text": chunk(""),
+    "an empty delta": chunk(),
+    "an empty finish_reason": chunk(finish_reason=""),
+    "a ping": b'event: ping\ndata: {"type": "ping"}\n\n',
+    "a ping without data": b"event: ping\n\n",
+    "empty data": b"data:\n\n",
+    "empty lines": b"\n\n",
+    "no JSON": b"data: ping\n\n",
+    "CRLF": b'data: {"choices":[]}\r\n\r\n',
+    "CR": b'data: {"choices":[]}\r\r',
+    "two at once": b'data: {"choices":[]}\n\ndata: {"type": "ping"}\n\n',
+    "and half the next": b'"choices":[]}\n\ndata: {',
+}
+
+
+@pytest.mark.parametrize("nothing", EMPTY.values(), ids=EMPTY)
+async def test_a_stream_that_says_nothing_is_given_up_after_idle(world: World, nothing: bytes) -> None:
+    def chatters(asked: Asked) -> list[Part]:
+        said = chunk("Hel") + (b"data: {" if nothing.endswith(b"{") else b"")
+        return sse_reply(said, *(part for number in range(400) for part in (after(0.01 * number), nothing)))
+
+    alpha = await world.sells("alpha", chatters, timeouts={"idle": 0.2})
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert b"'alpha' broke off: it said nothing for 0.2 s" in answer.body
+    async with asyncio.timeout(PATIENCE_S):
+        await alpha.requests[0].left.wait()
+
+
+WORDS = {
+    "content": chunk("a"),
+    "reasoning": chunk(delta={"content": "", "reasoning_content": "hm"}),
+    "a tool call": chunk(delta={"tool_calls": [{"index": 0, "function": {"arguments": "{"}}]}),
+    "usage": event({"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 5}}),
+    "a word among nothing": EMPTY["no choices"] + chunk("a") + EMPTY["a ping"],
+}
+
+
+@pytest.mark.parametrize("word", WORDS.values(), ids=WORDS)
+async def test_a_word_now_and_then_is_enough(world: World, word: bytes) -> None:
+    def speaks_rarely(asked: Asked) -> list[Part]:
+        said = [word if number % 20 == 10 else EMPTY["no choices"] for number in range(150)]
+        beat = (part for number, each in enumerate(said) for part in (after(0.01 * number), each))
+        return sse_reply(chunk("a"), *beat, *stream_events("b"))
+
+    await world.sells("alpha", speaks_rarely, timeouts={"idle": 0.6})
+    arbstr = await world.opens()
+    assert (await arbstr.chat(stream=True)).trailer["output_tokens"] == 5
 
 
 async def test_the_providers_own_error_reaches_the_client_first(world: World) -> None:
