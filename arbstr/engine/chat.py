@@ -135,8 +135,8 @@ def _stream_options(document: JsonObject) -> JsonObject:
 
 def _max_tokens(document: JsonObject) -> int | None:
     """The request's own cap on the answer; the tighter one if both fields are there."""
-    caps = [min(cap, _LARGEST_CAP) for name in _CAPS if (cap := _whole(document, name)) is not None]
-    return min(caps, default=None)
+    caps = [cap for name in _CAPS if (cap := _whole(document, name)) is not None]
+    return min(*caps, _LARGEST_CAP) if caps else None
 
 
 def _choices(document: JsonObject) -> int:

@@ -53,17 +53,19 @@ def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: B
     """What is to be paid: what the provider says it charged, where it says so, else what the rates say."""
     believed = None if usage is None else _believed(usage, bounds)
     listed = None if believed is None else cost_msats(rates, believed)
+    if charged_msats is None and believed is usage:
+        return Bill(listed, listed)
     cost = listed
-    doubts = [] if believed == usage else ["tokens"]
+    doubts = [] if believed is usage else ["tokens"]
     if charged_msats is not None:
-        cost = min(charged_msats, _most_msats(rates, usage if believed == usage else None, bounds))
+        cost = min(charged_msats, _most_msats(rates, usage if believed is usage else None, bounds))
         if cost < charged_msats:
             doubts.insert(0, "charge")
     return Bill(cost, listed, ",".join(doubts) or None)
 
 
 def _believed(usage: Usage, bounds: Bounds) -> Usage:
-    """The tokens as claimed, or what of them can be."""
+    """The tokens as claimed, the same object, or what of them can be."""
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     odd_in = tokens_in is not None and tokens_in > FACTOR * (bounds.sent + _ANY_PROMPT)
     odd_out = tokens_out is not None and tokens_out > FACTOR * bounds.answer

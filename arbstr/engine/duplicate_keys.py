@@ -41,7 +41,7 @@ def refuse_duplicates(body: bytes, document: JsonObject) -> None:
 
     A key is nearly always written once in the whole body, which is soon found out; else the object itself is asked.
     """
-    if b"\\u00" in body and _LETTER.search(body) is not None:
+    if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
         for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
             body = body.replace(spelling, letter)
     several = [key for key in document if key in _QUOTED and body.count(_QUOTED[key]) > 1]

@@ -249,8 +249,9 @@ class Router:
         """What the dearest and the median candidate ask for these tokens, in msats; None while tokens are unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        sellers = (self._by_name[candidate.provider] for candidate in routing.candidates)
-        costs = sorted(cost_msats(seller.rates_for(routing.model), usage) or 0 for seller in sellers)
+        by_name, model = self._by_name, routing.model
+        rates = [by_name[candidate.provider].rates_for(model) for candidate in routing.candidates]
+        costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
     def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
