@@ -68,6 +68,14 @@ def test_text_without_a_secret_is_the_same_object() -> None:
     assert redactor.data(data) is data
 
 
+def test_words_that_only_begin_like_keys_hide_none_and_are_none() -> None:
+    redactor = Redactor([Secret("sk-alpha-000001"), Secret("sk-beta-0000002"), Secret("pk")])
+    text = "a task-force of sk-alphas"
+    assert redactor.text(text) is text
+    assert redactor.text(f"{text}: sk-beta-0000002, pk") == f"{text}: sk-bet...***, [REDACTED]"
+    assert redactor.data(f"{text}: sk-alpha-000001".encode()) == f"{text}: sk-alp...***".encode()
+
+
 def test_a_key_that_begins_with_another_leaves_no_tail() -> None:
     assert Redactor([Secret("sk-0123456"), Secret("sk-0123456789")]).text("sk-0123456789") == "sk-012...***"
 

@@ -47,6 +47,7 @@ _NOT_DOWN = frozenset(
 _NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
 _LONGEST_DOWN = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
 _REMEMBERED = 1024
+_LONGEST_REMEMBERED = 100  # characters of a name
 
 # What arbstr reads itself, in the order of `Head`'s fields.
 _READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
@@ -107,19 +108,37 @@ class HeadReader:
 
 def upward(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:
     """The client's headers that go up to a provider whose `forward_headers` are `forward`."""
-    allowed = _allowed(forward)
+    names = _names_up(forward)
     passing: HeaderList = []
     hop_by_hop: set[str] = set()
     for name, value in headers:
-        lower = name.lower()
-        if lower in allowed:
+        lower = names[name]
+        if not lower:
+            continue
+        if lower != _CONNECTION or names.passes_connection:
             # Bytes that are no text stand as surrogates here, which can't be sent again.
             passing.append((name, value if value.isascii() else value.encode(errors="replace").decode()))
-        elif lower == _CONNECTION and value.lower() not in _NAMES_NOTHING:
+        elif value.lower() not in _NAMES_NOTHING:
             hop_by_hop.update(named.strip().lower() for named in value.split(","))
     return [pair for pair in passing if pair[0].lower() not in hop_by_hop] if hop_by_hop else passing
 
 
-@lru_cache(maxsize=256)
-def _allowed(forward: tuple[str, ...]) -> frozenset[str]:
-    return _GO_UP | {name.lower() for name in forward}
+class _NamesUp(dict[str, str]):
+    """What is to be done with a client's header by its name: in lower case if anything, else empty."""
+
+    def __init__(self, forward: tuple[str, ...]) -> None:
+        super().__init__()
+        self._allowed = _GO_UP | {name.lower() for name in forward}
+        self.passes_connection = _CONNECTION in self._allowed
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        lower = name.lower()
+        found = lower if lower in self._allowed or lower == _CONNECTION else ""
+        if len(name) <= _LONGEST_REMEMBERED:
+            self[name] = found
+        return found
+
+
+_names_up = lru_cache(maxsize=256)(_NamesUp)

@@ -147,10 +147,11 @@ class _Length:
 
     def add(self, tokens: float) -> None:
         self.seen += 1
-        if self.weight < MEMORY:
-            self.weight += 1.0
-        self.value += (tokens - self.value) / self.weight
-        self.longest = max(tokens, self.longest + (self.value - self.longest) / _LONGEST_MEMORY)
+        weight, longest = self.weight, self.longest
+        if weight < MEMORY:
+            weight = self.weight = weight + 1.0
+        value = self.value = self.value + (tokens - self.value) / weight
+        self.longest = max(tokens, longest + (value - longest) / _LONGEST_MEMORY)
 
 
 class _Text:

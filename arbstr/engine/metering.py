@@ -50,8 +50,23 @@ class Counts(NamedTuple):
 
 def usage_of(document: Any) -> Usage | None:
     """The tokens of a whole answer, None if it has no `usage` object."""
+    if (usage := _plain_usage(document)) is not None:
+        return usage
     counts = counts_of(document)
     return None if counts is None else counts.usage()
+
+
+def _plain_usage(document: Any) -> Usage | None:
+    """The same where a single object holds the usual three counts and nothing else, as most do; else None."""
+    usages = _usages(document)
+    if len(usages) != 1 or len(usages[0]) != len(_PLAIN):
+        return None
+    get = usages[0].get
+    tokens_in, tokens_out, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    if not type(tokens_in) is type(tokens_out) is type(total) is int:
+        return None
+    adds_up = total == tokens_in + tokens_out and tokens_in >= 0 and tokens_out >= 0 and total <= _MOST_TOKENS
+    return Usage(tokens_in, tokens_out) if adds_up else None
 
 
 def counts_of(document: Any) -> Counts | None:

@@ -8,6 +8,7 @@ from typing import Any
 from arbstr.types import HeaderList, JsonObject
 
 _HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
+_LENGTHS = frozenset(map(len, _HEADERS))
 _BYTES = 8  # of the hash; 16 digits
 
 
@@ -28,7 +29,9 @@ class Sessions:
 
 
 def _in_headers(headers: HeaderList) -> str:
-    found = {known: value.strip() for name, value in headers if (known := name.lower()) in _HEADERS}
+    found = {
+        known: value.strip() for name, value in headers if len(name) in _LENGTHS and (known := name.lower()) in _HEADERS
+    }
     if not found:
         return ""
     return next((found[name] for name in _HEADERS if found.get(name)), "")

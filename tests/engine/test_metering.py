@@ -199,6 +199,14 @@ def test_so_is_one_in_the_header(header: str | None) -> None:
     assert charged_header_msats(header) is None
 
 
+@given(st.tuples(*[st.integers(-1, 9) | st.sampled_from(ABSURD) | st.integers(10**9 - 1, 2 * 10**9)] * 3))
+def test_the_usual_three_counts_are_read_like_any_others(counts: tuple[Any, ...]) -> None:
+    usage = dict(zip(("prompt_tokens", "completion_tokens", "total_tokens"), counts, strict=True))
+    among_others = counts_of({"usage": {**usage, "service": "any"}})
+    assert among_others is not None
+    assert usage_of({"usage": usage}) == among_others.usage()
+
+
 @pytest.mark.parametrize("charge", [10**12 + 1, 10**13, 10**300])
 def test_a_charge_beyond_all_reason_is_the_largest_there_is(charge: int) -> None:
     assert charged_msats({"cost": {"total_msats": charge}}) == charged_header_msats(str(charge)) == 10**12
