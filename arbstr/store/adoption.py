@@ -22,11 +22,11 @@ from typing import Any
 import aiosqlite
 
 from arbstr.store.backlog import Chunk
-from arbstr.store.expressions import INSTANT, LATENCY, ROW_SUMS
+from arbstr.store.expressions import INSTANT, LATENCY, ROW_SUMS, facet_model, refused
 from arbstr.store.progress import Progress
 from arbstr.store.queries import connect
 from arbstr.store.rollups import Rollups
-from arbstr.store.rows import FacetKey, facet_key_of, parse_ms
+from arbstr.store.rows import FacetKey, facet_key_of, fold_any, parse_ms
 from arbstr.store.sketch import sketch_all
 from arbstr.store.sql import values
 from arbstr.store.tally import Tally, from_columns
@@ -39,17 +39,18 @@ _NOTED_AT_ONCE = 3  # chunks
 _PATIENCE_S = 0.02  # that a step waits for a chunk to be read, before other rows may be written
 
 # What makes a facet, as it is in the row.
-_NAMES = "model, provider, policy, streaming <> 0, success <> 0, client, dialect"
+_NAMES = f"{facet_model()}, provider, policy, streaming <> 0, success <> 0, client, dialect"
 _KEY_COLUMNS = ("model", "provider", "policy", "streaming", "success", "client", "dialect")
 _SUMMED = (
     "model, provider, policy, streaming, success, client, dialect, input_tokens, output_tokens, cost_sats, "
-    "latency_ms, dearest_msats, median_msats"
+    "latency_ms, dearest_msats, median_msats, error_status"
 )
 _KEYS = f"CREATE TEMP TABLE IF NOT EXISTS keys (facet INTEGER, {', '.join(_KEY_COLUMNS)})"
 _KEYS_INDEX = f"CREATE INDEX IF NOT EXISTS temp.keys_by_name ON keys ({', '.join(_KEY_COLUMNS)}, facet)"
 _FACET = (
     "SELECT k.facet FROM temp.keys k WHERE k.streaming = (r.streaming <> 0) AND k.success = (r.success <> 0)"
-    + "".join(f" AND k.{name} IS r.{name}" for name in _KEY_COLUMNS if name not in ("streaming", "success"))
+    f" AND k.model IS {facet_model('r.')}"
+    + "".join(f" AND k.{name} IS r.{name}" for name in ("provider", "policy", "client", "dialect"))
 )
 _PRUNED_MS = "(SELECT COALESCE(MAX(value), 0) FROM ledger_state WHERE name = 'pruned_before_ms')"
 _CHUNK_COLUMNS = "first_id, last_id, total, first_ms, last_ms, summed"
@@ -60,6 +61,7 @@ Sums = list[tuple[FacetKey, int, Tally]]
 async def prepare(db: aiosqlite.Connection) -> None:
     """Make a writer's connection ready for what is done here."""
     await db.create_function("epoch_ms", 1, parse_ms, deterministic=True)
+    await db.create_function("fold", 1, fold_any, deterministic=True)
     await db.execute_fetchall(_KEYS)
     await db.execute_fetchall(_KEYS_INDEX)
 
@@ -141,6 +143,9 @@ class Adoption:
     async def _add(self, chunk: Chunk, sums: Sums) -> None:
         await self._rollups.facets(self._db, [key for key, _, _ in sums])
         await self._rollups.add(self._db, sums)
+        await self._db.execute_fetchall(
+            f"UPDATE requests SET refused_key = fold(model) WHERE {_waiting(chunk)} AND {refused()}"
+        )
         await self._db.execute_fetchall("UPDATE backlog SET summed = 1 WHERE first_id = ?", (chunk.first_id,))
 
     async def complete(self) -> bool:
@@ -189,6 +194,7 @@ class Adoption:
         """In a transaction: empty the rollups, and forget facets that nothing has, now that all rows are in chunks."""
         await self._db.execute_fetchall(f"DELETE FROM rollups WHERE start_ms >= {_PRUNED_MS}")
         await self._db.execute_fetchall("DELETE FROM facets WHERE id NOT IN (SELECT facet FROM rollups)")
+        await self._db.execute_fetchall("UPDATE requests SET refused_key = NULL WHERE refused_key IS NOT NULL")
         await self._db.execute_fetchall("UPDATE backlog SET summed = 0")
         self._rollups.forget()
         self.forget()

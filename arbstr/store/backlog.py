@@ -15,6 +15,12 @@ from arbstr.store.rows import COLUMNS
 
 _OTHERS = ", ".join(column for column in COLUMNS if column != "at_ms")
 
+# Those of all summed chunks that were refused: the rollups don't know their models.
+REFUSED_ROWS = (
+    f"(SELECT {_OTHERS}, {INSTANT} AS at_ms FROM requests INDEXED BY requests_refused "
+    "WHERE refused_key IS NOT NULL AND facet IS NULL AND open = 0)"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Chunk:

@@ -98,6 +98,16 @@ def in_error(text: str) -> Condition:
     return Condition("INSTR(LOWER(error_message), ?) > 0", (text,))
 
 
+def in_refused(text: str) -> Condition:
+    """That a text occurs in the name of a model that was refused."""
+    return Condition("INSTR(refused_key, ?) > 0", (text,))
+
+
+def of_refused(where: Filter) -> Condition | None:
+    """That a row is of one of the filter's models, which was refused; None if the filter names no models."""
+    return None if _wanted(where, "model") is None else _named(where, "model", "refused_key")
+
+
 def in_id(text: str) -> Condition:
     """That a text occurs in a row's id."""
     if PART_OF_ID.fullmatch(text):
@@ -195,7 +205,7 @@ def of_cost_index(where: Filter) -> Condition:
 
 def containing(text: str, *, faceted: bool = True) -> Condition:
     """That a text occurs in a row: in its names, its error, or, if it is long enough, in its id."""
-    own = [in_error(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
+    own = [in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
     names = in_names(text)
     if faceted:
         named = Condition(f"facet IN (SELECT id FROM facets f WHERE f.grain = 'row' AND {names.sql})", names.values)
@@ -214,6 +224,8 @@ def _named(where: Filter, name: str, column: str) -> Condition:
     wanted = _wanted(where, name)
     if wanted is None:
         return TRUE
+    if name == "model":  # all have one, but those that were refused, in facets
+        wanted = [key for key in wanted if key is not None]
     names = tuple(key for key in wanted if key is not None)
     said = [f"{column} IN {values(1, len(names))}"] if names else []
     said += [f"{column} IS NULL"] if None in wanted else []

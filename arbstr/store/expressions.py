@@ -30,6 +30,19 @@ COUNTED_MSATS = f"""
         CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
         + MIN(MAX(CAST(COALESCE(doubtful_msats, 0) AS INTEGER), 0), {MOST})
 """
+
+
+def refused(row: str = "") -> str:
+    """That a row was refused for what it asks for, or before that was looked at; `row` is the table's `name.`."""
+    status = f"{row}error_status"
+    return f"({row}success = 0 AND ({status} IN (400, 404) OR ({status} = 429 AND {row}provider IS NULL)))"
+
+
+def facet_model(row: str = "") -> str:
+    """The model as facets have it: none of requests that were refused."""
+    return f"IIF({refused(row)}, NULL, {row}model)"
+
+
 LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
 # The sums of `tally.SUMS` in their order, over rows.
 ROW_SUMS = ", ".join(

@@ -32,7 +32,7 @@ def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit
     """The rows from `offset`, `limit` at most, and how many there are in all."""
     if view.loose or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
-    if conditions.needs_content(where):
+    if view.needs_parts(where):
         return _page_of_parts(view, where, sort, order, offset, limit)
     lister = _Lister(view, where)
     found = lister.page(sort, order, offset, limit)
@@ -44,7 +44,7 @@ def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset:
     span = view.listed(where)
     if not view.waiting(*span):
         return True
-    if conditions.needs_content(where):
+    if view.needs_parts(where):
         return False
     near = order == "desc" and offset <= _NEAR
     return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
@@ -66,7 +66,7 @@ def slice_before(view: View, where: Filter, before: Entry | None, limit: int) ->
     older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
-    content = conditions.needs_content(where)
+    content = view.needs_parts(where)
     if view.loose or (content and view.waiting(start, end)):
         found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
     elif content:
@@ -79,11 +79,12 @@ def slice_before(view: View, where: Filter, before: Entry | None, limit: int) ->
 
 def count(view: View, where: Filter) -> int:
     """How many rows match."""
-    if view.loose or (conditions.needs_content(where) and view.waiting(*view.listed(where))):
+    in_parts = view.needs_parts(where)
+    if view.loose or (in_parts and view.waiting(*view.listed(where))):
         plain = view.plain(where)
         [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
         return int(total)
-    return _content_count(view, where) if conditions.needs_content(where) else _counted(view, where).total
+    return _content_count(view, where) if in_parts else _counted(view, where).total
 
 
 def _content_count(view: View, where: Filter) -> int:

@@ -16,7 +16,7 @@ from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Or
 from arbstr.store import pages
 from arbstr.store.place import check_place, check_schema, explain
 from arbstr.store.rollups import FACET_COLUMNS
-from arbstr.store.rows import COLUMNS, ENTRY_COLUMNS, entry_of, fold, format_ms, parse_ms, read_routing
+from arbstr.store.rows import COLUMNS, ENTRY_COLUMNS, entry_of, fold, fold_any, format_ms, parse_ms, read_routing
 from arbstr.store.tally import Tally
 from arbstr.store.view import ABSENT, ROLLUPS_SINCE, Label, View
 from arbstr.store.window import DAY_MS, FOREVER_MS, HOUR_MS, Piece
@@ -116,6 +116,7 @@ class Questions:
             entered = not view.bare and view.one(
                 f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
             )
+            entered = entered or view.has_refused(Filter(model=name if column == "model" else None))
             if entered or not (view.loose or view.backlog):
                 return bool(entered)
             return (
@@ -186,9 +187,7 @@ def _checked(path: Path, uri: str) -> sqlite3.Connection:
     connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         connection.text_factory = lambda data: data.decode("utf-8", "replace")
-        connection.create_function(
-            "fold", 1, lambda name: fold(None if name is None else str(name)), deterministic=True
-        )
+        connection.create_function("fold", 1, fold_any, deterministic=True)
         connection.create_function("epoch_ms", 1, parse_ms, deterministic=True)
         _check(connection, path)
     except BaseException:

@@ -19,8 +19,9 @@ from arbstr.text import json_or_none
 from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
 Row = tuple[Any, ...]
-# Model, provider, policy, streaming, success, client, dialect.
-FacetKey = tuple[str, str | None, str | None, bool, bool, str | None, str | None]
+# Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
+# make up what names they like.
+FacetKey = tuple[str | None, str | None, str | None, bool, bool, str | None, str | None]
 
 COLUMNS = (
     "id",
@@ -55,6 +56,7 @@ COLUMNS = (
     "client",
     "implausible",
     "doubtful_msats",
+    "refused_key",
 )
 ENTRY_COLUMNS = (
     "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
@@ -95,7 +97,7 @@ def parse_ms(timestamp: object) -> int:
 def facet_key(record: RequestRecord) -> FacetKey:
     """What a record shares with others."""
     return (
-        clean(record.model),
+        None if is_refused(record) else clean(record.model),
         _clean(record.provider),
         _clean(record.policy),
         record.streaming,
@@ -105,9 +107,17 @@ def facet_key(record: RequestRecord) -> FacetKey:
     )
 
 
+def is_refused(record: RequestRecord) -> bool:
+    """Whether a request was refused for what it asks for, or before that was looked at."""
+    if record.success:
+        return False
+    return record.error_status in (400, 404) or (record.error_status == 429 and record.provider is None)
+
+
 def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> Row:
     """A record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, and then without a facet."""
-    model, provider, policy, streaming, success, client, dialect = key
+    _, provider, policy, streaming, success, client, dialect = key
+    model = clean(record.model)
     return (
         row_id,
         clean(record.request_id),
@@ -141,6 +151,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         client,
         record.implausible,
         bounded(record.doubtful_msats) or None,
+        fold(model) if key[0] is None and not opener else None,
     )
 
 
@@ -162,7 +173,7 @@ def facet_key_of(columns: Sequence[Any]) -> FacetKey:
     """What a row shares with others, from its columns."""
     model, provider, policy, streaming, success, client, dialect = columns
     return (
-        str(model),
+        _name(model),
         _name(provider),
         _name(policy),
         bool(streaming),
@@ -234,6 +245,11 @@ def _clean(text: str | None) -> str | None:
 def fold(name: str | None) -> str | None:
     """A name without regard to case."""
     return None if name is None else name.casefold()
+
+
+def fold_any(name: object) -> str | None:
+    """The same of what another program may have put where a name belongs."""
+    return None if name is None else fold(str(name))
 
 
 def bounded(number: int | None) -> int | None:

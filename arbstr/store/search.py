@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import fields, replace
+from typing import Any
 
 from arbstr.query import SUCCEEDED, Filter
 from arbstr.store import conditions
@@ -16,13 +17,32 @@ from arbstr.store.conditions import ERROR_STATUS, ID_CHARS, PART_OF_ID, Conditio
 from arbstr.store.sql import values
 
 
-def parts(where: Filter, *, other_ids: bool) -> list[Part]:
-    """The parts of a filter. `other_ids`: there are request ids that arbstr did not make."""
+def all_fields(where: Filter) -> dict[str, Any]:
+    """What a filter says, as its parts are to say it."""
+    return {field.name: getattr(where, field.name) for field in fields(Filter)}
+
+
+def refused_part(where: Filter) -> Part | None:
+    """The rows of a filter's models that were refused; None if it names no models, or only what succeeded."""
+    refused = conditions.of_refused(where)
+    if refused is None or where.success is True:
+        return None
+    return Part(**{**all_fields(where), "model": None, "models": None, "success": False}, rows=refused)
+
+
+def parts(where: Filter, *, other_ids: bool, refused: bool) -> list[Part]:
+    """The parts of a filter.
+
+    `other_ids`: there are request ids that arbstr did not make. `refused`: rows of its models were refused.
+    """
     texts = tuple(text.casefold() for text in where.texts)
-    whole = Part(**{field.name: getattr(where, field.name) for field in fields(Filter)})
+    whole = replace(where, texts=())
+    by_outcome = [Part(**all_fields(whole)), *([refused_part(whole)] if refused else [])]
     return [
         replace(part, rows=both(part.rows, place.rows), named=place.named, unnamed=place.unnamed)
-        for part in _by_end(replace(whole, texts=()))
+        for outcome in by_outcome
+        if outcome is not None
+        for part in _by_end(outcome)
         for place in _by_place(texts, other_ids=other_ids)
     ]
 
@@ -37,7 +57,7 @@ def _by_end(where: Part) -> Iterator[Part]:
     if wanted and where.success is not False:
         yield replace(bare, success=True)
     if where.success is not True and where.statuses != ():
-        yield replace(bare, success=False, rows=_failed_with(where))
+        yield replace(bare, success=False, rows=both(where.rows, _failed_with(where)))
 
 
 def _failed_with(where: Filter) -> Condition:
@@ -51,7 +71,7 @@ def _failed_with(where: Filter) -> Condition:
 
 
 def _by_place(texts: tuple[str, ...], *, other_ids: bool) -> Iterator[Part]:
-    """Where texts may occur: all in the names; else one in the error; else one in the id."""
+    """Where texts may occur: all in the names; else one in the error; in a refused model's name; in the id."""
     if not texts:
         yield Part()
         return
@@ -59,12 +79,20 @@ def _by_place(texts: tuple[str, ...], *, other_ids: bool) -> Iterator[Part]:
     in_error = either(*map(conditions.in_error, texts))
     rest = [conditions.containing(text) for text in texts] if len(texts) > 1 else []
     yield Part(unnamed=texts, rows=both(Condition("error_message IS NOT NULL"), in_error, *rest))
+    in_refused = either(*map(conditions.in_refused, texts))
+    named_refused = both(Condition("refused_key IS NOT NULL"), in_refused, _not(in_error))
+    yield Part(unnamed=texts, rows=both(named_refused, *rest))
     in_ids = [conditions.in_id(text) for text in texts if _may_be_in_id(text, other_ids=other_ids)]
     if in_ids:
         among = either(*in_ids)
         ids = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {among.sql}"
-        elsewhere = Condition(f"NOT COALESCE({in_error.sql}, FALSE)", in_error.values)
+        elsewhere = both(_not(in_error), _not(in_refused))
         yield Part(unnamed=texts, rows=both(Condition(f"id IN ({ids})", among.values), elsewhere, *rest))
+
+
+def _not(condition: Condition) -> Condition:
+    """It does not hold, or is unknown."""
+    return Condition(f"NOT COALESCE({condition.sql}, FALSE)", condition.values)
 
 
 def _may_be_in_id(text: str, *, other_ids: bool) -> bool:

@@ -25,7 +25,7 @@ logger = logging.getLogger(__name__)
 
 IN_ONE_FILE = 2_000  # rows, which are taken back in one transaction
 # What a row has only in the database; its instant is read from its timestamp again.
-_NOT_KEPT = ("id", "at_ms", "facet", "open")
+_NOT_KEPT = ("id", "at_ms", "facet", "open", "refused_key")
 _KEPT = [(place, name) for place, name in enumerate(COLUMNS) if name not in _NOT_KEPT]
 
 StoredRow = dict[str, Any]

@@ -14,11 +14,11 @@ from typing import Any
 
 from arbstr.query import OTHER_GROUPS, Filter, GroupBy
 from arbstr.store import conditions
-from arbstr.store.backlog import Chunk, chunks_of, rows_in
+from arbstr.store.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
 from arbstr.store.conditions import Condition, Part, both
 from arbstr.store.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
 from arbstr.store.rows import COLUMNS
-from arbstr.store.search import parts
+from arbstr.store.search import all_fields, parts, refused_part
 from arbstr.store.sketch import unpack
 from arbstr.store.tally import SUMS, Tally, from_columns
 from arbstr.store.window import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
@@ -26,6 +26,7 @@ from arbstr.store.window import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
 ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5
 SEARCH_SINCE = 6
+REFUSED_SINCE = 7
 
 Label = str | int | None
 
@@ -82,10 +83,22 @@ class View:
         start, end = self.clipped(where)
         return max(start, self.extent.pruned_ms), end
 
+    def has_refused(self, where: Filter) -> bool:
+        """Whether rows of the filter's models were refused: they are in facets that have no model."""
+        refused = None if self.version < REFUSED_SINCE else conditions.of_refused(where)
+        return refused is not None and bool(
+            self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values)
+        )
+
+    def needs_parts(self, where: Filter) -> bool:
+        """Whether rollups, and facets alone, can't answer for the filter."""
+        return conditions.needs_content(where) or self.has_refused(where)
+
     def parts(self, where: Filter) -> list[Part]:
-        """What the filter is made of, where rollups can't answer for it."""
+        """What the filter is made of in that case."""
         other_ids = self.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
-        return [part for part in parts(where, other_ids=bool(other_ids)) if not part.named or self._has_facet(part)]
+        found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where))
+        return [part for part in found if not part.named or self._has_facet(part)]
 
     def _has_facet(self, part: Part) -> bool:
         meant = conditions.facets(part, "row")
@@ -137,7 +150,7 @@ class View:
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Where the matching rows are that are still there: a table expression, and what holds of them."""
-        if self.loose or self.waiting(*self.listed(where)):
+        if self.loose or self.waiting(*self.listed(where)) or self.has_refused(where):
             return self.rows(), self.plain(where)
         return "requests", self.faceted(where, *self.listed(where))
 
@@ -169,6 +182,8 @@ class View:
         sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
         if start < end and (uncounted := self._uncounted(where, Piece(0, start, end))):
             sources.append(uncounted)
+        if self.has_refused(where) and (part := refused_part(where)):
+            sources.append(("requests", self._refused(part, start, end)))
         if self.loose:
             sources.append((self.rows(loose=True), self.plain(where)))
         excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
@@ -211,6 +226,33 @@ class View:
             yield from self._row_tallies("requests", condition, group_by)
         if uncounted := self._uncounted(where, piece):
             yield from self._row_tallies(*uncounted, group_by)
+        yield from self._refused_tallies(where, group_by, piece)
+
+    def _refused_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        """The sums of rows that were refused, where the piece's facets can't tell their models and are asked to."""
+        among = refused_part(where)
+        named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
+        if named:
+            among = Part(**all_fields(where), rows=Condition("refused_key IS NOT NULL"))
+        if among is None or self.version < REFUSED_SINCE:
+            return
+        sources = [("requests", self._refused(among, piece.start_ms, piece.end_ms))]
+        if self.backlog and piece.span_ms:
+            within = conditions.within(piece.start_ms, piece.end_ms)
+            sources.append((REFUSED_ROWS, both(within, conditions.of_any_row(among))))
+        for table, condition in sources:
+            for label, tally in self._row_tallies(table, condition, group_by):
+                yield label, tally
+                if named:  # the rollups count them as of no model
+                    counted = Tally()
+                    counted.take_off(tally)
+                    yield None, counted
+
+    def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
+        """That a row is one of a part of such that were refused."""
+        # The plus signs keep SQLite to the index of such rows.
+        within, facets = conditions.within(start_ms, end_ms, "+at_ms"), conditions.of_row_facets(part, "+facet")
+        return both(within, facets, conditions.of_content(part, faceted=True))
 
     def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
         table, condition = self._rollups(where, conditions.grain_for(where, group_by), piece)

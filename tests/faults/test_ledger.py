@@ -148,6 +148,26 @@ def test_on_a_disk_that_stays_full_rows_are_there_at_the_next_start(path: Path) 
     assert count(path) == asked + 5
 
 
+def test_names_that_clients_make_up_stay_out_of_the_sums_and_are_found_all_the_same(path: Path) -> None:
+    def sizes() -> list[tuple[object, ...]]:
+        return rows(path, "SELECT (SELECT COUNT(*) FROM facets), (SELECT COUNT(*) FROM rollups)")
+
+    with serving(path) as arbstr:
+        asks(arbstr)
+        assert arbstr.chat("made-up-0").status_code == 404
+        assert arbstr.get("/v1/stats")["counts"] == {"total": 2, "success": 1, "error": 1, "streaming": 0}
+        before = sizes()
+        for n in range(1, 20):
+            assert arbstr.chat(f"made-up-{n}", stream=n % 2 == 0).status_code == 404
+        one = arbstr.get("/v1/stats?model=Made-Up-7&group_by=provider")
+        assert (one["counts"]["error"], one["providers"]["(none)"]["counts"]["total"]) == (1, 1)
+        assert [row["model"] for row in arbstr.get("/v1/requests?model=made-up-7")["data"]] == ["made-up-7"]
+        models = arbstr.get("/v1/stats?group_by=model")["models"]
+        assert {name for name in models if name.startswith("made-up-")} == {f"made-up-{n}" for n in range(20)}
+        assert sizes()[0][0] == before[0][0] + 1  # facets: one for streams
+    assert sizes()[0][1] <= before[0][1] + 8  # type: ignore[operator]  # an hour may have begun
+
+
 def test_it_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
     with serving(path) as arbstr:
         asks(arbstr)

@@ -212,7 +212,7 @@ def old_rows(path: Path, rows: int = 900) -> None:
                 *(random.choice([None, random.randrange(50_000) / 1000]) for _ in range(2)),
                 random.randrange(90_000),
                 not failed,
-                502 if failed else None,
+                random.choice([502, 404]) if failed else None,
                 "connection refused" if failed else None,
             )
             database.execute(f"INSERT INTO requests ({columns}) VALUES ({', '.join('?' * len(row))})", row)

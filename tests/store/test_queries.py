@@ -20,7 +20,7 @@ from arbstr.store.pen import Pen
 from arbstr.store.queries import Questions
 from arbstr.store.sketch import exact_percentiles
 from arbstr.types import RequestRecord
-from tests.store.builders import DAY, HOUR, MINUTE, NOON, insert, record, write
+from tests.store.builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
 MODELS = ("gpt-4o", "GPT-4O", "claude", "Ünïcode")
 PROVIDERS = (None, "alpha", "Beta")
@@ -53,7 +53,7 @@ def some_rows(seed: int, size: int) -> list[RequestRecord]:
             success=random.random() < 0.8,
             latency_ms=random.choice([random.randint(0, 60), random.randint(0, 200_000)]),
             stream_duration_ms=random.choice([None, random.randint(0, 10_000)]),
-            error_status=random.choice([None, 499, 502, 502]),
+            error_status=random.choice([None, 400, 404, 429, 499, 502]),
             input_tokens=amount(),
             output_tokens=amount(),
             cost_msats=amount(),
@@ -100,7 +100,7 @@ filters = st.builds(
     max_cost_msats=sometimes(1_000_000),
     min_took_ms=sometimes(300),
     max_took_ms=sometimes(300, 5000),
-    statuses=sometimes((), (200,), (502, 499), (200, 502)),
+    statuses=sometimes((), (200,), (502, 499), (200, 404)),
     without_statuses=st.sampled_from([(), (), (), (502,), (200,)]),
     client=sometimes("LAPTOP", "bÜRO", "nobody"),
     session=sometimes("0123456789ABCDEF"),
@@ -413,3 +413,49 @@ def test_costs_are_counted_from_whichever_side_is_shorter(bounds: tuple[int | No
         ]
         assert questions.count(where) == len(wanted)
         assert len(questions.slice(where, None, 100)) == len(wanted)
+
+
+def refusals(count: int, **changes: Any) -> list[RequestRecord]:
+    """Requests for models that there are none of."""
+    refused: dict[str, Any] = {"success": False, "error_status": 404, "provider": None, "cost_msats": None} | changes
+    return [record(model=f"Made-up-{n}", received_at_ms=NOON + n * HOUR // 50, **refused) for n in range(count)]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"error_status": 400},
+        {"error_status": 429},
+        {"error_status": 404, "provider": "alpha"},
+        {"error_status": 400, "provider": "alpha", "streaming": True},
+    ],
+)
+async def test_models_that_are_refused_cost_neither_facets_nor_sums(tmp_path: Path, changes: dict[str, Any]) -> None:
+    path = tmp_path / "arbstr.db"
+    await write(path, [record(), *refusals(1, **changes)])
+    sizes = "SELECT (SELECT COUNT(*) FROM facets), (SELECT COUNT(*) FROM rollups)"
+    before = read(path, sizes)
+    await write(path, refusals(40, **changes))
+    assert read(path, sizes) == before
+
+
+@pytest.mark.parametrize("exact", [0, 1000], ids=["from sums", "from rows"])
+def test_models_that_are_refused_are_found_by_their_names_all_the_same(exact: int) -> None:
+    with ledger([record(), *refusals(120)], exact) as questions:
+        everything = questions.stats(Filter(), "model")
+        assert everything.overall.total == 121
+        assert {name: figures.total for name, figures in everything.groups.items()} == {
+            "gpt-4o": 1,
+            **{f"Made-up-{n}": 1 for n in range(120)},
+        }
+        one = Filter(model="MADE-UP-77")
+        assert questions.stats(one).overall.total == questions.count(one) == 1
+        assert [entry.model for entry in questions.slice(one, None, 10)] == ["Made-up-77"]
+        assert questions.page(one, "latency_ms", "asc", 1, 10).total == 1
+        assert questions.count(Filter(models=("gpt-4o", "made-up-1"))) == 2
+        assert questions.count(Filter(texts=("made-up-1",))) == 31
+        assert questions.count(Filter(without_texts=("MADE-up",))) == 1
+        assert questions.known("model", "made-UP-3")
+        assert not questions.known("model", "made-up")
+        assert sum(len(chunk) for chunk in questions.entries(one, "timestamp", "desc")) == 1
