@@ -17,6 +17,7 @@ def routing_json(routing: Routing) -> JsonObject:
     return {
         "model": routing.model,
         "policy": routing.policy,
+        "policy_reason": routing.policy_reason,
         "strategy": routing.strategy,
         "expected_input_tokens": routing.expected_input_tokens,
         "expected_output_tokens": routing.expected_output_tokens,

@@ -128,7 +128,8 @@ class Candidate(NamedTuple):
 class Routing:
     """The decision for one request: the rule and strategy that held, the expected tokens, the candidates in order.
 
-    `excluded` names the providers that serve the model and were left out, each with the reason.
+    `policy_reason` says in words why the rule held. `excluded` names the providers that serve the model and were left
+    out, each with the reason.
     """
 
     strategy: str
@@ -138,6 +139,7 @@ class Routing:
     expected_output_tokens: int
     candidates: tuple[Candidate, ...]
     excluded: tuple[tuple[str, str], ...] = ()
+    policy_reason: str | None = None
 
 
 @value_object

@@ -10,7 +10,7 @@ from typing import Any
 from arbstr.query import Detail, Entry
 from arbstr.quote import routing_json
 from arbstr.types import RequestRecord
-from tui.format import NOTHING, count, duration, exact_stamp, sats, shown, tokens
+from tui.format import NOTHING, count, duration, exact_stamp, sats, shown
 from tui.lines import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
 from tui.rows import Flight, Item, by_rates, overcharge
 
@@ -115,7 +115,7 @@ def _not_yet() -> list[Line]:
 
 
 def _history(request: FullRequest, width: int) -> list[Line]:
-    return [*_attempts(request.attempts, width), EMPTY, *_routing(request.routing, width)]
+    return [*_attempts(request.attempts, width), EMPTY, *_routing(request, width)]
 
 
 def _field(label: str, value: str, role: Role = "text", note: str = "") -> Line:
@@ -128,7 +128,7 @@ def _identity(request: FullRequest, zone: tzinfo | None) -> list[Line]:
         _field("Received", exact_stamp(request.at_ms, zone)),
         _field("Model", shown(request.model) or "(none)", note=_served(request)),
         _field("Provider", NOTHING if request.provider is None else shown(request.provider)),
-        _field("Policy", NOTHING if request.policy is None else shown(request.policy)),
+        _field("Policy", NOTHING if request.policy is None else shown(request.policy), note=_why_policy(request)),
         _field("Answer as", "stream" if request.streaming else "JSON"),
         *(_field(label, shown(value)) for label, value in _asked_by(request) if value),
         ((f"{'State':<{LABEL}}", "muted"), _state(request)),
@@ -138,6 +138,10 @@ def _identity(request: FullRequest, zone: tzinfo | None) -> list[Line]:
 def _served(request: FullRequest) -> str:
     served = request.served_model
     return f"served by {shown(served)}" if served and served != request.model else ""
+
+
+def _why_policy(request: FullRequest) -> str:
+    return _text(request.routing or {}, "policy_reason")
 
 
 def _asked_by(request: FullRequest) -> list[tuple[str, str | None]]:
@@ -261,20 +265,30 @@ _CANDIDATES = (
 )
 
 
-def _routing(routing: Json | None, width: int) -> list[Line]:
+def _routing(request: FullRequest, width: int) -> list[Line]:
+    routing = request.routing
     title: Line = (("Why this provider", "title"),)
     if not routing:
         return [title, (("the decision was not recorded", "muted"),)]
-    into, out = _whole(routing.get("expected_input_tokens")), _whole(routing.get("expected_output_tokens"))
-    head: Line = (
-        ("strategy ", "muted"),
-        (_text(routing, "strategy"), "text"),
-        ("   expected tokens ", "muted"),
-        (tokens(into, out), "text"),
-    )
+    head: list[Line] = [
+        (("strategy ", "muted"), (_text(routing, "strategy"), "text")),
+        _foreseen("input", _whole(routing.get("expected_input_tokens")), request.input_tokens),
+        _foreseen("output", _whole(routing.get("expected_output_tokens")), request.output_tokens),
+    ]
     candidates = [_candidate(number, each) for number, each in enumerate(_each(routing, "candidates"), 1)]
     excluded = [_excluded(each) for each in _each(routing, "excluded")]
-    return [title, head, *_table(_CANDIDATES, candidates, width), *excluded]
+    return [title, *head, *_table(_CANDIDATES, candidates, width), *excluded]
+
+
+def _foreseen(what: str, expected: int | None, actual: int | None) -> Line:
+    """As `output   expected 289, was 228 tokens (−21 %)`."""
+    was = "" if actual is None else f", was {count(actual)}"
+    off = "" if actual is None or not expected else f" ({_deviation(actual / expected - 1)})"
+    return ((f"{what:<9}", "muted"), (f"expected {count(expected)}{was} tokens{off}", "text"))
+
+
+def _deviation(share: float) -> str:
+    return f"{share:+,.0%}".replace("%", " %").replace("-", "\u2212").replace("\u22120 ", "±0 ").replace("+0 ", "±0 ")
 
 
 def _candidate(number: int, candidate: Json) -> dict[str, Span]:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from arbstr.config import Rule
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
@@ -20,7 +20,18 @@ ENTRY_POINTS = "arbstr.matchers"
 # Scripts written without spaces (Thai to Myanmar, Khmer, kana, Han): there a word may begin at any character.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
+_BY_HEADER = "by the header X-Arbstr-Policy"
 _LOOKED_AT = 500  # places of a word, one by one
+
+
+class Selected(NamedTuple):
+    """The rule that holds and why, in words; twice None if none does."""
+
+    rule: Rule | None
+    reason: str | None
+
+
+_NONE = Selected(None, None)
 
 
 @runtime_checkable
@@ -44,8 +55,12 @@ class KeywordMatcher:
 
     def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
         """See `Matcher`."""
+        return self.find(request, rules).rule
+
+    def find(self, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
+        """The rule that holds, and by which keyword."""
         if not request.last_user_text:
-            return None
+            return _NONE
         folded = request.last_user_text.casefold()
         text: _Text | None = None
         for rule in rules:
@@ -53,8 +68,8 @@ class KeywordMatcher:
                 if keyword in folded:  # most texts hold none of the words
                     text = text or _Text(folded)
                     if text.has_word(keyword):
-                        return rule
-        return None
+                        return Selected(rule, f"by the keyword {keyword!r}")
+        return _NONE
 
     def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
         folded = self._folded.get(keywords)
@@ -129,10 +144,10 @@ class PolicySelector:
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
-    def select(self, request: ChatRequest) -> Rule | None:
-        """The rule that holds, None if none does. Only a rule that the request names refuses its model."""
+    def select(self, request: ChatRequest) -> Selected:
+        """The rule that holds, and why. Only a rule that the request names refuses its model."""
         name = request.policy.strip() if request.policy else ""
-        return self._named(name, request.model) if name else self._recognised(request)
+        return Selected(self._named(name, request.model), _BY_HEADER) if name else self._recognised(request)
 
     def _named(self, name: str, model: str) -> Rule:
         rule = self._by_name.get(name)
@@ -145,17 +160,19 @@ class PolicySelector:
             raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 
-    def _recognised(self, request: ChatRequest) -> Rule | None:
+    def _recognised(self, request: ChatRequest) -> Selected:
         rules = [rule for rule in self._rules if rule.allows(request.model)]
         for matcher in self._matchers if rules else ():
-            rule = self._ask(matcher, request, rules)
-            if rule is not None:
-                return rule
-        return None
+            found = self._ask(matcher, request, rules)
+            if found.rule is not None:
+                return found
+        return _NONE
 
-    def _ask(self, matcher: Matcher, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def _ask(self, matcher: Matcher, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
         """What a matcher says. The edge to other packages' code: their faults are reported once and cost no request."""
         try:
+            if type(matcher) is KeywordMatcher:
+                return matcher.find(request, rules)
             rule = matcher.match(request, rules)
             if rule is not None and not any(rule is given for given in rules):
                 raise ValueError("it returned a rule that it was not given")  # noqa: TRY301 - the edge that reports it is here
@@ -163,8 +180,8 @@ class PolicySelector:
             if id(matcher) not in self._faulty:
                 self._faulty.add(id(matcher))
                 logger.exception("the matcher %s failed and is passed over", type(matcher).__qualname__)
-            return None
-        return rule
+            return _NONE
+        return _NONE if rule is None else Selected(rule, f"by the matcher {type(matcher).__qualname__}")
 
 
 def load_matchers() -> list[Matcher]:

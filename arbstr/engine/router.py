@@ -92,16 +92,16 @@ class Router:
 
         Where none has one for want of a provider with a closed breaker, one is asked all the same (`due_next`).
         """
-        rule = self._policies.select(request)
+        rule, why = self._policies.select(request)
         try:
-            return self._rank(request, self._market(rule, request.model), take_turn)
+            return self._rank(request, self._market(rule, request.model), why, take_turn)
         except _NO_CANDIDATE as error:
             refusal = error
         models = rule.fallback_models if rule is not None else ()
         last_resort = (request.model, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:
-                return self._rank(request, self._market(rule, model), take_turn, last_resort=is_last_resort)
+                return self._rank(request, self._market(rule, model), why, take_turn, last_resort=is_last_resort)
             except _NO_CANDIDATE:
                 continue
         raise refusal
@@ -110,12 +110,13 @@ class Router:
         self,
         request: ChatRequest,
         market: Market,
+        why: str | None,
         take_turn: bool,
         *,
         last_resort: bool = False,
         anyway: Collection[str] = (),
     ) -> Routing:
-        """Sort the offers that nothing forbids.
+        """Sort the offers that nothing forbids; `why` the market's rule holds.
 
         Providers that only rest are asked where nobody else is left; with `last_resort` also the one whose breaker is
         due next. They come back here as those that are to be taken `anyway`.
@@ -124,7 +125,7 @@ class Router:
         if not ranking.ranked:
             left = self._left(ranking, last_resort=last_resort)
             if left:
-                return self._rank(request, market, take_turn, anyway=left)
+                return self._rank(request, market, why, take_turn, anyway=left)
             raise self._refusal(market, ranking.excluded, ranking.resting)
         if market.curiosity is not None and not anyway:
             self._look_around(request, market.curiosity, ranking.ranked, take_turn=take_turn)
@@ -143,6 +144,7 @@ class Router:
             expected_output_tokens=int(ranking.output_tokens + 0.5),
             candidates=self._asked_anyway(candidates) if anyway else candidates,
             excluded=tuple(excluded),
+            policy_reason=why,
         )
 
     def _judge(self, request: ChatRequest, market: Market, anyway: Collection[str]) -> _Ranking:

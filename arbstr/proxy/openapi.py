@@ -237,6 +237,7 @@ def _proxy_schemas() -> JsonObject:
         "Routing": _object(
             model=_TEXT,
             policy=_TEXT_OR_NULL,
+            policy_reason=_TEXT_OR_NULL,
             strategy=_TEXT,
             expected_input_tokens=_WHOLE,
             expected_output_tokens=_WHOLE,

@@ -30,7 +30,7 @@ def recognised(text: str, *keywords: str) -> bool:
 def test_the_named_rule_holds_whatever_the_text_says() -> None:
     rules = [Rule(name="code", keywords=("code",)), Rule(name="cheap")]
     chosen = PolicySelector(rules).select(chat(policy="cheap", last_user_text="code"))
-    assert chosen is rules[1]
+    assert chosen == (rules[1], "by the header X-Arbstr-Policy")
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
@@ -48,7 +48,7 @@ def test_the_named_rule_refuses_a_model_and_lists_those_it_allows() -> None:
 @pytest.mark.parametrize("name", ["", "  "])
 def test_an_empty_name_is_no_name(name: str) -> None:
     rule = Rule(name="code", keywords=("code",))
-    assert PolicySelector([rule]).select(chat(policy=name, last_user_text="code")) is rule
+    assert PolicySelector([rule]).select(chat(policy=name, last_user_text="code")).rule is rule
 
 
 # --- a rule that is recognised
@@ -60,18 +60,18 @@ def test_the_first_rule_with_a_keyword_in_the_text_holds() -> None:
         Rule(name="one", keywords=("code",)),
         Rule(name="two", keywords=("code",)),
     ]
-    assert PolicySelector(rules).select(chat(last_user_text="Some code")) is rules[1]
+    assert PolicySelector(rules).select(chat(last_user_text="Some code")).rule is rules[1]
 
 
 def test_a_recognised_rule_that_does_not_allow_the_model_is_passed_over_and_refuses_nothing() -> None:
     rules = [Rule(name="other", keywords=("code",), allowed_models=("claude",)), Rule(name="any", keywords=("code",))]
-    assert PolicySelector(rules).select(chat("gpt-4o", last_user_text="code")) is rules[1]
-    assert PolicySelector(rules[:1]).select(chat("gpt-4o", last_user_text="code")) is None
+    assert PolicySelector(rules).select(chat("gpt-4o", last_user_text="code")).rule is rules[1]
+    assert PolicySelector(rules[:1]).select(chat("gpt-4o", last_user_text="code")).rule is None
 
 
 def test_no_keyword_no_rule() -> None:
-    assert PolicySelector([Rule(name="code", keywords=("code",))]).select(chat(last_user_text="")) is None
-    assert PolicySelector([Rule(name="bare")]).select(chat(last_user_text="bare")) is None
+    assert PolicySelector([Rule(name="code", keywords=("code",))]).select(chat(last_user_text="")).rule is None
+    assert PolicySelector([Rule(name="bare")]).select(chat(last_user_text="bare")).rule is None
 
 
 @pytest.mark.parametrize(
@@ -192,9 +192,22 @@ def test_a_package_adds_a_matcher_which_is_asked_when_no_keyword_is_found(monkey
     installed(monkeypatch, keyword="arbstr.engine.policy:KeywordMatcher", long=f"{__name__}:Long")
     rules = [Rule(name="first"), Rule(name="code", keywords=("code",))]
     selector = PolicySelector(rules)
-    assert selector.select(chat(last_user_text="a text of some length")) is rules[0]
-    assert selector.select(chat(last_user_text="a code of some length")) is rules[1]
-    assert selector.select(chat(last_user_text="short")) is None
+    assert selector.select(chat(last_user_text="a text of some length")).rule is rules[0]
+    assert selector.select(chat(last_user_text="a code of some length")).rule is rules[1]
+    assert selector.select(chat(last_user_text="short")).rule is None
+
+
+def test_why_a_rule_holds() -> None:
+    rules = [Rule(name="code", keywords=("review", " Straße ")), Rule(name="long")]
+    selector = PolicySelector(rules, [KeywordMatcher(), Long()])
+    for asked, why in (
+        (chat(policy="code", last_user_text="a review of some length"), "by the header X-Arbstr-Policy"),
+        (chat(last_user_text="Reviews, please"), "by the keyword 'review'"),
+        (chat(last_user_text="die STRASSE"), "by the keyword 'strasse'"),
+        (chat(last_user_text="a text of some length"), "by the matcher Long"),
+        (chat(last_user_text="short"), None),
+    ):
+        assert selector.select(asked).reason == why
 
 
 def test_arbstr_itself_is_one_such_package() -> None:
@@ -207,7 +220,7 @@ def test_a_matcher_that_can_not_be_loaded_is_reported_and_left_out(
 ) -> None:
     installed(monkeypatch, faulty=value)
     rule = Rule(name="code", keywords=("code",))
-    assert PolicySelector([rule]).select(chat(last_user_text="code")) is rule
+    assert PolicySelector([rule]).select(chat(last_user_text="code")).rule is rule
     assert "faulty" in caplog.text
 
 
@@ -218,5 +231,5 @@ def test_a_matcher_that_fails_costs_no_request_and_is_reported_once(
     rule = Rule(name="long")
     selector = PolicySelector([rule], [matcher, Long()])
     for _ in range(3):
-        assert selector.select(chat(last_user_text="a text of some length")) is rule
+        assert selector.select(chat(last_user_text="a text of some length")).rule is rule
     assert caplog.text.count(f"the matcher {type(matcher).__qualname__} failed") == 1

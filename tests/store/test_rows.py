@@ -110,6 +110,7 @@ routings = st.builds(
     expected_output_tokens=st.integers(0, 10**9),
     candidates=st.lists(st.builds(Candidate, names, msats_, msats_, names), max_size=3).map(tuple),
     excluded=st.lists(st.tuples(names, names), max_size=2).map(tuple),
+    policy_reason=st.none() | names,
 )
 
 

@@ -271,6 +271,34 @@ def test_one_request_in_full() -> None:
         assert part in lines
 
 
+@pytest.mark.parametrize(
+    ("expected", "actual", "line"),
+    [
+        (289, 228, "output   expected 289, was 228 tokens (\u221221 %)"),
+        (256, 1_512, "output   expected 256, was 1,512 tokens (+491 %)"),
+        (1_000, 999, "output   expected 1,000, was 999 tokens (±0 %)"),
+        (1_000, 1_001, "output   expected 1,000, was 1,001 tokens (±0 %)"),
+        (0, 5, "output   expected 0, was 5 tokens"),
+        (5, 0, "output   expected 5, was 0 tokens (\u2212100 %)"),
+        (256, None, "output   expected 256 tokens"),
+    ],
+)
+def test_expected_tokens_stand_beside_what_they_were(expected: int, actual: int | None, line: str) -> None:
+    record = Traffic().request(NOON)[1].record
+    assert record.routing is not None
+    routing = replace(record.routing, expected_output_tokens=expected)
+    record = replace(record, routing=routing, output_tokens=actual)
+    assert line in texts(request_lines(from_item(record), 120, UTC))
+
+
+def test_why_the_policy_held() -> None:
+    record = Traffic().request(NOON)[1].record
+    assert record.routing is not None
+    routing = replace(record.routing, policy="code", policy_reason="by the keyword 'review\x1b'")
+    lines = texts(request_lines(from_item(replace(record, policy="code", routing=routing)), 120, UTC))
+    assert any(re.match(r"Policy +code  by the keyword 'review.'$", line) for line in lines)
+
+
 def test_a_running_request_shows_what_is_known_so_far() -> None:
     flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha", "beta"], first_byte_ms=310, events=7)
     lines = "\n".join(texts(request_lines(from_item(flight), 120, UTC)))
@@ -281,7 +309,7 @@ def test_a_running_request_shows_what_is_known_so_far() -> None:
 
 @given(
     st.dictionaries(
-        st.sampled_from(["candidates", "excluded", "strategy"]),
+        st.sampled_from(["candidates", "excluded", "strategy", "expected_output_tokens", "policy_reason"]),
         st.one_of(st.text(), st.lists(st.text()), st.none(), st.integers()),
     )
 )
