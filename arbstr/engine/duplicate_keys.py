@@ -7,6 +7,10 @@ from __future__ import annotations
 
 import re
 import secrets
+from collections.abc import Callable
+from typing import Any
+
+import orjson
 
 from arbstr.engine import documents
 from arbstr.errors import InvalidJson
@@ -25,42 +29,97 @@ DECIDING = (
     "response_format",
 )
 
-_QUOTED = {key: f'"{key}"'.encode() for key in DECIDING}
+_OF_MESSAGES = ("role", "content", "tool_calls")
+_OF_PARTS = ("text", "image_url")
+_USAGE = "include_usage"
+_QUOTED = {key: f'"{key}"'.encode() for key in (*DECIDING, *_OF_MESSAGES, *_OF_PARTS, _USAGE)}
 # How letters and the underscore may be escaped, which encoders write as they are.
 _LETTER = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 _ESCAPES = [
     (spelling.encode(), letter.encode())
-    for letter in sorted(set("".join(DECIDING)))
+    for letter in sorted(set("".join(_QUOTED)))
     for spelling in sorted({f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"})
 ]
 _BACKSLASH = (rb"\\", rb"\u005c")  # so that none which is itself escaped begins an escape
 
 
+_Objects = list[JsonObject]
+
+
 def refuse_duplicates(body: bytes, document: JsonObject) -> None:
     """Raise `InvalidJson` that names a deciding key which `document`, the object read from `body`, holds twice.
 
-    A key is nearly always written once in the whole body, which is soon found out; else the object itself is asked.
+    A key is nearly always written once in the whole body, or once a message, which is soon found out; else the objects
+    themselves are asked.
     """
     if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
         for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
             body = body.replace(spelling, letter)
-    several = [key for key in document if key in _QUOTED and body.count(_QUOTED[key]) > 1]
-    for key in sorted(several, key=DECIDING.index):
-        if _is_twice(_QUOTED[key], body):
-            raise InvalidJson(
-                f"The request body has the key '{key}' more than once: which one holds would differ from one provider "
-                "to the next. Send it once."
-            )
+    for key in [key for key in DECIDING if key in document]:
+        if body.count(_QUOTED[key]) > 1:
+            _refuse(key, body, document, _itself, "The request body")
+    messages = _messages(document)
+    for key in _OF_MESSAGES:
+        expected = sum([key in message for message in messages])
+        if expected and body.count(_QUOTED[key]) > expected:
+            _refuse(key, body, document, _messages, "A message")
+    parts = _parts(messages)
+    for key in _OF_PARTS if parts else ():
+        expected = sum([(key in part) + (part.get("type") == key) for part in parts])
+        if expected and body.count(_QUOTED[key]) > expected:
+            _refuse(key, body, document, lambda read: _parts(_messages(read)), "A content part")
+    if "stream_options" in document and body.count(_QUOTED[_USAGE]) > 1:
+        _refuse(_USAGE, body, document, _options, "stream_options")
 
 
-def _is_twice(quoted: bytes, body: bytes) -> bool:
-    """Whether the body's object has this key more than once.
+def _itself(document: JsonObject) -> _Objects:
+    return [document]
 
-    It is read again with every occurrence numbered, so that none takes another's place. The same letters deeper inside,
-    as a value or within a text are changed too, which does not matter here.
+
+def _messages(document: JsonObject) -> _Objects:
+    return _objects(document.get("messages"))
+
+
+def _parts(messages: _Objects) -> _Objects:
+    listed = [content for message in messages if isinstance(content := message.get("content"), list)]
+    return [part for content in listed for part in _objects(content)]
+
+
+def _options(document: JsonObject) -> _Objects:
+    return _objects([document.get("stream_options")])
+
+
+def _objects(value: Any) -> _Objects:
+    return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
+
+
+def _refuse(
+    key: str, body: bytes, document: JsonObject, objects_of: Callable[[JsonObject], _Objects], where: str
+) -> None:
+    """Raise `InvalidJson` if one of these objects has the key more than once."""
+    if not _is_all_there(_QUOTED[key], body, document) and _is_twice(_QUOTED[key], body, objects_of):
+        raise InvalidJson(
+            f"{where} has the key '{key}' more than once: which one holds would differ from one provider to the next. "
+            "Send it once."
+        )
+
+
+def _is_all_there(quoted: bytes, body: bytes, document: JsonObject) -> bool:
+    """Whether the document still has all that the body has of this word: then no second key replaced a first."""
+    try:
+        return orjson.dumps(document).count(quoted) == body.count(quoted)
+    except TypeError:  # half a surrogate pair, an integer beyond 64 bits, or deeper than it goes
+        return False
+
+
+def _is_twice(quoted: bytes, body: bytes, objects_of: Callable[[JsonObject], _Objects]) -> bool:
+    """Whether one of these objects has this key more than once.
+
+    The body is read again with every occurrence numbered, so that none takes another's place. The same letters deeper
+    inside, as a value or within a text are changed too, which does not matter here.
     """
     mark = secrets.token_hex(8)  # that no client can have foreseen
     first, *others = body.split(quoted)
     numbered = (b'"%b %d"%b' % (mark.encode(), number, other) for number, other in enumerate(others))
     read: JsonObject = documents.read(b"".join((first, *numbered)))
-    return sum(name.startswith(mark) for name in read) > 1
+    return any(sum(name.startswith(mark) for name in each) > 1 for each in objects_of(read))

@@ -19,7 +19,7 @@ VALUES = {
     "model": b'"m"',
     "messages": b'[{"role":"user","content":"hi"}]',
     "stream": b"true",
-    "stream_options": b"{}",
+    "stream_options": b'{"include_usage":true}',
     "tools": b"[]",
 }
 
@@ -41,6 +41,42 @@ def test_a_deciding_key_that_is_there_twice_is_refused_by_name(key: str) -> None
     with pytest.raises(InvalidJson, match=f"key '{key}' more than once") as caught:
         check(twice(key.encode(), key.encode(), value))
     assert (caught.value.status, caught.value.code) == (400, "invalid_json")
+
+
+MESSAGE = (
+    b'{"role":"assistant","content":[{"type":"text","text":"a"},{"type":"image_url","image_url":{}}],"tool_calls":[]}'
+)
+
+
+@pytest.mark.parametrize(
+    ("inner", "where"),
+    [
+        (b'{"role":"user","content":"long","content":"short"}', "A message has the key 'content'"),
+        (b'{"content":"long","role":"user","content":null}', "A message has the key 'content'"),
+        (rb'{"content":"long","role":"user","\u0063ontent":""}', "A message has the key 'content'"),
+        (b'{"content":[{"type":"text","text":"a"}],"role":"user","content":""}', "A message has the key 'content'"),
+        (b'{"role":"user","role":"system","content":"content"}', "A message has the key 'role'"),
+        (b'{"role":"user","tool_calls":[{}],"tool_calls":[]}', "A message has the key 'tool_calls'"),
+        (b'{"role":"user","content":[{"type":"text","text":"a","text":"b"}]}', "A content part has the key 'text'"),
+        (b'{"role":"user","content":[{"image_url":"a","image_url":"b"}]}', "A content part has the key 'image_url'"),
+    ],
+)
+@pytest.mark.parametrize(
+    "others", [b"%b", b"%%b,%b" % MESSAGE, b'{"role":"assistant"},%b', b'{"role":"user","content":"content"},%b']
+)
+@pytest.mark.parametrize("rest", [b"", b',"tools":[{"content":["role","text"]}]', b',"seed":%d' % 10**30])
+def test_a_key_that_decides_within_a_message_is_refused_too(
+    inner: bytes, where: str, others: bytes, rest: bytes
+) -> None:
+    body = b'{"model":"m","messages":[%b]%b}' % (others % inner, rest)
+    with pytest.raises(InvalidJson, match=f"{where} more than once"):
+        check(body)
+
+
+def test_so_is_one_within_stream_options() -> None:
+    body = b'{"model":"m","messages":[%b],"stream_options":{"include_usage":true,"include_usage":false}}' % MESSAGE
+    with pytest.raises(InvalidJson, match="stream_options has the key 'include_usage' more than once"):
+        check(body)
 
 
 @pytest.mark.parametrize(
@@ -65,7 +101,7 @@ def test_an_underscore_may_be_escaped_too() -> None:
 @pytest.mark.parametrize(
     "body",
     [
-        b'{"model":"m","messages":[{"model":"a"},{"model":"b"}],"tools":[{"n":1,"n":2}]}',
+        b'{"model":"m","messages":[{"model":"a","model":"b"}],"tools":[{"n":1,"n":2}]}',
         b'{"model":"model","x":"model","messages":["messages"]}',
         rb'{"model":"m","messages":[{"role":"user","content":"say \"model\": and \\\"model\" \u006dodel"}]}',
         rb'{"model":"m","x":"\"model","y":["model\"","\\"],"z":"\u006dodel"}',
@@ -73,6 +109,11 @@ def test_an_underscore_may_be_escaped_too() -> None:
         rb'{"model":"m","messages":[{"role":"user","content":"\ud83d \"model\" \"model\""}],"x":{"model":1}}',
         rb'{"model":"m","Model":"M","mode\\l":1,"model ":2}',
         b'\xef\xbb\xbf{"model":"m","x":"model"}',
+        b'{"model":"m","messages":[%b,%b]}' % (MESSAGE, MESSAGE),
+        b'{"model":"m","messages":[{"role":"content","content":"role"},{"role":"text"}],"x":[{"content":1,"content":2}]}',
+        b'{"messages":[{"role":"a","x":{"role":1,"content":2,"content":3}}],"stream_options":{"x":"include_usage"}}',
+        b'{"messages":{"content":1,"content":2},"stream_options":["include_usage","include_usage"]}',
+        b'{"messages":[["content","content"],null,{"role":"a","content":["text","text",{"x":{"text":1,"text":2}}]}]}',
         b'{"x":{"model":"a","model":"b"},"y":{"messages":[],"messages":[]}}',
     ],
 )
@@ -98,15 +139,29 @@ def test_only_and_all_deciding_duplicates_are_refused(pairs: list[tuple[str, obj
         assert not doubtful
 
 
+@given(st.lists(st.lists(st.tuples(st.sampled_from(["role", "content", "x"]) | texts, values), max_size=5), max_size=3))
+def test_only_and_all_duplicates_within_messages_are_refused(messages: list[list[tuple[str, object]]]) -> None:
+    written = (",".join(f"{json.dumps(key)}:{json.dumps(value)}" for key, value in pairs) for pairs in messages)
+    body = f'{{"model":"m","messages":[{",".join(f"{{{pairs}}}" for pairs in written)}]}}'
+    keys = [[key for key, _ in pairs] for pairs in messages]
+    doubtful = any(each.count(key) > 1 for each in keys for key in ("role", "content"))
+    try:
+        check(body.encode())
+    except InvalidJson:
+        assert doubtful
+    else:
+        assert not doubtful
+
+
 def test_an_escaped_backslash_begins_no_escape() -> None:
     body = rb'{"model": "a", "x\u006d": 1, "\\u006dodel": 2, "y": "\\\\u006d \\\u006dodel"}'
     refuse_duplicates(body, documents.read(body))
 
 
-@pytest.mark.parametrize("text", [rb"\u0061", rb"\" ", b"word ", rb"\"model\" "])
+@pytest.mark.parametrize("text", [rb"\u0061", rb"\" ", b"word ", rb"\"model\" ", rb"\"conten "])
 def test_a_long_body_holds_up_the_loop_for_a_moment(text: bytes) -> None:
     content = text * (50_000_000 // len(text))
-    body = b'{"model":"m","messages":"%b","\\u006do":1,"x":{"model":1,"n":2},"n":1}' % content
+    body = b'{"model":"m","messages":"%b","\\u006do":1,"x":{"model":1,"n":2,"content":1},"n":1}' % content
     document = documents.read(body)
     began = time.process_time()
     refuse_duplicates(body, document)
