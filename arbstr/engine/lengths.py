@@ -47,7 +47,9 @@ class Lengths:
         length.add(tokens)
         self.seen += 1
         if len(self._by_provider) == 1:
-            self.value, self.longest, self.weight = length.value, length.longest, length.weight
+            self.value = length.value
+            self.longest = length.longest
+            self.weight = length.weight
         elif length.seen <= _JOINED_EVERY or self.seen % _JOINED_EVERY == 0:
             self._join()
 

@@ -12,9 +12,9 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-# Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, up to a megabyte each, and a
-# batch of a new size would be one more. Columns times rows must stay below 32,766.
-_SIZES = (256, 128, 64, 32, 16, 8, 4, 2, 1)
+# Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, a megabyte for 256 rows,
+# and a batch of a new size would be one more. Larger ones are no faster. Columns times rows must stay below 32,766.
+_SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 
 @lru_cache(maxsize=512)
