@@ -15,7 +15,6 @@ _TEXT_BEGINS = re.compile(
 )
 _TEXT = re.compile(rb'(?:[^"\\\r\n]++|\\.)*+(?="[,}])')
 _MUST_BE_READ = re.compile(rb'error|[\r\\]|"(?:(?:usage|cost)"\s*:\s*\{|finish_reason"\s*:\s*"|success")')
-_CHOICES = b'"choices"'
 _FIELD = b"data:"
 
 
@@ -70,17 +69,15 @@ def first_template(block: bytes) -> tuple[int, ChunkTemplate] | None:
     if begins is None or text is None:
         return None
     start, end = event_start(block, begins.start()), block.find(b"\n\n", text.end()) + 2
-    before, after = block[start : begins.end()], block[text.end() : end]
-    return (start, ChunkTemplate(before, after)) if _is_chunk(before, text[0], after) else None
+    template = ChunkTemplate(block[start : begins.end()], block[text.end() : end])
+    return (start, template) if _is_chunk_of(template, block[start:end]) else None
 
 
-def _is_chunk(before: bytes, text: bytes, after: bytes) -> bool:
-    """Whether this is a chunk that brings text and nothing else: what could be more has a name that is looked for."""
-    if not before.startswith(_FIELD) or _CHOICES not in before or before.count(b"\n") or after.count(b"\n") != 2:
+def _is_chunk_of(template: ChunkTemplate, chunk: bytes) -> bool:
+    """Whether a chunk brings text and nothing else: what could be more has a name that is looked for."""
+    if not chunk.startswith(_FIELD) or chunk.count(b"\n") != 2 or _MUST_BE_READ.search(template.between) is not None:
         return False
-    if _MUST_BE_READ.search(after + before) is not None:
-        return False
-    return verdict.has_substance(documents.read_or_none(b"".join((before, text, after))[len(_FIELD) :]))
+    return verdict.has_substance(documents.read_or_none(chunk[len(_FIELD) :]))
 
 
 def _are_texts(texts: bytes) -> bool:

