@@ -42,34 +42,53 @@ _ESCAPES = [
 ]
 _BACKSLASH = (rb"\\", rb"\u005c")  # so that none which is itself escaped begins an escape
 
-
 _Objects = list[JsonObject]
 
 
 def refuse_duplicates(body: bytes, document: JsonObject) -> None:
     """Raise `InvalidJson` that names a deciding key which `document`, the object read from `body`, holds twice.
 
-    A key is nearly always written once in the whole body, or once a message, which is soon found out; else the objects
-    themselves are asked.
+    Most clients write JSON as it would be written again, so that nothing can be missing. Else a key is nearly always
+    written once in the whole body, or once a message, which is soon found out; or the objects themselves are asked.
     """
-    if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
-        for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
-            body = body.replace(spelling, letter)
+    written = _written(document)
+    if written == body:
+        return
+    body = _unescaped(body)
     for key in [key for key in DECIDING if key in document]:
         if body.count(_QUOTED[key]) > 1:
-            _refuse(key, body, document, _itself, "The request body")
-    messages = _messages(document)
+            _refuse(key, body, written, _itself, "The request body")
+    if "stream_options" in document and body.count(_QUOTED[_USAGE]) > 1:
+        _refuse(_USAGE, body, written, _options, "stream_options")
+    _refuse_within_messages(body, written, _messages(document))
+
+
+def _refuse_within_messages(body: bytes, written: bytes, messages: _Objects) -> None:
     for key in _OF_MESSAGES:
         expected = sum([key in message for message in messages])
         if expected and body.count(_QUOTED[key]) > expected:
-            _refuse(key, body, document, _messages, "A message")
+            _refuse(key, body, written, _messages, "A message")
     parts = _parts(messages)
     for key in _OF_PARTS if parts else ():
         expected = sum([(key in part) + (part.get("type") == key) for part in parts])
         if expected and body.count(_QUOTED[key]) > expected:
-            _refuse(key, body, document, lambda read: _parts(_messages(read)), "A content part")
-    if "stream_options" in document and body.count(_QUOTED[_USAGE]) > 1:
-        _refuse(_USAGE, body, document, _options, "stream_options")
+            _refuse(key, body, written, lambda read: _parts(_messages(read)), "A content part")
+
+
+def _unescaped(body: bytes) -> bytes:
+    """The body with the letters of keys as they are."""
+    if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
+        for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
+            body = body.replace(spelling, letter)
+    return body
+
+
+def _written(document: JsonObject) -> bytes:
+    """The document as JSON again, in nearly no time; empty where it can't be."""
+    try:
+        return orjson.dumps(document)
+    except TypeError:  # half a surrogate pair, an integer beyond 64 bits, or deeper than it goes
+        return b""
 
 
 def _itself(document: JsonObject) -> _Objects:
@@ -93,23 +112,14 @@ def _objects(value: Any) -> _Objects:
     return [each for each in value if isinstance(each, dict)] if isinstance(value, list) else []
 
 
-def _refuse(
-    key: str, body: bytes, document: JsonObject, objects_of: Callable[[JsonObject], _Objects], where: str
-) -> None:
-    """Raise `InvalidJson` if one of these objects has the key more than once."""
-    if not _is_all_there(_QUOTED[key], body, document) and _is_twice(_QUOTED[key], body, objects_of):
+def _refuse(key: str, body: bytes, written: bytes, objects_of: Callable[[JsonObject], _Objects], where: str) -> None:
+    """Raise `InvalidJson` if one of these objects has the key more than once, for which it must miss in `written`."""
+    quoted = _QUOTED[key]
+    if body.count(quoted) > written.count(quoted) and _is_twice(quoted, body, objects_of):
         raise InvalidJson(
             f"{where} has the key '{key}' more than once: which one holds would differ from one provider to the next. "
             "Send it once."
         )
-
-
-def _is_all_there(quoted: bytes, body: bytes, document: JsonObject) -> bool:
-    """Whether the document still has all that the body has of this word: then no second key replaced a first."""
-    try:
-        return orjson.dumps(document).count(quoted) == body.count(quoted)
-    except TypeError:  # half a surrogate pair, an integer beyond 64 bits, or deeper than it goes
-        return False
 
 
 def _is_twice(quoted: bytes, body: bytes, objects_of: Callable[[JsonObject], _Objects]) -> bool:
