@@ -47,7 +47,7 @@ _NOT_DOWN = frozenset(
 _NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
 _LONGEST_DOWN = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
 _REMEMBERED = 1024
-_LONGEST_REMEMBERED = 100  # characters of a name
+_LONGEST_REMEMBERED = 100  # characters of a name, or of a value
 
 # What arbstr reads itself, in the order of `Head`'s fields.
 _READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
@@ -69,17 +69,18 @@ class HeadReader:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._names: dict[bytes, tuple[str | None, bytes]] = {}
+        self._values: dict[bytes, str] = {}  # of most headers the same in every response
 
     def read(self, response: httpx.Response) -> Head:
         """Read a response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
         answer = response.extensions.get("answer")
         down: HeaderList = []
         first: dict[bytes, str] = {}
-        names = self._names
+        names, values = self._names, self._values
         for name, value in response.headers.raw if answer is None else answer.headers:
             shown, known = names.get(name) or self._new_name(name)
             if shown is not None and len(value) <= _LONGEST_DOWN:
-                down.append((shown, self._shown(value)))
+                down.append((shown, values.get(value) or self._new_value(value)))
             if known:
                 first.setdefault(known, value.decode(errors="replace"))
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
@@ -97,8 +98,18 @@ class HeadReader:
         held_back = lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) or self._shown(name) != text
         shown = None if held_back else text
         known = name.lower()
-        self._names[name] = found = shown, known if known in _READ else b""
+        found = shown, known if known in _READ else b""
+        if len(name) <= _LONGEST_REMEMBERED:
+            self._names[name] = found
         return found
+
+    def _new_value(self, value: bytes) -> str:
+        shown = self._shown(value)
+        if len(self._values) >= _REMEMBERED:
+            self._values.clear()
+        if len(value) <= _LONGEST_REMEMBERED:
+            self._values[value] = shown
+        return shown
 
     def _shown(self, value: bytes) -> str:
         """A header's text as the client may see it; no server sends control bytes on."""
