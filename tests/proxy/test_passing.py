@@ -521,6 +521,7 @@ async def test_any_fields_pass_both_ways(world: World) -> None:
         "stream_options",
         "max_tokens",
         "max_completion_tokens",
+        "n",
         "error",
         "choices",
         "usage",
