@@ -446,7 +446,8 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
         )
         for _, name in costs
     )
-    return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),))
+    why = None if policy is None else "by the header X-Arbstr-Policy"
+    return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),), why)
 
 
 def lived_in(seed: int = 7) -> FakeSource:
