@@ -21,7 +21,7 @@ from pathlib import Path
 
 from arbstr.config import Config, Mock, MockProvider
 from arbstr.mock import MockMarket
-from tests.served import Served
+from tests.support.serve_process import Served
 
 HERE = Path(__file__).parent
 SELLERS = '[[mock.providers]]\nname = "a"\nmodels = ["gpt-4o"]\ndelay_ms = 5\ntokens_per_second = 0\n'

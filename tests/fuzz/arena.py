@@ -28,8 +28,8 @@ from arbstr.query import Detail
 from arbstr.text import plain
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent
-from tests.provider import Asked, Part, Reply, completion, json_reply, sse_reply, stream_events
-from tests.proxy.world import PATIENCE_S, Arbstr, World, key_of
+from tests.support.harness import PATIENCE_S, Arbstr, World, key_of
+from tests.support.provider import Asked, Part, Reply, completion, json_reply, sse_reply, stream_events
 
 T = TypeVar("T")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from tests.fuzz.json_text import ANYTHING, Text, encoded, mostly, objects
 from tests.fuzz.spoil import SNAGS, in_chunks, in_pieces, maybe_spoilt, spoilt
-from tests.provider import Move, Part
-from tests.proxy.world import key_of
+from tests.support.harness import key_of
+from tests.support.provider import Move, Part
 
 KEY = key_of("alpha")
 

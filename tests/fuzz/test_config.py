@@ -14,9 +14,10 @@ from arbstr.errors import ConfigError
 from arbstr.text import plain
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.spoil import spoilt
+from tests.support.paths import TOP
 
 KEY = "sk-config-0123456789abcdef"
-EXAMPLE = (Path(__file__).parents[2] / "config.example.toml").read_text()
+EXAMPLE = (TOP / "config.example.toml").read_text()
 # Every table and option, also those that stand there as a comment.
 LINES = re.findall(r"^(?:# )?(\[+[a-z.]+\]+|\w+ = [^#\n]+)", EXAMPLE, re.MULTILINE)
 VALUES = st.sampled_from(

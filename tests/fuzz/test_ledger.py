@@ -15,7 +15,7 @@ from arbstr.cli import run
 from tests.fuzz.arena import Arena
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.requests import asking
-from tests.provider import Move, error_reply
+from tests.support.provider import Move, error_reply
 
 NAMES = (
     *("range", "since", "until", "model", "provider", "policy", "group_by", "success", "streaming", "page", "per_page"),

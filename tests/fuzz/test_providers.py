@@ -9,7 +9,7 @@ from tests.fuzz.arena import Arena
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.replies import replies
 from tests.fuzz.requests import asking
-from tests.provider import Part
+from tests.support.provider import Part
 
 
 @fuzzed(120)

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.nodes.market import ONE_SAT_USD, Node, asked_upstream, await_price, funded, rich, set_bitcoin_price
-from tests.served import PATIENCE_S, Served, eventually
+from tests.support.serve_process import PATIENCE_S, Served, eventually
 
 pytestmark = pytest.mark.nodes
 

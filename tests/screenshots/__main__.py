@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
-from pathlib import Path
 
 from tests.screenshots.picture import drawn, png
 from tests.screenshots.scenes import SCENES, drawn_scene
-from tests.tui.piloted import hurry
+from tests.support.dashboard_pilot import hurry
+from tests.support.paths import TOP
 
-PLACE = Path(__file__).parents[2] / "screenshots"
+PLACE = TOP / "screenshots"
 
 
 def main() -> int:

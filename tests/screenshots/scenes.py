@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.tui.fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
-from tests.tui.piloted import Driven, driven
+from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
+from tests.support.dashboard_pilot import Driven, driven
 
 SEED = 74
 SIZE = (120, 36)

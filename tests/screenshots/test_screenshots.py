@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
 from tests.screenshots.picture import drawn
 from tests.screenshots.scenes import SCENES, drawn_scene
-from tests.tui.piloted import hurry
+from tests.support.dashboard_pilot import hurry
+from tests.support.paths import TOP
 
-PLACE = Path(__file__).parents[2] / "screenshots"
+PLACE = TOP / "screenshots"
 
 
 @pytest.fixture(autouse=True)

@@ -1,1 +1,0 @@
-"""Benchmarks of the proxy: `python -m tests.bench --help`. Nothing here asserts a time."""

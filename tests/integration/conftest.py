@@ -1,0 +1,25 @@
+"""A world of sellers and a whole arbstr for each test, on the event loop that arbstr runs on."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+import uvloop
+
+from arbstr import collector
+from tests.support.harness import World
+
+
+def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
+    return {"uvloop": uvloop.new_event_loop}
+
+
+@pytest.fixture
+async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+    # The heap that arbstr would freeze at its start is the test run's here.
+    monkeypatch.setattr(collector, "spare", lambda: None)
+    async with World(tmp_path / "arbstr.db") as made:
+        yield made

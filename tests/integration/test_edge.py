@@ -1,0 +1,84 @@
+"""What crosses the edge besides requests: first visits, base URLs that lack something, and those who are refused."""
+
+from __future__ import annotations
+
+import logging
+
+import pytest
+
+from arbstr.proxy import edge
+from tests.support.harness import World
+
+TOKEN = "client-token-0123456789"
+
+
+async def test_a_first_visit_says_what_this_is_and_how_to_point_a_client_at_it(world: World) -> None:
+    arbstr = await world.opens(server={"auth_token": TOKEN})
+    for path in ("/", "/health"):
+        assert (await arbstr.get(path)).status in (200, 503)
+    welcome = (await arbstr.get("/")).json
+    assert welcome["base_url"] == f"{arbstr.url}/v1"
+    assert welcome["base_url"] in welcome["how"]
+    assert "POST /v1/chat/completions" in welcome["endpoints"]
+    assert (await arbstr.get("/", method="HEAD")).status == 200
+    assert (await arbstr.get("/", method="POST")).status in (401, 405)
+
+
+async def test_a_base_url_without_its_version_works(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    for path in ("/models", "/models/gpt-4o", "/stats", "/requests"):
+        answer = await arbstr.get(path)
+        assert answer.status == 200
+        assert set(answer.json) == set((await arbstr.get(f"/v1{path}")).json)
+    async with arbstr.session.post(f"{arbstr.url}/chat/completions", json=BODY) as response:
+        assert response.status == 200
+    await arbstr.rows(1)
+    async with arbstr.session.post(f"{arbstr.url}/cost", json=BODY) as response:
+        assert response.status == 200
+
+
+async def test_a_path_that_is_not_served_says_which_are(world: World) -> None:
+    arbstr = await world.opens()
+    answer = await arbstr.get("/v1/embeddings")
+    assert answer.told == (404, "invalid_request_error", "not_found")
+    assert "POST /v1/chat/completions" in answer.error["message"]
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "says"),
+    [
+        ("/health", {"Host": "evil.test"}, "refused GET /health from 127.0.0.1: 403 forbidden_host"),
+        ("/health", {"Origin": "http://evil.test"}, "403 forbidden_origin: Requests from pages of http://evil.test"),
+        ("/v1/models", {}, "refused GET /v1/models from 127.0.0.1: 401 invalid_api_key"),
+        ("/v1/models", {"Authorization": "Bearer wrong-9876543210"}, "401 invalid_api_key"),
+        ("/nowhere%0a%1b", {"Authorization": f"Bearer {TOKEN}"}, "404 not_found: Nothing is served at /nowhere"),
+        ("/?key=4242424242", {"Host": "evil.test"}, "refused GET / from"),
+    ],
+)
+async def test_who_is_refused_leaves_one_line_in_the_log(
+    world: World, path: str, headers: dict[str, str], says: str
+) -> None:
+    arbstr = await world.opens(server={"auth_token": TOKEN})
+    assert (await arbstr.get(path, headers=headers)).status >= 400
+    lines = [line for line in arbstr.ring.since() if "refused" in line.text]
+    assert len(lines) == 1
+    assert lines[0].level == logging.INFO
+    assert says in lines[0].text
+    for secret in ("9876543210", "4242424242", TOKEN, "\x1b"):
+        assert secret not in arbstr.log
+
+
+async def test_a_flood_of_refusals_does_not_fill_the_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edge, "_LINES_A_MINUTE", 3)
+    arbstr = await world.opens()
+    for _ in range(20):
+        await arbstr.get("/nowhere")
+    assert arbstr.log.count("refused GET /nowhere") == 3
+    monkeypatch.setattr(edge, "_MINUTE_S", 0.0)
+    await arbstr.get("/elsewhere")
+    assert "refused 17 more requests" in arbstr.log
+    assert "refused GET /elsewhere" in arbstr.log
+
+
+BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}

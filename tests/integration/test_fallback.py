@@ -1,0 +1,387 @@
+"""When a provider fails: who is asked again, who is asked instead, and what `X-Arbstr-Retries` says of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+import pytest
+
+from arbstr.events import AttemptFailed
+from tests.support.failures import FAILS_TO_OPEN, LEFT, PASSING
+from tests.support.harness import Answer, Arbstr, World
+from tests.support.provider import (
+    Move,
+    Part,
+    chunk,
+    chunked,
+    completion,
+    error_reply,
+    head,
+    json_reply,
+    reply,
+    sse_reply,
+    stream_events,
+)
+
+GOOD = json_reply(completion("Hello"))
+GOOD_STREAM = sse_reply(*stream_events("Hello"))
+
+
+def retries(answer: Answer) -> str | None:
+    return answer.headers.get("X-Arbstr-Retries")
+
+
+def provider(answer: Answer) -> str | None:
+    return answer.headers.get("X-Arbstr-Provider")
+
+
+def waits_ms(arbstr: Arbstr) -> list[int | None]:
+    """After each failed attempt, how long until the same provider was asked again; None where it was not."""
+    return [event.retry_in_ms for event in arbstr.events if isinstance(event, AttemptFailed)]
+
+
+def closed_port() -> str:
+    """An address where nobody listens."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
+
+
+async def test_a_first_success_has_no_retries_header(world: World) -> None:
+    await world.sells("alpha")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", None)
+
+
+# Asked again, then left
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
+async def test_passing_trouble_is_retried_twice_and_then_the_next_provider_asked(
+    world: World, failure: list[Part], stream: bool
+) -> None:
+    alpha = await world.sells("alpha", failure)
+    beta = await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
+    assert (len(alpha.requests), len(beta.requests)) == (3, 1)
+    assert (await arbstr.row(answer))["provider"] == "beta"
+
+
+async def test_a_refused_connection_is_retried_too(world: World) -> None:
+    world.lists("alpha", closed_port())
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
+
+
+async def test_a_name_that_does_not_resolve_is_retried_too(world: World) -> None:
+    world.lists("alpha", "http://no-such-host.invalid/v1")
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
+
+
+async def test_a_retry_may_succeed(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(503), error_reply(429), GOOD)
+    beta = await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", "2/alpha")
+    assert len(alpha.requests) == 3
+    assert not beta.requests
+
+
+async def test_failed_attempts_are_counted_by_provider_in_order(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    await world.sells("beta", error_reply(503), error_reply(401))
+    await world.sells("gamma")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("gamma", "3/alpha, 2/beta")
+
+
+async def test_an_error_answer_counts_them_too(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    await world.sells("beta", error_reply(402))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (502, "beta", "3/alpha, 1/beta")
+
+
+@pytest.mark.parametrize("count", [0, 1, 4])
+async def test_max_retries_are_further_tries_on_the_same_provider(world: World, count: int) -> None:
+    alpha = await world.sells("alpha", error_reply(500))
+    await world.sells("beta")
+    arbstr = await world.opens(retry={"max_retries": count})
+    answer = await arbstr.chat()
+    assert retries(answer) == f"{count + 1}/alpha"
+    assert len(alpha.requests) == count + 1
+
+
+async def test_every_attempt_sends_the_same_body_with_that_providers_key(world: World) -> None:
+    alpha = await world.sells("alpha", error_reply(500), api_key="sk-of-alpha-0123456789")
+    beta = await world.sells("beta", api_key="sk-of-beta-0123456789")
+    arbstr = await world.opens()
+    await arbstr.chat("the same")
+    assert len({asked.body for asked in [*alpha.requests, *beta.requests]}) == 1
+    assert {asked.headers["authorization"] for asked in alpha.requests} == {"Bearer sk-of-alpha-0123456789"}
+    assert beta.requests[0].headers["authorization"] == "Bearer sk-of-beta-0123456789"
+
+
+# Waiting
+
+
+async def test_backoff_doubles(world: World) -> None:
+    await world.sells("alpha", error_reply(500))
+    arbstr = await world.opens(retry={"max_retries": 3, "backoff": 0.008})
+    await arbstr.chat()
+    *waits, last = waits_ms(arbstr)
+    assert last is None
+    for wait_ms, least_ms in zip(waits, [8, 16, 32], strict=True):
+        assert wait_ms is not None
+        assert least_ms <= wait_ms <= least_ms * 1.25
+
+
+async def test_retry_after_is_waited_for_instead_of_a_shorter_backoff(world: World) -> None:
+    await world.sells("alpha", error_reply(429, Retry_After="0.02"), GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.001})
+    assert retries(await arbstr.chat()) == "1/alpha"
+    assert waits_ms(arbstr) == [20]
+
+
+async def test_a_longer_backoff_is_kept(world: World) -> None:
+    await world.sells("alpha", error_reply(503, Retry_After="0"), GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.016})
+    await arbstr.chat()
+    (wait_ms,) = waits_ms(arbstr)
+    assert wait_ms is not None
+    assert 16 <= wait_ms <= 20
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        error_reply(429, Retry_After="11"),
+        error_reply(503, Retry_After="3600"),
+        error_reply(429, Retry_After=format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)),
+        json_reply({"error": {"message": "later", "details": {"retry_after_seconds": 20.0}}}, status=429),
+    ],
+    ids=["11 s", "an hour", "a date", "Routstr's field"],
+)
+async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(world: World, asks: list[Part]) -> None:
+    alpha = await world.sells("alpha", asks)
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+    assert len(alpha.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "asks",
+    [
+        error_reply(429, retry_after_ms="20"),
+        error_reply(429, x_ms_retry_after_ms="20", Retry_After="7"),
+        json_reply([{"error": {"code": 429, "details": [{"@type": "RetryInfo", "retryDelay": "0.02s"}]}}], status=429),
+    ],
+    ids=["milliseconds", "Azure's milliseconds", "Google's RetryInfo"],
+)
+async def test_a_wait_in_other_words_is_waited_for_too(world: World, asks: list[Part]) -> None:
+    await world.sells("alpha", asks, GOOD)
+    arbstr = await world.opens(retry={"backoff": 0.001})
+    assert retries(await arbstr.chat()) == "1/alpha"
+    assert waits_ms(arbstr) == [20]
+
+
+@pytest.mark.parametrize("status", [429, 503])
+@pytest.mark.parametrize(
+    "header", ["21 Oct 99999999999 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "1e400", "\x00", "inf"]
+)
+async def test_no_retry_after_is_too_absurd(world: World, status: int, header: str) -> None:
+    await world.sells("alpha", error_reply(status, Retry_After=header))
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
+
+
+async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> None:
+    await world.sells("alpha", error_reply(429, Retry_After="soon"), error_reply(429, Retry_After="-5"), GOOD)
+    arbstr = await world.opens()
+    assert retries(await arbstr.chat()) == "2/alpha"
+
+
+# Never asked again: the next provider, at once
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("failure", LEFT.values(), ids=LEFT)
+async def test_what_will_not_pass_is_not_retried(world: World, failure: list[Part], stream: bool) -> None:
+    alpha = await world.sells("alpha", failure)
+    await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
+    assert len(alpha.requests) == 1
+
+
+async def test_a_redirect_is_not_followed(world: World) -> None:
+    elsewhere = await world.sells("elsewhere", models=("other",))
+    await world.sells("alpha", error_reply(307, Location=elsewhere.url + "/chat/completions"))
+    arbstr = await world.opens()
+    assert (await arbstr.chat()).status == 502
+    assert not elsewhere.requests
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_a_timeout_after_the_request_was_sent_is_not_retried(world: World, stream: bool) -> None:
+    """It may be charged."""
+    alpha = await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.03})
+    await world.sells("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+    async with asyncio.timeout(5):
+        await alpha.requests[0].left.wait()
+
+
+async def test_a_whole_answer_is_given_first_byte_in_all(world: World) -> None:
+    """A provider that dribbles its answer does not get more time by that."""
+    dribbles: list[Part] = [
+        head(200, ("Content-Length", "1000"), ("Content-Type", "application/json")),
+        b'{"choices"',
+        Move.NEVER,
+    ]
+    await world.sells("alpha", dribbles, timeouts={"first_byte": 0.03})
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
+
+
+# Streams
+
+
+@pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
+async def test_a_stream_that_does_not_begin_is_asked_for_elsewhere(world: World, failure: list[Part]) -> None:
+    alpha = await world.sells("alpha", failure)
+    await world.sells("beta", GOOD_STREAM)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
+    assert b"coffee" not in answer.body
+    assert answer.trailer["provider"] == "beta"
+    assert len(alpha.requests) == 1
+
+
+async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(world: World) -> None:
+    await world.sells("alpha", sse_reply(chunk("Hel"), Move.RESET))
+    beta = await world.sells("beta", GOOD_STREAM)
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=True)
+    assert (answer.status, provider(answer)) == (200, "alpha")
+    assert b"Hel" in answer.body
+    assert not beta.requests
+
+
+# The request's own fault
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("status", [400, 405, 406, 409, 410, 413, 415, 418, 422, 451])
+async def test_an_error_about_the_request_passes_as_it_came(world: World, status: int, stream: bool) -> None:
+    text = b'{"error" :  {"message":"too h\xc3\xb6t", "type":"invalid_request_error", "param":"temperature"}}\n'
+    await world.sells("alpha", reply(text, status=status, headers=[("X-Request-Id", "r1")]))
+    beta = await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat(stream=stream)
+    assert (answer.status, answer.body) == (status, text)
+    assert answer.headers["Content-Type"] == "application/json"
+    assert answer.headers["X-Request-Id"] == "r1"
+    assert (provider(answer), retries(answer)) == ("alpha", None)
+    assert not beta.requests
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, status)
+    assert "too höt" in row["error"]["message"]
+
+
+FLAT: dict[str, dict[str, object]] = {
+    "flat": {"message": "why"},
+    "a detail": {"detail": "why"},
+    "a list of details": {"detail": [{"loc": ["body"], "msg": "why"}]},
+    "a list of errors": {"errors": [{"message": "why"}]},
+    "a text": {"error": "why"},
+    "an error object": {"object": "error", "message": "why", "code": 40001},
+}
+
+
+@pytest.mark.parametrize("document", FLAT.values(), ids=FLAT)
+async def test_the_row_says_why_whatever_the_refusals_shape(world: World, document: dict[str, object]) -> None:
+    await world.sells("alpha", json_reply(document, status=422))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.json) == (422, document)
+    assert (await arbstr.row(answer))["error"] == {"status": 422, "message": "HTTP 422: why"}
+
+
+async def test_an_error_that_is_no_json_passes_too(world: World) -> None:
+    await world.sells("alpha", reply(b"<h1>Teapot</h1>", status=418, content_type="text/html"))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.body, answer.headers["Content-Type"]) == (418, b"<h1>Teapot</h1>", "text/html")
+
+
+# Connections
+
+
+async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_attempt(world: World) -> None:
+    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE], GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    answer = await arbstr.chat()
+    assert (answer.status, retries(answer)) == (200, None)
+    assert alpha.connections == 2
+    assert len((await arbstr.row(answer))["attempts"]) == 1
+
+
+async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_failed_attempt(world: World) -> None:
+    """The provider may have worked on it and charge for it: that is not to be hidden."""
+    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    answer = await arbstr.chat()
+    assert (answer.status, retries(answer)) == (200, "1/alpha")
+    assert alpha.connections == 2
+    failed, _ = (await arbstr.row(answer))["attempts"]
+    assert (failed["failure"], failed["message"]) == ("connect", "connection failed: closed without an answer")
+
+
+async def test_a_length_beside_chunks_is_read_and_bought_once(world: World) -> None:
+    twice = [head(200, ("Content-Length", "7"), ("Transfer-Encoding", "chunked"), ("Content-Type", "application/json"))]
+    alpha = await world.sells("alpha", [*twice, chunked(json.dumps(completion("Hello")).encode()), b"0\r\n\r\n"])
+    arbstr = await world.opens()
+    for number in (1, 2):
+        answer = await arbstr.chat()
+        assert (answer.json["choices"][0]["message"]["content"], retries(answer)) == ("Hello", None)
+        assert len(alpha.requests) == number
+
+
+async def test_connections_are_kept(world: World) -> None:
+    alpha = await world.sells("alpha", GOOD, error_reply(429), GOOD_STREAM, error_reply(400), GOOD)
+    arbstr = await world.opens()
+    await arbstr.chat()
+    await arbstr.chat(stream=True)
+    await arbstr.chat()
+    await arbstr.chat()
+    assert len(alpha.requests) == 5
+    assert alpha.connections == 1

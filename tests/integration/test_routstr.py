@@ -1,0 +1,147 @@
+"""Recorded exchanges with a real Routstr node, played back: what it used and charged, and what its errors mean."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.support.harness import Answer, World, tokens_of
+from tests.support.provider import MODEL, error_reply
+from tests.support.recordings import recording
+
+# sats per 1000 tokens of the node's gpt-4o-mini, at the time
+RATES = {"input_rate": 0.1515, "output_rate": 0.606, "base_fee": 0}
+
+
+async def replayed(world: World, name: str, **fields: object) -> tuple[Answer, dict[str, Any], bytes]:
+    """The answer when the only seller gives the recorded one, its row, and the recorded body."""
+    recorded = recording(name)
+    await world.sells("node", recorded.reply(), **RATES)
+    arbstr = await world.opens()
+    asked = {**recorded.request["body"], "model": MODEL, **fields}
+    answer = await arbstr.send(json.dumps(asked).encode())
+    return answer, await arbstr.row(answer), recorded.body
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens"),
+    [
+        ("chat_nonstream_bearer_sk", (1000, 500)),
+        ("chat_nonstream_small_usage", None),
+        ("chat_cached", None),
+        ("chat_claude_cache_write", None),
+        ("chat_reasoning_tokens", None),
+        ("chat_request_fee_model", None),
+        ("chat_upstream_usd_cost", None),
+        ("fixed_pricing_chat", None),
+        ("overrun_capped_at_balance", None),
+    ],
+)
+async def test_a_completion_passes_with_what_was_charged(
+    world: World, name: str, tokens: tuple[int, int] | None
+) -> None:
+    answer, row, body = await replayed(world, name)
+    assert (answer.status, answer.body) == (200, body)
+    usage = answer.json["usage"]
+    assert tokens_of(row) == (usage["prompt_tokens"], usage["completion_tokens"])
+    if tokens is not None:
+        assert tokens_of(row) == tokens
+    charged = recording(name).measured["charged_msats"]
+    assert row["cost"]["provider_sats"] == charged / 1000
+
+
+async def test_the_rates_say_the_same_where_the_node_kept_to_them(world: World) -> None:
+    """1000 tokens in and 500 out: 454.5 msats, which the node rounds up to 455 as we do."""
+    answer, row, _ = await replayed(world, "chat_nonstream_bearer_sk")
+    assert answer.headers["X-Arbstr-Cost-Sats"] == "0.455"
+    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
+
+
+async def test_without_usage_nothing_was_charged_and_the_cost_is_unknown(world: World) -> None:
+    answer, row, body = await replayed(world, "chat_nonstream_no_usage")
+    assert (answer.status, answer.body) == (200, body)
+    assert recording("chat_nonstream_no_usage").measured["charged_msats"] == 0
+    assert row["success"]
+
+
+async def test_a_stream_passes_but_for_the_chunk_of_its_cost(world: World) -> None:
+    answer, row, body = await replayed(world, "chat_stream_bearer_sk")
+    events = body.removesuffix(b"\n\n").split(b"\n\n")
+    kept = [event for event in events if b'"usage"' not in event]
+    assert len(kept) == len(events) - 1
+    assert answer.events[: len(kept)] == kept
+    assert answer.trailer["cost_sats"] == 0.455
+    assert tokens_of(row) == (1000, 500)
+    assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
+
+
+async def test_with_it_for_who_asks_for_usage(world: World) -> None:
+    answer, _, body = await replayed(world, "chat_stream_bearer_sk", stream_options={"include_usage": True})
+    assert answer.body.startswith(body)
+
+
+async def test_a_stream_without_usage_ends_well(world: World) -> None:
+    answer, row, _ = await replayed(world, "chat_stream_no_usage")
+    assert row["success"]
+    assert answer.body.endswith(b"data: [DONE]\n\n")
+
+
+@pytest.mark.parametrize("name", ["stream_upstream_aborts", "stream_upstream_error_event"])
+async def test_a_stream_that_broke_off_behind_the_node_is_not_taken_for_whole(world: World, name: str) -> None:
+    """The node says 200 and ends with zero usage and no `[DONE]`: nobody counted."""
+    answer, row, _ = await replayed(world, name)
+    error = json.loads(answer.events[-1].removeprefix(b"data: "))["error"]
+    assert error["code"] == "bad_upstream_response"
+    assert b"[DONE]" not in answer.body
+    assert not row["success"]
+    assert row["error"]["status"] == 502
+    assert tokens_of(row) == (None, None)
+    assert row["cost"]["sats"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "attempts"),
+    [
+        ("err_no_auth", 1),
+        ("err_bad_key", 1),
+        ("err_not_a_key", 1),
+        ("err_insufficient_balance", 1),
+        ("err_concurrent_reservation_402", 1),
+        ("err_unknown_model", 1),  # its catalogue has moved on
+        ("err_upstream_401", 1),
+        ("err_upstream_429", 1),  # it asks for twenty seconds
+        ("err_upstream_429_stream", 1),
+        ("err_upstream_500", 3),
+        ("err_upstream_503", 3),
+        ("err_upstream_badjson", 3),
+        ("err_upstream_down_bearer", 3),
+        ("err_upstream_html502", 3),
+    ],
+)
+async def test_an_error_about_the_node_sends_the_request_elsewhere(world: World, name: str, attempts: int) -> None:
+    recorded = recording(name)
+    node = await world.sells("node", recorded.reply())
+    await world.sells("beta")
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert (answer.status, answer.headers["X-Arbstr-Provider"]) == (200, "beta")
+    assert answer.headers["X-Arbstr-Retries"] == f"{attempts}/node"
+    assert len(node.requests) == attempts
+
+
+@pytest.mark.parametrize("name", ["err_upstream_400", "err_max_tokens_string"])
+async def test_an_error_about_the_request_passes(world: World, name: str) -> None:
+    answer, row, body = await replayed(world, name, max_tokens=5)
+    assert (answer.status, answer.body) == (400, body)
+    assert row["error"]["status"] == 400
+
+
+async def test_a_balance_too_low_everywhere_is_told_with_the_nodes_words(world: World) -> None:
+    await world.sells("node", recording("err_insufficient_balance").reply())
+    await world.sells("other", error_reply(402))
+    arbstr = await world.opens()
+    answer = await arbstr.chat()
+    assert answer.told == (402, "upstream_error", "insufficient_balance")
+    assert "Insufficient balance: 9.83 sats" in answer.error["message"]

@@ -1,0 +1,131 @@
+"""How long choosing and learning take: `python -m tests.perf.bench.routing`.
+
+Twenty providers serve the model; every request is routed, and its end is learned. Prints microseconds a request, the
+best of several rounds, for each strategy, and fails when `cheapest` takes longer than its limit.
+"""
+
+from __future__ import annotations
+
+import random
+import sys
+import time
+
+from arbstr.config import Breaker, Config, Policies, Provider, Rule
+from arbstr.engine.health import Health
+from arbstr.engine.router import Router
+from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
+
+PROVIDERS = 20
+REQUESTS = 2000
+ROUNDS = 7
+LIMIT_US = 30.0
+
+
+def config() -> Config:
+    rates = random.Random(1)
+    providers = tuple(
+        Provider(
+            name=f"provider-{number}",
+            url="http://127.0.0.1:1/v1",
+            models=("model",),
+            input_rate=round(rates.uniform(1, 20), 2),
+            output_rate=round(rates.uniform(5, 60), 2),
+            base_fee=number % 3,
+        )
+        for number in range(PROVIDERS)
+    )
+    rule = Rule(name="code", keywords=("code", "function", "implement"), max_sats_per_request=1000)
+    return Config(providers=providers, policies=Policies(rules=(rule,)))
+
+
+def health() -> Health:
+    """Breakers that are all closed, as they are asked in a real run."""
+    return Health(
+        [f"provider-{number}" for number in range(PROVIDERS)],
+        Breaker(),
+        clock=time.monotonic,
+        now_ms=lambda: 0,
+        random=random.Random(4).random,
+        on_change=lambda event: None,
+    )
+
+
+def requests() -> list[ChatRequest]:
+    sizes = random.Random(2)
+    texts = ("please implement this function", "what is the weather like in Lisbon today")
+    return [
+        ChatRequest(
+            request_id="r",
+            model="model",
+            stream=number % 2 == 0,
+            wants_usage=False,
+            max_tokens=None,
+            prompt_chars=sizes.randrange(20, 60_000),
+            last_user_text=texts[number % 2],
+            policy=None,
+            body=b"",
+        )
+        for number in range(REQUESTS)
+    ]
+
+
+def outcome(request: ChatRequest, routing: Routing) -> RequestRecord:
+    """A whole answer with a charge: everything there is to learn from."""
+    provider = routing.candidates[0].provider
+    return RequestRecord(
+        request_id=request.request_id,
+        received_at_ms=0,
+        model=request.model,
+        streaming=request.stream,
+        success=True,
+        latency_ms=300,
+        provider=provider,
+        policy=routing.policy,
+        input_tokens=request.prompt_chars // 4 + 1,
+        output_tokens=150,
+        cost_msats=10_400,
+        list_cost_msats=10_000,
+        provider_cost_msats=10_400,
+        stream_duration_ms=900 if request.stream else None,
+        attempts=(Attempt(provider, 0, 300),),
+        routing=routing,
+    )
+
+
+def measure(strategy: str) -> tuple[float, float]:
+    """Microseconds a request for choosing and for learning, the best of the rounds."""
+    base = config()
+    policies = base.policies.model_copy(update={"default_strategy": strategy})
+    router = Router(
+        base.model_copy(update={"policies": policies}),
+        clock=time.monotonic,
+        random=random.Random(3).random,
+        is_available=health().available,
+    )
+    best = (float("inf"), float("inf"))
+    batch = requests()
+    for _ in range(ROUNDS):
+        started = time.perf_counter()
+        routings = [router.route(request) for request in batch]
+        routed = time.perf_counter()
+        records = [outcome(request, routing) for request, routing in zip(batch, routings, strict=True)]
+        recorded = time.perf_counter()
+        for request, record in zip(batch, records, strict=True):
+            router.learn(record, request)
+        learned = time.perf_counter()
+        best = min(best[0], routed - started), min(best[1], learned - recorded)
+    return best[0] / REQUESTS * 1e6, best[1] / REQUESTS * 1e6
+
+
+def main() -> int:
+    print(f"{PROVIDERS} providers, microseconds a request (limit {LIMIT_US:.0f}, cheapest)")
+    totals = {}
+    for strategy in ("cheapest", "lowest_latency", "round_robin", "weighted"):
+        choosing, learning = measure(strategy)
+        totals[strategy] = choosing + learning
+        print(f"{strategy:>15}: choose {choosing:5.1f}  learn {learning:5.1f}  both {choosing + learning:5.1f}")
+    return 0 if totals["cheapest"] < LIMIT_US else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

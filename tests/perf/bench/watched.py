@@ -1,0 +1,78 @@
+"""arbstr with a probe in its loop: `python -m tests.perf.bench.watched serve|tui CONFIG REPORT`.
+
+On SIGUSR1 it writes to REPORT how late the loop was since the last time, and for how long painting held it, in
+milliseconds, and starts over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+TICK_S = 0.002
+
+
+class Probe:
+    """Sleeps again and again and notes how late it was woken."""
+
+    def __init__(self, report: Path) -> None:
+        self._report = report
+        self._late_ms: list[float] = []
+        self.pace: Any = None
+
+    async def run(self) -> None:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell)
+        while True:
+            began = perf_counter()
+            await asyncio.sleep(TICK_S)
+            self._late_ms.append((perf_counter() - began - TICK_S) * 1000)
+
+    def tell(self) -> None:
+        holds = [] if self.pace is None else [seconds * 1000 for seconds in self.pace.holds]
+        half = self._report.with_suffix(".half")
+        half.write_text(json.dumps({"late_ms": self._late_ms, "holds_ms": holds}))
+        half.rename(self._report)
+        self._late_ms = []
+        if self.pace is not None:
+            self.pace.holds.clear()
+
+
+async def watched(kind: str, config: Path, report: Path) -> int:
+    """Run as `arbstr serve` or `arbstr tui` do, with the probe beside."""
+    from arbstr import runtime
+    from arbstr.settings import resolve
+
+    probe = Probe(report)
+    if kind == "tui":
+        import tui.run
+        from tui.app import Dashboard
+
+        class Probed(Dashboard):
+            def __init__(self, *args: Any, **keywords: Any) -> None:
+                super().__init__(*args, **keywords)
+                probe.pace = self.pace
+
+        tui.run.Dashboard = Probed  # type: ignore[misc]  # a class in the place of its base
+    task = asyncio.create_task(probe.run())
+    settings = resolve(os.environ, config=config)
+    try:
+        return await (runtime._tui(settings) if kind == "tui" else runtime._serve(settings))
+    finally:
+        task.cancel()
+
+
+def main() -> int:
+    """The command."""
+    from arbstr import runtime
+
+    return runtime.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

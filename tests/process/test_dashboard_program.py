@@ -1,0 +1,343 @@
+"""`arbstr tui` itself, whole, in a real terminal."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import pty
+import signal
+import socket
+import sqlite3
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.ledger_builders import FIRST_SCHEMA
+from tests.support.terminal import ROOT, Terminal, python
+from tui.format import duration
+
+ARBSTR = python("-m", "arbstr")
+LIVE = "▶ live"
+KEY = "sk-very-secret-0123456789"
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port: int = listening.getsockname()[1]
+        return port
+
+
+@pytest.fixture
+def port() -> int:
+    return free_port()
+
+
+@pytest.fixture
+def config(tmp_path: Path, port: int) -> Path:
+    """One provider, at an address where nobody listens."""
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f"""
+        [server]
+        listen = "127.0.0.1:{port}"
+        [database]
+        path = "{tmp_path.as_posix()}/ledger.db"
+        [retry]
+        max_retries = 0
+        [breaker]
+        failure_threshold = 1
+        [[providers]]
+        name = "alpha"
+        url = "http://127.0.0.1:{free_port()}/v1"
+        api_key = "{KEY}"
+        models = ["gpt-4o"]
+        input_rate = 10
+        output_rate = 30
+        """
+    )
+    path.chmod(0o600)
+    return path
+
+
+@contextmanager
+def running(config: Path, *more: str, **env: str) -> Iterator[Terminal]:
+    with Terminal([*ARBSTR, "tui", "-c", str(config), *more], env=env) as terminal:
+        terminal.wait_for(LIVE)
+        yield terminal
+
+
+def ask(port: int, model: str = "gpt-4o") -> int:
+    """Ask for a completion; the answer's status."""
+    body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+
+
+def get(port: int, path: str) -> dict[str, Any]:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("GET", path)
+        document: dict[str, Any] = json.loads(connection.getresponse().read())
+        return document
+
+
+def test_the_proxy_answers_behind_the_dashboard_which_shows_what_it_answers(config: Path, port: int) -> None:
+    with running(config) as terminal:
+        terminal.wait_for("No requests yet")
+        assert ask(port) == 502
+        terminal.wait_for("✗ 502")
+        terminal.wait_for("0 of 1 provider")
+        assert ask(port, "[/x][red]") == 404
+        terminal.wait_for("[/x][red]")
+        assert ask(port, "\x1b]52;c;aGVsbG8=\x07\x1b[2J") in (400, 404)
+        assert b"\x1b]52" not in terminal.raw
+        terminal.type("2")
+        terminal.wait_for("Requests  3")
+        terminal.type("3")
+        terminal.wait_for("sk-ver...***")
+        assert KEY.encode() not in terminal.raw
+        terminal.resize(70, 20)
+        terminal.wait(lambda: "╮" in terminal.text.splitlines()[1][:70], "a table of 70 columns")
+        terminal.type("q")
+        assert terminal.wait_end() == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_signals_end_it_with_status_0_and_the_terminal_as_it_was(config: Path, number: signal.Signals) -> None:
+    with running(config) as terminal:
+        terminal.process.send_signal(number)
+        assert terminal.wait_end() == 0
+        assert terminal.modes == terminal.modes_before
+        assert bytes(terminal.raw).rfind(b"\x1b[?1049l") > bytes(terminal.raw).rfind(b"\x1b[?1049h")
+
+
+def test_a_taken_port_is_one_sentence_and_status_2_before_the_screen_changes(config: Path, port: int) -> None:
+    with socket.create_server(("127.0.0.1", port)), Terminal([*ARBSTR, "tui", "-c", str(config)]) as terminal:
+        assert terminal.wait_end() == 2
+        assert "already in use" in terminal.text
+        assert b"\x1b[?1049h" not in terminal.raw
+
+
+def test_the_size_is_that_of_the_terminal_whatever_the_environment_says(config: Path) -> None:
+    with running(config, COLUMNS="80", LINES="24") as terminal:
+        terminal.wait_for("Spend by model")
+
+
+@pytest.mark.parametrize("without", ["stdin", "stderr", "both"])
+def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, without: str) -> None:
+    master, slave = pty.openpty()
+    nowhere = subprocess.DEVNULL
+    done = subprocess.run(
+        [*ARBSTR, "tui", "-c", str(config)],
+        cwd=ROOT,
+        stdin=slave if without == "stderr" else nowhere,
+        stdout=nowhere,
+        stderr=slave if without == "stdin" else subprocess.PIPE,
+        timeout=20,
+        check=False,
+    )
+    said = os.read(master, 4096) if without == "stdin" else done.stderr
+    os.close(master)
+    os.close(slave)
+    assert done.returncode == 2
+    assert b"arbstr serve" in said
+
+
+@pytest.mark.parametrize("kind", ["dumb", "unknown"])
+def test_a_terminal_that_can_only_print_is_told_so_and_status_2(config: Path, kind: str) -> None:
+    with Terminal([*ARBSTR, "tui", "-c", str(config)], env={"TERM": kind}) as terminal:
+        assert terminal.wait_end() == 2
+        assert "arbstr serve" in terminal.text.replace("\n", "")
+        assert f"TERM={kind}" in terminal.text
+        assert b"\x1b" not in terminal.raw
+
+
+def cpu_s(pid: int) -> float:
+    """The processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_when_its_terminal_goes_away_the_proxy_goes_on_says_why_once_and_rests(
+    config: Path, port: int, tmp_path: Path
+) -> None:
+    log = tmp_path / "arbstr.log"
+    config.write_text(config.read_text() + f'\n[logging]\nfile = "{log.as_posix()}"\n')
+    with running(config) as terminal:
+        terminal.hang_up()
+        while "goes on without it" not in log.read_text():
+            assert terminal.process.poll() is None
+            time.sleep(0.02)
+        before = cpu_s(terminal.process.pid)
+        time.sleep(1)
+        assert cpu_s(terminal.process.pid) - before < 0.3
+        assert ask(port) == 502
+        assert get(port, "/health")["version"]
+        assert log.read_text().count("the dashboard lost its terminal: ") == 1
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.process.wait(timeout=20) == 0
+
+
+def test_a_ledger_that_cannot_be_written_at_the_start_is_said_on_every_screen(config: Path, tmp_path: Path) -> None:
+    with running(config):
+        pass
+    with closing(sqlite3.connect(tmp_path / "ledger.db", isolation_level=None)) as other:
+        other.execute("PRAGMA journal_mode = DELETE")
+        other.execute("BEGIN EXCLUSIVE")
+        with running(config) as terminal:
+            for key in "12345":
+                terminal.type(key)
+                terminal.wait_for("ledger can't be written")
+            other.execute("ROLLBACK")
+            terminal.wait_gone("ledger can't be written")
+
+
+def test_a_spent_budget_is_said_on_every_screen_and_nothing_looks_well_beside_it(config: Path, port: int) -> None:
+    config.write_text(config.read_text() + "\n[budget]\nmax_sats_per_hour = 12\n")
+    with running(config, "--mock") as terminal:
+        while (status := ask(port)) != 402:
+            assert status == 200
+        for key in "23451":
+            terminal.type(key)
+            terminal.wait_for("budget hour spent, refusing until")
+            assert "●" not in terminal.text.splitlines()[0]
+
+
+def test_a_balance_that_is_used_up_is_said_on_every_screen_until_it_suffices(config: Path, port: int) -> None:
+    config.write_text(config.read_text().replace('["gpt-4o"]', '["gpt-4o", "mock-error-402"]'))
+    with running(config, "--mock") as terminal:
+        assert ask(port, "mock-error-402") == 402
+        for key in "23451":
+            terminal.type(key)
+            terminal.wait_for("no balance left at mock-alpha")
+        terminal.wait_for("✕ 0 of 1 providers serving")
+        while ask(port) != 200:  # for some seconds it is not asked
+            terminal.pump(0.5)
+        terminal.wait_gone("no balance left")
+
+
+def test_the_adoption_of_an_earlier_ledger_is_followed_on_the_screen(config: Path, tmp_path: Path) -> None:
+    with closing(sqlite3.connect(tmp_path / "ledger.db")) as database, database:
+        database.executescript(FIRST_SCHEMA)
+        database.executemany(
+            "INSERT INTO requests (correlation_id, timestamp, model, provider, cost_sats, latency_ms, success)"
+            " VALUES (?, ?, 'gpt-4o', 'alpha', 1.5, 100, 1)",
+            ((f"old-{day}-{row}", f"2025-01-{day:02}T12:00:00Z") for day in range(1, 29) for row in range(3000)),
+        )
+    with running(config) as terminal:
+        terminal.wait_for("adopting old rows")
+        terminal.wait_gone("adopting old rows")
+        terminal.type("2")
+        terminal.wait_for("84,000")
+
+
+def test_after_a_restart_the_feed_begins_with_what_the_ledger_has(config: Path, port: int) -> None:
+    with running(config) as terminal:
+        assert ask(port) == 502
+        terminal.wait_for("✗ 502")
+    with running(config) as terminal:
+        terminal.wait_for("✗ 502")
+        assert "No requests yet" not in terminal.text
+
+
+def test_a_breaker_whose_time_is_up_is_ready_to_be_probed_without_any_traffic(config: Path, port: int) -> None:
+    config.write_text(config.read_text().replace("failure_threshold = 1", "failure_threshold = 1\nopen_for = 2"))
+    with running(config) as terminal:
+        assert ask(port) == 502
+        terminal.wait_for("✕ 0 of 1 providers serving")
+        terminal.wait_for("◐ 1 provider serving")
+        terminal.wait_for("◐  alpha")
+        assert "ready to probe" in terminal.text
+        assert get(port, "/health")["providers"]["alpha"]["state"] == "half_open"
+
+
+@pytest.mark.parametrize(
+    ("env", "of_its_own"),
+    [
+        ({"TERM": "xterm-256color", "COLORTERM": "truecolor"}, True),
+        ({"TERM": "xterm-256color", "COLORTERM": ""}, True),
+        ({"TERM": "linux", "COLORTERM": ""}, False),
+        ({"TERM": "xterm", "COLORTERM": ""}, False),
+        ({"NO_COLOR": "1"}, False),
+    ],
+)
+def test_only_a_terminal_with_many_colours_gets_colours_of_ours(
+    config: Path, env: dict[str, str], of_its_own: bool
+) -> None:
+    with running(config, **env) as terminal:
+        terminal.wait_for("Spend by model")
+        assert (b"[48;" in terminal.raw or b";48;" in terminal.raw) is of_its_own
+
+
+CRASH = """
+import sys
+from tui.widgets.feed import FeedPanel
+FeedPanel.draw = lambda self, width, height: [][width]
+from arbstr.cli import main
+sys.argv[0] = "arbstr"
+main()
+"""
+
+
+def test_when_the_dashboard_dies_the_proxy_goes_on_and_says_why(config: Path, port: int) -> None:
+    with Terminal(python("-c", CRASH, "tui", "-c", str(config))) as terminal:
+        terminal.wait_for("the dashboard crashed: IndexError")
+        assert ask(port) == 502
+        assert get(port, "/health")["version"]
+        terminal.process.send_signal(signal.SIGTERM)
+        assert terminal.wait_end() == 0
+        assert terminal.modes == terminal.modes_before
+
+
+def test_the_demo_is_alive_in_one_command(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--demo", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for("fake providers")
+        terminal.wait_for("✓ ok")
+        terminal.wait(lambda: "│ 0.000 sats" not in terminal.text, "some spending")
+        terminal.type("q")
+        assert terminal.wait_end() == 0
+
+
+def test_what_still_finishes_after_quitting_is_said_in_one_line(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for(LIVE)
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            chat = {
+                "model": "mock-slow",
+                "stream": True,
+                "max_tokens": 20,
+                "messages": [{"role": "user", "content": "Hello"}],
+            }
+            connection.request("POST", "/v1/chat/completions", json.dumps(chat), {"Content-Type": "application/json"})
+            terminal.wait_for("1 running")
+            terminal.type("q")
+            terminal.wait_for("1 request is running")
+            terminal.type("q")
+            terminal.wait_for("stopping: 1 requests")
+            assert connection.getresponse().read().endswith(b"data: [DONE]\n\n")
+        assert terminal.wait_end() == 0
+        after = bytes(terminal.raw).rpartition(b"\x1b[?1049l")[2]
+        assert after.count(b"\n") == 1, after
+
+
+def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> None:
+    with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
+        terminal.wait_for(LIVE)
+        while get(port, "/v1/stats")["counts"]["success"] < 4:
+            ask(port)
+        stats = get(port, "/v1/stats?range=last_7d")
+        spent, counts = stats["costs"]["total_cost_sats"], stats["counts"]
+        rounded = f"{spent:,.1f}" if spent >= 100 else f"{spent:,.3f}"
+        terminal.wait_for(f"│ {spent:,.3f} sats")
+        terminal.wait_for(f"today UTC {rounded} sats")
+        terminal.wait_for(f"7 days {rounded} sats")
+        terminal.wait_for(f"│ {counts['total']} ")
+        terminal.wait_for(f"p50 {duration(stats['performance']['p50_latency_ms'])} ")

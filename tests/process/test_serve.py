@@ -1,0 +1,215 @@
+"""`arbstr serve` as a process: how it starts, what it says, how it stops."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from contextlib import closing
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.support.paths import TOP
+from tests.support.serve_process import PATIENCE_S, Served, chat, eventually
+
+KEY = "sk-never-to-be-seen-0123456789"
+SLOW = '[[mock.providers]]\nname = "mock-a"\nmodels = ["gpt-4o"]\ntokens_per_second = 40\ndelay_ms = 50\n'
+
+QUICK = SLOW.replace("40", "0")
+
+HANGING_LOOKUPS = """
+import socket, time
+found = socket.getaddrinfo
+
+def hang(host, *args, **more):
+    if str(host).startswith("stuck") and not more.get("flags"):
+        time.sleep(600)
+    return found(host, *args, **more)
+
+socket.getaddrinfo = hang
+"""
+
+
+def rows(path: Path) -> list[tuple[int, int]]:
+    with closing(sqlite3.connect(path)) as db:
+        return db.execute("SELECT success, open FROM requests ORDER BY id").fetchall()
+
+
+def configured(home: Path, text: str) -> str:
+    (home / "config.toml").write_text(text)
+    return "config.toml"
+
+
+def test_it_answers_at_once_without_a_configuration_and_leaves_nothing_behind(tmp_path: Path) -> None:
+    with Served(tmp_path, "--mock") as arbstr:
+        answer = arbstr.chat()
+        assert answer.status_code == 200
+        assert answer.json()["choices"]
+        assert arbstr.get("/v1/stats")["counts"]["total"] == 1
+        assert arbstr.stop() == 0
+    assert not list(tmp_path.glob("*.db*"))
+
+
+def test_the_ledger_is_where_the_environment_says(tmp_path: Path) -> None:
+    path = tmp_path / "elsewhere.db"
+    with Served(tmp_path, "--mock", env={"DATABASE_URL": f"sqlite:///{path}"}) as arbstr:
+        arbstr.chat()
+        assert arbstr.stop() == 0
+    assert rows(path) == [(1, 0)]
+
+
+def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
+    with Served(tmp_path, "--mock") as arbstr:
+        second = Served(tmp_path, "--mock", "-l", arbstr.url.removeprefix("http://"))
+        assert second.process.wait(PATIENCE_S) == 2
+        complaint = [line for line in second.said.splitlines() if line.startswith("arbstr:")]
+        assert len(complaint) == 1
+        assert "is already in use; stop the program that listens there" in complaint[0]
+        assert "Traceback" not in second.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+def test_an_idle_one_stops_in_good_order_when_told(tmp_path: Path, number: int) -> None:
+    with Served(tmp_path, "--mock") as arbstr:
+        assert arbstr.stop(number) == 0
+        assert "Traceback" not in arbstr.said
+
+
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT, signal.SIGTERM])
+def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path, number: int) -> None:
+    """`nohup` ignores SIGHUP, a shell's `&` in a script SIGINT."""
+    ignoring = ("bash", "-c", f"trap '' {number}; exec \"$@\"", "-")
+    with Served(tmp_path, "--mock", under=ignoring) as arbstr:
+        arbstr.process.send_signal(number)
+        assert arbstr.chat().status_code == 200
+        other = signal.SIGTERM if number != signal.SIGTERM else signal.SIGINT
+        assert arbstr.stop(other) == 0
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "<&- >&-"])
+def test_closed_standard_streams_are_no_reason_to_fail(tmp_path: Path, closed: str) -> None:
+    path = tmp_path / "arbstr.db"
+    options = ("-c", configured(tmp_path, QUICK), "--mock")
+    closing_them = ("bash", "-c", f'exec "$@" {closed}', "-")
+    with Served(tmp_path, *options, env={"DATABASE_URL": str(path)}, under=closing_them) as arbstr:
+        assert arbstr.chat().status_code == 200
+        assert arbstr.stop() == 0
+    assert rows(path) == [(1, 0)]
+
+
+def test_all_standard_streams_may_be_closed(tmp_path: Path) -> None:
+    log = tmp_path / "arbstr.log"
+    options = ("-c", configured(tmp_path, QUICK + f'[logging]\nfile = "{log}"\n'), "--mock")
+    command = [sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options]
+    process = subprocess.Popen(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", *command], cwd=tmp_path)
+    eventually(lambda: log.exists() and "listens on" in log.read_text())
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: Path) -> None:
+    path = tmp_path / "arbstr.db"
+    options = ("-c", configured(tmp_path, SLOW), "--mock")
+    with Served(tmp_path, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+        url = f"{arbstr.url}/v1/chat/completions"
+        with httpx.Client(timeout=PATIENCE_S) as kept, httpx.Client(timeout=PATIENCE_S) as streaming:
+            kept.get(f"{arbstr.url}/health")  # a connection from before the end
+            with streaming.stream("POST", url, json=chat(stream=True)) as stream:
+                pieces = stream.iter_raw()
+                text = next(pieces)
+                arbstr.process.send_signal(signal.SIGTERM)
+                eventually(lambda: "stopping: 1 requests" in arbstr.said)
+                refused = kept.post(url, json=chat())
+                text += b"".join(pieces)
+        assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
+        assert int(refused.headers["Retry-After"]) >= 1
+        assert text.endswith(b"data: [DONE]\n\n")
+        assert b'"arbstr"' in text
+        assert arbstr.process.wait(PATIENCE_S) == 0
+    assert sorted(rows(path)) == [(0, 0), (1, 0)]
+
+
+def test_a_second_signal_does_not_wait_for_what_is_running(tmp_path: Path) -> None:
+    path = tmp_path / "arbstr.db"
+    with (
+        Served(tmp_path, "--mock", env={"DATABASE_URL": str(path)}) as arbstr,
+        httpx.Client(timeout=PATIENCE_S) as client,
+        client.stream("POST", f"{arbstr.url}/v1/chat/completions", json=chat("mock-stall", stream=True)) as stream,
+    ):
+        next(stream.iter_raw())
+        arbstr.process.send_signal(signal.SIGTERM)
+        eventually(lambda: "stopping" in arbstr.said)
+        arbstr.process.send_signal(signal.SIGTERM)
+        arbstr.process.wait(5)
+    assert rows(path) == [(0, 0)]
+
+
+def test_a_name_server_that_never_answers_holds_up_neither_others_nor_the_end(tmp_path: Path) -> None:
+    """Several hosts whose lookups hang, as many as the loop's own threads and more, beside a provider that works."""
+    (tmp_path / "sitecustomize.py").write_text(HANGING_LOOKUPS)
+    with Served(tmp_path, "--mock") as seller:
+        stuck = "".join(
+            f'[[providers]]\nname = "stuck-{number}"\nurl = "http://stuck-{number}.test/v1"\nmodels = ["stuck"]\n'
+            for number in range(8)
+        )
+        good = f'[[providers]]\nname = "good"\nurl = "{seller.url}/v1"\nmodels = ["gpt-4o"]\n'
+        options = ("-c", configured(tmp_path, stuck + good))
+        paths = f"{tmp_path}:{TOP}"
+        with Served(tmp_path, *options, env={"PYTHONPATH": paths}) as arbstr, httpx.Client() as client:
+            for _ in range(4):
+                with pytest.raises(httpx.ReadTimeout):
+                    client.post(f"{arbstr.url}/v1/chat/completions", json=chat("stuck"), timeout=0.2)
+            assert arbstr.chat("gpt-4o").status_code == 200
+            began = time.monotonic()
+            arbstr.process.send_signal(signal.SIGTERM)
+            arbstr.process.send_signal(signal.SIGTERM)
+            arbstr.process.wait(PATIENCE_S)
+            assert time.monotonic() - began < 5
+
+
+def test_the_start_says_which_proxy_is_taken(tmp_path: Path) -> None:
+    text = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
+    options = ("-c", configured(tmp_path, text))
+    env = {"HTTPS_PROXY": "http://user:hunter22hunter22@proxy.lan:3128"}
+    with Served(tmp_path, *options, env=env) as arbstr:
+        assert "asked through the proxy http://[REDACTED]@proxy.lan:3128, as HTTPS_PROXY says: alpha" in arbstr.said
+        assert "hunter22" not in arbstr.said
+        assert arbstr.stop() == 0
+
+
+def test_a_key_is_not_said_even_when_everything_is(tmp_path: Path) -> None:
+    text = f'[[providers]]\nname = "a"\nurl = "http://127.0.0.1:1/v1"\napi_key = "{KEY}"\n[retry]\nmax_retries = 0\n'
+    options = ("-c", configured(tmp_path, text))
+    with Served(tmp_path, *options, env={"ARBSTR_LOG": "debug,aiohttp=debug"}) as arbstr:
+        assert arbstr.chat().status_code == 502
+        assert KEY not in httpx.get(f"{arbstr.url}/providers").text
+        arbstr.stop()
+        assert KEY not in arbstr.said
+    assert not any(KEY.encode() in file.read_bytes() for file in tmp_path.glob("arbstr.db*"))
+
+
+def test_its_log_is_as_quiet_as_the_environment_says(tmp_path: Path) -> None:
+    options = ("-c", configured(tmp_path, QUICK), "--mock")
+    with Served(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime=info"}) as arbstr:
+        arbstr.chat()
+        arbstr.stop()
+        assert len(arbstr.said.splitlines()) == 1
+
+
+def test_each_line_of_a_json_log_is_json(tmp_path: Path) -> None:
+    options = ("-c", configured(tmp_path, QUICK + '[logging]\nformat = "json"\n'), "--mock")
+    with Served(tmp_path, *options) as arbstr:
+        arbstr.chat()
+        arbstr.stop()
+        lines = [json.loads(line) for line in arbstr.said.splitlines()]
+    assert len(lines) >= 2
+
+
+def test_the_proxy_loads_no_textual() -> None:
+    code = "import sys, arbstr.cli, arbstr.runtime, arbstr.mock; sys.exit('textual' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

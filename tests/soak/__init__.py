@@ -1,1 +1,0 @@
-"""A real arbstr among clients and providers of all kinds: `python -m tests.soak [REQUESTS] [CONCURRENCY]`."""

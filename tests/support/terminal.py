@@ -1,0 +1,134 @@
+"""A real pseudo-terminal with an emulator behind it: what a person would see and type."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable, Sequence
+
+import pyte
+
+from tests.support.paths import TOP
+
+ROOT = TOP
+PATIENCE_S = 40.0  # generous: the machine may be busy with other tests
+
+
+class Terminal:
+    """Runs a program in a pty. Nothing is read from it but in `pump` and what waits, so it can also be left unread."""
+
+    def __init__(
+        self, command: Sequence[str], *, columns: int = 120, rows: int = 36, env: dict[str, str] | None = None
+    ) -> None:
+        self.screen = pyte.Screen(columns, rows)
+        self._stream = pyte.ByteStream(self.screen)
+        self.raw = bytearray()
+        self._master, slave = pty.openpty()
+        self._size(slave, columns, rows)
+        self.modes_before = termios.tcgetattr(slave)
+        self.process = subprocess.Popen(
+            command,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            cwd=ROOT,
+            env={**_environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", **(env or {})},
+            start_new_session=True,
+        )
+        self._slave = slave
+        self._open = True
+
+    def pump(self, seconds: float = 0.02) -> bool:
+        """Read what has been written, waiting at most so long for it; whether there was anything."""
+        if not select.select([self._master], [], [], seconds)[0]:
+            return False
+        data = os.read(self._master, 65536)
+        self.raw += data
+        self._stream.feed(data)
+        return True
+
+    def wait(self, true: Callable[[], bool], what: str) -> None:
+        """Read until it is so."""
+        deadline = time.monotonic() + PATIENCE_S
+        while not true():
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} did not come true; the screen:\n{self.text}")
+            self.pump()
+
+    def wait_for(self, text: str) -> None:
+        """Read until the text is on the screen."""
+        self.wait(lambda: text in self.text, repr(text))
+
+    def wait_gone(self, text: str) -> None:
+        """Read until the text is on the screen no more."""
+        self.wait(lambda: text not in self.text, f"the end of {text!r}")
+
+    def wait_end(self) -> int:
+        """Read until the program has ended; its exit status."""
+        self.wait(lambda: self.process.poll() is not None, "the end")
+        while self.pump(0.1):  # a read brings a few KB at most
+            pass
+        return self.process.returncode
+
+    @property
+    def text(self) -> str:
+        """The screen as lines."""
+        return "\n".join(self.screen.display)
+
+    @property
+    def modes(self) -> list[object]:
+        """The terminal's modes now."""
+        return termios.tcgetattr(self._slave)
+
+    def type(self, keys: str | bytes) -> None:
+        """Type characters, or whatever bytes a terminal may send."""
+        os.write(self._master, keys if isinstance(keys, bytes) else keys.encode())
+
+    def hang_up(self) -> None:
+        """Go away, as a terminal window that is killed. No signal tells of it: it controls no session."""
+        os.close(self._master)
+        os.close(self._slave)
+        self._open = False
+
+    def resize(self, columns: int, rows: int) -> None:
+        """Change the window's size, as a person dragging its corner."""
+        self.screen.resize(rows, columns)
+        self._size(self._slave, columns, rows)
+        os.kill(self.process.pid, signal.SIGWINCH)
+
+    def close(self) -> None:
+        """End the program if it has not ended, and let go."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        if self._open:
+            os.close(self._master)
+            os.close(self._slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    @staticmethod
+    def _size(fd: int, columns: int, rows: int) -> None:
+        fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def python(*arguments: str) -> list[str]:
+    """The command that runs this Python with those arguments."""
+    return [sys.executable, *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """This process's own, without the size of whatever it runs in: the terminal's is what counts."""
+    return {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}

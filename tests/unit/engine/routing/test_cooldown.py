@@ -1,0 +1,77 @@
+"""What rests for a while although its provider's breaker is closed."""
+
+from __future__ import annotations
+
+import pytest
+
+from arbstr.engine.cooldown import MODEL_GONE_S, MONEY_SHORT_S, REMEMBERED, UPSTREAM_DOWN_S, Cooldowns
+from arbstr.errors import AttemptError
+from tests.support.engine_builders import Clock
+
+GONE = AttemptError("stale_catalogue", "HTTP 404: no such model", status=404)
+UPSTREAM = AttemptError("status", "HTTP 424: its upstream", status=424)
+BROKE = AttemptError("status", "HTTP 402: insufficient balance", status=402)
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def cooldowns(clock: Clock) -> Cooldowns:
+    return Cooldowns(clock)
+
+
+@pytest.mark.parametrize(("error", "seconds"), [(GONE, MODEL_GONE_S), (UPSTREAM, UPSTREAM_DOWN_S)])
+def test_a_model_rests_at_one_provider_alone(
+    cooldowns: Cooldowns, clock: Clock, error: AttemptError, seconds: float
+) -> None:
+    cooldowns.failed("alpha", "gpt-4o", error)
+    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
+    assert cooldowns.resting("gpt-4o-mini") == {}
+    clock.now += seconds
+    assert cooldowns.resting("gpt-4o") == {}
+
+
+def test_money_rests_for_every_model(cooldowns: Cooldowns, clock: Clock) -> None:
+    cooldowns.failed("alpha", "gpt-4o", BROKE)
+    assert set(cooldowns.resting("anything")) == {"alpha"}
+    clock.now += MONEY_SHORT_S
+    assert cooldowns.resting("anything") == {}
+
+
+@pytest.mark.parametrize("error", [GONE, UPSTREAM, BROKE])
+def test_a_success_ends_it(cooldowns: Cooldowns, error: AttemptError) -> None:
+    cooldowns.failed("alpha", "gpt-4o", error)
+    cooldowns.succeeded("beta", "gpt-4o")
+    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
+    cooldowns.succeeded("alpha", "gpt-4o")
+    assert cooldowns.resting("gpt-4o") == {}
+
+
+def test_a_success_with_another_model_says_nothing_of_this_one(cooldowns: Cooldowns) -> None:
+    cooldowns.failed("alpha", "gpt-4o", GONE)
+    cooldowns.succeeded("alpha", "gpt-4o-mini")
+    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        AttemptError("status", "HTTP 500", status=500),
+        AttemptError("connect", "refused"),
+        AttemptError("content", "HTTP 403: flagged", status=403),
+    ],
+    ids=str,
+)
+def test_other_failures_let_nothing_rest(cooldowns: Cooldowns, error: AttemptError) -> None:
+    cooldowns.failed("alpha", "gpt-4o", error)
+    assert cooldowns.resting("gpt-4o") == {}
+
+
+def test_memory_is_bounded_and_the_newest_are_kept(cooldowns: Cooldowns) -> None:
+    for number in range(REMEMBERED + 1):
+        cooldowns.failed("alpha", f"model-{number}", GONE)
+    assert cooldowns.resting("model-0") == {}
+    assert set(cooldowns.resting(f"model-{REMEMBERED}")) == {"alpha"}

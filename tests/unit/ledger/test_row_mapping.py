@@ -1,0 +1,159 @@
+"""Instants and decisions as text and back, and what other programs may have put into rows."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from contextlib import closing
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from arbstr.quote import routing_json
+from arbstr.store.rows import (
+    COLUMNS,
+    MOST,
+    bounded,
+    clean,
+    facet_key,
+    format_ms,
+    msats,
+    parse_ms,
+    read_routing,
+    row_of,
+    whole,
+)
+from arbstr.store.view import MSATS
+from arbstr.text import json_or_none
+from arbstr.types import Candidate, RequestRecord, Routing
+from tests.support.ledger_builders import NOON
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "2026-01-01T12:00:00Z",
+        "2026-01-01T12:00:00.000Z",
+        "2026-01-01T12:00:00.000000+00:00",
+        "2026-01-01T14:30:00+02:30",
+        "2026-01-01T12:00:00",
+        "2026-01-01 12:00:00",
+        " 2026-01-01 12:00:00.0009 ",
+    ],
+)
+def test_timestamps_of_any_arbstr_are_understood(text: str) -> None:
+    assert parse_ms(text) == NOON
+
+
+@pytest.mark.parametrize(
+    "text", ["", "yesterday", None, 5, b"\xff", "1969-12-31T23:59:59Z", "0001-01-01T00:00:00+14:00"]
+)
+def test_what_is_no_timestamp_counts_as_the_beginning_of_time(text: object) -> None:
+    assert parse_ms(text) == 0
+
+
+@given(st.integers(0, 253_402_300_799_999))
+def test_an_instant_survives_being_written(at_ms: int) -> None:
+    assert parse_ms(format_ms(at_ms)) == at_ms
+
+
+def test_instants_are_written_with_milliseconds_and_z() -> None:
+    assert format_ms(NOON) == "2026-01-01T12:00:00.000Z"
+
+
+@given(st.integers(0, 2_100_000_000_000_000))
+def test_millisats_survive_being_stored_as_sats(amount: int) -> None:
+    assert msats(amount / 1000) == min(amount, MOST * 1000)
+
+
+@given(st.integers(-(10**13), 10**13).map(lambda tenths: tenths / 10_000) | st.floats(allow_nan=False))
+@example(0.0005)
+@example(0.0015)
+@example(-0.0025)
+@example(1e300)
+def test_sats_of_another_program_are_rounded_as_the_sums_in_sql_are(sats: float) -> None:
+    with closing(sqlite3.connect(":memory:")) as database:
+        [summed] = database.execute(f"SELECT {MSATS} FROM (SELECT ? AS cost_sats)", (sats,)).fetchone()
+    assert msats(sats) == summed
+
+
+def test_half_a_millisat_counts_as_a_whole_one() -> None:
+    assert [msats(sats) for sats in (0.0005, 0.0015, 0.0025, 0.00249)] == [1, 2, 3, 2]
+
+
+@pytest.mark.parametrize(
+    ("value", "number"),
+    [(None, None), (5, 5), (5.9, 5), ("7", 7), ("many", 0), (float("inf"), 0), (10**30, MOST), (-(10**30), -MOST)],
+)
+def test_anything_is_read_as_some_whole_number(value: object, number: int | None) -> None:
+    assert whole(value) == number
+
+
+def test_absurd_numbers_are_cut_off() -> None:
+    assert [bounded(n) for n in (None, 3, 10**20, -(10**20))] == [None, 3, MOST, -MOST]
+
+
+def test_half_a_surrogate_pair_becomes_storable() -> None:
+    assert clean("a\ud83d") == "a?"
+    assert clean("Ünïcode 🙂") == "Ünïcode 🙂"
+
+
+names = st.text(max_size=5) | st.just("half \ud83d")
+msats_ = st.floats(0, 1e12)
+routings = st.builds(
+    Routing,
+    strategy=st.sampled_from(["cheapest", "weighted"]),
+    policy=st.none() | names,
+    model=names,
+    expected_input_tokens=st.integers(0, 10**9),
+    expected_output_tokens=st.integers(0, 10**9),
+    candidates=st.lists(st.builds(Candidate, names, msats_, msats_, names), max_size=3).map(tuple),
+    excluded=st.lists(st.tuples(names, names), max_size=2).map(tuple),
+    policy_reason=st.none() | names,
+)
+
+
+@given(routings)
+def test_a_decision_survives_being_stored(routing: Routing) -> None:
+    record = RequestRecord("id", NOON, "m", streaming=False, success=True, latency_ms=1, routing=routing)
+    row = row_of(record, facet_key(record), 1, None, 0)
+    assert read_routing(row[COLUMNS.index("routing")]) == routing_json(routing)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | names,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(Routing.__slots__) | names, inner),
+    max_leaves=10,
+)
+shaped = st.fixed_dictionaries(
+    {"candidates": json_values, "excluded": json_values, "strategy": json_values, "policy": json_values},
+    optional=dict.fromkeys(("model", "expected_input_tokens", "expected_output_tokens", "other"), json_values),
+)
+
+
+@given((json_values | shaped).map(json.dumps) | st.text() | st.none() | st.integers() | st.binary())
+@example('{"candidates": [["a", 1%s, 1, ""]], "excluded": []}' % ("0" * 400))
+@example("[" * 100_000)
+@example('{"candidates": [{"provider": "a", "expected_cost_sats": 0.1}], "excluded": []}')
+def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> None:
+    read = read_routing(text)
+    assert read is None or isinstance(read, dict)
+    kept = json_or_none(text)
+    if isinstance(kept, dict):
+        assert read is not None, "what is an object is shown, even if it is somebody else's"
+
+
+@pytest.mark.parametrize(
+    ("candidates", "excluded"),
+    [
+        ([{"provider": "a", "reason": "number 1"}], []),
+        ([], [{"provider": "a", "reason": "too dear"}]),
+        ([], ["ab"]),
+        (["1234"], []),
+    ],
+)
+def test_a_decision_of_another_shape_is_given_as_it_is(candidates: list[object], excluded: list[object]) -> None:
+    shape = {"strategy": "cheapest", "policy": None, "model": "m", "candidates": candidates, "excluded": excluded}
+    shape |= {"expected_input_tokens": 1, "expected_output_tokens": 1}
+    assert read_routing(json.dumps(shape)) == shape

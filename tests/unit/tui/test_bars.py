@@ -1,0 +1,86 @@
+"""The line on top: what is wrong is said in any width, and nothing looks well beside it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, timedelta, timezone
+from typing import Any
+
+import pytest
+
+from arbstr.source import BudgetStatus
+from tests.support.dashboard_fakes import NOON, FakeSource
+from tui.figures import DAY
+from tui.lines import width_of
+from tui.state import View, ViewModel
+from tui.widgets.bars import TopBar, _providers
+
+
+def top(view: View, width: int, **changes: Any) -> str:
+    """The top bar as text."""
+    bar, shown = TopBar(), {"frozen": False, "unseen": 0, "problem": None, "zone": UTC, **changes}
+    bar.show(view, NOON, **shown)
+    (line,) = bar.draw(width, 1)
+    assert width_of(line) == width
+    return "".join(text for text, _ in line)
+
+
+HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
+@pytest.mark.parametrize(
+    ("changes", "shown"),
+    [
+        ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
+        ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY),)}, "until 03 Apr 14:02"),
+        ({"ledger_problem": "database is locked"}, "ledger can't be written"),
+    ],
+)
+def test_what_is_wrong_is_said_at_any_width(changes: dict[str, Any], shown: str, width: int) -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    text = top(replace(view, **changes), width)
+    assert shown in text
+    assert "▶ live" in text
+    assert "●" not in text or not view.refusing
+
+
+def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    poor = replace(view.providers[0], unfunded=True)
+    view = replace(view, refusing=(HOURLY,), ledger_problem="disk full", providers=(poor, *view.providers[1:]))
+    for part in ("budget hour spent", "no balance", "ledger can't be written"):
+        assert part in top(view, 60)
+    for part in ("no balance left at alpha", "ledger can't be written: disk full", "3 of 4 providers serving"):
+        assert part in top(view, 200)
+
+
+def test_a_budget_that_is_nearly_spent_is_a_warning_and_the_zone_of_times_is_said() -> None:
+    view = ViewModel(replace(FakeSource().snapshot(), budgets=(replace(HOURLY, spent_msats=11_480),))).view(NOON)
+    assert "hour budget 96 %" in top(view, 80)
+    assert "EST" in top(view, 120, zone=timezone(timedelta(hours=-5), "EST"))
+
+
+def test_the_adoption_of_old_rows_is_said() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    assert "adopting old rows 25 %" in top(replace(view, adopted=0.25), 80)
+    assert "adopting" not in top(view, 200)
+
+
+def test_nothing_beside_a_trouble_looks_well() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    bar = TopBar()
+    bar.show(replace(view, refusing=(HOURLY,)), NOON, frozen=False, unseen=0, problem=None, zone=UTC)
+    assert "good" not in {role for _, role in bar.draw(120, 1)[0]}
+
+
+def bar_text(source: FakeSource) -> str:
+    parts = _providers(ViewModel(source.snapshot()).view(NOON))
+    return "".join(text for line, _ in parts for text, _ in line)
+
+
+def test_fake_providers_are_called_so() -> None:
+    source = FakeSource()
+    assert "fake providers" not in bar_text(source)
+    source.providers = {f"mock-{name}": replace(each, name=f"mock-{name}") for name, each in source.providers.items()}
+    assert "fake providers" in bar_text(source)

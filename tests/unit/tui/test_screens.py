@@ -1,0 +1,899 @@
+"""The dashboard by keys and clicks."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from textual.events import Key
+from textual.widgets import Input
+
+from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
+from arbstr.query import Entry
+from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
+from tests.support.dashboard_pilot import Driven, driven, hurry
+from tui.screens import detail, requests
+from tui.screens.detail import DetailScreen
+from tui.themes import LIGHT, TERMINAL
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
+
+
+def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:
+    """Let so many requests come in and end."""
+    traffic, ends = Traffic(seed), []
+    for number in range(count):
+        events, end = traffic.request(source.now_ms + number)
+        for event in (*events, end):
+            source.publish(event)
+        ends.append(end)
+    return ends
+
+
+# ── getting about ──
+
+
+async def test_every_screen_by_number_and_by_tab() -> None:
+    marks = ["Spend by model", "newest first", "Health and history", "Learned lengths", "following"]
+    async with driven(lived_in()) as each:
+        for number, mark in enumerate(marks, 1):
+            await each.press(str(number))
+            await each.shows(mark)
+        await each.press("tab")
+        await each.shows(marks[0])
+        await each.press("shift+tab")
+        await each.shows(marks[4])
+        await each.press("escape")
+        await each.shows(marks[0])
+
+
+async def test_tab_leaves_a_request_in_full_for_the_next_screen() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "enter")
+        await each.shows("Request in full")
+        await each.press("tab")
+        await each.shows("newest first")
+
+
+@pytest.mark.parametrize(
+    ("key", "typed", "stays", "goes"), [("3", "BETA", "beta", "delta"), ("4", "mini", "gpt-4o-mini", "llama")]
+)
+async def test_providers_and_sums_are_filtered_by_name(key: str, typed: str, stays: str, goes: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.shows(stays, goes)
+        await each.press("slash")
+        await each.type(typed)
+        await each.hides(goes)
+        assert stays in each.text
+        await each.press("escape")
+        await each.shows(goes)
+
+
+async def test_a_filter_that_no_provider_passes_leaves_nothing_to_act_on() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "slash")
+        await each.type("nobody")
+        await each.press("enter")
+        await each.shows("no provider passes the filter")
+        await each.press("space", "r", "j")
+        assert all(provider.in_rotation for provider in each.source.providers.values())
+
+
+async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
+    async with driven(lived_in()) as each:
+        await each.pilot.click(offset=(each.text.splitlines()[-1].index("Money"), 35))
+        await each.shows("Learned lengths")
+        await each.pilot.click(offset=(each.text.splitlines()[-1].index("freeze"), 35))
+        await each.shows("‖ frozen")
+
+
+async def test_help_is_found_by_typing_and_left_by_escape() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("question_mark")
+        await each.shows("Everywhere", "Filters; all that is typed must hold")
+        assert each.text.count("Everywhere") == 1
+        await each.type("rotation")
+        await each.hides("Everywhere")
+        await each.shows("Take the provider out of rotation")
+        await each.press("escape")
+        await each.hides("Take the provider out")
+
+
+async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first")
+        names = [command.title for command in each.app.get_system_commands(each.app.screen)]
+        assert {"Sort by time, cost, latency, either way round", "Theme: light", "Mouse: off", "Help"} <= set(names)
+        assert "Close the provider's breaker" not in names
+        await each.press("ctrl+p")
+        await each.type("Theme: light")
+        await each.until(lambda: "Change the colours" in each.text)
+        await each.press("enter")
+        await each.until(lambda: each.app.theme == LIGHT.name)
+
+
+@pytest.mark.parametrize("theme", [LIGHT.name, TERMINAL.name, "nord"])
+async def test_a_theme_repaints_everything(theme: str) -> None:
+    async with driven(lived_in()) as each:
+        before = each.app.export_screenshot()
+        each.app.theme = theme
+        await each.pilot.pause(0.1)
+        assert each.app.export_screenshot() != before
+        await each.shows("Spend by model")
+
+
+# ── live ──
+
+
+async def test_requests_show_as_they_come_and_figures_follow() -> None:
+    async with driven(FakeSource()) as each:
+        each.source.publish(RequestReceived("r1", NOON, "gpt-4o", streaming=True))
+        await each.shows("▸ waiting  gpt-4o", "1 running")
+        (end,) = happen(each.source, 1)
+        cost = end.record.cost_msats
+        assert cost is not None
+        await each.shows(f"{cost / 1000:,.3f} sats", "✓ ok")
+
+
+async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
+    async with driven(FakeSource()) as each:
+        happen(each.source, 25)
+        total = each.source.totals
+        await each.shows(f"today UTC {total.cost_msats / 1000:,.1f}"[:14], f"{total.requests}")
+        await each.until(lambda: getattr(each.app.board.figures.today, "cost_msats", None) == total.cost_msats)
+
+
+async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
+    async with driven(FakeSource()) as each:
+        await each.shows("No requests yet", "curl http://127.0.0.1:8080/v1/chat/completions", '"model": "gpt-4o"')
+        await each.press("y")
+        assert each.app.clipboard.startswith("curl http://127.0.0.1:8080")
+        body = each.app.clipboard.partition("-d '")[2].rstrip("'")
+        assert json.loads(body)["messages"][0]["role"] == "user"
+
+
+async def test_new_rows_never_move_the_selection() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "j")
+        selected = each.app.board.model.feed.selected_item
+        before = each.text
+        happen(each.source, 7)
+        await each.shows("held  +7 new")
+        assert each.app.board.model.feed.selected_item is selected
+        rows = [line for line in before.splitlines() if "▸ stream" in line]
+        assert all(row in each.text for row in rows)
+        await each.press("escape")
+        await each.hides("held")
+
+
+async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
+    async with driven(lived_in()) as each:
+        await each.shows("sats")
+        await each.press("f")
+        before = each.text.splitlines()[1:-1]
+        happen(each.source, 3)
+        await each.shows("frozen  +3 new")
+        assert each.text.splitlines()[1:-1] == before
+        await each.press("f")
+        await each.hides("frozen")
+        await each.shows(f"{each.source.totals.cost_msats / 1000:,.3f}")
+
+
+async def test_the_feed_is_filtered_and_says_so() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("model:mini")
+        await each.until(lambda: not any("claude" in line for line in each.text.splitlines() if "✓ ok" in line))
+        await each.shows("filtered  Esc clears")
+        await each.press("enter")
+        await each.press("j")
+        assert each.app.board.model.feed.selected == 0
+        await each.press("escape")
+        await each.press("escape")
+        await each.hides("filtered")
+
+
+async def test_a_filter_that_is_not_understood_says_why() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("status:odd")
+        await each.shows("status is ok, error, left, or a number like 502")
+
+
+async def test_the_time_range_goes_round() -> None:
+    async with driven(lived_in()) as each:
+        for name in ("24 h", "7 d", "5 min", "1 h"):
+            await each.press("t")
+            await each.shows(f"last {name}")
+
+
+async def test_enter_opens_a_request_and_escape_goes_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("j", "j", "j", "j")
+        item = each.app.board.model.feed.selected_item
+        assert item is not None
+        await each.press("enter")
+        await each.shows("Request in full", item.request_id, "Why this provider")
+        await each.press("y")
+        assert each.app.clipboard == item.request_id
+        await each.press("escape")
+        await each.shows("Spend by model")
+
+
+@pytest.mark.parametrize("opens", [("j", "enter"), ("question_mark",), ("2", "e")], ids=["request", "help", "question"])
+async def test_two_keys_that_leave_at_once_leave_one_thing(opens: tuple[str, ...]) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(*opens)
+        await each.until(lambda: len(each.app.screen_stack) == 2)
+        over = each.app.screen
+        for _ in range(3):
+            each.app.post_message(Key("escape", "\x1b"))
+        await each.until(lambda: each.app.screen is not over)
+        await each.pilot.pause(0.1)
+        assert each.app.is_running
+        await each.shows("▶ live")
+
+
+async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_selected_yet() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first", "✓ ok")
+        await each.press("enter")
+        await each.shows("Request in full", "Why this provider")
+
+
+@pytest.mark.parametrize("key", ["1", "2"])
+async def test_next_and_previous_request_in_full(key: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.shows("✓ ok")
+        await each.press("j", "j", "j", "j", "j", "enter")
+        await each.shows("Request in full")
+        ids = []
+        for step in ("n", "n", "p", "p", "p"):
+            ids.append(_opened(each))
+            await each.press(step)
+            await each.until(lambda: _opened(each) != ids[-1])
+        assert ids[0] == ids[4]
+        assert ids[1] == ids[3]
+        assert len({*ids, _opened(each)}) == 4
+        await each.press("escape")
+        await each.hides("Request in full")
+
+
+def _opened(each: Driven) -> str:
+    return next(line.split()[2] for line in each.text.splitlines() if line.startswith("│ Request "))
+
+
+async def test_past_the_rows_that_have_been_read_the_next_request_is_read() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("G", "enter")
+        await each.shows(each.source.ledger.records[0].request_id)
+        await each.press("p")
+        await each.shows(each.source.ledger.records[1].request_id)
+
+
+async def test_what_can_be_copied_of_a_request() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        newest = each.source.ledger.records[-1]
+        for opened in ((), ("enter",)):
+            await each.press(*opened, "y")
+            await each.until(lambda: each.app.clipboard == newest.request_id)
+            for key, begins in (
+                ("r", "783,"),
+                ("j", '{"id"'),
+                ("c", "curl http://127.0.0.1:8080/v1/requests/"),
+                ("i", ""),
+            ):
+                await each.press("Y")
+                await each.shows("its row, as CSV", "its JSON")
+                await each.press(key)
+                await each.until(lambda: each.app.clipboard.startswith(begins))  # noqa: B023 - awaited at once
+                assert newest.request_id in each.app.clipboard
+
+
+async def test_text_of_a_request_is_selected_with_the_mouse_and_copied() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2", "s", "s", "enter")
+        await each.shows("Request in full", "Attempts")
+        line = next(y for y, text in enumerate(each.text.splitlines()) if text.startswith("│ Received"))
+        begin = each.text.splitlines()[line].index("2025")
+        await each.pilot.mouse_down(offset=(begin, line))
+        await each.pilot.hover(offset=(begin + 10, line))
+        await each.pilot.mouse_up(offset=(begin + 10, line))
+        await each.until(lambda: bool(each.app.screen.get_selected_text()))
+        await each.press("ctrl+c")
+        assert each.app.clipboard.startswith("2025-03-")
+        assert "│" not in each.app.clipboard
+        assert each.app.return_code is None
+
+
+async def test_freezing_shows_on_a_request_in_full_and_digits_close_it() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("enter")
+        await each.shows("Request in full", "▶ live")
+        await each.press("f")
+        await each.shows("‖ frozen")
+        await each.press("f", "2")
+        await each.shows("newest first")
+        await each.press("enter")
+        await each.shows("Request in full")
+        await each.press("1", "2")
+        await each.shows("newest first")
+        assert "Request in full" not in each.text
+
+
+async def test_enter_on_the_feed_opens_the_request_at_the_top_where_none_is_selected() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("enter")
+        await each.shows("Request in full", "▸ running")
+
+
+async def test_an_opened_running_request_sees_its_end() -> None:
+    async with driven(FakeSource()) as each:
+        events, end = Traffic(1).request(NOON)
+        for event in events:
+            each.source.publish(event)
+        await each.shows("▸ ")
+        await each.press("j", "enter")
+        await each.shows("▸ running")
+        each.source.publish(end)
+        await each.shows("✓ ok", "Why this provider")
+
+
+async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = FakeSource()
+    async with driven(source) as each:
+        happen(source, 1)
+        await each.shows("✓ ok")
+        source.ledger = unwritten = FakeLedger()
+        await each.press("j", "enter")
+        await each.shows("Request in full", "✓ ok")
+        await each.until(lambda: unwritten.asked == 1)
+        for _ in range(50):
+            each.app.repaint()
+            await each.pilot.pause()
+        assert unwritten.asked <= 3
+        await each.press("escape")
+        monkeypatch.setattr(detail, "ASK_EVERY_S", 0.01)
+        await each.press("enter")
+        await each.shows("Request in full")
+        source.own_ledger.records[0] = replace(source.own_ledger.records[0], error_message="from the ledger")
+        unwritten.records = source.own_ledger.records
+        await each.shows("from the ledger")
+
+
+async def test_a_double_click_opens_a_row() -> None:
+    async with driven(lived_in()) as each:
+        line = next(number for number, text in enumerate(each.text.splitlines()) if "✓ ok" in text)
+        await each.pilot.click(offset=(20, line), times=2)
+        await each.until(lambda: isinstance(each.app.screen, DetailScreen))
+
+
+async def test_notices_are_told() -> None:
+    async with driven(lived_in()) as each:
+        each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
+        await each.shows("Budget of policy [/x]� for this day", "80 %")
+
+
+@pytest.mark.parametrize("size", [(120, 36), (80, 24)], ids=["wide", "narrow"])
+async def test_notices_come_one_at_a_time_and_hide_no_figures(size: tuple[int, int]) -> None:
+    async with driven(lived_in(), size=size) as each:
+        before = each.text.splitlines()
+        for model in ("gpt-4o", "llama-3.3-70b"):
+            each.source.publish(OverchargeFound("alpha", model, 1.2, 120, 100))
+            each.source.publish(OverchargeFound("beta", model, 1.3, 130, 100))
+        await each.shows("beta charges 1.30 times its rates for gpt-4o")
+        await each.press("u")
+        await each.shows("Times in UTC")
+        assert "charges" not in each.text
+        told = each.text.splitlines()
+        changed = [row for row, line in enumerate(before) if line != told[row]]
+        assert changed == [len(before) - (2 if size[0] >= 100 else 1)]  # the bottoms of boxes, or the keys
+
+
+async def test_a_key_that_is_held_piles_up_no_notices() -> None:
+    async with driven(lived_in()) as each:
+        for _ in range(30):
+            each.app.post_message(Key("u", "u"))
+        await each.shows("Times in")
+        await each.pilot.pause(0.3)
+        assert each.text.count("Times in") == 1
+
+
+async def test_a_notice_does_not_drive_an_error_away() -> None:
+    async with driven(lived_in()) as each:
+        each.source.publish(BudgetThreshold("global", "day", 100, 8000, 8000, NOON))
+        await each.shows("Budget for this day")
+        await each.press("u")
+        await each.shows("Times in", "Budget for this day")
+
+
+async def test_missed_events_are_made_good_by_a_snapshot() -> None:
+    source = FakeSource()
+    async with driven(source) as each:
+        for number in range(15):
+            happen(source, 800, seed=number)  # far more than the mailbox holds
+        await each.until(lambda: each.app.board.model.totals == source.totals)
+        await each.shows(f"{source.totals.requests:,}")
+
+
+async def test_an_unreadable_ledger_is_said_and_the_rest_goes_on() -> None:
+    source = lived_in()
+    source.ledger.problem = "database is locked"
+    async with driven(lived_in()) as each:
+        each.source.ledger.problem = "database is locked"
+        happen(each.source, 1)
+        await each.shows("ledger: database is locked")
+        each.source.ledger.problem = None
+        happen(each.source, 1, seed=5)
+        await each.hides("ledger: database is locked")
+
+
+# ── requests ──
+
+
+async def test_the_ledger_scrolls_to_its_end_and_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first", "783")
+        oldest, newest = each.source.ledger.records[0], each.source.ledger.records[-1]
+        await each.press("G")
+        await each.shows(f"{oldest.cost_msats / 1000:,.3f}" if oldest.cost_msats else "–")
+        await each.press("enter")
+        await each.shows(oldest.request_id)
+        await each.press("escape", "g", "enter")
+        await each.shows(newest.request_id)
+
+
+async def test_sorting_and_filtering_the_ledger() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first")
+        await each.press("s", "s")
+        dearest = max(record.cost_msats or 0 for record in each.source.ledger.records)
+        await each.shows("dearest first", f"{dearest / 1000:,.3f}")
+        await each.press("slash")
+        await each.type("status:error")
+        await each.press("enter")
+        failed = sum(not record.success for record in each.source.ledger.records)
+        await each.shows(f"Requests  {failed}", "✗ 502", "filtered")
+        await each.press("escape")
+        await each.shows("Requests  783")
+
+
+async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        each.source.now_ms += 60_000
+        happen(each.source, 2)
+        await each.shows("785")
+        await each.press("j")
+        happen(each.source, 3, seed=5)
+        await each.shows("+3 new")
+        await each.press("escape")
+        await each.shows("788")
+
+
+async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "SHARE", 0.0001)  # as if the filter had taken hours
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+        await each.press("slash")
+        await each.type("refused")
+        await each.press("enter")
+        await each.shows("filtered, Esc clears")
+        monkeypatch.undo()
+        hurry(monkeypatch.setattr)
+        await each.press("escape")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.shows("Requests  785")
+
+
+async def test_no_question_is_so_slow_that_the_list_stays_old_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert requests.MOST_WAIT_S <= 10
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 0.05)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.shows("Requests  785")
+
+
+@pytest.mark.parametrize("keys", [("slash", "a", "enter"), ("s",), ("1", "2"), ("j", "escape")])
+async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
+    keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 2)
+        await each.press(*keys)
+        await each.until(lambda: "+2 new" not in each.text and "as of" not in each.text and "783" not in each.text)
+
+
+async def test_a_list_that_is_old_says_of_when_it_is_and_how_many_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(requests, "SHARE", 1e-9)
+    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("Requests  783")
+        happen(each.source, 38)
+        each.source.now_ms += 3000
+        await each.shows("as of 14:02:11, +38 new")
+        await each.press("slash")
+        await each.type("refused")
+        await each.press("enter")
+        await each.hides("as of")
+        happen(each.source, 3, seed=5)
+        each.source.now_ms += 3000
+        await each.shows("as of 14:02:14, +3 new  filtered, Esc clears")
+
+
+@pytest.mark.parametrize(("key", "suffix"), [("c", "csv"), ("j", "json")])
+async def test_what_is_filtered_is_exported_and_where_to_is_said(
+    key: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e")
+        await each.shows("Export 783 requests as")
+        await each.press(key)
+        await each.shows("783 requests in")
+    assert (tmp_path / f"arbstr-requests-20250314T140211Z.{suffix}").stat().st_size > 10_000
+
+
+async def test_an_export_goes_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "p")
+        await each.shows("Export to")
+        assert each.app.screen.query_one("#to", Input).value == str(tmp_path / "arbstr-requests-20250314T140211Z.csv")
+        each.app.screen.query_one("#to", Input).value = str(tmp_path / "mine.json")
+        await each.press("enter")
+        await each.shows("783 requests in")
+    assert len(json.loads((tmp_path / "mine.json").read_text())) == 783
+
+
+async def test_an_export_says_how_far_it_is_and_can_be_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    source = lived_in()
+    entries, goes_on = source.ledger.entries, asyncio.Event()
+
+    async def slow(*args: Any) -> AsyncIterator[Entry]:
+        async for number, entry in _numbered(entries(*args)):
+            if number == 400:
+                await goes_on.wait()
+            yield entry
+
+    monkeypatch.setattr(source.ledger, "entries", slow)
+    async with driven(source) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "c")
+        await each.shows("exporting, 51 %, e stops")
+        assert len(os.listdir(tmp_path)) == 1  # noqa: PTH208 - paths know no quicker way
+        await each.press("e")
+        await each.shows("The export was stopped")
+        await each.hides("e stops")
+    assert not os.listdir(tmp_path)  # noqa: PTH208 - paths know no quicker way
+
+
+async def _numbered(entries: AsyncIterator[Entry]) -> AsyncIterator[tuple[int, Entry]]:
+    number = 0
+    async for entry in entries:
+        yield number, entry
+        number += 1
+
+
+async def test_what_is_exported_is_what_the_list_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("f")
+        each.source.now_ms += 1000
+        happen(each.source, 2)
+        await each.press("e", "c")
+        await each.shows("783 requests in")
+
+
+async def test_a_failed_export_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "arbstr-requests-20250314T140211Z.csv").touch()
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("783")
+        await each.press("e", "c")
+        await each.shows("The export failed", "File exists")
+
+
+# ── providers ──
+
+
+async def test_space_takes_a_provider_out_and_back() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "j")
+        await each.press("space")
+        assert not each.source.providers["beta"].in_rotation
+        await each.shows("○  beta", "beta is out of rotation", "put back")
+        await each.press("space")
+        assert each.source.providers["beta"].in_rotation
+
+
+async def test_the_last_provider_in_rotation_is_taken_out_only_after_a_question() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3")
+        for name in ("beta", "gamma", "delta"):
+            each.source.change(name, in_rotation=False)
+        await each.shows("1 of 4 providers serving")
+        await each.press("space")
+        await each.shows("alpha is the last provider in rotation", "every request will be refused")
+        await each.press("space", "enter", "escape")
+        assert each.source.providers["alpha"].in_rotation
+        await each.press("space", "y")
+        await each.until(lambda: not each.source.providers["alpha"].in_rotation)
+        await each.press("space")  # back in, of which nobody needs to be asked
+        await each.until(lambda: each.source.providers["alpha"].in_rotation)
+
+
+async def test_r_does_not_promise_that_a_provider_out_of_rotation_is_asked() -> None:
+    async with driven(lived_in()) as each:
+        each.source.change("gamma", state="open", in_rotation=False)
+        await each.press("3", "G", "k", "r")
+        await each.shows("gamma's breaker is closed, but it is out of rotation")
+
+
+async def test_r_closes_a_breaker() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3", "G", "k")
+        await each.shows("connection refused", "sk-abc...***", "+8.0 %")
+        await each.press("r")
+        assert each.source.providers["gamma"].state == "closed"
+        await each.shows("closed by hand")
+
+
+async def test_a_provider_that_is_gone_is_said() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("3")
+        del each.source.providers["alpha"]
+        await each.press("space")
+        await each.shows("alpha is not configured any more")
+
+
+# ── money ──
+
+
+async def test_money_says_what_is_configured_and_what_is_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("4")
+        await each.shows("By model", "By provider", "By policy", "By day", "41,200 of 50,000", "0.83")
+    async with driven(FakeSource()) as each:
+        await each.press("4")
+        await each.shows("not configured", "no data yet", "no requests in the last 1 h")
+
+
+async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
+    async with driven(lived_in(), size=(80, 24)) as each:
+        await each.press("4")
+        for mark in ("By model", "By provider", "By policy", "By day", "Budgets"):
+            await each.shows(mark)
+            await each.press("right")
+        await each.shows("By model")
+
+
+# ── log ──
+
+
+async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
+    async with driven(lived_in()) as each:
+        each.log.add(NOON, logging.INFO, "arbstr.runtime", "arbstr listens")
+        each.log.add(NOON, logging.WARNING, "arbstr.engine.health", "gamma is left alone")
+        await each.press("5")
+        await each.shows("arbstr listens", "gamma is left alone")
+        await each.press("l")
+        await each.hides("arbstr listens")
+        await each.press("l", "l", "l", "slash")
+        await each.type("listens")
+        await each.hides("gamma is left")
+        await each.press("escape")
+        await each.shows("gamma is left")
+
+
+async def test_levels_of_the_log_by_their_own_keys() -> None:
+    async with driven(lived_in()) as each:
+        for level, word in ((10, "fine"), (20, "usual"), (30, "odd"), (40, "wrong")):
+            each.log.add(NOON, level, "arbstr.runtime", f"{word} thing")
+        await each.press("5")
+        for key, gone, there in (
+            ("e", "odd thing", "wrong thing"),
+            ("a", "usual thing", "odd thing"),
+            ("i", "fine thing", "usual thing"),
+        ):
+            await each.press(key)
+            await each.hides(gone)
+            await each.shows(there)
+        await each.press("d")
+        await each.shows("fine thing")
+
+
+async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("5", "enter")
+        await each.shows("No line in sight is about a request")
+        ids = [record.request_id for record in each.source.ledger.records[-2:]]
+        for request_id in ids:
+            each.log.add(NOON, logging.INFO, "arbstr.requests", f"request id={request_id} status=200")
+        each.log.add(NOON, logging.INFO, "arbstr.runtime", "nothing about a request")
+        each.app.repaint()
+        await each.shows("nothing about")
+        await each.press("enter")
+        await each.shows("Request in full", ids[1])
+        await each.press("n")
+        await each.shows(ids[0])
+        await each.press("escape")
+        await each.shows("nothing about")
+
+
+# ── anywhere ──
+
+
+@pytest.mark.parametrize("size", [(60, 15), (80, 24), (99, 29), (120, 36), (200, 60), (300, 80)])
+async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
+    async with driven(lived_in(), size=size) as each:
+        for key in "12345":
+            await each.press(key)
+            await each.pilot.pause(0.05)
+            assert "arbstr" in each.text
+            assert "quit" in each.text.splitlines()[-1]
+
+
+async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("q")
+        await each.shows("3 requests are running")
+        await each.press("escape")
+        await each.hides("requests are running")
+        assert each.app.return_code is None
+        await each.press("q", "q")
+        await each.until(lambda: each.app.return_code == 0)
+    async with driven(FakeSource()) as each:
+        await each.press("q")
+        await each.until(lambda: each.app.return_code == 0)
+    async with driven(lived_in()) as each:
+        await each.press("ctrl+q")
+        await each.until(lambda: each.app.return_code == 0)
+
+
+async def test_too_small_a_terminal_is_told_so_and_can_still_quit() -> None:
+    async with driven(lived_in(), size=(59, 20)) as each:
+        await each.shows("arbstr needs 60x15", "The proxy goes on")
+        await each.press("q")
+    assert each.app.return_code == 0
+
+
+HOSTILE = [
+    "[/x]",
+    "[bold red]",
+    "\x1b[2J\x1b]52;c;aGk=\x07",
+    "a\u202eb\u200bc",
+    "模型" * 80,
+    "👩‍👩‍👧" * 20,
+    "$var {x} %s",
+]
+
+
+async def test_hostile_text_is_shown_as_text_everywhere() -> None:
+    source, traffic = FakeSource(), Traffic()
+    for number, text in enumerate(HOSTILE):
+        record = replace(traffic.request(NOON)[1].record, model=text, policy=text, provider=text, error_message=text)
+        record = replace(record, request_id=f"{text}{number}", success=number % 2 == 0)
+        source.publish(RequestReceived(f"run-{number}", NOON, text, streaming=True))
+        source.publish(RequestFinished(record))
+        source.providers[text] = replace(
+            source.providers["alpha"], name=text, last_error=text, url=text, models=(text,)
+        )
+    source.ledger_problem = HOSTILE[2]
+    async with driven(source, size=(160, 50)) as each:
+        each.log.add(NOON, logging.ERROR, HOSTILE[0], HOSTILE[2])
+        for key in "12345":
+            await each.press(key)
+            await each.pilot.pause(0.1)
+            assert "\x1b" not in each.text
+            each.app.export_screenshot()
+        await each.press("2", "j", "enter")
+        await each.shows("Request in full")
+        assert not set("\x1b\x07\u202e\u200b") & set(each.text)
+
+
+async def test_ctrl_c_copies_what_is_selected_in_a_filter() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("slash")
+        await each.type("gpt")
+        each.app.screen.query_one("#typed", Input).select_all()
+        await each.press("ctrl+c")
+        assert each.app.clipboard == "gpt"
+        assert each.app.return_code is None
+
+
+async def test_times_are_local_until_u_asks_for_utc() -> None:
+    from datetime import timedelta, timezone
+
+    async with driven(lived_in()) as each:
+        each.app.board.zone = each.app.board._local = timezone(timedelta(hours=2))
+        each.app.repaint()
+        await each.shows("16:02:1", "UTC+02:00")
+        await each.press("u")
+        await each.shows("14:02:1")
+        await each.hides("UTC+02:00")
+        await each.press("u", "2")
+        await each.shows("16:02:1", "when UTC+02:00 ▼")
+        await each.press("u")
+        await each.shows("14:02:1", "when UTC ▼")
+
+
+async def test_a_date_of_another_year_names_it() -> None:
+    async with driven(lived_in()) as each:
+        await each.press("2")
+        await each.shows("03-14 14:02:1")
+        each.source.now_ms += 400 * 24 * 3_600_000
+        each.app.repaint()
+        await each.shows("2025-03-14 14:02")
+
+
+@pytest.mark.parametrize("key", ["2", "5"])
+async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
+    async with driven(lived_in()) as each:
+        await each.press(key)
+        await each.until(lambda: " t 1 h" not in each.text.splitlines()[-1])
+        await each.press("t")
+        await each.shows("This screen has all there is")
+        assert each.app.board.range.name == "1 h"
+
+
+async def test_nothing_is_painted_when_nothing_changes() -> None:
+    async with driven(FakeSource()) as each:
+        await each.shows("No requests yet")
+        await each.pilot.pause(0.4)
+        painted = len(each.app.pace.holds)
+        displays = 0
+
+        def count() -> None:
+            nonlocal displays
+            displays += 1
+
+        each.app.post_display_hook = count  # type: ignore[method-assign]  # a hook is there to be replaced
+        await each.pilot.pause(0.5)
+        assert displays == 0
+        assert len(each.app.pace.holds) == painted

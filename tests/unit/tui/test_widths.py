@@ -1,0 +1,100 @@
+"""Every piece of every screen in every width from 60 to 300: it fits, and no figure in it is cut."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import pytest
+
+from arbstr.source import BudgetStatus
+from tests.screenshots.scenes import fill_log, settled
+from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
+from tests.support.dashboard_pilot import Driven, driven, hurry
+from tui.lines import Line, width_of
+from tui.screens.detail import DetailScreen
+from tui.widgets.panel import Panel
+from tui.widgets.scroller import Scroller
+
+# A number that ends in an ellipsis. The digits of a name (`claude-3…`) are text.
+CUT = re.compile(r"(?<![\w.,…-])[-+<]?\d[\d,.:]*…")
+WIDTHS = range(60, 301)
+
+
+@pytest.fixture(autouse=True)
+def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    hurry(monkeypatch.setattr)
+
+
+def rich(times: int) -> FakeSource:
+    """A source whose figures are so many times as large, and which has everything that is ever shown."""
+    source = lived_in()
+    source.own_ledger.records = [
+        replace(
+            record,
+            cost_msats=None if record.cost_msats is None else record.cost_msats * times,
+            provider_cost_msats=None if record.provider_cost_msats is None else record.provider_cost_msats * times,
+            median_msats=None if record.median_msats is None else record.median_msats * times // 2,
+            input_tokens=None if record.input_tokens is None else record.input_tokens * times,
+        )
+        for record in source.own_ledger.records
+    ]
+    totals = source.totals
+    source.totals = replace(
+        totals,
+        cost_msats=totals.cost_msats * times,
+        compared_msats=totals.compared_msats * times,
+        saved_vs_median_msats=-totals.saved_vs_median_msats * times,
+        requests=totals.requests * times,
+        input_tokens=totals.input_tokens * times,
+    )
+    source.providers["alpha"] = replace(source.providers["alpha"], in_flight=1234, charged_ratio=1.25)
+    source.budgets = tuple(
+        BudgetStatus(scope, period, 41_200_000 * times, 0, 50_000_000 * times, NOON + 90 * 60_000)
+        for scope, period in (("global", "day"), ("code_generation", "month"))
+    )
+    for event in Traffic(5).request(NOON - 100)[0]:
+        source.publish(event)
+    return source
+
+
+def drawn(panel: Panel, width: int, height: int) -> list[Line]:
+    """What the panel draws at that size, whatever its own is."""
+    return list(panel.draw(width, height))
+
+
+def check(each: Driven, widths: range) -> None:
+    for panel in each.app.screen.query(Panel):
+        if not panel.display or isinstance(panel, Scroller):  # whose lines are made for the width that they have
+            continue
+        height = max(panel.size.height, 1)
+        for width in widths:
+            for line in drawn(panel, width, height):
+                text = "".join(part for part, _ in line)
+                assert not CUT.search(text), f"{panel!r} at {width}: {text}"
+                assert width_of(line) <= width, f"{panel!r} at {width}: {text}"
+
+
+@pytest.mark.parametrize(("size", "times"), [((60, 15), 1_000_000), ((120, 36), 1), ((120, 36), 1_000_000)])
+async def test_every_piece_fits_and_cuts_no_figure(size: tuple[int, int], times: int) -> None:
+    async with driven(rich(times), size=size) as each:
+        fill_log(each.log)
+        for key in "12345":
+            await each.press(key)
+            await settled(each)
+            check(each, WIDTHS if size[0] < 100 else range(100, 301))
+        await each.press("4")
+        for _ in range(4):
+            await each.press("right")
+            await settled(each)
+            check(each, WIDTHS)
+
+
+@pytest.mark.parametrize("width", [60, 67, 72, 77, 100, 111, 116, 130, 300])
+async def test_whole_screens_cut_no_figure(width: int) -> None:
+    async with driven(rich(1000), size=(width, 30)) as each:
+        for keys in (("1",), ("2",), ("3",), ("4",), ("2", "j", "enter")):
+            await each.press(*keys)
+            await settled(each)
+            assert not CUT.search(each.text), each.text
+        assert isinstance(each.app.screen, DetailScreen)
