@@ -1,1 +1,1 @@
-"""The dashboard: Textual lives here and nowhere else; `tui.state` is what it shows, without Textual."""
+"""The dashboard: Textual lives here and nowhere else; `tui.model.view_model` is what it shows, without Textual."""

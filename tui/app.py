@@ -23,13 +23,14 @@ from textual.notifications import Notification, SeverityLevel
 from textual.screen import Screen
 from textual.widget import Widget
 
-from arbstr.source import Source
-from tui.board import Board
+from arbstr.monitoring.source import Source
 from tui.driver import PatientDriver
-from tui.keys import KEYS
-from tui.log import LogRing
-from tui.pace import Pace
-from tui.pump import Pump
+from tui.keymap import KEYS
+from tui.model.dashboard import Board
+from tui.model.log_view import LogRing
+from tui.refresh.frame_budget import Pace
+from tui.refresh.loop import Pump
+from tui.render.themes import THEMES, theme_for
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
@@ -40,7 +41,6 @@ from tui.screens.money import MoneyScreen
 from tui.screens.overlay import leave
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
-from tui.themes import THEMES, theme_for
 from tui.widgets.bars import KeyBar
 
 logger = logging.getLogger(__name__)

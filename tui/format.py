@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
-from arbstr.text import MARK, plain
+from arbstr.sanitize import MARK, plain
 
 NOTHING = "–"
 

@@ -16,10 +16,10 @@ from typing import Literal
 
 from textual.worker import WorkerFailed
 
-from arbstr import collector
-from arbstr.source import Source
+from arbstr.monitoring.source import Source
+from arbstr.runtime import collector
 from tui.app import Dashboard
-from tui.log import LogRing
+from tui.model.log_view import LogRing
 
 logger = logging.getLogger(__name__)
 

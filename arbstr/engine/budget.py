@@ -16,11 +16,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from arbstr.config import Budget, Config, Rule
+from arbstr.config.schema import Budget, Config, Rule
 from arbstr.engine.caps import PERIODS, Cap, Period, Span
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
-from arbstr.source import BudgetStatus
+from arbstr.monitoring.source import BudgetStatus
 
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not say what was spent

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from arbstr.engine import documents, verdict
-from arbstr.engine.sse import event_start
+from arbstr.engine import lenient_json
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.sse import event_start
 
 # The texts are told apart by a byte that no JSON text holds as it is.
 _TEXT_END = b"\t"
@@ -77,7 +78,7 @@ def _is_chunk_of(template: ChunkTemplate, chunk: bytes) -> bool:
     """Whether a chunk brings text and nothing else: what could be more has a name that is looked for."""
     if not chunk.startswith(_FIELD) or chunk.count(b"\n") != 2 or _MUST_BE_READ.search(template.between) is not None:
         return False
-    return verdict.has_substance(documents.read_or_none(chunk[len(_FIELD) :]))
+    return verdict.has_substance(lenient_json.read_or_none(chunk[len(_FIELD) :]))
 
 
 def _are_texts(texts: bytes) -> bool:

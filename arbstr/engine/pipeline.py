@@ -17,21 +17,21 @@ from typing import ParamSpec, TypeVar
 import orjson
 
 from arbstr.bus import EventBus
-from arbstr.config import Config
-from arbstr.engine import verdict
-from arbstr.engine.answer import StreamAnswer, WholeAnswer
+from arbstr.config.schema import Config
+from arbstr.engine.admission import Gate
 from arbstr.engine.budget import Budgets, Reservation
-from arbstr.engine.chat import decode, for_model, named_model, read_chat
-from arbstr.engine.exchange import Exchange
-from arbstr.engine.gate import Gate
-from arbstr.engine.giving_up import GivingUp
-from arbstr.engine.health import Health
-from arbstr.engine.observer import StreamObserver
+from arbstr.engine.chat_request import decode, for_model, named_model, read_chat
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.disconnect import GivingUp
 from arbstr.engine.outcome import all_failed
-from arbstr.engine.router import Router
-from arbstr.engine.seams import Client, Store
+from arbstr.engine.ports import Client, Store
+from arbstr.engine.request_context import Exchange
+from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
-from arbstr.engine.upstream import Upstream
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.caller import Upstream
+from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer
+from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import (
     ApiError,
     AttemptError,

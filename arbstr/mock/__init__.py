@@ -33,7 +33,7 @@ The name of the model may choose what a seller does; every seller takes these, a
 With `@` and a seller's name, as in `mock-error-503@mock-swift`, only that seller does; the others answer as usual.
 """
 
-from arbstr.mock.market import MockMarket
-from arbstr.mock.traffic import DemoTraffic
+from arbstr.mock.demo_traffic import DemoTraffic
+from arbstr.mock.fleet import MockMarket
 
 __all__ = ["DemoTraffic", "MockMarket"]

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from arbstr.mock import text
+from arbstr.mock import filler_text
 from arbstr.types import JsonObject
 
 ANY_OBJECT = {"type": "object"}
@@ -48,7 +48,7 @@ def read_order(body: bytes) -> Order | None:
         model=document["model"],
         stream=document.get("stream") is True,
         max_tokens=next((limit for name in _LIMITS if _is_count(limit := document.get(name))), None),
-        input_tokens=max(1, (sum(map(len, texts)) + _tool_chars(document)) // text.CHARS_PER_TOKEN),
+        input_tokens=max(1, (sum(map(len, texts)) + _tool_chars(document)) // filler_text.CHARS_PER_TOKEN),
         question=question,
         choices=min(document["n"], _MOST_CHOICES) if _is_count(document.get("n")) else 1,
         tool=_tool(document, messages, question),

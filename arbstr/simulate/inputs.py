@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from arbstr.errors import UnusableInput
-from arbstr.query import Entry, Filter
-from arbstr.simulate.buying import Market, Row, Seller
-from arbstr.store.queries import Questions
+from arbstr.ledger.model import Entry, Filter
+from arbstr.ledger.read_connection import Questions
+from arbstr.simulate.replay import Market, Row, Seller
 
 COLUMNS = ("timestamp", "policy", "input_tokens", "output_tokens")
 

@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from arbstr.config import Config, Mock, MockProvider
+from arbstr.config.schema import Config, Mock, MockProvider
 from arbstr.mock import MockMarket
 from tests.support.serve_process import Served
 

@@ -23,9 +23,9 @@ import h11
 import uvloop
 
 from arbstr.events import RequestFinished
-from arbstr.logs import LogLine
-from arbstr.query import Detail
-from arbstr.text import plain
+from arbstr.ledger.model import Detail
+from arbstr.logs.setup import LogLine
+from arbstr.sanitize import plain
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent
 from tests.support.harness import PATIENCE_S, Arbstr, World, key_of

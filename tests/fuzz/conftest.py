@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arbstr import collector
+from arbstr.runtime import collector
 from tests.fuzz.arena import Arena
 
 

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from arbstr.config_load import load
+from arbstr.config.loader import load
 from arbstr.errors import ConfigError
-from arbstr.text import plain
+from arbstr.sanitize import plain
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.spoil import spoilt
 from tests.support.paths import TOP

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
-from arbstr.engine.observer import StreamObserver
-from arbstr.engine.sse import MAX_HELD
+from arbstr.engine.upstream.sse import MAX_HELD
+from arbstr.engine.upstream.stream_observer import StreamObserver
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.replies import streams
 from tests.fuzz.spoil import in_pieces

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from arbstr import collector
+from arbstr.runtime import collector
 from tests.support.harness import World
 
 

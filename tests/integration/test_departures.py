@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from arbstr.engine import giving_up
+from arbstr.engine import disconnect
 from arbstr.types import RequestRecord
 from tests.support.harness import PATIENCE_S, Answer, Arbstr, World, body, tokens_of
 from tests.support.provider import (
@@ -222,8 +222,8 @@ async def test_drain_ends_with_a_stream_that_breaks_off(world: World) -> None:
     "script", [[Move.NEVER], sse_reply(chunk("a"), Move.NEVER)], ids=["before the answer", "in the middle"]
 )
 async def test_draining_has_an_end(world: World, script: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert giving_up.DRAIN_S == 120
-    monkeypatch.setattr(giving_up, "DRAIN_S", 0.03)
+    assert disconnect.DRAIN_S == 120
+    monkeypatch.setattr(disconnect, "DRAIN_S", 0.03)
     alpha = await world.sells("alpha", script)
     arbstr = await world.opens()
     await ask_and_leave(arbstr, alpha, stream=True)
@@ -295,7 +295,7 @@ async def test_leaving_while_the_request_is_sent_has_a_row_too(world: World) -> 
 
 
 async def test_leaving_after_done_is_no_departure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", 0.02)
+    monkeypatch.setattr("arbstr.engine.upstream.response.TAIL_S", 0.02)
     alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
     arbstr = await world.opens()
     async with arbstr.stream() as stream:

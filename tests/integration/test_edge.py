@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from arbstr.proxy import edge
+from arbstr.server import app
 from tests.support.harness import World
 
 TOKEN = "client-token-0123456789"
@@ -70,12 +70,12 @@ async def test_who_is_refused_leaves_one_line_in_the_log(
 
 
 async def test_a_flood_of_refusals_does_not_fill_the_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(edge, "_LINES_A_MINUTE", 3)
+    monkeypatch.setattr(app, "_LINES_A_MINUTE", 3)
     arbstr = await world.opens()
     for _ in range(20):
         await arbstr.get("/nowhere")
     assert arbstr.log.count("refused GET /nowhere") == 3
-    monkeypatch.setattr(edge, "_MINUTE_S", 0.0)
+    monkeypatch.setattr(app, "_MINUTE_S", 0.0)
     await arbstr.get("/elsewhere")
     assert "refused 17 more requests" in arbstr.log
     assert "refused GET /elsewhere" in arbstr.log

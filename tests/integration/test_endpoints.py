@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from arbstr import __version__
-from arbstr.engine import model_lists
+from arbstr.engine.upstream import model_lists
 from tests.support.harness import Arbstr, World, key_of
 from tests.support.provider import (
     Move,

@@ -10,9 +10,9 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from arbstr.proxies import EnvironmentProxies, environment_proxies, parse_proxy
-from arbstr.proxy.resolver import AddressInfo, Resolver
-from arbstr.proxy.transport import PooledTransport
+from arbstr.config.proxies import EnvironmentProxies, environment_proxies, parse_proxy
+from arbstr.transport.pool import PooledTransport
+from arbstr.transport.resolver import AddressInfo, Resolver
 from tests.support.forward_proxy import ForwardProxy
 from tests.support.harness import World
 from tests.support.provider import MODEL, ScriptedProvider
@@ -118,7 +118,7 @@ async def test_http_hosts_are_asked_of_an_http_proxy_by_their_whole_url(credenti
 @pytest.mark.parametrize("scheme", ["http", "socks5h", "socks5"])
 async def test_https_goes_through_a_tunnel_and_certificates_count(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.proxy.transport._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
     names = Names(other_test="127.0.0.1")
     async with tls_server(OK) as url, ForwardProxy() as proxy:
         proxy.routes = {"localhost": port_of(url), "other.test": port_of(url)}
@@ -134,7 +134,7 @@ async def test_https_goes_through_a_tunnel_and_certificates_count(scheme: str, m
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_a_tunnel_takes_the_proxys_credentials(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.proxy.transport._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
     async with tls_server(OK) as url, ForwardProxy(credentials="user:p:ss") as proxy, transport() as way:
         proxy.routes = {"localhost": port_of(url)}
         assert await ask(way, through(url, proxy.url(scheme, "user:p%3Ass"))) == b"hi"

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from arbstr.config import Config, Provider
-from arbstr.proxies import NO_PROXIES, environment_proxies, parse_proxy
-from arbstr.secret import Redactor
-from arbstr.settings import proxy_lines
+from arbstr.config.proxies import NO_PROXIES, environment_proxies, parse_proxy
+from arbstr.config.schema import Config, Provider
+from arbstr.config.settings import proxy_lines
+from arbstr.redaction import Redactor
 
 FAR = "https://api.example.com/v1"
 

@@ -206,7 +206,7 @@ async def test_an_expectation_that_nobody_knows_is_passed_over(world: World) -> 
 async def test_a_body_that_stops_coming_is_given_up_and_frees_its_place(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arbstr.proxy.bodies.SILENCE_S", 0.05)
+    monkeypatch.setattr("arbstr.server.request_body.SILENCE_S", 0.05)
     await world.sells("alpha")
     arbstr = await world.opens(server={"max_in_flight": 1})
     async with talk_with(arbstr, POST + LENGTH + b"\r\n" + BODY[:10]) as talk:
@@ -273,7 +273,7 @@ async def test_a_stream_that_is_over_keeps_nobody_waiting_on_its_connection(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However long the seller takes to end what it has said everything in."""
-    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", PATIENCE_S * 3)
+    monkeypatch.setattr("arbstr.engine.upstream.response.TAIL_S", PATIENCE_S * 3)
     await world.sells("alpha", sse_reply(chunk("Hel"), DONE, Move.NEVER), json_reply(completion()))
     arbstr = await world.opens()
     streaming = BODY[:-1] + b', "stream": true}'

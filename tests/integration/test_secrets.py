@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.engine.router import Router
+from arbstr.engine.routing.router import Router
 from tests.support.harness import World, key_of
 from tests.support.provider import (
     Asked,

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from arbstr.engine.answer import StreamAnswer
-from arbstr.engine.health import Health
-from arbstr.engine.router import Router
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.routing.router import Router
+from arbstr.engine.upstream.response import StreamAnswer
 from tests.support.harness import World
 from tests.support.provider import (
     DONE,

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from arbstr.proxy import bodies
+from arbstr.server import request_body
 from tests.support.harness import Arbstr, World, body
 
 BODY = json.dumps(body()).encode()
@@ -39,7 +39,7 @@ async def test_requests_that_are_still_being_sent_take_no_place(world: World) ->
 async def test_a_body_that_comes_byte_by_byte_is_not_waited_for_for_ever(
     world: World, path: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(bodies, "SILENCE_S", 0.3)
+    monkeypatch.setattr(request_body, "SILENCE_S", 0.3)
     await world.sells("alpha")
     arbstr = await world.opens()
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port)

@@ -97,7 +97,7 @@ async def test_a_whole_answer_has_no_streaming_header(world: World) -> None:
 
 
 async def test_the_end_does_not_wait_for_the_provider_to_close(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbstr.engine.answer.TAIL_S", 0.02)
+    monkeypatch.setattr("arbstr.engine.upstream.response.TAIL_S", 0.02)
     alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import arbstr
-from arbstr.cli_text import table
+from arbstr.cli.tables import table
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
@@ -399,10 +399,10 @@ def test_a_terminal_of_few_characters_is_no_error(cwd: Path) -> None:
 def test_a_fault_of_arbstrs_own_is_one_sentence_without_its_text(cwd: Path) -> None:
     program = f"""
 import sys
-import arbstr.settings
+import arbstr.config.settings
 def fail(*args, **kwargs):
     raise KeyError({KEY!r})
-arbstr.settings.resolve = fail
+arbstr.config.settings.resolve = fail
 sys.argv = ["arbstr", "check"]
 from arbstr.cli import main
 main()

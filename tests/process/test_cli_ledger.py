@@ -22,9 +22,9 @@ from typing import Any
 
 import pytest
 
-from arbstr.cli_text import cell_width, fit
-from arbstr.ledger_text import Grid, bar, csv_lines
-from arbstr.store.queries import Questions
+from arbstr.cli.output import Grid, bar, csv_lines
+from arbstr.cli.tables import cell_width, fit
+from arbstr.ledger.read_connection import Questions
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
 
@@ -398,7 +398,7 @@ def test_an_empty_export_has_its_header() -> None:
 
 
 def shown_columns() -> str:
-    from arbstr.ledger_text import CSV_COLUMNS
+    from arbstr.cli.output import CSV_COLUMNS
 
     return ",".join(CSV_COLUMNS)
 

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.query import Filter
-from arbstr.store.queries import Questions
-from arbstr.store.writer import Ledger
+from arbstr.ledger.model import Filter
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.writer import Ledger
 from tests.support.ledger_builders import read, record, write
 
 

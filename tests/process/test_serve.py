@@ -195,7 +195,7 @@ def test_a_key_is_not_said_even_when_everything_is(tmp_path: Path) -> None:
 
 def test_its_log_is_as_quiet_as_the_environment_says(tmp_path: Path) -> None:
     options = ("-c", configured(tmp_path, QUICK), "--mock")
-    with Served(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime=info"}) as arbstr:
+    with Served(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime.compose=info"}) as arbstr:
         arbstr.chat()
         arbstr.stop()
         assert len(arbstr.said.splitlines()) == 1
@@ -211,5 +211,5 @@ def test_each_line_of_a_json_log_is_json(tmp_path: Path) -> None:
 
 
 def test_the_proxy_loads_no_textual() -> None:
-    code = "import sys, arbstr.cli, arbstr.runtime, arbstr.mock; sys.exit('textual' in sys.modules)"
+    code = "import sys, arbstr.cli, arbstr.runtime.compose, arbstr.mock; sys.exit('textual' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

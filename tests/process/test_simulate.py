@@ -22,10 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from typer.testing import CliRunner
 
-from arbstr.cli_simulate import register
+from arbstr.cli.simulate import register
 from arbstr.errors import ArbstrError, LedgerUnavailable, UnusableInput
-from arbstr.simulate.buying import RULES, Ratios, Row, Seller, overall, simulate
 from arbstr.simulate.inputs import read_ledger, read_prices, read_trace
+from arbstr.simulate.replay import RULES, Ratios, Row, Seller, overall, simulate
 from tests.support.paths import DATA
 
 MARKET = DATA / "market"
@@ -371,7 +371,7 @@ def test_a_file_that_is_not_there_is_an_error_that_names_it(prices: Path, trace:
 
 
 def test_a_bar_is_drawn_on_a_terminal(prices: Path, trace: Path) -> None:
-    code = "import typer; from arbstr.cli_simulate import register; app = typer.Typer(); register(app); app()"
+    code = "import typer; from arbstr.cli.simulate import register; app = typer.Typer(); register(app); app()"
     reader, terminal = pty.openpty()
     try:
         command = [sys.executable, "-c", code, "--prices", str(prices), "--trace", str(trace), "--json"]

@@ -71,7 +71,7 @@ def fill_log(log: FakeLog) -> None:
     if log.lines:
         return
     info, warning = logging.INFO, logging.WARNING
-    log.add(NOON - 8_040_000, info, "arbstr.runtime", "arbstr 0.1.0 listens on http://127.0.0.1:8080")
+    log.add(NOON - 8_040_000, info, "arbstr.runtime.compose", "arbstr 0.1.0 listens on http://127.0.0.1:8080")
     traffic = Traffic(SEED)
     records = [traffic.request(NOON - 300_000 + number * 11_000)[1].record for number in range(25)]
     for record in records:

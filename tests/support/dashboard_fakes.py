@@ -21,12 +21,12 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.query import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.quote import routing_json
-from arbstr.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
+from arbstr.ledger.model import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.ledger.routing_json import routing_json
+from arbstr.monitoring.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
-from tui.log import ShownLine
-from tui.rows import by_rates
+from tui.model.log_view import ShownLine
+from tui.model.request_row import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
 HOUR = 3_600_000

@@ -11,8 +11,9 @@ from datetime import UTC
 from textual.pilot import Pilot
 
 from tests.support.dashboard_fakes import FakeLog, FakeSource
-from tui import figures, pace, pump
 from tui.app import Dashboard
+from tui.model import ledger_stats
+from tui.refresh import frame_budget, loop
 from tui.screens import requests
 
 os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colours wherever the tests run
@@ -61,14 +62,14 @@ class Driven:
 def hurry(set_: Callable[[object, str, float], None] = setattr) -> None:
     """Beat, paint and ask the ledger as often as tests can wait for; `monkeypatch.setattr` undoes it afterwards."""
     for module, name, seconds in (
-        (figures, "LEAST_WAIT_S", 0.03),
+        (ledger_stats, "LEAST_WAIT_S", 0.03),
         (requests, "LEAST_WAIT_S", 0.03),
         (requests, "TYPING_PAUSE_S", 0.001),
-        (pump, "SLICE_GAP_S", 0.001),
-        (pump, "BUSY_BEAT_S", 0.01),
-        (pump, "CALM_BEAT_S", 0.01),
-        (pace, "FASTEST_S", 0.01),
-        (pace, "SLOWEST_S", 0.05),
+        (loop, "SLICE_GAP_S", 0.001),
+        (loop, "BUSY_BEAT_S", 0.01),
+        (loop, "CALM_BEAT_S", 0.01),
+        (frame_budget, "FASTEST_S", 0.01),
+        (frame_budget, "SLOWEST_S", 0.05),
     ):
         set_(module, name, seconds)
 

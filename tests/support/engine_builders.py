@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from arbstr.config import Config, Policies, Provider, Rule
-from arbstr.engine.router import Router
+from arbstr.config.schema import Config, Policies, Provider, Rule
+from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
 

@@ -22,12 +22,12 @@ from typing import Any, Self
 import aiohttp
 from multidict import CIMultiDictProxy
 
-from arbstr.config import Config, Provider
+from arbstr.config.schema import Config, Provider
+from arbstr.config.settings import Settings
 from arbstr.events import Event, RequestFinished
-from arbstr.local import LocalSource
-from arbstr.logs import LogRing
-from arbstr.runtime import Proxy, running
-from arbstr.settings import Settings
+from arbstr.logs.setup import LogRing
+from arbstr.monitoring.local_source import LocalSource
+from arbstr.runtime.compose import Proxy, running
 from arbstr.types import RequestRecord
 from tests.support.provider import MODEL, Part, Script, ScriptedProvider, sse_reply
 

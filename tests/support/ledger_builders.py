@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from arbstr.store.writer import Ledger
+from arbstr.ledger.writer import Ledger
 from arbstr.types import RequestRecord
 
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z

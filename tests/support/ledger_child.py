@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 
-from arbstr.store.writer import Ledger
+from arbstr.ledger.writer import Ledger
 from tests.support.ledger_builders import record
 
 

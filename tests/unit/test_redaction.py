@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.secret import REDACTED, Redactor, Secret, mask
+from arbstr.redaction import REDACTED, Redactor, Secret, mask
 
 KEY = "sk-5ecret0123456789"
 printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E)

@@ -11,10 +11,10 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
 
-from arbstr.query import GroupBy
-from tui.board import Board
-from tui.completion import Names
-from tui.lines import Line
+from arbstr.ledger.model import GroupBy
+from tui.model.completion import Names
+from tui.model.dashboard import Board
+from tui.render.layout import Line
 from tui.screens.filter_line import FilterLine
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel

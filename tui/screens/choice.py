@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
-from tui.lines import EMPTY, Line, framed
+from tui.render.layout import EMPTY, Line, framed
 from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
 

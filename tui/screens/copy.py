@@ -6,11 +6,11 @@ import shlex
 
 from textual.screen import Screen
 
-from arbstr.ledger_json import entry_json
-from arbstr.ledger_text import csv_line, csv_row, dumps
-from arbstr.query import Entry
-from tui.board import Board
+from arbstr.cli.output import csv_line, csv_row, dumps
+from arbstr.ledger.model import Entry
+from arbstr.ledger.serialize import entry_json
 from tui.format import shown
+from tui.model.dashboard import Board
 from tui.screens.choice import ChoiceScreen
 
 _WORDS = {"i": "the request's id", "r": "its row, as CSV", "j": "its JSON", "c": "the command that asks for it"}

@@ -13,18 +13,18 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Entry
-from tui.board import Board
+from arbstr.ledger.model import Entry
 from tui.format import shown
-from tui.lines import Line
-from tui.request_lines import FullRequest, from_detail, from_item, request_lines
-from tui.rows import Item
+from tui.model.dashboard import Board
+from tui.model.request_row import Item
+from tui.render.layout import Line
+from tui.render.request_detail import FullRequest, from_detail, from_item, request_lines
 from tui.screens.base import show_standing
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.overlay import leave
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
-from tui.widgets.scroller import Scroller
+from tui.widgets.scroll_panel import Scroller
 
 ASK_EVERY_S = 1.0  # while the ledger has no row: the request runs, or its row waits to be written
 

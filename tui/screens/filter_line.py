@@ -12,8 +12,8 @@ from textual.containers import Horizontal, Vertical
 from textual.message import Message
 from textual.widgets import Input, Static
 
-from tui.completion import Names, completions
 from tui.format import shown
+from tui.model.completion import Names, completions
 
 LONGEST = 4000  # characters
 HISTORY = 50

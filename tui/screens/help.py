@@ -12,11 +12,11 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Input
 
-from tui.keys import EVERYWHERE, FILTERS, found
-from tui.lines import EMPTY, Line
+from tui.keymap import EVERYWHERE, FILTERS, found
+from tui.render.layout import EMPTY, Line
 from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
-from tui.widgets.scroller import Scroller
+from tui.widgets.scroll_panel import Scroller
 
 _FILTERS: Line = (("Filters; all that is typed must hold", "title"),)
 

@@ -11,22 +11,22 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import GroupBy
-from tui.board import Board, curl
-from tui.completion import Names, names_in_sight
-from tui.filters import EXAMPLE, judged, parse
-from tui.lines import EMPTY, Line
-from tui.rows import Item
+from arbstr.ledger.model import GroupBy
+from tui.model.completion import Names, names_in_sight
+from tui.model.dashboard import Board, curl
+from tui.model.filter_language import EXAMPLE, judged, parse
+from tui.model.request_row import Item
+from tui.render.layout import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
-from tui.widgets.chart import SpendChart
 from tui.widgets.feed import FeedPanel
 from tui.widgets.panel import Panel
-from tui.widgets.providers import ProvidersPanel
-from tui.widgets.shares import SharesPanel
-from tui.widgets.tiles import BOXED, TilesPanel
+from tui.widgets.provider_health import ProvidersPanel
+from tui.widgets.spend_by_model import SharesPanel
+from tui.widgets.spend_chart import SpendChart
+from tui.widgets.stat_tiles import BOXED, TilesPanel
 
 
 class LiveScreen(BoardScreen):

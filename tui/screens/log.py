@@ -10,8 +10,8 @@ from textual import on
 from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
-from tui.board import Board
-from tui.completion import Names
+from tui.model.completion import Names
+from tui.model.dashboard import Board
 from tui.screens.base import BoardScreen
 from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint

@@ -9,11 +9,11 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from arbstr.query import GroupBy
-from tui.board import Board
-from tui.completion import Names
-from tui.figures import Groups
-from tui.filters import named_so
+from arbstr.ledger.model import GroupBy
+from tui.model.completion import Names
+from tui.model.dashboard import Board
+from tui.model.filter_language import named_so
+from tui.model.ledger_stats import Groups
 from tui.screens.base import BoardScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.money import Budgets, GroupTable, Ratios, Summary

@@ -10,18 +10,18 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
-from arbstr.query import GroupBy
-from tui.board import Board
-from tui.completion import Names
-from tui.filters import named_so
-from tui.lines import EMPTY, Line
+from arbstr.ledger.model import GroupBy
+from tui.model.completion import Names
+from tui.model.dashboard import Board
+from tui.model.filter_language import named_so
+from tui.model.view_model import ProviderView
+from tui.render.layout import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
-from tui.state import ProviderView
 from tui.widgets.bars import KeyHint
 from tui.widgets.panel import Panel
-from tui.widgets.scroller import Scroller
-from tui.widgets.seller import ProviderTable, history_lines, rate_lines
+from tui.widgets.provider_table import ProviderTable, history_lines, rate_lines
+from tui.widgets.scroll_panel import Scroller
 
 
 class ProvidersScreen(BoardScreen):

@@ -15,23 +15,23 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Entry
-from tui.board import Board, curl
-from tui.browser import CHUNK, LedgerList
-from tui.completion import Names, names_in_sight
-from tui.export import Format, export, file_name
-from tui.figures import LEAST_WAIT_S, SHARE
-from tui.filter_query import NAMES, Query
-from tui.filters import EXAMPLE, judged, parse
+from arbstr.ledger.model import Entry
 from tui.format import clock, percent, shown
-from tui.lines import EMPTY, Line
+from tui.model.completion import Names, names_in_sight
+from tui.model.dashboard import Board, curl
+from tui.model.export import Format, export, file_name
+from tui.model.filter_language import EXAMPLE, judged, parse
+from tui.model.filter_query import NAMES, Query
+from tui.model.ledger_list import CHUNK, LedgerList
+from tui.model.ledger_stats import LEAST_WAIT_S, SHARE
+from tui.render.layout import EMPTY, Line
 from tui.screens.base import BoardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.screens.path import PathScreen
 from tui.widgets.bars import KeyHint
-from tui.widgets.ledger import LedgerPanel
+from tui.widgets.ledger_table import LedgerPanel
 from tui.widgets.panel import Panel
 
 TYPING_PAUSE_S = 0.15

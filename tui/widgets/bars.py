@@ -10,14 +10,14 @@ from itertools import pairwise
 from textual import events
 from textual.message import Message
 
-from arbstr.source import BudgetStatus
-from tui.figures import DAY
+from arbstr.monitoring.source import BudgetStatus
 from tui.format import moment, percent, shown, uptime
-from tui.lines import EMPTY, Line, Part, Span, fit_parts, spread, width_of
-from tui.notices import GLOBAL
-from tui.state import View
+from tui.model.ledger_stats import DAY
+from tui.model.notices import GLOBAL
+from tui.model.view_model import View
+from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
 from tui.widgets.panel import Panel
-from tui.widgets.tiles import NEARLY, budget_share
+from tui.widgets.stat_tiles import NEARLY, budget_share
 
 
 class TopBar(Panel):

@@ -6,7 +6,8 @@ from collections.abc import Container, Sequence
 from datetime import tzinfo
 
 from tui.format import NOTHING, clock, count, duration, sats
-from tui.lines import (
+from tui.model.request_row import Row
+from tui.render.layout import (
     EMPTY,
     GAP,
     Cells,
@@ -22,7 +23,6 @@ from tui.lines import (
     ruled,
     under_cursor,
 )
-from tui.rows import Row
 from tui.widgets.panel import Panel
 
 FALLEN = "⤷"  # how many attempts failed before the provider that is named

@@ -11,10 +11,10 @@ from functools import lru_cache
 from rich.cells import chop_cells
 
 from tui.format import clock
-from tui.lines import Line, Role, framed
-from tui.log import LogView, ShownLine
+from tui.model.log_view import LogView, ShownLine
+from tui.render.layout import Line, Role, framed
 from tui.widgets.panel import Panel
-from tui.widgets.scroller import thumb
+from tui.widgets.scroll_panel import thumb
 
 _LEVELS: tuple[tuple[int, str, Role], ...] = (
     (logging.ERROR, "✗ error", "bad"),

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
-from arbstr.query import Aggregate, GroupBy
-from arbstr.source import BudgetStatus, LearnedRatio
-from tui.figures import Figures, Groups
+from arbstr.ledger.model import Aggregate, GroupBy
+from arbstr.monitoring.source import BudgetStatus, LearnedRatio
 from tui.format import NOTHING, clock, count, moment, percent, sats, sats_alike, sats_round, short_count, uptime
-from tui.lines import Column, Line, Part, Span, cells, fit_parts, framed, header, lay_out
-from tui.state import View
+from tui.model.ledger_stats import Figures, Groups
+from tui.model.view_model import View
+from tui.render.layout import Column, Line, Part, Span, cells, fit_parts, framed, header, lay_out
 from tui.widgets.panel import Panel
-from tui.widgets.shares import bar
-from tui.widgets.tiles import budget_role, budget_share, saved_role
+from tui.widgets.spend_by_model import bar
+from tui.widgets.stat_tiles import budget_role, budget_share, saved_role
 
 COLUMNS = (
     Column("name", 14, share=1, most=32),

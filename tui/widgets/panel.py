@@ -15,8 +15,8 @@ from textual.strip import Strip
 from textual.theme import Theme
 from textual.widget import Widget
 
-from tui.lines import EMPTY, Line
-from tui.themes import Ink, ink_of
+from tui.render.layout import EMPTY, Line
+from tui.render.themes import Ink, ink_of
 
 
 class Panel(Widget):

@@ -20,11 +20,11 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from arbstr.query import Filter
-from arbstr.store import pen
-from arbstr.store.queries import Questions
-from arbstr.store.reader import Reader
-from arbstr.store.writer import Ledger
+from arbstr.ledger import write_connection
+from arbstr.ledger.model import Filter
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.writer import Ledger
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 
 NOW = 1_767_268_800_000
@@ -64,7 +64,7 @@ def build(path: Path, rows: int) -> None:
     """A ledger of so many rows, adopted as those of another program are."""
 
     async def run() -> None:
-        writer, _ = await pen.Pen.open(path)
+        writer, _ = await write_connection.Pen.open(path)
         with closing(sqlite3.connect(path, timeout=60)) as database:
             for first in range(0, rows, 200_000):
                 last = min(first + 200_000, rows)

@@ -10,9 +10,9 @@ import random
 import sys
 import time
 
-from arbstr.config import Breaker, Config, Policies, Provider, Rule
-from arbstr.engine.health import Health
-from arbstr.engine.router import Router
+from arbstr.config.schema import Breaker, Config, Policies, Provider, Rule
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
 PROVIDERS = 20

@@ -21,11 +21,11 @@ from time import perf_counter
 import uvloop
 from textual.drivers.headless_driver import HeadlessDriver
 
-from arbstr.store.reader import Reader
+from arbstr.ledger.reader import Reader
 from tests.perf.bench import ledger
 from tests.support.dashboard_fakes import FakeLog, FakeSource
 from tui.app import Dashboard
-from tui.filters import parse
+from tui.model.filter_language import parse
 from tui.screens.requests import RequestsScreen
 
 TICK_S = 0.001

@@ -45,8 +45,8 @@ class Probe:
 
 async def watched(kind: str, config: Path, report: Path) -> int:
     """Run as `arbstr serve` or `arbstr tui` do, with the probe beside."""
-    from arbstr import runtime
-    from arbstr.settings import resolve
+    from arbstr.config.settings import resolve
+    from arbstr.runtime import compose
 
     probe = Probe(report)
     if kind == "tui":
@@ -62,16 +62,16 @@ async def watched(kind: str, config: Path, report: Path) -> int:
     task = asyncio.create_task(probe.run())
     settings = resolve(os.environ, config=config)
     try:
-        return await (runtime._tui(settings) if kind == "tui" else runtime._serve(settings))
+        return await (compose._tui(settings) if kind == "tui" else compose._serve(settings))
     finally:
         task.cancel()
 
 
 def main() -> int:
     """The command."""
-    from arbstr import runtime
+    from arbstr.runtime import compose
 
-    return runtime.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    return compose.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
 
 
 if __name__ == "__main__":

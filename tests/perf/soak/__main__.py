@@ -75,7 +75,7 @@ def soak(home: Path, total: int, concurrency: int) -> list[str]:
     (home / "config.toml").write_text(CONFIG)
     (temporary := home / "tmp").mkdir()
     ledger = home / "arbstr.db"
-    env = {"DATABASE_URL": str(ledger), "ARBSTR_LOG": "error,arbstr.runtime=info", "TMPDIR": str(temporary)}
+    env = {"DATABASE_URL": str(ledger), "ARBSTR_LOG": "error,arbstr.runtime.compose=info", "TMPDIR": str(temporary)}
     with Served(home, "-c", "config.toml", "--mock", env=env) as arbstr:
         arbstr.get("/v1/stats")  # opens what reading the ledger takes
         before = sockets_and_files(arbstr.process.pid)

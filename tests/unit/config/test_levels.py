@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from arbstr.levels import parse_levels
+from arbstr.config.levels import parse_levels
 
 
 @pytest.mark.parametrize(

@@ -14,11 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from arbstr.config import Config, Provider, Section
-from arbstr.config_load import Loaded, convention_variable, load
+from arbstr.config.loader import Loaded, convention_variable, load
+from arbstr.config.schema import Config, Provider, Section
 from arbstr.errors import ConfigError
-from arbstr.secret import Secret
-from arbstr.text import plain
+from arbstr.redaction import Secret
+from arbstr.sanitize import plain
 from arbstr.types import Rates
 from tests.support.paths import TOP
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.address import Address
-from arbstr.config import Config
+from arbstr.config.address import Address
+from arbstr.config.paths import config_path, database_path
+from arbstr.config.schema import Config
+from arbstr.config.settings import Settings, resolve
 from arbstr.errors import ConfigError
-from arbstr.locate import config_path, database_path
-from arbstr.settings import Settings, resolve
 
 SELLER = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
 

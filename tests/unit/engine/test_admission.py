@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arbstr.engine.gate import Gate
+from arbstr.engine.admission import Gate
 from arbstr.errors import Overloaded, RateLimited, ShuttingDown
 
 

@@ -6,8 +6,8 @@ import asyncio
 
 import pytest
 
-from arbstr.engine import room as module
-from arbstr.engine.room import FREE_BYTES, Room
+from arbstr.engine import body_memory as module
+from arbstr.engine.body_memory import FREE_BYTES, Room
 from arbstr.errors import Overloaded
 
 MB = 1_000_000

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.config import Budget, Config, Policies, Rule
+from arbstr.config.schema import Budget, Config, Policies, Rule
 from arbstr.engine.budget import Budgets, Reservation, SpentQuestion
 from arbstr.engine.caps import Period, bounds_ms
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
-from arbstr.source import BudgetStatus
+from arbstr.monitoring.source import BudgetStatus
 
 HOUR = 3_600_000
 START = int(datetime(2024, 2, 28, 22, 30, tzinfo=UTC).timestamp() * 1000)

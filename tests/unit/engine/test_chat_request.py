@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.chat import decode, named_model, read_chat, with_model
+from arbstr.engine.chat_request import decode, named_model, read_chat, with_model
 from arbstr.errors import ApiError, InvalidJson, InvalidRequest
 from arbstr.types import ChatRequest, JsonObject
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.chunk_template import first_template
-from arbstr.engine.observer import StreamObserver
-from arbstr.secret import Redactor, Secret
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.redaction import Redactor, Secret
 
 
 def chunk(text: str, **more: object) -> bytes:

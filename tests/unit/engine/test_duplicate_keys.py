@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine import documents
-from arbstr.engine.chat import decode
+from arbstr.engine import lenient_json
+from arbstr.engine.chat_request import decode
 from arbstr.engine.duplicate_keys import DECIDING, refuse_duplicates
 from arbstr.errors import InvalidJson
 from arbstr.types import JsonObject
@@ -155,14 +155,14 @@ def test_only_and_all_duplicates_within_messages_are_refused(messages: list[list
 
 def test_an_escaped_backslash_begins_no_escape() -> None:
     body = rb'{"model": "a", "x\u006d": 1, "\\u006dodel": 2, "y": "\\\\u006d \\\u006dodel"}'
-    refuse_duplicates(body, documents.read(body))
+    refuse_duplicates(body, lenient_json.read(body))
 
 
 @pytest.mark.parametrize("text", [rb"\u0061", rb"\" ", b"word ", rb"\"model\" ", rb"\"conten "])
 def test_a_long_body_holds_up_the_loop_for_a_moment(text: bytes) -> None:
     content = text * (50_000_000 // len(text))
     body = b'{"model":"m","messages":"%b","\\u006do":1,"x":{"model":1,"n":2,"content":1},"n":1}' % content
-    document = documents.read(body)
+    document = lenient_json.read(body)
     began = time.process_time()
     refuse_duplicates(body, document)
     assert time.process_time() - began < 3

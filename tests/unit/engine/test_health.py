@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
-from arbstr.config import Breaker
-from arbstr.engine.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
-from arbstr.engine.health import JITTER, WINDOW, Health, Permit
+from arbstr.config.schema import Breaker
+from arbstr.engine.circuit_breaker import JITTER, WINDOW, Health, Permit
+from arbstr.engine.routing.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
 from arbstr.types import ChatRequest

@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine import documents
-from arbstr.engine.documents import read, read_or_none
+from arbstr.engine import lenient_json
+from arbstr.engine.lenient_json import read, read_or_none
 
 WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones are read as floats, as most readers of JSON do
 JSON = st.recursive(
@@ -82,14 +82,14 @@ def test_what_json_lacks_is_refused_with_its_place(data: bytes) -> None:
     "value", [b"{}", b"[]", b"0", b'""', b'{"a":{}}', b'{"a":1,"b":2}', b'"\\\\"', b'"\\"",null', b'{"a":[{"b":[1]}]}']
 )
 def test_json_with_too_many_values_is_not_read(value: bytes) -> None:
-    size = documents.MOST_VALUES + 1
-    with pytest.raises(documents.TooManyValues):
+    size = lenient_json.MOST_VALUES + 1
+    with pytest.raises(lenient_json.TooManyValues):
         read(b'{"model":"m","field":[%b]}' % b",".join([value] * size))
 
 
 @pytest.mark.parametrize("text", [",", "{", "[", '",', "\\,", '\\",', "a, b", "é,", "\n,", "🙂,{["])
 def test_marks_within_texts_are_no_values(text: str) -> None:
-    body = json.dumps({"content": text * (documents.MOST_VALUES + 1), "n": [1, 2]}).encode()
+    body = json.dumps({"content": text * (lenient_json.MOST_VALUES + 1), "n": [1, 2]}).encode()
     assert read(body)["n"] == [1, 2]
 
 
@@ -97,9 +97,9 @@ def test_marks_within_texts_are_no_values(text: str) -> None:
 def test_values_are_counted_alike_however_they_are_cut(values: list[Any], piece_bytes: int) -> None:
     data = json.dumps(values).encode()
     with pytest.MonkeyPatch.context() as patch:
-        whole = documents._marks_outside_texts(data)
-        patch.setattr(documents, "_PIECE_BYTES", piece_bytes)
-        assert documents._marks_outside_texts(data) == whole
+        whole = lenient_json._marks_outside_texts(data)
+        patch.setattr(lenient_json, "_PIECE_BYTES", piece_bytes)
+        assert lenient_json._marks_outside_texts(data) == whole
 
 
 def test_as_many_values_as_are_read_are_read_in_time() -> None:
@@ -116,7 +116,7 @@ def test_as_many_values_as_are_read_are_read_in_time() -> None:
 
 
 def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:
-    filling = b",".join([b"{}"] * documents.MOST_VALUES)
+    filling = b",".join([b"{}"] * lenient_json.MOST_VALUES)
     answer = (
         b'{"choices": [{"message":{"content":"hi"}}],"x":[%b],"usage": {"prompt_tokens":3,"total_tokens":7}}' % filling
     )
@@ -127,4 +127,4 @@ def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:
 
 @pytest.mark.parametrize("end", [b"", b',{"usage"', b',{"usage":{"a":', b',{"usage": 7}', b',{"usage":{"a":1e999}}'])
 def test_what_is_no_answer_is_skimmed_for_nothing(end: bytes) -> None:
-    assert not read_or_none(b"[%b0%b]" % (b"{}," * documents.MOST_VALUES, end)).get("choices")
+    assert not read_or_none(b"[%b0%b]" % (b"{}," * lenient_json.MOST_VALUES, end)).get("choices")

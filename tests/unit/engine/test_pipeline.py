@@ -12,15 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
-from arbstr.config import Budget, Config, Retry
-from arbstr.engine.answer import WholeAnswer
+from arbstr.config.schema import Budget, Config, Retry
+from arbstr.engine.admission import Gate
 from arbstr.engine.budget import Budgets
-from arbstr.engine.gate import Gate
-from arbstr.engine.health import Health
+from arbstr.engine.circuit_breaker import Health
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
-from arbstr.engine.router import Router
+from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
-from arbstr.engine.upstream import Upstream
+from arbstr.engine.upstream.caller import Upstream
+from arbstr.engine.upstream.response import WholeAnswer
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import HeaderList, RequestRecord, Usage

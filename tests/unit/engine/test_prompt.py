@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.chat import decode, read_chat
+from arbstr.engine.chat_request import decode, read_chat
 from arbstr.engine.prompt import count_prompt
 
 LONG = "x" * 400_000

@@ -8,11 +8,11 @@ from typing import cast
 
 import pytest
 
-from arbstr.config import Breaker, Provider
-from arbstr.engine.answer import StreamAnswer
-from arbstr.engine.exchange import Exchange
-from arbstr.engine.health import Health
-from arbstr.engine.observer import StreamObserver
+from arbstr.config.schema import Breaker, Provider
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.request_context import Exchange
+from arbstr.engine.upstream.response import StreamAnswer
+from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Routing, Usage
 from tests.support.engine_builders import Clock, chat, provider

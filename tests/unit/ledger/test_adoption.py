@@ -15,16 +15,16 @@ from random import Random
 
 import pytest
 
-from arbstr.query import Aggregate, Filter, GroupBy, Order, Sort
-from arbstr.store import adoption
-from arbstr.store.database import open_writable
-from arbstr.store.pen import Pen
-from arbstr.store.place import LATEST_VERSION, migrations
-from arbstr.store.progress import WORTH_SAYING, Progress, ProgressReport
-from arbstr.store.queries import Questions
-from arbstr.store.reader import Reader
-from arbstr.store.rows import format_ms, parse_ms
-from arbstr.store.writer import LearnedState, Ledger
+from arbstr.ledger import adoption
+from arbstr.ledger.database import open_writable
+from arbstr.ledger.files import LATEST_VERSION, migrations
+from arbstr.ledger.model import Aggregate, Filter, GroupBy, Order, Sort
+from arbstr.ledger.progress import WORTH_SAYING, Progress, ProgressReport
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.row_mapping import format_ms, parse_ms
+from arbstr.ledger.write_connection import Pen
+from arbstr.ledger.writer import LearnedState, Ledger
 from tests.support.ledger_builders import DAY, HOUR, NOON, first_ledger, insert, read, record, write
 from tests.support.paths import DATA
 
@@ -444,7 +444,7 @@ def many_rows(path: Path, rows: int) -> None:
 
 
 def test_progress_is_said_at_the_beginning_now_and_then_and_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "arbstr.store.progress")
+    caplog.set_level(logging.INFO, "arbstr.ledger.progress")
     heard: list[tuple[int, int]] = []
     now = [0.0]
     report = ProgressReport(lambda done, total: heard.append((done, total)), monotonic=lambda: now[0])

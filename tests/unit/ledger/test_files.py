@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.query import Filter
-from arbstr.store.place import logs_of
-from arbstr.store.queries import Questions
-from arbstr.store.writer import Ledger
+from arbstr.ledger.files import logs_of
+from arbstr.ledger.model import Filter
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.writer import Ledger
 from tests.support.ledger_builders import first_ledger, insert, record, write
 
 
@@ -54,7 +54,7 @@ async def test_what_others_could_open_is_taken_from_them_and_said_once(
     first_ledger(path)
     insert(path)
     path.chmod(mode)
-    caplog.set_level(logging.INFO, "arbstr.store.place")
+    caplog.set_level(logging.INFO, "arbstr.ledger.files")
     await write(path, [record()])
     await write(path, [record()])
     assert stat.S_IMODE(path.stat().st_mode) & 0o077 == 0

@@ -6,7 +6,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.store.sketch import _LARGEST, _VALUES, LONGEST_MS, exact_percentiles, pack, percentiles, sketch, unpack
+from arbstr.ledger.latency_histogram import (
+    _LARGEST,
+    _VALUES,
+    LONGEST_MS,
+    exact_percentiles,
+    pack,
+    percentiles,
+    sketch,
+    unpack,
+)
 
 PERCENTS = (1, 50, 95, 99, 100)
 latencies = st.lists(st.one_of(st.integers(0, 100), st.integers(0, LONGEST_MS)), min_size=1, max_size=200)

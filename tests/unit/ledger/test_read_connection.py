@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbstr.query import Aggregate, Entry, Filter, GroupBy, Order, Sort
-from arbstr.store.pen import Pen
-from arbstr.store.queries import Questions
-from arbstr.store.sketch import exact_percentiles
+from arbstr.ledger.latency_histogram import exact_percentiles
+from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.write_connection import Pen
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
@@ -247,7 +247,7 @@ def test_pages_put_together_are_the_matching_rows_in_order(
     rows: list[RequestRecord], wheres: list[Filter], per_page: int
 ) -> None:
     with ledger(rows) as questions, pytest.MonkeyPatch.context() as patch:
-        patch.setattr("arbstr.store.pages._NEAR", 3)  # so that a few rows are deep
+        patch.setattr("arbstr.ledger.paging._NEAR", 3)  # so that a few rows are deep
         for where, sort, order in product(wheres, SORTS, ORDERS):
             wanted = listed(rows, where, sort, order)
             found: list[str] = []
@@ -311,7 +311,7 @@ def test_a_name_that_stands_for_none_is_counted_with_those_that_have_none() -> N
 
 
 def test_of_sessions_the_dearest_have_names_and_the_rest_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbstr.store.view._NAMED_SESSIONS", 2)
+    monkeypatch.setattr("arbstr.ledger.read_view._NAMED_SESSIONS", 2)
     costs = {"a" * 16: 5, "b" * 16: 7, "c" * 16: 6, "d" * 16: None, None: 1}
     rows = [record(session=session, cost_msats=cost) for session, cost in costs.items() for _ in range(2)]
     with ledger(rows) as questions:

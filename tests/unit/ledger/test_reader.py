@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Filter
-from arbstr.store import queries
-from arbstr.store.queries import Questions
-from arbstr.store.reader import Reader
-from arbstr.store.writer import Ledger
+from arbstr.ledger import read_connection
+from arbstr.ledger.model import Filter
+from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.writer import Ledger
 from tests.support.ledger_builders import NOON, first_ledger, record, write
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
@@ -126,7 +126,7 @@ async def test_a_writer_that_cannot_write_does_not_hold_questions_up(path: Path)
 def test_what_is_not_committed_is_never_read_also_where_the_file_is_locked(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(queries, "_BUSY_S", 0.05)
+    monkeypatch.setattr(read_connection, "_BUSY_S", 0.05)
     path = tmp_path / "old.db"
     first_ledger(path)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.store.retention import Retention
+from arbstr.ledger.retention import Retention
 from tests.support.ledger_builders import DAY, HOUR, NOON
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.quote import routing_json
-from arbstr.store.rows import (
+from arbstr.ledger.read_view import MSATS
+from arbstr.ledger.routing_json import routing_json
+from arbstr.ledger.row_mapping import (
     COLUMNS,
     MOST,
     bounded,
@@ -24,8 +25,7 @@ from arbstr.store.rows import (
     row_of,
     whole,
 )
-from arbstr.store.view import MSATS
-from arbstr.text import json_or_none
+from arbstr.sanitize import json_or_none
 from arbstr.types import Candidate, RequestRecord, Routing
 from tests.support.ledger_builders import NOON
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.store.rows import COLUMNS
-from arbstr.store.sql import chunks, values
+from arbstr.ledger.row_mapping import COLUMNS
+from arbstr.ledger.sql import chunks, values
 
 MOST_VARIABLES = 32_766  # that SQLite takes in a statement, unless it is built otherwise
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.store.window import Extent, Piece, clip, cut, in_order
+from arbstr.ledger.time_buckets import Extent, Piece, clip, cut, in_order
 from tests.support.ledger_builders import DAY, HOUR, NOON
 
 MIDNIGHT = NOON + 12 * HOUR

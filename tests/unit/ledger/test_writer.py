@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Filter
-from arbstr.store import writer
-from arbstr.store.reader import Reader
-from arbstr.store.rows import COLUMNS, facet_key, row_of
-from arbstr.store.writer import LearnedState, Ledger
+from arbstr.ledger import writer
+from arbstr.ledger.model import Filter
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of
+from arbstr.ledger.writer import LearnedState, Ledger
 from arbstr.types import Attempt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 

@@ -21,9 +21,9 @@ from arbstr.events import (
     RequestFinished,
     StreamProgress,
 )
-from arbstr.logs import LogRing, configure
-from arbstr.request_log import RequestLog
-from arbstr.secret import Redactor, Secret
+from arbstr.logs.access_log import RequestLog
+from arbstr.logs.setup import LogRing, configure
+from arbstr.redaction import Redactor, Secret
 from arbstr.types import Attempt, RequestRecord
 
 KEY = "sk-5ecret0123456789"

@@ -21,8 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbstr.errors import ConfigError
-from arbstr.logs import LineWriter, LogRing, Logs, configure
-from arbstr.secret import Redactor, Secret
+from arbstr.logs.setup import LineWriter, LogRing, Logs, configure
+from arbstr.redaction import Redactor, Secret
 
 KEY = "sk-5ecret0123456789"
 AT = 1_700_000_000.25
@@ -233,7 +233,7 @@ def test_when_a_terminal_is_free_again_lines_go_there(capfd: pytest.CaptureFixtu
     logs.take_stderr(requests=requests)
     request_lines.info("request")
     request_lines.warning("attempt failed")
-    logging.getLogger("arbstr.runtime").info("stopping")
+    logging.getLogger("arbstr.runtime.compose").info("stopping")
     logs.close()
     said = [line.partition(": ")[2] for line in capfd.readouterr().err.splitlines()]
     assert said == [*(["request"] if requests else []), "attempt failed", "stopping"]
@@ -346,7 +346,7 @@ def test_a_full_disk_or_a_closed_terminal_hurts_nobody() -> None:
 
 def test_what_was_logged_before_a_programs_end_is_there() -> None:
     program = (
-        "import logging; from arbstr.logs import configure; logs = configure('info');"
+        "import logging; from arbstr.logs.setup import configure; logs = configure('info');"
         "[logging.getLogger('a').info('line %d', i) for i in range(3000)]; logs.close()"
     )
     run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)

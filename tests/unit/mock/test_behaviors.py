@@ -7,7 +7,7 @@ import re
 import pytest
 
 import arbstr.mock
-from arbstr.mock.manners import USUAL, Manner, Wish, is_wish, wish_of
+from arbstr.mock.behaviors import USUAL, Manner, Wish, is_wish, wish_of
 
 DOCUMENTED = re.findall(r"^\| `(mock-[\w-]+)` \|", arbstr.mock.__doc__ or "", re.MULTILINE)
 

@@ -14,10 +14,10 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from arbstr.config import Config, Mock, Policies, Rule
+from arbstr.config.schema import Config, Mock, Policies, Rule
 from arbstr.mock import DemoTraffic, MockMarket
-from arbstr.mock.traffic import Errand, errands_for, pauses
-from arbstr.secret import Secret
+from arbstr.mock.demo_traffic import Errand, errands_for, pauses
+from arbstr.redaction import Secret
 
 TEMPO = 100.0
 

@@ -8,35 +8,35 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.mock import text
-from arbstr.mock.sizes import sizes
+from arbstr.mock import filler_text
+from arbstr.mock.token_lengths import sizes
 
 
 @given(st.text())
 def test_tokens_joined_are_the_text_again(wild: str) -> None:
-    assert "".join(text.tokens_of(wild)) == wild
+    assert "".join(filler_text.tokens_of(wild)) == wild
 
 
 @given(st.integers(1, 600), st.sampled_from(["hello", "write code"]), st.integers(0, 9))
 def test_an_answer_has_just_so_many_tokens(count: int, question: str, seed: int) -> None:
-    assert len(text.answer(question, Random(seed), count, whole=False)) == count
+    assert len(filler_text.answer(question, Random(seed), count, whole=False)) == count
 
 
 @given(st.integers(60, 600), st.integers(0, 9))
 def test_a_whole_answer_ends_where_a_sentence_does(most: int, seed: int) -> None:
-    tokens = text.answer("hello", Random(seed), most, whole=True)
+    tokens = filler_text.answer("hello", Random(seed), most, whole=True)
     assert len(tokens) <= most
     assert "".join(tokens).endswith(".")
 
 
 def test_who_asks_for_code_gets_code() -> None:
-    assert "return" in "".join(text.answer("Write a function", Random(1), 400, whole=True))
-    assert "return" not in "".join(text.answer("Plan a trip", Random(1), 100, whole=True))
+    assert "return" in "".join(filler_text.answer("Write a function", Random(1), 400, whole=True))
+    assert "return" not in "".join(filler_text.answer("Plan a trip", Random(1), 100, whole=True))
 
 
 @given(st.integers(0, 3000), st.booleans())
 def test_a_passage_has_just_so_many_characters(chars: int, code: bool) -> None:
-    assert len(text.passage(Random(1), chars, code=code)) == chars
+    assert len(filler_text.passage(Random(1), chars, code=code)) == chars
 
 
 @pytest.mark.parametrize(("code", "inputs", "outputs"), [(False, 1035, 141), (True, 1454, 13)])

@@ -7,9 +7,9 @@ import asyncio
 import aiohttp
 import pytest
 
-from arbstr.config import Config, Mock, MockProvider, Policies, Provider, Rule, Timeouts
+from arbstr.config.schema import Config, Mock, MockProvider, Policies, Provider, Rule, Timeouts
 from arbstr.mock import MockMarket
-from arbstr.secret import Secret
+from arbstr.redaction import Secret
 
 REAL = (
     Provider(
@@ -164,7 +164,7 @@ async def test_requests_under_way_do_not_hold_up_the_end() -> None:
 
 
 async def test_the_market_closes_what_it_opened_when_one_seller_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arbstr.mock.seller import Seller
+    from arbstr.mock.server import Seller
 
     started: list[str] = []
     start = Seller.start

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from arbstr.config import Config, Mock, MockProvider
+from arbstr.config.schema import Config, Mock, MockProvider
 from arbstr.mock import MockMarket
 
 MESSAGES = [{"role": "user", "content": "Tell me something about the weather in the mountains."}]

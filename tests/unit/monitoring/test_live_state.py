@@ -12,8 +12,8 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.live import Live
-from arbstr.source import RunningRequest, Totals
+from arbstr.monitoring.live_state import Live
+from arbstr.monitoring.source import RunningRequest, Totals
 from arbstr.types import RequestRecord, Routing
 
 

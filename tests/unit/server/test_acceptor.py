@@ -12,8 +12,8 @@ from typing import cast
 import pytest
 import uvloop
 
-from arbstr.proxy import port as module
-from arbstr.proxy.port import AT_A_TIME, Port
+from arbstr.server import acceptor as module
+from arbstr.server.acceptor import AT_A_TIME, Port
 
 CROWD = AT_A_TIME
 TURNS = 10  # of the loop; taking one client at a time would take one for each

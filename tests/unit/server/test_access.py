@@ -6,8 +6,8 @@ import pytest
 from aiohttp.test_utils import make_mocked_request
 
 from arbstr.errors import ApiError
-from arbstr.proxy.door import Door
-from arbstr.secret import Secret
+from arbstr.redaction import Secret
+from arbstr.server.access import Door
 
 
 def door(

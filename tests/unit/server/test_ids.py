@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from uuid import RFC_4122, UUID
 
-from arbstr.proxy.ids import new_id
+from arbstr.server.ids import new_id
 
 MANY = 100_000
 

@@ -21,8 +21,8 @@ from schemathesis.specs.openapi.checks import (
     status_code_conformance,
 )
 
-from arbstr.ledger_params import LISTING, STATS
-from arbstr.proxy.openapi import describe
+from arbstr.ledger.params import LISTING, STATS
+from arbstr.server.openapi import describe
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 

@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from arbstr.errors import MethodNotAllowed, NotFound
-from arbstr.proxy.routes import NamedRoute, Route, Routes
+from arbstr.server.router import NamedRoute, Route, Routes
 
 
 async def listing(request: web.BaseRequest) -> web.Response:

@@ -14,12 +14,12 @@ import uvloop
 from aiohttp import web
 
 from arbstr.errors import AddressInUse, ArbstrError
-from arbstr.proxy import clients
-from arbstr.proxy import listen as module
-from arbstr.proxy.answers import WholeAnswer
-from arbstr.proxy.listen import listen
-from arbstr.proxy.protocol import Protocol
-from arbstr.proxy.request import Request
+from arbstr.server import connections as clients
+from arbstr.server import server as module
+from arbstr.server.protocol import Protocol
+from arbstr.server.request import Request
+from arbstr.server.responses import WholeAnswer
+from arbstr.server.server import listen
 
 PATIENCE_S = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n"

@@ -15,9 +15,9 @@ from contextlib import asynccontextmanager
 import httpx
 import pytest
 
-from arbstr.proxy.http1 import HELD_BYTES, Answer, BrokenResponse
-from arbstr.proxy.transport import PooledTransport
-from arbstr.proxy.unpacking import BARREN_BYTES, PIECE_BYTES
+from arbstr.transport.decoding import BARREN_BYTES, PIECE_BYTES
+from arbstr.transport.http11 import HELD_BYTES, Answer, BrokenResponse
+from arbstr.transport.pool import PooledTransport
 from tests.support.paths import DATA
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -629,7 +629,7 @@ async def test_what_comes_while_nothing_was_asked_is_never_taken_for_an_answer(t
 async def test_a_connection_that_was_idle_too_long_is_closed(
     transport: PooledTransport, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arbstr.proxy.transport.KEEPALIVE_S", 0.01)
+    monkeypatch.setattr("arbstr.transport.pool.KEEPALIVE_S", 0.01)
     closed = asyncio.Event()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -737,7 +737,7 @@ async def test_a_certificate_that_nobody_vouches_for_ends_the_attempt(transport:
 
 async def test_tls(transport: PooledTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.proxy.transport._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
     async with tls_server(OK) as url:
         assert await exchange(transport, url) == (200, b"hi")
         with pytest.raises(httpx.ConnectError, match="certificate"):  # it is not that host's

@@ -13,9 +13,9 @@ from collections.abc import Iterator, Sequence
 import httpx
 import pytest
 
-from arbstr.proxy import resolver as module
-from arbstr.proxy.resolver import FRESH_S, KEPT_S, PATIENCE_S, TRIED_AGAIN_S, AddressInfo, Resolver
-from arbstr.proxy.transport import PooledTransport
+from arbstr.transport import resolver as module
+from arbstr.transport.pool import PooledTransport
+from arbstr.transport.resolver import FRESH_S, KEPT_S, PATIENCE_S, TRIED_AGAIN_S, AddressInfo, Resolver
 from tests.support.provider import ScriptedProvider
 from tests.unit.transport.test_pool import post
 
@@ -230,7 +230,7 @@ async def test_the_time_to_connect_covers_the_lookup_and_others_are_served_meanw
 def test_a_lookup_that_hangs_does_not_keep_the_program_from_ending() -> None:
     program = """
         import asyncio, time, uvloop
-        from arbstr.proxy.resolver import Resolver
+        from arbstr.transport.resolver import Resolver
 
         async def main():
             resolver = Resolver(lambda host: time.sleep(600))

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from arbstr.source import BudgetStatus
+from arbstr.monitoring.source import BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
-from tui.figures import DAY
-from tui.lines import width_of
-from tui.state import View, ViewModel
+from tui.model.ledger_stats import DAY
+from tui.model.view_model import View, ViewModel
+from tui.render.layout import width_of
 from tui.widgets.bars import TopBar, _providers
 
 

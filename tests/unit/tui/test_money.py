@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from arbstr.query import Aggregate
-from tui.lines import Line
+from arbstr.ledger.model import Aggregate
+from tui.render.layout import Line
 from tui.widgets.money import group_lines
-from tui.widgets.shares import bar, share_lines
+from tui.widgets.spend_by_model import bar, share_lines
 
 
 def texts(lines: Iterable[Line]) -> list[str]:

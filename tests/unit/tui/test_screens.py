@@ -16,12 +16,12 @@ from textual.events import Key
 from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
-from arbstr.query import Entry
+from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import Driven, driven, hurry
+from tui.render.themes import LIGHT, TERMINAL
 from tui.screens import detail, requests
 from tui.screens.detail import DetailScreen
-from tui.themes import LIGHT, TERMINAL
 
 
 @pytest.fixture(autouse=True)
@@ -718,8 +718,8 @@ async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
 
 async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
     async with driven(lived_in()) as each:
-        each.log.add(NOON, logging.INFO, "arbstr.runtime", "arbstr listens")
-        each.log.add(NOON, logging.WARNING, "arbstr.engine.health", "gamma is left alone")
+        each.log.add(NOON, logging.INFO, "arbstr.runtime.compose", "arbstr listens")
+        each.log.add(NOON, logging.WARNING, "arbstr.engine.circuit_breaker", "gamma is left alone")
         await each.press("5")
         await each.shows("arbstr listens", "gamma is left alone")
         await each.press("l")
@@ -734,7 +734,7 @@ async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
 async def test_levels_of_the_log_by_their_own_keys() -> None:
     async with driven(lived_in()) as each:
         for level, word in ((10, "fine"), (20, "usual"), (30, "odd"), (40, "wrong")):
-            each.log.add(NOON, level, "arbstr.runtime", f"{word} thing")
+            each.log.add(NOON, level, "arbstr.runtime.compose", f"{word} thing")
         await each.press("5")
         for key, gone, there in (
             ("e", "odd thing", "wrong thing"),
@@ -755,7 +755,7 @@ async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:
         ids = [record.request_id for record in each.source.ledger.records[-2:]]
         for request_id in ids:
             each.log.add(NOON, logging.INFO, "arbstr.requests", f"request id={request_id} status=200")
-        each.log.add(NOON, logging.INFO, "arbstr.runtime", "nothing about a request")
+        each.log.add(NOON, logging.INFO, "arbstr.runtime.compose", "nothing about a request")
         each.app.repaint()
         await each.shows("nothing about")
         await each.press("enter")

@@ -13,25 +13,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
-from arbstr.query import Aggregate, Entry
-from arbstr.source import Totals
+from arbstr.ledger.model import Aggregate, Entry
+from arbstr.monitoring.source import Totals
 from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
-from tui.feed import Feed
-from tui.figures import DAY, HOUR, RANGES, Figures
-from tui.lines import Line, Role, width_of
-from tui.log import LogView
-from tui.request_lines import from_item, request_lines
-from tui.rows import _IN_BOTH, Flight, Row, State, by_rates, overcharge, row_of
-from tui.series import Chart
-from tui.state import ViewModel
-from tui.widgets.chart import SpendChart, area
+from tui.model.feed import Feed
+from tui.model.ledger_stats import DAY, HOUR, RANGES, Figures
+from tui.model.log_view import LogView
+from tui.model.request_row import _IN_BOTH, Flight, Row, State, by_rates, overcharge, row_of
+from tui.model.time_series import Chart
+from tui.model.view_model import ViewModel
+from tui.render.layout import Line, Role, width_of
+from tui.render.request_detail import from_item, request_lines
 from tui.widgets.feed import feed_lines, state_of
-from tui.widgets.ledger import entry_cells
+from tui.widgets.ledger_table import entry_cells
 from tui.widgets.log import log_lines
-from tui.widgets.providers import health
-from tui.widgets.scroller import thumb
-from tui.widgets.seller import charged, history_lines, rate_lines
-from tui.widgets.tiles import saved_role, tiles
+from tui.widgets.provider_health import health
+from tui.widgets.provider_table import charged, history_lines, rate_lines
+from tui.widgets.scroll_panel import thumb
+from tui.widgets.spend_chart import SpendChart, area
+from tui.widgets.stat_tiles import saved_role, tiles
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -336,7 +336,7 @@ def test_an_error_may_say_anything(message: str) -> None:
 
 def test_log_lines_wrap_or_are_cut() -> None:
     log = FakeLog()
-    log.add(NOON, 40, "arbstr.store", "x" * 100)
+    log.add(NOON, 40, "arbstr.ledger", "x" * 100)
     view = LogView(log)
     view.catch_up()
     (line,) = view.lines

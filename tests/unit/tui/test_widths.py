@@ -7,14 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from arbstr.source import BudgetStatus
+from arbstr.monitoring.source import BudgetStatus
 from tests.screenshots.scenes import fill_log, settled
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import Driven, driven, hurry
-from tui.lines import Line, width_of
+from tui.render.layout import Line, width_of
 from tui.screens.detail import DetailScreen
 from tui.widgets.panel import Panel
-from tui.widgets.scroller import Scroller
+from tui.widgets.scroll_panel import Scroller
 
 # A number that ends in an ellipsis. The digits of a name (`claude-3…`) are text.
 CUT = re.compile(r"(?<![\w.,…-])[-+<]?\d[\d,.:]*…")

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.estimate import TokenEstimator
-from arbstr.engine.lengths import Lengths, Texts, join
+from arbstr.engine.learning.lengths import Lengths, Texts, join
+from arbstr.engine.learning.token_estimator import TokenEstimator
 
 
 def lengths(**answers: list[float]) -> Lengths:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.engine.evidence import Attempts, Charges, Counts, Speed
+from arbstr.engine.learning.provider_stats import Attempts, Charges, Counts, Speed
 
 counts = st.integers(0, 2**53)
 

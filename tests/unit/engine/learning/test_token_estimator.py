@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.estimate import TokenEstimator
-from arbstr.source import LearnedRatio
+from arbstr.engine.learning.token_estimator import TokenEstimator
+from arbstr.monitoring.source import LearnedRatio
 
 
 def learn(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arbstr.engine.cooldown import MODEL_GONE_S, MONEY_SHORT_S, REMEMBERED, UPSTREAM_DOWN_S, Cooldowns
+from arbstr.engine.routing.cooldown import MODEL_GONE_S, MONEY_SHORT_S, REMEMBERED, UPSTREAM_DOWN_S, Cooldowns
 from arbstr.errors import AttemptError
 from tests.support.engine_builders import Clock
 

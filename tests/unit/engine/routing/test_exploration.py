@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from arbstr.config import Rule
-from arbstr.engine.curiosity import NOTE, SHARE
-from arbstr.engine.router import Router
+from arbstr.config.schema import Rule
+from arbstr.engine.routing.exploration import NOTE, SHARE
+from arbstr.engine.routing.router import Router
 from arbstr.types import RequestRecord
 from tests.support.engine_builders import answered, chat, order, provider, router
 

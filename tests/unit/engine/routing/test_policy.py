@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.config import Rule
-from arbstr.engine import policy
-from arbstr.engine.policy import KeywordMatcher, PolicySelector, load_matchers
+from arbstr.config.schema import Rule
+from arbstr.engine.routing import policy
+from arbstr.engine.routing.policy import KeywordMatcher, PolicySelector, load_matchers
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
 from arbstr.types import ChatRequest
 from tests.support.engine_builders import chat
@@ -189,7 +189,7 @@ def installed(monkeypatch: pytest.MonkeyPatch, **entries: str) -> None:
 
 
 def test_a_package_adds_a_matcher_which_is_asked_when_no_keyword_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
-    installed(monkeypatch, keyword="arbstr.engine.policy:KeywordMatcher", long=f"{__name__}:Long")
+    installed(monkeypatch, keyword="arbstr.engine.routing.policy:KeywordMatcher", long=f"{__name__}:Long")
     rules = [Rule(name="first"), Rule(name="code", keywords=("code",))]
     selector = PolicySelector(rules)
     assert selector.select(chat(last_user_text="a text of some length")).rule is rules[0]

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.config import Provider, Rule
+from arbstr.config.schema import Provider, Rule
 from arbstr.engine.pricing import cost_msats
-from arbstr.engine.router import Router
+from arbstr.engine.routing.router import Router
 from arbstr.errors import (
     ApiError,
     ModelNotAllowed,
@@ -24,7 +24,7 @@ from arbstr.errors import (
     UnknownPolicy,
 )
 from arbstr.events import OverchargeFound
-from arbstr.quote import routing_json
+from arbstr.ledger.routing_json import routing_json
 from arbstr.types import Attempt, Routing, Usage
 from tests.support.engine_builders import Clock, answered, chat, order, provider, router
 

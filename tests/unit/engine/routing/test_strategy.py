@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from arbstr.config import Rule
-from arbstr.engine.router import Router
+from arbstr.config.schema import Rule
+from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt
 from tests.support.engine_builders import Clock, answered, chat, order, provider, router
 

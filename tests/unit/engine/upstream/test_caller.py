@@ -11,11 +11,11 @@ import httpx
 import pytest
 import respx
 
-from arbstr.config import Provider, Timeouts
-from arbstr.engine.answer import StreamAnswer, WholeAnswer
-from arbstr.engine.upstream import Upstream
+from arbstr.config.schema import Provider, Timeouts
+from arbstr.engine.upstream.caller import Upstream
+from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer
 from arbstr.errors import AttemptError
-from arbstr.secret import Redactor, Secret
+from arbstr.redaction import Redactor, Secret
 from arbstr.types import ChatRequest, Usage
 
 KEY = "sk-very-secret-key-0123456789"
@@ -299,7 +299,7 @@ async def test_what_judging_an_answer_raises_is_a_failed_attempt(
         raise OverflowError("too large")
 
     for judge in ("error_of", "has_substance"):
-        monkeypatch.setattr(f"arbstr.engine.verdict.{judge}", stumbles)
+        monkeypatch.setattr(f"arbstr.engine.upstream.verdict.{judge}", stumbles)
     seller.post(URL).respond(status, content=EVENTS if stream and status == 200 else b"{}")
     error = await failure(upstream, stream=stream)
     assert (error.kind, error.retryable, str(error)) == (

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from arbstr.engine.deadline import Deadline, Watch
+from arbstr.engine.upstream.deadline import Deadline, Watch
 
 SOON_S = 0.01
 LONG_S = 60.0

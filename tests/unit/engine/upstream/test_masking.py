@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.masking import PieceMasker, mask_answer, mask_events
-from arbstr.secret import Redactor, Secret, mask
+from arbstr.engine.upstream.masking import PieceMasker, mask_answer, mask_events
+from arbstr.redaction import Redactor, Secret, mask
 from tests.support.provider import chunk, completion
 
 KEY = "sk-alpha-0123456789abcdef"

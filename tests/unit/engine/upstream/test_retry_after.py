@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.retry_after import retry_after_s
+from arbstr.engine.upstream.retry_after import retry_after_s
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.sse import MAX_HELD, EventFramer, data_of, events
+from arbstr.engine.upstream.sse import MAX_HELD, EventFramer, data_of, events
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 TEXTS = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), max_size=30)

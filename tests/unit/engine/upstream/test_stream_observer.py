@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import metering
-from arbstr.engine.long_event import MAX_KEPT
-from arbstr.engine.observer import StreamObserver
-from arbstr.secret import Redactor, Secret
+from arbstr.engine.upstream.long_event import MAX_KEPT
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.redaction import Redactor, Secret
 from arbstr.types import Usage
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine import verdict
+from arbstr.engine.upstream import verdict
 
 MESSAGE = {"role": "assistant", "content": "hi"}
 ANSWER = {"choices": [{"index": 0, "message": MESSAGE, "finish_reason": "stop"}]}

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer, TestClient
 
-from arbstr.proxy import ledger_api
-from arbstr.proxy.door import Door
-from arbstr.proxy.edge import Edge
-from arbstr.proxy.routes import Routes
-from arbstr.store.reader import Reader
-from arbstr.store.writer import Ledger
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.writer import Ledger
+from arbstr.server.access import Door
+from arbstr.server.app import Edge
+from arbstr.server.endpoints import ledger as ledger_api
+from arbstr.server.router import Routes
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Filter
+from arbstr.ledger.model import Filter
 from tests.support.dashboard_fakes import NOON, FakeLedger, Traffic
-from tui.export import export, file_name
+from tui.model.export import export, file_name
 
 
 @pytest.fixture

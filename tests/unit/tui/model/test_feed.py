@@ -6,9 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.dashboard_fakes import NOON, Traffic
-from tui.feed import KEPT, Feed
-from tui.filters import parse
-from tui.rows import Flight
+from tui.model.feed import KEPT, Feed
+from tui.model.filter_language import parse
+from tui.model.request_row import Flight
 
 
 def finished(feed: Feed, count: int, seed: int = 1) -> None:

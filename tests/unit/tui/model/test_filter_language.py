@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.dashboard_fakes import NOON, Traffic, matches_filter
-from tui.filter_query import NAMES, Choice, Query, Span
-from tui.filters import FIELDS, parse
-from tui.rows import Flight, Row, row_of
+from tui.model.filter_language import FIELDS, parse
+from tui.model.filter_query import NAMES, Choice, Query, Span
+from tui.model.request_row import Flight, Row, row_of
 
 KNOWN = {"model": ["gpt-4o", "gpt-4o-mini", "claude"], "provider": ["alpha", "beta"], "policy": ["code", "chat"]}
 

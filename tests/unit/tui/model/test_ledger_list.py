@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.query import Entry
+from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, Traffic
-from tui.browser import CHUNK, CHUNKS_KEPT, LedgerList
-from tui.filters import parse
+from tui.model.filter_language import parse
+from tui.model.ledger_list import CHUNK, CHUNKS_KEPT, LedgerList
 
 PAGE = 20
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.query import Filter
-from arbstr.store.reader import Reader
+from arbstr.ledger.model import Filter
+from arbstr.ledger.reader import Reader
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tests.support.ledger_builders import record, write
-from tui.figures import DAY, HOUR, RANGES, LedgerWatch, Range
+from tui.model.ledger_stats import DAY, HOUR, RANGES, LedgerWatch, Range
 
 
 async def until(true: Callable[[], bool]) -> None:

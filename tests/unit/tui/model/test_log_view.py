@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from tests.support.dashboard_fakes import NOON, FakeLog
-from tui.log import KEPT, LogView
+from tui.model.log_view import KEPT, LogView
 
 
 def ring(count: int, level: int = logging.INFO) -> FakeLog:
@@ -42,8 +42,8 @@ def test_scrolled_up_it_stays_and_at_the_end_it_follows_again() -> None:
 
 def test_levels_and_text_narrow_it() -> None:
     log = ring(5)
-    log.add(NOON, logging.ERROR, "arbstr.store", "Disk full")
-    log.add(NOON, logging.DEBUG, "arbstr.store", "detail")
+    log.add(NOON, logging.ERROR, "arbstr.ledger", "Disk full")
+    log.add(NOON, logging.DEBUG, "arbstr.ledger", "detail")
     view = LogView(log)
     view.catch_up()
     assert len(view.lines) == 6

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.series import SETTLES_AFTER_MS, Series
+from tui.model.time_series import SETTLES_AFTER_MS, Series
 
 NOW = 1_000_000_000
 WIDTH = 5000

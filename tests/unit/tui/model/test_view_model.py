@@ -23,11 +23,11 @@ from arbstr.events import (
     RequestReceived,
     StreamProgress,
 )
-from arbstr.source import BudgetStatus
+from arbstr.monitoring.source import BudgetStatus
 from arbstr.types import Attempt
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
-from tui.rows import row_of
-from tui.state import ViewModel
+from tui.model.request_row import row_of
+from tui.model.view_model import ViewModel
 
 
 def some_events(seed: int, requests: int) -> list[Event]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.pace import FASTEST_S, SLOWEST_S, Pace
+from tui.refresh.frame_budget import FASTEST_S, SLOWEST_S, Pace
 
 
 class Clock:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
-from tui.lines import (
+from tui.render.layout import (
     Align,
     Column,
     Line,

@@ -1,0 +1,130 @@
+"""`arbstr simulate`: what arbstr would save on a stream of requests, from files, the configuration and the ledger."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbstr.cli.options import ConfigOption
+from arbstr.cli.tables import counted, table
+from arbstr.errors import UnusableInput
+
+if TYPE_CHECKING:
+    from arbstr.config.schema import Provider
+    from arbstr.simulate.replay import Market, Ratios, Row, Seller
+
+_NAMES = {
+    "arbstr": "arbstr",
+    "oracle": "perfect foresight",
+    "output_price": "cheapest output price",
+    "blend": "cheapest 1:3 blend of input and output",
+    "mean": "average seller",
+    "dearest": "dearest seller",
+}
+
+PricesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--prices", metavar="FILE", help="JSON {model: {seller: [input, output]}} [the configured providers]."
+    ),
+]
+TraceOption = Annotated[
+    list[Path] | None,
+    typer.Option("--trace", metavar="FILE", help="CSV timestamp,policy,input_tokens,output_tokens; may be repeated."),
+]
+LedgerOption = Annotated[bool, typer.Option("--from-ledger", help="The requests in the ledger.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="The ratios as JSON, overall and by model.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to an application."""
+    app.command(epilog="Example: arbstr simulate --prices prices.json --trace trace.csv")(simulate)
+
+
+def simulate(
+    prices: PricesOption = None,
+    trace: TraceOption = None,
+    from_ledger: LedgerOption = False,
+    config: ConfigOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Buy past requests again and show what arbstr would have saved."""
+    from arbstr.simulate import replay
+
+    market = _market(prices, config)
+    rows = _rows(trace or [], from_ledger, config, any_model=prices is not None)
+    with _progress(len(market)) as done:
+        models = replay.simulate(market, rows, done)
+    if not models:
+        raise UnusableInput("None of the requests is for a model that the configured providers list.")
+    overall = replay.overall(models)
+    if as_json:
+        print(json.dumps({"overall": overall, "models": models}, indent=2, ensure_ascii=False))
+    else:
+        print("\n".join(_lines(len(rows), overall, models)))
+
+
+def _market(prices: Path | None, config: Path | None) -> Market:
+    """The sellers by model: those of a file of prices, else the configured providers."""
+    from arbstr.config.settings import resolve
+    from arbstr.simulate.inputs import read_prices
+
+    if prices is not None:
+        return read_prices(prices)
+    providers = resolve(os.environ, config=config, insecure=True).config.providers
+    models = dict.fromkeys(model for provider in providers for model in provider.model_ids)
+    if not models:
+        raise UnusableInput("The configured providers list no models; name them in the configuration, or use --prices.")
+    return {model: [_seller(provider, model) for provider in providers if provider.serves(model)] for model in models}
+
+
+def _seller(provider: Provider, model: str) -> Seller:
+    from arbstr.simulate.replay import Seller
+
+    rates = provider.rates_for(model)
+    return Seller(float(rates.input), float(rates.output), float(rates.base_fee) / 1000)
+
+
+def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[Row]:
+    """The requests of all traces and of the ledger; with `any_model` the ledger's are tried on every model too."""
+    from arbstr.config.paths import database_path
+    from arbstr.simulate.inputs import read_ledger, read_trace
+
+    if not (traces or from_ledger):
+        raise typer.BadParameter("Which requests? Give --trace FILE or --from-ledger")
+    rows = [row for path in traces for row in read_trace(path)]
+    if from_ledger:
+        rows += read_ledger(Path(database_path(os.environ, config)), any_model=any_model)
+    return rows
+
+
+@contextmanager
+def _progress(steps: int) -> Iterator[Callable[[], None]]:
+    """A bar on stderr, if that is a terminal; what is yielded moves it on by a step."""
+    if not sys.stderr.isatty():
+        yield lambda: None
+        return
+    with typer.progressbar(length=steps, label="simulating", file=sys.stderr) as bar:
+        yield lambda: bar.update(1)
+
+
+def _lines(requests: int, overall: Ratios, models: dict[str, Ratios]) -> list[str]:
+    rows = []
+    for rule, name in _NAMES.items():
+        known = [(ratio, model) for model, ratios in models.items() if (ratio := ratios[rule]) is not None]
+        worst, model = max(known, default=(None, ""))
+        rows.append((name, _factor(overall[rule]), _factor(worst), model if worst != 1 else ""))
+    counts = f"{counted(requests, 'request')} on {counted(len(models), 'model')}"
+    title = f"{counts}: what each way of buying costs, over what perfect foresight pays."
+    return [title, "", *table(("bought by", "mean", "worst", "model"), rows, "<>><")]
+
+
+def _factor(ratio: float | None) -> str:
+    return "-" if ratio is None else f"{ratio:.4f}"

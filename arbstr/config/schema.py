@@ -1,0 +1,380 @@
+"""The configuration file's shape, and how it is read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from decimal import Decimal
+from functools import cached_property
+from typing import Annotated, Any, Literal
+from urllib.parse import SplitResult, urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from arbstr.config.address import Address, parse_address
+from arbstr.config.levels import parse_levels
+from arbstr.config.proxies import ProxyUrl
+from arbstr.config.toml_file import IN_MEMORY
+from arbstr.ledger.model import NO_GROUP
+from arbstr.redaction import Secret
+from arbstr.sanitize import plain
+from arbstr.types import Rates
+
+Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
+_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
+_NEVER_FORWARDED = frozenset(
+    {
+        "accept-encoding",
+        "api-key",
+        "authorization",
+        "connection",
+        "content-encoding",
+        "content-length",
+        "cookie",
+        "expect",
+        "host",
+        "keep-alive",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "x-api-key",
+        "x-cashu",
+    }
+)
+_NEVER_FORWARDED_PREFIXES = ("proxy-", "x-arbstr-")
+KeySource = Literal["literal", "environment reference", "convention", "none"]
+
+
+def _name(text: str) -> str:
+    """Names travel in response headers and on screens: printable, and no space that a header would lose."""
+    if not text.isprintable() or text != text.strip():
+        raise ValueError("has a control character, or a space at an end; use printable characters")
+    if text == NO_GROUP:
+        raise ValueError("stands for no name at all in sums; choose another")
+    return text
+
+
+def _url(text: str) -> str:
+    """Check a provider's URL without ever repeating it: a password may be in it. A slash at its end is dropped."""
+    if not text.isprintable() or " " in text or "\\" in text:
+        raise ValueError("is not a valid URL: it has a space, a backslash or a control character in it; remove it")
+    try:
+        parts = urlsplit(text)
+        problem = _url_problem(parts)
+    except ValueError:  # from urlsplit, or from parts.port
+        problem = "its host or port is malformed; write it like https://api.example.com/v1"
+    if problem:
+        raise ValueError(f"is not a valid URL: {problem}")
+    return text.rstrip("/")
+
+
+def _url_problem(parts: SplitResult) -> str | None:
+    if "@" in parts.netloc:
+        return "it has credentials in it; remove them and use api_key"
+    if parts.scheme not in ("http", "https"):
+        return "it must begin with http:// or https://"
+    if not parts.hostname or parts.port == 0:
+        return "it lacks a host, or its port is 0; write it like https://api.example.com/v1"
+    if parts.query or parts.fragment:
+        return "it has a query or a fragment (? or #); remove that"
+    return None
+
+
+def _listen(text: str) -> str:
+    parse_address(text)
+    return text
+
+
+def _levels(text: str) -> str:
+    parse_levels(text)
+    return text
+
+
+def _file_path(text: str) -> str:
+    if "://" in text or text in ("", IN_MEMORY) or "\0" in text:
+        raise ValueError("must be the path of a file, as in ./arbstr.db")
+    return text
+
+
+def _forwarded(name: str) -> str:
+    """A header of the client's that may go up: no credential of arbstr's own, nothing about the connection."""
+    if not _HEADER_NAME.fullmatch(name):
+        raise ValueError("is not the name of a header, such as X-Title")
+    lower = name.lower()
+    if lower in _NEVER_FORWARDED or lower.startswith(_NEVER_FORWARDED_PREFIXES):
+        raise ValueError(f"never goes to a provider: '{name}' is a credential, or about the connection; remove it")
+    return name
+
+
+# Bounds far beyond use keep sums within 64 bits and clocks within their range.
+Sats = Annotated[float, Field(ge=0, le=2.1e15, allow_inf_nan=False)]  # all there will ever be
+Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 1000 tokens, or per request
+Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
+Text = Annotated[str, Field(min_length=1)]
+
+
+class Section(BaseModel):
+    """A table of the file: fixed once read, no key that isn't known, and no value repeated in pydantic's own errors."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
+
+
+class Server(Section):
+    """`[server]`: where arbstr listens and what it lets in."""
+
+    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
+    auth_token: Secret | None = None
+    max_in_flight: Count = Field(1000, ge=1)
+    rate_limit_rps: float = Field(0, ge=0, le=1e9, allow_inf_nan=False)
+    max_request_mb: float = Field(64, gt=0, le=4096, allow_inf_nan=False)
+    allowed_hosts: tuple[Text, ...] = ()
+    allowed_origins: tuple[Text, ...] = ()
+    keepalive: Seconds = 15
+    shutdown_grace: Seconds = 30
+
+    @property
+    def address(self) -> Address:
+        """`listen`, read."""
+        return parse_address(self.listen)
+
+
+class Database(Section):
+    """`[database]`: the ledger."""
+
+    path: Annotated[str, AfterValidator(_file_path)] = "./arbstr.db"
+    keep_days: int | None = Field(None, ge=1, le=36_500)
+
+
+class Timeouts(Section):
+    """A provider's patience, in seconds; `first_byte` spans a whole non-streaming answer."""
+
+    connect: PositiveSeconds = 5
+    first_byte: PositiveSeconds = 600
+    idle: PositiveSeconds = 300
+
+
+class Model(Section):
+    """An entry of a provider's `models`; what it leaves open is the provider's. `upstream_id` is its name there."""
+
+    id: Text
+    upstream_id: Text | None = None
+    input_rate: Rate | None = None
+    output_rate: Rate | None = None
+    cached_input_rate: Rate | None = None
+    cache_write_rate: Rate | None = None
+    base_fee: Rate | None = None
+
+
+def _entry(value: Any) -> Any:
+    """A bare name is an entry that leaves everything open."""
+    if value == "":
+        raise ValueError("is empty; fill it in or leave it out")
+    return {"id": value} if isinstance(value, str) else value
+
+
+def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
+    known: dict[str, Model] = {}
+    for model in models:
+        if known.setdefault(model.id, model) != model:
+            raise ValueError(f'has "{plain(model.id, 60)}" twice, each time otherwise; keep one of them')
+    return models
+
+
+class Provider(Section):
+    """`[[providers]]`: one seller. Rates in sats per 1000 tokens, the fee in sats per request."""
+
+    name: Name
+    url: Annotated[str, AfterValidator(_url)]
+    api_key: Secret | None = None
+    key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
+    key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
+    models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
+    input_rate: Rate = 0
+    output_rate: Rate = 0
+    cached_input_rate: Rate | None = None
+    cache_write_rate: Rate | None = None
+    base_fee: Rate = 0
+    timeouts: Timeouts = Timeouts()
+    on_client_gone: Literal["drain", "cancel"] = "drain"
+    proxy: ProxyUrl | None = None
+    max_in_flight: Count = 0
+    weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
+    forward_headers: tuple[Annotated[str, AfterValidator(_forwarded)], ...] = ()
+
+    @cached_property
+    def rates(self) -> Rates:
+        """The rates of models that have none of their own."""
+        return _rates({name: getattr(self, name) for name in RATES})
+
+    @cached_property
+    def model_ids(self) -> tuple[str, ...]:
+        """The models that it lists, by the names that clients use."""
+        return tuple(self._models)
+
+    @cached_property
+    def _models(self) -> dict[str, Model]:
+        return {model.id: model for model in self.models}
+
+    @cached_property
+    def _rates_of_models(self) -> dict[str, Rates]:
+        own = {model.id: model.model_dump(include=set(RATES), exclude_none=True) for model in self.models}
+        shared = {name: getattr(self, name) for name in RATES}
+        return {model: _rates({**shared, **rates}) for model, rates in own.items() if rates}
+
+    def rates_for(self, model: str) -> Rates:
+        """What it asks for a model."""
+        return self._rates_of_models.get(model, self.rates)
+
+    def upstream_id(self, model: str) -> str:
+        """The name of a model at this provider."""
+        entry = self._models.get(model)
+        return (entry and entry.upstream_id) or model
+
+    def serves(self, model: str) -> bool:
+        """Whether it lists the model; a provider that lists none takes every model."""
+        return not self.models or model in self._models
+
+    def public(self) -> dict[str, Any]:
+        """What anybody may see of it, as a JSON object: the key masked."""
+        own_rates = {model: rates.public() for model, rates in self._rates_of_models.items()}
+        return {
+            "name": self.name,
+            "url": self.url,
+            "models": list(self.model_ids),
+            "input_rate_sats_per_1k": self.input_rate,
+            "output_rate_sats_per_1k": self.output_rate,
+            "base_fee_sats": self.base_fee,
+            **({"model_rates": own_rates} if own_rates else {}),
+            "api_key": None if self.api_key is None else str(self.api_key),
+            "key_source": self.key_source,
+        }
+
+
+class Rule(Section):
+    """`[[policies.rules]]`: limits for the requests it matches, by header or by keyword."""
+
+    name: Name
+    allowed_models: tuple[Text, ...] = ()
+    strategy: Strategy | None = None
+    max_sats_per_1k_output: Sats | None = None
+    keywords: tuple[Text, ...] = ()
+    providers: tuple[Text, ...] = ()
+    exclude_providers: tuple[Text, ...] = ()
+    max_sats_per_request: Sats | None = None
+    max_latency_ms: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
+    fallback_models: tuple[Text, ...] = ()
+    max_sats_per_hour: Sats | None = None
+    max_sats_per_day: Sats | None = None
+    max_sats_per_month: Sats | None = None
+
+    def allows(self, model: str) -> bool:
+        """Whether the rule lets the model be used; one that lists none allows all."""
+        return not self.allowed_models or model in self.allowed_models
+
+
+class Policies(Section):
+    """`[policies]`: how sellers are chosen where no rule says otherwise, and the rules."""
+
+    default_strategy: Strategy = "cheapest"
+    rules: tuple[Rule, ...] = ()
+    on_overcharge: Literal["warn", "demote", "exclude"] = "warn"
+    overcharge_tolerance: float = Field(0.10, ge=0, le=1e6, allow_inf_nan=False)
+    overcharge_min_sats: Sats = 1
+
+
+class Budget(Section):
+    """`[budget]`: caps on everything spent, in sats; absent is no cap."""
+
+    max_sats_per_hour: Sats | None = None
+    max_sats_per_day: Sats | None = None
+    max_sats_per_month: Sats | None = None
+
+
+class Retry(Section):
+    """`[retry]`: more tries on the same provider; `backoff` seconds before the first, doubling."""
+
+    max_retries: int = Field(2, ge=0, le=20)
+    backoff: float = Field(1.0, ge=0, le=3600, allow_inf_nan=False)
+
+
+class Breaker(Section):
+    """`[breaker]`: when a failing provider is left alone, and for how long (seconds)."""
+
+    failure_threshold: Count = Field(3, ge=1)
+    open_for: PositiveSeconds = 30
+    max_open_for: PositiveSeconds = 600
+
+
+class Logging(Section):
+    """`[logging]`: arbstr's own log, on stderr or in a file."""
+
+    level: Annotated[str, AfterValidator(_levels)] = "info"
+    log_requests: bool = True
+    format: Literal["text", "json"] = "text"
+    file: Annotated[str, AfterValidator(_file_path)] | None = None
+
+
+class MockProvider(Section):
+    """`[[mock.providers]]`: a fake seller with prices, manners and failures of its own.
+
+    Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1.
+    """
+
+    name: Name
+    models: tuple[Text, ...] = ()
+    input_rate: Rate = 10
+    output_rate: Rate = 30
+    base_fee: Rate = 0
+    delay_ms: float = Field(100, ge=0, le=3_600_000, allow_inf_nan=False)
+    tokens_per_second: float = Field(80, ge=0, le=1e9, allow_inf_nan=False)
+    failure_rate: float = Field(0, ge=0, le=1)
+    charge_factor: float = Field(1, ge=0, le=1e6, allow_inf_nan=False)
+
+
+class Mock(Section):
+    """`[mock]`: what `--mock` puts in the providers' place. Empty `providers`: one fake for each real one."""
+
+    providers: tuple[MockProvider, ...] = ()
+    seed: int | None = Field(None, ge=-(2**63), lt=2**63)
+
+
+class Config(Section):
+    """The whole file."""
+
+    server: Server = Server()
+    database: Database = Database()
+    providers: tuple[Provider, ...] = ()
+    policies: Policies = Policies()
+    budget: Budget = Budget()
+    retry: Retry = Retry()
+    breaker: Breaker = Breaker()
+    logging: Logging = Logging()
+    mock: Mock = Mock()
+
+    def secrets(self) -> tuple[Secret, ...]:
+        """Everything that must never be shown: the providers' keys, the clients' token, the proxies' passwords."""
+        keys = [provider.api_key for provider in self.providers]
+        proxies = [secret for provider in self.providers if provider.proxy for secret in provider.proxy.secrets]
+        return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
+
+
+def _rates(sats: Mapping[str, float | None]) -> Rates:
+    """Rates in sats per 1000 tokens, which are msats per token, as exact decimals."""
+    exact = {name: None if rate is None else _exact(rate) for name, rate in sats.items()}
+    return Rates(
+        input=exact["input_rate"] or Decimal(0),
+        output=exact["output_rate"] or Decimal(0),
+        base_fee=(exact["base_fee"] or Decimal(0)) * 1000,
+        cached_input=exact["cached_input_rate"],
+        cache_write=exact["cache_write_rate"],
+    )
+
+
+def _exact(number: float) -> Decimal:
+    """The decimal that the file's text said: a float's shortest form, not its binary expansion."""
+    return Decimal(repr(number))

@@ -1,0 +1,129 @@
+"""What a run of arbstr goes by: flags, environment, file and defaults, in that order, brought together."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from arbstr.config.address import Address
+from arbstr.config.environment import checked_value
+from arbstr.config.levels import parse_levels
+from arbstr.config.loader import Loaded, load
+from arbstr.config.paths import config_path, database_from_environment
+from arbstr.config.proxies import NO_PROXIES, EnvironmentProxies, environment_proxies
+from arbstr.config.schema import Config
+from arbstr.errors import ConfigError
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Everything `serve` and `tui` need to know. `log_spec` is what `levels.parse_levels` reads.
+
+    `config_path` is None for the built-in configuration; `mock` replaces the providers by fakes, `demo` adds traffic.
+    `proxies` are the environment's.
+    """
+
+    config: Config
+    config_path: Path | None
+    host: str
+    port: int
+    database: str
+    log_spec: str
+    mock: bool = False
+    demo: bool = False
+    insecure: bool = False
+    warnings: tuple[str, ...] = ()
+    proxies: EnvironmentProxies = NO_PROXIES
+
+
+def resolve(
+    environ: Mapping[str, str],
+    *,
+    config: Path | None = None,
+    listen: Address | None = None,
+    mock: bool = False,
+    demo: bool = False,
+    insecure: bool = False,
+    scratch: Path | None = None,
+) -> Settings:
+    """Apply the order of precedence. Raises ConfigError with all problems.
+
+    `scratch` is a fresh directory for the ledger of a mock run, unless `DATABASE_URL` says where. An address beyond
+    this machine needs a token, or `insecure`.
+    """
+    mock = mock or demo
+    problems: list[str] = []
+    valid = _collecting(problems, lambda: _load(environ, config, mock=mock))
+    loaded = valid or Loaded(Config())
+    database = _collecting(problems, lambda: database_from_environment(environ))
+    proxies = environment_proxies(environ, problems)
+    log_spec = _collecting(problems, lambda: _log_spec(environ)) or loaded.config.logging.level
+    address = listen or loaded.config.server.address
+    if valid and not insecure and (problem := exposure(loaded.config, address)):
+        problems.append(problem)
+    if problems:
+        raise ConfigError(problems)
+    fallback = str(scratch / "arbstr.db") if mock and scratch else loaded.config.database.path
+    return Settings(
+        config=loaded.config,
+        config_path=loaded.path,
+        host=address.host,
+        port=address.port,
+        database=database or fallback,
+        log_spec=log_spec,
+        mock=mock,
+        demo=demo,
+        insecure=insecure,
+        warnings=loaded.warnings,
+        proxies=proxies,
+    )
+
+
+def exposure(config: Config, address: Address) -> str | None:
+    """What is wrong with listening there, if other machines could spend without a token."""
+    if address.is_loopback or config.server.auth_token is not None:
+        return None
+    return (
+        f"listening on {address} without server.auth_token lets other machines spend your sats; "
+        "set a token, listen on 127.0.0.1, or pass --insecure"
+    )
+
+
+def proxy_lines(config: Config, proxies: EnvironmentProxies) -> list[str]:
+    """Say which providers are reached through which proxy and why, a sentence for each proxy."""
+    users: dict[tuple[str, str], list[str]] = {}
+    for provider in config.providers:
+        if provider.proxy is not None:
+            users.setdefault((str(provider.proxy), "as its proxy in the configuration says"), []).append(provider.name)
+        elif found := proxies.proxy_for(provider.url):
+            users.setdefault((str(found[0]), f"as {found[1]} says"), []).append(provider.name)
+    return [f"through the proxy {proxy}, {why}: {', '.join(names)}" for (proxy, why), names in users.items()]
+
+
+def _collecting(problems: list[str], step: Callable[[], T]) -> T | None:
+    """The step's result, or None and its problems added to the others."""
+    try:
+        return step()
+    except ConfigError as error:
+        problems += error.problems
+        return None
+
+
+def _load(environ: Mapping[str, str], config: Path | None, *, mock: bool) -> Loaded:
+    if mock and config is None and not checked_value(environ, "ARBSTR_CONFIG"):
+        return Loaded(Config())  # a file that happens to lie here is not what a newcomer wants to try
+    return load(config_path(config, environ), environ, mock=mock)
+
+
+def _log_spec(environ: Mapping[str, str]) -> str | None:
+    spec = checked_value(environ, "ARBSTR_LOG")
+    if spec:
+        try:
+            parse_levels(spec)
+        except ValueError as error:
+            raise ConfigError([f"ARBSTR_LOG {error}"]) from None
+    return spec or None

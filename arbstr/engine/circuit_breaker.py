@@ -1,0 +1,386 @@
+"""How providers fare: a circuit breaker each, and what is learned from attempts. Pure; clock and chance are given.
+
+A breaker is **closed** while its provider works. It **opens** after `failure_threshold` failures in a row, or when at
+least half of the last `WINDOW` attempts failed: then nobody asks for `open_for` seconds, doubling with each reopening
+up to `max_open_for`, with jitter so that many do not come back at once. After that it is **half open**: one request is
+the probe, all others go elsewhere without waiting; the probe's end closes or reopens it. A probe without an end after
+`open_for` (a long stream, say) keeps nobody away any longer: the next request is a probe too.
+
+Only attempts that began since the breaker last opened decide. A long stream from before may well end in good order
+while new requests are refused, and a timeout that ran all the while tells nothing new: both are only learned from.
+
+A breaker judges the provider, not the requests: however often a request is tried again it counts at most once, and so
+does a body that is sent again by its client; what is about a request's content, about money or about one model never
+counts (`engine/cooldown.py` has what rests then).
+
+A 429 that says when to come back opens the breaker for just that time (`max_open_for` at most) and counts as no
+failure.
+
+Nobody is cut off: when every provider of a model has an open breaker, one request at a time goes out at once as an
+early probe of the one that is due next (`due_next`). Only a pause that a 429 asked for holds even then.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+from arbstr.config.schema import Breaker as Settings
+from arbstr.engine.routing.cooldown import Cooldowns, FailedBodies
+from arbstr.errors import AttemptError
+from arbstr.events import ProviderHealthChanged
+from arbstr.types import BreakerState, ChatRequest, JsonObject
+
+WINDOW = 20  # attempts over which the failure rate is taken
+RATE = 0.5  # of a full window: at this rate the breaker opens although successes come between
+JITTER = 0.2  # up to so much longer, as a share
+LEARNING = 0.2  # the weight of the newest attempt in learned figures
+_PAYMENT_REQUIRED = 402
+_TOO_MANY = 429
+
+
+@dataclass(frozen=True, slots=True)
+class HealthView:
+    """A provider's state as it is shown. Rates are 0 to 1, None before the first attempt; instants in epoch ms."""
+
+    state: BreakerState
+    in_rotation: bool
+    failure_count: int
+    in_flight: int
+    success_rate: float | None
+    latency_ms: float | None
+    last_error: str | None
+    open_until_ms: int | None
+
+
+class Health:
+    """The breakers of all providers.
+
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` gives numbers from 0 to 1. `limits` are the most
+    attempts in flight by provider, 0 or absent for none. `on_change` takes an event whenever a state changes.
+    """
+
+    def __init__(
+        self,
+        names: Iterable[str],
+        settings: Settings,
+        *,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        on_change: Callable[[ProviderHealthChanged], None] = lambda event: None,
+        limits: Mapping[str, int] | None = None,
+    ) -> None:
+        self._clock = clock
+        self._now_ms = now_ms
+        self.cooldowns = Cooldowns(clock)
+        limits = limits or {}
+        self._breakers = {
+            name: _Breaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0)) for name in names
+        }
+
+    def available(self, name: str) -> bool:
+        """Whether the provider may be asked now; takes nothing."""
+        return self._breakers[name].available()
+
+    def due_next(self, names: Iterable[str]) -> str | None:
+        """Return which of these providers, none of them available, a request may probe before its time.
+
+        None while another probe is under way, while one of them is only at its limit, and where every pause was asked
+        for.
+        """
+        breakers = [breaker for name in names if (breaker := self._breakers[name]).in_rotation]
+        if any(breaker.open_until is None or breaker.is_probed() for breaker in breakers):
+            return None
+        due = min((b for b in breakers if b.takes_early_probe()), key=lambda b: b.open_until or 0.0, default=None)
+        return None if due is None else due.name
+
+    def acquire(self, name: str, request: ChatRequest | None = None, *, early: bool = False) -> Permit | None:
+        """A place for one request's attempts (the probe's, if half open); None: not now, go on to the next provider.
+
+        `early`: the request may probe an open breaker before its time.
+        """
+        breaker = self._breakers[name]
+        if not (breaker.available() or (early and breaker.takes_early_probe())):
+            return None
+        return breaker.admit(Permit(breaker, self.cooldowns, request))
+
+    def reopens_in_s(self, name: str) -> float | None:
+        """Seconds until an open provider may be probed; None if it is out of rotation or not open."""
+        breaker = self._breakers[name]
+        if breaker.open_until is None or not breaker.in_rotation:
+            return None
+        return max(0.0, breaker.open_until - self._clock())
+
+    def retry_after_s(self, names: Iterable[str]) -> float:
+        """Seconds until the first of them may serve again; at least one second."""
+        waits = [wait for name in names if (wait := self.reopens_in_s(name)) is not None]
+        return max(1.0, min(waits, default=1.0))
+
+    def view(self, name: str) -> HealthView:
+        """The provider's state, to be shown."""
+        return self._breakers[name].view()
+
+    def set_in_rotation(self, name: str, in_rotation: bool) -> None:
+        """Take a provider out of rotation, or back. Raises KeyError for an unknown name."""
+        self._breakers[name].set_in_rotation(in_rotation)
+
+    def close(self, name: str) -> None:
+        """Close a breaker by hand. Raises KeyError for an unknown name."""
+        self._breakers[name].close("closed by hand")
+
+    def export(self) -> dict[str, JsonObject]:
+        """What a restart shall remember, as JSON values by provider."""
+        return {name: breaker.export() for name, breaker in self._breakers.items()}
+
+    def restore(self, saved: Mapping[str, object]) -> None:
+        """Take up what `export` gave, as far as it still makes sense."""
+        for name, state in saved.items():
+            if name in self._breakers and isinstance(state, dict):
+                self._breakers[name].restore(state)
+
+
+class Permit:
+    """A request's place at a provider: any number of failures while it tries again, and one end.
+
+    `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
+    """
+
+    __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "opening", "request")
+
+    def __init__(self, breaker: _Breaker, cooldowns: Cooldowns, request: ChatRequest | None) -> None:
+        self._breaker = breaker
+        self._cooldowns = cooldowns
+        self._held = True
+        self.request = request
+        self.counted = False  # against the provider
+        self.opening = breaker.openings  # how often the breaker had opened when the attempt began
+
+    def succeeded(self, latency_ms: float) -> None:
+        """The attempt ended well; it took so many milliseconds to a stream's beginning, or to a whole answer."""
+        if self._held:
+            if self.request is not None:
+                self._cooldowns.succeeded(self._breaker.name, self.request.model)
+            self._breaker.succeeded(latency_ms, self)
+            self.released()
+
+    def failed(self, error: AttemptError, *, again: bool = False) -> None:
+        """The attempt failed; `again`: the same request tries once more, in the same place."""
+        if self._held:
+            if self.request is not None:
+                self._cooldowns.failed(self._breaker.name, self.request.model, error)
+            self._breaker.failed(error, self)
+            self.opening = self._breaker.openings
+            if not again:
+                self.released()
+
+    def released(self) -> None:
+        """It ends, without a verdict if none was given: the client left, or its request was at fault."""
+        if self._held:
+            self._held = False
+            self._breaker.left(self)
+
+
+class _Breaker:
+    """One provider's."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: Settings,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        on_change: Callable[[ProviderHealthChanged], None],
+        max_in_flight: int,
+    ) -> None:
+        self.name = name
+        self._settings = settings
+        self._clock = clock
+        self._now_ms = now_ms
+        self._random = random
+        self._on_change = on_change
+        self._max_in_flight = max_in_flight
+        self.in_flight = 0
+        self.in_rotation = True
+        self.open_until: float | None = None  # by the clock; None when closed
+        self._asked_until = 0.0  # by the clock: a pause that the provider itself asked for
+        self.openings = 0  # since the start
+        self._probe: Permit | None = None  # under way while half open
+        self._probe_until = 0.0  # by the clock: until then no other
+        self._reopenings = 0
+        self._failures = 0  # in a row
+        self._bodies = FailedBodies()
+        self._window: deque[bool] = deque(maxlen=WINDOW)
+        self._success_rate: float | None = None
+        self._latency_ms: float | None = None
+        self._last_error: str | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        if self.open_until is None:
+            return "closed"
+        return "open" if self._clock() < self.open_until else "half_open"
+
+    def available(self) -> bool:
+        if not self.in_rotation or (self._max_in_flight and self.in_flight >= self._max_in_flight):
+            return False
+        return self.open_until is None or (self._clock() >= self.open_until and not self.is_probed())
+
+    def is_probed(self) -> bool:
+        """Whether a probe is under way that still keeps others away."""
+        return self._probe is not None and self._clock() < self._probe_until
+
+    def takes_early_probe(self) -> bool:
+        has_room = not self._max_in_flight or self.in_flight < self._max_in_flight
+        return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or self._must_wait())
+
+    def _must_wait(self) -> bool:
+        """Whether a pause lasts that the provider asked for."""
+        return self.state == "open" and self._clock() < self._asked_until
+
+    def admit(self, permit: Permit) -> Permit:
+        if self.open_until is not None:
+            self._probe = permit
+            self._probe_until = self._clock() + self._settings.open_for
+            if self.state == "half_open":
+                self._tell("open", "half_open", "one request probes it")
+        self.in_flight += 1
+        return permit
+
+    def succeeded(self, latency_ms: float, permit: Permit) -> None:
+        self._learn(success=True)
+        self._latency_ms = _learned(self._latency_ms, latency_ms)
+        if self.open_until is None:
+            self._failures = 0
+        elif permit.opening == self.openings and not self._must_wait():
+            self.close("an attempt succeeded")
+
+    def failed(self, error: AttemptError, permit: Permit) -> None:
+        if error.blames or error.status == _PAYMENT_REQUIRED:
+            self._last_error = str(error)
+        if not error.blames:
+            return
+        asked_s = min(error.retry_after_s or 0.0, self._settings.max_open_for)
+        self._asked_until = max(self._asked_until, self._clock() + asked_s)
+        if error.status == _TOO_MANY and asked_s:
+            self._open(asked_s, "it asked to be left alone for a while")
+        elif not permit.counted and not self._failed_before(error, permit):
+            permit.counted = True
+            self._count(permit)
+
+    def _failed_before(self, error: AttemptError, permit: Permit) -> bool:
+        """Whether the request's body has failed here already; no body is at fault where none arrived."""
+        request = permit.request
+        return request is not None and error.reached and self._bodies.is_repeated(request.body, self._clock())
+
+    def _count(self, permit: Permit) -> None:
+        """Count a failure, and open the breaker if it is time."""
+        self._learn(success=False)
+        self._failures += 1
+        if self.open_until is None:
+            self._open_if_failing()
+        elif permit.opening == self.openings:
+            if self.state == "half_open":
+                self._reopenings += 1
+                self._open(self._pause_s(), "the probe failed")
+            elif permit is self._probe:  # one before its time is no reason to wait longer each time
+                self._open(self._pause_s(), "the early probe failed")
+
+    def _open_if_failing(self) -> None:
+        failed = self._window.count(False)
+        if self._failures >= self._settings.failure_threshold:
+            self._open(self._pause_s(), f"{self._failures} failures in a row")
+        elif len(self._window) == WINDOW and failed >= RATE * WINDOW:
+            self._open(self._pause_s(), f"{failed} of the last {WINDOW} attempts failed")
+
+    def left(self, permit: Permit) -> None:
+        self.in_flight -= 1
+        if permit is self._probe:
+            self._probe = None
+
+    def close(self, reason: str) -> None:
+        old = self.state
+        self.open_until = None
+        self._asked_until = 0.0
+        self._probe = None
+        self._reopenings = 0
+        self._failures = 0
+        self._window.clear()
+        if old != "closed":
+            self._tell(old, "closed", reason)
+
+    def set_in_rotation(self, in_rotation: bool) -> None:
+        if in_rotation != self.in_rotation:
+            self.in_rotation = in_rotation
+            self._tell(self.state, self.state, "taken back into rotation" if in_rotation else "taken out of rotation")
+
+    def view(self) -> HealthView:
+        open_for = None if self.open_until is None else self.open_until - self._clock()
+        return HealthView(
+            state=self.state,
+            in_rotation=self.in_rotation,
+            failure_count=self._failures,
+            in_flight=self.in_flight,
+            success_rate=self._success_rate,
+            latency_ms=self._latency_ms,
+            last_error=self._last_error,
+            open_until_ms=None if open_for is None else self._now_ms() + int(open_for * 1000),
+        )
+
+    def export(self) -> JsonObject:
+        view = self.view()
+        return {
+            "open_until_ms": view.open_until_ms,
+            "asked": self._clock() < self._asked_until,
+            "reopenings": self._reopenings,
+            "success_rate": view.success_rate,
+            "latency_ms": view.latency_ms,
+        }
+
+    def restore(self, saved: JsonObject) -> None:
+        self._success_rate = _number(saved.get("success_rate"), 1.0)
+        self._latency_ms = _number(saved.get("latency_ms"), 3_600_000.0)
+        until_ms = _number(saved.get("open_until_ms"), 1e15)
+        pause_s = 0.0 if until_ms is None else (until_ms - self._now_ms()) / 1000
+        if 0 < pause_s <= self._settings.max_open_for:
+            self._reopenings = int(_number(saved.get("reopenings"), 30.0) or 0)
+            self.open_until = self._clock() + pause_s
+            self._asked_until = self.open_until if saved.get("asked") is True else 0.0
+
+    def _open(self, pause_s: float, reason: str) -> None:
+        old = self.state
+        self.openings += 1
+        until = self._clock() + pause_s
+        self.open_until = until if self.open_until is None else max(until, self.open_until)
+        self._tell(old, "open", reason)
+
+    def _pause_s(self) -> float:
+        """How long to stay open this time."""
+        pause_s = self._settings.open_for * 2.0 ** min(self._reopenings, 30)
+        return min(pause_s * (1 + JITTER * self._random()), self._settings.max_open_for)
+
+    def _learn(self, *, success: bool) -> None:
+        self._window.append(success)
+        self._success_rate = _learned(self._success_rate, float(success))
+
+    def _tell(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+        view = self.view()
+        self._on_change(
+            ProviderHealthChanged(
+                self.name, self._now_ms(), old, new, reason, view.open_until_ms, in_rotation=self.in_rotation
+            )
+        )
+
+
+def _learned(so_far: float | None, newest: float) -> float:
+    """An exponentially weighted mean: what is long ago fades."""
+    return newest if so_far is None else so_far + LEARNING * (newest - so_far)
+
+
+def _number(value: object, most: float) -> float | None:
+    """A number from 0 to `most`, or None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
+        return None
+    return float(value)

@@ -1,0 +1,224 @@
+"""How many tokens a request will take, before it is sent; learned from those that finished.
+
+Input follows from the length of the text, by the characters a token has with the model at hand. Output is the mean of
+what similar requests got: same policy, model and size of input to the half octave. A group that has seen little leans
+on the next coarser one, down to what is assumed before anything is known. Means forget, so that they follow a change.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any, TypeGuard, TypeVar
+
+from arbstr.engine.learning.codec import Cells, Ratios, dumps, is_pair
+from arbstr.engine.learning.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS, OUTPUT_TOKENS, Lengths, Texts
+from arbstr.ledger.model import NO_GROUP
+from arbstr.monitoring.source import LearnedRatio
+from arbstr.sanitize import json_or_none
+
+IMAGE_TOKENS = 1000.0  # of an image, whatever its size
+
+_LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
+# The kinds of what is kept. Those of earlier versions were not by provider, and are left out.
+_LENGTHS = "lengths"
+_TEXTS = "texts"
+_REMEMBERED = 4096  # groups, models; clients may ask for any name
+
+Group = tuple[str | int | None, ...]
+_EVERYTHING: Group = ()
+
+_Key = TypeVar("_Key", bound=Hashable)
+_Value = TypeVar("_Value", bound="_Mean | Lengths | Texts")
+
+
+class TokenEstimator:
+    """Expected tokens of requests. Calls take constant time, on average."""
+
+    def __init__(self) -> None:
+        self._texts: _Known[str, Texts] = _Known(Texts)
+        self._outputs: _Known[Group, Lengths] = _Known(Lengths)
+        self._ratios: _Known[str | None, _Mean] = _Known(_Mean)
+
+    def expect(
+        self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
+    ) -> tuple[float, float]:
+        """The input and output tokens to expect of a request with so many characters of text, and images.
+
+        `choices` answers are asked for, each of at most `max_tokens`.
+        """
+        tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
+        if _EVERYTHING not in self._outputs and policy not in self._ratios:
+            output = OUTPUT_TOKENS if max_tokens is None else float(max_tokens)
+        else:
+            output = self._expected_output(policy, model, tokens)
+            if max_tokens is not None and output > max_tokens:
+                output = float(max_tokens)
+        return tokens, output * choices
+
+    def at_most(
+        self,
+        policy: str | None,
+        model: str,
+        chars: int,
+        max_tokens: int | None,
+        *,
+        images: int = 0,
+        choices: int = 1,
+        unseen: float = 0.0,
+    ) -> tuple[float, float]:
+        """The tokens that a request may take: its cap, or without one what similar answers had at most of late.
+
+        `unseen` are those that its provider may count beside them, of each answer.
+        """
+        tokens = max(self._expected_input(model, chars), chars / CHARS_PER_TOKEN) + images * IMAGE_TOKENS
+        if max_tokens is not None:
+            return tokens, float(max_tokens) * choices
+        _, expected = self.expect(policy, model, chars, None, images=images, choices=choices)
+        return tokens, max(expected, (self._longest_output(policy, model, tokens) + unseen) * choices)
+
+    def learn(
+        self,
+        policy: str | None,
+        model: str,
+        chars: int,
+        max_tokens: int | None,
+        used_input: int,
+        used_output: int,
+        *,
+        images: int = 0,
+        choices: int = 1,
+        provider: str = "",
+    ) -> None:
+        """Take in the tokens that a request with a whole answer used, as its provider says."""
+        tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
+        output = answered = min(used_output / choices, float(MOST_TOKENS))
+        if max_tokens is not None and output >= max_tokens:
+            # The answer was cut off: all it says is that it would have been at least as long.
+            output = max(answered, self._expected_output(policy, model, tokens))
+        for group in _groups(policy, model, tokens):
+            self._outputs[group].add(provider, output)
+        if not images:  # whose tokens are not the text's
+            self._texts[model].add(provider, chars, used_input)
+        if used_input:
+            self._ratios[policy].add(answered / used_input)
+
+    def ratios(self) -> tuple[LearnedRatio, ...]:
+        """The learned output tokens per input token, by policy."""
+        return tuple(LearnedRatio(policy, mean.value, mean.seen) for policy, mean in self._ratios.items())
+
+    def export(self) -> tuple[Ratios, Cells]:
+        """All that was learned, fit for a database: ratios by policy, and means as JSON under (kind, name)."""
+        ratios = {policy or NO_GROUP: (mean.value, mean.seen) for policy, mean in self._ratios.items()}
+        cells = {(_LENGTHS, dumps(group)): dumps(lengths.state()) for group, lengths in self._outputs.items()}
+        cells |= {(_TEXTS, dumps(model)): dumps(texts.state()) for model, texts in self._texts.items()}
+        return ratios, cells
+
+    def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
+        """Take over what was exported; what makes no sense is left out."""
+        for name, (ratio, seen) in ratios.items():
+            if (mean := _mean_of([seen, ratio])) is not None:
+                self._ratios[None if name == NO_GROUP else name] = mean
+        for (kind, name), cell in cells.items():
+            key, state = json_or_none(name), json_or_none(cell)
+            if kind == _LENGTHS and _is_group(key) and (lengths := Lengths.restored(state)) is not None:
+                self._outputs[tuple(key)] = lengths
+            elif kind == _TEXTS and isinstance(key, str) and (texts := Texts.restored(state)) is not None:
+                self._texts[key] = texts
+        for known in (self._ratios, self._outputs, self._texts):
+            known.thin()
+
+    def _expected_input(self, model: str, chars: int) -> float:
+        text = self._texts.get(model)
+        return chars / (CHARS_PER_TOKEN if text is None else text.chars_per_token)
+
+    def _expected_output(self, policy: str | None, model: str, tokens: float) -> float:
+        """From the coarsest group to the finest, each leaning on the one before."""
+        outputs = self._outputs
+        value = OUTPUT_TOKENS
+        lean = 1.0  # what is assumed is outweighed by a single request
+        for group in _groups(policy, model, tokens):
+            lengths = outputs.get(group)
+            if lengths is not None:
+                # Squares, so that the coarser group's word fades sooner than a mean of means would have it.
+                weight = lengths.weight * lengths.weight
+                value = (lengths.value * weight + value * lean) / (weight + lean)
+            elif len(group) == 1 and (ratio := self._ratios.get(policy)) is not None:
+                value = _by_ratio(ratio, tokens, value)
+            lean = _LEAN * _LEAN
+        return value
+
+    def _longest_output(self, policy: str | None, model: str, tokens: float) -> float:
+        """Likewise, of the longest answers; not before one is known."""
+        value, lean = 0.0, 0.0
+        for group in _groups(policy, model, tokens):
+            lengths = self._outputs.get(group)
+            if lengths is not None:
+                weight = lengths.weight * lengths.weight
+                value = (lengths.longest * weight + value * lean) / (weight + lean)
+                lean = _LEAN * _LEAN
+        return value
+
+
+class _Known(dict[_Key, _Value]):
+    """What is known by its key, made when it is first learned of: `_REMEMBERED` entries at most.
+
+    When they are more, the half that has seen least goes: names that clients make up displace nothing that is in use.
+    """
+
+    def __init__(self, make: Callable[[], _Value]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, key: _Key) -> _Value:
+        self.thin()
+        value = self[key] = self._make()
+        return value
+
+    def thin(self) -> None:
+        """Make room, if there is none for another entry."""
+        if len(self) >= _REMEMBERED:
+            for least in sorted(self, key=lambda known: self[known].seen)[: -_REMEMBERED // 2]:
+                del self[least]
+
+
+class _Mean:
+    """A mean that forgets: of all values while they are few, then leaning to the latest."""
+
+    __slots__ = ("seen", "value", "weight")
+
+    def __init__(self, seen: int = 0, value: float = 0.0) -> None:
+        self.seen = seen
+        self.value = value
+        self.weight = float(min(seen, MEMORY))
+
+    def add(self, value: float) -> None:
+        self.seen += 1
+        if self.weight < MEMORY:
+            self.weight += 1.0
+        self.value += (value - self.value) / self.weight
+
+    def state(self) -> list[float]:
+        return [self.seen, self.value]
+
+
+def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group, Group, Group]:
+    """The groups that a request belongs to, from everything to its own kind; half octaves of input tokens."""
+    size = int(2 * math.log2(tokens)) if tokens > 1 else 0
+    return _EVERYTHING, (policy,), (policy, size), (policy, model, size)
+
+
+def _by_ratio(ratio: _Mean, tokens: float, otherwise: float) -> float:
+    """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
+    return (ratio.value * tokens * ratio.seen + otherwise * _LEAN) / (ratio.seen + _LEAN)
+
+
+def _mean_of(state: Any) -> _Mean | None:
+    """A mean from what was stored, None if that is no number of requests and a value."""
+    if not is_pair(state) or int(state[0]) < 1:
+        return None
+    return _Mean(int(state[0]), min(float(state[1]), float(MOST_TOKENS)))
+
+
+def _is_group(key: Any) -> TypeGuard[list[str | int | None]]:
+    return isinstance(key, list) and len(key) <= 3 and all(part is None or isinstance(part, str | int) for part in key)

@@ -1,0 +1,345 @@
+"""What is known so far of one request; at its end, the ledger's row."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from itertools import groupby
+
+import orjson
+
+from arbstr.config.schema import Provider
+from arbstr.engine.circuit_breaker import Permit
+from arbstr.engine.claims import bill, bounds_of
+from arbstr.engine.quotes import without_quotes
+from arbstr.engine.upstream.response import StreamAnswer
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
+
+logger = logging.getLogger(__name__)
+
+_OK = 200
+_DONE = b"data: [DONE]\n\n"
+CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
+
+
+class Exchange:
+    """One request from its arrival to its end. `clock` is monotonic seconds."""
+
+    # More attributes than instances of a class can share their names of: without slots each would have its own table.
+    __slots__ = (
+        "_attempt_started_ms",
+        "_clock",
+        "_doubtful_msats",
+        "_expected_msats",
+        "_started",
+        "_waits_s",
+        "announced",
+        "answer_bytes",
+        "attempts",
+        "baselines",
+        "charged_msats",
+        "chat",
+        "cost_msats",
+        "drained",
+        "ended_ms",
+        "error_message",
+        "error_status",
+        "first_byte_ms",
+        "implausible",
+        "list_cost_msats",
+        "may_have_cost",
+        "model",
+        "permit",
+        "policy",
+        "provider",
+        "received_at_ms",
+        "request_id",
+        "routing",
+        "served_model",
+        "session",
+        "stream",
+        "streaming",
+        "success",
+        "usage",
+        "waiting",
+    )
+
+    def __init__(self, request_id: str, received_at_ms: int, clock: Callable[[], float]) -> None:
+        self.request_id = request_id
+        self.received_at_ms = received_at_ms
+        self._clock = clock
+        self._started = clock()
+        self._attempt_started_ms = 0
+        self._expected_msats = 0  # what the present attempt may cost
+        self._doubtful_msats = 0  # what those before it may have cost
+        self.announced = False  # on the bus
+        self.drained = False  # its client has left, and its place is another's
+        self.chat: ChatRequest | None = None
+        self.model = ""
+        self.streaming = False
+        self.policy: str | None = None
+        self.routing: Routing | None = None
+        self.provider: Provider | None = None  # the last one asked
+        self.waiting = False  # for that provider: its slot is taken, it may be at work for us
+        self.permit: Permit | None = None  # its health's account of this request
+        self.stream: StreamAnswer | None = None
+        self.attempts: list[Attempt] = []
+        self.may_have_cost = False  # although it failed
+        self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
+        self.usage: Usage | None = None
+        self.charged_msats: int | None = None
+        self.answer_bytes: int | None = None
+        self.cost_msats: int | None = None  # what was charged, else by the rates; None while neither is known
+        self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
+        self.implausible: str | None = None  # which claims of the provider's can't be true
+        self.served_model: str | None = None
+        self.session: str | None = None  # as it is stored
+        self.baselines: tuple[int | None, int | None] = (None, None)  # the dearest and the median candidate, in msats
+        self.first_byte_ms: int | None = None
+        self.ended_ms: int | None = None
+        self.success = False
+        self.error_status: int | None = None
+        self.error_message: str | None = None
+
+    def elapsed_ms(self) -> int:
+        """Milliseconds since the request came in."""
+        return int((self._clock() - self._started) * 1000)
+
+    @property
+    def spent_msats(self) -> int:
+        """What budgets count: what the request cost, and what each attempt was expected to cost that nobody spoke of.
+
+        A charge is only claimed, so that what the rates say is the least: by claiming nothing no seller gets around a
+        budget.
+        """
+        paid = max(self.cost_msats or 0, self.list_cost_msats or 0)
+        return paid + self.doubtful_msats
+
+    @property
+    def doubtful_msats(self) -> int:
+        """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
+        at_work = self.waiting and not self._is_priced
+        return self._doubtful_msats + (self._expected_msats if at_work else 0)
+
+    @property
+    def _is_priced(self) -> bool:
+        """A charge of nothing is also what nodes claim that don't know."""
+        return self.list_cost_msats is not None or bool(self.charged_msats)
+
+    @property
+    def waited_ms(self) -> int:
+        """How long a stream's provider took to begin, others before it not counted."""
+        return (self.first_byte_ms or 0) - self._attempt_started_ms
+
+    def routed(self, routing: Routing) -> None:
+        """The decision has been made."""
+        self.routing = routing
+        self.policy = routing.policy
+
+    def attempt_begins(self, provider: Provider, expected_msats: float) -> None:
+        """A provider is asked from now on."""
+        self.provider = provider
+        self._expected_msats = math.ceil(expected_msats)
+        self.waiting = True
+        self._attempt_started_ms = self.elapsed_ms()
+
+    def attempt_succeeded(self, status: int) -> Attempt:
+        """The provider has answered as it should."""
+        attempt = self.attempt_ended(None, status)
+        self._served()
+        if self.permit is not None:
+            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.waited_ms)
+        return attempt
+
+    def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
+        """The provider has failed; `again`: it will be asked once more."""
+        error.args = (self.without_quotes(str(error)),)
+        if self.permit is not None:
+            self.permit.failed(error, again=again)
+        self.may_have_cost |= error.may_cost
+        if self.provider is not None:
+            self._waits_s[self.provider.name] = error.retry_after_s
+        return self.attempt_ended(error, error.status)
+
+    def attempt_ended(self, error: AttemptError | None, status: int | None) -> Attempt:
+        """The provider is done with, and its health not judged by it."""
+        assert self.provider is not None
+        self.waiting = False
+        message = "" if error is None else self.without_quotes(str(error))
+        if not self._is_priced and (status == _OK if error is None else error.may_cost):
+            self._doubtful_msats += self._expected_msats
+        attempt = Attempt(
+            provider=self.provider.name,
+            started_ms=self._attempt_started_ms,
+            duration_ms=self.elapsed_ms() - self._attempt_started_ms,
+            failure=None if error is None else error.kind,
+            status=status,
+            message=message,
+        )
+        self.attempts.append(attempt)
+        return attempt
+
+    def metered(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
+        """What the answer says it used and cost, and its size."""
+        self.answer_bytes = answer_bytes
+        try:
+            assert self.provider is not None
+            assert self.chat is not None
+            assert self.routing is not None
+            bounds = bounds_of(self.chat, self.routing, answer_bytes)
+            found = bill(self.provider.rates_for(self.routing.model), usage, charged_msats, bounds)
+            self.cost_msats, self.list_cost_msats, self.implausible = found
+        except Exception:  # an answer that is there is worth more than its price
+            logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)
+            return
+        self.usage = usage
+        self.charged_msats = charged_msats
+
+    def stream_opened(self, stream: StreamAnswer) -> int:
+        """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
+        self.stream = stream
+        self._served()
+        self.first_byte_ms = self.elapsed_ms()
+        return self.first_byte_ms
+
+    def _served(self) -> None:
+        self.served_model = None if self.routing is None else self.routing.model
+
+    def metered_by(self, observer: StreamObserver) -> None:
+        """What a stream that is over said it used. Zeroes of one that broke off mean that nobody counted."""
+        usage, charged_msats = observer.usage, observer.charged_msats
+        if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
+            usage = None
+        self.metered(usage, charged_msats, observer.size)
+        if not observer.complete and not charged_msats:
+            self.cost_msats = self.list_cost_msats
+
+    def headers(self) -> HeaderList:
+        """arbstr's response headers about the way the request went; the request id is the server's to add."""
+        headers = []
+        if self.provider is not None:
+            headers.append(("X-Arbstr-Provider", self.provider.name))
+        if self.policy is not None:
+            headers.append(("X-Arbstr-Policy", self.policy))
+        if self.attempts and (retries := self._retries()):
+            headers.append(("X-Arbstr-Retries", retries))
+        return headers
+
+    def figures(self) -> HeaderList:
+        """arbstr's response headers of a whole answer: milliseconds, and sats where they are known."""
+        headers = [("X-Arbstr-Latency-Ms", str(self.elapsed_ms() if self.ended_ms is None else self.ended_ms))]
+        cost = self.cost_msats
+        if cost is not None:
+            headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
+        return headers
+
+    def error_headers(self) -> HeaderList:
+        """arbstr's response headers of an error. Clients that repeat requests by themselves shall not pay twice."""
+        once = [("X-Should-Retry", "false")] if self.waiting or self.may_have_cost else []
+        return [*self.headers(), *self.figures(), *once]
+
+    @property
+    def shortest_wait_s(self) -> float | None:
+        """When the first provider said that it takes requests again; None where none did."""
+        return min((wait_s for wait_s in self._waits_s.values() if wait_s is not None), default=None)
+
+    def trailer(self, *, done: bool) -> bytes:
+        """arbstr's last words in a stream: its event, as a chunk that strict clients accept, between two `[DONE]`.
+
+        `done`: the provider's own is there already.
+        """
+        cost = self.cost_msats
+        own = {
+            "request_id": self.request_id,
+            "provider": None if self.provider is None else self.provider.name,
+            "cost_sats": None if cost is None else cost / 1000,
+            "latency_ms": self.elapsed_ms(),
+            "input_tokens": None if self.usage is None else self.usage.input_tokens,
+            "cached_tokens": None if self.usage is None else self.usage.cached_tokens,
+            "output_tokens": None if self.usage is None else self.usage.output_tokens,
+        }
+        event = {
+            "id": f"chatcmpl-{self.request_id}",
+            "object": "chat.completion.chunk",
+            "created": self.received_at_ms // 1000,
+            "model": self.model,
+            "choices": [],
+            "arbstr": own,
+        }
+        first = b"" if done else _DONE
+        return b"%bdata: %b\n\n%b" % (first, orjson.dumps(event), _DONE)
+
+    def _retries(self) -> str:
+        """The failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
+        failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
+        return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
+
+    def how_attempts_failed(self) -> str:
+        """Which providers were tried and how each failed, in words."""
+        told = []
+        for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
+            tries = list(run)
+            times = "once" if len(tries) == 1 else f"{len(tries)} times"
+            told.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
+        return "; ".join(told)
+
+    def answered(self) -> None:
+        """The whole answer is there: what its client takes to read it is not arbstr's or the provider's time."""
+        if self.ended_ms is None:
+            self.ended_ms = self.elapsed_ms()
+
+    def succeed(self) -> None:
+        """The client has its whole answer."""
+        self.answered()
+        self.success = True
+
+    def without_quotes(self, message: str) -> str:
+        """What a provider said, without what it quotes of the request: fit to be stored, logged and shown."""
+        return message if self.chat is None else without_quotes(message, self.chat.body)
+
+    def fail(self, status: int, message: str) -> None:
+        """The request ends without a whole answer; the first reason given stands."""
+        if not self.success and self.error_status is None:
+            self.answered()
+            self.error_status = status
+            self.error_message = message
+
+    def client_left(self) -> None:
+        """The client closed its connection before the answer was complete."""
+        self.fail(CLIENT_CLOSED, "the client closed the connection before the answer was complete")
+
+    def record(self) -> RequestRecord:
+        """The row as things stand now."""
+        ended_ms = self.elapsed_ms() if self.ended_ms is None else self.ended_ms
+        streamed = self.streaming and self.first_byte_ms is not None
+        return RequestRecord(
+            request_id=self.request_id,
+            received_at_ms=self.received_at_ms,
+            model=self.model,
+            streaming=self.streaming,
+            success=self.success,
+            latency_ms=self.first_byte_ms if streamed and self.first_byte_ms is not None else ended_ms,
+            provider=None if self.provider is None else self.provider.name,
+            policy=self.policy,
+            input_tokens=None if self.usage is None else self.usage.input_tokens,
+            output_tokens=None if self.usage is None else self.usage.output_tokens,
+            cost_msats=self.cost_msats,
+            provider_cost_msats=self.charged_msats,
+            stream_duration_ms=self.ended_ms if streamed else None,
+            error_status=self.error_status,
+            error_message=self.error_message,
+            dearest_msats=self.baselines[0],
+            median_msats=self.baselines[1],
+            attempts=tuple(self.attempts),
+            routing=self.routing,
+            list_cost_msats=self.list_cost_msats,
+            cached_tokens=None if self.usage is None else self.usage.cached_tokens,
+            cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
+            served_model=self.served_model,
+            session=self.session,
+            implausible=self.implausible,
+            doubtful_msats=self.doubtful_msats,
+        )

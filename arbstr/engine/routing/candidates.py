@@ -1,0 +1,59 @@
+"""The sellers of one model under one rule: who is within the rule's fixed limits, and who is not, and why."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from arbstr.config.schema import Provider, Rule
+from arbstr.engine.routing.exploration import Curiosity
+from arbstr.engine.routing.offer import Offer
+from arbstr.engine.routing.strategy import Cheapest, Strategy
+
+
+class Market:
+    """What routing needs of a rule (None: no rule holds) and a model, worked out once. `policy` is the rule's name."""
+
+    def __init__(
+        self, rule: Rule | None, model: str, strategy: Strategy, sellers: Sequence[tuple[Provider, Offer]]
+    ) -> None:
+        self.policy = None if rule is None else rule.name
+        self.model = model
+        self.strategy = strategy
+        max_sats = None if rule is None else rule.max_sats_per_request
+        self.max_msats = math.inf if max_sats is None else max_sats * 1000
+        self.max_latency_ms = None if rule is None else rule.max_latency_ms
+        verdicts = [(offer, _beyond_fixed_limits(rule, seller, model)) for seller, offer in sellers]
+        self.offers = tuple(offer for offer, reason in verdicts if reason is None)
+        self.curiosity = Curiosity(self.offers) if strategy.name == Cheapest.name else None
+        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+
+    def too_dear(self, cost_msats: float) -> str:
+        """What is said of a seller that is expected to cost more than `max_msats`."""
+        limit = f"max_sats_per_request = {self.max_msats / 1000:g}"
+        return f"its expected cost of {cost_msats / 1000:.6g} sats is above {limit}"
+
+    def too_slow(self, offer: Offer, output_tokens: float) -> str | None:
+        """What is said of a seller that is known to take longer than `max_latency_ms`, None if it isn't.
+
+        `output_tokens` are those waited for; 0 where the first byte counts.
+        """
+        latency = offer.latency_ms(output_tokens)
+        if latency is None or self.max_latency_ms is None or latency <= self.max_latency_ms:
+            return None
+        return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
+
+
+def _beyond_fixed_limits(rule: Rule | None, provider: Provider, model: str) -> str | None:
+    """Which limit of the rule keeps a provider out whatever the request, None if there is none."""
+    if rule is None:
+        return None
+    if rule.providers and provider.name not in rule.providers:
+        return "it is not among the policy's providers"
+    if provider.name in rule.exclude_providers:
+        return "it is among the policy's exclude_providers"
+    limit = rule.max_sats_per_1k_output
+    output_rate = float(provider.rates_for(model).output)
+    if limit is not None and output_rate > limit:
+        return f"its output rate of {output_rate:g} is above max_sats_per_1k_output = {limit:g}"
+    return None

@@ -1,0 +1,203 @@
+"""Which rule holds for a request: the one it names, else the first that a matcher recognises, else none."""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Sequence
+from functools import cached_property
+from importlib.metadata import EntryPoint, entry_points
+from typing import NamedTuple, Protocol, runtime_checkable
+
+from arbstr.config.schema import Rule
+from arbstr.errors import ModelNotAllowed, UnknownPolicy
+from arbstr.types import ChatRequest
+
+logger = logging.getLogger(__name__)
+
+ENTRY_POINTS = "arbstr.matchers"
+
+# Scripts written without spaces (Thai to Myanmar, Khmer, kana, Han): there a word may begin at any character.
+_UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
+_SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
+_BY_HEADER = "by the header X-Arbstr-Policy"
+_LOOKED_AT = 500  # places of a word, one by one
+
+
+class Selected(NamedTuple):
+    """The rule that holds and why, in words; twice None if none does."""
+
+    rule: Rule | None
+    reason: str | None
+
+
+_NONE = Selected(None, None)
+
+
+@runtime_checkable
+class Matcher(Protocol):
+    """Recognises a request as a rule's by what it says.
+
+    Another package adds one through the entry point group `arbstr.matchers`: a class, or anything that makes a matcher
+    when called without arguments.
+    """
+
+    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+        """The rule of `rules` (all allow the request's model) that holds, or None. Must not block."""
+        ...
+
+
+class KeywordMatcher:
+    """The first rule one of whose keywords begins a word of the last user message, whatever the case."""
+
+    def __init__(self) -> None:
+        self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
+
+    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+        """See `Matcher`."""
+        return self.find(request, rules).rule
+
+    def find(self, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
+        """The rule that holds, and by which keyword."""
+        if not request.last_user_text:
+            return _NONE
+        folded = request.last_user_text.casefold()
+        text: _Text | None = None
+        for rule in rules:
+            for keyword in self._fold(rule.keywords):
+                if keyword in folded:  # most texts hold none of the words
+                    text = text or _Text(folded)
+                    if text.has_word(keyword):
+                        return Selected(rule, f"by the keyword {keyword!r}")
+        return _NONE
+
+    def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
+        folded = self._folded.get(keywords)
+        if folded is None:
+            cased = (keyword.strip().casefold() for keyword in keywords)
+            folded = self._folded[keywords] = tuple(keyword for keyword in cased if keyword)
+        return folded
+
+
+class _Text:
+    """A folded text in which words are looked for; in linear time, however often they are parts of others."""
+
+    def __init__(self, folded: str) -> None:
+        self._folded = folded
+        self._known: dict[str, bool] = {}  # many rules may have the same word
+
+    def has_word(self, keyword: str) -> bool:
+        """Whether a folded keyword that the text holds begins a word in it.
+
+        One that starts with no letter or digit begins its own.
+        """
+        known = self._known.get(keyword)
+        if known is None:
+            known = self._known[keyword] = not _in_words(keyword[0]) or self._begins_a_word(keyword)
+        return known
+
+    def _begins_a_word(self, keyword: str) -> bool:
+        folded, at = self._folded, -1
+        for _ in range(_LOOKED_AT):
+            at = folded.find(keyword, at + 1)
+            if at < 0:
+                return False
+            if at == 0 or not _in_words(folded[at - 1]):
+                return True
+        return self._is_after_a_gap(keyword)
+
+    def _is_after_a_gap(self, keyword: str) -> bool:
+        """The same by searches alone: first where only words and gaps are told apart, then in the text itself."""
+        sought = " " + keyword.translate(_Gaps())
+        at = -1
+        while (at := self._gapped.find(sought, at + 1)) >= 0:
+            if self._folded.startswith(keyword, at):
+                return True
+        return False
+
+    @cached_property
+    def _gapped(self) -> str:
+        return " " + self._folded.translate(_Gaps())
+
+
+class _Gaps(dict[int, str]):
+    """For `str.translate`: everything that a word may begin after is a space."""
+
+    def __missing__(self, code: int) -> str:
+        character = chr(code)
+        self[code] = shown = character if _in_words(character) else " "
+        return shown
+
+
+def _in_words(character: str) -> bool:
+    """Whether it is part of a word, so that none begins after it."""
+    return _SPACED_WORD.match(character) is not None
+
+
+class PolicySelector:
+    """Finds the rule that holds for a request."""
+
+    def __init__(self, rules: Sequence[Rule], matchers: Sequence[Matcher] | None = None) -> None:
+        """`matchers` are asked in order; by default the keyword matcher and those of installed packages."""
+        self._rules = tuple(rules)
+        self._by_name = {rule.name: rule for rule in rules}
+        self._matchers = tuple(load_matchers() if matchers is None else matchers)
+        self._faulty: set[int] = set()  # by id: a matcher need not be hashable
+
+    def select(self, request: ChatRequest) -> Selected:
+        """The rule that holds, and why. Only a rule that the request names refuses its model."""
+        name = request.policy.strip() if request.policy else ""
+        return Selected(self._named(name, request.model), _BY_HEADER) if name else self._recognised(request)
+
+    def _named(self, name: str, model: str) -> Rule:
+        rule = self._by_name.get(name)
+        if rule is None:
+            known = ", ".join(self._by_name) or "none is configured"
+            raise UnknownPolicy(f"no policy is named {name[:100]!r}; known: {known}", param="X-Arbstr-Policy")
+        if not rule.allows(model):
+            allowed = ", ".join(rule.allowed_models)
+            message = f"policy {rule.name!r} does not allow the model {model[:100]!r}; it allows: {allowed}"
+            raise ModelNotAllowed(message, param="model", policy=rule.name)
+        return rule
+
+    def _recognised(self, request: ChatRequest) -> Selected:
+        rules = [rule for rule in self._rules if rule.allows(request.model)]
+        for matcher in self._matchers if rules else ():
+            found = self._ask(matcher, request, rules)
+            if found.rule is not None:
+                return found
+        return _NONE
+
+    def _ask(self, matcher: Matcher, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
+        """What a matcher says. The edge to other packages' code: their faults are reported once and cost no request."""
+        try:
+            if type(matcher) is KeywordMatcher:
+                return matcher.find(request, rules)
+            rule = matcher.match(request, rules)
+            if rule is not None and not any(rule is given for given in rules):
+                raise ValueError("it returned a rule that it was not given")  # noqa: TRY301 - the edge that reports it is here
+        except Exception:
+            if id(matcher) not in self._faulty:
+                self._faulty.add(id(matcher))
+                logger.exception("the matcher %s failed and is passed over", type(matcher).__qualname__)
+            return _NONE
+        return _NONE if rule is None else Selected(rule, f"by the matcher {type(matcher).__qualname__}")
+
+
+def load_matchers() -> list[Matcher]:
+    """The keyword matcher, then those of other packages by the names of their entry points."""
+    found = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
+    others = (_load(entry) for entry in found if entry.name != "keyword")
+    return [KeywordMatcher(), *(matcher for matcher in others if matcher is not None)]
+
+
+def _load(entry: EntryPoint) -> Matcher | None:
+    """A matcher of another package, None (and a line in the log) if it can't be had: importing may raise anything."""
+    try:
+        matcher = entry.load()()
+        if not isinstance(matcher, Matcher):
+            raise TypeError("it has no method match(request, rules)")  # noqa: TRY301 - the edge that reports it is here
+    except Exception:
+        logger.exception("the matcher %r (%s) can't be loaded and is left out", entry.name, entry.value)
+        return None
+    return matcher

@@ -1,0 +1,333 @@
+"""Asks a provider, and says what came of it.
+
+`Upstream.ask` returns only once the answer is certain enough to be the client's: a whole body, or the first event of a
+stream. Everything before that point is an `AttemptError`, so that another provider can still be asked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from functools import lru_cache, partial
+from typing import ParamSpec
+
+import httpx
+
+from arbstr import __version__
+from arbstr.config.schema import Provider
+from arbstr.engine import lenient_json, metering
+from arbstr.engine.body_memory import FREE_BYTES, Room, Share
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.deadline import Deadline, Watch
+from arbstr.engine.upstream.headers import Head, HeadReader, upward
+from arbstr.engine.upstream.masking import mask_answer
+from arbstr.engine.upstream.opening import Opening, Waiting
+from arbstr.engine.upstream.refusal import failure_of, in_words
+from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer, chunks_of, close
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.redaction import Redactor
+from arbstr.sanitize import phrase
+from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
+
+P = ParamSpec("P")
+
+logger = logging.getLogger(__name__)
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+_PLENTY_BYTES = 1 << 62
+MAX_ERROR_BYTES = 1024 * 1024
+LARGE_BYTES = 64 * 1024  # masking may take a third of a second a megabyte where every character is written by number
+UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
+_REMEMBERED = 256  # of what requests have in common
+_LARGEST_REMEMBERED = 8192  # characters of headers
+
+_EXPECTED = (("Accept", "*/*"), ("Content-Type", "application/json"), ("User-Agent", f"arbstr/{__version__}"))
+_ADDED = (b"stream_options", b"include_usage")  # what arbstr puts into a request, as a refusal would name it
+
+
+class _Question(httpx.Request):
+    """A request that differs from others in its body only: what they have in common is made once."""
+
+    def __init__(self, common: httpx.Request, body: bytes, on_sent: Callable[[], None]) -> None:
+        self.__dict__.update(common.__dict__)
+        self.stream = _Body(body, on_sent)  # `content=` would also work out headers, at ten times the cost
+
+
+class _Body(httpx.ByteStream):
+    """A request's body, which says when it is taken: the connection is there, and from now on it may be read."""
+
+    def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
+        super().__init__(body)
+        self._on_sent = on_sent
+
+    def __iter__(self) -> Iterator[bytes]:
+        self._on_sent()
+        return super().__iter__()
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        self._on_sent()
+        return super().__aiter__()
+
+
+class Upstream:
+    """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`.
+
+    `keepalive_s` is how long a client waits for a sign of life, `clock` is monotonic seconds.
+    """
+
+    def __init__(
+        self,
+        transport: httpx.AsyncBaseTransport,
+        redactor: Redactor,
+        *,
+        keepalive_s: float,
+        room: Room | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._transport = transport
+        self._redactor = redactor
+        self._heads = HeadReader(redactor)
+        self._keepalive_s = keepalive_s or math.inf
+        self._room = room or Room(_PLENTY_BYTES)
+        self._clock = clock
+        self._watch = Watch()
+        self._commons: dict[tuple[object, ...], httpx.Request] = {}
+        self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
+        self._closing: set[asyncio.Task[None]] = set()
+        self.connecting: set[str] = set()  # the ids of requests of which no provider has seen anything yet
+
+    async def aclose(self) -> None:
+        """Have done with the streams that are being put away."""
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def put_away(self, stream: StreamAnswer) -> None:
+        """Close a stream that has been served; nobody waits for what its provider takes to end it."""
+        stream.let_go()
+        if stream.is_here:
+            return
+        task = asyncio.create_task(stream.close())
+        self._closing.add(task)
+        task.add_done_callback(self._closing.discard)
+
+    async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
+        """One try at one provider. `headers` are the client's. Raises `AttemptError`.
+
+        Where the provider refuses a field that only arbstr has added it is asked once more without it: a refusal that
+        costs nothing, and no attempt.
+        """
+        plain = chat.plain_body
+        if plain is None:
+            return await self._ask(provider, chat, headers, chat.body)
+        if self._clock() < self._plain_until.get(provider.name, -math.inf):
+            return await self._ask(provider, chat, headers, plain)
+        answer = await self._ask(provider, chat, headers, chat.body)
+        if isinstance(answer, StreamAnswer) or answer.refusal is None or not any(map(answer.body.count, _ADDED)):
+            return answer
+        again = await self._ask(provider, chat, headers, plain)
+        if isinstance(again, StreamAnswer) or again.refusal is None:
+            logger.warning("provider %s refuses stream_options: not sent there for a day", provider.name)
+            self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
+        return again
+
+    async def _ask(
+        self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
+    ) -> WholeAnswer | StreamAnswer:
+        self.connecting.add(chat.request_id)
+        request = _Question(self._common(provider, headers), body, partial(self.connecting.discard, chat.request_id))
+        deadline = Deadline(self._watch)
+        waiting = Waiting(provider.timeouts, deadline)
+        try:
+            with deadline.within(waiting.limit_s):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    return await self._judge(response, chat, waiting)
+                except BaseException:
+                    await close(response)
+                    raise
+        except TimeoutError:
+            if chat.request_id in self.connecting:
+                told = f"no connection within {waiting.limit_s:g} s"
+                raise AttemptError("timeout", told, retryable=True) from None
+            raise AttemptError("timeout", f"no answer within {waiting.limit_s:g} s", sent=True) from None
+        except httpx.TransportError as error:
+            raise self._broken(error) from error
+        except AttemptError:
+            raise
+        except Exception as error:  # whatever a provider sends, it is the provider's failure: others can answer
+            logger.exception("an answer of provider %s could not be read", provider.name)
+            raise AttemptError("bad_response", f"an answer that can't be read ({type(error).__name__})") from error
+        finally:
+            deadline.close()
+            self.connecting.discard(chat.request_id)
+
+    def _common(self, provider: Provider, headers: HeaderList) -> httpx.Request:
+        """What a client's requests to a provider have in common: it sends the same headers again and again."""
+        passing = upward(headers, provider.forward_headers)
+        key = provider.name, *passing
+        common = self._commons.get(key)
+        if common is None:
+            common = _common(provider, passing)
+            if len(self._commons) >= _REMEMBERED:
+                self._commons.clear()
+            if sum(len(name) + len(value) for name, value in passing) <= _LARGEST_REMEMBERED:
+                self._commons[key] = common
+        return common
+
+    async def _judge(self, response: httpx.Response, chat: ChatRequest, waiting: Waiting) -> WholeAnswer | StreamAnswer:
+        """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
+        head = self._heads.read(response)
+        if response.status_code >= 300:
+            return await self._refused(response, head)
+        chunks = chunks_of(response)
+        try:
+            if chat.stream:
+                observer = StreamObserver(keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
+                opening = Opening(chunks, observer, waiting, Deadline(self._watch), self._keepalive_s)
+                return await self._judge_stream(response, opening, head)
+            return await self._whole(response.status_code, head, b"", chunks)
+        except httpx.TransportError as error:
+            told = phrase(self._redactor.text(str(error)))
+            raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
+
+    async def _judge_stream(self, response: httpx.Response, opening: Opening, head: Head) -> WholeAnswer | StreamAnswer:
+        """The answer to a request for a stream: one that has begun to answer, or the JSON that came instead."""
+        try:
+            if await opening.is_stream(labelled="event-stream" in head.label):
+                await opening.read(self._redactor.text)
+                return StreamAnswer(response, head.down, opening)
+            answer = await self._whole(response.status_code, head, opening.first, opening.chunks)
+        except BaseException:
+            opening.silence.close()
+            raise
+        opening.silence.close()
+        return answer
+
+    async def _refused(self, response: httpx.Response, head: Head) -> WholeAnswer:
+        """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
+        body = await _error_body(response)
+        return await _beside(len(body), self._refusal, response.status_code, head, body)
+
+    def _refusal(self, status: int, head: Head, body: bytes) -> WholeAnswer:
+        """A refusal that was read. Raises `AttemptError` unless it is about the request."""
+        document = lenient_json.read_or_none(body)
+        error = failure_of(
+            status,
+            document,
+            mask=self._redactor.text,
+            retry_after=head.retry_after,
+            retry_after_ms=head.retry_after_ms,
+        )
+        told = in_words(status, verdict.refusal_of(document), self._redactor.text)
+        if error is None and len(body) > MAX_ERROR_BYTES:
+            error = AttemptError("status", told, status=status)
+        if error is not None:
+            raise error
+        return WholeAnswer(status, head.down, self._redactor.data(body), refusal=told)
+
+    async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> WholeAnswer:
+        """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
+        share = self._room.share()
+        try:
+            body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
+            return await _beside(len(body), self._completion, status, head, body, share)
+        except BaseException:
+            share.dropped()
+            raise
+
+    def _completion(self, status: int, head: Head, body: bytes, share: Share) -> WholeAnswer:
+        """A success whose body is all there. Raises `AttemptError` if it is no answer."""
+        document = lenient_json.read_or_none(body)
+        if document is None:
+            raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
+        fault = verdict.fault_of(document)
+        if fault is not None:
+            raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._told(fault)}", status=200)
+        body = mask_answer(body, self._redactor)
+        charged = metering.charged_msats(document) if b"total_msats" in body else None
+        if charged is None:
+            charged = metering.charged_header_msats(head.charged)
+        headers = head.down
+        if "json" not in head.label:
+            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+            headers.append(("Content-Type", "application/json"))
+        return WholeAnswer(status, headers, body, metering.usage_of(document), charged, share=share)
+
+    def _told(self, error: JsonObject) -> str:
+        return verdict.told(error, self._redactor.text)
+
+    def _broken(self, error: httpx.TransportError) -> AttemptError:
+        """A transport's failure. What may have been charged is not repeated: a timeout, and all that was answered."""
+        told = phrase(self._redactor.text(str(error)))
+        if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
+            return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
+        if isinstance(error, httpx.TimeoutException):
+            return AttemptError("timeout", f"no answer in time: {told}", sent=True)
+        if isinstance(error, httpx.UnsupportedProtocol):
+            return AttemptError("connect", f"not an address to call: {told}")
+        status = getattr(error, "status", None)  # of an answer that broke off in its head; 0 before its status line
+        if status is not None:
+            kind: FailureKind = "bad_response" if 200 <= status < 300 else "connect"
+            return AttemptError(kind, f"an answer that broke off: {told}", status=status or None, sent=True)
+        sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
+        return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
+
+
+def _common(provider: Provider, client: HeaderList) -> httpx.Request:
+    """A request without its body."""
+    sent = [*client, ("Accept-Encoding", "identity")]
+    named = {name.lower() for name, _ in client}
+    sent += [(name, value) for name, value in _EXPECTED if name.lower() not in named]
+    if provider.api_key is not None:
+        sent.append(("Authorization", f"Bearer {provider.api_key.reveal()}"))
+    return httpx.Request(
+        "POST",
+        _chat_url(provider.url),
+        headers=[(name.encode(), value.encode()) for name, value in sent],
+        stream=httpx.ByteStream(b""),
+        extensions={"timeout": {"connect": provider.timeouts.connect}, "proxy": provider.proxy, "memo": {}},
+    )
+
+
+@lru_cache(maxsize=256)
+def _chat_url(base: str) -> httpx.URL:
+    return httpx.URL(base.rstrip("/") + "/chat/completions")
+
+
+async def _beside(size: int, judge: Callable[P, WholeAnswer], *args: P.args, **kwargs: P.kwargs) -> WholeAnswer:
+    """What a judge of a body of so many bytes says; the loop goes on meanwhile where that may take long."""
+    return await asyncio.to_thread(judge, *args, **kwargs) if size > LARGE_BYTES else judge(*args, **kwargs)
+
+
+async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: Share) -> bytes:
+    """A body of which `first` was read already; read on as there is room. Raises `AttemptError` beyond `most` bytes."""
+    parts = [first]
+    size = len(first)
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > most:
+            raise AttemptError("bad_response", f"an answer of more than {most:,} bytes", status=200)
+        if size > FREE_BYTES:
+            await share.grow(size)
+    return b"".join(parts)
+
+
+async def _error_body(response: httpx.Response) -> bytes:
+    """The body of an error as far as it can be read, up to a little more than `MAX_ERROR_BYTES`."""
+    parts = []
+    size = 0
+    try:
+        async for chunk in chunks_of(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_ERROR_BYTES:
+                break
+    except httpx.TransportError:
+        return b""
+    return b"".join(parts)

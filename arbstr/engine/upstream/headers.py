@@ -1,0 +1,155 @@
+"""Which headers pass: a few of the client's go up, most of the provider's come down."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import lru_cache
+from typing import NamedTuple
+
+import httpx
+
+from arbstr.redaction import Redactor
+from arbstr.sanitize import plain
+from arbstr.types import HeaderList
+
+# What a provider needs to understand the request. Everything else may be somebody's name, address or credential.
+_GO_UP = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta", "openai-beta"})
+_CONNECTION = "connection"
+_NAMES_NOTHING = frozenset({"keep-alive", "close"})
+
+# Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
+# client's business, nor what steers a browser, or a server in front of arbstr, to files of its own.
+_NOT_DOWN = frozenset(
+    {
+        "connection",
+        "keep-alive",
+        "proxy-authenticate",
+        "proxy-authorization",
+        "proxy-connection",
+        "te",
+        "trailer",
+        "transfer-encoding",
+        "upgrade",
+        "content-length",
+        "content-encoding",
+        "date",
+        "server",
+        "set-cookie",
+        "set-cookie2",
+        "alt-svc",
+        "strict-transport-security",
+        "location",
+        "refresh",
+        "clear-site-data",
+        "x-sendfile",
+    }
+)
+_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
+_LONGEST_DOWN = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
+_REMEMBERED = 1024
+_LONGEST_REMEMBERED = 100  # characters of a name, or of a value
+
+# What arbstr reads itself, in the order of `Head`'s fields.
+_READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
+
+
+class Head(NamedTuple):
+    """What matters of a response's headers: those that go down, and what it says of body, cost and return."""
+
+    down: HeaderList
+    label: str
+    charged: str | None
+    retry_after: str | None
+    retry_after_ms: str | None
+
+
+class HeadReader:
+    """Reads the heads of responses; `redactor` hides keys, in names too."""
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._names: dict[bytes, tuple[str | None, bytes]] = {}
+        self._values: dict[bytes, str] = {}  # of most headers the same in every response
+
+    def read(self, response: httpx.Response) -> Head:
+        """Read a response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
+        answer = response.extensions.get("answer")
+        down: HeaderList = []
+        first: dict[bytes, str] = {}
+        names, values = self._names, self._values
+        for name, value in response.headers.raw if answer is None else answer.headers:
+            shown, known = names.get(name) or self._new_name(name)
+            if shown is not None and len(value) <= _LONGEST_DOWN:
+                down.append((shown, values.get(value) or self._new_value(value)))
+            if known:
+                first.setdefault(known, value.decode(errors="replace"))
+        label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
+        return Head(down, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
+
+    def _new_name(self, name: bytes) -> tuple[str | None, bytes]:
+        """A header's name as the client may see it, None if it does not go down: one with a key in it, say.
+
+        And in lower case where arbstr reads the header itself, else empty.
+        """
+        if len(self._names) >= _REMEMBERED:
+            self._names.clear()
+        text = name.decode(errors="replace")
+        lower = text.lower()
+        held_back = lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) or self._shown(name) != text
+        shown = None if held_back else text
+        known = name.lower()
+        found = shown, known if known in _READ else b""
+        if len(name) <= _LONGEST_REMEMBERED:
+            self._names[name] = found
+        return found
+
+    def _new_value(self, value: bytes) -> str:
+        shown = self._shown(value)
+        if len(self._values) >= _REMEMBERED:
+            self._values.clear()
+        if len(value) <= _LONGEST_REMEMBERED:
+            self._values[value] = shown
+        return shown
+
+    def _shown(self, value: bytes) -> str:
+        """A header's text as the client may see it; no server sends control bytes on."""
+        text = self._redactor.text(value.decode(errors="replace"))
+        return text if text.isprintable() else plain(text, len(text))
+
+
+def upward(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:
+    """The client's headers that go up to a provider whose `forward_headers` are `forward`."""
+    names = _names_up(forward)
+    passing: HeaderList = []
+    hop_by_hop: set[str] = set()
+    for name, value in headers:
+        lower = names[name]
+        if not lower:
+            continue
+        if lower != _CONNECTION or names.passes_connection:
+            # Bytes that are no text stand as surrogates here, which can't be sent again.
+            passing.append((name, value if value.isascii() else value.encode(errors="replace").decode()))
+        elif value.lower() not in _NAMES_NOTHING:
+            hop_by_hop.update(named.strip().lower() for named in value.split(","))
+    return [pair for pair in passing if pair[0].lower() not in hop_by_hop] if hop_by_hop else passing
+
+
+class _NamesUp(dict[str, str]):
+    """What is to be done with a client's header by its name: in lower case if anything, else empty."""
+
+    def __init__(self, forward: tuple[str, ...]) -> None:
+        super().__init__()
+        self._allowed = _GO_UP | {name.lower() for name in forward}
+        self.passes_connection = _CONNECTION in self._allowed
+
+    def __missing__(self, name: str) -> str:
+        if len(self) >= _REMEMBERED:
+            self.clear()
+        lower = name.lower()
+        found = lower if lower in self._allowed or lower == _CONNECTION else ""
+        if len(name) <= _LONGEST_REMEMBERED:
+            self[name] = found
+        return found
+
+
+_names_up = lru_cache(maxsize=256)(_NamesUp)

@@ -1,0 +1,142 @@
+"""Keys in answers: masked wherever it is not the model that speaks, and told from its words in every shape of answer.
+
+What a model says stays as it is: a short key may be a word in it, and its client asked for exactly that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import orjson
+
+from arbstr.engine import lenient_json
+from arbstr.engine.upstream.sse import data_of, events
+from arbstr.redaction import Redactor
+
+_SPEAKS = frozenset({"message", "delta"})  # of a choice: what holds words, and other things
+_WORDS = frozenset(
+    {
+        "content",
+        "reasoning",
+        "reasoning_content",
+        "reasoning_details",
+        "thinking",
+        "refusal",
+        "tool_calls",
+        "function_call",
+        "audio",
+        "text",
+        "logprobs",
+    }
+)
+_PARTS = _WORDS | {"function", "custom", "name", "data", "transcript", "token", "top_logprobs", "summary"}
+_ARGUMENTS = frozenset({"arguments", "input"})  # of a call: the model's, whatever is in them
+
+
+def mask_answer(body: bytes, redactor: Redactor) -> bytes:
+    """A JSON answer in which no key stands outside the model's words; the same bytes if there is none."""
+    masked = redactor.data(body)
+    if masked is body:
+        return body
+    try:
+        document = lenient_json.read(body)
+    except orjson.JSONDecodeError:
+        return masked
+    if not isinstance(document, dict) or not document.get("choices"):
+        return masked
+    shown = _masked(document, redactor.text)
+    return body if shown == document else json.dumps(shown, ensure_ascii=False).encode(errors="surrogatepass")
+
+
+def mask_events(block: bytes, redactor: Redactor) -> bytes:
+    """Whole events, likewise."""
+    if redactor.data(block) is block:
+        return block
+    return b"".join(_mask_event(raw, redactor) for raw, _ in events(block))
+
+
+class PieceMasker:
+    """Masks what comes in pieces of one event too long to be held back: a key may be cut by them. `redactor` is for
+    all of it, for it can't be told who speaks there; so keys that may be words are left out of it.
+    """
+
+    def __init__(self, redactor: Redactor) -> None:
+        self._redactor = redactor
+        self._held = b""
+
+    def feed(self, piece: bytes) -> bytes:
+        """Take a piece in; what may pass now."""
+        data = self._held + piece
+        place = max(0, len(data) - self._redactor.reach + 1)
+        if place:
+            place = self._redactor.straddles(data, place)
+        self._held = data[place:]
+        return self._redactor.data(data[:place])
+
+    def flush(self) -> bytes:
+        """What was held back, as the event has ended."""
+        held, self._held = self._held, b""
+        return self._redactor.data(held)
+
+
+def _mask_event(raw: bytes, redactor: Redactor) -> bytes:
+    data = data_of(raw)
+    if data is None or raw.count(data) != 1:
+        return redactor.data(raw)
+    before, after = raw.split(data)
+    return redactor.data(before) + mask_answer(data, redactor) + redactor.data(after)
+
+
+def _masked(document: dict[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
+    """The document with everything masked but for what its choices say."""
+    return {
+        mask(name): _choices(value, mask) if name == "choices" else _all_masked(value, mask)
+        for name, value in document.items()
+    }
+
+
+def _choices(choices: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(choices, list):
+        return [_choices(choice, mask) for choice in choices]
+    if not isinstance(choices, dict):
+        return _all_masked(choices, mask)
+    return {mask(name): _said(name, value, mask) for name, value in choices.items()}
+
+
+def _said(name: str, value: Any, mask: Callable[[str], str]) -> Any:
+    """A choice's field: words, what holds words, or something else."""
+    if name in _WORDS:
+        return _spoken(value, mask)
+    if name in _SPEAKS and isinstance(value, dict):
+        return {
+            mask(inner): _spoken(held, mask) if inner in _WORDS else _all_masked(held, mask)
+            for inner, held in value.items()
+        }
+    return _all_masked(value, mask)
+
+
+def _spoken(value: Any, mask: Callable[[str], str]) -> Any:
+    """What stands where words do: a text as it is, of objects (a tool call, a part) only the fields that are words."""
+    if isinstance(value, list):
+        return [_spoken(part, mask) for part in value]
+    if isinstance(value, dict):
+        return {mask(name): _part(name, held, mask) for name, held in value.items()}
+    return value
+
+
+def _part(name: str, value: Any, mask: Callable[[str], str]) -> Any:
+    if name in _ARGUMENTS:
+        return value
+    return _spoken(value, mask) if name in _PARTS else _all_masked(value, mask)
+
+
+def _all_masked(value: Any, mask: Callable[[str], str]) -> Any:
+    if isinstance(value, str):
+        return mask(value)
+    if isinstance(value, list):
+        return [_all_masked(inner, mask) for inner in value]
+    if isinstance(value, dict):
+        return {mask(name): _all_masked(inner, mask) for name, inner in value.items()}
+    return value

@@ -1,0 +1,139 @@
+"""The beginning of what answers a request for a stream, read until it is known what it is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncIterator, Callable
+
+from arbstr.config.schema import Timeouts
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.deadline import Deadline
+from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, MAX_HELD, looks_like_events
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.errors import AttemptError
+
+MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
+HOLD_S = 0.5  # how long events that say nothing are kept from the client, so that another provider can still be asked
+
+
+class Waiting:
+    """How long a provider may still take: for its first byte, then from one event to the next, in seconds.
+
+    Comments are no progress, nor are events that say nothing: a provider that sends nothing else is given up.
+    """
+
+    def __init__(self, timeouts: Timeouts, deadline: Deadline) -> None:
+        self.begun = False
+        self.first_byte_s: float = timeouts.first_byte
+        self.idle_s: float = timeouts.idle
+        self._deadline = deadline
+
+    @property
+    def limit_s(self) -> float:
+        """How long it may take now."""
+        return self.idle_s if self.begun else self.first_byte_s
+
+    def go_on(self) -> None:
+        """A stream made progress."""
+        self.begun = True
+        self._deadline.within(self.idle_s)
+
+
+class Opening:
+    """A body that has begun. `first` is what was read of it to tell what it is, `out` what the client gets first.
+
+    Nothing of it has gone to the client yet. It is read up to the first event that says something, so that a provider
+    which has nothing to say can be left for another; but no longer than the client should wait for a sign of life
+    (`keepalive_s`), and a beginning without content not longer than `HOLD_S`.
+    """
+
+    def __init__(
+        self,
+        chunks: AsyncIterator[bytes],
+        observer: StreamObserver,
+        waiting: Waiting,
+        silence: Deadline,
+        keepalive_s: float,
+    ) -> None:
+        self.chunks = chunks
+        self.observer = observer
+        self.waiting = waiting
+        self.silence = silence
+        self.first = b""
+        self.out = b""
+        self._patient_until = silence.loop.time() + keepalive_s
+        self._ended = False
+
+    async def is_stream(self, *, labelled: bool) -> bool:
+        """Whether it is a stream of events, by its first bytes; its label decides where they say nothing."""
+        is_one: bool | None = None
+        try:
+            with self.silence.within(self._left_s() if labelled else math.inf):
+                while is_one is None and (chunk := await anext(self.chunks, None)) is not None:
+                    self.first += chunk
+                    is_one = _is_stream(self.first, labelled=labelled)
+        except TimeoutError:
+            return True
+        return labelled if is_one is None else is_one
+
+    async def read(self, mask: Callable[[str], str]) -> None:
+        """Read a stream until it says something, or until the client should wait no longer.
+
+        Raises `AttemptError` if it turns out to be no answer; `mask` hides keys in what is said of it.
+        """
+        if self.first:
+            self._take(self.first)
+        try:
+            with self.silence.within(self._left_s()):
+                while not self._is_decided():
+                    self._take(await anext(self.chunks, None))
+        except TimeoutError:
+            return
+        if (fault := self._fault(mask)) is not None:
+            raise AttemptError("bad_response", f"HTTP 200 {fault}", status=200)
+
+    def _fault(self, mask: Callable[[str], str]) -> str | None:
+        """Why the stream is no answer; None where it is one."""
+        observer = self.observer
+        if observer.answered:
+            return None
+        if observer.error is not None:
+            return f"whose stream holds an error: {verdict.told(observer.error, mask)}"
+        how = "ended before it said anything" if self._ended or observer.done else "does not come to say anything"
+        return f"whose stream {how}"
+
+    def _take(self, chunk: bytes | None) -> None:
+        """Let the observer see what came, None for the end."""
+        observer = self.observer
+        before = observer.events
+        if chunk is None:
+            self._ended = True
+            self.out += observer.end()
+            return
+        self.out += observer.feed(chunk)
+        if observer.events > before or not self.waiting.begun:
+            self.waiting.go_on()
+        if observer.events and not before:
+            self._patient_until = min(self._patient_until, self.silence.loop.time() + HOLD_S)
+            self.silence.within(self._left_s())
+
+    def _is_decided(self) -> bool:
+        observer = self.observer
+        return (
+            observer.answered
+            or observer.done
+            or self._ended
+            or observer.error is not None
+            or len(self.out) > MAX_OPENING_BYTES
+        )
+
+    def _left_s(self) -> float:
+        return self._patient_until - self.silence.loop.time()
+
+
+def _is_stream(start: bytes, *, labelled: bool) -> bool | None:
+    """Whether a body that begins so is a stream of events; None while more is needed to tell."""
+    if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith((b"{", b"[")):
+        return False
+    looks = looks_like_events(start)
+    return None if looks is None and len(start) <= MAX_HELD else bool(looks) or labelled

@@ -1,0 +1,53 @@
+"""What an answer with an error's status is: a failed attempt, or about the request itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.retry_after import retry_after_s
+from arbstr.errors import AttemptError
+from arbstr.types import FailureKind, JsonObject
+
+_RETRYABLE = frozenset({429, 500, 502, 503, 504})
+# arbstr's own account there, what the provider itself depends on, and what is too early or took too long.
+_ELSEWHERE = frozenset({401, 402, 403, 408, 424, 425})
+_FORBIDDEN = 403
+_NOT_FOUND = 404
+
+
+def failure_of(
+    status: int, document: Any, *, mask: Callable[[str], str], retry_after: str | None, retry_after_ms: str | None
+) -> AttemptError | None:
+    """The failed attempt that a refusal is; None if it is about the request, for its client to see.
+
+    `document` is the body's JSON, None if it has none; `mask` hides keys in what is said of it.
+    """
+    error = verdict.refusal_of(document)
+    message = in_words(status, error, mask)
+    if status in _RETRYABLE:
+        wait_s = retry_after_s(retry_after, _with_details(error, document), milliseconds=retry_after_ms)
+        return AttemptError("status", message, status=status, retryable=True, retry_after_s=wait_s)
+    if status == _NOT_FOUND and document is None:
+        return AttemptError("stale_catalogue", f"{message} (no JSON: is the provider's url right?)", status=status)
+    kind = _kind(status, error)
+    passes = kind == "status" and status not in _ELSEWHERE and 400 <= status < 500
+    return None if passes else AttemptError(kind, message, status=status)
+
+
+def in_words(status: int, error: JsonObject, mask: Callable[[str], str]) -> str:
+    """What is said of a refusal: its status, and the provider's own words where it has some."""
+    text = verdict.told(error, mask, default="")
+    return f"HTTP {status}: {text}" if text else f"HTTP {status}"
+
+
+def _kind(status: int, error: JsonObject) -> FailureKind:
+    if status == _NOT_FOUND or (400 <= status < 500 and verdict.says_unknown_model(error)):
+        return "stale_catalogue"
+    return "content" if status == _FORBIDDEN and verdict.says_content(error) else "status"
+
+
+def _with_details(error: JsonObject, document: Any) -> JsonObject:
+    """The error with what stands beside it, where that may say when to come back."""
+    return {**document, **error} if isinstance(document, dict) else error

@@ -1,0 +1,131 @@
+"""What a provider answered: a whole body, or a stream that has begun."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
+from dataclasses import field
+from typing import ParamSpec
+
+import httpx
+
+from arbstr.engine.body_memory import Share
+from arbstr.engine.upstream.opening import Opening
+from arbstr.errors import AttemptError
+from arbstr.types import HeaderList, Usage, value_object
+
+logger = logging.getLogger(__name__)
+
+P = ParamSpec("P")
+
+TAIL_S = 1.0  # how long a finished stream may take to end its body
+
+
+@value_object
+class WholeAnswer:
+    """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
+
+    status: int
+    headers: HeaderList
+    body: bytes = field(repr=False)
+    usage: Usage | None = None
+    charged_msats: int | None = None
+    refusal: str | None = None
+    share: Share | None = field(default=None, repr=False, compare=False)  # of the room, until the client has it all
+
+
+class StreamAnswer:
+    """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
+
+    def __init__(self, response: httpx.Response, headers: HeaderList, opening: Opening) -> None:
+        self._response = response
+        self._chunks = opening.chunks
+        self._deadline = opening.silence
+        self._waiting = opening.waiting
+        self.headers = headers
+        self.observer = opening.observer
+        self.opening = opening.out
+        self.progressed = False  # by the last read: something was said, as far as anybody looked
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything of it has come."""
+        return self._waiting.begun
+
+    @property
+    def limit_s(self) -> float:
+        """How long its provider may go without progress."""
+        return self._waiting.limit_s
+
+    async def read(self, patience_s: float) -> bytes | None:
+        """What the client gets next (possibly nothing yet), None at the provider's end of stream.
+
+        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
+        connection breaks, or brings what can't be read.
+        """
+        try:
+            with self._deadline.within(patience_s):
+                chunk = await anext(self._chunks, None)
+        except httpx.TransportError as error:
+            raise AttemptError("bad_response", "the connection broke", status=200) from error
+        return None if chunk is None else self._watched(chunk)
+
+    def end(self) -> bytes:
+        """What is left for the client when nothing more comes."""
+        with suppress(AttemptError):
+            return self._observed(self.observer.end)
+        return b""
+
+    def _watched(self, chunk: bytes) -> bytes:
+        observer = self.observer
+        before = observer.events
+        out = self._observed(observer.feed, chunk)
+        came = observer.events != before and not observer.in_doubt
+        self.progressed = came or not observer.between_events or not self.begun
+        self._waiting.begun = True
+        return out
+
+    def _observed(self, step: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
+        """Let the observer do its part: whatever bytes a provider sends, they are the provider's fault."""
+        try:
+            return step(*args, **kwargs)
+        except Exception as error:
+            logger.exception("a stream could not be read")
+            raise AttemptError("bad_response", f"it can't be read ({type(error).__name__})", status=200) from error
+
+    @property
+    def is_here(self) -> bool:
+        """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
+        answer = self._response.extensions.get("answer")
+        return answer is not None and answer.complete
+
+    def let_go(self) -> None:
+        """No more will be read of it."""
+        self._deadline.close()
+
+    async def close(self) -> None:
+        """Give the connection back to serve again, or close it if the stream does not end by itself."""
+        try:
+            if self.observer.done:
+                await self._read_tail()
+        finally:
+            await close(self._response)
+
+    async def _read_tail(self) -> None:
+        """Read on after `[DONE]` to the end of the body, but not for long."""
+        with suppress(TimeoutError, httpx.TransportError):
+            async with asyncio.timeout(TAIL_S):
+                while await anext(self._chunks, None) is not None:
+                    pass
+
+
+def chunks_of(response: httpx.Response) -> AsyncIterator[bytes]:
+    """The body's bytes as they come."""
+    return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
+
+
+async def close(response: httpx.Response) -> None:
+    """Have done with a response: its connection may serve again if the body was read to its end."""
+    await response.stream.aclose()  # type: ignore[union-attr]  # transports give asynchronous streams

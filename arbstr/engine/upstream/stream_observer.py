@@ -1,0 +1,342 @@
+"""Watches a stream go by: usage, charge, progress, how it ended. Sans-IO; what passes is altered in three places only.
+
+The chunk which only carries usage (`choices: []`) is left out if the client had not asked for it, keys are masked where
+it is not the model that speaks, and no `[DONE]` passes after an error.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+
+from arbstr.engine import lenient_json, metering
+from arbstr.engine.chunk_template import ChunkTemplate, first_template
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.long_event import LongEvent
+from arbstr.engine.upstream.masking import PieceMasker, mask_events
+from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
+from arbstr.redaction import Redactor
+from arbstr.types import JsonObject, Usage
+
+logger = logging.getLogger(__name__)
+
+# What makes a block worth reading; everything else passes unparsed. Inside a chunk's text quotes are escaped, so that a
+# model writing about usage does not look like it.
+_USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
+_COST = re.compile(rb'"cost"\s*:\s*\{')
+_FINISH = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
+_ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
+_BEGINS_AS_JSON = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[\r\n])data: ?\s*(\{?)")
+_DATA = (b"data:", BYTE_ORDER_MARK + b"data:")
+_DONE = b"[DONE]"
+_LAST = b"\n\ndata: [DONE]\n\n"
+_ERROR = b"error"
+_QUOTED_ERROR = b'"error"'
+_CHOICES = b'"choices"'
+_NO_KEYS = Redactor([])
+_NO_JSON = "the first event is not JSON"
+_LONG_ERROR = "an error of more than 64 KB"
+_MOST_TEMPLATES = 4  # of few uses, one after the other: then chunks differ in more than their text
+_FEW_USES = 8
+
+
+class StreamObserver:
+    """Takes the provider's bytes by `feed` and gives back what goes to the client.
+
+    `redactor` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is
+    True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
+    error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `in_doubt`, set from
+    outside, has every event read until one says something: for all of them that would cost too much. `usage` and
+    `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
+    the bytes go on.
+    """
+
+    def __init__(self, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
+        self._framer = EventFramer()
+        self._long = LongEvent()  # what has passed of an event that is too long to be held back
+        self._in_long = False
+        self._keep_usage_chunk = keep_usage_chunk
+        self._redactor = redactor
+        self._long_masker = PieceMasker(redactor.of_long)
+        self._template: ChunkTemplate | None = None
+        self._templates_left = _MOST_TEMPLATES
+        self._broken = False
+        self._begun = False  # an event with data has come
+        self.answered = False
+        self.error: JsonObject | None = None
+        self.done = False
+        self.finished = False
+        self.in_doubt = False  # whether the provider still says something
+        self.events = 0
+        self.size = 0  # bytes
+        self.charged_msats: int | None = None
+        self._counts: metering.Counts | None = None
+
+    @property
+    def usage(self) -> Usage | None:
+        """The tokens that were counted, over all events; None until the provider says them."""
+        return None if self._counts is None else self._counts.usage()
+
+    @property
+    def between_events(self) -> bool:
+        """Whether the client has seen whole events only, so that a comment may be put in here."""
+        return self._framer.between_events
+
+    @property
+    def complete(self) -> bool:
+        """Whether the stream came to its own end, with an answer in it and no error before."""
+        return (self.finished or (self.done and self.answered)) and self.error is None
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
+        if self.done:
+            return b""
+        self.size += len(data)
+        block = self._framer.feed(data)
+        if not block:
+            return b""
+        if self._framer.between_events and not self._in_long:
+            return self._watch(block)
+        return self._watch_long(block)
+
+    def end(self) -> bytes:
+        """The provider closed the stream: what is left for the client.
+
+        An event without its empty line still counts if it is whole; a torn one is dropped, as a reader of events would.
+        """
+        if self.done:
+            return b""
+        rest = self._framer.flush()
+        if self._in_long:  # its start has gone out; the client's reader needs its end
+            rest += b"\n\n"
+            self._read_long(rest)
+            return self._long_masker.feed(rest) + self._long_masker.flush()
+        if not _is_whole(rest):
+            return b""
+        return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
+
+    def _watch_long(self, block: bytes) -> bytes:
+        """Pass a part of an event on that is too long to be held back; it is read once it is whole."""
+        if not self._framer.between_events:
+            if not self.answered:
+                self._open_by_start(block)
+            if not self._in_long:
+                self._long_masker = PieceMasker(self._redactor.of_long if _is_models(block) else self._redactor)
+            self._in_long = True
+            self._long.add(block)
+            return self._long_masker.feed(block)
+        last_part = next(events(block))[0]
+        self._read_long(last_part)
+        rest = block[len(last_part) :]
+        shown = self._long_masker.feed(last_part) + self._long_masker.flush()
+        return shown + self._watch(rest) if rest else shown
+
+    def _read_long(self, last_part: bytes) -> None:
+        """Read an event that has passed, unless it was too long even to be kept."""
+        self._in_long = False
+        self._long.add(last_part)
+        event = self._long.take()
+        if _is_whole(event):
+            self._watch(event)
+
+    def _open_by_start(self, block: bytes) -> None:
+        """Judge an event by its first 64 KB, for longer it is not held back."""
+        data = _BEGINS_AS_JSON.search(block)
+        if data is None:
+            return
+        if not data[1]:
+            self.error = self.error or (None if self._begun else {"message": _NO_JSON})
+        elif _QUOTED_ERROR in block and _CHOICES not in block:
+            self.error = self.error or {"message": _LONG_ERROR}
+        else:
+            self.answered = True
+        self._begun = True
+
+    def _watch(self, block: bytes) -> bytes:
+        """Pass whole events on. Those that bring more text and nothing else pass unread, however many they are."""
+        out = b""
+        if self._template is None and self._templates_left:
+            start = self._find_template(block)
+            if start:
+                out = self._look(block[:start])
+                block = block[start:]
+        if self._template is not None and self.error is None and not self.done:
+            size = self._pass_texts(self._template, block)
+            out += block[:size]
+            block = block[size:]
+        return out + self._look(block) if block and not self.done else out
+
+    def _find_template(self, block: bytes) -> int:
+        """Take a block's first chunk of text for a template if no key can be in it; the index at which it begins."""
+        found = first_template(block)
+        if found is None or self._redactor.seems_to_be_in(found[1].between):
+            return 0
+        start, self._template = found
+        return start
+
+    def _pass_texts(self, template: ChunkTemplate, block: bytes) -> int:
+        """How many bytes at a block's beginning are chunks of the template, which need no look."""
+        found = template.texts(block)
+        if found is None or self._redactor.seems_to_be_in(found[2]):
+            self._template = None
+            self._templates_left = self._templates_left - 1 if template.uses < _FEW_USES else _MOST_TEMPLATES
+            return 0
+        size, count, texts = found
+        if self.in_doubt and texts.strip(b"\t"):
+            self.in_doubt = False
+        template.uses += count
+        self.events += count
+        self._begun = self.answered = True
+        return size
+
+    def _look(self, block: bytes) -> bytes:
+        """Pass whole events on as they are found to be."""
+        last = b""
+        if block.find(_DONE) >= 0:  # `in` takes three times as long
+            block, last = self._cut_at_done(block)
+        if not block:
+            return last if self.error is None and self.answered else b""
+        count = block.count(b"\ndata:") + block.startswith(_DATA)
+        if block.find(b"\r") >= 0:
+            count += block.count(b"\rdata:")
+        self.events += count
+        if self.in_doubt:
+            self.in_doubt = not _says_something(block)
+        strange = _is_strange(block)
+        if strange or self._redactor.seems_to_be_in(block):
+            block = mask_events(block, self._redactor)
+        if not self.answered and self.error is None:
+            self._open(block)
+        if strange and self.error is None:
+            self._look_for_error(block)
+        if not self.finished and (found := _FINISH.search(block)) is not None:
+            self._look_for_finish(block[event_start(block, found.start()) :])
+        block = self._sifted(block)
+        return block + last if self.error is None and self.answered else block
+
+    def _sifted(self, block: bytes) -> bytes:
+        """The block without the chunk that only carries usage, all that is metered read."""
+        usage, cost = _USAGE.search(block), _COST.search(block)
+        if usage is None and cost is None:
+            return block
+        start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
+        return block[:start] + self._sift(block[start:])
+
+    def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
+        """What comes before the `[DONE]` that ends the stream, and that event; what follows it is left out."""
+        if block.endswith(_LAST) and block.find(_DONE) > len(block) - len(_LAST):  # as almost every stream ends
+            self.done = True
+            return block[: 2 - len(_LAST)], block[2 - len(_LAST) :]
+        end = start = event_start(block, block.find(_DONE))
+        for raw, data in events(block[start:]):
+            if data is not None and data.strip() == _DONE:
+                self.done = True
+                return block[:end], raw
+            end += len(raw)
+        return block, b""
+
+    def _open(self, block: bytes) -> None:
+        """Look for the first event that says something; the very first must at least be JSON."""
+        for raw, data in events(block):
+            if not data:
+                continue
+            document = lenient_json.read_or_none(data)
+            self.error = _error_of(raw, data)
+            if self.error is None and document is None and not self._begun:
+                self.error = {"message": _NO_JSON}
+            self._begun = True
+            self.answered = self.error is None and verdict.has_substance(document)
+            if self.answered or self.error is not None:
+                return
+
+    def _look_for_error(self, block: bytes) -> None:
+        for raw, data in events(block):
+            if self.error is None and data is not None:
+                self.error = _error_of(raw, data)
+
+    def _look_for_finish(self, block: bytes) -> None:
+        for raw, data in events(block):
+            if data is not None and _FINISH.search(raw) is not None:
+                self.finished = verdict.finishes(lenient_json.read_or_none(data))
+            if self.finished:
+                return
+
+    def _sift(self, block: bytes) -> bytes:
+        """Go through a block event by event and read what is metered."""
+        if block.find(b"\n\n") == len(block) - 2 and block.find(b"\r") < 0:  # one event, as a rule
+            return b"" if self._is_left_out(data_of(block)) else block
+        return b"".join(raw for raw, data in events(block) if not self._is_left_out(data))
+
+    def _is_left_out(self, data: bytes | None) -> bool:
+        """Read what is metered of an event."""
+        if data is None or self._broken:
+            return False
+        return self._meter(data) and not self._keep_usage_chunk
+
+    def _meter(self, data: bytes) -> bool:
+        """Read usage and charge; True for a chunk that carries nothing else. The edge at which metering may fail."""
+        try:
+            return self._read(data)
+        except Exception:
+            logger.exception("the usage of a stream could not be read; it is unknown")
+            self._broken = True
+            self._counts = self.charged_msats = None
+            return False
+
+    def _read(self, data: bytes) -> bool:
+        cost = _COST.search(data)
+        if cost is None and _USAGE.search(data) is None:
+            return False
+        document = lenient_json.read_or_none(data)
+        counts = metering.counts_of(document)
+        charged = None if cost is None else metering.charged_msats(document)
+        if counts is not None:
+            self._counts = metering.merge(self._counts, counts)
+        if charged or self.charged_msats is None:
+            self.charged_msats = charged
+        return counts is not None and not document.get("choices") and verdict.error_of(document) is None
+
+
+def _says_something(block: bytes) -> bool:
+    """Whether an event is a part of the answer, an error or about the tokens; pings and empty chunks are not."""
+    return any(
+        data
+        and (
+            verdict.has_substance(lenient_json.read_or_none(data))
+            or _USAGE.search(data) is not None
+            or _error_of(raw, data) is not None
+        )
+        for raw, data in events(block)
+    )
+
+
+def _is_strange(block: bytes) -> bool:
+    """Whether not only the model speaks here: comments, words of errors, events without choices."""
+    if block.find(_ERROR) >= 0 or block.startswith(b":") or block.find(b"\n:") >= 0:
+        return True
+    if block.find(b"\n\n") == len(block) - 2:  # one event, as a rule
+        return block.find(_CHOICES) < 0
+    if block.find(b"\r") >= 0:
+        return block.find(b"\r:") >= 0 or any(raw.find(_CHOICES) < 0 for raw, _ in events(block))
+    return any(raw.find(_CHOICES) < 0 for raw in block[:-2].split(b"\n\n"))
+
+
+def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
+    """The error that an event is, by its name or by what its JSON holds; None if it is none."""
+    named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
+    if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
+        return None
+    document = lenient_json.read_or_none(data)
+    error = verdict.error_of(document)
+    if error is None and named:
+        return document if isinstance(document, dict) else {"message": "an error event"}
+    return error
+
+
+def _is_models(raw: bytes) -> bool:
+    return _CHOICES in raw and _QUOTED_ERROR not in raw
+
+
+def _is_whole(event: bytes) -> bool:
+    data = data_of(event)
+    return data is not None and (data.strip() == _DONE or lenient_json.read_or_none(data) is not None)

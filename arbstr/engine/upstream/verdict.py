@@ -1,0 +1,262 @@
+"""What a provider's JSON is: an answer, or an error in any of the shapes that are in use.
+
+The one reader for refusals, whole answers and the events of streams. It never trusts a type, and it looks only a few
+levels deep.
+
+==============================================  ==========================================================
+`{"error": {"message", "type", "code"}}`        OpenAI and most others; the value may be a text, a number, `true`
+`{"object": "error", "message", "code"}`        older servers; also `"type": "error"`, `"success": false`
+`{"message", "type"}`, `{"message", "code"}`    flat, where no choices stand beside it
+`[{"error": …}]`, `{"errors": […]}`             in a list
+`{"choices": [{"error": …}]}`                   in a choice, or its `finish_reason` "error"
+`{"detail": …}`                                 FastAPI: a text, a list of what is wrong with which field, an object
+==============================================  ==========================================================
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from arbstr.sanitize import phrase
+from arbstr.types import JsonObject
+
+NO_ANSWER: JsonObject = {"message": "no usable choice"}
+
+_WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_msg", "error_description", "title")
+_ERRORS = ("error", "errors")
+_NAMES = ("code", "type", "status")
+_FLAT = ("code", "type", "status", "status_code", "statusCode", "error_code", "param")  # beside a flat error's message
+_SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part of an answer
+_DEEPEST = 4
+_MOST_NAMED = 3  # of a list of errors, in words
+_LARGEST_CODE = 10**9
+_LONGEST_SOUGHT = 8192  # characters of a message in which is sought what it is about: it may be a megabyte
+
+_UNKNOWN_MODEL_CODES = frozenset(
+    {
+        "invalid_model",
+        "model_not_found",
+        "model_not_available",
+        "model_not_exist",
+        "model_not_supported",
+        "model_decommissioned",
+        "unknown_model",
+        "unsupported_model",
+        "deploymentnotfound",
+    }
+)
+_UNKNOWN_MODEL = re.compile(
+    r"\bmodels?\b(?:(?!\. )[^;\n]){0,160}\b(not found|could not be found|not exist|n't exist|is unknown|unavailable"
+    r"|is not available|has been (decommissioned|deprecated|retired))"
+    r"|\b(unknown|no such|not a valid|invalid|unrecognized|nonexistent) model\b(?! (input|output|parameter|setting))"
+    r"|^\W*((the|this|requested) )*model\b(\W+(?!.?s )\S+)? (is )?(currently )?(not (supported|available)|disabled)\b"
+    r"(?! (for|with|when|by|in))"
+    r"|\bnot have access to (the |this )?model\b",
+    re.IGNORECASE,
+)
+_CONTENT_CODES = frozenset(
+    {
+        "content_filter",
+        "content_policy_violation",
+        "content_policy",
+        "content_moderation",
+        "data_inspection_failed",
+        "moderation",
+        "moderation_blocked",
+        "responsibleaipolicyviolation",
+        "safety",
+    }
+)
+_CONTENT = re.compile(
+    r"\b(flagged|moderat(ion|ed)|usage polic|jailbreak|content[ _-]?(policy|filter|management|safety|exists risk)"
+    r"|safety (system|policy|filter|setting|reason)|(data|content) inspection|risk control"
+    r"|(prohibited|inappropriate|unsafe|harmful|sensitive|disallowed|sexual)\b"
+    r"|(prompt|input|output|response|request|content) (was|were|is|has been) (filtered|censored)"
+    r"|violat\w{1,5} (?:(?!\. )[^;\n]){0,80}\b(policy|policies|guidelines)\b)",
+    re.IGNORECASE,
+)
+
+
+def error_of(document: Any) -> JsonObject | None:
+    """The error that a document is or holds, None if there is none."""
+    if isinstance(document, list):
+        return next(
+            (error for item in document if isinstance(item, dict) and (error := error_of(item)) is not None), None
+        )
+    if not isinstance(document, dict):
+        return None
+    for key in _ERRORS:
+        if key in document and (error := _as_error(document[key])) is not None:
+            return error
+    choices = document.get("choices")
+    for choice in choices if isinstance(choices, list) else ():
+        if isinstance(choice, dict) and (error := _error_in_choice(choice)) is not None:
+            return error
+    return _flat_error(document)
+
+
+def refusal_of(document: Any) -> JsonObject:
+    """What a document with an error's status says of it, possibly nothing."""
+    return error_of(document) or (document if isinstance(document, dict) else {})
+
+
+def fault_of(document: Any) -> JsonObject | None:
+    """Why a document is no whole answer: the error in it, or `NO_ANSWER` in the provider's own words; None if it is."""
+    if (error := error_of(document)) is not None:
+        return error
+    choices = document.get("choices") if isinstance(document, dict) else None
+    if isinstance(choices, list) and any(map(_is_usable, choices)):
+        return None
+    return {**NO_ANSWER, "message": f"{NO_ANSWER['message']}{_said_instead(document)}"}
+
+
+def has_substance(document: Any) -> bool:
+    """Whether a stream's event brings a part of the answer: content of any kind, a tool call or a `finish_reason`."""
+    return _has_choice(document, _brings)
+
+
+def finishes(document: Any) -> bool:
+    """Whether a stream's event has a `finish_reason` that is one."""
+    return _has_choice(document, _is_finished)
+
+
+def _has_choice(document: Any, fits: Callable[[JsonObject], bool]) -> bool:
+    choices = document.get("choices") if isinstance(document, dict) else None
+    if isinstance(choices, list):
+        for choice in choices:  # plain loops: every stream is judged so, and `any` would take twice as long
+            if isinstance(choice, dict) and fits(choice):
+                return True
+    return False
+
+
+def says_unknown_model(error: JsonObject) -> bool:
+    """Whether an error says that the provider does not have the model."""
+    if any(name.lower() in _UNKNOWN_MODEL_CODES for name in _names(error)):
+        return True
+    param = error.get("param")
+    if isinstance(param, str) and param:
+        return param == "model"
+    return _UNKNOWN_MODEL.search(words(error)[:_LONGEST_SOUGHT]) is not None
+
+
+def says_content(error: JsonObject) -> bool:
+    """Whether an error says that it is about what the request asks for: moderation."""
+    metadata = error.get("metadata")  # OpenRouter's
+    if isinstance(metadata, dict) and (metadata.get("flagged_input") or metadata.get("reasons")):
+        return True
+    if any(name.lower() in _CONTENT_CODES for name in _names(error)):
+        return True
+    return _CONTENT.search(words(error)[:_LONGEST_SOUGHT]) is not None
+
+
+def told(error: JsonObject, mask: Callable[[str], str] = str, *, default: str = "an error without a message") -> str:
+    """What a provider says of an error, fit to stand within a sentence of ours; `mask` hides keys."""
+    fit = (phrase(mask(text)) for text in (words(error), *_names(error)))
+    return next(filter(None, fit), default)
+
+
+def words(error: Any) -> str:
+    """The message of an error wherever it stands; empty if there is none."""
+    return "; ".join(list(_words(error, _DEEPEST))[:_MOST_NAMED])
+
+
+def _words(value: Any, depth: int) -> Iterator[str]:
+    if isinstance(value, str):
+        if value.strip():
+            yield value
+    elif isinstance(value, list) and depth:
+        for item in value[:_MOST_NAMED]:
+            yield from _words(item, depth - 1)
+    elif isinstance(value, dict) and depth:
+        for key in _WORDS:
+            if found := list(_words(value.get(key), depth - 1)):
+                yield from (f"{_place(value)}{text}" for text in found)
+                return
+
+
+def _place(problem: JsonObject) -> str:
+    """Which field a problem in FastAPI's shape is about, as `messages.0.role: `."""
+    path = problem.get("loc")
+    if not isinstance(path, list):
+        return ""
+    names = [str(part) for part in path[:8] if isinstance(part, str | int) and part != "body"]
+    return f"{'.'.join(names)}: " if names else ""
+
+
+def _names(error: JsonObject) -> Iterator[str]:
+    """What an error is called: its code, type and status, as texts."""
+    for key in _NAMES:
+        name = error.get(key)
+        if isinstance(name, str):
+            yield name
+        elif isinstance(name, int) and not isinstance(name, bool) and abs(name) < _LARGEST_CODE:
+            yield str(name)
+
+
+def _as_error(value: Any) -> JsonObject | None:
+    """The error that stands under `error`. One that says nothing (null, false, empty, all its fields empty) is none."""
+    if isinstance(value, dict):
+        return value if any(value.values()) else None
+    if isinstance(value, list):
+        return next((error for item in value if (error := _as_listed(item)) is not None), None)
+    if isinstance(value, str):
+        return {"message": value} if value.strip() else None
+    if value is True:
+        return {"message": ""}
+    return {"code": value} if isinstance(value, int | float) and value else None
+
+
+def _as_listed(item: Any) -> JsonObject | None:
+    return None if isinstance(item, list) else _as_error(item)
+
+
+def _error_in_choice(choice: JsonObject) -> JsonObject | None:
+    error = _as_error(choice["error"]) if "error" in choice else None
+    if error is None and _is_word(choice.get("finish_reason"), "error"):
+        return {"message": "finish_reason is 'error'"}
+    return error
+
+
+def _flat_error(document: JsonObject) -> JsonObject | None:
+    """A document that is itself the error."""
+    if document.get("object") == "error" or document.get("type") == "error" or document.get("success") is False:
+        return document
+    if document.get("choices"):
+        return None
+    if (detail := document.get("detail")) and isinstance(detail, str | list | dict):
+        return error_of(detail) or document
+    named = any(document.get(key) for key in _FLAT)
+    return document if named and isinstance(document.get("message"), str | dict) and words(document) else None
+
+
+def _said_instead(document: Any) -> str:
+    text = phrase(words(document)) if isinstance(document, dict) else ""
+    return f": {text}" if text else ""
+
+
+def _is_usable(choice: Any) -> bool:
+    """Whether a client finds an answer in a choice of a whole answer."""
+    if not isinstance(choice, dict):
+        return False
+    message = choice.get("message")
+    return (isinstance(message, dict) and bool(message)) or isinstance(choice.get("text"), str)
+
+
+def _brings(choice: JsonObject) -> bool:
+    for part in (choice.get("delta"), choice.get("message")):
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if value and key not in _SAYS_LITTLE:
+                    return True
+    return bool(choice.get("text")) or _is_finished(choice)
+
+
+def _is_finished(choice: JsonObject) -> bool:
+    reason = choice.get("finish_reason")
+    return isinstance(reason, str) and reason.strip().lower() not in ("", "null", "error")
+
+
+def _is_word(value: Any, word: str) -> bool:
+    return isinstance(value, str) and value.strip().lower() == word

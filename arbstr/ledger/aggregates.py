@@ -1,0 +1,112 @@
+"""Sums over rows: what a rollup holds, and what an answer is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from operator import add, sub
+from typing import Any
+
+from arbstr.ledger.latency_histogram import exact_percentiles, percentiles, sketch
+from arbstr.ledger.model import Aggregate
+
+SUMS = (
+    "total",
+    "success",
+    "streaming",
+    "priced",
+    "cost_msats",
+    "input_tokens",
+    "output_tokens",
+    "latency_ms",
+    "saved_vs_dearest_msats",
+    "saved_vs_median_msats",
+)
+_PERCENTS = (50, 95, 99)
+
+
+class Tally:
+    """Sums in the order of `SUMS`, and latencies: as a sketch, and one by one where they are still known so."""
+
+    __slots__ = ("latencies", "sketch", "sums")
+
+    def __init__(self, sums: Sequence[int] = (0,) * len(SUMS), sketch: int = 0, latencies: Sequence[int] = ()) -> None:
+        self.sums = sums
+        self.sketch = sketch
+        self.latencies = list(latencies)
+
+    def add(self, other: Tally) -> None:
+        """Take another's rows in."""
+        self.sums = list(map(add, self.sums, other.sums))
+        self.sketch += other.sketch
+        if other.latencies:
+            self.latencies += other.latencies
+
+    def take_off(self, other: Tally) -> None:
+        """Take another's rows out, which were in."""
+        self.sums = list(map(sub, self.sums, other.sums))
+        self.sketch -= other.sketch + sum(map(sketch, other.latencies))
+
+    @property
+    def total(self) -> int:
+        """How many rows."""
+        return self.sums[0]
+
+    def aggregate(self) -> Aggregate:
+        """As an answer. Percentiles are exact if every latency is known by itself."""
+        total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median = self.sums
+        p50, p95, p99 = self._percentiles()
+        return Aggregate(
+            total=total,
+            success=success,
+            streaming=streaming,
+            cost_msats=cost,
+            input_tokens=tokens_in,
+            output_tokens=tokens_out,
+            avg_latency_ms=latency / total if total else 0.0,
+            p50_latency_ms=p50,
+            p95_latency_ms=p95,
+            p99_latency_ms=p99,
+            saved_vs_dearest_msats=dearest,
+            saved_vs_median_msats=median,
+        )
+
+    def _percentiles(self) -> list[int]:
+        if not self.sketch:
+            return exact_percentiles(self.latencies, _PERCENTS)
+        return percentiles(self.sketch + sum(map(sketch, self.latencies)), _PERCENTS)
+
+
+def tally_row(
+    *,
+    streaming: bool,
+    success: bool,
+    cost_msats: int | None,
+    input_tokens: int | None,
+    output_tokens: int | None,
+    latency_ms: int,
+    dearest_msats: int | None,
+    median_msats: int | None,
+) -> Tally:
+    """One row as a tally with a sketch."""
+    paid = cost_msats or 0
+    known = cost_msats is not None
+    return Tally(
+        (
+            1,
+            int(success),
+            int(streaming),
+            int(known),
+            paid,
+            input_tokens or 0,
+            output_tokens or 0,
+            latency_ms,
+            dearest_msats - paid if known and dearest_msats is not None else 0,
+            median_msats - paid if known and median_msats is not None else 0,
+        ),
+        sketch(latency_ms),
+    )
+
+
+def from_columns(sums: Sequence[Any]) -> list[int]:
+    """Sums as SQL gives them: null where there was no row."""
+    return [value or 0 for value in sums]

@@ -1,0 +1,142 @@
+"""The database file: opened, checked, migrated, and set aside when it is broken."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import aiosqlite
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.files import (
+    LATEST_VERSION,
+    check_place,
+    check_schema,
+    explain,
+    is_broken,
+    logs_of,
+    make_private,
+    may_be_ledger,
+    migrations,
+    unlock_logs,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+logger = logging.getLogger(__name__)
+
+BUSY_S = 0.25  # how long a statement waits for another process; the writer then tries again itself
+_LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
+_KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
+
+
+class NotWritable(LedgerUnavailable):
+    """The database can't be written just now (locked, full, read-only): worth trying again."""
+
+
+async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqlite.Connection, Path | None]:
+    """A connection to the ledger, created or migrated if need be, and where a broken file was set aside.
+
+    Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may. A broken file stays where it is
+    unless a ledger may `begin_anew`, and so does one that never was a ledger.
+    """
+    check_place(path)
+    unlock_logs(path)
+    try:
+        return await _open(path), None
+    except sqlite3.Error as error:
+        if not is_broken(error):
+            raise NotWritable(explain(path, error)) from error
+        if not begin_anew or not may_be_ledger(path):
+            raise LedgerUnavailable(explain(path, error)) from error
+    try:
+        aside = set_aside(path)
+        return await _open(path), aside
+    except (sqlite3.Error, OSError) as error:
+        raise NotWritable(explain(path, error)) from error
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a broken database, its log with it; nothing is deleted. Returns the new name."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    aside = path.with_name(f"{path.name}.corrupt-{stamp}")
+    for part, name in zip((*logs_of(path), path), (*logs_of(aside), aside), strict=True):
+        if part.exists():
+            part.rename(name)
+    logger.error("the ledger %s is corrupt; it was set aside as %s and a new one is begun", path, aside)
+    return aside
+
+
+async def _open(path: Path) -> aiosqlite.Connection:
+    make_private(path)
+    db = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
+    try:
+        db.text_factory = lambda data: data.decode("utf-8", "replace")
+        await db.execute_fetchall("PRAGMA journal_mode = WAL")
+        await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may cost the last moments, no more
+        await db.execute_fetchall(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
+        await db.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
+        await _migrate(db, path)
+        async with transaction(db):  # finds out at once whether it can be written
+            pass
+    except BaseException:
+        await db.close()
+        raise
+    return db
+
+
+@asynccontextmanager
+async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
+    """All or nothing; waits `BUSY_S` for other writers."""
+    if db.in_transaction:  # what an earlier failure could not roll back
+        await db.execute_fetchall("ROLLBACK")
+    await db.execute_fetchall("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        if db.in_transaction:
+            await db.execute_fetchall("ROLLBACK")
+        raise
+    # A commit that fails leaves the transaction open; the next one begins by rolling it back.
+    await db.execute_fetchall("COMMIT")
+
+
+async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
+    if await _version(db) == LATEST_VERSION:
+        return
+    for number, script in migrations():
+        async with transaction(db):
+            version = await _version(db)  # another process may have been faster
+            await _check(db, path, version)
+            if version < number:
+                for statement in statements(script):
+                    await db.execute_fetchall(statement)
+                await db.execute_fetchall(f"PRAGMA user_version = {number}")
+
+
+async def _version(db: aiosqlite.Connection) -> int:
+    [row] = await db.execute_fetchall("PRAGMA user_version")
+    return int(row[0])
+
+
+async def _check(db: aiosqlite.Connection, path: Path, version: int) -> None:
+    tables = {row[0] for row in await db.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    tables = {name for name in tables if not name.startswith("sqlite_")}
+    columns = {row[1] for row in await db.execute_fetchall("PRAGMA table_info(requests)")}
+    check_schema(path, version, tables, columns)
+
+
+def statements(script: str) -> Iterator[str]:
+    """A script's statements, one by one."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

@@ -1,0 +1,61 @@
+"""What a row's columns mean, as SQL: the same as `rows` says in Python, for any row that another program may write."""
+
+from __future__ import annotations
+
+from arbstr.ledger.row_mapping import MOST
+
+# A timestamp as epoch milliseconds. What every arbstr writes is read by SQLite itself: calling Python for each of a
+# million rows would hold up everybody else.
+_SECOND = "[0-9][0-9][0-9][0-9]-[0-1][0-9]-[0-3][0-9][T ][0-2][0-9]:[0-5][0-9]:[0-5][0-9]"
+INSTANT = f"""
+    COALESCE(
+        CASE WHEN timestamp GLOB '{_SECOND}*' AND (timestamp GLOB '*Z' OR timestamp GLOB '*+00:00') THEN
+            CASE WHEN LENGTH(timestamp) IN (20, 25) OR timestamp GLOB '{_SECOND}.[0-9][0-9][0-9]*' THEN
+                MAX(0, 1000 * STRFTIME('%s', SUBSTR(timestamp, 1, 19))) + SUBSTR(timestamp, 21, 3)
+            END
+        END,
+        epoch_ms(timestamp))
+"""
+
+
+def _msats(column: str) -> str:
+    return f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
+
+
+MSATS = _msats("cost_sats")
+# What budgets count is the most of what a row cost, what the rates say and what was charged, claims that can't be true
+# left out; and what may have been spent besides.
+COUNTED_MSATS = f"""
+    MAX(COALESCE({MSATS}, 0), COALESCE({_msats("list_cost_sats")}, 0),
+        CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
+        + MIN(MAX(CAST(COALESCE(doubtful_msats, 0) AS INTEGER), 0), {MOST})
+"""
+
+
+def refused(row: str = "") -> str:
+    """That a row was refused for what it asks for, or before that was looked at; `row` is the table's `name.`."""
+    status = f"{row}error_status"
+    return f"({row}success = 0 AND ({status} IN (400, 404) OR ({status} = 429 AND {row}provider IS NULL)))"
+
+
+def facet_model(row: str = "") -> str:
+    """The model as facets have it: none of requests that were refused."""
+    return f"IIF({refused(row)}, NULL, {row}model)"
+
+
+LATENCY = f"MIN(MAX(CAST(latency_ms AS INTEGER), 0), {MOST})"
+# The sums of `tally.SUMS` in their order, over rows.
+ROW_SUMS = ", ".join(
+    (
+        "COUNT(*)",
+        "SUM(success <> 0)",
+        "SUM(streaming <> 0)",
+        "COUNT(cost_sats)",
+        f"SUM({MSATS})",
+        f"SUM(MIN(CAST(input_tokens AS INTEGER), {MOST}))",
+        f"SUM(MIN(CAST(output_tokens AS INTEGER), {MOST}))",
+        f"SUM({LATENCY})",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL AND dearest_msats IS NOT NULL THEN dearest_msats - {MSATS} END)",
+        f"SUM(CASE WHEN cost_sats IS NOT NULL AND median_msats IS NOT NULL THEN median_msats - {MSATS} END)",
+    )
+)

@@ -1,0 +1,243 @@
+"""What a filter says in SQL: about facets where rows have one, about the columns themselves where they have none."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from arbstr.ledger.model import SUCCEEDED, Filter, GroupBy
+from arbstr.ledger.sql import values
+
+NAMES = ("model", "provider", "policy", "client", "dialect")  # what has facets of its own
+_SEARCHED = ("model", "provider", "policy")
+_SETS = {
+    "model": "models",
+    "provider": "providers",
+    "policy": "policies",
+    "client": "clients",
+    "dialect": "dialects",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """An SQL expression and the values of its marks."""
+
+    sql: str
+    values: tuple[Any, ...] = ()
+
+
+TRUE = Condition("TRUE")
+ID_CHARS = 4  # of a text; fewer occur in most ids, and are not looked for there
+PART_OF_ID = re.compile(r"[0-9a-f-]+")
+
+
+def both(*conditions: Condition) -> Condition:
+    """All of them hold."""
+    said = [condition for condition in conditions if condition != TRUE]
+    if not said:
+        return TRUE
+    return Condition(" AND ".join(c.sql for c in said), tuple(value for c in said for value in c.values))
+
+
+def either(*conditions: Condition) -> Condition:
+    """At least one of them holds."""
+    return Condition(
+        f"({' OR '.join(c.sql for c in conditions)})", tuple(value for c in conditions for value in c.values)
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Part(Filter):
+    """A part of a filter: a filter of its own, with three more things to say.
+
+    All of `named` occur in the names of the row, not all of `unnamed` do; and something of the row itself.
+    """
+
+    named: tuple[str, ...] = ()
+    unnamed: tuple[str, ...] = ()
+    rows: Condition = TRUE
+
+
+def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
+    """The coarsest facets that can tell the filter's rows, and the groups, apart."""
+    names = {name for name in NAMES if _wanted(where, name) is not None}
+    if group_by in NAMES:
+        names.add(group_by)
+    if len(names) > 1 or where.success is not None or where.streaming is not None or _texts_in_names(where) != TRUE:
+        return "row"
+    return names.pop() if names else "all"
+
+
+def facets(where: Filter, grain: str) -> Condition:
+    """Which rows `f` of the table `facets` the filter means."""
+    conditions = [Condition("f.grain = ?", (grain,)), *(_named(where, name, f"f.{name}_key") for name in NAMES)]
+    for column, wanted in (("success", where.success), ("streaming", where.streaming)):
+        if wanted is not None:
+            conditions.append(Condition(f"f.{column} = ?", (int(wanted),)))
+    return both(*conditions, _texts_in_names(where))
+
+
+def _texts_in_names(where: Filter) -> Condition:
+    """What a part says of the names of a facet `f`."""
+    if not isinstance(where, Part):
+        return TRUE
+    unnamed = [none_of(both(*map(in_names, where.unnamed)))] if where.unnamed else []
+    return both(*map(in_names, where.named), *unnamed)
+
+
+def in_names(text: str) -> Condition:
+    """That a text occurs in a name of a facet `f`."""
+    return either(*(Condition(f"INSTR(COALESCE(f.{name}_key, ''), ?) > 0", (text,)) for name in _SEARCHED))
+
+
+def in_error(text: str) -> Condition:
+    """That a text occurs in a row's error."""
+    return Condition("INSTR(LOWER(error_message), ?) > 0", (text,))
+
+
+def in_refused(text: str) -> Condition:
+    """That a text occurs in the name of a model that was refused."""
+    return Condition("INSTR(refused_key, ?) > 0", (text,))
+
+
+def of_refused(where: Filter) -> Condition | None:
+    """That a row is of one of the filter's models, which was refused; None if the filter names no models."""
+    return None if _wanted(where, "model") is None else _named(where, "model", "refused_key")
+
+
+def in_id(text: str) -> Condition:
+    """That a text occurs in a row's id."""
+    if PART_OF_ID.fullmatch(text):
+        return Condition("correlation_id LIKE ?", (f"%{text}%",))  # twice as fast
+    return Condition("INSTR(LOWER(correlation_id), ?) > 0", (text,))
+
+
+def of_row_facets(where: Filter, column: str = "facet") -> Condition:
+    """That a row's facet is among those that the filter means."""
+    if grain_for(where) == "all":
+        return TRUE
+    meant = facets(where, "row")
+    return Condition(f"{column} IN (SELECT f.id FROM facets f WHERE {meant.sql})", meant.values)
+
+
+def of_columns(where: Filter) -> Condition:
+    """The same, said of a row that may have no facet."""
+    conditions = [_named(where, name, f"fold({name})") for name in NAMES]
+    for column, wanted in (("success", where.success), ("streaming", where.streaming)):
+        if wanted is not None:
+            conditions.append(Condition(f"({column} <> 0) = ?", (int(wanted),)))
+    return both(*conditions)
+
+
+def of_any_row(where: Filter) -> Condition:
+    """That a row, which may have no facet, matches but for its instant."""
+    return both(of_columns(where), of_content(where, faceted=False))
+
+
+def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
+    """That a row came in from `start_ms` to before `end_ms`."""
+    return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))
+
+
+_COST = "ROUND(cost_sats * 1000)"
+_TOOK = "MAX(latency_ms, COALESCE(stream_duration_ms, 0))"
+ERROR_STATUS = "COALESCE(error_status, 0)"
+_STATUS = f"IIF(success <> 0, {SUCCEEDED}, {ERROR_STATUS})"
+_BOUNDS = (
+    ("min_cost_msats", f"{_COST} >= ?"),
+    ("max_cost_msats", f"{_COST} <= ?"),
+    ("min_took_ms", f"{_TOOK} >= ?"),
+    ("max_took_ms", f"{_TOOK} <= ?"),
+    ("session", "session = LOWER(?)"),
+)
+COSTS = frozenset({"min_cost_msats", "max_cost_msats"})
+TIMES = frozenset({"min_took_ms", "max_took_ms"})
+_CONTENT = ("texts", "without_texts", "statuses", "without_statuses", *(name for name, _ in _BOUNDS))
+_WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
+
+
+def of_content(where: Filter, *, faceted: bool) -> Condition:
+    """What only the row itself can tell: cost, duration, session, how it ended, and which texts occur in it."""
+    bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
+    found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
+    left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
+    rows = where.rows if isinstance(where, Part) else TRUE
+    return both(rows, *bounds, *_ended(where), *found, *left_out)
+
+
+def _ended(where: Filter) -> list[Condition]:
+    said = []
+    if where.statuses is not None:
+        among = f"{_STATUS} IN {values(1, len(where.statuses))}" if where.statuses else "FALSE"
+        said.append(Condition(among, where.statuses))
+    if where.without_statuses:
+        said.append(Condition(f"{_STATUS} NOT IN {values(1, len(where.without_statuses))}", where.without_statuses))
+    return said
+
+
+def content_of(where: Filter) -> frozenset[str]:
+    """What of the filter rollups can't answer for, by the names of its fields."""
+    names = {name for name in _CONTENT if getattr(where, name) != _WITHOUT_CONTENT[name]}
+    return frozenset(names | ({"rows"} if isinstance(where, Part) and where.rows != TRUE else set()))
+
+
+def needs_content(where: Filter) -> bool:
+    """Whether rollups can't answer for the filter."""
+    return bool(content_of(where))
+
+
+def without_content(where: Filter) -> Filter:
+    """What of the filter rollups can answer for."""
+    if isinstance(where, Part):
+        return replace(where, **_WITHOUT_CONTENT, rows=TRUE)
+    return replace(where, **_WITHOUT_CONTENT)
+
+
+def of_cost_index(where: Filter) -> Condition:
+    """What the index by cost can find of the filter; the row still has to be looked at."""
+    # Half a millisat either way is rounded.
+    bounds = [("cost_sats >= ?", where.min_cost_msats, -1), ("cost_sats <= ?", where.max_cost_msats, 1)]
+    return both(*(Condition(sql, ((msats + room) / 1000,)) for sql, msats, room in bounds if msats is not None))
+
+
+def containing(text: str, *, faceted: bool = True) -> Condition:
+    """That a text occurs in a row: in its names, its error, or, if it is long enough, in its id."""
+    own = [in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
+    names = in_names(text)
+    if faceted:
+        named = Condition(f"facet IN (SELECT id FROM facets f WHERE f.grain = 'row' AND {names.sql})", names.values)
+    else:
+        named = either(*(Condition(f"INSTR(COALESCE(fold({name}), ''), ?) > 0", (text,)) for name in _SEARCHED))
+    found = either(named, *own)
+    return Condition(f"COALESCE({found.sql}, FALSE)", found.values)
+
+
+def none_of(condition: Condition) -> Condition:
+    """It does not hold."""
+    return Condition(f"NOT ({condition.sql})", condition.values)
+
+
+def _named(where: Filter, name: str, column: str) -> Condition:
+    wanted = _wanted(where, name)
+    if wanted is None:
+        return TRUE
+    if name == "model":  # all have one, but those that were refused, in facets
+        wanted = [key for key in wanted if key is not None]
+    names = tuple(key for key in wanted if key is not None)
+    said = [f"{column} IN {values(1, len(names))}"] if names else []
+    said += [f"{column} IS NULL"] if None in wanted else []
+    return Condition(f"({' OR '.join(said)})" if said else "FALSE", names)
+
+
+def _wanted(where: Filter, name: str) -> Sequence[str | None] | None:
+    """The names that a filter lets pass, without regard to case; None lets all pass."""
+    one: str | None = getattr(where, name)
+    many: tuple[str | None, ...] | None = getattr(where, _SETS[name]) if name in _SETS else None
+    keys = None if many is None else [*dict.fromkeys(wanted and wanted.casefold() for wanted in many)]
+    if one is None:
+        return keys
+    key = one.casefold()
+    return [key] if keys is None or key in keys else []

@@ -1,0 +1,346 @@
+"""Pages of rows at a cost that grows with the page, not with the ledger.
+
+A page deep in a list by time is found by counting whole days and hours in the rollups; one in a list by cost or latency
+from the nearer end. With a filter there are two ways to a page: *walk* along the order and leave out what does not
+match, or *gather* all that match and sort them. The counts say which is shorter.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from math import isqrt
+from typing import Any
+
+from arbstr.ledger import filters
+from arbstr.ledger.backlog import rows_in
+from arbstr.ledger.filters import TRUE, Condition, Part, both
+from arbstr.ledger.model import Entry, Filter, Order, Page, Sort
+from arbstr.ledger.read_view import Counts, View
+from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of
+from arbstr.ledger.sql import values
+from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, Piece, cut, in_order
+
+Found = tuple[int, Any]  # a row's id, and what it is sorted by
+
+_COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
+_NEAR = 1000  # rows that may be skipped one by one
+_TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
+_GATHERED = 3  # reading a row by its id costs so many steps along an index
+
+
+def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+    """The rows from `offset`, `limit` at most, and how many there are in all."""
+    if view.loose or not _can_be_counted(view, where, sort, order, offset):
+        return _plain_page(view, where, sort, order, offset, limit)
+    if view.needs_parts(where):
+        return _page_of_parts(view, where, sort, order, offset, limit)
+    lister = _Lister(view, where)
+    found = lister.page(sort, order, offset, limit)
+    return Page(_read(view, view.rows(), found), lister.counts.total)
+
+
+def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
+    """Whether rollups can find the page also while rows of it may be waiting to be adopted."""
+    span = view.listed(where)
+    if not view.waiting(*span):
+        return True
+    if view.needs_parts(where):
+        return False
+    near = order == "desc" and offset <= _NEAR
+    return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
+
+
+def _page_of_parts(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+    found = []
+    for part in view.parts(where):
+        if filters.needs_content(part):
+            found += _top(view, part, sort, order, offset + limit)
+        else:
+            found += _Lister(view, part).page(sort, order, 0, offset + limit)
+    rows = _merged(found, sort, order)[offset : offset + limit]
+    return Page(_read(view, view.rows(), rows), _content_count(view, where))
+
+
+def slice_before(view: View, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
+    """The newest `limit` matching rows older than `before`."""
+    older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
+    start, end = view.listed(where)
+    end = end if before is None else min(end, before.at_ms + 1)
+    content = view.needs_parts(where)
+    if view.loose or (content and view.waiting(start, end)):
+        found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
+    elif content:
+        tops = [_newest_of(view, part, (start, end), older, limit) for part in view.parts(where)]
+        found = _merged([row for top in tops for row in top], "timestamp", "desc")[:limit]
+    else:
+        found = _newest(view, where, (start, end), older, limit, 0)
+    return _read(view, view.rows(), found)
+
+
+def count(view: View, where: Filter) -> int:
+    """How many rows match."""
+    in_parts = view.needs_parts(where)
+    if view.loose or (in_parts and view.waiting(*view.listed(where))):
+        plain = view.plain(where)
+        [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
+        return int(total)
+    return _content_count(view, where) if in_parts else _counted(view, where).total
+
+
+def _content_count(view: View, where: Filter) -> int:
+    if 0 < len(where.without_texts) <= _TAKEN_OFF:  # those in which it does occur are found by indexes
+        text, *others = where.without_texts
+        fewer = replace(where, without_texts=tuple(others))
+        return count(view, fewer) - count(view, replace(fewer, texts=(*where.texts, text)))
+    return sum(_part_count(view, part) for part in view.parts(where))
+
+
+def _part_count(view: View, part: Part) -> int:
+    content = filters.content_of(part)
+    if not content:
+        return _counted(view, part).total
+    return _counted_by_cost(view, part) if content <= filters.COSTS else _count(view, _along_index(view, part))
+
+
+def _counted_by_cost(view: View, part: Part) -> int:
+    """How many rows are within the bounds of cost; or all but those that are not, if these are fewer."""
+    priced = _counted(view, filters.without_content(part)).priced
+    inside = _count(view, _along_index(view, part), priced // 2 + 1)
+    if inside <= priced // 2:
+        return inside
+    outside = []
+    if part.min_cost_msats is not None:
+        outside.append(replace(part, min_cost_msats=None, max_cost_msats=part.min_cost_msats - 1))
+    if part.max_cost_msats is not None:
+        outside.append(replace(part, min_cost_msats=part.max_cost_msats + 1, max_cost_msats=None))
+    return priced - sum(_count(view, _along_index(view, each)) for each in outside)
+
+
+def _count(view: View, condition: Condition, most: int = FOREVER_MS) -> int:
+    """How many rows there are, if they are no more than `most`."""
+    sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?)"
+    return int(view.one(sql, (*condition.values, most))[0])
+
+
+def _along_index(view: View, part: Part) -> Condition:
+    """That a row belongs to a part, said so that the index by what the part asks of rows is used, if there is one."""
+    start, end = view.listed(part)
+    if not _has_index(part):
+        return view.faceted(part, start, end)
+    # The plus signs keep SQLite from the indexes by time and by facet.
+    within, facets = filters.within(start, end, "+at_ms"), filters.of_row_facets(part, "+facet")
+    costs = filters.of_cost_index(part) if part.rows == TRUE else TRUE
+    return both(within, facets, costs, filters.of_content(part, faceted=True))
+
+
+def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
+    """A statement for all matching rows in order, and the values of its marks in the condition."""
+    table, condition = view.matching(where)
+    sql = f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {condition.sql} ORDER BY {_plain_order(sort, order)} LIMIT ?"
+    return sql, condition
+
+
+class _Lister:
+    """Pages of one filter that rollups can count."""
+
+    def __init__(self, view: View, where: Filter, counts: Counts | None = None) -> None:
+        self._view = view
+        self._where = where
+        self._start, self._end = view.listed(where)
+        self.counts = _counted(view, where) if counts is None else counts
+
+    def page(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
+        """The rows from `offset`, `limit` at most."""
+        limit = min(limit, self.counts.total - offset)
+        if limit <= 0:
+            return []
+        return self._by_time(order, offset, limit) if sort == "timestamp" else self._by(sort, order, offset, limit)
+
+    def _by_time(self, order: Order, offset: int, limit: int) -> list[Found]:
+        if order == "asc":
+            return self._by_time("desc", self.counts.total - offset - limit, limit)[::-1]
+        end, offset = self._locate(offset) if offset > _NEAR else (self._end, offset)
+        left = self.counts.total if end == self._end else None
+        return _newest(self._view, self._where, (self._start, end), TRUE, limit, offset, left)
+
+    def _locate(self, offset: int) -> tuple[int, int]:
+        """An instant, and how many of the rows before it are newer than the one at `offset`: fewer than in an hour."""
+        for piece in reversed(in_order(self._start, self._end)):
+            counted = self._view.counts(self._where, [piece]).total
+            if offset >= counted:
+                offset -= counted
+            elif not piece.span_ms:
+                return piece.end_ms, offset
+            else:
+                return self._locate_in(piece, offset)
+        return self._start, offset
+
+    def _locate_in(self, piece: Piece, offset: int) -> tuple[int, int]:
+        found, offset = self._view.position(self._where, piece, offset)
+        if found.span_ms == DAY_MS:
+            hours = Piece(HOUR_MS, found.start_ms, found.end_ms)
+            found, offset = self._view.position(self._where, hours, offset)
+        return found.end_ms, offset
+
+    def _by(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
+        """In the order of a figure; unknown ones last whichever way."""
+        column = _COLUMN[sort]
+        known = self.counts.total if sort == "latency_ms" else self.counts.priced
+        found: list[Found] = []
+        if offset < known:
+            some = Condition(f"{column} IS NOT NULL")
+            found = self._run(sort, order, some, known, offset, min(limit, known - offset))
+        if offset + limit > known:
+            first = max(offset - known, 0)
+            none = Condition(f"{column} IS NULL")
+            found += self._run(sort, order, none, self.counts.total - known, first, limit - len(found))
+        return found
+
+    def _run(self, sort: Sort, order: Order, part: Condition, size: int, offset: int, limit: int) -> list[Found]:
+        """Rows of one part of the list, come upon from its nearer end."""
+        behind = size - offset - limit
+        if behind < offset:
+            other: Order = "asc" if order == "desc" else "desc"
+            return self._run(sort, other, part, size, behind, limit)[::-1]
+        column = _COLUMN[sort]
+        within = filters.within
+        facets = filters.of_row_facets
+        if self._walks(offset + limit):
+            # The plus signs keep SQLite to the index of the order.
+            condition = both(part, within(self._start, self._end, "+at_ms"), facets(self._where, "+facet"))
+            by = f"{column} {order}, id {order}"
+        else:
+            condition = both(part, within(self._start, self._end), facets(self._where))
+            by = f"+{column} {order}, id {order}"
+        return _found(self._view, "requests", condition, sort, by, limit, offset)
+
+    def _walks(self, depth: int) -> bool:
+        everything = _counted(self._view, Filter()).total
+        matching = max(self.counts.total, 1)
+        return depth * everything < matching * matching * _GATHERED
+
+
+def _newest(
+    view: View,
+    where: Filter,
+    span: tuple[int, int],
+    older: Condition,
+    limit: int,
+    offset: int,
+    matching: int | None = None,
+) -> list[Found]:
+    """The newest rows of a span but for the first `offset`; `matching` as for `_matching`."""
+    depth = offset + limit
+    condition = both(_matching(view, where, span, depth, matching), older)
+    newest = "SELECT id, at_ms FROM {} WHERE {} ORDER BY at_ms DESC, id DESC LIMIT ?"
+    found = view.all(newest.format("requests", condition.sql), (*condition.values, depth))
+    since = found[-1][1] if len(found) == depth else span[0]
+    if chunks := view.waiting(since, span[1]):
+        condition = both(filters.within(since, span[1]), filters.of_any_row(where), older)
+        found += view.all(newest.format(rows_in(chunks), condition.sql), (*condition.values, depth))
+        found = _merged(found, "timestamp", "desc")[:depth]
+    return found[offset:]
+
+
+def _newest_of(view: View, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
+    """The newest rows of a part: all of it along its index and sorted, or walked up to where that finds too many."""
+    if not _has_index(part):
+        return _newest(view, part, span, older, depth, 0)
+    condition = both(_along_index(view, part), filters.within(*span, "+at_ms"), older)
+    if part.rows != TRUE:
+        return _found(view, "requests", condition, "timestamp", "+at_ms DESC, id DESC", depth, 0)
+    few = _few(view, depth)
+    gathered = view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, few + 1))
+    if len(gathered) > few:
+        return _newest(view, part, span, older, depth, 0)
+    return _merged(gathered, "timestamp", "desc")[:depth]
+
+
+def _top(view: View, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
+    """The first rows of a part, in an order."""
+    if (sort, order) == ("timestamp", "desc"):
+        return _newest_of(view, part, view.listed(part), TRUE, depth)
+    condition, by = _along_index(view, part), _plain_order(sort, order)
+    few = _few(view, depth)
+    if part.rows != TRUE or (_has_index(part) and _count(view, condition, few + 1) <= few):
+        condition = Condition(f"id IN (SELECT id FROM requests WHERE {condition.sql})", condition.values)
+    elif not _has_index(part):
+        start, end = view.listed(part)
+        within, facets = filters.within(start, end, "+at_ms"), filters.of_row_facets(part, "+facet")
+        condition = both(within, facets, filters.of_content(part, faceted=True))
+    return _found(view, "requests", condition, sort, by, depth, 0)
+
+
+def _few(view: View, depth: int) -> int:
+    """How many rows are gathered and sorted sooner than the `depth` first are walked up to."""
+    return isqrt(depth * _counted(view, Filter()).total * _GATHERED)
+
+
+def _has_index(part: Part) -> bool:
+    """Whether what a part asks of rows is in one index."""
+    content = filters.content_of(part)
+    return bool(content) and (part.rows != TRUE or content <= filters.COSTS or content <= filters.TIMES)
+
+
+def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None) -> Condition:
+    """That a row matches, said so that the `depth` newest are found on the shorter way.
+
+    `matching` is how many rows of the span match, if that is known.
+    """
+    start_ms, end_ms = span
+    window = filters.within(start_ms, end_ms)
+    content = filters.of_content(where, faceted=True)
+    if filters.grain_for(where) == "all":
+        return both(window, content)
+    narrowed = replace(filters.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
+    matching = _counted(view, narrowed).total if matching is None else matching
+    everything = _counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
+    if depth * everything < matching * matching:
+        return both(window, filters.of_row_facets(where, "+facet"), content)
+    return both(window, filters.of_row_facets(where), content)
+
+
+def _counted(view: View, where: Filter) -> Counts:
+    start, end = view.listed(where)
+    if start >= end:
+        return view.counts(where, [])
+    whole = [Piece(0, start, end)] if filters.needs_content(where) else cut(start, end)
+    return view.counts(where, whole)
+
+
+def _plain_page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+    """A page of rows that rollups can't count."""
+    table, condition = view.matching(where)
+    [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
+    found = _found(view, table, condition, sort, _plain_order(sort, order), limit, offset)
+    return Page(_read(view, table, found), total)
+
+
+def _plain_order(sort: Sort, order: Order) -> str:
+    column = _COLUMN[sort]
+    known = f"{column} IS NULL, " if (sort, order) == ("cost_sats", "asc") else ""  # descending, nulls are last anyway
+    return f"{known}{column} {order}, id {order}"
+
+
+def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
+    """Rows of several lists in the order that `_plain_order` says."""
+    if order == "desc":
+        return sorted(found, key=lambda row: (row[1] is not None, row[1] or 0, row[0]), reverse=True)
+    return sorted(found, key=lambda row: (row[1] is None, row[1] or 0, row[0]))
+
+
+def _found(
+    view: View, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
+) -> list[Found]:
+    """Ids and what they are sorted by, most often from an index alone; only the page's own rows are read then."""
+    sql = f"SELECT id, {_COLUMN[sort]} FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
+    return [tuple(row) for row in view.all(sql, (*condition.values, limit, offset))]
+
+
+def _read(view: View, table: str, found: list[Found]) -> list[Entry]:
+    ids = [row_id for row_id, _ in found]
+    if not ids:
+        return []
+    read = view.all(f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE id IN {values(1, len(ids))}", ids)
+    entries = {row[0]: entry_of(row) for row in read}
+    return [entries[row_id] for row_id in ids]

@@ -1,0 +1,277 @@
+"""Questions to a ledger, answered on one read-only connection."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections import defaultdict
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+from urllib.parse import quote
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger import paging
+from arbstr.ledger.aggregates import Tally
+from arbstr.ledger.files import check_place, check_schema, explain
+from arbstr.ledger.model import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.ledger.read_view import ABSENT, ROLLUPS_SINCE, Label, View
+from arbstr.ledger.rollups import FACET_COLUMNS
+from arbstr.ledger.row_mapping import (
+    COLUMNS,
+    ENTRY_COLUMNS,
+    entry_of,
+    fold,
+    fold_any,
+    format_ms,
+    parse_ms,
+    read_routing,
+)
+from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, Piece
+from arbstr.sanitize import json_or_none
+
+EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
+_BUSY_S = 5.0
+_CHUNK = 200
+
+
+class Questions:
+    """One connection's worth of answers; for one thread at a time. Raises `LedgerUnavailable` and nothing else.
+
+    Never writes, also not to migrate: a ledger of an earlier arbstr is read as it is.
+    """
+
+    def __init__(self, path: Path, *, exact: int = EXACT) -> None:
+        self._path = path
+        self._exact = exact
+        check_place(path)
+        if not path.exists():
+            raise LedgerUnavailable(f"There is no ledger at {path} yet; arbstr makes it when it first serves.")
+        with self._explained():
+            self._connection = connect(path)
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._connection.close()
+
+    def interrupt(self) -> None:
+        """Have the question that another thread is at fail soon."""
+        self._connection.interrupt()
+
+    def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
+        """Aggregates of the matching rows."""
+        with self._view() as view:
+            tallies = self._tallies(view, where, None if group_by == "session" else group_by)
+            groups = view.session_tallies(where) if group_by == "session" else tallies
+        overall = Tally()
+        for tally in tallies.values():
+            overall.add(tally)
+        return Stats(overall.aggregate(), _groups(groups, where, group_by))
+
+    def _tallies(self, view: View, where: Filter, group_by: GroupBy | None) -> dict[Label, Tally]:
+        """Sums by group: from rollups, or from the rows where they are few."""
+        tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
+        start, end = view.clipped(where)
+        few = sum(tally.total for tally in tallies.values()) <= self._exact
+        if few and start < end and start >= view.extent.pruned_ms and not (view.bare or view.waiting(start, end)):
+            return view.tallies(where, group_by, [Piece(0, start, end)])
+        return tallies
+
+    def spent_msats(self, where: Filter) -> int:
+        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
+
+        What may have been spent besides counts too.
+        """
+        computed = self.stats(where).overall.cost_msats
+        with self._view() as view:
+            return computed + view.excess_msats(where)
+
+    def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
+        """Page `page` (from 1) of the matching rows."""
+        with self._view() as view:
+            return paging.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
+
+    def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
+        """Up to `limit` matching rows, newest first, from just after `before`."""
+        with self._view() as view:
+            return paging.slice_before(view, where, before, limit)
+
+    def count(self, where: Filter) -> int:
+        """How many rows match."""
+        with self._view() as view:
+            return paging.count(view, where)
+
+    def request(self, request_id: str) -> Detail | None:
+        """One finished request in full, or None."""
+        with self._view() as view:
+            # The id is looked up in the table itself: through a table expression SQLite would not see its index.
+            closed = "" if view.bare else " AND open = 0"
+            for wanted in dict.fromkeys((request_id, request_id.lower())):
+                found = view.one(
+                    f"SELECT MAX(id) FROM requests WHERE correlation_id = ?{closed}",
+                    (wanted,),
+                )
+                if found[0] is not None:
+                    columns = f"{ENTRY_COLUMNS}, attempts, routing"
+                    row = view.one(f"SELECT {columns} FROM {view.rows()} WHERE id = ?", found)
+                    return Detail(entry_of(row[:-2]), json_or_none(row[-2]), read_routing(row[-1]))
+        return None
+
+    def known(self, column: Literal["model", "provider"], name: str) -> bool:
+        """Whether a name (case does not matter) was ever logged."""
+        with self._view() as view:
+            key = fold(name)
+            entered = not view.bare and view.one(
+                f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
+            )
+            entered = entered or view.has_refused(Filter(model=name if column == "model" else None))
+            if entered or not (view.loose or view.backlog):
+                return bool(entered)
+            return (
+                view.one(f"SELECT 1 FROM {view.rows()} WHERE facet IS NULL AND fold({column}) = ?", (key,)) is not None
+            )
+
+    def info(self) -> dict[str, str]:
+        """What the ledger holds, as facts for people: names and texts."""
+        with self._view() as view:
+            first, last = view.extent.first_ms, view.extent.last_ms
+            if view.bare:
+                first, last = view.one(f"SELECT MIN(at_ms), MAX(at_ms) FROM {view.rows()}")
+            facts = {
+                "size": f"{self._path.stat().st_size:,} bytes",
+                "schema": f"{view.version} (an earlier arbstr's)" if view.bare else str(view.version),
+                "rows": f"{view.one('SELECT COUNT(*) FROM requests')[0]:,}",
+                "first": "-" if first is None else format_ms(first),
+                "last": "-" if last is None else format_ms(last),
+            }
+            if not view.bare:
+                facts |= _more_facts(view)
+        return facts
+
+    def entries(
+        self, where: Filter, sort: Sort, order: Order, limit: int | None = None
+    ) -> Generator[list[Entry], None, None]:
+        """The matching rows as they are at the first one, a few hundred at a time."""
+        with self._view() as view:
+            sql, condition = paging.ordered(view, where, sort, order)
+            cursor = self._connection.execute(sql, (*condition.values, -1 if limit is None else limit))
+            while rows := cursor.fetchmany(_CHUNK):
+                yield [entry_of(row) for row in rows]
+
+    @contextmanager
+    def _view(self) -> Iterator[View]:
+        """One state of the database for the whole of a question."""
+        with self._explained():
+            self._connection.execute("BEGIN")
+            try:
+                yield View(self._connection)
+            finally:
+                if self._connection.in_transaction:
+                    self._connection.execute("COMMIT")
+
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(explain(self._path, error)) from error
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A read-only connection; where not even the reader's log can be made, to the file as it lies there.
+
+    Read so, locks do not count, nor what is only in the log: never while a mere lock is in the way.
+    """
+    where = f"file:{quote(os.fsencode(path.absolute()))}?mode=ro"
+    try:
+        return _checked(path, where)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & 0xFF not in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
+            raise
+        return _checked(path, where + "&immutable=1")
+
+
+def _checked(path: Path, uri: str) -> sqlite3.Connection:
+    connection = sqlite3.connect(uri, uri=True, timeout=_BUSY_S, isolation_level=None, check_same_thread=False)
+    try:
+        connection.text_factory = lambda data: data.decode("utf-8", "replace")
+        connection.create_function("fold", 1, fold_any, deterministic=True)
+        connection.create_function("epoch_ms", 1, parse_ms, deterministic=True)
+        _check(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _check(connection: sqlite3.Connection, path: Path) -> None:
+    [version] = connection.execute("PRAGMA user_version").fetchone()
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(requests)")}
+    if not columns:
+        raise LedgerUnavailable(f"{path} is not an arbstr ledger: it has no table 'requests'.")
+    check_schema(path, version, {"requests"}, columns)
+    if version >= ROLLUPS_SINCE and not columns >= set(COLUMNS):
+        _show_as_latest(connection)
+
+
+def _show_as_latest(connection: sqlite3.Connection) -> None:
+    """Show a ledger of an earlier schema as one of the latest, as far as this connection sees."""
+    requests = f"SELECT {_with_absent(connection, 'requests', COLUMNS)} FROM main.requests"
+    facets = f"SELECT {_with_absent(connection, 'facets', ('id', *FACET_COLUMNS))} FROM main.facets"
+    for grain in ("client", "dialect"):  # the finest facets will do for grains that are not there yet
+        facets += f" UNION ALL SELECT {_with_absent(connection, 'facets', ('id', *FACET_COLUMNS), grain=grain)} "
+        facets += "FROM main.facets WHERE grain = 'row'"
+    connection.execute(f"CREATE TEMP VIEW requests AS {requests}")
+    connection.execute(f"CREATE TEMP VIEW facets AS {facets}")
+
+
+def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[str], **fixed: str) -> str:
+    """A table's columns for a SELECT, with values for those that it lacks and for those that are fixed."""
+    there = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
+    values = {column: column if column in there else ABSENT.get(column, "NULL") for column in columns}
+    values |= {column: f"'{value}'" for column, value in fixed.items()}
+    return ", ".join(f"{value} AS {column}" for column, value in values.items())
+
+
+def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:
+    match group_by:
+        case None:
+            return {}
+        case "hour":
+            return _series(tallies, where, HOUR_MS)
+        case "day":
+            return _series(tallies, where, DAY_MS)
+    named: defaultdict[str, Tally] = defaultdict(Tally)
+    for name in sorted(tallies, key=lambda name: (name is None, str(name))):
+        named[NO_GROUP if name is None else str(name)].add(tallies[name])
+    return {name: tally.aggregate() for name, tally in named.items()}
+
+
+def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:
+    """Every hour or day of the window, also those without rows; an open end is the first or last row's.
+
+    Rows from after the window, where they are kept, have their hours and days, but no empty ones before them.
+    """
+    starts = [start for start in tallies if isinstance(start, int)]
+    first = min(starts, default=None) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
+    last = max(starts, default=None) if where.until_ms is None else where.until_ms
+    if first is None or last is None:
+        return {}
+    empty = Aggregate()
+    return {
+        str(start): tallies[start].aggregate() if start in tallies else empty
+        for start in (*range(first, last + 1, span_ms), *sorted(start for start in starts if start > last))
+    }
+
+
+def _more_facts(view: View) -> dict[str, str]:
+    unfinished, loose = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
+    pruned = view.extent.pruned_ms
+    summed = sum(chunk.total for chunk in view.backlog if chunk.summed)
+    return {
+        "open": f"{unfinished or 0:,} streams that have not ended",
+        "unsummed": f"{max((loose or 0) - summed, 0):,} rows that are in no sums yet",
+        "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
+        "pruned": f"before {format_ms(pruned)}" if pruned else "never",
+    }

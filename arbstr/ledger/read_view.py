@@ -1,0 +1,310 @@
+"""A ledger as one question sees it: a consistent state, and what can be read from where.
+
+Rows that are in rollups are counted by them, save at the ragged edges of a window. Loose rows, and all rows of a
+database that was never migrated, are read one by one.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from arbstr.ledger import filters
+from arbstr.ledger.aggregates import SUMS, Tally, from_columns
+from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
+from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
+from arbstr.ledger.filters import Condition, Part, both
+from arbstr.ledger.latency_histogram import unpack
+from arbstr.ledger.model import OTHER_GROUPS, Filter, GroupBy
+from arbstr.ledger.row_mapping import COLUMNS
+from arbstr.ledger.search import all_fields, parts, refused_part
+from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
+
+ROLLUPS_SINCE = 2  # the schema version that brought them
+BACKLOG_SINCE = 5
+SEARCH_SINCE = 6
+REFUSED_SINCE = 7
+
+Label = str | int | None
+
+_ADDED = COLUMNS[16:]
+ABSENT = {"dialect": "'chat'", "dialect_key": "'chat'"}  # what a column that is not there yet would hold, if not null
+_NAMED_SESSIONS = 1000  # the dearest; the rest is one group
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many rows match, and how many of them have a known cost."""
+
+    total: int
+    priced: int
+
+
+class View:
+    """Reads one state of the database, between BEGIN and COMMIT of its connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        [self.version] = self.one("PRAGMA user_version")
+        self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
+        self.backlog = [] if self.version < BACKLOG_SINCE else chunks_of(connection)
+        self._loose = "facet IS NULL AND open = 0"
+        if self.backlog:
+            self._loose += f" AND id > {self.backlog[-1].last_id}"
+        self.loose = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._loose})")[0]
+        self.extent = Extent(None, None) if self.bare else self._extent()
+
+    def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
+        """The rows of an answer."""
+        return self._connection.execute(sql, values).fetchall()
+
+    def one(self, sql: str, values: Sequence[Any] = ()) -> Any:
+        """The first row of an answer, None if there is none."""
+        return self._connection.execute(sql, values).fetchone()
+
+    def rows(self, *, loose: bool = False) -> str:
+        """A table expression with every column: of all closed rows, or of the loose ones only."""
+        if self.bare:
+            nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
+            return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
+        others = ", ".join(column for column in COLUMNS if column != "at_ms")
+        which = self._loose if loose else "open = 0"
+        return f"(SELECT {others}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})"
+
+    def clipped(self, where: Filter) -> tuple[int, int]:
+        """The filter's window as [start, end)."""
+        return clip(where.since_ms, where.end_ms, self.extent)
+
+    def listed(self, where: Filter) -> tuple[int, int]:
+        """The same for questions about rows, which there are none of from before they were pruned."""
+        start, end = self.clipped(where)
+        return max(start, self.extent.pruned_ms), end
+
+    def has_refused(self, where: Filter) -> bool:
+        """Whether rows of the filter's models were refused: they are in facets that have no model."""
+        refused = None if self.version < REFUSED_SINCE else filters.of_refused(where)
+        return refused is not None and bool(
+            self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values)
+        )
+
+    def needs_parts(self, where: Filter) -> bool:
+        """Whether rollups, and facets alone, can't answer for the filter."""
+        return filters.needs_content(where) or self.has_refused(where)
+
+    def parts(self, where: Filter) -> list[Part]:
+        """What the filter is made of in that case."""
+        other_ids = self.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
+        found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where))
+        return [part for part in found if not part.named or self._has_facet(part)]
+
+    def _has_facet(self, part: Part) -> bool:
+        meant = filters.facets(part, "row")
+        return self.one(f"SELECT 1 FROM facets f WHERE {meant.sql}", meant.values) is not None
+
+    def pieces(self, where: Filter, *, days: bool = True) -> list[Piece]:
+        """What has to be read for the filter's window."""
+        start, end = self.clipped(where)
+        if self.bare or start >= end:
+            return []
+        return [Piece(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
+
+    def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> dict[Label, Tally]:
+        """The sums of the matching rows by group, those in the pieces and the loose ones."""
+        tallies: defaultdict[Label, Tally] = defaultdict(Tally)
+        for piece in pieces:
+            for label, tally in self._piece_tallies(where, group_by, piece):
+                (tallies[label].take_off if piece.surplus else tallies[label].add)(tally)
+        if self.loose:
+            for label, tally in self._row_tallies(self.rows(loose=True), self.plain(where), group_by):
+                tallies[label].add(tally)
+        return {label: tally for label, tally in tallies.items() if tally.total}
+
+    def waiting(self, start_ms: int, end_ms: int, *, unsummed: bool = False) -> list[Chunk]:
+        """The chunks of which rows may have come in from `start_ms` to before `end_ms`; the `unsummed` ones only."""
+        return [chunk for chunk in self.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)]
+
+    def _uncounted(self, where: Filter, piece: Piece) -> tuple[str, Condition] | None:
+        """What has to be read besides for a piece: matching rows that are being adopted; None if there are none."""
+        chunks = self.waiting(piece.start_ms, piece.end_ms, unsummed=bool(piece.span_ms))
+        if not chunks:
+            return None
+        inside = filters.within(piece.start_ms, piece.end_ms)
+        return rows_in(chunks), both(inside, filters.of_any_row(where))
+
+    def session_tallies(self, where: Filter) -> dict[Label, Tally]:
+        """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
+        table, condition = self.matching(where)
+        label = f"IIF(session IS NULL OR session IN dearest, session, '{OTHER_GROUPS}')"
+        sums = ", ".join(f"SUM({column})" for column in SUMS)
+        sql = (
+            f"WITH each (session, {', '.join(SUMS)}, latencies) AS MATERIALIZED "
+            f"({_grouped('session', table, condition)}), "
+            "dearest AS MATERIALIZED (SELECT session FROM each WHERE session IS NOT NULL "
+            f"ORDER BY cost_msats DESC, session LIMIT {_NAMED_SESSIONS}) "
+            f"SELECT {label}, {sums}, GROUP_CONCAT(latencies, ' ') FROM each GROUP BY 1"
+        )
+        return dict(self._tallied(sql, condition))
+
+    def matching(self, where: Filter) -> tuple[str, Condition]:
+        """Where the matching rows are that are still there: a table expression, and what holds of them."""
+        if self.loose or self.waiting(*self.listed(where)) or self.has_refused(where):
+            return self.rows(), self.plain(where)
+        return "requests", self.faceted(where, *self.listed(where))
+
+    def counts(self, where: Filter, pieces: list[Piece]) -> Counts:
+        """How many rows match in the pieces, loose ones aside."""
+        total = priced = 0
+        for piece in pieces:
+            for sql, values in self._piece_counts(where, piece):
+                counted = from_columns(self.one(sql, values))
+                sign = -1 if piece.surplus else 1
+                total, priced = total + sign * counted[0], priced + sign * counted[1]
+        return Counts(total, priced)
+
+    def _piece_counts(self, where: Filter, piece: Piece) -> Iterator[tuple[str, tuple[Any, ...]]]:
+        rows = "SELECT COUNT(*), COUNT(cost_sats) FROM"
+        if piece.span_ms:
+            table, condition = self._rollups(where, filters.grain_for(where), piece)
+            yield f"SELECT SUM(r.total), SUM(r.priced) FROM {table} WHERE {condition.sql}", condition.values
+        else:
+            condition = self.faceted(where, piece.start_ms, piece.end_ms)
+            yield f"{rows} requests WHERE {condition.sql}", condition.values
+        if uncounted := self._uncounted(where, piece):
+            table, condition = uncounted
+            yield f"{rows} {table} WHERE {condition.sql}", condition.values
+
+    def excess_msats(self, where: Filter) -> int:
+        """How much more than they cost budgets count of the matching rows."""
+        start, end = self.listed(where)
+        sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
+        if start < end and (uncounted := self._uncounted(where, Piece(0, start, end))):
+            sources.append(uncounted)
+        if self.has_refused(where) and (part := refused_part(where)):
+            sources.append(("requests", self._refused(part, start, end)))
+        if self.loose:
+            sources.append((self.rows(loose=True), self.plain(where)))
+        excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
+        found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
+        return sum(from_columns(found))
+
+    def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
+        """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Never true of loose rows."""
+        return both(
+            filters.within(start_ms, end_ms),
+            filters.of_row_facets(where),
+            filters.of_content(where, faceted=True),
+        )
+
+    def plain(self, where: Filter) -> Condition:
+        """That a row of `rows()` matches."""
+        until = filters.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
+        since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
+        return both(since, until, filters.of_any_row(where))
+
+    def position(self, where: Filter, piece: Piece, offset: int) -> tuple[Piece, int]:
+        """In which hour or day of a piece of rollups the row lies that `offset` newer ones precede there.
+
+        Returns it with how many newer ones precede the row within.
+        """
+        table, condition = self._rollups(where, filters.grain_for(where), piece)
+        start, before = self.one(
+            "SELECT start_ms, upto - n FROM (SELECT r.start_ms AS start_ms, SUM(r.total) AS n, "
+            "SUM(SUM(r.total)) OVER (ORDER BY r.start_ms DESC) AS upto "
+            f"FROM {table} WHERE {condition.sql} GROUP BY r.start_ms) WHERE upto > ? ORDER BY upto LIMIT 1",
+            (*condition.values, offset),
+        )
+        return Piece(piece.span_ms, start, start + piece.span_ms), offset - before
+
+    def _piece_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        if piece.span_ms:
+            yield from self._rollup_tallies(where, group_by, piece)
+        else:
+            condition = self.faceted(where, piece.start_ms, piece.end_ms)
+            yield from self._row_tallies("requests", condition, group_by)
+        if uncounted := self._uncounted(where, piece):
+            yield from self._row_tallies(*uncounted, group_by)
+        yield from self._refused_tallies(where, group_by, piece)
+
+    def _refused_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        """The sums of rows that were refused, where the piece's facets can't tell their models and are asked to."""
+        among = refused_part(where)
+        named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
+        if named:
+            among = Part(**all_fields(where), rows=Condition("refused_key IS NOT NULL"))
+        if among is None or self.version < REFUSED_SINCE:
+            return
+        sources = [("requests", self._refused(among, piece.start_ms, piece.end_ms))]
+        if self.backlog and piece.span_ms:
+            within = filters.within(piece.start_ms, piece.end_ms)
+            sources.append((REFUSED_ROWS, both(within, filters.of_any_row(among))))
+        for table, condition in sources:
+            for label, tally in self._row_tallies(table, condition, group_by):
+                yield label, tally
+                if named:  # the rollups count them as of no model
+                    counted = Tally()
+                    counted.take_off(tally)
+                    yield None, counted
+
+    def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
+        """That a row is one of a part of such that were refused."""
+        # The plus signs keep SQLite to the index of such rows.
+        within, facets = filters.within(start_ms, end_ms, "+at_ms"), filters.of_row_facets(part, "+facet")
+        return both(within, facets, filters.of_content(part, faceted=True))
+
+    def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+        table, condition = self._rollups(where, filters.grain_for(where, group_by), piece)
+        label = _label(group_by, "r.start_ms", "f.")
+        # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
+        sums = ", ".join(f"SUM(r.{column})" for column in SUMS)
+        sql = (
+            f"SELECT {label}, {sums}, GROUP_CONCAT(HEX(r.latencies), ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+        )
+        for group, *numbers, sketches in self.all(sql, condition.values):
+            yield group, Tally(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" ")))
+
+    def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Iterator[tuple[Label, Tally]]:
+        return self._tallied(_grouped(_label(group_by, "at_ms", ""), table, condition), condition)
+
+    def _tallied(self, sql: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
+        for group, *numbers, latencies in self.all(sql, condition.values):
+            yield group, Tally(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
+
+    def _rollups(self, where: Filter, grain: str, piece: Piece) -> tuple[str, Condition]:
+        """Where the rollups of a piece are: a table expression with `r`, and with `f` unless the grain is `all`."""
+        inside = Condition(
+            "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)
+        )
+        if grain == "all":
+            return "rollups r", both(inside, Condition("r.facet = 0"))
+        # CROSS keeps SQLite to this order: few facets first, then their rollups by primary key.
+        return "facets f CROSS JOIN rollups r ON r.facet = f.id", both(filters.facets(where, grain), inside)
+
+    def _extent(self) -> Extent:
+        with_instant = "FROM requests WHERE at_ms IS NOT NULL"
+        first, last, pruned = self.one(
+            f"SELECT (SELECT MIN(at_ms) {with_instant}), (SELECT MAX(at_ms) {with_instant}), "
+            "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
+        )
+        firsts = [chunk.first_ms for chunk in self.backlog] + ([] if first is None else [first])
+        lasts = [chunk.last_ms for chunk in self.backlog] + ([] if last is None else [last])
+        return Extent(min(firsts, default=None), max(lasts, default=None), pruned)
+
+
+def _grouped(label: str, table: str, condition: Condition) -> str:
+    """A statement for the sums of rows by label, and all their latencies as one text."""
+    return f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+
+
+def _label(group_by: GroupBy | None, instant: str, names: str) -> str:
+    """The SQL of what a row is grouped by."""
+    match group_by:
+        case None:
+            return "NULL"
+        case "hour":
+            return f"{instant} - {instant} % {HOUR_MS}"
+        case "day":
+            return f"{instant} - {instant} % {DAY_MS}"
+    return f"{names}{group_by}"

@@ -1,0 +1,93 @@
+"""Until when rows are kept: `keep_days` counted back from a day that no wrong clock can move far.
+
+The day moves with the clock, but at most by a day for each start and by the time that arbstr has run, which the
+monotonic clock tells. So a clock that is fifty years ahead for one start costs a day's rows at most. A day that turns
+out to lie ahead of the clock was never reached.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+
+import aiosqlite
+
+from arbstr.ledger.time_buckets import DAY_MS
+
+
+class Retention:
+    """One run's share in moving the day on. `clock` gives seconds since the epoch, `monotonic` seconds."""
+
+    def __init__(
+        self, keep_days: int, *, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._kept_ms = keep_days * DAY_MS
+        self._clock = clock
+        self._monotonic = monotonic
+        self._started = monotonic()
+        self._start_ms: int | None = None
+
+    @property
+    def started(self) -> bool:
+        """Whether it is known where the last run had arrived."""
+        return self._start_ms is not None
+
+    def start(self, reached_ms: int | None) -> None:
+        """Begin where the last run had arrived; None in a ledger without rows."""
+        now_ms = self._now_ms()
+        self._start_ms = now_ms if reached_ms is None else min(reached_ms, now_ms)
+
+    def reached_ms(self) -> int:
+        """The day as an instant in epoch milliseconds."""
+        now_ms = self._now_ms()
+        start_ms = now_ms if self._start_ms is None else self._start_ms
+        ran_ms = int((self._monotonic() - self._started) * 1000)
+        return min(now_ms, start_ms + DAY_MS + ran_ms)
+
+    def cutoff_ms(self) -> int:
+        """Rows from before it may go."""
+        return self.reached_ms() - self._kept_ms
+
+    def _now_ms(self) -> int:
+        return int(self._clock() * 1000)
+
+
+async def reached(db: aiosqlite.Connection, now_ms: int) -> int | None:
+    """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
+    sql = (
+        "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
+        "(SELECT MAX(at_ms) FROM requests WHERE at_ms <= ?))"
+    )
+    [row] = await db.execute_fetchall(sql, (now_ms,))
+    return None if row[0] is None else int(row[0])
+
+
+async def mend_cutoff(db: aiosqlite.Connection, now_ms: int) -> None:
+    """In a transaction: have a cutoff that lies ahead of the clock be the day of the oldest row that is there."""
+    await db.execute_fetchall(
+        "UPDATE ledger_state SET value = "
+        f"(SELECT COALESCE(MIN(at_ms), :now) - COALESCE(MIN(at_ms), :now) % {DAY_MS} FROM requests "
+        "WHERE at_ms <= :now) WHERE name = 'pruned_before_ms' AND value > :now",
+        {"now": now_ms},
+    )
+
+
+async def prune(db: aiosqlite.Connection, before_ms: int, reached_ms: int, most: int) -> int:
+    """In a transaction: delete some rows from before that day, keeping their rollups; returns how many.
+
+    `reached_ms` is what `reached` says from now on.
+    """
+    before_ms = max(before_ms - before_ms % DAY_MS, 0)
+    await db.execute_fetchall(
+        "INSERT OR REPLACE INTO ledger_state (name, value) VALUES ('kept_from_ms', ?)", (reached_ms,)
+    )
+    await db.execute_fetchall(
+        "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
+        "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
+        (before_ms,),
+    )
+    await db.execute_fetchall(
+        f"DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE at_ms < ? LIMIT {most})", (before_ms,)
+    )
+    [row] = await db.execute_fetchall("SELECT changes()")
+    return int(row[0])

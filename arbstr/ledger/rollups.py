@@ -1,0 +1,171 @@
+"""The rollups that are being written, kept at hand so that a batch adds to them without reading them first.
+
+A batch is folded facet by facet and hour by hour, then into the coarser facets and the day. What is at hand is thrown
+away whenever another process has written, or a transaction has failed: the database is the truth.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any, TypeVar
+
+import aiosqlite
+import orjson
+
+from arbstr.ledger.aggregates import SUMS, Tally, from_columns
+from arbstr.ledger.latency_histogram import pack, unpack
+from arbstr.ledger.row_mapping import FacetKey, fold
+from arbstr.ledger.sql import chunks, values
+from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS
+
+K = TypeVar("K")
+
+ALL_ROWS = 0  # the facet of everything
+
+CellKey = tuple[int, int, int]  # span, facet, start: the order of the primary key
+_COLUMNS = ("span_ms", "facet", "start_ms", *SUMS, "latencies")
+FACET_COLUMNS = (
+    "name",
+    "grain",
+    "model",
+    "provider",
+    "policy",
+    "streaming",
+    "success",
+    "client",
+    "dialect",
+    "model_key",
+    "provider_key",
+    "policy_key",
+    "client_key",
+    "dialect_key",
+)
+_MOST_FACETS = 20_000  # kept at hand; a client that makes up model names must not fill the memory
+_MOST_CELLS = 5_000
+
+
+class Rollups:
+    """Adds rows to the rollups of their hours and days. All calls within one transaction of the ledger's writer."""
+
+    def __init__(self) -> None:
+        self._facets: dict[str, int] = {}
+        self._families: dict[FacetKey, tuple[int, ...]] = {}
+        self._cells: dict[CellKey, Tally] = {}
+
+    def forget(self) -> None:
+        """Read everything anew before it is used again."""
+        self._facets.clear()
+        self._families.clear()
+        self._cells.clear()
+
+    async def facets(self, db: aiosqlite.Connection, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
+        """The numbers of the rows' own facets; new ones are entered."""
+        wanted = set(keys)
+        unknown = [key for key in wanted if key not in self._families]
+        if unknown:
+            if len(self._facets) > _MOST_FACETS:
+                self.forget()
+                unknown = list(wanted)
+            await self._look_up(db, unknown)
+        return {key: self._families[key][0] for key in wanted}
+
+    async def _look_up(self, db: aiosqlite.Connection, keys: list[FacetKey]) -> None:
+        families = {key: _family(key) for key in keys}
+        rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
+        names = list(rows)
+        for some in chunks(names):
+            marks = values(len(some), len(FACET_COLUMNS))
+            sql = f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES {marks} ON CONFLICT DO NOTHING"
+            await db.execute_fetchall(sql, [value for name in some for value in rows[name]])
+            sql = f"SELECT name, id FROM facets WHERE name IN {values(1, len(some))}"
+            self._facets.update((row[0], row[1]) for row in await db.execute_fetchall(sql, some))
+        for key, family in families.items():
+            self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
+
+    async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, Tally]]) -> None:
+        """Take rows in, each with its facet and instant; facets must have been looked up."""
+        changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
+        await self._fetch(db, [key for key in changes if key not in self._cells])
+        for key, tally in changes.items():
+            self._cells[key].add(tally)
+        for some in chunks(list(changes)):
+            sql = f"INSERT OR REPLACE INTO rollups ({', '.join(_COLUMNS)}) VALUES {values(len(some), len(_COLUMNS))}"
+            await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
+        if len(self._cells) > _MOST_CELLS:
+            self._cells.clear()
+
+    def _changes(self, rows: Iterable[tuple[FacetKey, int, Tally]]) -> dict[CellKey, Tally]:
+        """What is to be added to which rollups: hours to those of all facets, and from these to their days."""
+        own: dict[tuple[FacetKey, int], Tally] = {}
+        for key, start, tally in rows:
+            _add(own, (key, start), tally)
+        hours: dict[CellKey, Tally] = {}
+        coarse: dict[tuple[tuple[int, ...], int], Tally] = {}
+        for (key, start), tally in own.items():
+            row, model, *others = self._families[key]
+            _add(hours, (HOUR_MS, row, start), tally)
+            _add(hours, (HOUR_MS, model, start), tally)
+            _add(coarse, (tuple(others), start), tally)  # of which there are few, whatever models there are
+        for (facets, start), tally in coarse.items():
+            for facet in facets:
+                _add(hours, (HOUR_MS, facet, start), tally)
+        days: dict[CellKey, Tally] = {}
+        for (_, facet, start), tally in hours.items():
+            _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
+        return hours | days
+
+    async def _fetch(self, db: aiosqlite.Connection, keys: list[CellKey]) -> None:
+        for key in keys:
+            self._cells[key] = Tally()
+        for some in chunks(keys):
+            sql = (
+                f"SELECT {', '.join('r.' + column for column in _COLUMNS)} FROM (VALUES {values(len(some), 3)}) k "
+                "CROSS JOIN rollups r ON r.span_ms = k.column1 AND r.facet = k.column2 AND r.start_ms = k.column3"
+            )
+            for span, facet, start, *sums, latencies in await db.execute_fetchall(
+                sql, [number for key in some for number in key]
+            ):
+                self._cells[span, facet, start] = Tally(from_columns(sums), unpack(latencies))
+
+    def _columns(self, key: CellKey) -> tuple[int | bytes, ...]:
+        cell = self._cells[key]
+        return (*key, *cell.sums, pack(cell.sketch))
+
+
+def _add(tallies: dict[K, Tally], key: K, tally: Tally) -> None:
+    known = tallies.get(key)
+    if known is None:
+        tallies[key] = Tally(tally.sums, tally.sketch)
+    else:
+        known.add(tally)
+
+
+FacetRow = tuple[Any, ...]
+
+
+def _family(key: FacetKey) -> tuple[FacetRow, ...]:
+    """A row's own facet and the coarser ones, as rows of the table without their number."""
+    model, provider, policy, _, _, client, dialect = key
+    return (
+        _facet("row", *key),
+        _facet("model", model=model),
+        _facet("provider", provider=provider),
+        _facet("policy", policy=policy),
+        _facet("client", client=client),
+        _facet("dialect", dialect=dialect),
+    )
+
+
+def _facet(
+    grain: str,
+    model: str | None = None,
+    provider: str | None = None,
+    policy: str | None = None,
+    streaming: bool | None = None,
+    success: bool | None = None,
+    client: str | None = None,
+    dialect: str | None = None,
+) -> FacetRow:
+    distinctions = (grain, model, provider, policy, streaming, success, client, dialect)
+    names = (model, provider, policy, client, dialect)
+    return (orjson.dumps(distinctions).decode(), *distinctions, *map(fold, names))

@@ -1,0 +1,295 @@
+"""Rows of the ledger: from records, and back to entries; instants as text and as epoch milliseconds."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from math import copysign
+from typing import Any
+
+import orjson
+
+from arbstr.ledger.aggregates import Tally, tally_row
+from arbstr.ledger.model import Entry
+from arbstr.ledger.routing_json import routing_json
+from arbstr.sanitize import json_or_none
+from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
+
+Row = tuple[Any, ...]
+# Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
+# make up what names they like.
+FacetKey = tuple[str | None, str | None, str | None, bool, bool, str | None, str | None]
+
+COLUMNS = (
+    "id",
+    "correlation_id",
+    "timestamp",
+    "model",
+    "provider",
+    "policy",
+    "streaming",
+    "input_tokens",
+    "output_tokens",
+    "cost_sats",
+    "provider_cost_sats",
+    "latency_ms",
+    "stream_duration_ms",
+    "success",
+    "error_status",
+    "error_message",
+    "at_ms",
+    "facet",
+    "open",
+    "dearest_msats",
+    "median_msats",
+    "attempts",
+    "routing",
+    "list_cost_sats",
+    "cached_tokens",
+    "cache_write_tokens",
+    "served_model",
+    "dialect",
+    "session",
+    "client",
+    "implausible",
+    "doubtful_msats",
+    "refused_key",
+)
+ENTRY_COLUMNS = (
+    "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
+    "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message, list_cost_sats, cached_tokens, "
+    "cache_write_tokens, served_model, dialect, session, client, implausible"
+)
+
+# No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
+MOST = 10**12
+_ALL_WHOLE = 2.0**52  # floats from here on have no fraction
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+def format_ms(at_ms: int) -> str:
+    """Epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    return f"{_format_s(at_ms // 1000)}.{at_ms % 1000:03d}Z"
+
+
+@lru_cache(maxsize=64)
+def _format_s(at_s: int) -> str:
+    """Many rows are of the same second."""
+    return (_EPOCH + at_s * _SECOND).isoformat()[:-6]
+
+
+def parse_ms(timestamp: object) -> int:
+    """ISO 8601 as epoch milliseconds; without an offset it is UTC. What can't be read, or is before 1970, is 0."""
+    try:
+        moment = datetime.fromisoformat(str(timestamp).strip())
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        return max(0, (moment - _EPOCH) // _MILLISECOND)
+    except (ValueError, OverflowError):
+        return 0
+
+
+def facet_key(record: RequestRecord) -> FacetKey:
+    """What a record shares with others."""
+    return (
+        None if is_refused(record) else clean(record.model),
+        _clean(record.provider),
+        _clean(record.policy),
+        record.streaming,
+        record.success,
+        _clean(record.client),
+        clean(record.dialect),
+    )
+
+
+def is_refused(record: RequestRecord) -> bool:
+    """Whether a request was refused for what it asks for, or before that was looked at."""
+    if record.success:
+        return False
+    return record.error_status in (400, 404) or (record.error_status == 429 and record.provider is None)
+
+
+def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> Row:
+    """A record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, and then without a facet."""
+    _, provider, policy, streaming, success, client, dialect = key
+    model = clean(record.model)
+    return (
+        row_id,
+        clean(record.request_id),
+        format_ms(record.received_at_ms),
+        model,
+        provider,
+        policy,
+        streaming,
+        bounded(record.input_tokens),
+        bounded(record.output_tokens),
+        _sats(record.cost_msats),
+        _sats(record.provider_cost_msats),
+        bounded(record.latency_ms),
+        None if opener else bounded(record.stream_duration_ms),  # it has not ended
+        success,
+        bounded(record.error_status),
+        _clean(record.error_message),
+        None if opener else record.received_at_ms,
+        facet,
+        opener,
+        bounded(record.dearest_msats),
+        bounded(record.median_msats),
+        _json(record.attempts),
+        None if record.routing is None else _json(record.routing),
+        _sats(record.list_cost_msats),
+        bounded(record.cached_tokens),
+        bounded(record.cache_write_tokens),
+        _clean(record.served_model),
+        dialect,
+        _clean(record.session),
+        client,
+        record.implausible,
+        bounded(record.doubtful_msats) or None,
+        fold(model) if key[0] is None and not opener else None,
+    )
+
+
+def tally_of(record: RequestRecord) -> Tally:
+    """What a record adds to its rollups."""
+    return tally_row(
+        streaming=record.streaming,
+        success=record.success,
+        cost_msats=bounded(record.cost_msats),
+        input_tokens=bounded(record.input_tokens),
+        output_tokens=bounded(record.output_tokens),
+        latency_ms=bounded(record.latency_ms) or 0,
+        dearest_msats=bounded(record.dearest_msats),
+        median_msats=bounded(record.median_msats),
+    )
+
+
+def facet_key_of(columns: Sequence[Any]) -> FacetKey:
+    """What a row shares with others, from its columns."""
+    model, provider, policy, streaming, success, client, dialect = columns
+    return (
+        _name(model),
+        _name(provider),
+        _name(policy),
+        bool(streaming),
+        bool(success),
+        _name(client),
+        _name(dialect),
+    )
+
+
+def entry_of(row: Sequence[Any]) -> Entry:
+    """A row of `ENTRY_COLUMNS` as it is answered."""
+    (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers) = row[:16]
+    tokens_in, tokens_out, cost, provider_cost, latency, duration, status, message = numbers
+    list_cost, cached, written, served_model, dialect, session, client, implausible = row[16:]
+    return Entry(
+        id=row_id,
+        request_id=str(request_id),
+        timestamp=format_ms(at_ms),
+        at_ms=at_ms,
+        model=str(model),
+        provider=_name(provider),
+        policy=_name(policy),
+        streaming=bool(streaming),
+        success=bool(success),
+        input_tokens=whole(tokens_in),
+        output_tokens=whole(tokens_out),
+        cost_msats=msats(cost),
+        provider_cost_msats=msats(provider_cost),
+        latency_ms=max(0, whole(latency) or 0),
+        stream_duration_ms=whole(duration),
+        error_status=whole(status),
+        error_message=_name(message),
+        list_cost_msats=msats(list_cost),
+        cached_tokens=whole(cached),
+        cache_write_tokens=whole(written),
+        served_model=_name(served_model),
+        dialect=_name(dialect),
+        session=_name(session),
+        client=_name(client),
+        implausible=_name(implausible),
+    )
+
+
+def read_routing(text: Any) -> JsonObject | None:
+    """A decision as `row_of` keeps it, as `routing_json` shows it. What somebody else put there is given as it is."""
+    kept = json_or_none(text)
+    try:
+        if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
+            raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
+        candidates = tuple(
+            Candidate(str(name), float(cost), float(weight), note, *map(bool, early))
+            for name, cost, weight, note, *early in kept["candidates"]
+        )
+        excluded = tuple((name, reason) for name, reason in kept["excluded"])
+        return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
+    except (TypeError, ValueError, KeyError, OverflowError):
+        return kept if isinstance(kept, dict) else None
+
+
+def clean(text: str) -> str:
+    """Text that a database can hold: half a surrogate pair, which JSON can smuggle in, becomes `?`."""
+    return text if text.isascii() else text.encode("utf-8", "replace").decode()
+
+
+def _clean(text: str | None) -> str | None:
+    return None if text is None else clean(text)
+
+
+def fold(name: str | None) -> str | None:
+    """A name without regard to case."""
+    return None if name is None else name.casefold()
+
+
+def fold_any(name: object) -> str | None:
+    """The same of what another program may have put where a name belongs."""
+    return None if name is None else fold(str(name))
+
+
+def bounded(number: int | None) -> int | None:
+    """No further from zero than `MOST`."""
+    if number is None or -MOST <= number <= MOST:
+        return number
+    return MOST if number > 0 else -MOST
+
+
+def whole(value: object) -> int | None:
+    """What another program may have put where a whole number belongs."""
+    if value is None or type(value) is int:
+        return bounded(value)
+    try:
+        return bounded(int(float(str(value))))
+    except (ValueError, OverflowError):
+        return 0
+
+
+def msats(sats: object) -> int | None:
+    """Sats as they are stored, in millisats; half of one counts as a whole, as in SQLite's ROUND."""
+    if sats is None:
+        return None
+    try:
+        exact = min(max(float(str(sats)), -MOST), MOST) * 1000
+    except ValueError:
+        return 0
+    return int(exact + copysign(0.5, exact)) if abs(exact) < _ALL_WHOLE else int(exact)
+
+
+def _sats(millisats: int | None) -> float | None:
+    return None if millisats is None else (bounded(millisats) or 0) / 1000
+
+
+def _name(value: object) -> str | None:
+    return None if value is None else str(value)
+
+
+def _json(document: Any) -> str:
+    try:
+        return orjson.dumps(document, default=tuple).decode()  # candidates are tuples with names
+    except TypeError:  # half a surrogate pair, or an integer beyond 64 bits: rare, and worth keeping
+        return json.dumps(document, default=asdict)

@@ -1,0 +1,120 @@
+"""The ledger's answers as JSON values: what the endpoints send and `--json` prints.
+
+Sats have at most three decimals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+
+from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
+from arbstr.types import JsonObject
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_UNDER = {
+    "model": "models",
+    "provider": "providers",
+    "policy": "policies",
+    "client": "clients",
+    "session": "sessions",
+    "dialect": "dialects",
+}
+_ZERO = Aggregate()
+
+
+def sats(msats: int | None) -> float | None:
+    """Millisats as sats."""
+    return None if msats is None else msats / 1000
+
+
+def aggregate_json(figures: Aggregate) -> JsonObject:
+    """Sums and latencies of a set of requests."""
+    return {
+        "counts": {
+            "total": figures.total,
+            "success": figures.success,
+            "error": figures.total - figures.success,
+            "streaming": figures.streaming,
+        },
+        "costs": {
+            "total_cost_sats": sats(figures.cost_msats),
+            "total_input_tokens": figures.input_tokens,
+            "total_output_tokens": figures.output_tokens,
+        },
+        "performance": {
+            "avg_latency_ms": round(figures.avg_latency_ms, 3),
+            "p50_latency_ms": figures.p50_latency_ms,
+            "p95_latency_ms": figures.p95_latency_ms,
+            "p99_latency_ms": figures.p99_latency_ms,
+        },
+        "saved_sats": {
+            "vs_dearest": sats(figures.saved_vs_dearest_msats),
+            "vs_median": sats(figures.saved_vs_median_msats),
+        },
+    }
+
+
+def entry_json(entry: Entry) -> JsonObject:
+    """One request; `error` only if it failed, `implausible` only if a claim of the provider's can't be true."""
+    document = {
+        "id": entry.id,
+        "request_id": entry.request_id,
+        "timestamp": entry.timestamp,
+        "model": entry.model,
+        "provider": entry.provider,
+        "policy": entry.policy,
+        "streaming": entry.streaming,
+        "success": entry.success,
+        "served_model": entry.served_model,
+        "dialect": entry.dialect,
+        "session": entry.session,
+        "client": entry.client,
+        "tokens": {
+            "input": entry.input_tokens,
+            "cached": entry.cached_tokens,
+            "cache_write": entry.cache_write_tokens,
+            "output": entry.output_tokens,
+        },
+        "cost": {
+            "sats": sats(entry.cost_msats),
+            "provider_sats": sats(entry.provider_cost_msats),
+            "list_sats": sats(entry.list_cost_msats),
+        },
+        "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
+    }
+    if entry.implausible is not None:
+        document["implausible"] = entry.implausible.split(",")
+    if not entry.success:
+        document["error"] = {"status": entry.error_status, "message": entry.error_message}
+    return document
+
+
+def detail_json(detail: Detail) -> JsonObject:
+    """One request in full: with its attempts, and why it went where it went (both null where that was not kept)."""
+    return {**entry_json(detail.entry), "attempts": detail.attempts, "routing": detail.routing}
+
+
+def iso(at_ms: int) -> str:
+    """Epoch milliseconds as ISO 8601 UTC."""
+    return f"{(_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec='milliseconds')[:-6]}Z"
+
+
+def window_json(where: Filter) -> JsonObject:
+    """The window of a filter that has both ends."""
+    return {"since": iso(where.since_ms or 0), "until": iso(where.until_ms or 0)}
+
+
+def stats_json(stats: Stats, where: Filter, group_by: GroupBy | None, configured: Sequence[str] = ()) -> JsonObject:
+    """Aggregates, and those of the groups; every `configured` name is a group, also without traffic."""
+    document = {**window_json(where), **aggregate_json(stats.overall)}
+    if not stats.overall.total:
+        document["empty"] = True
+        document["message"] = f"No requests between {document['since']} and {document['until']}."
+    if group_by in ("hour", "day"):
+        groups = stats.groups.items()
+        document["series"] = [{"start": iso(int(start)), **aggregate_json(figures)} for start, figures in groups]
+    elif group_by is not None:
+        names = dict.fromkeys([*configured, *stats.groups])
+        document[_UNDER[group_by]] = {name: aggregate_json(stats.groups.get(name, _ZERO)) for name in names}
+    return document

@@ -1,0 +1,391 @@
+"""What is done to the opened database: batches, loose rows, old rows, open rows of dead processes."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+import time
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiosqlite
+
+from arbstr.ledger import retention
+from arbstr.ledger.adoption import Adoption, prepare
+from arbstr.ledger.database import NotWritable, open_writable, transaction
+from arbstr.ledger.files import explain, logs_of
+from arbstr.ledger.process_lock import Session, is_alive
+from arbstr.ledger.progress import Progress
+from arbstr.ledger.rollups import Rollups
+from arbstr.ledger.row_mapping import COLUMNS, Row, facet_key, format_ms, row_of, tally_of
+from arbstr.ledger.session_key import read_session_key
+from arbstr.ledger.spill import files_beside, read_file, take_in
+from arbstr.ledger.sql import chunks, values
+from arbstr.types import RequestRecord, value_object
+
+logger = logging.getLogger(__name__)
+
+SLICE = 500  # rows that background work touches in one transaction
+INTERRUPTED_STATUS = 500  # arbstr's own fault, not the provider's
+INTERRUPTED = "interrupted: arbstr stopped before the answer had ended"
+
+_UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = excluded.correlation_id".format(
+    ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column != "id")
+)
+# Another process's commits show in data_version; our own do not.
+_STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
+# The first two hold what a page's filter needs, so that walking them reads no rows.
+_LATE_INDEXES = {
+    "requests_by_cost": "(cost_sats, id, at_ms, facet)",
+    "requests_by_latency": "(latency_ms, id, at_ms, facet, stream_duration_ms)",
+    "requests_by_error": "(error_message, at_ms, facet, cost_sats) WHERE error_message IS NOT NULL",
+    "requests_by_status": "(COALESCE(error_status, 0), success, at_ms, facet, cost_sats) WHERE success = 0",
+    "requests_by_session": "(session, at_ms) WHERE session IS NOT NULL",
+}
+
+
+@value_object
+class Pending:
+    """A record on its way to the database; not `final` is an open row."""
+
+    record: RequestRecord
+    final: bool
+
+
+Ratios = Mapping[str, tuple[float, int]]
+Cells = Mapping[tuple[str, str], str]
+
+
+class Pen:
+    """The one thing that writes to a ledger: an open connection, its session, and what it knows of the file."""
+
+    def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
+        self._path = path
+        self._db = db
+        self._file = _file(path)
+        self._beside: dict[Path, tuple[int, int] | None] = {}  # the log's files, known once something was written
+        self._rollups = Rollups()
+        self._adoption = Adoption(path, db, self._rollups)
+        self._version = -1
+        self._last_id = 0
+        self._open_ids: dict[str, int] = {}
+        self._session: Session | None = None
+        self._loose = True  # there may be loose rows
+        self._expects_rows = False  # from beside the ledger
+        self._indexed = False
+
+    @classmethod
+    async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[Pen, Path | None]:
+        """Open the ledger for writing; also says where a broken one was set aside. All else as `open_writable` does."""
+        db, aside = await open_writable(path, begin_anew=begin_anew)
+        pen = cls(path, db)
+        try:
+            await prepare(db)
+            await pen._begin_session()
+        except sqlite3.Error as error:
+            await pen.close()
+            raise NotWritable(explain(path, error)) from error
+        except BaseException:
+            await pen.close()
+            raise
+        return pen, aside
+
+    async def close(self) -> None:
+        """End the session and let go of the file."""
+        self._adoption.forget()
+        moved = self.moved
+        try:
+            if self._session is not None:
+                await self._db.execute_fetchall("DELETE FROM sessions WHERE id = ?", (self._session.number,))
+            if moved:
+                await self._db.execute_fetchall("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            await self._db.close()
+            if self._session is not None:
+                self._session.release()
+            if moved:
+                self._clear_beside()
+
+    def _clear_beside(self) -> None:
+        """Take away the log of a file that is gone: SQLite would take it for that of the file now in its place."""
+        for path, known in self._beside.items():
+            if known is not None and _file(path) == known:
+                path.unlink()
+
+    @property
+    def moved(self) -> bool:
+        """Whether the path no longer leads to the file that is open."""
+        return _file(self._path) != self._file
+
+    async def write(self, batch: Sequence[Pending], ratios: Ratios, cells: Cells) -> None:
+        """Commit rows, their rollups and what was learned, all or nothing."""
+        try:
+            async with transaction(self._db):
+                await self._refresh()
+                if batch:
+                    opened = await self._write_rows(batch)
+                await self._write_learned(ratios, cells)
+        except BaseException:
+            self._forget()
+            raise
+        if batch:
+            self._remember(batch, opened)
+
+    async def _write_rows(self, batch: Sequence[Pending]) -> dict[str, int]:
+        keyed = [(pending, facet_key(pending.record)) for pending in batch]
+        final = [(key, pending.record) for pending, key in keyed if pending.final]
+        facets = await self._rollups.facets(self._db, [key for key, _ in final])
+        rows: list[Row] = []
+        opened: dict[str, int] = {}
+        for pending, key in keyed:
+            row_id = self._id_for(pending.record)
+            if pending.final:
+                rows.append(row_of(pending.record, key, row_id, facets[key], 0))
+            else:
+                rows.append(row_of(pending.record, key, row_id, None, self._number))
+                opened[pending.record.request_id] = row_id
+        for some in chunks(rows):
+            sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
+            await self._db.execute_fetchall(sql, [value for row in some for value in row])
+        await self._rollups.add(self._db, [(key, record.received_at_ms, tally_of(record)) for key, record in final])
+        return opened
+
+    def _id_for(self, record: RequestRecord) -> int:
+        row_id = self._open_ids.get(record.request_id)
+        if row_id is None:
+            self._last_id += 1
+            row_id = self._last_id
+        return row_id
+
+    def _remember(self, batch: Sequence[Pending], opened: dict[str, int]) -> None:
+        self._open_ids.update(opened)
+        for pending in batch:
+            if pending.final:
+                self._open_ids.pop(pending.record.request_id, None)
+
+    async def _write_learned(self, ratios: Ratios, cells: Cells) -> None:
+        for policy, (ratio, samples) in ratios.items():
+            await self._db.execute_fetchall(
+                "INSERT INTO token_ratios (policy, avg_ratio, sample_count) VALUES (?, ?, ?) ON CONFLICT (policy) "
+                "DO UPDATE SET avg_ratio = excluded.avg_ratio, sample_count = excluded.sample_count",
+                (policy, ratio, samples),
+            )
+        for some in chunks([(kind, key, value) for (kind, key), value in cells.items()]):
+            sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
+            await self._db.execute_fetchall(sql, [value for row in some for value in row])
+
+    async def learned(self) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
+        """What `write` was given of learned values, ever."""
+        ratios = await self._db.execute_fetchall("SELECT policy, avg_ratio, sample_count FROM token_ratios")
+        cells = await self._db.execute_fetchall("SELECT kind, key, value FROM learned")
+        return (
+            {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
+            {(kind, key): value for kind, key, value in cells},
+        )
+
+    async def session_key(self) -> bytes:
+        """The key under which sessions are hashed, of this ledger's own."""
+        return await read_session_key(self._db)
+
+    def expect_rows(self) -> None:
+        """There are rows beside the ledger that `absorb` is to take in."""
+        self._loose = self._expects_rows = True
+
+    async def absorb(self) -> bool:
+        """Take a step towards all rows being in the rollups and having their facets; False when they are."""
+        if not (self._loose or await self._touched()):
+            return False
+        if not self._loose or self._expects_rows:
+            await self._take_in_aside()
+        self._loose = True
+        self._loose = await (self._absorb() if await self._has_loose() else self._index())
+        return self._loose
+
+    async def _has_loose(self) -> bool:
+        sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)"
+        [row] = await self._db.execute_fetchall(sql)
+        return bool(row[0])
+
+    async def adopted(self) -> Progress:
+        """How far the adoption of rows has come."""
+        return await self._adoption.progress()
+
+    async def more_is_unsummed(self, rows: int) -> bool:
+        """Whether more than so many rows are in no rollups."""
+        sql = (
+            "SELECT COALESCE((SELECT SUM(total) FROM backlog WHERE summed = 0), 0) + (SELECT COUNT(*) FROM "
+            "(SELECT 1 FROM requests WHERE facet IS NULL AND open = 0 "
+            "AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog) LIMIT ?)) > ?"
+        )
+        [row] = await self._db.execute_fetchall(sql, (rows + 1, rows))
+        return bool(row[0])
+
+    async def _absorb(self) -> bool:
+        """One step of the adoption; False when there is nothing left to do."""
+        adoption = self._adoption
+        if not adoption.reads:
+            async with self._changing():
+                return await adoption.note() or await adoption.sum_up() or await adoption.complete()
+        if await adoption.has_read():  # others may write until then
+            async with self._changing():
+                await adoption.add()
+        return True
+
+    @asynccontextmanager
+    async def _changing(self) -> AsyncIterator[None]:
+        """A transaction in which rollups may change; what is known of the database is checked first."""
+        try:
+            async with transaction(self._db):
+                await self._refresh()
+                yield
+        except BaseException:
+            self._forget()
+            raise
+
+    async def _take_in_aside(self) -> None:
+        """Take in the rows that could not be written before, as loose ones.
+
+        Before any rows are summed: among them may be the ends of streams whose rows were closed as interrupted.
+        """
+        self._expects_rows = False
+        for file in files_beside(self._path):
+            try:
+                rows = read_file(file)
+                async with transaction(self._db):
+                    added = await take_in(self._db, rows)
+                file.unlink(missing_ok=True)
+            except OSError as error:
+                logger.warning("rows that could not be written before can't be taken in from %s: %s", file, error)
+            else:
+                self._loose = True
+                logger.warning("%d rows that could not be written before are in the ledger now, from %s", added, file)
+
+    async def reached(self, now_ms: int) -> int | None:
+        """Up to where rows were kept at last, as `retention` says it."""
+        return await retention.reached(self._db, now_ms)
+
+    async def mend_cutoff(self, now_ms: int) -> None:
+        """List all rows again where a wrong clock had those of this day, and of many to come, count as gone."""
+        async with transaction(self._db):
+            await retention.mend_cutoff(self._db, now_ms)
+
+    async def _index(self) -> bool:
+        """Make one of the indexes that rows without facets would only make slow to adopt; False if all are there."""
+        for name, columns in _LATE_INDEXES.items() if not self._indexed else ():
+            [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,))
+            if not row[0]:
+                await self._db.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON requests {columns}")
+                return True
+        self._indexed = True
+        return False
+
+    async def prune(self, before_ms: int, reached_ms: int) -> bool:
+        """Delete a slice of the rows from before that day, keeping their rollups; False when there are none left.
+
+        `reached_ms` is what `reached` is to say from now on.
+        """
+        async with transaction(self._db):
+            return await retention.prune(self._db, before_ms, reached_ms, SLICE) == SLICE
+
+    async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
+        """Make anew what is derived from the rows; rollups of pruned days stay. Reports rows done, and in all.
+
+        All rows are adopted again, as those of an earlier arbstr are. Answers are right meanwhile, and when this is cut
+        short the next start goes on with it.
+        """
+        [(total, with_facets)] = await self._db.execute_fetchall(
+            "SELECT COUNT(*), COUNT(facet) FROM requests WHERE open = 0"
+        )
+        on_progress(0, total)
+        if with_facets:
+            await self._adopt_all(on_progress)
+            await self._begin_again()
+        await self._adopt_all(on_progress)
+        on_progress(total, total)
+
+    async def _adopt_all(self, on_progress: Callable[[int, int], None]) -> None:
+        while await self.absorb():
+            progress = await self.adopted()
+            if progress.total:
+                on_progress(progress.done, progress.total)
+
+    async def _begin_again(self) -> None:
+        for name in _LATE_INDEXES:
+            await self._db.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
+        self._indexed, self._loose = False, True
+        upto: int | None = 0
+        while upto is not None:
+            async with self._changing():
+                # Rows that end meanwhile may have lower ids: the last look is at all.
+                after, upto = upto, await self._adoption.begin_again(upto)
+                if upto is None and after:
+                    upto = await self._adoption.begin_again(0)
+                if upto is None:
+                    await self._adoption.start_sums_again()
+
+    async def vacuum(self) -> None:
+        """Give unused pages back to the file system."""
+        await self._db.execute_fetchall("VACUUM")
+
+    @property
+    def _number(self) -> int:
+        return self._session.number if self._session is not None else 0
+
+    async def _begin_session(self) -> None:
+        """Announce this process, and close the rows that dead ones left open."""
+        async with transaction(self._db):
+            dead = [number for number in await self._sessions() if not is_alive(self._path, number)]
+            for some in chunks(dead):
+                await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
+                await self._db.execute_fetchall(
+                    "UPDATE requests SET open = 0, success = FALSE, stream_duration_ms = NULL, "  # nobody saw its end
+                    "error_status = ?, error_message = ? "
+                    f"WHERE facet IS NULL AND open IN {values(1, len(some))}",
+                    (INTERRUPTED_STATUS, INTERRUPTED, *some),
+                )
+            self._session = await self._new_session()
+        await self._take_in_aside()
+        self._beside = {path: _file(path) for path in logs_of(self._path)}
+
+    async def _new_session(self) -> Session:
+        """A session under the first number whose lock is free: a file that vanished may have left some behind."""
+        now = format_ms(int(time.time() * 1000))
+        while True:
+            [row] = await self._db.execute_fetchall("INSERT INTO sessions (started_at) VALUES (?) RETURNING id", (now,))
+            if not is_alive(self._path, row[0]):
+                return Session(self._path, row[0])
+
+    async def _sessions(self) -> list[int]:
+        """All that were announced, and all that left rows open."""
+        rows = await self._db.execute_fetchall(
+            "SELECT id FROM sessions UNION SELECT open FROM requests WHERE facet IS NULL AND open <> 0"
+        )
+        return [row[0] for row in rows]
+
+    async def _touched(self) -> bool:
+        [row] = await self._db.execute_fetchall("PRAGMA data_version")
+        return bool(row[0] != self._version)
+
+    async def _refresh(self) -> None:
+        """In a transaction: what is known of the database, checked."""
+        [(version, last_id)] = await self._db.execute_fetchall(_STATE)
+        self._last_id = last_id or 0
+        if version != self._version:
+            self._rollups.forget()
+            self._version = version
+            self._loose = True
+
+    def _forget(self) -> None:
+        self._rollups.forget()
+        self._adoption.forget()
+        self._version = -1
+
+
+def _file(path: Path) -> tuple[int, int] | None:
+    """Which file a path leads to."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino

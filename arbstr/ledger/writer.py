@@ -1,0 +1,398 @@
+"""The ledger as the engine sees it: a request's row is given away at once, and written soon.
+
+Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
+up to `MOST_WAITING` of them, the older half of them in files beside it; the engine never notices. What waits at the
+end goes into such files too, and comes back at the next start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import islice
+from pathlib import Path
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.database import NotWritable, set_aside
+from arbstr.ledger.files import explain, is_broken
+from arbstr.ledger.progress import Progress, ProgressReport
+from arbstr.ledger.retention import Retention
+from arbstr.ledger.row_mapping import Row, facet_key, row_of
+from arbstr.ledger.spill import put_aside
+from arbstr.ledger.write_connection import INTERRUPTED, INTERRUPTED_STATUS, Pen, Pending
+from arbstr.types import RequestRecord
+
+logger = logging.getLogger(__name__)
+
+BATCH_S = 0.04  # from the first waiting row to its batch
+MOST_WAITING = 100_000
+_MOST_IN_BATCH = 2_000
+_SUMMED_FIRST = 10_000  # rows without sums that are few enough to be read for every answer
+_SUMMED_WITHIN_S = 5.0
+_FIRST_RETRY_S = 0.1
+_LONGEST_RETRY_S = 5.0
+_CLOSE_S = 5.0  # how long `close` tries to write what waits
+_BREATH_S = 0.005  # between slices of background work
+_PRUNE_EVERY_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedState:
+    """What other parts have learned and saved.
+
+    `ratios`: by policy, the average ratio and how many requests it is from. `cells`: by kind and key, JSON text.
+    """
+
+    ratios: dict[str, tuple[float, int]] = field(default_factory=dict)
+    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+class Ledger:
+    """The one writer of a database.
+
+    `on_state(ok, message)` is called once when the database can't be written, and once when it can again, or when a new
+    one takes the place of a broken one; `on_progress(done, total)` again and again while rows of an earlier arbstr are
+    adopted. `keep_days` is how long rows are kept, None for ever; their rollups stay.
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        on_state: Callable[[bool, str], None] = lambda ok, message: None,
+        on_progress: Callable[[int, int], None] = lambda done, total: None,
+        keep_days: int | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._path = Path(path)
+        self._on_state = on_state
+        self._report = ProgressReport(on_progress)
+        self._summed = asyncio.Event()
+        self._retention = None if keep_days is None else Retention(keep_days, clock=clock)
+        self._clock = clock
+        self._waiting: dict[str, Pending] = {}
+        self._lost = 0
+        self._ratios: dict[str, tuple[float, int]] = {}
+        self._cells: dict[tuple[str, str], str] = {}
+        self._askers: list[asyncio.Future[None]] = []
+        self._wake = asyncio.Event()  # there is something to do
+        self._hurry = asyncio.Event()  # and it should be done now
+        self._pen: Pen | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.problem: str | None = None  # why the database can't be written now
+        self._writing = False  # rows that wait no longer are not written yet
+        self._retry_s = 0.0
+        self._close_by: float | None = None
+        self._prune_at = 0.0  # by the monotonic clock
+
+    def begin(self, record: RequestRecord) -> None:
+        """A stream has begun: its open row. Returns at once, never raises."""
+        self._put(Pending(record, final=False))
+
+    def append(self, record: RequestRecord) -> None:
+        """A request has ended: its row, which closes the open one. Returns at once, never raises."""
+        self._put(Pending(record, final=True))
+
+    def save_learned(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
+        """Keep learned values, each in the place of its last. Returns at once, never raises."""
+        self._ratios.update(ratios)
+        self._cells.update(cells)
+        self._wake.set()
+
+    async def load_learned(self) -> LearnedState:
+        """What was saved; nothing if the database can't be read."""
+        if self._pen is None:
+            return LearnedState()
+        try:
+            return LearnedState(*await self._pen.learned())
+        except sqlite3.Error as error:
+            logger.warning("what was learned before could not be read: %s", error)
+            return LearnedState()
+
+    async def session_key(self) -> bytes:
+        """The key under which sessions are hashed, of this ledger's own; empty if the database can't be read."""
+        if self._pen is None:
+            return b""
+        try:
+            return await self._pen.session_key()
+        except sqlite3.Error as error:
+            logger.warning("the key of sessions could not be read: %s", error)
+            return b""
+
+    async def start(self) -> None:
+        """Open the database, migrate it, and begin to write.
+
+        Answers about the rows of an earlier arbstr are slow until their sums are made: if they are many, that is waited
+        for, a few seconds at most. Raises `LedgerUnavailable` if no waiting will mend the database; if it only can't be
+        written now, that is reported.
+        """
+        try:
+            await self._open()
+        except NotWritable as error:
+            self._failed(str(error))
+        self._task = asyncio.create_task(self._work(), name="ledger writer")
+        self._go_on()
+        if self._pen is not None and await self._pen.more_is_unsummed(_SUMMED_FIRST):
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SUMMED_WITHIN_S):
+                    await self._summed.wait()
+
+    async def close(self) -> None:
+        """Write what waits, trying for a few seconds at most, and let go of the database."""
+        if self._task is not None:
+            self._close_by = time.monotonic() + _CLOSE_S
+            self._go_on()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_CLOSE_S * 2):
+                    await self._task
+        if self._waiting:
+            await self._leave_beside()
+        await self._let_go()
+
+    async def _leave_beside(self) -> None:
+        """Keep for the next start what still waits, and say so."""
+        waiting = len(self._waiting)
+        kept = await self._put_aside(list(self._waiting.values()))
+        message = f"{waiting} rows could not be written to {self._path}"
+        if kept:
+            message += f"; {kept} of them are in files beside it, and come back at the next start"
+        if kept < waiting:
+            message += f"; {waiting - kept} are lost"
+        logger.error("%s.", message)
+        self._on_state(False, message + ".")
+
+    async def _put_aside(self, some: Sequence[Pending]) -> int:
+        """Keep rows in files beside the ledger; returns how many there was room for."""
+        rows = [row for pending in some if (row := _row_beside(pending)) is not None]
+        try:
+            kept = await asyncio.to_thread(put_aside, self._path, rows)
+        except OSError as error:
+            logger.warning("rows that wait can't be kept beside the ledger: %s", error)
+            return 0
+        if kept and self._pen is not None:
+            self._pen.expect_rows()
+        return kept
+
+    async def _make_room(self) -> None:
+        """Put the oldest finished rows aside when half of the room in memory is taken."""
+        too_many = len(self._waiting) - MOST_WAITING // 2
+        if too_many <= 0:
+            return
+        oldest = {key: pending for key, pending in islice(self._waiting.items(), too_many) if pending.final}
+        for key in oldest:
+            del self._waiting[key]
+        kept = await self._put_aside(list(oldest.values()))
+        self._waiting = dict(islice(oldest.items(), kept, None)) | self._waiting
+        self._trim()
+
+    async def settle(self, patience_s: float = 0.1) -> None:
+        """Return once everything appended so far is in the database, or after a moment if it can't be written."""
+        unwritten = self._waiting or self._writing
+        if not unwritten or self._task is None or self._task.done() or self.problem is not None:
+            return
+        asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._askers.append(asker)
+        self._go_on()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await asker
+
+    def _put(self, pending: Pending) -> None:
+        self._waiting[pending.record.request_id] = pending
+        self._trim()
+        self._wake.set()
+
+    def _trim(self) -> None:
+        while len(self._waiting) > MOST_WAITING:
+            del self._waiting[next(iter(self._waiting))]
+            self._lost += 1
+
+    async def _work(self) -> None:
+        while not self._finished:
+            await self._pause()
+            await self._round()
+
+    @property
+    def _finished(self) -> bool:
+        if self._close_by is None:
+            return False
+        return not (self._waiting or self._ratios or self._cells) or time.monotonic() > self._close_by
+
+    async def _pause(self) -> None:
+        """Wait until there is something to do, and then a little for company."""
+        if self._close_by is not None:
+            await asyncio.sleep(_FIRST_RETRY_S if self._retry_s else 0)
+        elif self._retry_s:
+            await _first(self._hurry, self._retry_s)
+        else:
+            await _first(self._wake, _PRUNE_EVERY_S)
+            await _first(self._hurry, BATCH_S)
+        self._wake.clear()
+        self._hurry.clear()
+
+    async def _round(self) -> None:
+        askers, self._askers = self._askers, []
+        try:
+            await self._write()
+            await self._tidy()
+        except (sqlite3.Error, OSError, LedgerUnavailable) as error:
+            await self._mend(error)
+        except Exception:
+            # The edge of the writer: whatever goes wrong here, requests go on.
+            logger.exception("the ledger's writer stumbled")
+            self._failed("The ledger's writer stumbled; its log says how.")
+        finally:
+            for asker in askers:
+                if not asker.done():
+                    asker.set_result(None)
+
+    async def _write(self) -> None:
+        pen = await self._open()
+        batch = dict(islice(self._waiting.items(), _MOST_IN_BATCH))
+        ratios, cells = self._ratios, self._cells
+        self._ratios, self._cells = {}, {}
+        for request_id in batch:
+            del self._waiting[request_id]
+        self._writing = bool(batch)
+        try:
+            if batch or ratios or cells:
+                await self._write_batch(pen, list(batch.values()), ratios, cells)
+        except BaseException:
+            self._waiting = batch | self._waiting
+            self._ratios = ratios | self._ratios
+            self._cells = cells | self._cells
+            self._trim()
+            raise
+        finally:
+            self._writing = False
+        if len(batch) == _MOST_IN_BATCH:
+            self._go_on()
+        self._recovered()
+
+    async def _write_batch(
+        self,
+        pen: Pen,
+        batch: list[Pending],
+        ratios: Mapping[str, tuple[float, int]],
+        cells: Mapping[tuple[str, str], str],
+    ) -> None:
+        try:
+            await pen.write(batch, ratios, cells)
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            logger.exception("a batch of %d rows could not be written; trying them one by one", len(batch))
+            for pending in batch:
+                await self._write_alone(pen, pending)
+
+    async def _write_alone(self, pen: Pen, pending: Pending) -> None:
+        """A row that can't be stored must not hold up the others."""
+        try:
+            await pen.write([pending], {}, {})
+        except Exception as error:
+            if _will_pass(error):
+                raise
+            self._lost += 1
+            logger.exception("the row of request %s can't be stored and is lost", pending.record.request_id)
+
+    async def _tidy(self) -> None:
+        """A slice of background work, after the rows: loose rows in, old rows out."""
+        if self._pen is None or self._close_by is not None:
+            return
+        more = await self._pen.absorb()
+        progress = await self._pen.adopted() if more else Progress()
+        self._report.update(progress)
+        if not self._summed.is_set() and not await self._pen.more_is_unsummed(_SUMMED_FIRST):
+            self._summed.set()
+        if not more and self._retention is not None and time.monotonic() >= self._prune_at:
+            more = await self._prune(self._pen, self._retention)
+        if more:
+            await asyncio.sleep(_BREATH_S)
+            self._go_on()
+
+    async def _prune(self, pen: Pen, retention: Retention) -> bool:
+        if not retention.started:
+            retention.start(await pen.reached(int(self._clock() * 1000)))
+        more = await pen.prune(retention.cutoff_ms(), retention.reached_ms())
+        if not more:
+            self._prune_at = time.monotonic() + _PRUNE_EVERY_S
+        return more
+
+    def _go_on(self) -> None:
+        """Another round at once."""
+        self._wake.set()
+        self._hurry.set()
+
+    async def _open(self) -> Pen:
+        """The pen, opened anew if the file has vanished from its path."""
+        if self._pen is not None and self._pen.moved:
+            self._failed(f"The ledger {self._path} has vanished or was replaced; it is opened anew.")
+            await self._let_go()
+        if self._pen is None:
+            self._pen, aside = await Pen.open(self._path)
+            await self._pen.mend_cutoff(int(self._clock() * 1000))
+            if aside is not None and self.problem is None:  # nothing is lost, and a new one is written at once
+                self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
+        return self._pen
+
+    async def _let_go(self) -> None:
+        pen, self._pen = self._pen, None
+        if pen is not None:
+            with contextlib.suppress(sqlite3.Error, OSError):
+                await pen.close()
+
+    async def _mend(self, error: Exception) -> None:
+        """After a failure: report it once, set a broken file aside, make room, wait longer each time."""
+        self._failed(str(error) if isinstance(error, LedgerUnavailable) else explain(self._path, error))
+        self._retry_s = min(max(self._retry_s * 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
+        if is_broken(error):
+            await self._let_go()
+            with contextlib.suppress(OSError):
+                set_aside(self._path)
+        await self._make_room()
+
+    def _failed(self, message: str) -> None:
+        if self.problem is None:
+            self.problem = message
+            logger.error("%s Finished requests wait in memory.", message)
+            self._on_state(False, message)
+
+    def _recovered(self) -> None:
+        self._retry_s = 0.0
+        if self.problem is not None:
+            self.problem = None
+            lost = f"; {self._lost} rows were lost meanwhile" if self._lost else ""
+            self._lost = 0
+            message = f"The ledger {self._path} is written again{lost}."
+            logger.warning("%s", message)
+            self._on_state(True, message)
+
+
+def _will_pass(error: Exception) -> bool:
+    """Whether the trouble is the database's, not the row's."""
+    return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
+
+
+def _row_beside(pending: Pending) -> Row | None:
+    """A row as it is put aside, one that has not ended as interrupted; None if it can't be stored at all."""
+    record = pending.record
+    if not pending.final:
+        record = replace(record, success=False, error_status=INTERRUPTED_STATUS, error_message=INTERRUPTED)
+    try:
+        return row_of(record, facet_key(record), 0, None, 0)
+    except (TypeError, ValueError, AttributeError):
+        logger.exception("the row of request %s can't be stored and is lost", record.request_id)
+        return None
+
+
+async def _first(event: asyncio.Event, seconds: float) -> None:
+    """Wait for the event, so long at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(seconds):
+            await event.wait()

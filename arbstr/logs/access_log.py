@@ -1,0 +1,149 @@
+"""What the log says of requests and providers, from the event bus: a line each, drawn up in batches."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from arbstr.bus import EventBus
+from arbstr.events import (
+    AttemptFailed,
+    BudgetThreshold,
+    OverchargeFound,
+    ProviderHealthChanged,
+    RequestFinished,
+)
+from arbstr.logs.setup import REQUESTS, Fields, Logs
+
+INTERVAL_S = 0.05
+_REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, (REQUESTS, "arbstr.providers", "arbstr.budgets"))
+
+
+class Line(NamedTuple):
+    """What is said of an event."""
+
+    level: int
+    logger: logging.Logger
+    message: str
+    fields: Fields
+
+
+class RequestLog:
+    """Listens to the bus from when it is made; `run` writes until it is cancelled, `close` writes what is left."""
+
+    def __init__(
+        self, bus: EventBus, logs: Logs, *, log_requests: bool = True, clock: Callable[[], float] = time.time
+    ) -> None:
+        self._bus = bus
+        self._logs = logs
+        self._clock = clock
+        self._lines = dict(_LINES)
+        if not log_requests:
+            del self._lines[RequestFinished]
+        self._events = bus.subscribe(kinds=self._lines)
+
+    async def run(self) -> None:
+        """Write lines for events a moment after they happen; the owner cancels it."""
+        while True:
+            await self._events.wait()
+            await asyncio.sleep(INTERVAL_S)
+            self.flush()
+
+    def flush(self) -> None:
+        """Write lines for what has happened since the last time."""
+        events, missed = self._events.drain()
+        at = self._clock()
+        if missed:
+            self._logs.emit(logging.WARNING, "arbstr", f"{missed} events came too fast to be logged", at=at)
+        for event in events:
+            if draw_up := self._lines.get(type(event)):
+                level, logger, message, fields = draw_up(event)
+                if logger.isEnabledFor(level):
+                    self._logs.emit(level, logger.name, message, fields, at=at)
+
+    def close(self) -> None:
+        """Write what is left and listen no more."""
+        self._bus.unsubscribe(self._events)
+        self.flush()
+
+
+def _request_finished(event: RequestFinished) -> Line:
+    record = event.record
+    failed = sum(attempt.failure is not None for attempt in record.attempts)
+    fields: Fields = {
+        "id": record.request_id,
+        "provider": record.provider,
+        "policy": record.policy,
+        "model": record.model,
+        "status": record.error_status if record.error_status is not None else 200,
+        "in": record.input_tokens,
+        "out": record.output_tokens,
+        "sats": _sats(record.cost_msats),
+        "ms": record.latency_ms,
+        "stream_ms": record.stream_duration_ms,
+        "retries": failed,
+        "error": record.error_message,
+    }
+    return Line(logging.INFO, _REQUESTS, "request", fields)
+
+
+def _attempt_failed(event: AttemptFailed) -> Line:
+    fields: Fields = {
+        "id": event.request_id,
+        "provider": event.provider,
+        "failure": event.failure,
+        "status": event.status,
+        "error": event.message,
+        "ms": event.duration_ms,
+        "retry_in_ms": event.retry_in_ms,
+    }
+    return Line(logging.WARNING, _REQUESTS, "attempt failed", fields)
+
+
+def _health_changed(event: ProviderHealthChanged) -> Line:
+    fields: Fields = {
+        "provider": event.provider,
+        "from": event.old,
+        "to": event.new,
+        "in_rotation": event.in_rotation,
+        "reason": event.reason,
+    }
+    return Line(logging.WARNING, _PROVIDERS, "health changed", fields)
+
+
+def _overcharge_found(event: OverchargeFound) -> Line:
+    fields: Fields = {
+        "provider": event.provider,
+        "model": event.model,
+        "charged_sats": _sats(event.charged_msats),
+        "computed_sats": _sats(event.computed_msats),
+        "ratio": round(event.ratio, 3),
+    }
+    return Line(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
+
+
+def _budget_threshold(event: BudgetThreshold) -> Line:
+    fields: Fields = {
+        "scope": event.scope,
+        "period": event.period,
+        "percent": event.percent,
+        "spent_sats": _sats(event.spent_msats),
+        "limit_sats": _sats(event.limit_msats),
+    }
+    return Line(logging.WARNING, _BUDGETS, "budget", fields)
+
+
+def _sats(msats: int | None) -> float | None:
+    return None if msats is None else msats / 1000
+
+
+_LINES: dict[type, Callable[[Any], Line]] = {
+    RequestFinished: _request_finished,
+    AttemptFailed: _attempt_failed,
+    ProviderHealthChanged: _health_changed,
+    OverchargeFound: _overcharge_found,
+    BudgetThreshold: _budget_threshold,
+}

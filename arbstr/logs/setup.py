@@ -1,0 +1,293 @@
+"""arbstr's own log: a record is one line, no secret is in it, and nobody ever waits for whoever reads it.
+
+Standard logging goes through `configure`; what is frequent (a line per request) goes straight to `Logs.emit`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Mapping
+from functools import lru_cache
+from itertools import islice
+from queue import Empty, SimpleQueue
+from select import select
+from typing import Literal, NamedTuple
+
+import orjson
+
+from arbstr.config.levels import parse_levels
+from arbstr.errors import ConfigError
+from arbstr.redaction import Redactor
+from arbstr.sanitize import plain
+
+Format = Literal["text", "json"]
+Fields = Mapping[str, str | int | float | bool | None]
+_NONE: Fields = {}
+
+LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
+LONGEST_VALUE = 200
+WAITING_LINES = 4096
+RING_LINES = 5000
+REQUESTS = "arbstr.requests"  # the logger of single requests
+CLOSE_WITHIN_S = 1.0
+_STDERR = 2
+_BARE = re.compile(r"[\w.:/@+-]{1,200}")
+
+
+class LogLine(NamedTuple):
+    """A line as the dashboard shows it. `seq` counts from 1 without gaps; `level` is a number of `logging`."""
+
+    seq: int
+    at_ms: int
+    level: int
+    logger: str
+    text: str
+
+
+class LogRing:
+    """The latest lines, in memory; any thread may add to it or read it."""
+
+    def __init__(self, capacity: int = RING_LINES) -> None:
+        self._lines: deque[LogLine] = deque(maxlen=capacity)
+        self._lock = threading.Lock()
+        self._last = 0
+
+    def add(self, at_ms: int, level: int, logger: str, text: str) -> None:
+        """Keep a line; the oldest goes when there are too many."""
+        with self._lock:
+            self._last += 1
+            self._lines.append(LogLine(self._last, at_ms, level, logger, text))
+
+    def since(self, seq: int = 0) -> list[LogLine]:
+        """The lines after the one numbered `seq`, oldest first; a gap before them means that older ones are gone."""
+        with self._lock:
+            new = min(self._last - seq, len(self._lines))
+            return list(islice(reversed(self._lines), max(new, 0)))[::-1]
+
+
+class LineWriter:
+    """Writes lines to a file descriptor from a thread of its own.
+
+    When what reads them stops (a paused terminal, a full pipe), `WAITING_LINES` wait and further ones are dropped,
+    counted, and the count is told as soon as writing goes on.
+    """
+
+    def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_LINES) -> None:
+        self._fd = fd
+        self._form = form
+        self._capacity = capacity
+        self._waiting: SimpleQueue[str | None] = SimpleQueue()
+        self._dropped = 0
+        self._lock = threading.Lock()
+        self._thread = threading.Thread(target=self._run, name="arbstr-log", daemon=True)
+        self._thread.start()
+
+    def write(self, line: str) -> None:
+        """Have the line written, its end included. Never waits."""
+        if self._waiting.qsize() < self._capacity:
+            self._waiting.put(line)
+        else:
+            self._count_dropped(1)
+
+    def close(self, within_s: float = CLOSE_WITHIN_S) -> None:
+        """Write what waits, and let go of the descriptor; give up on a reader that does not read."""
+        self._waiting.put(None)
+        self._thread.join(within_s)
+        if not self._thread.is_alive():
+            os.close(self._fd)
+
+    def _run(self) -> None:
+        ended = False
+        while not ended:
+            lines = self._batch()
+            ended = lines[-1] is None
+            text = "".join(line for line in lines if line is not None)
+            if not self._written(text):
+                self._count_dropped(text.count("\n"))
+            elif self._dropped:
+                self._tell_dropped()
+
+    def _batch(self) -> list[str | None]:
+        """Everything that waits, at least one thing; nothing after the None that ends it."""
+        lines = [self._waiting.get()]
+        try:
+            while lines[-1] is not None:
+                lines.append(self._waiting.get_nowait())
+        except Empty:
+            pass
+        return lines
+
+    def _written(self, text: str) -> bool:
+        data = memoryview(text.encode("utf-8", "backslashreplace"))
+        try:
+            while data:
+                try:
+                    data = data[os.write(self._fd, data) :]
+                except BlockingIOError:  # somebody else made the terminal non-blocking
+                    select([], [self._fd], [])
+        except OSError:  # the terminal is gone, the disk is full: perhaps not for ever
+            return False
+        return True
+
+    def _tell_dropped(self) -> None:
+        with self._lock:
+            dropped, self._dropped = self._dropped, 0
+        message = f"{dropped} log lines were dropped here: they could not be written fast enough"
+        says = (logging.WARNING, "arbstr.logs.setup", message)
+        at = time.time()
+        if not self._written(_json_line(*says, _NONE, at) if self._form == "json" else _text_line(*says, at)):
+            self._count_dropped(dropped)
+
+    def _count_dropped(self, lines: int) -> None:
+        with self._lock:
+            self._dropped += lines
+
+
+class Logs:
+    """Where lines go: to a writer, to a ring, to both. `configure` makes and installs it."""
+
+    def __init__(self, form: Format, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
+        self._as_json = form == "json"
+        self._redactor = redactor
+        self._writer = writer
+        self.ring = ring
+        self._handler = _FromLogging(self)
+        self._levels_before: dict[str, int] = {}
+        self._handlers_before: list[logging.Handler] = []
+
+    def emit(self, level: int, logger: str, message: str, fields: Fields = _NONE, *, at: float) -> None:
+        """Log a line, whatever the levels say. `message` is clean already; `at` is in seconds since the epoch."""
+        if self.ring is not None or not self._as_json:
+            body = self._redactor.text(message + self._in_text(fields))
+        if self.ring is not None:
+            self.ring.add(int(at * 1000), level, logger, body)
+        if self._writer is not None and self._as_json:
+            self._writer.write(self._redactor.text(_json_line(level, logger, message, self._cleaned(fields), at)))
+        elif self._writer is not None:
+            self._writer.write(_text_line(level, logger, body, at))
+
+    def clean(self, text: str, most: int = LONGEST_VALUE) -> str:
+        """Foreign text as a line can hold it: secrets masked before it is cut, nothing in it that acts."""
+        return plain(self._redactor.text(text), most)
+
+    def install(self, levels: Mapping[str, int]) -> None:
+        """Take over standard logging, with a level by logger's name."""
+        root = logging.getLogger()
+        self._handlers_before, root.handlers = root.handlers, [self._handler]
+        for name, level in levels.items():
+            self._set_level(name, level)
+        logging.captureWarnings(capture=True)
+
+    def take_stderr(self, *, requests: bool = True) -> None:
+        """The terminal is free again: from now on lines go there if they go to no file; of `requests` troubles only."""
+        if self._writer is None:
+            self._writer = LineWriter(os.dup(_STDERR), "json" if self._as_json else "text")
+            if not requests:
+                least = logging.getLogger(REQUESTS).getEffectiveLevel()
+                self._set_level(REQUESTS, max(least, logging.WARNING))
+
+    def _set_level(self, name: str, level: int) -> None:
+        logger = logging.getLogger(name)
+        self._levels_before.setdefault(name, logger.level)
+        logger.setLevel(level)
+
+    def close(self) -> None:
+        """Write what waits, and leave standard logging as it was."""
+        logging.captureWarnings(capture=False)
+        logging.getLogger().handlers = self._handlers_before
+        for name, level in self._levels_before.items():
+            logging.getLogger(name).setLevel(level)
+        if self._writer is not None:
+            self._writer.close()
+
+    def _in_text(self, fields: Fields) -> str:
+        """` key=value` for each that is known, a value in quotes if it could be misread."""
+        text = ""
+        for name, value in fields.items():
+            if value is None:
+                continue
+            if isinstance(value, str):
+                shown = value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
+            else:
+                shown = str(value).lower()  # booleans as in JSON
+            text += f" {name}={shown}"
+        return text
+
+    def _cleaned(self, fields: Fields) -> Fields:
+        return {name: self.clean(value) if isinstance(value, str) else value for name, value in fields.items()}
+
+
+class _FromLogging(logging.Handler):
+    """Takes what standard logging has to say."""
+
+    def __init__(self, logs: Logs) -> None:
+        super().__init__()
+        self._logs = logs
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Log the record as one line, its traceback with it."""
+        message = self._logs.clean(_message(record), LONGEST_MESSAGE)
+        self._logs.emit(record.levelno, record.name, message, at=record.created)
+
+
+def configure(
+    spec: str,
+    *,
+    form: Format = "text",
+    file: str | None = None,
+    stderr: bool = True,
+    redactor: Redactor | None = None,
+    ring: LogRing | None = None,
+) -> Logs:
+    """Send all logging to the file if one is named, else to stderr if that is free, and to the ring if there is one.
+
+    To be closed by the caller. Raises ConfigError when the file can't be opened, ValueError for a wrong `spec`.
+    """
+    levels = parse_levels(spec)
+    fd = _opened(file) if file else os.dup(_STDERR) if stderr else None
+    logs = Logs(form, redactor or Redactor([]), None if fd is None else LineWriter(fd, form), ring)
+    logs.install(levels)
+    return logs
+
+
+def _opened(file: str) -> int:
+    try:
+        return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError([f"logging.file cannot be opened ({error.strerror}): {plain(file)}"]) from None
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The record's text, its traceback after it, the lines apart by a bar."""
+    try:
+        text = record.getMessage()
+    except (TypeError, ValueError, KeyError):
+        text = f"{record.msg} (its arguments do not fit; {record.pathname}:{record.lineno})"
+    if record.exc_info:
+        text += "\n" + "".join(traceback.format_exception(*record.exc_info))
+    return " | ".join(line for line in text.splitlines() if line.strip())
+
+
+def _text_line(level: int, logger: str, body: str, at: float) -> str:
+    return f"{_stamp(at)} {logging.getLevelName(level):<7} {logger}: {body}\n"
+
+
+def _json_line(level: int, logger: str, message: str, fields: Fields, at: float) -> str:
+    start = {"time": _stamp(at), "level": logging.getLevelName(level).lower(), "logger": logger, "message": message}
+    return orjson.dumps({**start, **fields}).decode() + "\n"
+
+
+def _stamp(at: float) -> str:
+    second = int(at)
+    return f"{_second(second)}.{int((at - second) * 1000):03d}Z"
+
+
+@lru_cache(maxsize=8)
+def _second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -1,0 +1,175 @@
+"""Made-up clients of a proxy whose sellers are fake, so that there is something to look at."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from random import Random
+from typing import Self
+
+import aiohttp
+
+from arbstr.config.schema import Config, Rule
+from arbstr.mock import filler_text
+from arbstr.mock.fleet import MockMarket
+from arbstr.mock.token_lengths import sizes
+from arbstr.redaction import Secret
+from arbstr.types import JsonObject
+
+_AT_ONCE = 6  # requests to begin with, so that the screen lives
+_PER_SECOND = 1.2
+_BURST_CHANCE = 0.08  # that one is followed by several others at once
+_STREAMED = 0.7
+_CODE = 0.35
+_NAMED_POLICY = 0.25
+_LIMITED = 0.6  # that a chat limits its answer; code always does
+_LEAVES = 0.05  # that a client loses its patience
+_LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
+_PATIENCE_S = 120.0
+_FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
+
+_QUESTIONS = (
+    "Could you summarise this for someone in a hurry?",
+    "What am I missing here?",
+    "Please plan a weekend around these notes.",
+    "Explain this as you would to a new colleague.",
+    "Which of these points would you check first, and why?",
+    "Rewrite this in a friendlier tone.",
+    "Is any of this still true today?",
+)
+_TASKS = (
+    "Please review this code.",
+    "Implement a function that reads this back.",
+    "There is a bug in here somewhere; where would you look?",
+    "Refactor this so that it can be tested.",
+    "Write a function for the case that the file is empty.",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Errand:
+    """A request to send: its body, the rule it names if any, and after how many seconds the client leaves."""
+
+    body: JsonObject
+    policy: str | None
+    patience_s: float
+
+
+class DemoTraffic:
+    """Inside `async with`, requests arrive at the proxy, and now and then one of the market's sellers fails a while.
+
+    `base_url` is the proxy's address without a path, `token` what it wants from clients. The same `seed` (without one,
+    that of the market's configuration) makes the same requests. `tempo` is how many times faster than usual everything
+    happens.
+    """
+
+    def __init__(
+        self,
+        base_url: str,
+        market: MockMarket,
+        *,
+        seed: int | None = None,
+        token: Secret | None = None,
+        tempo: float = 1.0,
+    ) -> None:
+        self._url = f"{base_url}/v1/chat/completions"
+        self._market = market
+        self._random = Random(market.config.mock.seed if seed is None else seed)
+        self._tempo = tempo
+        self._headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
+        self._task: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+
+    async def _run(self) -> None:
+        timeout = aiohttp.ClientTimeout(total=None)
+        async with (
+            aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
+            asyncio.TaskGroup() as group,
+        ):
+            group.create_task(self._break_things(Random(self._random.random())))
+            errands = errands_for(self._market.config, Random(self._random.random()))
+            for pause_s in pauses(self._random):
+                group.create_task(self._send(session, next(errands)))
+                await asyncio.sleep(pause_s / self._tempo)
+
+    async def _send(self, session: aiohttp.ClientSession, errand: Errand) -> None:
+        """Send one, and read the answer to its end; whatever happens to it is the proxy's to show."""
+        headers = {} if errand.policy is None else {"X-Arbstr-Policy": errand.policy}
+        with contextlib.suppress(aiohttp.ClientError, TimeoutError):
+            async with (
+                asyncio.timeout(errand.patience_s / self._tempo),
+                session.post(self._url, json=errand.body, headers=headers) as response,
+            ):
+                async for _ in response.content.iter_any():
+                    pass
+
+    async def _break_things(self, random: Random) -> None:
+        """Let a seller fail for a while, again and again, one at a time."""
+        await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
+        while True:
+            # Mostly one that is asked much: nobody notices when another fails.
+            (name,) = random.choices(self._market.names, [asked + 1 for asked in self._market.asked])
+            self._market.fail(name, random.choice((500, 502, 503, 503, 429)))
+            try:
+                await asyncio.sleep(random.uniform(*_FAILURE_S) / self._tempo)
+            finally:
+                self._market.recover(name)
+            await asyncio.sleep(random.uniform(*_BETWEEN_FAILURES_S) / self._tempo)
+
+
+def pauses(random: Random) -> Iterator[float]:
+    """The seconds between one request and the next, without end."""
+    yield from [0.15] * (_AT_ONCE - 1)
+    while True:
+        if random.random() < _BURST_CHANCE:
+            yield from [0.05] * random.randrange(3, 8)
+        yield random.expovariate(_PER_SECOND)
+
+
+def errands_for(config: Config, random: Random) -> Iterator[Errand]:
+    """Requests that the configuration's sellers and rules have to do with, without end."""
+    models = sorted({model for provider in config.providers for model in provider.model_ids}) or ["gpt-4o-mini"]
+    rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
+    while True:
+        yield _errand(models, rules, random)
+
+
+def _errand(models: Sequence[str], rules: Sequence[Rule], random: Random) -> Errand:
+    rule = random.choice(rules) if rules and random.random() < _NAMED_POLICY else None
+    code = random.random() < _CODE
+    asked, answered = sizes(random, code=code)
+    body: JsonObject = {"model": _model(models, rule, random), "messages": _messages(asked, random, code=code)}
+    if code or random.random() < _LIMITED:
+        body["max_tokens"] = min(answered, _LONGEST_ANSWER)
+    if random.random() < _STREAMED:
+        body["stream"] = True
+    patience_s = random.uniform(0.2, 1.2) if random.random() < _LEAVES else _PATIENCE_S
+    return Errand(body, None if rule is None else rule.name, patience_s)
+
+
+def _model(models: Sequence[str], rule: Rule | None, random: Random) -> str:
+    return random.choice([model for model in models if rule is None or rule.allows(model)] or models)
+
+
+def _messages(tokens: int, random: Random, *, code: bool) -> list[JsonObject]:
+    """A conversation of about so many tokens that ends with a question."""
+    question = random.choice(_TASKS if code else _QUESTIONS)
+    chars = max(0, tokens * filler_text.CHARS_PER_TOKEN - len(question))
+    context = filler_text.passage(random, chars, code=code)
+    if code or not context:
+        return [{"role": "user", "content": f"{question}\n\n{context}".rstrip()}]
+    return [
+        {"role": "system", "content": "You are a helpful assistant."},
+        {"role": "user", "content": f"{context}\n\n{question}"},
+    ]

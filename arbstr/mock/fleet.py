@@ -1,0 +1,206 @@
+"""The market of fake sellers, and the configuration that has them in the real ones' place."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AsyncExitStack
+from itertools import count
+from random import Random
+from typing import Any, Self
+
+from arbstr.config.schema import Breaker, Budget, Config, MockProvider, Policies, Provider, Retry, Rule, Timeouts
+from arbstr.mock.behaviors import is_wish
+from arbstr.mock.server import Seller
+from arbstr.redaction import Secret
+
+_PREFIX = "mock-"
+_LONGEST_NAME = 100
+_KEY = Secret("sk-mock-this-key-buys-nothing")
+_SHARED = set(MockProvider.model_fields) & set(Provider.model_fields)  # name, models, rates
+
+_BIG = ("gpt-4o", "gpt-4o-mini", "claude-3.5-sonnet")
+_OPEN = ("deepseek-v3.1", "llama-3.3-70b")
+
+# Prices are of the order of real ones (gpt-4o: 2.5 in, 10 out), and cross: who is cheapest depends on how long question
+# and answer are. The sly one looks cheap for open models, until what it charges has been seen.
+_SELLERS = (
+    MockProvider(
+        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=0.9, output_rate=7, delay_ms=280,
+        tokens_per_second=160,
+    ),
+    MockProvider(
+        name="mock-wordy", models=_BIG, input_rate=1.6, output_rate=4, delay_ms=190, tokens_per_second=220,
+    ),
+    MockProvider(
+        name="mock-swift", models=(*_BIG, *_OPEN), input_rate=2.5, output_rate=11, base_fee=0.05, delay_ms=45,
+        tokens_per_second=600,
+    ),
+    MockProvider(
+        name="mock-sly", models=(*_BIG, *_OPEN), input_rate=1.2, output_rate=5.9, base_fee=0.1, delay_ms=140,
+        tokens_per_second=260, charge_factor=1.35,
+    ),
+)  # fmt: skip
+_RULES = (
+    Rule(
+        name="code", keywords=("code", "function", "implement", "refactor", "bug"),
+        allowed_models=("claude-3.5-sonnet", "gpt-4o"), strategy="lowest_cost", max_sats_per_1k_output=15,
+    ),
+    Rule(name="fast", strategy="lowest_latency"),
+    Rule(
+        name="frugal", strategy="cheapest", max_sats_per_1k_output=7, fallback_models=("gpt-4o-mini",),
+        max_sats_per_day=200_000,
+    ),
+)  # fmt: skip
+# Where no configuration says otherwise; failures are soon over, so that one can watch a breaker open and close.
+_DEMO: dict[str, Any] = {
+    "policies": Policies(rules=_RULES),
+    "budget": Budget(max_sats_per_day=1_000_000),
+    "retry": Retry(backoff=0.25),
+    "breaker": Breaker(open_for=5, max_open_for=10),
+}
+
+
+_PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # one that hangs is soon found out
+
+
+class FakeProvider(Provider):
+    """A fake seller as arbstr sees it: it takes the models that choose a manner too, without listing them."""
+
+    def serves(self, model: str) -> bool:
+        """Whether it lists the model, or the name is one that chooses a manner."""
+        return super().serves(model) or is_wish(model)
+
+
+class MockMarket:
+    """The fake sellers of a run. Inside `async with` they listen, and `config` names them instead of the real ones.
+
+    Without providers in the given configuration there are four that are made up, with rules to go with them.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self._given = config
+        self._seed = config.mock.seed if config.mock.seed is not None else Random().getrandbits(63)
+        self._sellers: dict[str, Seller] = {}
+        self._stack = AsyncExitStack()
+        self.config = config
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The sellers, by name."""
+        return tuple(self._sellers)
+
+    @property
+    def asked(self) -> tuple[int, ...]:
+        """How many chat requests each of them has had, in the order of `names`."""
+        return tuple(seller.asked for seller in self._sellers.values())
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            stack.push_async_callback(self._stop)
+            providers = [await self._open(*seller) for seller in _lineup(self._given, Random(self._seed))]
+            self._stack = stack.pop_all()
+        self.config = _with_sellers(self._given, tuple(providers))
+        return self
+
+    async def __aexit__(self, *raised: object) -> None:
+        await self._stack.aclose()
+
+    def fail(self, name: str, status: int = 503) -> None:
+        """Let a seller answer everything with that status from now on."""
+        self._sellers[name].failing = status
+
+    def recover(self, name: str) -> None:
+        """Let it answer as usual again."""
+        self._sellers[name].failing = None
+
+    async def _open(self, manners: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
+        """Start a seller; returns how arbstr sees it, `terms` being the fields that its manners don't have."""
+        seen = FakeProvider(
+            url="http://127.0.0.1",
+            api_key=_KEY,
+            key_source="literal",
+            **{**manners.model_dump(include=_SHARED), **terms},
+        )
+        # One set of rates for both sides: they compute from the same decimals.
+        seller = Seller(manners, seen.rates_for, Random(f"{self._seed} {manners.name}"))
+        self._sellers[manners.name] = seller
+        return seen.model_copy(update={"url": await seller.start()})
+
+    async def _stop(self) -> None:
+        await asyncio.gather(*(seller.stop() for seller in self._sellers.values()))
+
+
+def _lineup(config: Config, random: Random) -> list[tuple[MockProvider, Mapping[str, Any]]]:
+    """The sellers to open, each with the other fields of the provider that arbstr will see."""
+    if config.mock.providers:
+        return [(seller, {}) for seller in _renamed(config.mock.providers)]
+    if config.providers:
+        stand_ins = _renamed([_stand_in(provider, random) for provider in config.providers])
+        return [(seller, _terms(real)) for seller, real in zip(stand_ins, config.providers, strict=True)]
+    return [(seller, _PATIENCE) for seller in _SELLERS]
+
+
+def _stand_in(provider: Provider, random: Random) -> MockProvider:
+    """A fake with the real one's name, rates and models, and a speed of its own."""
+    return MockProvider(
+        delay_ms=random.uniform(60, 300),
+        tokens_per_second=random.uniform(100, 300),
+        models=provider.model_ids,
+        **provider.model_dump(include=_SHARED - {"models"}),
+    )
+
+
+def _terms(provider: Provider) -> Mapping[str, Any]:
+    """What else is true of the real one and shall be of the fake: timeouts, limits, rates of models. Never its key."""
+    models = [model.model_copy(update={"upstream_id": None}) for model in provider.models]
+    return {**provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"}), "models": models}
+
+
+def _renamed(sellers: Iterable[MockProvider]) -> list[MockProvider]:
+    """The sellers under names that begin with `mock-`, still one of a kind."""
+    taken: set[str] = set()
+    renamed = []
+    for seller in sellers:
+        name = next(name for name in _spellings(_fake_name(seller.name)) if name.casefold() not in taken)
+        taken.add(name.casefold())
+        renamed.append(seller.model_copy(update={"name": name}))
+    return renamed
+
+
+def _fake_name(name: str) -> str:
+    return name if name.startswith(_PREFIX) else _PREFIX + name
+
+
+def _spellings(name: str) -> Iterator[str]:
+    """The name, and others like it, none longer than a name may be."""
+    yield name[:_LONGEST_NAME].rstrip()
+    for number in count(2):
+        tail = f"-{number}"
+        yield name[: _LONGEST_NAME - len(tail)] + tail
+
+
+def _with_sellers(config: Config, providers: tuple[FakeProvider, ...]) -> Config:
+    """The configuration with these providers, its rules speaking of them; what the file leaves open is the demo's."""
+    if not (config.providers or config.mock.providers):
+        demo = {section: value for section, value in _DEMO.items() if section not in config.model_fields_set}
+        return config.model_copy(update={"providers": providers, **demo})
+    rules = tuple(_of_fakes(rule, _fakes(config, providers)) for rule in config.policies.rules)
+    policies = config.policies.model_copy(update={"rules": rules})
+    return config.model_copy(update={"providers": providers, "policies": policies})
+
+
+def _fakes(config: Config, providers: tuple[FakeProvider, ...]) -> dict[str, str]:
+    """The fake that a name in a rule stands for."""
+    if not config.mock.providers:
+        return {real.name: fake.name for real, fake in zip(config.providers, providers, strict=True)}
+    return {name: fake.name for fake in providers for name in (fake.name, fake.name.removeprefix(_PREFIX))}
+
+
+def _of_fakes(rule: Rule, fakes: Mapping[str, str]) -> Rule:
+    """The rule with the fakes in place of those it names; names without one are left out."""
+    chosen = {
+        key: tuple(fakes[name] for name in getattr(rule, key) if name in fakes)
+        for key in ("providers", "exclude_providers")
+    }
+    return rule.model_copy(update=chosen)

@@ -1,0 +1,225 @@
+"""What a Routstr node's answers look like: completions, streams of chunks, what was charged, errors."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from decimal import Decimal
+from typing import Literal
+
+import orjson
+
+from arbstr.mock.behaviors import Manner
+from arbstr.types import JsonObject, Rates
+
+DONE = b"data: [DONE]\n\n"
+_MSATS_PER_USD = 1_000_000_000  # a bitcoin at 100,000 USD
+
+After = Literal["close", "abort", "hang"]
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """Tokens used and msats charged for them; the total alone is exact, as with real nodes."""
+
+    input_tokens: int
+    output_tokens: int
+    input_msats: int
+    output_msats: int
+    base_msats: int
+    total_msats: int
+
+    @property
+    def cost(self) -> JsonObject:
+        """The cost object that stands in several places of an answer."""
+        return {
+            "base_msats": self.base_msats,
+            "input_msats": self.input_msats,
+            "output_msats": self.output_msats,
+            "total_msats": self.total_msats,
+            "total_usd": self.total_msats / _MSATS_PER_USD,
+        }
+
+    @property
+    def fields(self) -> JsonObject:
+        """The fields of an answer that say what it took."""
+        counted = {**self.cost, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
+        return {
+            "usage": {
+                "prompt_tokens": self.input_tokens,
+                "completion_tokens": self.output_tokens,
+                "total_tokens": self.input_tokens + self.output_tokens,
+                "cost": self.cost,
+                "cost_sats": self.total_msats // 1000,
+            },
+            "cost": counted,
+            "metadata": {"routstr": {"cost": counted}},
+        }
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers that say the same, on answers in one piece."""
+        return {
+            "x-routstr-cost-msats": str(self.total_msats),
+            "x-routstr-input-cost-msats": str(self.input_msats),
+            "x-routstr-output-cost-msats": str(self.output_msats),
+            "x-routstr-cost-usd": f"{self.total_msats / _MSATS_PER_USD:.9f}",
+        }
+
+
+NOTHING = Bill(0, 0, 0, 0, 0, 0)
+
+
+def bill(rates: Rates, input_tokens: int, output_tokens: int, factor: float) -> Bill:
+    """What a seller charges: what its rates say times a factor, rounded up to a millisat."""
+    times = Decimal(repr(factor))
+    parts = (input_tokens * rates.input * times, output_tokens * rates.output * times, rates.base_fee * times)
+    asked, answered, base = (math.floor(part) for part in parts)
+    return Bill(input_tokens, output_tokens, asked, answered, base, math.ceil(sum(parts)))
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One answer of those that were asked for: its tokens, and why it ends there.
+
+    With the name of a `tool` the tokens are the arguments it is called with.
+    """
+
+    tokens: list[str] = field(repr=False)
+    finish_reason: str
+    tool: str = ""
+    call_id: str = ""
+
+    @property
+    def message(self) -> JsonObject:
+        """The message, in one piece."""
+        text = "".join(self.tokens)
+        if not self.tool:
+            return {"role": "assistant", "content": text}
+        return {"role": "assistant", "content": None, "tool_calls": [self._call(text)]}
+
+    def deltas(self) -> Iterator[JsonObject]:
+        """The message in pieces, one for each token."""
+        if self.tool:
+            yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **self._call("")}]}
+            for token in self.tokens:
+                yield {"tool_calls": [{"index": 0, "function": {"arguments": token}}]}
+            return
+        role: JsonObject = {"role": "assistant"}
+        for token in self.tokens:
+            yield {**role, "content": token}
+            role = {}
+
+    def _call(self, arguments: str) -> JsonObject:
+        return {"id": self.call_id, "type": "function", "function": {"name": self.tool, "arguments": arguments}}
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A whole answer: its choices, and what it costs (None: the seller does not say)."""
+
+    id: str
+    model: str
+    created_s: int
+    choices: list[Choice]
+    bill: Bill | None
+
+    @property
+    def token_count(self) -> int:
+        """The tokens of all choices."""
+        return sum(len(choice.tokens) for choice in self.choices)
+
+    def body(self) -> bytes:
+        """In one piece."""
+        choices = [
+            {"index": i, "message": choice.message, "finish_reason": choice.finish_reason}
+            for i, choice in enumerate(self.choices)
+        ]
+        return orjson.dumps(self._head("chat.completion", choices) | (self.bill.fields if self.bill else {}))
+
+    def events(self) -> Iterator[bytes]:
+        """Its tokens, an event for each."""
+        for i, choice in enumerate(self.choices):
+            for delta in choice.deltas():
+                yield self._event([_choice(i, delta, None)])
+
+    def finish(self) -> bytes:
+        """The events that say why its choices ended."""
+        return b"".join(self._event([_choice(i, {}, choice.finish_reason)]) for i, choice in enumerate(self.choices))
+
+    def usage(self, charged: Bill | None) -> bytes:
+        """The event that says what it took; nothing if the seller does not say."""
+        return self._event([], charged.fields) if charged else b""
+
+    def _event(self, choices: list[JsonObject], extra: JsonObject | None = None) -> bytes:
+        return event(self._head("chat.completion.chunk", choices) | (extra or {}))
+
+    def _head(self, kind: str, choices: list[JsonObject]) -> JsonObject:
+        return {"id": self.id, "object": kind, "created": self.created_s, "model": self.model, "choices": choices}
+
+
+def _choice(index: int, delta: JsonObject, finish_reason: str | None) -> JsonObject:
+    return {"index": index, "delta": delta, "finish_reason": finish_reason}
+
+
+def event(document: JsonObject) -> bytes:
+    """A server-sent event."""
+    return b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What is sent: token events at the seller's pace, then the rest at once, then what happens to the connection."""
+
+    paced: list[bytes]
+    rest: bytes
+    after: After = "close"
+
+
+def stream_script(manner: Manner, answer: Answer) -> Script:
+    """How a streamed answer goes."""
+    events = list(answer.events())
+    half = events[: max(1, len(events) // 2)]
+    end = answer.finish() + answer.usage(answer.bill)
+    odd = {
+        Manner.NO_DONE: Script(events, end),
+        Manner.DROP: Script(half, b"", "abort"),
+        Manner.STALL: Script(half, b"", "hang"),
+        Manner.CUT: Script(half, answer.usage(NOTHING)),
+        Manner.LATE_ERROR: Script(half, event(failure(answer.model))),
+        Manner.ERROR_EVENT: Script([], event(failure(answer.model))),
+        Manner.BAD_JSON: Script([], b"data: {]\n\n" + DONE),
+        Manner.EMPTY: Script([], b""),
+        Manner.EMPTY_STREAM: Script([], b""),
+    }
+    return odd.get(manner) or Script(events, end + DONE)
+
+
+def failure(model: str, status: int = 500) -> JsonObject:
+    """An error as a node tells it when its own seller failed."""
+    told = f"Upstream base returned {status} for model {model}"
+    return {"error": {"message": told, "type": "upstream_error", "code": status}}
+
+
+def unknown_model(model: str) -> JsonObject:
+    """The 400 of a node that does not have the model."""
+    return {"error": {"message": f"Model '{model}' not found", "type": "invalid_model", "code": 400}}
+
+
+def refusal(status: int, model: str, retry_after_s: int | None) -> JsonObject:
+    """The body of an error of that status."""
+    if status == 402:
+        told = "Insufficient balance: 9.83 sats (9830 msats) required for this model; 5 sats (5000 msats) available."
+        return {"error": {"message": told, "type": "insufficient_quota", "code": "insufficient_balance"}}
+    if status == 429:
+        told = f"Rate limit reached for {model}. Please try again in {retry_after_s}s."
+        details = {"retry_after_seconds": retry_after_s}
+        return {"error": {"message": told, "type": "requests", "code": "UPSTREAM_RATE_LIMIT", "details": details}}
+    if status in (401, 403):
+        told = "Incorrect API key provided"
+        return {"error": {"message": told, "type": "invalid_request_error", "code": "invalid_api_key"}}
+    if status < 500:
+        told = f"The fake seller was asked to refuse with {status}"
+        return {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": "invalid_value"}}
+    return failure(model, status)

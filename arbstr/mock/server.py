@@ -1,0 +1,229 @@
+"""A fake seller: a real HTTP server on 127.0.0.1 that answers as a Routstr node does."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from random import Random
+
+import orjson
+from aiohttp import web
+
+from arbstr.config.schema import MockProvider
+from arbstr.mock import filler_text, payloads
+from arbstr.mock.behaviors import USUAL, Manner, Wish, is_wish, refusal, wish_of
+from arbstr.mock.json_schema import example
+from arbstr.mock.order import ANY_OBJECT, Order, read_order
+from arbstr.mock.payloads import Answer, Choice, Script
+from arbstr.mock.token_lengths import sizes
+from arbstr.types import JsonObject, Rates
+
+_SLOWER = 10  # times, for `mock-slow`
+_OVERCHARGE = 3  # times, for `mock-overcharge`
+_TICK_S = 0.03  # between writes of a stream: a fast one sends several events in each
+_LONGEST_ANSWER = 2048  # tokens; who asks for more would wait for long
+_LONGEST_UNASKED = 240  # tokens, where the request names no limit
+_WORD = "example"  # what a string says where its schema leaves it open
+_GOODBYE_S = 0.1  # for requests under way at the end; nothing depends on them
+
+_USD_PER_SAT = 0.001
+
+
+class Seller:
+    """One of them. `failing` is a status it answers everything with until it is None again; `asked` counts requests.
+
+    Its manners come from the configuration, exact prices by model from `rates_for`; what it leaves to chance comes from
+    `random`.
+    """
+
+    def __init__(self, manners: MockProvider, rates_for: Callable[[str], Rates], random: Random) -> None:
+        self.name = manners.name
+        self.failing: int | None = None
+        self.asked = 0
+        self._manners = manners
+        self._rates_for = rates_for
+        self._random = random
+        self._runner: web.AppRunner | None = None
+
+    async def start(self) -> str:
+        """Open a free port; returns the URL to configure."""
+        app = web.Application(client_max_size=0)
+        app.add_routes([web.get("/v1/models", self._models), web.post("/v1/chat/completions", self._chat)])
+        # Without handler_cancellation a request that hangs would outlive its client.
+        self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GOODBYE_S)
+        await self._runner.setup()
+        await web.TCPSite(self._runner, "127.0.0.1", 0).start()
+        return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
+
+    async def stop(self) -> None:
+        """Close the port, and whatever is under way."""
+        if self._runner is not None:
+            await self._runner.cleanup()
+
+    async def _models(self, request: web.Request) -> web.Response:
+        return _json({"data": [_listing(model, self._rates_for(model)) for model in self._manners.models]})
+
+    async def _chat(self, request: web.Request) -> web.StreamResponse:
+        self.asked += 1
+        order = read_order(await request.read())
+        if order is None:
+            told = "The body is no JSON object with a model and a list of messages"
+            return _json({"error": {"message": told, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
+        wish = self._wish(order)
+        await asyncio.sleep(self._manners.delay_ms / 1000 * self._random.uniform(0.8, 1.2) * _slowness(wish))
+        match wish.manner:
+            case Manner.STATUS:
+                return _refused(wish, order.model)
+            case Manner.UNKNOWN_MODEL:
+                return _json(payloads.unknown_model(order.model), 400)
+            case Manner.REFUSE:
+                return _hang_up(request)
+            case Manner.HANG:
+                await asyncio.Event().wait()
+        answer = self._answer(order, wish)
+        pace = self._manners.tokens_per_second / _slowness(wish)
+        if order.stream and wish.manner is not Manner.JSON_STREAM:
+            return await _play(request, payloads.stream_script(wish.manner, answer), pace)
+        return await _in_one_piece(request, wish.manner, answer, pace)
+
+    def _wish(self, order: Order) -> Wish:
+        """What to do: what the model's name asks for, unless the seller is down or fails by chance."""
+        wish = wish_of(order.model, self.name)
+        if self.failing is not None:
+            return refusal(self.failing)
+        if wish is USUAL and self._random.random() < self._manners.failure_rate:
+            return refusal(503)
+        if wish is USUAL and not self._has(order.model):
+            return Wish(Manner.UNKNOWN_MODEL)
+        return wish
+
+    def _has(self, model: str) -> bool:
+        return not self._manners.models or model in self._manners.models or is_wish(model)
+
+    def _answer(self, order: Order, wish: Wish) -> Answer:
+        choices = [self._choice(order, echo=wish.manner is Manner.ECHO) for _ in range(order.choices)]
+        factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Manner.OVERCHARGE else 1)
+        answered = sum(len(choice.tokens) for choice in choices)
+        charged = payloads.bill(self._rates_for(order.model), order.input_tokens, answered, factor)
+        return Answer(
+            id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
+            model=order.model,
+            created_s=int(time.time()),
+            choices=choices,
+            bill=None if wish.manner is Manner.NO_USAGE else charged,
+        )
+
+    def _choice(self, order: Order, *, echo: bool) -> Choice:
+        """One answer: a call of a tool, JSON, or words."""
+        limit = min(order.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
+        if order.tool is not None and not echo:
+            arguments = filler_text.tokens_of(_json_text(order.tool.get("parameters") or ANY_OBJECT))
+            call_id = f"call_mock{self._random.getrandbits(48):012x}"
+            return Choice(*_cut(arguments, limit, "tool_calls"), tool=order.tool["name"], call_id=call_id)
+        if order.schema is not None and not echo:
+            return Choice(*_cut(filler_text.tokens_of(_json_text(order.schema)), limit, "stop"))
+        if echo:
+            return Choice(*_cut(filler_text.tokens_of(order.question), limit, "stop"))
+        return Choice(*self._speak(order, limit))
+
+    def _speak(self, order: Order, limit: int) -> tuple[list[str], str]:
+        """An answer's tokens, and why it ends there."""
+        if order.max_tokens is not None:
+            return filler_text.answer(order.question, self._random, limit, whole=False), "length"
+        _, natural = sizes(self._random, code=False)
+        return filler_text.answer(order.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
+
+
+def _cut(tokens: list[str], limit: int, finish_reason: str) -> tuple[list[str], str]:
+    return tokens[:limit], "length" if len(tokens) > limit else finish_reason
+
+
+def _json_text(schema: JsonObject) -> str:
+    return orjson.dumps(example(schema, _WORD)).decode()
+
+
+def _slowness(wish: Wish) -> int:
+    return _SLOWER if wish.manner is Manner.SLOW else 1
+
+
+def _refused(wish: Wish, model: str) -> web.Response:
+    response = _json(payloads.refusal(wish.status, model, wish.retry_after_s), wish.status)
+    if wish.retry_after_s is not None:
+        response.headers["Retry-After"] = str(wish.retry_after_s)
+    return response
+
+
+async def _in_one_piece(request: web.Request, manner: Manner, answer: Answer, pace: float) -> web.StreamResponse:
+    """An answer that is there when its last token is."""
+    await asyncio.sleep(answer.token_count / pace if pace else 0)
+    match manner:
+        case Manner.BAD_JSON:
+            return web.Response(body=b'{"id": "chatcmpl-mock", "choices": [', content_type="application/json")
+        case Manner.EMPTY | Manner.EMPTY_STREAM:
+            return web.Response(body=b"", content_type="application/json")
+        case Manner.ERROR_EVENT | Manner.LATE_ERROR:
+            return _json(payloads.failure(answer.model))
+        case Manner.DROP | Manner.STALL:
+            return await _by_half(request, answer.body(), "abort" if manner is Manner.DROP else "hang")
+    headers = answer.bill.headers if answer.bill else {}
+    return web.Response(body=answer.body(), content_type="application/json", headers=headers)
+
+
+async def _by_half(request: web.Request, body: bytes, after: payloads.After) -> web.StreamResponse:
+    response = web.StreamResponse(headers={"Content-Type": "application/json", "Content-Length": str(len(body))})
+    await response.prepare(request)
+    await response.write(body[: len(body) // 2])
+    return await _end(request, response, after)
+
+
+async def _play(request: web.Request, script: Script, pace: float) -> web.StreamResponse:
+    """Send a stream at so many events a second (0: at once)."""
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
+    await response.prepare(request)
+    for batch in _batches(script.paced, pace):
+        await response.write(b"".join(batch))
+        await asyncio.sleep(len(batch) / pace if pace else 0)
+    if script.rest:
+        await response.write(script.rest)
+    return await _end(request, response, script.after)
+
+
+def _batches(events: list[bytes], pace: float) -> Sequence[list[bytes]]:
+    """The events of each write: as many as are due in a tick, and at least one."""
+    size = max(1, round(pace * _TICK_S)) if pace else max(1, len(events))
+    return [events[start : start + size] for start in range(0, len(events), size)]
+
+
+async def _end(request: web.Request, response: web.StreamResponse, after: payloads.After) -> web.StreamResponse:
+    match after:
+        case "abort":
+            _hang_up(request)
+        case "hang":
+            await asyncio.Event().wait()
+    return response
+
+
+def _hang_up(request: web.Request) -> web.Response:
+    """Close the connection at once; what is returned goes nowhere."""
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
+
+
+def _json(document: JsonObject, status: int = 200) -> web.Response:
+    return web.Response(body=orjson.dumps(document), status=status, content_type="application/json")
+
+
+def _listing(model: str, rates: Rates) -> JsonObject:
+    """A model in a node's list, priced in sats per token and in USD per token."""
+    sats = {"prompt": float(rates.input) / 1000, "completion": float(rates.output) / 1000}
+    return {
+        "id": model,
+        "name": model,
+        "context_length": 128_000,
+        "pricing": {key: price * _USD_PER_SAT for key, price in sats.items()},
+        "sats_pricing": sats,
+        "top_provider": {"context_length": 128_000, "max_completion_tokens": 16_384},
+        "enabled": True,
+    }

@@ -1,0 +1,131 @@
+"""What is going on right now, kept up by the events themselves: the state a dashboard starts from."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from arbstr.events import (
+    AttemptStarted,
+    Event,
+    FirstByte,
+    RequestFinished,
+    RequestReceived,
+    RouteChosen,
+    StreamProgress,
+)
+from arbstr.monitoring.source import RunningRequest, Totals
+from arbstr.types import RequestRecord
+
+_RECENT = 200  # what is kept stays in the way of what comes: memory that is not used again while it is in the cache
+
+
+@dataclass(slots=True, eq=False)
+class _Running:
+    """A running request. Moved in place, and made a value only when someone looks: every request passes here."""
+
+    received: RequestReceived
+    model: str
+    provider: str | None = None
+    policy: str | None = None
+    first_byte_ms: int | None = None
+    events: int = 0
+
+    def value(self) -> RunningRequest:
+        """What it is now."""
+        told = self.received
+        return RunningRequest(
+            told.request_id,
+            told.at_ms,
+            self.model,
+            told.streaming,
+            self.provider,
+            self.policy,
+            self.first_byte_ms,
+            self.events,
+        )
+
+
+class Live:
+    """Running requests, the latest finished ones, the sums since the start. A bus listener: `put` takes each event."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, _Running] = {}
+        self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
+        self._unsummed: list[RequestRecord] = []
+        self._totals = Totals()
+
+    @property
+    def running(self) -> tuple[RunningRequest, ...]:
+        """Requests that have not finished, oldest first."""
+        return tuple(running.value() for running in self._running.values())
+
+    @property
+    def recent(self) -> tuple[RequestRecord, ...]:
+        """The latest finished requests, newest first."""
+        return tuple(self._recent)
+
+    @property
+    def totals(self) -> Totals:
+        """The sums over all finished requests."""
+        self._totals = summed(self._totals, self._unsummed)
+        self._unsummed.clear()
+        return self._totals
+
+    def put(self, event: Event) -> None:
+        """Take an event in."""
+        match event:
+            case RequestReceived():
+                self._running[event.request_id] = _Running(event, event.model)
+            case RequestFinished():
+                self._finish(event.record)
+            case RouteChosen() | AttemptStarted() | FirstByte() | StreamProgress():
+                running = self._running.get(event.request_id)
+                if running is not None:
+                    _move(running, event)
+            case _:
+                pass
+
+    def _finish(self, record: RequestRecord) -> None:
+        self._running.pop(record.request_id, None)
+        self._recent.appendleft(record)
+        self._unsummed.append(record)
+        if len(self._unsummed) >= _RECENT:  # nobody looks: sum up a handful at a time, in little memory
+            self._totals = summed(self._totals, self._unsummed)
+            self._unsummed.clear()
+
+
+def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | StreamProgress) -> None:
+    match event:
+        case RouteChosen():
+            running.policy, running.model = event.routing.policy, event.routing.model
+        case AttemptStarted():
+            running.provider = event.provider
+        case FirstByte():
+            running.first_byte_ms = event.after_ms
+        case StreamProgress():
+            running.events = event.events
+
+
+def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
+    """The sums with more finished requests in them; unknown figures add nothing."""
+    succeeded = cost = by_rates = saved = compared = tokens_in = tokens_out = 0
+    for record in records:
+        succeeded += record.success
+        cost += record.cost_msats or 0
+        by_rates += (record.cost_msats if record.list_cost_msats is None else record.list_cost_msats) or 0
+        tokens_in += record.input_tokens or 0
+        tokens_out += record.output_tokens or 0
+        if record.median_msats is not None and record.cost_msats is not None:
+            saved += record.median_msats - record.cost_msats
+            compared += record.cost_msats
+    return Totals(
+        requests=totals.requests + len(records),
+        succeeded=totals.succeeded + succeeded,
+        cost_msats=totals.cost_msats + cost,
+        saved_vs_median_msats=totals.saved_vs_median_msats + saved,
+        input_tokens=totals.input_tokens + tokens_in,
+        output_tokens=totals.output_tokens + tokens_out,
+        compared_msats=totals.compared_msats + compared,
+        list_cost_msats=totals.list_cost_msats + by_rates,
+    )

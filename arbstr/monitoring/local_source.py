@@ -1,0 +1,121 @@
+"""The `Source` of the arbstr in this process: a snapshot of all its parts, and the few things a person may do to it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from arbstr import __version__
+from arbstr.bus import DEFAULT_CAPACITY, EventBus, Subscription
+from arbstr.config.schema import Provider
+from arbstr.engine.budget import Budgets
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.routing.router import Router
+from arbstr.ledger.model import LedgerReader
+from arbstr.monitoring.live_state import Live
+from arbstr.monitoring.source import ProviderStatus, Snapshot
+from arbstr.types import Rates
+
+
+class LocalSource:
+    """Implements `source.Source`.
+
+    `now_ms` is the wall clock; `address` the URL that clients use. `ledger_problem` says why the ledger can't be
+    written now, which may have been so before anybody listened to events.
+    """
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        *,
+        bus: EventBus,
+        health: Health,
+        router: Router,
+        budgets: Budgets,
+        ledger: LedgerReader,
+        ledger_problem: Callable[[], str | None],
+        address: str,
+        started_at_ms: int,
+        now_ms: Callable[[], int],
+    ) -> None:
+        self._providers = providers
+        self._bus = bus
+        self._health = health
+        self._router = router
+        self._budgets = budgets
+        self._ledger = ledger
+        self._ledger_problem = ledger_problem
+        self._address = address
+        self._started_at_ms = started_at_ms
+        self._now_ms = now_ms
+        self._live = Live()
+        bus.attach(self._live)
+
+    @property
+    def ledger(self) -> LedgerReader:
+        """Questions to the ledger."""
+        return self._ledger
+
+    def subscribe(self, capacity: int = DEFAULT_CAPACITY) -> Subscription:
+        """A mailbox of events from now on."""
+        return self._bus.subscribe(capacity)
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop filling a mailbox."""
+        self._bus.unsubscribe(subscription)
+
+    def snapshot(self) -> Snapshot:
+        """The state of things now."""
+        return Snapshot(
+            at_ms=self._now_ms(),
+            started_at_ms=self._started_at_ms,
+            address=self._address,
+            version=__version__,
+            providers=provider_statuses(self._providers, self._health, self._router),
+            running=self._live.running,
+            recent=self._live.recent,
+            totals=self._live.totals,
+            budgets=self._budgets.status(),
+            ratios=self._router.experience.tokens.ratios(),
+            ledger_problem=self._ledger_problem(),
+        )
+
+    def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
+        """Take a provider out of rotation or back. Raises KeyError for an unknown name."""
+        self._health.set_in_rotation(provider, in_rotation)
+
+    def close_breaker(self, provider: str) -> None:
+        """Close a provider's breaker now. Raises KeyError for an unknown name."""
+        self._health.close(provider)
+
+
+def provider_statuses(providers: Sequence[Provider], health: Health, router: Router) -> tuple[ProviderStatus, ...]:
+    """Every provider as configured and as it fares, in the configuration's order."""
+    return tuple(_status(provider, health, router) for provider in providers)
+
+
+def _three(rates: Rates) -> tuple[float, float, float]:
+    return float(rates.input), float(rates.output), float(rates.base_fee) / 1000
+
+
+def _status(provider: Provider, health: Health, router: Router) -> ProviderStatus:
+    view = health.view(provider.name)
+    return ProviderStatus(
+        name=provider.name,
+        url=provider.url,
+        models=provider.model_ids,
+        input_rate=provider.input_rate,
+        output_rate=provider.output_rate,
+        base_fee=provider.base_fee,
+        masked_key=None if provider.api_key is None else str(provider.api_key),
+        key_source=provider.key_source,
+        state=view.state,
+        in_rotation=view.in_rotation,
+        failure_count=view.failure_count,
+        in_flight=view.in_flight,
+        success_rate=view.success_rate,
+        latency_ms=view.latency_ms,
+        last_error=view.last_error,
+        open_until_ms=view.open_until_ms,
+        model_rates={model: _three(provider.rates_for(model)) for model in provider.model_ids},
+        charged_ratio=router.experience.charged_ratio(provider.name),
+    )

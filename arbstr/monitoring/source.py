@@ -1,0 +1,148 @@
+"""What a dashboard may ask of a running arbstr: the `Source` protocol, and the snapshot it starts from.
+
+The one in this process is made by `arbstr.runtime.compose`; another could stand on a remote arbstr's endpoints.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from arbstr.bus import Subscription
+from arbstr.ledger.model import LedgerReader
+from arbstr.types import BreakerState, RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderStatus:
+    """A provider as configured and as it fares. Rates in sats per 1000 tokens, fee in sats per request.
+
+    `model_rates` are input rate, output rate and fee of models that have rates of their own.
+    `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
+    `charged_ratio` is charged over computed as learned, None where the provider never said.
+    """
+
+    name: str
+    url: str
+    models: tuple[str, ...]
+    input_rate: float
+    output_rate: float
+    base_fee: float
+    masked_key: str | None
+    key_source: str
+    state: BreakerState
+    in_rotation: bool
+    failure_count: int
+    in_flight: int
+    success_rate: float | None = None
+    latency_ms: float | None = None
+    last_error: str | None = None
+    open_until_ms: int | None = None
+    charged_ratio: float | None = None
+    model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+
+    def rates_for(self, model: str) -> tuple[float, float, float]:
+        """Input rate, output rate and fee for a model."""
+        return self.model_rates.get(model, (self.input_rate, self.output_rate, self.base_fee))
+
+
+@dataclass(frozen=True, slots=True)
+class RunningRequest:
+    """A request that has not finished. `events` counts a stream's events so far."""
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+    provider: str | None
+    policy: str | None
+    first_byte_ms: int | None
+    events: int
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month."""
+
+    scope: str
+    period: str
+    spent_msats: int
+    reserved_msats: int
+    limit_msats: int
+    resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedRatio:
+    """How long answers of a policy turn out: output tokens per input token, and from how many requests it is known."""
+
+    policy: str | None
+    ratio: float
+    samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class Totals:
+    """Sums since arbstr started, over finished requests; sats in msats, tokens where known.
+
+    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates.
+    """
+
+    requests: int = 0
+    succeeded: int = 0
+    cost_msats: int = 0
+    saved_vs_median_msats: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    compared_msats: int = 0
+    list_cost_msats: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """The state of things at `at_ms`: everything a reader needs to go on from there by events.
+
+    `recent` are finished requests, newest first, a few hundred at most.
+    """
+
+    at_ms: int
+    started_at_ms: int
+    address: str
+    version: str
+    providers: tuple[ProviderStatus, ...]
+    running: tuple[RunningRequest, ...]
+    recent: tuple[RequestRecord, ...]
+    totals: Totals
+    budgets: tuple[BudgetStatus, ...] = ()
+    ratios: tuple[LearnedRatio, ...] = ()
+    ledger_problem: str | None = None
+
+
+class Source(Protocol):
+    """Where a dashboard gets everything from."""
+
+    @property
+    def ledger(self) -> LedgerReader:
+        """Questions to the ledger."""
+        ...
+
+    def subscribe(self, capacity: int = ...) -> Subscription:
+        """A mailbox of events from now on."""
+        ...
+
+    def unsubscribe(self, subscription: Subscription) -> None:
+        """Stop filling a mailbox."""
+        ...
+
+    def snapshot(self) -> Snapshot:
+        """The state of things now; consistent with the events published so far."""
+        ...
+
+    def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
+        """Take a provider out of rotation or back. Raises KeyError for an unknown name."""
+        ...
+
+    def close_breaker(self, provider: str) -> None:
+        """Close a provider's breaker now. Raises KeyError for an unknown name."""
+        ...

@@ -1,0 +1,400 @@
+"""The composition root: from settings to a proxy that listens, and its orderly end.
+
+One loop runs everything. Parts are opened in the order in which they lean on each other and closed in reverse, by one
+exit stack; nothing else in the program puts parts together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import random
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from arbstr import __version__
+from arbstr.bus import EventBus
+from arbstr.config.schema import Config
+from arbstr.config.settings import Settings, proxy_lines
+from arbstr.engine.admission import Gate
+from arbstr.engine.body_memory import Room
+from arbstr.engine.budget import Budgets, SpentQuestion
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.pipeline import Engine
+from arbstr.engine.routing.router import Router
+from arbstr.engine.sessions import Sessions
+from arbstr.engine.upstream.caller import Upstream
+from arbstr.engine.upstream.model_lists import ModelLists
+from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
+from arbstr.ledger.model import Filter
+from arbstr.ledger.reader import Reader
+from arbstr.ledger.writer import Ledger
+from arbstr.logs import setup
+from arbstr.logs.access_log import RequestLog
+from arbstr.monitoring.local_source import LocalSource, provider_statuses
+from arbstr.redaction import Redactor
+from arbstr.runtime import collector, open_files
+from arbstr.runtime.persistence import Memory, Spending
+from arbstr.server import openapi
+from arbstr.server.access import Door
+from arbstr.server.app import Edge
+from arbstr.server.endpoints import ledger as ledger_api
+from arbstr.server.endpoints import welcome
+from arbstr.server.endpoints.chat import Chats
+from arbstr.server.endpoints.status import Api
+from arbstr.server.router import Route, Routes
+from arbstr.server.server import listen
+from arbstr.transport.pool import PooledTransport
+
+if TYPE_CHECKING:
+    from arbstr.mock import MockMarket
+
+logger = logging.getLogger(__name__)
+
+LARGEST_AT_A_TIME = 4  # requests of the largest size that find room in memory
+IDLE_CLIENTS = 1000  # may be connected besides
+
+
+def serve(settings: Settings) -> int:
+    """Run the proxy until it is told to stop; returns the exit status. Raises `ArbstrError` if it can't start."""
+    return run(_serve(settings))
+
+
+def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
+    """Run a coroutine on the fastest loop there is; `eager_tasks`: it will ask that loop for eager tasks."""
+    try:
+        import uvloop  # noqa: PLC0415 - not on every system
+    except ImportError:
+        factory = None
+    else:
+        eager = getattr(asyncio, "eager_task_factory", None)  # from Python 3.12 on
+        factory = None if eager_tasks and eager and not takes_eager_start(eager) else uvloop.new_event_loop
+    with asyncio.Runner(loop_factory=factory) as runner:
+        return runner.run(main)
+
+
+def takes_eager_start(factory: Callable[..., Any]) -> bool:
+    """Whether a task factory takes an argument that uvloop hands to it: those of Python 3.12 and early 3.13 do not."""
+    given = inspect.signature(factory).parameters.values()
+    return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
+
+
+def tui(settings: Settings) -> int:
+    """Run the proxy with the dashboard on top; the same returns and errors."""
+    return run(_tui(settings), eager_tasks=True)  # Textual does
+
+
+async def _serve(settings: Settings) -> int:
+    stop = Stop()
+    async with running(settings) as proxy:
+        await stop.asked.wait()
+        await proxy.drain(stop.insisted)
+    return int(stop.insisted.is_set())
+
+
+async def _tui(settings: Settings) -> int:
+    from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
+
+    stop = Stop()
+    ring = setup.LogRing()
+    async with running(settings, ring) as proxy, AsyncExitStack() as stack:
+        if proxy.market is not None and settings.demo:
+            from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
+
+            await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
+        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked, asks_to_quit=not settings.demo)
+        goes_on = end.how in ("crashed", "lost")
+        proxy.log.take_stderr(requests=goes_on)
+        if goes_on:
+            what = "crashed" if end.how == "crashed" else "lost its terminal"
+            logger.error("the dashboard %s: %s; the proxy goes on without it at %s", what, end.reason, proxy.url)
+            await stop.asked.wait()
+        elif end.how == "quit":
+            stop.ask()
+        await stack.aclose()  # the demo's clients first
+        await proxy.drain(stop.insisted)
+    return 0
+
+
+class Stop:
+    """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second.
+
+    A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
+    """
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+        self.insisted = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                loop.add_signal_handler(number, self.ask)
+
+    def ask(self) -> None:
+        """Ask for an orderly stop; once more, for one at once."""
+        (self.insisted if self.asked.is_set() else self.asked).set()
+
+
+@dataclass(frozen=True, slots=True)
+class Proxy:
+    """A running proxy: where it listens, how to watch it, and what is needed to end it.
+
+    `watch` makes a source for a dashboard, which follows every event from then on.
+    """
+
+    url: str
+    config: Config
+    log: setup.Logs
+    market: MockMarket | None
+    watch: Callable[[], LocalSource]
+    _gate: Gate
+    _chats: Chats
+
+    async def drain(self, insisted: asyncio.Event) -> None:
+        """Take no new requests; let those under way finish within `shutdown_grace`, or until someone insists."""
+        self._gate.close()
+        if under_way := self._gate.inside + self._gate.draining:
+            grace_s = self.config.server.shutdown_grace
+            logger.info("stopping: %d requests have %g s to finish", under_way, grace_s)
+        await self._chats.finish(self.config.server.shutdown_grace, insisted)
+
+
+@asynccontextmanager
+async def running(settings: Settings, ring: setup.LogRing | None = None) -> AsyncIterator[Proxy]:
+    """A whole proxy that listens. With a `ring` arbstr's log goes there instead of to stderr."""
+    async with AsyncExitStack() as stack:
+        market = await _open_market(stack, settings)
+        config = settings.config if market is None else market.config
+        redactor = Redactor([*config.secrets(), *settings.proxies.secrets])
+        bus = EventBus()
+        log = _open_log(stack, settings, config, bus, redactor, ring)
+        ledger = Ledger(
+            settings.database,
+            on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
+            on_progress=lambda done, total: bus.publish(AdoptionProgressed(done, total)),
+            keep_days=config.database.keep_days,
+        )
+        await ledger.start()
+        stack.push_async_callback(ledger.close)
+        reader = Reader(settings.database, settle=ledger.settle)
+        stack.push_async_callback(reader.close)
+        transport = PooledTransport(settings.proxies)
+        stack.push_async_callback(transport.aclose)
+        parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
+        proxy = await _put_together(stack, settings, parts)
+        collector.spare()
+        logger.info("arbstr %s listens on %s", __version__, proxy.url)
+        yield proxy
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What decisions and server stand on."""
+
+    config: Config
+    bus: EventBus
+    redactor: Redactor
+    ledger: Ledger
+    reader: Reader
+    transport: PooledTransport
+    log: setup.Logs
+    market: MockMarket | None
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What decides about requests, and learns from them."""
+
+    health: Health
+    router: Router
+    budgets: Budgets
+    sessions: Sessions
+
+
+def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
+    health = Health(
+        [provider.name for provider in config.providers],
+        config.breaker,
+        clock=time.monotonic,
+        now_ms=_now_ms,
+        random=random.random,
+        on_change=bus.publish,
+        limits={provider.name: provider.max_in_flight for provider in config.providers},
+    )
+    router = Router(
+        config,
+        clock=time.monotonic,
+        random=random.random,
+        is_available=health.available,
+        cooling=health.cooldowns.resting,
+        retry_after_s=health.retry_after_s,
+        due_next=health.due_next,
+        publish=bus.publish,
+    )
+    budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
+    return Decisions(health, router, budgets, Sessions())
+
+
+async def _spent_msats(reader: Reader, asked: SpentQuestion) -> int:
+    where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy)
+    return await reader.spent_msats(where)
+
+
+async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts) -> Proxy:
+    """Engine, server and source, from what they stand on."""
+    config, started_at_ms = parts.config, _now_ms()
+    decisions = _decisions(config, parts.bus, parts.reader)
+    changes = parts.bus.subscribe(1, [ProviderHealthChanged])
+    memory = Memory(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
+    await memory.recall()
+    spending = Spending(decisions.budgets)
+    await spending.recall()
+    stack.callback(memory.keep)
+    _own(stack, memory.keep_now_and_then())
+    _own(stack, spending.recall_again())
+    gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
+    largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
+    room = Room(LARGEST_AT_A_TIME * largest_bytes)
+    upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
+    stack.push_async_callback(upstream.aclose)
+    chats = Chats(_engine(parts, decisions, gate, upstream), room)
+    lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
+    stack.push_async_callback(lists.aclose)
+    edge = _edge(settings, parts, decisions, chats, room, lists, started_at_ms)
+    url = await listen(
+        stack,
+        edge.serve,
+        settings.host,
+        settings.port,
+        most_clients=_most_clients(settings, config),
+        max_request_bytes=largest_bytes,
+    )
+
+    def watch() -> LocalSource:
+        return LocalSource(
+            config.providers,
+            bus=parts.bus,
+            health=decisions.health,
+            router=decisions.router,
+            budgets=decisions.budgets,
+            ledger=parts.reader,
+            ledger_problem=lambda: parts.ledger.problem,
+            address=url,
+            started_at_ms=started_at_ms,
+            now_ms=_now_ms,
+        )
+
+    return Proxy(url, config, parts.log, parts.market, watch, gate, chats)
+
+
+def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) -> Engine:
+    return Engine(
+        parts.config,
+        gate=gate,
+        router=decisions.router,
+        health=decisions.health,
+        budgets=decisions.budgets,
+        sessions=decisions.sessions,
+        upstream=upstream,
+        store=parts.ledger,
+        bus=parts.bus,
+        clock=time.monotonic,
+    )
+
+
+def _edge(
+    settings: Settings,
+    parts: Parts,
+    decisions: Decisions,
+    chats: Chats,
+    room: Room,
+    lists: ModelLists,
+    started_at_ms: int,
+) -> Edge:
+    config = parts.config
+    api = Api(
+        config.providers,
+        decisions.router,
+        room,
+        lists.get,
+        statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
+        uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
+        started_s=started_at_ms // 1000,
+    )
+    server = config.server
+    door = Door(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
+    routes = [
+        Route("POST", "/v1/chat/completions", chats.complete),
+        *api.routes(),
+        *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
+        *openapi.routes(),
+        *welcome.routes(),
+    ]
+    return Edge(door, Routes(routes))
+
+
+def _most_clients(settings: Settings, config: Config) -> int:
+    """How many may be connected: twice those that are served, and some; fewer where the system grants fewer files."""
+    in_flight = config.server.max_in_flight
+    sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
+    allowed = open_files.allow(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
+    if allowed < in_flight:
+        told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
+        logger.warning(told, allowed, in_flight)
+    return allowed
+
+
+def _open_log(
+    stack: AsyncExitStack,
+    settings: Settings,
+    config: Config,
+    bus: EventBus,
+    redactor: Redactor,
+    ring: setup.LogRing | None,
+) -> setup.Logs:
+    log = setup.configure(
+        settings.log_spec,
+        form=config.logging.format,
+        file=config.logging.file,
+        stderr=ring is None,
+        redactor=redactor,
+        ring=ring,
+    )
+    stack.callback(log.close)
+    request_log = RequestLog(bus, log, log_requests=config.logging.log_requests)
+    stack.callback(request_log.close)
+    _own(stack, request_log.run())
+    for warning in settings.warnings:
+        logger.warning("%s", warning)
+    for line in proxy_lines(config, settings.proxies):
+        logger.info("providers are asked %s", line)
+    return log
+
+
+async def _open_market(stack: AsyncExitStack, settings: Settings) -> MockMarket | None:
+    """The fake providers of a mock run."""
+    if not settings.mock:
+        return None
+    from arbstr.mock import MockMarket  # noqa: PLC0415 - only mock runs need it
+
+    return await stack.enter_async_context(MockMarket(settings.config))
+
+
+def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
+    """Run a coroutine beside everything else, and end it when the stack unwinds."""
+    task = asyncio.create_task(background)
+
+    async def end() -> None:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+    stack.push_async_callback(end)
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -1,0 +1,91 @@
+"""What arbstr knows beyond a restart: what was learned, how the breakers stand, what was spent."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from contextlib import suppress
+
+from arbstr.bus import Subscription
+from arbstr.engine.budget import Budgets
+from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.learning import codec
+from arbstr.engine.routing.router import Router
+from arbstr.engine.sessions import Sessions
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.writer import LearnedState, Ledger
+from arbstr.sanitize import json_or_none
+
+logger = logging.getLogger(__name__)
+
+SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
+SAVE_APART_S = 1.0
+RECALL_EVERY_S = 1.0
+_HEALTH = "health"  # the kind of learned state that holds the breakers
+
+
+class Memory:
+    """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
+
+    def __init__(
+        self, ledger: Ledger, router: Router, health: Health, sessions: Sessions, changes: Subscription
+    ) -> None:
+        self._ledger = ledger
+        self._sessions = sessions
+        self._router = router
+        self._health = health
+        self._changes = changes
+
+    async def recall(self) -> None:
+        """Take up what was kept."""
+        learned: LearnedState = await self._ledger.load_learned()
+        self._router.experience.restore(learned.ratios, learned.cells)
+        saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
+        self._health.restore(saved)
+        self._sessions.key = await self._ledger.session_key()
+
+    def keep(self) -> None:
+        """Have the ledger save the state of things."""
+        ratios, learned = self._router.experience.export()
+        states = {(_HEALTH, name): codec.dumps(state) for name, state in self._health.export().items()}
+        self._ledger.save_learned(ratios, {**learned, **states})
+
+    async def keep_now_and_then(self) -> None:
+        """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
+        while True:
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SAVE_EVERY_S):
+                    await self._changes.wait()
+            self._changes.drain()
+            self.keep()
+            if not self._sessions.key:
+                self._sessions.key = await self._ledger.session_key()
+            await asyncio.sleep(SAVE_APART_S)
+
+
+class Spending:
+    """What was spent before this start, asked of the ledger until it answers: till then no budget lets anything in."""
+
+    def __init__(self, budgets: Budgets) -> None:
+        self._budgets = budgets
+        self._failing = False
+
+    async def recall(self) -> None:
+        """Ask once for what is not known yet."""
+        try:
+            await self._budgets.recall()
+        except LedgerUnavailable as error:
+            if not self._failing:
+                logger.warning("no budget lets a request in until what is spent of it is known: %s", error)
+            self._failing = True
+        else:
+            if self._failing:
+                logger.warning("what is spent of the budgets is known again")
+            self._failing = False
+
+    async def recall_again(self) -> None:
+        """Do so while anything is unknown, also after a jump of the clock; the owner cancels it."""
+        while True:
+            await asyncio.sleep(RECALL_EVERY_S)
+            if self._budgets.unknown:
+                await self.recall()

@@ -1,0 +1,110 @@
+"""Who may speak to arbstr at all: the browser next door may not, and with a token set nobody may without it.
+
+A web page can reach 127.0.0.1, directly or by a name that it points there (DNS rebinding). So the `Host` must be an
+address that arbstr listens on, and a browser's `Origin` must be allowed by name.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from aiohttp import web
+
+from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
+from arbstr.redaction import Secret
+from arbstr.sanitize import plain
+from arbstr.types import HeaderList
+
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+_OPEN_PATHS = frozenset({"/", "/health"})
+
+
+class Door:
+    """Checks a request's `Host`, `Origin` and bearer token. `host` is what arbstr listens on."""
+
+    def __init__(
+        self, host: str, token: Secret | None, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]
+    ) -> None:
+        self._hosts = _LOOPBACK | {host.lower(), *map(str.lower, allowed_hosts)}
+        self._any_address = _is_wildcard(host)
+        self._token = None if token is None else token.reveal().encode()
+        self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raises `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey`."""
+        headers = request.headers
+        host = headers.get("Host")
+        if host is not None and host not in self._hosts:
+            self._check_host(host)
+        origin = headers.get("Origin")
+        if origin is not None and not self.admits_origin(origin, host):
+            told = f"Requests from pages of {plain(origin)} are refused; server.allowed_origins may name it."
+            raise ForbiddenOrigin(told)
+        if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
+            self._check_token(headers.get("Authorization", ""))
+
+    def admits_origin(self, origin: str, host: str | None) -> bool:
+        """Whether a page of that origin may speak to arbstr."""
+        return origin.lower() in self._origins or "*" in self._origins or _is_same(origin, host)
+
+    def is_preflight(self, request: web.BaseRequest) -> bool:
+        """Whether a browser asks, for the page of another origin, if it may send a request; it sends no token then."""
+        headers = request.headers
+        return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
+
+    def cors_headers(self, request: web.BaseRequest) -> HeaderList:
+        """The headers that let a configured origin's page read the answer; none for anyone else."""
+        origin = request.headers.get("Origin")
+        if origin is None or not self._origins or not self.admits_origin(origin, request.headers.get("Host")):
+            return []
+        asked = request.headers.get("Access-Control-Request-Headers", "*")
+        return [
+            ("Access-Control-Allow-Origin", plain(origin, len(origin))),
+            ("Access-Control-Allow-Headers", plain(asked, len(asked))),
+            ("Access-Control-Allow-Methods", "GET, POST"),
+            ("Access-Control-Expose-Headers", "*"),
+            ("Vary", "Origin"),
+        ]
+
+    def _check_host(self, host: str) -> None:
+        name = _host_name(host)
+        if name in self._hosts or (self._any_address and _is_address(name)):
+            return
+        told = f"arbstr does not answer to the host name {plain(host)}; server.allowed_hosts may name it."
+        raise ForbiddenHost(told)
+
+    def _check_token(self, authorization: str) -> None:
+        scheme, _, given = authorization.partition(" ")
+        right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token or b"")
+        if scheme.lower() != "bearer" or not right:
+            told = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
+            raise InvalidApiKey(told)
+
+
+def _host_name(host: str) -> str:
+    """The name or address in a `Host` header, without its port and an IPv6 address's brackets."""
+    if host.startswith("["):
+        return host[1:].partition("]")[0].lower()
+    return host.partition(":")[0].lower()
+
+
+def _is_same(origin: str, host: str | None) -> bool:
+    try:
+        return host is not None and urlsplit(origin).netloc.lower() == host.lower()
+    except ValueError:
+        return False
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _is_wildcard(host: str) -> bool:
+    return _is_address(host) and ipaddress.ip_address(host).is_unspecified

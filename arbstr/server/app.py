@@ -1,0 +1,73 @@
+"""The edge that every request and every answer crosses."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from aiohttp import web
+
+from arbstr.errors import ApiError, ClientGone, InternalError
+from arbstr.sanitize import plain
+from arbstr.server.access import Door
+from arbstr.server.ids import new_id
+from arbstr.server.request import Request
+from arbstr.server.responses import REQUEST_ID, SERVER, error_response
+from arbstr.server.router import Routes
+
+logger = logging.getLogger(__name__)
+
+_LINES_A_MINUTE = 100
+_MINUTE_S = 60.0
+
+
+class Edge:
+    """Gives every request an id, turns strangers away, and every error into an answer in OpenAI's shape."""
+
+    def __init__(self, door: Door, routes: Routes) -> None:
+        self._door = door
+        self._routes = routes
+        self._refusals = _Refusals()
+
+    async def serve(self, request: Request) -> web.StreamResponse:
+        """Answer one request, whatever happens."""
+        request.id = new_id()
+        request.every_answer = [(REQUEST_ID, request.id), *self._door.cors_headers(request)]
+        response: web.StreamResponse
+        try:
+            self._door.check(request)
+            if self._door.is_preflight(request):
+                response = web.Response(status=204)
+            else:
+                response = await self._routes.find(request)(request)
+        except ApiError as error:
+            self._refusals.tell(request, error)
+            response = error_response(error)
+        except ClientGone:
+            response = web.Response(status=499)  # for nobody
+        except Exception:
+            logger.exception("request %s met a fault of arbstr's own", request.id)
+            response = error_response(InternalError(f"arbstr failed on request {request.id}; its log says why."))
+        if not response.prepared:
+            response.headers.update([*request.every_answer, ("Server", SERVER)])
+        return response
+
+
+class _Refusals:
+    """Log lines about requests that no row tells of: not more of them than somebody could read."""
+
+    def __init__(self) -> None:
+        self._since_s = 0.0
+        self._told = 0
+
+    def tell(self, request: Request, error: ApiError) -> None:
+        """One line, of which there are `_LINES_A_MINUTE`; then only that there are more."""
+        now_s = time.monotonic()
+        if now_s - self._since_s >= _MINUTE_S:
+            if self._told > _LINES_A_MINUTE:
+                logger.info("refused %d more requests", self._told - _LINES_A_MINUTE)
+            self._since_s, self._told = now_s, 0
+        self._told += 1
+        if self._told <= _LINES_A_MINUTE:
+            asked, why = plain(f"{request.method} {request.path}"), plain(error.message.partition(". ")[0])
+            logger.info("refused %s from %s: %d %s: %s", asked, request.remote, error.status, error.code, why)

@@ -1,0 +1,131 @@
+"""Who is connected: not more at a time than there are places for, and nobody for ever who does nothing.
+
+Connections that never finish a request, or never begin one, would otherwise take every file the system grants, and
+leave none for the way to the providers.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from typing import cast
+from weakref import WeakKeyDictionary
+
+from arbstr.errors import Overloaded
+from arbstr.server.protocol import Awaited, Protocol
+from arbstr.server.responses import bare_answer
+
+logger = logging.getLogger(__name__)
+
+PATIENCE_S = {"first request": 30.0, "head": 30.0, "next request": 120.0, "reading": 30.0}
+LOOK_EVERY_S = 5.0
+JUST_HERE_S = 0.01  # who has been connected for less has had no time to ask
+SOON_S = 5.0  # who has been silent for longer will hardly ask any more
+
+
+class Clients:
+    """The connections of all clients. `make` makes the protocol of a new one. Made on the running loop.
+
+    When all places are taken, whoever comes gets that of one for whom nothing is done: of one that has never asked,
+    else of one whose requests are answered.
+    """
+
+    def __init__(self, most: int, make: Callable[[], Protocol]) -> None:
+        self._most = most
+        self._make = make
+        self._loop = asyncio.get_running_loop()
+        # Also those whose connection is still being set up, as it is for a whole crowd at a time; the oldest first.
+        self._all: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
+        told = f"{most} clients are connected, the most that arbstr takes."
+        self._refusing = _Refusing(Overloaded(told, retry_after_s=1.0))
+        self._displaced = 0
+        self._look_again()
+
+    def take(self) -> asyncio.BaseProtocol:
+        """The protocol of a new connection: aiohttp's, or the refusal where that would be one too many."""
+        if len(self._all) >= self._most and not self._make_room():
+            return self._refusing
+        protocol = self._make()
+        protocol.on_lost = self._lost
+        self._all[protocol] = _Wait(self._loop.time())
+        return protocol
+
+    def close(self) -> None:
+        """Look after them no longer."""
+        self._timer.cancel()
+
+    def _lost(self, protocol: Protocol) -> None:
+        self._all.pop(protocol, None)
+
+    def _make_room(self) -> bool:
+        """Close the connection of somebody for whom nothing is done; False if there is nobody."""
+        leaving = self._dispensable()
+        if leaving is None:
+            return False
+        del self._all[leaving]
+        leaving.hang_up()
+        self._displaced += 1
+        return True
+
+    def _dispensable(self) -> Protocol | None:
+        """The oldest that will hardly ask any more, else the latest of those that have not asked: who was here before a
+        crowd is no part of it. If all have, the oldest of those that have been answered."""
+        idle = [protocol for protocol in self._all if protocol.is_idle]
+        silent = [protocol for protocol in idle if not protocol.has_asked]
+        now_s = self._loop.time()
+        if silent and now_s - self._all[silent[0]].since_s >= SOON_S:
+            return silent[0]
+        if silent and now_s - self._all[silent[-1]].since_s >= JUST_HERE_S:
+            return silent[-1]
+        if silent:
+            return None
+        return idle[0] if idle else None
+
+    def _look_again(self) -> None:
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+
+    def _look(self) -> None:
+        """Close the connections of those who have been waited for too long."""
+        now_s = self._loop.time()
+        for protocol, wait in list(self._all.items()):
+            awaited = wait.overdue(protocol.awaited(), now_s)
+            if awaited is not None:
+                protocol.give_up(awaited)
+        if self._displaced:
+            told = "%d connections were closed, for which nothing was done, as all %d places were taken"
+            logger.info(told, self._displaced, self._most)
+            self._displaced = 0
+        self._look_again()
+
+
+class _Wait:
+    """How long a client has been waited for, and for what."""
+
+    __slots__ = ("_awaited", "since_s")
+
+    def __init__(self, now_s: float) -> None:
+        self._awaited: Awaited | None = Awaited("first request", 0)
+        self.since_s = now_s
+
+    def overdue(self, awaited: Awaited | None, now_s: float) -> Awaited | None:
+        """See what it is waited for now; that, if it has been the same for too long."""
+        if awaited != self._awaited:
+            self._awaited, self.since_s = awaited, now_s
+            return None
+        if awaited is None or now_s - self.since_s < PATIENCE_S[awaited.what]:
+            return None
+        return awaited
+
+
+class _Refusing(asyncio.Protocol):
+    """Tells whoever connects why not, before anything was asked, and hangs up. It remembers nothing: one serves all."""
+
+    def __init__(self, error: Overloaded) -> None:
+        self._error = error
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Answer."""
+        going = cast("asyncio.Transport", transport)
+        going.write(bare_answer(self._error))
+        going.close()

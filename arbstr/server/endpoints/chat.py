@@ -1,0 +1,55 @@
+"""The chat requests under way."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from typing import Any
+
+from aiohttp import web
+
+from arbstr.engine.body_memory import Room
+from arbstr.engine.pipeline import Engine
+from arbstr.server.client import ClientConnection
+from arbstr.server.request import Request
+
+logger = logging.getLogger(__name__)
+
+
+class Chats:
+    """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
+
+    def __init__(self, engine: Engine, room: Room) -> None:
+        self._engine = engine
+        self._room = room
+        self._tasks: set[asyncio.Task[Any]] = set()
+
+    async def complete(self, request: Request) -> web.StreamResponse:
+        """Serve one chat request."""
+        task = asyncio.current_task()
+        assert task is not None
+        client = ClientConnection(request, self._room, time.time_ns() // 1_000_000)
+        self._tasks.add(task)
+        request.on_leave = client.leave
+        try:
+            await self._engine.handle(client)
+        except Exception:
+            if client.response is None:
+                raise
+            logger.exception("request %s was not recorded as it should", client.request_id)
+            client.hang_up()
+        finally:
+            self._tasks.discard(task)
+            client.served()
+            request.on_leave = None  # a cycle, which would keep body and answer until the collector comes by
+        return client.response or web.Response(status=499)  # for nobody: its client has left
+
+    async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
+        """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
+        impatience: asyncio.Future[Any] = asyncio.create_task(insisted.wait())
+        everyone: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait([impatience, everyone], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        impatience.cancel()
+        everyone.cancel()
+        await asyncio.gather(impatience, everyone, return_exceptions=True)

@@ -1,0 +1,111 @@
+"""`/v1/stats` and `/v1/requests`: the ledger's answers over HTTP."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from aiohttp import web
+
+from arbstr.errors import InternalError, InvalidParameter, LedgerUnavailable, ModelNotFound, NotFound
+from arbstr.ledger import params
+from arbstr.ledger.model import Filter, LedgerReader
+from arbstr.ledger.params import BadParameter, read_filter, read_group_by, read_listing, refuse_unknown, shown
+from arbstr.ledger.serialize import detail_json, entry_json, stats_json, window_json
+from arbstr.server.responses import json_response
+from arbstr.server.router import NamedRoute, Route
+
+logger = logging.getLogger(__name__)
+
+
+def routes(
+    reader: LedgerReader,
+    configured_models: Sequence[str],
+    configured_providers: Sequence[str],
+    now: Callable[[], int],
+) -> list[Route | NamedRoute]:
+    """Where each answer lives. `now` gives epoch milliseconds."""
+    api = LedgerApi(reader, configured_models, configured_providers, now)
+    return [
+        Route("GET", "/v1/stats", api.stats),
+        Route("GET", "/v1/requests", api.requests),
+        NamedRoute("GET", "/v1/requests/", api.request),
+    ]
+
+
+class LedgerApi:
+    """Reads the parameters, asks, and shapes the answers."""
+
+    def __init__(
+        self, reader: LedgerReader, models: Sequence[str], providers: Sequence[str], now: Callable[[], int]
+    ) -> None:
+        self._reader = reader
+        self._configured = {"model": models, "provider": providers}
+        self._now = now
+
+    async def stats(self, request: web.BaseRequest) -> web.Response:
+        """Aggregates of the requests in a window, by group if asked."""
+        with _refusals():
+            given = _given(request, params.STATS)
+            where = read_filter(given, self._now())
+            group_by = read_group_by(given, where)
+            await self._check_names(where)
+            stats = await self._reader.stats(where, group_by)
+        return json_response(stats_json(stats, where, group_by, self._configured.get(group_by or "", ())))
+
+    async def requests(self, request: web.BaseRequest) -> web.Response:
+        """One page of the requests in a window."""
+        with _refusals():
+            asked = read_listing(_given(request, params.LISTING), self._now())
+            await self._check_names(asked.where)
+            page = await self._reader.page(asked.where, asked.sort, asked.order, asked.page, asked.per_page)
+        document = {
+            "data": [entry_json(entry) for entry in page.entries],
+            "page": asked.page,
+            "per_page": asked.per_page,
+            "total": page.total,
+            "total_pages": -(-page.total // asked.per_page),
+            **window_json(asked.where),
+        }
+        return json_response(document)
+
+    async def request(self, request: web.BaseRequest, request_id: str) -> web.Response:
+        """One request in full."""
+        with _refusals():
+            _given(request, ())
+            detail = await self._reader.request(request_id.encode("utf-8", "replace").decode())
+        if detail is None:
+            raise NotFound(f"No finished request has the id {shown(request_id)}.", param="request_id")
+        return json_response(detail_json(detail))
+
+    async def _check_names(self, where: Filter) -> None:
+        """Refuse a model or provider that is neither configured nor was ever logged: most likely a slip."""
+        await self._check("model", where.model, ModelNotFound)
+        await self._check("provider", where.provider, NotFound)
+
+    async def _check(self, kind: Literal["model", "provider"], name: str | None, error: type[NotFound]) -> None:
+        configured = self._configured[kind]
+        if name is None or name.casefold() in [each.casefold() for each in configured]:
+            return
+        if not await self._reader.known(kind, name):
+            there = ", ".join(configured) or "none"
+            message = f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {there}."
+            raise error(message, param=kind)
+
+
+def _given(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:
+    refuse_unknown([name for name, _ in request.query.items()], known)
+    return dict(request.query)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except BadParameter as bad:
+        raise InvalidParameter(str(bad), param=bad.name) from bad
+    except LedgerUnavailable as error:
+        logger.warning("a question could not be answered: %s", error)
+        raise InternalError("arbstr's ledger can't be read just now; its log says why.") from error

@@ -1,0 +1,162 @@
+"""The small endpoints: models, health, providers, and what a request would cost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from aiohttp import web
+
+from arbstr import __version__
+from arbstr.config.schema import Provider
+from arbstr.engine.body_memory import Room
+from arbstr.engine.chat_request import decode, read_chat
+from arbstr.engine.pricing import expected_msats
+from arbstr.engine.routing.router import Router
+from arbstr.engine.upstream.model_lists import Lists
+from arbstr.errors import ModelNotFound
+from arbstr.ledger.routing_json import routing_json
+from arbstr.monitoring.source import ProviderStatus
+from arbstr.server.request import Request
+from arbstr.server.request_body import Body
+from arbstr.server.responses import json_response
+from arbstr.server.router import NamedRoute, Route
+from arbstr.types import JsonObject
+
+# What "cheapest" means for a model before there is a request: prompts are longer than answers.
+_TYPICAL_INPUT_TOKENS = 1000
+_TYPICAL_OUTPUT_TOKENS = 256
+
+
+class Api:
+    """Answers about arbstr itself. `statuses` gives the providers as they fare, in the configuration's order."""
+
+    def __init__(
+        self,
+        providers: Sequence[Provider],
+        router: Router,
+        room: Room,
+        lists: Lists,
+        statuses: Callable[[], Sequence[ProviderStatus]],
+        uptime_s: Callable[[], float],
+        started_s: int,
+    ) -> None:
+        self._providers = providers
+        self._router = router
+        self._room = room
+        self._statuses = statuses
+        self._uptime_s = uptime_s
+        self._lists = lists
+        self._started_s = started_s
+        self._learned: dict[str, tuple[str, ...]] = {}
+        self._models = self._described()
+
+    @property
+    def model_names(self) -> tuple[str, ...]:
+        """The models that are configured, each once."""
+        return tuple(dict.fromkeys(model for provider in self._providers for model in provider.model_ids))
+
+    def routes(self) -> list[Route | NamedRoute]:
+        """Where each answer lives."""
+        return [
+            Route("GET", "/v1/models", self.models),
+            NamedRoute("GET", "/v1/models/", self.model),
+            Route("GET", "/health", self.health),
+            Route("GET", "/providers", self.providers),
+            Route("POST", "/v1/cost", self.cost),
+        ]
+
+    async def models(self, request: web.BaseRequest) -> web.Response:
+        """Every model that a provider lists, once, in OpenAI's list shape."""
+        return json_response({"object": "list", "data": list((await self._known()).values())})
+
+    async def model(self, request: web.BaseRequest, name: str) -> web.Response:
+        """One of them."""
+        models = await self._known()
+        if name not in models:
+            served = ", ".join(models) or "none"
+            raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
+        return json_response(models[name])
+
+    async def _known(self) -> dict[str, JsonObject]:
+        """Every model that is configured or that a provider without models lists, as it is described."""
+        learned = await self._lists()
+        if learned != self._learned:
+            self._learned = learned
+            self._models = self._described()
+        return self._models
+
+    def _described(self) -> dict[str, JsonObject]:
+        listed = [*self.model_names, *(name for names in self._learned.values() for name in names)]
+        has = {name: frozenset(names) for name, names in self._learned.items()}
+        return {
+            name: _model(
+                name,
+                [one for one in self._providers if one.serves(name) and (one.name not in has or name in has[one.name])],
+                self._started_s,
+            )
+            for name in dict.fromkeys(listed)
+        }
+
+    async def health(self, request: web.BaseRequest) -> web.Response:
+        """Whether arbstr can serve: 503 when no provider can be asked."""
+        statuses = self._statuses()
+        serving = [status for status in statuses if status.state == "closed" and status.in_rotation]
+        down = [status for status in statuses if status.state == "open" or not status.in_rotation]
+        verdict = "ok" if len(serving) == len(statuses) else "unhealthy" if len(down) == len(statuses) else "degraded"
+        document = {
+            "status": verdict,
+            "version": __version__,
+            "uptime_s": round(self._uptime_s(), 3),
+            "providers": {status.name: _health(status) for status in statuses},
+        }
+        return json_response(document, 503 if verdict == "unhealthy" else 200)
+
+    async def providers(self, request: web.BaseRequest) -> web.Response:
+        """The providers as configured, keys masked, and how they fare."""
+        listed = [
+            {
+                **provider.public(),
+                "health": _health(status),
+                "charged_ratio": status.charged_ratio,
+            }
+            for provider, status in zip(self._providers, self._statuses(), strict=True)
+        ]
+        return json_response({"providers": listed})
+
+    async def cost(self, request: Request) -> web.Response:
+        """What a chat request would cost and where; nothing is sent."""
+        given = Body(request, self._room)
+        try:
+            body = await given.read()
+        finally:
+            given.dropped()
+        policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
+        chat = read_chat(decode(body), body, request_id=request.id, policy=policy)
+        return json_response(routing_json(self._router.preview(chat)))
+
+
+def _model(name: str, sellers: Sequence[Provider], created_s: int) -> JsonObject:
+    cheapest = min(
+        sellers,
+        key=lambda provider: expected_msats(provider.rates_for(name), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
+    )
+    return {
+        "id": name,
+        "object": "model",
+        "created": created_s,
+        "owned_by": "routstr",
+        "arbstr": {"providers": [provider.name for provider in sellers], "cheapest": cheapest.name},
+    }
+
+
+def _health(status: ProviderStatus) -> JsonObject:
+    return {
+        "state": status.state,
+        "failure_count": status.failure_count,
+        "in_rotation": status.in_rotation,
+        "in_flight": status.in_flight,
+        "success_rate": status.success_rate,
+        "latency_ms": status.latency_ms,
+        "last_error": status.last_error,
+        "open_until_ms": status.open_until_ms,
+    }

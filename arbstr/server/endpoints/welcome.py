@@ -1,0 +1,37 @@
+"""What this is and how to use it: for whoever opens the address in a browser, or gives it to a client as it is."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from arbstr.server.responses import json_response
+from arbstr.server.router import Route
+
+_ENDPOINTS = {
+    "POST /v1/chat/completions": "a chat request",
+    "GET /v1/models": "the models that there are",
+    "GET /v1/stats": "what was spent, and how fast answers came",
+    "GET /v1/requests": "the requests, one by one",
+    "POST /v1/cost": "what a chat request would cost, and where",
+    "GET /providers": "the providers, and how they fare",
+    "GET /health": "whether arbstr can serve",
+    "GET /openapi.json": "all of this in detail",
+}
+
+
+def routes() -> list[Route]:
+    """Where it lives."""
+    return [Route("GET", "/", _welcome)]
+
+
+async def _welcome(request: web.BaseRequest) -> web.Response:
+    base = f"http://{request.host}/v1"
+    document = {
+        "name": "arbstr",
+        "what": "An OpenAI-compatible proxy: each request goes to the provider that will be cheapest for it.",
+        "base_url": base,
+        "how": f"Point your client at it: OPENAI_BASE_URL={base}, and as OPENAI_API_KEY the token that arbstr's "
+        "configuration sets, or any text if it sets none.",
+        "endpoints": _ENDPOINTS,
+    }
+    return json_response(document)

@@ -1,0 +1,185 @@
+"""aiohttp's side of a client's connection, and what it knows of clients that are slow, silent or no HTTP's speakers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from array import array
+from contextlib import suppress
+from typing import Literal, NamedTuple, cast
+
+from aiohttp import web
+from aiohttp.http import RawRequestMessage
+from aiohttp.http_exceptions import LineTooLong
+
+from arbstr.errors import ApiError, HeadersTooLarge, InvalidParameter, RequestTimeout
+from arbstr.sanitize import plain
+from arbstr.server.ids import new_id
+from arbstr.server.request import Request
+from arbstr.server.responses import REQUEST_ID, SERVER, bare_answer, error_response
+
+try:
+    import fcntl
+    import termios
+except ImportError:  # not on every system
+    _TIOCOUTQ = 0
+else:
+    _TIOCOUTQ = getattr(termios, "TIOCOUTQ", 0)
+
+logger = logging.getLogger(__name__)
+
+LONGEST_HEADER = 64 * 1024  # bytes; tokens of single sign-on take more than aiohttp's 8 KB
+LONGEST_ADDRESS = 32 * 1024
+LONGEST_HEAD = 256 * 1024
+
+_TOLD_CHARS = 200  # of the parser's words
+
+
+class Awaited(NamedTuple):
+    """What a client is waited for, and how far it has come with that: as long as both are alike nothing has moved."""
+
+    what: Literal["first request", "head", "next request", "reading"]
+    so_far: int
+
+
+class Protocol(web.RequestHandler):
+    """aiohttp's protocol, but for clients that leave, that are slow, and for what becomes of bytes that are no HTTP."""
+
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+        super().__init__(
+            server,
+            loop=loop,
+            access_log=None,  # type: ignore[arg-type]  # no log
+            max_line_size=LONGEST_ADDRESS,
+            max_field_size=LONGEST_HEADER,
+            auto_decompress=False,
+        )
+        self.on_lost = _nobody
+        self._wire: asyncio.Transport | None = None  # aiohttp forgets its own before all that was written has gone out
+        self._head_bytes = 0  # of a head that is not complete
+        self._answered: Request | None = None  # the request that is being answered, or the last that was
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Remember where what is written waits to go out."""
+        self._wire = cast("asyncio.Transport", transport)
+        super().connection_made(transport)
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what came. If a body turns into garbage on the way, whoever waits for the rest of it must know.
+
+        aiohttp keeps the parser's complaint for the time when the request is answered, which then never comes.
+        """
+        super().data_received(data)
+        waiter, request = self._waiter, self._current_request
+        if self._request_count and (waiter is None or waiter.done()):
+            self._head_bytes = 0
+        else:
+            self._head_bytes += len(data)
+            if self._head_bytes > LONGEST_HEAD:
+                self._refuse(HeadersTooLarge(f"The request's headers are longer than {LONGEST_HEAD:,} bytes together."))
+        if request is None or not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
+            return
+        if not request.content.is_eof():
+            self._messages.pop()
+            request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        """Tell the request under way that its client has left: aiohttp could only cancel it."""
+        request = self._current_request
+        super().connection_lost(exc)
+        self._wire = self._answered = None
+        self.on_lost(self)
+        if isinstance(request, Request) and request.on_leave is not None:
+            request.on_leave()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is done for its client, and nothing waits to be."""
+        return self._wire is not None and not self._request_in_progress and not self._messages
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether a request has come, ever."""
+        return self._request_count > 0
+
+    def awaited(self) -> Awaited | None:
+        """What the client is waited for at the moment, None if for nothing: its body has a clock of its own."""
+        if self._wire is None:
+            return None
+        if waiting := self._wire.get_write_buffer_size():
+            if isinstance(self._current_request, Request):
+                self._answered = self._current_request
+            return Awaited("reading", self._written_bytes() - waiting - _unsent_bytes(self._wire))
+        self._answered = None
+        if not self.is_idle:
+            return None
+        if self._head_bytes:
+            return Awaited("head", self._request_count)
+        return Awaited("next request" if self.has_asked else "first request", self._request_count)
+
+    def give_up(self, awaited: Awaited) -> None:
+        """Close the connection: what the client is waited for has not come."""
+        if awaited.what == "head":
+            self._refuse(RequestTimeout("Sent too slowly: the request's headers are not complete."))
+            return
+        if awaited.what == "reading":
+            logger.info("a client has not read on for too long; its connection is closed")
+        self.hang_up()
+
+    def hang_up(self) -> None:
+        """Close the connection, at once if what was written does not go out."""
+        wire = self._wire
+        if wire is not None and wire.get_write_buffer_size():
+            wire.abort()
+        else:
+            self.force_close()
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,
+    ) -> web.StreamResponse:
+        """What the parser refuses is the client's fault: an answer in OpenAI's shape, a line in the log, no more."""
+        if status >= 500:
+            response = super().handle_error(request, status, exc, message)
+        else:
+            response = error_response(_refusal(request, exc, message))
+            response.headers[REQUEST_ID] = new_id()
+            response.force_close()
+        response.headers["Server"] = SERVER
+        return response
+
+    def _written_bytes(self) -> int:
+        """What was written so far for the request that is being answered, or was last."""
+        return 0 if self._answered is None else self._answered.writer.output_size
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer a request that is not complete, and hang up."""
+        wire = self._wire
+        if wire is not None and not wire.is_closing():
+            wire.write(bare_answer(error))
+        self.force_close()
+
+
+def _nobody(protocol: Protocol) -> None:
+    """Nobody cares."""
+
+
+def _unsent_bytes(wire: asyncio.Transport) -> int:
+    """What the system has taken of a connection's bytes and not got rid of, as far as it tells: it takes by the MB."""
+    left = array("i", [0])
+    if _TIOCOUTQ:
+        with suppress(OSError, ValueError):
+            fcntl.ioctl(wire.get_extra_info("socket").fileno(), _TIOCOUTQ, left)
+    return left[0]
+
+
+def _refusal(request: web.BaseRequest, exc: BaseException | None, message: str | None) -> ApiError:
+    # After a colon the parser quotes what the client sent: its token, perhaps.
+    told = plain((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
+    logger.info("refused what %s sent, it is no HTTP: %s", request.remote, told)
+    if isinstance(exc, LineTooLong) and exc.args[1] == LONGEST_HEADER:
+        return HeadersTooLarge(f"A header of the request is longer than {LONGEST_HEADER:,} bytes.")
+    return InvalidParameter(f"The request is not HTTP as it should be: {told}")

@@ -1,0 +1,138 @@
+"""The bodies of requests: JSON, no larger than allowed, not too many at a time, and not for ever on their way."""
+
+from __future__ import annotations
+
+import asyncio
+
+from aiohttp import web
+
+from arbstr.engine.body_memory import FREE_BYTES, Room
+from arbstr.errors import ClientGone, RequestTimeout, RequestTooLarge, UnsupportedMediaType
+from arbstr.sanitize import plain
+from arbstr.transport.decoding import ENCODINGS, Unpacker
+
+SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
+SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
+
+
+class Body:
+    """One request's body, and the room that it takes until it is `dropped`."""
+
+    def __init__(self, request: web.BaseRequest, room: Room) -> None:
+        self._request = request
+        self._room = room
+        self._size = 0  # of the room
+
+    async def read(self) -> bytes:
+        """All of it.
+
+        Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `Overloaded`, `ClientGone`.
+        """
+        request = self._request
+        if not is_json(request.content_type):
+            told = "Send the request as JSON, with the header 'Content-Type: application/json'."
+            raise UnsupportedMediaType(told)
+        encoding = _encoding(request)
+        self._announced(request.content_length or 0)
+        try:
+            body = self._all_here() if request.content.is_eof() else await self._await_rest()
+        except (web.RequestPayloadError, ConnectionError) as error:
+            if request.transport is None or request.transport.is_closing():
+                raise ClientGone("left while sending its request") from error
+            request.content.feed_eof()  # there is no rest that aiohttp could read past
+            request.protocol.close()  # once this is answered
+            raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
+        return await self._unpacked(body, encoding) if encoding else body
+
+    def dropped(self) -> None:
+        """It is needed no longer."""
+        self._room.give_back(self._size)
+        self._size = 0
+
+    def _announced(self, size: int) -> None:
+        """Turn away at once what will not do; bytes take no room before they come."""
+        self._limit(size)
+        if size > FREE_BYTES:
+            self._room.look(size - FREE_BYTES)
+
+    def _came(self, size: int, packed_bytes: int = 0) -> None:
+        """So many bytes are here now, and so many compressed ones that they were unfolded from."""
+        self._limit(size)
+        needed = size + packed_bytes - FREE_BYTES
+        if needed > self._size:
+            self._room.take(needed - self._size)
+            self._size = needed
+
+    def _limit(self, size: int) -> None:
+        most = self._request.client_max_size
+        if size > most:
+            told = f"The request is larger than {most:,} bytes, the most that server.max_request_mb allows."
+            raise RequestTooLarge(told)
+
+    async def _unpacked(self, packed: bytes, encoding: str) -> bytes:
+        """What was sent compressed."""
+        unpacker, body = Unpacker(encoding), bytearray()
+        unpacker.feed(packed)
+        try:
+            while unpacker.has_more:
+                body += unpacker.piece()
+                self._came(len(body), len(packed))
+                await asyncio.sleep(0)  # little can unfold to very much: others have their turn
+        except ValueError as error:
+            raise UnsupportedMediaType(f"The request's body is no {encoding}, and so can't be read.") from error
+        if not unpacker.ended:
+            raise UnsupportedMediaType(f"The request's body ends within its {encoding}, and so can't be read.")
+        return bytes(body)
+
+    async def _await_rest(self) -> bytes:
+        """The body of a client that is still sending it, and perhaps waits to be told that it is wanted."""
+        request = self._request
+        if request.headers.get("Expect", "").lower() == "100-continue":
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # the answer itself has not begun by that
+        try:
+            return await self._read()
+        except TimeoutError:
+            told = f"the request's body is not complete, and too little of it came in the last {SILENCE_S:g} seconds."
+            raise RequestTimeout(f"Sent too slowly: {told}") from None
+
+    def _all_here(self) -> bytes:
+        """A body that came with its head or is complete meanwhile: most are, and need no clock."""
+        body = self._request.content.read_nowait()
+        self._came(len(body))
+        return body
+
+    async def _read(self) -> bytes:
+        """Read to the end. Raises TimeoutError when nothing comes, or next to nothing for `SILENCE_S` altogether."""
+        content = self._request.content
+        body: bytes | bytearray = b""
+        loop = asyncio.get_running_loop()
+        began_s = loop.time()
+        while not content.at_eof():
+            patience_s = SILENCE_S + len(body) / SLOWEST_BYTES_PER_S
+            async with asyncio.timeout_at(min(began_s + patience_s, loop.time() + SILENCE_S)):
+                part = await content.readany()
+            if not body:
+                body = part
+            elif isinstance(body, bytearray):
+                body += part
+            else:
+                body = bytearray(body) + part
+            self._came(len(body))
+        return bytes(body)
+
+
+def _encoding(request: web.BaseRequest) -> str:
+    """How the body is compressed, "" if it is not. Raises `UnsupportedMediaType` where arbstr can't unfold that."""
+    encoding = request.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return ""
+    if encoding not in ENCODINGS:
+        told = f"The request's body is compressed as {plain(encoding, 40)!r}, which arbstr does not read."
+        raise UnsupportedMediaType(f"{told} Send it as it is, or as gzip or deflate.")
+    return encoding
+
+
+def is_json(media_type: str) -> bool:
+    """Whether a media type is JSON."""
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,0 +1,89 @@
+"""What is served where."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
+from typing import NamedTuple, TypeVar
+
+from aiohttp import web
+
+from arbstr.errors import MethodNotAllowed, NotFound
+from arbstr.sanitize import plain
+from arbstr.server.request import Request
+
+Handler = Callable[[Request], Awaitable[web.StreamResponse]]
+NamedHandler = Callable[[Request, str], Awaitable[web.StreamResponse]]
+
+_Handlers = TypeVar("_Handlers")
+_VERSION = "/v1"
+
+
+class Route(NamedTuple):
+    """One path's answer to one method."""
+
+    method: str
+    path: str
+    handler: Handler
+
+
+class NamedRoute(NamedTuple):
+    """The same for every path that begins so; `handler` gets the rest of it as well, as text."""
+
+    method: str
+    prefix: str
+    handler: NamedHandler
+
+
+class Routes:
+    """All of them. A HEAD request gets what a GET request would, without its body, which the server leaves out."""
+
+    def __init__(self, routes: Iterable[Route | NamedRoute]) -> None:
+        self._exact: dict[str, dict[str, Handler]] = {}
+        self._named: dict[str, dict[str, NamedHandler]] = {}
+        self._served: list[str] = []
+        for route in routes:
+            if isinstance(route, Route):
+                self._exact.setdefault(route.path, {})[route.method] = route.handler
+            else:
+                self._named.setdefault(route.prefix, {})[route.method] = route.handler
+            self._served.append(f"{route.method} {route[1]}{'' if isinstance(route, Route) else '…'}")
+        _add_shorter(self._exact)
+        _add_shorter(self._named)
+
+    def find(self, request: Request) -> Handler:
+        """What answers it. Raises `NotFound`, `MethodNotAllowed`."""
+        by_method = self._exact.get(request.raw_path)  # as it came first: most paths need no decoding
+        handler = None if by_method is None else by_method.get(request.method)
+        return handler or self._look_for(request)
+
+    def _look_for(self, request: Request) -> Handler:
+        path, method = request.path, request.method
+        answered = "GET" if method == "HEAD" else method
+        if (by_method := self._exact.get(path)) is not None:
+            if answered in by_method:
+                return by_method[answered]
+            raise _not_allowed(plain(path), method, by_method)
+        for prefix, by_method_named in self._named.items():
+            rest = path.removeprefix(prefix)
+            if path.startswith(prefix) and rest:
+                if answered in by_method_named:
+                    return partial(_with_rest, by_method_named[answered], rest)
+                raise _not_allowed(plain(path), method, by_method_named)
+        raise NotFound(f"Nothing is served at {plain(path)}. What is: {', '.join(self._served)}.")
+
+
+def _add_shorter(paths: dict[str, _Handlers]) -> None:
+    """Serve /v1/x at /x as well: many leave /v1 out of the base URL that they give their clients."""
+    for path, handlers in list(paths.items()):
+        if path.startswith(_VERSION + "/"):
+            paths.setdefault(path.removeprefix(_VERSION), handlers)
+
+
+async def _with_rest(handler: NamedHandler, rest: str, request: Request) -> web.StreamResponse:
+    return await handler(request, rest)
+
+
+def _not_allowed(path: str, method: str, by_method: Iterable[str]) -> MethodNotAllowed:
+    allowed = sorted({*by_method, "HEAD"} if "GET" in by_method else by_method)
+    return MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.", allowed=allowed)

@@ -1,0 +1,76 @@
+"""The port that arbstr listens on, and the server behind it."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import socket
+from contextlib import AsyncExitStack
+
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import HttpVersion11, RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from arbstr.errors import AddressInUse, ArbstrError
+from arbstr.server.acceptor import Port
+from arbstr.server.connections import Clients
+from arbstr.server.protocol import Protocol
+from arbstr.server.request import Request
+from arbstr.server.router import Handler
+
+
+async def listen(
+    stack: AsyncExitStack, handler: Handler, host: str, port: int, *, most_clients: int, max_request_bytes: int
+) -> str:
+    """Open the port, until the stack unwinds; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
+    server = _Server(handler, max_request_bytes)
+    runner = web.ServerRunner(server, shutdown_timeout=1.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    clients = Clients(most_clients, server)
+    stack.callback(clients.close)
+    shown = f"[{host}]" if ":" in host else host
+    try:
+        opened = await Port.open(host, port, clients.take)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            remedy = "stop the program that listens there, or choose another address with --listen"
+            raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
+        raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
+    stack.push_async_callback(opened.close)
+    return f"http://{shown}:{opened.number}"
+
+
+def _why(error: OSError) -> str:
+    """The system's words, without what Python adds; a name that is not found has words of its own."""
+    if isinstance(error, socket.gaierror) or error.errno is None:
+        return error.strerror or str(error)
+    return os.strerror(error.errno)
+
+
+class _Server(web.Server):
+    """aiohttp's server below its applications: one handler for all requests, which does its own routing."""
+
+    def __init__(self, handler: Handler, max_request_bytes: int) -> None:
+        super().__init__(handler, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
+        self._event_loop = asyncio.get_running_loop()
+        self._max_request_bytes = max_request_bytes
+
+    def __call__(self) -> Protocol:
+        """The protocol of a new connection."""
+        return Protocol(self, self._event_loop)
+
+    def _request(
+        self,
+        message: RawRequestMessage,
+        payload: StreamReader,
+        protocol: web.RequestHandler,
+        writer: AbstractStreamWriter,
+        task: asyncio.Task[None],
+    ) -> Request:
+        loop, size = self._event_loop, self._max_request_bytes
+        if message.method == "UNKNOWN":  # what could not be parsed; it is answered in the language that arbstr speaks
+            message = message._replace(version=HttpVersion11)
+        return Request(message, payload, protocol, writer, task, loop, client_max_size=size)

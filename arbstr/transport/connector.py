@@ -1,0 +1,117 @@
+"""The way to a host: a connected socket, straight or through a proxy.
+
+=====================  ===============================  ========================================
+way                    to http hosts                    to https hosts
+=====================  ===============================  ========================================
+none                   straight                         straight
+`http://` proxy        whole URLs asked of the proxy    a tunnel (`CONNECT`): it sees the host alone
+`socks5h://` proxy     through it, names looked up there (so `.onion` too)
+`socks5://` proxy      through it, names looked up here
+=====================  ===============================  ========================================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+import aiohappyeyeballs
+
+from arbstr.config.proxies import ProxyUrl, is_onion
+from arbstr.transport.resolver import AddressInfo, Resolver
+
+NEXT_ADDRESS_S = 0.25  # how long one address of a host may take before the next is tried as well (RFC 8305)
+MAX_REPLY_BYTES = 64 * 1024  # of a proxy to `CONNECT`
+_CALLERS_S = 86_400.0  # the caller bounds the time
+
+
+class ProxyRefused(OSError):
+    """A proxy did not make the connection; the text says which one and why, without its credentials."""
+
+
+class Connector:
+    """Opens sockets to one host. `tunnels`: through an HTTP proxy too, instead of asking whole URLs of it."""
+
+    def __init__(self, resolver: Resolver, host: str, port: int, proxy: ProxyUrl | None, *, tunnels: bool) -> None:
+        self._resolver = resolver
+        self._host = host
+        self._port = port
+        self._proxy = proxy
+        self._tunnels = tunnels
+
+    async def open(self) -> socket.socket:
+        """Return a socket that is connected. Raises OSError, ValueError for a host name that can't be one."""
+        proxy = self._proxy
+        if proxy is None:
+            return await self._open_tcp(self._host, self._port)
+        if proxy.is_socks:
+            return await self._open_through_socks(proxy)
+        try:
+            opened = await self._open_tcp(proxy.host, proxy.port)
+        except OSError as error:
+            raise ProxyRefused(f"the proxy {proxy} can't be reached: {error}") from error
+        if self._tunnels:
+            try:
+                await _connect_through(opened, proxy, self._host, self._port)
+            except BaseException:
+                opened.close()
+                raise
+        return opened
+
+    async def _open_tcp(self, host: str, port: int) -> socket.socket:
+        addresses: list[AddressInfo] = await self._resolver.addresses(host, port)
+        try:
+            return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1)
+        except OSError:
+            self._resolver.doubt(host)
+            raise
+
+    async def _open_through_socks(self, proxy: ProxyUrl) -> socket.socket:
+        """Have a SOCKS5 proxy connect, trying each of its own addresses.
+
+        The library is given addresses alone where names are to be looked up here: it would do so in shared threads.
+        """
+        from python_socks import ProxyConnectionError, ProxyError, ProxyType  # noqa: PLC0415 - few need SOCKS
+        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415
+
+        host = self._host
+        if proxy.scheme == "socks5" and not is_onion(host):
+            host = (await self._resolver.addresses(host, self._port))[0][4][0]
+        password = None if proxy.password is None else proxy.password.reveal()
+        failure: Exception | None = None
+        for *_, where in await self._resolver.addresses(proxy.host, proxy.port):
+            client = Proxy(ProxyType.SOCKS5, where[0], where[1], proxy.username, password, rdns=True)
+            try:
+                return await client.connect(host, self._port, timeout=_CALLERS_S)
+            except ProxyConnectionError as error:
+                self._resolver.doubt(proxy.host)
+                failure = error
+            except (ProxyError, OSError) as error:
+                raise ProxyRefused(f"the proxy {proxy} did not connect: {error or type(error).__name__}") from error
+        raise ProxyRefused(f"the proxy {proxy} can't be reached: {failure}")
+
+
+async def _connect_through(opened: socket.socket, proxy: ProxyUrl, host: str, port: int) -> None:
+    """Ask an HTTP proxy for a tunnel. Raises ProxyRefused."""
+    loop = asyncio.get_running_loop()
+    authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *proxy_headers(proxy)]
+    await loop.sock_sendall(opened, "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
+    reply = b""
+    while b"\r\n\r\n" not in reply:
+        received = await loop.sock_recv(opened, MAX_REPLY_BYTES)
+        reply += received
+        if not received or len(reply) > MAX_REPLY_BYTES:
+            raise ProxyRefused(f"the proxy {proxy} did not connect: it gave no answer that could be read")
+    version, _, status = reply.partition(b"\r\n")[0].partition(b" ")
+    if not (version.startswith(b"HTTP/1.") and status.startswith(b"2")):
+        reason = status.decode(errors="replace") or "no HTTP"
+        raise ProxyRefused(f"the proxy {proxy} did not connect: {reason}")
+    if not reply.endswith(b"\r\n\r\n"):  # in a tunnel to https it is the client that speaks first
+        raise ProxyRefused(f"the proxy {proxy} sent bytes of its own into the tunnel")
+
+
+def proxy_headers(proxy: ProxyUrl) -> list[str]:
+    """Return the header lines that an HTTP proxy wants of a request."""
+    credentials = proxy.basic_credentials
+    return [] if credentials is None else [f"Proxy-Authorization: Basic {credentials}"]

@@ -1,0 +1,299 @@
+"""The way to providers: httpx's transport seam over a lean pool of HTTP/1.1 connections, with a true error map.
+
+httpx's own pool costs ten times the CPU of all the rest of a request's way, and aiohttp's client twice that of these
+connections; published bridges map errors so that a request which was sent looks safe to repeat. Here every failure is
+the httpx exception that says what happened:
+
+==============================================  ==========================
+no connection (refused, DNS, TLS)               `ConnectError`
+no connection in time, lookup included          `ConnectTimeout`
+a proxy that does not connect                   `ProxyError`
+closed before a byte of the answer              `RemoteProtocolError`
+reset before a byte of the answer               `ReadError`
+closed or reset within the answer, or not HTTP  `http1.BrokenResponse`
+a body that can't be decoded                    `RemoteProtocolError`
+an address that is none                         `UnsupportedProtocol`
+==============================================  ==========================
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import deque
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from functools import cache, cached_property
+
+import httpx
+
+from arbstr.config.proxies import NO_PROXIES, EnvironmentProxies, ProxyUrl, is_onion
+from arbstr.transport.connector import Connector, ProxyRefused, proxy_headers
+from arbstr.transport.decoding import ENCODINGS, Unpacker
+from arbstr.transport.http11 import Answer, Connection
+from arbstr.transport.resolver import Resolver
+
+KEEPALIVE_S = 60.0  # how long an idle connection is kept
+TAIL_S = 1.0  # how long a compressed body may take to end after what was compressed has
+TAIL_BYTES = 64 * 1024  # may come then
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_PROXY_WANTS_CREDENTIALS = 407
+
+
+class PooledTransport(httpx.AsyncBaseTransport):
+    """An `httpx.AsyncBaseTransport` that keeps connections; to be made on the running loop.
+
+    Redirects are not followed, cookies not kept. Of the request's `timeout` extension `connect` holds, in seconds, from
+    the lookup of the name to the end of the TLS handshake; waiting for bytes is bounded by the caller. An extension
+    `proxy` wins over `proxies`, the environment's. An extension `memo`, a dictionary shared by requests that differ in
+    their bodies only, is where the transport notes what it has worked out for them. The response's extension `answer`
+    tells by its `complete` whether the whole body is here, read or not, and has the headers as they came.
+    """
+
+    def __init__(self, proxies: EnvironmentProxies = NO_PROXIES, resolver: Resolver | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._proxies = proxies
+        self._resolver = resolver or Resolver()
+        self._places: dict[tuple[httpx.URL, ProxyUrl | None], _Place] = {}
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send the request and return its response, body unread.
+
+        A kept connection that its server has closed is found out before anything is sent on it, and replaced. One that
+        is closed afterwards is a failure: its server may have worked on the request. Raises the `httpx.TransportError`
+        that says what happened.
+        """
+        memo = request.extensions.get("memo", {})
+        known = memo.get(self)
+        if known is None:
+            place = self._place(request)
+            known = memo[self] = place, _head(request, place)
+        place, head = known
+        connection = place.kept(self._loop.time()) or await self._connect(place, request)
+        content = await _content(request)  # its taking says that it goes out now
+        head = b"%b%d\r\n\r\n" % (head, len(content))
+        response = await _exchange(connection, head, content, request)
+        if place.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
+            await response.aclose()
+            raise httpx.ProxyError(f"{place}: the proxy wants credentials, or others", request=request)
+        return response
+
+    async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
+        timeout_s = request.extensions.get("timeout", {}).get("connect")
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await place.connect(self._loop)
+        except TimeoutError:
+            raise httpx.ConnectTimeout(f"{place} did not connect within {timeout_s:g} s", request=request) from None
+        except ProxyRefused as error:
+            raise httpx.ProxyError(f"{place}: {error}", request=request) from error
+        except (OSError, ValueError) as error:
+            raise httpx.ConnectError(f"{place}: {error or type(error).__name__}", request=request) from error
+
+    def _place(self, request: httpx.Request) -> _Place:
+        """Where the URL leads and by which way, worked out once. Raises `httpx.UnsupportedProtocol`."""
+        proxy = request.extensions.get("proxy")
+        place = self._places.get((request.url, proxy))
+        if place is None:
+            place = _Place(request.url, self._way(request, proxy), self._resolver)
+            self._places[request.url, proxy] = place
+        return place
+
+    def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
+        """The proxy to go through, None for the direct way. Raises `httpx.UnsupportedProtocol`."""
+        url = request.url
+        if url.scheme not in _DEFAULT_PORTS or not url.host:
+            raise httpx.UnsupportedProtocol(f"no address to call: {url}", request=request)
+        if proxy is None and (found := self._proxies.proxy_for(str(url))):
+            proxy, _ = found
+        if is_onion(url.host) and not (proxy and proxy.is_socks):
+            told = f"{url.host} can be reached through a SOCKS proxy only; set the provider's proxy"
+            raise httpx.UnsupportedProtocol(told, request=request)
+        return proxy
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        connections = [connection for place in self._places.values() for connection in place.connections]
+        for connection in connections:
+            connection.abort()
+        await asyncio.gather(*(connection.lost for connection in connections))
+
+
+class _Place:
+    """A URL as connections and requests to it need it, with the connections that are there."""
+
+    def __init__(self, url: httpx.URL, proxy: ProxyUrl | None, resolver: Resolver) -> None:
+        self.authority = url.netloc
+        self.connections: set[Connection] = set()
+        self._host = url.raw_host.decode("ascii")
+        self._port = url.port or _DEFAULT_PORTS[url.scheme]
+        self._tls = url.scheme == "https"
+        self.asks_proxy = proxy is not None and not proxy.is_socks and not self._tls
+        self.path = b"http://%b%b" % (url.netloc, url.raw_path) if self.asks_proxy else url.raw_path
+        self.proxy_headers = [line.encode() for line in proxy_headers(proxy)] if proxy and self.asks_proxy else []
+        self._connector = Connector(resolver, self._host, self._port, proxy, tunnels=self._tls)
+        self._idle: deque[Connection] = deque()  # the one used last at the right
+        self._sweeping: asyncio.TimerHandle | None = None
+
+    def __str__(self) -> str:
+        return f"{self._host}:{self._port}"
+
+    def kept(self, now_s: float) -> Connection | None:
+        """An idle connection, the one used last; None if there is none that may still be good."""
+        while self._idle:
+            connection = self._idle.pop()
+            if now_s - connection.idle_since_s < KEEPALIVE_S and connection.is_idle():
+                return connection
+            connection.abort()
+        return None
+
+    async def connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
+        """A new connection. Raises OSError, ValueError for a host name that can't be one."""
+        opened = await self._connector.open()
+        try:
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tls = _tls_context() if self._tls else None
+            _, connection = await loop.create_connection(
+                lambda: Connection(self._free), sock=opened, ssl=tls, server_hostname=self._host if tls else None
+            )
+        except BaseException:
+            opened.close()
+            raise
+        self.connections.add(connection)
+        connection.lost.add_done_callback(lambda _: self.connections.discard(connection))
+        return connection
+
+    def _free(self, connection: Connection) -> None:
+        connection.idle_since_s = connection.loop.time()
+        self._idle.append(connection)
+        if self._sweeping is None:
+            self._sweeping = connection.loop.call_later(KEEPALIVE_S, self._sweep, connection.loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Close what has been idle for too long; look again when the next one is due."""
+        self._sweeping = None
+        now_s = loop.time()
+        while self._idle and (not self._idle[0].is_open or now_s - self._idle[0].idle_since_s >= KEEPALIVE_S):
+            self._idle.popleft().abort()
+        if self._idle:
+            due_s = self._idle[0].idle_since_s + KEEPALIVE_S
+            self._sweeping = loop.call_at(due_s, self._sweep, loop)
+
+
+async def _exchange(connection: Connection, head: bytes, content: bytes, request: httpx.Request) -> httpx.Response:
+    """Send the request and wait for the answer's head."""
+    answer = connection.send(head, content, request)
+    try:
+        await answer.head()
+    except BaseException:
+        connection.abort()
+        raise
+    stream = answer if not answer.encoding else _Unpacked(answer, request)
+    return _Response(answer, stream)
+
+
+class _Response(httpx.Response):
+    """One that makes httpx's headers of those that came when somebody asks for them: arbstr never does."""
+
+    def __init__(self, answer: Answer, stream: httpx.AsyncByteStream) -> None:
+        self.__dict__.update(_NEW_RESPONSE)
+        self.status_code = answer.status
+        self.stream = stream
+        self.extensions = {"answer": answer}
+
+    @cached_property
+    def headers(self) -> httpx.Headers:  # type: ignore[override]  # it can be set as well
+        """As httpx knows them."""
+        return httpx.Headers(self.extensions["answer"].headers)
+
+
+_NEW_RESPONSE = {
+    name: value for name, value in vars(httpx.Response(0, stream=httpx.ByteStream(b""))).items() if name != "headers"
+}
+
+
+class _Unpacked(httpx.AsyncByteStream):
+    """The body of an answer that came compressed although nobody asked for it, unfolded piece by piece."""
+
+    def __init__(self, answer: Answer, request: httpx.Request) -> None:
+        self._answer = answer
+        self._request = request
+        self._unpacker: Unpacker | None = None
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self
+
+    async def __anext__(self) -> bytes:
+        unpacker = self._unpacker
+        if unpacker is None:
+            unpacker = self._unpacker = self._begin()
+        while not unpacker.ended:
+            if unpacker.has_more:
+                await asyncio.sleep(0)  # little can unfold to very much: others have their turn
+            else:
+                unpacker.feed(await self._next_packed())
+            try:
+                piece = unpacker.piece()
+            except ValueError as error:
+                raise self._broken(str(error)) from error
+            if piece:
+                return piece
+        await self._read_tail()
+        raise StopAsyncIteration
+
+    async def aclose(self) -> None:
+        """Done with it."""
+        await self._answer.aclose()
+
+    async def _next_packed(self) -> bytes:
+        try:
+            return await anext(self._answer)
+        except StopAsyncIteration:
+            if self._unpacker is not None and self._unpacker.begun:
+                raise self._broken("it ends early") from None
+            raise
+
+    async def _read_tail(self) -> None:
+        """Read on to the end of the body, so that its connection may serve again; but not for long."""
+        size = 0
+        with suppress(TimeoutError, StopAsyncIteration, httpx.TransportError):
+            async with asyncio.timeout(TAIL_S):
+                while size <= TAIL_BYTES:
+                    size += len(await anext(self._answer))
+
+    def _begin(self) -> Unpacker:
+        encoding = self._answer.encoding.decode(errors="replace")
+        if encoding not in ENCODINGS:
+            raise self._broken("nobody asked for that encoding")
+        return Unpacker(encoding)
+
+    def _broken(self, told: str) -> httpx.RemoteProtocolError:
+        encoding = self._answer.encoding.decode(errors="replace")
+        return httpx.RemoteProtocolError(f"a body in {encoding} that can't be read: {told}", request=self._request)
+
+
+def _head(request: httpx.Request, place: _Place) -> bytes:
+    """The request's head up to its length."""
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), place.path), b"Host: " + place.authority]
+    lines += place.proxy_headers
+    lines += [
+        name + b": " + value for name, value in request.headers.raw if name.lower() not in (b"host", b"content-length")
+    ]
+    if any(b"\r" in line or b"\n" in line for line in lines):
+        raise httpx.LocalProtocolError("a line break in a header")
+    return b"\r\n".join([*lines, b"Content-Length: "])
+
+
+async def _content(request: httpx.Request) -> bytes:
+    """The request's body; bytes that are all there are taken as they are: `aread` would step through them."""
+    stream = request.stream
+    return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+
+
+@cache
+def _tls_context() -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    context.set_alpn_protocols(["http/1.1"])
+    return context

@@ -1,0 +1,163 @@
+"""The whole ledger as one list, of which only what is in sight is ever read: by key where it can be, never all."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+from arbstr.ledger.model import NO_GROUP, Entry, Filter, GroupBy, LedgerReader, Order, Sort
+from tui.model.filter_query import NAMES, Query
+
+CHUNK = 100  # rows read at a time
+CHUNKS_KEPT = 60
+SORTS: tuple[tuple[Sort, Order], ...] = (
+    ("timestamp", "desc"),
+    ("timestamp", "asc"),
+    ("cost_sats", "desc"),
+    ("cost_sats", "asc"),
+    ("latency_ms", "desc"),
+    ("latency_ms", "asc"),
+)
+
+
+class LedgerList:
+    """Rows by their place, filtered and sorted.
+
+    While nothing is selected it follows the newest rows: `restart` reads them anew. From the first move on it stands
+    still, bounded by that moment, so that new rows move neither the selection nor what is in sight. `top` is the first
+    row in sight.
+    """
+
+    def __init__(self, ledger: LedgerReader, now_ms: Callable[[], int]) -> None:
+        self._ledger = ledger
+        self._now_ms = now_ms
+        self._chunks: OrderedDict[int, list[Entry]] = OrderedDict()
+        self._version = 0  # answers to older questions are dropped
+        self._where = Filter()
+        self.query = Query()
+        self.sort: Sort = "timestamp"
+        self.order: Order = "desc"
+        self.total: int | None = None
+        self.selected: int | None = None
+        self.top = 0
+
+    @property
+    def following(self) -> bool:
+        """Whether new rows are to show as they come."""
+        return self.selected is None and self.top == 0
+
+    @property
+    def where(self) -> Filter:
+        """The question behind the list."""
+        return self._where
+
+    # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def row(self, index: int) -> Entry | None:
+        """The row at that place, None while it has not been read."""
+        chunk = self._chunks.get(index // CHUNK)
+        offset = index % CHUNK
+        return chunk[offset] if chunk is not None and offset < len(chunk) else None
+
+    @property
+    def selected_row(self) -> Entry | None:
+        """The selected row."""
+        return None if self.selected is None else self.row(self.selected)
+
+    def move(self, by: int, page: int) -> None:
+        """Move the selection and keep it in sight; the first move selects the row at the top."""
+        self.select(self.top if self.selected is None else self.selected + by, page)
+
+    def select(self, index: int, page: int) -> None:
+        """Select the row at that place, or the nearest there is."""
+        if not self.total:
+            return
+        self._stand_still()
+        self.selected = min(max(index, 0), self.total - 1)
+        self.top = min(max(self.top, self.selected - page + 1), self.selected)
+
+    def scroll(self, by: int, page: int) -> None:
+        """Move what is in sight; the selection stays where it is."""
+        self._stand_still()
+        self.top = min(max(self.top + by, 0), max((self.total or 0) - page, 0))
+
+    def follow(self) -> None:
+        """Go back to the newest rows, with nothing selected; to be followed by a restart."""
+        self.selected, self.top = None, 0
+
+    # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
+
+    async def narrow(self, query: Query) -> None:
+        """Show only what the query lets pass."""
+        self.query = query
+        self.follow()
+        await self.restart()
+
+    async def next_sort(self) -> None:
+        """Sort by the next of the sorts."""
+        place = SORTS.index((self.sort, self.order))
+        self.sort, self.order = SORTS[(place + 1) % len(SORTS)]
+        self.follow()
+        await self.restart()
+
+    async def restart(self) -> None:
+        """Read the first rows and how many there are anew. Raises LedgerUnavailable."""
+        self._version += 1
+        version = self._version
+        where = await self._question()
+        total = await self._ledger.count(where)
+        first = await self._read(where, 0, total)
+        if version == self._version:
+            self._where, self.total = where, total
+            self._chunks.clear()
+            self._chunks[0] = first
+
+    def missing(self, page: int) -> int | None:
+        """The chunk to read next so that what is in sight, and a page more either way, is there."""
+        if not self.total:
+            return None
+        first = max(self.top - page, 0)
+        last = min(self.top + 2 * page, self.total - 1)
+        in_sight = range(self.top // CHUNK, min(self.top + page, self.total - 1) // CHUNK + 1)
+        around = range(first // CHUNK, last // CHUNK + 1)
+        return next((chunk for chunk in (*in_sight, *around) if chunk not in self._chunks), None)
+
+    async def load(self, chunk: int) -> None:
+        """Read a chunk. Raises LedgerUnavailable."""
+        version = self._version
+        entries = await self._read(self._where, chunk, self.total or 0)
+        if version != self._version:
+            return
+        self._chunks[chunk] = entries
+        while len(self._chunks) > CHUNKS_KEPT:
+            self._chunks.popitem(last=False)
+
+    async def _read(self, where: Filter, chunk: int, total: int) -> list[Entry]:
+        """By key from the chunk before where that is there; the last chunk from the other end; else by number."""
+        newest_first = (self.sort, self.order) == ("timestamp", "desc")
+        before = self._chunks.get(chunk - 1) if chunk else None
+        if newest_first and (chunk == 0 or before):
+            return await self._ledger.slice(where, before=before[-1] if before else None, limit=CHUNK)
+        last = (total - 1) // CHUNK
+        if chunk == last > 0:
+            other: Order = "asc" if self.order == "desc" else "desc"
+            ends = await self._ledger.page(where, self.sort, other, 1, total - chunk * CHUNK)
+            return ends.entries[::-1]
+        return (await self._ledger.page(where, self.sort, self.order, chunk + 1, CHUNK)).entries
+
+    def _stand_still(self) -> None:
+        """From now on rows that come later are left out."""
+        if self._where.until_ms is None:
+            newest = self.row(0) if (self.sort, self.order) == ("timestamp", "desc") else None
+            self._where = replace(self._where, until_ms=max(self._now_ms(), newest.at_ms if newest else 0))
+
+    async def _question(self) -> Filter:
+        """The filter, with the ledger's own names in the place of parts of names."""
+        query = self.query
+        return query.to_filter({name: await self.names(name) for name in NAMES if query.of(name)})
+
+    async def names(self, group: GroupBy) -> list[str]:
+        """All that ever stood in a column of names. Raises LedgerUnavailable."""
+        groups = (await self._ledger.stats(Filter(), group)).groups
+        return [name for name in groups if name != NO_GROUP]

@@ -1,0 +1,206 @@
+"""What only the ledger knows: sums of today, of a week, by model, over time; asked for at a calm rate."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from time import perf_counter
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerReader, Stats
+from arbstr.types import RequestRecord
+from tui.format import shown
+from tui.model.time_series import Chart, Series
+
+MINUTE = 60_000
+HOUR = 60 * MINUTE
+DAY = 24 * HOUR
+
+LEAST_WAIT_S = 1.0  # between two rounds of questions
+IDLE_WAIT_S = 30.0  # windows slide even when nothing happens
+SETTLE_S = 0.2
+SHARE = 0.02  # of a core: the most that questions may take in the long run
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """A time range to look at: its name, length, and the width of a bucket in its chart, in milliseconds."""
+
+    name: str
+    length_ms: int
+    bucket_ms: int
+    per: str
+
+
+RANGES = (
+    Range("5 min", 5 * MINUTE, 5000, "5 s"),
+    Range("1 h", HOUR, MINUTE, "minute"),
+    Range("24 h", DAY, HOUR, "hour"),
+    Range("7 d", 7 * DAY, HOUR, "hour"),
+)
+
+Groups = dict[str, Aggregate]
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The ledger's answers as of the last round; None where it has not been asked yet.
+
+    `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
+    they are today and the six before. `as_of_ms` is when the ledger was asked.
+    """
+
+    today: Aggregate | None = None
+    week: Aggregate | None = None
+    window: Aggregate | None = None
+    groups: dict[GroupBy, Groups] = field(default_factory=dict)
+    hours: Chart | None = None
+    problem: str | None = None
+    as_of_ms: int | None = None
+
+
+class LedgerWatch:
+    """Keeps `figures` true: asks again when something has finished, or when the range or the groups change.
+
+    `groups` is what the visible screen needs. Nothing here knows of a screen; `on_change` is called after each round.
+    """
+
+    def __init__(
+        self, ledger: LedgerReader, now_ms: Callable[[], int], on_change: Callable[[], None], range_: Range = RANGES[1]
+    ) -> None:
+        self._ledger = ledger
+        self._now_ms = now_ms
+        self._on_change = on_change
+        self._wake = asyncio.Event()
+        self._stale = True
+        self.figures = Figures()
+        self.range = range_
+        self.groups: tuple[GroupBy, ...] = ("model",)
+        heard_from = now_ms()
+        self.fine = {
+            each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, heard_from) for each in RANGES[:2]
+        }
+
+    def finished(self, records: Sequence[RequestRecord]) -> None:
+        """Requests have ended: their cost shows at once in the chart, and the sums are due."""
+        self._stale = True
+        now = self._now_ms()
+        costs = [(each.received_at_ms, ended_ms(each), each.cost_msats or 0) for each in records]
+        for series in self.fine.values():
+            series.add(costs, now)
+
+    def missed(self, since_ms: int) -> None:
+        """Events were lost since then."""
+        self._stale = True
+        for series in self.fine.values():
+            series.distrust(since_ms, self._now_ms())
+
+    def look_at(self, range_: Range, groups: tuple[GroupBy, ...]) -> None:
+        """Another range or other groups are on the screen now."""
+        if (range_, groups) != (self.range, self.groups):
+            self.range, self.groups = range_, groups
+            self.figures = replace(self.figures, window=None, groups={}, hours=None)
+            self._wake.set()
+
+    def chart(self, now_ms: int) -> Chart | None:
+        """Spending over the chosen range."""
+        series = self.fine.get(self.range.name)
+        return self.figures.hours if series is None else series.chart(now_ms)
+
+    async def run(self) -> None:
+        """Ask and wait, for ever."""
+        while True:
+            began = perf_counter()
+            await self._round()
+            took = perf_counter() - began
+            self._on_change()
+            await self._pause(max(LEAST_WAIT_S, took / SHARE))
+
+    async def _pause(self, seconds: float) -> None:
+        """Until the next round is due: after `seconds` if something has finished, at once if the view changed."""
+        waited = 0.0
+        while waited < IDLE_WAIT_S and not (self._stale and waited >= seconds):
+            if self._wake.is_set():
+                break
+            try:
+                await asyncio.wait_for(self._wake.wait(), LEAST_WAIT_S)
+            except TimeoutError:
+                waited += LEAST_WAIT_S
+        self._wake.clear()
+
+    async def _round(self) -> None:
+        self._stale = False
+        chosen, groups = self.range, self.groups
+        try:
+            figures = await self._ask(chosen, groups)
+            if (chosen, groups) == (self.range, self.groups):  # else the answer is to an old question
+                self.figures = figures
+                await self._settle()
+        except LedgerUnavailable as problem:
+            self.figures = replace(self.figures, problem=shown(str(problem)))
+
+    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...]) -> Figures:
+        now = self._now_ms()
+        today = await self._stats(now - now % DAY)
+        week = await self._stats(now - 7 * DAY)
+        by: dict[GroupBy, Groups] = {}
+        window = None
+        for group in groups:
+            if group == "day":
+                answer = await self._series(_week_of_days(now), now, "day")
+            else:
+                answer = await self._stats(now - chosen.length_ms, group)
+            by[group] = _named(answer.groups)
+            window = window if group == "day" else answer.overall
+        if window is None:
+            window = (await self._stats(now - chosen.length_ms)).overall
+        hours = None if chosen.name in self.fine else await self._hours(now, chosen)
+        return Figures(today.overall, week.overall, window, by, hours, as_of_ms=now)
+
+    async def _hours(self, now: int, chosen: Range) -> Chart:
+        since = now - chosen.length_ms
+        answer = await self._series(since, now, "hour")
+        return Chart(since - since % HOUR, HOUR, tuple(group.cost_msats for group in answer.groups.values()))
+
+    async def _settle(self) -> None:
+        """Ask for the chart's buckets that are due, as long as the round is short."""
+        series = self.fine.get(self.range.name)
+        if series is None:
+            return
+        enough = perf_counter() + SETTLE_S
+        for start in series.unsettled(self._now_ms()):
+            asked = self._now_ms()
+            answer = await self._ledger.stats(Filter(since_ms=start, until_ms=start + series.width_ms - 1))
+            series.settle(start, answer.overall.cost_msats, asked)
+            if perf_counter() > enough:
+                self._stale = True
+                break
+
+    async def _series(self, since_ms: int, now_ms: int, group: GroupBy) -> Stats:
+        """To the hour or day that now lies in, whether or not it has requests yet."""
+        step = HOUR if group == "hour" else DAY
+        return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=now_ms - now_ms % step + step - 1), group)
+
+    async def _stats(self, since_ms: int, group: GroupBy | None = None) -> Stats:
+        return await self._ledger.stats(Filter(since_ms=since_ms), group)
+
+
+def ended_ms(record: RequestRecord) -> int:
+    """When a request ended, in epoch milliseconds."""
+    return record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0)
+
+
+def _week_of_days(now_ms: int) -> int:
+    return now_ms - now_ms % DAY - 6 * DAY
+
+
+def _named(groups: Groups) -> Groups:
+    """The groups under names that are safe to show; two that look alike afterwards stay two."""
+    named: Groups = {}
+    for name, aggregate in groups.items():
+        label = shown(name)
+        while label in named:
+            label += "′"
+        named[label] = aggregate
+    return named

@@ -1,0 +1,199 @@
+"""A request as it is followed, and as the feed shows it.
+
+Following must cost next to nothing, since every request of the proxy passes here; showing happens to a screenful.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+from typing import Literal, Protocol
+
+from arbstr.ledger.model import Entry
+from arbstr.monitoring.source import RunningRequest
+from arbstr.types import RequestRecord
+from tui.format import shown
+
+State = Literal["waiting", "streaming", "ok", "failed", "left"]
+CLIENT_LEFT = 499
+OVERCHARGE = 0.10  # above its rates, and more than a sat in a single request: less is rounding, and not worth a colour
+OVERCHARGE_MSATS = 1000
+
+
+class Priced(Protocol):
+    """What a request cost, in msats: in the end, as charged, and by the rates; None is unknown."""
+
+    @property
+    def cost_msats(self) -> int | None:
+        """The cost."""
+        ...
+
+    @property
+    def provider_cost_msats(self) -> int | None:
+        """What the provider said it charged."""
+        ...
+
+    @property
+    def list_cost_msats(self) -> int | None:
+        """What it costs by the rates."""
+        ...
+
+
+def by_rates(request: Priced) -> int | None:
+    """What a request cost by its provider's rates, in msats. In rows of earlier versions that is the cost itself."""
+    return request.cost_msats if request.list_cost_msats is None else request.list_cost_msats
+
+
+def overcharge(request: Priced) -> float | None:
+    """By what share the provider charged more than its rates say (less: below 0); None if it did not say."""
+    listed, charged = by_rates(request), request.provider_cost_msats
+    return None if charged is None or not listed else charged / listed - 1
+
+
+def overcharged(request: Priced) -> bool:
+    """Whether that is so much more that it should be seen."""
+    more = overcharge(request)
+    excess = (request.provider_cost_msats or 0) - (by_rates(request) or 0)
+    return more is not None and more > OVERCHARGE and excess > OVERCHARGE_MSATS
+
+
+@dataclass(slots=True, eq=False)
+class Flight:
+    """A running request, followed by its events. Its texts are still foreign. `record` is there once it has ended.
+
+    `path` are the providers as they were asked, `failed` how many attempts failed; `events` a stream's events so far,
+    each about a token.
+    """
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+    path: list[str]
+    policy: str | None = None
+    failed: int = 0
+    first_byte_ms: int | None = None
+    events: int = 0
+    record: RequestRecord | None = None
+
+
+def flight_of(running: RunningRequest) -> Flight:
+    """A flight that a snapshot found in the air."""
+    return Flight(
+        running.request_id,
+        running.at_ms,
+        running.model,
+        running.streaming,
+        [] if running.provider is None else [running.provider],
+        policy=running.policy,
+        first_byte_ms=running.first_byte_ms,
+        events=running.events,
+    )
+
+
+def record_of(entry: Entry) -> RequestRecord:
+    """A request as the ledger lists it; its attempts are not in the list."""
+    known = {name: getattr(entry, name) for name in _IN_BOTH}
+    return RequestRecord(received_at_ms=entry.at_ms, **known)
+
+
+_IN_BOTH = tuple({each.name for each in fields(Entry)} & {each.name for each in fields(RequestRecord)})
+Item = Flight | RequestRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One request, fit to show. `elapsed_ms` is None while it runs; `events` are a running stream's so far."""
+
+    request_id: str
+    at_ms: int
+    model: str
+    streaming: bool
+    state: State
+    path: tuple[str, ...]
+    policy: str | None
+    failed: int
+    events: int = 0
+    elapsed_ms: int | None = None
+    first_byte_ms: int | None = None
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cost_msats: int | None = None
+    error_status: int | None = None
+    error: str = ""
+    client: str | None = None
+    dialect: str | None = None
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.elapsed_ms is None
+
+    def age_ms(self, now_ms: int) -> int:
+        """How long it took, or has taken so far."""
+        return max(now_ms - self.at_ms, 0) if self.elapsed_ms is None else self.elapsed_ms
+
+
+def row_of(item: Item) -> Row:
+    """The item as a row."""
+    if isinstance(item, RequestRecord):
+        return _of_record(item)
+    return _of_flight(item) if item.record is None else _of_record(item.record)
+
+
+def _of_flight(flight: Flight) -> Row:
+    streams = flight.streaming and flight.first_byte_ms is not None
+    return Row(
+        flight.request_id,
+        flight.at_ms,
+        shown(flight.model),
+        flight.streaming,
+        "streaming" if streams else "waiting",
+        _steps(flight.path),
+        _name(flight.policy),
+        flight.failed,
+        events=flight.events,
+        first_byte_ms=flight.first_byte_ms,
+    )
+
+
+def _of_record(record: RequestRecord) -> Row:
+    return Row(
+        record.request_id,
+        record.received_at_ms,
+        shown(record.model),
+        record.streaming,
+        _end_of(record.success, record.error_status),
+        _steps([attempt.provider for attempt in record.attempts] or [record.provider or ""]),
+        _name(record.policy),
+        sum(attempt.failure is not None for attempt in record.attempts),
+        elapsed_ms=max(record.latency_ms, record.stream_duration_ms or 0),
+        first_byte_ms=record.latency_ms,
+        input_tokens=record.input_tokens,
+        output_tokens=record.output_tokens,
+        cost_msats=record.cost_msats,
+        error_status=record.error_status,
+        error=shown(record.error_message or ""),
+        client=_name(record.client),
+        dialect=_name(record.dialect),
+    )
+
+
+def _end_of(success: bool, status: int | None) -> State:
+    if success:
+        return "ok"
+    return "left" if status == CLIENT_LEFT else "failed"
+
+
+def _name(name: str | None) -> str | None:
+    return None if name is None else shown(name)
+
+
+def _steps(providers: Iterable[str]) -> tuple[str, ...]:
+    """The providers in the order they were tried; the same one again is no new step."""
+    path: list[str] = []
+    for provider in providers:
+        name = shown(provider)
+        if name and (not path or path[-1] != name):
+            path.append(name)
+    return tuple(path)

@@ -1,0 +1,378 @@
+"""The view-model: what the dashboard shows, kept from events and snapshots, without a screen.
+
+Foreign text is made harmless where it enters here; nothing behind this module needs to care.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
+from statistics import median
+
+from arbstr.events import (
+    AdoptionProgressed,
+    AttemptFailed,
+    AttemptStarted,
+    BudgetThreshold,
+    Event,
+    FirstByte,
+    LedgerStateChanged,
+    OverchargeFound,
+    ProviderHealthChanged,
+    RequestFinished,
+    RequestReceived,
+    RouteChosen,
+    StreamProgress,
+)
+from arbstr.monitoring.live_state import summed
+from arbstr.monitoring.source import BudgetStatus, LearnedRatio, ProviderStatus, Snapshot, Totals
+from arbstr.types import BreakerState, RequestRecord
+from tui.format import shown
+from tui.model.feed import KEPT, Feed
+from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice
+from tui.model.request_row import Flight, flight_of
+
+RATE_WINDOW_MS = 10_000
+FIRST_BYTES = 500  # the newest ones their median is taken of
+OUTCOMES = 60
+MOMENTS = 50
+REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
+PAYMENT_REQUIRED = 402
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """A change in a provider's health."""
+
+    at_ms: int
+    state: BreakerState
+    in_rotation: bool
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderView:
+    """A provider, how it fares, and what happened to it. `outcomes` are its newest attempts, oldest first.
+
+    `key` is its name as configured, `status.name` the same made fit to show.
+    """
+
+    key: str
+    status: ProviderStatus
+    outcomes: tuple[bool, ...] = ()
+    moments: tuple[Moment, ...] = ()  # newest first
+    overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
+    unfunded: bool = False  # the newest attempt there was refused for want of a balance
+
+    @property
+    def serves(self) -> bool:
+        """Whether it may be asked."""
+        return self.status.in_rotation and self.status.state != "open" and not self.unfunded
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Everything but the feed's rows and the ledger's figures, at one moment, as plain values."""
+
+    at_ms: int
+    started_at_ms: int
+    address: str
+    version: str
+    totals: Totals
+    running: int
+    per_second: float
+    first_byte_ms: float | None
+    providers: tuple[ProviderView, ...]
+    budgets: tuple[BudgetStatus, ...]
+    ratios: tuple[LearnedRatio, ...]
+    ledger_problem: str | None
+    adopted: float | None = None  # the share of an earlier arbstr's rows that are summed up, None if all are
+    refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
+
+
+class ViewModel:
+    """Applies events, resynchronises from snapshots, and gives views.
+
+    `on_finished` hears of the requests that have ended.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, on_finished: Callable[[list[RequestRecord]], None] = lambda records: None
+    ) -> None:
+        self.feed = Feed()
+        self.notices: deque[Notice] = deque(maxlen=20)
+        self._on_finished = on_finished
+        self._first_bytes: deque[int] = deque(maxlen=FIRST_BYTES)
+        self._outcomes: dict[str, deque[bool]] = {}
+        self._moments: dict[str, deque[Moment]] = {}
+        self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
+        self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
+        self._unfunded: set[str] = set()
+        self._adopted: float | None = None
+        self._past: tuple[RequestRecord, ...] = ()
+        self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
+        self._frozen: View | None = None
+        self.resync(snapshot)
+        self._remember_attempts(tuple(reversed(snapshot.recent)))
+        streams = [record.latency_ms for record in snapshot.recent if record.streaming and record.success]
+        self._first_bytes.extend(reversed(streams))
+
+    # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    def resync(self, snapshot: Snapshot) -> None:
+        """Replace what is known by the snapshot; what only events tell (history, notices) stays."""
+        self._snapshot = snapshot
+        self._totals = snapshot.totals
+        self._providers = {each.name: _shown_provider(each) for each in snapshot.providers}
+        flying = self.feed.running
+        self.feed.replace_all(
+            [_moved_on(flying.get(each.request_id), flight_of(each)) for each in snapshot.running],
+            (*snapshot.recent, *self._past),
+        )
+        self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
+        self.ledger_problem = None if snapshot.ledger_problem is None else shown(snapshot.ledger_problem)
+        self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
+        self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
+
+    def remember(self, past: Sequence[RequestRecord]) -> None:
+        """Show requests from before this start, newest first, below those since."""
+        self._past = tuple(past)
+        self.feed.lengthen(self._past)
+
+    def apply(self, events: Sequence[Event]) -> None:
+        """Take events in, in the order they came; unknown requests and providers are no error."""
+        self._finish([event.record for event in events if type(event) is RequestFinished])
+        for event in events:
+            match event:
+                case RequestFinished():
+                    pass
+                case FirstByte():
+                    self._first_bytes.append(event.after_ms)
+                    self._fly(event)
+                case RequestReceived() | RouteChosen() | AttemptStarted() | AttemptFailed() | StreamProgress():
+                    self._fly(event)
+                case _:
+                    self._note(event)
+
+    def _finish(self, records: list[RequestRecord]) -> None:
+        """Count requests that have ended. Each counts once, and later events of theirs are out of date."""
+        new = [record for record in records if record.request_id not in self._ended]
+        if not new:
+            return
+        self._ended.update(dict.fromkeys(record.request_id for record in new))
+        for old in list(islice(self._ended, max(len(self._ended) - 4 * KEPT, 0))):
+            del self._ended[old]
+        self._totals = summed(self._totals, new)
+        self.feed.finish(new)
+        self._remember_attempts(new)
+        self._remember_refusals(new)
+        self._on_finished(new)
+
+    def _fly(
+        self, event: RequestReceived | RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
+    ) -> None:
+        """Move a running request along."""
+        if event.request_id in self._ended:
+            return
+        if isinstance(event, RequestReceived):
+            flight = Flight(event.request_id, event.at_ms, event.model, event.streaming, [])
+            self.feed.running.setdefault(event.request_id, flight)
+        elif (known := self.feed.running.get(event.request_id)) is not None:
+            _move(known, event)
+
+    def _note(
+        self,
+        event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged | AdoptionProgressed,
+    ) -> None:
+        """Take in what is not about one request."""
+        match event:
+            case AdoptionProgressed():
+                self._adopted = event.done / event.total if event.done < event.total else None
+            case ProviderHealthChanged():
+                self._health(event)
+            case OverchargeFound():
+                known = self._overcharges.setdefault(event.provider, {})
+                if not known:  # what it does with other models, the Providers screen tells
+                    self.notices.append(overcharge_notice(event))
+                known[event.model] = event
+            case BudgetThreshold():
+                self.notices.append(budget_notice(event))
+            case LedgerStateChanged():
+                self.ledger_problem = None if event.ok else shown(event.message)
+                self.notices.append(ledger_notice(event))
+
+    def _health(self, event: ProviderHealthChanged) -> None:
+        moment = Moment(event.at_ms, event.new, event.in_rotation, shown(event.reason))
+        self._moments.setdefault(event.provider, deque(maxlen=MOMENTS)).appendleft(moment)
+        if (status := self._providers.get(event.provider)) is not None:
+            self._providers[event.provider] = replace(
+                status, state=event.new, in_rotation=event.in_rotation, open_until_ms=event.until_ms
+            )
+
+    def _remember_attempts(self, records: Sequence[RequestRecord]) -> None:
+        for record in records:
+            for attempt in record.attempts:
+                outcomes = self._outcomes.get(attempt.provider)
+                if outcomes is None:
+                    outcomes = self._outcomes[attempt.provider] = deque(maxlen=OUTCOMES)
+                outcomes.append(attempt.failure is None)
+                if attempt.status == PAYMENT_REQUIRED:
+                    self._unfunded.add(attempt.provider)
+                else:
+                    self._unfunded.discard(attempt.provider)
+
+    def _remember_refusals(self, records: Sequence[RequestRecord]) -> None:
+        """A 402 that no provider gave is a budget's."""
+        for record in records:
+            if record.error_status == PAYMENT_REQUIRED and not record.attempts:
+                self._refused[record.policy] = record.received_at_ms + record.latency_ms
+
+    # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def totals(self) -> Totals:
+        """The sums since the start, as of now even when frozen."""
+        return self._totals
+
+    @property
+    def frozen(self) -> bool:
+        """Whether the view stands still."""
+        return self._frozen is not None
+
+    def counting_down(self, now_ms: int) -> bool:
+        """Whether a breaker is open until a known time."""
+        return any(until > now_ms for until in self._reopenings())
+
+    def changes_between(self, since_ms: int, now_ms: int) -> bool:
+        """Whether something has changed without an event, by the time alone: a breaker or a budget whose time is up."""
+        times = (*self._reopenings(), *(budget.resets_at_ms for budget in self.budgets))
+        return any(since_ms < time_ms <= now_ms for time_ms in times)
+
+    def _reopenings(self) -> list[int]:
+        return [each.open_until_ms for each in self._providers.values() if each.state == "open" and each.open_until_ms]
+
+    @property
+    def unseen(self) -> int:
+        """How many requests have finished since the view was frozen."""
+        return 0 if self._frozen is None else max(self._totals.requests - self._frozen.totals.requests, 0)
+
+    def freeze(self, now_ms: int) -> None:
+        """Keep the view as it is, until `thaw`."""
+        self._frozen = self.view(now_ms)
+        self.feed.freeze()
+
+    def thaw(self) -> None:
+        """Follow again."""
+        self._frozen = None
+        self.feed.release()
+
+    def view(self, now_ms: int) -> View:
+        """Everything as it is now, or as it was when frozen."""
+        if self._frozen is not None:
+            return self._frozen
+        snapshot = self._snapshot
+        return View(
+            now_ms,
+            snapshot.started_at_ms,
+            shown(snapshot.address),
+            shown(snapshot.version),
+            self._totals,
+            len(self.feed.running),
+            self._per_second(now_ms),
+            median(self._first_bytes) if self._first_bytes else None,
+            tuple(self._provider_view(name, _as_of(status, now_ms)) for name, status in self._providers.items()),
+            self.budgets,
+            self.ratios,
+            self.ledger_problem,
+            self._adopted,
+            self._refusing(now_ms),
+        )
+
+    def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:
+        """The budgets that let nothing more through, as far as is known."""
+        current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
+        full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
+        for policy, at_ms in self._refused.items():
+            if now_ms - at_ms < REFUSAL_SHOWN_MS:
+                asked = [budget for budget in current if budget.scope in (GLOBAL, policy)]
+                full += sorted(asked, key=_filled)[-1:]
+        return tuple(dict.fromkeys(full))
+
+    def _provider_view(self, name: str, status: ProviderStatus) -> ProviderView:
+        return ProviderView(
+            name,
+            status,
+            tuple(self._outcomes.get(name, ())),
+            tuple(self._moments.get(name, ())),
+            tuple(reversed(self._overcharges.get(name, {}).values())),
+            name in self._unfunded,
+        )
+
+    def _per_second(self, now_ms: int) -> float:
+        """Requests finished a second, over the last ten: from the totals, so that missed events don't matter."""
+        counts = self._counts
+        if not counts or counts[-1][0] + 250 <= now_ms:
+            counts.append((now_ms, self._totals.requests))
+        while len(counts) > 1 and counts[1][0] <= now_ms - RATE_WINDOW_MS:
+            counts.popleft()
+        oldest, requests = counts[0]
+        span = max(now_ms - max(oldest, now_ms - RATE_WINDOW_MS), 1000)
+        return max(self._totals.requests - requests, 0) * 1000 / span
+
+
+def _before(snapshot: Snapshot) -> tuple[int, int]:
+    """How many requests had finished when the rate's window began."""
+    since = snapshot.at_ms - RATE_WINDOW_MS
+    ends = [each.received_at_ms + max(each.latency_ms, each.stream_duration_ms or 0) for each in snapshot.recent]
+    return since, snapshot.totals.requests - sum(end > since for end in ends)
+
+
+def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
+    """A provider's state at that time: an open breaker whose time is up waits for a request to probe it."""
+    if status.state == "open" and status.open_until_ms is not None and status.open_until_ms <= now_ms:
+        return replace(status, state="half_open", open_until_ms=None)
+    return status
+
+
+def _filled(budget: BudgetStatus) -> float:
+    return (budget.spent_msats + budget.reserved_msats) / budget.limit_msats if budget.limit_msats else 1.0
+
+
+def _shown_provider(status: ProviderStatus) -> ProviderStatus:
+    return replace(
+        status,
+        name=shown(status.name),
+        url=shown(status.url),
+        models=tuple(shown(model) for model in status.models),
+        model_rates={shown(model): rates for model, rates in status.model_rates.items()},
+        masked_key=None if status.masked_key is None else shown(status.masked_key),
+        last_error=None if status.last_error is None else shown(status.last_error),
+    )
+
+
+def _moved_on(old: Flight | None, new: Flight) -> Flight:
+    """A running request after a snapshot: what the snapshot can't know, the path so far, is kept."""
+    if old is None:
+        return new
+    old.events = max(old.events, new.events)
+    old.first_byte_ms = new.first_byte_ms
+    old.policy = new.policy or old.policy
+    if new.path and (not old.path or old.path[-1] != new.path[-1]):
+        old.path += new.path
+    return old
+
+
+def _move(flight: Flight, event: RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress) -> None:
+    match event:
+        case StreamProgress():
+            flight.events = max(flight.events, event.events)
+        case AttemptStarted():
+            flight.path.append(event.provider)
+        case FirstByte():
+            flight.first_byte_ms = event.after_ms
+        case RouteChosen():
+            flight.policy = event.routing.policy
+        case AttemptFailed():
+            flight.failed += 1

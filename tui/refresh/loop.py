@@ -1,0 +1,59 @@
+"""The dashboard's heartbeat: takes events in, and paints when there is something to paint and time for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from time import perf_counter
+
+from tui.model.dashboard import Board
+from tui.refresh.frame_budget import Pace
+
+BUSY_BEAT_S = 0.02  # soon enough that events are still in the cache when they are applied
+CALM_BEAT_S = 0.1
+SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy gets its turn
+
+
+class Pump:
+    """Runs for ever. `paint` gives the visible screen's painting, piece by piece; `may_paint` is False while the
+    terminal does not read."""
+
+    def __init__(
+        self, board: Board, pace: Pace, paint: Callable[[], Iterator[None]], may_paint: Callable[[], bool]
+    ) -> None:
+        self._board = board
+        self._pace = pace
+        self._paint = paint
+        self._may_paint = may_paint
+        self._changed = True
+        self._last_second = 0
+
+    def poke(self) -> None:
+        """Something other than an event has changed what is to be shown."""
+        self._changed = True
+
+    async def run(self) -> None:
+        """Beat, for ever."""
+        while True:
+            busy = self._board.catch_up()
+            self._changed = self._changed or busy or self._time_passed()
+            if self._changed and self._pace.due and self._may_paint():
+                self._changed = False
+                await self._frame()
+            await asyncio.sleep(BUSY_BEAT_S if busy else CALM_BEAT_S)
+
+    def _time_passed(self) -> bool:
+        """Whether the passing of time alone makes a new frame: with each second while things move, else each minute."""
+        now = self._board.now_ms()
+        beat = now // 1000 if self._board.moving() else now // 60_000 * 60
+        passed, self._last_second = beat != self._last_second, beat
+        return passed
+
+    async def _frame(self) -> None:
+        """Paint, a piece at a time."""
+        began = perf_counter()
+        for _ in self._paint():
+            self._pace.spent(perf_counter() - began)
+            await asyncio.sleep(SLICE_GAP_S)
+            began = perf_counter()
+        self._pace.painted()

@@ -1,0 +1,169 @@
+"""The three looks: dark, light, and the terminal's own sixteen colours; and what each role looks like in a theme."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+from rich.segment import Segment
+from rich.style import Style
+from textual.cache import LRUCache
+from textual.color import Color
+from textual.strip import Strip
+from textual.theme import BUILTIN_THEMES, Theme
+
+from tui.render.layout import Line, Role, fit_line, width_of
+
+DARK = Theme(
+    name="arbstr-dark",
+    primary="#7aa7f7",
+    secondary="#8a93a3",
+    accent="#f5a742",
+    success="#6cc58b",
+    warning="#e5d05b",
+    error="#f0716a",
+    foreground="#d5dae2",
+    background="#101318",
+    surface="#161a21",
+    panel="#1d222b",
+    dark=True,
+)
+LIGHT = Theme(
+    name="arbstr-light",
+    primary="#0b5cad",
+    secondary="#5c6570",
+    accent="#a85400",
+    success="#1a7f37",
+    warning="#7d5f00",
+    error="#c4291f",
+    foreground="#20252b",
+    background="#fbfaf7",
+    surface="#f1efe9",
+    panel="#e8e5dd",
+    dark=False,
+)
+TERMINAL = Theme(
+    name="arbstr-terminal",
+    primary="ansi_blue",
+    secondary="ansi_default",
+    accent="ansi_cyan",
+    success="ansi_green",
+    warning="ansi_yellow",
+    error="ansi_red",
+    foreground="ansi_default",
+    background="ansi_default",
+    surface="ansi_default",
+    panel="ansi_default",
+    boost="ansi_default",
+    ansi=True,
+    variables={
+        "ansi-background": "ansi_default",
+        "ansi-foreground": "ansi_default",
+        "block-cursor-foreground": "ansi_black",
+        "block-cursor-background": "ansi_white",
+        "input-cursor-background": "ansi_default",
+        "input-cursor-foreground": "ansi_default",
+        "input-cursor-text-style": "reverse",
+        "input-selection-background": "ansi_blue",
+        "input-selection-foreground": "ansi_white",
+        "border": "ansi_default",
+        "border-blurred": "ansi_default",
+    },
+)
+THEMES = (DARK, LIGHT, TERMINAL)
+
+
+def theme_for(colour_system: str | None) -> Theme:
+    """The theme that a terminal with so many colours is begun with, by Rich's name for them; None has no colour.
+
+    Of sixteen only their owner knows what they look like: a colour of ours would come out as a neighbour of another
+    meaning, money as an error.
+    """
+    return DARK if colour_system in ("truecolor", "256") else TERMINAL
+
+
+_STRIPS_KEPT = 2048
+
+
+class Ink:
+    """Turns lines into strips in one theme's colours. Lines seen before cost a look-up."""
+
+    def __init__(self, theme: Theme) -> None:
+        self.styles = _terminal_styles() if theme.ansi else _styles(theme)
+        self.background = Color.parse("ansi_default" if theme.ansi else _hex(theme, "background"))
+        self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(_STRIPS_KEPT)
+
+    def strip(self, line: Line, width: int) -> Strip:
+        """The line in exactly `width` cells."""
+        key = (line, width)
+        strip = self._strips.get(key)
+        if strip is None:
+            fitted = line if width_of(line) == width else fit_line(line, width)
+            strip = Strip([Segment(text, self.styles[role]) for text, role in fitted if text], width)
+            self._strips[key] = strip
+        return strip
+
+
+@lru_cache(32)
+def ink_of(name: str) -> Ink:
+    """The ink of the theme of that name: one of ours or of Textual's own."""
+    ours = {theme.name: theme for theme in THEMES}
+    return Ink(ours.get(name) or BUILTIN_THEMES[name])
+
+
+def _hex(theme: Theme, name: str) -> str:
+    """One of a theme's colours; those it leaves open as Textual derives them."""
+    return theme.to_color_system().generate()[name]
+
+
+def _styles(theme: Theme) -> dict[Role, Style]:
+    variables = theme.to_color_system().generate()
+    ground, text = Color.parse(variables["background"]), Color.parse(variables["foreground"])
+    tones = {name: Color.parse(variables[name]) for name in ("primary", "accent", "success", "warning", "error")}
+    cursor = ground.blend(tones["primary"], 0.25)
+    muted, faint = ground.blend(text, 0.62), ground.blend(text, 0.24)
+    looks: dict[Role, tuple[Color, Color, bool]] = {
+        "text": (text, ground, False),
+        "strong": (text, ground, True),
+        "muted": (muted, ground, False),
+        "faint": (faint, ground, False),
+        "accent": (tones["accent"], ground, False),
+        "good": (tones["success"], ground, False),
+        "warn": (tones["warning"], ground, False),
+        "bad": (tones["error"], ground, False),
+        "title": (text, ground, True),
+        "key": (tones["primary"], ground, True),
+        "badge": (ground, tones["warning"], True),
+        "alarm": (ground, tones["error"], True),
+        "cursor": (text, cursor, True),
+        "cursor-muted": (cursor.blend(text, 0.72), cursor, False),
+        "cursor-good": (tones["success"], cursor, True),
+        "cursor-warn": (tones["warning"], cursor, True),
+        "cursor-bad": (tones["error"], cursor, True),
+        "cursor-accent": (tones["accent"], cursor, True),
+    }
+    return {role: Style(color=fore.hex, bgcolor=back.hex, bold=bold) for role, (fore, back, bold) in looks.items()}
+
+
+def _terminal_styles() -> dict[Role, Style]:
+    """Sixteen colours, chosen by the terminal's owner: only attributes and the six hues are sure to be readable."""
+    looks: dict[Role, str] = {
+        "text": "default on default",
+        "strong": "bold default on default",
+        "muted": "dim default on default",
+        "faint": "dim default on default",
+        "accent": "cyan on default",
+        "good": "green on default",
+        "warn": "yellow on default",
+        "bad": "red on default",
+        "title": "bold default on default",
+        "key": "bold default on default",
+        "badge": "bold reverse yellow on default",
+        "alarm": "bold reverse red on default",
+        "cursor": "bold reverse default on default",
+        "cursor-muted": "bold reverse default on default",
+        "cursor-good": "bold reverse default on default",
+        "cursor-warn": "bold reverse default on default",
+        "cursor-bad": "bold reverse default on default",
+        "cursor-accent": "bold reverse default on default",
+    }
+    return {role: Style.parse(look) for role, look in looks.items()}
