@@ -88,7 +88,7 @@ class AttemptError(ArbstrError):
         self.retry_after_s = retry_after_s
 
     @property
-    def may_cost(self) -> bool:
+    def may_be_billed(self) -> bool:
         """Whether the provider may charge for it all the same."""
         return self.sent or self.kind == "bad_response"
 
@@ -98,7 +98,7 @@ class AttemptError(ArbstrError):
         return self.sent or self.kind not in ("connect", "timeout")
 
     @property
-    def blames(self) -> bool:
+    def counts_for_breaker(self) -> bool:
         """Whether the provider's breaker counts it."""
         return blames(self.kind, self.status)
 

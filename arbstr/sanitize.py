@@ -11,7 +11,7 @@ _PHRASE_CHARS = 300
 MARK = "\N{REPLACEMENT CHARACTER}"
 
 
-def plain(text: str, most: int = 200) -> str:
+def sanitize(text: str, most: int = 200) -> str:
     """One line of at most `most` characters, in which control and bidi characters show as a mark."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return _CONTROL.sub(MARK, cut)
@@ -25,6 +25,6 @@ def json_or_none(text: Any) -> Any:
         return None
 
 
-def phrase(text: str) -> str:
+def sanitize_clause(text: str) -> str:
     """Foreign words fit to stand within a sentence of ours: plain, short, and without a full stop of their own."""
-    return plain(text.strip(), _PHRASE_CHARS).rstrip(" .")
+    return sanitize(text.strip(), _PHRASE_CHARS).rstrip(" .")

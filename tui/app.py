@@ -24,14 +24,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from arbstr.monitoring.source import Source
-from tui.driver import PatientDriver
+from tui.driver import NonBlockingDriver
 from tui.keymap import KEYS
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.model.log_view import LogRing
-from tui.refresh.frame_budget import Pace
-from tui.refresh.loop import Pump
+from tui.refresh.frame_budget import FrameBudget
+from tui.refresh.loop import RefreshLoop
 from tui.render.themes import THEMES, theme_for
-from tui.screens.base import BoardScreen
+from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
 from tui.screens.help import HelpScreen
@@ -72,7 +72,7 @@ class Dashboard(App[None]):
     TITLE = "arbstr"
     CSS_PATH = Path(__file__).with_name("dashboard.tcss")
     ENABLE_COMMAND_PALETTE = True
-    NAMES: ClassVar[tuple[str, ...]] = tuple(BoardScreen.NAMES)
+    NAMES: ClassVar[tuple[str, ...]] = tuple(DashboardScreen.NAMES)
     BINDINGS: ClassVar[list[BindingType]] = [
         *(Binding(str(number), f"go('{name}')", name, show=False) for number, name in enumerate(NAMES, 1)),
         Binding("question_mark", "help", "Help", show=False),
@@ -93,15 +93,15 @@ class Dashboard(App[None]):
         now_ms: Callable[[], int] = wall_ms,
         zone: tzinfo | None = None,
         asks_to_quit: bool = True,
-        driver_class: type[Driver] = PatientDriver,
+        driver_class: type[Driver] = NonBlockingDriver,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         colourless = "NO_COLOR" in os.environ
         # Without colour: the terminal's own, of which Textual's filter then leaves none.
         super().__init__(driver_class=driver_class, ansi_color=True if colourless else None)
-        self.board = Board(source, log, now_ms=now_ms, zone=zone, on_figures=self._poke)
-        self.pace = Pace()
-        self._pump = Pump(self.board, self.pace, self._paint, self._may_paint)
+        self.board = DashboardModel(source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame)
+        self.pace = FrameBudget()
+        self._pump = RefreshLoop(self.board, self.pace, self._paint, self._may_paint)
         self._asks_to_quit = asks_to_quit
         self._on_ready = on_ready
         self.lost = ""
@@ -159,20 +159,20 @@ class Dashboard(App[None]):
             self._exception_event.set()
         self._close_messages_no_wait()
 
-    @on(PatientDriver.Lost)
-    def _terminal_lost(self, event: PatientDriver.Lost) -> None:
+    @on(NonBlockingDriver.Lost)
+    def _terminal_lost(self, event: NonBlockingDriver.Lost) -> None:
         self.lost = event.reason
         self.exit()
 
     async def terminal_left(self) -> None:
         """Wait until the terminal is as it was: keys are read no more, and what waited has been written."""
-        if isinstance(self._driver, PatientDriver):
+        if isinstance(self._driver, NonBlockingDriver):
             await asyncio.to_thread(self._driver.join)
 
     # ── painting ────────────────────────────────────────────────────────────────────────────────────────────────
 
-    def _poke(self) -> None:
-        self._pump.poke()
+    def _request_frame(self) -> None:
+        self._pump.request_frame()
 
     def _paint(self) -> Iterator[None]:
         notices = self.board.model.notices
@@ -180,7 +180,7 @@ class Dashboard(App[None]):
             notice = notices.popleft()
             self.notify(notice.text, severity=notice.severity, markup=False)
         screen = self.screen
-        if isinstance(screen, BoardScreen | DetailScreen) and screen.is_mounted:
+        if isinstance(screen, DashboardScreen | DetailScreen) and screen.is_mounted:
             yield from screen.paint()
 
     def notify(
@@ -194,12 +194,12 @@ class Dashboard(App[None]):
     ) -> None:
         """Tell something in passing, soon: of what comes at once the errors and the last."""
         if not self._to_tell:
-            self.set_timer(TELL_AFTER_S, self._tell)
+            self.set_timer(TELL_AFTER_S, self._show_notices)
         kept = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
         self._to_tell = [each for each in self._to_tell if each.severity == "error"]
         self._to_tell.append(Notification(message, title, severity, kept, markup))
 
-    def _tell(self) -> None:
+    def _show_notices(self) -> None:
         """Tell what waits in the place of what was told before, unless that is an error told just now."""
         now = time.monotonic()
         if now >= self._error_until:
@@ -213,7 +213,7 @@ class Dashboard(App[None]):
         self._to_tell = []
 
     def _may_paint(self) -> bool:
-        return not (isinstance(self._driver, PatientDriver) and self._driver.stalled)
+        return not (isinstance(self._driver, NonBlockingDriver) and self._driver.stalled)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """The filters in force; asked for by the first panel of each frame, which is when composing begins."""
@@ -236,7 +236,7 @@ class Dashboard(App[None]):
         if self._exit:  # what opens now would never be closed, and waited for
             return False
         screen = self.screen
-        if action not in ALWAYS and isinstance(screen, BoardScreen) and screen.too_small:
+        if action not in ALWAYS and isinstance(screen, DashboardScreen) and screen.too_small:
             return False
         return super().check_action(action, parameters)
 
@@ -258,7 +258,7 @@ class Dashboard(App[None]):
     async def action_quit(self) -> None:
         """Quit; while requests run only after a question. Where it could not be read, there is none."""
         running, screen = len(self.board.model.feed.running), self.screen
-        if not running or not self._asks_to_quit or (isinstance(screen, BoardScreen) and screen.too_small):
+        if not running or not self._asks_to_quit or (isinstance(screen, DashboardScreen) and screen.too_small):
             self.exit()
         elif not isinstance(screen, ChoiceScreen):
             requests = "1 request is running" if running == 1 else f"{running:,} requests are running"
@@ -312,7 +312,7 @@ class Dashboard(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Every action that the screen has, the themes, and the mouse, for the palette."""
-        name = screen.name if isinstance(screen, BoardScreen) else ""
+        name = screen.name if isinstance(screen, DashboardScreen) else ""
         for key in KEYS:
             if key.action and (name in key.screens or key.action.startswith("app.")):
                 yield SystemCommand(key.does, f"{key.where}, key {key.shown}", partial(self.run_action, key.action))
@@ -323,5 +323,5 @@ class Dashboard(App[None]):
         yield SystemCommand("Mouse: on", "Take clicks and the wheel", partial(self._set_mouse, on=True))
 
     def _set_mouse(self, *, on: bool) -> None:
-        if isinstance(self._driver, PatientDriver):
+        if isinstance(self._driver, NonBlockingDriver):
             self._driver.set_mouse(on=on)

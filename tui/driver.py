@@ -30,7 +30,7 @@ KEYS_AT_A_TIME = 1024  # bytes
 MOST_WAITING = 64  # messages; further keys stay in the terminal until these have been handled
 
 
-class Outlet:
+class TerminalWriter:
     """Writes text to a file descriptor from a thread of its own.
 
     When more than `BACKLOG` waits, long writes are dropped; `on_recovered` is called, on that thread, once everything
@@ -105,7 +105,7 @@ class Outlet:
                 return
 
 
-class PatientDriver(LinuxDriver):
+class NonBlockingDriver(LinuxDriver):
     """Textual's driver for Linux and macOS, with an `Outlet` in the place of its bounded queue and an `Intake` in front
     of its parser.
 
@@ -123,7 +123,7 @@ class PatientDriver(LinuxDriver):
         self, app: App[Any], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
     ) -> None:
         super().__init__(app, debug=debug, mouse=mouse, size=size)
-        self._outlet = Outlet(STDERR, self._recovered)
+        self._outlet = TerminalWriter(STDERR, self._recovered)
         signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         signal.signal(signal.SIGCONT, lambda *_: self._recovered())
 

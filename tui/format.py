@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
-from arbstr.sanitize import MARK, plain
+from arbstr.sanitize import MARK, sanitize
 
 NOTHING = "–"
 
@@ -23,7 +23,7 @@ def shown(text: str, most: int = 200) -> str:
     """Foreign text as the dashboard shows it: one line of at most `most`, nothing that acts on a terminal or hides."""
     if text.isascii() and text.isprintable() and len(text) <= most:
         return text
-    return _COMBINING.sub(MARK, _INVISIBLE.sub(MARK, plain(text, most)))
+    return _COMBINING.sub(MARK, _INVISIBLE.sub(MARK, sanitize(text, most)))
 
 
 def sats(msats: int | None) -> str:

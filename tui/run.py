@@ -62,7 +62,7 @@ async def run_dashboard(
 
 def _ready(on_ready: Callable[[], None]) -> None:
     """The first paint is over: what has been made by now stays."""
-    collector.spare()
+    collector.freeze_gc()
     on_ready()
 
 

@@ -69,17 +69,17 @@ def run(arguments: list[str]) -> int:
         status = typer.main.get_command(app).main(arguments, prog_name="arbstr", standalone_mode=False)
         sys.stdout.flush()
     except BrokenPipeError:  # `| head` has seen enough
-        _give_up_output()
+        _silence_stdout()
         return INVALID
     except OSError as error:
-        _give_up_output()
-        return _complain(error)
+        _silence_stdout()
+        return _report(error)
     except (typer.TyperException, ArbstrError) as error:
-        return _complain(error)
+        return _report(error)
     return status if isinstance(status, int) else 0
 
 
-def _give_up_output() -> None:
+def _silence_stdout() -> None:
     """What can't be written is not tried again at the interpreter's end, where it would be noisy."""
     try:
         sys.stdout.flush()
@@ -87,15 +87,15 @@ def _give_up_output() -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _complain(error: Exception) -> int:
-    for line in _sentences(error):
+def _report(error: Exception) -> int:
+    for line in _messages(error):
         print(f"arbstr: {line}", file=sys.stderr)
     if isinstance(error, typer.TyperException):
         return error.exit_code
     return USAGE if isinstance(error, AddressInUse) else INVALID
 
 
-def _sentences(error: Exception) -> list[str]:
+def _messages(error: Exception) -> list[str]:
     if isinstance(error, ConfigError):
         return error.problems
     if isinstance(error, typer.TyperException):

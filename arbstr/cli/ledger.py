@@ -14,13 +14,13 @@ import typer
 
 from arbstr.cli.options import ConfigOption
 from arbstr.errors import ConfigError
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 
 if TYPE_CHECKING:
     from arbstr.ledger.model import Filter, GroupBy
     from arbstr.ledger.params import Listing
-    from arbstr.ledger.read_connection import Questions
-    from arbstr.ledger.write_connection import Pen
+    from arbstr.ledger.read_connection import ReadConnection
+    from arbstr.ledger.write_connection import WriteConnection
 
 Kind = Literal["model", "provider"]
 USAGE = 2
@@ -117,7 +117,7 @@ def requests(
     )
     from arbstr.cli import output
 
-    with _questions(config) as questions:
+    with _open_ledger(config) as questions:
         _refuse_unknown(questions, asked.where, config)
         if as_json or as_csv:
             chunks = questions.entries(asked.where, asked.sort, asked.order)
@@ -178,11 +178,11 @@ def stats(
         sort=sort,
         order=order,
     )
-    with _readable():
+    with _cli_errors():
         from arbstr.ledger.params import read_group_by
 
         grouped = read_group_by({} if group_by is None else {"group_by": group_by}, asked.where)
-    with _questions(config) as questions:
+    with _open_ledger(config) as questions:
         _refuse_unknown(questions, asked.where, config)
         answer = questions.stats(asked.where, grouped)
     if as_json:
@@ -198,7 +198,7 @@ def info(config: ConfigOption = None) -> None:
     from arbstr.cli.output import info_lines
 
     path = _path(config)
-    with _questions(config) as questions:
+    with _open_ledger(config) as questions:
         print("\n".join(info_lines(path, questions.info())))
 
 
@@ -207,16 +207,16 @@ def vacuum(config: ConfigOption = None) -> None:
     """Give the space of deleted rows back to the disk."""
     path = _path(config)
     before = path.stat().st_size if path.exists() else 0
-    _with_pen(path, lambda pen: pen.vacuum())
-    print(f"{plain(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
+    _with_connection(path, lambda pen: pen.vacuum())
+    print(f"{sanitize(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
 
 
 @database.command(epilog="Example: arbstr db rebuild")
 def rebuild(config: ConfigOption = None) -> None:
     """Make the sums that answers are read from anew, from the rows."""
     path = _path(config)
-    _with_pen(path, lambda pen: pen.rebuild(_show_progress))
-    print(f"{plain(str(path))}: rebuilt")
+    _with_connection(path, lambda pen: pen.rebuild(_show_progress))
+    print(f"{sanitize(str(path))}: rebuilt")
 
 
 def _show_progress(done: int, total: int) -> None:
@@ -225,17 +225,17 @@ def _show_progress(done: int, total: int) -> None:
         print(f"\r{done:,} of {total:,} rows", end=end, file=sys.stderr, flush=True)
 
 
-def _with_pen(path: Path, work: Callable[[Pen], Awaitable[None]]) -> None:
+def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[None]]) -> None:
     """Do something to a ledger that is there."""
     import asyncio
     import sqlite3
 
     from arbstr.errors import LedgerUnavailable
     from arbstr.ledger.files import explain
-    from arbstr.ledger.write_connection import Pen
+    from arbstr.ledger.write_connection import WriteConnection
 
     async def run() -> None:
-        pen, _ = await Pen.open(path, begin_anew=False)
+        pen, _ = await WriteConnection.open(path, begin_anew=False)
         try:
             await work(pen)
         except sqlite3.Error as error:
@@ -252,18 +252,18 @@ def _listing(**given: str | bool | None) -> Listing:
     """The options as the endpoints' parameters, read as those are."""
     from arbstr.ledger.params import read_listing
 
-    with _readable():
+    with _cli_errors():
         params = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
         return read_listing({name: value for name, value in params.items() if value is not None}, _now_ms())
 
 
-def _refuse_unknown(questions: Questions, where: Filter, config: Path | None) -> None:
+def _refuse_unknown(questions: ReadConnection, where: Filter, config: Path | None) -> None:
     """Raise for a model or provider that is neither in the ledger nor configured: most likely a slip."""
-    _refuse_unless_known(questions, "model", where.model, config)
-    _refuse_unless_known(questions, "provider", where.provider, config)
+    _require_known(questions, "model", where.model, config)
+    _require_known(questions, "provider", where.provider, config)
 
 
-def _refuse_unless_known(questions: Questions, kind: Kind, name: str | None, config: Path | None) -> None:
+def _require_known(questions: ReadConnection, kind: Kind, name: str | None, config: Path | None) -> None:
     if name is None or questions.known(kind, name):
         return
     configured = _configured(kind, config)
@@ -274,7 +274,7 @@ def _refuse_unless_known(questions: Questions, kind: Kind, name: str | None, con
 
         there = [each for each in questions.stats(Filter(), kind).groups if each != NO_GROUP]
         there += [each for each in configured if each not in there]
-        hint = nearest(name, there) or (f"; known: {', '.join(map(plain, there[:10]))}" if there else "")
+        hint = nearest(name, there) or (f"; known: {', '.join(map(sanitize, there[:10]))}" if there else "")
         raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured{hint}")
 
 
@@ -294,7 +294,7 @@ def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
+def _cli_errors() -> Iterator[None]:
     from arbstr.ledger.params import BadParameter
 
     try:
@@ -304,10 +304,10 @@ def _readable() -> Iterator[None]:
 
 
 @contextmanager
-def _questions(config: Path | None) -> Iterator[Questions]:
-    from arbstr.ledger.read_connection import Questions
+def _open_ledger(config: Path | None) -> Iterator[ReadConnection]:
+    from arbstr.ledger.read_connection import ReadConnection
 
-    with closing(Questions(_path(config))) as questions:
+    with closing(ReadConnection(_path(config))) as questions:
         yield questions
 
 

@@ -19,7 +19,7 @@ import orjson
 from arbstr.cli.tables import cell_width, fit
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
 from arbstr.ledger.serialize import entry_json, iso, sats
-from arbstr.sanitize import MARK, plain
+from arbstr.sanitize import MARK, sanitize
 from arbstr.types import JsonObject
 
 CSV_COLUMNS = (
@@ -101,7 +101,7 @@ def _word(text: str | None) -> str | None:
     """Foreign text in a cell: a spreadsheet takes what begins like a formula for one, unless it is quoted so."""
     if text is None:
         return None
-    text = plain(text, _ENDLESS)
+    text = sanitize(text, _ENDLESS)
     return f"'{text}" if text.startswith(("=", "+", "-", "@", MARK)) else text
 
 
@@ -150,7 +150,7 @@ class Grid:
 
     def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
         columns = zip(headers, *rows, strict=True)
-        self._widths = [max(cell_width(plain(cell, _ENDLESS)) for cell in column) for column in columns]
+        self._widths = [max(cell_width(sanitize(cell, _ENDLESS)) for cell in column) for column in columns]
         self._headers = headers
         self._shrink(width)
         for name in _GOING:
@@ -171,7 +171,7 @@ class Grid:
     def line(self, cells: Sequence[str]) -> str:
         """One row."""
         fitted = [
-            fit(plain(cell, _ENDLESS), width, right=header in _RIGHT)
+            fit(sanitize(cell, _ENDLESS), width, right=header in _RIGHT)
             for header, cell, width in zip(self._headers, cells, self._widths, strict=True)
             if width
         ]
@@ -285,7 +285,7 @@ def bar(share: float) -> str:
 
 def info_lines(path: Path, facts: Mapping[str, str]) -> list[str]:
     """What a ledger holds, a fact to a line."""
-    shown = {"ledger": plain(str(path)), **facts}
+    shown = {"ledger": sanitize(str(path)), **facts}
     return [f"{name:<12}{value}" for name, value in shown.items()]
 
 

@@ -18,7 +18,7 @@ from arbstr.errors import UnusableInput
 
 if TYPE_CHECKING:
     from arbstr.config.schema import Provider
-    from arbstr.simulate.replay import Market, Ratios, Row, Seller
+    from arbstr.simulate.replay import CostRatios, PricedProvider, PriceList, TracedRequest
 
 _NAMES = {
     "arbstr": "arbstr",
@@ -71,7 +71,7 @@ def simulate(
         print("\n".join(_lines(len(rows), overall, models)))
 
 
-def _market(prices: Path | None, config: Path | None) -> Market:
+def _market(prices: Path | None, config: Path | None) -> PriceList:
     """The sellers by model: those of a file of prices, else the configured providers."""
     from arbstr.config.settings import resolve
     from arbstr.simulate.inputs import read_prices
@@ -85,14 +85,14 @@ def _market(prices: Path | None, config: Path | None) -> Market:
     return {model: [_seller(provider, model) for provider in providers if provider.serves(model)] for model in models}
 
 
-def _seller(provider: Provider, model: str) -> Seller:
-    from arbstr.simulate.replay import Seller
+def _seller(provider: Provider, model: str) -> PricedProvider:
+    from arbstr.simulate.replay import PricedProvider
 
     rates = provider.rates_for(model)
-    return Seller(float(rates.input), float(rates.output), float(rates.base_fee) / 1000)
+    return PricedProvider(float(rates.input), float(rates.output), float(rates.base_fee) / 1000)
 
 
-def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[Row]:
+def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[TracedRequest]:
     """The requests of all traces and of the ledger; with `any_model` the ledger's are tried on every model too."""
     from arbstr.config.paths import database_path
     from arbstr.simulate.inputs import read_ledger, read_trace
@@ -115,7 +115,7 @@ def _progress(steps: int) -> Iterator[Callable[[], None]]:
         yield lambda: bar.update(1)
 
 
-def _lines(requests: int, overall: Ratios, models: dict[str, Ratios]) -> list[str]:
+def _lines(requests: int, overall: CostRatios, models: dict[str, CostRatios]) -> list[str]:
     rows = []
     for rule, name in _NAMES.items():
         known = [(ratio, model) for model, ratios in models.items() if (ratio := ratios[rule]) is not None]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from unicodedata import combining, east_asian_width
 
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "") -> list[str]:
     """Lines with columns as wide as their widest cell, two spaces apart; `alignment` is a `<` or `>` for each."""
-    cells = [list(headers), *([plain(cell) for cell in row] for row in rows)]
+    cells = [list(headers), *([sanitize(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_width, column)) for column in zip(*cells, strict=True)]
     columns = list(zip(widths, alignment.ljust(len(widths), "<"), strict=True))
     return [

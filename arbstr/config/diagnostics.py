@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from arbstr.config.schema import Config, Model, Section
 from arbstr.config.toml_file import Loc, key_path
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 
 SECRET_KEYS = ("api_key", "auth_token", "proxy")
 SET_BY_LOADER = ("key_source", "key_variable")
@@ -35,7 +35,7 @@ _LIMITS = {
 }
 
 
-def in_words(error: ErrorDetails, written: Any) -> str:
+def format_error(error: ErrorDetails, written: Any) -> str:
     """One of pydantic's errors as a sentence. `written` is the value as the file has it, its variables unexpanded."""
     loc, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
@@ -85,7 +85,7 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def quoted(text: str) -> str:
     """A name from the file in quotes, cut where it is long."""
-    return f'"{plain(text, most=60)}"'
+    return f'"{sanitize(text, most=60)}"'
 
 
 def shown(loc: Loc, value: Any) -> str:
@@ -97,7 +97,7 @@ def shown(loc: Loc, value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, int | float):
-        return plain(repr(value), most=40)
+        return sanitize(repr(value), most=40)
     kind = {"dict": "a table", "list": "a list"}
     return kind.get(type(value).__name__, "a date or time")
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
-from arbstr.config.diagnostics import SET_BY_LOADER, in_words, nearest, quoted, unknown_key
+from arbstr.config.diagnostics import SET_BY_LOADER, format_error, nearest, quoted, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.proxies import is_onion
 from arbstr.config.schema import Breaker, Config
@@ -38,9 +38,9 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
     by_place: dict[Loc, str] = {}  # what is wrong, at most one thing a value
     tree = expand(file.table, environ, by_place)
     by_place = {loc: f"{key_path(loc)} {problem}" for loc, problem in by_place.items()}
-    found = _give_keys(file.table, tree, environ, by_place)
+    found = _resolve_keys(file.table, tree, environ, by_place)
     config = _validate(file, tree, by_place)
-    problems = [*by_place.values(), *_contradictions(file.table, tree, mock=mock)]
+    problems = [*by_place.values(), *_cross_checks(file.table, tree, mock=mock)]
     if config is None or problems:
         raise ConfigError([sentence(path, problem) for problem in problems])
     found += warnings(file, config, environ, mock=mock)
@@ -61,7 +61,7 @@ def _validate(file: ConfigFile, tree: Table, by_place: dict[Loc, str]) -> Config
         # Without inputs: they may be keys, and the values to show are the file's own anyway.
         details = error.errors(include_url=False, include_input=False)
     for detail in details:
-        by_place.setdefault(detail["loc"], in_words(detail, _written(file.table, detail["loc"])))
+        by_place.setdefault(detail["loc"], format_error(detail, _written(file.table, detail["loc"])))
     return None
 
 
@@ -78,14 +78,14 @@ def _written(table: Any, loc: Loc) -> Any:
 # --- keys
 
 
-def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place: dict[Loc, str]) -> list[str]:
+def _resolve_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place: dict[Loc, str]) -> list[str]:
     """Put each provider's key and where it came from into the tree, what is wrong into `by_place`; returns warnings."""
     warnings, users = [], dict[str, str]()
     for (loc, provider), (_, as_written) in zip(tables(tree, "providers"), tables(written, "providers"), strict=True):
         by_place |= {(*loc, key): unknown_key((*loc, key)) for key in SET_BY_LOADER if key in as_written}
         by_place |= _empty_references((*loc, "api_key"), as_written.get("api_key"), environ)
         name = str(provider.get("name", ""))
-        _give_key(provider, as_written, name, environ)
+        _resolve_key(provider, as_written, name, environ)
         if provider["key_source"] != "convention":
             continue
         variable = str(provider["key_variable"])
@@ -98,7 +98,7 @@ def _give_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place
     return warnings
 
 
-def _give_key(provider: Table, as_written: Table, name: str, environ: Mapping[str, str]) -> None:
+def _resolve_key(provider: Table, as_written: Table, name: str, environ: Mapping[str, str]) -> None:
     """Set the provider's `key_source` and `key_variable`, and its `api_key` where the convention's variable has it."""
     variable = convention_variable(name)
     provider |= {"key_source": "none", "key_variable": variable}
@@ -131,7 +131,7 @@ def _auth_token(written: Table) -> Any:
 # --- what no single value shows
 
 
-def _contradictions(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
+def _cross_checks(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
     for path in (("providers",), ("policies", "rules"), ("mock", "providers")):
         yield from _duplicate_names(written, tree, path)
     if not (mock or tree.get("providers")):

@@ -17,7 +17,7 @@ from arbstr.config.proxies import ProxyUrl
 from arbstr.config.toml_file import IN_MEMORY
 from arbstr.ledger.model import NO_GROUP
 from arbstr.redaction import Secret
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.types import Rates
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
@@ -181,7 +181,7 @@ def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
     known: dict[str, Model] = {}
     for model in models:
         if known.setdefault(model.id, model) != model:
-            raise ValueError(f'has "{plain(model.id, 60)}" twice, each time otherwise; keep one of them')
+            raise ValueError(f'has "{sanitize(model.id, 60)}" twice, each time otherwise; keep one of them')
     return models
 
 

@@ -15,7 +15,7 @@ import arbstr
 from arbstr.config.environment import problem_with, value_of
 from arbstr.errors import ConfigError
 from arbstr.redaction import mask
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 
 IN_MEMORY = ":memory:"  # what SQLite takes for no file at all: everything would be lost at the end
 Loc = tuple[str | int, ...]  # the way to a value: ("providers", 1, "input_rate")
@@ -94,7 +94,7 @@ def _refused(path: Path, what: str) -> ConfigError:
 
 def sentence(path: Path, what: str) -> str:
     """One problem as one line: the file, what is wrong; a key that strayed into it is masked."""
-    return plain(f"{path}: {_LOOKS_LIKE_A_KEY.sub(lambda key: mask(key[0]), what)}", most=_LONGEST)
+    return sanitize(f"{path}: {_LOOKS_LIKE_A_KEY.sub(lambda key: mask(key[0]), what)}", most=_LONGEST)
 
 
 def key_path(loc: Loc) -> str:

@@ -9,7 +9,7 @@ from arbstr.errors import Overloaded, RateLimited, ShuttingDown
 _RETRY_AFTER_S = 1.0
 
 
-class Gate:
+class AdmissionControl:
     """Counts the requests inside. `clock` is monotonic seconds; a `rate_limit_rps` of 0 limits nothing.
 
     Who knocks is told at once if there is no room. But a place is taken only once the whole request is there: clients
@@ -26,19 +26,19 @@ class Gate:
         self._tokens = self._burst
         self._filled_at = clock()
         self._stopping = False
-        self.inside = 0
+        self.in_flight = 0
         self.draining = 0
 
-    def knock(self) -> None:
+    def check(self) -> None:
         """A request begins to come in. Raises `ShuttingDown`, `Overloaded` or `RateLimited` if it may as well not."""
-        self._see_whether_open()
+        self._check_capacity()
         if self._rate:
             self._spend_token()
 
-    def enter(self) -> None:
+    def acquire(self) -> None:
         """Let a request in that is all there, to `leave` later. Raises `ShuttingDown` or `Overloaded` instead."""
-        self._see_whether_open()
-        self.inside += 1
+        self._check_capacity()
+        self.in_flight += 1
 
     def drain(self) -> bool:
         """A request's client has left, and its answer is read for the row alone: its place is free for others.
@@ -47,26 +47,26 @@ class Gate:
         """
         if self.draining >= self._max_in_flight:
             return False
-        self.inside -= 1
+        self.in_flight -= 1
         self.draining += 1
         return True
 
-    def leave(self, *, drained: bool = False) -> None:
+    def release(self, *, drained: bool = False) -> None:
         """A request that had been let in has ended."""
         if drained:
             self.draining -= 1
         else:
-            self.inside -= 1
+            self.in_flight -= 1
 
     def close(self) -> None:
         """Let nobody in from now on."""
         self._stopping = True
 
-    def _see_whether_open(self) -> None:
+    def _check_capacity(self) -> None:
         if self._stopping:
             raise ShuttingDown("arbstr is stopping and takes no new requests.", retry_after_s=_RETRY_AFTER_S)
-        if self.inside >= self._max_in_flight:
-            told = f"{self.inside} requests are in flight, the most that server.max_in_flight allows."
+        if self.in_flight >= self._max_in_flight:
+            told = f"{self.in_flight} requests are in flight, the most that server.max_in_flight allows."
             raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
 
     def _spend_token(self) -> None:

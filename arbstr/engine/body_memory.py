@@ -13,7 +13,7 @@ WAIT_S = 5.0  # until one answer at a time is read on although there is no room 
 _RETRY_AFTER_S = 1.0
 
 
-class Room:
+class BodyMemory:
     """`most_bytes` for all. Requests that find no room are refused; answers have been paid for: their providers wait.
 
     Answers get half of it at most, or one of them what it needs, so that those which are read slowly leave some for
@@ -25,30 +25,30 @@ class Room:
         self._taken_bytes = 0
         self._answers_bytes = 0  # of those taken
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._beyond: Share | None = None
+        self._beyond: MemoryShare | None = None
 
-    def look(self, size: int) -> None:
+    def check(self, size: int) -> None:
         """See whether so many bytes would find room now. Raises `Overloaded`."""
         if self._taken_bytes + size > self._most_bytes:
             told = f"The requests under way hold {self._taken_bytes:,} bytes; there is no room for this one now."
             raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
 
-    def take(self, size: int) -> None:
+    def acquire(self, size: int) -> None:
         """Take so many bytes of it for a request, to be given back. Raises `Overloaded`."""
-        self.look(size)
+        self.check(size)
         self._taken_bytes += size
 
-    def give_back(self, size: int) -> None:
+    def release(self, size: int) -> None:
         """Bytes that were taken are free again."""
         if size:
             self._taken_bytes -= size
             self._wake()
 
-    def share(self) -> Share:
+    def share(self) -> MemoryShare:
         """What one answer takes of it."""
-        return Share(self)
+        return MemoryShare(self)
 
-    async def take_for(self, share: Share, size: int) -> None:
+    async def take_for(self, share: MemoryShare, size: int) -> None:
         """Take so many more bytes for an answer, once there is room."""
         while not self._fits(share, size) and self._beyond is not share:
             waiter = asyncio.get_running_loop().create_future()
@@ -61,17 +61,17 @@ class Room:
         self._taken_bytes += size
         self._answers_bytes += size
 
-    def _fits(self, share: Share, size: int) -> bool:
+    def _fits(self, share: MemoryShare, size: int) -> bool:
         if self._answers_bytes == share.size:  # no other takes any
             return True
         return self._taken_bytes + size <= self._most_bytes and self._answers_bytes + size <= self._most_bytes // 2
 
-    def drop(self, share: Share, size: int) -> None:
+    def drop(self, share: MemoryShare, size: int) -> None:
         """An answer's bytes are free again."""
         if self._beyond is share:
             self._beyond = None
         self._answers_bytes -= size
-        self.give_back(size)
+        self.release(size)
 
     def _wake(self) -> None:
         """Let those who wait see again."""
@@ -81,12 +81,12 @@ class Room:
                 waiter.set_result(None)
 
 
-class Share:
+class MemoryShare:
     """What one answer takes of the room, until it is `dropped`."""
 
     __slots__ = ("_room", "size")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: BodyMemory) -> None:
         self._room = room
         self.size = 0
 
@@ -97,7 +97,7 @@ class Share:
             await self._room.take_for(self, needed)
             self.size += needed
 
-    def dropped(self) -> None:
+    def release(self) -> None:
         """They are needed no longer."""
         size, self.size = self.size, 0
         if size:

@@ -27,7 +27,7 @@ _ASK_AGAIN_S = 1.0  # when the ledger could not say what was spent
 
 
 @dataclass(frozen=True, slots=True)
-class SpentQuestion:
+class SpendQuery:
     """What a budget has to be told: what requests received from `since_ms` to `until_ms` cost, of `policy` (None: all).
 
     A period has its end too: where the clock was ahead once, there are rows of days that have not come.
@@ -52,7 +52,7 @@ class Budgets:
         *,
         clock_ms: Callable[[], int],
         publish: Callable[[BudgetThreshold], None] = lambda event: None,
-        recall: Callable[[SpentQuestion], Awaitable[int]] | None = None,
+        recall: Callable[[SpendQuery], Awaitable[int]] | None = None,
     ) -> None:
         self._clock_ms = clock_ms
         self._publish = publish
@@ -75,7 +75,7 @@ class Budgets:
         if not caps:
             return _UNBOUNDED
         now_ms = self._clock_ms()
-        return Reservation([(cap, cap.turn_over(now_ms)) for cap in caps], self._clock_ms, self._publish)
+        return Reservation([(cap, cap.roll_over(now_ms)) for cap in caps], self._clock_ms, self._publish)
 
     def reserve(self, policy: str | None, may_cost_msats: float) -> Reservation:
         """Set aside what a request may cost. Raises `BudgetExceeded` if a budget does not hold it."""
@@ -95,27 +95,27 @@ class Budgets:
         async with self._recalling:
             for cap, span in self.unknown:
                 assert self._recall is not None  # or all would be known
-                question = SpentQuestion(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
+                question = SpendQuery(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
                 cap.remember(span.starts_ms, await self._recall(question))
 
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:
         """The caps, and the periods of theirs, of which the ledger has yet to say what was spent."""
-        self._turn_over()
+        self._roll_over()
         return [(cap, span) for cap in self._all for span in cap.unknown]
 
     def status(self) -> tuple[BudgetStatus, ...]:
         """Every budget as it stands."""
-        self._turn_over()
+        self._roll_over()
         return tuple(
             BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
             for cap in self._all
         )
 
-    def _turn_over(self) -> None:
+    def _roll_over(self) -> None:
         now_ms = self._clock_ms()
         for cap in self._all:
-            cap.turn_over(now_ms)
+            cap.roll_over(now_ms)
 
 
 class Reservation:

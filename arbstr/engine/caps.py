@@ -32,7 +32,7 @@ class Cap:
         self.now = Span(*bounds_ms(period, now_ms), known=not asks)
         self._spans = {self.now.starts_ms: self.now}
 
-    def turn_over(self, now_ms: int) -> Span:
+    def roll_over(self, now_ms: int) -> Span:
         """The period that the clock is in now."""
         before = self.now
         if before.starts_ms <= now_ms < before.ends_ms:
@@ -90,19 +90,19 @@ class Span:
     much of that an earlier period counts too. `told` is the last threshold (percent) that was published.
     """
 
-    __slots__ = ("brought_back", "ends_ms", "known", "own", "reserved", "spent", "starts_ms", "told")
+    __slots__ = ("brought_back", "ends_ms", "known", "own", "reserved", "spent", "starts_ms", "last_threshold")
 
     def __init__(self, starts_ms: int, ends_ms: int, *, known: bool) -> None:
         self.starts_ms = starts_ms
         self.ends_ms = ends_ms
         self.known = known
-        self.spent = self.reserved = self.told = self.own = self.brought_back = 0
+        self.spent = self.reserved = self.last_threshold = self.own = self.brought_back = 0
 
     def pass_thresholds(self, limit: int) -> list[int]:
         """The thresholds that were not passed before, in percent."""
         percent = self.spent * 100 // limit if limit else 100 * (self.spent > 0)
-        passed = [threshold for threshold in THRESHOLDS if self.told < threshold <= percent]
-        self.told = max(self.told, *passed, 0)
+        passed = [threshold for threshold in THRESHOLDS if self.last_threshold < threshold <= percent]
+        self.last_threshold = max(self.last_threshold, *passed, 0)
         return passed
 
 

@@ -12,7 +12,7 @@ from arbstr.engine import lenient_json
 from arbstr.engine.duplicate_keys import refuse_duplicates
 from arbstr.engine.prompt import count_prompt
 from arbstr.errors import InvalidJson, InvalidMessages, InvalidParameter, MissingModel
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.types import ChatRequest, JsonObject
 
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
@@ -25,7 +25,7 @@ _MOST_CHOICES = 128  # as at OpenAI
 def decode(body: bytes) -> JsonObject:
     """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
     try:
-        document = lenient_json.read(body)
+        document = lenient_json.loads(body)
     except lenient_json.TooManyValues as error:
         raise InvalidJson(f"The request body is more than arbstr reads: {error.msg}.") from error
     except orjson.JSONDecodeError as error:
@@ -42,7 +42,7 @@ def named_model(document: JsonObject) -> str:
     return model[:_LONGEST_MODEL].encode(errors="replace").decode() if isinstance(model, str) else ""
 
 
-def read_chat(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
+def parse(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
     """A checked request. Raises `InvalidRequest` subclasses that name the field and say what is wrong with it."""
     refuse_duplicates(body, document)
     model = _model(document)
@@ -152,7 +152,7 @@ def _whole(document: JsonObject, name: str, most: int | None = None) -> int | No
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= (most or value):
-        told = plain(repr(value), 40) if isinstance(value, int | float) else _kind(value)
+        told = sanitize(repr(value), 40) if isinstance(value, int | float) else _kind(value)
         wanted = "of at least 1" if most is None else f"from 1 to {most}"
         raise InvalidParameter(f"The field '{name}' must be a whole number {wanted}, not {told}.", param=name)
     return value

@@ -78,7 +78,7 @@ def _is_chunk_of(template: ChunkTemplate, chunk: bytes) -> bool:
     """Whether a chunk brings text and nothing else: what could be more has a name that is looked for."""
     if not chunk.startswith(_FIELD) or chunk.count(b"\n") != 2 or _MUST_BE_READ.search(template.between) is not None:
         return False
-    return verdict.has_substance(lenient_json.read_or_none(chunk[len(_FIELD) :]))
+    return verdict.has_substance(lenient_json.loads_or_none(chunk[len(_FIELD) :]))
 
 
 def _are_texts(texts: bytes) -> bool:

@@ -54,7 +54,7 @@ class HealthView:
     open_until_ms: int | None
 
 
-class Health:
+class CircuitBreakers:
     """The breakers of all providers.
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` gives numbers from 0 to 1. `limits` are the most
@@ -147,7 +147,7 @@ class Permit:
     `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
     """
 
-    __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "opening", "request")
+    __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "generation", "request")
 
     def __init__(self, breaker: _Breaker, cooldowns: Cooldowns, request: ChatRequest | None) -> None:
         self._breaker = breaker
@@ -155,7 +155,7 @@ class Permit:
         self._held = True
         self.request = request
         self.counted = False  # against the provider
-        self.opening = breaker.openings  # how often the breaker had opened when the attempt began
+        self.generation = breaker.generation  # how often the breaker had opened when the attempt began
 
     def succeeded(self, latency_ms: float) -> None:
         """The attempt ended well; it took so many milliseconds to a stream's beginning, or to a whole answer."""
@@ -163,7 +163,7 @@ class Permit:
             if self.request is not None:
                 self._cooldowns.succeeded(self._breaker.name, self.request.model)
             self._breaker.succeeded(latency_ms, self)
-            self.released()
+            self.release()
 
     def failed(self, error: AttemptError, *, again: bool = False) -> None:
         """The attempt failed; `again`: the same request tries once more, in the same place."""
@@ -171,15 +171,15 @@ class Permit:
             if self.request is not None:
                 self._cooldowns.failed(self._breaker.name, self.request.model, error)
             self._breaker.failed(error, self)
-            self.opening = self._breaker.openings
+            self.generation = self._breaker.generation
             if not again:
-                self.released()
+                self.release()
 
-    def released(self) -> None:
+    def release(self) -> None:
         """It ends, without a verdict if none was given: the client left, or its request was at fault."""
         if self._held:
             self._held = False
-            self._breaker.left(self)
+            self._breaker.release(self)
 
 
 class _Breaker:
@@ -206,7 +206,7 @@ class _Breaker:
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
         self._asked_until = 0.0  # by the clock: a pause that the provider itself asked for
-        self.openings = 0  # since the start
+        self.generation = 0  # since the start
         self._probe: Permit | None = None  # under way while half open
         self._probe_until = 0.0  # by the clock: until then no other
         self._reopenings = 0
@@ -245,7 +245,7 @@ class _Breaker:
             self._probe = permit
             self._probe_until = self._clock() + self._settings.open_for
             if self.state == "half_open":
-                self._tell("open", "half_open", "one request probes it")
+                self._publish("open", "half_open", "one request probes it")
         self.in_flight += 1
         return permit
 
@@ -254,13 +254,13 @@ class _Breaker:
         self._latency_ms = _learned(self._latency_ms, latency_ms)
         if self.open_until is None:
             self._failures = 0
-        elif permit.opening == self.openings and not self._must_wait():
+        elif permit.generation == self.generation and not self._must_wait():
             self.close("an attempt succeeded")
 
     def failed(self, error: AttemptError, permit: Permit) -> None:
-        if error.blames or error.status == _PAYMENT_REQUIRED:
+        if error.counts_for_breaker or error.status == _PAYMENT_REQUIRED:
             self._last_error = str(error)
-        if not error.blames:
+        if not error.counts_for_breaker:
             return
         asked_s = min(error.retry_after_s or 0.0, self._settings.max_open_for)
         self._asked_until = max(self._asked_until, self._clock() + asked_s)
@@ -281,7 +281,7 @@ class _Breaker:
         self._failures += 1
         if self.open_until is None:
             self._open_if_failing()
-        elif permit.opening == self.openings:
+        elif permit.generation == self.generation:
             if self.state == "half_open":
                 self._reopenings += 1
                 self._open(self._pause_s(), "the probe failed")
@@ -295,7 +295,7 @@ class _Breaker:
         elif len(self._window) == WINDOW and failed >= RATE * WINDOW:
             self._open(self._pause_s(), f"{failed} of the last {WINDOW} attempts failed")
 
-    def left(self, permit: Permit) -> None:
+    def release(self, permit: Permit) -> None:
         self.in_flight -= 1
         if permit is self._probe:
             self._probe = None
@@ -309,12 +309,14 @@ class _Breaker:
         self._failures = 0
         self._window.clear()
         if old != "closed":
-            self._tell(old, "closed", reason)
+            self._publish(old, "closed", reason)
 
     def set_in_rotation(self, in_rotation: bool) -> None:
         if in_rotation != self.in_rotation:
             self.in_rotation = in_rotation
-            self._tell(self.state, self.state, "taken back into rotation" if in_rotation else "taken out of rotation")
+            self._publish(
+                self.state, self.state, "taken back into rotation" if in_rotation else "taken out of rotation"
+            )
 
     def view(self) -> HealthView:
         open_for = None if self.open_until is None else self.open_until - self._clock()
@@ -351,10 +353,10 @@ class _Breaker:
 
     def _open(self, pause_s: float, reason: str) -> None:
         old = self.state
-        self.openings += 1
+        self.generation += 1
         until = self._clock() + pause_s
         self.open_until = until if self.open_until is None else max(until, self.open_until)
-        self._tell(old, "open", reason)
+        self._publish(old, "open", reason)
 
     def _pause_s(self) -> float:
         """How long to stay open this time."""
@@ -365,7 +367,7 @@ class _Breaker:
         self._window.append(success)
         self._success_rate = _learned(self._success_rate, float(success))
 
-    def _tell(self, old: BreakerState, new: BreakerState, reason: str) -> None:
+    def _publish(self, old: BreakerState, new: BreakerState, reason: str) -> None:
         view = self.view()
         self._on_change(
             ProviderHealthChanged(

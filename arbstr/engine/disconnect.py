@@ -5,20 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-from arbstr.engine.admission import Gate
-from arbstr.engine.request_context import Exchange
+from arbstr.engine.admission import AdmissionControl
+from arbstr.engine.request_context import RequestContext
 
 DRAIN_S = 120.0  # how long an answer is read to its end after its client left
 
 
-class GivingUp:
+class ClientDisconnect:
     """What happens to a request whose client has left: its task is cancelled, at once or when draining took too long.
 
     A provider at work is paid in any case. So unless it says otherwise its answer is still read, for the row. One to
     which there is no connection yet (`connecting` holds the ids of such requests) is spared the request.
     """
 
-    def __init__(self, exchange: Exchange, connecting: Collection[str], gate: Gate) -> None:
+    def __init__(self, exchange: RequestContext, connecting: Collection[str], gate: AdmissionControl) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task

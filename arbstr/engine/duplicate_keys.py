@@ -131,5 +131,5 @@ def _is_twice(quoted: bytes, body: bytes, objects_of: Callable[[JsonObject], _Ob
     mark = secrets.token_hex(8)  # that no client can have foreseen
     first, *others = body.split(quoted)
     numbered = (b'"%b %d"%b' % (mark.encode(), number, other) for number, other in enumerate(others))
-    read: JsonObject = lenient_json.read(b"".join((first, *numbered)))
+    read: JsonObject = lenient_json.loads(b"".join((first, *numbered)))
     return any(sum(name.startswith(mark) for name in each) > 1 for each in objects_of(read))

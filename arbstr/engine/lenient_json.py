@@ -27,7 +27,7 @@ class TooManyValues(orjson.JSONDecodeError):
     """JSON with more than `MOST_VALUES` values."""
 
 
-def read(data: bytes) -> Any:
+def loads(data: bytes) -> Any:
     """The JSON value of these bytes.
 
     Raises `TooManyValues`, `orjson.JSONDecodeError`, a ValueError that knows line and column.
@@ -41,10 +41,10 @@ def read(data: bytes) -> Any:
         return _read_leniently(data, error)
 
 
-def read_or_none(data: bytes) -> Any:
+def loads_or_none(data: bytes) -> Any:
     """The JSON value of these bytes, None if they are none; of one with too many values what `skim` finds."""
     try:
-        return read(data)
+        return loads(data)
     except TooManyValues:
         return skim(data)
     except orjson.JSONDecodeError:

@@ -83,7 +83,7 @@ def _usages(document: Any) -> list[JsonObject]:
         return []
     found = [document.get("usage")]
     if "x_groq" in document:
-        found.append(_dig(document, "x_groq", "usage"))
+        found.append(_get_path(document, "x_groq", "usage"))
     choices = document.get("choices")
     if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:
         found.append(choices[0]["usage"])
@@ -144,7 +144,7 @@ def charged_msats(document: Any) -> int | None:
     Routstr nodes give a total in three places (`usage.cost`, `cost`, `metadata.routstr.cost`); their fields in whole
     sats are floored and not to be used.
     """
-    found = [_count(_dig(document, *place, "total_msats"), _MOST_MSATS) for place in _COSTS]
+    found = [_count(_get_path(document, *place, "total_msats"), _MOST_MSATS) for place in _COSTS]
     return next(filter(None, found), 0 if 0 in found else None)
 
 
@@ -153,7 +153,7 @@ def charged_header_msats(value: str | None) -> int | None:
     return _count(int(value), _MOST_MSATS) if value is not None and _DIGITS.fullmatch(value) else None
 
 
-def _dig(document: Any, *path: str | int) -> Any:
+def _get_path(document: Any, *path: str | int) -> Any:
     for name in path:
         if isinstance(document, dict):
             document = document.get(name)

@@ -18,19 +18,19 @@ import orjson
 
 from arbstr.bus import EventBus
 from arbstr.config.schema import Config
-from arbstr.engine.admission import Gate
+from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
-from arbstr.engine.chat_request import decode, for_model, named_model, read_chat
-from arbstr.engine.circuit_breaker import Health
-from arbstr.engine.disconnect import GivingUp
+from arbstr.engine.chat_request import decode, for_model, named_model, parse
+from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.disconnect import ClientDisconnect
 from arbstr.engine.outcome import all_failed
-from arbstr.engine.ports import Client, Store
-from arbstr.engine.request_context import Exchange
+from arbstr.engine.ports import Client, LedgerPort
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import verdict
-from arbstr.engine.upstream.caller import Upstream
-from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer
+from arbstr.engine.upstream.caller import UpstreamCaller
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import (
     ApiError,
@@ -74,13 +74,13 @@ class Engine:
         self,
         config: Config,
         *,
-        gate: Gate,
+        gate: AdmissionControl,
         router: Router,
-        health: Health,
+        health: CircuitBreakers,
         budgets: Budgets,
         sessions: Sessions,
-        upstream: Upstream,
-        store: Store,
+        upstream: UpstreamCaller,
+        store: LedgerPort,
         bus: EventBus,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -89,13 +89,13 @@ class Engine:
         self._providers = {provider.name: provider for provider in config.providers}
         self._retry = config.retry
         self._keepalive_s = config.server.keepalive
-        self._gate = gate
+        self._admission = gate
         self._router = router
-        self._health = health
+        self._breakers = health
         self._budgets = budgets
         self._sessions = sessions
         self._upstream = upstream
-        self._store = store
+        self._ledger = store
         self._bus = bus
         self._clock = clock
         self._sleep = sleep
@@ -103,9 +103,9 @@ class Engine:
 
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
-        exchange = Exchange(client.request_id, client.received_at_ms, self._clock)
-        giving_up = GivingUp(exchange, self._upstream.connecting, self._gate)
-        client.on_gone(giving_up.begin)
+        exchange = RequestContext(client.request_id, client.received_at_ms, self._clock)
+        giving_up = ClientDisconnect(exchange, self._upstream.connecting, self._admission)
+        client.on_disconnect(giving_up.begin)
         try:
             await self._serve(exchange, client)
         except ClientGone:
@@ -129,51 +129,51 @@ class Engine:
             giving_up.end()
             self._record(exchange)
             if exchange.stream is not None:
-                self._upstream.put_away(exchange.stream)
+                self._upstream.close_in_background(exchange.stream)
 
-    async def _serve(self, exchange: Exchange, client: Client) -> None:
+    async def _serve(self, exchange: RequestContext, client: Client) -> None:
         try:
-            self._gate.knock()
+            self._admission.check()
         except ApiError:
             await self._read_if_sent(exchange, client)
             raise
         chat = await self._read(exchange, client)
-        self._gate.enter()
+        self._admission.acquire()
         try:
             routing = self._router.route(chat)
-            exchange.routed(routing)
+            exchange.set_routing(routing)
             self._bus.publish(RouteChosen(exchange.request_id, routing))
             if routing.model != chat.model:
                 chat = for_model(chat, routing.model)
             await self._budgets.ready()
             reservation = self._budgets.open(routing.policy)
             try:
-                answer = await self._ask(exchange, chat, client, reservation)
+                answer = await self._try_candidates(exchange, chat, client, reservation)
                 await self._deliver(exchange, answer, client)
             finally:
                 reservation.settle(exchange.spent_msats)
         finally:
-            self._gate.leave(drained=exchange.drained)
+            self._admission.release(drained=exchange.drained)
 
-    async def _read_if_sent(self, exchange: Exchange, client: Client) -> None:
+    async def _read_if_sent(self, exchange: RequestContext, client: Client) -> None:
         """Learn which model was asked for, for a refusal's row. It waits for no body: that may be slow, or large."""
         if client.sent:
             with suppress(ApiError):
                 await self._read(exchange, client)
 
-    async def _read(self, exchange: Exchange, client: Client) -> ChatRequest:
+    async def _read(self, exchange: RequestContext, client: Client) -> ChatRequest:
         body = await client.body()
         document = decode(body)
         exchange.model = named_model(document)
         exchange.streaming = document.get("stream") is True
         exchange.session = self._sessions.of(client.headers, document)
-        self._announce(exchange)
-        exchange.chat = read_chat(document, body, request_id=exchange.request_id, policy=client.policy)
+        self._publish_received(exchange)
+        exchange.chat = parse(document, body, request_id=exchange.request_id, policy=client.policy)
         return exchange.chat
 
-    async def _ask(
-        self, exchange: Exchange, chat: ChatRequest, client: Client, reservation: Reservation
-    ) -> WholeAnswer | StreamAnswer:
+    async def _try_candidates(
+        self, exchange: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
+    ) -> UpstreamResponse | UpstreamStream:
         """Try the candidates in order until one answers.
 
         Raises `BudgetExceeded` if one was left out because no budget holds what it may cost, else the `ApiError` that
@@ -182,26 +182,26 @@ class Engine:
         assert exchange.routing is not None
         too_dear: BudgetExceeded | None = None
         for candidate in exchange.routing.candidates:
-            exchange.permit = self._health.acquire(candidate.provider, chat, early=candidate.early)
+            exchange.permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
             if exchange.permit is not None:
                 try:
-                    answer = await self._ask_one(exchange, chat, client, candidate, reservation)
+                    answer = await self._try_provider(exchange, chat, client, candidate, reservation)
                 except BudgetExceeded as error:
-                    exchange.permit.released()
+                    exchange.permit.release()
                     too_dear = error
                     continue
                 if answer is not None:
                     return answer
         raise too_dear or self._all_failed(exchange)
 
-    async def _ask_one(
+    async def _try_provider(
         self,
-        exchange: Exchange,
+        exchange: RequestContext,
         chat: ChatRequest,
         client: Client,
         candidate: Candidate,
         reservation: Reservation,
-    ) -> WholeAnswer | StreamAnswer | None:
+    ) -> UpstreamResponse | UpstreamStream | None:
         """Try one provider, and again as often as it makes sense; None when the next one's turn has come.
 
         Every try reserves what it may cost on top of what those before it may have cost. Raises `BudgetExceeded`.
@@ -214,10 +214,10 @@ class Engine:
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, exchange.routing, chat)
                 reservation.cover(exchange.spent_msats + may_cost)
-            exchange.attempt_begins(provider, candidate.expected_cost_msats)
+            exchange.begin_attempt(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
             try:
-                return await self._upstream.ask(provider, asked, client.headers)
+                return await self._upstream.send(provider, asked, client.headers)
             except AttemptError as error:
                 if client.gone:
                     exchange.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
@@ -236,7 +236,7 @@ class Engine:
             return None
         return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), asked_s)
 
-    def _attempt_failed(self, exchange: Exchange, error: AttemptError, wait_s: float | None) -> None:
+    def _attempt_failed(self, exchange: RequestContext, error: AttemptError, wait_s: float | None) -> None:
         attempt = exchange.attempt_failed(error, again=wait_s is not None)
         self._bus.publish(
             AttemptFailed(
@@ -250,58 +250,60 @@ class Engine:
             )
         )
 
-    def _all_failed(self, exchange: Exchange) -> ApiError:
+    def _all_failed(self, exchange: RequestContext) -> ApiError:
         names = [candidate.provider for candidate in exchange.routing.candidates] if exchange.routing else []
         if not exchange.attempts:
             told = f"No provider of '{exchange.model}' can take a request now: {', '.join(names)}."
-            return NoHealthyProvider(told, retry_after_s=self._health.retry_after_s(names))
+            return NoHealthyProvider(told, retry_after_s=self._breakers.retry_after_s(names))
         return all_failed(
             exchange.model,
             exchange.attempts,
-            how=exchange.how_attempts_failed(),
+            how=exchange.attempts_summary(),
             served=dict.fromkeys(model for provider in self._providers.values() for model in provider.model_ids),
-            retry_after_s=exchange.shortest_wait_s or self._health.retry_after_s(names),
+            retry_after_s=exchange.shortest_wait_s or self._breakers.retry_after_s(names),
         )
 
-    async def _deliver(self, exchange: Exchange, answer: WholeAnswer | StreamAnswer, client: Client) -> None:
-        if isinstance(answer, StreamAnswer):
+    async def _deliver(
+        self, exchange: RequestContext, answer: UpstreamResponse | UpstreamStream, client: Client
+    ) -> None:
+        if isinstance(answer, UpstreamStream):
             await self._deliver_stream(exchange, answer, client)
         else:
             await self._deliver_whole(exchange, answer, client)
 
-    async def _deliver_whole(self, exchange: Exchange, answer: WholeAnswer, client: Client) -> None:
-        exchange.metered(answer.usage, answer.charged_msats, len(answer.body))
-        if answer.refusal is None:
+    async def _deliver_whole(self, exchange: RequestContext, answer: UpstreamResponse, client: Client) -> None:
+        exchange.set_usage(answer.usage, answer.charged_msats, len(answer.body))
+        if answer.client_error is None:
             exchange.attempt_succeeded(answer.status)
         else:
             exchange.attempt_ended(None, answer.status)
-        exchange.answered()
+        exchange.mark_complete()
         try:
             await client.answer(answer.status, _headers_of(answer, exchange), answer.body)
         finally:
             if answer.share is not None:
-                answer.share.dropped()
+                answer.share.release()
         if client.gone:
             exchange.client_left()
-        elif answer.refusal is None:
+        elif answer.client_error is None:
             exchange.succeed()
         else:
-            exchange.fail(answer.status, exchange.without_quotes(answer.refusal))
+            exchange.fail(answer.status, exchange.without_quotes(answer.client_error))
 
-    async def _deliver_stream(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> None:
+    async def _deliver_stream(self, exchange: RequestContext, answer: UpstreamStream, client: Client) -> None:
         first_byte_ms = exchange.stream_opened(answer)
         record = exchange.record()
-        self._store.begin(record)
+        self._ledger.begin(record)
         self._bus.publish(FirstByte(exchange.request_id, record.provider or "", first_byte_ms))
         await client.start([*answer.headers, *exchange.headers(), ("X-Arbstr-Streaming", "true")])
         try:
             last, fault = await self._relay(exchange, answer, client)
         finally:
-            exchange.metered_by(answer.observer)  # also if the stream is given up
-        last += self._judge_stream(exchange, answer.observer, fault, client)
+            exchange.set_usage_from(answer.observer)  # also if the stream is given up
+        last += self._finish_stream(exchange, answer.observer, fault, client)
         await client.end(last)
 
-    def _judge_stream(self, exchange: Exchange, observer: StreamObserver, fault: str, client: Client) -> bytes:
+    def _finish_stream(self, exchange: RequestContext, observer: StreamObserver, fault: str, client: Client) -> bytes:
         """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
         if observer.complete:
             exchange.attempt_succeeded(200)
@@ -309,9 +311,9 @@ class Engine:
                 exchange.client_left()
             else:
                 exchange.succeed()
-            return exchange.trailer(done=observer.done)
+            return exchange.final_event(done=observer.done)
         if observer.error is not None:
-            fault = exchange.without_quotes(f"the provider sent an error: {verdict.told(observer.error)}")
+            fault = exchange.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.done:
             fault = "it ended before it said anything"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
@@ -324,15 +326,17 @@ class Engine:
         exchange.fail(answer.status, answer.message)
         return b"data: %b\n\n" % orjson.dumps(answer.body())
 
-    async def _relay(self, exchange: Exchange, answer: StreamAnswer, client: Client) -> tuple[bytes, str]:
+    async def _relay(self, exchange: RequestContext, answer: UpstreamStream, client: Client) -> tuple[bytes, str]:
         """Pass a stream on as it comes, until its `[DONE]` or its end.
 
         Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
         """
         observer = answer.observer
         # The client waits for a sign of life if nothing else has come yet.
-        out = answer.opening or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
-        silent_ms = 0 if answer.begun else exchange.waited_ms  # of the provider; what says nothing does not count
+        out = answer.prefix or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
+        silent_ms = (
+            0 if answer.begun else exchange.time_to_first_byte_ms
+        )  # of the provider; what says nothing does not count
         told_ms = exchange.elapsed_ms()
         while not observer.done:
             left_s = answer.limit_s - silent_ms / 1000
@@ -358,39 +362,39 @@ class Engine:
                 self._bus.publish(StreamProgress(exchange.request_id, observer.events))
         return out, ""
 
-    def _announce(self, exchange: Exchange) -> None:
+    def _publish_received(self, exchange: RequestContext) -> None:
         if not exchange.announced:
             exchange.announced = True
             self._bus.publish(
                 RequestReceived(exchange.request_id, exchange.received_at_ms, exchange.model, exchange.streaming)
             )
 
-    def _record(self, exchange: Exchange) -> None:
+    def _record(self, exchange: RequestContext) -> None:
         """The end of every request: one row, one event, one lesson. A step that fails takes no other with it."""
-        self._announce(exchange)
+        self._publish_received(exchange)
         exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
         if exchange.permit is not None:
-            _tolerantly(exchange.permit.released)
+            _best_effort(exchange.permit.release)
         if exchange.routing is not None and exchange.usage is not None and exchange.implausible is None:
-            baselines = _tolerantly(self._router.baselines, exchange.routing, exchange.usage)
+            baselines = _best_effort(self._router.baselines, exchange.routing, exchange.usage)
             exchange.baselines = baselines or (None, None)
         record = exchange.record()
-        _tolerantly(self._store.append, record)
+        _best_effort(self._ledger.append, record)
         self._bus.publish(RequestFinished(record))
         if exchange.chat is not None:
-            _tolerantly(self._router.learn, record, exchange.chat, exchange.answer_bytes)
+            _best_effort(self._router.learn, record, exchange.chat, exchange.answer_bytes)
 
 
-def _headers_of(answer: WholeAnswer, exchange: Exchange) -> HeaderList:
+def _headers_of(answer: UpstreamResponse, exchange: RequestContext) -> HeaderList:
     """The headers of provider and arbstr; of whether to repeat the request the provider knows its own part only."""
-    if answer.refusal is None:
-        return [*answer.headers, *exchange.headers(), *exchange.figures()]
+    if answer.client_error is None:
+        return [*answer.headers, *exchange.headers(), *exchange.cost_headers()]
     own = exchange.error_headers()
     names = {name.lower() for name, _ in own}
     return [*(pair for pair in answer.headers if pair[0].lower() not in names), *own]
 
 
-def _tolerantly(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
+def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
     """Do a step that a request does without if it has to; a fault is logged."""
     try:
         return step(*args, **kwargs)

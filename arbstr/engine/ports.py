@@ -22,7 +22,7 @@ class Client(Protocol):
         """Whether the client has closed its connection."""
         ...
 
-    def on_gone(self, callback: Callable[[], None]) -> None:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call back once when the client closes its connection, at once if it has."""
         ...
 
@@ -56,7 +56,7 @@ class Client(Protocol):
         ...
 
 
-class Store(Protocol):
+class LedgerPort(Protocol):
     """Where rows go; both calls return at once and never fail."""
 
     def begin(self, record: RequestRecord) -> None:

@@ -48,7 +48,7 @@ def without_quotes(message: str, body: bytes) -> str:
 def _texts(body: bytes) -> list[str]:
     """All texts of a request but for those that name a model or a kind."""
     texts: list[str] = []
-    waiting: list[Any] = [lenient_json.read_or_none(body)]
+    waiting: list[Any] = [lenient_json.loads_or_none(body)]
     while waiting and len(texts) < _MOST_TEXTS and len(waiting) < _MOST_TEXTS:
         value = waiting.pop()
         if isinstance(value, str):

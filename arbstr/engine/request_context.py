@@ -13,7 +13,7 @@ from arbstr.config.schema import Provider
 from arbstr.engine.circuit_breaker import Permit
 from arbstr.engine.claims import bill, bounds_of
 from arbstr.engine.quotes import without_quotes
-from arbstr.engine.upstream.response import StreamAnswer
+from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
@@ -25,14 +25,14 @@ _DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
 
 
-class Exchange:
+class RequestContext:
     """One request from its arrival to its end. `clock` is monotonic seconds."""
 
     # More attributes than instances of a class can share their names of: without slots each would have its own table.
     __slots__ = (
         "_attempt_started_ms",
         "_clock",
-        "_doubtful_msats",
+        "_unconfirmed_msats",
         "_expected_msats",
         "_started",
         "_waits_s",
@@ -74,7 +74,7 @@ class Exchange:
         self._started = clock()
         self._attempt_started_ms = 0
         self._expected_msats = 0  # what the present attempt may cost
-        self._doubtful_msats = 0  # what those before it may have cost
+        self._unconfirmed_msats = 0  # what those before it may have cost
         self.announced = False  # on the bus
         self.drained = False  # its client has left, and its place is another's
         self.chat: ChatRequest | None = None
@@ -85,7 +85,7 @@ class Exchange:
         self.provider: Provider | None = None  # the last one asked
         self.waiting = False  # for that provider: its slot is taken, it may be at work for us
         self.permit: Permit | None = None  # its health's account of this request
-        self.stream: StreamAnswer | None = None
+        self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
         self.may_have_cost = False  # although it failed
         self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
@@ -122,7 +122,7 @@ class Exchange:
     def doubtful_msats(self) -> int:
         """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
         at_work = self.waiting and not self._is_priced
-        return self._doubtful_msats + (self._expected_msats if at_work else 0)
+        return self._unconfirmed_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
@@ -130,16 +130,16 @@ class Exchange:
         return self.list_cost_msats is not None or bool(self.charged_msats)
 
     @property
-    def waited_ms(self) -> int:
+    def time_to_first_byte_ms(self) -> int:
         """How long a stream's provider took to begin, others before it not counted."""
         return (self.first_byte_ms or 0) - self._attempt_started_ms
 
-    def routed(self, routing: Routing) -> None:
+    def set_routing(self, routing: Routing) -> None:
         """The decision has been made."""
         self.routing = routing
         self.policy = routing.policy
 
-    def attempt_begins(self, provider: Provider, expected_msats: float) -> None:
+    def begin_attempt(self, provider: Provider, expected_msats: float) -> None:
         """A provider is asked from now on."""
         self.provider = provider
         self._expected_msats = math.ceil(expected_msats)
@@ -151,7 +151,7 @@ class Exchange:
         attempt = self.attempt_ended(None, status)
         self._served()
         if self.permit is not None:
-            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.waited_ms)
+            self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.time_to_first_byte_ms)
         return attempt
 
     def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
@@ -159,7 +159,7 @@ class Exchange:
         error.args = (self.without_quotes(str(error)),)
         if self.permit is not None:
             self.permit.failed(error, again=again)
-        self.may_have_cost |= error.may_cost
+        self.may_have_cost |= error.may_be_billed
         if self.provider is not None:
             self._waits_s[self.provider.name] = error.retry_after_s
         return self.attempt_ended(error, error.status)
@@ -169,8 +169,8 @@ class Exchange:
         assert self.provider is not None
         self.waiting = False
         message = "" if error is None else self.without_quotes(str(error))
-        if not self._is_priced and (status == _OK if error is None else error.may_cost):
-            self._doubtful_msats += self._expected_msats
+        if not self._is_priced and (status == _OK if error is None else error.may_be_billed):
+            self._unconfirmed_msats += self._expected_msats
         attempt = Attempt(
             provider=self.provider.name,
             started_ms=self._attempt_started_ms,
@@ -182,7 +182,7 @@ class Exchange:
         self.attempts.append(attempt)
         return attempt
 
-    def metered(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
+    def set_usage(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
         """What the answer says it used and cost, and its size."""
         self.answer_bytes = answer_bytes
         try:
@@ -198,7 +198,7 @@ class Exchange:
         self.usage = usage
         self.charged_msats = charged_msats
 
-    def stream_opened(self, stream: StreamAnswer) -> int:
+    def stream_opened(self, stream: UpstreamStream) -> int:
         """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
         self.stream = stream
         self._served()
@@ -208,12 +208,12 @@ class Exchange:
     def _served(self) -> None:
         self.served_model = None if self.routing is None else self.routing.model
 
-    def metered_by(self, observer: StreamObserver) -> None:
+    def set_usage_from(self, observer: StreamObserver) -> None:
         """What a stream that is over said it used. Zeroes of one that broke off mean that nobody counted."""
         usage, charged_msats = observer.usage, observer.charged_msats
         if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
             usage = None
-        self.metered(usage, charged_msats, observer.size)
+        self.set_usage(usage, charged_msats, observer.size)
         if not observer.complete and not charged_msats:
             self.cost_msats = self.list_cost_msats
 
@@ -228,7 +228,7 @@ class Exchange:
             headers.append(("X-Arbstr-Retries", retries))
         return headers
 
-    def figures(self) -> HeaderList:
+    def cost_headers(self) -> HeaderList:
         """arbstr's response headers of a whole answer: milliseconds, and sats where they are known."""
         headers = [("X-Arbstr-Latency-Ms", str(self.elapsed_ms() if self.ended_ms is None else self.ended_ms))]
         cost = self.cost_msats
@@ -239,14 +239,14 @@ class Exchange:
     def error_headers(self) -> HeaderList:
         """arbstr's response headers of an error. Clients that repeat requests by themselves shall not pay twice."""
         once = [("X-Should-Retry", "false")] if self.waiting or self.may_have_cost else []
-        return [*self.headers(), *self.figures(), *once]
+        return [*self.headers(), *self.cost_headers(), *once]
 
     @property
     def shortest_wait_s(self) -> float | None:
         """When the first provider said that it takes requests again; None where none did."""
         return min((wait_s for wait_s in self._waits_s.values() if wait_s is not None), default=None)
 
-    def trailer(self, *, done: bool) -> bytes:
+    def final_event(self, *, done: bool) -> bytes:
         """arbstr's last words in a stream: its event, as a chunk that strict clients accept, between two `[DONE]`.
 
         `done`: the provider's own is there already.
@@ -277,7 +277,7 @@ class Exchange:
         failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
         return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
 
-    def how_attempts_failed(self) -> str:
+    def attempts_summary(self) -> str:
         """Which providers were tried and how each failed, in words."""
         told = []
         for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
@@ -286,14 +286,14 @@ class Exchange:
             told.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
         return "; ".join(told)
 
-    def answered(self) -> None:
+    def mark_complete(self) -> None:
         """The whole answer is there: what its client takes to read it is not arbstr's or the provider's time."""
         if self.ended_ms is None:
             self.ended_ms = self.elapsed_ms()
 
     def succeed(self) -> None:
         """The client has its whole answer."""
-        self.answered()
+        self.mark_complete()
         self.success = True
 
     def without_quotes(self, message: str) -> str:
@@ -303,7 +303,7 @@ class Exchange:
     def fail(self, status: int, message: str) -> None:
         """The request ends without a whole answer; the first reason given stands."""
         if not self.success and self.error_status is None:
-            self.answered()
+            self.mark_complete()
             self.error_status = status
             self.error_message = message
 

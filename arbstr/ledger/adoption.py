@@ -21,7 +21,7 @@ from typing import Any
 
 import aiosqlite
 
-from arbstr.ledger.aggregates import Tally, from_columns
+from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.backlog import Chunk
 from arbstr.ledger.expressions import INSTANT, LATENCY, ROW_SUMS, facet_model, refused
 from arbstr.ledger.latency_histogram import sketch_all
@@ -55,7 +55,7 @@ _FACET = (
 _PRUNED_MS = "(SELECT COALESCE(MAX(value), 0) FROM ledger_state WHERE name = 'pruned_before_ms')"
 _CHUNK_COLUMNS = "first_id, last_id, total, first_ms, last_ms, summed"
 
-Sums = list[tuple[FacetKey, int, Tally]]
+Sums = list[tuple[FacetKey, int, AggregateSum]]
 
 
 async def prepare(db: aiosqlite.Connection) -> None:
@@ -287,7 +287,7 @@ def folded(rows: Iterable[Sequence[Any]]) -> Sums:
     sums = []
     for row in rows:
         names, start_ms, numbers, latencies = row[:width], row[width], row[width + 1 : -1], row[-1]
-        tally = Tally(from_columns(numbers), sketch_all(map(int, latencies.split(" "))))
+        tally = AggregateSum(from_columns(numbers), sketch_all(map(int, latencies.split(" "))))
         sums.append((facet_key_of(names), start_ms, tally))
     return sums
 

@@ -24,7 +24,7 @@ SUMS = (
 _PERCENTS = (50, 95, 99)
 
 
-class Tally:
+class AggregateSum:
     """Sums in the order of `SUMS`, and latencies: as a sketch, and one by one where they are still known so."""
 
     __slots__ = ("latencies", "sketch", "sums")
@@ -34,14 +34,14 @@ class Tally:
         self.sketch = sketch
         self.latencies = list(latencies)
 
-    def add(self, other: Tally) -> None:
+    def add(self, other: AggregateSum) -> None:
         """Take another's rows in."""
         self.sums = list(map(add, self.sums, other.sums))
         self.sketch += other.sketch
         if other.latencies:
             self.latencies += other.latencies
 
-    def take_off(self, other: Tally) -> None:
+    def subtract(self, other: AggregateSum) -> None:
         """Take another's rows out, which were in."""
         self.sums = list(map(sub, self.sums, other.sums))
         self.sketch -= other.sketch + sum(map(sketch, other.latencies))
@@ -76,7 +76,7 @@ class Tally:
         return percentiles(self.sketch + sum(map(sketch, self.latencies)), _PERCENTS)
 
 
-def tally_row(
+def sum_row(
     *,
     streaming: bool,
     success: bool,
@@ -86,11 +86,11 @@ def tally_row(
     latency_ms: int,
     dearest_msats: int | None,
     median_msats: int | None,
-) -> Tally:
+) -> AggregateSum:
     """One row as a tally with a sketch."""
     paid = cost_msats or 0
     known = cost_msats is not None
-    return Tally(
+    return AggregateSum(
         (
             1,
             int(success),

@@ -143,7 +143,7 @@ class Page:
     total: int
 
 
-class LedgerReader(Protocol):
+class LedgerQueries(Protocol):
     """Read-only questions to the ledger; none blocks the loop or the writer.
 
     Raises `LedgerUnavailable` when the database can't be read.

@@ -15,10 +15,10 @@ from arbstr.ledger import filters
 from arbstr.ledger.backlog import rows_in
 from arbstr.ledger.filters import TRUE, Condition, Part, both
 from arbstr.ledger.model import Entry, Filter, Order, Page, Sort
-from arbstr.ledger.read_view import Counts, View
+from arbstr.ledger.read_view import Counts, ReadTransaction
 from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of
 from arbstr.ledger.sql import values
-from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, Piece, cut, in_order
+from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange, cut, in_order
 
 Found = tuple[int, Any]  # a row's id, and what it is sorted by
 
@@ -28,9 +28,9 @@ _TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice 
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
-def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+def page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """The rows from `offset`, `limit` at most, and how many there are in all."""
-    if view.loose or not _can_be_counted(view, where, sort, order, offset):
+    if view.pending or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
     if view.needs_parts(where):
         return _page_of_parts(view, where, sort, order, offset, limit)
@@ -39,7 +39,7 @@ def page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit
     return Page(_read(view, view.rows(), found), lister.counts.total)
 
 
-def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
+def _can_be_counted(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
     """Whether rollups can find the page also while rows of it may be waiting to be adopted."""
     span = view.listed(where)
     if not view.waiting(*span):
@@ -50,7 +50,7 @@ def _can_be_counted(view: View, where: Filter, sort: Sort, order: Order, offset:
     return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
 
 
-def _page_of_parts(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     found = []
     for part in view.parts(where):
         if filters.needs_content(part):
@@ -61,13 +61,13 @@ def _page_of_parts(view: View, where: Filter, sort: Sort, order: Order, offset: 
     return Page(_read(view, view.rows(), rows), _content_count(view, where))
 
 
-def slice_before(view: View, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
+def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
     """The newest `limit` matching rows older than `before`."""
     older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
     content = view.needs_parts(where)
-    if view.loose or (content and view.waiting(start, end)):
+    if view.pending or (content and view.waiting(start, end)):
         found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
     elif content:
         tops = [_newest_of(view, part, (start, end), older, limit) for part in view.parts(where)]
@@ -77,17 +77,17 @@ def slice_before(view: View, where: Filter, before: Entry | None, limit: int) ->
     return _read(view, view.rows(), found)
 
 
-def count(view: View, where: Filter) -> int:
+def count(view: ReadTransaction, where: Filter) -> int:
     """How many rows match."""
     in_parts = view.needs_parts(where)
-    if view.loose or (in_parts and view.waiting(*view.listed(where))):
+    if view.pending or (in_parts and view.waiting(*view.listed(where))):
         plain = view.plain(where)
         [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
         return int(total)
     return _content_count(view, where) if in_parts else _counted(view, where).total
 
 
-def _content_count(view: View, where: Filter) -> int:
+def _content_count(view: ReadTransaction, where: Filter) -> int:
     if 0 < len(where.without_texts) <= _TAKEN_OFF:  # those in which it does occur are found by indexes
         text, *others = where.without_texts
         fewer = replace(where, without_texts=tuple(others))
@@ -95,14 +95,14 @@ def _content_count(view: View, where: Filter) -> int:
     return sum(_part_count(view, part) for part in view.parts(where))
 
 
-def _part_count(view: View, part: Part) -> int:
+def _part_count(view: ReadTransaction, part: Part) -> int:
     content = filters.content_of(part)
     if not content:
         return _counted(view, part).total
     return _counted_by_cost(view, part) if content <= filters.COSTS else _count(view, _along_index(view, part))
 
 
-def _counted_by_cost(view: View, part: Part) -> int:
+def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
     """How many rows are within the bounds of cost; or all but those that are not, if these are fewer."""
     priced = _counted(view, filters.without_content(part)).priced
     inside = _count(view, _along_index(view, part), priced // 2 + 1)
@@ -116,13 +116,13 @@ def _counted_by_cost(view: View, part: Part) -> int:
     return priced - sum(_count(view, _along_index(view, each)) for each in outside)
 
 
-def _count(view: View, condition: Condition, most: int = FOREVER_MS) -> int:
+def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) -> int:
     """How many rows there are, if they are no more than `most`."""
     sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?)"
     return int(view.one(sql, (*condition.values, most))[0])
 
 
-def _along_index(view: View, part: Part) -> Condition:
+def _along_index(view: ReadTransaction, part: Part) -> Condition:
     """That a row belongs to a part, said so that the index by what the part asks of rows is used, if there is one."""
     start, end = view.listed(part)
     if not _has_index(part):
@@ -133,7 +133,7 @@ def _along_index(view: View, part: Part) -> Condition:
     return both(within, facets, costs, filters.of_content(part, faceted=True))
 
 
-def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
+def ordered(view: ReadTransaction, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
     """A statement for all matching rows in order, and the values of its marks in the condition."""
     table, condition = view.matching(where)
     sql = f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {condition.sql} ORDER BY {_plain_order(sort, order)} LIMIT ?"
@@ -143,7 +143,7 @@ def ordered(view: View, where: Filter, sort: Sort, order: Order) -> tuple[str, C
 class _Lister:
     """Pages of one filter that rollups can count."""
 
-    def __init__(self, view: View, where: Filter, counts: Counts | None = None) -> None:
+    def __init__(self, view: ReadTransaction, where: Filter, counts: Counts | None = None) -> None:
         self._view = view
         self._where = where
         self._start, self._end = view.listed(where)
@@ -175,10 +175,10 @@ class _Lister:
                 return self._locate_in(piece, offset)
         return self._start, offset
 
-    def _locate_in(self, piece: Piece, offset: int) -> tuple[int, int]:
+    def _locate_in(self, piece: TimeRange, offset: int) -> tuple[int, int]:
         found, offset = self._view.position(self._where, piece, offset)
         if found.span_ms == DAY_MS:
-            hours = Piece(HOUR_MS, found.start_ms, found.end_ms)
+            hours = TimeRange(HOUR_MS, found.start_ms, found.end_ms)
             found, offset = self._view.position(self._where, hours, offset)
         return found.end_ms, offset
 
@@ -221,7 +221,7 @@ class _Lister:
 
 
 def _newest(
-    view: View,
+    view: ReadTransaction,
     where: Filter,
     span: tuple[int, int],
     older: Condition,
@@ -242,7 +242,7 @@ def _newest(
     return found[offset:]
 
 
-def _newest_of(view: View, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
+def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
     """The newest rows of a part: all of it along its index and sorted, or walked up to where that finds too many."""
     if not _has_index(part):
         return _newest(view, part, span, older, depth, 0)
@@ -256,7 +256,7 @@ def _newest_of(view: View, part: Part, span: tuple[int, int], older: Condition, 
     return _merged(gathered, "timestamp", "desc")[:depth]
 
 
-def _top(view: View, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
+def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
     """The first rows of a part, in an order."""
     if (sort, order) == ("timestamp", "desc"):
         return _newest_of(view, part, view.listed(part), TRUE, depth)
@@ -271,7 +271,7 @@ def _top(view: View, part: Part, sort: Sort, order: Order, depth: int) -> list[F
     return _found(view, "requests", condition, sort, by, depth, 0)
 
 
-def _few(view: View, depth: int) -> int:
+def _few(view: ReadTransaction, depth: int) -> int:
     """How many rows are gathered and sorted sooner than the `depth` first are walked up to."""
     return isqrt(depth * _counted(view, Filter()).total * _GATHERED)
 
@@ -282,7 +282,9 @@ def _has_index(part: Part) -> bool:
     return bool(content) and (part.rows != TRUE or content <= filters.COSTS or content <= filters.TIMES)
 
 
-def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None) -> Condition:
+def _matching(
+    view: ReadTransaction, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None
+) -> Condition:
     """That a row matches, said so that the `depth` newest are found on the shorter way.
 
     `matching` is how many rows of the span match, if that is known.
@@ -300,15 +302,15 @@ def _matching(view: View, where: Filter, span: tuple[int, int], depth: int, matc
     return both(window, filters.of_row_facets(where), content)
 
 
-def _counted(view: View, where: Filter) -> Counts:
+def _counted(view: ReadTransaction, where: Filter) -> Counts:
     start, end = view.listed(where)
     if start >= end:
         return view.counts(where, [])
-    whole = [Piece(0, start, end)] if filters.needs_content(where) else cut(start, end)
+    whole = [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end)
     return view.counts(where, whole)
 
 
-def _plain_page(view: View, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """A page of rows that rollups can't count."""
     table, condition = view.matching(where)
     [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
@@ -330,14 +332,14 @@ def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
 
 
 def _found(
-    view: View, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
+    view: ReadTransaction, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
 ) -> list[Found]:
     """Ids and what they are sorted by, most often from an index alone; only the page's own rows are read then."""
     sql = f"SELECT id, {_COLUMN[sort]} FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
     return [tuple(row) for row in view.all(sql, (*condition.values, limit, offset))]
 
 
-def _read(view: View, table: str, found: list[Found]) -> list[Entry]:
+def _read(view: ReadTransaction, table: str, found: list[Found]) -> list[Entry]:
     ids = [row_id for row_id, _ in found]
     if not ids:
         return []

@@ -13,7 +13,7 @@ from pathlib import Path
 from arbstr.ledger.files import make_private
 
 
-class Session:
+class ProcessLock:
     """The lock of one numbered session, held until `release`."""
 
     def __init__(self, ledger: Path, number: int) -> None:

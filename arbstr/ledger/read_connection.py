@@ -13,10 +13,10 @@ from urllib.parse import quote
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import paging
-from arbstr.ledger.aggregates import Tally
+from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.files import check_place, check_schema, explain
 from arbstr.ledger.model import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.read_view import ABSENT, ROLLUPS_SINCE, Label, View
+from arbstr.ledger.read_view import ABSENT, ROLLUPS_SINCE, Label, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS
 from arbstr.ledger.row_mapping import (
     COLUMNS,
@@ -28,7 +28,7 @@ from arbstr.ledger.row_mapping import (
     parse_ms,
     read_routing,
 )
-from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, Piece
+from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange
 from arbstr.sanitize import json_or_none
 
 EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
@@ -36,7 +36,7 @@ _BUSY_S = 5.0
 _CHUNK = 200
 
 
-class Questions:
+class ReadConnection:
     """One connection's worth of answers; for one thread at a time. Raises `LedgerUnavailable` and nothing else.
 
     Never writes, also not to migrate: a ledger of an earlier arbstr is read as it is.
@@ -64,18 +64,18 @@ class Questions:
         with self._view() as view:
             tallies = self._tallies(view, where, None if group_by == "session" else group_by)
             groups = view.session_tallies(where) if group_by == "session" else tallies
-        overall = Tally()
+        overall = AggregateSum()
         for tally in tallies.values():
             overall.add(tally)
         return Stats(overall.aggregate(), _groups(groups, where, group_by))
 
-    def _tallies(self, view: View, where: Filter, group_by: GroupBy | None) -> dict[Label, Tally]:
+    def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:
         """Sums by group: from rollups, or from the rows where they are few."""
         tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
         start, end = view.clipped(where)
         few = sum(tally.total for tally in tallies.values()) <= self._exact
         if few and start < end and start >= view.extent.pruned_ms and not (view.bare or view.waiting(start, end)):
-            return view.tallies(where, group_by, [Piece(0, start, end)])
+            return view.tallies(where, group_by, [TimeRange(0, start, end)])
         return tallies
 
     def spent_msats(self, where: Filter) -> int:
@@ -126,7 +126,7 @@ class Questions:
                 f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
             )
             entered = entered or view.has_refused(Filter(model=name if column == "model" else None))
-            if entered or not (view.loose or view.backlog):
+            if entered or not (view.pending or view.backlog):
                 return bool(entered)
             return (
                 view.one(f"SELECT 1 FROM {view.rows()} WHERE facet IS NULL AND fold({column}) = ?", (key,)) is not None
@@ -160,12 +160,12 @@ class Questions:
                 yield [entry_of(row) for row in rows]
 
     @contextmanager
-    def _view(self) -> Iterator[View]:
+    def _view(self) -> Iterator[ReadTransaction]:
         """One state of the database for the whole of a question."""
         with self._explained():
             self._connection.execute("BEGIN")
             try:
-                yield View(self._connection)
+                yield ReadTransaction(self._connection)
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")
@@ -234,7 +234,7 @@ def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[s
     return ", ".join(f"{value} AS {column}" for column, value in values.items())
 
 
-def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:
+def _groups(tallies: dict[Label, AggregateSum], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:
     match group_by:
         case None:
             return {}
@@ -242,13 +242,13 @@ def _groups(tallies: dict[Label, Tally], where: Filter, group_by: GroupBy | None
             return _series(tallies, where, HOUR_MS)
         case "day":
             return _series(tallies, where, DAY_MS)
-    named: defaultdict[str, Tally] = defaultdict(Tally)
+    named: defaultdict[str, AggregateSum] = defaultdict(AggregateSum)
     for name in sorted(tallies, key=lambda name: (name is None, str(name))):
         named[NO_GROUP if name is None else str(name)].add(tallies[name])
     return {name: tally.aggregate() for name, tally in named.items()}
 
 
-def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[str, Aggregate]:
+def _series(tallies: dict[Label, AggregateSum], where: Filter, span_ms: int) -> dict[str, Aggregate]:
     """Every hour or day of the window, also those without rows; an open end is the first or last row's.
 
     Rows from after the window, where they are kept, have their hours and days, but no empty ones before them.
@@ -265,7 +265,7 @@ def _series(tallies: dict[Label, Tally], where: Filter, span_ms: int) -> dict[st
     }
 
 
-def _more_facts(view: View) -> dict[str, str]:
+def _more_facts(view: ReadTransaction) -> dict[str, str]:
     unfinished, loose = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
     pruned = view.extent.pruned_ms
     summed = sum(chunk.total for chunk in view.backlog if chunk.summed)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from arbstr.ledger import filters
-from arbstr.ledger.aggregates import SUMS, Tally, from_columns
+from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
 from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
 from arbstr.ledger.filters import Condition, Part, both
@@ -21,7 +21,7 @@ from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.model import OTHER_GROUPS, Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
-from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS, Extent, Piece, clip, cut
+from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS, Extent, TimeRange, clip, cut
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5
@@ -43,7 +43,7 @@ class Counts:
     priced: int
 
 
-class View:
+class ReadTransaction:
     """Reads one state of the database, between BEGIN and COMMIT of its connection."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
@@ -54,7 +54,7 @@ class View:
         self._loose = "facet IS NULL AND open = 0"
         if self.backlog:
             self._loose += f" AND id > {self.backlog[-1].last_id}"
-        self.loose = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._loose})")[0]
+        self.pending = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._loose})")[0]
         self.extent = Extent(None, None) if self.bare else self._extent()
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -104,20 +104,20 @@ class View:
         meant = filters.facets(part, "row")
         return self.one(f"SELECT 1 FROM facets f WHERE {meant.sql}", meant.values) is not None
 
-    def pieces(self, where: Filter, *, days: bool = True) -> list[Piece]:
+    def pieces(self, where: Filter, *, days: bool = True) -> list[TimeRange]:
         """What has to be read for the filter's window."""
         start, end = self.clipped(where)
         if self.bare or start >= end:
             return []
-        return [Piece(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
+        return [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
 
-    def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[Piece]) -> dict[Label, Tally]:
+    def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[TimeRange]) -> dict[Label, AggregateSum]:
         """The sums of the matching rows by group, those in the pieces and the loose ones."""
-        tallies: defaultdict[Label, Tally] = defaultdict(Tally)
+        tallies: defaultdict[Label, AggregateSum] = defaultdict(AggregateSum)
         for piece in pieces:
             for label, tally in self._piece_tallies(where, group_by, piece):
-                (tallies[label].take_off if piece.surplus else tallies[label].add)(tally)
-        if self.loose:
+                (tallies[label].subtract if piece.subtract else tallies[label].add)(tally)
+        if self.pending:
             for label, tally in self._row_tallies(self.rows(loose=True), self.plain(where), group_by):
                 tallies[label].add(tally)
         return {label: tally for label, tally in tallies.items() if tally.total}
@@ -126,7 +126,7 @@ class View:
         """The chunks of which rows may have come in from `start_ms` to before `end_ms`; the `unsummed` ones only."""
         return [chunk for chunk in self.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)]
 
-    def _uncounted(self, where: Filter, piece: Piece) -> tuple[str, Condition] | None:
+    def _uncounted(self, where: Filter, piece: TimeRange) -> tuple[str, Condition] | None:
         """What has to be read besides for a piece: matching rows that are being adopted; None if there are none."""
         chunks = self.waiting(piece.start_ms, piece.end_ms, unsummed=bool(piece.span_ms))
         if not chunks:
@@ -134,7 +134,7 @@ class View:
         inside = filters.within(piece.start_ms, piece.end_ms)
         return rows_in(chunks), both(inside, filters.of_any_row(where))
 
-    def session_tallies(self, where: Filter) -> dict[Label, Tally]:
+    def session_tallies(self, where: Filter) -> dict[Label, AggregateSum]:
         """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
         table, condition = self.matching(where)
         label = f"IIF(session IS NULL OR session IN dearest, session, '{OTHER_GROUPS}')"
@@ -150,21 +150,21 @@ class View:
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Where the matching rows are that are still there: a table expression, and what holds of them."""
-        if self.loose or self.waiting(*self.listed(where)) or self.has_refused(where):
+        if self.pending or self.waiting(*self.listed(where)) or self.has_refused(where):
             return self.rows(), self.plain(where)
         return "requests", self.faceted(where, *self.listed(where))
 
-    def counts(self, where: Filter, pieces: list[Piece]) -> Counts:
+    def counts(self, where: Filter, pieces: list[TimeRange]) -> Counts:
         """How many rows match in the pieces, loose ones aside."""
         total = priced = 0
         for piece in pieces:
             for sql, values in self._piece_counts(where, piece):
                 counted = from_columns(self.one(sql, values))
-                sign = -1 if piece.surplus else 1
+                sign = -1 if piece.subtract else 1
                 total, priced = total + sign * counted[0], priced + sign * counted[1]
         return Counts(total, priced)
 
-    def _piece_counts(self, where: Filter, piece: Piece) -> Iterator[tuple[str, tuple[Any, ...]]]:
+    def _piece_counts(self, where: Filter, piece: TimeRange) -> Iterator[tuple[str, tuple[Any, ...]]]:
         rows = "SELECT COUNT(*), COUNT(cost_sats) FROM"
         if piece.span_ms:
             table, condition = self._rollups(where, filters.grain_for(where), piece)
@@ -180,11 +180,11 @@ class View:
         """How much more than they cost budgets count of the matching rows."""
         start, end = self.listed(where)
         sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
-        if start < end and (uncounted := self._uncounted(where, Piece(0, start, end))):
+        if start < end and (uncounted := self._uncounted(where, TimeRange(0, start, end))):
             sources.append(uncounted)
         if self.has_refused(where) and (part := refused_part(where)):
             sources.append(("requests", self._refused(part, start, end)))
-        if self.loose:
+        if self.pending:
             sources.append((self.rows(loose=True), self.plain(where)))
         excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
@@ -204,7 +204,7 @@ class View:
         since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
         return both(since, until, filters.of_any_row(where))
 
-    def position(self, where: Filter, piece: Piece, offset: int) -> tuple[Piece, int]:
+    def position(self, where: Filter, piece: TimeRange, offset: int) -> tuple[TimeRange, int]:
         """In which hour or day of a piece of rollups the row lies that `offset` newer ones precede there.
 
         Returns it with how many newer ones precede the row within.
@@ -216,9 +216,11 @@ class View:
             f"FROM {table} WHERE {condition.sql} GROUP BY r.start_ms) WHERE upto > ? ORDER BY upto LIMIT 1",
             (*condition.values, offset),
         )
-        return Piece(piece.span_ms, start, start + piece.span_ms), offset - before
+        return TimeRange(piece.span_ms, start, start + piece.span_ms), offset - before
 
-    def _piece_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+    def _piece_tallies(
+        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
+    ) -> Iterator[tuple[Label, AggregateSum]]:
         if piece.span_ms:
             yield from self._rollup_tallies(where, group_by, piece)
         else:
@@ -228,7 +230,9 @@ class View:
             yield from self._row_tallies(*uncounted, group_by)
         yield from self._refused_tallies(where, group_by, piece)
 
-    def _refused_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+    def _refused_tallies(
+        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
+    ) -> Iterator[tuple[Label, AggregateSum]]:
         """The sums of rows that were refused, where the piece's facets can't tell their models and are asked to."""
         among = refused_part(where)
         named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
@@ -244,8 +248,8 @@ class View:
             for label, tally in self._row_tallies(table, condition, group_by):
                 yield label, tally
                 if named:  # the rollups count them as of no model
-                    counted = Tally()
-                    counted.take_off(tally)
+                    counted = AggregateSum()
+                    counted.subtract(tally)
                     yield None, counted
 
     def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
@@ -254,7 +258,9 @@ class View:
         within, facets = filters.within(start_ms, end_ms, "+at_ms"), filters.of_row_facets(part, "+facet")
         return both(within, facets, filters.of_content(part, faceted=True))
 
-    def _rollup_tallies(self, where: Filter, group_by: GroupBy | None, piece: Piece) -> Iterator[tuple[Label, Tally]]:
+    def _rollup_tallies(
+        self, where: Filter, group_by: GroupBy | None, piece: TimeRange
+    ) -> Iterator[tuple[Label, AggregateSum]]:
         table, condition = self._rollups(where, filters.grain_for(where, group_by), piece)
         label = _label(group_by, "r.start_ms", "f.")
         # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
@@ -263,16 +269,21 @@ class View:
             f"SELECT {label}, {sums}, GROUP_CONCAT(HEX(r.latencies), ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
         )
         for group, *numbers, sketches in self.all(sql, condition.values):
-            yield group, Tally(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" ")))
+            yield (
+                group,
+                AggregateSum(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" "))),
+            )
 
-    def _row_tallies(self, table: str, condition: Condition, group_by: GroupBy | None) -> Iterator[tuple[Label, Tally]]:
+    def _row_tallies(
+        self, table: str, condition: Condition, group_by: GroupBy | None
+    ) -> Iterator[tuple[Label, AggregateSum]]:
         return self._tallied(_grouped(_label(group_by, "at_ms", ""), table, condition), condition)
 
-    def _tallied(self, sql: str, condition: Condition) -> Iterator[tuple[Label, Tally]]:
+    def _tallied(self, sql: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
         for group, *numbers, latencies in self.all(sql, condition.values):
-            yield group, Tally(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
+            yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
-    def _rollups(self, where: Filter, grain: str, piece: Piece) -> tuple[str, Condition]:
+    def _rollups(self, where: Filter, grain: str, piece: TimeRange) -> tuple[str, Condition]:
         """Where the rollups of a piece are: a table expression with `r`, and with `f` unless the grain is `all`."""
         inside = Condition(
             "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)

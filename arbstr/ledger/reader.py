@@ -12,7 +12,7 @@ from typing import Literal, TypeVar
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.read_connection import ReadConnection
 
 T = TypeVar("T")
 
@@ -25,7 +25,7 @@ async def _nothing_waits() -> None:
     """A reader without a writer has nothing to wait for."""
 
 
-class Reader:
+class LedgerReader:
     """Answers questions without blocking the loop or the writer.
 
     `settle` returns once what has been appended so far can be read; it is awaited before each question.
@@ -35,7 +35,7 @@ class Reader:
         self._path = Path(path)
         self._settle = settle
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger reader")
-        self._idle: list[tuple[tuple[int, int], Questions]] = []
+        self._idle: list[tuple[tuple[int, int], ReadConnection]] = []
 
     async def close(self) -> None:
         """Let go of the database, once the questions under way are answered."""
@@ -88,21 +88,21 @@ class Reader:
         finally:
             await asyncio.to_thread(reading.close)
 
-    async def _ask(self, question: Callable[[Questions], T]) -> T:
+    async def _ask(self, question: Callable[[ReadConnection], T]) -> T:
         await self._settle()
-        asking = _Asking()
+        asking = _Query()
         try:
             return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, asking)
         except asyncio.CancelledError:
-            _insist(asking)
+            _retry_interrupt(asking)
             raise
 
-    def _answer(self, question: Callable[[Questions], T], asking: _Asking) -> T:
+    def _answer(self, question: Callable[[ReadConnection], T], asking: _Query) -> T:
         with self._questions() as questions, asking.of(questions):
             return question(questions)
 
     @contextmanager
-    def _questions(self) -> Iterator[Questions]:
+    def _questions(self) -> Iterator[ReadConnection]:
         """A connection that no other thread uses, to the file that is at the path now."""
         file = _file(self._path)
         questions = None
@@ -112,7 +112,7 @@ class Reader:
                 questions = idle
             else:
                 idle.close()
-        questions = questions or Questions(self._path)
+        questions = questions or ReadConnection(self._path)
         try:
             yield questions
         except BaseException:
@@ -121,16 +121,16 @@ class Reader:
         self._idle.append((file, questions))
 
 
-class _Asking:
+class _Query:
     """A question under way, which may be given up: nobody waits for the answer any more."""
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._questions: Questions | None = None
+        self._questions: ReadConnection | None = None
         self._given_up = False
 
     @contextmanager
-    def of(self, questions: Questions) -> Iterator[None]:
+    def of(self, questions: ReadConnection) -> Iterator[None]:
         """While the question is asked there."""
         with self._lock:
             if self._given_up:
@@ -151,17 +151,17 @@ class _Asking:
             return self._questions is not None
 
 
-def _insist(asking: _Asking) -> None:
+def _retry_interrupt(asking: _Query) -> None:
     """Between two statements an interruption goes unheard."""
     if asking.give_up():
-        asyncio.get_running_loop().call_later(_INSIST_S, _insist, asking)
+        asyncio.get_running_loop().call_later(_INSIST_S, _retry_interrupt, asking)
 
 
 class _Reading:
     """A long answer, read bit by bit by changing threads; one may still be at it when it is closed."""
 
     def __init__(self, path: Path, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
-        self._questions = Questions(path)
+        self._questions = ReadConnection(path)
         self._chunks = self._questions.entries(where, sort, order, limit)
         self._lock = Lock()
 

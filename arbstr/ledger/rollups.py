@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 import aiosqlite
 import orjson
 
-from arbstr.ledger.aggregates import SUMS, Tally, from_columns
+from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import pack, unpack
 from arbstr.ledger.row_mapping import FacetKey, fold
 from arbstr.ledger.sql import chunks, values
@@ -50,7 +50,7 @@ class Rollups:
     def __init__(self) -> None:
         self._facets: dict[str, int] = {}
         self._families: dict[FacetKey, tuple[int, ...]] = {}
-        self._cells: dict[CellKey, Tally] = {}
+        self._cells: dict[CellKey, AggregateSum] = {}
 
     def forget(self) -> None:
         """Read everything anew before it is used again."""
@@ -82,7 +82,7 @@ class Rollups:
         for key, family in families.items():
             self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
 
-    async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, Tally]]) -> None:
+    async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, AggregateSum]]) -> None:
         """Take rows in, each with its facet and instant; facets must have been looked up."""
         changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
         await self._fetch(db, [key for key in changes if key not in self._cells])
@@ -94,13 +94,13 @@ class Rollups:
         if len(self._cells) > _MOST_CELLS:
             self._cells.clear()
 
-    def _changes(self, rows: Iterable[tuple[FacetKey, int, Tally]]) -> dict[CellKey, Tally]:
+    def _changes(self, rows: Iterable[tuple[FacetKey, int, AggregateSum]]) -> dict[CellKey, AggregateSum]:
         """What is to be added to which rollups: hours to those of all facets, and from these to their days."""
-        own: dict[tuple[FacetKey, int], Tally] = {}
+        own: dict[tuple[FacetKey, int], AggregateSum] = {}
         for key, start, tally in rows:
             _add(own, (key, start), tally)
-        hours: dict[CellKey, Tally] = {}
-        coarse: dict[tuple[tuple[int, ...], int], Tally] = {}
+        hours: dict[CellKey, AggregateSum] = {}
+        coarse: dict[tuple[tuple[int, ...], int], AggregateSum] = {}
         for (key, start), tally in own.items():
             row, model, *others = self._families[key]
             _add(hours, (HOUR_MS, row, start), tally)
@@ -109,14 +109,14 @@ class Rollups:
         for (facets, start), tally in coarse.items():
             for facet in facets:
                 _add(hours, (HOUR_MS, facet, start), tally)
-        days: dict[CellKey, Tally] = {}
+        days: dict[CellKey, AggregateSum] = {}
         for (_, facet, start), tally in hours.items():
             _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
         return hours | days
 
     async def _fetch(self, db: aiosqlite.Connection, keys: list[CellKey]) -> None:
         for key in keys:
-            self._cells[key] = Tally()
+            self._cells[key] = AggregateSum()
         for some in chunks(keys):
             sql = (
                 f"SELECT {', '.join('r.' + column for column in _COLUMNS)} FROM (VALUES {values(len(some), 3)}) k "
@@ -125,17 +125,17 @@ class Rollups:
             for span, facet, start, *sums, latencies in await db.execute_fetchall(
                 sql, [number for key in some for number in key]
             ):
-                self._cells[span, facet, start] = Tally(from_columns(sums), unpack(latencies))
+                self._cells[span, facet, start] = AggregateSum(from_columns(sums), unpack(latencies))
 
     def _columns(self, key: CellKey) -> tuple[int | bytes, ...]:
         cell = self._cells[key]
         return (*key, *cell.sums, pack(cell.sketch))
 
 
-def _add(tallies: dict[K, Tally], key: K, tally: Tally) -> None:
+def _add(tallies: dict[K, AggregateSum], key: K, tally: AggregateSum) -> None:
     known = tallies.get(key)
     if known is None:
-        tallies[key] = Tally(tally.sums, tally.sketch)
+        tallies[key] = AggregateSum(tally.sums, tally.sketch)
     else:
         known.add(tally)
 

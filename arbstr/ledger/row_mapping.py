@@ -12,13 +12,13 @@ from typing import Any
 
 import orjson
 
-from arbstr.ledger.aggregates import Tally, tally_row
+from arbstr.ledger.aggregates import AggregateSum, sum_row
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
 from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
-Row = tuple[Any, ...]
+RowValues = tuple[Any, ...]
 # Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
 # make up what names they like.
 FacetKey = tuple[str | None, str | None, str | None, bool, bool, str | None, str | None]
@@ -114,7 +114,7 @@ def is_refused(record: RequestRecord) -> bool:
     return record.error_status in (400, 404) or (record.error_status == 429 and record.provider is None)
 
 
-def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> Row:
+def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> RowValues:
     """A record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, and then without a facet."""
     _, provider, policy, streaming, success, client, dialect = key
     model = clean(record.model)
@@ -155,9 +155,9 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
     )
 
 
-def tally_of(record: RequestRecord) -> Tally:
+def tally_of(record: RequestRecord) -> AggregateSum:
     """What a record adds to its rollups."""
-    return tally_row(
+    return sum_row(
         streaming=record.streaming,
         success=record.success,
         cost_msats=bounded(record.cost_msats),

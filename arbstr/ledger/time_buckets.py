@@ -10,7 +10,7 @@ FOREVER_MS = 2**62
 
 
 @dataclass(frozen=True, slots=True)
-class Piece:
+class TimeRange:
     """From `start_ms` to before `end_ms`; `span_ms` is an hour or a day, or 0 where rows must be read one by one.
 
     What is in a `surplus` piece is to be taken off again.
@@ -19,7 +19,7 @@ class Piece:
     span_ms: int
     start_ms: int
     end_ms: int
-    surplus: bool = False
+    subtract: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,44 +53,44 @@ def clip(since_ms: int | None, until_ms: int | None, extent: Extent) -> tuple[in
     return start, end
 
 
-def cut(start: int, end: int, *, days: bool = True) -> list[Piece]:
+def cut(start: int, end: int, *, days: bool = True) -> list[TimeRange]:
     """The pieces that [start, end) is made of, without whole days if those are too coarse.
 
     An hour of which most is in the window is read whole, and the rows of the rest are a surplus.
     """
     first, last = _nearest(start), _nearest(end)
     if first >= last or abs(first - start) + abs(last - end) >= end - start:
-        return _some(Piece(0, start, end))
+        return _some(TimeRange(0, start, end))
     return _some(
-        Piece(0, start, first),
-        Piece(0, first, start, surplus=True),
+        TimeRange(0, start, first),
+        TimeRange(0, first, start, subtract=True),
         *_whole(first, last, days=days),
-        Piece(0, last, end),
-        Piece(0, end, last, surplus=True),
+        TimeRange(0, last, end),
+        TimeRange(0, end, last, subtract=True),
     )
 
 
-def in_order(start: int, end: int) -> list[Piece]:
+def in_order(start: int, end: int) -> list[TimeRange]:
     """The pieces of [start, end) in order of time, each after the other and none a surplus."""
     first, last = _up(start, HOUR_MS), end - end % HOUR_MS
     if first >= last:
-        return _some(Piece(0, start, end))
-    return _some(Piece(0, start, first), *_whole(first, last, days=True), Piece(0, last, end))
+        return _some(TimeRange(0, start, end))
+    return _some(TimeRange(0, start, first), *_whole(first, last, days=True), TimeRange(0, last, end))
 
 
-def _whole(first: int, last: int, *, days: bool) -> list[Piece]:
+def _whole(first: int, last: int, *, days: bool) -> list[TimeRange]:
     """Whole hours, and days within them."""
     first_day, last_day = _up(first, DAY_MS), last - last % DAY_MS
     if not days or first_day >= last_day:
-        return [Piece(HOUR_MS, first, last)]
+        return [TimeRange(HOUR_MS, first, last)]
     return [
-        Piece(HOUR_MS, first, first_day),
-        Piece(DAY_MS, first_day, last_day),
-        Piece(HOUR_MS, last_day, last),
+        TimeRange(HOUR_MS, first, first_day),
+        TimeRange(DAY_MS, first_day, last_day),
+        TimeRange(HOUR_MS, last_day, last),
     ]
 
 
-def _some(*pieces: Piece) -> list[Piece]:
+def _some(*pieces: TimeRange) -> list[TimeRange]:
     return [piece for piece in pieces if piece.start_ms < piece.end_ms]
 
 

@@ -15,10 +15,10 @@ from arbstr.ledger import retention
 from arbstr.ledger.adoption import Adoption, prepare
 from arbstr.ledger.database import NotWritable, open_writable, transaction
 from arbstr.ledger.files import explain, logs_of
-from arbstr.ledger.process_lock import Session, is_alive
+from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, Row, facet_key, format_ms, row_of, tally_of
+from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, format_ms, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
@@ -46,7 +46,7 @@ _LATE_INDEXES = {
 
 
 @value_object
-class Pending:
+class PendingRow:
     """A record on its way to the database; not `final` is an open row."""
 
     record: RequestRecord
@@ -57,7 +57,7 @@ Ratios = Mapping[str, tuple[float, int]]
 Cells = Mapping[tuple[str, str], str]
 
 
-class Pen:
+class WriteConnection:
     """The one thing that writes to a ledger: an open connection, its session, and what it knows of the file."""
 
     def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
@@ -70,13 +70,13 @@ class Pen:
         self._version = -1
         self._last_id = 0
         self._open_ids: dict[str, int] = {}
-        self._session: Session | None = None
+        self._session: ProcessLock | None = None
         self._loose = True  # there may be loose rows
         self._expects_rows = False  # from beside the ledger
         self._indexed = False
 
     @classmethod
-    async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[Pen, Path | None]:
+    async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[WriteConnection, Path | None]:
         """Open the ledger for writing; also says where a broken one was set aside. All else as `open_writable` does."""
         db, aside = await open_writable(path, begin_anew=begin_anew)
         pen = cls(path, db)
@@ -118,7 +118,7 @@ class Pen:
         """Whether the path no longer leads to the file that is open."""
         return _file(self._path) != self._file
 
-    async def write(self, batch: Sequence[Pending], ratios: Ratios, cells: Cells) -> None:
+    async def write(self, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
         """Commit rows, their rollups and what was learned, all or nothing."""
         try:
             async with transaction(self._db):
@@ -132,11 +132,11 @@ class Pen:
         if batch:
             self._remember(batch, opened)
 
-    async def _write_rows(self, batch: Sequence[Pending]) -> dict[str, int]:
+    async def _write_rows(self, batch: Sequence[PendingRow]) -> dict[str, int]:
         keyed = [(pending, facet_key(pending.record)) for pending in batch]
         final = [(key, pending.record) for pending, key in keyed if pending.final]
         facets = await self._rollups.facets(self._db, [key for key, _ in final])
-        rows: list[Row] = []
+        rows: list[RowValues] = []
         opened: dict[str, int] = {}
         for pending, key in keyed:
             row_id = self._id_for(pending.record)
@@ -158,7 +158,7 @@ class Pen:
             row_id = self._last_id
         return row_id
 
-    def _remember(self, batch: Sequence[Pending], opened: dict[str, int]) -> None:
+    def _remember(self, batch: Sequence[PendingRow], opened: dict[str, int]) -> None:
         self._open_ids.update(opened)
         for pending in batch:
             if pending.final:
@@ -348,13 +348,13 @@ class Pen:
         await self._take_in_aside()
         self._beside = {path: _file(path) for path in logs_of(self._path)}
 
-    async def _new_session(self) -> Session:
+    async def _new_session(self) -> ProcessLock:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""
         now = format_ms(int(time.time() * 1000))
         while True:
             [row] = await self._db.execute_fetchall("INSERT INTO sessions (started_at) VALUES (?) RETURNING id", (now,))
             if not is_alive(self._path, row[0]):
-                return Session(self._path, row[0])
+                return ProcessLock(self._path, row[0])
 
     async def _sessions(self) -> list[int]:
         """All that were announced, and all that left rows open."""

@@ -22,9 +22,9 @@ from arbstr.ledger.database import NotWritable, set_aside
 from arbstr.ledger.files import explain, is_broken
 from arbstr.ledger.progress import Progress, ProgressReport
 from arbstr.ledger.retention import Retention
-from arbstr.ledger.row_mapping import Row, facet_key, row_of
+from arbstr.ledger.row_mapping import RowValues, facet_key, row_of
 from arbstr.ledger.spill import put_aside
-from arbstr.ledger.write_connection import INTERRUPTED, INTERRUPTED_STATUS, Pen, Pending
+from arbstr.ledger.write_connection import INTERRUPTED, INTERRUPTED_STATUS, PendingRow, WriteConnection
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
@@ -37,7 +37,7 @@ _SUMMED_WITHIN_S = 5.0
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
 _CLOSE_S = 5.0  # how long `close` tries to write what waits
-_BREATH_S = 0.005  # between slices of background work
+_YIELD_S = 0.005  # between slices of background work
 _PRUNE_EVERY_S = 3600.0
 
 
@@ -52,7 +52,7 @@ class LearnedState:
     cells: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-class Ledger:
+class LedgerWriter:
     """The one writer of a database.
 
     `on_state(ok, message)` is called once when the database can't be written, and once when it can again, or when a new
@@ -76,14 +76,14 @@ class Ledger:
         self._summed = asyncio.Event()
         self._retention = None if keep_days is None else Retention(keep_days, clock=clock)
         self._clock = clock
-        self._waiting: dict[str, Pending] = {}
+        self._waiting: dict[str, PendingRow] = {}
         self._lost = 0
         self._ratios: dict[str, tuple[float, int]] = {}
         self._cells: dict[tuple[str, str], str] = {}
-        self._askers: list[asyncio.Future[None]] = []
+        self._flush_waiters: list[asyncio.Future[None]] = []
         self._wake = asyncio.Event()  # there is something to do
-        self._hurry = asyncio.Event()  # and it should be done now
-        self._pen: Pen | None = None
+        self._flush_now = asyncio.Event()  # and it should be done now
+        self._connection: WriteConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the database can't be written now
         self._writing = False  # rows that wait no longer are not written yet
@@ -93,11 +93,11 @@ class Ledger:
 
     def begin(self, record: RequestRecord) -> None:
         """A stream has begun: its open row. Returns at once, never raises."""
-        self._put(Pending(record, final=False))
+        self._put(PendingRow(record, final=False))
 
     def append(self, record: RequestRecord) -> None:
         """A request has ended: its row, which closes the open one. Returns at once, never raises."""
-        self._put(Pending(record, final=True))
+        self._put(PendingRow(record, final=True))
 
     def save_learned(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
         """Keep learned values, each in the place of its last. Returns at once, never raises."""
@@ -107,20 +107,20 @@ class Ledger:
 
     async def load_learned(self) -> LearnedState:
         """What was saved; nothing if the database can't be read."""
-        if self._pen is None:
+        if self._connection is None:
             return LearnedState()
         try:
-            return LearnedState(*await self._pen.learned())
+            return LearnedState(*await self._connection.learned())
         except sqlite3.Error as error:
             logger.warning("what was learned before could not be read: %s", error)
             return LearnedState()
 
     async def session_key(self) -> bytes:
         """The key under which sessions are hashed, of this ledger's own; empty if the database can't be read."""
-        if self._pen is None:
+        if self._connection is None:
             return b""
         try:
-            return await self._pen.session_key()
+            return await self._connection.session_key()
         except sqlite3.Error as error:
             logger.warning("the key of sessions could not be read: %s", error)
             return b""
@@ -138,7 +138,7 @@ class Ledger:
             self._failed(str(error))
         self._task = asyncio.create_task(self._work(), name="ledger writer")
         self._go_on()
-        if self._pen is not None and await self._pen.more_is_unsummed(_SUMMED_FIRST):
+        if self._connection is not None and await self._connection.more_is_unsummed(_SUMMED_FIRST):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SUMMED_WITHIN_S):
                     await self._summed.wait()
@@ -167,7 +167,7 @@ class Ledger:
         logger.error("%s.", message)
         self._on_state(False, message + ".")
 
-    async def _put_aside(self, some: Sequence[Pending]) -> int:
+    async def _put_aside(self, some: Sequence[PendingRow]) -> int:
         """Keep rows in files beside the ledger; returns how many there was room for."""
         rows = [row for pending in some if (row := _row_beside(pending)) is not None]
         try:
@@ -175,8 +175,8 @@ class Ledger:
         except OSError as error:
             logger.warning("rows that wait can't be kept beside the ledger: %s", error)
             return 0
-        if kept and self._pen is not None:
-            self._pen.expect_rows()
+        if kept and self._connection is not None:
+            self._connection.expect_rows()
         return kept
 
     async def _make_room(self) -> None:
@@ -197,13 +197,13 @@ class Ledger:
         if not unwritten or self._task is None or self._task.done() or self.problem is not None:
             return
         asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._askers.append(asker)
+        self._flush_waiters.append(asker)
         self._go_on()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await asker
 
-    def _put(self, pending: Pending) -> None:
+    def _put(self, pending: PendingRow) -> None:
         self._waiting[pending.record.request_id] = pending
         self._trim()
         self._wake.set()
@@ -216,7 +216,7 @@ class Ledger:
     async def _work(self) -> None:
         while not self._finished:
             await self._pause()
-            await self._round()
+            await self._tick()
 
     @property
     def _finished(self) -> bool:
@@ -229,20 +229,20 @@ class Ledger:
         if self._close_by is not None:
             await asyncio.sleep(_FIRST_RETRY_S if self._retry_s else 0)
         elif self._retry_s:
-            await _first(self._hurry, self._retry_s)
+            await _first(self._flush_now, self._retry_s)
         else:
             await _first(self._wake, _PRUNE_EVERY_S)
-            await _first(self._hurry, BATCH_S)
+            await _first(self._flush_now, BATCH_S)
         self._wake.clear()
-        self._hurry.clear()
+        self._flush_now.clear()
 
-    async def _round(self) -> None:
-        askers, self._askers = self._askers, []
+    async def _tick(self) -> None:
+        askers, self._flush_waiters = self._flush_waiters, []
         try:
             await self._write()
-            await self._tidy()
+            await self._maintain()
         except (sqlite3.Error, OSError, LedgerUnavailable) as error:
-            await self._mend(error)
+            await self._recover(error)
         except Exception:
             # The edge of the writer: whatever goes wrong here, requests go on.
             logger.exception("the ledger's writer stumbled")
@@ -277,8 +277,8 @@ class Ledger:
 
     async def _write_batch(
         self,
-        pen: Pen,
-        batch: list[Pending],
+        pen: WriteConnection,
+        batch: list[PendingRow],
         ratios: Mapping[str, tuple[float, int]],
         cells: Mapping[tuple[str, str], str],
     ) -> None:
@@ -291,7 +291,7 @@ class Ledger:
             for pending in batch:
                 await self._write_alone(pen, pending)
 
-    async def _write_alone(self, pen: Pen, pending: Pending) -> None:
+    async def _write_alone(self, pen: WriteConnection, pending: PendingRow) -> None:
         """A row that can't be stored must not hold up the others."""
         try:
             await pen.write([pending], {}, {})
@@ -301,22 +301,22 @@ class Ledger:
             self._lost += 1
             logger.exception("the row of request %s can't be stored and is lost", pending.record.request_id)
 
-    async def _tidy(self) -> None:
+    async def _maintain(self) -> None:
         """A slice of background work, after the rows: loose rows in, old rows out."""
-        if self._pen is None or self._close_by is not None:
+        if self._connection is None or self._close_by is not None:
             return
-        more = await self._pen.absorb()
-        progress = await self._pen.adopted() if more else Progress()
+        more = await self._connection.absorb()
+        progress = await self._connection.adopted() if more else Progress()
         self._report.update(progress)
-        if not self._summed.is_set() and not await self._pen.more_is_unsummed(_SUMMED_FIRST):
+        if not self._summed.is_set() and not await self._connection.more_is_unsummed(_SUMMED_FIRST):
             self._summed.set()
         if not more and self._retention is not None and time.monotonic() >= self._prune_at:
-            more = await self._prune(self._pen, self._retention)
+            more = await self._prune(self._connection, self._retention)
         if more:
-            await asyncio.sleep(_BREATH_S)
+            await asyncio.sleep(_YIELD_S)
             self._go_on()
 
-    async def _prune(self, pen: Pen, retention: Retention) -> bool:
+    async def _prune(self, pen: WriteConnection, retention: Retention) -> bool:
         if not retention.started:
             retention.start(await pen.reached(int(self._clock() * 1000)))
         more = await pen.prune(retention.cutoff_ms(), retention.reached_ms())
@@ -327,27 +327,27 @@ class Ledger:
     def _go_on(self) -> None:
         """Another round at once."""
         self._wake.set()
-        self._hurry.set()
+        self._flush_now.set()
 
-    async def _open(self) -> Pen:
+    async def _open(self) -> WriteConnection:
         """The pen, opened anew if the file has vanished from its path."""
-        if self._pen is not None and self._pen.moved:
+        if self._connection is not None and self._connection.moved:
             self._failed(f"The ledger {self._path} has vanished or was replaced; it is opened anew.")
             await self._let_go()
-        if self._pen is None:
-            self._pen, aside = await Pen.open(self._path)
-            await self._pen.mend_cutoff(int(self._clock() * 1000))
+        if self._connection is None:
+            self._connection, aside = await WriteConnection.open(self._path)
+            await self._connection.mend_cutoff(int(self._clock() * 1000))
             if aside is not None and self.problem is None:  # nothing is lost, and a new one is written at once
                 self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
-        return self._pen
+        return self._connection
 
     async def _let_go(self) -> None:
-        pen, self._pen = self._pen, None
+        pen, self._connection = self._connection, None
         if pen is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
                 await pen.close()
 
-    async def _mend(self, error: Exception) -> None:
+    async def _recover(self, error: Exception) -> None:
         """After a failure: report it once, set a broken file aside, make room, wait longer each time."""
         self._failed(str(error) if isinstance(error, LedgerUnavailable) else explain(self._path, error))
         self._retry_s = min(max(self._retry_s * 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
@@ -379,7 +379,7 @@ def _will_pass(error: Exception) -> bool:
     return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
 
 
-def _row_beside(pending: Pending) -> Row | None:
+def _row_beside(pending: PendingRow) -> RowValues | None:
     """A row as it is put aside, one that has not ended as interrupted; None if it can't be stored at all."""
     record = pending.record
     if not pending.final:

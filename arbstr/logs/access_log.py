@@ -22,7 +22,7 @@ INTERVAL_S = 0.05
 _REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, (REQUESTS, "arbstr.providers", "arbstr.budgets"))
 
 
-class Line(NamedTuple):
+class LogEntry(NamedTuple):
     """What is said of an event."""
 
     level: int
@@ -31,7 +31,7 @@ class Line(NamedTuple):
     fields: Fields
 
 
-class RequestLog:
+class AccessLog:
     """Listens to the bus from when it is made; `run` writes until it is cancelled, `close` writes what is left."""
 
     def __init__(
@@ -70,7 +70,7 @@ class RequestLog:
         self.flush()
 
 
-def _request_finished(event: RequestFinished) -> Line:
+def _request_finished(event: RequestFinished) -> LogEntry:
     record = event.record
     failed = sum(attempt.failure is not None for attempt in record.attempts)
     fields: Fields = {
@@ -87,10 +87,10 @@ def _request_finished(event: RequestFinished) -> Line:
         "retries": failed,
         "error": record.error_message,
     }
-    return Line(logging.INFO, _REQUESTS, "request", fields)
+    return LogEntry(logging.INFO, _REQUESTS, "request", fields)
 
 
-def _attempt_failed(event: AttemptFailed) -> Line:
+def _attempt_failed(event: AttemptFailed) -> LogEntry:
     fields: Fields = {
         "id": event.request_id,
         "provider": event.provider,
@@ -100,10 +100,10 @@ def _attempt_failed(event: AttemptFailed) -> Line:
         "ms": event.duration_ms,
         "retry_in_ms": event.retry_in_ms,
     }
-    return Line(logging.WARNING, _REQUESTS, "attempt failed", fields)
+    return LogEntry(logging.WARNING, _REQUESTS, "attempt failed", fields)
 
 
-def _health_changed(event: ProviderHealthChanged) -> Line:
+def _health_changed(event: ProviderHealthChanged) -> LogEntry:
     fields: Fields = {
         "provider": event.provider,
         "from": event.old,
@@ -111,10 +111,10 @@ def _health_changed(event: ProviderHealthChanged) -> Line:
         "in_rotation": event.in_rotation,
         "reason": event.reason,
     }
-    return Line(logging.WARNING, _PROVIDERS, "health changed", fields)
+    return LogEntry(logging.WARNING, _PROVIDERS, "health changed", fields)
 
 
-def _overcharge_found(event: OverchargeFound) -> Line:
+def _overcharge_found(event: OverchargeFound) -> LogEntry:
     fields: Fields = {
         "provider": event.provider,
         "model": event.model,
@@ -122,10 +122,10 @@ def _overcharge_found(event: OverchargeFound) -> Line:
         "computed_sats": _sats(event.computed_msats),
         "ratio": round(event.ratio, 3),
     }
-    return Line(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
+    return LogEntry(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
 
 
-def _budget_threshold(event: BudgetThreshold) -> Line:
+def _budget_threshold(event: BudgetThreshold) -> LogEntry:
     fields: Fields = {
         "scope": event.scope,
         "period": event.period,
@@ -133,14 +133,14 @@ def _budget_threshold(event: BudgetThreshold) -> Line:
         "spent_sats": _sats(event.spent_msats),
         "limit_sats": _sats(event.limit_msats),
     }
-    return Line(logging.WARNING, _BUDGETS, "budget", fields)
+    return LogEntry(logging.WARNING, _BUDGETS, "budget", fields)
 
 
 def _sats(msats: int | None) -> float | None:
     return None if msats is None else msats / 1000
 
 
-_LINES: dict[type, Callable[[Any], Line]] = {
+_LINES: dict[type, Callable[[Any], LogEntry]] = {
     RequestFinished: _request_finished,
     AttemptFailed: _attempt_failed,
     ProviderHealthChanged: _health_changed,

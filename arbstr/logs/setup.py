@@ -24,7 +24,7 @@ import orjson
 from arbstr.config.levels import parse_levels
 from arbstr.errors import ConfigError
 from arbstr.redaction import Redactor
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 
 Format = Literal["text", "json"]
 Fields = Mapping[str, str | int | float | bool | None]
@@ -111,7 +111,7 @@ class LineWriter:
             if not self._written(text):
                 self._count_dropped(text.count("\n"))
             elif self._dropped:
-                self._tell_dropped()
+                self._report_dropped()
 
     def _batch(self) -> list[str | None]:
         """Everything that waits, at least one thing; nothing after the None that ends it."""
@@ -135,7 +135,7 @@ class LineWriter:
             return False
         return True
 
-    def _tell_dropped(self) -> None:
+    def _report_dropped(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
         message = f"{dropped} log lines were dropped here: they could not be written fast enough"
@@ -174,7 +174,7 @@ class Logs:
 
     def clean(self, text: str, most: int = LONGEST_VALUE) -> str:
         """Foreign text as a line can hold it: secrets masked before it is cut, nothing in it that acts."""
-        return plain(self._redactor.text(text), most)
+        return sanitize(self._redactor.text(text), most)
 
     def install(self, levels: Mapping[str, int]) -> None:
         """Take over standard logging, with a level by logger's name."""
@@ -260,7 +260,7 @@ def _opened(file: str) -> int:
     try:
         return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise ConfigError([f"logging.file cannot be opened ({error.strerror}): {plain(file)}"]) from None
+        raise ConfigError([f"logging.file cannot be opened ({error.strerror}): {sanitize(file)}"]) from None
 
 
 def _message(record: logging.LogRecord) -> str:

@@ -34,6 +34,6 @@ With `@` and a seller's name, as in `mock-error-503@mock-swift`, only that selle
 """
 
 from arbstr.mock.demo_traffic import DemoTraffic
-from arbstr.mock.fleet import MockMarket
+from arbstr.mock.fleet import FakeFleet
 
-__all__ = ["DemoTraffic", "MockMarket"]
+__all__ = ["DemoTraffic", "FakeFleet"]

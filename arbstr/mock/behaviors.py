@@ -10,7 +10,7 @@ _PREFIX = "mock-"
 _STATUS = re.compile(r"mock-error-([345]\d\d)(?:-after-(\d{1,6}))?")
 
 
-class Manner(StrEnum):
+class Behavior(StrEnum):
     """How a seller behaves; the value is the model's name without its `mock-`."""
 
     USUAL = ""
@@ -35,35 +35,39 @@ class Manner(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class BehaviorRequest:
     """What a request asks a seller to do: a manner, and with `Manner.STATUS` which status and `Retry-After`."""
 
-    manner: Manner
+    manner: Behavior
     status: int = 200
     retry_after_s: int | None = None
 
 
-USUAL = Wish(Manner.USUAL)
-_NAMED = {f"{_PREFIX}{manner}": Wish(manner) for manner in Manner if manner not in (Manner.USUAL, Manner.STATUS)}
+USUAL = BehaviorRequest(Behavior.USUAL)
+_NAMED = {
+    f"{_PREFIX}{manner}": BehaviorRequest(manner)
+    for manner in Behavior
+    if manner not in (Behavior.USUAL, Behavior.STATUS)
+}
 
 
-def refusal(status: int) -> Wish:
+def refusal(status: int) -> BehaviorRequest:
     """To answer with that status."""
-    return Wish(Manner.STATUS, status, 1 if status == 429 else None)
+    return BehaviorRequest(Behavior.STATUS, status, 1 if status == 429 else None)
 
 
-def wish_of(model: str, seller: str) -> Wish:
+def behavior_for(model: str, seller: str) -> BehaviorRequest:
     """What a model's name asks of the seller: the usual, unless it names a manner, for everybody or for this seller."""
     name, _, whose = model.partition("@")
     return (_wish(name) or USUAL) if whose in ("", seller, seller.removeprefix(_PREFIX)) else USUAL
 
 
-def is_wish(model: str) -> bool:
+def chooses_behavior(model: str) -> bool:
     """Whether a model's name chooses a manner."""
     return _wish(model.partition("@")[0]) is not None
 
 
-def _wish(name: str) -> Wish | None:
+def _wish(name: str) -> BehaviorRequest | None:
     match = _STATUS.fullmatch(name)
     if match is None:
         return _NAMED.get(name)

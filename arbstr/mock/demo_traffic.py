@@ -13,8 +13,8 @@ import aiohttp
 
 from arbstr.config.schema import Config, Rule
 from arbstr.mock import filler_text
-from arbstr.mock.fleet import MockMarket
-from arbstr.mock.token_lengths import sizes
+from arbstr.mock.fleet import FakeFleet
+from arbstr.mock.token_lengths import draw_lengths
 from arbstr.redaction import Secret
 from arbstr.types import JsonObject
 
@@ -49,7 +49,7 @@ _TASKS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Errand:
+class DemoRequest:
     """A request to send: its body, the rule it names if any, and after how many seconds the client leaves."""
 
     body: JsonObject
@@ -68,7 +68,7 @@ class DemoTraffic:
     def __init__(
         self,
         base_url: str,
-        market: MockMarket,
+        market: FakeFleet,
         *,
         seed: int | None = None,
         token: Secret | None = None,
@@ -97,13 +97,13 @@ class DemoTraffic:
             aiohttp.ClientSession(headers=self._headers, timeout=timeout) as session,
             asyncio.TaskGroup() as group,
         ):
-            group.create_task(self._break_things(Random(self._random.random())))
-            errands = errands_for(self._market.config, Random(self._random.random()))
+            group.create_task(self._inject_failures(Random(self._random.random())))
+            errands = demo_requests(self._market.config, Random(self._random.random()))
             for pause_s in pauses(self._random):
                 group.create_task(self._send(session, next(errands)))
                 await asyncio.sleep(pause_s / self._tempo)
 
-    async def _send(self, session: aiohttp.ClientSession, errand: Errand) -> None:
+    async def _send(self, session: aiohttp.ClientSession, errand: DemoRequest) -> None:
         """Send one, and read the answer to its end; whatever happens to it is the proxy's to show."""
         headers = {} if errand.policy is None else {"X-Arbstr-Policy": errand.policy}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
@@ -114,7 +114,7 @@ class DemoTraffic:
                 async for _ in response.content.iter_any():
                     pass
 
-    async def _break_things(self, random: Random) -> None:
+    async def _inject_failures(self, random: Random) -> None:
         """Let a seller fail for a while, again and again, one at a time."""
         await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
         while True:
@@ -137,25 +137,25 @@ def pauses(random: Random) -> Iterator[float]:
         yield random.expovariate(_PER_SECOND)
 
 
-def errands_for(config: Config, random: Random) -> Iterator[Errand]:
+def demo_requests(config: Config, random: Random) -> Iterator[DemoRequest]:
     """Requests that the configuration's sellers and rules have to do with, without end."""
     models = sorted({model for provider in config.providers for model in provider.model_ids}) or ["gpt-4o-mini"]
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     while True:
-        yield _errand(models, rules, random)
+        yield _demo_request(models, rules, random)
 
 
-def _errand(models: Sequence[str], rules: Sequence[Rule], random: Random) -> Errand:
+def _demo_request(models: Sequence[str], rules: Sequence[Rule], random: Random) -> DemoRequest:
     rule = random.choice(rules) if rules and random.random() < _NAMED_POLICY else None
     code = random.random() < _CODE
-    asked, answered = sizes(random, code=code)
+    asked, answered = draw_lengths(random, code=code)
     body: JsonObject = {"model": _model(models, rule, random), "messages": _messages(asked, random, code=code)}
     if code or random.random() < _LIMITED:
         body["max_tokens"] = min(answered, _LONGEST_ANSWER)
     if random.random() < _STREAMED:
         body["stream"] = True
     patience_s = random.uniform(0.2, 1.2) if random.random() < _LEAVES else _PATIENCE_S
-    return Errand(body, None if rule is None else rule.name, patience_s)
+    return DemoRequest(body, None if rule is None else rule.name, patience_s)
 
 
 def _model(models: Sequence[str], rule: Rule | None, random: Random) -> str:

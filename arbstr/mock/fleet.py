@@ -10,8 +10,8 @@ from random import Random
 from typing import Any, Self
 
 from arbstr.config.schema import Breaker, Budget, Config, MockProvider, Policies, Provider, Retry, Rule, Timeouts
-from arbstr.mock.behaviors import is_wish
-from arbstr.mock.server import Seller
+from arbstr.mock.behaviors import chooses_behavior
+from arbstr.mock.server import FakeProviderServer
 from arbstr.redaction import Secret
 
 _PREFIX = "mock-"
@@ -24,7 +24,7 @@ _OPEN = ("deepseek-v3.1", "llama-3.3-70b")
 
 # Prices are of the order of real ones (gpt-4o: 2.5 in, 10 out), and cross: who is cheapest depends on how long question
 # and answer are. The sly one looks cheap for open models, until what it charges has been seen.
-_SELLERS = (
+_PROVIDERS = (
     MockProvider(
         name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=0.9, output_rate=7, delay_ms=280,
         tokens_per_second=160,
@@ -69,10 +69,10 @@ class FakeProvider(Provider):
 
     def serves(self, model: str) -> bool:
         """Whether it lists the model, or the name is one that chooses a manner."""
-        return super().serves(model) or is_wish(model)
+        return super().serves(model) or chooses_behavior(model)
 
 
-class MockMarket:
+class FakeFleet:
     """The fake sellers of a run. Inside `async with` they listen, and `config` names them instead of the real ones.
 
     Without providers in the given configuration there are four that are made up, with rules to go with them.
@@ -81,26 +81,26 @@ class MockMarket:
     def __init__(self, config: Config) -> None:
         self._given = config
         self._seed = config.mock.seed if config.mock.seed is not None else Random().getrandbits(63)
-        self._sellers: dict[str, Seller] = {}
+        self._servers: dict[str, FakeProviderServer] = {}
         self._stack = AsyncExitStack()
         self.config = config
 
     @property
     def names(self) -> tuple[str, ...]:
         """The sellers, by name."""
-        return tuple(self._sellers)
+        return tuple(self._servers)
 
     @property
     def asked(self) -> tuple[int, ...]:
         """How many chat requests each of them has had, in the order of `names`."""
-        return tuple(seller.asked for seller in self._sellers.values())
+        return tuple(seller.asked for seller in self._servers.values())
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop)
-            providers = [await self._open(*seller) for seller in _lineup(self._given, Random(self._seed))]
+            providers = [await self._open(*seller) for seller in _mock_providers(self._given, Random(self._seed))]
             self._stack = stack.pop_all()
-        self.config = _with_sellers(self._given, tuple(providers))
+        self.config = _with_providers(self._given, tuple(providers))
         return self
 
     async def __aexit__(self, *raised: object) -> None:
@@ -108,11 +108,11 @@ class MockMarket:
 
     def fail(self, name: str, status: int = 503) -> None:
         """Let a seller answer everything with that status from now on."""
-        self._sellers[name].failing = status
+        self._servers[name].failing = status
 
     def recover(self, name: str) -> None:
         """Let it answer as usual again."""
-        self._sellers[name].failing = None
+        self._servers[name].failing = None
 
     async def _open(self, manners: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
         """Start a seller; returns how arbstr sees it, `terms` being the fields that its manners don't have."""
@@ -123,22 +123,22 @@ class MockMarket:
             **{**manners.model_dump(include=_SHARED), **terms},
         )
         # One set of rates for both sides: they compute from the same decimals.
-        seller = Seller(manners, seen.rates_for, Random(f"{self._seed} {manners.name}"))
-        self._sellers[manners.name] = seller
+        seller = FakeProviderServer(manners, seen.rates_for, Random(f"{self._seed} {manners.name}"))
+        self._servers[manners.name] = seller
         return seen.model_copy(update={"url": await seller.start()})
 
     async def _stop(self) -> None:
-        await asyncio.gather(*(seller.stop() for seller in self._sellers.values()))
+        await asyncio.gather(*(seller.stop() for seller in self._servers.values()))
 
 
-def _lineup(config: Config, random: Random) -> list[tuple[MockProvider, Mapping[str, Any]]]:
+def _mock_providers(config: Config, random: Random) -> list[tuple[MockProvider, Mapping[str, Any]]]:
     """The sellers to open, each with the other fields of the provider that arbstr will see."""
     if config.mock.providers:
         return [(seller, {}) for seller in _renamed(config.mock.providers)]
     if config.providers:
         stand_ins = _renamed([_stand_in(provider, random) for provider in config.providers])
         return [(seller, _terms(real)) for seller, real in zip(stand_ins, config.providers, strict=True)]
-    return [(seller, _PATIENCE) for seller in _SELLERS]
+    return [(seller, _PATIENCE) for seller in _PROVIDERS]
 
 
 def _stand_in(provider: Provider, random: Random) -> MockProvider:
@@ -180,7 +180,7 @@ def _spellings(name: str) -> Iterator[str]:
         yield name[: _LONGEST_NAME - len(tail)] + tail
 
 
-def _with_sellers(config: Config, providers: tuple[FakeProvider, ...]) -> Config:
+def _with_providers(config: Config, providers: tuple[FakeProvider, ...]) -> Config:
     """The configuration with these providers, its rules speaking of them; what the file leaves open is the demo's."""
     if not (config.providers or config.mock.providers):
         demo = {section: value for section, value in _DEMO.items() if section not in config.model_fields_set}

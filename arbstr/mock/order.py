@@ -17,7 +17,7 @@ _WORD = re.compile(r"[a-z]{3,}")
 
 
 @dataclass(frozen=True, slots=True)
-class Order:
+class ParsedRequest:
     """A request, parsed. `tool` is the function to call, None for an answer in words; `schema` the answer's format.
 
     `max_tokens` limits each of the `choices` answers; None is no limit.
@@ -33,7 +33,7 @@ class Order:
     schema: Any = None
 
 
-def read_order(body: bytes) -> Order | None:
+def parse_request(body: bytes) -> ParsedRequest | None:
     """Parse a body; None if it is no chat request."""
     try:
         document = orjson.loads(body)
@@ -44,7 +44,7 @@ def read_order(body: bytes) -> Order | None:
         return None
     texts = [_text(message) for message in messages]
     question = texts[-1] if texts else ""
-    return Order(
+    return ParsedRequest(
         model=document["model"],
         stream=document.get("stream") is True,
         max_tokens=next((limit for name in _LIMITS if _is_count(limit := document.get(name))), None),

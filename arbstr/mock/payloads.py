@@ -10,7 +10,7 @@ from typing import Literal
 
 import orjson
 
-from arbstr.mock.behaviors import Manner
+from arbstr.mock.behaviors import Behavior
 from arbstr.types import JsonObject, Rates
 
 DONE = b"data: [DONE]\n\n"
@@ -116,7 +116,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Completion:
     """A whole answer: its choices, and what it costs (None: the seller does not say)."""
 
     id: str
@@ -177,21 +177,21 @@ class Script:
     after: After = "close"
 
 
-def stream_script(manner: Manner, answer: Answer) -> Script:
+def stream_script(manner: Behavior, answer: Completion) -> Script:
     """How a streamed answer goes."""
     events = list(answer.events())
     half = events[: max(1, len(events) // 2)]
     end = answer.finish() + answer.usage(answer.bill)
     odd = {
-        Manner.NO_DONE: Script(events, end),
-        Manner.DROP: Script(half, b"", "abort"),
-        Manner.STALL: Script(half, b"", "hang"),
-        Manner.CUT: Script(half, answer.usage(NOTHING)),
-        Manner.LATE_ERROR: Script(half, event(failure(answer.model))),
-        Manner.ERROR_EVENT: Script([], event(failure(answer.model))),
-        Manner.BAD_JSON: Script([], b"data: {]\n\n" + DONE),
-        Manner.EMPTY: Script([], b""),
-        Manner.EMPTY_STREAM: Script([], b""),
+        Behavior.NO_DONE: Script(events, end),
+        Behavior.DROP: Script(half, b"", "abort"),
+        Behavior.STALL: Script(half, b"", "hang"),
+        Behavior.CUT: Script(half, answer.usage(NOTHING)),
+        Behavior.LATE_ERROR: Script(half, event(failure(answer.model))),
+        Behavior.ERROR_EVENT: Script([], event(failure(answer.model))),
+        Behavior.BAD_JSON: Script([], b"data: {]\n\n" + DONE),
+        Behavior.EMPTY: Script([], b""),
+        Behavior.EMPTY_STREAM: Script([], b""),
     }
     return odd.get(manner) or Script(events, end + DONE)
 

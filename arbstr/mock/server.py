@@ -12,11 +12,11 @@ from aiohttp import web
 
 from arbstr.config.schema import MockProvider
 from arbstr.mock import filler_text, payloads
-from arbstr.mock.behaviors import USUAL, Manner, Wish, is_wish, refusal, wish_of
+from arbstr.mock.behaviors import USUAL, Behavior, BehaviorRequest, behavior_for, chooses_behavior, refusal
 from arbstr.mock.json_schema import example
-from arbstr.mock.order import ANY_OBJECT, Order, read_order
-from arbstr.mock.payloads import Answer, Choice, Script
-from arbstr.mock.token_lengths import sizes
+from arbstr.mock.order import ANY_OBJECT, ParsedRequest, parse_request
+from arbstr.mock.payloads import Choice, Completion, Script
+from arbstr.mock.token_lengths import draw_lengths
 from arbstr.types import JsonObject, Rates
 
 _SLOWER = 10  # times, for `mock-slow`
@@ -30,7 +30,7 @@ _GOODBYE_S = 0.1  # for requests under way at the end; nothing depends on them
 _USD_PER_SAT = 0.001
 
 
-class Seller:
+class FakeProviderServer:
     """One of them. `failing` is a status it answers everything with until it is None again; `asked` counts requests.
 
     Its manners come from the configuration, exact prices by model from `rates_for`; what it leaves to chance comes from
@@ -66,55 +66,55 @@ class Seller:
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        order = read_order(await request.read())
+        order = parse_request(await request.read())
         if order is None:
             told = "The body is no JSON object with a model and a list of messages"
             return _json({"error": {"message": told, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
-        wish = self._wish(order)
+        wish = self._behavior(order)
         await asyncio.sleep(self._manners.delay_ms / 1000 * self._random.uniform(0.8, 1.2) * _slowness(wish))
         match wish.manner:
-            case Manner.STATUS:
+            case Behavior.STATUS:
                 return _refused(wish, order.model)
-            case Manner.UNKNOWN_MODEL:
+            case Behavior.UNKNOWN_MODEL:
                 return _json(payloads.unknown_model(order.model), 400)
-            case Manner.REFUSE:
+            case Behavior.REFUSE:
                 return _hang_up(request)
-            case Manner.HANG:
+            case Behavior.HANG:
                 await asyncio.Event().wait()
         answer = self._answer(order, wish)
         pace = self._manners.tokens_per_second / _slowness(wish)
-        if order.stream and wish.manner is not Manner.JSON_STREAM:
-            return await _play(request, payloads.stream_script(wish.manner, answer), pace)
+        if order.stream and wish.manner is not Behavior.JSON_STREAM:
+            return await _stream(request, payloads.stream_script(wish.manner, answer), pace)
         return await _in_one_piece(request, wish.manner, answer, pace)
 
-    def _wish(self, order: Order) -> Wish:
+    def _behavior(self, order: ParsedRequest) -> BehaviorRequest:
         """What to do: what the model's name asks for, unless the seller is down or fails by chance."""
-        wish = wish_of(order.model, self.name)
+        wish = behavior_for(order.model, self.name)
         if self.failing is not None:
             return refusal(self.failing)
         if wish is USUAL and self._random.random() < self._manners.failure_rate:
             return refusal(503)
         if wish is USUAL and not self._has(order.model):
-            return Wish(Manner.UNKNOWN_MODEL)
+            return BehaviorRequest(Behavior.UNKNOWN_MODEL)
         return wish
 
     def _has(self, model: str) -> bool:
-        return not self._manners.models or model in self._manners.models or is_wish(model)
+        return not self._manners.models or model in self._manners.models or chooses_behavior(model)
 
-    def _answer(self, order: Order, wish: Wish) -> Answer:
-        choices = [self._choice(order, echo=wish.manner is Manner.ECHO) for _ in range(order.choices)]
-        factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Manner.OVERCHARGE else 1)
+    def _answer(self, order: ParsedRequest, wish: BehaviorRequest) -> Completion:
+        choices = [self._choice(order, echo=wish.manner is Behavior.ECHO) for _ in range(order.choices)]
+        factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Behavior.OVERCHARGE else 1)
         answered = sum(len(choice.tokens) for choice in choices)
         charged = payloads.bill(self._rates_for(order.model), order.input_tokens, answered, factor)
-        return Answer(
+        return Completion(
             id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
             model=order.model,
             created_s=int(time.time()),
             choices=choices,
-            bill=None if wish.manner is Manner.NO_USAGE else charged,
+            bill=None if wish.manner is Behavior.NO_USAGE else charged,
         )
 
-    def _choice(self, order: Order, *, echo: bool) -> Choice:
+    def _choice(self, order: ParsedRequest, *, echo: bool) -> Choice:
         """One answer: a call of a tool, JSON, or words."""
         limit = min(order.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
         if order.tool is not None and not echo:
@@ -125,13 +125,13 @@ class Seller:
             return Choice(*_cut(filler_text.tokens_of(_json_text(order.schema)), limit, "stop"))
         if echo:
             return Choice(*_cut(filler_text.tokens_of(order.question), limit, "stop"))
-        return Choice(*self._speak(order, limit))
+        return Choice(*self._generate(order, limit))
 
-    def _speak(self, order: Order, limit: int) -> tuple[list[str], str]:
+    def _generate(self, order: ParsedRequest, limit: int) -> tuple[list[str], str]:
         """An answer's tokens, and why it ends there."""
         if order.max_tokens is not None:
             return filler_text.answer(order.question, self._random, limit, whole=False), "length"
-        _, natural = sizes(self._random, code=False)
+        _, natural = draw_lengths(self._random, code=False)
         return filler_text.answer(order.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
 
 
@@ -143,29 +143,29 @@ def _json_text(schema: JsonObject) -> str:
     return orjson.dumps(example(schema, _WORD)).decode()
 
 
-def _slowness(wish: Wish) -> int:
-    return _SLOWER if wish.manner is Manner.SLOW else 1
+def _slowness(wish: BehaviorRequest) -> int:
+    return _SLOWER if wish.manner is Behavior.SLOW else 1
 
 
-def _refused(wish: Wish, model: str) -> web.Response:
+def _refused(wish: BehaviorRequest, model: str) -> web.Response:
     response = _json(payloads.refusal(wish.status, model, wish.retry_after_s), wish.status)
     if wish.retry_after_s is not None:
         response.headers["Retry-After"] = str(wish.retry_after_s)
     return response
 
 
-async def _in_one_piece(request: web.Request, manner: Manner, answer: Answer, pace: float) -> web.StreamResponse:
+async def _in_one_piece(request: web.Request, manner: Behavior, answer: Completion, pace: float) -> web.StreamResponse:
     """An answer that is there when its last token is."""
     await asyncio.sleep(answer.token_count / pace if pace else 0)
     match manner:
-        case Manner.BAD_JSON:
+        case Behavior.BAD_JSON:
             return web.Response(body=b'{"id": "chatcmpl-mock", "choices": [', content_type="application/json")
-        case Manner.EMPTY | Manner.EMPTY_STREAM:
+        case Behavior.EMPTY | Behavior.EMPTY_STREAM:
             return web.Response(body=b"", content_type="application/json")
-        case Manner.ERROR_EVENT | Manner.LATE_ERROR:
+        case Behavior.ERROR_EVENT | Behavior.LATE_ERROR:
             return _json(payloads.failure(answer.model))
-        case Manner.DROP | Manner.STALL:
-            return await _by_half(request, answer.body(), "abort" if manner is Manner.DROP else "hang")
+        case Behavior.DROP | Behavior.STALL:
+            return await _by_half(request, answer.body(), "abort" if manner is Behavior.DROP else "hang")
     headers = answer.bill.headers if answer.bill else {}
     return web.Response(body=answer.body(), content_type="application/json", headers=headers)
 
@@ -177,7 +177,7 @@ async def _by_half(request: web.Request, body: bytes, after: payloads.After) -> 
     return await _end(request, response, after)
 
 
-async def _play(request: web.Request, script: Script, pace: float) -> web.StreamResponse:
+async def _stream(request: web.Request, script: Script, pace: float) -> web.StreamResponse:
     """Send a stream at so many events a second (0: at once)."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)

@@ -14,7 +14,7 @@ _CODE_INPUT = (6, 74, 148, 238, 374, 573, 768, 911, 1058, 1207, 1454, 1682, 1885
 _CODE_OUTPUT = (6, 6, 7, 7, 8, 9, 9, 10, 11, 12, 13, 14, 15, 17, 19, 22, 28, 37, 54, 85, 1899)
 
 
-def sizes(random: Random, *, code: bool) -> tuple[int, int]:
+def draw_lengths(random: Random, *, code: bool) -> tuple[int, int]:
     """Tokens in and out of a request as people send them; code has long questions and short answers."""
     asked, answered = (_CODE_INPUT, _CODE_OUTPUT) if code else (_CHAT_INPUT, _CHAT_OUTPUT)
     return _draw(asked, random), _draw(answered, random)

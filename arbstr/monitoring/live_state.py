@@ -46,7 +46,7 @@ class _Running:
         )
 
 
-class Live:
+class LiveState:
     """Running requests, the latest finished ones, the sums since the start. A bus listener: `put` takes each event."""
 
     def __init__(self) -> None:

@@ -8,10 +8,10 @@ from arbstr import __version__
 from arbstr.bus import DEFAULT_CAPACITY, EventBus, Subscription
 from arbstr.config.schema import Provider
 from arbstr.engine.budget import Budgets
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
-from arbstr.ledger.model import LedgerReader
-from arbstr.monitoring.live_state import Live
+from arbstr.ledger.model import LedgerQueries
+from arbstr.monitoring.live_state import LiveState
 from arbstr.monitoring.source import ProviderStatus, Snapshot
 from arbstr.types import Rates
 
@@ -28,10 +28,10 @@ class LocalSource:
         providers: Sequence[Provider],
         *,
         bus: EventBus,
-        health: Health,
+        health: CircuitBreakers,
         router: Router,
         budgets: Budgets,
-        ledger: LedgerReader,
+        ledger: LedgerQueries,
         ledger_problem: Callable[[], str | None],
         address: str,
         started_at_ms: int,
@@ -47,11 +47,11 @@ class LocalSource:
         self._address = address
         self._started_at_ms = started_at_ms
         self._now_ms = now_ms
-        self._live = Live()
+        self._live = LiveState()
         bus.attach(self._live)
 
     @property
-    def ledger(self) -> LedgerReader:
+    def ledger(self) -> LedgerQueries:
         """Questions to the ledger."""
         return self._ledger
 
@@ -75,7 +75,7 @@ class LocalSource:
             recent=self._live.recent,
             totals=self._live.totals,
             budgets=self._budgets.status(),
-            ratios=self._router.experience.tokens.ratios(),
+            ratios=self._router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
         )
 
@@ -88,7 +88,9 @@ class LocalSource:
         self._health.close(provider)
 
 
-def provider_statuses(providers: Sequence[Provider], health: Health, router: Router) -> tuple[ProviderStatus, ...]:
+def provider_statuses(
+    providers: Sequence[Provider], health: CircuitBreakers, router: Router
+) -> tuple[ProviderStatus, ...]:
     """Every provider as configured and as it fares, in the configuration's order."""
     return tuple(_status(provider, health, router) for provider in providers)
 
@@ -97,7 +99,7 @@ def _three(rates: Rates) -> tuple[float, float, float]:
     return float(rates.input), float(rates.output), float(rates.base_fee) / 1000
 
 
-def _status(provider: Provider, health: Health, router: Router) -> ProviderStatus:
+def _status(provider: Provider, health: CircuitBreakers, router: Router) -> ProviderStatus:
     view = health.view(provider.name)
     return ProviderStatus(
         name=provider.name,
@@ -117,5 +119,5 @@ def _status(provider: Provider, health: Health, router: Router) -> ProviderStatu
         last_error=view.last_error,
         open_until_ms=view.open_until_ms,
         model_rates={model: _three(provider.rates_for(model)) for model in provider.model_ids},
-        charged_ratio=router.experience.charged_ratio(provider.name),
+        charged_ratio=router.learner.charged_ratio(provider.name),
     )

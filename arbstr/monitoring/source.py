@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from arbstr.bus import Subscription
-from arbstr.ledger.model import LedgerReader
+from arbstr.ledger.model import LedgerQueries
 from arbstr.types import BreakerState, RequestRecord
 
 
@@ -123,7 +123,7 @@ class Source(Protocol):
     """Where a dashboard gets everything from."""
 
     @property
-    def ledger(self) -> LedgerReader:
+    def ledger(self) -> LedgerQueries:
         """Questions to the ledger."""
         ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 
 
-def spare() -> None:
+def freeze_gc() -> None:
     """Leave what lives now out of every later collection, and collect seldom."""
     gc.collect()
     gc.freeze()

@@ -21,38 +21,38 @@ from arbstr import __version__
 from arbstr.bus import EventBus
 from arbstr.config.schema import Config
 from arbstr.config.settings import Settings, proxy_lines
-from arbstr.engine.admission import Gate
-from arbstr.engine.body_memory import Room
-from arbstr.engine.budget import Budgets, SpentQuestion
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.admission import AdmissionControl
+from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.budget import Budgets, SpendQuery
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
-from arbstr.engine.upstream.caller import Upstream
+from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.model_lists import ModelLists
 from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
 from arbstr.ledger.model import Filter
-from arbstr.ledger.reader import Reader
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.reader import LedgerReader
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.logs import setup
-from arbstr.logs.access_log import RequestLog
+from arbstr.logs.access_log import AccessLog
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import collector, open_files
-from arbstr.runtime.persistence import Memory, Spending
+from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server import openapi
-from arbstr.server.access import Door
-from arbstr.server.app import Edge
+from arbstr.server.access import AccessControl
+from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
 from arbstr.server.endpoints import welcome
-from arbstr.server.endpoints.chat import Chats
-from arbstr.server.endpoints.status import Api
-from arbstr.server.router import Route, Routes
+from arbstr.server.endpoints.chat import ChatCompletions
+from arbstr.server.endpoints.status import StatusEndpoints
+from arbstr.server.router import EndpointRouter, Route
 from arbstr.server.server import listen
 from arbstr.transport.pool import PooledTransport
 
 if TYPE_CHECKING:
-    from arbstr.mock import MockMarket
+    from arbstr.mock import FakeFleet
 
 logger = logging.getLogger(__name__)
 
@@ -90,54 +90,54 @@ def tui(settings: Settings) -> int:
 
 
 async def _serve(settings: Settings) -> int:
-    stop = Stop()
+    stop = ShutdownSignal()
     async with running(settings) as proxy:
-        await stop.asked.wait()
-        await proxy.drain(stop.insisted)
-    return int(stop.insisted.is_set())
+        await stop.requested.wait()
+        await proxy.drain(stop.forced)
+    return int(stop.forced.is_set())
 
 
 async def _tui(settings: Settings) -> int:
     from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
 
-    stop = Stop()
+    stop = ShutdownSignal()
     ring = setup.LogRing()
     async with running(settings, ring) as proxy, AsyncExitStack() as stack:
         if proxy.market is not None and settings.demo:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
-        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.asked, asks_to_quit=not settings.demo)
+        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo)
         goes_on = end.how in ("crashed", "lost")
         proxy.log.take_stderr(requests=goes_on)
         if goes_on:
             what = "crashed" if end.how == "crashed" else "lost its terminal"
             logger.error("the dashboard %s: %s; the proxy goes on without it at %s", what, end.reason, proxy.url)
-            await stop.asked.wait()
+            await stop.requested.wait()
         elif end.how == "quit":
-            stop.ask()
+            stop.request()
         await stack.aclose()  # the demo's clients first
-        await proxy.drain(stop.insisted)
+        await proxy.drain(stop.forced)
     return 0
 
 
-class Stop:
+class ShutdownSignal:
     """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second.
 
     A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
     """
 
     def __init__(self) -> None:
-        self.asked = asyncio.Event()
-        self.insisted = asyncio.Event()
+        self.requested = asyncio.Event()
+        self.forced = asyncio.Event()
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.ask)
+                loop.add_signal_handler(number, self.request)
 
-    def ask(self) -> None:
+    def request(self) -> None:
         """Ask for an orderly stop; once more, for one at once."""
-        (self.insisted if self.asked.is_set() else self.asked).set()
+        (self.forced if self.requested.is_set() else self.requested).set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,18 +150,18 @@ class Proxy:
     url: str
     config: Config
     log: setup.Logs
-    market: MockMarket | None
+    market: FakeFleet | None
     watch: Callable[[], LocalSource]
-    _gate: Gate
-    _chats: Chats
+    _gate: AdmissionControl
+    _chats: ChatCompletions
 
     async def drain(self, insisted: asyncio.Event) -> None:
         """Take no new requests; let those under way finish within `shutdown_grace`, or until someone insists."""
         self._gate.close()
-        if under_way := self._gate.inside + self._gate.draining:
+        if under_way := self._gate.in_flight + self._gate.draining:
             grace_s = self.config.server.shutdown_grace
             logger.info("stopping: %d requests have %g s to finish", under_way, grace_s)
-        await self._chats.finish(self.config.server.shutdown_grace, insisted)
+        await self._chats.drain(self.config.server.shutdown_grace, insisted)
 
 
 @asynccontextmanager
@@ -173,7 +173,7 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
         redactor = Redactor([*config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log = _open_log(stack, settings, config, bus, redactor, ring)
-        ledger = Ledger(
+        ledger = LedgerWriter(
             settings.database,
             on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
             on_progress=lambda done, total: bus.publish(AdoptionProgressed(done, total)),
@@ -181,43 +181,43 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
         )
         await ledger.start()
         stack.push_async_callback(ledger.close)
-        reader = Reader(settings.database, settle=ledger.settle)
+        reader = LedgerReader(settings.database, settle=ledger.settle)
         stack.push_async_callback(reader.close)
         transport = PooledTransport(settings.proxies)
         stack.push_async_callback(transport.aclose)
-        parts = Parts(config, bus, redactor, ledger, reader, transport, log, market)
-        proxy = await _put_together(stack, settings, parts)
-        collector.spare()
+        parts = Infrastructure(config, bus, redactor, ledger, reader, transport, log, market)
+        proxy = await _compose(stack, settings, parts)
+        collector.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, proxy.url)
         yield proxy
 
 
 @dataclass(frozen=True, slots=True)
-class Parts:
+class Infrastructure:
     """What decisions and server stand on."""
 
     config: Config
     bus: EventBus
     redactor: Redactor
-    ledger: Ledger
-    reader: Reader
+    ledger: LedgerWriter
+    reader: LedgerReader
     transport: PooledTransport
     log: setup.Logs
-    market: MockMarket | None
+    market: FakeFleet | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
     """What decides about requests, and learns from them."""
 
-    health: Health
+    health: CircuitBreakers
     router: Router
     budgets: Budgets
     sessions: Sessions
 
 
-def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
-    health = Health(
+def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
+    health = CircuitBreakers(
         [provider.name for provider in config.providers],
         config.breaker,
         clock=time.monotonic,
@@ -240,32 +240,32 @@ def _decisions(config: Config, bus: EventBus, reader: Reader) -> Decisions:
     return Decisions(health, router, budgets, Sessions())
 
 
-async def _spent_msats(reader: Reader, asked: SpentQuestion) -> int:
+async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
     where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy)
     return await reader.spent_msats(where)
 
 
-async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts) -> Proxy:
+async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastructure) -> Proxy:
     """Engine, server and source, from what they stand on."""
     config, started_at_ms = parts.config, _now_ms()
     decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
-    memory = Memory(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
-    await memory.recall()
-    spending = Spending(decisions.budgets)
+    memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
+    await memory.load()
+    spending = SpendPersistence(decisions.budgets)
     await spending.recall()
-    stack.callback(memory.keep)
-    _own(stack, memory.keep_now_and_then())
-    _own(stack, spending.recall_again())
-    gate = Gate(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
+    stack.callback(memory.save)
+    _run_in_background(stack, memory.save_periodically())
+    _run_in_background(stack, spending.recall_again())
+    gate = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
-    room = Room(LARGEST_AT_A_TIME * largest_bytes)
-    upstream = Upstream(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
+    room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
+    upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
     stack.push_async_callback(upstream.aclose)
-    chats = Chats(_engine(parts, decisions, gate, upstream), room)
+    chats = ChatCompletions(_engine(parts, decisions, gate, upstream), room)
     lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
     stack.push_async_callback(lists.aclose)
-    edge = _edge(settings, parts, decisions, chats, room, lists, started_at_ms)
+    edge = _app(settings, parts, decisions, chats, room, lists, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
@@ -292,7 +292,7 @@ async def _put_together(stack: AsyncExitStack, settings: Settings, parts: Parts)
     return Proxy(url, config, parts.log, parts.market, watch, gate, chats)
 
 
-def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) -> Engine:
+def _engine(parts: Infrastructure, decisions: Decisions, gate: AdmissionControl, upstream: UpstreamCaller) -> Engine:
     return Engine(
         parts.config,
         gate=gate,
@@ -307,17 +307,17 @@ def _engine(parts: Parts, decisions: Decisions, gate: Gate, upstream: Upstream) 
     )
 
 
-def _edge(
+def _app(
     settings: Settings,
-    parts: Parts,
+    parts: Infrastructure,
     decisions: Decisions,
-    chats: Chats,
-    room: Room,
+    chats: ChatCompletions,
+    room: BodyMemory,
     lists: ModelLists,
     started_at_ms: int,
-) -> Edge:
+) -> App:
     config = parts.config
-    api = Api(
+    api = StatusEndpoints(
         config.providers,
         decisions.router,
         room,
@@ -327,7 +327,7 @@ def _edge(
         started_s=started_at_ms // 1000,
     )
     server = config.server
-    door = Door(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
+    door = AccessControl(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
     routes = [
         Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
@@ -335,14 +335,14 @@ def _edge(
         *openapi.routes(),
         *welcome.routes(),
     ]
-    return Edge(door, Routes(routes))
+    return App(door, EndpointRouter(routes))
 
 
 def _most_clients(settings: Settings, config: Config) -> int:
     """How many may be connected: twice those that are served, and some; fewer where the system grants fewer files."""
     in_flight = config.server.max_in_flight
     sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
-    allowed = open_files.allow(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
+    allowed = open_files.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
     if allowed < in_flight:
         told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
         logger.warning(told, allowed, in_flight)
@@ -366,9 +366,9 @@ def _open_log(
         ring=ring,
     )
     stack.callback(log.close)
-    request_log = RequestLog(bus, log, log_requests=config.logging.log_requests)
+    request_log = AccessLog(bus, log, log_requests=config.logging.log_requests)
     stack.callback(request_log.close)
-    _own(stack, request_log.run())
+    _run_in_background(stack, request_log.run())
     for warning in settings.warnings:
         logger.warning("%s", warning)
     for line in proxy_lines(config, settings.proxies):
@@ -376,16 +376,16 @@ def _open_log(
     return log
 
 
-async def _open_market(stack: AsyncExitStack, settings: Settings) -> MockMarket | None:
+async def _open_market(stack: AsyncExitStack, settings: Settings) -> FakeFleet | None:
     """The fake providers of a mock run."""
     if not settings.mock:
         return None
-    from arbstr.mock import MockMarket  # noqa: PLC0415 - only mock runs need it
+    from arbstr.mock import FakeFleet  # noqa: PLC0415 - only mock runs need it
 
-    return await stack.enter_async_context(MockMarket(settings.config))
+    return await stack.enter_async_context(FakeFleet(settings.config))
 
 
-def _own(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
+def _run_in_background(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
     """Run a coroutine beside everything else, and end it when the stack unwinds."""
     task = asyncio.create_task(background)
 

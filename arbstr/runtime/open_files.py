@@ -7,7 +7,7 @@ import contextlib
 _SPARE = 100  # for the ledger, its log, the configuration, libraries, the loop
 
 
-def allow(sockets: int) -> int:
+def raise_fd_limit(sockets: int) -> int:
     """See to it that so many sockets may be open besides arbstr's files, or as many as the system lets; how many."""
     try:
         import resource  # noqa: PLC0415 - not on every system

@@ -8,12 +8,12 @@ from contextlib import suppress
 
 from arbstr.bus import Subscription
 from arbstr.engine.budget import Budgets
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.learning import codec
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.writer import LearnedState, Ledger
+from arbstr.ledger.writer import LearnedState, LedgerWriter
 from arbstr.sanitize import json_or_none
 
 logger = logging.getLogger(__name__)
@@ -24,11 +24,11 @@ RECALL_EVERY_S = 1.0
 _HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
-class Memory:
+class StatePersistence:
     """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
 
     def __init__(
-        self, ledger: Ledger, router: Router, health: Health, sessions: Sessions, changes: Subscription
+        self, ledger: LedgerWriter, router: Router, health: CircuitBreakers, sessions: Sessions, changes: Subscription
     ) -> None:
         self._ledger = ledger
         self._sessions = sessions
@@ -36,34 +36,34 @@ class Memory:
         self._health = health
         self._changes = changes
 
-    async def recall(self) -> None:
+    async def load(self) -> None:
         """Take up what was kept."""
         learned: LearnedState = await self._ledger.load_learned()
-        self._router.experience.restore(learned.ratios, learned.cells)
+        self._router.learner.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         self._health.restore(saved)
         self._sessions.key = await self._ledger.session_key()
 
-    def keep(self) -> None:
+    def save(self) -> None:
         """Have the ledger save the state of things."""
-        ratios, learned = self._router.experience.export()
+        ratios, learned = self._router.learner.export()
         states = {(_HEALTH, name): codec.dumps(state) for name, state in self._health.export().items()}
         self._ledger.save_learned(ratios, {**learned, **states})
 
-    async def keep_now_and_then(self) -> None:
+    async def save_periodically(self) -> None:
         """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_EVERY_S):
                     await self._changes.wait()
             self._changes.drain()
-            self.keep()
+            self.save()
             if not self._sessions.key:
                 self._sessions.key = await self._ledger.session_key()
             await asyncio.sleep(SAVE_APART_S)
 
 
-class Spending:
+class SpendPersistence:
     """What was spent before this start, asked of the ledger until it answers: till then no budget lets anything in."""
 
     def __init__(self, budgets: Budgets) -> None:

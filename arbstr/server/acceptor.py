@@ -17,25 +17,25 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 BACKLOG = 1024  # connections that the system keeps until they are taken
-AT_A_TIME = 32  # are taken: who is refused has a file for a turn or two, and a crowd must leave some to the others
+ACCEPT_BATCH = 32  # are taken: who is refused has a file for a turn or two, and a crowd must leave some to the others
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # `localhost` names addresses of families that a machine may lack
-REST_S = 1.0  # until clients are taken again, where the system gives no more files or memory
+PAUSE_S = 1.0  # until clients are taken again, where the system gives no more files or memory
 
 
-class Port:
+class Acceptor:
     """The listening sockets of a host and port; each client gets a protocol of its own. Made on the running loop."""
 
     def __init__(self, sockets: list[socket.socket], protocol: Callable[[], asyncio.BaseProtocol]) -> None:
         self._loop = asyncio.get_running_loop()
         self._sockets = sockets
         self._protocol = protocol
-        self._joining: set[asyncio.Task[Any]] = set()
-        self._resting: dict[socket.socket, asyncio.TimerHandle] = {}
+        self._handshaking: set[asyncio.Task[Any]] = set()
+        self._paused: dict[socket.socket, asyncio.TimerHandle] = {}
         for listening in sockets:
-            self._loop.add_reader(listening, self._take, listening)
+            self._loop.add_reader(listening, self._accept, listening)
 
     @classmethod
-    async def open(cls, host: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> Port:
+    async def open(cls, host: str, port: int, protocol: Callable[[], asyncio.BaseProtocol]) -> Acceptor:
         """Listen on every address of the host; port 0 is any free one. Raises OSError."""
         found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
         sockets: list[socket.socket] = []
@@ -59,15 +59,15 @@ class Port:
 
     async def close(self) -> None:
         """Take nobody from now on; those who were taken stay, also who is being taken: a request may be under way."""
-        for resting in self._resting.values():
+        for resting in self._paused.values():
             resting.cancel()
         for listening in self._sockets:
             self._loop.remove_reader(listening)
         _close(self._sockets)
-        await asyncio.gather(*self._joining, return_exceptions=True)
+        await asyncio.gather(*self._handshaking, return_exceptions=True)
 
-    def _take(self, listening: socket.socket) -> None:
-        for _ in range(AT_A_TIME):
+    def _accept(self, listening: socket.socket) -> None:
+        for _ in range(ACCEPT_BATCH):
             try:
                 client, _ = listening.accept()
             except (BlockingIOError, InterruptedError):
@@ -75,32 +75,32 @@ class Port:
             except ConnectionError:  # one that has left already
                 continue
             except OSError as error:
-                if not self._joining:  # else some of them may be refused, and give their files back
-                    self._rest(listening, error)
+                if not self._handshaking:  # else some of them may be refused, and give their files back
+                    self._pause(listening, error)
                 return
             client.setblocking(False)
             task = self._loop.create_task(self._loop.connect_accepted_socket(self._protocol, client))
-            self._joining.add(task)
-            task.add_done_callback(partial(self._taken, client))
+            self._handshaking.add(task)
+            task.add_done_callback(partial(self._on_accepted, client))
 
-    def _taken(self, client: socket.socket, task: asyncio.Task[Any]) -> None:
+    def _on_accepted(self, client: socket.socket, task: asyncio.Task[Any]) -> None:
         """A client has its protocol, or will get none."""
-        self._joining.discard(task)
+        self._handshaking.discard(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
             client.close()
         if error is not None and not isinstance(error, OSError):  # that is one who has left meanwhile
             logger.error("a client could not be taken", exc_info=error)
 
-    def _rest(self, listening: socket.socket, error: OSError) -> None:
+    def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Leave clients waiting for a while: they still would be there at the next turn, and the next."""
-        logger.error("no client can be taken for %g s: %s", REST_S, error.strerror)
+        logger.error("no client can be taken for %g s: %s", PAUSE_S, error.strerror)
         self._loop.remove_reader(listening)
-        self._resting[listening] = self._loop.call_later(REST_S, self._go_on, listening)
+        self._paused[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
 
-    def _go_on(self, listening: socket.socket) -> None:
-        del self._resting[listening]
-        self._loop.add_reader(listening, self._take, listening)
+    def _resume(self, listening: socket.socket) -> None:
+        del self._paused[listening]
+        self._loop.add_reader(listening, self._accept, listening)
 
 
 def _close(sockets: list[socket.socket]) -> None:

@@ -15,14 +15,14 @@ from aiohttp import web
 
 from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
 from arbstr.redaction import Secret
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.types import HeaderList
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/", "/health"})
 
 
-class Door:
+class AccessControl:
     """Checks a request's `Host`, `Origin` and bearer token. `host` is what arbstr listens on."""
 
     def __init__(
@@ -40,13 +40,13 @@ class Door:
         if host is not None and host not in self._hosts:
             self._check_host(host)
         origin = headers.get("Origin")
-        if origin is not None and not self.admits_origin(origin, host):
-            told = f"Requests from pages of {plain(origin)} are refused; server.allowed_origins may name it."
+        if origin is not None and not self.allows_origin(origin, host):
+            told = f"Requests from pages of {sanitize(origin)} are refused; server.allowed_origins may name it."
             raise ForbiddenOrigin(told)
         if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
             self._check_token(headers.get("Authorization", ""))
 
-    def admits_origin(self, origin: str, host: str | None) -> bool:
+    def allows_origin(self, origin: str, host: str | None) -> bool:
         """Whether a page of that origin may speak to arbstr."""
         return origin.lower() in self._origins or "*" in self._origins or _is_same(origin, host)
 
@@ -58,12 +58,12 @@ class Door:
     def cors_headers(self, request: web.BaseRequest) -> HeaderList:
         """The headers that let a configured origin's page read the answer; none for anyone else."""
         origin = request.headers.get("Origin")
-        if origin is None or not self._origins or not self.admits_origin(origin, request.headers.get("Host")):
+        if origin is None or not self._origins or not self.allows_origin(origin, request.headers.get("Host")):
             return []
         asked = request.headers.get("Access-Control-Request-Headers", "*")
         return [
-            ("Access-Control-Allow-Origin", plain(origin, len(origin))),
-            ("Access-Control-Allow-Headers", plain(asked, len(asked))),
+            ("Access-Control-Allow-Origin", sanitize(origin, len(origin))),
+            ("Access-Control-Allow-Headers", sanitize(asked, len(asked))),
             ("Access-Control-Allow-Methods", "GET, POST"),
             ("Access-Control-Expose-Headers", "*"),
             ("Vary", "Origin"),
@@ -73,7 +73,7 @@ class Door:
         name = _host_name(host)
         if name in self._hosts or (self._any_address and _is_address(name)):
             return
-        told = f"arbstr does not answer to the host name {plain(host)}; server.allowed_hosts may name it."
+        told = f"arbstr does not answer to the host name {sanitize(host)}; server.allowed_hosts may name it."
         raise ForbiddenHost(told)
 
     def _check_token(self, authorization: str) -> None:

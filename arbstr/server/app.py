@@ -8,12 +8,12 @@ import time
 from aiohttp import web
 
 from arbstr.errors import ApiError, ClientGone, InternalError
-from arbstr.sanitize import plain
-from arbstr.server.access import Door
+from arbstr.sanitize import sanitize
+from arbstr.server.access import AccessControl
 from arbstr.server.ids import new_id
 from arbstr.server.request import Request
 from arbstr.server.responses import REQUEST_ID, SERVER, error_response
-from arbstr.server.router import Routes
+from arbstr.server.router import EndpointRouter
 
 logger = logging.getLogger(__name__)
 
@@ -21,25 +21,25 @@ _LINES_A_MINUTE = 100
 _MINUTE_S = 60.0
 
 
-class Edge:
+class App:
     """Gives every request an id, turns strangers away, and every error into an answer in OpenAI's shape."""
 
-    def __init__(self, door: Door, routes: Routes) -> None:
-        self._door = door
-        self._routes = routes
+    def __init__(self, door: AccessControl, routes: EndpointRouter) -> None:
+        self._access = door
+        self._router = routes
         self._refusals = _Refusals()
 
     async def serve(self, request: Request) -> web.StreamResponse:
         """Answer one request, whatever happens."""
         request.id = new_id()
-        request.every_answer = [(REQUEST_ID, request.id), *self._door.cors_headers(request)]
+        request.common_headers = [(REQUEST_ID, request.id), *self._access.cors_headers(request)]
         response: web.StreamResponse
         try:
-            self._door.check(request)
-            if self._door.is_preflight(request):
+            self._access.check(request)
+            if self._access.is_preflight(request):
                 response = web.Response(status=204)
             else:
-                response = await self._routes.find(request)(request)
+                response = await self._router.find(request)(request)
         except ApiError as error:
             self._refusals.tell(request, error)
             response = error_response(error)
@@ -49,7 +49,7 @@ class Edge:
             logger.exception("request %s met a fault of arbstr's own", request.id)
             response = error_response(InternalError(f"arbstr failed on request {request.id}; its log says why."))
         if not response.prepared:
-            response.headers.update([*request.every_answer, ("Server", SERVER)])
+            response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response
 
 
@@ -69,5 +69,5 @@ class _Refusals:
             self._since_s, self._told = now_s, 0
         self._told += 1
         if self._told <= _LINES_A_MINUTE:
-            asked, why = plain(f"{request.method} {request.path}"), plain(error.message.partition(". ")[0])
+            asked, why = sanitize(f"{request.method} {request.path}"), sanitize(error.message.partition(". ")[0])
             logger.info("refused %s from %s: %d %s: %s", asked, request.remote, error.status, error.code, why)

@@ -7,25 +7,25 @@ from collections.abc import Awaitable, Callable
 import orjson
 from aiohttp import web
 
-from arbstr.engine.body_memory import Room
+from arbstr.engine.body_memory import BodyMemory
 from arbstr.errors import ApiError
 from arbstr.server.request import Request
-from arbstr.server.request_body import Body
-from arbstr.server.responses import SERVER, WholeAnswer, error_headers
+from arbstr.server.request_body import RequestBody
+from arbstr.server.responses import SERVER, WholeResponse, error_headers
 from arbstr.types import HeaderList
 
 
 class ClientConnection:
     """Implements `engine.seams.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
-    def __init__(self, request: Request, room: Room, received_at_ms: int) -> None:
+    def __init__(self, request: Request, room: BodyMemory, received_at_ms: int) -> None:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._body = Body(request, room)
+        self._body = RequestBody(request, room)
         self._stream: web.StreamResponse | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
@@ -36,14 +36,14 @@ class ClientConnection:
         transport = self._request.transport
         return self._left or transport is None or transport.is_closing()
 
-    def on_gone(self, callback: Callable[[], None]) -> None:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
         """Call back once when the client closes its connection, at once if it has."""
         if self._left:
             callback()
         else:
             self._on_gone = callback
 
-    def leave(self) -> None:
+    def disconnected(self) -> None:
         """The client has closed its connection."""
         self._left = True
         callback, self._on_gone = self._on_gone, None
@@ -61,9 +61,9 @@ class ClientConnection:
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
         """Give the whole answer; waits while the client is slow to read."""
-        response = WholeAnswer(status, [*headers, *self._request.every_answer], body)
+        response = WholeResponse(status, [*headers, *self._request.common_headers], body)
         if not self.gone:
-            await self._tolerantly(response.prepare(self._request))
+            await self._best_effort(response.prepare(self._request))
         self.response = response
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
@@ -76,39 +76,39 @@ class ClientConnection:
 
     async def start(self, headers: HeaderList) -> None:
         """Begin a stream of events, status 200."""
-        stream = _Stream(headers=[*headers, *self._request.every_answer, ("Server", SERVER)])
+        stream = _Stream(headers=[*headers, *self._request.common_headers, ("Server", SERVER)])
         if "event-stream" not in stream.headers.get("Content-Type", ""):
             stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
         stream.headers.setdefault("Cache-Control", "no-cache")
         stream.headers["X-Accel-Buffering"] = "no"  # nginx before arbstr would gather events otherwise
         self._stream = self.response = stream
         if not self.gone:
-            await self._tolerantly(stream.prepare(self._request))
+            await self._best_effort(stream.prepare(self._request))
 
     async def write(self, data: bytes) -> None:
         """Go on with the stream; waits while the client is slow to read."""
         if data and self._stream is not None and not self.gone:
-            await self._tolerantly(self._stream.write(data))
+            await self._best_effort(self._stream.write(data))
 
     async def end(self, data: bytes) -> None:
         """End the stream with these bytes."""
         if self._stream is not None and not self.gone:
-            await self._tolerantly(self._stream.write_eof(data))
+            await self._best_effort(self._stream.write_eof(data))
 
-    def served(self) -> None:
+    def close(self) -> None:
         """Nothing more will be asked of this client or told to it."""
-        self._body.dropped()
+        self._body.release()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Close the connection at once, in the middle of whatever it is."""
         if self._request.transport is not None:
             self._request.transport.abort()
 
-    async def _tolerantly(self, writing: Awaitable[object]) -> None:
+    async def _best_effort(self, writing: Awaitable[object]) -> None:
         try:
             await writing
         except ConnectionError:
-            self.leave()
+            self.disconnected()
 
 
 class _Stream(web.StreamResponse):

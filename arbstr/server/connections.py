@@ -24,7 +24,7 @@ JUST_HERE_S = 0.01  # who has been connected for less has had no time to ask
 SOON_S = 5.0  # who has been silent for longer will hardly ask any more
 
 
-class Clients:
+class ConnectionLimit:
     """The connections of all clients. `make` makes the protocol of a new one. Made on the running loop.
 
     When all places are taken, whoever comes gets that of one for whom nothing is done: of one that has never asked,
@@ -38,11 +38,11 @@ class Clients:
         # Also those whose connection is still being set up, as it is for a whole crowd at a time; the oldest first.
         self._all: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
         told = f"{most} clients are connected, the most that arbstr takes."
-        self._refusing = _Refusing(Overloaded(told, retry_after_s=1.0))
+        self._refusing = _TooManyConnections(Overloaded(told, retry_after_s=1.0))
         self._displaced = 0
-        self._look_again()
+        self._schedule_check()
 
-    def take(self) -> asyncio.BaseProtocol:
+    def new_protocol(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection: aiohttp's, or the refusal where that would be one too many."""
         if len(self._all) >= self._most and not self._make_room():
             return self._refusing
@@ -64,7 +64,7 @@ class Clients:
         if leaving is None:
             return False
         del self._all[leaving]
-        leaving.hang_up()
+        leaving.abort()
         self._displaced += 1
         return True
 
@@ -82,21 +82,21 @@ class Clients:
             return None
         return idle[0] if idle else None
 
-    def _look_again(self) -> None:
-        self._timer = self._loop.call_later(LOOK_EVERY_S, self._look)
+    def _schedule_check(self) -> None:
+        self._timer = self._loop.call_later(LOOK_EVERY_S, self._check_deadlines)
 
-    def _look(self) -> None:
+    def _check_deadlines(self) -> None:
         """Close the connections of those who have been waited for too long."""
         now_s = self._loop.time()
         for protocol, wait in list(self._all.items()):
             awaited = wait.overdue(protocol.awaited(), now_s)
             if awaited is not None:
-                protocol.give_up(awaited)
+                protocol.time_out(awaited)
         if self._displaced:
             told = "%d connections were closed, for which nothing was done, as all %d places were taken"
             logger.info(told, self._displaced, self._most)
             self._displaced = 0
-        self._look_again()
+        self._schedule_check()
 
 
 class _Wait:
@@ -118,7 +118,7 @@ class _Wait:
         return awaited
 
 
-class _Refusing(asyncio.Protocol):
+class _TooManyConnections(asyncio.Protocol):
     """Tells whoever connects why not, before anything was asked, and hangs up. It remembers nothing: one serves all."""
 
     def __init__(self, error: Overloaded) -> None:

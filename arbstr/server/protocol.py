@@ -13,7 +13,7 @@ from aiohttp.http import RawRequestMessage
 from aiohttp.http_exceptions import LineTooLong
 
 from arbstr.errors import ApiError, HeadersTooLarge, InvalidParameter, RequestTimeout
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
 from arbstr.server.request import Request
 from arbstr.server.responses import REQUEST_ID, SERVER, bare_answer, error_response
@@ -89,8 +89,8 @@ class Protocol(web.RequestHandler):
         super().connection_lost(exc)
         self._wire = self._answered = None
         self.on_lost(self)
-        if isinstance(request, Request) and request.on_leave is not None:
-            request.on_leave()
+        if isinstance(request, Request) and request.on_disconnect is not None:
+            request.on_disconnect()
 
     @property
     def is_idle(self) -> bool:
@@ -117,16 +117,16 @@ class Protocol(web.RequestHandler):
             return Awaited("head", self._request_count)
         return Awaited("next request" if self.has_asked else "first request", self._request_count)
 
-    def give_up(self, awaited: Awaited) -> None:
+    def time_out(self, awaited: Awaited) -> None:
         """Close the connection: what the client is waited for has not come."""
         if awaited.what == "head":
             self._refuse(RequestTimeout("Sent too slowly: the request's headers are not complete."))
             return
         if awaited.what == "reading":
             logger.info("a client has not read on for too long; its connection is closed")
-        self.hang_up()
+        self.abort()
 
-    def hang_up(self) -> None:
+    def abort(self) -> None:
         """Close the connection, at once if what was written does not go out."""
         wire = self._wire
         if wire is not None and wire.get_write_buffer_size():
@@ -178,7 +178,7 @@ def _unsent_bytes(wire: asyncio.Transport) -> int:
 
 def _refusal(request: web.BaseRequest, exc: BaseException | None, message: str | None) -> ApiError:
     # After a colon the parser quotes what the client sent: its token, perhaps.
-    told = plain((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
+    told = sanitize((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
     logger.info("refused what %s sent, it is no HTTP: %s", request.remote, told)
     if isinstance(exc, LineTooLong) and exc.args[1] == LONGEST_HEADER:
         return HeadersTooLarge(f"A header of the request is longer than {LONGEST_HEADER:,} bytes.")

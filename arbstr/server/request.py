@@ -16,5 +16,5 @@ class Request(web.BaseRequest):
     """
 
     id = ""
-    every_answer: HeaderList = []  # noqa: RUF012 - never changed, each request is given its own
-    on_leave: Callable[[], None] | None = None
+    common_headers: HeaderList = []  # noqa: RUF012 - never changed, each request is given its own
+    on_disconnect: Callable[[], None] | None = None

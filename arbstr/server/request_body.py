@@ -6,19 +6,19 @@ import asyncio
 
 from aiohttp import web
 
-from arbstr.engine.body_memory import FREE_BYTES, Room
+from arbstr.engine.body_memory import FREE_BYTES, BodyMemory
 from arbstr.errors import ClientGone, RequestTimeout, RequestTooLarge, UnsupportedMediaType
-from arbstr.sanitize import plain
-from arbstr.transport.decoding import ENCODINGS, Unpacker
+from arbstr.sanitize import sanitize
+from arbstr.transport.decoding import ENCODINGS, Decoder
 
 SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
 SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
 
 
-class Body:
+class RequestBody:
     """One request's body, and the room that it takes until it is `dropped`."""
 
-    def __init__(self, request: web.BaseRequest, room: Room) -> None:
+    def __init__(self, request: web.BaseRequest, room: BodyMemory) -> None:
         self._request = request
         self._room = room
         self._size = 0  # of the room
@@ -33,7 +33,7 @@ class Body:
             told = "Send the request as JSON, with the header 'Content-Type: application/json'."
             raise UnsupportedMediaType(told)
         encoding = _encoding(request)
-        self._announced(request.content_length or 0)
+        self._check_length(request.content_length or 0)
         try:
             body = self._all_here() if request.content.is_eof() else await self._await_rest()
         except (web.RequestPayloadError, ConnectionError) as error:
@@ -44,23 +44,23 @@ class Body:
             raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
         return await self._unpacked(body, encoding) if encoding else body
 
-    def dropped(self) -> None:
+    def release(self) -> None:
         """It is needed no longer."""
-        self._room.give_back(self._size)
+        self._room.release(self._size)
         self._size = 0
 
-    def _announced(self, size: int) -> None:
+    def _check_length(self, size: int) -> None:
         """Turn away at once what will not do; bytes take no room before they come."""
         self._limit(size)
         if size > FREE_BYTES:
-            self._room.look(size - FREE_BYTES)
+            self._room.check(size - FREE_BYTES)
 
-    def _came(self, size: int, packed_bytes: int = 0) -> None:
+    def _on_data(self, size: int, packed_bytes: int = 0) -> None:
         """So many bytes are here now, and so many compressed ones that they were unfolded from."""
         self._limit(size)
         needed = size + packed_bytes - FREE_BYTES
         if needed > self._size:
-            self._room.take(needed - self._size)
+            self._room.acquire(needed - self._size)
             self._size = needed
 
     def _limit(self, size: int) -> None:
@@ -71,12 +71,12 @@ class Body:
 
     async def _unpacked(self, packed: bytes, encoding: str) -> bytes:
         """What was sent compressed."""
-        unpacker, body = Unpacker(encoding), bytearray()
+        unpacker, body = Decoder(encoding), bytearray()
         unpacker.feed(packed)
         try:
             while unpacker.has_more:
                 body += unpacker.piece()
-                self._came(len(body), len(packed))
+                self._on_data(len(body), len(packed))
                 await asyncio.sleep(0)  # little can unfold to very much: others have their turn
         except ValueError as error:
             raise UnsupportedMediaType(f"The request's body is no {encoding}, and so can't be read.") from error
@@ -99,7 +99,7 @@ class Body:
     def _all_here(self) -> bytes:
         """A body that came with its head or is complete meanwhile: most are, and need no clock."""
         body = self._request.content.read_nowait()
-        self._came(len(body))
+        self._on_data(len(body))
         return body
 
     async def _read(self) -> bytes:
@@ -118,7 +118,7 @@ class Body:
                 body += part
             else:
                 body = bytearray(body) + part
-            self._came(len(body))
+            self._on_data(len(body))
         return bytes(body)
 
 
@@ -128,7 +128,7 @@ def _encoding(request: web.BaseRequest) -> str:
     if encoding in ("", "identity"):
         return ""
     if encoding not in ENCODINGS:
-        told = f"The request's body is compressed as {plain(encoding, 40)!r}, which arbstr does not read."
+        told = f"The request's body is compressed as {sanitize(encoding, 40)!r}, which arbstr does not read."
         raise UnsupportedMediaType(f"{told} Send it as it is, or as gzip or deflate.")
     return encoding
 

@@ -24,7 +24,7 @@ REQUEST_ID = "X-Arbstr-Request-Id"
 SERVER = "arbstr"  # and no version: that is for those who may ask /health
 
 
-class WholeAnswer(web.StreamResponse):
+class WholeResponse(web.StreamResponse):
     """An answer all of which is there, written in one piece.
 
     aiohttp's own response would also know cookies, compression and payloads of other kinds, for three times the CPU.

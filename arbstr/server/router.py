@@ -9,7 +9,7 @@ from typing import NamedTuple, TypeVar
 from aiohttp import web
 
 from arbstr.errors import MethodNotAllowed, NotFound
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.server.request import Request
 
 Handler = Callable[[Request], Awaitable[web.StreamResponse]]
@@ -35,7 +35,7 @@ class NamedRoute(NamedTuple):
     handler: NamedHandler
 
 
-class Routes:
+class EndpointRouter:
     """All of them. A HEAD request gets what a GET request would, without its body, which the server leaves out."""
 
     def __init__(self, routes: Iterable[Route | NamedRoute]) -> None:
@@ -63,14 +63,14 @@ class Routes:
         if (by_method := self._exact.get(path)) is not None:
             if answered in by_method:
                 return by_method[answered]
-            raise _not_allowed(plain(path), method, by_method)
+            raise _not_allowed(sanitize(path), method, by_method)
         for prefix, by_method_named in self._named.items():
             rest = path.removeprefix(prefix)
             if path.startswith(prefix) and rest:
                 if answered in by_method_named:
                     return partial(_with_rest, by_method_named[answered], rest)
-                raise _not_allowed(plain(path), method, by_method_named)
-        raise NotFound(f"Nothing is served at {plain(path)}. What is: {', '.join(self._served)}.")
+                raise _not_allowed(sanitize(path), method, by_method_named)
+        raise NotFound(f"Nothing is served at {sanitize(path)}. What is: {', '.join(self._served)}.")
 
 
 def _add_shorter(paths: dict[str, _Handlers]) -> None:

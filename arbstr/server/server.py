@@ -14,8 +14,8 @@ from aiohttp.http import HttpVersion11, RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from arbstr.errors import AddressInUse, ArbstrError
-from arbstr.server.acceptor import Port
-from arbstr.server.connections import Clients
+from arbstr.server.acceptor import Acceptor
+from arbstr.server.connections import ConnectionLimit
 from arbstr.server.protocol import Protocol
 from arbstr.server.request import Request
 from arbstr.server.router import Handler
@@ -29,11 +29,11 @@ async def listen(
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    clients = Clients(most_clients, server)
+    clients = ConnectionLimit(most_clients, server)
     stack.callback(clients.close)
     shown = f"[{host}]" if ":" in host else host
     try:
-        opened = await Port.open(host, port, clients.take)
+        opened = await Acceptor.open(host, port, clients.new_protocol)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             remedy = "stop the program that listens there, or choose another address with --listen"

@@ -15,8 +15,8 @@ from typing import Any
 
 from arbstr.errors import UnusableInput
 from arbstr.ledger.model import Entry, Filter
-from arbstr.ledger.read_connection import Questions
-from arbstr.simulate.replay import Market, Row, Seller
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.simulate.replay import PricedProvider, PriceList, TracedRequest
 
 COLUMNS = ("timestamp", "policy", "input_tokens", "output_tokens")
 
@@ -25,7 +25,7 @@ _MOST_RATE = 1e9  # as in the configuration
 _LONGEST_POLICY = 100
 
 
-def read_prices(path: Path) -> Market:
+def read_prices(path: Path) -> PriceList:
     """`{model: {seller: [input, output]}}` in sats per 1000 tokens. Raises `UnusableInput`, `OSError`."""
     try:
         document = json.loads(path.read_bytes())
@@ -36,7 +36,7 @@ def read_prices(path: Path) -> Market:
     return {model: _sellers(path, model, sellers) for model, sellers in document.items()}
 
 
-def _sellers(path: Path, model: str, sellers: Any) -> list[Seller]:
+def _sellers(path: Path, model: str, sellers: Any) -> list[PricedProvider]:
     if not isinstance(sellers, dict) or not sellers:
         raise UnusableInput(f"{path}: the model {model[:100]!r} must hold an object of sellers: [input, output].")
     return [
@@ -44,17 +44,17 @@ def _sellers(path: Path, model: str, sellers: Any) -> list[Seller]:
     ]
 
 
-def _seller(what: str, rates: Any) -> Seller:
+def _seller(what: str, rates: Any) -> PricedProvider:
     if not isinstance(rates, list) or len(rates) != 2 or not all(_is_rate(rate) for rate in rates):
         raise UnusableInput(f"{what} must be [input, output], two numbers from 0 to {_MOST_RATE:g}.")
-    return Seller(float(rates[0]), float(rates[1]))
+    return PricedProvider(float(rates[0]), float(rates[1]))
 
 
 def _is_rate(rate: Any) -> bool:
     return isinstance(rate, int | float) and not isinstance(rate, bool) and 0 <= rate <= _MOST_RATE
 
 
-def read_trace(path: Path) -> list[Row]:
+def read_trace(path: Path) -> list[TracedRequest]:
     """Requests with the columns `timestamp,policy,input_tokens,output_tokens`, in any order of columns and rows.
 
     An empty policy is none. A file whose name ends in `.gz` is compressed. Raises `UnusableInput`, `OSError`.
@@ -70,12 +70,12 @@ def read_trace(path: Path) -> list[Row]:
     return rows
 
 
-def read_ledger(path: Path, *, any_model: bool) -> list[Row]:
+def read_ledger(path: Path, *, any_model: bool) -> list[TracedRequest]:
     """The answered requests in a ledger, whichever arbstr wrote it; with `any_model` for every model, not their own.
 
     Raises `UnusableInput`, `LedgerUnavailable`.
     """
-    with closing(Questions(path)) as ledger:
+    with closing(ReadConnection(path)) as ledger:
         chunks = ledger.entries(Filter(success=True), "timestamp", "asc")
         rows = [row for entry in chain.from_iterable(chunks) if (row := _past(entry, any_model=any_model))]
     if not rows:
@@ -83,7 +83,7 @@ def read_ledger(path: Path, *, any_model: bool) -> list[Row]:
     return rows
 
 
-def _past(entry: Entry, *, any_model: bool) -> Row | None:
+def _past(entry: Entry, *, any_model: bool) -> TracedRequest | None:
     """A request of a ledger, None if its tokens are not known, or another program has given it an impossible policy."""
     if entry.input_tokens is None or entry.output_tokens is None:
         return None
@@ -92,16 +92,16 @@ def _past(entry: Entry, *, any_model: bool) -> Row | None:
     except ValueError:
         return None
     at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
-    return Row(at, policy, entry.input_tokens, entry.output_tokens, None if any_model else entry.model)
+    return TracedRequest(at, policy, entry.input_tokens, entry.output_tokens, None if any_model else entry.model)
 
 
-def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[Row]:
+def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[TracedRequest]:
     missing = [column for column in COLUMNS if column not in (lines.fieldnames or ())]
     if missing:
         raise UnusableInput(f"{path} lacks the column {missing[0]}; its first line must name {', '.join(COLUMNS)}.")
     for line in lines:
         try:
-            yield Row(
+            yield TracedRequest(
                 at=_instant(line["timestamp"]),
                 policy=_policy(line["policy"]),
                 input_tokens=_tokens("input_tokens", line["input_tokens"]),

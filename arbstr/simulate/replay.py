@@ -21,7 +21,7 @@ _CHARS_PER_TOKEN = 4  # a trace has no text: with so many characters the router 
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class TracedRequest:
     """One request as it was. `model` is None where the same requests are to be tried on every model."""
 
     at: datetime
@@ -32,7 +32,7 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Seller:
+class PricedProvider:
     """What one seller asks, in sats: per 1000 input tokens, per 1000 output tokens, per request."""
 
     input_rate: float
@@ -40,11 +40,13 @@ class Seller:
     base_fee: float = 0.0
 
 
-Market = Mapping[str, Sequence[Seller]]  # by model
-Ratios = dict[str, float | None]  # by rule: its cost over the oracle's; None where the oracle pays nothing
+PriceList = Mapping[str, Sequence[PricedProvider]]  # by model
+CostRatios = dict[str, float | None]  # by rule: its cost over the oracle's; None where the oracle pays nothing
 
 
-def simulate(market: Market, rows: Iterable[Row], done: Callable[[], None] = lambda: None) -> dict[str, Ratios]:
+def simulate(
+    market: PriceList, rows: Iterable[TracedRequest], done: Callable[[], None] = lambda: None
+) -> dict[str, CostRatios]:
     """The ratios of every model that has requests. `done` is called after each model of the market."""
     ordered = sorted(rows, key=lambda row: row.at)
     requests = [(row, _request(row)) for row in ordered]
@@ -58,7 +60,7 @@ def simulate(market: Market, rows: Iterable[Row], done: Callable[[], None] = lam
     return ratios
 
 
-def overall(models: Mapping[str, Ratios]) -> Ratios:
+def overall(models: Mapping[str, CostRatios]) -> CostRatios:
     """The mean over models, each counting the same."""
     known = {rule: [value for m in models.values() if (value := m[rule]) is not None] for rule in RULES}
     return {rule: math.fsum(values) / len(values) if values else None for rule, values in known.items()}
@@ -70,7 +72,7 @@ def _ratio(cost: float, oracle: float) -> float | None:
     return None if cost else 1.0
 
 
-def _costs(sellers: Sequence[Seller], rows: Sequence[Row]) -> dict[str, float]:
+def _costs(sellers: Sequence[PricedProvider], rows: Sequence[TracedRequest]) -> dict[str, float]:
     """What the requests cost, in msats, by the rules that learn nothing.
 
     The oracle knows every answer's length beforehand. `output_price` always buys where the output is cheapest, `blend`
@@ -95,11 +97,13 @@ def _costs(sellers: Sequence[Seller], rows: Sequence[Row]) -> dict[str, float]:
     }
 
 
-def _bought_by_arbstr(sellers: Sequence[Seller], requests: Sequence[tuple[Row, ChatRequest]]) -> float:
+def _bought_by_arbstr(
+    sellers: Sequence[PricedProvider], requests: Sequence[tuple[TracedRequest, ChatRequest]]
+) -> float:
     """Route each request, pay the first candidate, learn from the answer; the sum in msats."""
     router = _router(sellers, {request.policy for _, request in requests if request.policy})
     rates = {f"{place}": _rates(seller) for place, seller in enumerate(sellers)}
-    learn = router.experience.tokens.learn
+    learn = router.learner.tokens.update
     paid = 0.0
     for row, request in requests:
         provider = router.route(request).candidates[0].provider
@@ -110,12 +114,12 @@ def _bought_by_arbstr(sellers: Sequence[Seller], requests: Sequence[tuple[Row, C
     return paid
 
 
-def _rates(seller: Seller) -> tuple[float, float, float]:
+def _rates(seller: PricedProvider) -> tuple[float, float, float]:
     """In msats: per request, per input token, per output token."""
     return seller.base_fee * 1000, seller.input_rate, seller.output_rate
 
 
-def _router(sellers: Sequence[Seller], policies: Iterable[str]) -> Router:
+def _router(sellers: Sequence[PricedProvider], policies: Iterable[str]) -> Router:
     """A router to which only these sellers are known, with a rule without limits for every policy."""
     providers = tuple(
         Provider(
@@ -132,7 +136,7 @@ def _router(sellers: Sequence[Seller], policies: Iterable[str]) -> Router:
     return Router(config, clock=lambda: 0.0, random=lambda: 0.0, matchers=())
 
 
-def _request(row: Row) -> ChatRequest:
+def _request(row: TracedRequest) -> ChatRequest:
     return ChatRequest(
         request_id="",
         model=_MODEL,

@@ -12,7 +12,7 @@ BARREN_BYTES = 1024 * 1024  # compressed, that may bring nothing
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
-class Unpacker:
+class Decoder:
     """One compressed body: `feed` it, and take a `piece` after the other as long as it `has_more`.
 
     `ended` says that it is whole. Calls raise ValueError when it is not what its encoding says. `encoding` is one of

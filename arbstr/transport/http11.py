@@ -14,7 +14,7 @@ from typing import cast
 import httptools
 import httpx
 
-MAX_BARE_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answers, trailers
+MAX_HEADER_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answers, trailers
 HELD_BYTES = 128 * 1024  # of a body that nobody reads: beyond, the socket is not read either
 
 Failure = type[httpx.TransportError]
@@ -29,7 +29,7 @@ class BrokenResponse(httpx.RemoteProtocolError):
     status = 0
 
 
-class Answer(httpx.AsyncByteStream):
+class ResponseStream(httpx.AsyncByteStream):
     """An answer as it arrives: `head` waits for status and headers, iterating brings the body's bytes.
 
     A wait may be cancelled and taken up again. Raises the `httpx.TransportError` that says how the exchange failed.
@@ -130,16 +130,16 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, free: Callable[[Connection], None]) -> None:
         self.loop = asyncio.get_running_loop()
-        self.lost: asyncio.Future[None] = self.loop.create_future()
-        self.silent = True  # nothing has come back in this exchange
+        self.closed: asyncio.Future[None] = self.loop.create_future()
+        self.nothing_received = True  # nothing has come back in this exchange
         self.idle_since_s = 0.0  # on the loop's clock
         self._free = free
         self._transport: asyncio.Transport | None = None
         self._socket: select.poll | None = None  # asked before a kept connection is used again
-        self._answer: Answer | None = None
-        self._bare_bytes = 0
+        self._answer: ResponseStream | None = None
+        self._header_bytes = 0
         self._paused = False
-        self._keeps = False  # the connection, after this answer
+        self._keep_alive = False  # the connection, after this answer
         self._parser = httptools.HttpResponseParser(self)
         # What servers in the wild get wrong, and readers agree about.
         self._parser.set_dangerous_leniencies(
@@ -160,12 +160,12 @@ class Connection(asyncio.Protocol):
             return self.is_open
         return self.is_open and not self._socket.poll(0)
 
-    def send(self, head: bytes, content: bytes, request: httpx.Request) -> Answer:
+    def send(self, head: bytes, content: bytes, request: httpx.Request) -> ResponseStream:
         """Send a request, head and body; its answer is to be waited for."""
         assert self._transport is not None
-        answer = self._answer = Answer(self, request)
-        self.silent = True
-        self._bare_bytes = 0
+        answer = self._answer = ResponseStream(self, request)
+        self.nothing_received = True
+        self._header_bytes = 0
         if len(content) > HELD_BYTES:  # no second copy of what is large, one packet for what is small
             self._transport.write(head)
             self._transport.write(content)
@@ -202,7 +202,7 @@ class Connection(asyncio.Protocol):
         if answer is None:
             self.abort()
             return
-        self.silent = False
+        self.nothing_received = False
         before = answer.body_bytes
         try:
             self._parser.feed_data(data)
@@ -215,7 +215,7 @@ class Connection(asyncio.Protocol):
             elif answer.body_bytes == before:
                 self._limit(answer, len(data))
             else:
-                self._bare_bytes = 0
+                self._header_bytes = 0
         answer.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -223,9 +223,9 @@ class Connection(asyncio.Protocol):
         answer, self._answer = self._answer, None
         if answer is not None:
             reason = "" if exc is None else str(exc) or type(exc).__name__
-            if self.silent and reason:
+            if self.nothing_received and reason:
                 answer.fail(httpx.ReadError, reason)
-            elif self.silent:
+            elif self.nothing_received:
                 answer.fail(httpx.RemoteProtocolError, "closed without an answer")
             elif reason or not answer.has_head or answer.framed:
                 answer.break_off(reason or "closed before the end of its answer")
@@ -233,13 +233,13 @@ class Connection(asyncio.Protocol):
                 answer.complete = True
             answer.wake()
         self._transport = None
-        self.lost.set_result(None)
+        self.closed.set_result(None)
 
-    def _end(self, answer: Answer) -> None:
+    def _end(self, answer: ResponseStream) -> None:
         """The answer is complete: on to the next, if there may be one."""
         self._answer = None
         sent = self._transport is not None and not self._transport.get_write_buffer_size()
-        if self._keeps and sent:
+        if self._keep_alive and sent:
             self.resume()
             self._watch_socket()
             self._free(self)
@@ -252,11 +252,11 @@ class Connection(asyncio.Protocol):
             self._socket = select.poll()
             self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def _limit(self, answer: Answer, size: int) -> None:
+    def _limit(self, answer: ResponseStream, size: int) -> None:
         """The parser gathers what is no body: not for ever."""
-        self._bare_bytes += size
-        if self._bare_bytes > MAX_BARE_BYTES:
-            answer.break_off(f"headers of more than {MAX_BARE_BYTES:,} bytes")
+        self._header_bytes += size
+        if self._header_bytes > MAX_HEADER_BYTES:
+            answer.break_off(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
             self.abort()
 
     # The parser calls these.
@@ -293,4 +293,4 @@ class Connection(asyncio.Protocol):
         """The end of an answer, or of an interim one."""
         answer = cast("Answer", self._answer)
         answer.complete = answer.has_head
-        self._keeps = answer.framed and not answer.framed_twice and self._parser.should_keep_alive()
+        self._keep_alive = answer.framed and not answer.framed_twice and self._parser.should_keep_alive()

@@ -30,8 +30,8 @@ import httpx
 
 from arbstr.config.proxies import NO_PROXIES, EnvironmentProxies, ProxyUrl, is_onion
 from arbstr.transport.connector import Connector, ProxyRefused, proxy_headers
-from arbstr.transport.decoding import ENCODINGS, Unpacker
-from arbstr.transport.http11 import Answer, Connection
+from arbstr.transport.decoding import ENCODINGS, Decoder
+from arbstr.transport.http11 import Connection, ResponseStream
 from arbstr.transport.resolver import Resolver
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
@@ -56,7 +56,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._loop = asyncio.get_running_loop()
         self._proxies = proxies
         self._resolver = resolver or Resolver()
-        self._places: dict[tuple[httpx.URL, ProxyUrl | None], _Place] = {}
+        self._host_pools: dict[tuple[httpx.URL, ProxyUrl | None], _HostPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -68,10 +68,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
         memo = request.extensions.get("memo", {})
         known = memo.get(self)
         if known is None:
-            place = self._place(request)
+            place = self._host_pool(request)
             known = memo[self] = place, _head(request, place)
         place, head = known
-        connection = place.kept(self._loop.time()) or await self._connect(place, request)
+        connection = place.idle(self._loop.time()) or await self._connect(place, request)
         content = await _content(request)  # its taking says that it goes out now
         head = b"%b%d\r\n\r\n" % (head, len(content))
         response = await _exchange(connection, head, content, request)
@@ -80,7 +80,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise httpx.ProxyError(f"{place}: the proxy wants credentials, or others", request=request)
         return response
 
-    async def _connect(self, place: _Place, request: httpx.Request) -> Connection:
+    async def _connect(self, place: _HostPool, request: httpx.Request) -> Connection:
         timeout_s = request.extensions.get("timeout", {}).get("connect")
         try:
             async with asyncio.timeout(timeout_s):
@@ -92,13 +92,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
         except (OSError, ValueError) as error:
             raise httpx.ConnectError(f"{place}: {error or type(error).__name__}", request=request) from error
 
-    def _place(self, request: httpx.Request) -> _Place:
+    def _host_pool(self, request: httpx.Request) -> _HostPool:
         """Where the URL leads and by which way, worked out once. Raises `httpx.UnsupportedProtocol`."""
         proxy = request.extensions.get("proxy")
-        place = self._places.get((request.url, proxy))
+        place = self._host_pools.get((request.url, proxy))
         if place is None:
-            place = _Place(request.url, self._way(request, proxy), self._resolver)
-            self._places[request.url, proxy] = place
+            place = _HostPool(request.url, self._way(request, proxy), self._resolver)
+            self._host_pools[request.url, proxy] = place
         return place
 
     def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
@@ -115,13 +115,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         """Close every connection."""
-        connections = [connection for place in self._places.values() for connection in place.connections]
+        connections = [connection for place in self._host_pools.values() for connection in place.connections]
         for connection in connections:
             connection.abort()
-        await asyncio.gather(*(connection.lost for connection in connections))
+        await asyncio.gather(*(connection.closed for connection in connections))
 
 
-class _Place:
+class _HostPool:
     """A URL as connections and requests to it need it, with the connections that are there."""
 
     def __init__(self, url: httpx.URL, proxy: ProxyUrl | None, resolver: Resolver) -> None:
@@ -140,7 +140,7 @@ class _Place:
     def __str__(self) -> str:
         return f"{self._host}:{self._port}"
 
-    def kept(self, now_s: float) -> Connection | None:
+    def idle(self, now_s: float) -> Connection | None:
         """An idle connection, the one used last; None if there is none that may still be good."""
         while self._idle:
             connection = self._idle.pop()
@@ -162,7 +162,7 @@ class _Place:
             opened.close()
             raise
         self.connections.add(connection)
-        connection.lost.add_done_callback(lambda _: self.connections.discard(connection))
+        connection.closed.add_done_callback(lambda _: self.connections.discard(connection))
         return connection
 
     def _free(self, connection: Connection) -> None:
@@ -190,14 +190,14 @@ async def _exchange(connection: Connection, head: bytes, content: bytes, request
     except BaseException:
         connection.abort()
         raise
-    stream = answer if not answer.encoding else _Unpacked(answer, request)
+    stream = answer if not answer.encoding else _Decoded(answer, request)
     return _Response(answer, stream)
 
 
 class _Response(httpx.Response):
     """One that makes httpx's headers of those that came when somebody asks for them: arbstr never does."""
 
-    def __init__(self, answer: Answer, stream: httpx.AsyncByteStream) -> None:
+    def __init__(self, answer: ResponseStream, stream: httpx.AsyncByteStream) -> None:
         self.__dict__.update(_NEW_RESPONSE)
         self.status_code = answer.status
         self.stream = stream
@@ -214,13 +214,13 @@ _NEW_RESPONSE = {
 }
 
 
-class _Unpacked(httpx.AsyncByteStream):
+class _Decoded(httpx.AsyncByteStream):
     """The body of an answer that came compressed although nobody asked for it, unfolded piece by piece."""
 
-    def __init__(self, answer: Answer, request: httpx.Request) -> None:
+    def __init__(self, answer: ResponseStream, request: httpx.Request) -> None:
         self._answer = answer
         self._request = request
-        self._unpacker: Unpacker | None = None
+        self._unpacker: Decoder | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
@@ -263,18 +263,18 @@ class _Unpacked(httpx.AsyncByteStream):
                 while size <= TAIL_BYTES:
                     size += len(await anext(self._answer))
 
-    def _begin(self) -> Unpacker:
+    def _begin(self) -> Decoder:
         encoding = self._answer.encoding.decode(errors="replace")
         if encoding not in ENCODINGS:
             raise self._broken("nobody asked for that encoding")
-        return Unpacker(encoding)
+        return Decoder(encoding)
 
     def _broken(self, told: str) -> httpx.RemoteProtocolError:
         encoding = self._answer.encoding.decode(errors="replace")
         return httpx.RemoteProtocolError(f"a body in {encoding} that can't be read: {told}", request=self._request)
 
 
-def _head(request: httpx.Request, place: _Place) -> bytes:
+def _head(request: httpx.Request, place: _HostPool) -> bytes:
     """The request's head up to its length."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), place.path), b"Host: " + place.authority]
     lines += place.proxy_headers

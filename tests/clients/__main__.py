@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from arbstr.config.schema import Config, Mock, MockProvider
-from arbstr.mock import MockMarket
+from arbstr.mock import FakeFleet
 from tests.support.serve_process import Served
 
 HERE = Path(__file__).parent
@@ -105,7 +105,7 @@ def unmetered(arbstr: Served) -> int:
 async def control(clients: Sequence[Client]) -> int:
     """The same checks, with a provider asked directly."""
     provider = MockProvider(name="a", models=("gpt-4o",), delay_ms=5, tokens_per_second=0)
-    async with MockMarket(Config(mock=Mock(providers=(provider,)))) as market:
+    async with FakeFleet(Config(mock=Mock(providers=(provider,)))) as market:
         url = market.config.providers[0].url
         return sum([report(one, "provider", await asyncio.to_thread(checks_of, one, url)) for one in clients])
 

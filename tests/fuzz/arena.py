@@ -25,7 +25,7 @@ import uvloop
 from arbstr.events import RequestFinished
 from arbstr.ledger.model import Detail
 from arbstr.logs.setup import LogLine
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent
 from tests.support.harness import PATIENCE_S, Arbstr, World, key_of
@@ -156,7 +156,7 @@ class Arena:
         """Return once arbstr is done with whatever was said."""
         await self._arbstr.notices()
         async with asyncio.timeout(PATIENCE_S):
-            while self._arbstr.source.snapshot().running or self._arbstr.proxy._gate.inside:
+            while self._arbstr.source.snapshot().running or self._arbstr.proxy._gate.in_flight:
                 await self._arbstr.notices()
         for name in ("alpha", "beta"):
             self._arbstr.source.close_breaker(name)
@@ -235,7 +235,7 @@ def _check_log(lines: Iterable[LogLine]) -> None:
         assert line.level < logging.ERROR, line.text
         assert not any(fault in line.text for fault in _FAULTS), line.text
         assert not any(secret in line.text for secret in SECRETS), line.text
-        assert line.text == plain(line.text, most=len(line.text)), line.text
+        assert line.text == sanitize(line.text, most=len(line.text)), line.text
 
 
 class _Ears:

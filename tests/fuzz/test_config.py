@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbstr.config.loader import load
 from arbstr.errors import ConfigError
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from tests.fuzz.effort import fuzzed
 from tests.fuzz.spoil import spoilt
 from tests.support.paths import TOP
@@ -88,6 +88,6 @@ def test_any_file_is_read_or_refused_in_words(path: Path, data: bytes) -> None:
         told = tuple(error.problems)
         assert told
     for sentence in told:
-        assert sentence == plain(sentence, most=len(sentence)), "one line, and nothing in it that acts"
+        assert sentence == sanitize(sentence, most=len(sentence)), "one line, and nothing in it that acts"
         assert sentence.startswith(f"{path}: ")
         assert KEY not in sentence

@@ -7,9 +7,9 @@ import json
 
 import pytest
 
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
-from arbstr.engine.upstream.response import StreamAnswer
+from arbstr.engine.upstream.response import UpstreamStream
 from tests.support.harness import World
 from tests.support.provider import (
     DONE,
@@ -44,12 +44,12 @@ async def test_internal_error(world: World, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 async def test_internal_error_of_an_endpoint_without_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(self: Health, name: str) -> None:
+    def stumble(self: CircuitBreakers, name: str) -> None:
         raise RuntimeError("details of arbstr's inside")
 
     await world.sells("alpha")
     arbstr = await world.opens()
-    monkeypatch.setattr(Health, "view", stumble)
+    monkeypatch.setattr(CircuitBreakers, "view", stumble)
     answer = await arbstr.get("/providers")
     assert answer.told == (500, "server_error", "internal_error")
     assert answer.headers["X-Arbstr-Request-Id"] in answer.error["message"]
@@ -66,10 +66,10 @@ async def test_arbstrs_own_errors_say_how_long_they_took(world: World) -> None:
 
 
 async def test_internal_error_within_a_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def stumble(self: StreamAnswer, patience_s: float) -> bytes:
+    async def stumble(self: UpstreamStream, patience_s: float) -> bytes:
         raise RuntimeError("details of arbstr's inside")
 
-    monkeypatch.setattr(StreamAnswer, "read", stumble)
+    monkeypatch.setattr(UpstreamStream, "read", stumble)
     await world.sells("alpha", sse_reply(chunk("Hel"), Move.NEVER))
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)

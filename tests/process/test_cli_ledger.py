@@ -24,7 +24,7 @@ import pytest
 
 from arbstr.cli.output import Grid, bar, csv_lines
 from arbstr.cli.tables import cell_width, fit
-from arbstr.ledger.read_connection import Questions
+from arbstr.ledger.read_connection import ReadConnection
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
 
@@ -318,7 +318,7 @@ def test_db_rebuild_makes_the_sums_anew(ledger: Path) -> None:
         database.execute("DELETE FROM rollups")
     assert shown(ledger, "db", "rebuild") == f"{ledger}: rebuilt\n"
     assert read(ledger, "SELECT SUM(total) FROM rollups WHERE facet = 0 AND span_ms = 86400000") == [(3,)]
-    with closing(Questions(ledger, exact=0)) as questions:
+    with closing(ReadConnection(ledger, exact=0)) as questions:
         assert len(json.loads(shown(ledger, "requests", "--json"))) == 3
         assert questions.known("model", "claude")
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from arbstr.ledger.model import Filter
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import read, record, write
 
 
@@ -75,14 +75,14 @@ async def test_rows_that_a_crash_left_open_are_closed_as_interrupted_at_the_next
     assert unknown == [(None,)], "nobody knows how long it went on"
     assert list(path.parent.glob("*session*")) == []
     await write(path, [record()])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         figures = questions.stats(Filter()).overall
     assert (figures.total, figures.success) == (3, 2)
 
 
 async def test_what_an_interrupted_stream_may_have_cost_is_spent(path: Path) -> None:
     """It stands in the row from its opening on; whoever crashed settled nothing."""
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     ledger.begin(record(request_id="broken", streaming=True, cost_msats=None, doubtful_msats=901))
     ledger.append(record(request_id="ended", cost_msats=420))
@@ -90,7 +90,7 @@ async def test_what_an_interrupted_stream_may_have_cost_is_spent(path: Path) -> 
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE requests SET open = 77 WHERE correlation_id = 'broken'")  # of a session that is dead
     await write(path, [])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         assert questions.spent_msats(Filter()) == 420 + 901
         assert questions.stats(Filter()).overall.cost_msats == 420
 

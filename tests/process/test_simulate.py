@@ -25,7 +25,7 @@ from typer.testing import CliRunner
 from arbstr.cli.simulate import register
 from arbstr.errors import ArbstrError, LedgerUnavailable, UnusableInput
 from arbstr.simulate.inputs import read_ledger, read_prices, read_trace
-from arbstr.simulate.replay import RULES, Ratios, Row, Seller, overall, simulate
+from arbstr.simulate.replay import RULES, CostRatios, PricedProvider, TracedRequest, overall, simulate
 from tests.support.paths import DATA
 
 MARKET = DATA / "market"
@@ -35,11 +35,13 @@ HEADER = "timestamp,policy,input_tokens,output_tokens\n"
 START = datetime(2024, 1, 1, tzinfo=UTC)
 
 
-def row(second: float, used_input: int, used_output: int, policy: str | None = None, model: str | None = None) -> Row:
-    return Row(START + timedelta(seconds=second), policy, used_input, used_output, model)
+def row(
+    second: float, used_input: int, used_output: int, policy: str | None = None, model: str | None = None
+) -> TracedRequest:
+    return TracedRequest(START + timedelta(seconds=second), policy, used_input, used_output, model)
 
 
-def ratio(ratios: Ratios, rule: str) -> float:
+def ratio(ratios: CostRatios, rule: str) -> float:
     value = ratios[rule]
     assert value is not None
     return value
@@ -49,7 +51,7 @@ def ratio(ratios: Ratios, rule: str) -> float:
 
 
 def test_the_rules_on_a_market_small_enough_to_do_by_hand() -> None:
-    sellers = [Seller(10, 10), Seller(1, 40), Seller(30, 5)]
+    sellers = [PricedProvider(10, 10), PricedProvider(1, 40), PricedProvider(30, 5)]
     rows = [row(0, 100, 10), row(1, 10, 100)]  # seller by seller: 1100 500 3050, then 1100 4010 800
     ratios = simulate({"m": sellers}, rows)["m"]
     oracle = 500 + 800
@@ -66,40 +68,40 @@ def test_the_rules_on_a_market_small_enough_to_do_by_hand() -> None:
 
 
 def test_fees_count() -> None:
-    sellers = [Seller(1, 1, base_fee=1), Seller(2, 2)]
+    sellers = [PricedProvider(1, 1, base_fee=1), PricedProvider(2, 2)]
     ratios = simulate({"m": sellers}, [row(0, 10, 10)] * 20)["m"]
     assert ratios["dearest"] == pytest.approx(1020 / 40)
 
 
 def test_lengths_are_learned_by_policy() -> None:
-    sellers = [Seller(10, 10), Seller(1, 100)]
+    sellers = [PricedProvider(10, 10), PricedProvider(1, 100)]
     rows = [row(second, 500, *((1000, "long") if second % 2 else (5, "short"))) for second in range(400)]
     assert ratio(simulate({"m": sellers}, rows)["m"], "arbstr") < 1.02
 
 
 def test_requests_are_bought_in_the_order_of_their_time_whatever_the_order_they_come_in() -> None:
     chance = random.Random(1)
-    sellers = [Seller(10, 10), Seller(1, 60), Seller(20, 2)]
+    sellers = [PricedProvider(10, 10), PricedProvider(1, 60), PricedProvider(20, 2)]
     rows = [row(second, chance.randrange(1, 4000), chance.randrange(1, 900)) for second in range(200)]
     shuffled = chance.sample(rows, len(rows))
     assert simulate({"m": sellers}, shuffled) == simulate({"m": sellers}, rows)
 
 
 def test_every_model_begins_with_nothing_learned() -> None:
-    sellers = [Seller(10, 10), Seller(1, 60)]
+    sellers = [PricedProvider(10, 10), PricedProvider(1, 60)]
     rows = [row(second, 100, 20) for second in range(50)]
     both = simulate({"a": sellers, "b": sellers}, rows)
     assert both["a"] == both["b"] == simulate({"b": sellers}, rows)["b"]
 
 
 def test_requests_for_a_model_of_their_own_count_for_that_model_alone() -> None:
-    sellers = [Seller(10, 10), Seller(1, 60)]
+    sellers = [PricedProvider(10, 10), PricedProvider(1, 60)]
     rows = [row(0, 100, 20, model="a"), row(1, 7, 70, model="c")]
     assert simulate({"a": sellers, "b": sellers}, rows) == {"a": simulate({"a": sellers}, rows[:1])["a"]}
 
 
 def test_the_overall_ratio_is_the_mean_in_which_each_model_counts_the_same() -> None:
-    models: dict[str, Ratios] = {
+    models: dict[str, CostRatios] = {
         "busy": dict.fromkeys(RULES, 1.0),
         "quiet": dict.fromkeys(RULES, 2.0),
         "free": dict.fromkeys(RULES, None),
@@ -108,7 +110,7 @@ def test_the_overall_ratio_is_the_mean_in_which_each_model_counts_the_same() -> 
 
 
 def test_where_foresight_pays_nothing_there_is_no_ratio_unless_the_rule_pays_nothing_too() -> None:
-    ratios = simulate({"m": [Seller(0, 0), Seller(1, 1)]}, [row(0, 1, 1)])["m"]
+    ratios = simulate({"m": [PricedProvider(0, 0), PricedProvider(1, 1)]}, [row(0, 1, 1)])["m"]
     assert (ratios["arbstr"], ratios["oracle"], ratios["dearest"]) == (1, 1, None)
 
 
@@ -116,11 +118,11 @@ rates = st.floats(0, 100)
 
 
 @given(
-    st.lists(st.builds(Seller, rates, rates, rates), min_size=1, max_size=6),
+    st.lists(st.builds(PricedProvider, rates, rates, rates), min_size=1, max_size=6),
     st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 5000)), min_size=1, max_size=20),
 )
 def test_nobody_buys_cheaper_than_with_foresight_nor_dearer_than_the_dearest(
-    sellers: list[Seller], sizes: list[tuple[int, int]]
+    sellers: list[PricedProvider], sizes: list[tuple[int, int]]
 ) -> None:
     ratios = simulate({"m": sellers}, [row(place, *size) for place, size in enumerate(sizes)])["m"]
     for value in ratios.values():
@@ -131,7 +133,7 @@ def test_nobody_buys_cheaper_than_with_foresight_nor_dearer_than_the_dearest(
 # --- real prices, real traffic
 
 
-def real_requests() -> list[Row]:
+def real_requests() -> list[TracedRequest]:
     return [request for trace in TRACES for request in read_trace(trace)]
 
 

@@ -9,7 +9,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import RequestRecord
 
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
@@ -44,7 +44,7 @@ def record(**changes: Any) -> RequestRecord:
 
 async def write(path: Path, records: Iterable[RequestRecord], **options: Any) -> None:
     """Append the records to the ledger at the path, made if need be, and close it."""
-    ledger = Ledger(path, **options)
+    ledger = LedgerWriter(path, **options)
     await ledger.start()
     for each in records:
         ledger.append(each)

@@ -11,7 +11,7 @@ import os
 import resource
 import sys
 
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import record
 
 
@@ -20,7 +20,7 @@ def limit(size: str) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard if size == "none" else int(size), hard))
 
 
-async def obey(ledger: Ledger, command: str, argument: str) -> None:
+async def obey(ledger: LedgerWriter, command: str, argument: str) -> None:
     match command:
         case "begin":
             ledger.begin(record(request_id=argument, streaming=True, cost_msats=None, stream_duration_ms=310))
@@ -41,7 +41,7 @@ async def obey(ledger: Ledger, command: str, argument: str) -> None:
 
 
 async def main(path: str) -> None:
-    ledger = Ledger(path, on_state=lambda ok, message: print("state", ok, message, flush=True))
+    ledger = LedgerWriter(path, on_state=lambda ok, message: print("state", ok, message, flush=True))
     await ledger.start()
     print("ok", flush=True)
     for line in sys.stdin:

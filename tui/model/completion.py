@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from tui.model.feed import Feed
 from tui.model.filter_language import FIELDS, VALUES
-from tui.model.view_model import View
+from tui.model.view_model import DashboardView
 
 Names = Mapping[str, Sequence[str]]  # known names by field, best first; "" has the words of a filter without fields
 _WORD = re.compile(r'-?(?:[^\s":]+:)?(?:"[^"]*|[^\s"]*)$')
@@ -30,7 +30,7 @@ def completions(typed: str, names: Names) -> list[str]:
     return [found for each in words if (found := f"{before}{minus}{each}") != typed]
 
 
-def names_in_sight(view: View, feed: Feed) -> dict[str, list[str]]:
+def names_in_sight(view: DashboardView, feed: Feed) -> dict[str, list[str]]:
     """The names that the configuration and the latest requests have."""
     rows, statuses = feed.rows(), [each.status for each in view.providers]
     return {

@@ -12,11 +12,11 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.monitoring.source import Source
 from tui.model.feed import KEPT
-from tui.model.ledger_stats import RANGES, Figures, LedgerWatch, Range, ended_ms
+from tui.model.ledger_stats import RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogRing, LogView
 from tui.model.request_row import record_of
 from tui.model.time_series import Chart
-from tui.model.view_model import ProviderView, View, ViewModel
+from tui.model.view_model import DashboardView, ProviderView, ViewModel
 
 RECALL_AGAIN_S = 1.0
 SNAPSHOT_EVERY_MS = 1000  # while things happen: what no event tells (rates of success, budgets) comes by snapshot
@@ -24,7 +24,7 @@ LONGEST_UNSEEN_MS = 30_000  # while nothing happens
 SLICE = 300  # events applied at a time: under a millisecond
 
 
-class Board:
+class DashboardModel:
     """The dashboard without its screen. Times come from `now_ms`; `zone` is None for the machine's own time zone."""
 
     def __init__(
@@ -45,11 +45,11 @@ class Board:
         snapshot = source.snapshot()
         fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
         self._range = 0 if fakes else 1  # a demo has no longer past
-        self.watch = LedgerWatch(source.ledger, now_ms, on_figures, self.range)
+        self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range)
         self.model = ViewModel(snapshot, self.watch.finished)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
-        self._frozen: tuple[Chart | None, Figures] | None = None
+        self._frozen: tuple[Chart | None, LedgerStats] | None = None
         self._busy_until_ms = 0
         self.recalled = False  # the feed has what there was before this start
 
@@ -124,7 +124,7 @@ class Board:
             self._frozen = (self.watch.chart(now), self.watch.figures)
         return self.model.frozen
 
-    def view(self) -> View:
+    def view(self) -> DashboardView:
         """Everything, now or as frozen."""
         return self.model.view(self.now_ms())
 
@@ -133,7 +133,7 @@ class Board:
         return self.watch.chart(now_ms) if self._frozen is None else self._frozen[0]
 
     @property
-    def figures(self) -> Figures:
+    def figures(self) -> LedgerStats:
         """The ledger's answers, now or as frozen."""
         return self.watch.figures if self._frozen is None else self._frozen[1]
 
@@ -164,7 +164,7 @@ class Board:
         return f"{name} is asked again"
 
 
-def curl(view: View) -> tuple[str, ...]:
+def curl(view: DashboardView) -> tuple[str, ...]:
     """The command that sends a first request, fit to be pasted into a shell."""
     model = next((model for each in view.providers for model in each.status.models), "gpt-4o-mini")
     return (

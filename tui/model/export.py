@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from arbstr.cli.output import CSV_COLUMNS, csv_line, csv_row, dumps
-from arbstr.ledger.model import Entry, Filter, LedgerReader, Order, Sort
+from arbstr.ledger.model import Entry, Filter, LedgerQueries, Order, Sort
 from arbstr.ledger.serialize import entry_json
 from tui.format import moment
 
@@ -25,7 +25,7 @@ def file_name(kind: Format, now_ms: int, *, filtered: bool) -> str:
 
 
 async def export(
-    ledger: LedgerReader,
+    ledger: LedgerQueries,
     where: Filter,
     sort: Sort,
     order: Order,

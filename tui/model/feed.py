@@ -9,7 +9,7 @@ from itertools import chain, islice
 
 from arbstr.types import RequestRecord
 from tui.model.filter_query import Query
-from tui.model.request_row import Flight, Item, Row, row_of
+from tui.model.request_row import InFlightRequest, Item, RequestRow, row_of
 
 KEPT = 200  # finished requests in memory; the ledger has the rest
 
@@ -22,21 +22,21 @@ class Feed:
     """
 
     def __init__(self) -> None:
-        self.running: dict[str, Flight] = {}
+        self.running: dict[str, InFlightRequest] = {}
         self.finished: deque[RequestRecord] = deque(maxlen=KEPT)  # newest first
         self.query = Query()
         self.selected: int | None = None
         self.unseen = 0
         self._held: list[Item] | None = None
         self._still: list[Item] | None = None  # all there was when it was frozen
-        self._rows: dict[str, Row] = {}  # finished ones never change
+        self._rows: dict[str, RequestRow] = {}  # finished ones never change
 
     @property
     def held(self) -> bool:
         """Whether the feed stands still."""
         return self._held is not None
 
-    def rows(self, limit: int = KEPT) -> list[Row]:
+    def rows(self, limit: int = KEPT) -> list[RequestRow]:
         """The rows to show, from the top, `limit` at most."""
         return [self._row(item) for item in islice(self._items(), limit)]
 
@@ -49,7 +49,7 @@ class Feed:
             self.finished.appendleft(record)
             self.unseen += 1
 
-    def replace_all(self, running: Iterable[Flight], finished: Iterable[RequestRecord]) -> None:
+    def replace_all(self, running: Iterable[InFlightRequest], finished: Iterable[RequestRecord]) -> None:
         """Start over from a snapshot; what is held stays on the screen, and sees its requests end."""
         before, self.running = self.running, {flight.request_id: flight for flight in running}
         self.finished = deque(islice(finished, KEPT), maxlen=KEPT)
@@ -77,8 +77,8 @@ class Feed:
 
     def freeze(self) -> None:
         """Stop everything where it is."""
-        self._held = [_stilled(item) for item in islice(self._items(), KEPT)]
-        self._still = [_stilled(item) for item in self._all()]
+        self._held = [_frozen_copy(item) for item in islice(self._items(), KEPT)]
+        self._still = [_frozen_copy(item) for item in self._all()]
         self.unseen = 0
 
     def release(self) -> None:
@@ -123,7 +123,7 @@ class Feed:
         newest_first = sorted(self.running.values(), key=_arrival, reverse=True)
         return chain(newest_first, self.finished)
 
-    def _row(self, item: Item) -> Row:
+    def _row(self, item: Item) -> RequestRow:
         record = item if isinstance(item, RequestRecord) else item.record
         if record is None:
             return row_of(item)
@@ -135,10 +135,10 @@ class Feed:
         return row
 
 
-def _arrival(flight: Flight) -> tuple[int, str]:
+def _arrival(flight: InFlightRequest) -> tuple[int, str]:
     return flight.at_ms, flight.request_id
 
 
-def _stilled(item: Item) -> Item:
+def _frozen_copy(item: Item) -> Item:
     """A copy that events no longer reach."""
-    return replace(item, path=[*item.path]) if isinstance(item, Flight) else item
+    return replace(item, path=[*item.path]) if isinstance(item, InFlightRequest) else item

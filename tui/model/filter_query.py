@@ -8,7 +8,7 @@ from functools import lru_cache
 from typing import Literal
 
 from arbstr.ledger.model import SUCCEEDED, Filter
-from tui.model.request_row import CLIENT_LEFT, Row
+from tui.model.request_row import CLIENT_LEFT, RequestRow
 
 NAMES: tuple[Literal["model", "provider", "policy", "client", "dialect"], ...] = (
     "model",
@@ -106,7 +106,7 @@ class Query:
 
     # ── rows of the feed ────────────────────────────────────────────────────────────────────────────────────────────
 
-    def matches(self, row: Row) -> bool:
+    def matches(self, row: RequestRow) -> bool:
         """Whether a row passes.
 
         A running request has no status, cost or length yet, and so never passes when one is asked for.
@@ -118,7 +118,7 @@ class Query:
             and (not (self.texts or self.without) or self._reads(row))
         )
 
-    def _fits(self, row: Row) -> bool:
+    def _fits(self, row: RequestRow) -> bool:
         if not self.fields:
             return True
         names = (row.model, row.path[-1] if row.path else None, row.policy, row.client, row.dialect)
@@ -128,12 +128,12 @@ class Query:
             and (not self.of("status") or (not row.running and self._ended(row)))
         )
 
-    def _ended(self, row: Row) -> bool:
+    def _ended(self, row: RequestRow) -> bool:
         status = self.of("status")
         code = SUCCEEDED if row.state == "ok" else row.error_status or 0
         return (not status.wanted or code in _codes(status.wanted)) and code not in _codes(status.unwanted)
 
-    def _reads(self, row: Row) -> bool:
+    def _reads(self, row: RequestRow) -> bool:
         hay = " ".join((row.model, *row.path, row.policy or "", row.request_id, row.error)).lower()
         return all(text in hay for text in self.texts) and not any(text in hay for text in self.without)
 

@@ -6,7 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from arbstr.ledger.model import NO_GROUP, Entry, Filter, GroupBy, LedgerReader, Order, Sort
+from arbstr.ledger.model import NO_GROUP, Entry, Filter, GroupBy, LedgerQueries, Order, Sort
 from tui.model.filter_query import NAMES, Query
 
 CHUNK = 100  # rows read at a time
@@ -29,7 +29,7 @@ class LedgerList:
     row in sight.
     """
 
-    def __init__(self, ledger: LedgerReader, now_ms: Callable[[], int]) -> None:
+    def __init__(self, ledger: LedgerQueries, now_ms: Callable[[], int]) -> None:
         self._ledger = ledger
         self._now_ms = now_ms
         self._chunks: OrderedDict[int, list[Entry]] = OrderedDict()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from time import perf_counter
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerReader, Stats
+from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerQueries, Stats
 from arbstr.types import RequestRecord
 from tui.format import shown
 from tui.model.time_series import Chart, Series
@@ -44,7 +44,7 @@ Groups = dict[str, Aggregate]
 
 
 @dataclass(frozen=True, slots=True)
-class Figures:
+class LedgerStats:
     """The ledger's answers as of the last round; None where it has not been asked yet.
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
@@ -60,21 +60,21 @@ class Figures:
     as_of_ms: int | None = None
 
 
-class LedgerWatch:
+class StatsPoller:
     """Keeps `figures` true: asks again when something has finished, or when the range or the groups change.
 
     `groups` is what the visible screen needs. Nothing here knows of a screen; `on_change` is called after each round.
     """
 
     def __init__(
-        self, ledger: LedgerReader, now_ms: Callable[[], int], on_change: Callable[[], None], range_: Range = RANGES[1]
+        self, ledger: LedgerQueries, now_ms: Callable[[], int], on_change: Callable[[], None], range_: Range = RANGES[1]
     ) -> None:
         self._ledger = ledger
         self._now_ms = now_ms
         self._on_change = on_change
         self._wake = asyncio.Event()
         self._stale = True
-        self.figures = Figures()
+        self.figures = LedgerStats()
         self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
         heard_from = now_ms()
@@ -94,7 +94,7 @@ class LedgerWatch:
         """Events were lost since then."""
         self._stale = True
         for series in self.fine.values():
-            series.distrust(since_ms, self._now_ms())
+            series.invalidate(since_ms, self._now_ms())
 
     def look_at(self, range_: Range, groups: tuple[GroupBy, ...]) -> None:
         """Another range or other groups are on the screen now."""
@@ -140,7 +140,7 @@ class LedgerWatch:
         except LedgerUnavailable as problem:
             self.figures = replace(self.figures, problem=shown(str(problem)))
 
-    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...]) -> Figures:
+    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...]) -> LedgerStats:
         now = self._now_ms()
         today = await self._stats(now - now % DAY)
         week = await self._stats(now - 7 * DAY)
@@ -156,7 +156,7 @@ class LedgerWatch:
         if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
         hours = None if chosen.name in self.fine else await self._hours(now, chosen)
-        return Figures(today.overall, week.overall, window, by, hours, as_of_ms=now)
+        return LedgerStats(today.overall, week.overall, window, by, hours, as_of_ms=now)
 
     async def _hours(self, now: int, chosen: Range) -> Chart:
         since = now - chosen.length_ms

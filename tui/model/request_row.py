@@ -58,7 +58,7 @@ def overcharged(request: Priced) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class Flight:
+class InFlightRequest:
     """A running request, followed by its events. Its texts are still foreign. `record` is there once it has ended.
 
     `path` are the providers as they were asked, `failed` how many attempts failed; `events` a stream's events so far,
@@ -77,9 +77,9 @@ class Flight:
     record: RequestRecord | None = None
 
 
-def flight_of(running: RunningRequest) -> Flight:
+def in_flight_of(running: RunningRequest) -> InFlightRequest:
     """A flight that a snapshot found in the air."""
-    return Flight(
+    return InFlightRequest(
         running.request_id,
         running.at_ms,
         running.model,
@@ -98,11 +98,11 @@ def record_of(entry: Entry) -> RequestRecord:
 
 
 _IN_BOTH = tuple({each.name for each in fields(Entry)} & {each.name for each in fields(RequestRecord)})
-Item = Flight | RequestRecord
+Item = InFlightRequest | RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class RequestRow:
     """One request, fit to show. `elapsed_ms` is None while it runs; `events` are a running stream's so far."""
 
     request_id: str
@@ -134,16 +134,16 @@ class Row:
         return max(now_ms - self.at_ms, 0) if self.elapsed_ms is None else self.elapsed_ms
 
 
-def row_of(item: Item) -> Row:
+def row_of(item: Item) -> RequestRow:
     """The item as a row."""
     if isinstance(item, RequestRecord):
         return _of_record(item)
     return _of_flight(item) if item.record is None else _of_record(item.record)
 
 
-def _of_flight(flight: Flight) -> Row:
+def _of_flight(flight: InFlightRequest) -> RequestRow:
     streams = flight.streaming and flight.first_byte_ms is not None
-    return Row(
+    return RequestRow(
         flight.request_id,
         flight.at_ms,
         shown(flight.model),
@@ -157,8 +157,8 @@ def _of_flight(flight: Flight) -> Row:
     )
 
 
-def _of_record(record: RequestRecord) -> Row:
-    return Row(
+def _of_record(record: RequestRecord) -> RequestRow:
+    return RequestRow(
         record.request_id,
         record.received_at_ms,
         shown(record.model),

@@ -40,7 +40,7 @@ class Series:
     def __init__(self, width_ms: int, length: int, heard_from_ms: int) -> None:
         self.width_ms = width_ms
         self.length = length
-        self._heard_from_ms = heard_from_ms
+        self.live_since_ms = heard_from_ms
         self._buckets: dict[int, _Bucket] = {}
 
     def add(self, costs: Iterable[tuple[int, int, int]], now_ms: int) -> None:
@@ -49,15 +49,15 @@ class Series:
             start = received_ms - received_ms % self.width_ms
             bucket = self._buckets.get(start)
             if bucket is None:
-                bucket = self._buckets[start] = _Bucket(seeded=start >= self._heard_from_ms)
+                bucket = self._buckets[start] = _Bucket(seeded=start >= self.live_since_ms)
             if ended_ms > bucket.asked_ms:  # else the answer had it: the ledger is told of ends before anybody else
                 bucket.msats += msats
             bucket.settled = False
             bucket.touched_ms = now_ms
 
-    def distrust(self, since_ms: int, now_ms: int) -> None:
+    def invalidate(self, since_ms: int, now_ms: int) -> None:
         """Events were missed from then until now: what the buckets say has to be asked again."""
-        self._heard_from_ms = now_ms
+        self.live_since_ms = now_ms
         for start, bucket in self._buckets.items():
             if start + self.width_ms > since_ms:
                 bucket.seeded = bucket.settled = False
@@ -85,14 +85,14 @@ class Series:
         bucket = self._buckets.get(start)
         over = now_ms >= start + self.width_ms + SETTLES_AFTER_MS
         if bucket is None:
-            return over or start < self._heard_from_ms
+            return over or start < self.live_since_ms
         quiet = now_ms - bucket.touched_ms >= SETTLES_AFTER_MS
         return not bucket.seeded or (over and quiet and not bucket.settled)
 
     def _value(self, start: int) -> int | None:
         bucket = self._buckets.get(start)
         if bucket is None:
-            return 0 if start >= self._heard_from_ms else None
+            return 0 if start >= self.live_since_ms else None
         return bucket.msats
 
     def _starts(self, now_ms: int) -> list[int]:

@@ -32,7 +32,7 @@ from arbstr.types import BreakerState, RequestRecord
 from tui.format import shown
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice
-from tui.model.request_row import Flight, flight_of
+from tui.model.request_row import InFlightRequest, in_flight_of
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
@@ -43,7 +43,7 @@ PAYMENT_REQUIRED = 402
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class HealthChange:
     """A change in a provider's health."""
 
     at_ms: int
@@ -62,7 +62,7 @@ class ProviderView:
     key: str
     status: ProviderStatus
     outcomes: tuple[bool, ...] = ()
-    moments: tuple[Moment, ...] = ()  # newest first
+    moments: tuple[HealthChange, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
     unfunded: bool = False  # the newest attempt there was refused for want of a balance
 
@@ -73,7 +73,7 @@ class ProviderView:
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class DashboardView:
     """Everything but the feed's rows and the ledger's figures, at one moment, as plain values."""
 
     at_ms: int
@@ -106,14 +106,14 @@ class ViewModel:
         self._on_finished = on_finished
         self._first_bytes: deque[int] = deque(maxlen=FIRST_BYTES)
         self._outcomes: dict[str, deque[bool]] = {}
-        self._moments: dict[str, deque[Moment]] = {}
+        self._moments: dict[str, deque[HealthChange]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
         self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
         self._unfunded: set[str] = set()
         self._adopted: float | None = None
         self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
-        self._frozen: View | None = None
+        self._frozen: DashboardView | None = None
         self.resync(snapshot)
         self._remember_attempts(tuple(reversed(snapshot.recent)))
         streams = [record.latency_ms for record in snapshot.recent if record.streaming and record.success]
@@ -128,7 +128,7 @@ class ViewModel:
         self._providers = {each.name: _shown_provider(each) for each in snapshot.providers}
         flying = self.feed.running
         self.feed.replace_all(
-            [_moved_on(flying.get(each.request_id), flight_of(each)) for each in snapshot.running],
+            [_moved_on(flying.get(each.request_id), in_flight_of(each)) for each in snapshot.running],
             (*snapshot.recent, *self._past),
         )
         self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
@@ -150,11 +150,11 @@ class ViewModel:
                     pass
                 case FirstByte():
                     self._first_bytes.append(event.after_ms)
-                    self._fly(event)
+                    self._advance(event)
                 case RequestReceived() | RouteChosen() | AttemptStarted() | AttemptFailed() | StreamProgress():
-                    self._fly(event)
+                    self._advance(event)
                 case _:
-                    self._note(event)
+                    self._apply_other(event)
 
     def _finish(self, records: list[RequestRecord]) -> None:
         """Count requests that have ended. Each counts once, and later events of theirs are out of date."""
@@ -170,19 +170,19 @@ class ViewModel:
         self._remember_refusals(new)
         self._on_finished(new)
 
-    def _fly(
+    def _advance(
         self, event: RequestReceived | RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
     ) -> None:
         """Move a running request along."""
         if event.request_id in self._ended:
             return
         if isinstance(event, RequestReceived):
-            flight = Flight(event.request_id, event.at_ms, event.model, event.streaming, [])
+            flight = InFlightRequest(event.request_id, event.at_ms, event.model, event.streaming, [])
             self.feed.running.setdefault(event.request_id, flight)
         elif (known := self.feed.running.get(event.request_id)) is not None:
             _move(known, event)
 
-    def _note(
+    def _apply_other(
         self,
         event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged | AdoptionProgressed,
     ) -> None:
@@ -204,7 +204,7 @@ class ViewModel:
                 self.notices.append(ledger_notice(event))
 
     def _health(self, event: ProviderHealthChanged) -> None:
-        moment = Moment(event.at_ms, event.new, event.in_rotation, shown(event.reason))
+        moment = HealthChange(event.at_ms, event.new, event.in_rotation, shown(event.reason))
         self._moments.setdefault(event.provider, deque(maxlen=MOMENTS)).appendleft(moment)
         if (status := self._providers.get(event.provider)) is not None:
             self._providers[event.provider] = replace(
@@ -268,12 +268,12 @@ class ViewModel:
         self._frozen = None
         self.feed.release()
 
-    def view(self, now_ms: int) -> View:
+    def view(self, now_ms: int) -> DashboardView:
         """Everything as it is now, or as it was when frozen."""
         if self._frozen is not None:
             return self._frozen
         snapshot = self._snapshot
-        return View(
+        return DashboardView(
             now_ms,
             snapshot.started_at_ms,
             shown(snapshot.address),
@@ -352,7 +352,7 @@ def _shown_provider(status: ProviderStatus) -> ProviderStatus:
     )
 
 
-def _moved_on(old: Flight | None, new: Flight) -> Flight:
+def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequest:
     """A running request after a snapshot: what the snapshot can't know, the path so far, is kept."""
     if old is None:
         return new
@@ -364,7 +364,9 @@ def _moved_on(old: Flight | None, new: Flight) -> Flight:
     return old
 
 
-def _move(flight: Flight, event: RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress) -> None:
+def _move(
+    flight: InFlightRequest, event: RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
+) -> None:
     match event:
         case StreamProgress():
             flight.events = max(flight.events, event.events)

@@ -11,7 +11,7 @@ SLOWEST_S = 1.0
 BUDGET = 0.015  # of the loop's time
 
 
-class Pace:
+class FrameBudget:
     """Measures what frames cost and says when the next is due.
 
     A frame's cost is what building its lines took and what Textual took to compose and write them. `holds` are the

@@ -6,20 +6,24 @@ import asyncio
 from collections.abc import Callable, Iterator
 from time import perf_counter
 
-from tui.model.dashboard import Board
-from tui.refresh.frame_budget import Pace
+from tui.model.dashboard import DashboardModel
+from tui.refresh.frame_budget import FrameBudget
 
 BUSY_BEAT_S = 0.02  # soon enough that events are still in the cache when they are applied
 CALM_BEAT_S = 0.1
 SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy gets its turn
 
 
-class Pump:
+class RefreshLoop:
     """Runs for ever. `paint` gives the visible screen's painting, piece by piece; `may_paint` is False while the
     terminal does not read."""
 
     def __init__(
-        self, board: Board, pace: Pace, paint: Callable[[], Iterator[None]], may_paint: Callable[[], bool]
+        self,
+        board: DashboardModel,
+        pace: FrameBudget,
+        paint: Callable[[], Iterator[None]],
+        may_paint: Callable[[], bool],
     ) -> None:
         self._board = board
         self._pace = pace
@@ -28,7 +32,7 @@ class Pump:
         self._changed = True
         self._last_second = 0
 
-    def poke(self) -> None:
+    def request_frame(self) -> None:
         """Something other than an event has changed what is to be shown."""
         self._changed = True
 

@@ -11,7 +11,7 @@ from arbstr.ledger.model import Detail, Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.types import RequestRecord
 from tui.format import NOTHING, count, duration, exact_stamp, sats, shown
-from tui.model.request_row import Flight, Item, by_rates, overcharge
+from tui.model.request_row import InFlightRequest, Item, by_rates, overcharge
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
 
 Json = Mapping[str, Any]
@@ -83,7 +83,7 @@ def _from_record(record: RequestRecord) -> FullRequest:
     )
 
 
-def _from_flight(flight: Flight) -> FullRequest:
+def _from_flight(flight: InFlightRequest) -> FullRequest:
     provider = flight.path[-1] if flight.path else None
     return FullRequest(
         flight.request_id,

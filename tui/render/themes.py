@@ -84,7 +84,7 @@ def theme_for(colour_system: str | None) -> Theme:
 _STRIPS_KEPT = 2048
 
 
-class Ink:
+class StripCache:
     """Turns lines into strips in one theme's colours. Lines seen before cost a look-up."""
 
     def __init__(self, theme: Theme) -> None:
@@ -104,10 +104,10 @@ class Ink:
 
 
 @lru_cache(32)
-def ink_of(name: str) -> Ink:
+def ink_of(name: str) -> StripCache:
     """The ink of the theme of that name: one of ours or of Textual's own."""
     ours = {theme.name: theme for theme in THEMES}
-    return Ink(ours.get(name) or BUILTIN_THEMES[name])
+    return StripCache(ours.get(name) or BUILTIN_THEMES[name])
 
 
 def _hex(theme: Theme, name: str) -> str:

@@ -13,7 +13,7 @@ from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.render.layout import Line
 from tui.screens.filter_line import FilterLine
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
@@ -22,7 +22,7 @@ from tui.widgets.panel import Panel
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
 
 
-def show_standing(top: TopBar, board: Board) -> None:
+def show_standing(top: TopBar, board: DashboardModel) -> None:
     """How things stand, in the line on top."""
     top.show(
         board.view(),
@@ -34,7 +34,7 @@ def show_standing(top: TopBar, board: Board) -> None:
     )
 
 
-class BoardScreen(Screen[None]):
+class DashboardScreen(Screen[None]):
     """One of the five. Subclasses say what they hold in `pieces` and paint it in `paint_body`."""
 
     NAMES: ClassVar[dict[str, str]] = {
@@ -67,7 +67,7 @@ class BoardScreen(Screen[None]):
         Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
-    def __init__(self, board: Board, name: str) -> None:
+    def __init__(self, board: DashboardModel, name: str) -> None:
         super().__init__(name=name)
         self.board = board
         self._top = TopBar(id="top")

@@ -10,7 +10,7 @@ from arbstr.cli.output import csv_line, csv_row, dumps
 from arbstr.ledger.model import Entry
 from arbstr.ledger.serialize import entry_json
 from tui.format import shown
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.screens.choice import ChoiceScreen
 
 _WORDS = {"i": "the request's id", "r": "its row, as CSV", "j": "its JSON", "c": "the command that asks for it"}
@@ -22,7 +22,7 @@ def copy_id(screen: Screen[None], request_id: str) -> None:
     screen.notify("Copied the request's id; Y copies more of it", markup=False)
 
 
-def offer_copies(screen: Screen[None], board: Board, request_id: str, entry: Entry | None) -> None:
+def offer_copies(screen: Screen[None], board: DashboardModel, request_id: str, entry: Entry | None) -> None:
     """Ask what to copy; without an `entry`, which the ledger may not have yet, only what the id alone is good for."""
 
     def copy(key: str | None) -> None:
@@ -34,7 +34,7 @@ def offer_copies(screen: Screen[None], board: Board, request_id: str, entry: Ent
     screen.app.push_screen(ChoiceScreen("Copy", answers), copy)
 
 
-def _text(key: str, board: Board, request_id: str, entry: Entry | None) -> str:
+def _text(key: str, board: DashboardModel, request_id: str, entry: Entry | None) -> str:
     if key == "c":
         return f"curl {board.view().address}/v1/requests/{shlex.quote(request_id)}"
     if entry is None or key == "i":

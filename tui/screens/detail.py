@@ -15,7 +15,7 @@ from textual.screen import Screen
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tui.format import shown
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.model.request_row import Item
 from tui.render.layout import Line
 from tui.render.request_detail import FullRequest, from_detail, from_item, request_lines
@@ -24,7 +24,7 @@ from tui.screens.copy import copy_id, offer_copies
 from tui.screens.overlay import leave
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
-from tui.widgets.scroll_panel import Scroller
+from tui.widgets.scroll_panel import ScrollPanel
 
 ASK_EVERY_S = 1.0  # while the ledger has no row: the request runs, or its row waits to be written
 
@@ -59,12 +59,12 @@ class DetailScreen(Screen[None]):
         Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
-    def __init__(self, board: Board, opened: Opened, step: Step) -> None:
+    def __init__(self, board: DashboardModel, opened: Opened, step: Step) -> None:
         super().__init__()
         self._board = board
         self._step = step
         self._top = TopBar(id="top")
-        self._scroller = Scroller(id="detail")
+        self._scroller = ScrollPanel(id="detail")
         self._bar = KeyBar(id="keys")
         self._open(opened)
 

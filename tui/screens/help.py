@@ -16,7 +16,7 @@ from tui.keymap import EVERYWHERE, FILTERS, found
 from tui.render.layout import EMPTY, Line
 from tui.screens.overlay import leave
 from tui.widgets.panel import Panel
-from tui.widgets.scroll_panel import Scroller
+from tui.widgets.scroll_panel import ScrollPanel
 
 _FILTERS: Line = (("Filters; all that is typed must hold", "title"),)
 
@@ -35,7 +35,7 @@ class HelpScreen(ModalScreen[None]):
     def __init__(self) -> None:
         super().__init__()
         self._input = Input(placeholder="type to find a key, Esc closes", id="find", compact=True)
-        self._scroller = Scroller(id="found")
+        self._scroller = ScrollPanel(id="found")
 
     def compose(self) -> ComposeResult:
         """The filter line, and the keys below."""

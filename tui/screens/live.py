@@ -13,36 +13,36 @@ from textual.widget import Widget
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names, names_in_sight
-from tui.model.dashboard import Board, curl
+from tui.model.dashboard import DashboardModel, curl
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import BoardScreen
+from tui.screens.base import DashboardScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
 from tui.widgets.feed import FeedPanel
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import ProvidersPanel
-from tui.widgets.spend_by_model import SharesPanel
+from tui.widgets.spend_by_model import SpendByModelPanel
 from tui.widgets.spend_chart import SpendChart
-from tui.widgets.stat_tiles import BOXED, TilesPanel
+from tui.widgets.stat_tiles import BOXED, StatTilesPanel
 
 
-class LiveScreen(BoardScreen):
+class LiveScreen(DashboardScreen):
     """Tiles, the chart, the feed, providers' health and spending by model."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DashboardModel) -> None:
         super().__init__(board, "live")
-        self._tiles = TilesPanel(id="tiles")
+        self._tiles = StatTilesPanel(id="tiles")
         self._chart = SpendChart(id="chart")
         self._feed = FeedPanel(id="feed")
         self._providers = ProvidersPanel(id="health")
-        self._shares = SharesPanel(id="shares")
+        self._shares = SpendByModelPanel(id="shares")
         self._below = Horizontal(self._providers, self._shares, id="below")
 
     def pieces(self) -> Sequence[Widget]:

@@ -11,8 +11,8 @@ from textual.binding import Binding, BindingType
 from textual.widget import Widget
 
 from tui.model.completion import Names
-from tui.model.dashboard import Board
-from tui.screens.base import BoardScreen
+from tui.model.dashboard import DashboardModel
+from tui.screens.base import DashboardScreen
 from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.bars import KeyHint
 from tui.widgets.log import LogPanel
@@ -26,7 +26,7 @@ LEVEL_KEYS = (
 )
 
 
-class LogScreen(BoardScreen):
+class LogScreen(DashboardScreen):
     """The latest lines, following, until one scrolls up."""
 
     RANGED = False
@@ -37,7 +37,7 @@ class LogScreen(BoardScreen):
         *(Binding(key, f"level({level})", name, show=False) for key, name, level in LEVEL_KEYS),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DashboardModel) -> None:
         super().__init__(board, "log")
         self._panel = LogPanel(id="log")
 

@@ -11,10 +11,10 @@ from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.model.filter_language import named_so
 from tui.model.ledger_stats import Groups
-from tui.screens.base import BoardScreen
+from tui.screens.base import DashboardScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
 
@@ -22,7 +22,7 @@ BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "day")
 PAGES = (*BY, "plans")
 
 
-class MoneyScreen(BoardScreen):
+class MoneyScreen(DashboardScreen):
     """Four tables, two by two, or one at a time where the terminal is narrow; budgets and ratios below."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
@@ -32,7 +32,7 @@ class MoneyScreen(BoardScreen):
         Binding("h,left", "table(-1)", "Previous table", show=False),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DashboardModel) -> None:
         super().__init__(board, "money")
         self._summary = Summary(id="summary")
         self._tables = {by: GroupTable(by, id=f"by-{by}") for by in BY}

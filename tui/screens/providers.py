@@ -12,19 +12,19 @@ from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
-from tui.model.dashboard import Board
+from tui.model.dashboard import DashboardModel
 from tui.model.filter_language import named_so
 from tui.model.view_model import ProviderView
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import BoardScreen
+from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.panel import Panel
 from tui.widgets.provider_table import ProviderTable, history_lines, rate_lines
-from tui.widgets.scroll_panel import Scroller
+from tui.widgets.scroll_panel import ScrollPanel
 
 
-class ProvidersScreen(BoardScreen):
+class ProvidersScreen(DashboardScreen):
     """The table, and below it the selected provider's rates and history."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
@@ -34,11 +34,11 @@ class ProvidersScreen(BoardScreen):
         Binding("r", "close_breaker", "Close the breaker", show=False),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DashboardModel) -> None:
         super().__init__(board, "providers")
         self._table = ProviderTable(id="sellers")
-        self._rates = Scroller(id="rates")
-        self._history = Scroller(id="history")
+        self._rates = ScrollPanel(id="rates")
+        self._history = ScrollPanel(id="history")
         self._selected = 0
 
     def pieces(self) -> Sequence[Widget]:
@@ -153,7 +153,7 @@ class ProvidersScreen(BoardScreen):
 
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:
-        if isinstance(event.panel, Scroller):
+        if isinstance(event.panel, ScrollPanel):
             event.panel.scroll_lines(event.by)
         else:
             self.action_move(1 if event.by > 0 else -1)

@@ -18,14 +18,14 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tui.format import clock, percent, shown
 from tui.model.completion import Names, names_in_sight
-from tui.model.dashboard import Board, curl
+from tui.model.dashboard import DashboardModel, curl
 from tui.model.export import Format, export, file_name
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.filter_query import NAMES, Query
 from tui.model.ledger_list import CHUNK, LedgerList
 from tui.model.ledger_stats import LEAST_WAIT_S, SHARE
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import BoardScreen
+from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
@@ -47,7 +47,7 @@ _SORT_WORDS = {
 }
 
 
-class RequestsScreen(BoardScreen):
+class RequestsScreen(DashboardScreen):
     """A list over the ledger. Reading is done by two workers: one for what is in sight, one for what is new."""
 
     RANGED = False
@@ -58,7 +58,7 @@ class RequestsScreen(BoardScreen):
         Binding("e", "export", "Export", show=False),
     ]
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: DashboardModel) -> None:
         super().__init__(board, "requests")
         self._rows = LedgerList(board.source.ledger, board.now_ms)
         self._panel = LedgerPanel(id="ledger")

@@ -14,7 +14,7 @@ from arbstr.monitoring.source import BudgetStatus
 from tui.format import moment, percent, shown, uptime
 from tui.model.ledger_stats import DAY
 from tui.model.notices import GLOBAL
-from tui.model.view_model import View
+from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
 from tui.widgets.panel import Panel
 from tui.widgets.stat_tiles import NEARLY, budget_share
@@ -29,7 +29,7 @@ class TopBar(Panel):
         self._right: list[Part] = []
 
     def show(
-        self, view: View, now_ms: int, *, frozen: bool, unseen: int, problem: str | None, zone: tzinfo | None
+        self, view: DashboardView, now_ms: int, *, frozen: bool, unseen: int, problem: str | None, zone: tzinfo | None
     ) -> None:
         """Show other values; `problem` is what the ledger's readers ran into."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
@@ -53,7 +53,7 @@ class TopBar(Panel):
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
 
 
-def _budgets(view: View, now_ms: int, zone: tzinfo | None) -> list[Part]:
+def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None) -> list[Part]:
     """The budgets that refuse; else the one that is nearly spent."""
     parts: list[Part] = []
     for budget in view.refusing:
@@ -77,7 +77,7 @@ def _until(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
     return f"{at:%H:%M}" if at_ms - now_ms < DAY and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
 
 
-def _balances(view: View) -> list[Part]:
+def _balances(view: DashboardView) -> list[Part]:
     names = [each.status.name for each in view.providers if each.unfunded]
     return _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
 
@@ -88,7 +88,7 @@ def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
     return _badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
 
 
-def _adoption(view: View) -> list[Part]:
+def _adoption(view: DashboardView) -> list[Part]:
     if view.adopted is None:
         return []
     return [((("  adopting old rows ", "muted"), (percent(view.adopted, 0), "text")), 6)]
@@ -99,7 +99,7 @@ def _badge(said: str, details: str, rank: int) -> list[Part]:
     return [(((" ", "text"), (f" {said}", "alarm")), 0), (((details, "alarm"),), rank), (((" ", "alarm"),), 0)]
 
 
-def _providers(view: View) -> list[Part]:
+def _providers(view: DashboardView) -> list[Part]:
     total, fit_ = len(view.providers), sum(each.serves for each in view.providers)
     sound = fit_ == total > 0 and not view.refusing and all(each.status.state == "closed" for each in view.providers)
     mark: Span = ("  ●", "good") if sound else ("  ◐", "warn") if fit_ else ("  ✕", "bad")

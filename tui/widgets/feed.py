@@ -6,7 +6,7 @@ from collections.abc import Container, Sequence
 from datetime import tzinfo
 
 from tui.format import NOTHING, clock, count, duration, sats
-from tui.model.request_row import Row
+from tui.model.request_row import RequestRow
 from tui.render.layout import (
     EMPTY,
     GAP,
@@ -52,14 +52,14 @@ _MARKS: dict[str, Span] = {
 }
 
 
-def state_of(row: Row) -> Span:
+def state_of(row: RequestRow) -> Span:
     """A row's state as symbol and word; the status of an error in the word's place."""
     if row.state == "failed" and row.error_status is not None:
         return (f"✗ {row.error_status}", "bad")
     return _MARKS[row.state]
 
 
-def row_cells(row: Row, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
+def row_cells(row: RequestRow, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
     """A row's spans by column. The time is when it ended, or came in while it runs."""
     running = row.running
     took = row.age_ms(now_ms) // 100 * 100 if running else row.elapsed_ms
@@ -82,7 +82,7 @@ def row_cells(row: Row, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
     }
 
 
-def feed_lines(rows: Sequence[Row], width: int, now_ms: int, zone: tzinfo | None) -> tuple[Layout, list[Line]]:
+def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo | None) -> tuple[Layout, list[Line]]:
     """The rows as a table, and its layout."""
     table = [row_cells(row, now_ms, zone) for row in rows]
     layout = lay_out(COLUMNS, width, table)
@@ -95,7 +95,7 @@ def feed_lines(rows: Sequence[Row], width: int, now_ms: int, zone: tzinfo | None
     return layout, [_row_line(row, each, layout) for row, each in zip(rows, table, strict=True)]
 
 
-def _row_line(row: Row, row_: Cells, layout: Layout) -> Line:
+def _row_line(row: RequestRow, row_: Cells, layout: Layout) -> Line:
     """A row's line; of one that failed, the error instead of figures it has not got."""
     titles = [column.title for column, _ in layout]
     if not row.error or row.cost_msats is not None or "tokens" not in titles:
@@ -105,7 +105,7 @@ def _row_line(row: Row, row_: Cells, layout: Layout) -> Line:
     return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
 
 
-def _so_far(row: Row, row_: Cells, titles: Container[str]) -> Span:
+def _so_far(row: RequestRow, row_: Cells, titles: Container[str]) -> Span:
     """What stands in a running row for the sats: the time and the tokens that there is no column for."""
     tokens = count(row.events) if row.events and "tokens" not in titles else ""
     took = row_["whole"][0] if "whole" not in titles else ""
@@ -117,7 +117,7 @@ class FeedPanel(Panel):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._rows: Sequence[Row] = ()
+        self._rows: Sequence[RequestRow] = ()
         self._selected: int | None = None
         self._now_ms = 0
         self._zone: tzinfo | None = None
@@ -141,7 +141,7 @@ class FeedPanel(Panel):
 
     def show(
         self,
-        rows: Sequence[Row],
+        rows: Sequence[RequestRow],
         selected: int | None,
         now_ms: int,
         zone: tzinfo | None,

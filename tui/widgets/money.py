@@ -8,8 +8,8 @@ from datetime import UTC, tzinfo
 from arbstr.ledger.model import Aggregate, GroupBy
 from arbstr.monitoring.source import BudgetStatus, LearnedRatio
 from tui.format import NOTHING, clock, count, moment, percent, sats, sats_alike, sats_round, short_count, uptime
-from tui.model.ledger_stats import Figures, Groups
-from tui.model.view_model import View
+from tui.model.ledger_stats import Groups, LedgerStats
+from tui.model.view_model import DashboardView
 from tui.render.layout import Column, Line, Part, Span, cells, fit_parts, framed, header, lay_out
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
@@ -108,11 +108,11 @@ class Summary(Panel):
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._figures = Figures()
+        self._figures = LedgerStats()
         self._range = ""
         self._zone: tzinfo | None = None
 
-    def show(self, figures: Figures, range_name: str, zone: tzinfo | None) -> None:
+    def show(self, figures: LedgerStats, range_name: str, zone: tzinfo | None) -> None:
         """Show other sums."""
         self._figures, self._range, self._zone = figures, range_name, zone
         self.redraw()
@@ -159,7 +159,7 @@ class Budgets(Panel):
         self._budgets: tuple[BudgetStatus, ...] = ()
         self._now_ms = 0
 
-    def show(self, view: View) -> None:
+    def show(self, view: DashboardView) -> None:
         """Show other budgets."""
         self._budgets, self._now_ms = view.budgets, view.at_ms
         self.redraw()

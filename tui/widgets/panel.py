@@ -16,7 +16,7 @@ from textual.theme import Theme
 from textual.widget import Widget
 
 from tui.render.layout import EMPTY, Line
-from tui.render.themes import Ink, ink_of
+from tui.render.themes import StripCache, ink_of
 
 
 class Panel(Widget):
@@ -94,7 +94,7 @@ class Panel(Widget):
         return strips
 
     @property
-    def _ink(self) -> Ink:
+    def _ink(self) -> StripCache:
         return ink_of(self.app.theme)
 
     def on_mount(self) -> None:

@@ -9,7 +9,7 @@ from arbstr.ledger.model import Aggregate
 from tui.format import NOTHING, count, percent, rate, sats_alike, sats_round, shown, stamp
 from tui.model.ledger_stats import Groups
 from tui.model.request_row import OVERCHARGE
-from tui.model.view_model import Moment, ProviderView
+from tui.model.view_model import HealthChange, ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import health, rate_role, row_cells
@@ -197,7 +197,7 @@ def _outcomes(view: ProviderView, width: int) -> list[Line]:
     ]
 
 
-def _moment(moment: Moment, zone: tzinfo | None) -> Line:
+def _moment(moment: HealthChange, zone: tzinfo | None) -> Line:
     words: dict[str, Span] = {"closed": ("● ok", "good"), "open": ("✕ open", "bad"), "half_open": ("◐ probing", "warn")}
     word = words[moment.state] if moment.in_rotation else ("○ taken out", "muted")
     return ((f"{stamp(moment.at_ms, zone)}  ", "muted"), (f"{word[0]:<11} ", word[1]), (moment.reason, "text"))

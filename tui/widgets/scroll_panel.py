@@ -17,7 +17,7 @@ def thumb(top: int, page: int, total: int) -> tuple[int, int] | None:
     return first, first + length - 1
 
 
-class Scroller(SelectablePanel):
+class ScrollPanel(SelectablePanel):
     """Shows lines from `top` on."""
 
     def __init__(self, id: str | None = None) -> None:

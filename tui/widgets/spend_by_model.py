@@ -46,7 +46,7 @@ def share_lines(groups: Groups, width: int, rows: int) -> list[Line]:
     return [cells(layout, row) for row in table]
 
 
-class SharesPanel(Panel):
+class SpendByModelPanel(Panel):
     """Spending by model over the chosen range."""
 
     def __init__(self, id: str | None = None) -> None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import BudgetStatus, Totals
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
-from tui.model.ledger_stats import DAY, Figures
+from tui.model.ledger_stats import DAY, LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
-from tui.model.view_model import View
+from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Role, beside, fit_line, fit_parts, framed, trim
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
@@ -31,7 +31,7 @@ class Tile:
     lines: tuple[Line, Line, Line, Line]
 
 
-def tiles(view: View, figures: Figures, range_name: str) -> tuple[Tile, ...]:
+def tiles(view: DashboardView, figures: LedgerStats, range_name: str) -> tuple[Tile, ...]:
     """The four tiles, and with a budget a fifth: that of which most is spent."""
     four = (
         _spent(view, figures),
@@ -73,7 +73,7 @@ def _budget(budget: BudgetStatus, now_ms: int) -> Tile:
     )
 
 
-def _spent(view: View, figures: Figures) -> Tile:
+def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
     # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
     least = view.totals.cost_msats if view.started_at_ms >= view.at_ms - view.at_ms % DAY else 0
     today = None if figures.today is None else max(figures.today.cost_msats, least)
@@ -103,7 +103,7 @@ def _by_rates(totals: Totals) -> Line:
     return (("rates ", "muted"), (sats_round(listed), "text"), (" sats", "muted"), (share, role))
 
 
-def _saved(view: View, window: Aggregate | None, range_name: str) -> Tile:
+def _saved(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
     saved, paid = view.totals.saved_vs_median_msats, view.totals.compared_msats
     if not view.totals.requests:
         return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
@@ -118,7 +118,7 @@ def _saved(view: View, window: Aggregate | None, range_name: str) -> Tile:
     return Tile("Saved", SINCE, (figure, compared, than, lately))
 
 
-def _requests(view: View) -> Tile:
+def _requests(view: DashboardView) -> Tile:
     totals = view.totals
     rate = totals.succeeded / totals.requests if totals.requests else None
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
@@ -149,7 +149,7 @@ def _rate_role(rate: float | None) -> Role:
     return "warn" if rate >= 0.9 else "bad"
 
 
-def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
+def _latency(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
     known = window is not None and window.total > 0
     half = duration(window.p50_latency_ms) if window is not None and known else NOTHING
     most = duration(window.p95_latency_ms) if window is not None and known else NOTHING
@@ -166,14 +166,14 @@ def _latency(view: View, window: Aggregate | None, range_name: str) -> Tile:
     )
 
 
-class TilesPanel(Panel):
+class StatTilesPanel(Panel):
     """The tiles side by side in boxes, or one line each where there is no room for boxes."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
         self._tiles: tuple[Tile, ...] = ()
 
-    def show(self, view: View, figures: Figures, range_name: str) -> None:
+    def show(self, view: DashboardView, figures: LedgerStats, range_name: str) -> None:
         """Show other figures."""
         self._tiles = tiles(view, figures, range_name)
         self.redraw()

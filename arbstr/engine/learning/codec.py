@@ -30,6 +30,6 @@ def is_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
     )
 
 
-def pairs(value: Any) -> list[list[float]]:
+def read_pairs(value: Any) -> list[list[float]]:
     """The pairs of numbers in a list, leaving out everything else."""
     return [pair for pair in value if is_pair(pair)] if isinstance(value, list) else []

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from arbstr.config.schema import Config
-from arbstr.engine.learning.codec import Cells, Ratios, dumps, pairs
-from arbstr.engine.learning.provider_stats import Charges
+from arbstr.engine.learning.codec import Cells, Ratios, dumps, read_pairs
+from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
 from arbstr.engine.request_context import CLIENT_CLOSED
 from arbstr.engine.routing.offer import Offer
@@ -21,7 +21,7 @@ _COUNTS = "counts"
 _BYTES_PER_TOKEN = 2  # of a whole answer, or a stream, as it came; those of any language have more
 
 
-class Experience:
+class Learner:
     """What is known of tokens (`tokens`) and of every provider's offer for every model.
 
     `clock` is monotonic seconds, `publish` takes the overcharges that are found.
@@ -59,7 +59,7 @@ class Experience:
         for attempt in record.attempts:
             answered = _answered(attempt, record)
             if answered is not None:
-                self.offer(attempt.provider, routing.model).tried(answered, now_s)
+                self.offer(attempt.provider, routing.model).record_attempt(answered, now_s)
         if not record.success or record.provider is None or record.implausible is not None:
             return
         offer = self.offer(record.provider, routing.model)
@@ -76,7 +76,7 @@ class Experience:
             return
         seen = used_output if answer_bytes is None else min(used_output, answer_bytes // _BYTES_PER_TOKEN)
         offer.counted(used_output / request.choices, seen / request.choices)
-        self.tokens.learn(
+        self.tokens.update(
             record.policy,
             offer.model,
             request.prompt_chars,
@@ -91,7 +91,7 @@ class Experience:
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:
         if record.provider_cost_msats is None or record.list_cost_msats is None:
             return
-        found = offer.charged(record.provider_cost_msats, record.list_cost_msats, now_s)
+        found = offer.record_charge(record.provider_cost_msats, record.list_cost_msats, now_s)
         if found is not None:
             self._publish(found)
 
@@ -100,7 +100,7 @@ class Experience:
         known = [(charges.seen, charges.ratio) for charges in self._charges_of(provider)]
         return sum(seen * ratio for seen, ratio in known) / sum(seen for seen, _ in known) if known else None
 
-    def _charges_of(self, provider: str) -> Iterator[Charges]:
+    def _charges_of(self, provider: str) -> Iterator[ChargeRatio]:
         return (o.charges for (name, _), o in self._offers.items() if name == provider and o.charges.seen)
 
     def export(self) -> tuple[Ratios, Cells]:
@@ -125,8 +125,8 @@ class Experience:
             if kind == _COUNTS and offer is not None:
                 offer.restore_counts(json_or_none(cell))
             elif kind == _CHARGES and offer is not None:
-                for charged, computed in pairs(json_or_none(cell)):
-                    offer.charged(int(charged), int(computed), now_s)
+                for charged, computed in read_pairs(json_or_none(cell)):
+                    offer.record_charge(int(charged), int(computed), now_s)
 
 
 def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
@@ -145,11 +145,11 @@ def _learn_speed(offer: Offer, record: RequestRecord, now_s: float) -> None:
     started_ms = record.attempts[-1].started_ms if record.attempts else 0
     tokens = record.output_tokens
     if record.stream_duration_ms is not None:
-        offer.measured(0, record.latency_ms - started_ms, now_s)
+        offer.record_latency(0, record.latency_ms - started_ms, now_s)
         if tokens is not None:
-            offer.measured(tokens, record.stream_duration_ms - started_ms, now_s)
+            offer.record_latency(tokens, record.stream_duration_ms - started_ms, now_s)
     elif tokens is not None:
-        offer.measured(tokens, record.latency_ms - started_ms, now_s)
+        offer.record_latency(tokens, record.latency_ms - started_ms, now_s)
 
 
 def _is_offer(key: Any) -> TypeGuard[list[str]]:

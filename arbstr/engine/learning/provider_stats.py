@@ -33,7 +33,7 @@ _FORGET_SPEED_S = 900.0
 _SPEED_MEMORY = 0.9  # what a measurement keeps of its weight when the next one comes
 
 
-class Charges:
+class ChargeRatio:
     """What a provider says it charged against what its rates say.
 
     `ratio` is the mean of recent ratios without the lowest and the highest, beginning with two ratios of 1: one odd
@@ -140,7 +140,7 @@ class Counts:
             self._divide()
 
 
-class Attempts:
+class SuccessRate:
     """How often a provider answers when asked. An attempt's weight halves every hour."""
 
     __slots__ = ("_at_s", "_failed", "_ok")
@@ -183,7 +183,7 @@ class Attempts:
         return self._failed > 0.5 > self._ok
 
 
-class Speed:
+class LatencyModel:
     """How long answers take: a line through durations over lengths, the recent ones counting more.
 
     Its height at no tokens is the time to the first byte, its slope the time per token.

@@ -19,7 +19,7 @@ from arbstr.sanitize import json_or_none
 
 IMAGE_TOKENS = 1000.0  # of an image, whatever its size
 
-_LEAN = 4.0  # requests after which a group's own mean counts as much as the next coarser one
+_PRIOR_WEIGHT = 4.0  # requests after which a group's own mean counts as much as the next coarser one
 # The kinds of what is kept. Those of earlier versions were not by provider, and are left out.
 _LENGTHS = "lengths"
 _TEXTS = "texts"
@@ -36,11 +36,11 @@ class TokenEstimator:
     """Expected tokens of requests. Calls take constant time, on average."""
 
     def __init__(self) -> None:
-        self._texts: _Known[str, Texts] = _Known(Texts)
-        self._outputs: _Known[Group, Lengths] = _Known(Lengths)
-        self._ratios: _Known[str | None, _Mean] = _Known(_Mean)
+        self._texts: BoundedDict[str, Texts] = BoundedDict(Texts)
+        self._outputs: BoundedDict[Group, Lengths] = BoundedDict(Lengths)
+        self._ratios: BoundedDict[str | None, _Mean] = BoundedDict(_Mean)
 
-    def expect(
+    def predict(
         self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
     ) -> tuple[float, float]:
         """The input and output tokens to expect of a request with so many characters of text, and images.
@@ -74,10 +74,10 @@ class TokenEstimator:
         tokens = max(self._expected_input(model, chars), chars / CHARS_PER_TOKEN) + images * IMAGE_TOKENS
         if max_tokens is not None:
             return tokens, float(max_tokens) * choices
-        _, expected = self.expect(policy, model, chars, None, images=images, choices=choices)
+        _, expected = self.predict(policy, model, chars, None, images=images, choices=choices)
         return tokens, max(expected, (self._longest_output(policy, model, tokens) + unseen) * choices)
 
-    def learn(
+    def update(
         self,
         policy: str | None,
         model: str,
@@ -126,7 +126,7 @@ class TokenEstimator:
             elif kind == _TEXTS and isinstance(key, str) and (texts := Texts.restored(state)) is not None:
                 self._texts[key] = texts
         for known in (self._ratios, self._outputs, self._texts):
-            known.thin()
+            known.evict()
 
     def _expected_input(self, model: str, chars: int) -> float:
         text = self._texts.get(model)
@@ -145,7 +145,7 @@ class TokenEstimator:
                 value = (lengths.value * weight + value * lean) / (weight + lean)
             elif len(group) == 1 and (ratio := self._ratios.get(policy)) is not None:
                 value = _by_ratio(ratio, tokens, value)
-            lean = _LEAN * _LEAN
+            lean = _PRIOR_WEIGHT * _PRIOR_WEIGHT
         return value
 
     def _longest_output(self, policy: str | None, model: str, tokens: float) -> float:
@@ -156,11 +156,11 @@ class TokenEstimator:
             if lengths is not None:
                 weight = lengths.weight * lengths.weight
                 value = (lengths.longest * weight + value * lean) / (weight + lean)
-                lean = _LEAN * _LEAN
+                lean = _PRIOR_WEIGHT * _PRIOR_WEIGHT
         return value
 
 
-class _Known(dict[_Key, _Value]):
+class BoundedDict(dict[_Key, _Value]):
     """What is known by its key, made when it is first learned of: `_REMEMBERED` entries at most.
 
     When they are more, the half that has seen least goes: names that clients make up displace nothing that is in use.
@@ -171,11 +171,11 @@ class _Known(dict[_Key, _Value]):
         self._make = make
 
     def __missing__(self, key: _Key) -> _Value:
-        self.thin()
+        self.evict()
         value = self[key] = self._make()
         return value
 
-    def thin(self) -> None:
+    def evict(self) -> None:
         """Make room, if there is none for another entry."""
         if len(self) >= _REMEMBERED:
             for least in sorted(self, key=lambda known: self[known].seen)[: -_REMEMBERED // 2]:
@@ -210,7 +210,7 @@ def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group
 
 def _by_ratio(ratio: _Mean, tokens: float, otherwise: float) -> float:
     """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
-    return (ratio.value * tokens * ratio.seen + otherwise * _LEAN) / (ratio.seen + _LEAN)
+    return (ratio.value * tokens * ratio.seen + otherwise * _PRIOR_WEIGHT) / (ratio.seen + _PRIOR_WEIGHT)
 
 
 def _mean_of(state: Any) -> _Mean | None:

@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 
 from arbstr.config.schema import Provider, Rule
-from arbstr.engine.routing.exploration import Curiosity
+from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.strategy import Cheapest, Strategy
 
 
-class Market:
+class CandidateSet:
     """What routing needs of a rule (None: no rule holds) and a model, worked out once. `policy` is the rule's name."""
 
     def __init__(
@@ -23,17 +23,17 @@ class Market:
         max_sats = None if rule is None else rule.max_sats_per_request
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
-        verdicts = [(offer, _beyond_fixed_limits(rule, seller, model)) for seller, offer in sellers]
+        verdicts = [(offer, _policy_violation(rule, seller, model)) for seller, offer in sellers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
-        self.curiosity = Curiosity(self.offers) if strategy.name == Cheapest.name else None
+        self.curiosity = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
-    def too_dear(self, cost_msats: float) -> str:
+    def cost_violation(self, cost_msats: float) -> str:
         """What is said of a seller that is expected to cost more than `max_msats`."""
         limit = f"max_sats_per_request = {self.max_msats / 1000:g}"
         return f"its expected cost of {cost_msats / 1000:.6g} sats is above {limit}"
 
-    def too_slow(self, offer: Offer, output_tokens: float) -> str | None:
+    def latency_violation(self, offer: Offer, output_tokens: float) -> str | None:
         """What is said of a seller that is known to take longer than `max_latency_ms`, None if it isn't.
 
         `output_tokens` are those waited for; 0 where the first byte counts.
@@ -44,7 +44,7 @@ class Market:
         return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
 
 
-def _beyond_fixed_limits(rule: Rule | None, provider: Provider, model: str) -> str | None:
+def _policy_violation(rule: Rule | None, provider: Provider, model: str) -> str | None:
     """Which limit of the rule keeps a provider out whatever the request, None if there is none."""
     if rule is None:
         return None

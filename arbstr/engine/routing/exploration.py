@@ -29,7 +29,7 @@ _CHEAPER = 0.8  # of what was believed
 Ranked = Sequence[tuple[float, int, Candidate]]
 
 
-class Curiosity:
+class Exploration:
     """One market's. Places are those of its offers; money is in msats, as floats."""
 
     def __init__(self, offers: Sequence[Offer]) -> None:
@@ -46,7 +46,7 @@ class Curiosity:
         self._average += (msats - self._average) / _MEMORY
         self.purse = min(self.purse + SHARE * msats, max(_SAVED_UP * self._average, self.purse))
 
-    def look(self, ranked: Ranked) -> int | None:
+    def pick(self, ranked: Ranked) -> int | None:
         """Which of the offers in this order (its index) to ask before the first, None if none is worth it now."""
         if len(ranked) < 2 or not (self._found or self._requests % _LOOKS_EVERY == 0):
             return None

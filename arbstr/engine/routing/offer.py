@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from arbstr.config.schema import Policies, Provider
-from arbstr.engine.learning.provider_stats import Attempts, Charges, Counts, Speed
+from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 from arbstr.events import OverchargeFound
 
 _AGE_EVERY_S = 60.0
@@ -31,7 +31,7 @@ class Offer:
         "_policies",
         "_speed",
         "ages_at_s",
-        "barred",
+        "excluded",
         "base_fee",
         "demoted",
         "extra",
@@ -58,14 +58,14 @@ class Offer:
         self.base_fee = float(rates.base_fee)
         self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
-        self._charges = Charges()
+        self._charges = ChargeRatio()
         self._counts = Counts()
-        self._attempts = Attempts()
-        self._speed = Speed()
+        self._attempts = SuccessRate()
+        self._speed = LatencyModel()
         self.ages_at_s = -math.inf
         self.turn = 0
         self.overcharges = False
-        self._conclude()
+        self._refresh()
 
     def latency_ms(self, output_tokens: float) -> float | None:
         """The time that an answer of so many tokens is expected to take, None before anything is known.
@@ -76,25 +76,25 @@ class Offer:
         return None if expected is None else expected / self.success
 
     @property
-    def only_fails(self) -> bool:
+    def never_succeeded(self) -> bool:
         """Whether the provider was asked of late and never answered."""
         return self._attempts.only_failures
 
-    def tried(self, ok: bool, now_s: float) -> None:
+    def record_attempt(self, ok: bool, now_s: float) -> None:
         """The provider was asked, and answered or failed."""
         self._attempts.add(ok, now_s)
         if self._attempts.any_failed:
-            self._conclude()
+            self._refresh()
 
-    def measured(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
+    def record_latency(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
         """So much of an answer was there after so long; no tokens is the first byte."""
         self._speed.add(output_tokens, duration_ms, now_s)
 
-    def charged(self, charged_msats: int, computed_msats: int, now_s: float) -> OverchargeFound | None:
+    def record_charge(self, charged_msats: int, computed_msats: int, now_s: float) -> OverchargeFound | None:
         """The provider says what it charged. An event is returned when that makes it one that overcharges."""
         self._charges.add(charged_msats, computed_msats, now_s)
         known = self.overcharges
-        self._conclude()
+        self._refresh()
         if known or not self.overcharges:
             return None
         return OverchargeFound(self.provider, self.model, self.ratio, charged_msats, computed_msats)
@@ -109,7 +109,7 @@ class Offer:
         self._charges.age(now_s)
         self._attempts.age(now_s)
         self._speed.age(now_s)
-        self._conclude()
+        self._refresh()
 
     def counted(self, tokens: float, seen: float) -> None:
         """The provider counts so many tokens of an answer that can have had so many to see."""
@@ -119,7 +119,7 @@ class Offer:
     def restore_counts(self, state: Any) -> None:
         """Take over what `counts.state()` gave; what makes no sense is left out."""
         self._counts.restore(state)
-        self._conclude()
+        self._refresh()
 
     @property
     def counts(self) -> Counts:
@@ -127,30 +127,30 @@ class Offer:
         return self._counts
 
     @property
-    def charges(self) -> Charges:
+    def charges(self) -> ChargeRatio:
         """What the provider says it charged of late."""
         return self._charges
 
-    def _conclude(self) -> None:
+    def _refresh(self) -> None:
         """Draw the conclusions that routing reads, so that it does no more than multiply."""
         charges = self._charges
         self.ratio = charges.ratio
         self.hidden = self._counts.hidden
         self.extra = charges.free_msats if self._free else 0.0
         self.success = self._attempts.rate
-        self.overcharges = self.ratio > 1.0 and self._intolerable()
+        self.overcharges = self.ratio > 1.0 and self._exceeds_tolerance()
         self.demoted = self.overcharges and self._policies.on_overcharge == "demote"
-        self.barred = self.overcharges and self._policies.on_overcharge == "exclude"
-        self.note = "; ".join(self._remarks()) if self.ratio != 1.0 or self.success != 1.0 or self.extra else ""
+        self.excluded = self.overcharges and self._policies.on_overcharge == "exclude"
+        self.note = "; ".join(self._notes()) if self.ratio != 1.0 or self.success != 1.0 or self.extra else ""
 
-    def _intolerable(self) -> bool:
+    def _exceeds_tolerance(self) -> bool:
         tolerance = self._policies.overcharge_tolerance
         if self.overcharges:  # a ratio that wavers about the limit is one overcharge, not many
             return self.ratio > 1.0 + tolerance / 2
         least_msats = self._policies.overcharge_min_sats * 1000
         return self.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats
 
-    def _remarks(self) -> Iterator[str]:
+    def _notes(self) -> Iterator[str]:
         if self.extra:
             yield f"charges {self.extra / 1000:.3f} sats a request, where its rates say nothing"
         elif self.ratio != 1.0:

@@ -10,10 +10,10 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from arbstr.config.schema import Config, Provider, Rule
-from arbstr.engine.learning.learner import Experience
+from arbstr.engine.learning.learner import Learner
 from arbstr.engine.pricing import cost_msats
-from arbstr.engine.routing.candidates import Market
-from arbstr.engine.routing.exploration import NOTE, Curiosity
+from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
@@ -21,7 +21,7 @@ from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
-_RESTING = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
+_UNAVAILABLE = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
 _COOLED = "it rests for this model, but no other provider is left"
 
@@ -61,7 +61,7 @@ class Router:
         publish: Callable[[OverchargeFound], None] = lambda event: None,
         matchers: Sequence[Matcher] | None = None,
     ) -> None:
-        self.experience = Experience(config, clock=clock, publish=publish)
+        self.learner = Learner(config, clock=clock, publish=publish)
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
         self._default_strategy = config.policies.default_strategy
@@ -72,8 +72,8 @@ class Router:
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
-        self._markets: dict[tuple[str | None, str], Market] = {}
-        self._looks: dict[str, tuple[Curiosity, int, float]] = {}  # by request: where, at which place, for how much
+        self._candidate_sets: dict[tuple[str | None, str], CandidateSet] = {}
+        self._looks: dict[str, tuple[Exploration, int, float]] = {}  # by request: where, at which place, for how much
 
     def route(self, request: ChatRequest) -> Routing:
         """Decide for a request.
@@ -94,14 +94,14 @@ class Router:
         """
         rule, why = self._policies.select(request)
         try:
-            return self._rank(request, self._market(rule, request.model), why, take_turn)
+            return self._rank(request, self._candidate_set(rule, request.model), why, take_turn)
         except _NO_CANDIDATE as error:
             refusal = error
         models = rule.fallback_models if rule is not None else ()
         last_resort = (request.model, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:
-                return self._rank(request, self._market(rule, model), why, take_turn, last_resort=is_last_resort)
+                return self._rank(request, self._candidate_set(rule, model), why, take_turn, last_resort=is_last_resort)
             except _NO_CANDIDATE:
                 continue
         raise refusal
@@ -109,7 +109,7 @@ class Router:
     def _rank(
         self,
         request: ChatRequest,
-        market: Market,
+        market: CandidateSet,
         why: str | None,
         take_turn: bool,
         *,
@@ -134,7 +134,7 @@ class Router:
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
         excluded = ranking.excluded
         if ranking.resting or ranking.cooled:
-            excluded += [(provider, _RESTING) for provider in ranking.resting]
+            excluded += [(provider, _UNAVAILABLE) for provider in ranking.resting]
             excluded += [(provider, f"it rests for this model: {reason}") for provider, reason in ranking.cooled]
         return Routing(
             strategy=market.strategy.name,
@@ -147,9 +147,9 @@ class Router:
             policy_reason=why,
         )
 
-    def _judge(self, request: ChatRequest, market: Market, anyway: Collection[str]) -> _Ranking:
+    def _judge(self, request: ChatRequest, market: CandidateSet, anyway: Collection[str]) -> _Ranking:
         """Price every offer, leave out what a limit, an overcharge, a breaker or a cooldown forbids, sort the rest."""
-        tokens, answer = self.experience.tokens.expect(
+        tokens, answer = self.learner.tokens.predict(
             market.policy,
             market.model,
             request.prompt_chars,
@@ -173,11 +173,11 @@ class Router:
             counted = answer if offer.hidden == 1.0 else min(answer * offer.hidden, most)
             cost = offer.base_fee + tokens * offer.input + counted * offer.output
             paid = cost * offer.ratio + offer.extra
-            if offer.barred:
+            if offer.excluded:
                 excluded.append((offer.provider, offer.note))
             elif cost > max_msats or paid > max_msats:
-                excluded.append((offer.provider, market.too_dear(max(cost, paid))))
-            elif hasty and (reason := market.too_slow(offer, awaited)):
+                excluded.append((offer.provider, market.cost_violation(max(cost, paid))))
+            elif hasty and (reason := market.latency_violation(offer, awaited)):
                 excluded.append((offer.provider, reason))
             elif not is_available(offer.provider) and offer.provider not in anyway:
                 resting.append(offer.provider)
@@ -194,10 +194,15 @@ class Router:
         return _Ranking(tokens, answer, ranked, excluded, resting, cooled)
 
     def _look_around(
-        self, request: ChatRequest, curiosity: Curiosity, ranked: list[tuple[float, int, Candidate]], *, take_turn: bool
+        self,
+        request: ChatRequest,
+        curiosity: Exploration,
+        ranked: list[tuple[float, int, Candidate]],
+        *,
+        take_turn: bool,
     ) -> None:
         """Put an offer first that may have become cheaper, if it is one's turn."""
-        index = curiosity.look(ranked)
+        index = curiosity.pick(ranked)
         if index is not None:
             key, place, candidate = ranked.pop(index)
             extra = candidate.weight_msats - ranked[0][2].weight_msats
@@ -234,8 +239,8 @@ class Router:
 
     def may_cost_msats(self, candidate: Candidate, routing: Routing, request: ChatRequest) -> float:
         """What a request may cost at a candidate: all tokens that its cap allows, or answers of late had at most."""
-        offer = self.experience.offer(candidate.provider, routing.model)
-        tokens, longest = self.experience.tokens.at_most(
+        offer = self.learner.offer(candidate.provider, routing.model)
+        tokens, longest = self.learner.tokens.at_most(
             routing.policy,
             routing.model,
             request.prompt_chars,
@@ -259,14 +264,14 @@ class Router:
     def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
         """Take in how a request ended, and its answer's size; to be called once for each, whatever its end."""
         self._learn_prices(record)
-        self.experience.learn(record, request, answer_bytes)
+        self.learner.learn(record, request, answer_bytes)
 
     def _learn_prices(self, record: RequestRecord) -> None:
         """What a request has cost is what looking around may cost a share of; and what came of looking around."""
         routing = record.routing
         if routing is None:
             return
-        market = self._markets.get((routing.policy, routing.model))
+        market = self._candidate_sets.get((routing.policy, routing.model))
         if market is not None and market.curiosity is not None and record.cost_msats:
             market.curiosity.spent(record.cost_msats)
         curiosity, place, extra = self._looks.pop(record.request_id, (None, 0, 0.0))
@@ -275,30 +280,32 @@ class Router:
             listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
             curiosity.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
-    def _market(self, rule: Rule | None, model: str) -> Market:
+    def _candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
         """The sellers of a model under a rule, worked out once."""
         key = (None if rule is None else rule.name, model)
-        return self._markets.get(key) or self._open_market(rule, model)
+        return self._candidate_sets.get(key) or self._new_candidate_set(rule, model)
 
-    def _open_market(self, rule: Rule | None, model: str) -> Market:
-        if len(self._markets) >= _REMEMBERED:
-            self._markets.clear()
-            self.experience.prune()
+    def _new_candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
+        if len(self._candidate_sets) >= _REMEMBERED:
+            self._candidate_sets.clear()
+            self.learner.prune()
         strategy = (rule and rule.strategy) or self._default_strategy
-        sellers = [(seller, self.experience.offer(seller.name, model)) for seller in self._sellers(model)]
-        market = Market(rule, model, self._strategies[strategy], sellers)
+        sellers = [(seller, self.learner.offer(seller.name, model)) for seller in self._offers(model)]
+        market = CandidateSet(rule, model, self._strategies[strategy], sellers)
         if sellers:
-            self._markets[market.policy, model] = market
+            self._candidate_sets[market.policy, model] = market
         return market
 
-    def _sellers(self, model: str) -> list[Provider]:
+    def _offers(self, model: str) -> list[Provider]:
         return [provider for provider in self._providers if provider.serves(model)]
 
-    def _refusal(self, market: Market, excluded: list[tuple[str, str]], resting: list[str]) -> ApiError:
+    def _refusal(self, market: CandidateSet, excluded: list[tuple[str, str]], resting: list[str]) -> ApiError:
         """Why there is no candidate."""
         model = repr(market.model[:100])
         if resting:
-            told = f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_RESTING}."
+            told = (
+                f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_UNAVAILABLE}."
+            )
             return NoHealthyProvider(told, retry_after_s=self._retry_after_s(resting), policy=market.policy)
         if excluded:
             limits = "what is tolerated" if market.policy is None else f"the limits of policy {market.policy!r}"

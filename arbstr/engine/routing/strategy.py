@@ -49,7 +49,7 @@ class LowestLatency:
         """See `Strategy`."""
         latency = offer.latency_ms(output_tokens)
         if latency is None:
-            return math.inf if offer.only_fails else 0.0
+            return math.inf if offer.never_succeeded else 0.0
         return latency
 
     def chosen(self, offer: Offer) -> None:

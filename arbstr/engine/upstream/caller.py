@@ -19,18 +19,18 @@ import httpx
 from arbstr import __version__
 from arbstr.config.schema import Provider
 from arbstr.engine import lenient_json, metering
-from arbstr.engine.body_memory import FREE_BYTES, Room, Share
+from arbstr.engine.body_memory import FREE_BYTES, BodyMemory, MemoryShare
 from arbstr.engine.upstream import verdict
-from arbstr.engine.upstream.deadline import Deadline, Watch
+from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import Head, HeadReader, upward
 from arbstr.engine.upstream.masking import mask_answer
-from arbstr.engine.upstream.opening import Opening, Waiting
+from arbstr.engine.upstream.opening import Opening, PendingCall
 from arbstr.engine.upstream.refusal import failure_of, in_words
-from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer, chunks_of, close
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, chunks_of, close
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
-from arbstr.sanitize import phrase
+from arbstr.sanitize import sanitize_clause
 from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
 
 P = ParamSpec("P")
@@ -49,7 +49,7 @@ _EXPECTED = (("Accept", "*/*"), ("Content-Type", "application/json"), ("User-Age
 _ADDED = (b"stream_options", b"include_usage")  # what arbstr puts into a request, as a refusal would name it
 
 
-class _Question(httpx.Request):
+class _TemplatedRequest(httpx.Request):
     """A request that differs from others in its body only: what they have in common is made once."""
 
     def __init__(self, common: httpx.Request, body: bytes, on_sent: Callable[[], None]) -> None:
@@ -73,7 +73,7 @@ class _Body(httpx.ByteStream):
         return super().__aiter__()
 
 
-class Upstream:
+class UpstreamCaller:
     """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`.
 
     `keepalive_s` is how long a client waits for a sign of life, `clock` is monotonic seconds.
@@ -85,17 +85,17 @@ class Upstream:
         redactor: Redactor,
         *,
         keepalive_s: float,
-        room: Room | None = None,
+        room: BodyMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._redactor = redactor
         self._heads = HeadReader(redactor)
         self._keepalive_s = keepalive_s or math.inf
-        self._room = room or Room(_PLENTY_BYTES)
+        self._room = room or BodyMemory(_PLENTY_BYTES)
         self._clock = clock
-        self._watch = Watch()
-        self._commons: dict[tuple[object, ...], httpx.Request] = {}
+        self._watch = DeadlineTimer()
+        self._templates: dict[tuple[object, ...], httpx.Request] = {}
         self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
         self._closing: set[asyncio.Task[None]] = set()
         self.connecting: set[str] = set()  # the ids of requests of which no provider has seen anything yet
@@ -106,16 +106,18 @@ class Upstream:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
-    def put_away(self, stream: StreamAnswer) -> None:
+    def close_in_background(self, stream: UpstreamStream) -> None:
         """Close a stream that has been served; nobody waits for what its provider takes to end it."""
-        stream.let_go()
-        if stream.is_here:
+        stream.release()
+        if stream.body_complete:
             return
         task = asyncio.create_task(stream.close())
         self._closing.add(task)
         task.add_done_callback(self._closing.discard)
 
-    async def ask(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> WholeAnswer | StreamAnswer:
+    async def send(
+        self, provider: Provider, chat: ChatRequest, headers: HeaderList
+    ) -> UpstreamResponse | UpstreamStream:
         """One try at one provider. `headers` are the client's. Raises `AttemptError`.
 
         Where the provider refuses a field that only arbstr has added it is asked once more without it: a refusal that
@@ -127,26 +129,28 @@ class Upstream:
         if self._clock() < self._plain_until.get(provider.name, -math.inf):
             return await self._ask(provider, chat, headers, plain)
         answer = await self._ask(provider, chat, headers, chat.body)
-        if isinstance(answer, StreamAnswer) or answer.refusal is None or not any(map(answer.body.count, _ADDED)):
+        if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
             return answer
         again = await self._ask(provider, chat, headers, plain)
-        if isinstance(again, StreamAnswer) or again.refusal is None:
+        if isinstance(again, UpstreamStream) or again.client_error is None:
             logger.warning("provider %s refuses stream_options: not sent there for a day", provider.name)
             self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
         return again
 
     async def _ask(
         self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
-    ) -> WholeAnswer | StreamAnswer:
+    ) -> UpstreamResponse | UpstreamStream:
         self.connecting.add(chat.request_id)
-        request = _Question(self._common(provider, headers), body, partial(self.connecting.discard, chat.request_id))
+        request = _TemplatedRequest(
+            self._template(provider, headers), body, partial(self.connecting.discard, chat.request_id)
+        )
         deadline = Deadline(self._watch)
-        waiting = Waiting(provider.timeouts, deadline)
+        waiting = PendingCall(provider.timeouts, deadline)
         try:
             with deadline.within(waiting.limit_s):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    return await self._judge(response, chat, waiting)
+                    return await self._classify(response, chat, waiting)
                 except BaseException:
                     await close(response)
                     raise
@@ -156,7 +160,7 @@ class Upstream:
                 raise AttemptError("timeout", told, retryable=True) from None
             raise AttemptError("timeout", f"no answer within {waiting.limit_s:g} s", sent=True) from None
         except httpx.TransportError as error:
-            raise self._broken(error) from error
+            raise self._map_transport_error(error) from error
         except AttemptError:
             raise
         except Exception as error:  # whatever a provider sends, it is the provider's failure: others can answer
@@ -166,20 +170,22 @@ class Upstream:
             deadline.close()
             self.connecting.discard(chat.request_id)
 
-    def _common(self, provider: Provider, headers: HeaderList) -> httpx.Request:
+    def _template(self, provider: Provider, headers: HeaderList) -> httpx.Request:
         """What a client's requests to a provider have in common: it sends the same headers again and again."""
         passing = upward(headers, provider.forward_headers)
         key = provider.name, *passing
-        common = self._commons.get(key)
+        common = self._templates.get(key)
         if common is None:
             common = _common(provider, passing)
-            if len(self._commons) >= _REMEMBERED:
-                self._commons.clear()
+            if len(self._templates) >= _REMEMBERED:
+                self._templates.clear()
             if sum(len(name) + len(value) for name, value in passing) <= _LARGEST_REMEMBERED:
-                self._commons[key] = common
+                self._templates[key] = common
         return common
 
-    async def _judge(self, response: httpx.Response, chat: ChatRequest, waiting: Waiting) -> WholeAnswer | StreamAnswer:
+    async def _classify(
+        self, response: httpx.Response, chat: ChatRequest, waiting: PendingCall
+    ) -> UpstreamResponse | UpstreamStream:
         """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
         head = self._heads.read(response)
         if response.status_code >= 300:
@@ -192,15 +198,17 @@ class Upstream:
                 return await self._judge_stream(response, opening, head)
             return await self._whole(response.status_code, head, b"", chunks)
         except httpx.TransportError as error:
-            told = phrase(self._redactor.text(str(error)))
+            told = sanitize_clause(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
 
-    async def _judge_stream(self, response: httpx.Response, opening: Opening, head: Head) -> WholeAnswer | StreamAnswer:
+    async def _judge_stream(
+        self, response: httpx.Response, opening: Opening, head: Head
+    ) -> UpstreamResponse | UpstreamStream:
         """The answer to a request for a stream: one that has begun to answer, or the JSON that came instead."""
         try:
             if await opening.is_stream(labelled="event-stream" in head.label):
                 await opening.read(self._redactor.text)
-                return StreamAnswer(response, head.down, opening)
+                return UpstreamStream(response, head.down, opening)
             answer = await self._whole(response.status_code, head, opening.first, opening.chunks)
         except BaseException:
             opening.silence.close()
@@ -208,14 +216,14 @@ class Upstream:
         opening.silence.close()
         return answer
 
-    async def _refused(self, response: httpx.Response, head: Head) -> WholeAnswer:
+    async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         body = await _error_body(response)
         return await _beside(len(body), self._refusal, response.status_code, head, body)
 
-    def _refusal(self, status: int, head: Head, body: bytes) -> WholeAnswer:
+    def _refusal(self, status: int, head: Head, body: bytes) -> UpstreamResponse:
         """A refusal that was read. Raises `AttemptError` unless it is about the request."""
-        document = lenient_json.read_or_none(body)
+        document = lenient_json.loads_or_none(body)
         error = failure_of(
             status,
             document,
@@ -228,26 +236,26 @@ class Upstream:
             error = AttemptError("status", told, status=status)
         if error is not None:
             raise error
-        return WholeAnswer(status, head.down, self._redactor.data(body), refusal=told)
+        return UpstreamResponse(status, head.down, self._redactor.data(body), client_error=told)
 
-    async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> WholeAnswer:
+    async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> UpstreamResponse:
         """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
         share = self._room.share()
         try:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
             return await _beside(len(body), self._completion, status, head, body, share)
         except BaseException:
-            share.dropped()
+            share.release()
             raise
 
-    def _completion(self, status: int, head: Head, body: bytes, share: Share) -> WholeAnswer:
+    def _completion(self, status: int, head: Head, body: bytes, share: MemoryShare) -> UpstreamResponse:
         """A success whose body is all there. Raises `AttemptError` if it is no answer."""
-        document = lenient_json.read_or_none(body)
+        document = lenient_json.loads_or_none(body)
         if document is None:
             raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
         fault = verdict.fault_of(document)
         if fault is not None:
-            raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._told(fault)}", status=200)
+            raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._error_summary(fault)}", status=200)
         body = mask_answer(body, self._redactor)
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
@@ -256,14 +264,14 @@ class Upstream:
         if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
-        return WholeAnswer(status, headers, body, metering.usage_of(document), charged, share=share)
+        return UpstreamResponse(status, headers, body, metering.usage_of(document), charged, share=share)
 
-    def _told(self, error: JsonObject) -> str:
-        return verdict.told(error, self._redactor.text)
+    def _error_summary(self, error: JsonObject) -> str:
+        return verdict.error_summary(error, self._redactor.text)
 
-    def _broken(self, error: httpx.TransportError) -> AttemptError:
+    def _map_transport_error(self, error: httpx.TransportError) -> AttemptError:
         """A transport's failure. What may have been charged is not repeated: a timeout, and all that was answered."""
-        told = phrase(self._redactor.text(str(error)))
+        told = sanitize_clause(self._redactor.text(str(error)))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
@@ -299,12 +307,14 @@ def _chat_url(base: str) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + "/chat/completions")
 
 
-async def _beside(size: int, judge: Callable[P, WholeAnswer], *args: P.args, **kwargs: P.kwargs) -> WholeAnswer:
+async def _beside(
+    size: int, judge: Callable[P, UpstreamResponse], *args: P.args, **kwargs: P.kwargs
+) -> UpstreamResponse:
     """What a judge of a body of so many bytes says; the loop goes on meanwhile where that may take long."""
     return await asyncio.to_thread(judge, *args, **kwargs) if size > LARGE_BYTES else judge(*args, **kwargs)
 
 
-async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: Share) -> bytes:
+async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: MemoryShare) -> bytes:
     """A body of which `first` was read already; read on as there is room. Raises `AttemptError` beyond `most` bytes."""
     parts = [first]
     size = len(first)

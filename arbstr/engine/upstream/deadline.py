@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 
-class Watch:
+class DeadlineTimer:
     """The one timer behind the deadlines of all tasks; to be made on the loop's thread.
 
     A timer for every wait would cost more than what most waits are for. This one is set to the nearest deadline, and
@@ -22,13 +22,13 @@ class Watch:
         self._fires_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
-    def look_after(self, deadline: Deadline) -> None:
+    def register(self, deadline: Deadline) -> None:
         """Keep an eye on it from now on; to be said again when it is nearer than before."""
         self._watched.add(deadline)
         if deadline.due < self._fires_at:
             self._set(deadline.due, deadline.loop)
 
-    def let_go(self, deadline: Deadline) -> None:
+    def unregister(self, deadline: Deadline) -> None:
         """It no longer matters."""
         self._watched.discard(deadline)
 
@@ -36,9 +36,9 @@ class Watch:
         if self._timer is not None:
             self._timer.cancel()
         self._fires_at = due
-        self._timer = loop.call_at(due, self._look, loop)
+        self._timer = loop.call_at(due, self._fire, loop)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
         """The timer has fired: for somebody, or for nothing. Between waits nobody is late."""
         self._timer = None
         self._fires_at = math.inf
@@ -60,7 +60,7 @@ class Deadline:
 
     __slots__ = ("_cancelling", "_expired", "_task", "_watch", "due", "loop", "waiting")
 
-    def __init__(self, watch: Watch) -> None:
+    def __init__(self, watch: DeadlineTimer) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.loop = task.get_loop()
@@ -74,7 +74,7 @@ class Deadline:
     def within(self, seconds: float) -> Self:
         """So many seconds from now; may be said again while waiting. Infinity is no bound."""
         self.due = self.loop.time() + seconds
-        self._watch.look_after(self)
+        self._watch.register(self)
         return self
 
     def expire(self) -> None:
@@ -85,7 +85,7 @@ class Deadline:
 
     def close(self) -> None:
         """No more waits."""
-        self._watch.let_go(self)
+        self._watch.unregister(self)
 
     def __enter__(self) -> Self:
         self.waiting = True

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import httpx
 
 from arbstr.redaction import Redactor
-from arbstr.sanitize import plain
+from arbstr.sanitize import sanitize
 from arbstr.types import HeaderList
 
 # What a provider needs to understand the request. Everything else may be somebody's name, address or credential.
@@ -114,7 +114,7 @@ class HeadReader:
     def _shown(self, value: bytes) -> str:
         """A header's text as the client may see it; no server sends control bytes on."""
         text = self._redactor.text(value.decode(errors="replace"))
-        return text if text.isprintable() else plain(text, len(text))
+        return text if text.isprintable() else sanitize(text, len(text))
 
 
 def upward(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:

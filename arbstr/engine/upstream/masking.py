@@ -41,7 +41,7 @@ def mask_answer(body: bytes, redactor: Redactor) -> bytes:
     if masked is body:
         return body
     try:
-        document = lenient_json.read(body)
+        document = lenient_json.loads(body)
     except orjson.JSONDecodeError:
         return masked
     if not isinstance(document, dict) or not document.get("choices"):

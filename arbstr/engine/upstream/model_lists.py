@@ -14,7 +14,7 @@ from arbstr.config.schema import Provider
 from arbstr.engine import lenient_json
 from arbstr.engine.upstream.response import chunks_of, close
 from arbstr.redaction import Redactor
-from arbstr.sanitize import phrase
+from arbstr.sanitize import sanitize_clause
 
 logger = logging.getLogger(__name__)
 
@@ -68,14 +68,14 @@ class ModelLists:
         self._due_s[provider.name] = self._clock() + AGAIN_S
         try:
             async with asyncio.timeout(PATIENCE_S):
-                names = self._names(lenient_json.read_or_none(await self._fetch(_request(provider))))
+                names = self._names(lenient_json.loads_or_none(await self._fetch(_request(provider))))
             if names:
                 self._known[provider.name] = names
                 self._due_s[provider.name] = self._clock() + FRESH_S
             else:
                 logger.info("provider %s lists no models", provider.name)
         except Exception as error:
-            told = phrase(self._redactor.text(str(error) or type(error).__name__))
+            told = sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
             logger.info("provider %s can't be asked for its models: %s", provider.name, told)
         finally:
             del self._asking[provider.name]

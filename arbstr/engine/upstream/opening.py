@@ -16,7 +16,7 @@ MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
 HOLD_S = 0.5  # how long events that say nothing are kept from the client, so that another provider can still be asked
 
 
-class Waiting:
+class PendingCall:
     """How long a provider may still take: for its first byte, then from one event to the next, in seconds.
 
     Comments are no progress, nor are events that say nothing: a provider that sends nothing else is given up.
@@ -51,7 +51,7 @@ class Opening:
         self,
         chunks: AsyncIterator[bytes],
         observer: StreamObserver,
-        waiting: Waiting,
+        waiting: PendingCall,
         silence: Deadline,
         keepalive_s: float,
     ) -> None:
@@ -98,7 +98,7 @@ class Opening:
         if observer.answered:
             return None
         if observer.error is not None:
-            return f"whose stream holds an error: {verdict.told(observer.error, mask)}"
+            return f"whose stream holds an error: {verdict.error_summary(observer.error, mask)}"
         how = "ended before it said anything" if self._ended or observer.done else "does not come to say anything"
         return f"whose stream {how}"
 

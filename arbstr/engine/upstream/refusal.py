@@ -38,7 +38,7 @@ def failure_of(
 
 def in_words(status: int, error: JsonObject, mask: Callable[[str], str]) -> str:
     """What is said of a refusal: its status, and the provider's own words where it has some."""
-    text = verdict.told(error, mask, default="")
+    text = verdict.error_summary(error, mask, default="")
     return f"HTTP {status}: {text}" if text else f"HTTP {status}"
 
 

@@ -11,7 +11,7 @@ from typing import ParamSpec
 
 import httpx
 
-from arbstr.engine.body_memory import Share
+from arbstr.engine.body_memory import MemoryShare
 from arbstr.engine.upstream.opening import Opening
 from arbstr.errors import AttemptError
 from arbstr.types import HeaderList, Usage, value_object
@@ -24,7 +24,7 @@ TAIL_S = 1.0  # how long a finished stream may take to end its body
 
 
 @value_object
-class WholeAnswer:
+class UpstreamResponse:
     """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
 
     status: int
@@ -32,11 +32,13 @@ class WholeAnswer:
     body: bytes = field(repr=False)
     usage: Usage | None = None
     charged_msats: int | None = None
-    refusal: str | None = None
-    share: Share | None = field(default=None, repr=False, compare=False)  # of the room, until the client has it all
+    client_error: str | None = None
+    share: MemoryShare | None = field(
+        default=None, repr=False, compare=False
+    )  # of the room, until the client has it all
 
 
-class StreamAnswer:
+class UpstreamStream:
     """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
 
     def __init__(self, response: httpx.Response, headers: HeaderList, opening: Opening) -> None:
@@ -46,7 +48,7 @@ class StreamAnswer:
         self._waiting = opening.waiting
         self.headers = headers
         self.observer = opening.observer
-        self.opening = opening.out
+        self.prefix = opening.out
         self.progressed = False  # by the last read: something was said, as far as anybody looked
 
     @property
@@ -96,12 +98,12 @@ class StreamAnswer:
             raise AttemptError("bad_response", f"it can't be read ({type(error).__name__})", status=200) from error
 
     @property
-    def is_here(self) -> bool:
+    def body_complete(self) -> bool:
         """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
         answer = self._response.extensions.get("answer")
         return answer is not None and answer.complete
 
-    def let_go(self) -> None:
+    def release(self) -> None:
         """No more will be read of it."""
         self._deadline.close()
 

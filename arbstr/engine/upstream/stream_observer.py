@@ -96,8 +96,8 @@ class StreamObserver:
         if not block:
             return b""
         if self._framer.between_events and not self._in_long:
-            return self._watch(block)
-        return self._watch_long(block)
+            return self._scan(block)
+        return self._scan_long(block)
 
     def end(self) -> bytes:
         """The provider closed the stream: what is left for the client.
@@ -113,9 +113,9 @@ class StreamObserver:
             return self._long_masker.feed(rest) + self._long_masker.flush()
         if not _is_whole(rest):
             return b""
-        return self._watch(rest.rstrip(b"\r\n") + b"\n\n")
+        return self._scan(rest.rstrip(b"\r\n") + b"\n\n")
 
-    def _watch_long(self, block: bytes) -> bytes:
+    def _scan_long(self, block: bytes) -> bytes:
         """Pass a part of an event on that is too long to be held back; it is read once it is whole."""
         if not self._framer.between_events:
             if not self.answered:
@@ -129,7 +129,7 @@ class StreamObserver:
         self._read_long(last_part)
         rest = block[len(last_part) :]
         shown = self._long_masker.feed(last_part) + self._long_masker.flush()
-        return shown + self._watch(rest) if rest else shown
+        return shown + self._scan(rest) if rest else shown
 
     def _read_long(self, last_part: bytes) -> None:
         """Read an event that has passed, unless it was too long even to be kept."""
@@ -137,7 +137,7 @@ class StreamObserver:
         self._long.add(last_part)
         event = self._long.take()
         if _is_whole(event):
-            self._watch(event)
+            self._scan(event)
 
     def _open_by_start(self, block: bytes) -> None:
         """Judge an event by its first 64 KB, for longer it is not held back."""
@@ -152,7 +152,7 @@ class StreamObserver:
             self.answered = True
         self._begun = True
 
-    def _watch(self, block: bytes) -> bytes:
+    def _scan(self, block: bytes) -> bytes:
         """Pass whole events on. Those that bring more text and nothing else pass unread, however many they are."""
         out = b""
         if self._template is None and self._templates_left:
@@ -220,7 +220,7 @@ class StreamObserver:
         if usage is None and cost is None:
             return block
         start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
-        return block[:start] + self._sift(block[start:])
+        return block[:start] + self._filter_events(block[start:])
 
     def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
         """What comes before the `[DONE]` that ends the stream, and that event; what follows it is left out."""
@@ -240,7 +240,7 @@ class StreamObserver:
         for raw, data in events(block):
             if not data:
                 continue
-            document = lenient_json.read_or_none(data)
+            document = lenient_json.loads_or_none(data)
             self.error = _error_of(raw, data)
             if self.error is None and document is None and not self._begun:
                 self.error = {"message": _NO_JSON}
@@ -257,11 +257,11 @@ class StreamObserver:
     def _look_for_finish(self, block: bytes) -> None:
         for raw, data in events(block):
             if data is not None and _FINISH.search(raw) is not None:
-                self.finished = verdict.finishes(lenient_json.read_or_none(data))
+                self.finished = verdict.finishes(lenient_json.loads_or_none(data))
             if self.finished:
                 return
 
-    def _sift(self, block: bytes) -> bytes:
+    def _filter_events(self, block: bytes) -> bytes:
         """Go through a block event by event and read what is metered."""
         if block.find(b"\n\n") == len(block) - 2 and block.find(b"\r") < 0:  # one event, as a rule
             return b"" if self._is_left_out(data_of(block)) else block
@@ -287,7 +287,7 @@ class StreamObserver:
         cost = _COST.search(data)
         if cost is None and _USAGE.search(data) is None:
             return False
-        document = lenient_json.read_or_none(data)
+        document = lenient_json.loads_or_none(data)
         counts = metering.counts_of(document)
         charged = None if cost is None else metering.charged_msats(document)
         if counts is not None:
@@ -302,7 +302,7 @@ def _says_something(block: bytes) -> bool:
     return any(
         data
         and (
-            verdict.has_substance(lenient_json.read_or_none(data))
+            verdict.has_substance(lenient_json.loads_or_none(data))
             or _USAGE.search(data) is not None
             or _error_of(raw, data) is not None
         )
@@ -326,7 +326,7 @@ def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
     named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
     if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
         return None
-    document = lenient_json.read_or_none(data)
+    document = lenient_json.loads_or_none(data)
     error = verdict.error_of(document)
     if error is None and named:
         return document if isinstance(document, dict) else {"message": "an error event"}
@@ -339,4 +339,4 @@ def _is_models(raw: bytes) -> bool:
 
 def _is_whole(event: bytes) -> bool:
     data = data_of(event)
-    return data is not None and (data.strip() == _DONE or lenient_json.read_or_none(data) is not None)
+    return data is not None and (data.strip() == _DONE or lenient_json.loads_or_none(data) is not None)

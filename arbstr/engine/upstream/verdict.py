@@ -19,7 +19,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from arbstr.sanitize import phrase
+from arbstr.sanitize import sanitize_clause
 from arbstr.types import JsonObject
 
 NO_ANSWER: JsonObject = {"message": "no usable choice"}
@@ -151,9 +151,11 @@ def says_content(error: JsonObject) -> bool:
     return _CONTENT.search(words(error)[:_LONGEST_SOUGHT]) is not None
 
 
-def told(error: JsonObject, mask: Callable[[str], str] = str, *, default: str = "an error without a message") -> str:
+def error_summary(
+    error: JsonObject, mask: Callable[[str], str] = str, *, default: str = "an error without a message"
+) -> str:
     """What a provider says of an error, fit to stand within a sentence of ours; `mask` hides keys."""
-    fit = (phrase(mask(text)) for text in (words(error), *_names(error)))
+    fit = (sanitize_clause(mask(text)) for text in (words(error), *_names(error)))
     return next(filter(None, fit), default)
 
 
@@ -232,7 +234,7 @@ def _flat_error(document: JsonObject) -> JsonObject | None:
 
 
 def _said_instead(document: Any) -> str:
-    text = phrase(words(document)) if isinstance(document, dict) else ""
+    text = sanitize_clause(words(document)) if isinstance(document, dict) else ""
     return f": {text}" if text else ""
 
 

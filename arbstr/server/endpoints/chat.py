@@ -9,7 +9,7 @@ from typing import Any
 
 from aiohttp import web
 
-from arbstr.engine.body_memory import Room
+from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.pipeline import Engine
 from arbstr.server.client import ClientConnection
 from arbstr.server.request import Request
@@ -17,10 +17,10 @@ from arbstr.server.request import Request
 logger = logging.getLogger(__name__)
 
 
-class Chats:
+class ChatCompletions:
     """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
 
-    def __init__(self, engine: Engine, room: Room) -> None:
+    def __init__(self, engine: Engine, room: BodyMemory) -> None:
         self._engine = engine
         self._room = room
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -31,21 +31,21 @@ class Chats:
         assert task is not None
         client = ClientConnection(request, self._room, time.time_ns() // 1_000_000)
         self._tasks.add(task)
-        request.on_leave = client.leave
+        request.on_disconnect = client.disconnected
         try:
             await self._engine.handle(client)
         except Exception:
             if client.response is None:
                 raise
             logger.exception("request %s was not recorded as it should", client.request_id)
-            client.hang_up()
+            client.abort()
         finally:
             self._tasks.discard(task)
-            client.served()
-            request.on_leave = None  # a cycle, which would keep body and answer until the collector comes by
+            client.close()
+            request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=499)  # for nobody: its client has left
 
-    async def finish(self, grace_s: float, insisted: asyncio.Event) -> None:
+    async def drain(self, grace_s: float, insisted: asyncio.Event) -> None:
         """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
         impatience: asyncio.Future[Any] = asyncio.create_task(insisted.wait())
         everyone: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)

@@ -11,7 +11,7 @@ from aiohttp import web
 
 from arbstr.errors import InternalError, InvalidParameter, LedgerUnavailable, ModelNotFound, NotFound
 from arbstr.ledger import params
-from arbstr.ledger.model import Filter, LedgerReader
+from arbstr.ledger.model import Filter, LedgerQueries
 from arbstr.ledger.params import BadParameter, read_filter, read_group_by, read_listing, refuse_unknown, shown
 from arbstr.ledger.serialize import detail_json, entry_json, stats_json, window_json
 from arbstr.server.responses import json_response
@@ -21,13 +21,13 @@ logger = logging.getLogger(__name__)
 
 
 def routes(
-    reader: LedgerReader,
+    reader: LedgerQueries,
     configured_models: Sequence[str],
     configured_providers: Sequence[str],
     now: Callable[[], int],
 ) -> list[Route | NamedRoute]:
     """Where each answer lives. `now` gives epoch milliseconds."""
-    api = LedgerApi(reader, configured_models, configured_providers, now)
+    api = LedgerEndpoints(reader, configured_models, configured_providers, now)
     return [
         Route("GET", "/v1/stats", api.stats),
         Route("GET", "/v1/requests", api.requests),
@@ -35,11 +35,11 @@ def routes(
     ]
 
 
-class LedgerApi:
+class LedgerEndpoints:
     """Reads the parameters, asks, and shapes the answers."""
 
     def __init__(
-        self, reader: LedgerReader, models: Sequence[str], providers: Sequence[str], now: Callable[[], int]
+        self, reader: LedgerQueries, models: Sequence[str], providers: Sequence[str], now: Callable[[], int]
     ) -> None:
         self._reader = reader
         self._configured = {"model": models, "provider": providers}

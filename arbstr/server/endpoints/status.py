@@ -8,8 +8,8 @@ from aiohttp import web
 
 from arbstr import __version__
 from arbstr.config.schema import Provider
-from arbstr.engine.body_memory import Room
-from arbstr.engine.chat_request import decode, read_chat
+from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.chat_request import decode, parse
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.routing.router import Router
 from arbstr.engine.upstream.model_lists import Lists
@@ -17,7 +17,7 @@ from arbstr.errors import ModelNotFound
 from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.server.request import Request
-from arbstr.server.request_body import Body
+from arbstr.server.request_body import RequestBody
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
 from arbstr.types import JsonObject
@@ -27,14 +27,14 @@ _TYPICAL_INPUT_TOKENS = 1000
 _TYPICAL_OUTPUT_TOKENS = 256
 
 
-class Api:
+class StatusEndpoints:
     """Answers about arbstr itself. `statuses` gives the providers as they fare, in the configuration's order."""
 
     def __init__(
         self,
         providers: Sequence[Provider],
         router: Router,
-        room: Room,
+        room: BodyMemory,
         lists: Lists,
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
@@ -125,13 +125,13 @@ class Api:
 
     async def cost(self, request: Request) -> web.Response:
         """What a chat request would cost and where; nothing is sent."""
-        given = Body(request, self._room)
+        given = RequestBody(request, self._room)
         try:
             body = await given.read()
         finally:
-            given.dropped()
+            given.release()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        chat = read_chat(decode(body), body, request_id=request.id, policy=policy)
+        chat = parse(decode(body), body, request_id=request.id, policy=policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 

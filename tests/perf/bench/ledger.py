@@ -22,9 +22,9 @@ from typing import Any
 
 from arbstr.ledger import write_connection
 from arbstr.ledger.model import Filter
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.reader import Reader
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.reader import LedgerReader
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 
 NOW = 1_767_268_800_000
@@ -64,7 +64,7 @@ def build(path: Path, rows: int) -> None:
     """A ledger of so many rows, adopted as those of another program are."""
 
     async def run() -> None:
-        writer, _ = await write_connection.Pen.open(path)
+        writer, _ = await write_connection.WriteConnection.open(path)
         with closing(sqlite3.connect(path, timeout=60)) as database:
             for first in range(0, rows, 200_000):
                 last = min(first + 200_000, rows)
@@ -79,7 +79,7 @@ def build(path: Path, rows: int) -> None:
 
 MONTH = Filter(since_ms=NOW - 30 * DAY + 20 * 60_000, until_ms=NOW)
 ALPHA_1 = Filter(since_ms=MONTH.since_ms, until_ms=NOW, model="Model-1", provider="alpha")
-Question = Callable[[Questions], Any]
+Question = Callable[[ReadConnection], Any]
 QUESTIONS: dict[str, Question] = {
     "stats, 30 days": lambda q: q.stats(MONTH),
     "stats, 30 days by model": lambda q: q.stats(MONTH, "model"),
@@ -135,7 +135,7 @@ class Written:
 def measure(path: Path) -> dict[str, float]:
     """Milliseconds for each question, the median of a few."""
     found: dict[str, float] = {}
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         for name, ask in QUESTIONS.items():
             times = []
             for _ in range(REPEATS):
@@ -170,7 +170,7 @@ def a_record(random: Random) -> RequestRecord:
 async def write(path: Path, batches: int = 60, size: int = 150) -> Written:
     """Batches as they come at 3000 requests a second, committed one after the other; a reader asks meanwhile."""
     random = Random(1)
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     records = [[a_record(random) for _ in range(size)] for _ in range(batches)]
     await ledger.settle(5)
@@ -185,8 +185,8 @@ async def write(path: Path, batches: int = 60, size: int = 150) -> Written:
     return Written(batches * size / spent, cpu / batches / size * 1e6, while_writing)
 
 
-async def _ask_while_writing(path: Path, ledger: Ledger, random: Random) -> float:
-    reader = Reader(path, settle=ledger.settle)
+async def _ask_while_writing(path: Path, ledger: LedgerWriter, random: Random) -> float:
+    reader = LedgerReader(path, settle=ledger.settle)
     stop = asyncio.Event()
 
     async def keep_writing() -> None:

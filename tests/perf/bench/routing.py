@@ -11,7 +11,7 @@ import sys
 import time
 
 from arbstr.config.schema import Breaker, Config, Policies, Provider, Rule
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
@@ -38,9 +38,9 @@ def config() -> Config:
     return Config(providers=providers, policies=Policies(rules=(rule,)))
 
 
-def health() -> Health:
+def health() -> CircuitBreakers:
     """Breakers that are all closed, as they are asked in a real run."""
-    return Health(
+    return CircuitBreakers(
         [f"provider-{number}" for number in range(PROVIDERS)],
         Breaker(),
         clock=time.monotonic,

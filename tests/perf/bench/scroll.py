@@ -21,7 +21,7 @@ from time import perf_counter
 import uvloop
 from textual.drivers.headless_driver import HeadlessDriver
 
-from arbstr.ledger.reader import Reader
+from arbstr.ledger.reader import LedgerReader
 from tests.perf.bench import ledger
 from tests.support.dashboard_fakes import FakeLog, FakeSource
 from tui.app import Dashboard
@@ -69,7 +69,7 @@ class Ticker:
 async def browsing(path: Path) -> AsyncIterator[Dashboard]:
     """A dashboard on its Requests screen, over the ledger."""
     source = FakeSource(now_ms=time.time_ns() // 1_000_000)
-    reader = Reader(path)
+    reader = LedgerReader(path)
     source.ledger = reader  # type: ignore[assignment]  # the real one where its fake is declared
     app = Dashboard(source, log=FakeLog(), now_ms=lambda: ledger.NOW, zone=UTC, driver_class=Blind)
     running = asyncio.create_task(app.run_async(size=(160, 50)))

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.config.schema import Budget, Config, Policies, Rule
-from arbstr.engine.budget import Budgets, Reservation, SpentQuestion
+from arbstr.engine.budget import Budgets, Reservation, SpendQuery
 from arbstr.engine.caps import Period, bounds_ms
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
@@ -324,9 +324,9 @@ class Past:
     def __init__(self, **spent: int) -> None:
         self.spent = spent
         self.locked = False
-        self.asked: list[SpentQuestion] = []
+        self.asked: list[SpendQuery] = []
 
-    async def __call__(self, question: SpentQuestion) -> int:
+    async def __call__(self, question: SpendQuery) -> int:
         if self.locked:
             raise LedgerUnavailable("locked")
         self.asked.append(question)
@@ -344,8 +344,8 @@ async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_
     caps = restarted(past, Rule(name="code", max_sats_per_month=20), clock=WallClock(), told=told, max_sats_per_hour=10)
     await caps.recall()
     assert past.asked == [
-        SpentQuestion("global", "hour", None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
-        SpentQuestion("code", "month", "code", utc("2024-02-01"), utc("2024-03-01") - 1),
+        SpendQuery("global", "hour", None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
+        SpendQuery("code", "month", "code", utc("2024-02-01"), utc("2024-03-01") - 1),
     ]
     assert [status.spent_msats for status in caps.status()] == [8500, 3000]
     with pytest.raises(BudgetExceeded):
@@ -372,7 +372,7 @@ async def test_until_the_ledger_can_be_read_nothing_is_let_in_that_costs() -> No
 
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_long() -> None:
     class Silent(Past):
-        async def __call__(self, question: SpentQuestion) -> int:
+        async def __call__(self, question: SpendQuery) -> int:
             return await asyncio.Future()
 
     caps = restarted(Silent(), clock=WallClock(), told=[], max_sats_per_day=10)

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.chat_request import decode, named_model, read_chat, with_model
+from arbstr.engine.chat_request import decode, named_model, parse, with_model
 from arbstr.errors import ApiError, InvalidJson, InvalidRequest
 from arbstr.types import ChatRequest, JsonObject
 
@@ -21,7 +21,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 def read(body: bytes | dict[str, Any]) -> ChatRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return read_chat(decode(raw), raw, request_id="r", policy=None)
+    return parse(decode(raw), raw, request_id="r", policy=None)
 
 
 @pytest.mark.parametrize(

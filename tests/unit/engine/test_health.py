@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from arbstr.config.schema import Breaker
-from arbstr.engine.circuit_breaker import JITTER, WINDOW, Health, Permit
+from arbstr.engine.circuit_breaker import JITTER, WINDOW, CircuitBreakers, Permit
 from arbstr.engine.routing.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
@@ -31,7 +31,7 @@ class World:
     def __init__(self, *, chance: float = 0.0, limit: int = 0, settings: Breaker = SETTINGS) -> None:
         self.clock = Clock()
         self.told: list[ProviderHealthChanged] = []
-        self.health = Health(
+        self.health = CircuitBreakers(
             ["a", "b"],
             settings,
             clock=self.clock,
@@ -149,7 +149,7 @@ def test_a_stale_catalogue_is_no_failure(world: World) -> None:
 
 def test_clients_that_leave_and_refused_requests_are_no_failures(world: World) -> None:
     for _ in range(10):
-        world.permit().released()
+        world.permit().release()
     view = world.health.view("a")
     assert (view.state, view.failure_count, view.in_flight, view.success_rate) == ("closed", 0, 0, None)
 
@@ -254,7 +254,7 @@ def test_pauses_are_lengthened_by_chance_so_that_not_all_come_back_at_once() -> 
 def test_a_probe_whose_client_leaves_gives_its_place_to_the_next(world: World) -> None:
     world.open()
     world.pass_pause()
-    world.permit().released()
+    world.permit().release()
     world.succeed()
     assert world.state == "closed"
 
@@ -441,7 +441,7 @@ def test_one_early_probe_at_a_time(world: World) -> None:
     probe = world.permit(early=True)
     assert due_next(world) is None
     assert world.health.acquire("a", early=True) is None
-    probe.released()
+    probe.release()
     assert due_next(world) == "a"
 
 
@@ -554,7 +554,7 @@ def test_what_comes_after_the_end_does_nothing(world: World, end: Callable[[Perm
     before = world.health.view("a")
     permit.succeeded(9)
     permit.failed(DOWN)
-    permit.released()
+    permit.release()
     assert world.health.view("a") == before
 
 
@@ -593,7 +593,7 @@ def test_closing_a_closed_breaker_is_not_told(world: World) -> None:
 
 
 @pytest.mark.parametrize("act", [lambda h: h.close("x"), lambda h: h.set_in_rotation("x", False)])
-def test_an_unknown_name_is_a_key_error(world: World, act: Callable[[Health], None]) -> None:
+def test_an_unknown_name_is_a_key_error(world: World, act: Callable[[CircuitBreakers], None]) -> None:
     with pytest.raises(KeyError):
         act(world.health)
 
@@ -641,7 +641,7 @@ def restarted(world: World, after_s: float) -> World:
     def now_ms() -> int:
         return round(earlier_ms + after_s * 1000 + (new.clock.now - 1000) * 1000)
 
-    new.health = Health(["a", "b"], SETTINGS, clock=new.clock, now_ms=now_ms, random=lambda: 0.0)
+    new.health = CircuitBreakers(["a", "b"], SETTINGS, clock=new.clock, now_ms=now_ms, random=lambda: 0.0)
     new.health.restore(saved)
     return new
 
@@ -779,7 +779,7 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(permit=consumes(permits))
     def leave(self, permit: Permit | None) -> None:
         if permit is not None:
-            permit.released()
+            permit.release()
             self.held.discard(permit)
 
     @rule(seconds=st.floats(0, 300))
@@ -813,7 +813,7 @@ class AnyOrder(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         for permit in self.held:
-            permit.released()
+            permit.release()
         self.world.health.set_in_rotation("a", True)
         self.world.clock.now += 1000
         self.world.succeed()

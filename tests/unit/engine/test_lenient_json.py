@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import lenient_json
-from arbstr.engine.lenient_json import read, read_or_none
+from arbstr.engine.lenient_json import loads, loads_or_none
 
 WHOLE = st.integers(-(2**63), 2**64 - 1)  # larger ones are read as floats, as most readers of JSON do
 JSON = st.recursive(
@@ -25,7 +25,7 @@ JSON = st.recursive(
 
 @given(JSON)
 def test_whatever_json_can_say_is_read(value: Any) -> None:
-    assert read(json.dumps(value).encode()) == value
+    assert loads(json.dumps(value).encode()) == value
 
 
 @pytest.mark.parametrize("begins", [b"", rb'"\ud83d", ', rb'"\\ud83d", ', rb'"\uDBff\udead", '])
@@ -34,9 +34,9 @@ def test_the_same_depth_is_too_much_with_every_python(begins: bytes, monkeypatch
     limit = sys.getrecursionlimit()
     sys.setrecursionlimit(20_000)
     try:
-        assert read(b"[%b%b%b]" % (begins, b"[" * 1000, b"]" * 1000)) is not None
+        assert loads(b"[%b%b%b]" % (begins, b"[" * 1000, b"]" * 1000)) is not None
         with pytest.raises(orjson.JSONDecodeError):
-            read(b"[%b%b%b]" % (begins, b"[" * 3000, b"]" * 3000))
+            loads(b"[%b%b%b]" % (begins, b"[" * 3000, b"]" * 3000))
     finally:
         sys.setrecursionlimit(limit)
 
@@ -46,15 +46,15 @@ def test_any_other_bytes_are_no_json(data: bytes) -> None:
     try:
         json.loads(data)
     except ValueError:
-        assert read_or_none(data) is None
+        assert loads_or_none(data) is None
 
 
 def test_a_whole_number_of_any_size_is_json() -> None:
-    assert read(b"[%b]" % (b"7" * 400)) == [int("7" * 400)]
+    assert loads(b"[%b]" % (b"7" * 400)) == [int("7" * 400)]
 
 
 def test_half_a_surrogate_pair_is_json() -> None:
-    assert read(rb'{"content": "cut \ud83d"}') == {"content": "cut \ud83d"}
+    assert loads(rb'{"content": "cut \ud83d"}') == {"content": "cut \ud83d"}
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_half_a_surrogate_pair_is_json() -> None:
 )
 def test_what_json_lacks_is_refused_with_its_place(data: bytes) -> None:
     with pytest.raises(orjson.JSONDecodeError):
-        read(data)
+        loads(data)
 
 
 # --- how much of it is read
@@ -84,13 +84,13 @@ def test_what_json_lacks_is_refused_with_its_place(data: bytes) -> None:
 def test_json_with_too_many_values_is_not_read(value: bytes) -> None:
     size = lenient_json.MOST_VALUES + 1
     with pytest.raises(lenient_json.TooManyValues):
-        read(b'{"model":"m","field":[%b]}' % b",".join([value] * size))
+        loads(b'{"model":"m","field":[%b]}' % b",".join([value] * size))
 
 
 @pytest.mark.parametrize("text", [",", "{", "[", '",', "\\,", '\\",', "a, b", "é,", "\n,", "🙂,{["])
 def test_marks_within_texts_are_no_values(text: str) -> None:
     body = json.dumps({"content": text * (lenient_json.MOST_VALUES + 1), "n": [1, 2]}).encode()
-    assert read(body)["n"] == [1, 2]
+    assert loads(body)["n"] == [1, 2]
 
 
 @given(st.lists(JSON, max_size=6), st.integers(1, 9))
@@ -111,7 +111,7 @@ def test_as_many_values_as_are_read_are_read_in_time() -> None:
     ]
     for body in bodies:
         began = time.process_time()
-        read_or_none(body)
+        loads_or_none(body)
         assert time.process_time() - began < 1.5
 
 
@@ -120,11 +120,11 @@ def test_an_answer_with_too_many_values_is_skimmed_for_what_it_used() -> None:
     answer = (
         b'{"choices": [{"message":{"content":"hi"}}],"x":[%b],"usage": {"prompt_tokens":3,"total_tokens":7}}' % filling
     )
-    document = read_or_none(answer)
+    document = loads_or_none(answer)
     assert document["usage"] == {"prompt_tokens": 3, "total_tokens": 7}
     assert document["choices"]
 
 
 @pytest.mark.parametrize("end", [b"", b',{"usage"', b',{"usage":{"a":', b',{"usage": 7}', b',{"usage":{"a":1e999}}'])
 def test_what_is_no_answer_is_skimmed_for_nothing(end: bytes) -> None:
-    assert not read_or_none(b"[%b0%b]" % (b"{}," * lenient_json.MOST_VALUES, end)).get("choices")
+    assert not loads_or_none(b"[%b0%b]" % (b"{}," * lenient_json.MOST_VALUES, end)).get("choices")

@@ -13,25 +13,24 @@ from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
 from arbstr.config.schema import Budget, Config, Retry
-from arbstr.engine.admission import Gate
+from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
-from arbstr.engine.circuit_breaker import Health
+from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
-from arbstr.engine.upstream.caller import Upstream
-from arbstr.engine.upstream.response import WholeAnswer
+from arbstr.engine.upstream.response import UpstreamResponse
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import HeaderList, RequestRecord, Usage
 from tests.support.engine_builders import Clock, chat, provider
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()
-GOOD = WholeAnswer(200, [("Content-Type", "application/json")], b"{}", Usage(1000, 500))
-UNKNOWN = WholeAnswer(200, [], b"{}")
-TEAPOT = WholeAnswer(418, [], b"short and stout", refusal="HTTP 418: short and stout")
+GOOD = UpstreamResponse(200, [("Content-Type", "application/json")], b"{}", Usage(1000, 500))
+UNKNOWN = UpstreamResponse(200, [], b"{}")
+TEAPOT = UpstreamResponse(418, [], b"short and stout", client_error="HTTP 418: short and stout")
 
-Outcome = WholeAnswer | Exception
+Outcome = UpstreamResponse | Exception
 
 
 def status(number: int, *, retryable: bool = True, after_s: float | None = None) -> AttemptError:
@@ -118,8 +117,10 @@ class Market:
         self.bus = EventBus()
         self.mailbox = self.bus.subscribe()
         self.budgets = Budgets(self.config, clock_ms=lambda: 1_700_000_000_000)
-        self.health = Health(scripts, self.config.breaker, clock=self.clock, now_ms=lambda: 0, random=lambda: 0.0)
-        self.gate = Gate(10, 0, self.clock)
+        self.health = CircuitBreakers(
+            scripts, self.config.breaker, clock=self.clock, now_ms=lambda: 0, random=lambda: 0.0
+        )
+        self.gate = AdmissionControl(10, 0, self.clock)
         self.router = Router(
             self.config,
             clock=self.clock,
@@ -144,7 +145,7 @@ class Market:
             random=lambda: self.chance,
         )
 
-    async def ask(self, provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
+    async def ask(self, provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         """In place of `Upstream.ask`: half a second for each attempt."""
         self.asked.append(provider.name)
         self.clock.now += 0.5
@@ -250,7 +251,7 @@ async def test_time_spent_waiting_is_part_of_the_latency() -> None:
 async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
     market = Market(alpha=[ACCOUNT], beta=[GOOD], gamma=[GOOD])
 
-    async def asks_while_beta_goes(provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
+    async def asks_while_beta_goes(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         market.health.set_in_rotation("beta", in_rotation=False)
         return await Market.ask(market, provider, chat, headers)
 
@@ -286,7 +287,7 @@ async def test_a_request_that_gets_nowhere_is_told_and_recorded_too(body: bytes 
     await market.serve(Talker(body))
     assert [type(event) for event in market.events] == [RequestReceived, RequestFinished]
     assert [row.error_status for row in market.rows] == [code]
-    assert market.gate.inside == 0
+    assert market.gate.in_flight == 0
 
 
 async def test_what_fails_at_the_end_takes_neither_row_nor_event_with_it(
@@ -325,7 +326,7 @@ async def test_who_is_turned_away_at_the_gate_has_a_row_with_the_model_if_that_i
     assert [client.status for client in refused] == [503, 503, 503]
     assert [row.model for row in market.rows] == ["gpt-4o", "", ""]
     assert {type(event) for event in market.events} == {RequestReceived, RequestFinished}
-    assert market.gate.inside == 0
+    assert market.gate.in_flight == 0
 
 
 async def test_candidates_that_are_gone_when_asked_say_when_to_come_back() -> None:
@@ -352,7 +353,7 @@ async def test_the_expected_cost_is_set_aside_and_the_real_one_spent() -> None:
 
 
 async def test_what_was_charged_is_spent_if_that_was_said() -> None:
-    market = Market(alpha=[WholeAnswer(200, [], b"{}", Usage(1000, 500), charged_msats=30_001)], sats_a_day=100)
+    market = Market(alpha=[UpstreamResponse(200, [], b"{}", Usage(1000, 500), charged_msats=30_001)], sats_a_day=100)
     await market.serve()
     assert market.spent_msats == (30_001, 0)
 
@@ -382,7 +383,7 @@ async def test_so_does_every_attempt_before_the_answer_that_may_have_been_charge
 
 
 async def test_a_seller_that_claims_to_charge_nothing_is_stopped_all_the_same() -> None:
-    free = WholeAnswer(200, [], b"{}", Usage(1000, 500), charged_msats=0)
+    free = UpstreamResponse(200, [], b"{}", Usage(1000, 500), charged_msats=0)
     market = Market(alpha=[free, free], sats_a_day=30)
     assert [(await market.serve()).status for _ in range(2)] == [200, 402]
 
@@ -413,7 +414,7 @@ async def test_a_client_that_leaves_while_a_provider_fails_ends_it() -> None:
     market = Market(alpha=[BUSY, GOOD], beta=[GOOD])
     client = Talker()
 
-    async def asks_and_loses_its_client(provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
+    async def asks_and_loses_its_client(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         client.leave()
         return await Market.ask(market, provider, chat, headers)
 
@@ -428,7 +429,7 @@ async def test_arbstr_that_stops_says_so_in_the_row() -> None:
     market = Market(alpha=[GOOD], sats_a_day=100)
     started = asyncio.Event()
 
-    async def never(provider: Any, chat: Any, headers: HeaderList) -> WholeAnswer:
+    async def never(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         started.set()
         return await asyncio.Future()
 
@@ -439,7 +440,7 @@ async def test_arbstr_that_stops_says_so_in_the_row() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert [(row.error_status, row.provider) for row in market.rows] == [(503, "alpha")]
-    assert market.gate.inside == 0
+    assert market.gate.in_flight == 0
     assert market.health.view("alpha").in_flight == 0
     spent, reserved = market.spent_msats
     assert (spent > 0, reserved) == (True, 0)  # alpha was at work
@@ -464,7 +465,7 @@ def test_every_request_has_one_row_and_leaves_nothing_behind(scripts: list[list[
         finished = [event for event in market.events if isinstance(event, RequestFinished)]
         assert [event.record for event in finished] == market.rows
         assert market.spent_msats[1] == 0
-        assert market.gate.inside == 0
+        assert market.gate.in_flight == 0
         assert all(market.health.view(name).in_flight == 0 for name in market.scripts)
 
     asyncio.run(scenario())

@@ -9,9 +9,8 @@ from typing import cast
 import pytest
 
 from arbstr.config.schema import Breaker, Provider
-from arbstr.engine.circuit_breaker import Health
-from arbstr.engine.request_context import Exchange
-from arbstr.engine.upstream.response import StreamAnswer
+from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Routing, Usage
@@ -33,23 +32,23 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def exchange(clock: Clock) -> Exchange:
+def exchange(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
-    exchange = Exchange("r-1", 1_700_000_000_000, clock)
+    exchange = RequestContext("r-1", 1_700_000_000_000, clock)
     exchange.chat = chat(max_tokens=500)
     exchange.model = "gpt-4o"
-    exchange.routed(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
+    exchange.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
     return exchange
 
 
-def failed(exchange: Exchange, provider: Provider, *errors: AttemptError) -> None:
+def failed(exchange: RequestContext, provider: Provider, *errors: AttemptError) -> None:
     for error in errors:
-        exchange.attempt_begins(provider, 900.5)
+        exchange.begin_attempt(provider, 900.5)
         exchange.attempt_failed(error, again=False)
 
 
 def test_a_request_that_was_turned_away_has_no_provider(clock: Clock) -> None:
-    exchange = Exchange("r-1", 1_700_000_000_000, clock)
+    exchange = RequestContext("r-1", 1_700_000_000_000, clock)
     exchange.fail(400, "no")
     record = exchange.record()
     assert (record.provider, record.policy, record.model, record.attempts) == (None, None, "", ())
@@ -57,7 +56,7 @@ def test_a_request_that_was_turned_away_has_no_provider(clock: Clock) -> None:
     assert exchange.headers() == []
 
 
-def test_the_first_end_stands(exchange: Exchange, clock: Clock) -> None:
+def test_the_first_end_stands(exchange: RequestContext, clock: Clock) -> None:
     clock.now += 0.25
     exchange.client_left()
     clock.now += 5
@@ -67,44 +66,44 @@ def test_the_first_end_stands(exchange: Exchange, clock: Clock) -> None:
     assert "client" in (record.error_message or "")
 
 
-def test_a_success_stands_too(exchange: Exchange) -> None:
+def test_a_success_stands_too(exchange: RequestContext) -> None:
     exchange.succeed()
     exchange.fail(500, "later")
     assert exchange.record().success
     assert exchange.record().error_status is None
 
 
-def test_failed_attempts_are_told_by_runs_of_one_provider(exchange: Exchange) -> None:
+def test_failed_attempts_are_told_by_runs_of_one_provider(exchange: RequestContext) -> None:
     failed(exchange, ALPHA, BUSY, BUSY)
     failed(exchange, BETA, LATE)
     failed(exchange, ALPHA, USELESS)
     assert dict(exchange.headers())["X-Arbstr-Retries"] == "2/alpha, 1/beta, 1/alpha"
     assert dict(exchange.headers())["X-Arbstr-Provider"] == "alpha"
-    assert exchange.how_attempts_failed() == (
+    assert exchange.attempts_summary() == (
         "'alpha' was tried 2 times, last: HTTP 500: busy; 'beta' was tried once, last: no answer within 9 s; "
         "'alpha' was tried once, last: HTTP 200 whose body is not a JSON object"
     )
 
 
-def test_the_attempt_that_answered_is_no_retry(exchange: Exchange) -> None:
+def test_the_attempt_that_answered_is_no_retry(exchange: RequestContext) -> None:
     failed(exchange, ALPHA, BUSY)
-    exchange.attempt_begins(BETA, 900.5)
+    exchange.begin_attempt(BETA, 900.5)
     exchange.attempt_succeeded(200)
     assert dict(exchange.headers())["X-Arbstr-Retries"] == "1/alpha"
     assert [attempt.failure for attempt in exchange.record().attempts] == ["status", None]
 
 
-def test_attempts_know_when_they_began_and_how_long_they_took(exchange: Exchange, clock: Clock) -> None:
+def test_attempts_know_when_they_began_and_how_long_they_took(exchange: RequestContext, clock: Clock) -> None:
     clock.now += 1
-    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.begin_attempt(ALPHA, 900.5)
     clock.now += 0.5
     exchange.attempt_failed(BUSY, again=False)
     (attempt,) = exchange.attempts
     assert (attempt.started_ms, attempt.duration_ms, attempt.status) == (1000, 500, 500)
 
 
-def test_the_rule_stands_in_a_header(exchange: Exchange) -> None:
-    exchange.routed(Routing("cheapest", "code", "gpt-4o", 1, 1, ()))
+def test_the_rule_stands_in_a_header(exchange: RequestContext) -> None:
+    exchange.set_routing(Routing("cheapest", "code", "gpt-4o", 1, 1, ()))
     assert exchange.headers() == [("X-Arbstr-Policy", "code")]
     assert exchange.record().policy == "code"
 
@@ -113,28 +112,28 @@ def test_the_rule_stands_in_a_header(exchange: Exchange) -> None:
     ("cost_msats", "shown"),
     [(0, "0.000"), (1, "0.001"), (420, "0.420"), (26_000, "26.000"), (10**15 + 1, "1000000000000.001")],
 )
-def test_sats_in_the_header_are_exact_to_the_millisat(exchange: Exchange, cost_msats: int, shown: str) -> None:
+def test_sats_in_the_header_are_exact_to_the_millisat(exchange: RequestContext, cost_msats: int, shown: str) -> None:
     exchange.cost_msats = cost_msats
-    assert dict(exchange.figures())["X-Arbstr-Cost-Sats"] == shown
+    assert dict(exchange.cost_headers())["X-Arbstr-Cost-Sats"] == shown
 
 
-def test_an_unknown_cost_has_no_header_and_is_null_in_the_event(exchange: Exchange) -> None:
-    assert [name for name, _ in exchange.figures()] == ["X-Arbstr-Latency-Ms"]
+def test_an_unknown_cost_has_no_header_and_is_null_in_the_event(exchange: RequestContext) -> None:
+    assert [name for name, _ in exchange.cost_headers()] == ["X-Arbstr-Latency-Ms"]
     assert trailer(exchange)["cost_sats"] is None
 
 
-def trailer(exchange: Exchange) -> dict[str, object]:
-    text = exchange.trailer(done=True).decode()
-    assert exchange.trailer(done=False).decode() == f"data: [DONE]\n\n{text}"
+def trailer(exchange: RequestContext) -> dict[str, object]:
+    text = exchange.final_event(done=True).decode()
+    assert exchange.final_event(done=False).decode() == f"data: [DONE]\n\n{text}"
     first, second, rest = text.split("\n\n")
     assert (second, rest) == ("data: [DONE]", "")
     told: dict[str, object] = json.loads(first.removeprefix("data: "))["arbstr"]
     return told
 
 
-def test_the_event_tells_what_the_row_does(exchange: Exchange, clock: Clock) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
+def test_the_event_tells_what_the_row_does(exchange: RequestContext, clock: Clock) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
     clock.now += 1.2
     assert trailer(exchange) == {
         "request_id": "r-1",
@@ -150,7 +149,7 @@ def test_the_event_tells_what_the_row_does(exchange: Exchange, clock: Clock) -> 
     assert (record.cached_tokens, record.cache_write_tokens) == (800, 100)
 
 
-def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: Exchange, clock: Clock) -> None:
+def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: RequestContext, clock: Clock) -> None:
     exchange.streaming = True
     clock.now += 0.25
     exchange.first_byte_ms = exchange.elapsed_ms()
@@ -160,17 +159,17 @@ def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: Exchange, clock:
     assert (record.latency_ms, record.stream_duration_ms) == (250, 1000)
 
 
-def test_an_open_row_has_no_duration_yet_and_the_name_that_serves(exchange: Exchange) -> None:
+def test_an_open_row_has_no_duration_yet_and_the_name_that_serves(exchange: RequestContext) -> None:
     exchange.streaming = True
     exchange.model = "gpt-*"
-    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.begin_attempt(ALPHA, 900.5)
     assert exchange.record().served_model is None
     exchange.stream_opened(cast("StreamAnswer", None))
     record = exchange.record()
     assert (record.model, record.served_model, record.stream_duration_ms) == ("gpt-*", "gpt-4o", None)
 
 
-def test_a_stream_answered_as_a_whole_has_no_duration(exchange: Exchange, clock: Clock) -> None:
+def test_a_stream_answered_as_a_whole_has_no_duration(exchange: RequestContext, clock: Clock) -> None:
     exchange.streaming = True
     clock.now += 1
     exchange.succeed()
@@ -178,25 +177,25 @@ def test_a_stream_answered_as_a_whole_has_no_duration(exchange: Exchange, clock:
     assert (record.streaming, record.latency_ms, record.stream_duration_ms) == (True, 1000, None)
 
 
-def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: Exchange) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
+def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: RequestContext) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
     observer = StreamObserver(keep_usage_chunk=False)
     observer.feed(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n' + BROKEN_OFF)
-    exchange.metered_by(observer)
+    exchange.set_usage_from(observer)
     assert (exchange.usage, exchange.cost_msats) == (None, None)
     observer.feed(b"data: [DONE]\n\n")
-    exchange.metered_by(observer)
+    exchange.set_usage_from(observer)
     assert exchange.usage == Usage(0, 0)
     assert exchange.cost_msats == 1000
 
 
-def test_what_was_charged_is_spent_or_what_the_rates_say_if_that_is_more(exchange: Exchange) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None, 400)
+def test_what_was_charged_is_spent_or_what_the_rates_say_if_that_is_more(exchange: RequestContext) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500), None, 400)
     assert exchange.spent_msats == 26_000
-    exchange.metered(Usage(1000, 500), 30_001, 400)
+    exchange.set_usage(Usage(1000, 500), 30_001, 400)
     assert exchange.spent_msats == 30_001
-    exchange.metered(Usage(1000, 500), 0, 400)
+    exchange.set_usage(Usage(1000, 500), 0, 400)
     assert exchange.spent_msats == 26_000
 
 
@@ -204,10 +203,10 @@ def test_what_was_charged_is_spent_or_what_the_rates_say_if_that_is_more(exchang
     ("error", "spent_msats"), [(BUSY, 0), (REFUSED, 0), (CLOSED, 901), (LATE, 901), (USELESS, 901)], ids=str
 )
 def test_what_may_have_been_charged_is_spent_as_expected(
-    exchange: Exchange, error: AttemptError, spent_msats: int
+    exchange: RequestContext, error: AttemptError, spent_msats: int
 ) -> None:
     assert exchange.spent_msats == 0
-    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.begin_attempt(ALPHA, 900.5)
     assert exchange.spent_msats == 901  # it is at work
     exchange.attempt_failed(error, again=False)
     assert exchange.spent_msats == spent_msats
@@ -215,60 +214,60 @@ def test_what_may_have_been_charged_is_spent_as_expected(
 
 @pytest.mark.parametrize(("charged_msats", "spent_msats"), [(None, 901), (0, 901), (455, 455)])
 def test_without_usage_a_charge_of_nothing_says_nothing(
-    exchange: Exchange, charged_msats: int | None, spent_msats: int
+    exchange: RequestContext, charged_msats: int | None, spent_msats: int
 ) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(None, charged_msats, 400)
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(None, charged_msats, 400)
     exchange.attempt_succeeded(200)
     assert exchange.spent_msats == spent_msats
 
 
-def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchange: Exchange) -> None:
+def test_who_answered_is_paid_besides_those_that_may_have_charged_before(exchange: RequestContext) -> None:
     failed(exchange, BETA, LATE, BUSY, LATE)
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None, 400)
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500), None, 400)
     exchange.attempt_succeeded(200)
     assert exchange.spent_msats == 26_000 + 2 * 901
 
 
-def test_what_may_have_been_spent_besides_is_in_the_row_from_its_opening_on(exchange: Exchange) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
+def test_what_may_have_been_spent_besides_is_in_the_row_from_its_opening_on(exchange: RequestContext) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
     assert exchange.record().doubtful_msats == 901
     exchange.attempt_failed(LATE, again=False)
-    exchange.attempt_begins(BETA, 900.5)
+    exchange.begin_attempt(BETA, 900.5)
     assert exchange.record().doubtful_msats == 1802
-    exchange.metered(Usage(1000, 500), None, 400)
+    exchange.set_usage(Usage(1000, 500), None, 400)
     exchange.attempt_succeeded(200)
     assert exchange.record().doubtful_msats == 901
     assert exchange.spent_msats == (exchange.record().cost_msats or 0) + 901
 
 
-def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: Exchange) -> None:
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), None, 400)
+def test_a_stream_that_breaks_off_after_its_usage_is_spent_once(exchange: RequestContext) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500), None, 400)
     exchange.attempt_failed(USELESS, again=False)
     assert exchange.spent_msats == 26_000
 
 
 def test_a_cost_that_cannot_be_worked_out_is_unknown(
-    exchange: Exchange, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    exchange: RequestContext, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fails(*given: object) -> int:
         raise ArithmeticError("pricing is broken")
 
     monkeypatch.setattr("arbstr.engine.claims.cost_msats", fails)
-    exchange.attempt_begins(ALPHA, 900.5)
-    exchange.metered(Usage(1000, 500), 455, 400)
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500), 455, 400)
     assert (exchange.usage, exchange.cost_msats, exchange.charged_msats) == (None, None, None)
     assert len(caplog.records) == 1
 
 
-def test_a_streams_latency_is_its_own_providers(exchange: Exchange, clock: Clock) -> None:
-    health = Health(["alpha"], Breaker(), clock=clock, now_ms=lambda: 0, random=lambda: 0.0)
+def test_a_streams_latency_is_its_own_providers(exchange: RequestContext, clock: Clock) -> None:
+    health = CircuitBreakers(["alpha"], Breaker(), clock=clock, now_ms=lambda: 0, random=lambda: 0.0)
     failed(exchange, BETA, LATE)
     clock.now += 5
     exchange.permit = health.acquire("alpha")
-    exchange.attempt_begins(ALPHA, 900.5)
+    exchange.begin_attempt(ALPHA, 900.5)
     clock.now += 0.25
     exchange.first_byte_ms = exchange.elapsed_ms()
     clock.now += 3
@@ -276,9 +275,9 @@ def test_a_streams_latency_is_its_own_providers(exchange: Exchange, clock: Clock
     assert health.view("alpha").latency_ms == 250
 
 
-def test_rates_are_exact_decimals(exchange: Exchange) -> None:
+def test_rates_are_exact_decimals(exchange: RequestContext) -> None:
     """0.1 and 0.2 are no binary fractions; three tokens of each still make 0.9 msats."""
-    exchange.attempt_begins(provider("gamma", 0.1, 0.2), 1)
-    exchange.metered(Usage(3, 3), None, 400)
+    exchange.begin_attempt(provider("gamma", 0.1, 0.2), 1)
+    exchange.set_usage(Usage(3, 3), None, 400)
     assert provider("gamma", 0.1, 0.2).rates.input == Decimal("0.1")
     assert exchange.cost_msats == 1

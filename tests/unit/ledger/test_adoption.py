@@ -20,11 +20,11 @@ from arbstr.ledger.database import open_writable
 from arbstr.ledger.files import LATEST_VERSION, migrations
 from arbstr.ledger.model import Aggregate, Filter, GroupBy, Order, Sort
 from arbstr.ledger.progress import WORTH_SAYING, Progress, ProgressReport
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.reader import Reader
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.row_mapping import format_ms, parse_ms
-from arbstr.ledger.write_connection import Pen
-from arbstr.ledger.writer import LearnedState, Ledger
+from arbstr.ledger.write_connection import WriteConnection
+from arbstr.ledger.writer import LearnedState, LedgerWriter
 from tests.support.ledger_builders import DAY, HOUR, NOON, first_ledger, insert, read, record, write
 from tests.support.paths import DATA
 
@@ -47,7 +47,7 @@ def path(tmp_path: Path) -> Path:
 IN_WINDOW = Filter(since_ms=NOON, until_ms=NOON + 3 * HOUR)
 
 
-def check_answers(questions: Questions) -> None:
+def check_answers(questions: ReadConnection) -> None:
     stats = questions.stats(IN_WINDOW, "model")
     assert (stats.overall.total, stats.overall.success, stats.overall.streaming) == (4, 3, 1)
     assert stats.overall.cost_msats == 1000
@@ -75,21 +75,21 @@ def check_answers(questions: Questions) -> None:
 
 def test_it_can_be_read_as_it_is(path: Path) -> None:
     before = path.read_bytes()
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         check_answers(questions)
     assert path.read_bytes() == before
 
 
 async def test_its_rows_are_in_the_answers_after_it_was_adopted(path: Path) -> None:
     await write(path, [])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         check_answers(questions)
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     await ledger.settle()
     await ledger.close()
     assert read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") == [(0,)]
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         check_answers(questions)
 
 
@@ -102,7 +102,7 @@ async def test_new_rows_come_after_its_own(path: Path) -> None:
 async def test_its_learned_ratios_are_known(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO token_ratios VALUES ('code', 1.5, 7)")
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     assert await ledger.load_learned() == LearnedState({"code": (1.5, 7)}, {})
     await ledger.close()
@@ -115,9 +115,9 @@ async def test_a_large_one_is_adopted_bit_by_bit_while_answers_are_right_all_the
             "VALUES (?, ?, 'gpt-4o', 10, 1, 0.5)",
             [(str(n), f"2026-01-01T14:{n % 60:02}:00Z") for n in range(5000)],
         )
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
-    reader = Reader(path, settle=lambda: ledger.settle(5))
+    reader = LedgerReader(path, settle=lambda: ledger.settle(5))
     rounds = 0
     while read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") != [(0,)]:
         assert (await reader.stats(IN_WINDOW)).overall.total == 5004 + rounds
@@ -133,13 +133,13 @@ async def test_rows_of_another_program_with_odd_values_do_no_harm(path: Path) ->
     insert(path, model=b"\xff\xfe", provider=5, cost_sats="much", latency_ms="long", input_tokens="7", timestamp=0)
     insert(path, cost_sats=9e999, latency_ms=-5, input_tokens=2**62, output_tokens=2**62, success="true")
     insert(path, cost_sats=9e999, latency_ms=1.5, input_tokens=2**62, output_tokens=2**62)
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         raw = questions.stats(Filter(), "model").overall
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     await ledger.settle()
     await ledger.close()
-    with closing(Questions(path, exact=0)) as questions:
+    with closing(ReadConnection(path, exact=0)) as questions:
         adopted = questions.stats(Filter(), "model").overall
         assert len(questions.page(Filter(), "timestamp", "desc", 1, 20).entries) == 8
     assert adopted.total == 8
@@ -157,7 +157,7 @@ async def test_rebuilding_makes_the_same_sums_again(path: Path) -> None:
     wanted = read(path, "SELECT COUNT(*) FROM requests")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE rollups SET cost_msats = 1, total = 7")
-    pen, _ = await Pen.open(path)
+    pen, _ = await WriteConnection.open(path)
     progress: list[tuple[int, int]] = []
     await pen.rebuild(lambda done, total: progress.append((done, total)))
     await pen.close()
@@ -165,7 +165,7 @@ async def test_rebuilding_makes_the_same_sums_again(path: Path) -> None:
     assert progress[-1] == (1505, 1505)
     assert read(path, "SELECT total, cost_msats FROM rollups WHERE facet = 0 AND span_ms = 3600000 LIMIT 0") == []
     assert read(path, "SELECT SUM(total) FROM rollups WHERE facet = 0 AND span_ms = 3600000") == wanted
-    with closing(Questions(path, exact=0)) as questions:
+    with closing(ReadConnection(path, exact=0)) as questions:
         assert questions.stats(Filter()).overall.cost_msats == sum(range(1500)) + 1_001_000
 
 
@@ -183,10 +183,10 @@ async def test_migrations_are_applied_in_order_and_once(tmp_path: Path) -> None:
 async def test_a_migration_that_was_cut_short_is_done_again(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("PRAGMA user_version = 1")
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         check_answers(questions)
     await write(path, [])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         check_answers(questions)
 
 
@@ -243,7 +243,7 @@ GROUPINGS: tuple[GroupBy | None, ...] = (None, "model", "policy", "day")
 def all_answers(path: Path) -> list[object]:
     """What a ledger answers to all kinds of questions, percentiles aside."""
     found: list[object] = []
-    with closing(Questions(path, exact=0)) as questions:
+    with closing(ReadConnection(path, exact=0)) as questions:
         for where in QUESTIONS:
             for group in GROUPINGS:
                 stats = questions.stats(where, group)
@@ -292,14 +292,14 @@ async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path,
     first_ledger(path)
     old_rows(path)
     wanted = all_answers(path)
-    pen, _ = await Pen.open(path)
+    pen, _ = await WriteConnection.open(path)
     steps = 0
     while await pen.absorb():
         if steps % 4 == 0:
             assert all_answers(path) == wanted, f"after {steps} steps"
         if killed:
             await pen.close()  # what was not committed is gone, as after a kill
-            pen, _ = await Pen.open(path)
+            pen, _ = await WriteConnection.open(path)
             for _ in range(3):
                 await pen.absorb()
         steps += 1
@@ -339,7 +339,7 @@ async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_w
             output_tokens=9,
             cost_sats=None if each.cost_msats is None else each.cost_msats / 1000,
         )
-    pen, _ = await Pen.open(path)
+    pen, _ = await WriteConnection.open(path)
     while await pen.absorb():
         pass
     adopted = rollups(path)
@@ -351,7 +351,7 @@ async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_w
     await pen.rebuild(lambda done, total: None)
     await pen.close()
     assert rollups(path) == adopted
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         assert not questions.known("model", "nobody")
         assert questions.count(Filter()) == 500
 
@@ -364,28 +364,28 @@ async def test_a_rebuild_that_is_cut_short_anywhere_is_ended_by_the_next_start(
     await adopt(path)
     wanted = all_answers(path)
     cells = rollups(path)
-    step = Pen._changing
+    step = WriteConnection._changing
     for cut_after in range(0, 24, 3):
         left = iter(range(cut_after))
 
-        def cut(self: Pen, left: Iterator[int] = left) -> AbstractAsyncContextManager[None]:
+        def cut(self: WriteConnection, left: Iterator[int] = left) -> AbstractAsyncContextManager[None]:
             if next(left, None) is None:
                 raise sqlite3.OperationalError("killed")
             return step(self)
 
-        pen, _ = await Pen.open(path)
-        monkeypatch.setattr(Pen, "_changing", cut)
+        pen, _ = await WriteConnection.open(path)
+        monkeypatch.setattr(WriteConnection, "_changing", cut)
         with contextlib.suppress(sqlite3.OperationalError):
             await pen.rebuild(lambda done, total: None)
         await pen.close()
-        monkeypatch.setattr(Pen, "_changing", step)
+        monkeypatch.setattr(WriteConnection, "_changing", step)
         assert all_answers(path) == wanted
         await adopt(path)
         assert rollups(path) == cells
 
 
 async def adopt(path: Path) -> None:
-    pen, _ = await Pen.open(path)
+    pen, _ = await WriteConnection.open(path)
     while await pen.absorb():
         pass
     await pen.close()
@@ -396,9 +396,9 @@ async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: P
     path = tmp_path / "arbstr.db"
     first_ledger(path)
     old_rows(path)
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
-    reader = Reader(path, settle=lambda: ledger.settle(5))
+    reader = LedgerReader(path, settle=lambda: ledger.settle(5))
     rounds = 0
     while read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL") != [(0,)]:
         ledger.append(record(received_at_ms=NOON + HOUR, model="new"))
@@ -418,7 +418,7 @@ async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path
     adoptions, rebuilds = [], []
     for n in range(3):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
-        pen, _ = await Pen.open(Path(copy))
+        pen, _ = await WriteConnection.open(Path(copy))
         began = time.process_time()
         while await pen.absorb():
             pass
@@ -485,7 +485,7 @@ def test_instants_are_the_same_before_and_after_adoption(tmp_path: Path, timesta
     path = tmp_path / "arbstr.db"
     first_ledger(path)
     insert(path, timestamp=timestamp)
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         [entry] = questions.slice(Filter(), None, 1)
     assert entry.at_ms == parse_ms(timestamp)
 
@@ -506,7 +506,7 @@ async def test_a_ledger_of_the_schema_before_has_one_dialect_and_no_clients(
     path = ledger_of_schema_2(tmp_path)
     if migrated:
         await write(path, [])
-    with closing(Questions(path, exact=exact)) as questions:
+    with closing(ReadConnection(path, exact=exact)) as questions:
         for group, name in (("dialect", "chat"), ("client", "(none)"), ("session", "(none)")):
             stats = questions.stats(Filter(), group)
             assert list(stats.groups) == [name]
@@ -523,7 +523,7 @@ async def test_a_ledger_of_the_schema_before_has_one_dialect_and_no_clients(
 async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path: Path) -> None:
     path = ledger_of_schema_2(tmp_path)
     await write(path, [record(client="laptop"), record(dialect="messages"), record(policy="code")])
-    with closing(Questions(path, exact=0)) as questions:
+    with closing(ReadConnection(path, exact=0)) as questions:
         totals = {
             group: {name: figures.total for name, figures in questions.stats(Filter(), group).groups.items()}
             for group in NAMED
@@ -543,7 +543,7 @@ async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path:
 async def test_every_ledger_has_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:
     keys = []
     for name in ("one.db", "two.db", "one.db"):
-        ledger = Ledger(tmp_path / name)
+        ledger = LedgerWriter(tmp_path / name)
         assert await ledger.session_key() == b""
         await ledger.start()
         keys.append(await ledger.session_key())

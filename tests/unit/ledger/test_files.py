@@ -14,8 +14,8 @@ import pytest
 
 from arbstr.ledger.files import logs_of
 from arbstr.ledger.model import Filter
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import first_ledger, insert, record, write
 
 
@@ -33,11 +33,11 @@ def modes(path: Path) -> dict[str, int]:
 
 async def test_a_ledger_and_all_beside_it_are_its_owners_alone(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     ledger.append(record())
     await ledger.settle()
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         assert questions.count(Filter()) == 1
         found = modes(path)
     await ledger.close()
@@ -72,7 +72,7 @@ async def test_logs_that_a_crash_left_are_tightened_too(tmp_path: Path) -> None:
             other.execute("CREATE TABLE kept (id INTEGER)")
         for log in logs_of(path):
             log.chmod(0o644)
-        ledger = Ledger(path)
+        ledger = LedgerWriter(path)
         await ledger.start()
         assert set(modes(path).values()) == {0o600}
         await ledger.close()
@@ -102,6 +102,6 @@ async def test_a_ledger_may_lie_under_a_directory_of_any_name(tmp_path: Path, na
     path = tmp_path / os.fsdecode(name) / "arbstr.db"
     path.parent.mkdir()
     await write(path, [record()])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         assert questions.count(Filter()) == 1
     assert {file.name.partition("-")[0] for file in path.parent.iterdir()} == {"arbstr.db"}

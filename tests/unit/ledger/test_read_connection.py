@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from arbstr.ledger.latency_histogram import exact_percentiles
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.write_connection import Pen
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.write_connection import WriteConnection
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
@@ -196,11 +196,11 @@ def label(row: RequestRecord, group: GroupBy) -> str:
 
 
 @contextmanager
-def ledger(rows: list[RequestRecord], exact: int = 0) -> Iterator[Questions]:
+def ledger(rows: list[RequestRecord], exact: int = 0) -> Iterator[ReadConnection]:
     with TemporaryDirectory() as directory:
         path = Path(directory) / "arbstr.db"
         asyncio.run(write(path, rows))
-        with closing(Questions(path, exact=exact)) as questions:
+        with closing(ReadConnection(path, exact=exact)) as questions:
             yield questions
 
 
@@ -389,14 +389,14 @@ def test_a_text_is_looked_for_in_request_ids_from_four_characters_on() -> None:
 async def test_ids_of_other_programs_are_searched_whatever_they_look_like(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     await write(path, [record()])
-    with closing(Questions(path)) as questions:
+    with closing(ReadConnection(path)) as questions:
         assert questions.count(Filter(texts=("_zz%",))) == 0
     insert(path, correlation_id="Req_ZZ%", model="plain")
     for _ in range(2):  # loose, then adopted
-        with closing(Questions(path)) as questions:
+        with closing(ReadConnection(path)) as questions:
             assert questions.count(Filter(texts=("_zz%",))) == 1
             assert questions.count(Filter(texts=("_zz%", "plain"))) == 1
-        pen, _ = await Pen.open(path)
+        pen, _ = await WriteConnection.open(path)
         while await pen.absorb():
             pass
         await pen.close()

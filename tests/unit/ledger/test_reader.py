@@ -13,9 +13,9 @@ import pytest
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import read_connection
 from arbstr.ledger.model import Filter
-from arbstr.ledger.read_connection import Questions
-from arbstr.ledger.reader import Reader
-from arbstr.ledger.writer import Ledger
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.reader import LedgerReader
+from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import NOON, first_ledger, record, write
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
@@ -28,18 +28,18 @@ async def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def reader(path: Path) -> AsyncIterator[Reader]:
-    reader = Reader(path)
+async def reader(path: Path) -> AsyncIterator[LedgerReader]:
+    reader = LedgerReader(path)
     yield reader
     await reader.close()
 
 
-async def test_many_questions_at_once_are_all_answered(reader: Reader) -> None:
+async def test_many_questions_at_once_are_all_answered(reader: LedgerReader) -> None:
     answers = await asyncio.gather(*(reader.count(Filter(since_ms=NOON + number)) for number in range(50)))
     assert answers == [1000 - number for number in range(50)]
 
 
-async def test_all_kinds_of_questions_are_passed_on(reader: Reader) -> None:
+async def test_all_kinds_of_questions_are_passed_on(reader: LedgerReader) -> None:
     assert (await reader.stats(Filter(), "model")).groups["gpt-4o"].total == 1000
     page = await reader.page(Filter(), "timestamp", "asc", 2, 10)
     assert (page.total, page.entries[0].id) == (1000, 11)
@@ -52,7 +52,7 @@ async def test_all_kinds_of_questions_are_passed_on(reader: Reader) -> None:
     assert await reader.known("model", "GPT-4O")
 
 
-async def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(path: Path, reader: Reader) -> None:
+async def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(path: Path, reader: LedgerReader) -> None:
     found = []
     async for entry in reader.entries(Filter(), "timestamp", "asc", None):
         if not found:
@@ -62,14 +62,14 @@ async def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(path: Pa
     assert await reader.count(Filter()) == 1001
 
 
-async def test_an_export_can_be_left_and_cut(reader: Reader) -> None:
+async def test_an_export_can_be_left_and_cut(reader: LedgerReader) -> None:
     export = reader.entries(Filter(), "timestamp", "desc", None)
     assert (await anext(export)).id == 1000
     await export.aclose()
     assert [entry.id async for entry in reader.entries(Filter(), "cost_sats", "desc", 3)] == [1000, 999, 998]
 
 
-async def test_an_export_that_is_cancelled_lets_go(reader: Reader) -> None:
+async def test_an_export_that_is_cancelled_lets_go(reader: LedgerReader) -> None:
     async def read() -> None:
         async for _ in reader.entries(Filter(), "timestamp", "desc", None):
             await asyncio.sleep(0)
@@ -84,7 +84,7 @@ async def test_an_export_that_is_cancelled_lets_go(reader: Reader) -> None:
 async def test_a_question_that_is_given_up_frees_its_thread(tmp_path: Path) -> None:
     path = tmp_path / "long.db"
     await write(path, [record(error_message="x" * 1000) for _ in range(100)])
-    reader = Reader(path)
+    reader = LedgerReader(path)
     for _ in range(10):
         asking = asyncio.create_task(reader._ask(lambda questions: questions._connection.execute(ENDLESS).fetchone()))
         await asyncio.sleep(0.002)
@@ -95,7 +95,7 @@ async def test_a_question_that_is_given_up_frees_its_thread(tmp_path: Path) -> N
     await reader.close()
 
 
-async def test_a_ledger_that_was_replaced_is_read_anew(path: Path, reader: Reader) -> None:
+async def test_a_ledger_that_was_replaced_is_read_anew(path: Path, reader: LedgerReader) -> None:
     assert await reader.count(Filter()) == 1000
     for file in path.parent.glob("arbstr.db*"):
         file.unlink()
@@ -105,7 +105,7 @@ async def test_a_ledger_that_was_replaced_is_read_anew(path: Path, reader: Reade
     assert await reader.count(Filter()) == 1
 
 
-async def test_the_loop_and_other_questions_go_on_while_a_long_one_is_asked(reader: Reader) -> None:
+async def test_the_loop_and_other_questions_go_on_while_a_long_one_is_asked(reader: LedgerReader) -> None:
     long = asyncio.create_task(reader._ask(lambda questions: questions._connection.execute(ENDLESS).fetchone()))
     for number in range(20):
         assert await reader.count(Filter(since_ms=NOON + number)) == 1000 - number
@@ -115,10 +115,10 @@ async def test_the_loop_and_other_questions_go_on_while_a_long_one_is_asked(read
 
 
 async def test_a_writer_that_cannot_write_does_not_hold_questions_up(path: Path) -> None:
-    ledger = Ledger(path.parent / "missing" / "arbstr.db")
+    ledger = LedgerWriter(path.parent / "missing" / "arbstr.db")
     with pytest.raises(LedgerUnavailable):
         await ledger.start()
-    reader = Reader(path, settle=ledger.settle)
+    reader = LedgerReader(path, settle=ledger.settle)
     assert await reader.count(Filter()) == 1000
     await reader.close()
 
@@ -132,6 +132,6 @@ def test_what_is_not_committed_is_never_read_also_where_the_file_is_locked(
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN EXCLUSIVE")
         with pytest.raises(LedgerUnavailable, match="locked"):
-            Questions(path)
+            ReadConnection(path)
         other.execute("ROLLBACK")
-    Questions(path).close()
+    ReadConnection(path).close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.ledger.time_buckets import Extent, Piece, clip, cut, in_order
+from arbstr.ledger.time_buckets import Extent, TimeRange, clip, cut, in_order
 from tests.support.ledger_builders import DAY, HOUR, NOON
 
 MIDNIGHT = NOON + 12 * HOUR
@@ -15,34 +15,34 @@ spans = st.tuples(st.integers(0, 10 * DAY), st.integers(0, 10 * DAY)).map(sorted
 def test_a_window_is_read_as_edges_hours_and_days() -> None:
     minute = HOUR // 60
     assert cut(NOON - minute, MIDNIGHT + DAY + HOUR + minute) == [
-        Piece(0, NOON - minute, NOON),
-        Piece(HOUR, NOON, MIDNIGHT),
-        Piece(DAY, MIDNIGHT, MIDNIGHT + DAY),
-        Piece(HOUR, MIDNIGHT + DAY, MIDNIGHT + DAY + HOUR),
-        Piece(0, MIDNIGHT + DAY + HOUR, MIDNIGHT + DAY + HOUR + minute),
+        TimeRange(0, NOON - minute, NOON),
+        TimeRange(HOUR, NOON, MIDNIGHT),
+        TimeRange(DAY, MIDNIGHT, MIDNIGHT + DAY),
+        TimeRange(HOUR, MIDNIGHT + DAY, MIDNIGHT + DAY + HOUR),
+        TimeRange(0, MIDNIGHT + DAY + HOUR, MIDNIGHT + DAY + HOUR + minute),
     ]
 
 
 def test_an_hour_that_is_nearly_whole_is_read_whole_and_the_rest_taken_off() -> None:
     minute = HOUR // 60
     assert cut(NOON + minute, NOON + HOUR - minute) == [
-        Piece(0, NOON, NOON + minute, surplus=True),
-        Piece(HOUR, NOON, NOON + HOUR),
-        Piece(0, NOON + HOUR - minute, NOON + HOUR, surplus=True),
+        TimeRange(0, NOON, NOON + minute, subtract=True),
+        TimeRange(HOUR, NOON, NOON + HOUR),
+        TimeRange(0, NOON + HOUR - minute, NOON + HOUR, subtract=True),
     ]
-    assert cut(NOON + 20 * minute, NOON + 40 * minute) == [Piece(0, NOON + 20 * minute, NOON + 40 * minute)]
+    assert cut(NOON + 20 * minute, NOON + 40 * minute) == [TimeRange(0, NOON + 20 * minute, NOON + 40 * minute)]
 
 
 @given(spans, st.booleans())
 def test_pieces_less_the_surplus_are_the_window(span: list[int], days: bool) -> None:
     start, end = span
     pieces = cut(start, end, days=days)
-    lengths = [(-1 if piece.surplus else 1) * (piece.end_ms - piece.start_ms) for piece in pieces]
+    lengths = [(-1 if piece.subtract else 1) * (piece.end_ms - piece.start_ms) for piece in pieces]
     assert sum(lengths) == end - start
     for piece in pieces:
         assert piece.start_ms < piece.end_ms
         assert not piece.span_ms or piece.start_ms % piece.span_ms == piece.end_ms % piece.span_ms == 0
-        assert not piece.surplus or piece.end_ms <= start or piece.start_ms >= end
+        assert not piece.subtract or piece.end_ms <= start or piece.start_ms >= end
     rows = sum(piece.end_ms - piece.start_ms for piece in pieces if not piece.span_ms)
     assert rows <= HOUR
     assert days or all(piece.span_ms != DAY for piece in pieces)

@@ -17,9 +17,9 @@ import pytest
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import writer
 from arbstr.ledger.model import Filter
-from arbstr.ledger.reader import Reader
+from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of
-from arbstr.ledger.writer import LearnedState, Ledger
+from arbstr.ledger.writer import LearnedState, LedgerWriter
 from arbstr.types import Attempt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
@@ -27,9 +27,9 @@ States = list[tuple[bool, str]]
 
 
 @asynccontextmanager
-async def running(path: Path, states: States | None = None, **options: Any) -> AsyncIterator[Ledger]:
+async def running(path: Path, states: States | None = None, **options: Any) -> AsyncIterator[LedgerWriter]:
     told = [] if states is None else states
-    ledger = Ledger(path, on_state=lambda ok, said: told.append((ok, said)), **options)
+    ledger = LedgerWriter(path, on_state=lambda ok, said: told.append((ok, said)), **options)
     await ledger.start()
     try:
         yield ledger
@@ -103,7 +103,7 @@ async def test_a_row_is_committed_within_a_tenth_of_a_second_without_being_asked
 
 async def test_a_question_sees_every_request_that_finished_before_it(path: Path) -> None:
     async with running(path) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         for total in range(1, 30):
             ledger.append(record())
             assert (await reader.stats(Filter())).overall.total == total
@@ -125,7 +125,7 @@ async def test_rows_that_come_together_are_committed_together(path: Path) -> Non
 async def test_an_open_row_is_marked_and_neither_listed_nor_counted(path: Path) -> None:
     stream = record(streaming=True, input_tokens=None, output_tokens=None, cost_msats=None)
     async with running(path) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         ledger.begin(stream)
         assert (await reader.stats(Filter())).overall.total == 0
         assert (await reader.page(Filter(), "timestamp", "desc", 1, 20)).entries == []
@@ -240,7 +240,7 @@ async def test_rows_beyond_half_the_bound_wait_beside_the_ledger_and_none_is_los
 async def close_on_a_locked_one(path: Path, *records: RequestRecord, states: States | None = None) -> None:
     """Append records to a ledger that another process has locked, and close it."""
     states = [] if states is None else states
-    ledger = Ledger(path, on_state=lambda ok, message: states.append((ok, message)))
+    ledger = LedgerWriter(path, on_state=lambda ok, message: states.append((ok, message)))
     await ledger.start()
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
@@ -294,7 +294,7 @@ async def test_rows_that_can_not_be_written_at_the_end_come_back_at_the_next_sta
 @pytest.mark.usefixtures("impatient")
 async def test_a_stream_that_was_open_has_the_end_that_waited_beside_the_ledger(path: Path) -> None:
     ended, cut = (record(streaming=True) for _ in range(2))
-    ledger = Ledger(path)
+    ledger = LedgerWriter(path)
     await ledger.start()
     ledger.begin(ended)
     ledger.begin(cut)
@@ -360,7 +360,7 @@ async def test_a_file_put_in_its_place_is_gone_on_with_as_it_is(path: Path) -> N
     saved = path.with_name("saved.db")
     await write(saved, [record() for _ in range(3)])
     async with running(path) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         for _ in range(50):
             ledger.append(record())
         assert (await reader.stats(Filter())).overall.total == 50
@@ -409,7 +409,7 @@ async def test_a_file_that_never_was_a_ledger_is_refused_and_stays(tmp_path: Pat
     path = tmp_path / name
     ruin(path, 0)
     with pytest.raises(LedgerUnavailable, match="not a database"):
-        await Ledger(path).start()
+        await LedgerWriter(path).start()
     assert list(path.parent.glob("*")) == [path]
     assert path.read_bytes() == RUIN
 
@@ -441,7 +441,7 @@ async def test_absurd_words_and_numbers_are_stored_as_well_as_can_be(path: Path,
     rows = [record(), record(**hostile), record()]
     await write(path, rows)
     async with running(path) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         assert (await reader.stats(Filter(), "model")).overall.total == 3
         assert await reader.request(rows[1].request_id) is not None
         await reader.close()
@@ -479,7 +479,7 @@ async def test_old_rows_go_and_their_sums_stay(path: Path) -> None:
     await write(path, rows)
     async with running(path, keep_days=3, clock=lambda: now / 1000) as ledger:
         await until(lambda: read(path, "SELECT COUNT(*) FROM requests") == [(len(kept),)])
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         everything = await reader.stats(Filter(), "day")
         assert everything.overall.total == len(rows)
         assert everything.overall.cost_msats == sum(row.cost_msats or 0 for row in rows)
@@ -490,7 +490,7 @@ async def test_old_rows_go_and_their_sums_stay(path: Path) -> None:
         assert (await reader.stats(old)).overall.total == 2
         await reader.close()
     async with running(path, keep_days=3, clock=lambda: now / 1000) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         assert (await reader.stats(Filter())).overall.total == len(rows)
         await reader.close()
 
@@ -505,7 +505,7 @@ async def test_a_clock_that_is_fifty_years_ahead_deletes_a_day_at_most(path: Pat
             ledger.append(record(received_at_ms=at_ms))
             await ledger.settle()
             await until(lambda: ledger._prune_at > 0)
-            reader = Reader(path, settle=ledger.settle)
+            reader = LedgerReader(path, settle=ledger.settle)
             listed = {entry.at_ms async for entry in reader.entries(Filter(), "timestamp", "asc", None)}
             assert (await reader.stats(Filter())).overall.total >= len(listed)
             await reader.close()
@@ -525,7 +525,7 @@ async def test_rows_that_a_wrong_clock_hid_are_listed_again(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO ledger_state VALUES ('pruned_before_ms', ?)", (NOON + 20_000 * DAY,))
     async with running(path, clock=lambda: (NOON + DAY) / 1000) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         assert await reader.count(Filter()) == 3
         assert (await reader.page(Filter(), "timestamp", "desc", 1, 20)).total == 3
         await reader.close()
@@ -533,7 +533,7 @@ async def test_rows_that_a_wrong_clock_hid_are_listed_again(path: Path) -> None:
 
 async def test_rows_that_another_program_adds_count_in_the_next_answer(path: Path) -> None:
     async with running(path) as ledger:
-        reader = Reader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=ledger.settle)
         ledger.append(record())
         for total in range(2, 6):
             await asyncio.to_thread(insert, path, cost_sats=1.5)
@@ -562,4 +562,4 @@ async def test_what_no_waiting_will_mend_is_said_in_a_sentence(
     if made is not None:
         made.connection.close()  # type: ignore[attr-defined]  # a cursor
     with pytest.raises(LedgerUnavailable, match=said):
-        await Ledger(path).start()
+        await LedgerWriter(path).start()

@@ -21,7 +21,7 @@ from arbstr.events import (
     RequestFinished,
     StreamProgress,
 )
-from arbstr.logs.access_log import RequestLog
+from arbstr.logs.access_log import AccessLog
 from arbstr.logs.setup import LogRing, configure
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import Attempt, RequestRecord
@@ -50,7 +50,7 @@ def said(*events: Event, spec: str = "info", log_requests: bool = True) -> list[
     """The lines for some events, as the dashboard sees them, with their levels."""
     ring, bus = LogRing(), EventBus()
     logs = configure(spec, stderr=False, ring=ring, redactor=Redactor([Secret(KEY)]))
-    request_log = RequestLog(bus, logs, log_requests=log_requests, clock=lambda: 1_700_000_000)
+    request_log = AccessLog(bus, logs, log_requests=log_requests, clock=lambda: 1_700_000_000)
     for event in events:
         bus.publish(event)
     request_log.close()
@@ -136,7 +136,7 @@ def test_a_models_name_cannot_forge_a_line_and_a_key_is_masked() -> None:
 def test_events_that_came_too_fast_are_counted() -> None:
     ring, bus = LogRing(), EventBus()
     logs = configure("warning", stderr=False, ring=ring)
-    request_log = RequestLog(bus, logs)
+    request_log = AccessLog(bus, logs)
     for _ in range(10_003):
         bus.publish(finished())
     request_log.close()
@@ -147,7 +147,7 @@ def test_events_that_came_too_fast_are_counted() -> None:
 def test_after_its_end_nothing_more_is_logged() -> None:
     ring, bus = LogRing(), EventBus()
     logs = configure("info", stderr=False, ring=ring)
-    request_log = RequestLog(bus, logs)
+    request_log = AccessLog(bus, logs)
     request_log.close()
     bus.publish(finished())
     request_log.flush()
@@ -158,7 +158,7 @@ def test_after_its_end_nothing_more_is_logged() -> None:
 async def test_lines_are_written_while_it_runs(tmp_path: Path) -> None:
     file, bus = tmp_path / "arbstr.log", EventBus()
     logs = configure("info", form="json", file=str(file))
-    request_log = RequestLog(bus, logs)
+    request_log = AccessLog(bus, logs)
     task = asyncio.create_task(request_log.run())
     bus.publish(finished())
     async with asyncio.timeout(5):

@@ -15,8 +15,8 @@ import pytest
 from aiohttp import web
 
 from arbstr.config.schema import Config, Mock, Policies, Rule
-from arbstr.mock import DemoTraffic, MockMarket
-from arbstr.mock.demo_traffic import Errand, errands_for, pauses
+from arbstr.mock import DemoTraffic, FakeFleet
+from arbstr.mock.demo_traffic import DemoRequest, demo_requests, pauses
 from arbstr.redaction import Secret
 
 TEMPO = 100.0
@@ -75,7 +75,7 @@ async def closed_door() -> AsyncIterator[FrontDoor]:
 async def demo(door: AbstractAsyncContextManager[FrontDoor], token: Secret | None = None) -> AsyncIterator[FrontDoor]:
     """The door while the made-up clients come, in a great hurry."""
     async with (
-        MockMarket(Config()) as market,
+        FakeFleet(Config()) as market,
         door as opened,
         DemoTraffic(opened.url, market, seed=1, token=token, tempo=TEMPO),
     ):
@@ -88,9 +88,9 @@ async def until(holds: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def errands(count: int, *, seed: int = 1) -> list[Errand]:
-    async with MockMarket(Config()) as market:
-        return list(islice(errands_for(market.config, Random(seed)), count))
+async def errands(count: int, *, seed: int = 1) -> list[DemoRequest]:
+    async with FakeFleet(Config()) as market:
+        return list(islice(demo_requests(market.config, Random(seed)), count))
 
 
 # --- what they ask
@@ -107,7 +107,7 @@ async def test_requests_vary_in_model_policy_streaming_and_length() -> None:
 
 
 async def test_a_rule_is_named_only_for_models_it_allows() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         rules = {rule.name: rule for rule in market.config.policies.rules}
     for errand in await errands(300):
         assert errand.policy is None or rules[errand.policy].allows(errand.body["model"])
@@ -126,7 +126,7 @@ async def test_the_same_seed_makes_the_same_requests() -> None:
 async def test_the_configured_seed_counts_where_no_other_is_given() -> None:
     first = []
     for _ in range(2):
-        async with MockMarket(Config(mock=Mock(seed=5))) as market, front_door() as door:
+        async with FakeFleet(Config(mock=Mock(seed=5))) as market, front_door() as door:
             async with DemoTraffic(door.url, market):
                 await until(lambda: bool(door.bodies))
             first.append(door.bodies[0])
@@ -134,13 +134,13 @@ async def test_the_configured_seed_counts_where_no_other_is_given() -> None:
 
 
 def test_a_configuration_without_models_or_rules_is_asked_for_a_model_everybody_knows() -> None:
-    errand = next(errands_for(Config(), Random(1)))
+    errand = next(demo_requests(Config(), Random(1)))
     assert (errand.body["model"], errand.policy) == ("gpt-4o-mini", None)
 
 
 def test_a_rule_whose_name_fits_in_no_header_is_not_named() -> None:
     config = Config(policies=Policies(rules=(Rule(name="günstig"),)))
-    assert {errand.policy for errand in islice(errands_for(config, Random(1)), 50)} == {None}
+    assert {errand.policy for errand in islice(demo_requests(config, Random(1)), 50)} == {None}
 
 
 # --- when they ask
@@ -178,7 +178,7 @@ async def test_some_clients_leave_before_they_have_their_answer() -> None:
 
 async def test_sellers_fail_for_a_while_and_are_well_at_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     happened: list[tuple[str, str]] = []
-    async with MockMarket(Config()) as market, front_door() as door:
+    async with FakeFleet(Config()) as market, front_door() as door:
         monkeypatch.setattr(market, "fail", lambda name, status: happened.append(("fails", name)))
         monkeypatch.setattr(market, "recover", lambda name: happened.append(("recovers", name)))
         async with DemoTraffic(door.url, market, seed=1, tempo=1000):
@@ -193,7 +193,7 @@ async def test_sellers_fail_for_a_while_and_are_well_at_the_end(monkeypatch: pyt
 
 async def test_the_end_comes_at_once_and_quietly_with_requests_under_way(caplog: pytest.LogCaptureFixture) -> None:
     before = asyncio.all_tasks()
-    async with MockMarket(Config()) as market, front_door(answers=False) as door:
+    async with FakeFleet(Config()) as market, front_door(answers=False) as door:
         async with DemoTraffic(door.url, market, seed=1):
             await until(lambda: len(door.bodies) >= 2)
             loop = asyncio.get_running_loop()
@@ -210,5 +210,5 @@ async def test_a_proxy_that_hangs_up_disturbs_nobody() -> None:
 
 
 async def test_an_end_right_after_the_beginning() -> None:
-    async with MockMarket(Config()) as market, DemoTraffic("http://127.0.0.1:9", market):
+    async with FakeFleet(Config()) as market, DemoTraffic("http://127.0.0.1:9", market):
         pass

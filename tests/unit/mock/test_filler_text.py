@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.mock import filler_text
-from arbstr.mock.token_lengths import sizes
+from arbstr.mock.token_lengths import draw_lengths
 
 
 @given(st.text())
@@ -42,7 +42,7 @@ def test_a_passage_has_just_so_many_characters(chars: int, code: bool) -> None:
 @pytest.mark.parametrize(("code", "inputs", "outputs"), [(False, 1035, 141), (True, 1454, 13)])
 def test_sizes_lie_around_the_medians_that_were_measured(code: bool, inputs: int, outputs: int) -> None:
     random = Random(5)
-    drawn = [sizes(random, code=code) for _ in range(2001)]
+    drawn = [draw_lengths(random, code=code) for _ in range(2001)]
     asked, answered = (sorted(column)[1000] for column in zip(*drawn, strict=True))
     assert asked == pytest.approx(inputs, rel=0.15)
     assert answered == pytest.approx(outputs, rel=0.25)

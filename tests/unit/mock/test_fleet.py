@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from arbstr.config.schema import Config, Mock, MockProvider, Policies, Provider, Rule, Timeouts
-from arbstr.mock import MockMarket
+from arbstr.mock import FakeFleet
 from arbstr.redaction import Secret
 
 REAL = (
@@ -29,7 +29,7 @@ def with_rule(**fields: tuple[str, ...]) -> Policies:
 
 
 async def test_a_newcomer_gets_four_sellers_of_the_models_everybody_knows_at_different_prices() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         sellers = market.config.providers
     assert len(sellers) == 4
     assert all(seller.name.startswith("mock-") for seller in sellers)
@@ -39,7 +39,7 @@ async def test_a_newcomer_gets_four_sellers_of_the_models_everybody_knows_at_dif
 
 
 async def test_nobody_of_them_is_cheapest_for_everything() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         sellers = market.config.providers
     by_question, by_answer = (
         min(sellers, key=lambda seller: seller.input_rate),
@@ -49,7 +49,7 @@ async def test_nobody_of_them_is_cheapest_for_everything() -> None:
 
 
 async def test_rules_that_show_what_rules_do_come_with_them() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         rules = {rule.name: rule for rule in market.config.policies.rules}
         models = {model for seller in market.config.providers for model in seller.model_ids}
     assert "function" in rules["code"].keywords
@@ -58,7 +58,7 @@ async def test_rules_that_show_what_rules_do_come_with_them() -> None:
 
 async def test_what_a_file_says_holds_also_without_providers_in_it() -> None:
     given = Config(policies=Policies(default_strategy="round_robin"))
-    async with MockMarket(given) as market:
+    async with FakeFleet(given) as market:
         assert market.config.policies == given.policies
         assert market.config.providers
 
@@ -67,7 +67,7 @@ async def test_what_a_file_says_holds_also_without_providers_in_it() -> None:
 
 
 async def test_each_provider_has_its_fake_with_the_same_terms() -> None:
-    async with MockMarket(Config(providers=REAL)) as market:
+    async with FakeFleet(Config(providers=REAL)) as market:
         fakes = market.config.providers
     assert [fake.name for fake in fakes] == ["mock-alpha", "mock-Beta"]
     for fake, real in zip(fakes, REAL, strict=True):
@@ -77,7 +77,7 @@ async def test_each_provider_has_its_fake_with_the_same_terms() -> None:
 
 
 async def test_neither_a_real_key_nor_a_real_address_is_left() -> None:
-    async with MockMarket(Config(providers=REAL)) as market:
+    async with FakeFleet(Config(providers=REAL)) as market:
         config = market.config
     assert REAL[0].api_key not in config.secrets()
     assert all(fake.url.startswith("http://127.0.0.1:") for fake in config.providers)
@@ -85,14 +85,14 @@ async def test_neither_a_real_key_nor_a_real_address_is_left() -> None:
 
 async def test_rules_name_the_fakes() -> None:
     policies = with_rule(providers=("alpha", "Beta"), exclude_providers=("Beta",))
-    async with MockMarket(Config(providers=REAL, policies=policies)) as market:
+    async with FakeFleet(Config(providers=REAL, policies=policies)) as market:
         rule = market.config.policies.rules[0]
     assert rule.providers == ("mock-alpha", "mock-Beta")
     assert rule.exclude_providers == ("mock-Beta",)
 
 
 async def test_each_listens_on_a_port_of_its_own() -> None:
-    async with MockMarket(Config(providers=REAL)) as market:
+    async with FakeFleet(Config(providers=REAL)) as market:
         assert len({fake.url for fake in market.config.providers}) == 2
 
 
@@ -101,7 +101,7 @@ async def test_each_listens_on_a_port_of_its_own() -> None:
 
 async def test_sellers_that_the_file_makes_up_stand_in_for_all_real_ones() -> None:
     mock = Mock(providers=(MockProvider(name="one", input_rate=3), MockProvider(name="mock-two")))
-    async with MockMarket(Config(providers=REAL, mock=mock)) as market:
+    async with FakeFleet(Config(providers=REAL, mock=mock)) as market:
         assert [seller.name for seller in market.config.providers] == ["mock-one", "mock-two"]
         assert market.names == ("mock-one", "mock-two")
         assert market.config.providers[0].input_rate == 3
@@ -111,7 +111,7 @@ async def test_names_stay_one_of_a_kind_and_within_their_length() -> None:
     long = "x" * 100
     names = ("one", "mock-one", "Mock-One", long, long[:97])
     mock = Mock(providers=tuple(MockProvider(name=name) for name in names))
-    async with MockMarket(Config(mock=mock)) as market:
+    async with FakeFleet(Config(mock=mock)) as market:
         given = [seller.name for seller in market.config.providers]
     assert len({name.casefold() for name in given}) == len(names)
     assert all(name.startswith("mock-") and len(name) <= 100 for name in given)
@@ -120,13 +120,13 @@ async def test_names_stay_one_of_a_kind_and_within_their_length() -> None:
 @pytest.mark.parametrize("named", ["one", "mock-one"])
 async def test_rules_may_name_them_with_or_without_the_prefix(named: str) -> None:
     mock = Mock(providers=(MockProvider(name="one"),))
-    async with MockMarket(Config(mock=mock, policies=with_rule(providers=(named,)))) as market:
+    async with FakeFleet(Config(mock=mock, policies=with_rule(providers=(named,)))) as market:
         assert market.config.policies.rules[0].providers == ("mock-one",)
 
 
 async def test_a_rule_whose_sellers_have_no_fake_can_be_tried_with_any() -> None:
     mock = Mock(providers=(MockProvider(name="one"),))
-    async with MockMarket(Config(providers=REAL, mock=mock, policies=with_rule(providers=("alpha",)))) as market:
+    async with FakeFleet(Config(providers=REAL, mock=mock, policies=with_rule(providers=("alpha",)))) as market:
         assert market.config.policies.rules[0].providers == ()
 
 
@@ -134,7 +134,7 @@ async def test_a_rule_whose_sellers_have_no_fake_can_be_tried_with_any() -> None
 
 
 async def test_they_take_the_models_that_choose_a_manner_without_listing_them() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         for seller in market.config.providers:
             assert seller.serves("mock-error-503")
             assert seller.serves("gpt-4o")
@@ -146,7 +146,7 @@ async def test_they_take_the_models_that_choose_a_manner_without_listing_them() 
 
 
 async def test_after_the_end_nobody_listens_any_more() -> None:
-    async with MockMarket(Config()) as market:
+    async with FakeFleet(Config()) as market:
         pass
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
@@ -155,7 +155,7 @@ async def test_after_the_end_nobody_listens_any_more() -> None:
 
 async def test_requests_under_way_do_not_hold_up_the_end() -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(3):
-        async with MockMarket(Config(mock=Mock(providers=(MockProvider(name="a", delay_ms=0),)))) as market:
+        async with FakeFleet(Config(mock=Mock(providers=(MockProvider(name="a", delay_ms=0),)))) as market:
             body = {"model": "mock-stall", "messages": [], "stream": True}
             response = await session.post(f"{market.config.providers[0].url}/chat/completions", json=body)
             await response.content.readany()
@@ -164,20 +164,20 @@ async def test_requests_under_way_do_not_hold_up_the_end() -> None:
 
 
 async def test_the_market_closes_what_it_opened_when_one_seller_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
-    from arbstr.mock.server import Seller
+    from arbstr.mock.server import FakeProviderServer
 
     started: list[str] = []
-    start = Seller.start
+    start = FakeProviderServer.start
 
-    async def second_fails(seller: Seller) -> str:
+    async def second_fails(seller: FakeProviderServer) -> str:
         if started:
             raise OSError("no ports left")
         started.append(await start(seller))
         return started[0]
 
-    monkeypatch.setattr(Seller, "start", second_fails)
+    monkeypatch.setattr(FakeProviderServer, "start", second_fails)
     with pytest.raises(OSError, match="no ports left"):
-        await MockMarket(Config()).__aenter__()
+        await FakeFleet(Config()).__aenter__()
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(f"{started[0]}/models")

@@ -13,7 +13,7 @@ import aiohttp
 import pytest
 
 from arbstr.config.schema import Config, Mock, MockProvider
-from arbstr.mock import MockMarket
+from arbstr.mock import FakeFleet
 
 MESSAGES = [{"role": "user", "content": "Tell me something about the weather in the mountains."}]
 
@@ -49,7 +49,7 @@ class Customer:
     """Someone who asks the market's first seller directly."""
 
     session: aiohttp.ClientSession
-    market: MockMarket
+    market: FakeFleet
 
     @property
     def url(self) -> str:
@@ -70,7 +70,7 @@ async def customer(*, seed: int = 1, **manners: Any) -> AsyncIterator[Customer]:
     """A customer of a seller without delays, which has these manners."""
     quick = {"name": "a", "models": ("gpt-4o",), "delay_ms": 0, "tokens_per_second": 0, **manners}
     config = Config(mock=Mock(providers=(MockProvider(**quick),), seed=seed))
-    async with MockMarket(config) as market, aiohttp.ClientSession() as session:
+    async with FakeFleet(config) as market, aiohttp.ClientSession() as session:
         yield Customer(session, market)
 
 

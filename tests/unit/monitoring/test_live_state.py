@@ -12,7 +12,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.monitoring.live_state import Live
+from arbstr.monitoring.live_state import LiveState
 from arbstr.monitoring.source import RunningRequest, Totals
 from arbstr.types import RequestRecord, Routing
 
@@ -29,7 +29,7 @@ def ended(request_id: str, **more: Any) -> RequestFinished:
 
 
 def test_a_request_is_followed_from_arrival_to_end() -> None:
-    live = Live()
+    live = LiveState()
     live.put(RequestReceived("r", 1000, "gpt-4o", streaming=True))
     assert live.running == (RunningRequest("r", 1000, "gpt-4o", True, None, None, None, 0),)
     for event in (
@@ -47,7 +47,7 @@ def test_a_request_is_followed_from_arrival_to_end() -> None:
 
 
 def test_sums_count_what_is_known() -> None:
-    live = Live()
+    live = LiveState()
     live.put(ended("a"))
     assert live.totals == Totals(1, 1, 500, 200, 10, 20, 500, 500)
     live.put(ended("b", success=False, cost_msats=None, input_tokens=None, output_tokens=None))
@@ -58,7 +58,7 @@ def test_sums_count_what_is_known() -> None:
 
 
 def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> None:
-    live = Live()
+    live = LiveState()
     for number in range(1234):
         live.put(ended(str(number)))
     assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680, 1234 * 500, 1234 * 500)
@@ -67,6 +67,6 @@ def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> No
 
 
 def test_events_of_unknown_requests_are_no_error() -> None:
-    live = Live()
+    live = LiveState()
     live.put(AttemptStarted("nobody", "alpha"))
     assert live.running == ()

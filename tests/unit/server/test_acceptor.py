@@ -13,9 +13,9 @@ import pytest
 import uvloop
 
 from arbstr.server import acceptor as module
-from arbstr.server.acceptor import AT_A_TIME, Port
+from arbstr.server.acceptor import ACCEPT_BATCH, Acceptor
 
-CROWD = AT_A_TIME
+CROWD = ACCEPT_BATCH
 TURNS = 10  # of the loop; taking one client at a time would take one for each
 
 
@@ -66,7 +66,7 @@ def clients() -> Iterator[list[socket.socket]]:
 def test_a_crowd_is_taken_in_one_turn(clients: list[socket.socket]) -> None:
     async def count() -> int:
         guests = Guests()
-        port = await Port.open("127.0.0.1", 0, guests)
+        port = await Acceptor.open("127.0.0.1", 0, guests)
         clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(CROWD))
         await turns()
         await port.close()
@@ -78,10 +78,10 @@ def test_a_crowd_is_taken_in_one_turn(clients: list[socket.socket]) -> None:
 
 async def test_of_a_large_crowd_so_many_are_taken_at_a_time_that_files_are_left(clients: list[socket.socket]) -> None:
     guests = Guests()
-    port = await Port.open("127.0.0.1", 0, guests)
-    clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(AT_A_TIME + 10))
-    port._take(port._sockets[0])
-    assert len(port._joining) == AT_A_TIME
+    port = await Acceptor.open("127.0.0.1", 0, guests)
+    clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(ACCEPT_BATCH + 10))
+    port._accept(port._sockets[0])
+    assert len(port._handshaking) == ACCEPT_BATCH
     await turns()
     assert len(guests.joined) == len(clients)
     await port.close()
@@ -101,7 +101,7 @@ async def test_without_files_clients_wait_and_are_taken_later(
             return super().accept()
 
     guests = Guests()
-    port = Port([listening(Troubled)], guests)
+    port = Acceptor([listening(Troubled)], guests)
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     with caplog.at_level(logging.ERROR):
         async with asyncio.timeout(10):
@@ -116,9 +116,9 @@ async def test_without_files_clients_wait_and_are_taken_later(
 
 async def test_who_is_being_taken_at_the_end_stays(clients: list[socket.socket]) -> None:
     guests = Guests()
-    port = await Port.open("127.0.0.1", 0, guests)
+    port = await Acceptor.open("127.0.0.1", 0, guests)
     clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
-    port._take(port._sockets[0])
+    port._accept(port._sockets[0])
     await port.close()
     assert len(guests.joined) == 1
     assert not guests.joined[0].is_closing()
@@ -138,7 +138,7 @@ async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_ba
             return super().accept()
 
     guests = Guests()
-    port = Port([listening(Full)], guests)
+    port = Acceptor([listening(Full)], guests)
     clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(2))
     await turns()
     assert len(guests.joined) == 2
@@ -156,7 +156,7 @@ async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_t
     def none() -> asyncio.BaseProtocol:
         raise next(waiting)
 
-    port = await Port.open("127.0.0.1", 0, none)
+    port = await Acceptor.open("127.0.0.1", 0, none)
     for _ in troubles:
         clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
         await turns()
@@ -172,8 +172,8 @@ async def test_nobody_is_taken_after_the_end_also_while_resting(
 ) -> None:
     monkeypatch.setattr(module, "REST_S", 0.0)
     guests = Guests()
-    port = await Port.open("127.0.0.1", 0, guests)
-    port._rest(port._sockets[0], OSError(errno.EMFILE, "Too many open files"))
+    port = await Acceptor.open("127.0.0.1", 0, guests)
+    port._pause(port._sockets[0], OSError(errno.EMFILE, "Too many open files"))
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     await port.close()
     await turns()
@@ -181,7 +181,7 @@ async def test_nobody_is_taken_after_the_end_also_while_resting(
 
 
 async def test_a_name_is_listened_to_on_all_its_addresses() -> None:
-    port = await Port.open("localhost", 0, Guests())
+    port = await Acceptor.open("localhost", 0, Guests())
     names = {listening.getsockname()[0] for listening in port._sockets}
     await port.close()
     assert "127.0.0.1" in names
@@ -210,12 +210,12 @@ async def test_addresses_of_a_family_that_the_machine_lacks_are_done_without(mon
         [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("192.0.2.1", 0))],
     ):
         found(monkeypatch, *addresses)
-        port = await Port.open("localhost", 0, Guests())
+        port = await Acceptor.open("localhost", 0, Guests())
         assert [one.getsockname()[0] for one in port._sockets] == ["127.0.0.1"]
         await port.close()
     found(monkeypatch, (socket.AF_INET6, ("::1", 0)))
     with pytest.raises(OSError, match="not supported"):
-        await Port.open("localhost", 0, Guests())
+        await Acceptor.open("localhost", 0, Guests())
 
 
 async def test_an_address_that_is_taken_is_an_error_and_leaves_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,21 +224,21 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_no_other_open(mon
         free.close()
         found(monkeypatch, *((socket.AF_INET, address) for address in addresses))
         with pytest.raises(OSError, match="in use"):
-            await Port.open("localhost", 0, Guests())
+            await Acceptor.open("localhost", 0, Guests())
         socket.create_server(addresses[0]).close()
 
 
 async def test_an_address_of_which_nobody_knows_is_refused() -> None:
     with pytest.raises(OSError, match="assign"):
-        await Port.open("192.0.2.1", 0, Guests())
+        await Acceptor.open("192.0.2.1", 0, Guests())
     with pytest.raises(socket.gaierror):
-        await Port.open("nobody.invalid", 0, Guests())
+        await Acceptor.open("nobody.invalid", 0, Guests())
 
 
 async def test_every_address_of_ipv6_takes_clients_of_ipv4_too() -> None:
     """`[::]` means every network to the people who write it."""
     guests = Guests()
-    port = await Port.open("::", 0, guests)
+    port = await Acceptor.open("::", 0, guests)
     for host in ("::1", "127.0.0.1"):
         guests.came.clear()
         _, writer = await asyncio.open_connection(host, port.number)

@@ -7,16 +7,16 @@ from aiohttp.test_utils import make_mocked_request
 
 from arbstr.errors import ApiError
 from arbstr.redaction import Secret
-from arbstr.server.access import Door
+from arbstr.server.access import AccessControl
 
 
 def door(
     host: str = "127.0.0.1", token: str | None = None, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()
-) -> Door:
-    return Door(host, None if token is None else Secret(token), hosts, origins)
+) -> AccessControl:
+    return AccessControl(host, None if token is None else Secret(token), hosts, origins)
 
 
-def verdict(door: Door, path: str = "/v1/models", method: str = "GET", **headers: str) -> str:
+def verdict(door: AccessControl, path: str = "/v1/models", method: str = "GET", **headers: str) -> str:
     """`ok`, or the code of the refusal."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:

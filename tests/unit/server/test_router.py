@@ -7,7 +7,7 @@ from aiohttp import web
 from aiohttp.test_utils import make_mocked_request
 
 from arbstr.errors import MethodNotAllowed, NotFound
-from arbstr.server.router import NamedRoute, Route, Routes
+from arbstr.server.router import EndpointRouter, NamedRoute, Route
 
 
 async def listing(request: web.BaseRequest) -> web.Response:
@@ -22,7 +22,7 @@ async def one(request: web.BaseRequest, name: str) -> web.Response:
     return web.Response(text=name)
 
 
-ROUTES = Routes(
+ROUTES = EndpointRouter(
     [Route("GET", "/things", listing), Route("POST", "/things", adding), NamedRoute("GET", "/things/", one)]
 )
 
@@ -65,7 +65,7 @@ async def test_any_other_path_is_not_found(path: str) -> None:
 )
 async def test_paths_are_served_without_their_version_too(path: str, text: str) -> None:
     """Many leave /v1 out of the base URL that they give their clients."""
-    routes = Routes(
+    routes = EndpointRouter(
         [Route("GET", "/v1/list", listing), NamedRoute("GET", "/v1/list/", one), Route("GET", "/own", listing)]
     )
     request = make_mocked_request("GET", path)
@@ -76,7 +76,7 @@ async def test_paths_are_served_without_their_version_too(path: str, text: str) 
 
 @pytest.mark.parametrize("path", ["/v1/own", "/v1", "/v1/v1/list", "/v2/list"])
 async def test_no_other_version_is_served(path: str) -> None:
-    routes = Routes([Route("GET", "/v1/list", listing), Route("GET", "/own", listing)])
+    routes = EndpointRouter([Route("GET", "/v1/list", listing), Route("GET", "/own", listing)])
     with pytest.raises(NotFound):
         routes.find(make_mocked_request("GET", path))
 

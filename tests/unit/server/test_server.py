@@ -18,7 +18,7 @@ from arbstr.server import connections as clients
 from arbstr.server import server as module
 from arbstr.server.protocol import Protocol
 from arbstr.server.request import Request
-from arbstr.server.responses import WholeAnswer
+from arbstr.server.responses import WholeResponse
 from arbstr.server.server import listen
 
 PATIENCE_S = 10.0
@@ -279,9 +279,9 @@ async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, pie
     lost = asyncio.Event()
 
     async def much(request: Request) -> web.StreamResponse:
-        request.on_leave = lost.set
+        request.on_disconnect = lost.set
         if not piecewise:
-            return WholeAnswer(200, [], bytes(50_000_000))
+            return WholeResponse(200, [], bytes(50_000_000))
         response = web.StreamResponse()
         await response.prepare(request)
         for _ in range(50):
@@ -308,7 +308,7 @@ async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, pie
 @pytest.mark.usefixtures("hurry")
 async def test_an_answer_that_is_read_slowly_is_not(stack: AsyncExitStack) -> None:
     async def much(request: web.BaseRequest) -> web.StreamResponse:
-        return WholeAnswer(200, [], bytes(20_000_000))
+        return WholeResponse(200, [], bytes(20_000_000))
 
     url = await listen(stack, much, "127.0.0.1", 0, most_clients=5, max_request_bytes=1000)
     with socket.socket() as client:

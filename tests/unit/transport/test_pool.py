@@ -16,7 +16,7 @@ import httpx
 import pytest
 
 from arbstr.transport.decoding import BARREN_BYTES, PIECE_BYTES
-from arbstr.transport.http11 import HELD_BYTES, Answer, BrokenResponse
+from arbstr.transport.http11 import HELD_BYTES, BrokenResponse, ResponseStream
 from arbstr.transport.pool import PooledTransport
 from tests.support.paths import DATA
 
@@ -619,11 +619,11 @@ async def test_what_comes_while_nothing_was_asked_is_never_taken_for_an_answer(t
 
     async with server(talk) as url:
         assert await exchange(transport, url) == (200, b"hi")
-        (place,) = transport._places.values()
+        (place,) = transport._host_pools.values()
         (connection,) = place.connections
         came.set()
         async with asyncio.timeout(5):
-            await connection.lost
+            await connection.closed
 
 
 async def test_a_connection_that_was_idle_too_long_is_closed(
@@ -656,10 +656,10 @@ async def test_an_answer_that_came_before_the_request_was_sent_ends_the_connecti
         big = httpx.Request("POST", url, content=bytes(64 * 1024 * 1024))
         response = await transport.handle_async_request(big)
         assert response.status_code == 413
-        (place,) = transport._places.values()
+        (place,) = transport._host_pools.values()
         (connection,) = place.connections
         async with asyncio.timeout(5):
-            await connection.lost
+            await connection.closed
 
 
 async def test_a_body_that_nobody_reads_is_not_read_from_the_socket(transport: PooledTransport) -> None:
@@ -677,7 +677,7 @@ async def test_a_body_that_nobody_reads_is_not_read_from_the_socket(transport: P
     async with server(talk) as url:
         response = await transport.handle_async_request(post(url))
         assert isinstance(response.stream, httpx.AsyncByteStream)
-        await until(lambda: isinstance(response.stream, Answer) and response.stream.body_bytes > HELD_BYTES)
+        await until(lambda: isinstance(response.stream, ResponseStream) and response.stream.body_bytes > HELD_BYTES)
         assert sent < 50_000_000  # what the sockets hold on both sides, and little more
         assert sum([len(chunk) async for chunk in response.stream]) == 100_000_000
         await response.stream.aclose()
@@ -699,12 +699,12 @@ async def test_an_answer_that_is_read_late_leaves_the_next_one_on_its_connection
 
     async with server(talk) as url:
         first = await transport.handle_async_request(post(url))
-        (place,) = transport._places.values()
+        (place,) = transport._host_pools.values()
         (connection,) = place.connections
         await until(lambda: connection in place._idle)
         second = await transport.handle_async_request(post(url))
         assert isinstance(first.stream, httpx.AsyncByteStream)
-        assert isinstance(second.stream, Answer)
+        assert isinstance(second.stream, ResponseStream)
         await until(lambda: connection._paused)
         assert sum([len(chunk) async for chunk in first.stream]) == 200_000
         assert connection._paused

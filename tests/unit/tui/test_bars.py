@@ -11,12 +11,12 @@ import pytest
 from arbstr.monitoring.source import BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
 from tui.model.ledger_stats import DAY
-from tui.model.view_model import View, ViewModel
+from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import width_of
 from tui.widgets.bars import TopBar, _providers
 
 
-def top(view: View, width: int, **changes: Any) -> str:
+def top(view: DashboardView, width: int, **changes: Any) -> str:
     """The top bar as text."""
     bar, shown = TopBar(), {"frozen": False, "unseen": 0, "problem": None, "zone": UTC, **changes}
     bar.show(view, NOON, **shown)

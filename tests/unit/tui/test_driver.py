@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tui.driver import BACKLOG, SHORT, Outlet
+from tui.driver import BACKLOG, SHORT, TerminalWriter
 
 
 class Pipe:
@@ -19,7 +19,7 @@ class Pipe:
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()
         self.recovered = threading.Event()
-        self.outlet = Outlet(self.writing, self.recovered.set)
+        self.outlet = TerminalWriter(self.writing, self.recovered.set)
 
     def read(self, count: int) -> str:
         text = ""

@@ -17,9 +17,9 @@ from arbstr.ledger.model import Aggregate, Entry
 from arbstr.monitoring.source import Totals
 from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
-from tui.model.ledger_stats import DAY, HOUR, RANGES, Figures
+from tui.model.ledger_stats import DAY, HOUR, RANGES, LedgerStats
 from tui.model.log_view import LogView
-from tui.model.request_row import _IN_BOTH, Flight, Row, State, by_rates, overcharge, row_of
+from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
 from tui.model.view_model import ViewModel
 from tui.render.layout import Line, Role, width_of
@@ -74,7 +74,7 @@ def test_a_curve_is_as_large_as_asked(values: list[int | None], width: int, heig
     ],
 )
 def test_a_state_is_symbol_and_word(state: State, status: int | None, shown: str) -> None:
-    row = Row("r", NOON, "m", False, state, (), None, 0, error_status=status)
+    row = RequestRow("r", NOON, "m", False, state, (), None, 0, error_status=status)
     assert state_of(row)[0] == shown
 
 
@@ -88,7 +88,7 @@ def test_a_client_that_left_is_no_failure_of_a_provider() -> None:
 
 def test_tiles_say_what_is_known_and_no_more() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
-    spent, saved, requests, latency = tiles(view, Figures(), "1 h")
+    spent, saved, requests, latency = tiles(view, LedgerStats(), "1 h")
     assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats", "rates 0 sats"]
     assert texts(list(saved.lines))[:2] == ["–", "nothing to compare"]
     assert texts(list(requests.lines))[1] == "– ok  0 running"
@@ -99,7 +99,9 @@ def test_tiles_equal_totals_and_ledger() -> None:
     source = lived_in()
     view = ViewModel(source.snapshot()).view(NOON)
     window = Aggregate(total=3, p50_latency_ms=310, p95_latency_ms=1900)
-    spent, saved, _, latency, budget = tiles(view, Figures(today=Aggregate(cost_msats=4_120_000), window=window), "1 h")
+    spent, saved, _, latency, budget = tiles(
+        view, LedgerStats(today=Aggregate(cost_msats=4_120_000), window=window), "1 h"
+    )
     totals = source.totals
     assert texts(list(spent.lines))[0].startswith(f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}")
     assert texts(list(spent.lines))[1] == "today UTC 4,120 sats"
@@ -117,7 +119,7 @@ def test_tiles_equal_totals_and_ledger() -> None:
 def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> None:
     totals = Totals(requests=2, cost_msats=1_000_000, saved_vs_median_msats=50_000, compared_msats=50_000)
     view = ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON)
-    assert "50.0 %" in texts(list(tiles(view, Figures(), "1 h")[1].lines))[1]
+    assert "50.0 %" in texts(list(tiles(view, LedgerStats(), "1 h")[1].lines))[1]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +132,7 @@ def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> Non
 )
 def test_a_loss_is_said_and_seen(saved_msats: int, shown: list[str], role: Role) -> None:
     totals = Totals(requests=2, cost_msats=50_000, saved_vs_median_msats=saved_msats, compared_msats=50_000)
-    saved = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), Figures(), "1 h")[1]
+    saved = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), LedgerStats(), "1 h")[1]
     assert texts(list(saved.lines))[:3] == shown
     assert saved.lines[0][0][1] == role
     assert saved_role(saved_msats) == role
@@ -147,7 +149,7 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
     started_at_ms: int, shown: list[str]
 ) -> None:
     snapshot = replace(FakeSource().snapshot(), started_at_ms=started_at_ms, totals=Totals(cost_msats=9000))
-    told = Figures(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
+    told = LedgerStats(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
     spent = tiles(ViewModel(snapshot).view(NOON), told, "1 h")[0]
     assert texts(list(spent.lines))[1:3] == shown
 
@@ -164,7 +166,7 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
 )
 def test_what_was_charged_stands_beside_what_the_rates_say(spent: int, listed: int, shown: str, role: Role) -> None:
     totals = Totals(requests=1, cost_msats=spent, list_cost_msats=listed)
-    lines = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), Figures(), "1 h")[0].lines
+    lines = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), LedgerStats(), "1 h")[0].lines
     assert texts(lines)[3] == shown
     assert lines[3][-1][1] == role
 
@@ -300,7 +302,7 @@ def test_why_the_policy_held() -> None:
 
 
 def test_a_running_request_shows_what_is_known_so_far() -> None:
-    flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha", "beta"], first_byte_ms=310, events=7)
+    flight = InFlightRequest("id", NOON, "gpt-4o", streaming=True, path=["alpha", "beta"], first_byte_ms=310, events=7)
     lines = "\n".join(texts(request_lines(from_item(flight), 120, UTC)))
     assert "▸ running" in lines
     assert "310 ms" in lines
@@ -382,7 +384,7 @@ def test_a_thumb_stays_on_its_track(top: int, page: int, total: int) -> None:
 
 @pytest.mark.parametrize(("width", "shown"), [(56, "340 · 3.2 s"), (78, "3.2 s       340"), (118, "…")])
 def test_a_running_request_shows_time_and_tokens_at_any_width(width: int, shown: str) -> None:
-    flight = Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha"], first_byte_ms=90, events=340)
+    flight = InFlightRequest("id", NOON, "gpt-4o", streaming=True, path=["alpha"], first_byte_ms=90, events=340)
     (text,) = texts(feed_lines([row_of(flight)], width, NOON + 3200, UTC)[1])
     assert text.endswith(shown)
     assert "3.2 s" in text
@@ -391,7 +393,7 @@ def test_a_running_request_shows_time_and_tokens_at_any_width(width: int, shown:
 
 def test_the_one_who_answered_is_named_and_how_many_failed_before() -> None:
     path = ("mock-thrifty-and-of-a-long-name", "mock-magnificent")
-    row = Row("r", NOON, "gpt-4o", False, "ok", path, None, failed=2, elapsed_ms=900)
+    row = RequestRow("r", NOON, "gpt-4o", False, "ok", path, None, failed=2, elapsed_ms=900)
     for width in (78, 98, 118, 158):
         (text,) = texts(feed_lines([row], width, NOON, UTC)[1])
         assert "mock-magn" in text
@@ -400,7 +402,7 @@ def test_the_one_who_answered_is_named_and_how_many_failed_before() -> None:
 
 
 def test_a_finished_request_shows_when_it_ended_and_a_running_one_when_it_came() -> None:
-    row = Row("r", NOON, "gpt-4o", False, "ok", ("alpha",), None, 0, elapsed_ms=61_000)
+    row = RequestRow("r", NOON, "gpt-4o", False, "ok", ("alpha",), None, 0, elapsed_ms=61_000)
     ended, running = texts(feed_lines([row, replace(row, elapsed_ms=None)], 120, NOON, UTC)[1])
     assert ended.startswith("14:03:12")
     assert running.startswith("14:02:11")
@@ -409,7 +411,7 @@ def test_a_finished_request_shows_when_it_ended_and_a_running_one_when_it_came()
 def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:
     feed = Feed()
     for number, text in enumerate(["[/x]", "\x1b[2J", "模型" * 60, "👩‍👩‍👧" * 9, "a\u202eb", "z\u0300" * 40]):
-        feed.running[str(number)] = Flight(
+        feed.running[str(number)] = InFlightRequest(
             str(number), NOON, text, streaming=True, path=[text, text + "2"], policy=text
         )
     for width in (58, 78, 100, 118, 158, 198):

@@ -14,7 +14,7 @@ from tests.support.dashboard_pilot import Driven, driven, hurry
 from tui.render.layout import Line, width_of
 from tui.screens.detail import DetailScreen
 from tui.widgets.panel import Panel
-from tui.widgets.scroll_panel import Scroller
+from tui.widgets.scroll_panel import ScrollPanel
 
 # A number that ends in an ellipsis. The digits of a name (`claude-3…`) are text.
 CUT = re.compile(r"(?<![\w.,…-])[-+<]?\d[\d,.:]*…")
@@ -65,7 +65,7 @@ def drawn(panel: Panel, width: int, height: int) -> list[Line]:
 
 def check(each: Driven, widths: range) -> None:
     for panel in each.app.screen.query(Panel):
-        if not panel.display or isinstance(panel, Scroller):  # whose lines are made for the width that they have
+        if not panel.display or isinstance(panel, ScrollPanel):  # whose lines are made for the width that they have
             continue
         height = max(panel.size.height, 1)
         for width in widths:

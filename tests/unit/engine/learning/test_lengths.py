@@ -83,20 +83,20 @@ def test_texts_are_joined_likewise() -> None:
 def test_a_provider_that_claims_much_is_not_believed_over_a_restart_either() -> None:
     tokens = TokenEstimator()
     for _ in range(20):
-        tokens.learn(None, "m", 400, None, 100, 150, provider="alpha")
-        tokens.learn(None, "m", 400, None, 100, 170, provider="beta")
-        tokens.learn(None, "m", 400, None, 100, 1_000_000, provider="liar")
+        tokens.update(None, "m", 400, None, 100, 150, provider="alpha")
+        tokens.update(None, "m", 400, None, 100, 170, provider="beta")
+        tokens.update(None, "m", 400, None, 100, 1_000_000, provider="liar")
     again = TokenEstimator()
     again.restore(*tokens.export())
     for known in (tokens, again):
-        assert known.expect(None, "m", 400, None)[1] < 340
+        assert known.predict(None, "m", 400, None)[1] < 340
         assert known.at_most(None, "m", 400, None)[1] < 340
 
 
 def test_what_an_earlier_version_learned_of_all_providers_together_is_left_out() -> None:
     tokens = TokenEstimator()
     tokens.restore({}, {("output", "[]"): "[6,1000000.0]", ("text", '"m"'): "[9.0,9.0]"})
-    assert tokens.expect(None, "m", 400, None) == (100, 256)
+    assert tokens.predict(None, "m", 400, None) == (100, 256)
 
 
 def test_no_more_providers_are_remembered_than_can_be_configured_sensibly() -> None:

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.engine.learning.provider_stats import Attempts, Charges, Counts, Speed
+from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 
 counts = st.integers(0, 2**53)
 
 
-def charges(*pairs: tuple[int, int]) -> Charges:
-    known = Charges()
+def charges(*pairs: tuple[int, int]) -> ChargeRatio:
+    known = ChargeRatio()
     for charged, computed in pairs:
         known.add(charged, computed, 0.0)
     return known
@@ -39,7 +39,7 @@ def test_whatever_is_charged_the_ratio_stays_within_its_bounds(pairs: list[tuple
 
 @given(st.lists(st.tuples(st.booleans(), st.floats(0, 1e6)), max_size=60))
 def test_the_success_rate_stays_within_its_bounds(attempts: list[tuple[bool, float]]) -> None:
-    known, now = Attempts(), 0.0
+    known, now = SuccessRate(), 0.0
     for ok, passed in attempts:
         now += passed
         known.add(ok, now)
@@ -48,7 +48,7 @@ def test_the_success_rate_stays_within_its_bounds(attempts: list[tuple[bool, flo
 
 
 def test_speed_is_the_time_to_the_first_byte_and_the_time_per_token() -> None:
-    speed = Speed()
+    speed = LatencyModel()
     assert speed.expected_ms(100) is None
     for length in (10, 500, 80, 300, 40, 900):
         speed.add(0, 250, 0.0)
@@ -58,7 +58,7 @@ def test_speed_is_the_time_to_the_first_byte_and_the_time_per_token() -> None:
 
 
 def test_speed_follows_a_change() -> None:
-    speed = Speed()
+    speed = LatencyModel()
     for per_token in [2] * 200 + [40] * 40:
         speed.add(0, 100, 0.0)
         speed.add(100, 100 + 100 * per_token, 0.0)
@@ -70,7 +70,7 @@ def test_speed_follows_a_change() -> None:
 def test_whatever_is_measured_the_expected_time_is_a_number_and_not_negative(
     measured: list[tuple[int, float]], length: int
 ) -> None:
-    speed = Speed()
+    speed = LatencyModel()
     for tokens, duration in measured:
         speed.add(tokens, duration, 0.0)
     expected = speed.expected_ms(length)

@@ -25,7 +25,7 @@ def learn(
     max_tokens: int | None = None,
 ) -> None:
     for _ in range(times):
-        tokens.learn(policy, model, used_input * 4, max_tokens, used_input, used_output)
+        tokens.update(policy, model, used_input * 4, max_tokens, used_input, used_output)
 
 
 def output(
@@ -36,7 +36,7 @@ def output(
     used_input: int = 100,
     max_tokens: int | None = None,
 ) -> float:
-    return tokens.expect(policy, model, used_input * 4, max_tokens)[1]
+    return tokens.predict(policy, model, used_input * 4, max_tokens)[1]
 
 
 # --- before anything is known
@@ -44,7 +44,7 @@ def output(
 
 @given(st.integers(0, 10**9), st.none() | st.integers(0, 10**9))
 def test_at_first_input_is_a_quarter_of_the_characters_and_output_the_cap_or_256(chars: int, cap: int | None) -> None:
-    assert TokenEstimator().expect(None, "m", chars, cap) == (chars / 4, 256 if cap is None else cap)
+    assert TokenEstimator().predict(None, "m", chars, cap) == (chars / 4, 256 if cap is None else cap)
 
 
 # --- output
@@ -122,16 +122,16 @@ def test_an_absurd_count_does_not_spoil_the_mean_for_good() -> None:
 def test_characters_per_token_are_learned_by_model() -> None:
     tokens = TokenEstimator()
     for _ in range(100):
-        tokens.learn(None, "dense", 1000, None, 500, 10)
-    assert tokens.expect(None, "dense", 1000, None)[0] == pytest.approx(500, rel=0.02)
-    assert tokens.expect(None, "other", 1000, None)[0] == 250
+        tokens.update(None, "dense", 1000, None, 500, 10)
+    assert tokens.predict(None, "dense", 1000, None)[0] == pytest.approx(500, rel=0.02)
+    assert tokens.predict(None, "other", 1000, None)[0] == 250
 
 
 @pytest.mark.parametrize(("chars", "used_input"), [(10, 5000), (0, 700), (90_000, 300), (50, 0), (40, 30)])
 def test_input_that_is_not_the_text_alone_teaches_nothing_about_text(chars: int, used_input: int) -> None:
     tokens = TokenEstimator()
-    tokens.learn(None, "m", chars, None, used_input, 10)
-    assert tokens.expect(None, "m", 1000, None)[0] == 250
+    tokens.update(None, "m", chars, None, used_input, 10)
+    assert tokens.predict(None, "m", 1000, None)[0] == 250
 
 
 # --- ratios, and what outlives a restart
@@ -149,12 +149,12 @@ def test_everything_learned_survives_export_and_restore() -> None:
     tokens, lengths = TokenEstimator(), random.Random(3)
     for _ in range(500):
         policy, model = lengths.choice(["code", None]), lengths.choice(["m", "n"])
-        tokens.learn(policy, model, 300, None, 100, lengths.randrange(300))
+        tokens.update(policy, model, 300, None, 100, lengths.randrange(300))
     again = TokenEstimator()
     again.restore(*tokens.export())
     for policy in ("code", None, "other"):
         for model in ("m", "n", "o"):
-            assert again.expect(policy, model, 300, None) == pytest.approx(tokens.expect(policy, model, 300, None))
+            assert again.predict(policy, model, 300, None) == pytest.approx(tokens.predict(policy, model, 300, None))
     assert again.ratios() == tokens.ratios()
 
 
@@ -185,7 +185,7 @@ def test_whatever_a_database_holds_expectations_stay_numbers(
     tokens = TokenEstimator()
     tokens.restore(ratios, cells)
     learn(tokens, 50)
-    for number in tokens.expect(None, "m", 400, None):
+    for number in tokens.predict(None, "m", 400, None):
         assert math.isfinite(number)
         assert number >= 0
     json.dumps(tokens.export()[0], allow_nan=False)
@@ -212,9 +212,9 @@ def test_no_more_is_restored_than_is_remembered() -> None:
 def test_models_that_clients_make_up_displace_none_that_is_asked_for() -> None:
     tokens = TokenEstimator()
     learn(tokens, 500, times=50)
-    learned = tokens.expect(None, "m", 400, None)
+    learned = tokens.predict(None, "m", 400, None)
     for number in range(20_000):
         # Of another size, so of no group of the model's own; and of the largest, if that were to count.
-        tokens.learn(None, f"model-{number}", 80_000, None, 20_000, 10)
-    assert tokens.expect(None, "m", 400, None)[0] == learned[0]
+        tokens.update(None, f"model-{number}", 80_000, None, 20_000, 10)
+    assert tokens.predict(None, "m", 400, None)[0] == learned[0]
     assert output(tokens) > 400

@@ -252,7 +252,7 @@ def test_a_request_that_was_never_routed_teaches_nothing() -> None:
     chosen = router([provider("a")])
     record = answered(chat(), chosen.route(chat()))
     chosen.learn(replace(record, routing=None), chat())
-    assert chosen.experience.tokens.ratios() == ()
+    assert chosen.learner.tokens.ratios() == ()
 
 
 def test_learned_lengths_change_who_is_cheapest() -> None:
@@ -281,7 +281,7 @@ def test_nothing_about_tokens_is_learned_from_answers_that_are_not_whole(fields:
         request = chat()
         chosen.learn(answered(request, chosen.route(request), **({"output_tokens": 5} | fields)), request)
     assert chosen.route(chat()).expected_output_tokens == 256
-    assert chosen.experience.tokens.ratios() == ()
+    assert chosen.learner.tokens.ratios() == ()
 
 
 # --- what is learned: charges
@@ -416,9 +416,9 @@ def test_the_limit_on_a_requests_cost_counts_what_a_seller_really_charges() -> N
 
 def test_the_ratio_of_a_provider_is_known_over_all_its_models() -> None:
     chosen = two_sellers()
-    assert chosen.experience.charged_ratio("ten") is None
+    assert chosen.learner.charged_ratio("ten") is None
     charge(chosen, "ten", 20_000, times=30)
-    assert chosen.experience.charged_ratio("ten") == pytest.approx(2)
+    assert chosen.learner.charged_ratio("ten") == pytest.approx(2)
 
 
 # --- what is learned: who answers
@@ -587,7 +587,7 @@ def test_what_was_learned_about_charges_survives_a_restart_without_being_told_ag
     before = two_sellers()
     charge(before, "ten", 15_000, times=8)
     after = two_sellers(publish=found.append)
-    after.experience.restore(*before.experience.export())
+    after.learner.restore(*before.learner.export())
     assert after.route(chat()) == before.route(chat())
     assert found == []
 
@@ -604,9 +604,9 @@ def test_what_was_learned_about_charges_survives_a_restart_without_being_told_ag
 )
 def test_stored_charges_that_make_no_sense_are_left_out(cells: dict[tuple[str, str], str]) -> None:
     chosen = two_sellers()
-    chosen.experience.restore({}, cells)
+    chosen.learner.restore({}, cells)
     assert order(chosen.route(chat())) == ["ten", "twelve"]
-    assert chosen.experience.charged_ratio("ten") is None
+    assert chosen.learner.charged_ratio("ten") is None
 
 
 def test_memory_is_bounded_however_many_models_clients_name() -> None:
@@ -615,7 +615,7 @@ def test_memory_is_bounded_however_many_models_clients_name() -> None:
     for number in range(10_000):
         chosen.route(chat(f"model-{number}"))
     chosen.route(chat("listed"))
-    assert len(chosen._markets) + len(chosen.experience._offers) < 20_000
+    assert len(chosen._candidate_sets) + len(chosen.learner._offers) < 20_000
 
 
 def test_names_of_models_that_nobody_serves_are_not_kept() -> None:
@@ -623,7 +623,7 @@ def test_names_of_models_that_nobody_serves_are_not_kept() -> None:
     for number in range(50):
         with pytest.raises(ModelNotFound):
             chosen.route(chat(f"x{number}"))
-    assert len(chosen._markets) == 0
+    assert len(chosen._candidate_sets) == 0
 
 
 # --- whatever the configuration and the history

@@ -89,7 +89,7 @@ def test_whole_answers_teach_speed_too() -> None:
             record = answered(request, chosen.route(request), provider=name, latency_ms=latency, output_tokens=length)
             chosen.learn(record, request)
     assert serve(chosen) == ["quick"]
-    slow = chosen.experience.offer("slow", "gpt-4o").latency_ms(100)
+    slow = chosen.learner.offer("slow", "gpt-4o").latency_ms(100)
     assert slow == pytest.approx(200 + 30 * 100, rel=0.02)
 
 
@@ -99,7 +99,7 @@ def test_waiting_at_one_seller_is_not_held_against_the_next() -> None:
     attempts = (Attempt("a", 0, 5000, failure="timeout"), Attempt("b", 5000, 100))
     record = answered(request, chosen.route(request), provider="b", latency_ms=5100, attempts=attempts)
     chosen.learn(record, request)
-    assert chosen.experience.offer("b", "gpt-4o").latency_ms(50) == pytest.approx(100)
+    assert chosen.learner.offer("b", "gpt-4o").latency_ms(50) == pytest.approx(100)
 
 
 def test_a_seller_that_only_ever_failed_comes_last_though_it_was_never_measured() -> None:

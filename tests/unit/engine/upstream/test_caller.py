@@ -12,8 +12,8 @@ import pytest
 import respx
 
 from arbstr.config.schema import Provider, Timeouts
-from arbstr.engine.upstream.caller import Upstream
-from arbstr.engine.upstream.response import StreamAnswer, WholeAnswer
+from arbstr.engine.upstream.caller import UpstreamCaller
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import ChatRequest, Usage
@@ -42,23 +42,27 @@ def seller() -> respx.MockRouter:
 
 
 @pytest.fixture
-def upstream(seller: respx.MockRouter) -> Upstream:
+def upstream(seller: respx.MockRouter) -> UpstreamCaller:
     transport = httpx.MockTransport(seller.async_handler)
-    return Upstream(transport, Redactor([Secret(KEY)]), keepalive_s=15)
+    return UpstreamCaller(transport, Redactor([Secret(KEY)]), keepalive_s=15)
 
 
-async def ask(upstream: Upstream, *, stream: bool = False, **timeouts: float) -> WholeAnswer | StreamAnswer:
+async def ask(
+    upstream: UpstreamCaller, *, stream: bool = False, **timeouts: float
+) -> UpstreamResponse | UpstreamStream:
     headers = [("OpenAI-Beta", "x"), ("X-Trace", "7")]
-    return await upstream.ask(provider(**timeouts), chat(stream=stream), headers)
+    return await upstream.send(provider(**timeouts), chat(stream=stream), headers)
 
 
-async def failure(upstream: Upstream, *, stream: bool = False, **timeouts: float) -> AttemptError:
+async def failure(upstream: UpstreamCaller, *, stream: bool = False, **timeouts: float) -> AttemptError:
     with pytest.raises(AttemptError) as caught:
         await ask(upstream, stream=stream, **timeouts)
     return caught.value
 
 
-async def test_the_body_goes_up_as_it_is_with_the_providers_key(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_the_body_goes_up_as_it_is_with_the_providers_key(
+    upstream: UpstreamCaller, seller: respx.MockRouter
+) -> None:
     route = seller.post(URL).respond(json=COMPLETION)
     await ask(upstream)
     sent = route.calls.last.request
@@ -70,26 +74,26 @@ async def test_the_body_goes_up_as_it_is_with_the_providers_key(upstream: Upstre
     assert "x-trace" not in sent.headers
 
 
-async def test_an_answer_brings_usage_and_charge(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_an_answer_brings_usage_and_charge(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
     body = json.dumps({**COMPLETION, "cost": {"total_msats": 455}}).encode()
     seller.post(URL).respond(content=body, headers={"content-type": "application/json", "x-request-id": "q"})
     answer = await ask(upstream)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert answer.body == body
     assert answer.usage == Usage(10, 5)
     assert answer.charged_msats == 455
     assert ("x-request-id", "q") in answer.headers
 
 
-async def test_a_charge_may_stand_in_the_header_alone(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_a_charge_may_stand_in_the_header_alone(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
     seller.post(URL).respond(json=COMPLETION, headers={"x-routstr-cost-msats": "77"})
     answer = await ask(upstream)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert answer.charged_msats == 77
 
 
 async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
-    upstream: Upstream, seller: respx.MockRouter
+    upstream: UpstreamCaller, seller: respx.MockRouter
 ) -> None:
     headers = [
         ("X-ROUTSTR-Cost-MSATS", "77"),
@@ -99,14 +103,14 @@ async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
     ]
     seller.post(URL).mock(return_value=httpx.Response(200, headers=headers, content=json.dumps(COMPLETION)))
     answer = await ask(upstream)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert answer.charged_msats == 77
     labels = [value for name, value in answer.headers if name.lower() == "content-type"]
     assert labels == ["Application/JSON", "text/plain"]
 
 
 async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
-    upstream: Upstream, seller: respx.MockRouter
+    upstream: UpstreamCaller, seller: respx.MockRouter
 ) -> None:
     headers = {
         "set-cookie": "a=b",
@@ -123,43 +127,50 @@ async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
 
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_passing_trouble_may_be_tried_again(upstream: Upstream, seller: respx.MockRouter, status: int) -> None:
+async def test_a_passing_trouble_may_be_tried_again(
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
+) -> None:
     seller.post(URL).respond(status, json={"error": {"message": "busy"}})
     error = await failure(upstream)
-    assert (error.kind, error.status, error.retryable, error.blames) == ("status", status, True, True)
+    assert (error.kind, error.status, error.retryable, error.counts_for_breaker) == ("status", status, True, True)
     assert str(error) == f"HTTP {status}: busy"
 
 
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 402, 403, 408, 425, 501, 505, 599])
 async def test_what_will_not_pass_is_left_for_the_next_provider(
-    upstream: Upstream, seller: respx.MockRouter, status: int
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
 ) -> None:
     seller.post(URL).respond(status, headers={"location": "http://elsewhere.test"})
     error = await failure(upstream)
-    assert (error.kind, error.status, error.retryable, error.blames) == ("status", status, False, status != 402)
+    assert (error.kind, error.status, error.retryable, error.counts_for_breaker) == (
+        "status",
+        status,
+        False,
+        status != 402,
+    )
 
 
 @pytest.mark.parametrize("status", [400, 404])
 @pytest.mark.parametrize("error", [{"type": "invalid_model"}, {"code": "model_not_found"}])
 async def test_a_model_it_does_not_know_after_all_is_nobodys_fault(
-    upstream: Upstream, seller: respx.MockRouter, status: int, error: dict[str, str]
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, error: dict[str, str]
 ) -> None:
     seller.post(URL).respond(status, json={"error": {"message": "no such model", **error}})
     failed = await failure(upstream)
-    assert (failed.kind, failed.retryable, failed.blames) == ("stale_catalogue", False, False)
+    assert (failed.kind, failed.retryable, failed.counts_for_breaker) == ("stale_catalogue", False, False)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 418, 422])
 async def test_an_error_about_the_request_passes_with_keys_masked(
-    upstream: Upstream, seller: respx.MockRouter, status: int
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
 ) -> None:
     seller.post(URL).respond(status, content=b'{"error": {"message": "bad, %b"} }' % KEY.encode())
     answer = await ask(upstream)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert answer.status == status
     assert answer.body == b'{"error": {"message": "bad, sk-ver...***"} }'
-    assert answer.refusal is not None
-    assert KEY not in answer.refusal
+    assert answer.client_error is not None
+    assert KEY not in answer.client_error
 
 
 @pytest.mark.parametrize(
@@ -171,7 +182,11 @@ async def test_an_error_about_the_request_passes_with_keys_masked(
     ],
 )
 async def test_a_provider_says_how_long_to_wait(
-    upstream: Upstream, seller: respx.MockRouter, header: dict[str, str], body: dict[str, Any], seconds: float | None
+    upstream: UpstreamCaller,
+    seller: respx.MockRouter,
+    header: dict[str, str],
+    body: dict[str, Any],
+    seconds: float | None,
 ) -> None:
     seller.post(URL).respond(429, json=body, headers=header)
     assert (await failure(upstream)).retry_after_s == seconds
@@ -191,15 +206,15 @@ async def test_a_provider_says_how_long_to_wait(
     ],
 )
 async def test_a_broken_connection_is_told_from_a_silent_one(
-    upstream: Upstream, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
+    upstream: UpstreamCaller, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
 ) -> None:
     seller.post(URL).mock(side_effect=raised)
     error = await failure(upstream)
-    assert (error.kind, error.retryable, error.blames) == (kind, retryable, True)
-    assert error.may_cost is may_cost  # where the provider had the request
+    assert (error.kind, error.retryable, error.counts_for_breaker) == (kind, retryable, True)
+    assert error.may_be_billed is may_cost  # where the provider had the request
 
 
-async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_no_answer_in_time_is_a_timeout(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
     async def never(request: httpx.Request) -> httpx.Response:
         await request.aread()
         await asyncio.Event().wait()
@@ -207,7 +222,7 @@ async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.
 
     seller.post(URL).mock(side_effect=never)
     error = await failure(upstream, first_byte=0.01)
-    assert (error.kind, error.retryable, error.may_cost) == ("timeout", False, True)
+    assert (error.kind, error.retryable, error.may_be_billed) == ("timeout", False, True)
 
 
 @pytest.mark.parametrize(
@@ -216,7 +231,7 @@ async def test_no_answer_in_time_is_a_timeout(upstream: Upstream, seller: respx.
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_200_that_can_not_be_used_is_a_failure(
-    upstream: Upstream, seller: respx.MockRouter, content: bytes, stream: bool
+    upstream: UpstreamCaller, seller: respx.MockRouter, content: bytes, stream: bool
 ) -> None:
     seller.post(URL).respond(200, content=content)
     error = await failure(upstream, stream=stream)
@@ -249,12 +264,12 @@ def streaming(body: Body, headers: dict[str, str]) -> Callable[[httpx.Request], 
 
 @pytest.mark.parametrize("headers", [SSE, {}, {"content-type": "text/plain"}])
 async def test_a_stream_begins_with_its_first_event(
-    upstream: Upstream, seller: respx.MockRouter, headers: dict[str, str]
+    upstream: UpstreamCaller, seller: respx.MockRouter, headers: dict[str, str]
 ) -> None:
     seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:20], EVENTS[20:80], EVENTS[80:]), headers))
     answer = await ask(upstream, stream=True)
-    assert isinstance(answer, StreamAnswer)
-    out = answer.opening
+    assert isinstance(answer, UpstreamStream)
+    out = answer.prefix
     while (more := await answer.read(5)) is not None:
         out += more
     assert out == EVENTS
@@ -274,7 +289,7 @@ async def test_a_stream_begins_with_its_first_event(
     ],
 )
 async def test_a_stream_that_begins_with_no_answer_is_a_failure(
-    upstream: Upstream, seller: respx.MockRouter, parts: tuple[bytes | Exception, ...]
+    upstream: UpstreamCaller, seller: respx.MockRouter, parts: tuple[bytes | Exception, ...]
 ) -> None:
     body = Body(*parts)
     seller.post(URL).mock(side_effect=streaming(body, SSE))
@@ -283,17 +298,17 @@ async def test_a_stream_that_begins_with_no_answer_is_a_failure(
     assert body.closed
 
 
-async def test_json_in_answer_to_a_stream_request_passes(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_json_in_answer_to_a_stream_request_passes(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
     seller.post(URL).respond(json=COMPLETION)
     answer = await ask(upstream, stream=True)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert answer.usage == Usage(10, 5)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("status", [200, 429, 500, 422])
 async def test_what_judging_an_answer_raises_is_a_failed_attempt(
-    upstream: Upstream, seller: respx.MockRouter, status: int, stream: bool, monkeypatch: pytest.MonkeyPatch
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stumbles(document: object) -> None:
         raise OverflowError("too large")
@@ -310,11 +325,11 @@ async def test_what_judging_an_answer_raises_is_a_failed_attempt(
 
 
 async def test_so_is_what_reading_on_in_a_stream_raises(
-    upstream: Upstream, seller: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+    upstream: UpstreamCaller, seller: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], EVENTS[80:]), SSE))
     answer = await ask(upstream, stream=True)
-    assert isinstance(answer, StreamAnswer)
+    assert isinstance(answer, UpstreamStream)
 
     def stumbles(data: bytes = b"") -> bytes:
         raise OverflowError("too large")
@@ -326,16 +341,16 @@ async def test_so_is_what_reading_on_in_a_stream_raises(
     assert answer.end() == b""
 
 
-async def test_a_stream_that_breaks_says_so(upstream: Upstream, seller: respx.MockRouter) -> None:
+async def test_a_stream_that_breaks_says_so(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
     seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], httpx.ReadError("reset")), SSE))
     answer = await ask(upstream, stream=True)
-    assert isinstance(answer, StreamAnswer)
+    assert isinstance(answer, UpstreamStream)
     with pytest.raises(AttemptError, match="the connection broke"):
         await answer.read(5)
 
 
 async def test_a_providers_words_come_without_control_bytes_and_short(
-    upstream: Upstream, seller: respx.MockRouter
+    upstream: UpstreamCaller, seller: respx.MockRouter
 ) -> None:
     seller.post(URL).respond(500, json={"error": {"message": "\x1b[2J" + "x" * 1000}})
     told = str(await failure(upstream))
@@ -353,7 +368,7 @@ async def test_a_providers_words_come_without_control_bytes_and_short(
     ],
 )
 async def test_a_provider_is_heard_wherever_it_puts_its_words(
-    upstream: Upstream, seller: respx.MockRouter, status: int, answer: dict[str, object], told: str
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, answer: dict[str, object], told: str
 ) -> None:
     seller.post(URL).respond(status, json=answer)
     assert str(await failure(upstream)) == told
@@ -361,7 +376,7 @@ async def test_a_provider_is_heard_wherever_it_puts_its_words(
 
 @pytest.mark.parametrize(("message", "told"), [("Busy.", "Busy"), (" Please wait... ", "Please wait"), ("...", "")])
 async def test_a_providers_words_bring_no_full_stop_of_their_own(
-    upstream: Upstream, seller: respx.MockRouter, message: str, told: str
+    upstream: UpstreamCaller, seller: respx.MockRouter, message: str, told: str
 ) -> None:
     seller.post(URL).respond(500, json={"error": {"message": message, "code": "busy"}})
     assert str(await failure(upstream)) == f"HTTP 500: {told or 'busy'}"
@@ -370,13 +385,13 @@ async def test_a_providers_words_bring_no_full_stop_of_their_own(
 @pytest.mark.parametrize("field", ["message", "type", "code"])
 @pytest.mark.parametrize("status", [400, 503])
 async def test_an_error_of_any_types_is_an_error(
-    upstream: Upstream, seller: respx.MockRouter, status: int, field: str
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, field: str
 ) -> None:
     body = b'{"error": {"message": "no", "%b": %b%b}}' % (field.encode(), b"[" * 1000, b"]" * 1000)
     seller.post(URL).respond(status, content=body)
     if status == 400:
         answer = await ask(upstream)
-        assert isinstance(answer, WholeAnswer)
+        assert isinstance(answer, UpstreamResponse)
         assert answer.body == body
     else:
         assert (await failure(upstream)).status == status
@@ -384,7 +399,7 @@ async def test_an_error_of_any_types_is_an_error(
 
 @pytest.mark.parametrize(("status", "retryable"), [(500, True), (429, True), (401, False), (302, False), (400, False)])
 async def test_an_error_with_an_endless_body_is_still_that_error(
-    upstream: Upstream, seller: respx.MockRouter, status: int, retryable: bool
+    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, retryable: bool
 ) -> None:
     body = Body(*[b"x" * 100_000] * 15, AssertionError("read too far"))
     seller.post(URL).mock(side_effect=lambda request: httpx.Response(status, stream=body))
@@ -394,18 +409,18 @@ async def test_an_error_with_an_endless_body_is_still_that_error(
 
 
 async def test_half_a_surrogate_pair_in_an_answer_is_the_models_not_the_providers_fault(
-    upstream: Upstream, seller: respx.MockRouter
+    upstream: UpstreamCaller, seller: respx.MockRouter
 ) -> None:
     body = json.dumps({**COMPLETION, "x": "\ud83d"}).encode()
     seller.post(URL).respond(content=body, headers={"content-type": "application/json"})
     answer = await ask(upstream)
-    assert isinstance(answer, WholeAnswer)
+    assert isinstance(answer, UpstreamResponse)
     assert (answer.body, answer.usage) == (body, Usage(10, 5))
 
 
 @pytest.mark.parametrize("document", [{"error": {}}, {"error": {}, "choices": []}])
 async def test_an_empty_error_without_choices_is_one(
-    upstream: Upstream, seller: respx.MockRouter, document: dict[str, object]
+    upstream: UpstreamCaller, seller: respx.MockRouter, document: dict[str, object]
 ) -> None:
     seller.post(URL).respond(json=document)
     assert (await failure(upstream)).kind == "bad_response"

@@ -7,7 +7,7 @@ import math
 
 import pytest
 
-from arbstr.engine.upstream.deadline import Deadline, Watch
+from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 
 SOON_S = 0.01
 LONG_S = 60.0
@@ -18,7 +18,7 @@ async def _never() -> None:
 
 
 async def test_a_wait_that_takes_too_long_ends_in_a_timeout() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with pytest.raises(TimeoutError), deadline.within(SOON_S):
         await _never()
     assert _not_cancelled()
@@ -26,7 +26,7 @@ async def test_a_wait_that_takes_too_long_ends_in_a_timeout() -> None:
 
 async def test_who_is_found_late_again_before_the_task_had_its_turn_is_late_once() -> None:
     """As under load, when other deadlines come due in the same turn of the loop."""
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
 
     def look_twice() -> None:
         deadline.expire()
@@ -40,14 +40,14 @@ async def test_who_is_found_late_again_before_the_task_had_its_turn_is_late_once
 
 
 async def test_after_a_timeout_the_same_deadline_bounds_the_next_wait() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     for _ in range(3):
         with pytest.raises(TimeoutError), deadline.within(SOON_S):
             await _never()
 
 
 async def test_a_timer_set_for_an_earlier_wait_does_not_end_a_later_one() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with deadline.within(SOON_S):
         pass
     with deadline.within(LONG_S):
@@ -56,7 +56,7 @@ async def test_a_timer_set_for_an_earlier_wait_does_not_end_a_later_one() -> Non
 
 
 async def test_a_nearer_deadline_holds_although_the_timer_was_set_for_a_farther_one() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with deadline.within(LONG_S):
         pass
     with pytest.raises(TimeoutError), deadline.within(SOON_S):
@@ -64,7 +64,7 @@ async def test_a_nearer_deadline_holds_although_the_timer_was_set_for_a_farther_
 
 
 async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with deadline.within(SOON_S):
         deadline.within(LONG_S)
         await asyncio.sleep(SOON_S * 3)
@@ -72,7 +72,7 @@ async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
 
 
 async def test_nothing_is_ended_between_waits() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with deadline.within(SOON_S):
         pass
     await asyncio.sleep(SOON_S * 3)
@@ -80,14 +80,14 @@ async def test_nothing_is_ended_between_waits() -> None:
 
 
 async def test_infinity_bounds_nothing() -> None:
-    deadline = Deadline(Watch())
+    deadline = Deadline(DeadlineTimer())
     with deadline.within(math.inf):
         await asyncio.sleep(SOON_S)
 
 
 async def test_a_task_that_somebody_else_cancels_is_cancelled_and_not_late() -> None:
     async def wait() -> None:
-        with Deadline(Watch()).within(math.inf):
+        with Deadline(DeadlineTimer()).within(math.inf):
             await _never()
 
     task = asyncio.create_task(wait())
@@ -99,7 +99,7 @@ async def test_a_task_that_somebody_else_cancels_is_cancelled_and_not_late() -> 
 
 async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None:
     async def wait() -> None:
-        deadline = Deadline(Watch())
+        deadline = Deadline(DeadlineTimer())
         asyncio.get_running_loop().call_later(SOON_S, task.cancel)
         with deadline.within(SOON_S):
             await asyncio.sleep(0)
@@ -111,12 +111,12 @@ async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None
 
 
 async def test_another_error_passes() -> None:
-    with pytest.raises(KeyError), Deadline(Watch()).within(math.inf):
+    with pytest.raises(KeyError), Deadline(DeadlineTimer()).within(math.inf):
         raise KeyError
 
 
 async def test_one_watch_keeps_the_deadlines_of_many_tasks_apart() -> None:
-    watch = Watch()
+    watch = DeadlineTimer()
 
     async def wait(seconds: float) -> str:
         deadline = Deadline(watch)
@@ -136,7 +136,7 @@ async def test_one_watch_keeps_the_deadlines_of_many_tasks_apart() -> None:
 
 
 async def test_what_was_let_go_of_is_not_ended() -> None:
-    watch = Watch()
+    watch = DeadlineTimer()
     deadline = Deadline(watch)
     with deadline.within(SOON_S):
         deadline.close()

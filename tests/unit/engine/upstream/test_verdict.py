@@ -74,18 +74,18 @@ NO_ERRORS: list[Any] = [
 def test_an_error_is_known_and_heard_in_any_shape(document: Any, words: str) -> None:
     error = verdict.error_of(document)
     assert error is not None
-    assert verdict.told(error) == words
-    assert verdict.told(verdict.refusal_of(document)) == words
+    assert verdict.error_summary(error) == words
+    assert verdict.error_summary(verdict.refusal_of(document)) == words
     fault = verdict.fault_of(document)
     assert fault is not None
-    assert verdict.told(fault) == words
+    assert verdict.error_summary(fault) == words
 
 
 @pytest.mark.parametrize("document", SILENT, ids=str)
 def test_an_error_need_not_say_anything(document: Any) -> None:
     error = verdict.error_of(document)
     assert error is not None
-    assert verdict.told(error) == "an error without a message"
+    assert verdict.error_summary(error) == "an error without a message"
 
 
 @pytest.mark.parametrize("document", NO_ERRORS, ids=str)
@@ -251,7 +251,7 @@ JSON = st.recursive(
 @given(JSON | st.dictionaries(st.sampled_from(["error", "choices", "detail", "success", "object"]), JSON))
 def test_no_document_is_too_much(document: Any) -> None:
     error = verdict.error_of(document)
-    assert error is None or isinstance(verdict.told(error), str)
+    assert error is None or isinstance(verdict.error_summary(error), str)
     assert isinstance(verdict.refusal_of(document), dict)
     assert verdict.fault_of(document) is None or not verdict.error_of(document) or error
     assert verdict.has_substance(document) in (True, False)
@@ -267,5 +267,5 @@ def test_nor_is_one_that_is_nested_deeply() -> None:
         deep = [deep]
     for document in (deep, {"error": deep}, {"detail": deep}, {"choices": deep}, {"error": {"message": deep}}):
         error = verdict.error_of(document)
-        assert error is None or isinstance(verdict.told(error), str)
+        assert error is None or isinstance(verdict.error_summary(error), str)
         assert verdict.fault_of(document) is not None

@@ -13,12 +13,12 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer, TestClient
 
-from arbstr.ledger.reader import Reader
-from arbstr.ledger.writer import Ledger
-from arbstr.server.access import Door
-from arbstr.server.app import Edge
+from arbstr.ledger.reader import LedgerReader
+from arbstr.ledger.writer import LedgerWriter
+from arbstr.server.access import AccessControl
+from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
-from arbstr.server.router import Routes
+from arbstr.server.router import EndpointRouter
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record
 
@@ -36,13 +36,13 @@ Client = TestClient[web.BaseRequest, None]
 @asynccontextmanager
 async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOON) -> AsyncIterator[Client]:
     """The endpoints over a ledger with these rows; `gpt-4o`, `idle`, `alpha` and `beta` are configured."""
-    ledger = Ledger(path / "arbstr.db")
+    ledger = LedgerWriter(path / "arbstr.db")
     await ledger.start()
-    reader = Reader(path / "arbstr.db", settle=ledger.settle)
+    reader = LedgerReader(path / "arbstr.db", settle=ledger.settle)
     for row in rows:
         ledger.append(row)
     routes = ledger_api.routes(reader, ["gpt-4o", "idle"], ["alpha", "beta"], lambda: now)
-    edge = Edge(Door("127.0.0.1", None, (), ()), Routes(routes))
+    edge = App(AccessControl("127.0.0.1", None, (), ()), EndpointRouter(routes))
     try:
         async with TestClient(RawTestServer(edge.serve)) as client:
             yield client

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from tests.support.dashboard_fakes import NOON, Traffic
 from tui.model.feed import KEPT, Feed
 from tui.model.filter_language import parse
-from tui.model.request_row import Flight
+from tui.model.request_row import InFlightRequest
 
 
 def finished(feed: Feed, count: int, seed: int = 1) -> None:
@@ -16,8 +16,8 @@ def finished(feed: Feed, count: int, seed: int = 1) -> None:
     feed.finish([traffic.request(NOON + number)[1].record for number in range(count)])
 
 
-def flying(feed: Feed, request_id: str, at_ms: int) -> Flight:
-    flight = Flight(request_id, at_ms, "gpt-4o", streaming=True, path=["alpha"])
+def flying(feed: Feed, request_id: str, at_ms: int) -> InFlightRequest:
+    flight = InFlightRequest(request_id, at_ms, "gpt-4o", streaming=True, path=["alpha"])
     feed.running[request_id] = flight
     return flight
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from tests.support.dashboard_fakes import NOON, Traffic, matches_filter
 from tui.model.filter_language import FIELDS, parse
 from tui.model.filter_query import NAMES, Choice, Query, Span
-from tui.model.request_row import Flight, Row, row_of
+from tui.model.request_row import InFlightRequest, RequestRow, row_of
 
 KNOWN = {"model": ["gpt-4o", "gpt-4o-mini", "claude"], "provider": ["alpha", "beta"], "policy": ["code", "chat"]}
 
 
-def rows() -> list[Row]:
+def rows() -> list[RequestRow]:
     traffic = Traffic(5)
     return [row_of(traffic.request(NOON)[1].record) for _ in range(300)]
 
@@ -129,7 +129,7 @@ def test_plain_text_stays_text(typed: str) -> None:
 @given(st.text(max_size=60))
 def test_nothing_typed_can_break_it(typed: str) -> None:
     query = parse(typed)
-    query.matches(row_of(Flight("id", NOON, "gpt-4o", streaming=True, path=[])))
+    query.matches(row_of(InFlightRequest("id", NOON, "gpt-4o", streaming=True, path=[])))
     query.to_filter(KNOWN)
 
 
@@ -239,7 +239,7 @@ def test_every_word_must_occur_somewhere_in_whatever_order() -> None:
 
 
 def test_running_requests_have_no_status_cost_or_length_to_match() -> None:
-    row = row_of(Flight("id", NOON, "gpt-4o", streaming=True, path=["alpha"]))
+    row = row_of(InFlightRequest("id", NOON, "gpt-4o", streaming=True, path=["alpha"]))
     for typed in ("status:ok", "status:error", "-status:ok", ">0sats", "<5sats", ">1ms"):
         assert not parse(typed).matches(row)
     assert parse("model:gpt provider:alpha kind:stream policy:-").matches(row)

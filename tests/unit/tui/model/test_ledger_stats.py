@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from arbstr.ledger.model import Filter
-from arbstr.ledger.reader import Reader
+from arbstr.ledger.reader import LedgerReader
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tests.support.ledger_builders import record, write
-from tui.model.ledger_stats import DAY, HOUR, RANGES, LedgerWatch, Range
+from tui.model.ledger_stats import DAY, HOUR, RANGES, Range, StatsPoller
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -21,7 +21,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def watched(source: FakeSource, watch: LedgerWatch, true: Callable[[], bool]) -> None:
+async def watched(source: FakeSource, watch: StatsPoller, true: Callable[[], bool]) -> None:
     """Run the watch until it is so."""
     task = asyncio.create_task(watch.run())
     try:
@@ -32,7 +32,7 @@ async def watched(source: FakeSource, watch: LedgerWatch, true: Callable[[], boo
 
 async def test_figures_equal_what_the_ledger_answers() -> None:
     source = lived_in()
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     await watched(source, watch, lambda: watch.figures.window is not None)
     now = source.now_ms
     figures = watch.figures
@@ -44,7 +44,7 @@ async def test_figures_equal_what_the_ledger_answers() -> None:
 
 async def test_the_chart_adds_up_to_what_was_spent() -> None:
     source = lived_in()
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     await watched(source, watch, lambda: watch.chart(source.now_ms) is not None and _known(watch, source))
     chart = watch.chart(source.now_ms)
     assert chart is not None
@@ -52,14 +52,14 @@ async def test_the_chart_adds_up_to_what_was_spent() -> None:
     assert sum(value or 0 for value in chart.values) == spent
 
 
-def _known(watch: LedgerWatch, source: FakeSource) -> bool:
+def _known(watch: StatsPoller, source: FakeSource) -> bool:
     chart = watch.chart(source.now_ms)
     return chart is not None and None not in chart.values
 
 
 async def test_another_range_is_asked_for_at_once() -> None:
     source = lived_in()
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     task = asyncio.create_task(watch.run())
     await until(lambda: watch.figures.window is not None)
     watch.look_at(RANGES[3], ("day", "policy"))
@@ -75,7 +75,7 @@ async def test_another_range_is_asked_for_at_once() -> None:
 
 async def test_days_are_today_and_the_six_before_whatever_the_range() -> None:
     source = lived_in()
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     watch.look_at(RANGES[0], ("day",))
     await watched(source, watch, lambda: "day" in watch.figures.groups)
     assert len(watch.figures.groups["day"]) == 7
@@ -90,8 +90,8 @@ async def test_a_chart_of_hours_and_the_days_end_now_also_where_nothing_happened
 ) -> None:
     path = tmp_path / "arbstr.db"
     await write(path, [record(received_at_ms=NOON - 40 * HOUR), record(received_at_ms=NOON - 10 * HOUR)])
-    reader = Reader(path)
-    watch = LedgerWatch(reader, lambda: NOON, lambda: None)
+    reader = LedgerReader(path)
+    watch = StatsPoller(reader, lambda: NOON, lambda: None)
     watch.look_at(range_, ("day",))
     task = asyncio.create_task(watch.run())
     await until(lambda: watch.figures.hours is not None)
@@ -109,7 +109,7 @@ async def test_a_chart_of_hours_and_the_days_end_now_also_where_nothing_happened
 async def test_a_ledger_that_cannot_be_read_is_said_and_forgotten_when_it_can() -> None:
     source = lived_in()
     source.ledger.problem = "disk on fire\x1b[2J"
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     await watched(source, watch, lambda: watch.figures.problem is not None)
     assert watch.figures.problem == "disk on fire�[2J"
     source.ledger.problem = None
@@ -119,7 +119,7 @@ async def test_a_ledger_that_cannot_be_read_is_said_and_forgotten_when_it_can() 
 
 async def test_an_idle_ledger_is_left_in_peace() -> None:
     source = lived_in()
-    watch = LedgerWatch(source.ledger, source.clock, lambda: None)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
     task = asyncio.create_task(watch.run())
     await until(lambda: watch.figures.window is not None)
     asked = source.ledger.asked

@@ -71,7 +71,7 @@ def test_missed_events_make_recent_buckets_doubtful() -> None:
     each = series()
     for start in each.unsettled(NOW):
         each.settle(start, 7, NOW + 10**6)
-    each.distrust(NOW - WIDTH, NOW + 1)
+    each.invalidate(NOW - WIDTH, NOW + 1)
     assert each.unsettled(NOW) == [NOW, NOW - WIDTH]
 
 

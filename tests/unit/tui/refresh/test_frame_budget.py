@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tui.refresh.frame_budget import FASTEST_S, SLOWEST_S, Pace
+from tui.refresh.frame_budget import FASTEST_S, SLOWEST_S, FrameBudget
 
 
 class Clock:
@@ -15,9 +15,9 @@ class Clock:
         return self.now
 
 
-def paced() -> tuple[Pace, Clock]:
+def paced() -> tuple[FrameBudget, Clock]:
     clock = Clock()
-    return Pace(clock, budget=0.02), clock
+    return FrameBudget(clock, budget=0.02), clock
 
 
 def test_cheap_frames_come_ten_times_a_second() -> None:
