@@ -200,3 +200,27 @@ class RequestRecord:
 
 JsonObject = dict[str, Any]
 HeaderList = list[tuple[str, str]]
+
+
+NO_GROUP = "(none)"  # how a null policy, provider, client or session is named as a group
+
+
+@dataclass(frozen=True, slots=True)
+class BudgetStatus:
+    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month."""
+
+    scope: str
+    period: str
+    spent_msats: int
+    reserved_msats: int
+    limit_msats: int
+    resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedRatio:
+    """How long answers of a policy turn out: output tokens per input token, and from how many requests it is known."""
+
+    policy: str | None
+    ratio: float
+    samples: int

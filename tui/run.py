@@ -17,7 +17,6 @@ from typing import Literal
 from textual.worker import WorkerFailed
 
 from arbstr.monitoring.source import Source
-from arbstr.runtime import collector
 from tui.app import Dashboard
 from tui.model.log_view import LogRing
 
@@ -50,7 +49,7 @@ async def run_dashboard(
     Set `stop` to end it from outside (a signal). `asks_to_quit`: the key that quits asks while requests run.
     `on_ready` is called after the first paint.
     """
-    app = Dashboard(source, log=log, asks_to_quit=asks_to_quit, on_ready=lambda: _ready(on_ready))
+    app = Dashboard(source, log=log, asks_to_quit=asks_to_quit, on_ready=on_ready)
     async with _running(app) as dashboard, _waiting(stop) as stopping:
         await asyncio.wait({dashboard, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not dashboard.done():
@@ -58,12 +57,6 @@ async def run_dashboard(
             await asyncio.wait({dashboard}, timeout=GONE_WITHIN_S)
     await app.terminal_left()
     return _end(app, dashboard, stopped=stop.is_set())
-
-
-def _ready(on_ready: Callable[[], None]) -> None:
-    """The first paint is over: what has been made by now stays."""
-    collector.freeze_gc()
-    on_ready()
 
 
 @asynccontextmanager

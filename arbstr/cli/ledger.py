@@ -116,12 +116,13 @@ def requests(
         order=order,
     )
     from arbstr.cli import output
+    from arbstr.ledger import export
 
     with _open_ledger(config) as questions:
         _refuse_unknown(questions, asked.where, config)
         if as_json or as_csv:
             chunks = questions.entries(asked.where, asked.sort, asked.order)
-            write = output.json_lines if as_json else output.csv_lines
+            write = export.json_lines if as_json else export.csv_lines
         else:
             chunks = questions.entries(asked.where, asked.sort, asked.order, limit or None)
             write = output.table_lines
@@ -161,7 +162,7 @@ def stats(
 ) -> None:
     """Sum up the request log."""
     from arbstr.cli import output
-    from arbstr.ledger import serialize
+    from arbstr.ledger import export, serialize
 
     asked = _listing(
         range=range_,
@@ -186,7 +187,7 @@ def stats(
         _refuse_unknown(questions, asked.where, config)
         answer = questions.stats(asked.where, grouped)
     if as_json:
-        print(output.dumps(serialize.stats_json(answer, asked.where, grouped, _configured(grouped, config))))
+        print(export.dumps(serialize.stats_json(answer, asked.where, grouped, _configured(grouped, config))))
         return
     by = "cost_sats" if sort is None else asked.sort
     print("\n".join(output.stats_lines(answer, asked.where, grouped, by, asked.order, limit)))
@@ -270,7 +271,8 @@ def _require_known(questions: ReadConnection, kind: Kind, name: str | None, conf
     if name.casefold() not in [each.casefold() for each in configured]:
         from arbstr.config.diagnostics import nearest, quoted
         from arbstr.errors import NotFound
-        from arbstr.ledger.model import NO_GROUP, Filter
+        from arbstr.ledger.model import Filter
+        from arbstr.types import NO_GROUP
 
         there = [each for each in questions.stats(Filter(), kind).groups if each != NO_GROUP]
         there += [each for each in configured if each not in there]

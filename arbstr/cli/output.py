@@ -1,4 +1,4 @@
-"""The ledger's answers as lines of text: tables for people, JSON and CSV for programs.
+"""The ledger's answers as tables for people.
 
 Names and error messages are other people's words: nothing in them reaches a terminal as a control sequence, and none of
 them is taken for a formula by a spreadsheet.
@@ -6,103 +6,19 @@ them is taken for a formula by a spreadsheet.
 
 from __future__ import annotations
 
-import csv
-import io
-import re
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-import orjson
-
 from arbstr.cli.tables import cell_width, fit
+from arbstr.ledger.export import each_entry
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
-from arbstr.ledger.serialize import entry_json, iso, sats
-from arbstr.sanitize import MARK, sanitize
-from arbstr.types import JsonObject
+from arbstr.ledger.serialize import iso
+from arbstr.sanitize import sanitize
 
-CSV_COLUMNS = (
-    "id",
-    "request_id",
-    "timestamp",
-    "model",
-    "provider",
-    "policy",
-    "streaming",
-    "success",
-    "input_tokens",
-    "output_tokens",
-    "cost_sats",
-    "provider_cost_sats",
-    "latency_ms",
-    "stream_duration_ms",
-    "error_status",
-    "error_message",
-)
 _ENDLESS = 10**9
 _BAR = 24
-_HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
-
-
-def dumps(document: JsonObject) -> str:
-    """JSON on one line, in which nothing can take effect on a terminal."""
-    return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(document).decode())
-
-
-def json_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
-    """An array, one entry to a line, shaped as the endpoint's."""
-    line = "["
-    for entry in _each(chunks):
-        yield line
-        line = dumps(entry_json(entry)) + ","
-    yield line.removesuffix(",") if line != "[" else "[]"
-    if line != "[":
-        yield "]"
-
-
-def csv_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
-    """A line of column names and one for each entry."""
-    yield csv_line(CSV_COLUMNS)
-    for entry in _each(chunks):
-        yield csv_line(csv_row(entry))
-
-
-def csv_line(fields: Sequence[object]) -> str:
-    """One line of CSV, without its end."""
-    line = io.StringIO()
-    csv.writer(line, lineterminator="").writerow(fields)
-    return line.getvalue()
-
-
-def csv_row(entry: Entry) -> list[object]:
-    """An entry in the order of `CSV_COLUMNS`."""
-    return [
-        entry.id,
-        _word(entry.request_id),
-        entry.timestamp,
-        _word(entry.model),
-        _word(entry.provider),
-        _word(entry.policy),
-        str(entry.streaming).lower(),
-        str(entry.success).lower(),
-        entry.input_tokens,
-        entry.output_tokens,
-        sats(entry.cost_msats),
-        sats(entry.provider_cost_msats),
-        entry.latency_ms,
-        entry.stream_duration_ms,
-        entry.error_status,
-        _word(entry.error_message),
-    ]
-
-
-def _word(text: str | None) -> str | None:
-    """Foreign text in a cell: a spreadsheet takes what begins like a formula for one, unless it is quoted so."""
-    if text is None:
-        return None
-    text = sanitize(text, _ENDLESS)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", MARK)) else text
 
 
 # --- tables
@@ -116,7 +32,7 @@ def table_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
         return
     grid = Grid(_HEADERS, [_cells(entry) for entry in first], terminal_width())
     yield grid.line(_HEADERS)
-    for entry in (*first, *_each(rows)):
+    for entry in (*first, *each_entry(rows)):
         yield grid.line(_cells(entry))
 
 
@@ -287,8 +203,3 @@ def info_lines(path: Path, facts: Mapping[str, str]) -> list[str]:
     """What a ledger holds, a fact to a line."""
     shown = {"ledger": sanitize(str(path)), **facts}
     return [f"{name:<12}{value}" for name, value in shown.items()]
-
-
-def _each(chunks: Iterable[Sequence[Entry]]) -> Iterator[Entry]:
-    for chunk in chunks:
-        yield from chunk

@@ -15,10 +15,9 @@ from arbstr.config.address import Address, parse_address
 from arbstr.config.levels import parse_levels
 from arbstr.config.proxies import ProxyUrl
 from arbstr.config.toml_file import IN_MEMORY
-from arbstr.ledger.model import NO_GROUP
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
-from arbstr.types import Rates
+from arbstr.types import NO_GROUP, Rates
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")

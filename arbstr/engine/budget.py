@@ -20,7 +20,7 @@ from arbstr.config.schema import Budget, Config, Rule
 from arbstr.engine.caps import PERIODS, Cap, Period, Span
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
-from arbstr.monitoring.source import BudgetStatus
+from arbstr.types import BudgetStatus
 
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not say what was spent

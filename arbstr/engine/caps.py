@@ -90,7 +90,7 @@ class Span:
     much of that an earlier period counts too. `told` is the last threshold (percent) that was published.
     """
 
-    __slots__ = ("brought_back", "ends_ms", "known", "own", "reserved", "spent", "starts_ms", "last_threshold")
+    __slots__ = ("brought_back", "ends_ms", "known", "last_threshold", "own", "reserved", "spent", "starts_ms")
 
     def __init__(self, starts_ms: int, ends_ms: int, *, known: bool) -> None:
         self.starts_ms = starts_ms

@@ -32,9 +32,9 @@ class RequestContext:
     __slots__ = (
         "_attempt_started_ms",
         "_clock",
-        "_unconfirmed_msats",
         "_expected_msats",
         "_started",
+        "_unconfirmed_msats",
         "_waits_s",
         "announced",
         "answer_bytes",

@@ -11,7 +11,6 @@ Sort = Literal["timestamp", "cost_sats", "latency_ms"]
 Order = Literal["desc", "asc"]
 
 SUCCEEDED = 200  # the status of a row without an error
-NO_GROUP = "(none)"  # how a null policy, provider, client or session is named as a group
 OTHER_GROUPS = "(other)"  # the sessions that are not among the dearest
 
 

@@ -15,7 +15,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import paging
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.files import check_place, check_schema, explain
-from arbstr.ledger.model import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import ABSENT, ROLLUPS_SINCE, Label, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS
 from arbstr.ledger.row_mapping import (
@@ -30,6 +30,7 @@ from arbstr.ledger.row_mapping import (
 )
 from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange
 from arbstr.sanitize import json_or_none
+from arbstr.types import NO_GROUP
 
 EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
 _BUSY_S = 5.0

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from arbstr.bus import Subscription
 from arbstr.ledger.model import LedgerQueries
-from arbstr.types import BreakerState, RequestRecord
+from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +59,6 @@ class RunningRequest:
     policy: str | None
     first_byte_ms: int | None
     events: int
-
-
-@dataclass(frozen=True, slots=True)
-class BudgetStatus:
-    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month."""
-
-    scope: str
-    period: str
-    spent_msats: int
-    reserved_msats: int
-    limit_msats: int
-    resets_at_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedRatio:
-    """How long answers of a policy turn out: output tokens per input token, and from how many requests it is known."""
-
-    policy: str | None
-    ratio: float
-    samples: int
 
 
 @dataclass(frozen=True, slots=True)

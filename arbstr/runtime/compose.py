@@ -38,7 +38,7 @@ from arbstr.logs import setup
 from arbstr.logs.access_log import AccessLog
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
-from arbstr.runtime import collector, open_files
+from arbstr.runtime import process
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server import openapi
 from arbstr.server.access import AccessControl
@@ -107,7 +107,9 @@ async def _tui(settings: Settings) -> int:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
-        end = await run_dashboard(proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo)
+        end = await run_dashboard(
+            proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
+        )
         goes_on = end.how in ("crashed", "lost")
         proxy.log.take_stderr(requests=goes_on)
         if goes_on:
@@ -187,7 +189,7 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
         stack.push_async_callback(transport.aclose)
         parts = Infrastructure(config, bus, redactor, ledger, reader, transport, log, market)
         proxy = await _compose(stack, settings, parts)
-        collector.freeze_gc()
+        process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, proxy.url)
         yield proxy
 
@@ -342,7 +344,7 @@ def _most_clients(settings: Settings, config: Config) -> int:
     """How many may be connected: twice those that are served, and some; fewer where the system grants fewer files."""
     in_flight = config.server.max_in_flight
     sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
-    allowed = open_files.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
+    allowed = process.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
     if allowed < in_flight:
         told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
         logger.warning(told, allowed, in_flight)

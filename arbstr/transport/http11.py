@@ -274,11 +274,11 @@ class Connection(asyncio.Protocol):
 
     def on_status(self, status: bytes) -> None:
         """The status line is there."""
-        cast("Answer", self._answer).status = self._parser.get_status_code()
+        cast("ResponseStream", self._answer).status = self._parser.get_status_code()
 
     def on_headers_complete(self) -> None:
         """The head is there; an interim answer (1xx) is not what was asked for."""
-        answer = cast("Answer", self._answer)
+        answer = cast("ResponseStream", self._answer)
         answer.status = self._parser.get_status_code()
         if answer.status < 200:
             answer.headers.clear()
@@ -287,10 +287,10 @@ class Connection(asyncio.Protocol):
 
     def on_body(self, body: bytes) -> None:
         """Some of the body."""
-        cast("Answer", self._answer).add(body)
+        cast("ResponseStream", self._answer).add(body)
 
     def on_message_complete(self) -> None:
         """The end of an answer, or of an interim one."""
-        answer = cast("Answer", self._answer)
+        answer = cast("ResponseStream", self._answer)
         answer.complete = answer.has_head
         self._keep_alive = answer.framed and not answer.framed_twice and self._parser.should_keep_alive()

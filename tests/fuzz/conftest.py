@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from arbstr.runtime import collector
+from arbstr.runtime import process
 from tests.fuzz.arena import Arena
 
 
@@ -15,7 +15,7 @@ from tests.fuzz.arena import Arena
 def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
     # The heap that arbstr would freeze at its start is the test run's here.
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(collector, "spare", lambda: None)
+        patched.setattr(process, "freeze_gc", lambda: None)
         arena = Arena(_home(tmp_path_factory))
         try:
             yield arena

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from arbstr.runtime import collector
+from arbstr.runtime import process
 from tests.support.harness import World
 
 
@@ -20,6 +20,6 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 @pytest.fixture
 async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
     # The heap that arbstr would freeze at its start is the test run's here.
-    monkeypatch.setattr(collector, "spare", lambda: None)
+    monkeypatch.setattr(process, "freeze_gc", lambda: None)
     async with World(tmp_path / "arbstr.db") as made:
         yield made

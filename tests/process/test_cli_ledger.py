@@ -22,8 +22,9 @@ from typing import Any
 
 import pytest
 
-from arbstr.cli.output import Grid, bar, csv_lines
+from arbstr.cli.output import Grid, bar
 from arbstr.cli.tables import cell_width, fit
+from arbstr.ledger.export import csv_lines
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
@@ -398,7 +399,7 @@ def test_an_empty_export_has_its_header() -> None:
 
 
 def shown_columns() -> str:
-    from arbstr.cli.output import CSV_COLUMNS
+    from arbstr.ledger.export import CSV_COLUMNS
 
     return ",".join(CSV_COLUMNS)
 

@@ -21,10 +21,10 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.ledger.model import NO_GROUP, Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
+from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.routing_json import routing_json
-from arbstr.monitoring.source import BudgetStatus, LearnedRatio, ProviderStatus, RunningRequest, Snapshot, Totals
-from arbstr.types import Attempt, Candidate, RequestRecord, Routing
+from arbstr.monitoring.source import ProviderStatus, RunningRequest, Snapshot, Totals
+from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
 from tui.model.log_view import ShownLine
 from tui.model.request_row import by_rates
 

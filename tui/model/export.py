@@ -9,7 +9,7 @@ from datetime import UTC
 from pathlib import Path
 from typing import Literal
 
-from arbstr.cli.output import CSV_COLUMNS, csv_line, csv_row, dumps
+from arbstr.ledger.export import CSV_COLUMNS, csv_line, csv_row, dumps
 from arbstr.ledger.model import Entry, Filter, LedgerQueries, Order, Sort
 from arbstr.ledger.serialize import entry_json
 from tui.format import moment

@@ -6,7 +6,8 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from arbstr.ledger.model import NO_GROUP, Entry, Filter, GroupBy, LedgerQueries, Order, Sort
+from arbstr.ledger.model import Entry, Filter, GroupBy, LedgerQueries, Order, Sort
+from arbstr.types import NO_GROUP
 from tui.model.filter_query import NAMES, Query
 
 CHUNK = 100  # rows read at a time

@@ -27,8 +27,8 @@ from arbstr.events import (
     StreamProgress,
 )
 from arbstr.monitoring.live_state import summed
-from arbstr.monitoring.source import BudgetStatus, LearnedRatio, ProviderStatus, Snapshot, Totals
-from arbstr.types import BreakerState, RequestRecord
+from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
+from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice

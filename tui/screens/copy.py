@@ -6,7 +6,7 @@ import shlex
 
 from textual.screen import Screen
 
-from arbstr.cli.output import csv_line, csv_row, dumps
+from arbstr.ledger.export import csv_line, csv_row, dumps
 from arbstr.ledger.model import Entry
 from arbstr.ledger.serialize import entry_json
 from tui.format import shown

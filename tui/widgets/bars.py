@@ -10,7 +10,7 @@ from itertools import pairwise
 from textual import events
 from textual.message import Message
 
-from arbstr.monitoring.source import BudgetStatus
+from arbstr.types import BudgetStatus
 from tui.format import moment, percent, shown, uptime
 from tui.model.ledger_stats import DAY
 from tui.model.notices import GLOBAL

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import UTC, tzinfo
 
 from arbstr.ledger.model import Aggregate, GroupBy
-from arbstr.monitoring.source import BudgetStatus, LearnedRatio
+from arbstr.types import BudgetStatus, LearnedRatio
 from tui.format import NOTHING, clock, count, moment, percent, sats, sats_alike, sats_round, short_count, uptime
 from tui.model.ledger_stats import Groups, LedgerStats
 from tui.model.view_model import DashboardView

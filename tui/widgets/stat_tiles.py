@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from arbstr.ledger.model import Aggregate
-from arbstr.monitoring.source import BudgetStatus, Totals
+from arbstr.monitoring.source import Totals
+from arbstr.types import BudgetStatus
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
 from tui.model.ledger_stats import DAY, LedgerStats
 from tui.model.notices import GLOBAL

@@ -13,9 +13,8 @@ from typing import Any, TypeGuard, TypeVar
 
 from arbstr.engine.learning.codec import Cells, Ratios, dumps, is_pair
 from arbstr.engine.learning.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS, OUTPUT_TOKENS, Lengths, Texts
-from arbstr.ledger.model import NO_GROUP
-from arbstr.monitoring.source import LearnedRatio
 from arbstr.sanitize import json_or_none
+from arbstr.types import NO_GROUP, LearnedRatio
 
 IMAGE_TOKENS = 1000.0  # of an image, whatever its size
 

@@ -1,4 +1,6 @@
-"""How answers from the ledger and writing to it scale: `python -m tests.perf.bench.ledger [--rows 10000 1000000 10000000]`.
+"""How answers from the ledger, and writing to it, scale.
+
+`python -m tests.perf.bench.ledger [--rows 10000 1000000 10000000]`.
 
 Builds a ledger of each size (30 days of requests to 10 models of 4 providers under 4 policies), asks it what endpoints
 and screens ask, and prints milliseconds for each size and how many times longer the largest takes than the smallest.

@@ -1,4 +1,6 @@
-"""Scrolling through a large ledger: how long the loop is held up meanwhile. `python -m tests.perf.bench.scroll [--rows N]`.
+"""Scrolling through a large ledger: how long the loop is held up meanwhile.
+
+`python -m tests.perf.bench.scroll [--rows N]`.
 
 Pages, jumps to both ends and to random places by the scroll bar, single rows, sorts and filters, at 160x50, over a real
 ledger; lateness is that of a ticker of 1 ms in the same loop.

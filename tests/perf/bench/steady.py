@@ -1,6 +1,7 @@
 """A steady load: so many requests a second, whether answers come or not.
 
-Run as a process of its own: `python -m tests.perf.bench.steady PORT PER_SECOND SECONDS` prints one JSON object. Latencies
+Run as a process of its own: `python -m tests.perf.bench.steady PORT PER_SECOND SECONDS` prints one JSON object.
+Latencies
 count from the moment a request was due, so that a server that holds everything up can't hide it.
 """
 

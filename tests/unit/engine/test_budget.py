@@ -16,7 +16,7 @@ from arbstr.engine.budget import Budgets, Reservation, SpendQuery
 from arbstr.engine.caps import Period, bounds_ms
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
-from arbstr.monitoring.source import BudgetStatus
+from arbstr.types import BudgetStatus
 
 HOUR = 3_600_000
 START = int(datetime(2024, 2, 28, 22, 30, tzinfo=UTC).timestamp() * 1000)

@@ -19,6 +19,7 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
+from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.response import UpstreamResponse
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
@@ -137,7 +138,7 @@ class Market:
             health=self.health,
             budgets=self.budgets,
             sessions=Sessions(),
-            upstream=cast("Upstream", self),
+            upstream=cast("UpstreamCaller", self),
             store=self,
             bus=self.bus,
             clock=self.clock,

@@ -11,6 +11,7 @@ import pytest
 from arbstr.config.schema import Breaker, Provider
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.request_context import RequestContext
+from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 from arbstr.types import Routing, Usage
@@ -164,7 +165,7 @@ def test_an_open_row_has_no_duration_yet_and_the_name_that_serves(exchange: Requ
     exchange.model = "gpt-*"
     exchange.begin_attempt(ALPHA, 900.5)
     assert exchange.record().served_model is None
-    exchange.stream_opened(cast("StreamAnswer", None))
+    exchange.stream_opened(cast("UpstreamStream", None))
     record = exchange.record()
     assert (record.model, record.served_model, record.stream_duration_ms) == ("gpt-*", "gpt-4o", None)
 

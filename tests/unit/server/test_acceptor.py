@@ -91,7 +91,7 @@ async def test_of_a_large_crowd_so_many_are_taken_at_a_time_that_files_are_left(
 async def test_without_files_clients_wait_and_are_taken_later(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, clients: list[socket.socket]
 ) -> None:
-    monkeypatch.setattr(module, "REST_S", 0.01)
+    monkeypatch.setattr(module, "PAUSE_S", 0.01)
     troubles = [OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(), OSError(errno.ENFILE, "None")]
 
     class Troubled(socket.socket):
@@ -170,7 +170,7 @@ async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_t
 async def test_nobody_is_taken_after_the_end_also_while_resting(
     monkeypatch: pytest.MonkeyPatch, clients: list[socket.socket]
 ) -> None:
-    monkeypatch.setattr(module, "REST_S", 0.0)
+    monkeypatch.setattr(module, "PAUSE_S", 0.0)
     guests = Guests()
     port = await Acceptor.open("127.0.0.1", 0, guests)
     port._pause(port._sockets[0], OSError(errno.EMFILE, "Too many open files"))

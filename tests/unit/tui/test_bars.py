@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from arbstr.monitoring.source import BudgetStatus
+from arbstr.types import BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
 from tui.model.ledger_stats import DAY
 from tui.model.view_model import DashboardView, ViewModel

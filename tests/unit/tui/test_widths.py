@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from arbstr.monitoring.source import BudgetStatus
+from arbstr.types import BudgetStatus
 from tests.screenshots.scenes import fill_log, settled
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import Driven, driven, hurry

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.learning.token_estimator import TokenEstimator
-from arbstr.monitoring.source import LearnedRatio
+from arbstr.types import LearnedRatio
 
 
 def learn(

@@ -23,8 +23,7 @@ from arbstr.events import (
     RequestReceived,
     StreamProgress,
 )
-from arbstr.monitoring.source import BudgetStatus
-from arbstr.types import Attempt
+from arbstr.types import Attempt, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tui.model.request_row import row_of
 from tui.model.view_model import ViewModel

@@ -1,8 +1,9 @@
-"""How many files and sockets arbstr may have open at a time: systems begin with fewer than a crowd of clients takes."""
+"""What the process itself needs: enough open files, and a garbage collector that leaves alone what lives long."""
 
 from __future__ import annotations
 
 import contextlib
+import gc
 
 _SPARE = 100  # for the ledger, its log, the configuration, libraries, the loop
 
@@ -21,3 +22,10 @@ def raise_fd_limit(sockets: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
     return sockets if soft == resource.RLIM_INFINITY else min(sockets, max(1, soft - _SPARE))
+
+
+def freeze_gc() -> None:
+    """Leave what lives now out of every later collection, and collect seldom."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)

@@ -11,7 +11,7 @@ import pytest
 def allowed(sockets: int, soft: int, hard: int) -> tuple[int, int]:
     """What is allowed, and the limit that holds then, in a process that starts with these limits."""
     code = (
-        "import resource; from arbstr.runtime.open_files import allow; "
+        "import resource; from arbstr.runtime.process import allow; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); "
         f"print(allow({sockets}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
