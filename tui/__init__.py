@@ -1,1 +1,1 @@
-"""The dashboard: Textual lives here and nowhere else; `tui.model.view_model` is what it shows, without Textual."""
+"""The dashboard, on Textual. It sees events and a read-only `Source`, and nothing behind them."""

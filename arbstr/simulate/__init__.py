@@ -1,1 +1,1 @@
-"""Buying requests of the past again, to see what arbstr is worth."""
+"""What a trace of requests would have cost: replayed with arbstr's own router, beside simpler rules."""
