@@ -64,7 +64,7 @@ class Talker:
         self._body = body
         self._callback: Callable[[], None] = lambda: None
 
-    def on_gone(self, callback: Callable[[], None]) -> None:
+    def on_disconnect(self, callback: Callable[[], None]) -> None:
         self._callback = callback
 
     def leave(self) -> None:
@@ -146,8 +146,8 @@ class Market:
             random=lambda: self.chance,
         )
 
-    async def ask(self, provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
-        """In place of `Upstream.ask`: half a second for each attempt."""
+    async def send(self, provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
+        """In place of `UpstreamCaller.send`: half a second for each attempt."""
         self.asked.append(provider.name)
         self.clock.now += 0.5
         outcome = next(self.scripts[provider.name])
@@ -254,9 +254,9 @@ async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
 
     async def asks_while_beta_goes(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         market.health.set_in_rotation("beta", in_rotation=False)
-        return await Market.ask(market, provider, chat, headers)
+        return await Market.send(market, provider, chat, headers)
 
-    market.ask = asks_while_beta_goes  # type: ignore[method-assign]  # a market with a manner of its own
+    market.send = asks_while_beta_goes  # type: ignore[method-assign]  # a market with a manner of its own
     client = await market.serve()
     assert market.asked == ["alpha", "gamma"]
     assert dict(client.given)["X-Arbstr-Retries"] == "1/alpha"
@@ -417,9 +417,9 @@ async def test_a_client_that_leaves_while_a_provider_fails_ends_it() -> None:
 
     async def asks_and_loses_its_client(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
         client.leave()
-        return await Market.ask(market, provider, chat, headers)
+        return await Market.send(market, provider, chat, headers)
 
-    market.ask = asks_and_loses_its_client  # type: ignore[method-assign]  # a market with a manner of its own
+    market.send = asks_and_loses_its_client  # type: ignore[method-assign]  # a market with a manner of its own
     await market.serve(client)
     assert market.asked == ["alpha"]
     assert [row.error_status for row in market.rows] == [499]
@@ -434,7 +434,7 @@ async def test_arbstr_that_stops_says_so_in_the_row() -> None:
         started.set()
         return await asyncio.Future()
 
-    market.ask = never  # type: ignore[method-assign]  # a market with a manner of its own
+    market.send = never  # type: ignore[method-assign]  # a market with a manner of its own
     task = asyncio.create_task(market.engine.handle(Talker()))
     await started.wait()
     task.cancel()

@@ -11,9 +11,9 @@ import pytest
 def allowed(sockets: int, soft: int, hard: int) -> tuple[int, int]:
     """What is allowed, and the limit that holds then, in a process that starts with these limits."""
     code = (
-        "import resource; from arbstr.runtime.process import allow; "
+        "import resource; from arbstr.runtime.process import raise_fd_limit; "
         f"resource.setrlimit(resource.RLIMIT_NOFILE, ({soft}, {hard})); "
-        f"print(allow({sockets}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
+        f"print(raise_fd_limit({sockets}), resource.getrlimit(resource.RLIMIT_NOFILE)[0])"
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     sockets_allowed, limit = map(int, said.split())

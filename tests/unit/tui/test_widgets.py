@@ -346,7 +346,7 @@ def test_log_lines_wrap_or_are_cut() -> None:
     wrapped = log_lines(line, 80, UTC, wrap=True)
     assert len(wrapped) == 2
     assert all(width_of(each) <= 80 for each in wrapped)
-    assert texts(wrapped)[0].startswith("14:02:11  ✗ error  store      xxx")
+    assert texts(wrapped)[0].startswith("14:02:11  ✗ error  ledger     xxx")
 
 
 def test_the_log_shows_the_digits_of_an_id_that_are_its_own() -> None:

@@ -53,7 +53,7 @@ def test_levels_and_text_narrow_it() -> None:
     view.next_level()
     assert view.least_level == logging.DEBUG
     assert len(view.lines) == 7
-    view.narrow("STORE")
+    view.narrow("LEDGER")
     assert [line.text for line in view.lines] == ["Disk full", "detail"]
 
 

@@ -547,7 +547,7 @@ def test_a_request_that_tries_again_keeps_its_place(world: World) -> None:
     assert world.health.view("a").in_flight == 0
 
 
-@pytest.mark.parametrize("end", [lambda p: p.succeeded(1), lambda p: p.failed(DOWN), lambda p: p.released()])
+@pytest.mark.parametrize("end", [lambda p: p.succeeded(1), lambda p: p.failed(DOWN), lambda p: p.release()])
 def test_what_comes_after_the_end_does_nothing(world: World, end: Callable[[Permit], None]) -> None:
     permit = world.permit()
     end(permit)
