@@ -11,7 +11,7 @@ from arbstr.engine.body_memory import BodyMemory
 from arbstr.errors import ApiError
 from arbstr.server.request import Request
 from arbstr.server.request_body import RequestBody
-from arbstr.server.responses import SERVER, WholeResponse, error_headers
+from arbstr.server.responses import EventStream, WholeResponse, error_headers
 from arbstr.types import HeaderList
 
 
@@ -26,7 +26,7 @@ class ClientConnection:
         self.response: web.StreamResponse | None = None
         self._request = request
         self._body = RequestBody(request, room)
-        self._stream: web.StreamResponse | None = None
+        self._stream: EventStream | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
 
@@ -76,14 +76,9 @@ class ClientConnection:
 
     async def start(self, headers: HeaderList) -> None:
         """Begin a stream of events, status 200."""
-        stream = _Stream(headers=[*headers, *self._request.common_headers, ("Server", SERVER)])
-        if "event-stream" not in stream.headers.get("Content-Type", ""):
-            stream.headers["Content-Type"] = "text/event-stream; charset=utf-8"
-        stream.headers.setdefault("Cache-Control", "no-cache")
-        stream.headers["X-Accel-Buffering"] = "no"  # nginx before arbstr would gather events otherwise
-        self._stream = self.response = stream
+        self._stream = self.response = EventStream([*headers, *self._request.common_headers])
         if not self.gone:
-            await self._best_effort(stream.prepare(self._request))
+            await self._stream.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
         """Go on with the stream; waits while the client is slow to read."""
@@ -109,9 +104,3 @@ class ClientConnection:
             await writing
         except ConnectionError:
             self.disconnected()
-
-
-class _Stream(web.StreamResponse):
-    """A response whose head goes out with its first bytes: one packet less."""
-
-    _send_headers_immediately = False

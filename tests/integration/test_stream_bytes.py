@@ -173,7 +173,8 @@ async def test_a_stream_that_is_not_labelled_as_one_is_one(world: World) -> None
     assert answer.trailer["output_tokens"] == 5
 
 
-async def test_an_old_client_gets_its_stream_until_the_connection_closes(world: World) -> None:
+@pytest.mark.parametrize("wish", [b"close", b"keep-alive"])
+async def test_an_old_client_gets_its_stream_until_the_connection_closes(world: World, wish: bytes) -> None:
     await world.sells("alpha", sse_reply(*stream_events("a")))
     arbstr = await world.opens()
     address = urlsplit(arbstr.url)
@@ -181,6 +182,7 @@ async def test_an_old_client_gets_its_stream_until_the_connection_closes(world: 
     text = json.dumps({**body(), "stream": True}).encode()
     lines = [
         b"POST /v1/chat/completions HTTP/1.0",
+        b"Connection: %b" % wish,
         b"Content-Type: application/json",
         b"Content-Length: %d" % len(text),
     ]
