@@ -100,5 +100,5 @@ class EventBus:
     def _complain(self, listener: Listener, fault: Exception) -> None:
         if listener not in self._faulty:
             self._faulty.append(listener)
-            told = "%s could not take an event in; what it tells may be wrong"
+            told = "%s failed to handle an event; its figures may be wrong"
             logger.error(told, type(listener).__name__, exc_info=fault)

@@ -6,7 +6,7 @@
     ├── ConfigError                  the configuration is refused; one line per problem
     ├── LedgerUnavailable            the database can't be opened or read
     ├── AddressInUse                 the listening address is taken
-    ├── UnusableInput                a file given to a command is not what it should be
+    ├── UnusableInput                a file given to a command is invalid
     ├── ClientGone                   the client closed its connection
     ├── AttemptError                 one try at one provider failed (engine/upstream.py says how)
     └── ApiError                     an answer to a client: status, type, code
@@ -36,7 +36,7 @@ from arbstr.types import FailureKind
 
 
 class ArbstrError(Exception):
-    """The root of arbstr's own errors; its text is fit for people to read."""
+    """The root of arbstr's own errors; its text is written for people."""
 
 
 class ConfigError(ArbstrError):
@@ -52,11 +52,11 @@ class LedgerUnavailable(ArbstrError):
 
 
 class AddressInUse(ArbstrError):
-    """Another program listens where arbstr should."""
+    """The listening address is in use by another program."""
 
 
 class UnusableInput(ArbstrError):
-    """A file given to a command is not what it should be; the text says which, where and why."""
+    """A file given to a command is invalid; the text says which, where and why."""
 
 
 class ClientGone(ArbstrError):
@@ -64,7 +64,7 @@ class ClientGone(ArbstrError):
 
 
 class AttemptError(ArbstrError):
-    """One try at one provider failed.
+    """One attempt at one provider failed.
 
     `retryable`: the same provider may be asked again. `sent`: it had the request, and did not say that it failed.
     `blames`: it counts in the provider's breaker. `retry_after_s` is what the provider asked to wait, in seconds.
@@ -113,7 +113,7 @@ def blames(failure: FailureKind, status: int | None) -> bool:
 
 
 class ApiError(ArbstrError):
-    """An error the client gets, in OpenAI's shape.
+    """An error returned to the client, in OpenAI's shape.
 
     `param` names the field at fault, `retry_after_s` and `allowed`, the methods that would do, become headers, `policy`
     is the rule that held when it arose.
@@ -153,7 +153,7 @@ class InvalidRequest(ApiError):
 
 
 class InvalidJson(InvalidRequest):
-    """The body is no JSON object."""
+    """The body is not a JSON object."""
 
     code = "invalid_json"
 
@@ -187,7 +187,7 @@ class ModelNotAllowed(InvalidRequest):
 
 
 class NoProviderWithinPolicy(InvalidRequest):
-    """Every provider of the model is beyond the rule's limits."""
+    """No provider of the model is within the rule's limits."""
 
     code = "no_provider_within_policy"
 
@@ -209,7 +209,7 @@ class BudgetExceeded(ApiError):
 
 
 class InsufficientBalance(ApiError):
-    """Every provider that was asked wants more money than arbstr's account there has."""
+    """The balance is too low at every provider that was tried."""
 
     status = 402
     type = "upstream_error"
@@ -217,7 +217,7 @@ class InsufficientBalance(ApiError):
 
 
 class ForbiddenHost(ApiError):
-    """The `Host` header is none of arbstr's addresses."""
+    """The `Host` header is not one of arbstr's addresses."""
 
     status = 403
     type = "permission_error"
@@ -231,7 +231,7 @@ class ForbiddenOrigin(ForbiddenHost):
 
 
 class NotFound(ApiError):
-    """Nothing lives at that path, or under that id."""
+    """There is no endpoint at that path, or no entry with that id."""
 
     status = 404
     type = "invalid_request_error"
@@ -253,7 +253,7 @@ class MethodNotAllowed(ApiError):
 
 
 class RequestTimeout(ApiError):
-    """The body did not come."""
+    """The request did not arrive in time."""
 
     status = 408
     type = "invalid_request_error"
@@ -293,7 +293,7 @@ class RateLimited(ApiError):
 
 
 class InternalError(ApiError):
-    """A fault of arbstr's own."""
+    """An unexpected error in arbstr."""
 
 
 class AllProvidersFailed(ApiError):
@@ -325,7 +325,7 @@ class Overloaded(NoHealthyProvider):
 
 
 class ShuttingDown(NoHealthyProvider):
-    """arbstr is stopping and takes no new requests."""
+    """arbstr is shutting down and accepts no new requests."""
 
     code = "shutting_down"
 

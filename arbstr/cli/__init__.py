@@ -32,7 +32,7 @@ INVALID = 1
 USAGE = 2
 
 app = typer.Typer(
-    help="Buy each OpenAI-compatible request from the cheapest Routstr seller.",
+    help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
     epilog="Example: arbstr tui --demo",
     rich_markup_mode=None,  # plain help: quick to show, the same on a terminal and in a pipe
     pretty_exceptions_enable=False,
@@ -114,7 +114,7 @@ def _internal_error(kind: type[BaseException], error: BaseException, trace: Trac
         return
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
-    where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown place"
+    where = f"{Path(trace.tb_frame.f_code.co_filename).name}:{trace.tb_lineno}" if trace else "an unknown location"
     print(
         f"arbstr: internal error ({kind.__name__} in {where}); please report it (ARBSTR_LOG=debug shows more)",
         file=sys.stderr,
@@ -134,12 +134,14 @@ def _address(text: str) -> Address:
 ListenOption = Annotated[
     Address | None,
     typer.Option(
-        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Where to listen; :PORT is this machine alone."
+        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Address to listen on; :PORT means loopback."
     ),
 ]
-MockOption = Annotated[bool, typer.Option("--mock", help="Fake providers and a ledger that is thrown away.")]
-DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with traffic to look at.")]
-InsecureOption = Annotated[bool, typer.Option("--insecure", help="Let other machines in without server.auth_token.")]
+MockOption = Annotated[bool, typer.Option("--mock", help="Use fake providers and a temporary ledger.")]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with simulated traffic.")]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Allow listening beyond loopback without server.auth_token.")
+]
 
 
 def _version(wanted: bool) -> None:
@@ -193,8 +195,8 @@ def tui(
         return USAGE
     if os.environ.get("TERM") in ("dumb", "unknown"):
         print(
-            f"arbstr: the dashboard needs a terminal that can move its cursor, and TERM={os.environ['TERM']} says that "
-            "this one cannot; arbstr serve runs without a dashboard",
+            f"arbstr: the dashboard needs cursor control, which TERM={os.environ['TERM']} says this terminal lacks; "
+            "arbstr serve runs without a dashboard",
             file=sys.stderr,
         )
         return USAGE
@@ -206,7 +208,7 @@ def tui(
 
 @app.command(epilog="Example: arbstr check -c config.toml")
 def check(config: ConfigOption = None) -> None:
-    """Check the configuration; show where keys come from."""
+    """Validate the configuration and show where keys come from."""
     from arbstr.config.settings import exposure, resolve
 
     settings = resolve(os.environ, config=config, insecure=True)
@@ -222,7 +224,7 @@ def check(config: ConfigOption = None) -> None:
 @app.command(epilog="Example: arbstr providers --json")
 def providers(
     config: ConfigOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, shaped like GET /providers.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in the shape of GET /providers.")] = False,
 ) -> None:
     """Show the configured providers: models, rates and masked keys."""
     from arbstr.config.settings import resolve

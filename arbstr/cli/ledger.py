@@ -26,12 +26,14 @@ Kind = Literal["model", "provider"]
 USAGE = 2
 
 RangeOption = Annotated[
-    str | None, typer.Option("--range", metavar="RANGE", help="last_1h, last_24h, last_7d (default) or last_30d.")
+    str | None,
+    typer.Option("--range", metavar="RANGE", help="Time range: last_1h, last_24h, last_7d (default) or last_30d."),
 ]
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help="Not before it; ISO 8601 with an offset or Z.")
+    str | None,
+    typer.Option("--since", metavar="TIME", help="Start of the range (inclusive), ISO 8601 with an offset or Z."),
 ]
-UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="Not after it.")]
+UntilOption = Annotated[str | None, typer.Option("--until", metavar="TIME", help="End of the range (inclusive).")]
 ModelOption = Annotated[str | None, typer.Option("--model", metavar="NAME", help="Only this model.")]
 ProviderOption = Annotated[str | None, typer.Option("--provider", metavar="NAME", help="Only this provider.")]
 PolicyOption = Annotated[str | None, typer.Option("--policy", metavar="NAME", help="Only this policy.")]
@@ -41,19 +43,19 @@ DialectOption = Annotated[
     str | None, typer.Option("--dialect", metavar="NAME", help="Only this dialect: chat, responses, messages, ….")
 ]
 SuccessOption = Annotated[
-    bool | None, typer.Option("--success/--failed", help="Only requests that went well, or that failed.")
+    bool | None, typer.Option("--success/--failed", help="Only successful requests, or only failed ones.")
 ]
 StreamingOption = Annotated[
-    bool | None, typer.Option("--streaming/--no-streaming", help="Only streams, or only whole answers.")
+    bool | None, typer.Option("--streaming/--no-streaming", help="Only streams, or only non-streaming requests.")
 ]
 SortOption = Annotated[
-    str | None, typer.Option("--sort", metavar="BY", help="timestamp (default), cost_sats or latency_ms.")
+    str | None, typer.Option("--sort", metavar="BY", help="Sort by timestamp (default), cost_sats or latency_ms.")
 ]
-OrderOption = Annotated[str | None, typer.Option("--order", metavar="WAY", help="desc (default) or asc.")]
-LimitOption = Annotated[int, typer.Option("--limit", min=0, help="How many lines at most; 0 is all.")]
+OrderOption = Annotated[str | None, typer.Option("--order", metavar="WAY", help="Sort order: desc (default) or asc.")]
+LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of rows; 0 shows all.")]
 
 database = typer.Typer(
-    help="Look after the ledger's database.",
+    help="Maintain the ledger database.",
     epilog="Example: arbstr db info",
     rich_markup_mode=None,
     invoke_without_command=True,
@@ -91,15 +93,15 @@ def requests(
     sort: SortOption = None,
     order: OrderOption = None,
     limit: LimitOption = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="Every match as JSON, an entry a line.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every match as JSON, one entry per line.")] = False,
     as_csv: Annotated[
         bool,
-        typer.Option("--csv", help="Every match as CSV; what a spreadsheet would take for a formula begins with '."),
+        typer.Option("--csv", help="Print every match as CSV; cells that look like formulas begin with '."),
     ] = False,
 ) -> None:
     """Show the request log."""
     if as_json and as_csv:
-        raise typer.BadParameter("--json and --csv exclude each other")
+        raise typer.BadParameter("--json and --csv are mutually exclusive")
     asked = _listing(
         range=range_,
         since=since,
@@ -150,17 +152,18 @@ def stats(
     group_by: Annotated[
         str | None,
         typer.Option(
-            "--group-by", metavar="BY", help="model, provider, policy, client, session, dialect, hour or day."
+            "--group-by", metavar="BY", help="Group by model, provider, policy, client, session, dialect, hour or day."
         ),
     ] = None,
     sort: Annotated[
-        str | None, typer.Option("--sort", metavar="BY", help="Groups by cost_sats (default), latency_ms or timestamp.")
+        str | None,
+        typer.Option("--sort", metavar="BY", help="Sort groups by cost_sats (default), latency_ms or timestamp."),
     ] = None,
     order: OrderOption = None,
     limit: LimitOption = 20,
-    as_json: Annotated[bool, typer.Option("--json", help="As JSON, shaped like GET /v1/stats.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in the shape of GET /v1/stats.")] = False,
 ) -> None:
-    """Sum up the request log."""
+    """Summarise the request log."""
     from arbstr.cli import output
     from arbstr.ledger import export, serialize
 
@@ -205,7 +208,7 @@ def info(config: ConfigOption = None) -> None:
 
 @database.command(epilog="Example: arbstr db vacuum")
 def vacuum(config: ConfigOption = None) -> None:
-    """Give the space of deleted rows back to the disk."""
+    """Reclaim disk space from deleted rows."""
     path = _path(config)
     before = path.stat().st_size if path.exists() else 0
     _with_connection(path, lambda pen: pen.vacuum())
@@ -214,7 +217,7 @@ def vacuum(config: ConfigOption = None) -> None:
 
 @database.command(epilog="Example: arbstr db rebuild")
 def rebuild(config: ConfigOption = None) -> None:
-    """Make the sums that answers are read from anew, from the rows."""
+    """Rebuild the rollup tables from the request rows."""
     path = _path(config)
     _with_connection(path, lambda pen: pen.rebuild(_show_progress))
     print(f"{sanitize(str(path))}: rebuilt")
@@ -245,7 +248,7 @@ def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[Non
             await pen.close()
 
     if not path.exists():
-        raise LedgerUnavailable(f"There is no ledger at {path}.")
+        raise LedgerUnavailable(f"No ledger at {path}.")
     asyncio.run(run())
 
 

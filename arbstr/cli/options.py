@@ -9,5 +9,5 @@ import typer
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="PATH", help="The configuration [ARBSTR_CONFIG, else ./config.toml]."),
+    typer.Option("-c", "--config", metavar="PATH", help="Configuration file [ARBSTR_CONFIG, else ./config.toml]."),
 ]

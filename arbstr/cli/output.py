@@ -139,8 +139,8 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
     yield f"          {total.success:,} ok, {failed:,} failed, {total.streaming:,} streams"
     yield f"spent     {total.cost_msats / 1000:,.3f} sats"
     yield (
-        f"saved     {total.saved_vs_median_msats / 1000:,.3f} sats against the median seller, "
-        f"{total.saved_vs_dearest_msats / 1000:,.3f} against the dearest"
+        f"saved     {total.saved_vs_median_msats / 1000:,.3f} sats against the median provider, "
+        f"{total.saved_vs_dearest_msats / 1000:,.3f} against the most expensive"
     )
     yield f"tokens    {total.input_tokens:,} in, {total.output_tokens:,} out"
     yield (

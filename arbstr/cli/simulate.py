@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 _NAMES = {
     "arbstr": "arbstr",
     "oracle": "perfect foresight",
-    "output_price": "cheapest output price",
-    "blend": "cheapest 1:3 blend of input and output",
-    "mean": "average seller",
-    "dearest": "dearest seller",
+    "output_price": "lowest output price",
+    "blend": "lowest 1:3 blend of input and output prices",
+    "mean": "average provider",
+    "dearest": "most expensive provider",
 }
 
 PricesOption = Annotated[
     Path | None,
     typer.Option(
-        "--prices", metavar="FILE", help="JSON {model: {seller: [input, output]}} [the configured providers]."
+        "--prices", metavar="FILE", help="JSON {model: {provider: [input, output]}} [the configured providers]."
     ),
 ]
 TraceOption = Annotated[
     list[Path] | None,
-    typer.Option("--trace", metavar="FILE", help="CSV timestamp,policy,input_tokens,output_tokens; may be repeated."),
+    typer.Option("--trace", metavar="FILE", help="CSV of timestamp,policy,input_tokens,output_tokens; repeatable."),
 ]
-LedgerOption = Annotated[bool, typer.Option("--from-ledger", help="The requests in the ledger.")]
-JsonOption = Annotated[bool, typer.Option("--json", help="The ratios as JSON, overall and by model.")]
+LedgerOption = Annotated[bool, typer.Option("--from-ledger", help="Use the requests in the ledger.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print the ratios as JSON, overall and by model.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +55,7 @@ def simulate(
     config: ConfigOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Buy past requests again and show what arbstr would have saved."""
+    """Replay past requests and show what arbstr would have saved."""
     from arbstr.simulate import replay
 
     market = _market(prices, config)
@@ -98,7 +98,7 @@ def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_mod
     from arbstr.simulate.inputs import read_ledger, read_trace
 
     if not (traces or from_ledger):
-        raise typer.BadParameter("Which requests? Give --trace FILE or --from-ledger")
+        raise typer.BadParameter("no requests given; use --trace FILE or --from-ledger")
     rows = [row for path in traces for row in read_trace(path)]
     if from_ledger:
         rows += read_ledger(Path(database_path(os.environ, config)), any_model=any_model)
@@ -122,8 +122,8 @@ def _lines(requests: int, overall: CostRatios, models: dict[str, CostRatios]) ->
         worst, model = max(known, default=(None, ""))
         rows.append((name, _factor(overall[rule]), _factor(worst), model if worst != 1 else ""))
     counts = f"{counted(requests, 'request')} on {counted(len(models), 'model')}"
-    title = f"{counts}: what each way of buying costs, over what perfect foresight pays."
-    return [title, "", *table(("bought by", "mean", "worst", "model"), rows, "<>><")]
+    title = f"{counts}: cost of each strategy relative to perfect foresight."
+    return [title, "", *table(("strategy", "mean", "worst", "model"), rows, "<>><")]
 
 
 def _factor(ratio: float | None) -> str:

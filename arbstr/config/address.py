@@ -44,9 +44,7 @@ def parse_address(text: str) -> Address:
     if ":" in host:
         raise ValueError("has more than one colon; write an IPv6 address in brackets, as in [::1]:8080, and no scheme")
     if host and not _HOST_NAME.fullmatch(host):
-        raise ValueError(
-            "names no valid host; write HOST:PORT, as in 127.0.0.1:8080, or 0.0.0.0:8080 for every network"
-        )
+        raise ValueError("has no valid host; write HOST:PORT, as in 127.0.0.1:8080, or 0.0.0.0:8080 for every network")
     return Address(host or LOOPBACK, _port(port))
 
 
@@ -54,7 +52,7 @@ def _ipv6(host: str) -> str:
     try:
         ipaddress.IPv6Address(host)
     except ValueError:
-        raise ValueError("holds no valid IPv6 address between the brackets; write [::1]:8080") from None
+        raise ValueError("has no valid IPv6 address in the brackets; write [::1]:8080") from None
     return host
 
 

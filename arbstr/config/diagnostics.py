@@ -20,7 +20,7 @@ STRATEGIES = "cheapest (= lowest_cost), lowest_latency, round_robin, weighted"
 
 _WANTED = {
     "string_type": "a string, in quotes",
-    "int_type": "a whole number, without quotes or point",
+    "int_type": "a whole number, without quotes or a decimal point",
     "float_type": "a number, without quotes",
     "bool_type": "true or false, without quotes",
     "tuple_type": 'a list, as in ["a", "b"]',

@@ -22,7 +22,7 @@ def parse_levels(spec: str) -> dict[str, int]:
     for part in spec.split(","):
         logger, equals, level = part.rpartition("=")
         if equals and not logger.strip():
-            raise ValueError("has no logger's name before a `=`; write `info` or `arbstr=debug,aiohttp=warning`")
+            raise ValueError("has no logger name before a `=`; write `info` or `arbstr=debug,aiohttp=warning`")
         levels[logger.strip()] = _level(level.strip())
     if levels[ROOT] < logging.WARNING:
         levels.setdefault(_ALL_IT_DOES, logging.WARNING)

@@ -120,7 +120,7 @@ def _unusable_key(variable: str, environ: Mapping[str, str]) -> str | None:
 
 def _empty_references(loc: Loc, text: Any, environ: Mapping[str, str]) -> dict[Loc, str]:
     empty = [name for name in refers(text) if value_of(environ, name) == ""] if isinstance(text, str) else []
-    return {loc: f"{key_path(loc)} needs the environment variable {empty[0]}, which is empty; fill it"} if empty else {}
+    return {loc: f"{key_path(loc)} needs the environment variable {empty[0]}, which is empty; set it"} if empty else {}
 
 
 def _auth_token(written: Table) -> Any:
@@ -135,7 +135,7 @@ def _cross_checks(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
     for path in (("providers",), ("policies", "rules"), ("mock", "providers")):
         yield from _duplicate_names(written, tree, path)
     if not (mock or tree.get("providers")):
-        yield "providers is empty: there is nobody to buy from; add a [[providers]] table with name and url"
+        yield "providers is empty: no providers are configured; add a [[providers]] table with name and url"
     yield from _unknown_providers(written, tree)
     yield from _unreachable_onions(tree)
     yield from _breaker_times(tree)
@@ -146,7 +146,7 @@ def _duplicate_names(written: Table, tree: Table, path: tuple[str, ...]) -> Iter
     first: dict[str, Loc] = {}
     for loc, name in _names(tree, *path):
         if other := first.get(name.casefold()):
-            yield f"{key_path(loc)} is {quoted(_written(written, loc))}, the name of {key_path(other)} too; rename one"
+            yield f"{key_path(loc)} is {quoted(_written(written, loc))}, already used by {key_path(other)}; rename one"
         first.setdefault(name.casefold(), loc[:-1])
 
 
@@ -163,7 +163,7 @@ def _unknown_providers(written: Table, tree: Table) -> Iterator[str]:
 def _unknown_provider(loc: Loc, written: Table, known: list[str]) -> str:
     name = _written(written, loc)
     hint = nearest(name, known) or f"; the providers are {', '.join(known) or 'none so far'}"
-    return f"{key_path(loc)} is {quoted(name)}, which is no provider's name{hint}"
+    return f"{key_path(loc)} is {quoted(name)}, but no provider has that name{hint}"
 
 
 def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:
@@ -176,9 +176,9 @@ def _unreachable_onions(tree: Table) -> Iterator[str]:
     for loc, provider in tables(tree, "providers"):
         url, proxy = provider.get("url"), provider.get("proxy")
         if _is_onion_url(url) and not (isinstance(proxy, str) and proxy.startswith("socks5")):
-            advice = 'add proxy = "socks5h://127.0.0.1:9050", or where your Tor listens, to that table'
+            advice = 'add proxy = "socks5h://127.0.0.1:9050" (or the address of your Tor) to that table'
             place = key_path((*loc, "url"))
-            yield f"{place} is an .onion address, which is reached through a SOCKS proxy alone; {advice}"
+            yield f"{place} is an .onion address, which needs a SOCKS proxy; {advice}"
 
 
 def _is_onion_url(url: Any) -> bool:

@@ -37,7 +37,7 @@ def database_from_environment(environ: Mapping[str, str]) -> str | None:
 
 
 _NOT_SQLITE = (
-    "DATABASE_URL names no SQLite file, and arbstr keeps its ledger in one; "
+    "DATABASE_URL is not the path or URL of an SQLite file; "
     "write a path, sqlite:///relative/path or sqlite:////absolute/path"
 )
 

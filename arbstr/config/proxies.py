@@ -80,17 +80,17 @@ class ProxyUrl:
 def parse_proxy(text: str) -> ProxyUrl:
     """Read a proxy's URL. Raises ValueError, never repeating the text: a password may be in it."""
     if not text.isprintable() or " " in text or "\\" in text:
-        raise ValueError(f"is no proxy's URL: it has a space, a backslash or a control character in it; {_WANTED}")
+        raise ValueError(f"is not a proxy URL: it has a space, a backslash or a control character in it; {_WANTED}")
     try:
         parts = urlsplit(text)
         port = parts.port
     except ValueError:
-        raise ValueError(f"is no proxy's URL: its host or port is malformed; {_WANTED}") from None
+        raise ValueError(f"is not a proxy URL: its host or port is malformed; {_WANTED}") from None
     scheme = next((known for known in _DEFAULT_PORTS if known == parts.scheme), None)
     if scheme is None:
-        raise ValueError(f"is no proxy that arbstr can use; {_WANTED}")
+        raise ValueError(f"is not a supported proxy; {_WANTED}")
     if not parts.hostname or port == 0 or parts.path not in ("", "/") or parts.query or parts.fragment:
-        raise ValueError(f"is no proxy's URL: it lacks a host, or has more than host and port; {_WANTED}")
+        raise ValueError(f"is not a proxy URL: it lacks a host, or has more than a host and port; {_WANTED}")
     username, password = _credentials(parts)
     return ProxyUrl(scheme, parts.hostname, port or _DEFAULT_PORTS[scheme], username, password)
 
@@ -99,9 +99,9 @@ def _credentials(parts: SplitResult) -> tuple[str, Secret | None]:
     username, password = unquote(parts.username or ""), unquote(parts.password or "")
     for text in (username, password):
         if len(text) > _LONGEST_CREDENTIAL or not (text.isascii() and text.isprintable()):
-            raise ValueError("has a user name or a password that is too long, or has other characters than ASCII's")
+            raise ValueError("has a user name or password that is too long or not ASCII")
     if ":" in username:
-        raise ValueError("has a colon in its user name, which no proxy can tell from the password's")
+        raise ValueError("has a colon in its user name, where proxies take it for the end of the name")
     return username, Secret(password) if password else None
 
 

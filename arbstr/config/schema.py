@@ -50,7 +50,7 @@ def _name(text: str) -> str:
     if not text.isprintable() or text != text.strip():
         raise ValueError("has a control character, or a space at an end; use printable characters")
     if text == NO_GROUP:
-        raise ValueError("stands for no name at all in sums; choose another")
+        raise ValueError("is reserved (it labels rows without a name); choose another")
     return text
 
 
@@ -70,7 +70,7 @@ def _url(text: str) -> str:
 
 def _url_problem(parts: SplitResult) -> str | None:
     if "@" in parts.netloc:
-        return "it has credentials in it; remove them and use api_key"
+        return "it contains credentials; remove them and use api_key"
     if parts.scheme not in ("http", "https"):
         return "it must begin with http:// or https://"
     if not parts.hostname or parts.port == 0:
@@ -92,17 +92,17 @@ def _levels(text: str) -> str:
 
 def _file_path(text: str) -> str:
     if "://" in text or text in ("", IN_MEMORY) or "\0" in text:
-        raise ValueError("must be the path of a file, as in ./arbstr.db")
+        raise ValueError("must be a file path, as in ./arbstr.db")
     return text
 
 
 def _forwarded(name: str) -> str:
     """A header of the client's that may go up: no credential of arbstr's own, nothing about the connection."""
     if not _HEADER_NAME.fullmatch(name):
-        raise ValueError("is not the name of a header, such as X-Title")
+        raise ValueError("is not a header name such as X-Title")
     lower = name.lower()
     if lower in _NEVER_FORWARDED or lower.startswith(_NEVER_FORWARDED_PREFIXES):
-        raise ValueError(f"never goes to a provider: '{name}' is a credential, or about the connection; remove it")
+        raise ValueError(f"is never sent to a provider: '{name}' is a credential or a connection header; remove it")
     return name
 
 
@@ -180,7 +180,7 @@ def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
     known: dict[str, Model] = {}
     for model in models:
         if known.setdefault(model.id, model) != model:
-            raise ValueError(f'has "{sanitize(model.id, 60)}" twice, each time otherwise; keep one of them')
+            raise ValueError(f'has "{sanitize(model.id, 60)}" twice with different settings; keep one')
     return models
 
 

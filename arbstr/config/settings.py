@@ -98,9 +98,9 @@ def proxy_lines(config: Config, proxies: EnvironmentProxies) -> list[str]:
     users: dict[tuple[str, str], list[str]] = {}
     for provider in config.providers:
         if provider.proxy is not None:
-            users.setdefault((str(provider.proxy), "as its proxy in the configuration says"), []).append(provider.name)
+            users.setdefault((str(provider.proxy), "from the configuration"), []).append(provider.name)
         elif found := proxies.proxy_for(provider.url):
-            users.setdefault((str(found[0]), f"as {found[1]} says"), []).append(provider.name)
+            users.setdefault((str(found[0]), f"from {found[1]}"), []).append(provider.name)
     return [f"through the proxy {proxy}, {why}: {', '.join(names)}" for (proxy, why), names in users.items()]
 
 

@@ -84,7 +84,7 @@ def _syntax(message: str) -> str:
     if match is None:
         return "is not valid TOML: it holds a number or date that is out of range"
     what = match["what"].lower()
-    hint = "it is there twice" if _TWICE.search(what) else "strings need quotes, lists brackets"
+    hint = "it is defined twice" if _TWICE.search(what) else "strings need quotes, lists brackets"
     return f"{match['where']}: not valid TOML ({what}); {hint}"
 
 
@@ -141,9 +141,9 @@ def _expand_text(text: str, environ: Mapping[str, str], problems: dict[Loc, str]
 
 def _variable_problem(name: str, closed: bool, environ: Mapping[str, str]) -> str | None:
     if not closed:
-        return "has a `${` without its `}`; close it, or write `$$` for a dollar"
+        return "has a `${` without a `}`; close it, or write `$$` for a dollar"
     if not _VARIABLE.fullmatch(name):
-        return "has something other than a variable's name between `${` and `}`; write `$$` for a dollar"
+        return "needs a variable name between `${` and `}`; write `$$` for a dollar"
     if name not in environ:
         return f"needs the environment variable {name}, which is not set; set it, or write `$$` for a dollar"
     if problem := problem_with(environ, name):

@@ -47,7 +47,7 @@ def _missing_key(variable: str | None, environ: Mapping[str, str]) -> str:
 def _rate_warnings(table: dict[str, Any], provider: Provider) -> Iterator[str]:
     own_rates = (model for model in table.get("models", ()) if isinstance(model, dict))
     if not any(rate in rated for rated in (table, *own_rates) for rate in _RATES):
-        yield " has no rates: it counts as free and wins every choice; set input_rate and output_rate"
+        yield " has no rates: it counts as free and is always chosen; set input_rate and output_rate"
     for name, least in _SUSPICIOUS_RATES.items():
         rate = getattr(provider, name)
         if rate >= least:
@@ -87,7 +87,7 @@ def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
         literal = True
         yield "server.auth_token is a literal; write ${ARBSTR_TOKEN} and set that variable"
     if literal and file.mode & 0o077:
-        yield f"the file holds a literal key and others may read it (mode {file.mode:04o}); run chmod 600 {file.path}"
+        yield f"the file has a literal key and others can read it (mode {file.mode:04o}); run chmod 600 {file.path}"
     elif file.mode & 0o022:
-        danger = "others may write the file, and so send your keys elsewhere"
+        danger = "others can write to the file and redirect your keys"
         yield f"{danger} (mode {file.mode:04o}); run chmod go-w {file.path}"

@@ -64,9 +64,9 @@ class AdmissionControl:
 
     def _check_capacity(self) -> None:
         if self._stopping:
-            raise ShuttingDown("arbstr is stopping and takes no new requests.", retry_after_s=_RETRY_AFTER_S)
+            raise ShuttingDown("arbstr is shutting down and accepts no new requests.", retry_after_s=_RETRY_AFTER_S)
         if self.in_flight >= self._max_in_flight:
-            told = f"{self.in_flight} requests are in flight, the most that server.max_in_flight allows."
+            told = f"{self.in_flight} requests are in flight, the limit set by server.max_in_flight."
             raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
 
     def _spend_token(self) -> None:
@@ -75,6 +75,6 @@ class AdmissionControl:
         self._filled_at = now
         if self._tokens < 1:
             wait_s = (1 - self._tokens) / self._rate
-            told = f"More than {self._rate:g} requests a second, the most that server.rate_limit_rps allows."
+            told = f"More than {self._rate:g} requests per second, the limit set by server.rate_limit_rps."
             raise RateLimited(told, retry_after_s=wait_s)
         self._tokens -= 1

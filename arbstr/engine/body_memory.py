@@ -30,7 +30,7 @@ class BodyMemory:
     def check(self, size: int) -> None:
         """See whether so many bytes would find room now. Raises `Overloaded`."""
         if self._taken_bytes + size > self._most_bytes:
-            told = f"The requests under way hold {self._taken_bytes:,} bytes; there is no room for this one now."
+            told = f"Request bodies in flight already use {self._taken_bytes:,} bytes; retry later."
             raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
 
     def acquire(self, size: int) -> None:

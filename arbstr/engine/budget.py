@@ -177,14 +177,14 @@ def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int) -> Budg
     whose = "The budget" if cap.policy is None else f"The budget of policy {cap.scope!r}"
     if not span.known:
         return BudgetExceeded(
-            f"{whose} for this {cap.period} lets nothing in yet: what is spent of it only the ledger knows, and that "
-            "could not be read so far. arbstr keeps trying; its log says what is wrong.",
+            f"{whose} for this {cap.period} admits no requests yet: past spending could not be read from the "
+            "ledger. arbstr keeps trying; see its log.",
             retry_after_s=_ASK_AGAIN_S,
         )
     resets = datetime.fromtimestamp(span.ends_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     return BudgetExceeded(
-        f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats, of which {span.spent / 1000:.10g} are spent "
-        f"and {(span.reserved - held) / 1000:.10g} reserved by requests in flight; this one may cost "
+        f"{whose} for this {cap.period} is {cap.limit / 1000:.10g} sats: {span.spent / 1000:.10g} spent "
+        f"and {(span.reserved - held) / 1000:.10g} reserved by requests in flight; this request may cost "
         f"{amount / 1000:.10g}. "
         f"It resets at {resets}.",
         retry_after_s=max(0.0, (span.ends_ms - now_ms) / 1000),

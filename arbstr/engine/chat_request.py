@@ -27,7 +27,7 @@ def decode(body: bytes) -> JsonObject:
     try:
         document = lenient_json.loads(body)
     except lenient_json.TooManyValues as error:
-        raise InvalidJson(f"The request body is more than arbstr reads: {error.msg}.") from error
+        raise InvalidJson(f"The request body is too complex: {error.msg}.") from error
     except orjson.JSONDecodeError as error:
         where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
         raise InvalidJson(f"The request body is not valid JSON{where}.") from error

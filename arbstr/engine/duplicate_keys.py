@@ -117,8 +117,7 @@ def _refuse(key: str, body: bytes, written: bytes, objects_of: Callable[[JsonObj
     quoted = _QUOTED[key]
     if body.count(quoted) > written.count(quoted) and _is_twice(quoted, body, objects_of):
         raise InvalidJson(
-            f"{where} has the key '{key}' more than once: which one holds would differ from one provider to the next. "
-            "Send it once."
+            f"{where} has the key '{key}' more than once, and providers differ in which one they use. Send it once."
         )
 
 

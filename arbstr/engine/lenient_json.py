@@ -34,7 +34,7 @@ def loads(data: bytes) -> Any:
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
     if len(data) > MOST_VALUES and has_too_many_values(data):
-        raise TooManyValues(f"it holds more than {MOST_VALUES:,} values", "", 0)
+        raise TooManyValues(f"it has more than {MOST_VALUES:,} values", "", 0)
     try:
         return orjson.loads(data)
     except orjson.JSONDecodeError as error:

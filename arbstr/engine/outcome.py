@@ -35,10 +35,10 @@ def all_failed(
     last = {attempt.provider: attempt for attempt in attempts}.values()
     statuses = {attempt.status for attempt in last}
     if statuses == {_TOO_MANY}:
-        told = f"Every provider of '{model}' takes no more requests now: {how}."
+        told = f"Every provider of '{model}' is rate-limiting: {how}."
         return RateLimited(told, retry_after_s=retry_after_s)
     if statuses == {_PAYMENT_REQUIRED}:
-        return InsufficientBalance(f"The balance suffices at no provider of '{model}': {how}.")
+        return InsufficientBalance(f"The balance is insufficient at every provider of '{model}': {how}.")
     if all(attempt.failure == "stale_catalogue" for attempt in last):
         listed = ", ".join(served) or "none"
         return ModelNotFound(f"No provider has the model '{model}': {how}; listed: {listed}.", param="model")

@@ -121,8 +121,8 @@ class Engine:
             giving_up.task.uncancel()
             exchange.client_left()
         except Exception:
-            logger.exception("request %s met a fault of arbstr's own", exchange.request_id)
-            fault = InternalError(f"arbstr failed on request {exchange.request_id}; its log says why.")
+            logger.exception("unhandled exception in request %s", exchange.request_id)
+            fault = InternalError(f"Internal error (request {exchange.request_id}); see arbstr's log.")
             exchange.fail(fault.status, fault.message)
             await client.refuse(fault, exchange.error_headers())
         finally:
@@ -315,7 +315,7 @@ class Engine:
         if observer.error is not None:
             fault = exchange.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.done:
-            fault = "it ended before it said anything"
+            fault = "it ended without any content"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
             exchange.attempt_ended(error, error.status)
@@ -341,7 +341,7 @@ class Engine:
         while not observer.done:
             left_s = answer.limit_s - silent_ms / 1000
             if left_s <= 0:
-                return answer.end(), f"it said nothing for {answer.limit_s:g} s"
+                return answer.end(), f"no content for {answer.limit_s:g} s"
             if out:
                 await client.write(out)
             began_ms = exchange.elapsed_ms()

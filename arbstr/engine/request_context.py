@@ -193,7 +193,7 @@ class RequestContext:
             found = bill(self.provider.rates_for(self.routing.model), usage, charged_msats, bounds)
             self.cost_msats, self.list_cost_msats, self.implausible = found
         except Exception:  # an answer that is there is worth more than its price
-            logger.exception("the cost of request %s could not be worked out; it is unknown", self.request_id)
+            logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return
         self.usage = usage
         self.charged_msats = charged_msats

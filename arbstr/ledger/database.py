@@ -69,7 +69,7 @@ def set_aside(path: Path) -> Path:
     for part, name in zip((*logs_of(path), path), (*logs_of(aside), aside), strict=True):
         if part.exists():
             part.rename(name)
-    logger.error("the ledger %s is corrupt; it was set aside as %s and a new one is begun", path, aside)
+    logger.error("the ledger %s is corrupt; it was set aside as %s and a new one was created", path, aside)
     return aside
 
 

@@ -27,7 +27,7 @@ def check_place(path: Path) -> None:
     if path.is_dir():
         raise LedgerUnavailable(f"The ledger {path} is a directory; name a file in it, as in {path / 'arbstr.db'}.")
     if not path.parent.is_dir():
-        raise LedgerUnavailable(f"The ledger {path} can't be made: there is no directory {path.parent}.")
+        raise LedgerUnavailable(f"The ledger {path} can't be created: the directory {path.parent} does not exist.")
 
 
 def is_broken(error: BaseException) -> bool:
@@ -48,7 +48,7 @@ def explain(path: Path, error: BaseException) -> str:
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
         for file in (path, *logs_of(path)):
             if file.exists() and not os.access(file, os.W_OK):
-                return f"The ledger {path} can't be used: arbstr's user may not write to {file}."
+                return f"The ledger {path} can't be used: no permission to write to {file}."
     return f"The ledger {path} can't be used: {error}."
 
 
@@ -77,10 +77,10 @@ def _tighten(file: Path) -> None:
     if not (mode & _OTHERS and stat.S_ISREG(status.st_mode)):
         return
     if status.st_uid != os.geteuid():
-        logger.warning("other users may open %s (mode %04o), and it belongs to one of them: chmod 600 it", file, mode)
+        logger.warning("other users can open %s (mode %04o), and one of them owns it: run chmod 600 on it", file, mode)
         return
     file.chmod(mode & ~_OTHERS)
-    logger.info("%s could be opened by other users (mode %04o); now it is its owner's alone", file, mode)
+    logger.info("%s was open to other users (mode %04o); it is now restricted to its owner", file, mode)
 
 
 def unlock_logs(path: Path) -> None:

@@ -43,7 +43,7 @@ class ProgressReport:
         now = self._monotonic()
         if not self._total:
             self._began = self._said = now
-            logger.info("adopting %s rows of an earlier arbstr; answers count them meanwhile", f"{progress.total:,}")
+            logger.info("adopting %s rows of an earlier arbstr; queries include them meanwhile", f"{progress.total:,}")
         elif now - self._said >= _SAID_EVERY_S:
             self._said = now
             percent = progress.done * 100 // progress.total

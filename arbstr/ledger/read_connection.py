@@ -48,7 +48,7 @@ class ReadConnection:
         self._exact = exact
         check_place(path)
         if not path.exists():
-            raise LedgerUnavailable(f"There is no ledger at {path} yet; arbstr makes it when it first serves.")
+            raise LedgerUnavailable(f"No ledger at {path} yet; it is created when arbstr first serves.")
         with self._explained():
             self._connection = connect(path)
 
@@ -272,7 +272,7 @@ def _more_facts(view: ReadTransaction) -> dict[str, str]:
     summed = sum(chunk.total for chunk in view.backlog if chunk.summed)
     return {
         "open": f"{unfinished or 0:,} streams that have not ended",
-        "unsummed": f"{max((loose or 0) - summed, 0):,} rows that are in no sums yet",
+        "unsummed": f"{max((loose or 0) - summed, 0):,} rows not yet in the rollups",
         "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
         "pruned": f"before {format_ms(pruned)}" if pruned else "never",
     }

@@ -134,7 +134,7 @@ class _Query:
         """While the question is asked there."""
         with self._lock:
             if self._given_up:
-                raise LedgerUnavailable("The question was given up.")
+                raise LedgerUnavailable("The query was cancelled.")
             self._questions = questions
         try:
             yield

@@ -61,7 +61,7 @@ def read_file(path: Path) -> list[StoredRow]:
         return []
     rows = [row for line in lines if (row := _row(line)) is not None]
     if len(rows) < len(lines):
-        logger.warning("%d lines of %s hold no row and are left out", len(lines) - len(rows), path)
+        logger.warning("%d lines of %s are not rows and were skipped", len(lines) - len(rows), path)
     return rows
 
 

@@ -256,10 +256,10 @@ class WriteConnection:
                     added = await take_in(self._db, rows)
                 file.unlink(missing_ok=True)
             except OSError as error:
-                logger.warning("rows that could not be written before can't be taken in from %s: %s", file, error)
+                logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)
             else:
                 self._loose = True
-                logger.warning("%d rows that could not be written before are in the ledger now, from %s", added, file)
+                logger.warning("imported %d rows that could not be written earlier, from %s", added, file)
 
     async def reached(self, now_ms: int) -> int | None:
         """Up to where rows were kept at last, as `retention` says it."""

@@ -112,7 +112,7 @@ class LedgerWriter:
         try:
             return LearnedState(*await self._connection.learned())
         except sqlite3.Error as error:
-            logger.warning("what was learned before could not be read: %s", error)
+            logger.warning("could not read what was learned earlier: %s", error)
             return LearnedState()
 
     async def session_key(self) -> bytes:
@@ -122,7 +122,7 @@ class LedgerWriter:
         try:
             return await self._connection.session_key()
         except sqlite3.Error as error:
-            logger.warning("the key of sessions could not be read: %s", error)
+            logger.warning("could not read the session key: %s", error)
             return b""
 
     async def start(self) -> None:
@@ -161,7 +161,7 @@ class LedgerWriter:
         kept = await self._put_aside(list(self._waiting.values()))
         message = f"{waiting} rows could not be written to {self._path}"
         if kept:
-            message += f"; {kept} of them are in files beside it, and come back at the next start"
+            message += f"; {kept} of them are in files beside it and will be written at the next start"
         if kept < waiting:
             message += f"; {waiting - kept} are lost"
         logger.error("%s.", message)
@@ -173,7 +173,7 @@ class LedgerWriter:
         try:
             kept = await asyncio.to_thread(put_aside, self._path, rows)
         except OSError as error:
-            logger.warning("rows that wait can't be kept beside the ledger: %s", error)
+            logger.warning("could not save waiting rows beside the ledger: %s", error)
             return 0
         if kept and self._connection is not None:
             self._connection.expect_rows()
@@ -245,8 +245,8 @@ class LedgerWriter:
             await self._recover(error)
         except Exception:
             # The edge of the writer: whatever goes wrong here, requests go on.
-            logger.exception("the ledger's writer stumbled")
-            self._failed("The ledger's writer stumbled; its log says how.")
+            logger.exception("ledger writer failed")
+            self._failed("The ledger writer failed; see arbstr's log.")
         finally:
             for asker in askers:
                 if not asker.done():
@@ -299,7 +299,7 @@ class LedgerWriter:
             if _will_pass(error):
                 raise
             self._lost += 1
-            logger.exception("the row of request %s can't be stored and is lost", pending.record.request_id)
+            logger.exception("could not store the row of request %s; it is lost", pending.record.request_id)
 
     async def _maintain(self) -> None:
         """A slice of background work, after the rows: loose rows in, old rows out."""
@@ -332,13 +332,15 @@ class LedgerWriter:
     async def _open(self) -> WriteConnection:
         """The pen, opened anew if the file has vanished from its path."""
         if self._connection is not None and self._connection.moved:
-            self._failed(f"The ledger {self._path} has vanished or was replaced; it is opened anew.")
+            self._failed(f"The ledger {self._path} was deleted or replaced; reopening it.")
             await self._let_go()
         if self._connection is None:
             self._connection, aside = await WriteConnection.open(self._path)
             await self._connection.mend_cutoff(int(self._clock() * 1000))
             if aside is not None and self.problem is None:  # nothing is lost, and a new one is written at once
-                self._on_state(True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one is begun.")
+                self._on_state(
+                    True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one was created."
+                )
         return self._connection
 
     async def _let_go(self) -> None:
@@ -369,7 +371,7 @@ class LedgerWriter:
             self.problem = None
             lost = f"; {self._lost} rows were lost meanwhile" if self._lost else ""
             self._lost = 0
-            message = f"The ledger {self._path} is written again{lost}."
+            message = f"The ledger {self._path} is writable again{lost}."
             logger.warning("%s", message)
             self._on_state(True, message)
 
@@ -387,7 +389,7 @@ def _row_beside(pending: PendingRow) -> RowValues | None:
     try:
         return row_of(record, facet_key(record), 0, None, 0)
     except (TypeError, ValueError, AttributeError):
-        logger.exception("the row of request %s can't be stored and is lost", record.request_id)
+        logger.exception("could not store the row of request %s; it is lost", record.request_id)
         return None
 
 

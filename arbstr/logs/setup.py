@@ -138,7 +138,7 @@ class LineWriter:
     def _report_dropped(self) -> None:
         with self._lock:
             dropped, self._dropped = self._dropped, 0
-        message = f"{dropped} log lines were dropped here: they could not be written fast enough"
+        message = f"{dropped} log lines were dropped here, as they could not be written fast enough"
         says = (logging.WARNING, "arbstr.logs.setup", message)
         at = time.time()
         if not self._written(_json_line(*says, _NONE, at) if self._form == "json" else _text_line(*says, at)):

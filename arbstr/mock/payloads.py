@@ -220,6 +220,6 @@ def refusal(status: int, model: str, retry_after_s: int | None) -> JsonObject:
         told = "Incorrect API key provided"
         return {"error": {"message": told, "type": "invalid_request_error", "code": "invalid_api_key"}}
     if status < 500:
-        told = f"The fake seller was asked to refuse with {status}"
+        told = f"The fake provider was asked to refuse with {status}"
         return {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": "invalid_value"}}
     return failure(model, status)

@@ -114,7 +114,7 @@ async def _tui(settings: Settings) -> int:
         proxy.log.take_stderr(requests=goes_on)
         if goes_on:
             what = "crashed" if end.how == "crashed" else "lost its terminal"
-            logger.error("the dashboard %s: %s; the proxy goes on without it at %s", what, end.reason, proxy.url)
+            logger.error("the dashboard %s: %s; the proxy continues without it at %s", what, end.reason, proxy.url)
             await stop.requested.wait()
         elif end.how == "quit":
             stop.request()
@@ -346,7 +346,7 @@ def _most_clients(settings: Settings, config: Config) -> int:
     sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
     allowed = process.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
     if allowed < in_flight:
-        told = "the system lets arbstr open files (ulimit -n) for %d clients at a time; server.max_in_flight is %d"
+        told = "the open-file limit (ulimit -n) allows %d clients at a time; server.max_in_flight is %d"
         logger.warning(told, allowed, in_flight)
     return allowed
 
@@ -374,7 +374,7 @@ def _open_log(
     for warning in settings.warnings:
         logger.warning("%s", warning)
     for line in proxy_lines(config, settings.proxies):
-        logger.info("providers are asked %s", line)
+        logger.info("providers are reached %s", line)
     return log
 
 

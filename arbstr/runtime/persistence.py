@@ -76,11 +76,11 @@ class SpendPersistence:
             await self._budgets.recall()
         except LedgerUnavailable as error:
             if not self._failing:
-                logger.warning("no budget lets a request in until what is spent of it is known: %s", error)
+                logger.warning("budgets admit no requests until past spending can be read: %s", error)
             self._failing = True
         else:
             if self._failing:
-                logger.warning("what is spent of the budgets is known again")
+                logger.warning("past spending has been read; budgets admit requests again")
             self._failing = False
 
     async def recall_again(self) -> None:

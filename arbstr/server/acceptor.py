@@ -90,11 +90,11 @@ class Acceptor:
         if task.cancelled() or error is not None:
             client.close()
         if error is not None and not isinstance(error, OSError):  # that is one who has left meanwhile
-            logger.error("a client could not be taken", exc_info=error)
+            logger.error("could not accept a connection", exc_info=error)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
         """Leave clients waiting for a while: they still would be there at the next turn, and the next."""
-        logger.error("no client can be taken for %g s: %s", PAUSE_S, error.strerror)
+        logger.error("accepting no connections for %g s: %s", PAUSE_S, error.strerror)
         self._loop.remove_reader(listening)
         self._paused[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)
 

@@ -41,7 +41,7 @@ class AccessControl:
             self._check_host(host)
         origin = headers.get("Origin")
         if origin is not None and not self.allows_origin(origin, host):
-            told = f"Requests from pages of {sanitize(origin)} are refused; server.allowed_origins may name it."
+            told = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
             raise ForbiddenOrigin(told)
         if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
             self._check_token(headers.get("Authorization", ""))
@@ -73,7 +73,7 @@ class AccessControl:
         name = _host_name(host)
         if name in self._hosts or (self._any_address and _is_address(name)):
             return
-        told = f"arbstr does not answer to the host name {sanitize(host)}; server.allowed_hosts may name it."
+        told = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
         raise ForbiddenHost(told)
 
     def _check_token(self, authorization: str) -> None:

@@ -46,8 +46,8 @@ class App:
         except ClientGone:
             response = web.Response(status=499)  # for nobody
         except Exception:
-            logger.exception("request %s met a fault of arbstr's own", request.id)
-            response = error_response(InternalError(f"arbstr failed on request {request.id}; its log says why."))
+            logger.exception("unhandled exception in request %s", request.id)
+            response = error_response(InternalError(f"Internal error (request {request.id}); see arbstr's log."))
         if not response.prepared:
             response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response

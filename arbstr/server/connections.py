@@ -37,7 +37,7 @@ class ConnectionLimit:
         self._loop = asyncio.get_running_loop()
         # Also those whose connection is still being set up, as it is for a whole crowd at a time; the oldest first.
         self._all: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
-        told = f"{most} clients are connected, the most that arbstr takes."
+        told = f"{most} clients are connected, the maximum."
         self._refusing = _TooManyConnections(Overloaded(told, retry_after_s=1.0))
         self._displaced = 0
         self._schedule_check()
@@ -93,7 +93,7 @@ class ConnectionLimit:
             if awaited is not None:
                 protocol.time_out(awaited)
         if self._displaced:
-            told = "%d connections were closed, for which nothing was done, as all %d places were taken"
+            told = "closed %d idle connections, because all %d were in use"
             logger.info(told, self._displaced, self._most)
             self._displaced = 0
         self._schedule_check()

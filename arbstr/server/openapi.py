@@ -27,18 +27,18 @@ _TRUTH = {"type": "boolean"}
 _TIME = {"type": "string", "format": "date-time"}
 
 _ERRORS = {
-    400: "A field or parameter is missing, unknown, or of a wrong type or value.",
+    400: "A field or parameter is missing, unknown, or has a wrong type or value.",
     401: "`auth_token` is set, and the bearer token is missing or wrong.",
     402: "A budget is spent.",
-    403: "The `Host` or `Origin` is not let in.",
-    404: "There is no such thing.",
-    405: "The path does not take this method.",
+    403: "The `Host` or `Origin` is not allowed.",
+    404: "Not found.",
+    405: "The path does not support this method.",
     413: "The body is too large.",
     415: "The body is not labelled as JSON.",
     429: "Too many requests.",
-    500: "A fault of arbstr's own.",
-    502: "Every provider that was asked failed.",
-    503: "No provider can be asked now, or arbstr is full or stopping.",
+    500: "An internal error.",
+    502: "Every provider that was tried failed.",
+    503: "No provider is available, or arbstr is at capacity or shutting down.",
     504: "Every attempt timed out.",
 }
 
@@ -60,7 +60,7 @@ def describe() -> JsonObject:
         "info": {
             "title": "arbstr",
             "version": __version__,
-            "description": "A local OpenAI-compatible proxy that buys each request from the cheapest seller. "
+            "description": "A local OpenAI-compatible proxy that buys each request from the cheapest provider. "
             "All money is in sats, all times are UTC.",
         },
         "security": [{}, {"bearer": []}],
@@ -76,10 +76,10 @@ def _paths() -> JsonObject:
     return {
         "/v1/chat/completions": {"post": _chat()},
         "/v1/cost": {"post": _cost()},
-        "/v1/models": {"get": _get("models", "The models that are served.", "Models")},
-        "/v1/models/{model}": {"get": _get("model", "One of them.", "Model", [_in_path("model")], errors=(404,))},
+        "/v1/models": {"get": _get("models", "The available models.", "Models")},
+        "/v1/models/{model}": {"get": _get("model", "One model.", "Model", [_in_path("model")], errors=(404,))},
         "/health": {"get": _health()},
-        "/providers": {"get": _get("providers", "The providers as configured, and how they fare.", "Providers")},
+        "/providers": {"get": _get("providers", "The configured providers and their health.", "Providers")},
         "/v1/stats": {
             "get": _get("stats", "Aggregates of the requests in a window.", "Stats", _parameters(STATS), (400, 404))
         },
@@ -89,13 +89,13 @@ def _paths() -> JsonObject:
         "/v1/requests/{request_id}": {
             "get": _get("request", "One request in full.", "RequestDetail", [_in_path("request_id")], (400, 404))
         },
-        "/": {"get": _operation("welcome", "What this is and how to use it.", {200: _body({"type": "object"})})},
+        "/": {"get": _operation("welcome", "What arbstr is and how to use it.", {200: _body({"type": "object"})})},
         "/openapi.json": {"get": _operation("description", "This description.", {200: _body({"type": "object"})})},
     }
 
 
 def _chat() -> JsonObject:
-    stream = {"description": "The answer, whole or as a stream of events.", "content": {"text/event-stream": {}}}
+    stream = {"description": "The response, whole or as a stream of events.", "content": {"text/event-stream": {}}}
     stream["content"] |= _content(_ref("Answer"))  # type: ignore[operator]  # a dict by construction
     return {
         **_operation(
@@ -121,8 +121,8 @@ def _cost() -> JsonObject:
 
 
 def _health() -> JsonObject:
-    answers = {200: _body(_ref("Health")), 503: _body(_ref("Health"), "Every provider is out of reach.")}
-    return {**_operation("health", "Whether arbstr can serve.", answers), "security": [{}]}
+    answers = {200: _body(_ref("Health")), 503: _body(_ref("Health"), "No provider is available.")}
+    return {**_operation("health", "Whether arbstr can serve requests.", answers), "security": [{}]}
 
 
 def _get(
@@ -153,7 +153,7 @@ def _request_body(schema: str) -> JsonObject:
 
 
 def _policy_header() -> JsonObject:
-    says = "The rule to go by; without it the first one whose keywords match."
+    says = "The policy rule to apply; default: the first one whose keywords match."
     return {"name": "X-Arbstr-Policy", "in": "header", "description": says, "schema": _TEXT}
 
 
@@ -162,25 +162,25 @@ def _in_path(name: str) -> JsonObject:
 
 
 _PARAMETERS: dict[str, tuple[str, JsonObject]] = {
-    "range": ("How far back from now, or from `until`.", {"enum": list(RANGES), "default": "last_7d"}),
-    "since": ("Not before this instant; ISO 8601 with an offset or Z.", _TIME),
-    "until": ("Not after this instant; ISO 8601 with an offset or Z.", _TIME),
-    "model": ("Only this model, whatever the case.", _TEXT),
-    "provider": ("Only this provider, whatever the case.", _TEXT),
-    "policy": ("Only this policy, whatever the case.", _TEXT),
-    "client": ("Only this client, whatever the case.", _TEXT),
+    "range": ("The length of the window up to now, or up to `until`.", {"enum": list(RANGES), "default": "last_7d"}),
+    "since": ("Start of the window (inclusive); ISO 8601 with an offset or Z.", _TIME),
+    "until": ("End of the window (inclusive); ISO 8601 with an offset or Z.", _TIME),
+    "model": ("Only this model, ignoring case.", _TEXT),
+    "provider": ("Only this provider, ignoring case.", _TEXT),
+    "policy": ("Only this policy, ignoring case.", _TEXT),
+    "client": ("Only this client, ignoring case.", _TEXT),
     "session": ("Only this session.", _TEXT),
-    "dialect": ("Only this dialect, whatever the case.", _TEXT),
-    "success": ("Only requests that went well, or that failed.", {"enum": ["true", "false"]}),
-    "streaming": ("Only streams, or only whole answers.", {"enum": ["true", "false"]}),
-    "group_by": ("Aggregates by group too.", {"enum": list(get_args(GroupBy))}),
-    "page": ("Which page, from 1.", {"type": "integer", "minimum": 1, "default": 1}),
+    "dialect": ("Only this dialect, ignoring case.", _TEXT),
+    "success": ("Only successful requests, or only failed ones.", {"enum": ["true", "false"]}),
+    "streaming": ("Only streams, or only non-streaming requests.", {"enum": ["true", "false"]}),
+    "group_by": ("Adds aggregates by group.", {"enum": list(get_args(GroupBy))}),
+    "page": ("The page number, from 1.", {"type": "integer", "minimum": 1, "default": 1}),
     "per_page": (
-        f"How many to a page; more than {MOST_PER_PAGE} is taken as {MOST_PER_PAGE}.",
+        f"Entries per page, at most {MOST_PER_PAGE}; larger values mean {MOST_PER_PAGE}.",
         {"type": "integer", "minimum": 1, "default": 20},
     ),
-    "sort": ("What to sort by.", {"enum": ["timestamp", "cost_sats", "latency_ms"], "default": "timestamp"}),
-    "order": ("Which way.", {"enum": ["desc", "asc"], "default": "desc"}),
+    "sort": ("The sort key.", {"enum": ["timestamp", "cost_sats", "latency_ms"], "default": "timestamp"}),
+    "order": ("The sort order.", {"enum": ["desc", "asc"], "default": "desc"}),
 }
 
 

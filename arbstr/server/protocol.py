@@ -76,7 +76,7 @@ class Protocol(web.RequestHandler):
         else:
             self._head_bytes += len(data)
             if self._head_bytes > LONGEST_HEAD:
-                self._refuse(HeadersTooLarge(f"The request's headers are longer than {LONGEST_HEAD:,} bytes together."))
+                self._refuse(HeadersTooLarge(f"The request headers are longer than {LONGEST_HEAD:,} bytes in total."))
         if request is None or not self._messages or isinstance(self._messages[-1][0], RawRequestMessage):
             return
         if not request.content.is_eof():
@@ -120,10 +120,10 @@ class Protocol(web.RequestHandler):
     def time_out(self, awaited: Awaited) -> None:
         """Close the connection: what the client is waited for has not come."""
         if awaited.what == "head":
-            self._refuse(RequestTimeout("Sent too slowly: the request's headers are not complete."))
+            self._refuse(RequestTimeout("Timed out waiting for the rest of the request headers."))
             return
         if awaited.what == "reading":
-            logger.info("a client has not read on for too long; its connection is closed")
+            logger.info("closed the connection of a client that stopped reading")
         self.abort()
 
     def abort(self) -> None:
@@ -179,7 +179,7 @@ def _unsent_bytes(wire: asyncio.Transport) -> int:
 def _refusal(request: web.BaseRequest, exc: BaseException | None, message: str | None) -> ApiError:
     # After a colon the parser quotes what the client sent: its token, perhaps.
     told = sanitize((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
-    logger.info("refused what %s sent, it is no HTTP: %s", request.remote, told)
+    logger.info("rejected malformed HTTP from %s: %s", request.remote, told)
     if isinstance(exc, LineTooLong) and exc.args[1] == LONGEST_HEADER:
-        return HeadersTooLarge(f"A header of the request is longer than {LONGEST_HEADER:,} bytes.")
-    return InvalidParameter(f"The request is not HTTP as it should be: {told}")
+        return HeadersTooLarge(f"A request header is longer than {LONGEST_HEADER:,} bytes.")
+    return InvalidParameter(f"The request is malformed HTTP: {told}")

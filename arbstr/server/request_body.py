@@ -41,7 +41,7 @@ class RequestBody:
                 raise ClientGone("left while sending its request") from error
             request.content.feed_eof()  # there is no rest that aiohttp could read past
             request.protocol.close()  # once this is answered
-            raise UnsupportedMediaType("The request's body can't be read as its headers describe it.") from error
+            raise UnsupportedMediaType("The request body does not match its headers.") from error
         return await self._unpacked(body, encoding) if encoding else body
 
     def release(self) -> None:
@@ -66,7 +66,7 @@ class RequestBody:
     def _limit(self, size: int) -> None:
         most = self._request.client_max_size
         if size > most:
-            told = f"The request is larger than {most:,} bytes, the most that server.max_request_mb allows."
+            told = f"The request is larger than {most:,} bytes, the limit set by server.max_request_mb."
             raise RequestTooLarge(told)
 
     async def _unpacked(self, packed: bytes, encoding: str) -> bytes:
@@ -79,9 +79,9 @@ class RequestBody:
                 self._on_data(len(body), len(packed))
                 await asyncio.sleep(0)  # little can unfold to very much: others have their turn
         except ValueError as error:
-            raise UnsupportedMediaType(f"The request's body is no {encoding}, and so can't be read.") from error
+            raise UnsupportedMediaType(f"The request body is not valid {encoding}.") from error
         if not unpacker.ended:
-            raise UnsupportedMediaType(f"The request's body ends within its {encoding}, and so can't be read.")
+            raise UnsupportedMediaType(f"The request body ends before its {encoding} data is complete.")
         return bytes(body)
 
     async def _await_rest(self) -> bytes:
@@ -93,8 +93,8 @@ class RequestBody:
         try:
             return await self._read()
         except TimeoutError:
-            told = f"the request's body is not complete, and too little of it came in the last {SILENCE_S:g} seconds."
-            raise RequestTimeout(f"Sent too slowly: {told}") from None
+            told = f"too little of it came in the last {SILENCE_S:g} s."
+            raise RequestTimeout(f"Timed out waiting for the rest of the request body: {told}") from None
 
     def _all_here(self) -> bytes:
         """A body that came with its head or is complete meanwhile: most are, and need no clock."""
@@ -128,8 +128,8 @@ def _encoding(request: web.BaseRequest) -> str:
     if encoding in ("", "identity"):
         return ""
     if encoding not in ENCODINGS:
-        told = f"The request's body is compressed as {sanitize(encoding, 40)!r}, which arbstr does not read."
-        raise UnsupportedMediaType(f"{told} Send it as it is, or as gzip or deflate.")
+        told = f"The request body is compressed as {sanitize(encoding, 40)!r}, which is not supported."
+        raise UnsupportedMediaType(f"{told} Send it uncompressed, or as gzip or deflate.")
     return encoding
 
 

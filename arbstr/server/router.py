@@ -70,7 +70,7 @@ class EndpointRouter:
                 if answered in by_method_named:
                     return partial(_with_rest, by_method_named[answered], rest)
                 raise _not_allowed(sanitize(path), method, by_method_named)
-        raise NotFound(f"Nothing is served at {sanitize(path)}. What is: {', '.join(self._served)}.")
+        raise NotFound(f"There is no endpoint {sanitize(path)}. Available: {', '.join(self._served)}.")
 
 
 def _add_shorter(paths: dict[str, _Handlers]) -> None:
@@ -86,4 +86,4 @@ async def _with_rest(handler: NamedHandler, rest: str, request: Request) -> web.
 
 def _not_allowed(path: str, method: str, by_method: Iterable[str]) -> MethodNotAllowed:
     allowed = sorted({*by_method, "HEAD"} if "GET" in by_method else by_method)
-    return MethodNotAllowed(f"{path} takes {', '.join(allowed)}, not {method}.", allowed=allowed)
+    return MethodNotAllowed(f"{path} accepts {', '.join(allowed)}, not {method}.", allowed=allowed)

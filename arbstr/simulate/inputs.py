@@ -32,13 +32,13 @@ def read_prices(path: Path) -> PriceList:
     except (ValueError, RecursionError) as error:
         raise UnusableInput(f"{path} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not document:
-        raise UnusableInput(f"{path} must hold an object of models, each an object of sellers: [input, output].")
+        raise UnusableInput(f"{path} must be an object of models, each an object of providers: [input, output].")
     return {model: _sellers(path, model, sellers) for model, sellers in document.items()}
 
 
 def _sellers(path: Path, model: str, sellers: Any) -> list[PricedProvider]:
     if not isinstance(sellers, dict) or not sellers:
-        raise UnusableInput(f"{path}: the model {model[:100]!r} must hold an object of sellers: [input, output].")
+        raise UnusableInput(f"{path}: the model {model[:100]!r} must be an object of providers: [input, output].")
     return [
         _seller(f"{path}: the price of {model[:100]!r} at {name[:100]!r}", rates) for name, rates in sellers.items()
     ]
@@ -122,7 +122,7 @@ def _instant(text: str | None) -> datetime:
 def _policy(text: str | None) -> str | None:
     policy = (text or "").strip()
     if len(policy) > _LONGEST_POLICY or not policy.isprintable():
-        raise ValueError(f"the policy {_shown(text)} is no name of up to {_LONGEST_POLICY} printable characters")
+        raise ValueError(f"the policy {_shown(text)} is not a name of at most {_LONGEST_POLICY} printable characters")
     return policy or None
 
 

@@ -102,13 +102,13 @@ async def _connect_through(opened: socket.socket, proxy: ProxyUrl, host: str, po
         received = await loop.sock_recv(opened, MAX_REPLY_BYTES)
         reply += received
         if not received or len(reply) > MAX_REPLY_BYTES:
-            raise ProxyRefused(f"the proxy {proxy} did not connect: it gave no answer that could be read")
+            raise ProxyRefused(f"the proxy {proxy} did not connect: its reply was unreadable")
     version, _, status = reply.partition(b"\r\n")[0].partition(b" ")
     if not (version.startswith(b"HTTP/1.") and status.startswith(b"2")):
         reason = status.decode(errors="replace") or "no HTTP"
         raise ProxyRefused(f"the proxy {proxy} did not connect: {reason}")
     if not reply.endswith(b"\r\n\r\n"):  # in a tunnel to https it is the client that speaks first
-        raise ProxyRefused(f"the proxy {proxy} sent bytes of its own into the tunnel")
+        raise ProxyRefused(f"the proxy {proxy} sent unexpected bytes into the tunnel")
 
 
 def proxy_headers(proxy: ProxyUrl) -> list[str]:

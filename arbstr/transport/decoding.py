@@ -63,4 +63,4 @@ class Decoder:
         """A body may be compressed to nothing but headers or empty blocks, without an end."""
         self._barren_bytes = 0 if piece else self._barren_bytes + taken_bytes
         if self._barren_bytes > BARREN_BYTES:
-            raise ValueError(f"{BARREN_BYTES:,} bytes of it unfold to nothing")
+            raise ValueError(f"{BARREN_BYTES:,} bytes of it decompress to nothing")

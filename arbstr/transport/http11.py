@@ -226,9 +226,9 @@ class Connection(asyncio.Protocol):
             if self.nothing_received and reason:
                 answer.fail(httpx.ReadError, reason)
             elif self.nothing_received:
-                answer.fail(httpx.RemoteProtocolError, "closed without an answer")
+                answer.fail(httpx.RemoteProtocolError, "closed without a response")
             elif reason or not answer.has_head or answer.framed:
-                answer.break_off(reason or "closed before the end of its answer")
+                answer.break_off(reason or "closed before the end of its response")
             else:
                 answer.complete = True
             answer.wake()
@@ -264,7 +264,7 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         """An answer begins, or an interim one."""
         if self._answer is None or self._answer.complete:
-            raise ValueError("an answer that nobody asked for")
+            raise ValueError("an unsolicited response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; after the body it is a trailer, which nobody reads."""

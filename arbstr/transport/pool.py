@@ -77,7 +77,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         response = await _exchange(connection, head, content, request)
         if place.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
             await response.aclose()
-            raise httpx.ProxyError(f"{place}: the proxy wants credentials, or others", request=request)
+            raise httpx.ProxyError(f"{place}: the proxy requires other credentials", request=request)
         return response
 
     async def _connect(self, place: _HostPool, request: httpx.Request) -> Connection:
@@ -105,7 +105,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         """The proxy to go through, None for the direct way. Raises `httpx.UnsupportedProtocol`."""
         url = request.url
         if url.scheme not in _DEFAULT_PORTS or not url.host:
-            raise httpx.UnsupportedProtocol(f"no address to call: {url}", request=request)
+            raise httpx.UnsupportedProtocol(f"not a usable address: {url}", request=request)
         if proxy is None and (found := self._proxies.proxy_for(str(url))):
             proxy, _ = found
         if is_onion(url.host) and not (proxy and proxy.is_socks):
@@ -266,12 +266,12 @@ class _Decoded(httpx.AsyncByteStream):
     def _begin(self) -> Decoder:
         encoding = self._answer.encoding.decode(errors="replace")
         if encoding not in ENCODINGS:
-            raise self._broken("nobody asked for that encoding")
+            raise self._broken("that encoding was not requested")
         return Decoder(encoding)
 
     def _broken(self, told: str) -> httpx.RemoteProtocolError:
         encoding = self._answer.encoding.decode(errors="replace")
-        return httpx.RemoteProtocolError(f"a body in {encoding} that can't be read: {told}", request=self._request)
+        return httpx.RemoteProtocolError(f"an unreadable {encoding} body: {told}", request=self._request)
 
 
 def _head(request: httpx.Request, place: _HostPool) -> bytes:

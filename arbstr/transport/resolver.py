@@ -127,7 +127,7 @@ class _Host:
             self._fresh_until_s = now_s + FRESH_S
         elif self._good:
             self._fresh_until_s = now_s + TRIED_AGAIN_S
-            logger.warning("looking up %s failed (%s); its last addresses are used", self._name, outcome)
+            logger.warning("could not resolve %s (%s); using its last known addresses", self._name, outcome)
         if lookup is not None and not lookup.done():
             lookup.set_result(outcome)
 

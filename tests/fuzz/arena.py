@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 SECRETS = (key_of("alpha"), key_of("beta"), TOKEN)
 QUIET_S = 0.1  # what is no whole request may wait for its rest; its client leaves after so long
-_FAULTS = ("Traceback", "fault of arbstr", "recorded as it should", "never retrieved", "could not be read")
+_FAULTS = ("Traceback", "unhandled exception", "could not fully record", "never retrieved", "could not read")
 _LATENCY = "x-arbstr-latency-ms"  # stands in whatever answers a chat request as a whole
 _MOST_TOKENS, _MOST_MSATS = 10**9, 10**12
 

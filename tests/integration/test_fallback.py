@@ -363,7 +363,7 @@ async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_f
     assert (answer.status, retries(answer)) == (200, "1/alpha")
     assert alpha.connections == 2
     failed, _ = (await arbstr.row(answer))["attempts"]
-    assert (failed["failure"], failed["message"]) == ("connect", "connection failed: closed without an answer")
+    assert (failed["failure"], failed["message"]) == ("connect", "connection failed: closed without a response")
 
 
 async def test_a_length_beside_chunks_is_read_and_bought_once(world: World) -> None:

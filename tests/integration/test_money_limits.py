@@ -163,13 +163,13 @@ async def test_a_ledger_that_is_locked_at_the_start_opens_no_budget_anew(world: 
         second = await world.opens(**sections)
         answer = await second.chat()
         assert answer.told == (402, "budget_error", "budget_exceeded")
-        assert "could not be read so far" in answer.error["message"]
+        assert "past spending could not be read" in answer.error["message"]
         assert int(answer.headers["Retry-After"]) >= 1
         assert alpha.requests == []
-        assert "no budget lets a request in until" in second.log
+        assert "budgets admit no requests until" in second.log
         other.execute("ROLLBACK")
     other.close()
-    assert "16.1 are spent" in (await second.chat()).error["message"]
+    assert "16.1 spent" in (await second.chat()).error["message"]
     assert spent_sats(second) == [16.1]
 
 

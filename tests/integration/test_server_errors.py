@@ -139,7 +139,7 @@ async def test_a_model_that_no_provider_has_after_all_is_not_found(world: World)
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 404, "invalid_request_error", "model_not_found")
     assert "'alpha' was tried once, last: HTTP 400: no such model" in message
-    assert "'beta' was tried once, last: HTTP 404 (no JSON: is the provider's url right?)" in message
+    assert "'beta' was tried once, last: HTTP 404 (not JSON; check the provider's url)" in message
     assert "listed: gpt-4o" in message
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
 
@@ -176,7 +176,7 @@ async def test_one_that_refuses_otherwise_makes_it_all_providers_failed(world: W
 
 MAY_HAVE_COST: dict[str, list[Part]] = {
     "a timeout": [Move.NEVER],
-    "closed without an answer": [Move.CLOSE],
+    "closed without a response": [Move.CLOSE],
     "broke off in its head": [b"HTTP/1.1 200 OK\r\nContent-", Move.CLOSE],
     "broke off in its body": [head(200, ("Content-Length", "99")), b"{", Move.CLOSE],
     "unusable": reply(b"<h1>Hi</h1>"),

@@ -224,7 +224,7 @@ async def test_a_stream_that_says_nothing_is_given_up_after_idle(world: World, n
     alpha = await world.sells("alpha", chatters, timeouts={"idle": 0.2})
     arbstr = await world.opens()
     answer = await arbstr.chat(stream=True)
-    assert b"'alpha' broke off: it said nothing for 0.2 s" in answer.body
+    assert b"'alpha' broke off: no content for 0.2 s" in answer.body
     async with asyncio.timeout(PATIENCE_S):
         await alpha.requests[0].left.wait()
 

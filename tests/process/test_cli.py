@@ -205,7 +205,7 @@ def test_check_warns_on_stderr(cwd: Path) -> None:
     run = arbstr_run("check", cwd=cwd, environ=ENVIRON)
     literal, mode, *others = run.stderr.splitlines()
     assert literal.startswith("warning: config.toml: providers[2].api_key is a literal key; set ARBSTR_GAMMA_API_KEY")
-    assert mode.endswith("others may read it (mode 0644); run chmod 600 config.toml")
+    assert mode.endswith("others can read it (mode 0644); run chmod 600 config.toml")
     assert [line.removeprefix("warning: config.toml: ")[:22] for line in others] == [
         "providers[1].url sends",
         "providers[1] has no ra",
@@ -230,7 +230,7 @@ def test_an_invalid_configuration_is_a_line_for_each_problem(cwd: Path, command:
     said = complaints(arbstr_run(command, "-c", "bad.toml", cwd=cwd), 1)
     assert said == [
         "bad.toml: server.lisen is not a known key; did you mean server.listen?",
-        "bad.toml: providers[0].url is not a valid URL: it has credentials in it; remove them and use api_key",
+        "bad.toml: providers[0].url is not a valid URL: it contains credentials; remove them and use api_key",
         "bad.toml: providers[0].input_rate is -1; it must be at least 0",
     ]
 
@@ -254,7 +254,7 @@ def test_the_environment_names_the_configuration_and_a_flag_wins(cwd: Path) -> N
 def test_a_wrong_environment_is_a_problem_too(cwd: Path) -> None:
     environ = {**ENVIRON, "DATABASE_URL": "postgres://u:hunter2@h/d", "ARBSTR_LOG": "loud"}
     first, second = complaints(arbstr_run("check", cwd=cwd, environ=environ), 1)
-    assert first.startswith("DATABASE_URL names no SQLite file")
+    assert first.startswith("DATABASE_URL is not the path or URL of an SQLite file")
     assert "hunter2" not in first
     assert second.startswith("ARBSTR_LOG has an unknown level")
 

@@ -226,7 +226,7 @@ def test_groups_can_be_ordered_and_cut(ledger: Path) -> None:
         (("requests", "--since", "today"), "--since must be a time in ISO 8601"),
         (("requests", "--sort", "colour"), "--sort must be one of timestamp"),
         (("requests", "--order", "up"), "--order must be one of desc, asc"),
-        (("requests", "--json", "--csv"), "--json and --csv exclude each other"),
+        (("requests", "--json", "--csv"), "--json and --csv are mutually exclusive"),
         (("requests", "--limit", "-1"), "--limit"),
         (("stats", "--group-by", "moon"), "--group-by must be one of model"),
     ],
@@ -239,7 +239,7 @@ def test_what_cannot_be_read_is_refused_in_a_sentence(ledger: Path, arguments: t
 @pytest.mark.parametrize("command", [("requests",), ("stats",), ("db", "info"), ("db", "vacuum"), ("db", "rebuild")])
 def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: tuple[str, ...]) -> None:
     [line] = arbstr(tmp_path / "none.db", *command, status=1).stderr.splitlines()
-    assert line.startswith(f"arbstr: There is no ledger at {tmp_path / 'none.db'}")
+    assert line.startswith(f"arbstr: No ledger at {tmp_path / 'none.db'}")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -173,7 +173,7 @@ def test_when_its_terminal_goes_away_the_proxy_goes_on_says_why_once_and_rests(
     config.write_text(config.read_text() + f'\n[logging]\nfile = "{log.as_posix()}"\n')
     with running(config) as terminal:
         terminal.hang_up()
-        while "goes on without it" not in log.read_text():
+        while "continues without it" not in log.read_text():
             assert terminal.process.poll() is None
             time.sleep(0.02)
         before = cpu_s(terminal.process.pid)

@@ -32,7 +32,7 @@ PASSING: dict[str, list[Part]] = {
     "500 in HTML": reply(b"<h1>Oops</h1>", status=500, content_type="text/html"),
     "503 without a body": [head(503, ("Content-Length", "0"))],
     "503 that breaks off": [head(503, ("Content-Length", "100")), b"{", Move.CLOSE],
-    "closed without an answer": [Move.CLOSE],
+    "closed without a response": [Move.CLOSE],
     "reset": [Move.RESET],
 }
 

@@ -63,5 +63,5 @@ def test_a_listener_that_fails_hides_nothing_from_others_and_is_told_of_once(cap
         bus.publish(progress(count))
     assert mailbox.drain() == ([progress(0), progress(1), progress(2)], 0)
     assert [record.getMessage() for record in caplog.records] == [
-        "Broken could not take an event in; what it tells may be wrong"
+        "Broken failed to handle an event; its figures may be wrong"
     ]

@@ -33,11 +33,11 @@ class Cooldowns:
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
         """Let rest what this failure says should."""
         if error.kind == "stale_catalogue":
-            self._rest(model, provider, MODEL_GONE_S, "it has said that it does not have this model")
+            self._rest(model, provider, MODEL_GONE_S, "it reported that it does not have this model")
         elif error.status == _FAILED_DEPENDENCY:
-            self._rest(model, provider, UPSTREAM_DOWN_S, "its own provider of this model has failed")
+            self._rest(model, provider, UPSTREAM_DOWN_S, "its own upstream for this model failed")
         elif error.status == _PAYMENT_REQUIRED:
-            self._rest(None, provider, MONEY_SHORT_S, "the balance there did not suffice")
+            self._rest(None, provider, MONEY_SHORT_S, "the balance there was insufficient")
 
     def succeeded(self, provider: str, model: str) -> None:
         """End what this success refutes."""

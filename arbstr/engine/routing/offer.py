@@ -152,7 +152,7 @@ class Offer:
 
     def _notes(self) -> Iterator[str]:
         if self.extra:
-            yield f"charges {self.extra / 1000:.3f} sats a request, where its rates say nothing"
+            yield f"charges {self.extra / 1000:.3f} sats per request, although by its rates it is free"
         elif self.ratio != 1.0:
             yield f"charges {self.ratio:.2f} times what its rates say"
         if self.success != 1.0:

@@ -48,7 +48,7 @@ class Matcher(Protocol):
 
 
 class KeywordMatcher:
-    """The first rule one of whose keywords begins a word of the last user message, whatever the case."""
+    """The first rule one of whose keywords begins a word of the last user message, ignoring case."""
 
     def __init__(self) -> None:
         self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -179,7 +179,7 @@ class PolicySelector:
         except Exception:
             if id(matcher) not in self._faulty:
                 self._faulty.add(id(matcher))
-                logger.exception("the matcher %s failed and is passed over", type(matcher).__qualname__)
+                logger.exception("matcher %s failed and was skipped", type(matcher).__qualname__)
             return _NONE
         return _NONE if rule is None else Selected(rule, f"by the matcher {type(matcher).__qualname__}")
 
@@ -198,6 +198,6 @@ def _load(entry: EntryPoint) -> Matcher | None:
         if not isinstance(matcher, Matcher):
             raise TypeError("it has no method match(request, rules)")  # noqa: TRY301 - the edge that reports it is here
     except Exception:
-        logger.exception("the matcher %r (%s) can't be loaded and is left out", entry.name, entry.value)
+        logger.exception("could not load matcher %r (%s); it is skipped", entry.name, entry.value)
         return None
     return matcher

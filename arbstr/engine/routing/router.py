@@ -21,7 +21,7 @@ from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
-_UNAVAILABLE = "its breaker is open, it is out of rotation, or it is at its max_in_flight"
+_UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
 _COOLED = "it rests for this model, but no other provider is left"
 
@@ -303,12 +303,10 @@ class Router:
         """Why there is no candidate."""
         model = repr(market.model[:100])
         if resting:
-            told = (
-                f"No provider of the model {model} can be asked now; of each of {', '.join(resting)}: {_UNAVAILABLE}."
-            )
+            told = f"No provider is available for the model {model}: {', '.join(resting)} ({_UNAVAILABLE})."
             return NoHealthyProvider(told, retry_after_s=self._retry_after_s(resting), policy=market.policy)
         if excluded:
-            limits = "what is tolerated" if market.policy is None else f"the limits of policy {market.policy!r}"
+            limits = "the tolerated overcharge" if market.policy is None else f"the limits of policy {market.policy!r}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)
             return NoProviderWithinPolicy(
                 f"No provider of the model {model} is within {limits}: {reasons}.", param="model", policy=market.policy

@@ -133,7 +133,7 @@ class UpstreamCaller:
             return answer
         again = await self._ask(provider, chat, headers, plain)
         if isinstance(again, UpstreamStream) or again.client_error is None:
-            logger.warning("provider %s refuses stream_options: not sent there for a day", provider.name)
+            logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
             self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
         return again
 
@@ -164,8 +164,8 @@ class UpstreamCaller:
         except AttemptError:
             raise
         except Exception as error:  # whatever a provider sends, it is the provider's failure: others can answer
-            logger.exception("an answer of provider %s could not be read", provider.name)
-            raise AttemptError("bad_response", f"an answer that can't be read ({type(error).__name__})") from error
+            logger.exception("could not read a response from provider %s", provider.name)
+            raise AttemptError("bad_response", f"an unreadable response ({type(error).__name__})") from error
         finally:
             deadline.close()
             self.connecting.discard(chat.request_id)
@@ -199,7 +199,7 @@ class UpstreamCaller:
             return await self._whole(response.status_code, head, b"", chunks)
         except httpx.TransportError as error:
             told = sanitize_clause(self._redactor.text(str(error)))
-            raise AttemptError("bad_response", f"HTTP 200 that broke off: {told}", status=200) from error
+            raise AttemptError("bad_response", f"HTTP 200 that was cut off: {told}", status=200) from error
 
     async def _judge_stream(
         self, response: httpx.Response, opening: Opening, head: Head
@@ -277,11 +277,11 @@ class UpstreamCaller:
         if isinstance(error, httpx.TimeoutException):
             return AttemptError("timeout", f"no answer in time: {told}", sent=True)
         if isinstance(error, httpx.UnsupportedProtocol):
-            return AttemptError("connect", f"not an address to call: {told}")
+            return AttemptError("connect", f"not a usable address: {told}")
         status = getattr(error, "status", None)  # of an answer that broke off in its head; 0 before its status line
         if status is not None:
             kind: FailureKind = "bad_response" if 200 <= status < 300 else "connect"
-            return AttemptError(kind, f"an answer that broke off: {told}", status=status or None, sent=True)
+            return AttemptError(kind, f"a response that was cut off: {told}", status=status or None, sent=True)
         sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
         return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
 
@@ -322,7 +322,7 @@ async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share
         parts.append(chunk)
         size += len(chunk)
         if size > most:
-            raise AttemptError("bad_response", f"an answer of more than {most:,} bytes", status=200)
+            raise AttemptError("bad_response", f"a response of more than {most:,} bytes", status=200)
         if size > FREE_BYTES:
             await share.grow(size)
     return b"".join(parts)

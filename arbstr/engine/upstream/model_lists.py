@@ -76,7 +76,7 @@ class ModelLists:
                 logger.info("provider %s lists no models", provider.name)
         except Exception as error:
             told = sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
-            logger.info("provider %s can't be asked for its models: %s", provider.name, told)
+            logger.info("could not list the models of provider %s: %s", provider.name, told)
         finally:
             del self._asking[provider.name]
 

@@ -99,7 +99,7 @@ class Opening:
             return None
         if observer.error is not None:
             return f"whose stream holds an error: {verdict.error_summary(observer.error, mask)}"
-        how = "ended before it said anything" if self._ended or observer.done else "does not come to say anything"
+        how = "ended without any content" if self._ended or observer.done else "has no content so far"
         return f"whose stream {how}"
 
     def _take(self, chunk: bytes | None) -> None:

@@ -30,7 +30,7 @@ def failure_of(
         wait_s = retry_after_s(retry_after, _with_details(error, document), milliseconds=retry_after_ms)
         return AttemptError("status", message, status=status, retryable=True, retry_after_s=wait_s)
     if status == _NOT_FOUND and document is None:
-        return AttemptError("stale_catalogue", f"{message} (no JSON: is the provider's url right?)", status=status)
+        return AttemptError("stale_catalogue", f"{message} (not JSON; check the provider's url)", status=status)
     kind = _kind(status, error)
     passes = kind == "status" and status not in _ELSEWHERE and 400 <= status < 500
     return None if passes else AttemptError(kind, message, status=status)

@@ -94,8 +94,8 @@ class UpstreamStream:
         try:
             return step(*args, **kwargs)
         except Exception as error:
-            logger.exception("a stream could not be read")
-            raise AttemptError("bad_response", f"it can't be read ({type(error).__name__})", status=200) from error
+            logger.exception("could not read a stream")
+            raise AttemptError("bad_response", f"it is unreadable ({type(error).__name__})", status=200) from error
 
     @property
     def body_complete(self) -> bool:

@@ -278,7 +278,7 @@ class StreamObserver:
         try:
             return self._read(data)
         except Exception:
-            logger.exception("the usage of a stream could not be read; it is unknown")
+            logger.exception("could not read the usage of a stream; it is unknown")
             self._broken = True
             self._counts = self.charged_msats = None
             return False

@@ -37,7 +37,7 @@ class ChatCompletions:
         except Exception:
             if client.response is None:
                 raise
-            logger.exception("request %s was not recorded as it should", client.request_id)
+            logger.exception("could not fully record request %s", client.request_id)
             client.abort()
         finally:
             self._tasks.discard(task)

@@ -107,5 +107,5 @@ def _refusals() -> Iterator[None]:
     except BadParameter as bad:
         raise InvalidParameter(str(bad), param=bad.name) from bad
     except LedgerUnavailable as error:
-        logger.warning("a question could not be answered: %s", error)
-        raise InternalError("arbstr's ledger can't be read just now; its log says why.") from error
+        logger.warning("a ledger query failed: %s", error)
+        raise InternalError("The ledger cannot be read right now; see arbstr's log.") from error

@@ -70,7 +70,7 @@ class StatusEndpoints:
         return json_response({"object": "list", "data": list((await self._known()).values())})
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
-        """One of them."""
+        """One model."""
         models = await self._known()
         if name not in models:
             served = ", ".join(models) or "none"

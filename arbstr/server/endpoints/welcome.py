@@ -9,13 +9,13 @@ from arbstr.server.router import Route
 
 _ENDPOINTS = {
     "POST /v1/chat/completions": "a chat request",
-    "GET /v1/models": "the models that there are",
-    "GET /v1/stats": "what was spent, and how fast answers came",
-    "GET /v1/requests": "the requests, one by one",
+    "GET /v1/models": "the available models",
+    "GET /v1/stats": "spending and latency",
+    "GET /v1/requests": "individual requests",
     "POST /v1/cost": "what a chat request would cost, and where",
-    "GET /providers": "the providers, and how they fare",
+    "GET /providers": "the providers and their health",
     "GET /health": "whether arbstr can serve",
-    "GET /openapi.json": "all of this in detail",
+    "GET /openapi.json": "the API description",
 }
 
 

@@ -87,13 +87,13 @@ def test_headers_of_the_clients_may_be_named_that_go_up(tmp_path: Path) -> None:
 def test_but_no_credential_and_nothing_about_the_connection(tmp_path: Path, name: str) -> None:
     (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["X-Title", "{name}"]')
     assert problem.startswith("providers[0].forward_headers[1] ")
-    assert "never goes to a provider" in problem
+    assert "is never sent to a provider" in problem
 
 
 @pytest.mark.parametrize("name", ["", "X Title", "X:Title", "X-Title\\r\\nX-Evil: 1", "\u00e9"])
 def test_nor_what_is_no_header(tmp_path: Path, name: str) -> None:
     (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["{name}"]')
-    assert "is not the name of a header" in problem
+    assert "is not a header name" in problem
 
 
 def test_everything_can_be_said(tmp_path: Path) -> None:
@@ -215,7 +215,7 @@ def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
         ('{ id = "a", output_rate = -1 }', "models[0].output_rate is -1; it must be at least 0"),
         ('{ id = "a", output_rate = "1" }', 'models[0].output_rate is the string "1"; it must be a number'),
         ("{ upstream_id = 'b' }", "models[0].id is missing; add it"),
-        ('"a", { id = "a", input_rate = 1 }', 'models has "a" twice, each time otherwise; keep one of them'),
+        ('"a", { id = "a", input_rate = 1 }', 'models has "a" twice with different settings; keep one'),
         ("[]", "models[0] is a list; it must be a string, in quotes, or a table with an id"),
     ],
 )
@@ -258,9 +258,9 @@ def test_what_a_variable_holds_is_not_expanded_again(tmp_path: Path) -> None:
     ("value", "complaint"),
     [
         ("${NOWHERE}", "models[0] needs the environment variable NOWHERE, which is not set"),
-        ("${OPEN", "models[0] has a `${` without its `}`"),
-        ("${}", "models[0] has something other than a variable's name"),
-        ("${A:-b}", "models[0] has something other than a variable's name"),
+        ("${OPEN", "models[0] has a `${` without a `}`"),
+        ("${}", "models[0] needs a variable name between"),
+        ("${A:-b}", "models[0] needs a variable name between"),
     ],
 )
 def test_a_variable_that_cannot_be_expanded_is_named(tmp_path: Path, value: str, complaint: str) -> None:
@@ -360,7 +360,7 @@ def test_a_proxys_literal_password_warns(tmp_path: Path) -> None:
 @pytest.mark.parametrize("proxy", ["", 'proxy = "http://127.0.0.1:3128"\n'])
 def test_an_onion_address_without_a_socks_proxy_is_refused(tmp_path: Path, proxy: str) -> None:
     (said,) = refused(tmp_path, ONION + proxy)
-    assert said.startswith("providers[0].url is an .onion address, which is reached through a SOCKS proxy alone; add")
+    assert said.startswith("providers[0].url is an .onion address, which needs a SOCKS proxy; add")
 
 
 @pytest.mark.parametrize("scheme", ["socks5h", "socks5"])
@@ -399,7 +399,7 @@ def test_two_providers_that_share_a_variable_are_pointed_out(tmp_path: Path) -> 
 
 def test_an_empty_variable_is_no_key(tmp_path: Path) -> None:
     assert refused(tmp_path, SELLER + 'api_key = "sk-${PART}"', {"PART": ""}) == [
-        "providers[0].api_key needs the environment variable PART, which is empty; fill it"
+        "providers[0].api_key needs the environment variable PART, which is empty; set it"
     ]
     loaded = reading(tmp_path, SELLER, {"ARBSTR_ALPHA_API_KEY": ""})
     assert loaded.config.providers[0].key_source == "none"
@@ -444,8 +444,8 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(tmp_path: Path, m
         ('models = "gpt-4o"', 'models is the string "gpt-4o"; it must be a list, as in ["a", "b"]'),
         ("models = [1]", "models[0] is 1; it must be a string, in quotes"),
         ('models = ["a", ""]', "models[1] is empty; fill it in or leave it out"),
-        ("max_in_flight = 1.5", "max_in_flight is 1.5; it must be a whole number, without quotes or point"),
-        ("max_in_flight = true", "max_in_flight is true; it must be a whole number, without quotes or point"),
+        ("max_in_flight = 1.5", "max_in_flight is 1.5; it must be a whole number, without quotes or a decimal point"),
+        ("max_in_flight = true", "max_in_flight is true; it must be a whole number, without quotes or a decimal point"),
         ("timeouts = 5", "timeouts is 5; it must be a table of keys"),
         ("api_key = 12345678901234", "api_key is of the wrong type; it must be a string, in quotes"),
         ("api_key = ['sk-abcdefghijkl']", "api_key is of the wrong type; it must be a string, in quotes"),
@@ -482,7 +482,7 @@ def test_a_value_of_a_wrong_type_or_size_is_refused(tmp_path: Path, more: str, p
         ("[logging]\nlog_requests = 'yes'", 'logging.log_requests is the string "yes"; it must be true or false'),
         ("[logging]\nlevel = 'loud'", "logging.level has an unknown level; the levels are debug, info, warning, error"),
         ("[retry]\nmax_retries = 21", "retry.max_retries is 21; it must be at most 20"),
-        ("[database]\npath = 'postgres://h/d'", "database.path must be the path of a file, as in ./arbstr.db"),
+        ("[database]\npath = 'postgres://h/d'", "database.path must be a file path, as in ./arbstr.db"),
         ("[breaker]\nopen_for = 900", "breaker.max_open_for (600) is less than breaker.open_for (900); raise it"),
         ("[mock]\nseed = 99999999999999999999", "mock.seed is 99999999999999999999; it must be less than"),
     ],
@@ -515,7 +515,7 @@ def test_a_name_is_given_once_whatever_its_case(tmp_path: Path, table: str, firs
     url = "url = 'https://a'\n" if table == "providers" else ""
     twice = "".join(f"[[{table}]]\nname = '{name}'\n{url}" for name in (first, second))
     problems = refused(tmp_path, twice if table == "providers" else SELLER + twice)
-    assert problems == [f'{table}[1].name is "{second}", the name of {table}[0] too; rename one']
+    assert problems == [f'{table}[1].name is "{second}", already used by {table}[0]; rename one']
 
 
 @pytest.mark.parametrize(
@@ -557,15 +557,15 @@ def test_credentials_in_a_url_are_refused_and_not_repeated(tmp_path: Path, url: 
 def test_a_rule_may_name_only_providers_that_there_are(tmp_path: Path, key: str) -> None:
     text = SELLER + f"[[policies.rules]]\nname = 'r'\n{key} = ['alpha', 'alhpa', 'zzz']"
     assert refused(tmp_path, text) == [
-        f'policies.rules[0].{key}[1] is "alhpa", which is no provider\'s name; did you mean "alpha"?',
-        f'policies.rules[0].{key}[2] is "zzz", which is no provider\'s name; the providers are alpha',
+        f'policies.rules[0].{key}[1] is "alhpa", but no provider has that name; did you mean "alpha"?',
+        f'policies.rules[0].{key}[2] is "zzz", but no provider has that name; the providers are alpha',
     ]
 
 
 @pytest.mark.parametrize("text", ["", "providers = []", "[server]"])
 def test_there_must_be_somebody_to_buy_from(tmp_path: Path, text: str) -> None:
     (said,) = refused(tmp_path, text)
-    assert said.startswith("providers is empty: there is nobody to buy from; add a [[providers]] table")
+    assert said.startswith("providers is empty: no providers are configured; add a [[providers]] table")
 
 
 def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
@@ -606,7 +606,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     [
         (b"a = [1,", "end of document: not valid TOML"),
         (b"[server]\nlisten = nope\n", "line 2, column 10: not valid TOML (invalid value)"),
-        (b"a = 1\na = 2", "end of document: not valid TOML (cannot overwrite a value); it is there twice"),
+        (b"a = 1\na = 2", "end of document: not valid TOML (cannot overwrite a value); it is defined twice"),
         (b"a = 'x'\nb = '\xff'", "line 2 is not UTF-8"),
         (b"a = " + b"[" * 5000, "is nested too deeply"),
         (b"a" + b".a" * 3000 + b" = 1", "a.a.a.a.a.a.a.a.a.a.a.a.a is nested too deeply"),
@@ -812,7 +812,7 @@ def test_a_key_that_goes_over_plain_http_warns_unless_it_stays_on_the_machine(
 
 def test_a_provider_without_rates_warns_that_it_wins_every_choice(tmp_path: Path) -> None:
     (warning,) = warned(tmp_path, 'url = "https://alpha.example/v1"', CONVENTION)
-    assert warning.startswith("providers[0] has no rates: it counts as free and wins every choice")
+    assert warning.startswith("providers[0] has no rates: it counts as free and is always chosen")
     assert warned(tmp_path, 'url = "https://alpha.example/v1"\ninput_rate = 0', CONVENTION) == [], "said to be free"
     assert warned(tmp_path, 'url = "https://alpha.example/v1"\nbase_fee = 1', CONVENTION) == []
 
@@ -831,7 +831,7 @@ def test_a_file_that_others_may_write_warns(tmp_path: Path, mode: int, is_warned
     path.write_text(RATED)
     path.chmod(mode)
     warnings = load(path, CONVENTION).warnings
-    assert any("others may write the file" in warning for warning in warnings) is is_warned
+    assert any("others can write to the file" in warning for warning in warnings) is is_warned
 
 
 def test_a_mock_run_is_spared_warnings_about_providers_that_it_does_not_ask(tmp_path: Path) -> None:

@@ -174,7 +174,9 @@ def test_the_environment_names_the_ledger_by_path_or_url(url: str, path: str) ->
     ],
 )
 def test_another_database_is_refused_without_repeating_its_url(url: str) -> None:
-    with pytest.raises(ConfigError, match=r"DATABASE_URL names no SQLite file.*sqlite:////absolute/path") as caught:
+    with pytest.raises(
+        ConfigError, match=r"DATABASE_URL is not the path or URL of an SQLite file.*sqlite:////absolute/path"
+    ) as caught:
         database_path({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
 
@@ -210,10 +212,10 @@ def test_a_configuration_that_is_there_but_broken_may_name_another_ledger_than_t
 
 @pytest.mark.parametrize("url", [":memory:", "sqlite:///:memory:"])
 def test_a_ledger_is_never_in_memory_alone(url: str) -> None:
-    with pytest.raises(ConfigError, match="no SQLite file"):
+    with pytest.raises(ConfigError, match="not the path or URL of an SQLite file"):
         database_path({"DATABASE_URL": url})
     config('[database]\npath = ":memory:"')
-    with pytest.raises(ConfigError, match="must be the path of a file"):
+    with pytest.raises(ConfigError, match="must be a file path"):
         resolved()
 
 
@@ -232,7 +234,7 @@ def test_the_environments_proxies_are_part_of_it() -> None:
 
 def test_a_proxy_that_can_not_be_used_stops_the_start_instead_of_being_passed_by() -> None:
     config()
-    with pytest.raises(ConfigError, match=r"^HTTPS_PROXY is no proxy that arbstr can use; write it like") as caught:
+    with pytest.raises(ConfigError, match=r"^HTTPS_PROXY is not a supported proxy; write it like") as caught:
         resolved({"HTTPS_PROXY": "https://u:hunter22@proxy.lan"})
     assert "hunter22" not in str(caught.value)
 

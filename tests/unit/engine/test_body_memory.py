@@ -21,7 +21,7 @@ async def settle() -> None:
 def test_room_is_taken_and_given_back() -> None:
     room = BodyMemory(100)
     room.acquire(60)
-    with pytest.raises(Overloaded, match="hold 60 bytes"):
+    with pytest.raises(Overloaded, match="already use 60 bytes"):
         room.acquire(41)
     room.acquire(40)
     room.release(60)

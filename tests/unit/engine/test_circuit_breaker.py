@@ -359,7 +359,7 @@ def test_no_body_is_at_fault_where_none_arrived(world: World) -> None:
 
 @pytest.mark.parametrize("kind", ["connect", "timeout", "bad_response"])
 def test_a_body_may_be_at_fault_wherever_it_may_have_been_read(world: World, kind: Any) -> None:
-    world.fail_with(*[b"hi"] * 3, error=AttemptError(kind, "closed without an answer", sent=True))
+    world.fail_with(*[b"hi"] * 3, error=AttemptError(kind, "closed without a response", sent=True))
     assert world.state == "closed"
 
 

@@ -40,7 +40,7 @@ def status(number: int, *, retryable: bool = True, after_s: float | None = None)
 
 BUSY = status(500)
 BROKE = AttemptError("connect", "connection failed: reset", retryable=True)
-CLOSED = AttemptError("connect", "connection failed: closed without an answer", retryable=True, sent=True)
+CLOSED = AttemptError("connect", "connection failed: closed without a response", retryable=True, sent=True)
 LATE = AttemptError("timeout", "no answer within 600 s", sent=True)
 USELESS = AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
 STALE = AttemptError("stale_catalogue", "HTTP 404", status=404)

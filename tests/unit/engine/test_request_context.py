@@ -22,7 +22,7 @@ BETA = provider("beta", 10, 30)
 BUSY = AttemptError("status", "HTTP 500: busy", status=500, retryable=True)
 LATE = AttemptError("timeout", "no answer within 9 s", sent=True)
 REFUSED = AttemptError("connect", "connection failed: refused", retryable=True)
-CLOSED = AttemptError("connect", "connection failed: closed without an answer", retryable=True, sent=True)
+CLOSED = AttemptError("connect", "connection failed: closed without a response", retryable=True, sent=True)
 USELESS = AttemptError("bad_response", "HTTP 200 whose body is not a JSON object", status=200)
 BROKEN_OFF = b'data: {"choices":[],"usage":{"prompt_tokens":0,"completion_tokens":0}}\n\n'
 

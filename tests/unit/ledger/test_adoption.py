@@ -457,7 +457,7 @@ def test_progress_is_said_at_the_beginning_now_and_then_and_at_the_end(caplog: p
     assert heard[0] == (0, 60_000)
     assert heard[-1] == (60_000, 60_000)
     assert caplog.messages == [
-        "adopting 60,000 rows of an earlier arbstr; answers count them meanwhile",
+        "adopting 60,000 rows of an earlier arbstr; queries include them meanwhile",
         "adopting rows of an earlier arbstr: 41 % of 60,000",
         "adopting rows of an earlier arbstr: 85 % of 60,000",
         "60,000 rows of an earlier arbstr are adopted, in 12.0 s",

@@ -94,7 +94,7 @@ async def test_the_file_of_another_user_is_left_as_it_is_and_that_is_said(
     monkeypatch.setattr(os, "geteuid", lambda: 4711)
     await write(path, [record()])
     assert stat.S_IMODE(path.stat().st_mode) == 0o664
-    assert "belongs to one of them" in caplog.text
+    assert "one of them owns it" in caplog.text
 
 
 @pytest.mark.parametrize("name", [b"\xff\xfe", b"caf\xe9", "bücher ☕".encode(), b"a?b#c%41"])

@@ -353,7 +353,7 @@ async def test_a_file_that_vanishes_is_made_anew(path: Path) -> None:
         ledger.append(kept)
         await until(lambda: len(states) == 2)
     assert read(path, "SELECT correlation_id FROM requests ORDER BY id") == [(kept.request_id,)]
-    assert "vanished" in states[0][1]
+    assert "deleted or replaced" in states[0][1]
 
 
 async def test_a_file_put_in_its_place_is_gone_on_with_as_it_is(path: Path) -> None:
@@ -549,7 +549,7 @@ async def test_rows_that_another_program_adds_count_in_the_next_answer(path: Pat
     ("make", "said"),
     [
         (lambda path: path.mkdir(), "is a directory"),
-        (lambda path: path.parent.rmdir(), "there is no directory"),
+        (lambda path: path.parent.rmdir(), "does not exist"),
         (lambda path: sqlite3.connect(path).execute("CREATE TABLE songs (title TEXT)"), "another program's"),
         (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 99"), "newer arbstr"),
         (lambda path: sqlite3.connect(path).execute("CREATE TABLE requests (id INTEGER)"), "lacks"),

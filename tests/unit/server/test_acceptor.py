@@ -109,8 +109,8 @@ async def test_without_files_clients_wait_and_are_taken_later(
     await port.close()
     await guests.see_off()
     assert [record.getMessage() for record in caplog.records] == [
-        "no client can be taken for 0.01 s: Too many open files",
-        "no client can be taken for 0.01 s: None",
+        "accepting no connections for 0.01 s: Too many open files",
+        "accepting no connections for 0.01 s: None",
     ]
 
 
@@ -163,7 +163,7 @@ async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_t
         assert clients[-1].recv(1) == b""
     await port.close()
     assert [(record.getMessage(), record.exc_info[1]) for record in caplog.records if record.exc_info] == [
-        ("a client could not be taken", troubles[1])
+        ("could not accept a connection", troubles[1])
     ]
 
 

@@ -54,7 +54,7 @@ async def test_a_path_finds_its_answer(method: str, path: str, text: str) -> Non
 
 @pytest.mark.parametrize("path", ["/", "/thing", "/things/", "/thingsa", "//things", "/THINGS"])
 async def test_any_other_path_is_not_found(path: str) -> None:
-    with pytest.raises(NotFound, match="Nothing is served") as refusal:
+    with pytest.raises(NotFound, match="There is no endpoint") as refusal:
         await answered("GET", path)
     assert "GET /things, POST /things, GET /things/…" in refusal.value.message
 

@@ -232,4 +232,4 @@ def test_a_matcher_that_fails_costs_no_request_and_is_reported_once(
     selector = PolicySelector([rule], [matcher, Long()])
     for _ in range(3):
         assert selector.select(chat(last_user_text="a text of some length")).rule is rule
-    assert caplog.text.count(f"the matcher {type(matcher).__qualname__} failed") == 1
+    assert caplog.text.count(f"matcher {type(matcher).__qualname__} failed") == 1

@@ -251,7 +251,7 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
             BudgetThreshold("global", "day", 100, 5_000_000, 5_000_000, NOON),
             BudgetThreshold("code", "hour", 80, 11_480, 12_000, NOON),
             LedgerStateChanged(ok=False, message="disk full"),
-            LedgerStateChanged(ok=True, message="The ledger is written again."),
+            LedgerStateChanged(ok=True, message="The ledger is writable again."),
         ]
     )
     assert [(notice.severity, notice.text) for notice in model.notices] == [
@@ -259,7 +259,7 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
         ("error", "Budget for this day: 5,000 of 5,000 sats spent (100 %)"),
         ("warning", "Budget of policy code for this hour: 11.480 of 12.000 sats spent (96 %)"),
         ("error", "The ledger can't be written: disk full"),
-        ("information", "The ledger is written again."),
+        ("information", "The ledger is writable again."),
     ]
     assert model.ledger_problem is None
 
