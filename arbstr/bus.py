@@ -95,10 +95,10 @@ class EventBus:
             try:
                 listener.put(event)
             except Exception as fault:  # who only watches must not stop what is watched
-                self._complain(listener, fault)
+                self._report(listener, fault)
 
-    def _complain(self, listener: Listener, fault: Exception) -> None:
+    def _report(self, listener: Listener, fault: Exception) -> None:
         if listener not in self._faulty:
             self._faulty.append(listener)
-            told = "%s failed to handle an event; its figures may be wrong"
-            logger.error(told, type(listener).__name__, exc_info=fault)
+            message = "%s failed to handle an event; its figures may be wrong"
+            logger.error(message, type(listener).__name__, exc_info=fault)

@@ -100,10 +100,10 @@ class AttemptError(ArbstrError):
     @property
     def counts_for_breaker(self) -> bool:
         """Whether the provider's breaker counts it."""
-        return blames(self.kind, self.status)
+        return counts_for_breaker(self.kind, self.status)
 
 
-def blames(failure: FailureKind, status: int | None) -> bool:
+def counts_for_breaker(failure: FailureKind, status: int | None) -> bool:
     """Return whether a failed attempt says something about the provider's service.
 
     A stale catalogue (404), a refusal of what the request says, a short balance (402) and a failed provider of the

@@ -66,8 +66,8 @@ class AdmissionControl:
         if self._stopping:
             raise ShuttingDown("arbstr is shutting down and accepts no new requests.", retry_after_s=_RETRY_AFTER_S)
         if self.in_flight >= self._max_in_flight:
-            told = f"{self.in_flight} requests are in flight, the limit set by server.max_in_flight."
-            raise Overloaded(told, retry_after_s=_RETRY_AFTER_S)
+            message = f"{self.in_flight} requests are in flight, the limit set by server.max_in_flight."
+            raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
 
     def _spend_token(self) -> None:
         now = self._clock()
@@ -75,6 +75,6 @@ class AdmissionControl:
         self._filled_at = now
         if self._tokens < 1:
             wait_s = (1 - self._tokens) / self._rate
-            told = f"More than {self._rate:g} requests per second, the limit set by server.rate_limit_rps."
-            raise RateLimited(told, retry_after_s=wait_s)
+            message = f"More than {self._rate:g} requests per second, the limit set by server.rate_limit_rps."
+            raise RateLimited(message, retry_after_s=wait_s)
         self._tokens -= 1

@@ -95,8 +95,8 @@ class Budgets:
         async with self._recalling:
             for cap, span in self.unknown:
                 assert self._recall is not None  # or all would be known
-                question = SpendQuery(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
-                cap.remember(span.starts_ms, await self._recall(question))
+                query = SpendQuery(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
+                cap.remember(span.starts_ms, await self._recall(query))
 
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:

@@ -42,24 +42,24 @@ class ChunkTemplate:
         size = block.rfind(self._after)
         if size < len(self._before) or not block.startswith(self._before):
             return None
-        told = block[len(self._before) : size]
-        texts = self._texts_in(told)
+        joined = block[len(self._before) : size]
+        texts = self._texts_in(joined)
         if not _are_texts(texts):
             return None
-        count = 1 + (len(told) - len(texts)) // (len(self.between) - len(_TEXT_END))
+        count = 1 + (len(joined) - len(texts)) // (len(self.between) - len(_TEXT_END))
         return size + len(self._after), count, texts
 
-    def _texts_in(self, told: bytes) -> bytes:
+    def _texts_in(self, joined: bytes) -> bytes:
         """What is left of several chunks without what is between two texts."""
         between = self.between
         texts: list[bytes] = []
         start = 0
-        while (end := told.find(b'"', start)) >= 0:
-            if not told.startswith(between, end):  # an escaped one, as a rule
-                return told.replace(between, _TEXT_END)  # takes twice as long
-            texts.append(told[start:end])
+        while (end := joined.find(b'"', start)) >= 0:
+            if not joined.startswith(between, end):  # an escaped one, as a rule
+                return joined.replace(between, _TEXT_END)  # takes twice as long
+            texts.append(joined[start:end])
             start = end + len(between)
-        texts.append(told[start:])
+        texts.append(joined[start:])
         return _TEXT_END.join(texts)
 
 

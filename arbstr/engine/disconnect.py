@@ -18,30 +18,30 @@ class ClientDisconnect:
     which there is no connection yet (`connecting` holds the ids of such requests) is spared the request.
     """
 
-    def __init__(self, exchange: RequestContext, connecting: Collection[str], gate: AdmissionControl) -> None:
+    def __init__(self, context: RequestContext, connecting: Collection[str], admission: AdmissionControl) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.task = task
         self.done = False
-        self._exchange = exchange
+        self._context = context
         self._connecting = connecting
-        self._gate = gate
+        self._admission = admission
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
         """The client has left."""
-        if self._exchange.request_id in self._connecting:
-            self._exchange.waiting = False
-        provider = self._exchange.provider if self._exchange.waiting else None
-        drains = provider is not None and provider.on_client_gone == "drain" and self._gate.drain()
-        self._exchange.drained = drains
-        self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._give_up)
+        if self._context.request_id in self._connecting:
+            self._context.waiting = False
+        provider = self._context.provider if self._context.waiting else None
+        drains = provider is not None and provider.on_client_gone == "drain" and self._admission.drain()
+        self._context.drained = drains
+        self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._cancel)
 
     def end(self) -> None:
         """The request has ended, one way or another."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def _give_up(self) -> None:
+    def _cancel(self) -> None:
         self.done = True
         self.task.cancel()

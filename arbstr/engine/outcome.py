@@ -35,15 +35,15 @@ def all_failed(
     last = {attempt.provider: attempt for attempt in attempts}.values()
     statuses = {attempt.status for attempt in last}
     if statuses == {_TOO_MANY}:
-        told = f"Every provider of '{model}' is rate-limiting: {how}."
-        return RateLimited(told, retry_after_s=retry_after_s)
+        message = f"Every provider of '{model}' is rate-limiting: {how}."
+        return RateLimited(message, retry_after_s=retry_after_s)
     if statuses == {_PAYMENT_REQUIRED}:
         return InsufficientBalance(f"The balance is insufficient at every provider of '{model}': {how}.")
     if all(attempt.failure == "stale_catalogue" for attempt in last):
         listed = ", ".join(served) or "none"
         return ModelNotFound(f"No provider has the model '{model}': {how}; listed: {listed}.", param="model")
-    told = f"Every provider of '{model}' failed: {how}."
+    message = f"Every provider of '{model}' failed: {how}."
     kinds = {attempt.failure for attempt in attempts}
     if kinds == {"bad_response"}:
-        return BadUpstreamResponse(told)
-    return UpstreamTimeout(told) if kinds == {"timeout"} else AllProvidersFailed(told)
+        return BadUpstreamResponse(message)
+    return UpstreamTimeout(message) if kinds == {"timeout"} else AllProvidersFailed(message)

@@ -74,13 +74,13 @@ class Engine:
         self,
         config: Config,
         *,
-        gate: AdmissionControl,
+        admission: AdmissionControl,
         router: Router,
-        health: CircuitBreakers,
+        breakers: CircuitBreakers,
         budgets: Budgets,
         sessions: Sessions,
         upstream: UpstreamCaller,
-        store: LedgerPort,
+        ledger: LedgerPort,
         bus: EventBus,
         clock: Callable[[], float],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
@@ -89,13 +89,13 @@ class Engine:
         self._providers = {provider.name: provider for provider in config.providers}
         self._retry = config.retry
         self._keepalive_s = config.server.keepalive
-        self._admission = gate
+        self._admission = admission
         self._router = router
-        self._breakers = health
+        self._breakers = breakers
         self._budgets = budgets
         self._sessions = sessions
         self._upstream = upstream
-        self._ledger = store
+        self._ledger = ledger
         self._bus = bus
         self._clock = clock
         self._sleep = sleep
@@ -103,100 +103,100 @@ class Engine:
 
     async def handle(self, client: Client) -> None:
         """Serve one request from its arrival to its row."""
-        exchange = RequestContext(client.request_id, client.received_at_ms, self._clock)
-        giving_up = ClientDisconnect(exchange, self._upstream.connecting, self._admission)
-        client.on_disconnect(giving_up.begin)
+        context = RequestContext(client.request_id, client.received_at_ms, self._clock)
+        disconnect = ClientDisconnect(context, self._upstream.connecting, self._admission)
+        client.on_disconnect(disconnect.begin)
         try:
-            await self._serve(exchange, client)
+            await self._serve(context, client)
         except ClientGone:
-            exchange.client_left()
+            context.client_left()
         except ApiError as error:
-            exchange.policy = exchange.policy or error.policy
-            exchange.fail(error.status, error.message)
-            await client.refuse(error, exchange.error_headers())
+            context.policy = context.policy or error.policy
+            context.fail(error.status, error.message)
+            await client.refuse(error, context.error_headers())
         except asyncio.CancelledError:
-            if not giving_up.done:
-                exchange.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
+            if not disconnect.done:
+                context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
                 raise
-            giving_up.task.uncancel()
-            exchange.client_left()
+            disconnect.task.uncancel()
+            context.client_left()
         except Exception:
-            logger.exception("unhandled exception in request %s", exchange.request_id)
-            fault = InternalError(f"Internal error (request {exchange.request_id}); see arbstr's log.")
-            exchange.fail(fault.status, fault.message)
-            await client.refuse(fault, exchange.error_headers())
+            logger.exception("unhandled exception in request %s", context.request_id)
+            fault = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
+            context.fail(fault.status, fault.message)
+            await client.refuse(fault, context.error_headers())
         finally:
-            giving_up.end()
-            self._record(exchange)
-            if exchange.stream is not None:
-                self._upstream.close_in_background(exchange.stream)
+            disconnect.end()
+            self._record(context)
+            if context.stream is not None:
+                self._upstream.close_in_background(context.stream)
 
-    async def _serve(self, exchange: RequestContext, client: Client) -> None:
+    async def _serve(self, context: RequestContext, client: Client) -> None:
         try:
             self._admission.check()
         except ApiError:
-            await self._read_if_sent(exchange, client)
+            await self._read_if_sent(context, client)
             raise
-        chat = await self._read(exchange, client)
+        chat = await self._read(context, client)
         self._admission.acquire()
         try:
             routing = self._router.route(chat)
-            exchange.set_routing(routing)
-            self._bus.publish(RouteChosen(exchange.request_id, routing))
+            context.set_routing(routing)
+            self._bus.publish(RouteChosen(context.request_id, routing))
             if routing.model != chat.model:
                 chat = for_model(chat, routing.model)
             await self._budgets.ready()
             reservation = self._budgets.open(routing.policy)
             try:
-                answer = await self._try_candidates(exchange, chat, client, reservation)
-                await self._deliver(exchange, answer, client)
+                response = await self._try_candidates(context, chat, client, reservation)
+                await self._deliver(context, response, client)
             finally:
-                reservation.settle(exchange.spent_msats)
+                reservation.settle(context.spent_msats)
         finally:
-            self._admission.release(drained=exchange.drained)
+            self._admission.release(drained=context.drained)
 
-    async def _read_if_sent(self, exchange: RequestContext, client: Client) -> None:
+    async def _read_if_sent(self, context: RequestContext, client: Client) -> None:
         """Learn which model was asked for, for a refusal's row. It waits for no body: that may be slow, or large."""
         if client.sent:
             with suppress(ApiError):
-                await self._read(exchange, client)
+                await self._read(context, client)
 
-    async def _read(self, exchange: RequestContext, client: Client) -> ChatRequest:
+    async def _read(self, context: RequestContext, client: Client) -> ChatRequest:
         body = await client.body()
         document = decode(body)
-        exchange.model = named_model(document)
-        exchange.streaming = document.get("stream") is True
-        exchange.session = self._sessions.of(client.headers, document)
-        self._publish_received(exchange)
-        exchange.chat = parse(document, body, request_id=exchange.request_id, policy=client.policy)
-        return exchange.chat
+        context.model = named_model(document)
+        context.streaming = document.get("stream") is True
+        context.session = self._sessions.of(client.headers, document)
+        self._publish_received(context)
+        context.chat = parse(document, body, request_id=context.request_id, policy=client.policy)
+        return context.chat
 
     async def _try_candidates(
-        self, exchange: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
+        self, context: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
     ) -> UpstreamResponse | UpstreamStream:
         """Try the candidates in order until one answers.
 
         Raises `BudgetExceeded` if one was left out because no budget holds what it may cost, else the `ApiError` that
         says how all failed.
         """
-        assert exchange.routing is not None
-        too_dear: BudgetExceeded | None = None
-        for candidate in exchange.routing.candidates:
-            exchange.permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
-            if exchange.permit is not None:
+        assert context.routing is not None
+        over_budget: BudgetExceeded | None = None
+        for candidate in context.routing.candidates:
+            context.permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
+            if context.permit is not None:
                 try:
-                    answer = await self._try_provider(exchange, chat, client, candidate, reservation)
+                    response = await self._try_provider(context, chat, client, candidate, reservation)
                 except BudgetExceeded as error:
-                    exchange.permit.release()
-                    too_dear = error
+                    context.permit.release()
+                    over_budget = error
                     continue
-                if answer is not None:
-                    return answer
-        raise too_dear or self._all_failed(exchange)
+                if response is not None:
+                    return response
+        raise over_budget or self._all_failed(context)
 
     async def _try_provider(
         self,
-        exchange: RequestContext,
+        context: RequestContext,
         chat: ChatRequest,
         client: Client,
         candidate: Candidate,
@@ -206,24 +206,24 @@ class Engine:
 
         Every try reserves what it may cost on top of what those before it may have cost. Raises `BudgetExceeded`.
         """
-        assert exchange.routing is not None
+        assert context.routing is not None
         provider = self._providers[candidate.provider]
         name_there = provider.upstream_id(chat.model)
-        asked = chat if name_there == chat.model else for_model(chat, name_there)
+        upstream_chat = chat if name_there == chat.model else for_model(chat, name_there)
         for tries in count():
             if reservation.is_bounded:
-                may_cost = self._router.may_cost_msats(candidate, exchange.routing, chat)
-                reservation.cover(exchange.spent_msats + may_cost)
-            exchange.begin_attempt(provider, candidate.expected_cost_msats)
-            self._bus.publish(AttemptStarted(exchange.request_id, provider.name))
+                may_cost = self._router.may_cost_msats(candidate, context.routing, chat)
+                reservation.cover(context.spent_msats + may_cost)
+            context.begin_attempt(provider, candidate.expected_cost_msats)
+            self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
-                return await self._upstream.send(provider, asked, client.headers)
+                return await self._upstream.send(provider, upstream_chat, client.headers)
             except AttemptError as error:
                 if client.gone:
-                    exchange.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
+                    context.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
                     raise ClientGone("left while a provider failed") from error
                 wait_s = self._retry_wait_s(error, tries)
-                self._attempt_failed(exchange, error, wait_s)
+                self._attempt_failed(context, error, wait_s)
             if wait_s is None:
                 break
             await self._sleep(wait_s)
@@ -231,16 +231,16 @@ class Engine:
 
     def _retry_wait_s(self, error: AttemptError, tries: int) -> float | None:
         """Seconds until the same provider is asked again; None if the next one is better asked."""
-        asked_s = error.retry_after_s or 0.0
-        if not error.retryable or tries >= self._retry.max_retries or asked_s > LONGEST_RETRY_AFTER_S:
+        requested_s = error.retry_after_s or 0.0
+        if not error.retryable or tries >= self._retry.max_retries or requested_s > LONGEST_RETRY_AFTER_S:
             return None
-        return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), asked_s)
+        return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), requested_s)
 
-    def _attempt_failed(self, exchange: RequestContext, error: AttemptError, wait_s: float | None) -> None:
-        attempt = exchange.attempt_failed(error, again=wait_s is not None)
+    def _attempt_failed(self, context: RequestContext, error: AttemptError, wait_s: float | None) -> None:
+        attempt = context.attempt_failed(error, again=wait_s is not None)
         self._bus.publish(
             AttemptFailed(
-                exchange.request_id,
+                context.request_id,
                 attempt.provider,
                 error.kind,
                 error.status,
@@ -250,148 +250,148 @@ class Engine:
             )
         )
 
-    def _all_failed(self, exchange: RequestContext) -> ApiError:
-        names = [candidate.provider for candidate in exchange.routing.candidates] if exchange.routing else []
-        if not exchange.attempts:
-            told = f"No provider of '{exchange.model}' can take a request now: {', '.join(names)}."
-            return NoHealthyProvider(told, retry_after_s=self._breakers.retry_after_s(names))
+    def _all_failed(self, context: RequestContext) -> ApiError:
+        names = [candidate.provider for candidate in context.routing.candidates] if context.routing else []
+        if not context.attempts:
+            message = f"No provider of '{context.model}' can take a request now: {', '.join(names)}."
+            return NoHealthyProvider(message, retry_after_s=self._breakers.retry_after_s(names))
         return all_failed(
-            exchange.model,
-            exchange.attempts,
-            how=exchange.attempts_summary(),
+            context.model,
+            context.attempts,
+            how=context.attempts_summary(),
             served=dict.fromkeys(model for provider in self._providers.values() for model in provider.model_ids),
-            retry_after_s=exchange.shortest_wait_s or self._breakers.retry_after_s(names),
+            retry_after_s=context.shortest_wait_s or self._breakers.retry_after_s(names),
         )
 
     async def _deliver(
-        self, exchange: RequestContext, answer: UpstreamResponse | UpstreamStream, client: Client
+        self, context: RequestContext, response: UpstreamResponse | UpstreamStream, client: Client
     ) -> None:
-        if isinstance(answer, UpstreamStream):
-            await self._deliver_stream(exchange, answer, client)
+        if isinstance(response, UpstreamStream):
+            await self._deliver_stream(context, response, client)
         else:
-            await self._deliver_whole(exchange, answer, client)
+            await self._deliver_whole(context, response, client)
 
-    async def _deliver_whole(self, exchange: RequestContext, answer: UpstreamResponse, client: Client) -> None:
-        exchange.set_usage(answer.usage, answer.charged_msats, len(answer.body))
-        if answer.client_error is None:
-            exchange.attempt_succeeded(answer.status)
+    async def _deliver_whole(self, context: RequestContext, response: UpstreamResponse, client: Client) -> None:
+        context.set_usage(response.usage, response.charged_msats, len(response.body))
+        if response.client_error is None:
+            context.attempt_succeeded(response.status)
         else:
-            exchange.attempt_ended(None, answer.status)
-        exchange.mark_complete()
+            context.attempt_ended(None, response.status)
+        context.mark_complete()
         try:
-            await client.answer(answer.status, _headers_of(answer, exchange), answer.body)
+            await client.answer(response.status, _headers_of(response, context), response.body)
         finally:
-            if answer.share is not None:
-                answer.share.release()
+            if response.share is not None:
+                response.share.release()
         if client.gone:
-            exchange.client_left()
-        elif answer.client_error is None:
-            exchange.succeed()
+            context.client_left()
+        elif response.client_error is None:
+            context.succeed()
         else:
-            exchange.fail(answer.status, exchange.without_quotes(answer.client_error))
+            context.fail(response.status, context.without_quotes(response.client_error))
 
-    async def _deliver_stream(self, exchange: RequestContext, answer: UpstreamStream, client: Client) -> None:
-        first_byte_ms = exchange.stream_opened(answer)
-        record = exchange.record()
+    async def _deliver_stream(self, context: RequestContext, response: UpstreamStream, client: Client) -> None:
+        first_byte_ms = context.stream_opened(response)
+        record = context.record()
         self._ledger.begin(record)
-        self._bus.publish(FirstByte(exchange.request_id, record.provider or "", first_byte_ms))
-        await client.start([*answer.headers, *exchange.headers(), ("X-Arbstr-Streaming", "true")])
+        self._bus.publish(FirstByte(context.request_id, record.provider or "", first_byte_ms))
+        await client.start([*response.headers, *context.headers(), ("X-Arbstr-Streaming", "true")])
         try:
-            last, fault = await self._relay(exchange, answer, client)
+            last, fault = await self._relay(context, response, client)
         finally:
-            exchange.set_usage_from(answer.observer)  # also if the stream is given up
-        last += self._finish_stream(exchange, answer.observer, fault, client)
+            context.set_usage_from(response.observer)  # also if the stream is given up
+        last += self._finish_stream(context, response.observer, fault, client)
         await client.end(last)
 
-    def _finish_stream(self, exchange: RequestContext, observer: StreamObserver, fault: str, client: Client) -> bytes:
+    def _finish_stream(self, context: RequestContext, observer: StreamObserver, fault: str, client: Client) -> bytes:
         """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
         if observer.complete:
-            exchange.attempt_succeeded(200)
+            context.attempt_succeeded(200)
             if client.gone:
-                exchange.client_left()
+                context.client_left()
             else:
-                exchange.succeed()
-            return exchange.final_event(done=observer.done)
+                context.succeed()
+            return context.final_event(done=observer.done)
         if observer.error is not None:
-            fault = exchange.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
+            fault = context.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.done:
             fault = "it ended without any content"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         if client.gone:
-            exchange.attempt_ended(error, error.status)
-            exchange.client_left()
+            context.attempt_ended(error, error.status)
+            context.client_left()
             return b""
-        self._attempt_failed(exchange, error, None)
-        answer = BadUpstreamResponse(f"The stream from '{exchange.attempts[-1].provider}' broke off: {fault}.")
-        exchange.fail(answer.status, answer.message)
-        return b"data: %b\n\n" % orjson.dumps(answer.body())
+        self._attempt_failed(context, error, None)
+        failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
+        context.fail(failure.status, failure.message)
+        return b"data: %b\n\n" % orjson.dumps(failure.body())
 
-    async def _relay(self, exchange: RequestContext, answer: UpstreamStream, client: Client) -> tuple[bytes, str]:
+    async def _relay(self, context: RequestContext, response: UpstreamStream, client: Client) -> tuple[bytes, str]:
         """Pass a stream on as it comes, until its `[DONE]` or its end.
 
         Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
         """
-        observer = answer.observer
+        observer = response.observer
         # The client waits for a sign of life if nothing else has come yet.
-        out = answer.prefix or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
+        out = response.prefix or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
         silent_ms = (
-            0 if answer.begun else exchange.time_to_first_byte_ms
+            0 if response.begun else context.time_to_first_byte_ms
         )  # of the provider; what says nothing does not count
-        told_ms = exchange.elapsed_ms()
+        published_ms = context.elapsed_ms()
         while not observer.done:
-            left_s = answer.limit_s - silent_ms / 1000
+            left_s = response.limit_s - silent_ms / 1000
             if left_s <= 0:
-                return answer.end(), f"no content for {answer.limit_s:g} s"
+                return response.end(), f"no content for {response.limit_s:g} s"
             if out:
                 await client.write(out)
-            began_ms = exchange.elapsed_ms()
+            read_started_ms = context.elapsed_ms()
             try:
-                read = await answer.read(min(self._keepalive_s or left_s, left_s))
+                read = await response.read(min(self._keepalive_s or left_s, left_s))
             except TimeoutError:
-                silent_ms += exchange.elapsed_ms() - began_ms
+                silent_ms += context.elapsed_ms() - read_started_ms
                 out = KEEPALIVE if observer.between_events else b""
                 continue
             except AttemptError as error:
-                return answer.end(), str(error)
+                return response.end(), str(error)
             if read is None:
-                return answer.end(), "it ended early, without a finish_reason"
-            now_ms = exchange.elapsed_ms()
-            out, silent_ms = read, 0 if answer.progressed else silent_ms + now_ms - began_ms
-            if now_ms - told_ms >= PROGRESS_EVERY_MS:
-                told_ms, observer.in_doubt = now_ms, True
-                self._bus.publish(StreamProgress(exchange.request_id, observer.events))
+                return response.end(), "it ended early, without a finish_reason"
+            now_ms = context.elapsed_ms()
+            out, silent_ms = read, 0 if response.progressed else silent_ms + now_ms - read_started_ms
+            if now_ms - published_ms >= PROGRESS_EVERY_MS:
+                published_ms, observer.in_doubt = now_ms, True
+                self._bus.publish(StreamProgress(context.request_id, observer.events))
         return out, ""
 
-    def _publish_received(self, exchange: RequestContext) -> None:
-        if not exchange.announced:
-            exchange.announced = True
+    def _publish_received(self, context: RequestContext) -> None:
+        if not context.announced:
+            context.announced = True
             self._bus.publish(
-                RequestReceived(exchange.request_id, exchange.received_at_ms, exchange.model, exchange.streaming)
+                RequestReceived(context.request_id, context.received_at_ms, context.model, context.streaming)
             )
 
-    def _record(self, exchange: RequestContext) -> None:
+    def _record(self, context: RequestContext) -> None:
         """The end of every request: one row, one event, one lesson. A step that fails takes no other with it."""
-        self._publish_received(exchange)
-        exchange.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
-        if exchange.permit is not None:
-            _best_effort(exchange.permit.release)
-        if exchange.routing is not None and exchange.usage is not None and exchange.implausible is None:
-            baselines = _best_effort(self._router.baselines, exchange.routing, exchange.usage)
-            exchange.baselines = baselines or (None, None)
-        record = exchange.record()
+        self._publish_received(context)
+        context.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
+        if context.permit is not None:
+            _best_effort(context.permit.release)
+        if context.routing is not None and context.usage is not None and context.implausible is None:
+            baselines = _best_effort(self._router.baselines, context.routing, context.usage)
+            context.baselines = baselines or (None, None)
+        record = context.record()
         _best_effort(self._ledger.append, record)
         self._bus.publish(RequestFinished(record))
-        if exchange.chat is not None:
-            _best_effort(self._router.learn, record, exchange.chat, exchange.answer_bytes)
+        if context.chat is not None:
+            _best_effort(self._router.learn, record, context.chat, context.answer_bytes)
 
 
-def _headers_of(answer: UpstreamResponse, exchange: RequestContext) -> HeaderList:
+def _headers_of(response: UpstreamResponse, context: RequestContext) -> HeaderList:
     """The headers of provider and arbstr; of whether to repeat the request the provider knows its own part only."""
-    if answer.client_error is None:
-        return [*answer.headers, *exchange.headers(), *exchange.cost_headers()]
-    own = exchange.error_headers()
+    if response.client_error is None:
+        return [*response.headers, *context.headers(), *context.cost_headers()]
+    own = context.error_headers()
     names = {name.lower() for name, _ in own}
-    return [*(pair for pair in answer.headers if pair[0].lower() not in names), *own]
+    return [*(pair for pair in response.headers if pair[0].lower() not in names), *own]
 
 
 def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -149,7 +149,7 @@ class RequestContext:
     def attempt_succeeded(self, status: int) -> Attempt:
         """The provider has answered as it should."""
         attempt = self.attempt_ended(None, status)
-        self._served()
+        self._set_served_model()
         if self.permit is not None:
             self.permit.succeeded(attempt.duration_ms if self.first_byte_ms is None else self.time_to_first_byte_ms)
         return attempt
@@ -201,11 +201,11 @@ class RequestContext:
     def stream_opened(self, stream: UpstreamStream) -> int:
         """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
         self.stream = stream
-        self._served()
+        self._set_served_model()
         self.first_byte_ms = self.elapsed_ms()
         return self.first_byte_ms
 
-    def _served(self) -> None:
+    def _set_served_model(self) -> None:
         self.served_model = None if self.routing is None else self.routing.model
 
     def set_usage_from(self, observer: StreamObserver) -> None:
@@ -279,12 +279,12 @@ class RequestContext:
 
     def attempts_summary(self) -> str:
         """Which providers were tried and how each failed, in words."""
-        told = []
+        parts = []
         for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
             tries = list(run)
             times = "once" if len(tries) == 1 else f"{len(tries)} times"
-            told.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
-        return "; ".join(told)
+            parts.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
+        return "; ".join(parts)
 
     def mark_complete(self) -> None:
         """The whole answer is there: what its client takes to read it is not arbstr's or the provider's time."""

@@ -233,7 +233,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         clock=time.monotonic,
         random=random.random,
         is_available=health.available,
-        cooling=health.cooldowns.resting,
+        cooling=health.cooldowns.reasons,
         retry_after_s=health.retry_after_s,
         due_next=health.due_next,
         publish=bus.publish,
@@ -262,7 +262,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     gate = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
-    upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, room=room)
+    upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, memory=room)
     stack.push_async_callback(upstream.aclose)
     chats = ChatCompletions(_engine(parts, decisions, gate, upstream), room)
     lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
@@ -273,7 +273,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         edge.serve,
         settings.host,
         settings.port,
-        most_clients=_most_clients(settings, config),
+        max_connections=_most_clients(settings, config),
         max_request_bytes=largest_bytes,
     )
 
@@ -297,13 +297,13 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
 def _engine(parts: Infrastructure, decisions: Decisions, gate: AdmissionControl, upstream: UpstreamCaller) -> Engine:
     return Engine(
         parts.config,
-        gate=gate,
+        admission=gate,
         router=decisions.router,
-        health=decisions.health,
+        breakers=decisions.health,
         budgets=decisions.budgets,
         sessions=decisions.sessions,
         upstream=upstream,
-        store=parts.ledger,
+        ledger=parts.ledger,
         bus=parts.bus,
         clock=time.monotonic,
     )

@@ -41,8 +41,8 @@ class AccessControl:
             self._check_host(host)
         origin = headers.get("Origin")
         if origin is not None and not self.allows_origin(origin, host):
-            told = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
-            raise ForbiddenOrigin(told)
+            message = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
+            raise ForbiddenOrigin(message)
         if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
             self._check_token(headers.get("Authorization", ""))
 
@@ -73,15 +73,15 @@ class AccessControl:
         name = _host_name(host)
         if name in self._hosts or (self._any_address and _is_address(name)):
             return
-        told = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
-        raise ForbiddenHost(told)
+        message = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
+        raise ForbiddenHost(message)
 
     def _check_token(self, authorization: str) -> None:
         scheme, _, given = authorization.partition(" ")
         right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token or b"")
         if scheme.lower() != "bearer" or not right:
-            told = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
-            raise InvalidApiKey(told)
+            message = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
+            raise InvalidApiKey(message)
 
 
 def _host_name(host: str) -> str:

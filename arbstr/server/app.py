@@ -24,8 +24,8 @@ _MINUTE_S = 60.0
 class App:
     """Gives every request an id, turns strangers away, and every error into an answer in OpenAI's shape."""
 
-    def __init__(self, door: AccessControl, routes: EndpointRouter) -> None:
-        self._access = door
+    def __init__(self, access: AccessControl, routes: EndpointRouter) -> None:
+        self._access = access
         self._router = routes
         self._refusals = _Refusals()
 
@@ -41,7 +41,7 @@ class App:
             else:
                 response = await self._router.find(request)(request)
         except ApiError as error:
-            self._refusals.tell(request, error)
+            self._refusals.log(request, error)
             response = error_response(error)
         except ClientGone:
             response = web.Response(status=499)  # for nobody
@@ -58,16 +58,16 @@ class _Refusals:
 
     def __init__(self) -> None:
         self._since_s = 0.0
-        self._told = 0
+        self._logged = 0
 
-    def tell(self, request: Request, error: ApiError) -> None:
+    def log(self, request: Request, error: ApiError) -> None:
         """One line, of which there are `_LINES_A_MINUTE`; then only that there are more."""
         now_s = time.monotonic()
         if now_s - self._since_s >= _MINUTE_S:
-            if self._told > _LINES_A_MINUTE:
-                logger.info("refused %d more requests", self._told - _LINES_A_MINUTE)
-            self._since_s, self._told = now_s, 0
-        self._told += 1
-        if self._told <= _LINES_A_MINUTE:
-            asked, why = sanitize(f"{request.method} {request.path}"), sanitize(error.message.partition(". ")[0])
-            logger.info("refused %s from %s: %d %s: %s", asked, request.remote, error.status, error.code, why)
+            if self._logged > _LINES_A_MINUTE:
+                logger.info("refused %d more requests", self._logged - _LINES_A_MINUTE)
+            self._since_s, self._logged = now_s, 0
+        self._logged += 1
+        if self._logged <= _LINES_A_MINUTE:
+            target, reason = sanitize(f"{request.method} {request.path}"), sanitize(error.message.partition(". ")[0])
+            logger.info("refused %s from %s: %d %s: %s", target, request.remote, error.status, error.code, reason)

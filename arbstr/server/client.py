@@ -18,14 +18,14 @@ from arbstr.types import HeaderList
 class ClientConnection:
     """Implements `engine.seams.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
-    def __init__(self, request: Request, room: BodyMemory, received_at_ms: int) -> None:
+    def __init__(self, request: Request, memory: BodyMemory, received_at_ms: int) -> None:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._body = RequestBody(request, room)
+        self._body = RequestBody(request, memory)
         self._stream: EventStream | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None

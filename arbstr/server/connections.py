@@ -14,7 +14,7 @@ from weakref import WeakKeyDictionary
 
 from arbstr.errors import Overloaded
 from arbstr.server.protocol import Awaited, Protocol
-from arbstr.server.responses import bare_answer
+from arbstr.server.responses import bare_response
 
 logger = logging.getLogger(__name__)
 
@@ -31,24 +31,24 @@ class ConnectionLimit:
     else of one whose requests are answered.
     """
 
-    def __init__(self, most: int, make: Callable[[], Protocol]) -> None:
-        self._most = most
+    def __init__(self, max_connections: int, make: Callable[[], Protocol]) -> None:
+        self._max_connections = max_connections
         self._make = make
         self._loop = asyncio.get_running_loop()
         # Also those whose connection is still being set up, as it is for a whole crowd at a time; the oldest first.
-        self._all: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
-        told = f"{most} clients are connected, the maximum."
-        self._refusing = _TooManyConnections(Overloaded(told, retry_after_s=1.0))
-        self._displaced = 0
+        self._protocols: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
+        message = f"{max_connections} clients are connected, the maximum."
+        self._refusing = _TooManyConnections(Overloaded(message, retry_after_s=1.0))
+        self._evicted = 0
         self._schedule_check()
 
     def new_protocol(self) -> asyncio.BaseProtocol:
         """The protocol of a new connection: aiohttp's, or the refusal where that would be one too many."""
-        if len(self._all) >= self._most and not self._make_room():
+        if len(self._protocols) >= self._max_connections and not self._evict():
             return self._refusing
         protocol = self._make()
         protocol.on_lost = self._lost
-        self._all[protocol] = _Wait(self._loop.time())
+        self._protocols[protocol] = _Wait(self._loop.time())
         return protocol
 
     def close(self) -> None:
@@ -56,27 +56,27 @@ class ConnectionLimit:
         self._timer.cancel()
 
     def _lost(self, protocol: Protocol) -> None:
-        self._all.pop(protocol, None)
+        self._protocols.pop(protocol, None)
 
-    def _make_room(self) -> bool:
+    def _evict(self) -> bool:
         """Close the connection of somebody for whom nothing is done; False if there is nobody."""
-        leaving = self._dispensable()
-        if leaving is None:
+        evicted = self._evictable()
+        if evicted is None:
             return False
-        del self._all[leaving]
-        leaving.abort()
-        self._displaced += 1
+        del self._protocols[evicted]
+        evicted.abort()
+        self._evicted += 1
         return True
 
-    def _dispensable(self) -> Protocol | None:
+    def _evictable(self) -> Protocol | None:
         """The oldest that will hardly ask any more, else the latest of those that have not asked: who was here before a
         crowd is no part of it. If all have, the oldest of those that have been answered."""
-        idle = [protocol for protocol in self._all if protocol.is_idle]
+        idle = [protocol for protocol in self._protocols if protocol.is_idle]
         silent = [protocol for protocol in idle if not protocol.has_asked]
         now_s = self._loop.time()
-        if silent and now_s - self._all[silent[0]].since_s >= SOON_S:
+        if silent and now_s - self._protocols[silent[0]].since_s >= SOON_S:
             return silent[0]
-        if silent and now_s - self._all[silent[-1]].since_s >= JUST_HERE_S:
+        if silent and now_s - self._protocols[silent[-1]].since_s >= JUST_HERE_S:
             return silent[-1]
         if silent:
             return None
@@ -88,14 +88,14 @@ class ConnectionLimit:
     def _check_deadlines(self) -> None:
         """Close the connections of those who have been waited for too long."""
         now_s = self._loop.time()
-        for protocol, wait in list(self._all.items()):
+        for protocol, wait in list(self._protocols.items()):
             awaited = wait.overdue(protocol.awaited(), now_s)
             if awaited is not None:
                 protocol.time_out(awaited)
-        if self._displaced:
-            told = "closed %d idle connections, because all %d were in use"
-            logger.info(told, self._displaced, self._most)
-            self._displaced = 0
+        if self._evicted:
+            message = "closed %d idle connections, because all %d were in use"
+            logger.info(message, self._evicted, self._max_connections)
+            self._evicted = 0
         self._schedule_check()
 
 
@@ -126,6 +126,6 @@ class _TooManyConnections(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer."""
-        going = cast("asyncio.Transport", transport)
-        going.write(bare_answer(self._error))
-        going.close()
+        transport = cast("asyncio.Transport", transport)
+        transport.write(bare_response(self._error))
+        transport.close()

@@ -16,7 +16,7 @@ from arbstr.errors import ApiError, HeadersTooLarge, InvalidParameter, RequestTi
 from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
 from arbstr.server.request import Request
-from arbstr.server.responses import REQUEST_ID, SERVER, bare_answer, error_response
+from arbstr.server.responses import REQUEST_ID, SERVER, bare_response, error_response
 
 try:
     import fcntl
@@ -32,7 +32,7 @@ LONGEST_HEADER = 64 * 1024  # bytes; tokens of single sign-on take more than aio
 LONGEST_ADDRESS = 32 * 1024
 LONGEST_HEAD = 256 * 1024
 
-_TOLD_CHARS = 200  # of the parser's words
+_MESSAGE_CHARS = 200  # of the parser's words
 
 
 class Awaited(NamedTuple):
@@ -128,9 +128,9 @@ class Protocol(web.RequestHandler):
 
     def abort(self) -> None:
         """Close the connection, at once if what was written does not go out."""
-        wire = self._wire
-        if wire is not None and wire.get_write_buffer_size():
-            wire.abort()
+        transport = self._wire
+        if transport is not None and transport.get_write_buffer_size():
+            transport.abort()
         else:
             self.force_close()
 
@@ -157,9 +157,9 @@ class Protocol(web.RequestHandler):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer a request that is not complete, and hang up."""
-        wire = self._wire
-        if wire is not None and not wire.is_closing():
-            wire.write(bare_answer(error))
+        transport = self._wire
+        if transport is not None and not transport.is_closing():
+            transport.write(bare_response(error))
         self.force_close()
 
 
@@ -167,19 +167,19 @@ def _nobody(protocol: Protocol) -> None:
     """Nobody cares."""
 
 
-def _unsent_bytes(wire: asyncio.Transport) -> int:
+def _unsent_bytes(transport: asyncio.Transport) -> int:
     """What the system has taken of a connection's bytes and not got rid of, as far as it tells: it takes by the MB."""
     left = array("i", [0])
     if _TIOCOUTQ:
         with suppress(OSError, ValueError):
-            fcntl.ioctl(wire.get_extra_info("socket").fileno(), _TIOCOUTQ, left)
+            fcntl.ioctl(transport.get_extra_info("socket").fileno(), _TIOCOUTQ, left)
     return left[0]
 
 
 def _refusal(request: web.BaseRequest, exc: BaseException | None, message: str | None) -> ApiError:
     # After a colon the parser quotes what the client sent: its token, perhaps.
-    told = sanitize((message or "it can't be read").partition(":")[0], _TOLD_CHARS)
-    logger.info("rejected malformed HTTP from %s: %s", request.remote, told)
+    message = sanitize((message or "it can't be read").partition(":")[0], _MESSAGE_CHARS)
+    logger.info("rejected malformed HTTP from %s: %s", request.remote, message)
     if isinstance(exc, LineTooLong) and exc.args[1] == LONGEST_HEADER:
         return HeadersTooLarge(f"A request header is longer than {LONGEST_HEADER:,} bytes.")
-    return InvalidParameter(f"The request is malformed HTTP: {told}")
+    return InvalidParameter(f"The request is malformed HTTP: {message}")

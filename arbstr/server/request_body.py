@@ -18,10 +18,10 @@ SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
 class RequestBody:
     """One request's body, and the room that it takes until it is `dropped`."""
 
-    def __init__(self, request: web.BaseRequest, room: BodyMemory) -> None:
+    def __init__(self, request: web.BaseRequest, memory: BodyMemory) -> None:
         self._request = request
-        self._room = room
-        self._size = 0  # of the room
+        self._memory = memory
+        self._acquired_bytes = 0  # of the room
 
     async def read(self) -> bytes:
         """All of it.
@@ -30,8 +30,8 @@ class RequestBody:
         """
         request = self._request
         if not is_json(request.content_type):
-            told = "Send the request as JSON, with the header 'Content-Type: application/json'."
-            raise UnsupportedMediaType(told)
+            message = "Send the request as JSON, with the header 'Content-Type: application/json'."
+            raise UnsupportedMediaType(message)
         encoding = _encoding(request)
         self._check_length(request.content_length or 0)
         try:
@@ -46,41 +46,41 @@ class RequestBody:
 
     def release(self) -> None:
         """It is needed no longer."""
-        self._room.release(self._size)
-        self._size = 0
+        self._memory.release(self._acquired_bytes)
+        self._acquired_bytes = 0
 
     def _check_length(self, size: int) -> None:
         """Turn away at once what will not do; bytes take no room before they come."""
         self._limit(size)
         if size > FREE_BYTES:
-            self._room.check(size - FREE_BYTES)
+            self._memory.check(size - FREE_BYTES)
 
-    def _on_data(self, size: int, packed_bytes: int = 0) -> None:
+    def _on_data(self, size: int, compressed_bytes: int = 0) -> None:
         """So many bytes are here now, and so many compressed ones that they were unfolded from."""
         self._limit(size)
-        needed = size + packed_bytes - FREE_BYTES
-        if needed > self._size:
-            self._room.acquire(needed - self._size)
-            self._size = needed
+        needed = size + compressed_bytes - FREE_BYTES
+        if needed > self._acquired_bytes:
+            self._memory.acquire(needed - self._acquired_bytes)
+            self._acquired_bytes = needed
 
     def _limit(self, size: int) -> None:
         most = self._request.client_max_size
         if size > most:
-            told = f"The request is larger than {most:,} bytes, the limit set by server.max_request_mb."
-            raise RequestTooLarge(told)
+            message = f"The request is larger than {most:,} bytes, the limit set by server.max_request_mb."
+            raise RequestTooLarge(message)
 
-    async def _unpacked(self, packed: bytes, encoding: str) -> bytes:
+    async def _unpacked(self, compressed: bytes, encoding: str) -> bytes:
         """What was sent compressed."""
-        unpacker, body = Decoder(encoding), bytearray()
-        unpacker.feed(packed)
+        decoder, body = Decoder(encoding), bytearray()
+        decoder.feed(compressed)
         try:
-            while unpacker.has_more:
-                body += unpacker.piece()
-                self._on_data(len(body), len(packed))
+            while decoder.has_more:
+                body += decoder.piece()
+                self._on_data(len(body), len(compressed))
                 await asyncio.sleep(0)  # little can unfold to very much: others have their turn
         except ValueError as error:
             raise UnsupportedMediaType(f"The request body is not valid {encoding}.") from error
-        if not unpacker.ended:
+        if not decoder.ended:
             raise UnsupportedMediaType(f"The request body ends before its {encoding} data is complete.")
         return bytes(body)
 
@@ -93,8 +93,8 @@ class RequestBody:
         try:
             return await self._read()
         except TimeoutError:
-            told = f"too little of it came in the last {SILENCE_S:g} s."
-            raise RequestTimeout(f"Timed out waiting for the rest of the request body: {told}") from None
+            message = f"too little of it came in the last {SILENCE_S:g} s."
+            raise RequestTimeout(f"Timed out waiting for the rest of the request body: {message}") from None
 
     def _all_here(self) -> bytes:
         """A body that came with its head or is complete meanwhile: most are, and need no clock."""
@@ -128,8 +128,8 @@ def _encoding(request: web.BaseRequest) -> str:
     if encoding in ("", "identity"):
         return ""
     if encoding not in ENCODINGS:
-        told = f"The request body is compressed as {sanitize(encoding, 40)!r}, which is not supported."
-        raise UnsupportedMediaType(f"{told} Send it uncompressed, or as gzip or deflate.")
+        message = f"The request body is compressed as {sanitize(encoding, 40)!r}, which is not supported."
+        raise UnsupportedMediaType(f"{message} Send it uncompressed, or as gzip or deflate.")
     return encoding
 
 

@@ -163,7 +163,7 @@ def error_headers(error: ApiError) -> HeaderList:
     return headers
 
 
-def bare_answer(error: ApiError) -> bytes:
+def bare_response(error: ApiError) -> bytes:
     """All that whoever is to be hung up on gets, head and body."""
     body = orjson.dumps(error.body())
     headers = [*error_headers(error), (REQUEST_ID, new_id()), ("Server", SERVER), ("Content-Length", str(len(body)))]

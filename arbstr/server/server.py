@@ -22,25 +22,25 @@ from arbstr.server.router import Handler
 
 
 async def listen(
-    stack: AsyncExitStack, handler: Handler, host: str, port: int, *, most_clients: int, max_request_bytes: int
+    stack: AsyncExitStack, handler: Handler, host: str, port: int, *, max_connections: int, max_request_bytes: int
 ) -> str:
     """Open the port, until the stack unwinds; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
     server = _Server(handler, max_request_bytes)
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
-    clients = ConnectionLimit(most_clients, server)
+    clients = ConnectionLimit(max_connections, server)
     stack.callback(clients.close)
     shown = f"[{host}]" if ":" in host else host
     try:
-        opened = await Acceptor.open(host, port, clients.new_protocol)
+        acceptor = await Acceptor.open(host, port, clients.new_protocol)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             remedy = "stop the program that listens there, or choose another address with --listen"
             raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
-    stack.push_async_callback(opened.close)
-    return f"http://{shown}:{opened.number}"
+    stack.push_async_callback(acceptor.close)
+    return f"http://{shown}:{acceptor.number}"
 
 
 def _why(error: OSError) -> str:

@@ -47,16 +47,16 @@ class Connector:
         if proxy.is_socks:
             return await self._open_through_socks(proxy)
         try:
-            opened = await self._open_tcp(proxy.host, proxy.port)
+            sock = await self._open_tcp(proxy.host, proxy.port)
         except OSError as error:
             raise ProxyRefused(f"the proxy {proxy} can't be reached: {error}") from error
         if self._tunnels:
             try:
-                await _connect_through(opened, proxy, self._host, self._port)
+                await _connect_through(sock, proxy, self._host, self._port)
             except BaseException:
-                opened.close()
+                sock.close()
                 raise
-        return opened
+        return sock
 
     async def _open_tcp(self, host: str, port: int) -> socket.socket:
         addresses: list[AddressInfo] = await self._resolver.addresses(host, port)
@@ -91,15 +91,15 @@ class Connector:
         raise ProxyRefused(f"the proxy {proxy} can't be reached: {failure}")
 
 
-async def _connect_through(opened: socket.socket, proxy: ProxyUrl, host: str, port: int) -> None:
+async def _connect_through(sock: socket.socket, proxy: ProxyUrl, host: str, port: int) -> None:
     """Ask an HTTP proxy for a tunnel. Raises ProxyRefused."""
     loop = asyncio.get_running_loop()
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     lines = [f"CONNECT {authority} HTTP/1.1", f"Host: {authority}", *proxy_headers(proxy)]
-    await loop.sock_sendall(opened, "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
+    await loop.sock_sendall(sock, "".join(f"{line}\r\n" for line in [*lines, ""]).encode("ascii"))
     reply = b""
     while b"\r\n\r\n" not in reply:
-        received = await loop.sock_recv(opened, MAX_REPLY_BYTES)
+        received = await loop.sock_recv(sock, MAX_REPLY_BYTES)
         reply += received
         if not received or len(reply) > MAX_REPLY_BYTES:
             raise ProxyRefused(f"the proxy {proxy} did not connect: its reply was unreadable")

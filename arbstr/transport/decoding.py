@@ -23,40 +23,40 @@ class Decoder:
         self.has_more = False
         self.ended = False
         self._encoding = encoding
-        self._packed = b""
+        self._compressed = b""
         self._barren_bytes = 0
-        self._unpacker: zlib._Decompress | None = None
+        self._decompressor: zlib._Decompress | None = None
 
     @property
     def begun(self) -> bool:
         """Whether any of it has come."""
-        return self._unpacker is not None
+        return self._decompressor is not None
 
-    def feed(self, packed: bytes) -> None:
+    def feed(self, compressed: bytes) -> None:
         """More of the compressed body is here."""
-        self._packed = self._packed + packed if self._packed else packed
-        self.has_more = bool(self._packed) and not self.ended
+        self._compressed = self._compressed + compressed if self._compressed else compressed
+        self.has_more = bool(self._compressed) and not self.ended
 
     def piece(self) -> bytes:
         """The next `PIECE_BYTES` of it at most, possibly none."""
-        if self._unpacker is None:
-            self._unpacker = self._begin()
-        before = len(self._packed)
+        if self._decompressor is None:
+            self._decompressor = self._begin()
+        before = len(self._compressed)
         try:
-            piece = self._unpacker.decompress(self._packed, PIECE_BYTES)
+            piece = self._decompressor.decompress(self._compressed, PIECE_BYTES)
         except zlib.error as error:
             raise ValueError(str(error)) from error
-        self._packed = self._unpacker.unconsumed_tail
-        self.ended = self._unpacker.eof
-        self.has_more = not self.ended and (len(piece) == PIECE_BYTES or bool(self._packed))
-        self._limit(piece, before - len(self._packed))
+        self._compressed = self._decompressor.unconsumed_tail
+        self.ended = self._decompressor.eof
+        self.has_more = not self.ended and (len(piece) == PIECE_BYTES or bool(self._compressed))
+        self._limit(piece, before - len(self._compressed))
         return piece
 
     def _begin(self) -> zlib._Decompress:
         """A decompressor for what is coming; `deflate` is sent with zlib's wrapping or, wrongly, without."""
         if self._encoding != "deflate":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
-        wrapped = self._packed[0] & 15 == zlib.DEFLATED
+        wrapped = self._compressed[0] & 15 == zlib.DEFLATED
         return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
 
     def _limit(self, piece: bytes, taken_bytes: int) -> None:

@@ -100,15 +100,15 @@ class ResponseStream(httpx.AsyncByteStream):
         if before <= HELD_BYTES < self._held_bytes:
             self._connection.pause()
 
-    def fail(self, kind: Failure, told: str) -> None:
+    def fail(self, kind: Failure, reason: str) -> None:
         """Nothing more will come, and this is not its end; the first reason given stands."""
         if not self.complete and self._failure is None:
-            self._failure = kind(told, request=self._request)
+            self._failure = kind(reason, request=self._request)
             self.wake()
 
-    def break_off(self, told: str) -> None:
+    def break_off(self, reason: str) -> None:
         """Fail although something of it is here."""
-        self.fail(BrokenResponse, told)
+        self.fail(BrokenResponse, reason)
         if isinstance(self._failure, BrokenResponse):
             self._failure.status = self.status
 
@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
         self._free = free
         self._transport: asyncio.Transport | None = None
         self._socket: select.poll | None = None  # asked before a kept connection is used again
-        self._answer: ResponseStream | None = None
+        self._response: ResponseStream | None = None
         self._header_bytes = 0
         self._paused = False
         self._keep_alive = False  # the connection, after this answer
@@ -163,7 +163,7 @@ class Connection(asyncio.Protocol):
     def send(self, head: bytes, content: bytes, request: httpx.Request) -> ResponseStream:
         """Send a request, head and body; its answer is to be waited for."""
         assert self._transport is not None
-        answer = self._answer = ResponseStream(self, request)
+        response = self._response = ResponseStream(self, request)
         self.nothing_received = True
         self._header_bytes = 0
         if len(content) > HELD_BYTES:  # no second copy of what is large, one packet for what is small
@@ -171,7 +171,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(content)
         else:
             self._transport.write(head + content)
-        return answer
+        return response
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
@@ -198,46 +198,46 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Parse what came; what comes unasked, or is no HTTP, ends the connection."""
-        answer = self._answer
-        if answer is None:
+        response = self._response
+        if response is None:
             self.abort()
             return
         self.nothing_received = False
-        before = answer.body_bytes
+        before = response.body_bytes
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            answer.break_off(f"not HTTP: {error}")
+            response.break_off(f"not HTTP: {error}")
             self.abort()
         else:
-            if answer.complete:
-                self._end(answer)
-            elif answer.body_bytes == before:
-                self._limit(answer, len(data))
+            if response.complete:
+                self._end(response)
+            elif response.body_bytes == before:
+                self._limit(response, len(data))
             else:
                 self._header_bytes = 0
-        answer.wake()
+        response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The end of the connection, and of what it carries."""
-        answer, self._answer = self._answer, None
-        if answer is not None:
+        response, self._response = self._response, None
+        if response is not None:
             reason = "" if exc is None else str(exc) or type(exc).__name__
             if self.nothing_received and reason:
-                answer.fail(httpx.ReadError, reason)
+                response.fail(httpx.ReadError, reason)
             elif self.nothing_received:
-                answer.fail(httpx.RemoteProtocolError, "closed without a response")
-            elif reason or not answer.has_head or answer.framed:
-                answer.break_off(reason or "closed before the end of its response")
+                response.fail(httpx.RemoteProtocolError, "closed without a response")
+            elif reason or not response.has_head or response.framed:
+                response.break_off(reason or "closed before the end of its response")
             else:
-                answer.complete = True
-            answer.wake()
+                response.complete = True
+            response.wake()
         self._transport = None
         self.closed.set_result(None)
 
-    def _end(self, answer: ResponseStream) -> None:
+    def _end(self, response: ResponseStream) -> None:
         """The answer is complete: on to the next, if there may be one."""
-        self._answer = None
+        self._response = None
         sent = self._transport is not None and not self._transport.get_write_buffer_size()
         if self._keep_alive and sent:
             self.resume()
@@ -252,45 +252,45 @@ class Connection(asyncio.Protocol):
             self._socket = select.poll()
             self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
-    def _limit(self, answer: ResponseStream, size: int) -> None:
+    def _limit(self, response: ResponseStream, size: int) -> None:
         """The parser gathers what is no body: not for ever."""
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
-            answer.break_off(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
+            response.break_off(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
             self.abort()
 
     # The parser calls these.
 
     def on_message_begin(self) -> None:
         """An answer begins, or an interim one."""
-        if self._answer is None or self._answer.complete:
+        if self._response is None or self._response.complete:
             raise ValueError("an unsolicited response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """A header; after the body it is a trailer, which nobody reads."""
-        answer = self._answer
-        if answer is not None and not answer.has_head:
-            answer.headers.append((name, value))
+        response = self._response
+        if response is not None and not response.has_head:
+            response.headers.append((name, value))
 
     def on_status(self, status: bytes) -> None:
         """The status line is there."""
-        cast("ResponseStream", self._answer).status = self._parser.get_status_code()
+        cast("ResponseStream", self._response).status = self._parser.get_status_code()
 
     def on_headers_complete(self) -> None:
         """The head is there; an interim answer (1xx) is not what was asked for."""
-        answer = cast("ResponseStream", self._answer)
-        answer.status = self._parser.get_status_code()
-        if answer.status < 200:
-            answer.headers.clear()
+        response = cast("ResponseStream", self._response)
+        response.status = self._parser.get_status_code()
+        if response.status < 200:
+            response.headers.clear()
             return
-        answer.begin_body()
+        response.begin_body()
 
     def on_body(self, body: bytes) -> None:
         """Some of the body."""
-        cast("ResponseStream", self._answer).add(body)
+        cast("ResponseStream", self._response).add(body)
 
     def on_message_complete(self) -> None:
         """The end of an answer, or of an interim one."""
-        answer = cast("ResponseStream", self._answer)
-        answer.complete = answer.has_head
-        self._keep_alive = answer.framed and not answer.framed_twice and self._parser.should_keep_alive()
+        response = cast("ResponseStream", self._response)
+        response.complete = response.has_head
+        self._keep_alive = response.framed and not response.framed_twice and self._parser.should_keep_alive()

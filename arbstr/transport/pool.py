@@ -66,40 +66,40 @@ class PooledTransport(httpx.AsyncBaseTransport):
         that says what happened.
         """
         memo = request.extensions.get("memo", {})
-        known = memo.get(self)
-        if known is None:
-            place = self._host_pool(request)
-            known = memo[self] = place, _head(request, place)
-        place, head = known
-        connection = place.idle(self._loop.time()) or await self._connect(place, request)
+        prepared = memo.get(self)
+        if prepared is None:
+            pool = self._host_pool(request)
+            prepared = memo[self] = pool, _head(request, pool)
+        pool, head = prepared
+        connection = pool.idle(self._loop.time()) or await self._connect(pool, request)
         content = await _content(request)  # its taking says that it goes out now
         head = b"%b%d\r\n\r\n" % (head, len(content))
-        response = await _exchange(connection, head, content, request)
-        if place.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
+        response = await _send(connection, head, content, request)
+        if pool.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
             await response.aclose()
-            raise httpx.ProxyError(f"{place}: the proxy requires other credentials", request=request)
+            raise httpx.ProxyError(f"{pool}: the proxy requires other credentials", request=request)
         return response
 
-    async def _connect(self, place: _HostPool, request: httpx.Request) -> Connection:
+    async def _connect(self, pool: _HostPool, request: httpx.Request) -> Connection:
         timeout_s = request.extensions.get("timeout", {}).get("connect")
         try:
             async with asyncio.timeout(timeout_s):
-                return await place.connect(self._loop)
+                return await pool.connect(self._loop)
         except TimeoutError:
-            raise httpx.ConnectTimeout(f"{place} did not connect within {timeout_s:g} s", request=request) from None
+            raise httpx.ConnectTimeout(f"{pool} did not connect within {timeout_s:g} s", request=request) from None
         except ProxyRefused as error:
-            raise httpx.ProxyError(f"{place}: {error}", request=request) from error
+            raise httpx.ProxyError(f"{pool}: {error}", request=request) from error
         except (OSError, ValueError) as error:
-            raise httpx.ConnectError(f"{place}: {error or type(error).__name__}", request=request) from error
+            raise httpx.ConnectError(f"{pool}: {error or type(error).__name__}", request=request) from error
 
     def _host_pool(self, request: httpx.Request) -> _HostPool:
         """Where the URL leads and by which way, worked out once. Raises `httpx.UnsupportedProtocol`."""
         proxy = request.extensions.get("proxy")
-        place = self._host_pools.get((request.url, proxy))
-        if place is None:
-            place = _HostPool(request.url, self._way(request, proxy), self._resolver)
-            self._host_pools[request.url, proxy] = place
-        return place
+        pool = self._host_pools.get((request.url, proxy))
+        if pool is None:
+            pool = _HostPool(request.url, self._way(request, proxy), self._resolver)
+            self._host_pools[request.url, proxy] = pool
+        return pool
 
     def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
         """The proxy to go through, None for the direct way. Raises `httpx.UnsupportedProtocol`."""
@@ -109,13 +109,13 @@ class PooledTransport(httpx.AsyncBaseTransport):
         if proxy is None and (found := self._proxies.proxy_for(str(url))):
             proxy, _ = found
         if is_onion(url.host) and not (proxy and proxy.is_socks):
-            told = f"{url.host} can be reached through a SOCKS proxy only; set the provider's proxy"
-            raise httpx.UnsupportedProtocol(told, request=request)
+            reason = f"{url.host} can be reached through a SOCKS proxy only; set the provider's proxy"
+            raise httpx.UnsupportedProtocol(reason, request=request)
         return proxy
 
     async def aclose(self) -> None:
         """Close every connection."""
-        connections = [connection for place in self._host_pools.values() for connection in place.connections]
+        connections = [connection for pool in self._host_pools.values() for connection in pool.connections]
         for connection in connections:
             connection.abort()
         await asyncio.gather(*(connection.closed for connection in connections))
@@ -182,31 +182,30 @@ class _HostPool:
             self._sweeping = loop.call_at(due_s, self._sweep, loop)
 
 
-async def _exchange(connection: Connection, head: bytes, content: bytes, request: httpx.Request) -> httpx.Response:
-    """Send the request and wait for the answer's head."""
-    answer = connection.send(head, content, request)
+async def _send(connection: Connection, head: bytes, content: bytes, request: httpx.Request) -> httpx.Response:
+    """Send the request and wait for the response's head."""
+    response = connection.send(head, content, request)
     try:
-        await answer.head()
+        await response.head()
     except BaseException:
         connection.abort()
         raise
-    stream = answer if not answer.encoding else _Decoded(answer, request)
-    return _Response(answer, stream)
+    return _Response(response, response if not response.encoding else _Decoded(response, request))
 
 
 class _Response(httpx.Response):
-    """One that makes httpx's headers of those that came when somebody asks for them: arbstr never does."""
+    """A response that builds httpx's headers only when they are read, which arbstr never does."""
 
-    def __init__(self, answer: ResponseStream, stream: httpx.AsyncByteStream) -> None:
+    def __init__(self, response: ResponseStream, stream: httpx.AsyncByteStream) -> None:
         self.__dict__.update(_NEW_RESPONSE)
-        self.status_code = answer.status
+        self.status_code = response.status
         self.stream = stream
-        self.extensions = {"answer": answer}
+        self.extensions = {"response": response}
 
     @cached_property
     def headers(self) -> httpx.Headers:  # type: ignore[override]  # it can be set as well
-        """As httpx knows them."""
-        return httpx.Headers(self.extensions["answer"].headers)
+        """Return the headers as httpx's type."""
+        return httpx.Headers(self.extensions["response"].headers)
 
 
 _NEW_RESPONSE = {
@@ -217,25 +216,25 @@ _NEW_RESPONSE = {
 class _Decoded(httpx.AsyncByteStream):
     """The body of an answer that came compressed although nobody asked for it, unfolded piece by piece."""
 
-    def __init__(self, answer: ResponseStream, request: httpx.Request) -> None:
-        self._answer = answer
+    def __init__(self, response: ResponseStream, request: httpx.Request) -> None:
+        self._response = response
         self._request = request
-        self._unpacker: Decoder | None = None
+        self._decoder: Decoder | None = None
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        unpacker = self._unpacker
-        if unpacker is None:
-            unpacker = self._unpacker = self._begin()
-        while not unpacker.ended:
-            if unpacker.has_more:
+        decoder = self._decoder
+        if decoder is None:
+            decoder = self._decoder = self._begin()
+        while not decoder.ended:
+            if decoder.has_more:
                 await asyncio.sleep(0)  # little can unfold to very much: others have their turn
             else:
-                unpacker.feed(await self._next_packed())
+                decoder.feed(await self._next_packed())
             try:
-                piece = unpacker.piece()
+                piece = decoder.piece()
             except ValueError as error:
                 raise self._broken(str(error)) from error
             if piece:
@@ -245,13 +244,13 @@ class _Decoded(httpx.AsyncByteStream):
 
     async def aclose(self) -> None:
         """Done with it."""
-        await self._answer.aclose()
+        await self._response.aclose()
 
     async def _next_packed(self) -> bytes:
         try:
-            return await anext(self._answer)
+            return await anext(self._response)
         except StopAsyncIteration:
-            if self._unpacker is not None and self._unpacker.begun:
+            if self._decoder is not None and self._decoder.begun:
                 raise self._broken("it ends early") from None
             raise
 
@@ -261,23 +260,23 @@ class _Decoded(httpx.AsyncByteStream):
         with suppress(TimeoutError, StopAsyncIteration, httpx.TransportError):
             async with asyncio.timeout(TAIL_S):
                 while size <= TAIL_BYTES:
-                    size += len(await anext(self._answer))
+                    size += len(await anext(self._response))
 
     def _begin(self) -> Decoder:
-        encoding = self._answer.encoding.decode(errors="replace")
+        encoding = self._response.encoding.decode(errors="replace")
         if encoding not in ENCODINGS:
             raise self._broken("that encoding was not requested")
         return Decoder(encoding)
 
-    def _broken(self, told: str) -> httpx.RemoteProtocolError:
-        encoding = self._answer.encoding.decode(errors="replace")
-        return httpx.RemoteProtocolError(f"an unreadable {encoding} body: {told}", request=self._request)
+    def _broken(self, reason: str) -> httpx.RemoteProtocolError:
+        encoding = self._response.encoding.decode(errors="replace")
+        return httpx.RemoteProtocolError(f"an unreadable {encoding} body: {reason}", request=self._request)
 
 
-def _head(request: httpx.Request, place: _HostPool) -> bytes:
+def _head(request: httpx.Request, pool: _HostPool) -> bytes:
     """The request's head up to its length."""
-    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), place.path), b"Host: " + place.authority]
-    lines += place.proxy_headers
+    lines = [b"%b %b HTTP/1.1" % (request.method.encode(), pool.path), b"Host: " + pool.authority]
+    lines += pool.proxy_headers
     lines += [
         name + b": " + value for name, value in request.headers.raw if name.lower() not in (b"host", b"content-length")
     ]

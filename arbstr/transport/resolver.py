@@ -58,7 +58,7 @@ class Resolver:
             if entry is None:
                 entry = self._hosts[host] = _Host(host, self._loop, self._look_up)
             found = await entry.addresses()
-        return [(family, kind, protocol, "", _with_port(where, port)) for family, kind, protocol, _, where in found]
+        return [(family, kind, protocol, "", _with_port(address, port)) for family, kind, protocol, _, address in found]
 
     def doubt(self, host: str) -> None:
         """None of the host's addresses could be reached: look it up before it is called again."""
@@ -140,5 +140,5 @@ def _literal(host: str) -> Sequence[AddressInfo]:
         return ()
 
 
-def _with_port(where: tuple[Any, ...], port: int) -> tuple[Any, ...]:
-    return (where[0], port, *where[2:])
+def _with_port(address: tuple[Any, ...], port: int) -> tuple[Any, ...]:
+    return (address[0], port, *address[2:])

@@ -11,7 +11,7 @@ from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
 from arbstr.engine.request_context import CLIENT_CLOSED
 from arbstr.engine.routing.offer import Offer
-from arbstr.errors import blames
+from arbstr.errors import counts_for_breaker
 from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
 from arbstr.types import Attempt, ChatRequest, RequestRecord
@@ -75,7 +75,7 @@ class Learner:
         if used_input is None or used_output is None:
             return
         seen = used_output if answer_bytes is None else min(used_output, answer_bytes // _BYTES_PER_TOKEN)
-        offer.counted(used_output / request.choices, seen / request.choices)
+        offer.record_counts(used_output / request.choices, seen / request.choices)
         self.tokens.update(
             record.policy,
             offer.model,
@@ -132,7 +132,7 @@ class Learner:
 def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
     """Whether the provider did its part, None if the attempt says nothing about that."""
     if attempt.failure is not None:
-        if not blames(attempt.failure, attempt.status):
+        if not counts_for_breaker(attempt.failure, attempt.status):
             return None
         # The last one may have failed because the client had left, and nobody is blamed for what nobody waits for.
         last = attempt is record.attempts[-1]

@@ -15,7 +15,7 @@ class CandidateSet:
     """What routing needs of a rule (None: no rule holds) and a model, worked out once. `policy` is the rule's name."""
 
     def __init__(
-        self, rule: Rule | None, model: str, strategy: Strategy, sellers: Sequence[tuple[Provider, Offer]]
+        self, rule: Rule | None, model: str, strategy: Strategy, offers: Sequence[tuple[Provider, Offer]]
     ) -> None:
         self.policy = None if rule is None else rule.name
         self.model = model
@@ -23,9 +23,9 @@ class CandidateSet:
         max_sats = None if rule is None else rule.max_sats_per_request
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
-        verdicts = [(offer, _policy_violation(rule, seller, model)) for seller, offer in sellers]
+        verdicts = [(offer, _policy_violation(rule, provider, model)) for provider, offer in offers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
-        self.curiosity = Exploration(self.offers) if strategy.name == Cheapest.name else None
+        self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
     def cost_violation(self, cost_msats: float) -> str:

@@ -28,7 +28,7 @@ class Cooldowns:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._resting: dict[str | None, dict[str, tuple[float, str]]] = {}
+        self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
 
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
         """Let rest what this failure says should."""
@@ -41,33 +41,33 @@ class Cooldowns:
 
     def succeeded(self, provider: str, model: str) -> None:
         """End what this success refutes."""
-        if self._resting:
+        if self._active:
             for named in (model, None):
-                self._resting.get(named, {}).pop(provider, None)
+                self._active.get(named, {}).pop(provider, None)
 
-    def resting(self, model: str) -> Mapping[str, str]:
+    def reasons(self, model: str) -> Mapping[str, str]:
         """Return which providers rest for this model, each with the reason."""
-        if not self._resting:
+        if not self._active:
             return {}
         return self._current(None) | self._current(model)
 
     def _current(self, model: str | None) -> dict[str, str]:
-        resting = self._resting.get(model)
-        if not resting:
+        active = self._active.get(model)
+        if not active:
             return {}
         now_s = self._clock()
-        current = {provider: rest for provider, rest in resting.items() if rest[0] > now_s}
+        current = {provider: rest for provider, rest in active.items() if rest[0] > now_s}
         if current:
-            self._resting[model] = current
+            self._active[model] = current
         else:
-            del self._resting[model]
+            del self._active[model]
         return {provider: reason for provider, (_, reason) in current.items()}
 
     def _rest(self, model: str | None, provider: str, seconds: float, reason: str) -> None:
-        resting = self._resting.pop(model, {})
-        if len(self._resting) >= REMEMBERED:
-            del self._resting[next(iter(self._resting))]
-        self._resting[model] = resting | {provider: (self._clock() + seconds, reason)}
+        active = self._active.pop(model, {})
+        if len(self._active) >= REMEMBERED:
+            del self._active[next(iter(self._active))]
+        self._active[model] = active | {provider: (self._clock() + seconds, reason)}
 
 
 class FailedBodies:

@@ -111,7 +111,7 @@ class Offer:
         self._speed.age(now_s)
         self._refresh()
 
-    def counted(self, tokens: float, seen: float) -> None:
+    def record_counts(self, tokens: float, seen: float) -> None:
         """The provider counts so many tokens of an answer that can have had so many to see."""
         self._counts.add(tokens, seen)
         self.hidden = self._counts.hidden

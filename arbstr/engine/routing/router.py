@@ -35,7 +35,7 @@ class _Ranking(NamedTuple):
     output_tokens: float
     ranked: list[tuple[float, int, Candidate]]
     excluded: list[tuple[str, str]]
-    resting: list[str]
+    unavailable: list[str]
     cooled: list[tuple[str, str]]
 
 
@@ -73,7 +73,9 @@ class Router:
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
         self._candidate_sets: dict[tuple[str | None, str], CandidateSet] = {}
-        self._looks: dict[str, tuple[Exploration, int, float]] = {}  # by request: where, at which place, for how much
+        self._explorations: dict[
+            str, tuple[Exploration, int, float]
+        ] = {}  # by request: where, at which place, for how much
 
     def route(self, request: ChatRequest) -> Routing:
         """Decide for a request.
@@ -81,27 +83,29 @@ class Router:
         Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy` or `NoHealthyProvider`,
         whichever of them comes first.
         """
-        return self._decide(request, take_turn=True)
+        return self._decide(request, commit=True)
 
     def preview(self, request: ChatRequest) -> Routing:
         """What `route` would decide now, without taking anybody's turn. Raises the same."""
-        return self._decide(request, take_turn=False)
+        return self._decide(request, commit=False)
 
-    def _decide(self, request: ChatRequest, *, take_turn: bool) -> Routing:
+    def _decide(self, request: ChatRequest, *, commit: bool) -> Routing:
         """Route by the asked model, else by the first of the rule's fallback models that has a candidate.
 
         Where none has one for want of a provider with a closed breaker, one is asked all the same (`due_next`).
         """
-        rule, why = self._policies.select(request)
+        rule, policy_reason = self._policies.select(request)
         try:
-            return self._rank(request, self._candidate_set(rule, request.model), why, take_turn)
+            return self._rank(request, self._candidate_set(rule, request.model), policy_reason, commit)
         except _NO_CANDIDATE as error:
             refusal = error
         models = rule.fallback_models if rule is not None else ()
         last_resort = (request.model, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:
-                return self._rank(request, self._candidate_set(rule, model), why, take_turn, last_resort=is_last_resort)
+                return self._rank(
+                    request, self._candidate_set(rule, model), policy_reason, commit, last_resort=is_last_resort
+                )
             except _NO_CANDIDATE:
                 continue
         raise refusal
@@ -109,9 +113,9 @@ class Router:
     def _rank(
         self,
         request: ChatRequest,
-        market: CandidateSet,
-        why: str | None,
-        take_turn: bool,
+        candidate_set: CandidateSet,
+        policy_reason: str | None,
+        commit: bool,
         *,
         last_resort: bool = False,
         anyway: Collection[str] = (),
@@ -121,66 +125,66 @@ class Router:
         Providers that only rest are asked where nobody else is left; with `last_resort` also the one whose breaker is
         due next. They come back here as those that are to be taken `anyway`.
         """
-        ranking = self._judge(request, market, anyway)
+        ranking = self._judge(request, candidate_set, anyway)
         if not ranking.ranked:
-            left = self._left(ranking, last_resort=last_resort)
-            if left:
-                return self._rank(request, market, why, take_turn, anyway=left)
-            raise self._refusal(market, ranking.excluded, ranking.resting)
-        if market.curiosity is not None and not anyway:
-            self._look_around(request, market.curiosity, ranking.ranked, take_turn=take_turn)
-        if take_turn:
-            market.strategy.chosen(market.offers[ranking.ranked[0][1]])
+            fallbacks = self._last_resort(ranking, last_resort=last_resort)
+            if fallbacks:
+                return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
+            raise self._refusal(candidate_set, ranking.excluded, ranking.unavailable)
+        if candidate_set.exploration is not None and not anyway:
+            self._explore(request, candidate_set.exploration, ranking.ranked, commit=commit)
+        if commit:
+            candidate_set.strategy.chosen(candidate_set.offers[ranking.ranked[0][1]])
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
         excluded = ranking.excluded
-        if ranking.resting or ranking.cooled:
-            excluded += [(provider, _UNAVAILABLE) for provider in ranking.resting]
+        if ranking.unavailable or ranking.cooled:
+            excluded += [(provider, _UNAVAILABLE) for provider in ranking.unavailable]
             excluded += [(provider, f"it rests for this model: {reason}") for provider, reason in ranking.cooled]
         return Routing(
-            strategy=market.strategy.name,
-            policy=market.policy,
-            model=market.model,
+            strategy=candidate_set.strategy.name,
+            policy=candidate_set.policy,
+            model=candidate_set.model,
             expected_input_tokens=int(ranking.input_tokens + 0.5),
             expected_output_tokens=int(ranking.output_tokens + 0.5),
             candidates=self._asked_anyway(candidates) if anyway else candidates,
             excluded=tuple(excluded),
-            policy_reason=why,
+            policy_reason=policy_reason,
         )
 
-    def _judge(self, request: ChatRequest, market: CandidateSet, anyway: Collection[str]) -> _Ranking:
+    def _judge(self, request: ChatRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> _Ranking:
         """Price every offer, leave out what a limit, an overcharge, a breaker or a cooldown forbids, sort the rest."""
         tokens, answer = self.learner.tokens.predict(
-            market.policy,
-            market.model,
+            candidate_set.policy,
+            candidate_set.model,
             request.prompt_chars,
             request.max_tokens,
             images=request.prompt_images,
             choices=request.choices,
         )
-        now_s, key_of, is_available = self._clock(), market.strategy.key, self._is_available
-        max_msats, hasty = market.max_msats, market.max_latency_ms is not None
-        awaited = 0.0 if request.stream else answer
-        cooling = self._cooling(market.model)
-        most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
+        now_s, key_of, is_available = self._clock(), candidate_set.strategy.key, self._is_available
+        max_msats, has_latency_limit = candidate_set.max_msats, candidate_set.max_latency_ms is not None
+        expected_wait_tokens = 0.0 if request.stream else answer
+        cooling = self._cooling(candidate_set.model)
+        max_output_tokens = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
         ranked: list[tuple[float, int, Candidate]] = []
         demoted: list[tuple[float, int, Candidate]] = []
-        excluded: list[tuple[str, str]] = list(market.excluded)
-        resting: list[str] = []
+        excluded: list[tuple[str, str]] = list(candidate_set.excluded)
+        unavailable: list[str] = []
         cooled: list[tuple[str, str]] = []
-        for place, offer in enumerate(market.offers):
+        for place, offer in enumerate(candidate_set.offers):
             if now_s >= offer.ages_at_s:
                 offer.age(now_s)
-            counted = answer if offer.hidden == 1.0 else min(answer * offer.hidden, most)
+            counted = answer if offer.hidden == 1.0 else min(answer * offer.hidden, max_output_tokens)
             cost = offer.base_fee + tokens * offer.input + counted * offer.output
             paid = cost * offer.ratio + offer.extra
             if offer.excluded:
                 excluded.append((offer.provider, offer.note))
             elif cost > max_msats or paid > max_msats:
-                excluded.append((offer.provider, market.cost_violation(max(cost, paid))))
-            elif hasty and (reason := market.latency_violation(offer, awaited)):
+                excluded.append((offer.provider, candidate_set.cost_violation(max(cost, paid))))
+            elif has_latency_limit and (reason := candidate_set.latency_violation(offer, expected_wait_tokens)):
                 excluded.append((offer.provider, reason))
             elif not is_available(offer.provider) and offer.provider not in anyway:
-                resting.append(offer.provider)
+                unavailable.append(offer.provider)
             elif cooling and offer.provider in cooling and offer.provider not in anyway:
                 cooled.append((offer.provider, cooling[offer.provider]))
             else:
@@ -191,39 +195,39 @@ class Router:
         ranked.sort()
         if demoted:
             ranked += sorted(demoted)
-        return _Ranking(tokens, answer, ranked, excluded, resting, cooled)
+        return _Ranking(tokens, answer, ranked, excluded, unavailable, cooled)
 
-    def _look_around(
+    def _explore(
         self,
         request: ChatRequest,
-        curiosity: Exploration,
+        exploration: Exploration,
         ranked: list[tuple[float, int, Candidate]],
         *,
-        take_turn: bool,
+        commit: bool,
     ) -> None:
         """Put an offer first that may have become cheaper, if it is one's turn."""
-        index = curiosity.pick(ranked)
+        index = exploration.pick(ranked)
         if index is not None:
             key, place, candidate = ranked.pop(index)
             extra = candidate.weight_msats - ranked[0][2].weight_msats
             note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
             ranked.insert(0, (key, place, candidate._replace(note=note)))
-            if take_turn:
-                curiosity.pays(extra)
-                if len(self._looks) >= _REMEMBERED:
-                    self._looks.clear()  # their ends were never told
-                self._looks[request.request_id] = (curiosity, place, extra)
-        if take_turn:
-            curiosity.routed(ranked[0][1])
+            if commit:
+                exploration.pays(extra)
+                if len(self._explorations) >= _REMEMBERED:
+                    self._explorations.clear()  # their ends were never told
+                self._explorations[request.request_id] = (exploration, place, extra)
+        if commit:
+            exploration.routed(ranked[0][1])
 
-    def _left(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
+    def _last_resort(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
         """Return whom to ask where every provider rests."""
         cooled = [provider for provider, _ in ranking.cooled]
-        if not ranking.resting:
+        if not ranking.unavailable:
             return cooled
         if not last_resort:
             return []
-        due = self._due_next(ranking.resting)
+        due = self._due_next(ranking.unavailable)
         return cooled if due is None else [due, *cooled]
 
     def _asked_anyway(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
@@ -271,14 +275,14 @@ class Router:
         routing = record.routing
         if routing is None:
             return
-        market = self._candidate_sets.get((routing.policy, routing.model))
-        if market is not None and market.curiosity is not None and record.cost_msats:
-            market.curiosity.spent(record.cost_msats)
-        curiosity, place, extra = self._looks.pop(record.request_id, (None, 0, 0.0))
-        if curiosity is not None:
+        candidate_set = self._candidate_sets.get((routing.policy, routing.model))
+        if candidate_set is not None and candidate_set.exploration is not None and record.cost_msats:
+            candidate_set.exploration.spent(record.cost_msats)
+        exploration, place, extra = self._explorations.pop(record.request_id, (None, 0, 0.0))
+        if exploration is not None:
             answered = record.success and record.provider == routing.candidates[0].provider
             listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
-            curiosity.found(place, extra, record.provider_cost_msats if answered else None, listed)
+            exploration.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
     def _candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
         """The sellers of a model under a rule, worked out once."""
@@ -290,26 +294,30 @@ class Router:
             self._candidate_sets.clear()
             self.learner.prune()
         strategy = (rule and rule.strategy) or self._default_strategy
-        sellers = [(seller, self.learner.offer(seller.name, model)) for seller in self._offers(model)]
-        market = CandidateSet(rule, model, self._strategies[strategy], sellers)
-        if sellers:
-            self._candidate_sets[market.policy, model] = market
-        return market
+        offers = [(provider, self.learner.offer(provider.name, model)) for provider in self._offers(model)]
+        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers)
+        if offers:
+            self._candidate_sets[candidate_set.policy, model] = candidate_set
+        return candidate_set
 
     def _offers(self, model: str) -> list[Provider]:
         return [provider for provider in self._providers if provider.serves(model)]
 
-    def _refusal(self, market: CandidateSet, excluded: list[tuple[str, str]], resting: list[str]) -> ApiError:
+    def _refusal(
+        self, candidate_set: CandidateSet, excluded: list[tuple[str, str]], unavailable: list[str]
+    ) -> ApiError:
         """Why there is no candidate."""
-        model = repr(market.model[:100])
-        if resting:
-            told = f"No provider is available for the model {model}: {', '.join(resting)} ({_UNAVAILABLE})."
-            return NoHealthyProvider(told, retry_after_s=self._retry_after_s(resting), policy=market.policy)
+        model, policy = repr(candidate_set.model[:100]), candidate_set.policy
+        if unavailable:
+            message = f"No provider is available for the model {model}: {', '.join(unavailable)} ({_UNAVAILABLE})."
+            return NoHealthyProvider(message, retry_after_s=self._retry_after_s(unavailable), policy=policy)
         if excluded:
-            limits = "the tolerated overcharge" if market.policy is None else f"the limits of policy {market.policy!r}"
+            limits = "the tolerated overcharge" if policy is None else f"the limits of policy {policy!r}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)
             return NoProviderWithinPolicy(
-                f"No provider of the model {model} is within {limits}: {reasons}.", param="model", policy=market.policy
+                f"No provider of the model {model} is within {limits}: {reasons}.",
+                param="model",
+                policy=policy,
             )
         listed = dict.fromkeys(listed for provider in self._providers for listed in provider.model_ids)
         return ModelNotFound(

@@ -22,7 +22,7 @@ from arbstr.engine import lenient_json, metering
 from arbstr.engine.body_memory import FREE_BYTES, BodyMemory, MemoryShare
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
-from arbstr.engine.upstream.headers import Head, HeadReader, upward
+from arbstr.engine.upstream.headers import Head, HeadReader, forwarded_request_headers
 from arbstr.engine.upstream.masking import mask_answer
 from arbstr.engine.upstream.opening import Opening, PendingCall
 from arbstr.engine.upstream.refusal import failure_of, in_words
@@ -85,16 +85,16 @@ class UpstreamCaller:
         redactor: Redactor,
         *,
         keepalive_s: float,
-        room: BodyMemory | None = None,
+        memory: BodyMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._redactor = redactor
         self._heads = HeadReader(redactor)
         self._keepalive_s = keepalive_s or math.inf
-        self._room = room or BodyMemory(_PLENTY_BYTES)
+        self._memory = memory or BodyMemory(_PLENTY_BYTES)
         self._clock = clock
-        self._watch = DeadlineTimer()
+        self._deadline_timer = DeadlineTimer()
         self._templates: dict[tuple[object, ...], httpx.Request] = {}
         self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
         self._closing: set[asyncio.Task[None]] = set()
@@ -131,11 +131,11 @@ class UpstreamCaller:
         answer = await self._ask(provider, chat, headers, chat.body)
         if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
             return answer
-        again = await self._ask(provider, chat, headers, plain)
-        if isinstance(again, UpstreamStream) or again.client_error is None:
+        retried = await self._ask(provider, chat, headers, plain)
+        if isinstance(retried, UpstreamStream) or retried.client_error is None:
             logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
             self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
-        return again
+        return retried
 
     async def _ask(
         self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
@@ -144,21 +144,21 @@ class UpstreamCaller:
         request = _TemplatedRequest(
             self._template(provider, headers), body, partial(self.connecting.discard, chat.request_id)
         )
-        deadline = Deadline(self._watch)
-        waiting = PendingCall(provider.timeouts, deadline)
+        deadline = Deadline(self._deadline_timer)
+        call = PendingCall(provider.timeouts, deadline)
         try:
-            with deadline.within(waiting.limit_s):
+            with deadline.within(call.limit_s):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    return await self._classify(response, chat, waiting)
+                    return await self._classify(response, chat, call)
                 except BaseException:
                     await close(response)
                     raise
         except TimeoutError:
             if chat.request_id in self.connecting:
-                told = f"no connection within {waiting.limit_s:g} s"
-                raise AttemptError("timeout", told, retryable=True) from None
-            raise AttemptError("timeout", f"no answer within {waiting.limit_s:g} s", sent=True) from None
+                message = f"no connection within {call.limit_s:g} s"
+                raise AttemptError("timeout", message, retryable=True) from None
+            raise AttemptError("timeout", f"no answer within {call.limit_s:g} s", sent=True) from None
         except httpx.TransportError as error:
             raise self._map_transport_error(error) from error
         except AttemptError:
@@ -172,7 +172,7 @@ class UpstreamCaller:
 
     def _template(self, provider: Provider, headers: HeaderList) -> httpx.Request:
         """What a client's requests to a provider have in common: it sends the same headers again and again."""
-        passing = upward(headers, provider.forward_headers)
+        passing = forwarded_request_headers(headers, provider.forward_headers)
         key = provider.name, *passing
         common = self._templates.get(key)
         if common is None:
@@ -184,7 +184,7 @@ class UpstreamCaller:
         return common
 
     async def _classify(
-        self, response: httpx.Response, chat: ChatRequest, waiting: PendingCall
+        self, response: httpx.Response, chat: ChatRequest, call: PendingCall
     ) -> UpstreamResponse | UpstreamStream:
         """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
         head = self._heads.read(response)
@@ -194,12 +194,12 @@ class UpstreamCaller:
         try:
             if chat.stream:
                 observer = StreamObserver(keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
-                opening = Opening(chunks, observer, waiting, Deadline(self._watch), self._keepalive_s)
+                opening = Opening(chunks, observer, call, Deadline(self._deadline_timer), self._keepalive_s)
                 return await self._judge_stream(response, opening, head)
             return await self._whole(response.status_code, head, b"", chunks)
         except httpx.TransportError as error:
-            told = sanitize_clause(self._redactor.text(str(error)))
-            raise AttemptError("bad_response", f"HTTP 200 that was cut off: {told}", status=200) from error
+            message = sanitize_clause(self._redactor.text(str(error)))
+            raise AttemptError("bad_response", f"HTTP 200 that was cut off: {message}", status=200) from error
 
     async def _judge_stream(
         self, response: httpx.Response, opening: Opening, head: Head
@@ -208,13 +208,13 @@ class UpstreamCaller:
         try:
             if await opening.is_stream(labelled="event-stream" in head.label):
                 await opening.read(self._redactor.text)
-                return UpstreamStream(response, head.down, opening)
-            answer = await self._whole(response.status_code, head, opening.first, opening.chunks)
+                return UpstreamStream(response, head.forwarded, opening)
+            whole = await self._whole(response.status_code, head, opening.first, opening.chunks)
         except BaseException:
             opening.silence.close()
             raise
         opening.silence.close()
-        return answer
+        return whole
 
     async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
@@ -231,16 +231,16 @@ class UpstreamCaller:
             retry_after=head.retry_after,
             retry_after_ms=head.retry_after_ms,
         )
-        told = in_words(status, verdict.refusal_of(document), self._redactor.text)
+        message = in_words(status, verdict.refusal_of(document), self._redactor.text)
         if error is None and len(body) > MAX_ERROR_BYTES:
-            error = AttemptError("status", told, status=status)
+            error = AttemptError("status", message, status=status)
         if error is not None:
             raise error
-        return UpstreamResponse(status, head.down, self._redactor.data(body), client_error=told)
+        return UpstreamResponse(status, head.forwarded, self._redactor.data(body), client_error=message)
 
     async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> UpstreamResponse:
         """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
-        share = self._room.share()
+        share = self._memory.share()
         try:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
             return await _beside(len(body), self._completion, status, head, body, share)
@@ -260,7 +260,7 @@ class UpstreamCaller:
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
             charged = metering.charged_header_msats(head.charged)
-        headers = head.down
+        headers = head.forwarded
         if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
@@ -271,19 +271,19 @@ class UpstreamCaller:
 
     def _map_transport_error(self, error: httpx.TransportError) -> AttemptError:
         """A transport's failure. What may have been charged is not repeated: a timeout, and all that was answered."""
-        told = sanitize_clause(self._redactor.text(str(error)))
+        message = sanitize_clause(self._redactor.text(str(error)))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
-            return AttemptError("timeout", f"no connection in time: {told}", retryable=True)
+            return AttemptError("timeout", f"no connection in time: {message}", retryable=True)
         if isinstance(error, httpx.TimeoutException):
-            return AttemptError("timeout", f"no answer in time: {told}", sent=True)
+            return AttemptError("timeout", f"no answer in time: {message}", sent=True)
         if isinstance(error, httpx.UnsupportedProtocol):
-            return AttemptError("connect", f"not a usable address: {told}")
+            return AttemptError("connect", f"not a usable address: {message}")
         status = getattr(error, "status", None)  # of an answer that broke off in its head; 0 before its status line
         if status is not None:
             kind: FailureKind = "bad_response" if 200 <= status < 300 else "connect"
-            return AttemptError(kind, f"a response that was cut off: {told}", status=status or None, sent=True)
+            return AttemptError(kind, f"a response that was cut off: {message}", status=status or None, sent=True)
         sent = isinstance(error, httpx.ReadError | httpx.RemoteProtocolError)
-        return AttemptError("connect", f"connection failed: {told}", retryable=True, sent=sent)
+        return AttemptError("connect", f"connection failed: {message}", retryable=True, sent=sent)
 
 
 def _common(provider: Provider, client: HeaderList) -> httpx.Request:

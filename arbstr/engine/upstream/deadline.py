@@ -15,22 +15,22 @@ class DeadlineTimer:
     left alone when that is moved or let go of: should it fire for nothing, it looks who is next.
     """
 
-    __slots__ = ("_fires_at", "_timer", "_watched")
+    __slots__ = ("_deadlines", "_fires_at", "_timer")
 
     def __init__(self) -> None:
-        self._watched: set[Deadline] = set()
+        self._deadlines: set[Deadline] = set()
         self._fires_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
 
     def register(self, deadline: Deadline) -> None:
         """Keep an eye on it from now on; to be said again when it is nearer than before."""
-        self._watched.add(deadline)
+        self._deadlines.add(deadline)
         if deadline.due < self._fires_at:
             self._set(deadline.due, deadline.loop)
 
     def unregister(self, deadline: Deadline) -> None:
         """It no longer matters."""
-        self._watched.discard(deadline)
+        self._deadlines.discard(deadline)
 
     def _set(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
         if self._timer is not None:
@@ -43,7 +43,7 @@ class DeadlineTimer:
         self._timer = None
         self._fires_at = math.inf
         now = loop.time()
-        waiting = [deadline for deadline in self._watched if deadline.waiting]
+        waiting = [deadline for deadline in self._deadlines if deadline.waiting]
         for deadline in waiting:
             if deadline.due <= now:
                 deadline.expire()
@@ -58,23 +58,23 @@ class Deadline:
     Cheap enough for every chunk of a stream. Whoever made it must `close` it.
     """
 
-    __slots__ = ("_cancelling", "_expired", "_task", "_watch", "due", "loop", "waiting")
+    __slots__ = ("_cancelling", "_expired", "_task", "_timer", "due", "loop", "waiting")
 
-    def __init__(self, watch: DeadlineTimer) -> None:
+    def __init__(self, timer: DeadlineTimer) -> None:
         task = asyncio.current_task()
         assert task is not None
         self.loop = task.get_loop()
         self.due = math.inf  # on the loop's clock
         self.waiting = False
         self._task = task
-        self._watch = watch
+        self._timer = timer
         self._expired = False
         self._cancelling = 0
 
     def within(self, seconds: float) -> Self:
         """So many seconds from now; may be said again while waiting. Infinity is no bound."""
         self.due = self.loop.time() + seconds
-        self._watch.register(self)
+        self._timer.register(self)
         return self
 
     def expire(self) -> None:
@@ -85,7 +85,7 @@ class Deadline:
 
     def close(self) -> None:
         """No more waits."""
-        self._watch.unregister(self)
+        self._timer.unregister(self)
 
     def __enter__(self) -> Self:
         self.waiting = True

@@ -13,13 +13,13 @@ from arbstr.sanitize import sanitize
 from arbstr.types import HeaderList
 
 # What a provider needs to understand the request. Everything else may be somebody's name, address or credential.
-_GO_UP = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta", "openai-beta"})
+_FORWARDED = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta", "openai-beta"})
 _CONNECTION = "connection"
 _NAMES_NOTHING = frozenset({"keep-alive", "close"})
 
 # Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
 # client's business, nor what steers a browser, or a server in front of arbstr, to files of its own.
-_NOT_DOWN = frozenset(
+_NOT_RETURNED = frozenset(
     {
         "connection",
         "keep-alive",
@@ -44,8 +44,8 @@ _NOT_DOWN = frozenset(
         "x-sendfile",
     }
 )
-_NOT_DOWN_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
-_LONGEST_DOWN = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
+_NOT_RETURNED_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
+_LONGEST_RETURNED = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 100  # characters of a name, or of a value
 
@@ -56,7 +56,7 @@ _READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after
 class Head(NamedTuple):
     """What matters of a response's headers: those that go down, and what it says of body, cost and return."""
 
-    down: HeaderList
+    forwarded: HeaderList
     label: str
     charged: str | None
     retry_after: str | None
@@ -73,18 +73,18 @@ class HeadReader:
 
     def read(self, response: httpx.Response) -> Head:
         """Read a response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
-        answer = response.extensions.get("answer")
-        down: HeaderList = []
+        stream = response.extensions.get("response")
+        forwarded: HeaderList = []
         first: dict[bytes, str] = {}
         names, values = self._names, self._values
-        for name, value in response.headers.raw if answer is None else answer.headers:
+        for name, value in response.headers.raw if stream is None else stream.headers:
             shown, known = names.get(name) or self._new_name(name)
-            if shown is not None and len(value) <= _LONGEST_DOWN:
-                down.append((shown, values.get(value) or self._new_value(value)))
+            if shown is not None and len(value) <= _LONGEST_RETURNED:
+                forwarded.append((shown, values.get(value) or self._new_value(value)))
             if known:
                 first.setdefault(known, value.decode(errors="replace"))
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
-        return Head(down, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
+        return Head(forwarded, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 
     def _new_name(self, name: bytes) -> tuple[str | None, bytes]:
         """A header's name as the client may see it, None if it does not go down: one with a key in it, say.
@@ -95,7 +95,7 @@ class HeadReader:
             self._names.clear()
         text = name.decode(errors="replace")
         lower = text.lower()
-        held_back = lower in _NOT_DOWN or lower.startswith(_NOT_DOWN_PREFIXES) or self._shown(name) != text
+        held_back = lower in _NOT_RETURNED or lower.startswith(_NOT_RETURNED_PREFIXES) or self._shown(name) != text
         shown = None if held_back else text
         known = name.lower()
         found = shown, known if known in _READ else b""
@@ -117,9 +117,9 @@ class HeadReader:
         return text if text.isprintable() else sanitize(text, len(text))
 
 
-def upward(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:
+def forwarded_request_headers(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:
     """The client's headers that go up to a provider whose `forward_headers` are `forward`."""
-    names = _names_up(forward)
+    names = _forwarded_names(forward)
     passing: HeaderList = []
     hop_by_hop: set[str] = set()
     for name, value in headers:
@@ -134,12 +134,12 @@ def upward(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> Head
     return [pair for pair in passing if pair[0].lower() not in hop_by_hop] if hop_by_hop else passing
 
 
-class _NamesUp(dict[str, str]):
+class _ForwardedNames(dict[str, str]):
     """What is to be done with a client's header by its name: in lower case if anything, else empty."""
 
     def __init__(self, forward: tuple[str, ...]) -> None:
         super().__init__()
-        self._allowed = _GO_UP | {name.lower() for name in forward}
+        self._allowed = _FORWARDED | {name.lower() for name in forward}
         self.passes_connection = _CONNECTION in self._allowed
 
     def __missing__(self, name: str) -> str:
@@ -152,4 +152,4 @@ class _NamesUp(dict[str, str]):
         return found
 
 
-_names_up = lru_cache(maxsize=256)(_NamesUp)
+_forwarded_names = lru_cache(maxsize=256)(_ForwardedNames)

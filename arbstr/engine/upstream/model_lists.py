@@ -75,8 +75,8 @@ class ModelLists:
             else:
                 logger.info("provider %s lists no models", provider.name)
         except Exception as error:
-            told = sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
-            logger.info("could not list the models of provider %s: %s", provider.name, told)
+            message = sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
+            logger.info("could not list the models of provider %s: %s", provider.name, message)
         finally:
             del self._asking[provider.name]
 

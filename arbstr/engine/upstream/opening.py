@@ -51,13 +51,13 @@ class Opening:
         self,
         chunks: AsyncIterator[bytes],
         observer: StreamObserver,
-        waiting: PendingCall,
+        call: PendingCall,
         silence: Deadline,
         keepalive_s: float,
     ) -> None:
         self.chunks = chunks
         self.observer = observer
-        self.waiting = waiting
+        self.call = call
         self.silence = silence
         self.first = b""
         self.out = b""
@@ -111,8 +111,8 @@ class Opening:
             self.out += observer.end()
             return
         self.out += observer.feed(chunk)
-        if observer.events > before or not self.waiting.begun:
-            self.waiting.go_on()
+        if observer.events > before or not self.call.begun:
+            self.call.go_on()
         if observer.events and not before:
             self._patient_until = min(self._patient_until, self.silence.loop.time() + HOLD_S)
             self.silence.within(self._left_s())

@@ -45,7 +45,7 @@ class UpstreamStream:
         self._response = response
         self._chunks = opening.chunks
         self._deadline = opening.silence
-        self._waiting = opening.waiting
+        self._call = opening.call
         self.headers = headers
         self.observer = opening.observer
         self.prefix = opening.out
@@ -54,12 +54,12 @@ class UpstreamStream:
     @property
     def begun(self) -> bool:
         """Whether anything of it has come."""
-        return self._waiting.begun
+        return self._call.begun
 
     @property
     def limit_s(self) -> float:
         """How long its provider may go without progress."""
-        return self._waiting.limit_s
+        return self._call.limit_s
 
     async def read(self, patience_s: float) -> bytes | None:
         """What the client gets next (possibly nothing yet), None at the provider's end of stream.
@@ -86,7 +86,7 @@ class UpstreamStream:
         out = self._observed(observer.feed, chunk)
         came = observer.events != before and not observer.in_doubt
         self.progressed = came or not observer.between_events or not self.begun
-        self._waiting.begun = True
+        self._call.begun = True
         return out
 
     def _observed(self, step: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
@@ -100,8 +100,8 @@ class UpstreamStream:
     @property
     def body_complete(self) -> bool:
         """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
-        answer = self._response.extensions.get("answer")
-        return answer is not None and answer.complete
+        stream = self._response.extensions.get("response")
+        return stream is not None and stream.complete
 
     def release(self) -> None:
         """No more will be read of it."""

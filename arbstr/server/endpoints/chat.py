@@ -20,16 +20,16 @@ logger = logging.getLogger(__name__)
 class ChatCompletions:
     """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
 
-    def __init__(self, engine: Engine, room: BodyMemory) -> None:
+    def __init__(self, engine: Engine, memory: BodyMemory) -> None:
         self._engine = engine
-        self._room = room
+        self._memory = memory
         self._tasks: set[asyncio.Task[Any]] = set()
 
     async def complete(self, request: Request) -> web.StreamResponse:
         """Serve one chat request."""
         task = asyncio.current_task()
         assert task is not None
-        client = ClientConnection(request, self._room, time.time_ns() // 1_000_000)
+        client = ClientConnection(request, self._memory, time.time_ns() // 1_000_000)
         self._tasks.add(task)
         request.on_disconnect = client.disconnected
         try:
@@ -45,11 +45,11 @@ class ChatCompletions:
             request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=499)  # for nobody: its client has left
 
-    async def drain(self, grace_s: float, insisted: asyncio.Event) -> None:
+    async def drain(self, grace_s: float, force: asyncio.Event) -> None:
         """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
-        impatience: asyncio.Future[Any] = asyncio.create_task(insisted.wait())
-        everyone: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.wait([impatience, everyone], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-        impatience.cancel()
-        everyone.cancel()
-        await asyncio.gather(impatience, everyone, return_exceptions=True)
+        forced: asyncio.Future[Any] = asyncio.create_task(force.wait())
+        finished: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.wait([forced, finished], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        forced.cancel()
+        finished.cancel()
+        await asyncio.gather(forced, finished, return_exceptions=True)

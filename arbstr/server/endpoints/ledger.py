@@ -48,9 +48,9 @@ class LedgerEndpoints:
     async def stats(self, request: web.BaseRequest) -> web.Response:
         """Aggregates of the requests in a window, by group if asked."""
         with _refusals():
-            given = _given(request, params.STATS)
-            where = read_filter(given, self._now())
-            group_by = read_group_by(given, where)
+            query = _given(request, params.STATS)
+            where = read_filter(query, self._now())
+            group_by = read_group_by(query, where)
             await self._check_names(where)
             stats = await self._reader.stats(where, group_by)
         return json_response(stats_json(stats, where, group_by, self._configured.get(group_by or "", ())))
@@ -90,8 +90,8 @@ class LedgerEndpoints:
         if name is None or name.casefold() in [each.casefold() for each in configured]:
             return
         if not await self._reader.known(kind, name):
-            there = ", ".join(configured) or "none"
-            message = f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {there}."
+            listed = ", ".join(configured) or "none"
+            message = f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {listed}."
             raise error(message, param=kind)
 
 

@@ -34,7 +34,7 @@ class StatusEndpoints:
         self,
         providers: Sequence[Provider],
         router: Router,
-        room: BodyMemory,
+        memory: BodyMemory,
         lists: Lists,
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
@@ -42,7 +42,7 @@ class StatusEndpoints:
     ) -> None:
         self._providers = providers
         self._router = router
-        self._room = room
+        self._memory = memory
         self._statuses = statuses
         self._uptime_s = uptime_s
         self._lists = lists
@@ -125,19 +125,19 @@ class StatusEndpoints:
 
     async def cost(self, request: Request) -> web.Response:
         """What a chat request would cost and where; nothing is sent."""
-        given = RequestBody(request, self._room)
+        request_body = RequestBody(request, self._memory)
         try:
-            body = await given.read()
+            body = await request_body.read()
         finally:
-            given.release()
+            request_body.release()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         chat = parse(decode(body), body, request_id=request.id, policy=policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 
-def _model(name: str, sellers: Sequence[Provider], created_s: int) -> JsonObject:
+def _model(name: str, providers: Sequence[Provider], created_s: int) -> JsonObject:
     cheapest = min(
-        sellers,
+        providers,
         key=lambda provider: expected_msats(provider.rates_for(name), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
     )
     return {
@@ -145,7 +145,7 @@ def _model(name: str, sellers: Sequence[Provider], created_s: int) -> JsonObject
         "object": "model",
         "created": created_s,
         "owned_by": "routstr",
-        "arbstr": {"providers": [provider.name for provider in sellers], "cheapest": cheapest.name},
+        "arbstr": {"providers": [provider.name for provider in providers], "cheapest": cheapest.name},
     }
 
 

@@ -28,32 +28,32 @@ def test_a_model_rests_at_one_provider_alone(
     cooldowns: Cooldowns, clock: Clock, error: AttemptError, seconds: float
 ) -> None:
     cooldowns.failed("alpha", "gpt-4o", error)
-    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
-    assert cooldowns.resting("gpt-4o-mini") == {}
+    assert set(cooldowns.reasons("gpt-4o")) == {"alpha"}
+    assert cooldowns.reasons("gpt-4o-mini") == {}
     clock.now += seconds
-    assert cooldowns.resting("gpt-4o") == {}
+    assert cooldowns.reasons("gpt-4o") == {}
 
 
 def test_money_rests_for_every_model(cooldowns: Cooldowns, clock: Clock) -> None:
     cooldowns.failed("alpha", "gpt-4o", BROKE)
-    assert set(cooldowns.resting("anything")) == {"alpha"}
+    assert set(cooldowns.reasons("anything")) == {"alpha"}
     clock.now += MONEY_SHORT_S
-    assert cooldowns.resting("anything") == {}
+    assert cooldowns.reasons("anything") == {}
 
 
 @pytest.mark.parametrize("error", [GONE, UPSTREAM, BROKE])
 def test_a_success_ends_it(cooldowns: Cooldowns, error: AttemptError) -> None:
     cooldowns.failed("alpha", "gpt-4o", error)
     cooldowns.succeeded("beta", "gpt-4o")
-    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
+    assert set(cooldowns.reasons("gpt-4o")) == {"alpha"}
     cooldowns.succeeded("alpha", "gpt-4o")
-    assert cooldowns.resting("gpt-4o") == {}
+    assert cooldowns.reasons("gpt-4o") == {}
 
 
 def test_a_success_with_another_model_says_nothing_of_this_one(cooldowns: Cooldowns) -> None:
     cooldowns.failed("alpha", "gpt-4o", GONE)
     cooldowns.succeeded("alpha", "gpt-4o-mini")
-    assert set(cooldowns.resting("gpt-4o")) == {"alpha"}
+    assert set(cooldowns.reasons("gpt-4o")) == {"alpha"}
 
 
 @pytest.mark.parametrize(
@@ -67,11 +67,11 @@ def test_a_success_with_another_model_says_nothing_of_this_one(cooldowns: Cooldo
 )
 def test_other_failures_let_nothing_rest(cooldowns: Cooldowns, error: AttemptError) -> None:
     cooldowns.failed("alpha", "gpt-4o", error)
-    assert cooldowns.resting("gpt-4o") == {}
+    assert cooldowns.reasons("gpt-4o") == {}
 
 
 def test_memory_is_bounded_and_the_newest_are_kept(cooldowns: Cooldowns) -> None:
     for number in range(REMEMBERED + 1):
         cooldowns.failed("alpha", f"model-{number}", GONE)
-    assert cooldowns.resting("model-0") == {}
-    assert set(cooldowns.resting(f"model-{REMEMBERED}")) == {"alpha"}
+    assert cooldowns.reasons("model-0") == {}
+    assert set(cooldowns.reasons(f"model-{REMEMBERED}")) == {"alpha"}
