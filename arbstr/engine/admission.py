@@ -1,4 +1,4 @@
-"""Who is let in: not more at a time, nor more a second, than configured, and nobody once arbstr is stopping."""
+"""Admission control: limits on requests in flight and per second; none is admitted once arbstr is stopping."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ _RETRY_AFTER_S = 1.0
 
 
 class AdmissionControl:
-    """Counts the requests inside. `clock` is monotonic seconds; a `rate_limit_rps` of 0 limits nothing.
+    """Counts the requests in flight. `clock` is monotonic seconds; a `rate_limit_rps` of 0 means no limit.
 
-    Who knocks is told at once if there is no room. But a place is taken only once the whole request is there: clients
-    may take as long as they like to send one, and would keep all others out meanwhile.
+    `check` refuses at once when there is no capacity. A slot is acquired only when the whole request has arrived:
+    otherwise slow senders would keep all others out.
 
-    The rate is a token bucket that holds one second's worth (at least one), so that a short burst passes.
+    The rate is a token bucket that holds one second's worth of tokens (at least one), so that a short burst passes.
     """
 
     def __init__(self, max_in_flight: int, rate_limit_rps: float, clock: Callable[[], float]) -> None:
@@ -30,20 +30,20 @@ class AdmissionControl:
         self.draining = 0
 
     def check(self) -> None:
-        """A request begins to come in. Raises `ShuttingDown`, `Overloaded` or `RateLimited` if it may as well not."""
+        """Check capacity and rate before reading the body. Raises `ShuttingDown`, `Overloaded` or `RateLimited`."""
         self._check_capacity()
         if self._rate:
             self._spend_token()
 
     def acquire(self) -> None:
-        """Let a request in that is all there, to `leave` later. Raises `ShuttingDown` or `Overloaded` instead."""
+        """Admit a request that has arrived in full; `release` it later. Raises `ShuttingDown` or `Overloaded`."""
         self._check_capacity()
         self.in_flight += 1
 
     def drain(self) -> bool:
-        """A request's client has left, and its answer is read for the row alone: its place is free for others.
+        """Free the slot of a request whose client has left and whose response is read for its row alone.
 
-        False if there are as many of those already as there are places.
+        Return False, and change nothing, when as many requests are draining as there are slots.
         """
         if self.draining >= self._max_in_flight:
             return False
@@ -52,14 +52,14 @@ class AdmissionControl:
         return True
 
     def release(self, *, drained: bool = False) -> None:
-        """A request that had been let in has ended."""
+        """Release the slot of a request that has ended."""
         if drained:
             self.draining -= 1
         else:
             self.in_flight -= 1
 
     def close(self) -> None:
-        """Let nobody in from now on."""
+        """Admit no more requests."""
         self._stopping = True
 
     def _check_capacity(self) -> None:

@@ -1,10 +1,10 @@
-"""Caps on what is spent in an hour, a day or a month (UTC's), overall and by rule.
+"""Caps on spending in an hour, a day or a month (UTC), overall and by rule.
 
-A request reserves what it may cost at a provider before it is sent there, and settles what it cost at its end; what is
-spent and what is reserved never exceed a cap together when something is let in. Reserving never waits, so that no two
-requests can both be given the last of a budget.
+A request reserves what it may cost at a provider before it is sent there, and settles its cost at its end; a request
+is admitted only if spent and reserved money together stay within every cap. Reserving never waits, so that no two
+requests can both get the last of a budget.
 
-What was spent before this start the ledger knows. Until it has said so, a budget lets nothing in.
+What was spent before arbstr started is in the ledger. Until it has been read, a budget admits nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from arbstr.events import BudgetThreshold
 from arbstr.types import BudgetStatus
 
 GLOBAL = "global"
-_ASK_AGAIN_S = 1.0  # when the ledger could not say what was spent
+_ASK_AGAIN_S = 1.0  # when the ledger could not be read
 
 
 @dataclass(frozen=True, slots=True)
 class SpendQuery:
-    """What a budget has to be told: what requests received from `since_ms` to `until_ms` cost, of `policy` (None: all).
+    """Asks what the requests received from `since_ms` to `until_ms` cost, of `policy` (None: all).
 
-    A period has its end too: where the clock was ahead once, there are rows of days that have not come.
+    It has an upper bound too: where the clock was once ahead, the ledger has rows of days that have not come.
     """
 
     scope: str
@@ -41,9 +41,9 @@ class SpendQuery:
 
 
 class Budgets:
-    """All budgets of a configuration. `clock_ms` is the wall clock; `publish` takes the thresholds that are passed.
+    """All budgets of a configuration. `clock_ms` is the wall clock; `publish` receives the thresholds passed.
 
-    `recall` answers what was spent before, in msats, or raises `LedgerUnavailable`; without it nothing was.
+    `recall` returns what was spent before, in msats, or raises `LedgerUnavailable`; without it, nothing was.
     """
 
     def __init__(
@@ -70,7 +70,7 @@ class Budgets:
                 yield Cap(scope, policy, period, round(sats * 1000), self._clock_ms(), asks=asks)
 
     def open(self, policy: str | None) -> Reservation:
-        """An account for a request under this rule, on which nothing is reserved yet."""
+        """Return an empty reservation for a request under this rule."""
         caps = self._global + self._of_rule.get(policy or "", ())
         if not caps:
             return _UNBOUNDED
@@ -78,34 +78,34 @@ class Budgets:
         return Reservation([(cap, cap.roll_over(now_ms)) for cap in caps], self._clock_ms, self._publish)
 
     def reserve(self, policy: str | None, may_cost_msats: float) -> Reservation:
-        """Set aside what a request may cost. Raises `BudgetExceeded` if a budget does not hold it."""
+        """Return a reservation of what a request may cost. Raises `BudgetExceeded` if it exceeds a budget."""
         reservation = self.open(policy)
         reservation.cover(may_cost_msats)
         return reservation
 
     async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
-        """Return once what was spent before is known, or when the ledger has not said so for a while."""
+        """Wait until past spending is known, at most `patience_s` seconds."""
         if self._all and self.unknown:
             with suppress(TimeoutError, LedgerUnavailable):
                 async with asyncio.timeout(patience_s):
                     await self.recall()
 
     async def recall(self) -> None:
-        """Ask what was spent before, as far as that is not known. Raises `LedgerUnavailable`."""
+        """Read past spending from the ledger where it is unknown. Raises `LedgerUnavailable`."""
         async with self._recalling:
             for cap, span in self.unknown:
-                assert self._recall is not None  # or all would be known
+                assert self._recall is not None  # else everything is known
                 query = SpendQuery(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
                 cap.remember(span.starts_ms, await self._recall(query))
 
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:
-        """The caps, and the periods of theirs, of which the ledger has yet to say what was spent."""
+        """The caps and their periods whose past spending has not been read yet."""
         self._roll_over()
         return [(cap, span) for cap in self._all for span in cap.unknown]
 
     def status(self) -> tuple[BudgetStatus, ...]:
-        """Every budget as it stands."""
+        """Return the state of every budget."""
         self._roll_over()
         return tuple(
             BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
@@ -119,7 +119,7 @@ class Budgets:
 
 
 class Reservation:
-    """Money set aside for one request, as much as it may cost from now on; to be settled once."""
+    """Money set aside for one request, as much as it may still cost; to be settled once."""
 
     __slots__ = ("_amount", "_caps", "_clock_ms", "_open", "_publish")
 
@@ -137,13 +137,14 @@ class Reservation:
 
     @property
     def is_bounded(self) -> bool:
-        """Whether any budget holds for it."""
+        """Whether any budget applies."""
         return bool(self._caps)
 
     def cover(self, may_cost_msats: float) -> None:
-        """Set so much aside, in place of what was. Raises `BudgetExceeded`, and changes nothing, if that is too much.
+        """Reserve `may_cost_msats` in place of the previous amount.
 
-        A request that costs nothing always passes.
+        Raises `BudgetExceeded`, and changes nothing, if a budget does not allow it. A request that costs nothing always
+        passes.
         """
         amount = math.ceil(may_cost_msats) if self._caps else 0
         more = amount - self._amount
@@ -156,7 +157,7 @@ class Reservation:
         self._amount = amount
 
     def settle(self, actual_msats: int) -> None:
-        """The request has cost so much. Later calls do nothing."""
+        """Replace the reserved amount by what the request cost. Later calls do nothing."""
         if not self._open:
             return
         self._open = False

@@ -1,7 +1,7 @@
-"""One cap on spending, by calendar periods (UTC's) of which any may be the present one: wall clocks jump, both ways.
+"""One cap on spending, by calendar periods (UTC), any of which may become the current one: wall clocks jump, both ways.
 
-Every period keeps its own sums. A clock that jumps ahead begins another period, and one that jumps back finds the
-earlier one as it was, with what was spent meanwhile on top: it was spent in truth now, whatever the clock said.
+Every period keeps its own sums. A clock that jumps ahead begins another period; one that jumps back finds the earlier
+period as it was, plus what was spent meanwhile: that money was spent now, whatever the clock said.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ Period = Literal["hour", "day", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "month")
 THRESHOLDS = (50, 80, 100)
 
-_REMEMBERED = 8  # periods, so that a clock that jumps about takes no memory
+_REMEMBERED = 8  # periods, so that a jumping clock takes no memory
 
 
 class Cap:
-    """A limit in msats a period. `asks` tells that only a ledger knows what was spent before a period was entered."""
+    """A limit in msats per period. `asks`: spending from before a period was entered must be read from the ledger."""
 
     __slots__ = ("_asks", "_spans", "limit", "now", "period", "policy", "scope")
 
@@ -33,17 +33,17 @@ class Cap:
         self._spans = {self.now.starts_ms: self.now}
 
     def roll_over(self, now_ms: int) -> Span:
-        """The period that the clock is in now."""
+        """Return the period that `now_ms` falls in, and make it the current one."""
         before = self.now
         if before.starts_ms <= now_ms < before.ends_ms:
             return before
         starts_ms, ends_ms = bounds_ms(self.period, now_ms)
         span = self._spans.pop(starts_ms, None)
         if span is None:
-            # In a period that follows a known one nothing was spent before; where the clock has jumped, who knows.
+            # A period that follows a known one starts at zero; after a clock jump that is unknown.
             follows = before.known and starts_ms == before.ends_ms
             span = Span(starts_ms, ends_ms, known=follows or not self._asks)
-        self.now = self._spans[starts_ms] = span  # the last one now
+        self.now = self._spans[starts_ms] = span  # moved to the end
         if span.starts_ms < before.starts_ms:
             for astray in [other for other in self._spans.values() if other.starts_ms > starts_ms]:
                 self._bring_back(astray)
@@ -52,9 +52,9 @@ class Cap:
         return span
 
     def settle(self, span: Span, reserved: int, actual: int) -> list[int]:
-        """Spend in place of what was reserved; returns the thresholds (percent) that the present period has passed.
+        """Replace `reserved` msats by `actual`; return the thresholds (percent) that the current period has passed.
 
-        What began in an earlier period counts there, as in the ledger.
+        A request that began in an earlier period counts there, as in the ledger.
         """
         span.reserved -= reserved
         span.spent += actual
@@ -64,13 +64,13 @@ class Cap:
         return self.now.pass_thresholds(self.limit)
 
     def _bring_back(self, astray: Span) -> None:
-        """Count what was spent in a period that has not come yet in the present one too."""
+        """Count what was spent in a future period in the current one too."""
         more, astray.brought_back = astray.own - astray.brought_back, astray.own
         self.now.spent += more
         self.now.own += more
 
     def remember(self, starts_ms: int, spent_msats: int) -> None:
-        """So much was spent in that period before it was entered. Thresholds passed back then are not told again."""
+        """Add what was spent in a period before it was entered. Thresholds passed then are not published again."""
         span = self._spans.get(starts_ms)
         if span is not None and not span.known:
             span.known = True
@@ -79,15 +79,15 @@ class Cap:
 
     @property
     def unknown(self) -> list[Span]:
-        """The periods of which only the ledger knows what was spent before."""
+        """The periods whose past spending has not been read from the ledger."""
         return [span for span in self._spans.values() if not span.known]
 
 
 class Span:
-    """One period of a cap: what was spent in it and is reserved, in msats.
+    """One period of a cap: what is spent and reserved, in msats.
 
-    `known`: what was spent before it was entered is part of that. `own` is what was spent since, `brought_back` how
-    much of that an earlier period counts too. `told` is the last threshold (percent) that was published.
+    `known`: what was spent before it was entered is included. `own` is what was spent since, `brought_back` how much of
+    that an earlier period counts too. `last_threshold` (percent) is the last one published.
     """
 
     __slots__ = ("brought_back", "ends_ms", "known", "last_threshold", "own", "reserved", "spent", "starts_ms")
@@ -99,7 +99,7 @@ class Span:
         self.spent = self.reserved = self.last_threshold = self.own = self.brought_back = 0
 
     def pass_thresholds(self, limit: int) -> list[int]:
-        """The thresholds that were not passed before, in percent."""
+        """Return the thresholds newly passed, in percent."""
         percent = self.spent * 100 // limit if limit else 100 * (self.spent > 0)
         passed = [threshold for threshold in THRESHOLDS if self.last_threshold < threshold <= percent]
         self.last_threshold = max(self.last_threshold, *passed, 0)
@@ -107,7 +107,7 @@ class Span:
 
 
 def bounds_ms(period: Period, now_ms: int) -> tuple[int, int]:
-    """Where the UTC hour, day or month that holds an instant begins and ends."""
+    """Return the start and end of the UTC hour, day or month that contains an instant, in epoch ms."""
     now = datetime.fromtimestamp(now_ms // 1000, UTC).replace(minute=0, second=0)
     if period == "hour":
         start, end = now, now + timedelta(hours=1)

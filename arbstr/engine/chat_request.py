@@ -1,4 +1,4 @@
-"""Reads a client's chat request: once, and only the fields arbstr acts on. Everything else passes unseen."""
+"""Parse a client's chat request: once, and only the fields arbstr acts on. Everything else passes unread."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from arbstr.types import ChatRequest, JsonObject
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
 _LONGEST_MODEL = 300
 _CAPS = ("max_tokens", "max_completion_tokens")
-_LARGEST_CAP = 2**53  # as good as none; JSON's integers may be larger than any float
+_LARGEST_CAP = 2**53  # in effect none; JSON's integers may be larger than any float
 _MOST_CHOICES = 128  # as at OpenAI
 
 
 def decode(body: bytes) -> JsonObject:
-    """The body's JSON object. Raises `InvalidJson` that says where it goes wrong."""
+    """Return the body's JSON object. Raises `InvalidJson`, which says where parsing failed."""
     try:
         document = lenient_json.loads(body)
     except lenient_json.TooManyValues as error:
@@ -37,13 +37,13 @@ def decode(body: bytes) -> JsonObject:
 
 
 def named_model(document: JsonObject) -> str:
-    """The model as asked, for the row, cut at `_LONGEST_MODEL` characters; empty if it can't be read."""
+    """Return the requested model for the row, cut at `_LONGEST_MODEL` characters; empty if it can't be read."""
     model = document.get("model")
     return model[:_LONGEST_MODEL].encode(errors="replace").decode() if isinstance(model, str) else ""
 
 
 def parse(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
-    """A checked request. Raises `InvalidRequest` subclasses that name the field and say what is wrong with it."""
+    """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
     refuse_duplicates(body, document)
     model = _model(document)
     messages = _messages(document)
@@ -51,7 +51,7 @@ def parse(document: JsonObject, body: bytes, *, request_id: str, policy: str | N
     options = _stream_options(document)
     prompt_chars, prompt_images = count_prompt(document)
     adds_usage = stream and options.get("include_usage") is not True
-    body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # no part of the JSON, and not every provider skips it
+    body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
     return ChatRequest(
         request_id=request_id,
         model=model,
@@ -69,13 +69,13 @@ def parse(document: JsonObject, body: bytes, *, request_id: str, policy: str | N
 
 
 def for_model(request: ChatRequest, model: str) -> ChatRequest:
-    """The request for another model, all else equal."""
+    """Return the request for another model, all else equal."""
     plain = None if request.plain_body is None else with_model(request.plain_body, model)
     return replace(request, model=model, body=with_model(request.body, model), plain_body=plain)
 
 
 def with_model(body: bytes, model: str) -> bytes:
-    """The body with another model in it, all else equal."""
+    """Return the body with another model in it, all else equal."""
     return _changed(body, model=model)
 
 
@@ -86,16 +86,17 @@ def _model(document: JsonObject) -> str:
     if not isinstance(model, str):
         raise InvalidParameter(f"The field 'model' must be a string, not {_kind(model)}.", param="model")
     if len(model) > _LONGEST_MODEL or not model.isprintable():
-        told = f"at most {_LONGEST_MODEL} printable characters"
-        raise InvalidParameter(f"The field 'model' must be a name of {told}.", param="model")
+        raise InvalidParameter(
+            f"The field 'model' must be a name of at most {_LONGEST_MODEL} printable characters.", param="model"
+        )
     return model
 
 
 def _messages(document: JsonObject) -> list[JsonObject]:
     messages = document.get("messages")
     if not isinstance(messages, list) or not messages:
-        told = "is missing" if messages is None else f"must be a list of at least one message, not {_kind(messages)}"
-        raise InvalidMessages(f"The field 'messages' {told}.", param="messages")
+        fault = "is missing" if messages is None else f"must be a list of at least one message, not {_kind(messages)}"
+        raise InvalidMessages(f"The field 'messages' {fault}.", param="messages")
     for index, message in enumerate(messages):
         if not isinstance(message, dict):
             raise InvalidMessages(
@@ -134,32 +135,32 @@ def _stream_options(document: JsonObject) -> JsonObject:
 
 
 def _max_tokens(document: JsonObject) -> int | None:
-    """The request's own cap on the answer; the tighter one if both fields are there."""
+    """Return the request's cap on output tokens; the tighter one if both fields are present."""
     caps = [cap for name in _CAPS if (cap := _whole(document, name)) is not None]
     return min(*caps, _LARGEST_CAP) if caps else None
 
 
 def _choices(document: JsonObject) -> int:
-    """How many answers are asked for, side by side."""
+    """Return how many choices are requested."""
     return _whole(document, "n", _MOST_CHOICES) or 1
 
 
 def _whole(document: JsonObject, name: str, most: int | None = None) -> int | None:
-    """A whole number from 1 to `most`, None if the field is absent; in JSON 100.0 is a whole number too."""
+    """Return a whole number from 1 to `most`, None if the field is absent; in JSON 100.0 is a whole number too."""
     value = document.get(name)
     if value is None:
         return None
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= (most or value):
-        told = sanitize(repr(value), 40) if isinstance(value, int | float) else _kind(value)
+        found = sanitize(repr(value), 40) if isinstance(value, int | float) else _kind(value)
         wanted = "of at least 1" if most is None else f"from 1 to {most}"
-        raise InvalidParameter(f"The field '{name}' must be a whole number {wanted}, not {told}.", param=name)
+        raise InvalidParameter(f"The field '{name}' must be a whole number {wanted}, not {found}.", param=name)
     return value
 
 
 def _texts(message: JsonObject) -> list[str]:
-    """The texts of a message: its content, or the text parts of a multimodal one."""
+    """Return the texts of a message: its content, or the text parts of a multimodal one."""
     content = message.get("content")
     if isinstance(content, str):
         return [content]
@@ -176,7 +177,7 @@ def _last_user_text(messages: list[JsonObject]) -> str:
 
 
 def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
-    """The body that makes the provider report usage at the stream's end; the client's own bytes wherever possible."""
+    """Return a body that makes the provider report usage at the stream's end, in the client's bytes where possible."""
     if "stream_options" not in document:
         start = body.index(b"{") + 1
         return b"%b%b,%b" % (body[:start], _INCLUDE_USAGE, body[start:])
@@ -184,15 +185,15 @@ def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes
 
 
 def _changed(body: bytes, **fields: Any) -> bytes:
-    """The body with other fields, by the standard library: it keeps integers of any size and half surrogates."""
+    """Return the body with fields replaced; the standard library keeps integers of any size and lone surrogates."""
     try:
         return json.dumps({**json.loads(body), **fields}, separators=(",", ":")).encode()
-    except RecursionError:  # it goes less deep than what has read the body first
+    except RecursionError:  # its limit is below that of the reader before
         raise InvalidJson("The request body is nested too deeply.") from None
 
 
 def _kind(value: Any) -> str:
-    """How a JSON value is called in a sentence."""
+    """Return the name of a JSON value's type, as used in a sentence."""
     if value is None:
         return "null"
     if isinstance(value, bool):

@@ -1,4 +1,4 @@
-"""What the chunks of a stream have in common that bring one piece of text after the other: all but that text."""
+"""The bytes that the text chunks of a stream share: everything except the text itself."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from arbstr.engine import lenient_json
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import event_start
 
-# The texts are told apart by a byte that no JSON text holds as it is.
+# Texts are separated by a byte that never stands unescaped in a JSON string.
 _TEXT_END = b"\t"
 
 _TEXT_BEGINS = re.compile(
@@ -20,9 +20,9 @@ _FIELD = b"data:"
 
 
 class ChunkTemplate:
-    """The bytes of a chunk up to its text, and from its text's end on.
+    """The bytes of a chunk before its text and after it.
 
-    If one such chunk has been read the others need not be: they bring text, and neither usage nor an error nor a
+    Once one such chunk has been parsed the others need not be: they carry text, and neither usage nor an error nor a
     `finish_reason`, as long as nothing in that text could end it.
     """
 
@@ -31,13 +31,13 @@ class ChunkTemplate:
     def __init__(self, before: bytes, after: bytes) -> None:
         self._before = before
         self._after = after
-        self.between = after + before  # one text and the next
+        self.between = after + before  # two texts
         self.uses = 0
 
     def texts(self, block: bytes) -> tuple[int, int, bytes] | None:
-        """How many bytes the chunks of this template take at a block's beginning, how many they are, and their texts.
+        """Return the size in bytes, the number and the texts of this template's chunks at the start of a block.
 
-        None if there are none, or something that is no text may be among them.
+        None if there are none, or if something other than text may be among them.
         """
         size = block.rfind(self._after)
         if size < len(self._before) or not block.startswith(self._before):
@@ -50,12 +50,12 @@ class ChunkTemplate:
         return size + len(self._after), count, texts
 
     def _texts_in(self, joined: bytes) -> bytes:
-        """What is left of several chunks without what is between two texts."""
+        """Return the texts of several chunks, separated by `_TEXT_END`."""
         between = self.between
         texts: list[bytes] = []
         start = 0
         while (end := joined.find(b'"', start)) >= 0:
-            if not joined.startswith(between, end):  # an escaped one, as a rule
+            if not joined.startswith(between, end):  # usually an escaped quote
                 return joined.replace(between, _TEXT_END)  # takes twice as long
             texts.append(joined[start:end])
             start = end + len(between)
@@ -64,7 +64,7 @@ class ChunkTemplate:
 
 
 def first_template(block: bytes) -> tuple[int, ChunkTemplate] | None:
-    """The template of a block's first chunk of text, and the index at which that chunk begins; None if it has none."""
+    """Return the start and the template of a block's first text chunk; None if it has none."""
     begins = _TEXT_BEGINS.search(block)
     text = None if begins is None else _TEXT.match(block, begins.end())
     if begins is None or text is None:
@@ -75,14 +75,14 @@ def first_template(block: bytes) -> tuple[int, ChunkTemplate] | None:
 
 
 def _is_chunk_of(template: ChunkTemplate, chunk: bytes) -> bool:
-    """Whether a chunk brings text and nothing else: what could be more has a name that is looked for."""
+    """Return whether a chunk carries text and nothing else: anything more has a name that is searched for."""
     if not chunk.startswith(_FIELD) or chunk.count(b"\n") != 2 or _MUST_BE_READ.search(template.between) is not None:
         return False
     return verdict.has_substance(lenient_json.loads_or_none(chunk[len(_FIELD) :]))
 
 
 def _are_texts(texts: bytes) -> bool:
-    """Whether no text ends before its chunk's does, and no line within one."""
+    """Return whether no text ends early and no line ends within one."""
     if texts.find(b"\n") >= 0 or texts.find(b"\r") >= 0:
         return False
     if texts.find(b"\\") >= 0:  # an escape belongs to its text

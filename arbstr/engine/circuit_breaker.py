@@ -1,23 +1,23 @@
-"""How providers fare: a circuit breaker each, and what is learned from attempts. Pure; clock and chance are given.
+"""A circuit breaker for each provider, and the figures learned from attempts. Pure; clock and randomness are injected.
 
 A breaker is **closed** while its provider works. It **opens** after `failure_threshold` failures in a row, or when at
-least half of the last `WINDOW` attempts failed: then nobody asks for `open_for` seconds, doubling with each reopening
-up to `max_open_for`, with jitter so that many do not come back at once. After that it is **half open**: one request is
-the probe, all others go elsewhere without waiting; the probe's end closes or reopens it. A probe without an end after
-`open_for` (a long stream, say) keeps nobody away any longer: the next request is a probe too.
+least half of the last `WINDOW` attempts failed: the provider gets no requests for `open_for` seconds, doubling with
+each reopening up to `max_open_for`, with jitter so that many do not come back at once. Then it is **half open**: one
+request is the probe, all others go elsewhere without waiting; the probe's outcome closes or reopens it. A probe that
+has not ended after `open_for` (a long stream, say) blocks no longer: the next request is a probe too.
 
 Only attempts that began since the breaker last opened decide. A long stream from before may well end in good order
-while new requests are refused, and a timeout that ran all the while tells nothing new: both are only learned from.
+while new requests are refused, and an old timeout says nothing new: such attempts only update the figures.
 
-A breaker judges the provider, not the requests: however often a request is tried again it counts at most once, and so
-does a body that is sent again by its client; what is about a request's content, about money or about one model never
-counts (`engine/cooldown.py` has what rests then).
+A breaker judges the provider, not the requests: a request counts at most once however often it is retried, and so does
+a body that its client sends again; failures about a request's content, money or one model never count (they start a
+cool-down, see `engine/routing/cooldown.py`).
 
-A 429 that says when to come back opens the breaker for just that time (`max_open_for` at most) and counts as no
+A 429 that says when to come back opens the breaker for just that time (`max_open_for` at most) and is not counted as a
 failure.
 
-Nobody is cut off: when every provider of a model has an open breaker, one request at a time goes out at once as an
-early probe of the one that is due next (`due_next`). Only a pause that a 429 asked for holds even then.
+No client is cut off: when every provider of a model has an open breaker, one request at a time goes out at once as an
+early probe of the one that is due next (`due_next`). Only a pause requested by a 429 is respected even then.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
 from arbstr.types import BreakerState, ChatRequest, JsonObject
 
-WINDOW = 20  # attempts over which the failure rate is taken
-RATE = 0.5  # of a full window: at this rate the breaker opens although successes come between
-JITTER = 0.2  # up to so much longer, as a share
+WINDOW = 20  # attempts over which the failure rate is computed
+RATE = 0.5  # of a full window: at this failure rate the breaker opens although there were successes
+JITTER = 0.2  # up to this share longer
 LEARNING = 0.2  # the weight of the newest attempt in learned figures
 _PAYMENT_REQUIRED = 402
 _TOO_MANY = 429
@@ -42,7 +42,7 @@ _TOO_MANY = 429
 
 @dataclass(frozen=True, slots=True)
 class HealthView:
-    """A provider's state as it is shown. Rates are 0 to 1, None before the first attempt; instants in epoch ms."""
+    """A provider's state for display. Rates are 0 to 1, None before the first attempt; instants in epoch ms."""
 
     state: BreakerState
     in_rotation: bool
@@ -57,8 +57,8 @@ class HealthView:
 class CircuitBreakers:
     """The breakers of all providers.
 
-    `clock` is monotonic seconds, `now_ms` the wall clock, `random` gives numbers from 0 to 1. `limits` are the most
-    attempts in flight by provider, 0 or absent for none. `on_change` takes an event whenever a state changes.
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `limits` are the most
+    attempts in flight by provider, 0 or absent for no limit. `on_change` is called at every change of state.
     """
 
     def __init__(
@@ -81,14 +81,14 @@ class CircuitBreakers:
         }
 
     def available(self, name: str) -> bool:
-        """Whether the provider may be asked now; takes nothing."""
+        """Return whether the provider may be asked now; acquires nothing."""
         return self._breakers[name].available()
 
     def due_next(self, names: Iterable[str]) -> str | None:
-        """Return which of these providers, none of them available, a request may probe before its time.
+        """Return which of these unavailable providers a request may probe early.
 
-        None while another probe is under way, while one of them is only at its limit, and where every pause was asked
-        for.
+        None while another probe is in flight, while one of them is only at its limit, or if every pause was requested
+        by the provider.
         """
         breakers = [breaker for name in names if (breaker := self._breakers[name]).in_rotation]
         if any(breaker.open_until is None or breaker.is_probed() for breaker in breakers):
@@ -97,7 +97,7 @@ class CircuitBreakers:
         return None if due is None else due.name
 
     def acquire(self, name: str, request: ChatRequest | None = None, *, early: bool = False) -> Permit | None:
-        """A place for one request's attempts (the probe's, if half open); None: not now, go on to the next provider.
+        """Return a permit for one request's attempts (the probe's, if half open); None if unavailable.
 
         `early`: the request may probe an open breaker before its time.
         """
@@ -107,23 +107,23 @@ class CircuitBreakers:
         return breaker.admit(Permit(breaker, self.cooldowns, request))
 
     def reopens_in_s(self, name: str) -> float | None:
-        """Seconds until an open provider may be probed; None if it is out of rotation or not open."""
+        """Return the seconds until an open breaker may be probed; None if out of rotation or not open."""
         breaker = self._breakers[name]
         if breaker.open_until is None or not breaker.in_rotation:
             return None
         return max(0.0, breaker.open_until - self._clock())
 
     def retry_after_s(self, names: Iterable[str]) -> float:
-        """Seconds until the first of them may serve again; at least one second."""
+        """Return the seconds until the first of these providers may serve again; at least one second."""
         waits = [wait for name in names if (wait := self.reopens_in_s(name)) is not None]
         return max(1.0, min(waits, default=1.0))
 
     def view(self, name: str) -> HealthView:
-        """The provider's state, to be shown."""
+        """Return the provider's state for display."""
         return self._breakers[name].view()
 
     def set_in_rotation(self, name: str, in_rotation: bool) -> None:
-        """Take a provider out of rotation, or back. Raises KeyError for an unknown name."""
+        """Take a provider out of rotation, or put it back. Raises KeyError for an unknown name."""
         self._breakers[name].set_in_rotation(in_rotation)
 
     def close(self, name: str) -> None:
@@ -131,20 +131,20 @@ class CircuitBreakers:
         self._breakers[name].close("closed by hand")
 
     def export(self) -> dict[str, JsonObject]:
-        """What a restart shall remember, as JSON values by provider."""
+        """Return the state to keep over a restart, as JSON objects by provider."""
         return {name: breaker.export() for name, breaker in self._breakers.items()}
 
     def restore(self, saved: Mapping[str, object]) -> None:
-        """Take up what `export` gave, as far as it still makes sense."""
+        """Restore what `export` returned, as far as it is valid."""
         for name, state in saved.items():
             if name in self._breakers and isinstance(state, dict):
                 self._breakers[name].restore(state)
 
 
 class Permit:
-    """A request's place at a provider: any number of failures while it tries again, and one end.
+    """A request's slot at a provider: any number of failures while it retries, and one end.
 
-    `succeeded` and `released` end it, and so does `failed` when no other try follows; what comes later does nothing.
+    `succeeded` and `release` end it, and so does `failed` when no retry follows; later calls do nothing.
     """
 
     __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "generation", "request")
@@ -158,7 +158,7 @@ class Permit:
         self.generation = breaker.generation  # how often the breaker had opened when the attempt began
 
     def succeeded(self, latency_ms: float) -> None:
-        """The attempt ended well; it took so many milliseconds to a stream's beginning, or to a whole answer."""
+        """Record a success; `latency_ms` is the time to a stream's first byte, or to a whole response."""
         if self._held:
             if self.request is not None:
                 self._cooldowns.succeeded(self._breaker.name, self.request.model)
@@ -166,7 +166,7 @@ class Permit:
             self.release()
 
     def failed(self, error: AttemptError, *, again: bool = False) -> None:
-        """The attempt failed; `again`: the same request tries once more, in the same place."""
+        """Record a failure; `again`: the same request retries under this permit."""
         if self._held:
             if self.request is not None:
                 self._cooldowns.failed(self._breaker.name, self.request.model, error)
@@ -176,14 +176,14 @@ class Permit:
                 self.release()
 
     def release(self) -> None:
-        """It ends, without a verdict if none was given: the client left, or its request was at fault."""
+        """Release the slot, with no outcome if none was recorded: the client left, or its request was at fault."""
         if self._held:
             self._held = False
             self._breaker.release(self)
 
 
 class _Breaker:
-    """One provider's."""
+    """The breaker of one provider."""
 
     def __init__(
         self,
@@ -205,10 +205,10 @@ class _Breaker:
         self.in_flight = 0
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
-        self._asked_until = 0.0  # by the clock: a pause that the provider itself asked for
-        self.generation = 0  # since the start
-        self._probe: Permit | None = None  # under way while half open
-        self._probe_until = 0.0  # by the clock: until then no other
+        self._asked_until = 0.0  # by the clock: a pause requested by the provider
+        self.generation = 0  # how often it has opened
+        self._probe: Permit | None = None  # in flight while half open
+        self._probe_until = 0.0  # by the clock: no other probe until then
         self._reopenings = 0
         self._failures = 0  # in a row
         self._bodies = FailedBodies()
@@ -229,7 +229,7 @@ class _Breaker:
         return self.open_until is None or (self._clock() >= self.open_until and not self.is_probed())
 
     def is_probed(self) -> bool:
-        """Whether a probe is under way that still keeps others away."""
+        """Return whether a probe is in flight that still blocks others."""
         return self._probe is not None and self._clock() < self._probe_until
 
     def takes_early_probe(self) -> bool:
@@ -237,7 +237,7 @@ class _Breaker:
         return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or self._must_wait())
 
     def _must_wait(self) -> bool:
-        """Whether a pause lasts that the provider asked for."""
+        """Return whether a pause requested by the provider is still running."""
         return self.state == "open" and self._clock() < self._asked_until
 
     def admit(self, permit: Permit) -> Permit:
@@ -271,12 +271,12 @@ class _Breaker:
             self._count(permit)
 
     def _failed_before(self, error: AttemptError, permit: Permit) -> bool:
-        """Whether the request's body has failed here already; no body is at fault where none arrived."""
+        """Return whether the request's body has failed here already; it can't be at fault if it never arrived."""
         request = permit.request
         return request is not None and error.reached and self._bodies.is_repeated(request.body, self._clock())
 
     def _count(self, permit: Permit) -> None:
-        """Count a failure, and open the breaker if it is time."""
+        """Count a failure, and open the breaker if a threshold is reached."""
         self._learn(success=False)
         self._failures += 1
         if self.open_until is None:
@@ -285,7 +285,7 @@ class _Breaker:
             if self.state == "half_open":
                 self._reopenings += 1
                 self._open(self._pause_s(), "the probe failed")
-            elif permit is self._probe:  # one before its time is no reason to wait longer each time
+            elif permit is self._probe:  # does not lengthen the next pause
                 self._open(self._pause_s(), "the early probe failed")
 
     def _open_if_failing(self) -> None:
@@ -359,7 +359,7 @@ class _Breaker:
         self._publish(old, "open", reason)
 
     def _pause_s(self) -> float:
-        """How long to stay open this time."""
+        """Return how long to stay open this time, in seconds."""
         pause_s = self._settings.open_for * 2.0 ** min(self._reopenings, 30)
         return min(pause_s * (1 + JITTER * self._random()), self._settings.max_open_for)
 
@@ -377,12 +377,12 @@ class _Breaker:
 
 
 def _learned(so_far: float | None, newest: float) -> float:
-    """An exponentially weighted mean: what is long ago fades."""
+    """Return the exponentially weighted mean."""
     return newest if so_far is None else so_far + LEARNING * (newest - so_far)
 
 
 def _number(value: object, most: float) -> float | None:
-    """A number from 0 to `most`, or None."""
+    """Return a number from 0 to `most`, or None."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         return None
     return float(value)

@@ -1,7 +1,7 @@
-"""How far a provider's word goes: what it says it charged and counted, against what an answer can have taken at most.
+"""Check what a provider claims (charges, token counts) against the most that a request can have taken.
 
-Everything it says is only claimed. A claim over `FACTOR` times what the request and its answer allow is no price but a
-fault: it is kept as it is, and marked, but costs and budgets take the cap, and nobody learns from it.
+A claim over `FACTOR` times what the request and its response allow is a fault, not a price: it is stored as it is and
+marked, but costs and budgets use the cap, and nothing is learned from it.
 """
 
 from __future__ import annotations
@@ -13,18 +13,17 @@ from arbstr.engine.pricing import cost_msats
 from arbstr.types import ChatRequest, Rates, Routing, Usage
 
 FACTOR = 100
-_ANY_ANSWER = 1000  # tokens that an answer may have without a cap, however short it is: models think unseen
-_ANY_PROMPT = 2000  # likewise of a prompt: not all of it is in the request, files may be only named there
-_ANY_CHARGE_MSATS = 1000  # that is believed whatever the rates say: some have a least charge
-# By what charges are measured where the rates say nothing: those of a dear model.
+_ANY_ANSWER = 1000  # output tokens that are plausible however short the response: reasoning is not shown
+_ANY_PROMPT = 2000  # likewise for the input: not all of it is in the request, files may only be named there
+_ANY_CHARGE_MSATS = 1000  # plausible whatever the rates say: some providers have a minimum charge
+# Used to judge charges where the rates are all zero: those of an expensive model.
 _UNRATED = Rates(input=Decimal(10), output=Decimal(30), base_fee=Decimal(0))
 
 
 class Bounds(NamedTuple):
-    """What a request and its answer allow, in tokens.
+    """Upper bounds of a request and its response, in tokens.
 
-    `prompt` are those expected of the prompt, `sent` as many as the request can hold, `answer` the most that the answer
-    can have.
+    `prompt` is the expected input, `sent` the most that the request can hold, `answer` the most that the response can.
     """
 
     prompt: int
@@ -33,7 +32,7 @@ class Bounds(NamedTuple):
 
 
 class Bill(NamedTuple):
-    """What a request cost, and by the rates, in msats; `implausible` names the claims that can't be true."""
+    """The cost of a request and its list cost, in msats; `implausible` names the claims that can't be true."""
 
     cost_msats: int | None = None
     list_cost_msats: int | None = None
@@ -41,7 +40,7 @@ class Bill(NamedTuple):
 
 
 def bounds_of(chat: ChatRequest, routing: Routing, answer_bytes: int) -> Bounds:
-    """What is allowed by a request, and an answer of so many bytes. No token is shorter than a byte."""
+    """Return the bounds of a request with a response of `answer_bytes`. No token is shorter than a byte."""
     answer = max(answer_bytes, _ANY_ANSWER)
     if chat.max_tokens is not None:
         answer = min(answer, chat.max_tokens * chat.choices)
@@ -50,7 +49,7 @@ def bounds_of(chat: ChatRequest, routing: Routing, answer_bytes: int) -> Bounds:
 
 
 def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: Bounds) -> Bill:
-    """What is to be paid: what the provider says it charged, where it says so, else what the rates say."""
+    """Return the cost: the provider's charge where it states one, else the list cost."""
     believed = None if usage is None else _believed(usage, bounds)
     listed = None if believed is None else cost_msats(rates, believed)
     if charged_msats is None and believed is usage:
@@ -65,7 +64,7 @@ def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: B
 
 
 def _believed(usage: Usage, bounds: Bounds) -> Usage:
-    """The tokens as claimed, the same object, or what of them can be."""
+    """Return the claimed tokens (the same object) if plausible, else capped ones."""
     tokens_in, tokens_out = usage.input_tokens, usage.output_tokens
     odd_in = tokens_in is not None and tokens_in > FACTOR * (bounds.sent + _ANY_PROMPT)
     odd_out = tokens_out is not None and tokens_out > FACTOR * bounds.answer
@@ -80,7 +79,7 @@ def _believed(usage: Usage, bounds: Bounds) -> Usage:
 
 
 def _most_msats(rates: Rates, usage: Usage | None, bounds: Bounds) -> int:
-    """The most that can have been charged."""
+    """Return the highest plausible charge, in msats."""
     if usage is None or usage.input_tokens is None:
         usage = Usage(bounds.prompt)
     allowed = Usage(usage.input_tokens, bounds.answer, usage.cached_tokens, usage.cache_write_tokens)

@@ -1,4 +1,4 @@
-"""The end of a request whose client did not wait for it."""
+"""What happens to a request when its client disconnects."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from collections.abc import Collection
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.request_context import RequestContext
 
-DRAIN_S = 120.0  # how long an answer is read to its end after its client left
+DRAIN_S = 120.0  # how long a response is read on after its client has disconnected
 
 
 class ClientDisconnect:
-    """What happens to a request whose client has left: its task is cancelled, at once or when draining took too long.
+    """Cancels the task of a request whose client has disconnected, at once or when draining takes too long.
 
-    A provider at work is paid in any case. So unless it says otherwise its answer is still read, for the row. One to
-    which there is no connection yet (`connecting` holds the ids of such requests) is spared the request.
+    A provider that has the request is paid in any case. So unless configured otherwise its response is still read,
+    for the row. A request that is not connected yet (`connecting` has the ids of those) is cancelled at once.
     """
 
     def __init__(self, context: RequestContext, connecting: Collection[str], admission: AdmissionControl) -> None:
@@ -29,7 +29,7 @@ class ClientDisconnect:
         self._timer: asyncio.TimerHandle | None = None
 
     def begin(self) -> None:
-        """The client has left."""
+        """Start draining, or cancel: the client has disconnected."""
         if self._context.request_id in self._connecting:
             self._context.waiting = False
         provider = self._context.provider if self._context.waiting else None
@@ -38,7 +38,7 @@ class ClientDisconnect:
         self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._cancel)
 
     def end(self) -> None:
-        """The request has ended, one way or another."""
+        """Cancel the timer: the request has ended."""
         if self._timer is not None:
             self._timer.cancel()
 

@@ -1,4 +1,4 @@
-"""Keys that a request's JSON object holds twice: one reader takes the first, another the last, and both are right.
+"""Duplicate keys in a request's JSON objects: one parser takes the first, another the last, and both are right.
 
 Where such a key decides what is bought or what it costs, arbstr and a provider must not read different ones.
 """
@@ -33,23 +33,23 @@ _OF_MESSAGES = ("role", "content", "tool_calls")
 _OF_PARTS = ("text", "image_url")
 _USAGE = "include_usage"
 _QUOTED = {key: f'"{key}"'.encode() for key in (*DECIDING, *_OF_MESSAGES, *_OF_PARTS, _USAGE)}
-# How letters and the underscore may be escaped, which encoders write as they are.
+# How letters and the underscore may be escaped, although encoders write them plainly.
 _LETTER = re.compile(rb"\\u00(?:5[fF]|6[1-9a-fA-F]|7[0-9aA])")
 _ESCAPES = [
     (spelling.encode(), letter.encode())
     for letter in sorted(set("".join(_QUOTED)))
     for spelling in sorted({f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"})
 ]
-_BACKSLASH = (rb"\\", rb"\u005c")  # so that none which is itself escaped begins an escape
+_BACKSLASH = (rb"\\", rb"\u005c")  # so that an escaped backslash begins no escape
 
 _Objects = list[JsonObject]
 
 
 def refuse_duplicates(body: bytes, document: JsonObject) -> None:
-    """Raise `InvalidJson` that names a deciding key which `document`, the object read from `body`, holds twice.
+    """Raise `InvalidJson` that names a deciding key which `body`, parsed as `document`, has twice.
 
-    Most clients write JSON as it would be written again, so that nothing can be missing. Else a key is nearly always
-    written once in the whole body, or once a message, which is soon found out; or the objects themselves are asked.
+    Most clients write JSON exactly as it would be serialized again, so that nothing can be missing. Otherwise the key's
+    occurrences in the body are counted, and only if there are too many are the objects themselves parsed again.
     """
     written = _written(document)
     if written == body:
@@ -76,7 +76,7 @@ def _refuse_within_messages(body: bytes, written: bytes, messages: _Objects) -> 
 
 
 def _unescaped(body: bytes) -> bytes:
-    """The body with the letters of keys as they are."""
+    """Return the body with escaped letters of keys written plainly."""
     if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
         for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
             body = body.replace(spelling, letter)
@@ -84,10 +84,10 @@ def _unescaped(body: bytes) -> bytes:
 
 
 def _written(document: JsonObject) -> bytes:
-    """The document as JSON again, in nearly no time; empty where it can't be."""
+    """Return the document serialized again; empty where orjson can't."""
     try:
         return orjson.dumps(document)
-    except TypeError:  # half a surrogate pair, an integer beyond 64 bits, or deeper than it goes
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or nested too deeply
         return b""
 
 
@@ -113,7 +113,7 @@ def _objects(value: Any) -> _Objects:
 
 
 def _refuse(key: str, body: bytes, written: bytes, objects_of: Callable[[JsonObject], _Objects], where: str) -> None:
-    """Raise `InvalidJson` if one of these objects has the key more than once, for which it must miss in `written`."""
+    """Raise `InvalidJson` if one of these objects has the key more than once; then `written` has fewer of it."""
     quoted = _QUOTED[key]
     if body.count(quoted) > written.count(quoted) and _is_twice(quoted, body, objects_of):
         raise InvalidJson(
@@ -122,12 +122,12 @@ def _refuse(key: str, body: bytes, written: bytes, objects_of: Callable[[JsonObj
 
 
 def _is_twice(quoted: bytes, body: bytes, objects_of: Callable[[JsonObject], _Objects]) -> bool:
-    """Whether one of these objects has this key more than once.
+    """Return whether one of these objects has this key more than once.
 
-    The body is read again with every occurrence numbered, so that none takes another's place. The same letters deeper
-    inside, as a value or within a text are changed too, which does not matter here.
+    The body is parsed again with every occurrence numbered, so that none replaces another. The same letters in nested
+    objects, values or texts are changed too, which does not matter here.
     """
-    mark = secrets.token_hex(8)  # that no client can have foreseen
+    mark = secrets.token_hex(8)  # unpredictable for clients
     first, *others = body.split(quoted)
     numbered = (b'"%b %d"%b' % (mark.encode(), number, other) for number, other in enumerate(others))
     read: JsonObject = lenient_json.loads(b"".join((first, *numbered)))

@@ -1,7 +1,7 @@
-"""JSON that clients and providers wrote, read in full: also what only a lenient reader takes.
+"""A JSON parser for what clients and providers send, including what only a lenient parser accepts.
 
-How much is read at once is bounded by how many values it holds: twenty bytes of memory for each byte that came, and
-seconds of the loop's time, is what small values cost.
+The number of values is limited: small values cost twenty bytes of memory for each byte received, and seconds of the
+event loop's time.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 
 import orjson
 
-BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some write it before a text in UTF-8
+BYTE_ORDER_MARK = b"\xef\xbb\xbf"  # some clients write it before UTF-8
 MOST_VALUES = 1_000_000
 
 _PIECE_BYTES = 1024 * 1024
@@ -28,9 +28,9 @@ class TooManyValues(orjson.JSONDecodeError):
 
 
 def loads(data: bytes) -> Any:
-    """The JSON value of these bytes.
+    """Return the JSON value of these bytes.
 
-    Raises `TooManyValues`, `orjson.JSONDecodeError`, a ValueError that knows line and column.
+    Raises `TooManyValues`, or `orjson.JSONDecodeError`, a ValueError with line and column.
     """
     data = data.removeprefix(BYTE_ORDER_MARK)
     if len(data) > MOST_VALUES and has_too_many_values(data):
@@ -42,7 +42,7 @@ def loads(data: bytes) -> Any:
 
 
 def loads_or_none(data: bytes) -> Any:
-    """The JSON value of these bytes, None if they are none; of one with too many values what `skim` finds."""
+    """Return the JSON value of these bytes, None if invalid; what `skim` finds if it has too many values."""
     try:
         return loads(data)
     except TooManyValues:
@@ -52,9 +52,9 @@ def loads_or_none(data: bytes) -> Any:
 
 
 def skim(data: bytes) -> dict[str, Any]:
-    """What is read of an answer that has too many values: that there are choices, and the last usage.
+    """Return what matters of a response with too many values: that it has choices, and the last usage.
 
-    It has been paid for, so that its client gets it and its row the tokens.
+    It has been paid for, so its client gets it and its row gets the tokens.
     """
     document: dict[str, Any] = {}
     if _CHOICES.search(data) is not None:
@@ -65,9 +65,9 @@ def skim(data: bytes) -> dict[str, Any]:
 
 
 def has_too_many_values(data: bytes) -> bool:
-    """Whether it would be JSON with more than `MOST_VALUES` values: each comes after a comma or a bracket.
+    """Return whether JSON has more than `MOST_VALUES` values: each follows a comma or a bracket.
 
-    First counted as if no text held any; only if those would be too many texts are told from the rest.
+    Strings are only excluded if the count would otherwise be too high.
     """
     return _marks(data) > MOST_VALUES and _marks_outside_texts(data) > MOST_VALUES
 
@@ -77,11 +77,11 @@ def _marks(data: bytes) -> int:
 
 
 def _marks_outside_texts(data: bytes) -> int:
-    """The commas and brackets that are no part of a text; of some more than `MOST_VALUES` not all are counted."""
+    """Count the commas and brackets outside strings; stops soon after `MOST_VALUES`."""
     count = start = in_text = 0
     while start < len(data) and count <= MOST_VALUES:
         end = start + _PIECE_BYTES
-        while data[end - 1 : end] == b"\\":  # what it escapes belongs to the same piece
+        while data[end - 1 : end] == b"\\":  # keep an escape in one piece
             end += 1
         piece = data[start:end]
         start = end
@@ -106,14 +106,12 @@ def _last_usage(data: bytes) -> Any:
 
 
 def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
-    """Half of a surrogate pair is valid JSON, if no valid text; whoever cuts an emoji in two sends it. So is a whole
-    number beyond all floats.
+    """Parse lone surrogates, which are valid JSON (an emoji cut in two), and integers beyond the range of floats.
 
-    What is nested too deeply for the strict reader is refused, however deep this one goes: that differs from one Python
-    to the next.
+    What is nested too deeply for orjson is refused, whatever this parser's own limit is: that differs between Pythons.
     """
     if not any(lenient in error.msg for lenient in _LENIENT) or "UTF-8" in error.msg:
-        raise error  # the slower reader would say the same
+        raise error  # the slower parser would refuse it too
     _refuse_depth(data, error)
     try:
         return json.loads(data.decode(), parse_constant=_no_constant, parse_float=_finite)
@@ -122,7 +120,7 @@ def _read_leniently(data: bytes, error: orjson.JSONDecodeError) -> Any:
 
 
 def _refuse_depth(data: bytes, error: orjson.JSONDecodeError) -> None:
-    """Raise the error if, but for halves of surrogate pairs, what is wrong is the depth."""
+    """Raise the error if the only problem besides lone surrogates is the depth."""
     try:
         orjson.loads(data.replace(rb"\ud", rb"\u0").replace(rb"\uD", rb"\u0"))
     except orjson.JSONDecodeError as whole:
@@ -135,7 +133,7 @@ def _no_constant(name: str) -> NoReturn:
 
 
 def _finite(text: str) -> float:
-    """A number beyond all floats would be written again as one that JSON lacks."""
+    """Return a float. Raises ValueError for infinity, which JSON can't represent."""
     number = float(text)
     if math.isinf(number):
         raise ValueError(f"{text} is beyond all floats")

@@ -1,4 +1,4 @@
-"""What a provider's answer says about itself: tokens used, sats charged. Never trusts a type."""
+"""Usage and charges stated in a provider's response. Never trusts a type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from arbstr.types import JsonObject, Usage
 
-# What is beyond these counts as so much: still absurd, to be marked and capped, and no more than sums can hold.
+# Larger claims are cut to these: still absurd, so they are marked and capped, but small enough for sums.
 _MOST_TOKENS = 10**9
 _MOST_MSATS = 10**12
 _COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"))
@@ -17,9 +17,9 @@ _DIGITS = re.compile("[0-9]{1,400}")
 
 
 class Counts(NamedTuple):
-    """The tokens of `usage` objects as they stand there, None where they don't say.
+    """The token counts of `usage` objects as stated, None where absent.
 
-    `beside`: what was cached and written stands beside the input, not in it.
+    `beside`: cached and written tokens are not included in the input.
     """
 
     input: int | None = None
@@ -31,9 +31,9 @@ class Counts(NamedTuple):
     beside: bool = False
 
     def usage(self) -> Usage:
-        """What they say in all. Whatever `total` says more than the rest was left out there.
+        """Return the usage. If `total` exceeds input plus output, the difference was left out of one of them.
 
-        That is reasoning, which xAI and Gemini count apart, or else what was cached.
+        That is reasoning, which xAI and Gemini count apart, or else cached tokens.
         """
         tokens_in, tokens_out, cached, written = self.input, self.output, self.cached or 0, self.written or 0
         if tokens_in is not None and self.beside:
@@ -49,7 +49,7 @@ class Counts(NamedTuple):
 
 
 def usage_of(document: Any) -> Usage | None:
-    """The tokens of a whole answer, None if it has no `usage` object."""
+    """Return the usage of a whole response, None if it has no `usage` object."""
     if (usage := _plain_usage(document)) is not None:
         return usage
     counts = counts_of(document)
@@ -57,7 +57,7 @@ def usage_of(document: Any) -> Usage | None:
 
 
 def _plain_usage(document: Any) -> Usage | None:
-    """The same where a single object holds the usual three counts and nothing else, as most do; else None."""
+    """Return the usage of a single object with the usual three counts only, as most are; else None."""
     usages = _usages(document)
     if len(usages) != 1 or len(usages[0]) != len(_PLAIN):
         return None
@@ -70,7 +70,7 @@ def _plain_usage(document: Any) -> Usage | None:
 
 
 def counts_of(document: Any) -> Counts | None:
-    """What the `usage` objects of an answer or chunk say, None if it has none."""
+    """Return the counts in the `usage` objects of a response or chunk, None if it has none."""
     counts = None
     for usage in _usages(document):
         counts = merge(counts, _counts(usage))
@@ -78,7 +78,7 @@ def counts_of(document: Any) -> Counts | None:
 
 
 def _usages(document: Any) -> list[JsonObject]:
-    """Where servers put them: most of them in one place, Groq in another, Moonshot in the last choice of a stream."""
+    """Return the `usage` objects: Groq has its own place for them, Moonshot the last choice of a stream."""
     if not isinstance(document, dict):
         return []
     found = [document.get("usage")]
@@ -91,16 +91,16 @@ def _usages(document: Any) -> list[JsonObject]:
 
 
 def merge(counts: Counts | None, newer: Counts) -> Counts:
-    """The newer counts, but for what they don't say or have as zero where the older ones have a number."""
+    """Return the newer counts, filled from the older ones where they are absent or zero."""
     if counts is None:
         return newer
     return Counts._make(new or (new if old is None else old) for old, new in zip(counts, newer, strict=True))
 
 
 def _counts(usage: JsonObject) -> Counts:
-    """Every spelling that is in use: OpenAI's two, Anthropic's, and those that others have added."""
+    """Read every known spelling: OpenAI's two, Anthropic's, and others' additions."""
     get = usage.get
-    if usage.keys() <= _PLAIN:  # as most are, and every request has one
+    if usage.keys() <= _PLAIN:  # the common case, on every request
         return Counts(_count(get("prompt_tokens")), _count(get("completion_tokens")), _count(get("total_tokens")))
     of_prompt = _table(get("prompt_tokens_details")) or _table(get("input_tokens_details"))
     of_answer = _table(get("completion_tokens_details")) or _table(get("output_tokens_details"))
@@ -128,7 +128,7 @@ def _table(value: Any) -> JsonObject:
 
 
 def _first(*values: Any) -> int | None:
-    """The first count among the values that is not zero, else zero if any is a count."""
+    """Return the first non-zero count among the values, else zero if any is a count."""
     found = None
     for value in values:
         if value is not None and (count := _count(value)) is not None:
@@ -139,17 +139,17 @@ def _first(*values: Any) -> int | None:
 
 
 def charged_msats(document: Any) -> int | None:
-    """What the provider says it charged, in msats; None where it does not say.
+    """Return what the provider says it charged, in msats; None where it does not say.
 
-    Routstr nodes give a total in three places (`usage.cost`, `cost`, `metadata.routstr.cost`); their fields in whole
-    sats are floored and not to be used.
+    Routstr nodes state a total in three places (`usage.cost`, `cost`, `metadata.routstr.cost`); their fields in whole
+    sats are floored and not used.
     """
     found = [_count(_get_path(document, *place, "total_msats"), _MOST_MSATS) for place in _COSTS]
     return next(filter(None, found), 0 if 0 in found else None)
 
 
 def charged_header_msats(value: str | None) -> int | None:
-    """The same from the header `x-routstr-cost-msats`."""
+    """Return the charge in msats from the header `x-routstr-cost-msats`."""
     return _count(int(value), _MOST_MSATS) if value is not None and _DIGITS.fullmatch(value) else None
 
 
@@ -165,7 +165,7 @@ def _get_path(document: Any, *path: str | int) -> Any:
 
 
 def _count(value: Any, most: int = _MOST_TOKENS) -> int | None:
-    """A whole number, at most `most`; None if it is none."""
+    """Return a whole number, cut at `most`; None if the value is none."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

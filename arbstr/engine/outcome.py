@@ -1,4 +1,4 @@
-"""What a client is told when every provider that was asked failed."""
+"""The error for a request that failed at every provider tried."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def all_failed(
     served: Iterable[str],
     retry_after_s: float,
 ) -> ApiError:
-    """The error for a request whose attempts all failed.
+    """Return the error for a request whose attempts all failed.
 
-    Where all providers refuse alike it is their status, by the last attempt at each. `how` says in words how each
-    failed, `served` are the models that are listed, `retry_after_s` is when the first takes requests again, in seconds.
+    If the last attempt at every provider got the same status it decides the error. `how` says in words how each failed,
+    `served` are the models listed, `retry_after_s` is when the first provider takes requests again, in seconds.
     """
     last = {attempt.provider: attempt for attempt in attempts}.values()
     statuses = {attempt.status for attempt in last}

@@ -1,7 +1,7 @@
-"""The whole life of a request: read, route, ask, fall back, answer, meter, record.
+"""The whole life of a request: read, route, try providers, fall back, respond, meter, record.
 
-`Engine.handle` is that life in one function. It ends in exactly one `store.append` and one `RequestFinished`, whatever
-happens in between; what it needs from the network comes in by `Client`, `Upstream` and `Store`.
+`Engine.handle` is that life in one function. It ends in exactly one `LedgerPort.append` and one `RequestFinished`,
+whatever happens in between; the outside world is reached through `Client`, `UpstreamCaller` and `LedgerPort` only.
 """
 
 from __future__ import annotations
@@ -58,16 +58,16 @@ logger = logging.getLogger(__name__)
 P = ParamSpec("P")
 T = TypeVar("T")
 
-LONGEST_RETRY_AFTER_S = 10.0  # a provider that asks for more is left for the next one
-BACKOFF_JITTER = 0.25  # up to so much longer, as a share: requests that failed together do not come back together
+LONGEST_RETRY_AFTER_S = 10.0  # if a provider asks for more, the next one is tried
+BACKOFF_JITTER = 0.25  # up to this share longer: requests that failed together do not come back together
 PROGRESS_EVERY_MS = 250
 KEEPALIVE = b": keep-alive\n\n"
 
 
 class Engine:
-    """Everything between a client's request and its row.
+    """Handles requests from arrival to row.
 
-    All parts are given. `sleep` and `clock` take seconds, `random` gives numbers from 0 to 1.
+    All dependencies are injected. `sleep` and `clock` use seconds, `random` returns numbers from 0 to 1.
     """
 
     def __init__(
@@ -102,7 +102,7 @@ class Engine:
         self._random = random
 
     async def handle(self, client: Client) -> None:
-        """Serve one request from its arrival to its row."""
+        """Serve one request, from its arrival to its row."""
         context = RequestContext(client.request_id, client.received_at_ms, self._clock)
         disconnect = ClientDisconnect(context, self._upstream.connecting, self._admission)
         client.on_disconnect(disconnect.begin)
@@ -156,7 +156,7 @@ class Engine:
             self._admission.release(drained=context.drained)
 
     async def _read_if_sent(self, context: RequestContext, client: Client) -> None:
-        """Learn which model was asked for, for a refusal's row. It waits for no body: that may be slow, or large."""
+        """Read the requested model for a refusal's row. Never waits for a body: it may be slow, or large."""
         if client.sent:
             with suppress(ApiError):
                 await self._read(context, client)
@@ -174,10 +174,10 @@ class Engine:
     async def _try_candidates(
         self, context: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
     ) -> UpstreamResponse | UpstreamStream:
-        """Try the candidates in order until one answers.
+        """Try the candidates in order until one responds.
 
-        Raises `BudgetExceeded` if one was left out because no budget holds what it may cost, else the `ApiError` that
-        says how all failed.
+        Raises `BudgetExceeded` if one was skipped because a budget does not allow what it may cost, else the `ApiError`
+        that says how all failed.
         """
         assert context.routing is not None
         over_budget: BudgetExceeded | None = None
@@ -202,9 +202,9 @@ class Engine:
         candidate: Candidate,
         reservation: Reservation,
     ) -> UpstreamResponse | UpstreamStream | None:
-        """Try one provider, and again as often as it makes sense; None when the next one's turn has come.
+        """Try one provider, with retries; return None when the next one should be tried.
 
-        Every try reserves what it may cost on top of what those before it may have cost. Raises `BudgetExceeded`.
+        Every attempt reserves what it may cost on top of what earlier ones may have cost. Raises `BudgetExceeded`.
         """
         assert context.routing is not None
         provider = self._providers[candidate.provider]
@@ -220,7 +220,7 @@ class Engine:
                 return await self._upstream.send(provider, upstream_chat, client.headers)
             except AttemptError as error:
                 if client.gone:
-                    context.attempt_ended(error, error.status)  # nobody is blamed for what nobody waits for
+                    context.attempt_ended(error, error.status)  # not the provider's fault: no client waits
                     raise ClientGone("left while a provider failed") from error
                 wait_s = self._retry_wait_s(error, tries)
                 self._attempt_failed(context, error, wait_s)
@@ -230,7 +230,7 @@ class Engine:
         return None
 
     def _retry_wait_s(self, error: AttemptError, tries: int) -> float | None:
-        """Seconds until the same provider is asked again; None if the next one is better asked."""
+        """Return the seconds to wait before a retry at the same provider; None to try the next one instead."""
         requested_s = error.retry_after_s or 0.0
         if not error.retryable or tries >= self._retry.max_retries or requested_s > LONGEST_RETRY_AFTER_S:
             return None
@@ -299,12 +299,12 @@ class Engine:
         try:
             last, fault = await self._relay(context, response, client)
         finally:
-            context.set_usage_from(response.observer)  # also if the stream is given up
+            context.set_usage_from(response.observer)  # also if the stream is abandoned
         last += self._finish_stream(context, response.observer, fault, client)
         await client.end(last)
 
     def _finish_stream(self, context: RequestContext, observer: StreamObserver, fault: str, client: Client) -> bytes:
-        """How a stream ended, for provider, row and client; returns arbstr's last words in it."""
+        """Record how a stream ended, for provider and row; return the final event for the client."""
         if observer.complete:
             context.attempt_succeeded(200)
             if client.gone:
@@ -327,16 +327,15 @@ class Engine:
         return b"data: %b\n\n" % orjson.dumps(failure.body())
 
     async def _relay(self, context: RequestContext, response: UpstreamStream, client: Client) -> tuple[bytes, str]:
-        """Pass a stream on as it comes, until its `[DONE]` or its end.
+        """Relay a stream until its `[DONE]` or its end.
 
-        Returns the bytes that the client has yet to get, and what is to be said if that was not a proper end.
+        Return the bytes still to be sent to the client, and the fault if the stream did not end properly.
         """
         observer = response.observer
-        # The client waits for a sign of life if nothing else has come yet.
+        # If nothing else has come yet the client needs a keep-alive.
         out = response.prefix or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
-        silent_ms = (
-            0 if response.begun else context.time_to_first_byte_ms
-        )  # of the provider; what says nothing does not count
+        # How long the provider has sent nothing; events without content do not count.
+        silent_ms = 0 if response.begun else context.time_to_first_byte_ms
         published_ms = context.elapsed_ms()
         while not observer.done:
             left_s = response.limit_s - silent_ms / 1000
@@ -370,9 +369,9 @@ class Engine:
             )
 
     def _record(self, context: RequestContext) -> None:
-        """The end of every request: one row, one event, one lesson. A step that fails takes no other with it."""
+        """Record the end of a request: write one row, publish one event, learn. A failing step stops no other."""
         self._publish_received(context)
-        context.fail(InternalError.status, "ended without an answer")  # stands only if nothing else was said
+        context.fail(InternalError.status, "ended without an answer")  # unless it has ended already
         if context.permit is not None:
             _best_effort(context.permit.release)
         if context.routing is not None and context.usage is not None and context.implausible is None:
@@ -386,7 +385,7 @@ class Engine:
 
 
 def _headers_of(response: UpstreamResponse, context: RequestContext) -> HeaderList:
-    """The headers of provider and arbstr; of whether to repeat the request the provider knows its own part only."""
+    """Return the provider's and arbstr's headers; arbstr decides whether an error may be retried."""
     if response.client_error is None:
         return [*response.headers, *context.headers(), *context.cost_headers()]
     own = context.error_headers()
@@ -395,7 +394,7 @@ def _headers_of(response: UpstreamResponse, context: RequestContext) -> HeaderLi
 
 
 def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Do a step that a request does without if it has to; a fault is logged."""
+    """Run an optional step and return its result; an exception is logged and None returned."""
     try:
         return step(*args, **kwargs)
     except Exception:

@@ -1,4 +1,4 @@
-"""What the engine needs from outside: a client to serve, and a place for rows."""
+"""Ports: what the engine needs from outside, a client to serve and a ledger for rows."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from arbstr.types import HeaderList, RequestRecord
 
 
 class Client(Protocol):
-    """The client's end of one request. Writing to a client that has left does nothing; `gone` tells."""
+    """The client of one request. Writing to a client that has disconnected does nothing; see `gone`."""
 
     request_id: str
     received_at_ms: int
     policy: str | None
-    headers: HeaderList  # as they came: `engine.headers` says which go up
+    headers: HeaderList  # as received; `engine.upstream.headers` says which are forwarded
 
     @property
     def gone(self) -> bool:
@@ -23,32 +23,32 @@ class Client(Protocol):
         ...
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
-        """Call back once when the client closes its connection, at once if it has."""
+        """Call back once when the client disconnects, at once if it has."""
         ...
 
     @property
     def sent(self) -> bool:
-        """Whether the whole body is there, so that it can be had without waiting."""
+        """Whether the whole body has arrived, so that `body` does not wait."""
         ...
 
     async def body(self) -> bytes:
-        """The request's body. Raises the `ApiError` that says why it will not do, or `ClientGone`."""
+        """Return the request's body. Raises the `ApiError` that says why it is refused, or `ClientGone`."""
         ...
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Give the whole answer; waits while the client is slow to read."""
+        """Send a whole response; waits while the client is slow to read."""
         ...
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
-        """Give an error: as the answer, or as the last event of a stream that has begun."""
+        """Send an error: as the response, or as the last event of a stream that has begun."""
         ...
 
     async def start(self, headers: HeaderList) -> None:
-        """Begin a stream of events, status 200."""
+        """Start an event stream, status 200."""
         ...
 
     async def write(self, data: bytes) -> None:
-        """Go on with the stream; waits while the client is slow to read."""
+        """Write to the stream; waits while the client is slow to read."""
         ...
 
     async def end(self, data: bytes) -> None:
@@ -57,12 +57,12 @@ class Client(Protocol):
 
 
 class LedgerPort(Protocol):
-    """Where rows go; both calls return at once and never fail."""
+    """Takes rows; both calls return at once and never fail."""
 
     def begin(self, record: RequestRecord) -> None:
-        """A stream is open: its row, to be closed by `append`."""
+        """Write the provisional row of a stream that has begun; `append` completes it."""
         ...
 
     def append(self, record: RequestRecord) -> None:
-        """A request has ended: its row."""
+        """Write the row of a request that has ended."""
         ...

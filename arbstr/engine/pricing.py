@@ -1,4 +1,4 @@
-"""What a request costs: exactly once its tokens are known, roughly before."""
+"""The cost of a request: exact once its tokens are known, an estimate before."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from arbstr.types import Rates, Usage
 
 
 def cost_msats(rates: Rates, usage: Usage) -> int | None:
-    """The cost by the rates in whole msats, rounded once, up, as nodes do; None unless both token counts are known.
+    """Return the list cost in whole msats, rounded up once, as nodes do; None unless both token counts are known.
 
-    Cached and written tokens are part of the input and priced at their own rates where there are such.
+    Cached and written tokens are part of the input, priced at their own rates where configured.
     """
     input_tokens, output_tokens = usage.input_tokens, usage.output_tokens
     if input_tokens is None or output_tokens is None:
@@ -25,5 +25,5 @@ def cost_msats(rates: Rates, usage: Usage) -> int | None:
 
 
 def expected_msats(rates: Rates, input_tokens: float, output_tokens: float) -> float:
-    """The cost in msats of tokens that are only expected; for comparing, not for summing."""
+    """Return the cost of expected tokens in msats; for comparing, not for summing."""
     return float(rates.base_fee) + input_tokens * float(rates.input) + output_tokens * float(rates.output)

@@ -1,7 +1,7 @@
-"""How much of a request is prompt: every character that a provider will read and charge for, not only the messages.
+"""Prompt size: every character that a provider will read and charge for, not only the messages.
 
-Counted are the texts of messages, and as JSON text whatever else they carry (tool calls, files, audio) and every other
-field that is not known to be a setting. An image is no text: it is counted as one.
+Counted are the texts of messages, and, as JSON, everything else in them (tool calls, files, audio) and every other
+field that is not a known setting. Images are counted separately.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import orjson
 
 from arbstr.types import JsonObject
 
-# Settings: they steer the answer or the provider and are no part of what the model reads. What is unknown is counted.
+# Settings: they steer the response or the provider and are not read by the model. Unknown fields are counted.
 _SETTINGS = frozenset(
     (
         *("model", "messages", "stream", "stream_options", "max_tokens", "max_completion_tokens", "n", "stop", "seed"),
@@ -28,7 +28,7 @@ _OF_IMAGE = frozenset(("type", "image_url", "image", "source", "file_id", "detai
 
 
 def count_prompt(document: JsonObject) -> tuple[int, int]:
-    """The characters and the images of a request whose messages are a list of objects."""
+    """Return the numbers of characters and images of a request whose messages are a list of objects."""
     chars = images = 0
     for message in document["messages"]:
         content = message.get("content")
@@ -49,7 +49,7 @@ def count_prompt(document: JsonObject) -> tuple[int, int]:
 
 
 def _count_part(part: Any) -> tuple[int, int]:
-    """The characters and the images of a part of a multimodal message."""
+    """Return the numbers of characters and images of a part of a multimodal message."""
     if not isinstance(part, dict):
         return _chars(part), 0
     kind = part.get("type")
@@ -61,20 +61,20 @@ def _count_part(part: Any) -> tuple[int, int]:
 
 
 def _chars(value: Any) -> int:
-    """The characters of a text, or of an object's or a list's JSON; numbers and the like are none worth counting."""
+    """Return the characters of a text, or of an object's or list's JSON; other values count as none."""
     if isinstance(value, str):
         return len(value)
     if not isinstance(value, dict | list):
         return 0
     try:
         text = orjson.dumps(value)
-    except TypeError:  # half a surrogate pair, an integer beyond 64 bits, or deeper than it goes
+    except TypeError:  # a lone surrogate, an integer beyond 64 bits, or nested too deeply
         return _walked_chars(value)
     return len(text) if text.isascii() else len(text.decode())
 
 
 def _walked_chars(value: Any) -> int:
-    """The same, roughly, of what is no text that could be written."""
+    """Return an estimate of the characters of a value that can't be serialized."""
     chars, ahead = 0, [value]
     while ahead:
         inner = ahead.pop()

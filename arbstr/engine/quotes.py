@@ -1,7 +1,7 @@
-"""What providers quote of a request in their errors, taken out before anything of it is stored, logged or shown.
+"""Remove quotes of a request from providers' errors before they are stored, logged or shown.
 
-Letters, digits and what is beyond ASCII are compared alone and without regard to case, so that a quote is found however
-it is escaped, cut, or broken into lines.
+Only letters, digits and non-ASCII characters are compared, ignoring case, so that a quote is found however it is
+escaped, cut, or broken into lines.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from arbstr.engine import lenient_json
 
 MARK = "[…]"
 
-_MOST_TEXTS = 20_000  # of a request; of one with more its whole body is compared
-_SHORT = 4  # letters; what is shorter is no quote
-# How long a run of letters may be that a message shares with a request of up to so many bytes: in more text there is
-# more that is alike by chance, and each comparison takes longer.
+_MOST_TEXTS = 20_000  # of a request; beyond, its whole body is compared
+_SHORT = 4  # letters; anything shorter is no quote
+# (request bytes up to, run of letters that counts as a quote): longer texts share more by chance, and each comparison
+# takes longer.
 _SHARED = ((256 * 1024, 12), (2 * 1024 * 1024, 16), (1 << 62, 24))
 _NO_PROMPT = frozenset({"model", "role", "type", "tool_choice", "service_tier", "reasoning_effort"})
 _GAPS = bytes(code for code in range(128) if not chr(code).isalnum())
-# One character as it was meant: an escape of JSON's, a URL's or HTML's, or itself.
+# One character: an escape of JSON, a URL or HTML, or itself.
 _CHARACTER = re.compile(r"\\+u([0-9a-fA-F]{4})|\\+[bfnrt]|((?:%[0-9a-fA-F]{2})+)|(&#?\w{1,8};)|.", re.DOTALL)
 _QUOTED = re.compile(r"""(['"`“‘«])(.{4,}?)['"`”’»]""", re.DOTALL)
 _NAMED = re.compile(r"(?=\S*\d)(?=\S*[^\W\d])\w\S{4,}\w")  # letters and digits together: a name, a number, a password
 
 
 def without_quotes(message: str, body: bytes) -> str:
-    """The message without what it shares with the text of a request's body; only its own words are left."""
+    """Return the message without the text that it shares with a request's body."""
     said, places = _letters(message)
     if len(said) < _SHORT:
         return message
@@ -46,7 +46,7 @@ def without_quotes(message: str, body: bytes) -> str:
 
 
 def _texts(body: bytes) -> list[str]:
-    """All texts of a request but for those that name a model or a kind."""
+    """Return all texts of a request except names of models and types."""
     texts: list[str] = []
     waiting: list[Any] = [lenient_json.loads_or_none(body)]
     while waiting and len(texts) < _MOST_TEXTS and len(waiting) < _MOST_TEXTS:
@@ -61,7 +61,7 @@ def _texts(body: bytes) -> list[str]:
 
 
 def _letters(message: str) -> tuple[bytes, list[tuple[int, int]]]:
-    """A message's letters, folded, and where in it each of their bytes is written."""
+    """Return a message's letters, folded, and the span in the message of each of their bytes."""
     said, places = bytearray(), []
     for found in _CHARACTER.finditer(message):
         letters = _fold(_meant(found))
@@ -71,7 +71,7 @@ def _letters(message: str) -> tuple[bytes, list[tuple[int, int]]]:
 
 
 def _meant(found: re.Match[str]) -> str:
-    """The character that an escape stands for; "" for those that are no letters."""
+    """Return the character that an escape stands for; "" if it is no letter."""
     if found[1]:
         return chr(int(found[1], 16))
     if found[2]:
@@ -86,8 +86,10 @@ def _fold(text: str) -> bytes:
 
 
 def _runs(said: bytes, request: bytes) -> Iterator[tuple[int, int]]:
-    """Where a message shares long runs of letters with a request. Each holds at least one of the blocks that are looked
-    for first, so that most of a request is gone through once a block only."""
+    """Yield the spans of long runs of letters that a message shares with a request.
+
+    Each contains at least one of the blocks searched for first, so most of a request is scanned once per block only.
+    """
     length = next(length for most, length in _SHARED if len(request) <= most)
     block = length // 2
     for start in range(0, len(said) - block + 1, block):
@@ -98,7 +100,7 @@ def _runs(said: bytes, request: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _words(message: str, texts: list[str]) -> Iterator[tuple[int, int]]:
-    """What may be quoted although it is short: what is in quotes, names and numbers, and short requests."""
+    """Yield the spans of possible short quotes: quoted words, names with digits, and short requests."""
     for quoted in _QUOTED.finditer(message):
         if len(_fold(quoted[2])) >= _SHORT:
             yield quoted.span(2)

@@ -1,4 +1,4 @@
-"""What is known so far of one request; at its end, the ledger's row."""
+"""The state of one request; at its end, the ledger's row."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ logger = logging.getLogger(__name__)
 
 _OK = 200
 _DONE = b"data: [DONE]\n\n"
-CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the answer
+CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
 
 
 class RequestContext:
-    """One request from its arrival to its end. `clock` is monotonic seconds."""
+    """The state of one request from arrival to end. `clock` is monotonic seconds."""
 
-    # More attributes than instances of a class can share their names of: without slots each would have its own table.
+    # Too many attributes for CPython's key-sharing dictionaries: without slots each instance would have its own table.
     __slots__ = (
         "_attempt_started_ms",
         "_clock",
@@ -73,31 +73,32 @@ class RequestContext:
         self._clock = clock
         self._started = clock()
         self._attempt_started_ms = 0
-        self._expected_msats = 0  # what the present attempt may cost
-        self._unconfirmed_msats = 0  # what those before it may have cost
+        self._expected_msats = 0  # what the current attempt may cost
+        self._unconfirmed_msats = 0  # what earlier attempts may have cost
         self.announced = False  # on the bus
-        self.drained = False  # its client has left, and its place is another's
+        self.drained = False  # its client has left, and its slot is free
         self.chat: ChatRequest | None = None
         self.model = ""
         self.streaming = False
         self.policy: str | None = None
         self.routing: Routing | None = None
         self.provider: Provider | None = None  # the last one asked
-        self.waiting = False  # for that provider: its slot is taken, it may be at work for us
-        self.permit: Permit | None = None  # its health's account of this request
+        self.waiting = False  # for that provider, which may be working on the request
+        self.permit: Permit | None = None  # from that provider's breaker
         self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
         self.may_have_cost = False  # although it failed
-        self._waits_s: dict[str, float | None] = {}  # by provider, what its last failure asked to be waited for
+        self._waits_s: dict[str, float | None] = {}  # by provider, the wait that its last failure asked for
         self.usage: Usage | None = None
         self.charged_msats: int | None = None
         self.answer_bytes: int | None = None
-        self.cost_msats: int | None = None  # what was charged, else by the rates; None while neither is known
+        self.cost_msats: int | None = None  # the charge, else the list cost; None while unknown
         self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
-        self.implausible: str | None = None  # which claims of the provider's can't be true
+        self.implausible: str | None = None  # which of the provider's claims can't be true
         self.served_model: str | None = None
-        self.session: str | None = None  # as it is stored
-        self.baselines: tuple[int | None, int | None] = (None, None)  # the dearest and the median candidate, in msats
+        self.session: str | None = None  # as stored
+        # What the most expensive and the median candidate would have cost, in msats.
+        self.baselines: tuple[int | None, int | None] = (None, None)
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
         self.success = False
@@ -105,49 +106,48 @@ class RequestContext:
         self.error_message: str | None = None
 
     def elapsed_ms(self) -> int:
-        """Milliseconds since the request came in."""
+        """Return the milliseconds since the request arrived."""
         return int((self._clock() - self._started) * 1000)
 
     @property
     def spent_msats(self) -> int:
-        """What budgets count: what the request cost, and what each attempt was expected to cost that nobody spoke of.
+        """What budgets count: the request's cost, plus the expected cost of attempts whose outcome is unknown.
 
-        A charge is only claimed, so that what the rates say is the least: by claiming nothing no seller gets around a
-        budget.
+        A charge is only a claim, so the list cost is the minimum: a provider that claims nothing can't bypass a budget.
         """
         paid = max(self.cost_msats or 0, self.list_cost_msats or 0)
         return paid + self.doubtful_msats
 
     @property
     def doubtful_msats(self) -> int:
-        """What may have been charged by attempts that nobody spoke of; the present one is, while it is at work."""
+        """What attempts of unknown outcome may have cost, the current one included while it is in flight."""
         at_work = self.waiting and not self._is_priced
         return self._unconfirmed_msats + (self._expected_msats if at_work else 0)
 
     @property
     def _is_priced(self) -> bool:
-        """A charge of nothing is also what nodes claim that don't know."""
+        """Whether the cost is known. A charge of zero does not count: nodes that don't know claim it too."""
         return self.list_cost_msats is not None or bool(self.charged_msats)
 
     @property
     def time_to_first_byte_ms(self) -> int:
-        """How long a stream's provider took to begin, others before it not counted."""
+        """How long the provider took to begin its stream; earlier attempts are not counted."""
         return (self.first_byte_ms or 0) - self._attempt_started_ms
 
     def set_routing(self, routing: Routing) -> None:
-        """The decision has been made."""
+        """Set the routing decision."""
         self.routing = routing
         self.policy = routing.policy
 
     def begin_attempt(self, provider: Provider, expected_msats: float) -> None:
-        """A provider is asked from now on."""
+        """Record that a provider is being asked."""
         self.provider = provider
         self._expected_msats = math.ceil(expected_msats)
         self.waiting = True
         self._attempt_started_ms = self.elapsed_ms()
 
     def attempt_succeeded(self, status: int) -> Attempt:
-        """The provider has answered as it should."""
+        """Record a successful attempt."""
         attempt = self.attempt_ended(None, status)
         self._set_served_model()
         if self.permit is not None:
@@ -155,7 +155,7 @@ class RequestContext:
         return attempt
 
     def attempt_failed(self, error: AttemptError, *, again: bool) -> Attempt:
-        """The provider has failed; `again`: it will be asked once more."""
+        """Record a failed attempt; `again`: the provider will be retried."""
         error.args = (self.without_quotes(str(error)),)
         if self.permit is not None:
             self.permit.failed(error, again=again)
@@ -165,7 +165,7 @@ class RequestContext:
         return self.attempt_ended(error, error.status)
 
     def attempt_ended(self, error: AttemptError | None, status: int | None) -> Attempt:
-        """The provider is done with, and its health not judged by it."""
+        """Record the end of an attempt without telling the provider's breaker."""
         assert self.provider is not None
         self.waiting = False
         message = "" if error is None else self.without_quotes(str(error))
@@ -183,7 +183,7 @@ class RequestContext:
         return attempt
 
     def set_usage(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
-        """What the answer says it used and cost, and its size."""
+        """Set the usage, the charge and the size that the response states, and compute the cost."""
         self.answer_bytes = answer_bytes
         try:
             assert self.provider is not None
@@ -192,14 +192,14 @@ class RequestContext:
             bounds = bounds_of(self.chat, self.routing, answer_bytes)
             found = bill(self.provider.rates_for(self.routing.model), usage, charged_msats, bounds)
             self.cost_msats, self.list_cost_msats, self.implausible = found
-        except Exception:  # an answer that is there is worth more than its price
+        except Exception:  # the response matters more than its price
             logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return
         self.usage = usage
         self.charged_msats = charged_msats
 
     def stream_opened(self, stream: UpstreamStream) -> int:
-        """The first event is there, or the client shall wait for it no longer without a sign; when, in milliseconds."""
+        """Record that the stream begins for the client; return when, in milliseconds since the request arrived."""
         self.stream = stream
         self._set_served_model()
         self.first_byte_ms = self.elapsed_ms()
@@ -209,7 +209,7 @@ class RequestContext:
         self.served_model = None if self.routing is None else self.routing.model
 
     def set_usage_from(self, observer: StreamObserver) -> None:
-        """What a stream that is over said it used. Zeroes of one that broke off mean that nobody counted."""
+        """Set usage and charge from a stream that has ended. Zeros of one that broke off mean unknown."""
         usage, charged_msats = observer.usage, observer.charged_msats
         if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
             usage = None
@@ -218,7 +218,7 @@ class RequestContext:
             self.cost_msats = self.list_cost_msats
 
     def headers(self) -> HeaderList:
-        """arbstr's response headers about the way the request went; the request id is the server's to add."""
+        """Return arbstr's response headers about provider, policy and retries; the server adds the request id."""
         headers = []
         if self.provider is not None:
             headers.append(("X-Arbstr-Provider", self.provider.name))
@@ -229,7 +229,7 @@ class RequestContext:
         return headers
 
     def cost_headers(self) -> HeaderList:
-        """arbstr's response headers of a whole answer: milliseconds, and sats where they are known."""
+        """Return arbstr's headers for a whole response: latency in ms, and the cost in sats where known."""
         headers = [("X-Arbstr-Latency-Ms", str(self.elapsed_ms() if self.ended_ms is None else self.ended_ms))]
         cost = self.cost_msats
         if cost is not None:
@@ -237,19 +237,19 @@ class RequestContext:
         return headers
 
     def error_headers(self) -> HeaderList:
-        """arbstr's response headers of an error. Clients that repeat requests by themselves shall not pay twice."""
+        """Return arbstr's headers for an error; clients that retry automatically must not pay twice."""
         once = [("X-Should-Retry", "false")] if self.waiting or self.may_have_cost else []
         return [*self.headers(), *self.cost_headers(), *once]
 
     @property
     def shortest_wait_s(self) -> float | None:
-        """When the first provider said that it takes requests again; None where none did."""
+        """The shortest wait that a provider asked for, in seconds; None if none did."""
         return min((wait_s for wait_s in self._waits_s.values() if wait_s is not None), default=None)
 
     def final_event(self, *, done: bool) -> bytes:
-        """arbstr's last words in a stream: its event, as a chunk that strict clients accept, between two `[DONE]`.
+        """Return arbstr's final event of a stream, a chunk that strict clients accept, between two `[DONE]`.
 
-        `done`: the provider's own is there already.
+        `done`: the provider's own `[DONE]` has been sent.
         """
         cost = self.cost_msats
         own = {
@@ -273,12 +273,12 @@ class RequestContext:
         return b"%bdata: %b\n\n%b" % (first, orjson.dumps(event), _DONE)
 
     def _retries(self) -> str:
-        """The failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
+        """Return the failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
         failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
         return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
 
     def attempts_summary(self) -> str:
-        """Which providers were tried and how each failed, in words."""
+        """Return in words which providers were tried and how each failed."""
         parts = []
         for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
             tries = list(run)
@@ -287,32 +287,32 @@ class RequestContext:
         return "; ".join(parts)
 
     def mark_complete(self) -> None:
-        """The whole answer is there: what its client takes to read it is not arbstr's or the provider's time."""
+        """Stop the clock: the response is complete, and the time its client takes to read it does not count."""
         if self.ended_ms is None:
             self.ended_ms = self.elapsed_ms()
 
     def succeed(self) -> None:
-        """The client has its whole answer."""
+        """Mark the request as successful: the client has the whole response."""
         self.mark_complete()
         self.success = True
 
     def without_quotes(self, message: str) -> str:
-        """What a provider said, without what it quotes of the request: fit to be stored, logged and shown."""
+        """Return a provider's message without quotes of the request, fit to be stored, logged and shown."""
         return message if self.chat is None else without_quotes(message, self.chat.body)
 
     def fail(self, status: int, message: str) -> None:
-        """The request ends without a whole answer; the first reason given stands."""
+        """Mark the request as failed; the first reason given stands."""
         if not self.success and self.error_status is None:
             self.mark_complete()
             self.error_status = status
             self.error_message = message
 
     def client_left(self) -> None:
-        """The client closed its connection before the answer was complete."""
+        """Mark the request as failed because its client disconnected."""
         self.fail(CLIENT_CLOSED, "the client closed the connection before the answer was complete")
 
     def record(self) -> RequestRecord:
-        """The row as things stand now."""
+        """Return the row for the current state."""
         ended_ms = self.elapsed_ms() if self.ended_ms is None else self.ended_ms
         streamed = self.streaming and self.first_byte_ms is not None
         return RequestRecord(

@@ -1,4 +1,4 @@
-"""Which conversation a request belongs to, as far as its client says: hashed, for names may tell who somebody is."""
+"""The session (conversation) a request belongs to, if its client says so; hashed, since names may identify people."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ _BYTES = 8  # of the hash; 16 digits
 
 
 class Sessions:
-    """Gives a client's name for a session as 16 hex digits, by a key of the ledger's own; without it there are none."""
+    """Hashes a client's session name to 16 hex digits, keyed by the ledger; without a key there are no sessions."""
 
     def __init__(self, key: bytes = b"") -> None:
         self.key = key
 
     def of(self, headers: HeaderList, document: JsonObject) -> str | None:
-        """Return the session of a request: by the first of its headers and fields that names one, else None."""
+        """Return the session of a request, from the first header or field that names one, else None."""
         if not self.key:
             return None
         name = _in_headers(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))

@@ -1,4 +1,4 @@
-"""What was learned as short JSON texts: how it is kept in a database, and read back from one that may hold anything."""
+"""The JSON encoding of learned state; a database that it is read back from may hold anything."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import json
 from typing import Any, TypeGuard
 
 Ratios = dict[str, tuple[float, int]]  # by policy: output tokens per input token, and from how many requests
-Cells = dict[tuple[str, str], str]  # by (kind, name): what is known, as JSON
+Cells = dict[tuple[str, str], str]  # by (kind, name): the learned state as JSON
 
 _LARGEST = 2**53
 
 
 def dumps(value: Any) -> str:
-    """The JSON text of a value."""
+    """Return the compact JSON of a value."""
     return json.dumps(value, separators=(",", ":"))
 
 
 def is_pair(value: Any) -> TypeGuard[list[float]]:
-    """Whether a value is two numbers, none negative nor beyond any count."""
+    """Return whether a value is a list of two numbers, each from 0 to 2**53."""
     return is_numbers(value, 2)
 
 
 def is_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
-    """Whether a value is a list of so many numbers, none negative nor beyond any count."""
+    """Return whether a value is a list of `count` numbers, each from 0 to 2**53."""
     return (
         isinstance(value, list)
         and len(value) == count
@@ -31,5 +31,5 @@ def is_numbers(value: Any, count: int) -> TypeGuard[list[float]]:
 
 
 def read_pairs(value: Any) -> list[list[float]]:
-    """The pairs of numbers in a list, leaving out everything else."""
+    """Return the pairs of numbers in a list, leaving out everything else."""
     return [pair for pair in value if is_pair(pair)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""Everything that is learned from finished requests, and how it outlives a restart."""
+"""Learning from finished requests, and the state that is kept over a restart."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from arbstr.types import Attempt, ChatRequest, RequestRecord
 
 _CHARGES = "charges"
 _COUNTS = "counts"
-_BYTES_PER_TOKEN = 2  # of a whole answer, or a stream, as it came; those of any language have more
+_BYTES_PER_TOKEN = 2  # of a response as received; tokens of any language have more
 
 
 class Learner:
-    """What is known of tokens (`tokens`) and of every provider's offer for every model.
+    """Learns token counts (`tokens`) and every provider's offer for every model.
 
-    `clock` is monotonic seconds, `publish` takes the overcharges that are found.
+    `clock` is monotonic seconds, `publish` receives the overcharges found.
     """
 
     def __init__(
@@ -38,7 +38,7 @@ class Learner:
         self._offers: dict[tuple[str, str], Offer] = {}
 
     def offer(self, provider: str, model: str) -> Offer:
-        """The one offer of a provider for a model."""
+        """Return a provider's offer for a model."""
         key = (provider, model)
         offer = self._offers.get(key)
         if offer is None:
@@ -46,12 +46,12 @@ class Learner:
         return offer
 
     def prune(self) -> None:
-        """Forget the offers for models that no provider lists: where one takes every model, they are without end."""
+        """Drop the offers for models that no provider lists: a provider may accept any model name."""
         listed = {model for provider in self._providers.values() for model in provider.model_ids}
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
 
     def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
-        """Take in how a routed request ended: who answered, and what whole answers took in tokens, time and money."""
+        """Learn from a finished request: attempts, and the tokens, time and cost of complete responses."""
         routing = record.routing
         if routing is None:
             return
@@ -70,7 +70,7 @@ class Learner:
     def _learn_tokens(
         self, offer: Offer, record: RequestRecord, request: ChatRequest, answer_bytes: int | None
     ) -> None:
-        """What can be seen of an answer says how long others' will be; what its provider counts beyond, its own."""
+        """Learn the visible length of a response for all providers, and tokens counted beyond it for its own."""
         used_input, used_output = record.input_tokens, record.output_tokens
         if used_input is None or used_output is None:
             return
@@ -96,7 +96,7 @@ class Learner:
             self._publish(found)
 
     def charged_ratio(self, provider: str) -> float | None:
-        """What a provider charges over what its rates say, over all its models; None if it never said."""
+        """Return a provider's charges relative to its rates, over all models; None if it never stated one."""
         known = [(charges.seen, charges.ratio) for charges in self._charges_of(provider)]
         return sum(seen * ratio for seen, ratio in known) / sum(seen for seen, _ in known) if known else None
 
@@ -104,7 +104,7 @@ class Learner:
         return (o.charges for (name, _), o in self._offers.items() if name == provider and o.charges.seen)
 
     def export(self) -> tuple[Ratios, Cells]:
-        """What is worth keeping over a restart: token ratios by policy, and JSON texts under (kind, name)."""
+        """Return the state to keep over a restart: token ratios by policy, and JSON by (kind, name)."""
         ratios, cells = self.tokens.export()
         for key, offer in self._offers.items():
             if offer.charges.seen:
@@ -114,7 +114,7 @@ class Learner:
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
-        """Take over what was exported. What makes no sense is left out, and so are providers that are gone."""
+        """Restore exported state, leaving out what is invalid and providers that are no longer configured."""
         self.tokens.restore(ratios, cells)
         now_s = self._clock()
         for (kind, name), cell in cells.items():
@@ -130,18 +130,18 @@ class Learner:
 
 
 def _answered(attempt: Attempt, record: RequestRecord) -> bool | None:
-    """Whether the provider did its part, None if the attempt says nothing about that."""
+    """Return whether the provider did its part, None if the attempt does not tell."""
     if attempt.failure is not None:
         if not counts_for_breaker(attempt.failure, attempt.status):
             return None
-        # The last one may have failed because the client had left, and nobody is blamed for what nobody waits for.
+        # The last attempt may have failed because the client had left: not the provider's fault.
         last = attempt is record.attempts[-1]
         return None if last and record.error_status == CLIENT_CLOSED else False
     return True if attempt.status is None or attempt.status < 400 else None
 
 
 def _learn_speed(offer: Offer, record: RequestRecord, now_s: float) -> None:
-    """A stream tells when it began and ended, another answer only when it was whole; all from the attempt's start."""
+    """Learn latency from the attempt's start: first byte and end of a stream, or the time to a whole response."""
     started_ms = record.attempts[-1].started_ms if record.attempts else 0
     tokens = record.output_tokens
     if record.stream_duration_ms is not None:

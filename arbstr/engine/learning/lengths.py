@@ -1,7 +1,7 @@
-"""What providers say of tokens: how long answers are, how many tokens a text has; kept apart by provider, then joined.
+"""Estimates of response length and of characters per token, kept by provider and then joined.
 
-A provider counts its own tokens. It may count too many, by fault or by design, and must not thereby make all others
-look dear: what one says beyond twice or below half of what the middle one says is taken for no more than that.
+Each provider counts its own tokens. It may count too many, by mistake or by design, and must not make all others look
+expensive: an estimate beyond twice or below half of the median provider's is clamped to that.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ from arbstr.engine.learning.codec import is_numbers
 
 CHARS_PER_TOKEN = 4.0  # before anything is known
 OUTPUT_TOKENS = 256.0  # likewise, without a max_tokens
-MEMORY = 100  # requests that a mean looks back on
-MOST_TOKENS = 2**20  # no answer is longer
+MEMORY = 100  # requests that a mean covers
+MOST_TOKENS = 2**20  # no response is longer
 
-_VOTES = 4.0  # requests after which a provider has a say in what the middle is
-_APART = 2.0  # times, that what one says may be from the middle
-_PROVIDERS = 32  # remembered of each kind of request
-_JOINED_EVERY = 8  # requests, once a provider has told as many: a mean of many hardly moves with one more
-_LONGEST_MEMORY = 50.0  # requests in which the longest answer fades
-_TEXT_LEAN_TOKENS = 200.0  # tokens of text that the assumed characters per token are worth
-_FRAME_TOKENS = 50  # shorter inputs are mostly what is put around the messages
-_PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; beyond, the input was not the text alone: images, a hidden prompt
+_VOTES = 4.0  # requests after which a provider counts towards the median
+_APART = 2.0  # largest factor between an estimate and the median
+_PROVIDERS = 32  # remembered for each kind of request
+_JOINED_EVERY = 8  # requests, once a provider has that many: one more hardly moves a mean of many
+_LONGEST_MEMORY = 50.0  # requests over which the longest response decays
+_TEXT_LEAN_TOKENS = 200.0  # prior weight of the assumed characters per token, in tokens
+_FRAME_TOKENS = 50  # shorter inputs are mostly the frame around the messages
+_PLAUSIBLE_CHARS = (0.5, 16.0)  # per token; otherwise the input was not the text alone: images, a hidden prompt
 
 _One = TypeVar("_One", "_Length", "_Text")
 
 
 class Lengths:
-    """How long the answers to one kind of request are.
+    """The lengths of responses to one kind of request.
 
-    `value` is their mean, `longest` what they have at most of late, `weight` the requests that this is from.
+    `value` is their mean, `longest` the recent maximum, `weight` the number of requests behind them.
     """
 
     __slots__ = ("_by_provider", "longest", "seen", "value", "weight")
@@ -42,7 +42,7 @@ class Lengths:
         self.value = self.longest = self.weight = 0.0
 
     def add(self, provider: str, tokens: float) -> None:
-        """An answer of so many tokens came from that provider."""
+        """Add a response of `tokens` tokens from a provider."""
         length = self._by_provider.get(provider) or _new(self._by_provider, provider, _Length)
         length.add(tokens)
         self.seen += 1
@@ -65,7 +65,7 @@ class Lengths:
 
     @classmethod
     def restored(cls, state: Any) -> Lengths | None:
-        """What `state` gave, None if that makes no sense."""
+        """Return an instance from what `state` returned, None if that is invalid."""
         lengths = cls()
         for provider, numbers in state.items() if isinstance(state, dict) else ():
             if is_numbers(numbers, 3) and int(numbers[0]) >= 1 and len(lengths._by_provider) < _PROVIDERS:
@@ -79,7 +79,7 @@ class Lengths:
 
 
 class Texts:
-    """How many characters a model's tokens have."""
+    """The characters per token of a model."""
 
     __slots__ = ("_by_provider", "chars_per_token", "seen")
 
@@ -89,7 +89,7 @@ class Texts:
         self.chars_per_token = CHARS_PER_TOKEN
 
     def add(self, provider: str, chars: int, tokens: int) -> None:
-        """A text of so many characters had so many tokens, says that provider."""
+        """Add a text of `chars` characters and `tokens` tokens, as counted by a provider."""
         text = self._by_provider.get(provider) or _new(self._by_provider, provider, _Text)
         text.add(chars, tokens)
         self.seen += 1
@@ -108,7 +108,7 @@ class Texts:
 
     @classmethod
     def restored(cls, state: Any) -> Texts | None:
-        """What `state` gave, None if that makes no sense."""
+        """Return an instance from what `state` returned, None if that is invalid."""
         texts = cls()
         for provider, numbers in state.items() if isinstance(state, dict) else ():
             if is_numbers(numbers, 2) and _is_text(*numbers) and len(texts._by_provider) < _PROVIDERS:
@@ -121,9 +121,9 @@ class Texts:
 
 
 def join(said: Sequence[tuple[float, float]], assumed: float) -> float:
-    """The mean of what providers say, each a value and its weight, all kept near the middle one.
+    """Return the weighted mean of providers' (value, weight) pairs, each value clamped near the median.
 
-    Those who have seen little have no say in what the middle is; where two have one, `assumed` is the third.
+    Values of low weight do not count towards the median; if only two do, `assumed` is the third.
     """
     if len(said) == 1:
         return said[0][0]
@@ -137,7 +137,7 @@ def join(said: Sequence[tuple[float, float]], assumed: float) -> float:
 
 
 class _Length:
-    """How long the answers of one provider are: a mean that forgets, and the longest of late, which fades."""
+    """Response lengths of one provider: a forgetting mean, and a decaying maximum."""
 
     __slots__ = ("longest", "seen", "value", "weight")
 
@@ -157,12 +157,12 @@ class _Length:
 
 
 class _Text:
-    """What one provider says of texts: sums over recent requests, so that long ones count more."""
+    """Characters and tokens as counted by one provider: sums over recent requests, so that long ones count more."""
 
     __slots__ = ("chars", "chars_per_token", "seen", "tokens")
 
     def __init__(self, chars: float = 0.0, tokens: float = 0.0) -> None:
-        self.seen = MEMORY if tokens else 0  # requests; of what was restored nobody knows how many
+        self.seen = MEMORY if tokens else 0  # requests; unknown for restored state
         self.chars = chars
         self.tokens = tokens
         self._divide()
@@ -185,7 +185,7 @@ def _is_text(chars: float, tokens: float) -> bool:
 
 
 def _new(known: dict[str, _One], provider: str, make: Callable[[], _One]) -> _One:
-    """Begin to know of a provider; the one who has said least makes room."""
+    """Add a provider; the one with the fewest requests is dropped if there are too many."""
     if len(known) >= _PROVIDERS:
         del known[min(known, key=lambda name: known[name].seen)]
     one = known[provider] = make()

@@ -1,7 +1,7 @@
-"""What experience says about one provider's offer: what it charges, how often it answers, how fast.
+"""Estimators for one provider's offer: charge ratio, hidden tokens, success rate, latency.
 
-All of it ages: a seller that experience has put last gets no requests, and so could never show that it has changed.
-Times are monotonic seconds.
+All of them age: a provider ranked last gets no requests, and could otherwise never show that it has changed. Times are
+monotonic seconds.
 """
 
 from __future__ import annotations
@@ -13,20 +13,20 @@ from typing import Any
 
 from arbstr.engine.learning.codec import is_numbers
 
-_CHARGES = 16  # charges looked back on
+_CHARGES = 16  # most recent charges kept
 _KEPT_IN_DOUBT = 2
 _FORGET_CHARGES_S = 86_400.0
 _LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
 _ROUNDING_MSATS = 1  # computed costs are rounded half up, charges often up
 
-_COUNTS_MEMORY = 16  # answers looked back on
-_UNSEEN_MEMORY = 50.0  # answers in which the most that was unseen fades
+_COUNTS_MEMORY = 16  # responses averaged over
+_UNSEEN_MEMORY = 50.0  # responses over which the maximum of unseen tokens decays
 _ENOUGH_COUNTS = 4
 _LEAST_HIDDEN, _MOST_HIDDEN = 1.25, 10_000.0
 
 _ATTEMPTS_HALF_LIFE_S = 3600.0
 _ENOUGH_ATTEMPTS = 10.0  # before that many, a failure is chance
-_LEAN_ATTEMPTS = 8.0  # successes that every seller is credited with
+_LEAN_ATTEMPTS = 8.0  # successes credited to every provider (the prior)
 _WORST_SUCCESS = 0.2
 
 _FORGET_SPEED_S = 900.0
@@ -34,14 +34,14 @@ _SPEED_MEMORY = 0.9  # what a measurement keeps of its weight when the next one 
 
 
 class ChargeRatio:
-    """What a provider says it charged against what its rates say.
+    """A provider's charges relative to its list costs.
 
-    `ratio` is the mean of recent ratios without the lowest and the highest, beginning with two ratios of 1: one odd
-    charge moves nothing, three alike are believed. It stays between 0.5 and 100, because a charge is only claimed: by
-    claiming little a seller can look half as dear and no better, and a claim of nothing (which honest nodes make too,
-    where they don't know) is ignored. Nor may an absurd claim weigh for ever.
+    `ratio` is the mean of recent ratios without the lowest and the highest, starting with two ratios of 1: one odd
+    charge changes nothing, three alike are believed. It stays between 0.5 and 100, because a charge is only a claim: a
+    provider that claims little looks half as expensive at best, and a claim of zero (which honest nodes make too, when
+    they don't know) is ignored. Nor does an absurd claim count for ever.
 
-    A seller whose rates are all zero has no ratio that a price could be made of: `free_msats` is what it charges.
+    A provider whose rates are all zero has no meaningful ratio: `free_msats` is what it charges.
     """
 
     __slots__ = ("_latest_s", "_pairs", "_ratios", "free_msats", "ratio")
@@ -58,21 +58,21 @@ class ChargeRatio:
 
     @property
     def seen(self) -> int:
-        """How many charges are looked back on."""
+        """How many charges are kept."""
         return len(self._pairs)
 
     @property
     def pairs(self) -> list[tuple[int, int]]:
-        """Those charges, each with what the rates say, in msats, oldest first."""
+        """The charges kept, each with its list cost, in msats, oldest first."""
         return list(self._pairs)
 
     @property
     def excess_msats(self) -> int:
-        """How much more was charged than the rates say, over the charges looked back on."""
+        """The charges kept minus their list costs, in msats."""
         return sum(charged - computed for charged, computed in self._pairs)
 
     def add(self, charged_msats: int, computed_msats: int, now_s: float) -> None:
-        """A request was charged for."""
+        """Add the charge of a request, and its list cost."""
         if charged_msats <= 0:
             return
         self._latest_s = now_s
@@ -84,12 +84,12 @@ class ChargeRatio:
             self.free_msats = statistics.median((0, 0, *(charged for charged, _ in self._pairs)))
 
     def doubt(self) -> None:
-        """Forget all but the last two charges: a few new ones will outweigh those."""
+        """Drop all but the last two charges, which a few new ones will outweigh."""
         self._pairs = deque(islice(self._pairs, max(len(self._pairs) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
         self._ratios = deque(islice(self._ratios, max(len(self._ratios) - _KEPT_IN_DOUBT, 0), None), _CHARGES)
 
     def age(self, now_s: float) -> None:
-        """Forget everything a day after the last charge: prices change, and a seller must be able to come back."""
+        """Forget everything a day after the last charge: prices change, and a provider must be able to come back."""
         if self._pairs and now_s - self._latest_s > _FORGET_CHARGES_S:
             self._forget()
 
@@ -103,10 +103,10 @@ def _ratio(charged_msats: int, computed_msats: int) -> float:
 
 
 class Counts:
-    """How many tokens a provider counts of answers, against those that can be seen of them.
+    """Output tokens as counted by a provider, relative to those visible in its responses.
 
-    `hidden` is the one over the other: models think unseen, and some providers count too many. Small differences are
-    none, and a few answers prove nothing. `unseen` is the most that was counted beyond of late, which fades.
+    `hidden` is that ratio: reasoning is not shown, and some providers count too many. Small differences and small
+    samples are ignored. `unseen` is the recent maximum of tokens counted beyond the visible ones; it decays.
     """
 
     __slots__ = ("_counted", "_visible", "hidden", "seen", "unseen")
@@ -117,7 +117,7 @@ class Counts:
         self.hidden, self.unseen = 1.0, 0.0
 
     def add(self, counted: float, visible: float) -> None:
-        """An answer came, with so many tokens by the provider's count, and so many to see at most."""
+        """Add a response: `counted` tokens by the provider's count, at most `visible` of them visible."""
         self.seen += 1
         self._counted += counted - self._counted / _COUNTS_MEMORY
         self._visible += visible - self._visible / _COUNTS_MEMORY
@@ -129,11 +129,11 @@ class Counts:
         self.hidden = min(ratio, _MOST_HIDDEN) if self.seen >= _ENOUGH_COUNTS and ratio > _LEAST_HIDDEN else 1.0
 
     def state(self) -> list[float]:
-        """All of it, fit for JSON."""
+        """Return the state, fit for JSON."""
         return [self.seen, self._counted, self._visible, self.unseen]
 
     def restore(self, state: Any) -> None:
-        """Take over what `state` gave, if that makes sense."""
+        """Restore what `state` returned, if it is valid."""
         if is_numbers(state, 4):
             self.seen = int(state[0])
             self._counted, self._visible, self.unseen = map(float, state[1:])
@@ -141,7 +141,7 @@ class Counts:
 
 
 class SuccessRate:
-    """How often a provider answers when asked. An attempt's weight halves every hour."""
+    """The share of a provider's attempts that succeed. An attempt's weight halves every hour."""
 
     __slots__ = ("_at_s", "_failed", "_ok")
 
@@ -149,7 +149,7 @@ class SuccessRate:
         self._ok = self._failed = self._at_s = 0.0
 
     def add(self, ok: bool, now_s: float) -> None:
-        """An attempt has ended."""
+        """Add the outcome of an attempt."""
         self.age(now_s)
         if ok:
             self._ok += 1.0
@@ -157,7 +157,7 @@ class SuccessRate:
             self._failed += 1.0
 
     def age(self, now_s: float) -> None:
-        """Let what is known lose weight."""
+        """Decay the weight of past attempts."""
         if self._failed or self._ok:
             keep = 0.5 ** ((now_s - self._at_s) / _ATTEMPTS_HALF_LIFE_S)
             self._ok *= keep
@@ -166,7 +166,7 @@ class SuccessRate:
 
     @property
     def rate(self) -> float:
-        """The share that succeeds, leaning to 1 while there is little to go by; never below 0.2."""
+        """The share that succeeds, shrunk towards 1 while there are few attempts; never below 0.2."""
         total = self._ok + self._failed
         if total < _ENOUGH_ATTEMPTS or not self._failed:
             return 1.0
@@ -179,14 +179,14 @@ class SuccessRate:
 
     @property
     def only_failures(self) -> bool:
-        """Whether it was asked of late and never answered."""
+        """Whether there were recent attempts and none succeeded."""
         return self._failed > 0.5 > self._ok
 
 
 class LatencyModel:
-    """How long answers take: a line through durations over lengths, the recent ones counting more.
+    """Response latency: a weighted least-squares line of duration over length, recent measurements counting more.
 
-    Its height at no tokens is the time to the first byte, its slope the time per token.
+    Its intercept is the time to the first byte, its slope the time per token.
     """
 
     __slots__ = (
@@ -206,7 +206,7 @@ class LatencyModel:
         self._latest_s = 0.0
 
     def add(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
-        """So many tokens were there after so long; no tokens is the first byte."""
+        """Add a measurement: `output_tokens` after `duration_ms`; zero tokens is the first byte."""
         self._latest_s = now_s
         self._weight = self._weight * _SPEED_MEMORY + 1.0
         self._length = self._length * _SPEED_MEMORY + output_tokens
@@ -215,17 +215,17 @@ class LatencyModel:
         self._length_duration = self._length_duration * _SPEED_MEMORY + output_tokens * duration_ms
 
     def age(self, now_s: float) -> None:
-        """Forget everything after a quarter of an hour without a measurement, so that a slow seller is tried again."""
+        """Forget everything after 15 minutes without a measurement, so that a slow provider is tried again."""
         if self._weight and now_s - self._latest_s > _FORGET_SPEED_S:
             self._forget()
 
     def expected_ms(self, output_tokens: float) -> float | None:
-        """How long an answer of so many tokens takes, None if nothing is known."""
+        """Return how long a response of `output_tokens` takes, None if unknown."""
         if not self._weight:
             return None
         length, duration = self._length / self._weight, self._duration / self._weight
-        # One token of spread is added, so that answers of nearly the same length give no wild slope. The difference of
-        # large squares is less exact than that, and may even be negative.
+        # One token of variance is added, so that responses of nearly the same length give no wild slope. The difference
+        # of large squares is less exact than that, and may even be negative.
         spread = max(self._length_square / self._weight - length * length, 0.0) + 1.0
         slope = (self._length_duration / self._weight - length * duration) / spread
         slope = min(max(slope, 0.0), duration / length if length else 0.0)

@@ -1,8 +1,8 @@
-"""How many tokens a request will take, before it is sent; learned from those that finished.
+"""Predicts the tokens of a request before it is sent; learned from finished requests.
 
-Input follows from the length of the text, by the characters a token has with the model at hand. Output is the mean of
-what similar requests got: same policy, model and size of input to the half octave. A group that has seen little leans
-on the next coarser one, down to what is assumed before anything is known. Means forget, so that they follow a change.
+Input tokens follow from the text's length and the model's characters per token. Output is the mean of similar requests:
+same policy, model and input size (to the half octave). A group with few requests is shrunk towards the next coarser
+one, down to a default. Means forget, so that they follow changes.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from arbstr.engine.learning.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS,
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP, LearnedRatio
 
-IMAGE_TOKENS = 1000.0  # of an image, whatever its size
+IMAGE_TOKENS = 1000.0  # per image, whatever its size
 
 _PRIOR_WEIGHT = 4.0  # requests after which a group's own mean counts as much as the next coarser one
-# The kinds of what is kept. Those of earlier versions were not by provider, and are left out.
+# The kinds of saved state. Those of earlier versions were not by provider, and are ignored.
 _LENGTHS = "lengths"
 _TEXTS = "texts"
 _REMEMBERED = 4096  # groups, models; clients may ask for any name
@@ -32,7 +32,7 @@ _Value = TypeVar("_Value", bound="_Mean | Lengths | Texts")
 
 
 class TokenEstimator:
-    """Expected tokens of requests. Calls take constant time, on average."""
+    """Predicts the tokens of requests. Calls take amortized constant time."""
 
     def __init__(self) -> None:
         self._texts: BoundedDict[str, Texts] = BoundedDict(Texts)
@@ -42,9 +42,9 @@ class TokenEstimator:
     def predict(
         self, policy: str | None, model: str, chars: int, max_tokens: int | None, *, images: int = 0, choices: int = 1
     ) -> tuple[float, float]:
-        """The input and output tokens to expect of a request with so many characters of text, and images.
+        """Return the expected input and output tokens of a request with `chars` characters of text, and images.
 
-        `choices` answers are asked for, each of at most `max_tokens`.
+        `choices` responses are requested, each of at most `max_tokens`.
         """
         tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
         if _EVERYTHING not in self._outputs and policy not in self._ratios:
@@ -66,9 +66,9 @@ class TokenEstimator:
         choices: int = 1,
         unseen: float = 0.0,
     ) -> tuple[float, float]:
-        """The tokens that a request may take: its cap, or without one what similar answers had at most of late.
+        """Return upper estimates of input and output tokens: the request's cap, else the recent maximum.
 
-        `unseen` are those that its provider may count beside them, of each answer.
+        `unseen` are tokens that its provider may count besides, for each choice.
         """
         tokens = max(self._expected_input(model, chars), chars / CHARS_PER_TOKEN) + images * IMAGE_TOKENS
         if max_tokens is not None:
@@ -89,32 +89,32 @@ class TokenEstimator:
         choices: int = 1,
         provider: str = "",
     ) -> None:
-        """Take in the tokens that a request with a whole answer used, as its provider says."""
+        """Learn from the tokens of a request with a complete response, as counted by its provider."""
         tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
         output = answered = min(used_output / choices, float(MOST_TOKENS))
         if max_tokens is not None and output >= max_tokens:
-            # The answer was cut off: all it says is that it would have been at least as long.
+            # The response was cut off: it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
         for group in _groups(policy, model, tokens):
             self._outputs[group].add(provider, output)
-        if not images:  # whose tokens are not the text's
+        if not images:  # their tokens would count as text
             self._texts[model].add(provider, chars, used_input)
         if used_input:
             self._ratios[policy].add(answered / used_input)
 
     def ratios(self) -> tuple[LearnedRatio, ...]:
-        """The learned output tokens per input token, by policy."""
+        """Return the learned output tokens per input token, by policy."""
         return tuple(LearnedRatio(policy, mean.value, mean.seen) for policy, mean in self._ratios.items())
 
     def export(self) -> tuple[Ratios, Cells]:
-        """All that was learned, fit for a database: ratios by policy, and means as JSON under (kind, name)."""
+        """Return the state for the database: ratios by policy, and means as JSON by (kind, name)."""
         ratios = {policy or NO_GROUP: (mean.value, mean.seen) for policy, mean in self._ratios.items()}
         cells = {(_LENGTHS, dumps(group)): dumps(lengths.state()) for group, lengths in self._outputs.items()}
         cells |= {(_TEXTS, dumps(model)): dumps(texts.state()) for model, texts in self._texts.items()}
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
-        """Take over what was exported; what makes no sense is left out."""
+        """Restore exported state; what is invalid is left out."""
         for name, (ratio, seen) in ratios.items():
             if (mean := _mean_of([seen, ratio])) is not None:
                 self._ratios[None if name == NO_GROUP else name] = mean
@@ -132,14 +132,14 @@ class TokenEstimator:
         return chars / (CHARS_PER_TOKEN if text is None else text.chars_per_token)
 
     def _expected_output(self, policy: str | None, model: str, tokens: float) -> float:
-        """From the coarsest group to the finest, each leaning on the one before."""
+        """Return the mean, from the coarsest group to the finest, each shrunk towards the one before."""
         outputs = self._outputs
         value = OUTPUT_TOKENS
-        lean = 1.0  # what is assumed is outweighed by a single request
+        lean = 1.0  # a single request outweighs the default
         for group in _groups(policy, model, tokens):
             lengths = outputs.get(group)
             if lengths is not None:
-                # Squares, so that the coarser group's word fades sooner than a mean of means would have it.
+                # Squared, so that the coarser group's influence fades sooner than in a mean of means.
                 weight = lengths.weight * lengths.weight
                 value = (lengths.value * weight + value * lean) / (weight + lean)
             elif len(group) == 1 and (ratio := self._ratios.get(policy)) is not None:
@@ -148,7 +148,7 @@ class TokenEstimator:
         return value
 
     def _longest_output(self, policy: str | None, model: str, tokens: float) -> float:
-        """Likewise, of the longest answers; not before one is known."""
+        """Return the recent maximum in the same way, 0 while none is known."""
         value, lean = 0.0, 0.0
         for group in _groups(policy, model, tokens):
             lengths = self._outputs.get(group)
@@ -160,9 +160,9 @@ class TokenEstimator:
 
 
 class BoundedDict(dict[_Key, _Value]):
-    """What is known by its key, made when it is first learned of: `_REMEMBERED` entries at most.
+    """A defaultdict of at most `_REMEMBERED` entries.
 
-    When they are more, the half that has seen least goes: names that clients make up displace nothing that is in use.
+    When it is full, the half with the fewest requests is dropped: names made up by clients displace nothing in use.
     """
 
     def __init__(self, make: Callable[[], _Value]) -> None:
@@ -175,14 +175,14 @@ class BoundedDict(dict[_Key, _Value]):
         return value
 
     def evict(self) -> None:
-        """Make room, if there is none for another entry."""
+        """Drop half of the entries if it is full."""
         if len(self) >= _REMEMBERED:
             for least in sorted(self, key=lambda known: self[known].seen)[: -_REMEMBERED // 2]:
                 del self[least]
 
 
 class _Mean:
-    """A mean that forgets: of all values while they are few, then leaning to the latest."""
+    """A forgetting mean: the plain mean of few values, then exponentially weighted."""
 
     __slots__ = ("seen", "value", "weight")
 
@@ -202,18 +202,18 @@ class _Mean:
 
 
 def _groups(policy: str | None, model: str, tokens: float) -> tuple[Group, Group, Group, Group]:
-    """The groups that a request belongs to, from everything to its own kind; half octaves of input tokens."""
+    """Return a request's groups, from the coarsest to the finest; sizes are half octaves of input tokens."""
     size = int(2 * math.log2(tokens)) if tokens > 1 else 0
     return _EVERYTHING, (policy,), (policy, size), (policy, model, size)
 
 
 def _by_ratio(ratio: _Mean, tokens: float, otherwise: float) -> float:
-    """From the ratio alone: all there is after a ledger of an earlier arbstr was adopted."""
+    """Return an estimate from the ratio alone: all there is after adopting an earlier arbstr's ledger."""
     return (ratio.value * tokens * ratio.seen + otherwise * _PRIOR_WEIGHT) / (ratio.seen + _PRIOR_WEIGHT)
 
 
 def _mean_of(state: Any) -> _Mean | None:
-    """A mean from what was stored, None if that is no number of requests and a value."""
+    """Return a mean from stored state, None if that is not a count and a value."""
     if not is_pair(state) or int(state[0]) < 1:
         return None
     return _Mean(int(state[0]), min(float(state[1]), float(MOST_TOKENS)))

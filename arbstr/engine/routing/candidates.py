@@ -1,4 +1,4 @@
-"""The sellers of one model under one rule: who is within the rule's fixed limits, and who is not, and why."""
+"""The offers for one model under one rule: which are within the rule's fixed limits, which are not, and why."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from arbstr.engine.routing.strategy import Cheapest, Strategy
 
 
 class CandidateSet:
-    """What routing needs of a rule (None: no rule holds) and a model, worked out once. `policy` is the rule's name."""
+    """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name."""
 
     def __init__(
         self, rule: Rule | None, model: str, strategy: Strategy, offers: Sequence[tuple[Provider, Offer]]
@@ -29,14 +29,14 @@ class CandidateSet:
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
     def cost_violation(self, cost_msats: float) -> str:
-        """What is said of a seller that is expected to cost more than `max_msats`."""
+        """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""
         limit = f"max_sats_per_request = {self.max_msats / 1000:g}"
         return f"its expected cost of {cost_msats / 1000:.6g} sats is above {limit}"
 
     def latency_violation(self, offer: Offer, output_tokens: float) -> str | None:
-        """What is said of a seller that is known to take longer than `max_latency_ms`, None if it isn't.
+        """Return the reason for excluding an offer known to take longer than `max_latency_ms`, None if it does not.
 
-        `output_tokens` are those waited for; 0 where the first byte counts.
+        `output_tokens` is the length waited for; 0 if the first byte counts.
         """
         latency = offer.latency_ms(output_tokens)
         if latency is None or self.max_latency_ms is None or latency <= self.max_latency_ms:
@@ -45,7 +45,7 @@ class CandidateSet:
 
 
 def _policy_violation(rule: Rule | None, provider: Provider, model: str) -> str | None:
-    """Which limit of the rule keeps a provider out whatever the request, None if there is none."""
+    """Return which limit of the rule excludes a provider for every request, None if there is none."""
     if rule is None:
         return None
     if rule.providers and provider.name not in rule.providers:

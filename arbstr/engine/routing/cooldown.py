@@ -1,8 +1,8 @@
-"""What is left alone for a while although its provider's circuit breaker is closed.
+"""Pauses while a provider's circuit breaker is closed.
 
-A *cooldown* holds for one model at one provider (the provider no longer has the model, or what it sells on has
-failed), or for a provider's money (its account there is short at the moment). None of these says anything about how
-well the provider serves others.
+A *cool-down* applies to one model at one provider (it no longer has the model, or its own upstream has failed), or to a
+provider's money (the balance there is short at the moment). Neither says anything about how well the provider serves
+other requests.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from arbstr.errors import AttemptError
 
 MODEL_GONE_S = 600.0
 UPSTREAM_DOWN_S = 30.0
-MONEY_SHORT_S = 10.0  # requests under way hold money back for moments, and an empty account says no at no cost
-REMEMBERED = 4096  # models: where a provider takes every model, clients may ask it for any name
+MONEY_SHORT_S = 10.0  # requests in flight reserve money for moments, and a refusal by an empty account is free
+REMEMBERED = 4096  # models: a provider may accept any model name
 
 BODIES_REMEMBERED = 1024
 BODY_REMEMBERED_S = 600.0
@@ -24,14 +24,14 @@ _FAILED_DEPENDENCY = 424
 
 
 class Cooldowns:
-    """What rests now, by model (None: every model) and provider. `clock` is monotonic seconds."""
+    """The active cool-downs, by model (None: every model) and provider. `clock` is monotonic seconds."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
 
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
-        """Let rest what this failure says should."""
+        """Start the cool-down that this failure calls for, if any."""
         if error.kind == "stale_catalogue":
             self._rest(model, provider, MODEL_GONE_S, "it reported that it does not have this model")
         elif error.status == _FAILED_DEPENDENCY:
@@ -40,13 +40,13 @@ class Cooldowns:
             self._rest(None, provider, MONEY_SHORT_S, "the balance there was insufficient")
 
     def succeeded(self, provider: str, model: str) -> None:
-        """End what this success refutes."""
+        """End the cool-downs that this success refutes."""
         if self._active:
             for named in (model, None):
                 self._active.get(named, {}).pop(provider, None)
 
     def reasons(self, model: str) -> Mapping[str, str]:
-        """Return which providers rest for this model, each with the reason."""
+        """Return the providers that are cooling down for this model, each with the reason."""
         if not self._active:
             return {}
         return self._current(None) | self._current(model)
@@ -71,16 +71,16 @@ class Cooldowns:
 
 
 class FailedBodies:
-    """Which requests' bodies have failed at a provider, so that one that is sent again does not count again.
+    """The request bodies that have failed at a provider, so that one that is sent again does not count again.
 
-    Clients repeat what failed, often at once: a body that no provider can serve would otherwise open every breaker.
+    Clients retry what failed, often at once: a body that no provider can serve would otherwise open every breaker.
     """
 
     def __init__(self) -> None:
         self._latest_s: dict[int, float] = {}
 
     def is_repeated(self, body: bytes, now_s: float) -> bool:
-        """Note that the body has failed at `now_s`; return whether it had done so before, within ten minutes."""
+        """Record that the body has failed at `now_s`; return whether it had failed in the ten minutes before."""
         digest = hash(body)
         before_s = self._latest_s.pop(digest, None)
         self._latest_s[digest] = now_s  # the newest at the end

@@ -1,9 +1,9 @@
-"""Whether a provider that looks too dear has become cheaper: asked now and then, for a small share of what is spent.
+"""Exploration: try a provider that looks too expensive now and then, for a small share of what is spent.
 
-Nobody hears of a price that falls where nobody buys. A provider that was passed over for a while, and would be the
-cheapest if it charged as its rates say, or half of that at best, is asked once more. What that is expected to cost
-beyond the cheapest offer is paid out of `SHARE` of what requests have cost, and stays within that whatever comes of it.
-One that turns out to have become cheaper is asked again at once, until what was learned of it before is outweighed.
+A fallen price goes unnoticed where nothing is bought. A provider that was passed over for a while, and would be the
+cheapest if it charged its rates, or half of them at best, is tried again. The expected extra cost over the cheapest
+offer is paid from `SHARE` of what requests have cost, and stays within that whatever the outcome. A provider that has
+become cheaper is tried again at once, until the new charges outweigh the old ones.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from arbstr.types import Candidate
 SHARE = 0.05
 NOTE = "asked to see whether it has become cheaper"
 
-_PASSED_OVER = 10  # requests after which a provider is looked at again
-_MOST_PASSED_OVER = 200.0  # where nothing hints at a lower price, and looks before found none
+_PASSED_OVER = 10  # requests after which a provider may be tried again
+_MOST_PASSED_OVER = 200.0  # where nothing hints at a lower price, and earlier tries found none
 _LESS_OFTEN = 1.5
-_SAVED_UP = 40.0  # requests that may be saved up for, at what they cost on average
-_MEMORY = 50.0  # requests that the average looks back on
-_LOOKS_EVERY = 4  # requests, for it takes time
-_HALF = 0.5  # of what the rates say: the most that a claim can make an offer look cheaper
-_DEAR = 1.05  # times what the rates say; from there on a price is known to have risen
-_CHEAPER = 0.8  # of what was believed
+_SAVED_UP = 40.0  # the largest balance, in requests at their average cost
+_MEMORY = 50.0  # requests that the average covers
+_LOOKS_EVERY = 4  # requests, because it takes time
+_HALF = 0.5  # of the rates: the most that a claim can make an offer look cheaper
+_DEAR = 1.05  # times the rates; beyond, a price is known to have risen
+_CHEAPER = 0.8  # of the expected charge
 
 Ranked = Sequence[tuple[float, int, Candidate]]
 
 
 class Exploration:
-    """One market's. Places are those of its offers; money is in msats, as floats."""
+    """Explores the offers of one candidate set. Places are indices of its offers; money is in msats, as floats."""
 
     def __init__(self, offers: Sequence[Offer]) -> None:
         self._offers = offers
-        self._asked_at = [0] * len(offers)  # the count of requests when each was last asked, or looked at
+        self._asked_at = [0] * len(offers)  # the request count when each was last tried
         self._patience = [float(_PASSED_OVER)] * len(offers)
         self._requests = 0
-        self._found = False  # one has become cheaper: look again at once
+        self._found = False  # one has become cheaper: try it again at once
         self._average = 0.0
         self.purse = 0.0
 
     def spent(self, msats: float) -> None:
-        """A request has cost so much."""
+        """Add the cost of a request, a share of which may be spent on exploring."""
         self._average += (msats - self._average) / _MEMORY
         self.purse = min(self.purse + SHARE * msats, max(_SAVED_UP * self._average, self.purse))
 
     def pick(self, ranked: Ranked) -> int | None:
-        """Which of the offers in this order (its index) to ask before the first, None if none is worth it now."""
+        """Return the index of the ranked offer to try before the first, None if none is worth it now."""
         if len(ranked) < 2 or not (self._found or self._requests % _LOOKS_EVERY == 0):
             return None
         _, first_place, first = ranked[0]
@@ -68,17 +68,17 @@ class Exploration:
         return states_charges and listed * _HALF < first.weight_msats and passed_over >= self._patience[place]
 
     def routed(self, place: int) -> None:
-        """A request goes to that offer first."""
+        """Record that a request goes to the offer at `place` first."""
         self._requests += 1
         self._asked_at[place] = self._requests
 
     def pays(self, extra_msats: float) -> None:
-        """An offer is asked that is expected to cost so much more than the first."""
+        """Pay for trying an offer that is expected to cost `extra_msats` more than the first."""
         self.purse -= max(extra_msats, 0.0)
         self._found = False
 
     def found(self, place: int, extra_msats: float, charged_msats: int | None, listed_msats: int | None) -> None:
-        """What came of it: the offer's charge, and what its rates say; None if it did not say or did not answer."""
+        """Learn the outcome: the offer's charge and its list cost; None if it stated none or failed."""
         offer = self._offers[place]
         believed = (listed_msats or 0) * offer.ratio + offer.extra
         if not charged_msats or charged_msats >= _CHEAPER * believed:

@@ -1,4 +1,4 @@
-"""A provider's offer for one model: its rates, and what arbstr has learned about them."""
+"""A provider's offer for one model: its rates, and what was learned about it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,12 @@ _AGE_EVERY_S = 60.0
 
 
 class Offer:
-    """One provider selling one model. Rates in msats, as floats: for comparing and not for summing.
+    """One provider selling one model. Rates in msats, as floats: for comparing, not for summing.
 
-    What it really asks is `rates * ratio + extra`, and for `hidden` times the tokens that can be seen of an answer; to
-    compare sellers that is divided by `success`, the share of attempts that it answers. `note` says in words what
-    differs from the rates alone. `overcharges` is set while it charges more than the policies tolerate, and then
-    `demoted` or `barred` if they want it so. `turn` is when it was last chosen, for taking turns; `ages_at_s` is when
-    `age` is due.
+    Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
+    divided by `success`, the share of attempts that succeed. `note` says in words how it differs from the rates.
+    `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
+    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due.
     """
 
     __slots__ = (
@@ -68,30 +67,30 @@ class Offer:
         self._refresh()
 
     def latency_ms(self, output_tokens: float) -> float | None:
-        """The time that an answer of so many tokens is expected to take, None before anything is known.
+        """Return the expected time of a response of `output_tokens` in ms, None while unknown.
 
-        No tokens at all is the time to the first byte.
+        Zero tokens is the time to the first byte.
         """
         expected = self._speed.expected_ms(output_tokens)
         return None if expected is None else expected / self.success
 
     @property
     def never_succeeded(self) -> bool:
-        """Whether the provider was asked of late and never answered."""
+        """Whether there were recent attempts and none succeeded."""
         return self._attempts.only_failures
 
     def record_attempt(self, ok: bool, now_s: float) -> None:
-        """The provider was asked, and answered or failed."""
+        """Record the outcome of an attempt."""
         self._attempts.add(ok, now_s)
         if self._attempts.any_failed:
             self._refresh()
 
     def record_latency(self, output_tokens: float, duration_ms: float, now_s: float) -> None:
-        """So much of an answer was there after so long; no tokens is the first byte."""
+        """Record that `output_tokens` had arrived after `duration_ms`; zero tokens is the first byte."""
         self._speed.add(output_tokens, duration_ms, now_s)
 
     def record_charge(self, charged_msats: int, computed_msats: int, now_s: float) -> OverchargeFound | None:
-        """The provider says what it charged. An event is returned when that makes it one that overcharges."""
+        """Record a charge and its list cost; return an event if the provider overcharges from now on."""
         self._charges.add(charged_msats, computed_msats, now_s)
         known = self.overcharges
         self._refresh()
@@ -100,11 +99,11 @@ class Offer:
         return OverchargeFound(self.provider, self.model, self.ratio, charged_msats, computed_msats)
 
     def doubt_charges(self) -> None:
-        """The provider has charged less than was believed after a while without requests: most of that is outdated."""
+        """Drop most charges: after a while without requests the provider has charged less than expected."""
         self._charges.doubt()
 
     def age(self, now_s: float) -> None:
-        """Let what was learned lose weight."""
+        """Age everything learned."""
         self.ages_at_s = now_s + _AGE_EVERY_S
         self._charges.age(now_s)
         self._attempts.age(now_s)
@@ -112,27 +111,27 @@ class Offer:
         self._refresh()
 
     def record_counts(self, tokens: float, seen: float) -> None:
-        """The provider counts so many tokens of an answer that can have had so many to see."""
+        """Record the tokens that the provider counted, and those that can have been visible."""
         self._counts.add(tokens, seen)
         self.hidden = self._counts.hidden
 
     def restore_counts(self, state: Any) -> None:
-        """Take over what `counts.state()` gave; what makes no sense is left out."""
+        """Restore what `counts.state()` returned, if it is valid."""
         self._counts.restore(state)
         self._refresh()
 
     @property
     def counts(self) -> Counts:
-        """What the provider counts of answers."""
+        """The provider's token counts."""
         return self._counts
 
     @property
     def charges(self) -> ChargeRatio:
-        """What the provider says it charged of late."""
+        """The provider's recent charges."""
         return self._charges
 
     def _refresh(self) -> None:
-        """Draw the conclusions that routing reads, so that it does no more than multiply."""
+        """Compute the attributes that routing reads, so that it only has to multiply."""
         charges = self._charges
         self.ratio = charges.ratio
         self.hidden = self._counts.hidden
@@ -145,7 +144,7 @@ class Offer:
 
     def _exceeds_tolerance(self) -> bool:
         tolerance = self._policies.overcharge_tolerance
-        if self.overcharges:  # a ratio that wavers about the limit is one overcharge, not many
+        if self.overcharges:  # hysteresis: a ratio that wavers about the limit is one overcharge, not many
             return self.ratio > 1.0 + tolerance / 2
         least_msats = self._policies.overcharge_min_sats * 1000
         return self.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats

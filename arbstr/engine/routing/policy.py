@@ -1,4 +1,4 @@
-"""Which rule holds for a request: the one it names, else the first that a matcher recognises, else none."""
+"""Selects the rule for a request: the one it names, else the first that a matcher finds, else none."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ ENTRY_POINTS = "arbstr.matchers"
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 _BY_HEADER = "by the header X-Arbstr-Policy"
-_LOOKED_AT = 500  # places of a word, one by one
+_LOOKED_AT = 500  # occurrences of a word, one by one
 
 
 class Selected(NamedTuple):
-    """The rule that holds and why, in words; twice None if none does."""
+    """The rule that applies, and why in words; both None if none does."""
 
     rule: Rule | None
     reason: str | None
@@ -36,19 +36,19 @@ _NONE = Selected(None, None)
 
 @runtime_checkable
 class Matcher(Protocol):
-    """Recognises a request as a rule's by what it says.
+    """Finds the rule for a request by its content.
 
-    Another package adds one through the entry point group `arbstr.matchers`: a class, or anything that makes a matcher
-    when called without arguments.
+    Other packages add matchers through the entry point group `arbstr.matchers`: a class, or any callable that returns a
+    matcher when called without arguments.
     """
 
     def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
-        """The rule of `rules` (all allow the request's model) that holds, or None. Must not block."""
+        """Return which of `rules` (all allow the request's model) applies, or None. Must not block."""
         ...
 
 
 class KeywordMatcher:
-    """The first rule one of whose keywords begins a word of the last user message, ignoring case."""
+    """Finds the first rule with a keyword that begins a word of the last user message, ignoring case."""
 
     def __init__(self) -> None:
         self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
@@ -58,7 +58,7 @@ class KeywordMatcher:
         return self.find(request, rules).rule
 
     def find(self, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
-        """The rule that holds, and by which keyword."""
+        """Return the rule that applies, and by which keyword."""
         if not request.last_user_text:
             return _NONE
         folded = request.last_user_text.casefold()
@@ -80,16 +80,16 @@ class KeywordMatcher:
 
 
 class _Text:
-    """A folded text in which words are looked for; in linear time, however often they are parts of others."""
+    """A folded text to search for words; in linear time, however often they are parts of other words."""
 
     def __init__(self, folded: str) -> None:
         self._folded = folded
         self._known: dict[str, bool] = {}  # many rules may have the same word
 
     def has_word(self, keyword: str) -> bool:
-        """Whether a folded keyword that the text holds begins a word in it.
+        """Return whether a folded keyword that the text contains begins a word in it.
 
-        One that starts with no letter or digit begins its own.
+        A keyword that does not start with a letter or digit always does.
         """
         known = self._known.get(keyword)
         if known is None:
@@ -107,7 +107,7 @@ class _Text:
         return self._is_after_a_gap(keyword)
 
     def _is_after_a_gap(self, keyword: str) -> bool:
-        """The same by searches alone: first where only words and gaps are told apart, then in the text itself."""
+        """Return the same by plain searches: first in a text with spaces for all gaps, then in the text itself."""
         sought = " " + keyword.translate(_Gaps())
         at = -1
         while (at := self._gapped.find(sought, at + 1)) >= 0:
@@ -121,7 +121,7 @@ class _Text:
 
 
 class _Gaps(dict[int, str]):
-    """For `str.translate`: everything that a word may begin after is a space."""
+    """For `str.translate`: maps every character that a word may follow to a space."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -130,22 +130,22 @@ class _Gaps(dict[int, str]):
 
 
 def _in_words(character: str) -> bool:
-    """Whether it is part of a word, so that none begins after it."""
+    """Return whether a character is part of a word, so that none begins after it."""
     return _SPACED_WORD.match(character) is not None
 
 
 class PolicySelector:
-    """Finds the rule that holds for a request."""
+    """Selects the rule for a request."""
 
     def __init__(self, rules: Sequence[Rule], matchers: Sequence[Matcher] | None = None) -> None:
-        """`matchers` are asked in order; by default the keyword matcher and those of installed packages."""
+        """Try `matchers` in order; by default the keyword matcher and those of installed packages."""
         self._rules = tuple(rules)
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
     def select(self, request: ChatRequest) -> Selected:
-        """The rule that holds, and why. Only a rule that the request names refuses its model."""
+        """Return the rule that applies, and why. Only a rule that the request names can refuse its model."""
         name = request.policy.strip() if request.policy else ""
         return Selected(self._named(name, request.model), _BY_HEADER) if name else self._recognised(request)
 
@@ -169,7 +169,7 @@ class PolicySelector:
         return _NONE
 
     def _ask(self, matcher: Matcher, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
-        """What a matcher says. The edge to other packages' code: their faults are reported once and cost no request."""
+        """Call a matcher. It may be another package's code: its exceptions are logged once and fail no request."""
         try:
             if type(matcher) is KeywordMatcher:
                 return matcher.find(request, rules)
@@ -185,14 +185,14 @@ class PolicySelector:
 
 
 def load_matchers() -> list[Matcher]:
-    """The keyword matcher, then those of other packages by the names of their entry points."""
+    """Return the keyword matcher, then those of other packages, sorted by entry point name."""
     found = sorted(entry_points(group=ENTRY_POINTS), key=lambda entry: entry.name)
     others = (_load(entry) for entry in found if entry.name != "keyword")
     return [KeywordMatcher(), *(matcher for matcher in others if matcher is not None)]
 
 
 def _load(entry: EntryPoint) -> Matcher | None:
-    """A matcher of another package, None (and a line in the log) if it can't be had: importing may raise anything."""
+    """Load another package's matcher; None, with a log line, if that fails: importing may raise anything."""
     try:
         matcher = entry.load()()
         if not isinstance(matcher, Matcher):

@@ -1,6 +1,6 @@
-"""Which providers a request will be offered to, in which order, and why not to the others.
+"""Decides which providers may serve a request, in which order, and why the others may not.
 
-`Router.route` is called once a request, `Router.learn` once at its end. Both are plain calls that never wait.
+`Router.route` is called once per request, `Router.learn` once at its end. Both are synchronous.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProvider
 from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
-_REMEMBERED = 4096  # pairs of rule and model; where a provider takes every model, clients may ask for any name
+_REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model name
 _UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
 _COOLED = "it rests for this model, but no other provider is left"
@@ -29,7 +29,7 @@ _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
 
 
 class _Ranking(NamedTuple):
-    """What became of a market's offers: those to be asked in order, and who else is left out, and why."""
+    """The offers of a candidate set: those to try, in order, and those left out, with the reasons."""
 
     input_tokens: float
     output_tokens: float
@@ -40,12 +40,12 @@ class _Ranking(NamedTuple):
 
 
 class Router:
-    """Policy, limits, expected prices and strategy, put together; and what is learned from finished requests.
+    """Routes requests by policy, limits, expected prices and strategy, and learns from finished requests.
 
-    `clock` is monotonic seconds, `random` gives numbers from 0 to 1. `is_available` tells whether a provider may be
-    asked now (breaker, rotation), `cooling` which are better not asked for a model, and why, `retry_after_s` in how
-    many seconds the first of those that may not perhaps will, `due_next` which of them may be probed before.
-    `publish` takes the events.
+    `clock` is monotonic seconds, `random` returns numbers from 0 to 1. `is_available` returns whether a provider may be
+    asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `retry_after_s` the seconds
+    until the first of some unavailable providers may serve again, `due_next` which of them may be probed early.
+    `publish` receives the events.
     """
 
     def __init__(
@@ -73,12 +73,10 @@ class Router:
         self._policies = PolicySelector(config.policies.rules, matchers)
         self._strategies = strategies(random)
         self._candidate_sets: dict[tuple[str | None, str], CandidateSet] = {}
-        self._explorations: dict[
-            str, tuple[Exploration, int, float]
-        ] = {}  # by request: where, at which place, for how much
+        self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
     def route(self, request: ChatRequest) -> Routing:
-        """Decide for a request.
+        """Return the routing decision for a request.
 
         Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy` or `NoHealthyProvider`,
         whichever of them comes first.
@@ -86,13 +84,13 @@ class Router:
         return self._decide(request, commit=True)
 
     def preview(self, request: ChatRequest) -> Routing:
-        """What `route` would decide now, without taking anybody's turn. Raises the same."""
+        """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""
         return self._decide(request, commit=False)
 
     def _decide(self, request: ChatRequest, *, commit: bool) -> Routing:
-        """Route by the asked model, else by the first of the rule's fallback models that has a candidate.
+        """Route by the requested model, else by the first of the rule's fallback models that has a candidate.
 
-        Where none has one for want of a provider with a closed breaker, one is asked all the same (`due_next`).
+        If none has one because every breaker is open, a provider is probed early (`due_next`).
         """
         rule, policy_reason = self._policies.select(request)
         try:
@@ -120,10 +118,10 @@ class Router:
         last_resort: bool = False,
         anyway: Collection[str] = (),
     ) -> Routing:
-        """Sort the offers that nothing forbids; `why` the market's rule holds.
+        """Rank the eligible offers of a candidate set.
 
-        Providers that only rest are asked where nobody else is left; with `last_resort` also the one whose breaker is
-        due next. They come back here as those that are to be taken `anyway`.
+        If none is left, providers that are cooling down are used, with `last_resort` also the one whose breaker is due
+        next: this method then calls itself with those as `anyway`.
         """
         ranking = self._judge(request, candidate_set, anyway)
         if not ranking.ranked:
@@ -152,7 +150,7 @@ class Router:
         )
 
     def _judge(self, request: ChatRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> _Ranking:
-        """Price every offer, leave out what a limit, an overcharge, a breaker or a cooldown forbids, sort the rest."""
+        """Price every offer, leave out what a limit, overcharge, breaker or cool-down forbids, sort the rest."""
         tokens, answer = self.learner.tokens.predict(
             candidate_set.policy,
             candidate_set.model,
@@ -190,7 +188,7 @@ class Router:
             else:
                 weight = paid / offer.success
                 candidate = Candidate(offer.provider, cost, weight, offer.note)
-                # Places differ, so that equal keys keep the configuration's order and candidates are never compared.
+                # Places are unique: equal keys keep the configuration's order and candidates are never compared.
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
         ranked.sort()
         if demoted:
@@ -205,7 +203,7 @@ class Router:
         *,
         commit: bool,
     ) -> None:
-        """Put an offer first that may have become cheaper, if it is one's turn."""
+        """Move an offer that may have become cheaper to the front, if one is due."""
         index = exploration.pick(ranked)
         if index is not None:
             key, place, candidate = ranked.pop(index)
@@ -215,13 +213,13 @@ class Router:
             if commit:
                 exploration.pays(extra)
                 if len(self._explorations) >= _REMEMBERED:
-                    self._explorations.clear()  # their ends were never told
+                    self._explorations.clear()  # their requests never ended
                 self._explorations[request.request_id] = (exploration, place, extra)
         if commit:
             exploration.routed(ranked[0][1])
 
     def _last_resort(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
-        """Return whom to ask where every provider rests."""
+        """Return the providers to try when all are unavailable or cooling down."""
         cooled = [provider for provider, _ in ranking.cooled]
         if not ranking.unavailable:
             return cooled
@@ -231,7 +229,7 @@ class Router:
         return cooled if due is None else [due, *cooled]
 
     def _asked_anyway(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        """Say of candidates that they are asked although they rest."""
+        """Return the candidates with a note that they are tried in spite of breaker or cool-down."""
         early = {candidate.provider for candidate in candidates if not self._is_available(candidate.provider)}
         return tuple(
             candidate._replace(
@@ -242,7 +240,7 @@ class Router:
         )
 
     def may_cost_msats(self, candidate: Candidate, routing: Routing, request: ChatRequest) -> float:
-        """What a request may cost at a candidate: all tokens that its cap allows, or answers of late had at most."""
+        """Return what a request may cost at a candidate, in msats, for the most output tokens to be expected."""
         offer = self.learner.offer(candidate.provider, routing.model)
         tokens, longest = self.learner.tokens.at_most(
             routing.policy,
@@ -257,7 +255,7 @@ class Router:
         return cost * max(offer.ratio, 1.0) + offer.extra
 
     def baselines(self, routing: Routing, usage: Usage) -> tuple[int | None, int | None]:
-        """What the dearest and the median candidate ask for these tokens, in msats; None while tokens are unknown."""
+        """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
         by_name, model = self._by_name, routing.model
@@ -266,12 +264,12 @@ class Router:
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
     def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
-        """Take in how a request ended, and its answer's size; to be called once for each, whatever its end."""
+        """Learn from a request that has ended, and its response's size; to be called once per request."""
         self._learn_prices(record)
         self.learner.learn(record, request, answer_bytes)
 
     def _learn_prices(self, record: RequestRecord) -> None:
-        """What a request has cost is what looking around may cost a share of; and what came of looking around."""
+        """Tell exploration what a request cost, and the outcome if this request explored."""
         routing = record.routing
         if routing is None:
             return
@@ -285,7 +283,7 @@ class Router:
             exploration.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
     def _candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
-        """The sellers of a model under a rule, worked out once."""
+        """Return the candidate set of a model under a rule, computed once."""
         key = (None if rule is None else rule.name, model)
         return self._candidate_sets.get(key) or self._new_candidate_set(rule, model)
 
@@ -306,7 +304,7 @@ class Router:
     def _refusal(
         self, candidate_set: CandidateSet, excluded: list[tuple[str, str]], unavailable: list[str]
     ) -> ApiError:
-        """Why there is no candidate."""
+        """Return the error for a request without candidates."""
         model, policy = repr(candidate_set.model[:100]), candidate_set.policy
         if unavailable:
             message = f"No provider is available for the model {model}: {', '.join(unavailable)} ({_UNAVAILABLE})."

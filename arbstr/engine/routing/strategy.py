@@ -1,4 +1,4 @@
-"""In which order sellers are tried. A strategy gives each a number, and the smallest goes first."""
+"""The order in which offers are tried. A strategy gives each a number, and the smallest goes first."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from arbstr.engine.routing.offer import Offer
 
 
 class Strategy(Protocol):
-    """Orders the sellers of a request. Equal keys keep the order of the configuration."""
+    """Orders the offers for a request. Equal keys keep the configuration's order."""
 
     name: str
 
     def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
-        """Where an offer stands, smallest first; `weight_msats` is its expected price after all that was learned."""
+        """Return an offer's sort key, smallest first; `weight_msats` is its expected price, learning included."""
         ...
 
     def chosen(self, offer: Offer) -> None:
-        """An offer came first, and its seller will be asked."""
+        """Record that an offer came first and will be tried."""
         ...
 
 
@@ -38,9 +38,9 @@ class Cheapest:
 
 
 class LowestLatency:
-    """By expected time to the whole answer.
+    """By expected time to the whole response.
 
-    A seller that was never measured comes first, so that each is tried; unless it only failed: then it comes last.
+    An offer never measured comes first, so that each is tried; if it only failed it comes last.
     """
 
     name = "lowest_latency"
@@ -57,7 +57,7 @@ class LowestLatency:
 
 
 class RoundRobin:
-    """Each in turn: the one that has waited longest."""
+    """Each in turn: the least recently chosen first."""
 
     name = "round_robin"
 
@@ -74,7 +74,7 @@ class RoundRobin:
 
 
 class Weighted:
-    """At random, each with a chance in proportion to its configured weight."""
+    """At random, with probability proportional to the configured weight."""
 
     name = "weighted"
 
@@ -82,7 +82,7 @@ class Weighted:
         self._random = random
 
     def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
-        """See `Strategy`. Exponential waiting times: the first to arrive is drawn in proportion to its rate."""
+        """Return an exponential variate: the smallest is drawn in proportion to its rate."""
         return -math.log(1.0 - self._random()) / offer.share
 
     def chosen(self, offer: Offer) -> None:
@@ -90,7 +90,7 @@ class Weighted:
 
 
 def strategies(random: Callable[[], float]) -> dict[str, Strategy]:
-    """Every strategy by the names that the configuration knows it by."""
+    """Return every strategy by its names in the configuration."""
     cheapest = Cheapest()
     known: list[Strategy] = [cheapest, LowestLatency(), RoundRobin(), Weighted(random)]
     return {"lowest_cost": cheapest} | {strategy.name: strategy for strategy in known}
