@@ -1,4 +1,4 @@
-"""What a model's name asks a fake seller to do. The package's docstring lists the names."""
+"""Behaviors of fake providers, chosen by the model's name. The package's docstring lists the names."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _STATUS = re.compile(r"mock-error-([345]\d\d)(?:-after-(\d{1,6}))?")
 
 
 class Behavior(StrEnum):
-    """How a seller behaves; the value is the model's name without its `mock-`."""
+    """How a provider behaves; the value is the model's name without its `mock-`."""
 
     USUAL = ""
     STATUS = "error-STATUS"  # never a name itself: see `_STATUS`
@@ -36,40 +36,40 @@ class Behavior(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class BehaviorRequest:
-    """What a request asks a seller to do: a manner, and with `Manner.STATUS` which status and `Retry-After`."""
+    """What a request asks for: a behavior, and with `Behavior.STATUS` the status and `Retry-After`, in seconds."""
 
-    manner: Behavior
+    behavior: Behavior
     status: int = 200
     retry_after_s: int | None = None
 
 
 USUAL = BehaviorRequest(Behavior.USUAL)
 _NAMED = {
-    f"{_PREFIX}{manner}": BehaviorRequest(manner)
-    for manner in Behavior
-    if manner not in (Behavior.USUAL, Behavior.STATUS)
+    f"{_PREFIX}{behavior}": BehaviorRequest(behavior)
+    for behavior in Behavior
+    if behavior not in (Behavior.USUAL, Behavior.STATUS)
 }
 
 
 def refusal(status: int) -> BehaviorRequest:
-    """To answer with that status."""
+    """Return the request for an error with that status."""
     return BehaviorRequest(Behavior.STATUS, status, 1 if status == 429 else None)
 
 
-def behavior_for(model: str, seller: str) -> BehaviorRequest:
-    """What a model's name asks of the seller: the usual, unless it names a manner, for everybody or for this seller."""
+def behavior_for(model: str, provider: str) -> BehaviorRequest:
+    """Return what a model's name asks of the provider: the usual, unless it names a behavior for it."""
     name, _, whose = model.partition("@")
-    return (_wish(name) or USUAL) if whose in ("", seller, seller.removeprefix(_PREFIX)) else USUAL
+    return (_requested(name) or USUAL) if whose in ("", provider, provider.removeprefix(_PREFIX)) else USUAL
 
 
 def chooses_behavior(model: str) -> bool:
-    """Whether a model's name chooses a manner."""
-    return _wish(model.partition("@")[0]) is not None
+    """Check whether a model's name chooses a behavior."""
+    return _requested(model.partition("@")[0]) is not None
 
 
-def _wish(name: str) -> BehaviorRequest | None:
+def _requested(name: str) -> BehaviorRequest | None:
     match = _STATUS.fullmatch(name)
     if match is None:
         return _NAMED.get(name)
-    wish = refusal(int(match[1]))
-    return replace(wish, retry_after_s=int(match[2])) if match[2] else wish
+    requested = refusal(int(match[1]))
+    return replace(requested, retry_after_s=int(match[2])) if match[2] else requested

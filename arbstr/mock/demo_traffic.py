@@ -1,4 +1,4 @@
-"""Made-up clients of a proxy whose sellers are fake, so that there is something to look at."""
+"""Made-up clients of a proxy with fake providers, so that the demo has something to show."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from arbstr.mock.token_lengths import draw_lengths
 from arbstr.redaction import Secret
 from arbstr.types import JsonObject
 
-_AT_ONCE = 6  # requests to begin with, so that the screen lives
+_AT_ONCE = 6  # requests to begin with, so that the screen is not empty
 _PER_SECOND = 1.2
-_BURST_CHANCE = 0.08  # that one is followed by several others at once
+_BURST_CHANCE = 0.08  # that one request is followed by a burst
 _STREAMED = 0.7
 _CODE = 0.35
 _NAMED_POLICY = 0.25
-_LIMITED = 0.6  # that a chat limits its answer; code always does
-_LEAVES = 0.05  # that a client loses its patience
+_LIMITED = 0.6  # that a chat request limits its answer; code always does
+_LEAVES = 0.05  # that a client gives up early
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
 _FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
@@ -58,25 +58,24 @@ class DemoRequest:
 
 
 class DemoTraffic:
-    """Inside `async with`, requests arrive at the proxy, and now and then one of the market's sellers fails a while.
+    """Inside `async with`, requests arrive at the proxy, and now and then one provider of the fleet fails.
 
-    `base_url` is the proxy's address without a path, `token` what it wants from clients. The same `seed` (without one,
-    that of the market's configuration) makes the same requests. `tempo` is how many times faster than usual everything
-    happens.
+    `base_url` is the proxy's address without a path, `token` what it asks of clients. The same `seed` (by default that
+    of the fleet's configuration) makes the same requests. `tempo` is how many times faster than usual all happens.
     """
 
     def __init__(
         self,
         base_url: str,
-        market: FakeFleet,
+        fleet: FakeFleet,
         *,
         seed: int | None = None,
         token: Secret | None = None,
         tempo: float = 1.0,
     ) -> None:
         self._url = f"{base_url}/v1/chat/completions"
-        self._market = market
-        self._random = Random(market.config.mock.seed if seed is None else seed)
+        self._fleet = fleet
+        self._random = Random(fleet.config.mock.seed if seed is None else seed)
         self._tempo = tempo
         self._headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
         self._task: asyncio.Task[None] | None = None
@@ -98,38 +97,38 @@ class DemoTraffic:
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._inject_failures(Random(self._random.random())))
-            errands = demo_requests(self._market.config, Random(self._random.random()))
+            requests = demo_requests(self._fleet.config, Random(self._random.random()))
             for pause_s in pauses(self._random):
-                group.create_task(self._send(session, next(errands)))
+                group.create_task(self._send(session, next(requests)))
                 await asyncio.sleep(pause_s / self._tempo)
 
-    async def _send(self, session: aiohttp.ClientSession, errand: DemoRequest) -> None:
-        """Send one, and read the answer to its end; whatever happens to it is the proxy's to show."""
-        headers = {} if errand.policy is None else {"X-Arbstr-Policy": errand.policy}
+    async def _send(self, session: aiohttp.ClientSession, request: DemoRequest) -> None:
+        """Send one request and read the answer to its end; errors are for the proxy to show."""
+        headers = {} if request.policy is None else {"X-Arbstr-Policy": request.policy}
         with contextlib.suppress(aiohttp.ClientError, TimeoutError):
             async with (
-                asyncio.timeout(errand.patience_s / self._tempo),
-                session.post(self._url, json=errand.body, headers=headers) as response,
+                asyncio.timeout(request.patience_s / self._tempo),
+                session.post(self._url, json=request.body, headers=headers) as response,
             ):
                 async for _ in response.content.iter_any():
                     pass
 
     async def _inject_failures(self, random: Random) -> None:
-        """Let a seller fail for a while, again and again, one at a time."""
+        """Make one provider at a time fail for a while, for ever."""
         await asyncio.sleep(_FIRST_FAILURE_S / self._tempo)
         while True:
-            # Mostly one that is asked much: nobody notices when another fails.
-            (name,) = random.choices(self._market.names, [asked + 1 for asked in self._market.asked])
-            self._market.fail(name, random.choice((500, 502, 503, 503, 429)))
+            # Mostly a busy one: the failure of an idle one would not be noticed.
+            (name,) = random.choices(self._fleet.names, [asked + 1 for asked in self._fleet.asked])
+            self._fleet.fail(name, random.choice((500, 502, 503, 503, 429)))
             try:
                 await asyncio.sleep(random.uniform(*_FAILURE_S) / self._tempo)
             finally:
-                self._market.recover(name)
+                self._fleet.recover(name)
             await asyncio.sleep(random.uniform(*_BETWEEN_FAILURES_S) / self._tempo)
 
 
 def pauses(random: Random) -> Iterator[float]:
-    """The seconds between one request and the next, without end."""
+    """Yield the seconds between one request and the next, without end."""
     yield from [0.15] * (_AT_ONCE - 1)
     while True:
         if random.random() < _BURST_CHANCE:
@@ -138,7 +137,7 @@ def pauses(random: Random) -> Iterator[float]:
 
 
 def demo_requests(config: Config, random: Random) -> Iterator[DemoRequest]:
-    """Requests that the configuration's sellers and rules have to do with, without end."""
+    """Yield requests for the configuration's models and rules, without end."""
     models = sorted({model for provider in config.providers for model in provider.model_ids}) or ["gpt-4o-mini"]
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     while True:
@@ -163,7 +162,7 @@ def _model(models: Sequence[str], rule: Rule | None, random: Random) -> str:
 
 
 def _messages(tokens: int, random: Random, *, code: bool) -> list[JsonObject]:
-    """A conversation of about so many tokens that ends with a question."""
+    """Return a conversation of about that many tokens that ends with a question."""
     question = random.choice(_TASKS if code else _QUESTIONS)
     chars = max(0, tokens * filler_text.CHARS_PER_TOKEN - len(question))
     context = filler_text.passage(random, chars, code=code)

@@ -1,4 +1,4 @@
-"""Text that reads as if a model, or a person, had written it; cut into pieces of about a token each."""
+"""Filler text for questions and answers, cut into pieces of about a token each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from random import Random
 
-CHARS_PER_TOKEN = 4  # the rule of thumb by which fake sellers count prompts
+CHARS_PER_TOKEN = 4  # the rule of thumb by which fake providers count prompts
 
 _TOKEN = re.compile(r"\s*\w{1,6}|\s*[^\w\s]|\s+$")
 
@@ -42,7 +42,7 @@ _LOOKS_LIKE_CODE = re.compile(r"\b(?:code|function|class|implement|bug|refactor|
 
 
 def answer(question: str, random: Random, most: int, *, whole: bool) -> list[str]:
-    """An answer to the question in just so many tokens, or, if it shall be `whole`, the sentences that fit in them."""
+    """Return an answer of exactly that many tokens, or, if `whole`, the sentences that fit in them."""
     sentences = _sentences(random, code=_LOOKS_LIKE_CODE.search(question[-2000:]) is not None)
     tokens = tokens_of(next(sentences))
     while len(tokens) < most:
@@ -54,7 +54,7 @@ def answer(question: str, random: Random, most: int, *, whole: bool) -> list[str
 
 
 def passage(random: Random, chars: int, *, code: bool) -> str:
-    """A piece of text or code of just so many characters, to ask about."""
+    """Return text or code of exactly that many characters, to ask about."""
     sentences = _sentences(random, code=code)
     pieces: list[str] = []
     while chars > 0:
@@ -64,12 +64,12 @@ def passage(random: Random, chars: int, *, code: bool) -> str:
 
 
 def tokens_of(text: str) -> list[str]:
-    """A text cut into tokens: words, pieces of long words, punctuation. Joined they are the text again."""
+    """Cut a text into tokens: words, pieces of long words, punctuation. Joined, they are the text."""
     return _TOKEN.findall(text)
 
 
 def _sentences(random: Random, *, code: bool) -> Iterator[str]:
-    """Sentences to be joined, in any order: none comes again before all others have come."""
+    """Yield sentences in random order: none repeats before all others have come."""
     bank, between = (_CODE, "\n") if code else (_PROSE, " ")
     before = ""
     while True:

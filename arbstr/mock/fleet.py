@@ -1,4 +1,4 @@
-"""The market of fake sellers, and the configuration that has them in the real ones' place."""
+"""The fleet of fake providers, and the configuration that names them in place of the real ones."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SHARED = set(MockProvider.model_fields) & set(Provider.model_fields)  # name, m
 _BIG = ("gpt-4o", "gpt-4o-mini", "claude-3.5-sonnet")
 _OPEN = ("deepseek-v3.1", "llama-3.3-70b")
 
-# Prices are of the order of real ones (gpt-4o: 2.5 in, 10 out), and cross: who is cheapest depends on how long question
-# and answer are. The sly one looks cheap for open models, until what it charges has been seen.
+# Prices are close to real ones (gpt-4o: 2.5 in, 10 out), and cross: which is cheapest depends on how long question
+# and answer are. The sly one looks cheap for open models, until its charges have been learned.
 _PROVIDERS = (
     MockProvider(
         name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=0.9, output_rate=7, delay_ms=280,
@@ -52,7 +52,7 @@ _RULES = (
         max_sats_per_day=200_000,
     ),
 )  # fmt: skip
-# Where no configuration says otherwise; failures are soon over, so that one can watch a breaker open and close.
+# Without a configuration failures are short, so that a breaker can be seen to open and close.
 _DEMO: dict[str, Any] = {
     "policies": Policies(rules=_RULES),
     "budget": Budget(max_sats_per_day=1_000_000),
@@ -61,21 +61,21 @@ _DEMO: dict[str, Any] = {
 }
 
 
-_PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # one that hangs is soon found out
+_PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # so that one that hangs is soon noticed
 
 
 class FakeProvider(Provider):
-    """A fake seller as arbstr sees it: it takes the models that choose a manner too, without listing them."""
+    """A fake provider as arbstr sees it: it also serves the models that choose a behavior, without listing them."""
 
     def serves(self, model: str) -> bool:
-        """Whether it lists the model, or the name is one that chooses a manner."""
+        """Check whether it lists the model, or the name chooses a behavior."""
         return super().serves(model) or chooses_behavior(model)
 
 
 class FakeFleet:
-    """The fake sellers of a run. Inside `async with` they listen, and `config` names them instead of the real ones.
+    """The fake providers of a run. Inside `async with` they listen, and `config` names them instead of the real ones.
 
-    Without providers in the given configuration there are four that are made up, with rules to go with them.
+    A configuration without providers gets four made-up ones, with rules to match.
     """
 
     def __init__(self, config: Config) -> None:
@@ -87,18 +87,18 @@ class FakeFleet:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The sellers, by name."""
+        """The providers' names."""
         return tuple(self._servers)
 
     @property
     def asked(self) -> tuple[int, ...]:
-        """How many chat requests each of them has had, in the order of `names`."""
-        return tuple(seller.asked for seller in self._servers.values())
+        """How many chat requests each has received, in the order of `names`."""
+        return tuple(server.asked for server in self._servers.values())
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             stack.push_async_callback(self._stop)
-            providers = [await self._open(*seller) for seller in _mock_providers(self._given, Random(self._seed))]
+            providers = [await self._open(*provider) for provider in _mock_providers(self._given, Random(self._seed))]
             self._stack = stack.pop_all()
         self.config = _with_providers(self._given, tuple(providers))
         return self
@@ -107,42 +107,42 @@ class FakeFleet:
         await self._stack.aclose()
 
     def fail(self, name: str, status: int = 503) -> None:
-        """Let a seller answer everything with that status from now on."""
+        """Make a provider answer everything with that status from now on."""
         self._servers[name].failing = status
 
     def recover(self, name: str) -> None:
-        """Let it answer as usual again."""
+        """Make it answer as usual again."""
         self._servers[name].failing = None
 
-    async def _open(self, manners: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
-        """Start a seller; returns how arbstr sees it, `terms` being the fields that its manners don't have."""
+    async def _open(self, settings: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
+        """Start a provider and return it as arbstr sees it; `terms` are the fields that `MockProvider` lacks."""
         seen = FakeProvider(
             url="http://127.0.0.1",
             api_key=_KEY,
             key_source="literal",
-            **{**manners.model_dump(include=_SHARED), **terms},
+            **{**settings.model_dump(include=_SHARED), **terms},
         )
         # One set of rates for both sides: they compute from the same decimals.
-        seller = FakeProviderServer(manners, seen.rates_for, Random(f"{self._seed} {manners.name}"))
-        self._servers[manners.name] = seller
-        return seen.model_copy(update={"url": await seller.start()})
+        server = FakeProviderServer(settings, seen.rates_for, Random(f"{self._seed} {settings.name}"))
+        self._servers[settings.name] = server
+        return seen.model_copy(update={"url": await server.start()})
 
     async def _stop(self) -> None:
-        await asyncio.gather(*(seller.stop() for seller in self._servers.values()))
+        await asyncio.gather(*(server.stop() for server in self._servers.values()))
 
 
 def _mock_providers(config: Config, random: Random) -> list[tuple[MockProvider, Mapping[str, Any]]]:
-    """The sellers to open, each with the other fields of the provider that arbstr will see."""
+    """Return the fakes to open, each with the other fields of the provider that arbstr will see."""
     if config.mock.providers:
-        return [(seller, {}) for seller in _renamed(config.mock.providers)]
+        return [(provider, {}) for provider in _renamed(config.mock.providers)]
     if config.providers:
         stand_ins = _renamed([_stand_in(provider, random) for provider in config.providers])
-        return [(seller, _terms(real)) for seller, real in zip(stand_ins, config.providers, strict=True)]
-    return [(seller, _PATIENCE) for seller in _PROVIDERS]
+        return [(provider, _terms(real)) for provider, real in zip(stand_ins, config.providers, strict=True)]
+    return [(provider, _PATIENCE) for provider in _PROVIDERS]
 
 
 def _stand_in(provider: Provider, random: Random) -> MockProvider:
-    """A fake with the real one's name, rates and models, and a speed of its own."""
+    """Return a fake with the real one's name, rates and models, and a speed of its own."""
     return MockProvider(
         delay_ms=random.uniform(60, 300),
         tokens_per_second=random.uniform(100, 300),
@@ -152,19 +152,19 @@ def _stand_in(provider: Provider, random: Random) -> MockProvider:
 
 
 def _terms(provider: Provider) -> Mapping[str, Any]:
-    """What else is true of the real one and shall be of the fake: timeouts, limits, rates of models. Never its key."""
+    """Return what else the fake takes from the real one: timeouts, limits, rates of models. Never its key."""
     models = [model.model_copy(update={"upstream_id": None}) for model in provider.models]
     return {**provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"}), "models": models}
 
 
-def _renamed(sellers: Iterable[MockProvider]) -> list[MockProvider]:
-    """The sellers under names that begin with `mock-`, still one of a kind."""
+def _renamed(providers: Iterable[MockProvider]) -> list[MockProvider]:
+    """Return the providers under names that begin with `mock-`, still unique."""
     taken: set[str] = set()
     renamed = []
-    for seller in sellers:
-        name = next(name for name in _spellings(_fake_name(seller.name)) if name.casefold() not in taken)
+    for provider in providers:
+        name = next(name for name in _spellings(_fake_name(provider.name)) if name.casefold() not in taken)
         taken.add(name.casefold())
-        renamed.append(seller.model_copy(update={"name": name}))
+        renamed.append(provider.model_copy(update={"name": name}))
     return renamed
 
 
@@ -173,7 +173,7 @@ def _fake_name(name: str) -> str:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """The name, and others like it, none longer than a name may be."""
+    """Yield the name and variants of it, none longer than a name may be."""
     yield name[:_LONGEST_NAME].rstrip()
     for number in count(2):
         tail = f"-{number}"
@@ -181,7 +181,7 @@ def _spellings(name: str) -> Iterator[str]:
 
 
 def _with_providers(config: Config, providers: tuple[FakeProvider, ...]) -> Config:
-    """The configuration with these providers, its rules speaking of them; what the file leaves open is the demo's."""
+    """Return the configuration with these providers, its rules naming them; what the file leaves open is the demo's."""
     if not (config.providers or config.mock.providers):
         demo = {section: value for section, value in _DEMO.items() if section not in config.model_fields_set}
         return config.model_copy(update={"providers": providers, **demo})
@@ -191,14 +191,14 @@ def _with_providers(config: Config, providers: tuple[FakeProvider, ...]) -> Conf
 
 
 def _fakes(config: Config, providers: tuple[FakeProvider, ...]) -> dict[str, str]:
-    """The fake that a name in a rule stands for."""
+    """Return the fakes by the names that rules may use for them."""
     if not config.mock.providers:
         return {real.name: fake.name for real, fake in zip(config.providers, providers, strict=True)}
     return {name: fake.name for fake in providers for name in (fake.name, fake.name.removeprefix(_PREFIX))}
 
 
 def _of_fakes(rule: Rule, fakes: Mapping[str, str]) -> Rule:
-    """The rule with the fakes in place of those it names; names without one are left out."""
+    """Return the rule with the fakes in place of the providers it names; names without one are left out."""
     chosen = {
         key: tuple(fakes[name] for name in getattr(rule, key) if name in fakes)
         for key in ("providers", "exclude_providers")

@@ -1,4 +1,4 @@
-"""Values that fit a JSON schema: arguments for tools and answers in a given format."""
+"""Example values of JSON schemas: arguments for tools and answers in a given format."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def example(schema: Any, text: str) -> Any:
 
 
 class _Filler:
-    """Fills one schema; references are looked up from its root."""
+    """Fill one schema; references are resolved from its root."""
 
     def __init__(self, root: JsonObject, text: str) -> None:
         self._root = root
@@ -51,7 +51,7 @@ class _Filler:
         return scalars[kind] if kind in scalars else self._string(schema)
 
     def _resolved(self, schema: JsonObject) -> JsonObject:
-        """The schema with its reference, its first alternative and all that it is made of merged in."""
+        """Return the schema with its reference, its first alternative and its `allOf` parts merged in."""
         for _ in range(_MOST_REFERENCES):
             if isinstance(reference := schema.get("$ref"), str):
                 schema = {**_without(schema, "$ref"), **self._referred(reference)}
@@ -94,7 +94,7 @@ class _Filler:
 
 
 def _given(schema: Mapping[str, Any]) -> list[Any] | None:
-    """The values that the schema gives itself, None if it gives none."""
+    """Return the values that the schema itself gives, None if it gives none."""
     for fixed in ("const", "default"):
         if fixed in schema:
             return [schema[fixed]]
@@ -114,7 +114,7 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _number(schema: Mapping[str, Any]) -> float:
-    """The least number that the schema allows, 1 where it does not say."""
+    """Return the least number that the schema allows, 1 where it does not say."""
     for key, step in (("minimum", 0), ("exclusiveMinimum", 1)):
         if isinstance(least := schema.get(key), int | float):
             return least + step
@@ -123,7 +123,7 @@ def _number(schema: Mapping[str, Any]) -> float:
 
 
 def _first(alternatives: Any) -> JsonObject:
-    """The first alternative that is not null."""
+    """Return the first alternative that is not null."""
     schemas = [one for one in alternatives if isinstance(one, dict)] if isinstance(alternatives, list) else []
     return next((one for one in schemas if one.get("type") != "null"), schemas[0] if schemas else {})
 

@@ -1,4 +1,4 @@
-"""What a Routstr node's answers look like: completions, streams of chunks, what was charged, errors."""
+"""Payloads of a Routstr node: completions, streams of chunks, charges, errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Bill:
 
     @property
     def cost(self) -> JsonObject:
-        """The cost object that stands in several places of an answer."""
+        """Return the cost object that appears in several places of an answer."""
         return {
             "base_msats": self.base_msats,
             "input_msats": self.input_msats,
@@ -43,7 +43,7 @@ class Bill:
 
     @property
     def fields(self) -> JsonObject:
-        """The fields of an answer that say what it took."""
+        """Return the fields of a body that report usage and cost."""
         counted = {**self.cost, "input_tokens": self.input_tokens, "output_tokens": self.output_tokens}
         return {
             "usage": {
@@ -59,7 +59,7 @@ class Bill:
 
     @property
     def headers(self) -> dict[str, str]:
-        """The headers that say the same, on answers in one piece."""
+        """Return the headers that report the same, for answers in one piece."""
         return {
             "x-routstr-cost-msats": str(self.total_msats),
             "x-routstr-input-cost-msats": str(self.input_msats),
@@ -72,7 +72,7 @@ NOTHING = Bill(0, 0, 0, 0, 0, 0)
 
 
 def bill(rates: Rates, input_tokens: int, output_tokens: int, factor: float) -> Bill:
-    """What a seller charges: what its rates say times a factor, rounded up to a millisat."""
+    """Return what a provider charges: its rates times a factor, rounded up to whole msats."""
     times = Decimal(repr(factor))
     parts = (input_tokens * rates.input * times, output_tokens * rates.output * times, rates.base_fee * times)
     asked, answered, base = (math.floor(part) for part in parts)
@@ -81,7 +81,7 @@ def bill(rates: Rates, input_tokens: int, output_tokens: int, factor: float) -> 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One answer of those that were asked for: its tokens, and why it ends there.
+    """One choice: its tokens and its finish reason.
 
     With the name of a `tool` the tokens are the arguments it is called with.
     """
@@ -93,14 +93,14 @@ class Choice:
 
     @property
     def message(self) -> JsonObject:
-        """The message, in one piece."""
+        """Return the message in one piece."""
         text = "".join(self.tokens)
         if not self.tool:
             return {"role": "assistant", "content": text}
         return {"role": "assistant", "content": None, "tool_calls": [self._call(text)]}
 
     def deltas(self) -> Iterator[JsonObject]:
-        """The message in pieces, one for each token."""
+        """Return the message as deltas, one for each token."""
         if self.tool:
             yield {"role": "assistant", "content": None, "tool_calls": [{"index": 0, **self._call("")}]}
             for token in self.tokens:
@@ -117,7 +117,7 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Completion:
-    """A whole answer: its choices, and what it costs (None: the seller does not say)."""
+    """A whole answer: its choices and its bill (None: the provider does not say)."""
 
     id: str
     model: str
@@ -127,11 +127,11 @@ class Completion:
 
     @property
     def token_count(self) -> int:
-        """The tokens of all choices."""
+        """The number of tokens in all choices."""
         return sum(len(choice.tokens) for choice in self.choices)
 
     def body(self) -> bytes:
-        """In one piece."""
+        """Return the answer as one JSON body."""
         choices = [
             {"index": i, "message": choice.message, "finish_reason": choice.finish_reason}
             for i, choice in enumerate(self.choices)
@@ -139,17 +139,17 @@ class Completion:
         return orjson.dumps(self._head("chat.completion", choices) | (self.bill.fields if self.bill else {}))
 
     def events(self) -> Iterator[bytes]:
-        """Its tokens, an event for each."""
+        """Return one event for each token."""
         for i, choice in enumerate(self.choices):
             for delta in choice.deltas():
                 yield self._event([_choice(i, delta, None)])
 
     def finish(self) -> bytes:
-        """The events that say why its choices ended."""
+        """Return the events that carry the finish reasons."""
         return b"".join(self._event([_choice(i, {}, choice.finish_reason)]) for i, choice in enumerate(self.choices))
 
     def usage(self, charged: Bill | None) -> bytes:
-        """The event that says what it took; nothing if the seller does not say."""
+        """Return the usage event; nothing if the provider does not report usage."""
         return self._event([], charged.fields) if charged else b""
 
     def _event(self, choices: list[JsonObject], extra: JsonObject | None = None) -> bytes:
@@ -164,21 +164,21 @@ def _choice(index: int, delta: JsonObject, finish_reason: str | None) -> JsonObj
 
 
 def event(document: JsonObject) -> bytes:
-    """A server-sent event."""
+    """Encode a server-sent event."""
     return b"data: " + orjson.dumps(document) + b"\n\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What is sent: token events at the seller's pace, then the rest at once, then what happens to the connection."""
+    """What is sent: token events at the provider's speed, the rest at once, then what happens to the connection."""
 
     paced: list[bytes]
     rest: bytes
     after: After = "close"
 
 
-def stream_script(manner: Behavior, answer: Completion) -> Script:
-    """How a streamed answer goes."""
+def stream_script(behavior: Behavior, answer: Completion) -> Script:
+    """Return how a streamed answer goes."""
     events = list(answer.events())
     half = events[: max(1, len(events) // 2)]
     end = answer.finish() + answer.usage(answer.bill)
@@ -193,33 +193,33 @@ def stream_script(manner: Behavior, answer: Completion) -> Script:
         Behavior.EMPTY: Script([], b""),
         Behavior.EMPTY_STREAM: Script([], b""),
     }
-    return odd.get(manner) or Script(events, end + DONE)
+    return odd.get(behavior) or Script(events, end + DONE)
 
 
 def failure(model: str, status: int = 500) -> JsonObject:
-    """An error as a node tells it when its own seller failed."""
-    told = f"Upstream base returned {status} for model {model}"
-    return {"error": {"message": told, "type": "upstream_error", "code": status}}
+    """Return a node's error for a failure of its own upstream."""
+    message = f"Upstream base returned {status} for model {model}"
+    return {"error": {"message": message, "type": "upstream_error", "code": status}}
 
 
 def unknown_model(model: str) -> JsonObject:
-    """The 400 of a node that does not have the model."""
+    """Return the body of a 400 for an unknown model."""
     return {"error": {"message": f"Model '{model}' not found", "type": "invalid_model", "code": 400}}
 
 
 def refusal(status: int, model: str, retry_after_s: int | None) -> JsonObject:
-    """The body of an error of that status."""
+    """Return the body of an error with that status."""
     if status == 402:
-        told = "Insufficient balance: 9.83 sats (9830 msats) required for this model; 5 sats (5000 msats) available."
-        return {"error": {"message": told, "type": "insufficient_quota", "code": "insufficient_balance"}}
+        message = "Insufficient balance: 9.83 sats (9830 msats) required for this model; 5 sats (5000 msats) available."
+        return {"error": {"message": message, "type": "insufficient_quota", "code": "insufficient_balance"}}
     if status == 429:
-        told = f"Rate limit reached for {model}. Please try again in {retry_after_s}s."
+        message = f"Rate limit reached for {model}. Please try again in {retry_after_s}s."
         details = {"retry_after_seconds": retry_after_s}
-        return {"error": {"message": told, "type": "requests", "code": "UPSTREAM_RATE_LIMIT", "details": details}}
+        return {"error": {"message": message, "type": "requests", "code": "UPSTREAM_RATE_LIMIT", "details": details}}
     if status in (401, 403):
-        told = "Incorrect API key provided"
-        return {"error": {"message": told, "type": "invalid_request_error", "code": "invalid_api_key"}}
+        message = "Incorrect API key provided"
+        return {"error": {"message": message, "type": "invalid_request_error", "code": "invalid_api_key"}}
     if status < 500:
-        told = f"The fake provider was asked to refuse with {status}"
-        return {"error": {"message": told, "type": "invalid_request_error", "param": None, "code": "invalid_value"}}
+        message = f"The fake provider was asked to refuse with {status}"
+        return {"error": {"message": message, "type": "invalid_request_error", "param": None, "code": "invalid_value"}}
     return failure(model, status)

@@ -1,4 +1,4 @@
-"""A fake seller: a real HTTP server on 127.0.0.1 that answers as a Routstr node does."""
+"""A fake provider: a real HTTP server on 127.0.0.1 that answers as a Routstr node does."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arbstr.config.schema import MockProvider
 from arbstr.mock import filler_text, payloads
 from arbstr.mock.behaviors import USUAL, Behavior, BehaviorRequest, behavior_for, chooses_behavior, refusal
 from arbstr.mock.json_schema import example
-from arbstr.mock.order import ANY_OBJECT, ParsedRequest, parse_request
+from arbstr.mock.parsed_request import ANY_OBJECT, ParsedRequest, parse_request
 from arbstr.mock.payloads import Choice, Completion, Script
 from arbstr.mock.token_lengths import draw_lengths
 from arbstr.types import JsonObject, Rates
@@ -22,26 +22,25 @@ from arbstr.types import JsonObject, Rates
 _SLOWER = 10  # times, for `mock-slow`
 _OVERCHARGE = 3  # times, for `mock-overcharge`
 _TICK_S = 0.03  # between writes of a stream: a fast one sends several events in each
-_LONGEST_ANSWER = 2048  # tokens; who asks for more would wait for long
+_LONGEST_ANSWER = 2048  # tokens; more would take too long
 _LONGEST_UNASKED = 240  # tokens, where the request names no limit
 _WORD = "example"  # what a string says where its schema leaves it open
-_GOODBYE_S = 0.1  # for requests under way at the end; nothing depends on them
+_GOODBYE_S = 0.1  # for unfinished requests at the end; nothing depends on them
 
 _USD_PER_SAT = 0.001
 
 
 class FakeProviderServer:
-    """One of them. `failing` is a status it answers everything with until it is None again; `asked` counts requests.
+    """Serve one fake provider. While `failing` is a status, every request gets it; `asked` counts requests.
 
-    Its manners come from the configuration, exact prices by model from `rates_for`; what it leaves to chance comes from
-    `random`.
+    `settings` come from the configuration, exact rates by model from `rates_for`, chance from `random`.
     """
 
-    def __init__(self, manners: MockProvider, rates_for: Callable[[str], Rates], random: Random) -> None:
-        self.name = manners.name
+    def __init__(self, settings: MockProvider, rates_for: Callable[[str], Rates], random: Random) -> None:
+        self.name = settings.name
         self.failing: int | None = None
         self.asked = 0
-        self._manners = manners
+        self._settings = settings
         self._rates_for = rates_for
         self._random = random
         self._runner: web.AppRunner | None = None
@@ -57,82 +56,82 @@ class FakeProviderServer:
         return f"http://127.0.0.1:{self._runner.addresses[0][1]}/v1"
 
     async def stop(self) -> None:
-        """Close the port, and whatever is under way."""
+        """Close the port and cancel unfinished requests."""
         if self._runner is not None:
             await self._runner.cleanup()
 
     async def _models(self, request: web.Request) -> web.Response:
-        return _json({"data": [_listing(model, self._rates_for(model)) for model in self._manners.models]})
+        return _json({"data": [_listing(model, self._rates_for(model)) for model in self._settings.models]})
 
     async def _chat(self, request: web.Request) -> web.StreamResponse:
         self.asked += 1
-        order = parse_request(await request.read())
-        if order is None:
-            told = "The body is no JSON object with a model and a list of messages"
-            return _json({"error": {"message": told, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
-        wish = self._behavior(order)
-        await asyncio.sleep(self._manners.delay_ms / 1000 * self._random.uniform(0.8, 1.2) * _slowness(wish))
-        match wish.manner:
+        parsed = parse_request(await request.read())
+        if parsed is None:
+            message = "The body is no JSON object with a model and a list of messages"
+            return _json({"error": {"message": message, "type": "invalid_request_error", "code": "invalid_json"}}, 400)
+        requested = self._behavior(parsed)
+        await asyncio.sleep(self._settings.delay_ms / 1000 * self._random.uniform(0.8, 1.2) * _slowness(requested))
+        match requested.behavior:
             case Behavior.STATUS:
-                return _refused(wish, order.model)
+                return _refused(requested, parsed.model)
             case Behavior.UNKNOWN_MODEL:
-                return _json(payloads.unknown_model(order.model), 400)
+                return _json(payloads.unknown_model(parsed.model), 400)
             case Behavior.REFUSE:
                 return _hang_up(request)
             case Behavior.HANG:
                 await asyncio.Event().wait()
-        answer = self._answer(order, wish)
-        pace = self._manners.tokens_per_second / _slowness(wish)
-        if order.stream and wish.manner is not Behavior.JSON_STREAM:
-            return await _stream(request, payloads.stream_script(wish.manner, answer), pace)
-        return await _in_one_piece(request, wish.manner, answer, pace)
+        answer = self._answer(parsed, requested)
+        per_second = self._settings.tokens_per_second / _slowness(requested)
+        if parsed.stream and requested.behavior is not Behavior.JSON_STREAM:
+            return await _stream(request, payloads.stream_script(requested.behavior, answer), per_second)
+        return await _in_one_piece(request, requested.behavior, answer, per_second)
 
-    def _behavior(self, order: ParsedRequest) -> BehaviorRequest:
-        """What to do: what the model's name asks for, unless the seller is down or fails by chance."""
-        wish = behavior_for(order.model, self.name)
+    def _behavior(self, parsed: ParsedRequest) -> BehaviorRequest:
+        """Return what the model's name asks for, unless the provider is down or fails by chance."""
+        requested = behavior_for(parsed.model, self.name)
         if self.failing is not None:
             return refusal(self.failing)
-        if wish is USUAL and self._random.random() < self._manners.failure_rate:
+        if requested is USUAL and self._random.random() < self._settings.failure_rate:
             return refusal(503)
-        if wish is USUAL and not self._has(order.model):
+        if requested is USUAL and not self._has(parsed.model):
             return BehaviorRequest(Behavior.UNKNOWN_MODEL)
-        return wish
+        return requested
 
     def _has(self, model: str) -> bool:
-        return not self._manners.models or model in self._manners.models or chooses_behavior(model)
+        return not self._settings.models or model in self._settings.models or chooses_behavior(model)
 
-    def _answer(self, order: ParsedRequest, wish: BehaviorRequest) -> Completion:
-        choices = [self._choice(order, echo=wish.manner is Behavior.ECHO) for _ in range(order.choices)]
-        factor = self._manners.charge_factor * (_OVERCHARGE if wish.manner is Behavior.OVERCHARGE else 1)
+    def _answer(self, parsed: ParsedRequest, requested: BehaviorRequest) -> Completion:
+        choices = [self._choice(parsed, echo=requested.behavior is Behavior.ECHO) for _ in range(parsed.choices)]
+        factor = self._settings.charge_factor * (_OVERCHARGE if requested.behavior is Behavior.OVERCHARGE else 1)
         answered = sum(len(choice.tokens) for choice in choices)
-        charged = payloads.bill(self._rates_for(order.model), order.input_tokens, answered, factor)
+        charged = payloads.bill(self._rates_for(parsed.model), parsed.input_tokens, answered, factor)
         return Completion(
             id=f"chatcmpl-mock{self._random.getrandbits(48):012x}",
-            model=order.model,
+            model=parsed.model,
             created_s=int(time.time()),
             choices=choices,
-            bill=None if wish.manner is Behavior.NO_USAGE else charged,
+            bill=None if requested.behavior is Behavior.NO_USAGE else charged,
         )
 
-    def _choice(self, order: ParsedRequest, *, echo: bool) -> Choice:
-        """One answer: a call of a tool, JSON, or words."""
-        limit = min(order.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
-        if order.tool is not None and not echo:
-            arguments = filler_text.tokens_of(_json_text(order.tool.get("parameters") or ANY_OBJECT))
+    def _choice(self, parsed: ParsedRequest, *, echo: bool) -> Choice:
+        """Return one choice: a tool call, JSON, or text."""
+        limit = min(parsed.max_tokens or _LONGEST_ANSWER, _LONGEST_ANSWER)
+        if parsed.tool is not None and not echo:
+            arguments = filler_text.tokens_of(_json_text(parsed.tool.get("parameters") or ANY_OBJECT))
             call_id = f"call_mock{self._random.getrandbits(48):012x}"
-            return Choice(*_cut(arguments, limit, "tool_calls"), tool=order.tool["name"], call_id=call_id)
-        if order.schema is not None and not echo:
-            return Choice(*_cut(filler_text.tokens_of(_json_text(order.schema)), limit, "stop"))
+            return Choice(*_cut(arguments, limit, "tool_calls"), tool=parsed.tool["name"], call_id=call_id)
+        if parsed.schema is not None and not echo:
+            return Choice(*_cut(filler_text.tokens_of(_json_text(parsed.schema)), limit, "stop"))
         if echo:
-            return Choice(*_cut(filler_text.tokens_of(order.question), limit, "stop"))
-        return Choice(*self._generate(order, limit))
+            return Choice(*_cut(filler_text.tokens_of(parsed.question), limit, "stop"))
+        return Choice(*self._generate(parsed, limit))
 
-    def _generate(self, order: ParsedRequest, limit: int) -> tuple[list[str], str]:
-        """An answer's tokens, and why it ends there."""
-        if order.max_tokens is not None:
-            return filler_text.answer(order.question, self._random, limit, whole=False), "length"
+    def _generate(self, parsed: ParsedRequest, limit: int) -> tuple[list[str], str]:
+        """Return an answer's tokens and its finish reason."""
+        if parsed.max_tokens is not None:
+            return filler_text.answer(parsed.question, self._random, limit, whole=False), "length"
         _, natural = draw_lengths(self._random, code=False)
-        return filler_text.answer(order.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
+        return filler_text.answer(parsed.question, self._random, min(natural, _LONGEST_UNASKED), whole=True), "stop"
 
 
 def _cut(tokens: list[str], limit: int, finish_reason: str) -> tuple[list[str], str]:
@@ -143,21 +142,23 @@ def _json_text(schema: JsonObject) -> str:
     return orjson.dumps(example(schema, _WORD)).decode()
 
 
-def _slowness(wish: BehaviorRequest) -> int:
-    return _SLOWER if wish.manner is Behavior.SLOW else 1
+def _slowness(requested: BehaviorRequest) -> int:
+    return _SLOWER if requested.behavior is Behavior.SLOW else 1
 
 
-def _refused(wish: BehaviorRequest, model: str) -> web.Response:
-    response = _json(payloads.refusal(wish.status, model, wish.retry_after_s), wish.status)
-    if wish.retry_after_s is not None:
-        response.headers["Retry-After"] = str(wish.retry_after_s)
+def _refused(requested: BehaviorRequest, model: str) -> web.Response:
+    response = _json(payloads.refusal(requested.status, model, requested.retry_after_s), requested.status)
+    if requested.retry_after_s is not None:
+        response.headers["Retry-After"] = str(requested.retry_after_s)
     return response
 
 
-async def _in_one_piece(request: web.Request, manner: Behavior, answer: Completion, pace: float) -> web.StreamResponse:
-    """An answer that is there when its last token is."""
-    await asyncio.sleep(answer.token_count / pace if pace else 0)
-    match manner:
+async def _in_one_piece(
+    request: web.Request, behavior: Behavior, answer: Completion, per_second: float
+) -> web.StreamResponse:
+    """Answer in one piece, when the last token would be due."""
+    await asyncio.sleep(answer.token_count / per_second if per_second else 0)
+    match behavior:
         case Behavior.BAD_JSON:
             return web.Response(body=b'{"id": "chatcmpl-mock", "choices": [', content_type="application/json")
         case Behavior.EMPTY | Behavior.EMPTY_STREAM:
@@ -165,7 +166,7 @@ async def _in_one_piece(request: web.Request, manner: Behavior, answer: Completi
         case Behavior.ERROR_EVENT | Behavior.LATE_ERROR:
             return _json(payloads.failure(answer.model))
         case Behavior.DROP | Behavior.STALL:
-            return await _by_half(request, answer.body(), "abort" if manner is Behavior.DROP else "hang")
+            return await _by_half(request, answer.body(), "abort" if behavior is Behavior.DROP else "hang")
     headers = answer.bill.headers if answer.bill else {}
     return web.Response(body=answer.body(), content_type="application/json", headers=headers)
 
@@ -177,21 +178,21 @@ async def _by_half(request: web.Request, body: bytes, after: payloads.After) -> 
     return await _end(request, response, after)
 
 
-async def _stream(request: web.Request, script: Script, pace: float) -> web.StreamResponse:
-    """Send a stream at so many events a second (0: at once)."""
+async def _stream(request: web.Request, script: Script, per_second: float) -> web.StreamResponse:
+    """Send a stream at `per_second` events a second (0: at once)."""
     response = web.StreamResponse(headers={"Content-Type": "text/event-stream; charset=utf-8"})
     await response.prepare(request)
-    for batch in _batches(script.paced, pace):
+    for batch in _batches(script.paced, per_second):
         await response.write(b"".join(batch))
-        await asyncio.sleep(len(batch) / pace if pace else 0)
+        await asyncio.sleep(len(batch) / per_second if per_second else 0)
     if script.rest:
         await response.write(script.rest)
     return await _end(request, response, script.after)
 
 
-def _batches(events: list[bytes], pace: float) -> Sequence[list[bytes]]:
-    """The events of each write: as many as are due in a tick, and at least one."""
-    size = max(1, round(pace * _TICK_S)) if pace else max(1, len(events))
+def _batches(events: list[bytes], per_second: float) -> Sequence[list[bytes]]:
+    """Return the events of each write: those due in a tick, at least one."""
+    size = max(1, round(per_second * _TICK_S)) if per_second else max(1, len(events))
     return [events[start : start + size] for start in range(0, len(events), size)]
 
 
@@ -205,7 +206,7 @@ async def _end(request: web.Request, response: web.StreamResponse, after: payloa
 
 
 def _hang_up(request: web.Request) -> web.Response:
-    """Close the connection at once; what is returned goes nowhere."""
+    """Close the connection at once; the response returned is never sent."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response()
@@ -216,7 +217,7 @@ def _json(document: JsonObject, status: int = 200) -> web.Response:
 
 
 def _listing(model: str, rates: Rates) -> JsonObject:
-    """A model in a node's list, priced in sats per token and in USD per token."""
+    """Return a model's entry in a node's list, priced in sats and in USD per token."""
     sats = {"prompt": float(rates.input) / 1000, "completion": float(rates.output) / 1000}
     return {
         "id": model,

@@ -1,4 +1,4 @@
-"""How long real requests and answers are, in tokens."""
+"""Distributions of the lengths of real requests and answers, in tokens."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ _CODE_OUTPUT = (6, 6, 7, 7, 8, 9, 9, 10, 11, 12, 13, 14, 15, 17, 19, 22, 28, 37,
 
 
 def draw_lengths(random: Random, *, code: bool) -> tuple[int, int]:
-    """Tokens in and out of a request as people send them; code has long questions and short answers."""
+    """Draw tokens in and out of a request; code has long questions and short answers."""
     asked, answered = (_CODE_INPUT, _CODE_OUTPUT) if code else (_CHAT_INPUT, _CHAT_OUTPUT)
     return _draw(asked, random), _draw(answered, random)
 
 
 def _draw(quantiles: tuple[int, ...], random: Random) -> int:
-    """A number with that distribution, straight between its quantiles."""
+    """Draw a number from that distribution, linear between its quantiles."""
     place = random.random() * (len(quantiles) - 1)
     i = int(place)
     return round(quantiles[i] + (place - i) * (quantiles[i + 1] - quantiles[i]))

@@ -1,1 +1,1 @@
-"""What a trace of requests would have cost: replayed with arbstr's own router, beside simpler rules."""
+"""What a trace of requests would have cost: replayed with arbstr's own router and with simpler rules."""

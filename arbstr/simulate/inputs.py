@@ -1,4 +1,4 @@
-"""Reads what a simulation needs: prices as JSON, requests of the past from CSV or a ledger. All may be anyone's."""
+"""Inputs of a simulation, none of them trusted: prices as JSON, past requests from CSV or a ledger."""
 
 from __future__ import annotations
 
@@ -26,25 +26,26 @@ _LONGEST_POLICY = 100
 
 
 def read_prices(path: Path) -> PriceList:
-    """`{model: {seller: [input, output]}}` in sats per 1000 tokens. Raises `UnusableInput`, `OSError`."""
+    """Read `{model: {provider: [input, output]}}`, in sats per 1000 tokens. Raises `UnusableInput`, `OSError`."""
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
         raise UnusableInput(f"{path} is not JSON: {error}.") from None
     if not isinstance(document, dict) or not document:
         raise UnusableInput(f"{path} must be an object of models, each an object of providers: [input, output].")
-    return {model: _sellers(path, model, sellers) for model, sellers in document.items()}
+    return {model: _providers(path, model, providers) for model, providers in document.items()}
 
 
-def _sellers(path: Path, model: str, sellers: Any) -> list[PricedProvider]:
-    if not isinstance(sellers, dict) or not sellers:
+def _providers(path: Path, model: str, providers: Any) -> list[PricedProvider]:
+    if not isinstance(providers, dict) or not providers:
         raise UnusableInput(f"{path}: the model {model[:100]!r} must be an object of providers: [input, output].")
     return [
-        _seller(f"{path}: the price of {model[:100]!r} at {name[:100]!r}", rates) for name, rates in sellers.items()
+        _priced_provider(f"{path}: the price of {model[:100]!r} at {name[:100]!r}", rates)
+        for name, rates in providers.items()
     ]
 
 
-def _seller(what: str, rates: Any) -> PricedProvider:
+def _priced_provider(what: str, rates: Any) -> PricedProvider:
     if not isinstance(rates, list) or len(rates) != 2 or not all(_is_rate(rate) for rate in rates):
         raise UnusableInput(f"{what} must be [input, output], two numbers from 0 to {_MOST_RATE:g}.")
     return PricedProvider(float(rates[0]), float(rates[1]))
@@ -55,7 +56,7 @@ def _is_rate(rate: Any) -> bool:
 
 
 def read_trace(path: Path) -> list[TracedRequest]:
-    """Requests with the columns `timestamp,policy,input_tokens,output_tokens`, in any order of columns and rows.
+    """Read requests with the columns `timestamp,policy,input_tokens,output_tokens`, in any order of columns and rows.
 
     An empty policy is none. A file whose name ends in `.gz` is compressed. Raises `UnusableInput`, `OSError`.
     """
@@ -71,7 +72,7 @@ def read_trace(path: Path) -> list[TracedRequest]:
 
 
 def read_ledger(path: Path, *, any_model: bool) -> list[TracedRequest]:
-    """The answered requests in a ledger, whichever arbstr wrote it; with `any_model` for every model, not their own.
+    """Read the answered requests in a ledger of any version; with `any_model` for every model, not their own.
 
     Raises `UnusableInput`, `LedgerUnavailable`.
     """
@@ -84,7 +85,7 @@ def read_ledger(path: Path, *, any_model: bool) -> list[TracedRequest]:
 
 
 def _past(entry: Entry, *, any_model: bool) -> TracedRequest | None:
-    """A request of a ledger, None if its tokens are not known, or another program has given it an impossible policy."""
+    """Return a ledger's request; None if its tokens are unknown, or another program gave it an impossible policy."""
     if entry.input_tokens is None or entry.output_tokens is None:
         return None
     try:

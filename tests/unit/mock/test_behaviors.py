@@ -13,7 +13,7 @@ DOCUMENTED = re.findall(r"^\| `(mock-[\w-]+)` \|", arbstr.mock.__doc__ or "", re
 
 
 def test_every_manner_is_in_the_table_and_every_name_in_the_table_is_one() -> None:
-    in_table = {behavior_for(name, "mock-a").manner for name in DOCUMENTED}
+    in_table = {behavior_for(name, "mock-a").behavior for name in DOCUMENTED}
     assert in_table == set(Behavior) - {Behavior.USUAL}
 
 

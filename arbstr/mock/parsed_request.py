@@ -1,4 +1,4 @@
-"""What a fake provider reads from a request: the question, limits, tools and the format that the answer is to have."""
+"""Parsing of requests to fake providers: the question, limits, tools and the response format."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _WORD = re.compile(r"[a-z]{3,}")
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request, parsed. `tool` is the function to call, None for an answer in words; `schema` the answer's format.
+    """A request, parsed. `tool` is the function to call, None for a text answer; `schema` is the response format.
 
-    `max_tokens` limits each of the `choices` answers; None is no limit.
+    `max_tokens` limits each of the `choices`; None is no limit.
     """
 
     model: str
@@ -34,7 +34,7 @@ class ParsedRequest:
 
 
 def parse_request(body: bytes) -> ParsedRequest | None:
-    """Parse a body; None if it is no chat request."""
+    """Parse a body. Return None if it is no chat request."""
     try:
         document = orjson.loads(body)
     except orjson.JSONDecodeError:
@@ -64,7 +64,7 @@ def _is_count(value: Any) -> bool:
 
 
 def _text(message: Any) -> str:
-    """A message's text, also of one in parts."""
+    """Return a message's text, joined if it comes in parts."""
     content = message.get("content") if isinstance(message, dict) else None
     if isinstance(content, list):
         parts = [part.get("text") for part in content if isinstance(part, dict)]
@@ -78,7 +78,7 @@ def _tool_chars(document: JsonObject) -> int:
 
 
 def _tool(document: JsonObject, messages: list[Any], question: str) -> JsonObject | None:
-    """The function to call: the one that is asked for, or one that fits the question, once until its result is here."""
+    """Return the function to call: the one asked for or the one that fits the question; None once it has a result."""
     functions = _functions(document.get("tools"))
     choice = document.get("tool_choice")
     if isinstance(choice, dict):
@@ -101,7 +101,7 @@ def _words_of(function: JsonObject) -> set[str]:
 
 
 def _schema(wanted: Any) -> Any:
-    """The schema of the answer, None for words."""
+    """Return the schema of the answer, None for text."""
     kind = wanted.get("type") if isinstance(wanted, dict) else None
     if kind == "json_schema":
         return _member(_member(wanted, "json_schema"), "schema")
@@ -109,6 +109,6 @@ def _schema(wanted: Any) -> Any:
 
 
 def _member(document: JsonObject, name: str) -> JsonObject:
-    """The object of that name, an empty one where there is none."""
+    """Return the object of that name, empty if absent."""
     member = document.get(name)
     return member if isinstance(member, dict) else {}
