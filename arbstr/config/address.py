@@ -1,4 +1,4 @@
-"""Where arbstr listens."""
+"""The address on which arbstr listens."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Address:
 
     @property
     def is_loopback(self) -> bool:
-        """Whether only programs on this machine can reach it."""
+        """Check whether only programs on this machine can reach it."""
         if self.host.lower() == "localhost":
             return True
         try:

@@ -1,4 +1,4 @@
-"""What pydantic finds wrong with the file, said in words: which key, what is wrong, how to mend it."""
+"""Validation errors as sentences: which key, what is wrong, how to mend it."""
 
 from __future__ import annotations
 
@@ -36,36 +36,36 @@ _LIMITS = {
 
 
 def format_error(error: ErrorDetails, written: Any) -> str:
-    """One of pydantic's errors as a sentence. `written` is the value as the file has it, its variables unexpanded."""
+    """Format one of pydantic's errors as a sentence. `written` is the value in the file, its variables unexpanded."""
     loc, kind = error["loc"], error["type"]
     if kind == "extra_forbidden":
         return unknown_key(loc)
-    return f"{key_path(loc)} {_complaint(kind, loc, written, error.get('ctx', {}))}"
+    return f"{key_path(loc)} {_explanation(kind, loc, written, error.get('ctx', {}))}"
 
 
-def _complaint(kind: str, loc: Loc, written: Any, context: dict[str, Any]) -> str:
+def _explanation(kind: str, loc: Loc, written: Any, context: dict[str, Any]) -> str:
     value = shown(loc, written)
     if kind in _LIMITS:
         key, words = _LIMITS[kind]
         return f"is {value}; it must be {words.format(_number(context[key]))}"
     match kind:
         case "missing":
-            complaint = "is missing; add it"
+            explanation = "is missing; add it"
         case "string_too_short":
-            complaint = "is empty; fill it in or leave it out"
+            explanation = "is empty; fill it in or leave it out"
         case "value_error":
-            complaint = str(context["error"])
+            explanation = str(context["error"])
         case "literal_error":
-            complaint = f"is {value}; {_choice(written, _choices(context['expected']))}"
+            explanation = f"is {value}; {_choice(written, _choices(context['expected']))}"
         case "finite_number":
-            complaint = f"is {value}; it must be a finite number"
+            explanation = f"is {value}; it must be a finite number"
         case _:
-            complaint = f"is {value}; it must be {_wanted(kind, loc)}"
-    return complaint
+            explanation = f"is {value}; it must be {_wanted(kind, loc)}"
+    return explanation
 
 
 def unknown_key(loc: Loc) -> str:
-    """The sentence for a key that is no option, with the option that was probably meant."""
+    """Return the sentence for an unknown key, with the key that was probably meant."""
     name, place = str(loc[-1]), loc[:-1]
     valid = _keys(_section(place))
     if homes := [table for table, keys in _tables() if name in keys]:
@@ -78,18 +78,18 @@ def unknown_key(loc: Loc) -> str:
 
 
 def nearest(name: str, names: Iterable[str]) -> str:
-    """`; did you mean …?` where one of the names is close, else nothing."""
+    """Return `; did you mean …?` if one of the names is close, else an empty string."""
     near = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {quoted(near[0])}?" if near else ""
 
 
 def quoted(text: str) -> str:
-    """A name from the file in quotes, cut where it is long."""
+    """Return a name from the file in quotes, cut where it is long."""
     return f'"{sanitize(text, most=60)}"'
 
 
 def shown(loc: Loc, value: Any) -> str:
-    """A value as a sentence can hold it; a secret's never."""
+    """Return a value fit for a sentence; never a secret's."""
     if any(part in SECRET_KEYS for part in loc):
         return "of the wrong type"
     if isinstance(value, str):
@@ -130,7 +130,7 @@ def _is_table_list(loc: Loc) -> bool:
 
 
 def _section(loc: Loc) -> type[BaseModel] | None:
-    """The model of the table at that place."""
+    """Return the model of the table at that place."""
     section: type[BaseModel] | None = Config
     for part in loc:
         if isinstance(part, str) and section is not None:
@@ -140,7 +140,7 @@ def _section(loc: Loc) -> type[BaseModel] | None:
 
 
 def _inner_model(annotation: Any) -> type[BaseModel] | None:
-    """The model of a table, or of the tables in a list; those of a list may stand beside plain names there."""
+    """Return the model of a table, or of the tables in a list, which may also hold plain names."""
     listed = get_args(annotation)
     for candidate in (annotation, *listed, *(get_args(inner)[0] for inner in listed if get_args(inner))):
         if _is_section(candidate):
@@ -157,7 +157,7 @@ def _keys(section: type[BaseModel] | None) -> list[str]:
 
 
 def _tables(section: type[BaseModel] = Config, place: Loc = ()) -> list[tuple[str, list[str]]]:
-    """Every table of the file, as its header is written, with its keys."""
+    """Return the header and keys of every table of the file."""
     brackets = "[[{}]]" if place and _is_table_list(place) else "[{}]"
     tables = [(brackets.format(key_path(place)), _keys(section))] if place else []
     for name, field in section.model_fields.items():

@@ -1,4 +1,4 @@
-"""The one gate for values from the environment: line ends are dropped, what would be a mistake is refused by name.
+"""Reading of environment variables: line ends are dropped, likely mistakes are refused by name.
 
 Env files and secret stores add a line end, shells and Docker's `--env-file` leave the quotes: both would become part of
 a key or a path, and fail far from their cause.

@@ -1,4 +1,4 @@
-"""How much is logged: `info`, or per logger `warning,arbstr=debug`."""
+"""Log levels: `info`, or per logger `warning,arbstr=debug`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ LEVELS = {
     "off": logging.CRITICAL + 1,
 }
 ROOT = ""
-_ALL_IT_DOES = "aiosqlite"  # logs every statement at debug, the row's values with it
+_LOGS_ROW_VALUES = "aiosqlite"  # logs every statement at debug, the row's values with it
 
 
 def parse_levels(spec: str) -> dict[str, int]:
-    """Level by logger name, the root logger's under the empty name. Raises ValueError saying how to mend it."""
+    """Return levels by logger name, the root logger's under the empty name. Raises ValueError saying how to mend it."""
     levels = {ROOT: logging.INFO}
     for part in spec.split(","):
         logger, equals, level = part.rpartition("=")
@@ -25,7 +25,7 @@ def parse_levels(spec: str) -> dict[str, int]:
             raise ValueError("has no logger name before a `=`; write `info` or `arbstr=debug,aiohttp=warning`")
         levels[logger.strip()] = _level(level.strip())
     if levels[ROOT] < logging.WARNING:
-        levels.setdefault(_ALL_IT_DOES, logging.WARNING)
+        levels.setdefault(_LOGS_ROW_VALUES, logging.WARNING)
     return levels
 
 

@@ -1,4 +1,4 @@
-"""From the file to the configuration: variables expanded, keys looked up, everything checked, all problems told."""
+"""Loads the configuration file: expands variables, looks up keys, checks everything, reports all problems."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Loaded:
 def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loaded:
     """Read the file. Raises ConfigError with every problem in it; `mock` needs no providers."""
     file = read(path)
-    by_place: dict[Loc, str] = {}  # what is wrong, at most one thing a value
+    by_place: dict[Loc, str] = {}  # problems, at most one for each value
     tree = expand(file.table, environ, by_place)
     by_place = {loc: f"{key_path(loc)} {problem}" for loc, problem in by_place.items()}
     found = _resolve_keys(file.table, tree, environ, by_place)
@@ -48,13 +48,13 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
 
 
 def convention_variable(name: str) -> str | None:
-    """The variable looked up for a provider without `api_key`; None for a name without a letter or digit of ASCII."""
+    """Return the variable looked up for a provider without `api_key`; None for a name without ASCII letter or digit."""
     snake = re.sub(r"[^A-Z0-9]+", "_", name.upper()).strip("_")
     return f"ARBSTR_{snake}_API_KEY" if snake else None
 
 
 def _validate(file: ConfigFile, tree: Table, by_place: dict[Loc, str]) -> Config | None:
-    """The configuration, or None; adds what pydantic finds at places where nothing was wrong so far."""
+    """Return the configuration, or None; adds pydantic's errors at places that have no problem yet."""
     try:
         return Config.model_validate(tree, strict=True)
     except ValidationError as error:
@@ -66,7 +66,7 @@ def _validate(file: ConfigFile, tree: Table, by_place: dict[Loc, str]) -> Config
 
 
 def _written(table: Any, loc: Loc) -> Any:
-    """The value at a place as the file has it, None if it isn't there."""
+    """Return the value at a place as the file has it, None if it isn't there."""
     for part in loc:
         if isinstance(table, dict):
             table = table.get(part)
@@ -79,7 +79,7 @@ def _written(table: Any, loc: Loc) -> Any:
 
 
 def _resolve_keys(written: Table, tree: Table, environ: Mapping[str, str], by_place: dict[Loc, str]) -> list[str]:
-    """Put each provider's key and where it came from into the tree, what is wrong into `by_place`; returns warnings."""
+    """Put each provider's key and its source into the tree, problems into `by_place`; return warnings."""
     warnings, users = [], dict[str, str]()
     for (loc, provider), (_, as_written) in zip(tables(tree, "providers"), tables(written, "providers"), strict=True):
         by_place |= {(*loc, key): unknown_key((*loc, key)) for key in SET_BY_LOADER if key in as_written}
@@ -142,7 +142,7 @@ def _cross_checks(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
 
 
 def _duplicate_names(written: Table, tree: Table, path: tuple[str, ...]) -> Iterator[str]:
-    """Names that differ in case alone count as equal: endpoints look them up without regard to it."""
+    """Yield problems with names that differ at most in case: endpoints look them up ignoring case."""
     first: dict[str, Loc] = {}
     for loc, name in _names(tree, *path):
         if other := first.get(name.casefold()):

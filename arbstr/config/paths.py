@@ -1,4 +1,4 @@
-"""Where the configuration and the ledger are: flag, then environment, then file, then default."""
+"""Paths of the configuration and the ledger: flag, then environment, then file, then default."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ DEFAULT_DATABASE = "./arbstr.db"
 
 
 def config_path(flag: Path | None, environ: Mapping[str, str]) -> Path:
-    """The configuration file to read, whether it exists or not. Raises ConfigError for an unusable `ARBSTR_CONFIG`."""
+    """Return the configuration file to read, existing or not. Raises ConfigError for an unusable `ARBSTR_CONFIG`."""
     if flag is not None:
         return flag
     return Path(checked_value(environ, "ARBSTR_CONFIG") or DEFAULT_CONFIG)
 
 
 def database_from_environment(environ: Mapping[str, str]) -> str | None:
-    """The path that `DATABASE_URL` names, None if it is unset or empty. Raises ConfigError, never repeating it."""
+    """Return the path in `DATABASE_URL`, None if it is unset or empty. Raises ConfigError, never repeating it."""
     url = checked_value(environ, "DATABASE_URL")
     if url in (IN_MEMORY, f"sqlite:///{IN_MEMORY}"):
         raise ConfigError([_NOT_SQLITE])
@@ -43,7 +43,7 @@ _NOT_SQLITE = (
 
 
 def database_path(environ: Mapping[str, str], config: Path | None = None) -> str:
-    """The ledger's path for a command that needs no configuration: one that is there is asked, but need not be valid.
+    """Return the ledger's path for a command that needs no configuration; an existing one is read, valid or not.
 
     Raises ConfigError when a file that is there or was named can't be read, or the path in it can't be expanded: the
     default may be another ledger than the one that is served.

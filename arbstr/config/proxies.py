@@ -1,4 +1,4 @@
-"""The proxies through which providers are reached: one provider's own, or those that the environment names."""
+"""Proxies towards providers: a provider's own, or those of the environment."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class ProxyUrl:
 
     @property
     def is_socks(self) -> bool:
-        """Whether it speaks SOCKS5."""
+        """Check whether it speaks SOCKS5."""
         return self.scheme != "http"
 
     @property
     def basic_credentials(self) -> str | None:
-        """What an HTTP proxy takes as `Basic` credentials, None without any."""
+        """The `Basic` credentials for an HTTP proxy, None if there are none."""
         if not (self.username or self.password):
             return None
         password = "" if self.password is None else self.password.reveal()
@@ -59,7 +59,7 @@ class ProxyUrl:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """What of it must never be shown, as it is and as it is sent. A user name is one where it is all there is."""
+        """Its secrets, as written and as sent. A user name counts as one if there is no password."""
         credentials = self.basic_credentials
         if credentials is None:
             return ()
@@ -67,7 +67,7 @@ class ProxyUrl:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        """Let configuration fields take it from a string, and give it out without credentials."""
+        """Validate configuration fields from strings; serialize without credentials."""
         return core_schema.no_info_wrap_validator_function(
             cls._validated, core_schema.str_schema(), serialization=core_schema.to_string_ser_schema()
         )
@@ -106,19 +106,19 @@ def _credentials(parts: SplitResult) -> tuple[str, Secret | None]:
 
 
 def is_onion(host: str) -> bool:
-    """Whether a host can be reached within Tor alone."""
+    """Check whether a host can be reached only within Tor."""
     return host.rstrip(".").lower().endswith(".onion")
 
 
 def is_this_machine(host: str) -> bool:
-    """Whether a host is a loopback address, by number or as `localhost`."""
+    """Check whether a host is a loopback address or `localhost`."""
     name = host.rstrip(".").lower()
     return name.endswith(".localhost") or Address(name, 0).is_loopback
 
 
 @dataclass(frozen=True, slots=True)
 class EnvironmentProxies:
-    """What the environment says of proxies: one for each scheme of a URL, and the hosts that are reached without.
+    """The environment's proxies: one for each URL scheme, and the hosts reached directly.
 
     `variables` are the names of the variables that gave them, by scheme.
     """
@@ -145,7 +145,7 @@ class EnvironmentProxies:
 
     @property
     def secrets(self) -> tuple[Secret, ...]:
-        """What of the proxies must never be shown."""
+        """The proxies' secrets."""
         return tuple(secret for proxy in (self.http, self.https) if proxy for secret in proxy.secrets)
 
 
@@ -153,9 +153,9 @@ NO_PROXIES = EnvironmentProxies()
 
 
 def environment_proxies(environ: Mapping[str, str], problems: list[str]) -> EnvironmentProxies:
-    """Read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case; what is wrong goes to `problems`.
+    """Read `HTTP_PROXY`, `HTTPS_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case; adds problems to `problems`.
 
-    The lower case wins. In a CGI script `HTTP_PROXY` is what a client sent as a header, and not believed.
+    The lower case wins. In a CGI script `HTTP_PROXY` is a client's header and ignored.
     """
     found: dict[str, ProxyUrl] = {}
     variables: dict[str, str] = {}
@@ -178,7 +178,7 @@ def environment_proxies(environ: Mapping[str, str], problems: list[str]) -> Envi
 
 
 def _variable(environ: Mapping[str, str], name: str) -> str | None:
-    """The spelling under which a variable is set; set but empty counts, for it switches the other spelling off."""
+    """Return the spelling under which a variable is set; an empty value counts, as it overrides the other spelling."""
     if name in environ:
         return name
     upper = name.upper()
@@ -203,7 +203,7 @@ def _read(environ: Mapping[str, str], variable: str, problems: list[str]) -> Pro
 
 
 def _is_bypassed(host: str, port: int, pattern: str) -> bool:
-    """Whether an entry of `NO_PROXY` names the host: `*`, a domain with all below it, an address, a network."""
+    """Check whether a `NO_PROXY` entry covers the host: `*`, a domain with its subdomains, an address, a network."""
     if pattern == "*":
         return True
     return any(_names(host, name) for name, wanted in _readings(pattern) if wanted in (None, port))

@@ -1,4 +1,4 @@
-"""The configuration file's shape, and how it is read."""
+"""The configuration file's schema."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ KeySource = Literal["literal", "environment reference", "convention", "none"]
 
 
 def _name(text: str) -> str:
-    """Names travel in response headers and on screens: printable, and no space that a header would lose."""
+    """Check a name for use in response headers and on screens: printable, no space that a header would lose."""
     if not text.isprintable() or text != text.strip():
         raise ValueError("has a control character, or a space at an end; use printable characters")
     if text == NO_GROUP:
@@ -97,7 +97,7 @@ def _file_path(text: str) -> str:
 
 
 def _forwarded(name: str) -> str:
-    """A header of the client's that may go up: no credential of arbstr's own, nothing about the connection."""
+    """Check a client header that may be forwarded: no credential for arbstr, nothing about the connection."""
     if not _HEADER_NAME.fullmatch(name):
         raise ValueError("is not a header name such as X-Title")
     lower = name.lower()
@@ -107,7 +107,7 @@ def _forwarded(name: str) -> str:
 
 
 # Bounds far beyond use keep sums within 64 bits and clocks within their range.
-Sats = Annotated[float, Field(ge=0, le=2.1e15, allow_inf_nan=False)]  # all there will ever be
+Sats = Annotated[float, Field(ge=0, le=2.1e15, allow_inf_nan=False)]  # all that will ever exist
 Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 1000 tokens, or per request
 Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
@@ -118,13 +118,13 @@ Text = Annotated[str, Field(min_length=1)]
 
 
 class Section(BaseModel):
-    """A table of the file: fixed once read, no key that isn't known, and no value repeated in pydantic's own errors."""
+    """A table of the file: frozen, without unknown keys, values hidden in pydantic's errors."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 class Server(Section):
-    """`[server]`: where arbstr listens and what it lets in."""
+    """`[server]`: where arbstr listens and what it accepts."""
 
     listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
     auth_token: Secret | None = None
@@ -138,7 +138,7 @@ class Server(Section):
 
     @property
     def address(self) -> Address:
-        """`listen`, read."""
+        """`listen`, parsed."""
         return parse_address(self.listen)
 
 
@@ -150,7 +150,7 @@ class Database(Section):
 
 
 class Timeouts(Section):
-    """A provider's patience, in seconds; `first_byte` spans a whole non-streaming answer."""
+    """A provider's timeouts in seconds; `first_byte` spans a whole non-streaming answer."""
 
     connect: PositiveSeconds = 5
     first_byte: PositiveSeconds = 600
@@ -170,7 +170,7 @@ class Model(Section):
 
 
 def _entry(value: Any) -> Any:
-    """A bare name is an entry that leaves everything open."""
+    """Read a bare name as an entry with only an id."""
     if value == "":
         raise ValueError("is empty; fill it in or leave it out")
     return {"id": value} if isinstance(value, str) else value
@@ -185,7 +185,7 @@ def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
 
 
 class Provider(Section):
-    """`[[providers]]`: one seller. Rates in sats per 1000 tokens, the fee in sats per request."""
+    """`[[providers]]`: one provider. Rates in sats per 1000 tokens, the fee in sats per request."""
 
     name: Name
     url: Annotated[str, AfterValidator(_url)]
@@ -207,12 +207,12 @@ class Provider(Section):
 
     @cached_property
     def rates(self) -> Rates:
-        """The rates of models that have none of their own."""
+        """Return the rates of models that have none of their own."""
         return _rates({name: getattr(self, name) for name in RATES})
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:
-        """The models that it lists, by the names that clients use."""
+        """Return the models that it lists, by the names that clients use."""
         return tuple(self._models)
 
     @cached_property
@@ -226,20 +226,20 @@ class Provider(Section):
         return {model: _rates({**shared, **rates}) for model, rates in own.items() if rates}
 
     def rates_for(self, model: str) -> Rates:
-        """What it asks for a model."""
+        """Return its rates for a model."""
         return self._rates_of_models.get(model, self.rates)
 
     def upstream_id(self, model: str) -> str:
-        """The name of a model at this provider."""
+        """Return the model's name at this provider."""
         entry = self._models.get(model)
         return (entry and entry.upstream_id) or model
 
     def serves(self, model: str) -> bool:
-        """Whether it lists the model; a provider that lists none takes every model."""
+        """Check whether it lists the model; a provider that lists none takes every model."""
         return not self.models or model in self._models
 
     def public(self) -> dict[str, Any]:
-        """What anybody may see of it, as a JSON object: the key masked."""
+        """Return its public description as a JSON object, the key masked."""
         own_rates = {model: rates.public() for model, rates in self._rates_of_models.items()}
         return {
             "name": self.name,
@@ -272,12 +272,12 @@ class Rule(Section):
     max_sats_per_month: Sats | None = None
 
     def allows(self, model: str) -> bool:
-        """Whether the rule lets the model be used; one that lists none allows all."""
+        """Check whether the rule allows the model; a rule that lists none allows all."""
         return not self.allowed_models or model in self.allowed_models
 
 
 class Policies(Section):
-    """`[policies]`: how sellers are chosen where no rule says otherwise, and the rules."""
+    """`[policies]`: how providers are chosen where no rule says otherwise, and the rules."""
 
     default_strategy: Strategy = "cheapest"
     rules: tuple[Rule, ...] = ()
@@ -295,14 +295,14 @@ class Budget(Section):
 
 
 class Retry(Section):
-    """`[retry]`: more tries on the same provider; `backoff` seconds before the first, doubling."""
+    """`[retry]`: retries on the same provider; `backoff` seconds before the first, doubling."""
 
     max_retries: int = Field(2, ge=0, le=20)
     backoff: float = Field(1.0, ge=0, le=3600, allow_inf_nan=False)
 
 
 class Breaker(Section):
-    """`[breaker]`: when a failing provider is left alone, and for how long (seconds)."""
+    """`[breaker]`: when a failing provider is skipped, and for how many seconds."""
 
     failure_threshold: Count = Field(3, ge=1)
     open_for: PositiveSeconds = 30
@@ -319,7 +319,7 @@ class Logging(Section):
 
 
 class MockProvider(Section):
-    """`[[mock.providers]]`: a fake seller with prices, manners and failures of its own.
+    """`[[mock.providers]]`: a fake provider with rates, speed and failures of its own.
 
     Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1.
     """
@@ -336,7 +336,7 @@ class MockProvider(Section):
 
 
 class Mock(Section):
-    """`[mock]`: what `--mock` puts in the providers' place. Empty `providers`: one fake for each real one."""
+    """`[mock]`: the fakes that `--mock` uses. Empty `providers`: one fake for each real one."""
 
     providers: tuple[MockProvider, ...] = ()
     seed: int | None = Field(None, ge=-(2**63), lt=2**63)
@@ -356,14 +356,14 @@ class Config(Section):
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Everything that must never be shown: the providers' keys, the clients' token, the proxies' passwords."""
+        """Return all secrets: the providers' keys, the clients' token, the proxies' passwords."""
         keys = [provider.api_key for provider in self.providers]
         proxies = [secret for provider in self.providers if provider.proxy for secret in provider.proxy.secrets]
         return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
 
 
 def _rates(sats: Mapping[str, float | None]) -> Rates:
-    """Rates in sats per 1000 tokens, which are msats per token, as exact decimals."""
+    """Convert rates in sats per 1000 tokens, which are msats per token, to exact decimals."""
     exact = {name: None if rate is None else _exact(rate) for name, rate in sats.items()}
     return Rates(
         input=exact["input_rate"] or Decimal(0),
@@ -375,5 +375,5 @@ def _rates(sats: Mapping[str, float | None]) -> Rates:
 
 
 def _exact(number: float) -> Decimal:
-    """The decimal that the file's text said: a float's shortest form, not its binary expansion."""
+    """Return the decimal that the file's text said: a float's shortest form, not its binary expansion."""
     return Decimal(repr(number))

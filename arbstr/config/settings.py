@@ -1,4 +1,4 @@
-"""What a run of arbstr goes by: flags, environment, file and defaults, in that order, brought together."""
+"""The settings of a run: flags, environment, file and defaults, in that order."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def resolve(
 
 
 def exposure(config: Config, address: Address) -> str | None:
-    """What is wrong with listening there, if other machines could spend without a token."""
+    """Return what is wrong with listening there, if other machines could spend without a token; else None."""
     if address.is_loopback or config.server.auth_token is not None:
         return None
     return (
@@ -94,7 +94,7 @@ def exposure(config: Config, address: Address) -> str | None:
 
 
 def proxy_lines(config: Config, proxies: EnvironmentProxies) -> list[str]:
-    """Say which providers are reached through which proxy and why, a sentence for each proxy."""
+    """Return a sentence for each proxy: which providers are reached through it, and why."""
     users: dict[tuple[str, str], list[str]] = {}
     for provider in config.providers:
         if provider.proxy is not None:
@@ -105,7 +105,7 @@ def proxy_lines(config: Config, proxies: EnvironmentProxies) -> list[str]:
 
 
 def _collecting(problems: list[str], step: Callable[[], T]) -> T | None:
-    """The step's result, or None and its problems added to the others."""
+    """Return the step's result, or None after adding its problems."""
     try:
         return step()
     except ConfigError as error:

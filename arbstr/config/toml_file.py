@@ -1,4 +1,4 @@
-"""The configuration file as text: reading TOML, naming keys, expanding `${VAR}`. Knows nothing of what keys mean."""
+"""The configuration file as text: parses TOML, names keys, expands `${VAR}`. Knows nothing of what keys mean."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _LONGEST = 2000
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A file that is TOML: its path as given, its permission bits, its tables as written."""
+    """A parsed TOML file: its path as given, its permission bits, its tables as written."""
 
     path: Path
     mode: int
@@ -61,7 +61,7 @@ def _no_file() -> str:
 
 
 def example_path() -> Path:
-    """The example configuration: inside an installed package, beside it in a checkout."""
+    """Return the path of the example configuration: inside an installed package, beside it in a checkout."""
     package = Path(arbstr.__file__).parent
     installed = package / "config.example.toml"
     return installed if installed.exists() else package.parent / "config.example.toml"
@@ -69,7 +69,7 @@ def example_path() -> Path:
 
 def _parse(path: Path, data: bytes) -> dict[str, Any]:
     try:
-        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows like to begin a file with a mark
+        return tomllib.loads(data.decode("utf-8-sig"))  # editors on Windows may begin a file with a byte order mark
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise _refused(path, f"line {line} is not UTF-8; save the file in that encoding") from None
@@ -93,12 +93,12 @@ def _refused(path: Path, what: str) -> ConfigError:
 
 
 def sentence(path: Path, what: str) -> str:
-    """One problem as one line: the file, what is wrong; a key that strayed into it is masked."""
+    """Return one problem as one line: the file, what is wrong; a key that strayed into it is masked."""
     return sanitize(f"{path}: {_LOOKS_LIKE_A_KEY.sub(lambda key: mask(key[0]), what)}", most=_LONGEST)
 
 
 def key_path(loc: Loc) -> str:
-    """The key as people write it: `providers[1].input_rate`."""
+    """Return the key as people write it: `providers[1].input_rate`."""
     path = ""
     for part in loc:
         if isinstance(part, int):
@@ -110,9 +110,9 @@ def key_path(loc: Loc) -> str:
 
 
 def expand(value: Any, environ: Mapping[str, str], problems: dict[Loc, str], loc: Loc = ()) -> Any:
-    """The value with `${VAR}` replaced in all its strings and lists made tuples; what can't be replaced stays.
+    """Return the value with `${VAR}` replaced in all strings and lists made tuples; what can't be replaced stays.
 
-    Adds to `problems` what is wrong, by place.
+    Adds problems to `problems`, by place.
     """
     if len(loc) > _DEEPEST:
         problems[loc] = "is nested too deeply; no option needs that"
@@ -152,22 +152,22 @@ def _variable_problem(name: str, closed: bool, environ: Mapping[str, str]) -> st
 
 
 def beside_references(text: str) -> str:
-    """What a string of the file says itself, next to the variables that it refers to."""
+    """Return a string of the file without its references to variables."""
     return _DOLLAR.sub(lambda match: "" if match["name"] is not None else "$", text)
 
 
 def refers(text: str) -> list[str]:
-    """The names of the variables that a string of the file refers to."""
+    """Return the names of the variables that a string of the file refers to."""
     return [match["name"] for match in _DOLLAR.finditer(text) if match["name"] is not None]
 
 
 def is_literal(text: str) -> bool:
-    """Whether the file holds the key, or so much of it that it should not."""
+    """Check whether the file holds the key, or too much of it."""
     return not refers(text) or len(beside_references(text)) > _LONGEST_PREFIX
 
 
 def tables(tree: Any, *path: str) -> Iterator[tuple[Loc, dict[str, Any]]]:
-    """Yield the tables of a list of tables with their places, passing over whatever has a wrong type."""
+    """Yield the tables of a list of tables with their places, skipping values of a wrong type."""
     for part in path:
         tree = tree.get(part) if isinstance(tree, dict) else None
     for i, item in enumerate(tree if isinstance(tree, list | tuple) else ()):

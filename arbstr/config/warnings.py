@@ -1,4 +1,4 @@
-"""What `check` and the start warn of: a valid configuration that still may leak a key or waste money unnoticed."""
+"""Warnings of `check` and at the start: a valid configuration may still leak a key or waste money unnoticed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _RATES = ("input_rate", "output_rate", "base_fee")
 
 
 def warnings(file: ConfigFile, config: Config, environ: Mapping[str, str], *, mock: bool) -> Iterator[str]:
-    """Yield a clause for each thing to warn of. A mock run asks no configured provider: only the file counts."""
+    """Yield a clause for each warning. A mock run asks no configured provider, so only the file is checked."""
     yield from _exposed_file(file, config)
     if mock:
         return
@@ -58,20 +58,20 @@ def _rate_warnings(table: dict[str, Any], provider: Provider) -> Iterator[str]:
 
 
 def _is_readable_on_the_way(url: str) -> bool:
-    """Whether others can read what is sent there: plain http, unless it stays on this machine or goes through Tor."""
+    """Check whether others can read what is sent there: plain http, unless on this machine or through Tor."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     return parts.scheme == "http" and not host.endswith(".onion") and not Address(host, 0).is_loopback
 
 
 def _holds_password(file: ConfigFile, i: int) -> bool:
-    """Whether the file has a proxy's password as it is, and no reference in its place."""
+    """Check whether the file holds a proxy's password literally, not as a reference."""
     written = _PROXY_PASSWORD.search(str(file.table["providers"][i]["proxy"]))
     return written is not None and is_literal(written[1])
 
 
 def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
-    """Yield warnings about keys that the file holds, and about who else may read or write it."""
+    """Yield warnings about keys in the file, and about its permissions."""
     literal = False
     for i, provider in enumerate(config.providers):
         if provider.key_source == "literal":

@@ -1,4 +1,4 @@
-"""What the log says of requests and providers, from the event bus: a line each, drawn up in batches."""
+"""Log lines for requests and providers, from the event bus: a line for each event, formatted in batches."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, (REQUESTS, "arbstr.prov
 
 
 class LogEntry(NamedTuple):
-    """What is said of an event."""
+    """What is logged of an event."""
 
     level: int
     logger: logging.Logger
@@ -32,7 +32,7 @@ class LogEntry(NamedTuple):
 
 
 class AccessLog:
-    """Listens to the bus from when it is made; `run` writes until it is cancelled, `close` writes what is left."""
+    """Subscribes to the bus when created; `run` writes until it is cancelled, `close` writes what is left."""
 
     def __init__(
         self, bus: EventBus, logs: Logs, *, log_requests: bool = True, clock: Callable[[], float] = time.time
@@ -46,14 +46,14 @@ class AccessLog:
         self._events = bus.subscribe(kinds=self._lines)
 
     async def run(self) -> None:
-        """Write lines for events a moment after they happen; the owner cancels it."""
+        """Write lines for events shortly after they happen; the owner cancels it."""
         while True:
             await self._events.wait()
             await asyncio.sleep(INTERVAL_S)
             self.flush()
 
     def flush(self) -> None:
-        """Write lines for what has happened since the last time."""
+        """Write lines for the events since the last time."""
         events, missed = self._events.drain()
         at = self._clock()
         if missed:
@@ -65,7 +65,7 @@ class AccessLog:
                     self._logs.emit(level, logger.name, message, fields, at=at)
 
     def close(self) -> None:
-        """Write what is left and listen no more."""
+        """Write what is left and unsubscribe."""
         self._bus.unsubscribe(self._events)
         self.flush()
 

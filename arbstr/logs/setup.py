@@ -1,4 +1,4 @@
-"""arbstr's own log: a record is one line, no secret is in it, and nobody ever waits for whoever reads it.
+"""arbstr's own log: a record is one line without secrets, and a slow reader never blocks the writer.
 
 Standard logging goes through `configure`; what is frequent (a line per request) goes straight to `Logs.emit`.
 """
@@ -51,7 +51,7 @@ class LogLine(NamedTuple):
 
 
 class LogRing:
-    """The latest lines, in memory; any thread may add to it or read it."""
+    """The latest lines, in memory; safe to use from any thread."""
 
     def __init__(self, capacity: int = RING_LINES) -> None:
         self._lines: deque[LogLine] = deque(maxlen=capacity)
@@ -59,13 +59,13 @@ class LogRing:
         self._last = 0
 
     def add(self, at_ms: int, level: int, logger: str, text: str) -> None:
-        """Keep a line; the oldest goes when there are too many."""
+        """Keep a line; the oldest is dropped when there are too many."""
         with self._lock:
             self._last += 1
             self._lines.append(LogLine(self._last, at_ms, level, logger, text))
 
     def since(self, seq: int = 0) -> list[LogLine]:
-        """The lines after the one numbered `seq`, oldest first; a gap before them means that older ones are gone."""
+        """Return the lines after the one numbered `seq`, oldest first; after a gap where older ones are gone."""
         with self._lock:
             new = min(self._last - seq, len(self._lines))
             return list(islice(reversed(self._lines), max(new, 0)))[::-1]
@@ -74,8 +74,8 @@ class LogRing:
 class LineWriter:
     """Writes lines to a file descriptor from a thread of its own.
 
-    When what reads them stops (a paused terminal, a full pipe), `WAITING_LINES` wait and further ones are dropped,
-    counted, and the count is told as soon as writing goes on.
+    When the reader stops (a paused terminal, a full pipe), `WAITING_LINES` are queued and further ones dropped; their
+    number is logged as soon as writing goes on.
     """
 
     def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_LINES) -> None:
@@ -89,14 +89,14 @@ class LineWriter:
         self._thread.start()
 
     def write(self, line: str) -> None:
-        """Have the line written, its end included. Never waits."""
+        """Queue a line, which ends in a newline. Never waits."""
         if self._waiting.qsize() < self._capacity:
             self._waiting.put(line)
         else:
             self._count_dropped(1)
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> None:
-        """Write what waits, and let go of the descriptor; give up on a reader that does not read."""
+        """Write what is queued and close the descriptor; give up on a reader that has stopped."""
         self._waiting.put(None)
         self._thread.join(within_s)
         if not self._thread.is_alive():
@@ -114,7 +114,7 @@ class LineWriter:
                 self._report_dropped()
 
     def _batch(self) -> list[str | None]:
-        """Everything that waits, at least one thing; nothing after the None that ends it."""
+        """Return all queued lines, at least one; nothing after the None that ends the queue."""
         lines = [self._waiting.get()]
         try:
             while lines[-1] is not None:
@@ -129,7 +129,7 @@ class LineWriter:
             while data:
                 try:
                     data = data[os.write(self._fd, data) :]
-                except BlockingIOError:  # somebody else made the terminal non-blocking
+                except BlockingIOError:  # another program made the terminal non-blocking
                     select([], [self._fd], [])
         except OSError:  # the terminal is gone, the disk is full: perhaps not for ever
             return False
@@ -150,7 +150,7 @@ class LineWriter:
 
 
 class Logs:
-    """Where lines go: to a writer, to a ring, to both. `configure` makes and installs it."""
+    """The destinations of lines: a writer, a ring, or both. `configure` creates and installs it."""
 
     def __init__(self, form: Format, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
         self._as_json = form == "json"
@@ -162,7 +162,7 @@ class Logs:
         self._handlers_before: list[logging.Handler] = []
 
     def emit(self, level: int, logger: str, message: str, fields: Fields = _NONE, *, at: float) -> None:
-        """Log a line, whatever the levels say. `message` is clean already; `at` is in seconds since the epoch."""
+        """Log a line regardless of levels. `message` is clean already; `at` is in seconds since the epoch."""
         if self.ring is not None or not self._as_json:
             body = self._redactor.text(message + self._in_text(fields))
         if self.ring is not None:
@@ -173,7 +173,7 @@ class Logs:
             self._writer.write(_text_line(level, logger, body, at))
 
     def clean(self, text: str, most: int = LONGEST_VALUE) -> str:
-        """Foreign text as a line can hold it: secrets masked before it is cut, nothing in it that acts."""
+        """Return foreign text fit for a line: secrets masked before it is cut, no control characters."""
         return sanitize(self._redactor.text(text), most)
 
     def install(self, levels: Mapping[str, int]) -> None:
@@ -185,7 +185,7 @@ class Logs:
         logging.captureWarnings(capture=True)
 
     def take_stderr(self, *, requests: bool = True) -> None:
-        """The terminal is free again: from now on lines go there if they go to no file; of `requests` troubles only."""
+        """Write to the terminal from now on, unless there is a file; without `requests` only their warnings."""
         if self._writer is None:
             self._writer = LineWriter(os.dup(_STDERR), "json" if self._as_json else "text")
             if not requests:
@@ -198,7 +198,7 @@ class Logs:
         logger.setLevel(level)
 
     def close(self) -> None:
-        """Write what waits, and leave standard logging as it was."""
+        """Write what is queued and restore standard logging."""
         logging.captureWarnings(capture=False)
         logging.getLogger().handlers = self._handlers_before
         for name, level in self._levels_before.items():
@@ -207,7 +207,7 @@ class Logs:
             self._writer.close()
 
     def _in_text(self, fields: Fields) -> str:
-        """` key=value` for each that is known, a value in quotes if it could be misread."""
+        """Return ` key=value` for each known field, a value in quotes if it could be misread."""
         text = ""
         for name, value in fields.items():
             if value is None:
@@ -224,7 +224,7 @@ class Logs:
 
 
 class _FromLogging(logging.Handler):
-    """Takes what standard logging has to say."""
+    """Forwards records of standard logging."""
 
     def __init__(self, logs: Logs) -> None:
         super().__init__()
@@ -264,7 +264,7 @@ def _opened(file: str) -> int:
 
 
 def _message(record: logging.LogRecord) -> str:
-    """The record's text, its traceback after it, the lines apart by a bar."""
+    """Return the record's text, then its traceback, the lines separated by a bar."""
     try:
         text = record.getMessage()
     except (TypeError, ValueError, KeyError):

@@ -1,4 +1,4 @@
-"""What a dashboard may see: the read-only `Source`, and the live state behind it.
+"""Monitoring: the read-only `Source` of a dashboard, and the live state behind it.
 
-`source` is the protocol and its values, `local_source` the one of this process, `live_state` what events add up to.
+`source` is the protocol and its values, `local_source` the one of this process, `live_state` follows events.
 """

@@ -1,4 +1,4 @@
-"""What is going on right now, kept up by the events themselves: the state a dashboard starts from."""
+"""Live state, kept up to date by events: what a dashboard starts from."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from arbstr.events import (
 from arbstr.monitoring.source import RunningRequest, Totals
 from arbstr.types import RequestRecord
 
-_RECENT = 200  # what is kept stays in the way of what comes: memory that is not used again while it is in the cache
+_RECENT = 200  # few, so that memory is reused while it is still in the processor's cache
 
 
 @dataclass(slots=True, eq=False)
 class _Running:
-    """A running request. Moved in place, and made a value only when someone looks: every request passes here."""
+    """A running request. Updated in place, and converted to a value only on demand: every request passes here."""
 
     received: RequestReceived
     model: str
@@ -32,13 +32,13 @@ class _Running:
     events: int = 0
 
     def value(self) -> RunningRequest:
-        """What it is now."""
-        told = self.received
+        """Return it as a value."""
+        received = self.received
         return RunningRequest(
-            told.request_id,
-            told.at_ms,
+            received.request_id,
+            received.at_ms,
             self.model,
-            told.streaming,
+            received.streaming,
             self.provider,
             self.policy,
             self.first_byte_ms,
@@ -57,7 +57,7 @@ class LiveState:
 
     @property
     def running(self) -> tuple[RunningRequest, ...]:
-        """Requests that have not finished, oldest first."""
+        """The requests that have not finished, oldest first."""
         return tuple(running.value() for running in self._running.values())
 
     @property
@@ -73,7 +73,7 @@ class LiveState:
         return self._totals
 
     def put(self, event: Event) -> None:
-        """Take an event in."""
+        """Apply an event."""
         match event:
             case RequestReceived():
                 self._running[event.request_id] = _Running(event, event.model)
@@ -90,7 +90,7 @@ class LiveState:
         self._running.pop(record.request_id, None)
         self._recent.appendleft(record)
         self._unsummed.append(record)
-        if len(self._unsummed) >= _RECENT:  # nobody looks: sum up a handful at a time, in little memory
+        if len(self._unsummed) >= _RECENT:  # without a reader: sum up a few at a time, to save memory
             self._totals = summed(self._totals, self._unsummed)
             self._unsummed.clear()
 
@@ -108,7 +108,7 @@ def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | S
 
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
-    """The sums with more finished requests in them; unknown figures add nothing."""
+    """Return the sums with more finished requests added; unknown figures add nothing."""
     succeeded = cost = by_rates = saved = compared = tokens_in = tokens_out = 0
     for record in records:
         succeeded += record.success

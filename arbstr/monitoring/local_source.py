@@ -1,4 +1,4 @@
-"""The `Source` of the arbstr in this process: a snapshot of all its parts, and the few things a person may do to it."""
+"""The `Source` of the arbstr in this process: a snapshot of all its parts, and the few actions of an operator."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class LocalSource:
     """Implements `source.Source`.
 
     `now_ms` is the wall clock; `address` the URL that clients use. `ledger_problem` says why the ledger can't be
-    written now, which may have been so before anybody listened to events.
+    written now, also if that began before the first subscriber.
     """
 
     def __init__(
@@ -52,19 +52,19 @@ class LocalSource:
 
     @property
     def ledger(self) -> LedgerQueries:
-        """Questions to the ledger."""
+        """Return the queries of the ledger."""
         return self._ledger
 
     def subscribe(self, capacity: int = DEFAULT_CAPACITY) -> Subscription:
-        """A mailbox of events from now on."""
+        """Subscribe to events from now on."""
         return self._bus.subscribe(capacity)
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop filling a mailbox."""
+        """End a subscription."""
         self._bus.unsubscribe(subscription)
 
     def snapshot(self) -> Snapshot:
-        """The state of things now."""
+        """Return the state now."""
         return Snapshot(
             at_ms=self._now_ms(),
             started_at_ms=self._started_at_ms,
@@ -91,7 +91,7 @@ class LocalSource:
 def provider_statuses(
     providers: Sequence[Provider], health: CircuitBreakers, router: Router
 ) -> tuple[ProviderStatus, ...]:
-    """Every provider as configured and as it fares, in the configuration's order."""
+    """Return the status of every provider, in the configuration's order."""
     return tuple(_status(provider, health, router) for provider in providers)
 
 

@@ -1,4 +1,4 @@
-"""What a dashboard may ask of a running arbstr: the `Source` protocol, and the snapshot it starts from.
+"""The `Source` protocol: what a dashboard may ask of a running arbstr, and the snapshot it starts from.
 
 The one in this process is made by `arbstr.runtime.compose`; another could stand on a remote arbstr's endpoints.
 """
@@ -16,7 +16,7 @@ from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 
 @dataclass(frozen=True, slots=True)
 class ProviderStatus:
-    """A provider as configured and as it fares. Rates in sats per 1000 tokens, fee in sats per request.
+    """A provider's configuration and state. Rates in sats per 1000 tokens, fee in sats per request.
 
     `model_rates` are input rate, output rate and fee of models that have rates of their own.
     `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
@@ -43,7 +43,7 @@ class ProviderStatus:
     model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
 
     def rates_for(self, model: str) -> tuple[float, float, float]:
-        """Input rate, output rate and fee for a model."""
+        """Return input rate, output rate and fee for a model."""
         return self.model_rates.get(model, (self.input_rate, self.output_rate, self.base_fee))
 
 
@@ -80,7 +80,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """The state of things at `at_ms`: everything a reader needs to go on from there by events.
+    """The state at `at_ms`: everything a reader needs to continue from events.
 
     `recent` are finished requests, newest first, a few hundred at most.
     """
@@ -99,23 +99,23 @@ class Snapshot:
 
 
 class Source(Protocol):
-    """Where a dashboard gets everything from."""
+    """The source of everything a dashboard shows."""
 
     @property
     def ledger(self) -> LedgerQueries:
-        """Questions to the ledger."""
+        """Return the queries of the ledger."""
         ...
 
     def subscribe(self, capacity: int = ...) -> Subscription:
-        """A mailbox of events from now on."""
+        """Subscribe to events from now on."""
         ...
 
     def unsubscribe(self, subscription: Subscription) -> None:
-        """Stop filling a mailbox."""
+        """End a subscription."""
         ...
 
     def snapshot(self) -> Snapshot:
-        """The state of things now; consistent with the events published so far."""
+        """Return the state now, consistent with the events published so far."""
         ...
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:

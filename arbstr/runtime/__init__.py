@@ -1,1 +1,1 @@
-"""The composition root: from settings to a proxy that listens (`compose`), and what it remembers (`persistence`)."""
+"""The composition root (`compose`), state kept over restarts (`persistence`), the process's limits (`process`)."""

@@ -1,7 +1,7 @@
 """The composition root: from settings to a proxy that listens, and its orderly end.
 
-One loop runs everything. Parts are opened in the order in which they lean on each other and closed in reverse, by one
-exit stack; nothing else in the program puts parts together.
+One loop runs everything. Parts are opened in the order of their dependencies and closed in reverse, by one exit
+stack; no other module composes parts.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-LARGEST_AT_A_TIME = 4  # requests of the largest size that find room in memory
-IDLE_CLIENTS = 1000  # may be connected besides
+LARGEST_AT_A_TIME = 4  # requests of the largest size that fit into memory at a time
+IDLE_CLIENTS = 1000  # further connections
 
 
 def serve(settings: Settings) -> int:
-    """Run the proxy until it is told to stop; returns the exit status. Raises `ArbstrError` if it can't start."""
+    """Run the proxy until a signal stops it; return the exit status. Raises `ArbstrError` if it can't start."""
     return run(_serve(settings))
 
 
 def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
-    """Run a coroutine on the fastest loop there is; `eager_tasks`: it will ask that loop for eager tasks."""
+    """Run a coroutine on the fastest loop available; `eager_tasks`: it will need eager tasks of that loop."""
     try:
         import uvloop  # noqa: PLC0415 - not on every system
     except ImportError:
@@ -79,13 +79,13 @@ def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
 
 
 def takes_eager_start(factory: Callable[..., Any]) -> bool:
-    """Whether a task factory takes an argument that uvloop hands to it: those of Python 3.12 and early 3.13 do not."""
+    """Check whether a task factory takes an argument that uvloop passes: those of Python 3.12 and early 3.13 do not."""
     given = inspect.signature(factory).parameters.values()
     return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
 
 
 def tui(settings: Settings) -> int:
-    """Run the proxy with the dashboard on top; the same returns and errors."""
+    """Run the proxy with the dashboard; returns and raises as `serve` does."""
     return run(_tui(settings), eager_tasks=True)  # Textual does
 
 
@@ -103,10 +103,10 @@ async def _tui(settings: Settings) -> int:
     stop = ShutdownSignal()
     ring = setup.LogRing()
     async with running(settings, ring) as proxy, AsyncExitStack() as stack:
-        if proxy.market is not None and settings.demo:
+        if proxy.fleet is not None and settings.demo:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
-            await stack.enter_async_context(DemoTraffic(proxy.url, proxy.market, token=proxy.config.server.auth_token))
+            await stack.enter_async_context(DemoTraffic(proxy.url, proxy.fleet, token=proxy.config.server.auth_token))
         end = await run_dashboard(
             proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
         )
@@ -124,7 +124,7 @@ async def _tui(settings: Settings) -> int:
 
 
 class ShutdownSignal:
-    """What SIGTERM, SIGINT and SIGHUP ask for: `asked` is set by the first, `insisted` by the second.
+    """The shutdown that SIGTERM, SIGINT and SIGHUP request: the first sets `requested`, the second `forced`.
 
     A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
     """
@@ -138,40 +138,40 @@ class ShutdownSignal:
                 loop.add_signal_handler(number, self.request)
 
     def request(self) -> None:
-        """Ask for an orderly stop; once more, for one at once."""
+        """Request an orderly shutdown; a second call forces it."""
         (self.forced if self.requested.is_set() else self.requested).set()
 
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy: where it listens, how to watch it, and what is needed to end it.
+    """A running proxy: its URL, a factory of dashboard sources, and what is needed to stop it.
 
-    `watch` makes a source for a dashboard, which follows every event from then on.
+    `watch` returns a source for a dashboard, which follows every event from then on.
     """
 
     url: str
     config: Config
     log: setup.Logs
-    market: FakeFleet | None
+    fleet: FakeFleet | None
     watch: Callable[[], LocalSource]
-    _gate: AdmissionControl
+    _admission: AdmissionControl
     _chats: ChatCompletions
 
-    async def drain(self, insisted: asyncio.Event) -> None:
-        """Take no new requests; let those under way finish within `shutdown_grace`, or until someone insists."""
-        self._gate.close()
-        if under_way := self._gate.in_flight + self._gate.draining:
+    async def drain(self, forced: asyncio.Event) -> None:
+        """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
+        self._admission.close()
+        if unfinished := self._admission.in_flight + self._admission.draining:
             grace_s = self.config.server.shutdown_grace
-            logger.info("stopping: %d requests have %g s to finish", under_way, grace_s)
-        await self._chats.drain(self.config.server.shutdown_grace, insisted)
+            logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
+        await self._chats.drain(self.config.server.shutdown_grace, forced)
 
 
 @asynccontextmanager
 async def running(settings: Settings, ring: setup.LogRing | None = None) -> AsyncIterator[Proxy]:
-    """A whole proxy that listens. With a `ring` arbstr's log goes there instead of to stderr."""
+    """Run a proxy that listens. With a `ring`, arbstr's log goes there instead of to stderr."""
     async with AsyncExitStack() as stack:
-        market = await _open_market(stack, settings)
-        config = settings.config if market is None else market.config
+        fleet = await _open_fleet(stack, settings)
+        config = settings.config if fleet is None else fleet.config
         redactor = Redactor([*config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log = _open_log(stack, settings, config, bus, redactor, ring)
@@ -187,7 +187,7 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
         stack.push_async_callback(reader.close)
         transport = PooledTransport(settings.proxies)
         stack.push_async_callback(transport.aclose)
-        parts = Infrastructure(config, bus, redactor, ledger, reader, transport, log, market)
+        parts = Infrastructure(config, bus, redactor, ledger, reader, transport, log, fleet)
         proxy = await _compose(stack, settings, parts)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, proxy.url)
@@ -196,7 +196,7 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
 
 @dataclass(frozen=True, slots=True)
 class Infrastructure:
-    """What decisions and server stand on."""
+    """What decisions and server depend on."""
 
     config: Config
     bus: EventBus
@@ -205,12 +205,12 @@ class Infrastructure:
     reader: LedgerReader
     transport: PooledTransport
     log: setup.Logs
-    market: FakeFleet | None
+    fleet: FakeFleet | None
 
 
 @dataclass(frozen=True, slots=True)
 class Decisions:
-    """What decides about requests, and learns from them."""
+    """The parts that decide about requests and learn from them."""
 
     health: CircuitBreakers
     router: Router
@@ -248,23 +248,23 @@ async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
 
 
 async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastructure) -> Proxy:
-    """Engine, server and source, from what they stand on."""
+    """Compose engine, server and source."""
     config, started_at_ms = parts.config, _now_ms()
     decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
     memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
     await memory.load()
     spending = SpendPersistence(decisions.budgets)
-    await spending.recall()
+    await spending.load()
     stack.callback(memory.save)
     _run_in_background(stack, memory.save_periodically())
-    _run_in_background(stack, spending.recall_again())
-    gate = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
+    _run_in_background(stack, spending.load_missing())
+    admission = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
     upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, memory=room)
     stack.push_async_callback(upstream.aclose)
-    chats = ChatCompletions(_engine(parts, decisions, gate, upstream), room)
+    chats = ChatCompletions(_engine(parts, decisions, admission, upstream), room)
     lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
     stack.push_async_callback(lists.aclose)
     edge = _app(settings, parts, decisions, chats, room, lists, started_at_ms)
@@ -291,13 +291,15 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
             now_ms=_now_ms,
         )
 
-    return Proxy(url, config, parts.log, parts.market, watch, gate, chats)
+    return Proxy(url, config, parts.log, parts.fleet, watch, admission, chats)
 
 
-def _engine(parts: Infrastructure, decisions: Decisions, gate: AdmissionControl, upstream: UpstreamCaller) -> Engine:
+def _engine(
+    parts: Infrastructure, decisions: Decisions, admission: AdmissionControl, upstream: UpstreamCaller
+) -> Engine:
     return Engine(
         parts.config,
-        admission=gate,
+        admission=admission,
         router=decisions.router,
         breakers=decisions.health,
         budgets=decisions.budgets,
@@ -329,7 +331,7 @@ def _app(
         started_s=started_at_ms // 1000,
     )
     server = config.server
-    door = AccessControl(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
+    access_control = AccessControl(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
     routes = [
         Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
@@ -337,17 +339,17 @@ def _app(
         *openapi.routes(),
         *welcome.routes(),
     ]
-    return App(door, EndpointRouter(routes))
+    return App(access_control, EndpointRouter(routes))
 
 
 def _most_clients(settings: Settings, config: Config) -> int:
-    """How many may be connected: twice those that are served, and some; fewer where the system grants fewer files."""
+    """Return the connection limit: twice `max_in_flight` and some; fewer where the system grants fewer open files."""
     in_flight = config.server.max_in_flight
-    sockets_each = 3 if settings.mock else 2  # the client's, the way to the provider, a fake provider's end of it
+    sockets_each = 3 if settings.mock else 2  # to the client, to the provider, and the fake provider's end
     allowed = process.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
     if allowed < in_flight:
-        told = "the open-file limit (ulimit -n) allows %d clients at a time; server.max_in_flight is %d"
-        logger.warning(told, allowed, in_flight)
+        message = "the open-file limit (ulimit -n) allows %d clients at a time; server.max_in_flight is %d"
+        logger.warning(message, allowed, in_flight)
     return allowed
 
 
@@ -378,8 +380,8 @@ def _open_log(
     return log
 
 
-async def _open_market(stack: AsyncExitStack, settings: Settings) -> FakeFleet | None:
-    """The fake providers of a mock run."""
+async def _open_fleet(stack: AsyncExitStack, settings: Settings) -> FakeFleet | None:
+    """Open the fake providers of a mock run; None for any other."""
     if not settings.mock:
         return None
     from arbstr.mock import FakeFleet  # noqa: PLC0415 - only mock runs need it
@@ -388,7 +390,7 @@ async def _open_market(stack: AsyncExitStack, settings: Settings) -> FakeFleet |
 
 
 def _run_in_background(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine beside everything else, and end it when the stack unwinds."""
+    """Run a coroutine in the background, and cancel it when the stack unwinds."""
     task = asyncio.create_task(background)
 
     async def end() -> None:

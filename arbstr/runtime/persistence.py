@@ -1,4 +1,4 @@
-"""What arbstr knows beyond a restart: what was learned, how the breakers stand, what was spent."""
+"""State kept over restarts: what was learned, the breakers' states, what was spent."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from arbstr.sanitize import json_or_none
 
 logger = logging.getLogger(__name__)
 
-SAVE_EVERY_S = 30.0  # so much of what was learned may a crash cost
+SAVE_EVERY_S = 30.0  # what a crash may lose of what was learned
 SAVE_APART_S = 1.0
-RECALL_EVERY_S = 1.0
+LOAD_EVERY_S = 1.0
 _HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
 class StatePersistence:
-    """What was learned, kept in the ledger over restarts. `changes` gets what happens to breakers."""
+    """Keeps learned state in the ledger over restarts. `changes` receives the breakers' events."""
 
     def __init__(
         self, ledger: LedgerWriter, router: Router, health: CircuitBreakers, sessions: Sessions, changes: Subscription
@@ -37,7 +37,7 @@ class StatePersistence:
         self._changes = changes
 
     async def load(self) -> None:
-        """Take up what was kept."""
+        """Restore the saved state."""
         learned: LearnedState = await self._ledger.load_learned()
         self._router.learner.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
@@ -45,13 +45,13 @@ class StatePersistence:
         self._sessions.key = await self._ledger.session_key()
 
     def save(self) -> None:
-        """Have the ledger save the state of things."""
+        """Save the present state in the ledger."""
         ratios, learned = self._router.learner.export()
         states = {(_HEALTH, name): codec.dumps(state) for name, state in self._health.export().items()}
         self._ledger.save_learned(ratios, {**learned, **states})
 
     async def save_periodically(self) -> None:
-        """Do so again and again, and soon after a breaker has changed; the owner cancels it."""
+        """Save at intervals, and soon after a breaker has changed; the owner cancels it."""
         while True:
             with suppress(TimeoutError):
                 async with asyncio.timeout(SAVE_EVERY_S):
@@ -64,14 +64,14 @@ class StatePersistence:
 
 
 class SpendPersistence:
-    """What was spent before this start, asked of the ledger until it answers: till then no budget lets anything in."""
+    """Loads past spending from the ledger, retrying until it answers: until then budgets admit nothing."""
 
     def __init__(self, budgets: Budgets) -> None:
         self._budgets = budgets
         self._failing = False
 
-    async def recall(self) -> None:
-        """Ask once for what is not known yet."""
+    async def load(self) -> None:
+        """Load once what is not known yet."""
         try:
             await self._budgets.recall()
         except LedgerUnavailable as error:
@@ -83,9 +83,9 @@ class SpendPersistence:
                 logger.warning("past spending has been read; budgets admit requests again")
             self._failing = False
 
-    async def recall_again(self) -> None:
-        """Do so while anything is unknown, also after a jump of the clock; the owner cancels it."""
+    async def load_missing(self) -> None:
+        """Load what is unknown, again and again, also after a jump of the clock; the owner cancels it."""
         while True:
-            await asyncio.sleep(RECALL_EVERY_S)
+            await asyncio.sleep(LOAD_EVERY_S)
             if self._budgets.unknown:
-                await self.recall()
+                await self.load()
