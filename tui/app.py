@@ -1,4 +1,4 @@
-"""The dashboard's application: screens, keys that work everywhere, themes, and how it dies without taking the loop."""
+"""The dashboard's application: screens, global keys, themes, and how it fails without ending the loop."""
 
 from __future__ import annotations
 
@@ -46,17 +46,17 @@ from tui.widgets.bars import KeyBar
 logger = logging.getLogger(__name__)
 
 QUIT_AGAIN_S = 3.0
-ALWAYS = ("quit", "quit_now", "copy_or_quit", "suspend_process")  # what can be done without seeing anything
+ALWAYS = ("quit", "quit_now", "copy_or_quit", "suspend_process")  # actions that need nothing on the screen
 TELL_AFTER_S = 0.1  # a key that is held would pile up notices
 
 
 def wall_ms() -> int:
-    """The time, in milliseconds since the epoch."""
+    """Return the time in milliseconds since the epoch."""
     return time.time_ns() // 1_000_000
 
 
 def _has_left(pump: MessagePump | None, stacks: Iterable[Sequence[Screen[object]]]) -> bool:
-    """Whether what handles a message belongs to a screen that is on no stack any more."""
+    """Check whether a message's handler belongs to a screen that is on no stack any more."""
     if not isinstance(pump, Widget):
         return False
     screen = next((each for each in pump.ancestors_with_self if isinstance(each, Screen)), None)
@@ -64,9 +64,9 @@ def _has_left(pump: MessagePump | None, stacks: Iterable[Sequence[Screen[object]
 
 
 class Dashboard(App[None]):
-    """Shows what a source tells. It only watches: whatever happens to it, the source goes on.
+    """Shows what a source reports. It only watches: if it fails, the source goes on.
 
-    `failure` is what ended it, if it did not end as asked; `lost` says why it has no terminal any more.
+    `failure` is what ended it, if it did not end as asked; `lost` is the reason why it lost its terminal.
     """
 
     TITLE = "arbstr"
@@ -99,9 +99,9 @@ class Dashboard(App[None]):
         colourless = "NO_COLOR" in os.environ
         # Without colour: the terminal's own, of which Textual's filter then leaves none.
         super().__init__(driver_class=driver_class, ansi_color=True if colourless else None)
-        self.board = DashboardModel(source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame)
-        self.pace = FrameBudget()
-        self._pump = RefreshLoop(self.board, self.pace, self._paint, self._may_paint)
+        self.dashboard = DashboardModel(source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame)
+        self.frame_budget = FrameBudget()
+        self._refresh_loop = RefreshLoop(self.dashboard, self.frame_budget, self._paint, self._may_paint)
         self._asks_to_quit = asks_to_quit
         self._on_ready = on_ready
         self.lost = ""
@@ -120,31 +120,30 @@ class Dashboard(App[None]):
     # ── life ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def on_mount(self) -> None:
-        """Show the first screen and start the heartbeat."""
+        """Show the first screen and start the refresh loop."""
         screens: dict[str, Callable[[], Screen[None]]] = {
-            "live": lambda: LiveScreen(self.board),
-            "requests": lambda: RequestsScreen(self.board),
-            "providers": lambda: ProvidersScreen(self.board),
-            "money": lambda: MoneyScreen(self.board),
-            "log": lambda: LogScreen(self.board),
+            "live": lambda: LiveScreen(self.dashboard),
+            "requests": lambda: RequestsScreen(self.dashboard),
+            "providers": lambda: ProvidersScreen(self.dashboard),
+            "money": lambda: MoneyScreen(self.dashboard),
+            "log": lambda: LogScreen(self.dashboard),
         }
         for name, make in screens.items():
             self.add_mode(name, make)
         self.switch_mode("live")
-        self.run_worker(self._pump.run(), name="pump")
-        self.run_worker(self.board.watch.run(), name="ledger")
-        self.run_worker(self.board.recall(), name="past")
+        self.run_worker(self._refresh_loop.run(), name="pump")
+        self.run_worker(self.dashboard.watch.run(), name="ledger")
+        self.run_worker(self.dashboard.load_past(), name="past")
         self.call_after_refresh(self._on_ready)
 
     def on_unmount(self) -> None:
-        """Take no more events."""
-        self.board.close()
+        """Unsubscribe from events."""
+        self.dashboard.close()
 
     def _handle_exception(self, error: Exception) -> None:
         """End without Textual's traceback on the terminal: it prints local variables, and takes its time to.
 
-        What goes wrong in a screen that has been left, or while all end, is no reason to: keys and workers that come
-        late find widgets gone.
+        Errors in a screen that was left, or during shutdown, do not end it: late keys and workers find widgets gone.
         """
         if _has_left(active_message_pump.get(None), self._screen_stacks.values()):
             logger.debug("late in a screen that has been left", exc_info=error)
@@ -165,17 +164,17 @@ class Dashboard(App[None]):
         self.exit()
 
     async def terminal_left(self) -> None:
-        """Wait until the terminal is as it was: keys are read no more, and what waited has been written."""
+        """Wait until the terminal is restored: no keys are read, and all queued text is written."""
         if isinstance(self._driver, NonBlockingDriver):
             await asyncio.to_thread(self._driver.join)
 
     # ── painting ────────────────────────────────────────────────────────────────────────────────────────────────
 
     def _request_frame(self) -> None:
-        self._pump.request_frame()
+        self._refresh_loop.request_frame()
 
     def _paint(self) -> Iterator[None]:
-        notices = self.board.model.notices
+        notices = self.dashboard.model.notices
         while notices:
             notice = notices.popleft()
             self.notify(notice.text, severity=notice.severity, markup=False)
@@ -192,7 +191,7 @@ class Dashboard(App[None]):
         timeout: float | None = None,
         markup: bool = True,
     ) -> None:
-        """Tell something in passing, soon: of what comes at once the errors and the last."""
+        """Show a toast soon; of several at once the errors and the last one."""
         if not self._to_tell:
             self.set_timer(TELL_AFTER_S, self._show_notices)
         kept = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
@@ -200,7 +199,7 @@ class Dashboard(App[None]):
         self._to_tell.append(Notification(message, title, severity, kept, markup))
 
     def _show_notices(self) -> None:
-        """Tell what waits in the place of what was told before, unless that is an error told just now."""
+        """Replace the toasts shown with those that wait, unless one shown just now is an error."""
         now = time.monotonic()
         if now >= self._error_until:
             self.clear_notifications()
@@ -216,13 +215,13 @@ class Dashboard(App[None]):
         return not (isinstance(self._driver, NonBlockingDriver) and self._driver.stalled)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """The filters in force; asked for by the first panel of each frame, which is when composing begins."""
-        self.pace.composing()
+        """Return the filters in force. The first panel of each frame calls this: then composing begins."""
+        self.frame_budget.composing()
         return super().get_line_filters()
 
     def post_display_hook(self) -> None:
-        """Called when a frame is on its way to the terminal."""
-        self.pace.displayed()
+        """Note that a frame is on its way to the terminal."""
+        self.frame_budget.displayed()
 
     def repaint(self) -> None:
         """Paint the visible screen at once."""
@@ -232,8 +231,8 @@ class Dashboard(App[None]):
     # ── keys ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Refuse actions whose effect can't be seen: on too small a terminal, and once it all ends."""
-        if self._exit:  # what opens now would never be closed, and waited for
+        """Refuse actions whose effect can't be seen: on too small a terminal, and during shutdown."""
+        if self._exit:  # a screen opened now would never be closed, but awaited
             return False
         screen = self.screen
         if action not in ALWAYS and isinstance(screen, DashboardScreen) and screen.too_small:
@@ -245,19 +244,19 @@ class Dashboard(App[None]):
         await self.run_action(event.action)
 
     def action_go(self, name: str) -> None:
-        """Show a screen; a request in full that lies on it, or on the one that is left, is closed."""
+        """Show a screen; close a request's details on it, or on the one that is left."""
         if isinstance(self.screen, DetailScreen):
             leave(self.screen)
         self.switch_mode(name)
 
     def action_next_screen(self, by: int) -> None:
-        """Show the next screen, or the one before."""
+        """Show the next or the previous screen."""
         place = self.NAMES.index(self.current_mode) if self.current_mode in self.NAMES else 0
         self.action_go(self.NAMES[(place + by) % len(self.NAMES)])
 
     async def action_quit(self) -> None:
-        """Quit; while requests run only after a question. Where it could not be read, there is none."""
-        running, screen = len(self.board.model.feed.running), self.screen
+        """Quit; while requests run ask first, unless the question could not be read."""
+        running, screen = len(self.dashboard.model.feed.running), self.screen
         if not running or not self._asks_to_quit or (isinstance(screen, DashboardScreen) and screen.too_small):
             self.exit()
         elif not isinstance(screen, ChoiceScreen):
@@ -266,27 +265,27 @@ class Dashboard(App[None]):
             self.push_screen(ChoiceScreen(requests, answers), lambda answer: self.exit() if answer == "q" else None)
 
     def action_quit_now(self) -> None:
-        """Quit without a question."""
+        """Quit without asking."""
         self.exit()
 
     def action_freeze(self) -> None:
-        """Freeze what is shown, or go on."""
-        self.board.toggle_freeze()
+        """Freeze or thaw what is shown."""
+        self.dashboard.toggle_freeze()
         self.repaint()
 
     def action_range(self) -> None:
-        """Look at the next time range."""
+        """Choose the next time range."""
         if not getattr(self.screen, "RANGED", True):
             self.notify("This screen has all there is: a time range would change nothing", markup=False)
-        elif self.board.model.frozen:
+        elif self.dashboard.model.frozen:
             self.notify("Frozen: f goes on, then t changes the time range", markup=False)
         else:
-            self.board.next_range()
+            self.dashboard.next_range()
         self.repaint()
 
     def action_utc(self) -> None:
-        """Times in UTC, or local again."""
-        self.notify("Times in UTC" if self.board.toggle_utc() else "Times in the local zone", markup=False)
+        """Switch between UTC and local times."""
+        self.notify("Times in UTC" if self.dashboard.toggle_utc() else "Times in the local zone", markup=False)
         self.repaint()
 
     def action_help(self) -> None:
@@ -307,11 +306,11 @@ class Dashboard(App[None]):
             self.notify("Ctrl-C again quits, and stops the proxy with it", markup=False)
 
     def action_suspend_process(self) -> None:
-        """Stopping the process would stop the proxy: don't."""
+        """Refuse to suspend: stopping the process would stop the proxy."""
         self.notify("The dashboard can't be suspended: the proxy would stop with it", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
-        """Every action that the screen has, the themes, and the mouse, for the palette."""
+        """Yield the screen's actions, the themes and the mouse, for the palette."""
         name = screen.name if isinstance(screen, DashboardScreen) else ""
         for key in KEYS:
             if key.action and (name in key.screens or key.action.startswith("app.")):

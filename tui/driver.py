@@ -21,8 +21,8 @@ from tui.intake import Intake
 if TYPE_CHECKING:
     from textual.app import App
 
-BACKLOG = 64 * 1024  # characters that may wait; a full frame of a large terminal is about half of it
-SHORT = 256  # writes this short switch the terminal's modes and are never dropped
+BACKLOG = 64 * 1024  # characters that may be queued; a full frame of a large terminal is about half of it
+SHORT = 256  # writes this short set the terminal's modes and are never dropped
 GONE_WITHIN_S = 1.0
 STDERR = 2  # where Textual paints
 LOOK_UP_S = 0.1  # how often the thread that reads keys looks whether it is to end
@@ -33,8 +33,8 @@ MOST_WAITING = 64  # messages; further keys stay in the terminal until these hav
 class TerminalWriter:
     """Writes text to a file descriptor from a thread of its own.
 
-    When more than `BACKLOG` waits, long writes are dropped; `on_recovered` is called, on that thread, once everything
-    that waited has been written after a drop.
+    When more than `BACKLOG` is queued, long writes are dropped; after a drop `on_recovered` is called, on that thread,
+    once the queue has been written.
     """
 
     def __init__(self, fd: int, on_recovered: Callable[[], None]) -> None:
@@ -50,11 +50,11 @@ class TerminalWriter:
 
     @property
     def stalled(self) -> bool:
-        """Whether text has been dropped that has not been made good, or more waits than a frame or two."""
+        """Whether dropped text has not been repainted yet, or more than a frame or two is queued."""
         return self._dropped or self._size > BACKLOG
 
     def write(self, text: str) -> None:
-        """Have the text written, or drop it. Never waits."""
+        """Queue the text, or drop it. Never waits."""
         with self._change:
             if self._size > BACKLOG and len(text) > SHORT:
                 self._dropped = True
@@ -64,13 +64,13 @@ class TerminalWriter:
             self._change.notify()
 
     def end(self) -> None:
-        """Write what waits, and end. Does not wait for it."""
+        """Ask the thread to write what is queued and end. Does not wait."""
         with self._change:
             self._closing = True
             self._change.notify()
 
     def join(self, within_s: float) -> bool:
-        """Wait for the end; whether it came in time."""
+        """Wait for the thread's end; return whether it came in time."""
         self._thread.join(within_s)
         return not self._thread.is_alive()
 
@@ -86,7 +86,7 @@ class TerminalWriter:
                 self._on_recovered()
 
     def _next(self) -> str | None:
-        """All that waits, as one; None when there is nothing and never will be."""
+        """Return all queued text; None at the end."""
         with self._change:
             while not self._waiting and not self._closing:
                 self._change.wait()
@@ -101,19 +101,19 @@ class TerminalWriter:
                 view = view[os.write(self._fd, view) :]
             except BlockingIOError:
                 threading.Event().wait(0.01)
-            except OSError:  # the terminal is gone: nobody is left to see
+            except OSError:  # the terminal is gone
                 return
 
 
 class NonBlockingDriver(LinuxDriver):
-    """Textual's driver for Linux and macOS, with an `Outlet` in the place of its bounded queue and an `Intake` in front
-    of its parser.
+    """Textual's driver for Linux and macOS, with a `TerminalWriter` in place of its bounded queue and an `Intake` in
+    front of its parser.
 
     SIGTSTP is ignored, since it would stop the proxy too.
     """
 
     class Lost(Message):
-        """No key can be read any more; `reason` says why."""
+        """Keys can't be read any more, for the given `reason`."""
 
         def __init__(self, reason: str) -> None:
             super().__init__()
@@ -129,11 +129,11 @@ class NonBlockingDriver(LinuxDriver):
 
     @property
     def stalled(self) -> bool:
-        """Whether the terminal does not read."""
+        """Whether the terminal has stopped reading."""
         return self._outlet.stalled
 
     def write(self, data: str) -> None:
-        """Have it written. Never waits."""
+        """Queue the text. Never waits."""
         self._outlet.write(data)
 
     def set_mouse(self, *, on: bool) -> None:
@@ -146,7 +146,7 @@ class NonBlockingDriver(LinuxDriver):
             self._mouse = False
 
     def _get_terminal_size(self) -> tuple[int, int]:
-        """The size of what is painted on: Textual asks stdout and believes `COLUMNS`, both of which may be of old."""
+        """Return the size of the terminal painted on: Textual asks stdout and `COLUMNS`, both of which may be stale."""
         try:
             columns, lines = os.get_terminal_size(STDERR)
         except OSError:
@@ -154,19 +154,19 @@ class NonBlockingDriver(LinuxDriver):
         return columns or 80, lines or 24
 
     def disable_input(self) -> None:
-        """Read no more keys. Unlike Textual's own, does not wait for the thread that does, which may take 100 ms."""
+        """Stop reading keys. Unlike Textual's own, does not wait for the reading thread, which may take 100 ms."""
         if not self.exit_event.is_set():
             signal.signal(signal.SIGWINCH, signal.SIG_DFL)
             self._disable_mouse_support()
             self.exit_event.set()
 
     def close(self) -> None:
-        """Stop. Does not wait for a terminal that does not read."""
+        """Stop. Does not wait for a terminal that has stopped reading."""
         super().close()
         self._outlet.end()
 
     def join(self, within_s: float = GONE_WITHIN_S) -> None:
-        """Wait, on another thread than the loop's, until keys are read no more and all that waits is written."""
+        """Wait, on a thread other than the loop's, until no keys are read and all queued text is written."""
         if self._key_thread is not None:
             self._key_thread.join(within_s)
         with suppress(termios.error):
@@ -176,7 +176,7 @@ class NonBlockingDriver(LinuxDriver):
     # ── keys, on a thread of their own ──────────────────────────────────────────────────────────────────────────────
 
     def _run_input_thread(self) -> None:
-        """Read keys until asked to end, or until the terminal is gone, which is told."""
+        """Read keys until asked to end, or until the terminal is gone, which posts `Lost`."""
         try:
             self.run_input_thread()
         except Exception as error:  # an outside edge: whatever a terminal can do wrong, the loop is to hear of it
@@ -210,7 +210,7 @@ class NonBlockingDriver(LinuxDriver):
             pass
 
     def _waiting(self) -> int:
-        """How many messages have not been handled, by the application, its screen or what has the focus."""
+        """Return the longest message queue of the application, its screen and the focused widget."""
         try:
             pumps = [self._app, self._app.screen, self._app.focused]
         except ScreenStackError:  # while it starts and ends
@@ -218,8 +218,8 @@ class NonBlockingDriver(LinuxDriver):
         return max(pump.message_queue_size for pump in pumps if pump is not None)
 
     def _query_in_band_window_resize(self) -> None:
-        """Don't: sizes that come with the keys could be typed by anyone. SIGWINCH tells them."""
+        """Do nothing: sizes that come with the keys could be typed. SIGWINCH reports them."""
 
     def _recovered(self) -> None:
-        """The terminal reads again: what it missed is painted afresh."""
+        """Repaint: the terminal reads again and has missed text."""
         self._loop.call_soon_threadsafe(self._app.refresh)

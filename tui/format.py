@@ -1,4 +1,4 @@
-"""Numbers, times and foreign text as people read them: units on every figure, thousands separated."""
+"""Formatting of numbers, times and foreign text: units on every figure, thousands separated."""
 
 from __future__ import annotations
 

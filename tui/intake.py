@@ -1,7 +1,7 @@
-"""What a terminal sends, as Textual's messages, whatever the bytes are.
+"""Parses a terminal's input into Textual's messages, whatever the bytes are.
 
 Textual's parser believes what it reads: it raises on some sequences, keeps a paste of any size, waits for a paste's end
-for ever, and takes a window's size from whoever types one. So it is fed character by character, each of which may fail
+for ever, and takes a window's size from typed keys. So it is fed character by character, each of which may fail
 alone; pastes never reach it; and sizes are the driver's to ask for.
 """
 
@@ -17,13 +17,13 @@ from textual.message import Message
 from textual.messages import InBandWindowResize
 
 PASTE_BEGINS, PASTE_ENDS = "\x1b[200~", "\x1b[201~"
-LONGEST_PASTE = 1000  # characters; the longest thing that can be typed is a filter
+LONGEST_PASTE = 1000  # characters; a filter is the longest input
 PASTE_STALLS_S = 2.0  # then a paste without its end is over, or it would swallow every key to come
 _TORN = len(PASTE_ENDS) - 1  # so much of a mark may be in one reading, and the rest in the next
 
 
 class Intake:
-    """Bytes in, messages out. Never raises, and holds no more than a paste of `LONGEST_PASTE`."""
+    """Turns bytes into messages. Never raises, and buffers no more than a paste of `LONGEST_PASTE`."""
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -35,7 +35,7 @@ class Intake:
         self._found: list[Message] = []
 
     def feed(self, data: bytes) -> list[Message]:
-        """The messages that these bytes complete."""
+        """Return the messages that these bytes complete."""
         self._heard_at = self._clock()
         text = self._decode(data)
         while text:
@@ -43,14 +43,14 @@ class Intake:
         return self._taken()
 
     def tick(self) -> list[Message]:
-        """What the passing of time completes: an escape that was a key, a paste that has no end."""
+        """Return the messages that time alone completes: an escape that was a key, a paste without its end."""
         if self._pasted is not None and self._clock() - self._heard_at > PASTE_STALLS_S:
             self._end_paste(self._pasted + self._before)
         self._parsed(self._parser.tick)
         return self._taken()
 
     def _typed(self, text: str) -> str:
-        """Parse up to where a paste begins; returns what comes after that."""
+        """Parse up to where a paste begins; return the rest."""
         seen = self._before + text
         begins = seen.find(PASTE_BEGINS)
         end = len(text) if begins < 0 else begins + len(PASTE_BEGINS) - len(self._before)
@@ -62,7 +62,7 @@ class Intake:
         return text[end:]
 
     def _paste(self, text: str) -> str:
-        """Gather up to where the paste ends; returns what comes after that."""
+        """Gather up to where the paste ends; return the rest."""
         seen = (self._pasted or "") + self._before + text
         ends = seen.find(PASTE_ENDS)
         if ends >= 0:
@@ -80,7 +80,7 @@ class Intake:
             self._parsed(self._parser.feed, character)
 
     def _parsed(self, parse: Callable[..., Iterable[Message]], *text: str) -> None:
-        """Take what the parser makes of it; a parser that fails is replaced, and what it choked on is dropped."""
+        """Return the parser's messages; replace a parser that fails and drop its input."""
         try:
             self._found += filter(_wanted, parse(*text))
         except Exception:  # an outside edge: foreign bytes in foreign code
@@ -92,7 +92,7 @@ class Intake:
 
 
 def _wanted(message: Message) -> bool:
-    """No sizes, no pastes of the parser's own making, no character that no text can hold."""
+    """Check a message: no sizes, no pastes from the parser, no character that text can't hold."""
     if isinstance(message, events.Key):
         return message.character is None or not any("\ud800" <= each <= "\udfff" for each in message.character)
     return not isinstance(message, events.Resize | events.Paste | InBandWindowResize)

@@ -1,4 +1,4 @@
-"""Every key and what it does: for the help, and as commands for the palette."""
+"""The keys: for the help, and as commands of the palette."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ ALL_SCREENS = ("live", "requests", "providers", "money", "log")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key as shown, what it does, where, and the action behind it if the palette is to offer it.
+    """A key as shown, what it does, and its action if the palette offers it.
 
-    `screens` are those on which it does it.
+    `screens` are those on which it works.
     """
 
     shown: str
@@ -72,6 +72,6 @@ FILTERS = (
 
 
 def found(typed: str) -> list[Key]:
-    """The keys whose line contains every word."""
+    """Return the keys whose line contains every word."""
     words = typed.lower().split()
     return [key for key in KEYS if all(word in f"{key.shown} {key.does} {key.where}".lower() for word in words)]

@@ -1,6 +1,6 @@
-"""The dashboard's whole life in the loop of the proxy: begun, ended, and its end explained.
+"""The dashboard's life cycle in the proxy's loop: start, end, and the reason for its end.
 
-Whatever becomes of it, the caller goes on: it gets a `DashboardEnd`, and the terminal as it was.
+Even if it crashes, the caller goes on: it gets a `DashboardEnd`, and the terminal as it was.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def _end(app: Dashboard, dashboard: asyncio.Task[None], *, stopped: bool) -> Das
 
 
 def explain(error: BaseException) -> str:
-    """An error in one line: what, and where in the dashboard."""
+    """Return an error as one line: what, and where in the dashboard."""
     frames = traceback.extract_tb(error.__traceback__)
     ours = [frame for frame in frames if Path(frame.filename).is_relative_to(Path(__file__).parent)] or list(frames)
     where = f" ({Path(ours[-1].filename).name}:{ours[-1].lineno})" if ours else ""

@@ -54,11 +54,11 @@ async def play(scene: Scene, each: Driven) -> None:
 
 async def settled(each: Driven) -> None:
     """Wait until the ledger has answered everything that the screen asks for, and it has been painted."""
-    board = each.app.board
+    dashboard = each.app.dashboard
 
     def known() -> bool:
-        chart = board.chart(board.now_ms())
-        asked = set(board.watch.groups) <= set(board.figures.groups) and board.figures.window is not None
+        chart = dashboard.chart(dashboard.now_ms())
+        asked = set(dashboard.watch.groups) <= set(dashboard.figures.groups) and dashboard.figures.window is not None
         return asked and chart is not None and None not in chart.values
 
     await each.until(known)

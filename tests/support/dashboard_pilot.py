@@ -81,5 +81,5 @@ async def driven(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> As
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = Driven(source, log, app, pilot)
-        await each.until(lambda: app.board.figures.window is not None and app.screen.is_mounted)
+        await each.until(lambda: app.dashboard.figures.window is not None and app.screen.is_mounted)
         yield each

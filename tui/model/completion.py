@@ -1,4 +1,4 @@
-"""What the word before the cursor of a filter may become: names of fields, and what a field can be."""
+"""Completion of the word before a filter's cursor: field names and values."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _WORD = re.compile(r'-?(?:[^\s":]+:)?(?:"[^"]*|[^\s"]*)$')
 
 
 def completions(typed: str, names: Names) -> list[str]:
-    """What `typed`, up to the cursor, may become, best first; none of them is `typed` itself."""
+    """Return completions of `typed`, the text up to the cursor, best first, without `typed` itself."""
     match = _WORD.search(typed)
     start = match.start() if match else len(typed)
     before, word = typed[:start], typed[start:]
@@ -31,7 +31,7 @@ def completions(typed: str, names: Names) -> list[str]:
 
 
 def names_in_sight(view: DashboardView, feed: Feed) -> dict[str, list[str]]:
-    """The names that the configuration and the latest requests have."""
+    """Return the names in the configuration and the latest requests."""
     rows, statuses = feed.rows(), [each.status for each in view.providers]
     return {
         "model": [*dict.fromkeys([model for each in statuses for model in each.models] + [row.model for row in rows])],
@@ -47,7 +47,7 @@ def _values(field: str, names: Names) -> Sequence[str]:
 
 
 def _best(names: Sequence[str], part: str) -> list[str]:
-    """The names with the part in them, those that begin with it first."""
+    """Return the names that contain the part, those that begin with it first."""
     lower = part.lower()
     found = [name for name in names if lower in name.lower()]
     return sorted(found, key=lambda name: not name.lower().startswith(lower))

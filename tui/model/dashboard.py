@@ -1,4 +1,4 @@
-"""What all screens look at: the model, the ledger's figures, the log, and how they are looked at."""
+"""The state that all screens share: the view-model, the ledger's figures, the log, range and zone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from tui.model.time_series import Chart
 from tui.model.view_model import DashboardView, ProviderView, ViewModel
 
 RECALL_AGAIN_S = 1.0
-SNAPSHOT_EVERY_MS = 1000  # while things happen: what no event tells (rates of success, budgets) comes by snapshot
-LONGEST_UNSEEN_MS = 30_000  # while nothing happens
+SNAPSHOT_EVERY_MS = 1000  # while busy: what no event reports (success rates, budgets) comes by snapshot
+LONGEST_UNSEEN_MS = 30_000  # while idle
 SLICE = 300  # events applied at a time: under a millisecond
 
 
 class DashboardModel:
-    """The dashboard without its screen. Times come from `now_ms`; `zone` is None for the machine's own time zone."""
+    """The dashboard without a screen. Times come from `now_ms`; `zone` None is the machine's own time zone."""
 
     def __init__(
         self,
@@ -39,28 +39,28 @@ class DashboardModel:
         self.source = source
         self.now_ms = now_ms
         self.zone = zone
-        self.filters: dict[str, list[str]] = {}  # those that were kept, by screen
+        self.filters: dict[str, list[str]] = {}  # filters that were used, by screen
         self._local = zone
         self.mailbox = source.subscribe()
         snapshot = source.snapshot()
         fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
-        self._range = 0 if fakes else 1  # a demo has no longer past
+        self._range = 0 if fakes else 1  # a demo has no older requests
         self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range)
         self.model = ViewModel(snapshot, self.watch.finished)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
         self._frozen: tuple[Chart | None, LedgerStats] | None = None
         self._busy_until_ms = 0
-        self.recalled = False  # the feed has what there was before this start
+        self.past_loaded = False  # the feed has the requests from before this start
 
     def close(self) -> None:
-        """Take no more events."""
+        """Unsubscribe from events."""
         self.source.unsubscribe(self.mailbox)
 
     # ── events ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def catch_up(self) -> bool:
-        """Apply what waits in the mailbox; whether there was anything. Missed events are made good by a snapshot."""
+        """Apply the events in the mailbox; return whether anything changed. Missed events cause a resynchronisation."""
         events, missed = self.mailbox.drain()
         now = self.now_ms()
         if events:
@@ -72,22 +72,22 @@ class DashboardModel:
         return bool(events) or bool(missed) or due
 
     def _due(self, now: int) -> bool:
-        """Whether to take a snapshot: soon after events, when a breaker's or a budget's time is up, now and then."""
+        """Check whether a snapshot is due: soon after events, when a breaker's or budget's time is up, at intervals."""
         age = now - self._snapshot_ms
         soon = age >= SNAPSHOT_EVERY_MS and self._snapshot_ms < self._busy_until_ms
         return soon or age >= LONGEST_UNSEEN_MS or self.model.changes_between(self._snapshot_ms, now)
 
-    async def recall(self) -> None:
+    async def load_past(self) -> None:
         """Fill the feed with the ledger's newest requests from before this start, trying until the ledger answers."""
         before = Filter(until_ms=self.model.view(self.now_ms()).started_at_ms - 1)
-        while not self.recalled:
+        while not self.past_loaded:
             try:
                 entries = await self.source.ledger.slice(before, before=None, limit=KEPT)
             except LedgerUnavailable:
                 await asyncio.sleep(RECALL_AGAIN_S)
             else:
                 self.model.remember(sorted(map(record_of, entries), key=ended_ms, reverse=True))
-                self.recalled = True
+                self.past_loaded = True
 
     def _resync(self, now: int, *, missed: bool) -> None:
         if missed:
@@ -103,18 +103,18 @@ class DashboardModel:
         return RANGES[self._range]
 
     def next_range(self) -> Range:
-        """Choose the next time range."""
+        """Choose and return the next time range."""
         self._range = (self._range + 1) % len(RANGES)
         self.watch.look_at(self.range, self.watch.groups)
         return self.range
 
     def toggle_utc(self) -> bool:
-        """Show times in UTC, or local again; whether in UTC now."""
+        """Switch between UTC and local times; return whether UTC is shown."""
         self.zone = self._local if self.zone is UTC and self._local is not UTC else UTC
         return self.zone is UTC
 
     def toggle_freeze(self) -> bool:
-        """Freeze or thaw; whether frozen now."""
+        """Freeze or thaw; return whether frozen now."""
         if self.model.frozen:
             self.model.thaw()
             self._frozen = None
@@ -125,38 +125,38 @@ class DashboardModel:
         return self.model.frozen
 
     def view(self) -> DashboardView:
-        """Everything, now or as frozen."""
+        """Return the view, live or as frozen."""
         return self.model.view(self.now_ms())
 
     def chart(self, now_ms: int) -> Chart | None:
-        """Spending over the chosen range, now or as frozen."""
+        """Return spending over the chosen range, live or as frozen."""
         return self.watch.chart(now_ms) if self._frozen is None else self._frozen[0]
 
     @property
     def figures(self) -> LedgerStats:
-        """The ledger's answers, now or as frozen."""
+        """The ledger's figures, live or as frozen."""
         return self.watch.figures if self._frozen is None else self._frozen[1]
 
     def moving(self) -> bool:
-        """Whether the screen changes by the mere passing of time: something runs, or just did, or counts down."""
+        """Check whether the screen changes with time alone: something runs, just ended, or counts down."""
         recent = self.now_ms() - self._busy_until_ms < 12_000
         return recent or bool(self.model.feed.running) or self.model.counting_down(self.now_ms())
 
     # ── acting ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def toggle_rotation(self, provider: ProviderView) -> str:
-        """Take a provider out of rotation, or back in; says what was done."""
+        """Take a provider out of rotation or back; return a message."""
         back = not provider.status.in_rotation
         self.source.set_in_rotation(provider.key, back)
         return f"{provider.status.name} is {'back in' if back else 'out of'} rotation"
 
     def last_in_rotation(self, provider: ProviderView) -> bool:
-        """Whether no other provider is in rotation."""
+        """Check whether no other provider is in rotation."""
         others = [each for each in self.view().providers if each.key != provider.key]
         return provider.status.in_rotation and not any(each.status.in_rotation for each in others)
 
     def close_breaker(self, provider: ProviderView) -> str:
-        """Close a provider's breaker; says what was done."""
+        """Close a provider's breaker; return a message."""
         self.source.close_breaker(provider.key)
         name = provider.status.name
         if not provider.status.in_rotation:
@@ -165,7 +165,7 @@ class DashboardModel:
 
 
 def curl(view: DashboardView) -> tuple[str, ...]:
-    """The command that sends a first request, fit to be pasted into a shell."""
+    """Return the command that sends a first request, safe to paste into a shell."""
     model = next((model for each in view.providers for model in each.status.models), "gpt-4o-mini")
     return (
         f"curl {view.address}/v1/chat/completions \\",

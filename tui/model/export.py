@@ -1,4 +1,4 @@
-"""What is filtered, as a file: CSV or JSON, written row by row, off the loop."""
+"""Export of the filtered rows as CSV or JSON, written row by row, off the loop."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BATCH = 200  # rows between two turns of the loop
 
 
 def file_name(kind: Format, now_ms: int, *, filtered: bool) -> str:
-    """What and when: `arbstr-requests-20250314T140211Z.csv`."""
+    """Return a name such as `arbstr-requests-20250314T140211Z.csv`."""
     what = "arbstr-requests-filtered" if filtered else "arbstr-requests"
     return f"{what}-{moment(now_ms, UTC):%Y%m%dT%H%M%SZ}.{kind}"
 
@@ -32,11 +32,11 @@ async def export(
     path: Path,
     on_rows: Callable[[int], None] = lambda rows: None,
 ) -> int:
-    """Write all matching rows to a new file, in the form its suffix names; returns how many.
+    """Write all matching rows to a new file, in the format of its suffix; return how many.
 
-    `on_rows` hears now and then how many there are by now. Cancelled, it leaves nothing behind.
+    `on_rows` is called at intervals with the number so far. If cancelled, it leaves no file behind.
 
-    Raises LedgerUnavailable, or OSError when the file can't be written; then no half of one is left behind.
+    Raises LedgerUnavailable, or OSError when the file can't be written; then no partial file is left behind.
     """
     as_json = path.suffix == ".json"
     file = await asyncio.to_thread(path.open, "x", encoding="utf-8", newline="")

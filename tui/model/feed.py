@@ -1,4 +1,4 @@
-"""The live request feed: running requests on top, finished ones below; filtered, held still while one looks at it."""
+"""The live request feed: running requests on top, finished ones below; filtered, held still while a row is selected."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ KEPT = 200  # finished requests in memory; the ledger has the rest
 
 
 class Feed:
-    """The requests, and how they are looked at.
+    """The requests, the filter and the selection.
 
     While `held` (a row is selected, or the dashboard is frozen) the rows shown stay the same ones in the same order,
     so that new ones never move the selection; `unseen` counts what has finished since.
@@ -28,20 +28,20 @@ class Feed:
         self.selected: int | None = None
         self.unseen = 0
         self._held: list[Item] | None = None
-        self._still: list[Item] | None = None  # all there was when it was frozen
-        self._rows: dict[str, RequestRow] = {}  # finished ones never change
+        self._still: list[Item] | None = None  # the requests at the time it was frozen
+        self._rows: dict[str, RequestRow] = {}  # rows of finished requests, which never change
 
     @property
     def held(self) -> bool:
-        """Whether the feed stands still."""
+        """Whether the feed is held still."""
         return self._held is not None
 
     def rows(self, limit: int = KEPT) -> list[RequestRow]:
-        """The rows to show, from the top, `limit` at most."""
+        """Return the rows to show, from the top, `limit` at most."""
         return [self._row(item) for item in islice(self._items(), limit)]
 
     def finish(self, records: Iterable[RequestRecord]) -> None:
-        """These requests have ended."""
+        """Move requests that have ended to the finished ones."""
         for record in records:
             flight = self.running.pop(record.request_id, None)
             if flight is not None:
@@ -50,7 +50,7 @@ class Feed:
             self.unseen += 1
 
     def replace_all(self, running: Iterable[InFlightRequest], finished: Iterable[RequestRecord]) -> None:
-        """Start over from a snapshot; what is held stays on the screen, and sees its requests end."""
+        """Start over from a snapshot; held rows stay on the screen and their requests are still updated."""
         before, self.running = self.running, {flight.request_id: flight for flight in running}
         self.finished = deque(islice(finished, KEPT), maxlen=KEPT)
         for record in self.finished:
@@ -58,11 +58,11 @@ class Feed:
                 flight.record = record
 
     def lengthen(self, past: Iterable[RequestRecord]) -> None:
-        """Put older requests below those that are there, as far as there is room."""
+        """Append older requests as far as there is room."""
         self.finished.extend(islice(past, KEPT - len(self.finished)))
 
     def narrow(self, query: Query) -> None:
-        """Show only what the query lets pass; of a frozen feed, of what was there then."""
+        """Show only matching requests; of a frozen feed, those of the frozen ones."""
         self.query = query
         if self._still is None:
             self.release()
@@ -71,23 +71,23 @@ class Feed:
             self._held = [item for item in self._still if query.matches(self._row(item))]
 
     def hold(self) -> None:
-        """Stop the feed where it is; only the running rows' figures go on."""
+        """Hold the feed where it is; only the running rows' figures go on."""
         self._held = list(islice(self._items(), KEPT))
         self.unseen = 0
 
     def freeze(self) -> None:
-        """Stop everything where it is."""
+        """Freeze everything as it is."""
         self._held = [_frozen_copy(item) for item in islice(self._items(), KEPT)]
         self._still = [_frozen_copy(item) for item in self._all()]
         self.unseen = 0
 
     def release(self) -> None:
-        """Follow again, from the top, with nothing selected."""
+        """Follow the newest again, with nothing selected."""
         self._held = self._still = None
         self.selected = None
 
     def deselect(self) -> None:
-        """Select nothing; follow again unless frozen."""
+        """Clear the selection; follow again unless frozen."""
         if self._still is not None:
             self.selected = None
         else:
@@ -98,7 +98,7 @@ class Feed:
         self.select(0 if self.selected is None else self.selected + by)
 
     def select(self, index: int) -> None:
-        """Select a row by its place, the nearest there is."""
+        """Select the row at that index, or the nearest one."""
         if self._held is None:
             self.hold()
         last = len(self._held or ()) - 1
@@ -109,7 +109,7 @@ class Feed:
 
     @property
     def selected_item(self) -> Item | None:
-        """The selected request."""
+        """The selected request, if any."""
         if self._held is None or self.selected is None:
             return None
         return self._held[self.selected]
@@ -140,5 +140,5 @@ def _arrival(flight: InFlightRequest) -> tuple[int, str]:
 
 
 def _frozen_copy(item: Item) -> Item:
-    """A copy that events no longer reach."""
+    """Return a copy that events no longer change."""
     return replace(item, path=[*item.path]) if isinstance(item, InFlightRequest) else item

@@ -177,6 +177,6 @@ def judged(typed: str) -> tuple[str, ...]:
     return ("not in force: " + said[0], *said[1:]) if said else ()
 
 
-def named_so(typed: str, name: str) -> bool:
-    """Whether every word that was typed occurs in a name."""
+def name_matches(typed: str, name: str) -> bool:
+    """Check whether every typed word occurs in a name."""
     return all(word in name.lower() for word in typed.lower().split())

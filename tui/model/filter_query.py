@@ -1,4 +1,4 @@
-"""A filter as it was understood: which rows of the feed pass it, and the question to the ledger that means the same."""
+"""A parsed filter: matches rows of the feed, and converts to the equivalent query to the ledger."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ NAMES: tuple[Literal["model", "provider", "policy", "client", "dialect"], ...] =
     "client",
     "dialect",
 )
-NONE = "-"  # the value of a name that is not there
+NONE = "-"  # the value of an absent name
 _CODES = range(100, 600)
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What a field may be: any of `wanted`, or anything if there are none; and none of `unwanted`."""
+    """The values allowed for a field: any of `wanted` (all if empty) and none of `unwanted`."""
 
     wanted: tuple[str, ...] = ()
     unwanted: tuple[str, ...] = ()
@@ -32,13 +32,13 @@ class Choice:
         return bool(self.wanted or self.unwanted)
 
     def and_also(self, value: str, *, unwanted: bool) -> Choice:
-        """The same with one more value."""
+        """Return it with one more value."""
         return (
             Choice(self.wanted, (*self.unwanted, value)) if unwanted else Choice((*self.wanted, value), self.unwanted)
         )
 
     def allows(self, name: str | None) -> bool:
-        """Whether a name passes: the values are parts of it. None is no name."""
+        """Check whether a name passes: the values are parts of it. None is no name."""
         return (not self.wanted or _part_of(self.wanted, name)) and not _part_of(self.unwanted, name)
 
 
@@ -60,13 +60,13 @@ class Span:
         return self.least is not None or self.most is not None
 
     def narrowed(self, other: Span) -> Span:
-        """What lies in both."""
+        """Return the intersection."""
         leasts = [each.least for each in (self, other) if each.least is not None]
         mosts = [each.most for each in (self, other) if each.most is not None]
         return Span(max(leasts, default=None), min(mosts, default=None))
 
     def holds(self, figure: int | None) -> bool:
-        """Whether a figure lies in it; an unknown one does only if everything does."""
+        """Check whether a figure lies in it; an unknown one does only if the span is unbounded."""
         if figure is None:
             return not self
         return (self.least is None or figure >= self.least) and (self.most is None or figure <= self.most)
@@ -97,17 +97,17 @@ class Query:
 
     @property
     def complete(self) -> bool:
-        """Whether all that was typed means something."""
+        """Whether all typed terms are valid."""
         return not self.problems and not self.hint
 
     def of(self, name: str) -> Choice:
-        """What a field may be."""
+        """Return the values allowed for a field."""
         return self.fields.get(name, Choice())
 
     # ── rows of the feed ────────────────────────────────────────────────────────────────────────────────────────────
 
     def matches(self, row: RequestRow) -> bool:
-        """Whether a row passes.
+        """Check whether a row passes.
 
         A running request has no status, cost or length yet, and so never passes when one is asked for.
         """
@@ -140,7 +140,7 @@ class Query:
     # ── rows of the ledger ──────────────────────────────────────────────────────────────────────────────────────────
 
     def to_filter(self, known: Mapping[str, Iterable[str]]) -> Filter:
-        """The question to the ledger, with the names it knows by field: parts become the names that contain them."""
+        """Return the ledger's filter. `names` are the known ones by field: parts become the names that contain them."""
         streaming, success, statuses, without = self._streaming(), *self._ends()
         return Filter(
             streaming=next(iter(streaming)) if len(streaming) == 1 else None,
@@ -194,7 +194,7 @@ class Query:
 
 @lru_cache(64)  # asked for each row of a feed
 def _codes(values: tuple[str, ...]) -> frozenset[int]:
-    """The statuses that these values mean; 0 stands for a failure without one."""
+    """Return the statuses that these values mean; 0 stands for a failure without one."""
     codes: set[int] = set()
     for value in values:
         match value:

@@ -1,4 +1,4 @@
-"""The whole ledger as one list, of which only what is in sight is ever read: by key where it can be, never all."""
+"""The whole ledger as one list that reads only the rows in sight: by key where possible, never all."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ SORTS: tuple[tuple[Sort, Order], ...] = (
 class LedgerList:
     """Rows by their place, filtered and sorted.
 
-    While nothing is selected it follows the newest rows: `restart` reads them anew. From the first move on it stands
-    still, bounded by that moment, so that new rows move neither the selection nor what is in sight. `top` is the first
+    While nothing is selected it follows the newest rows: `restart` reads them again. From the first move on it is held
+    at that moment, so that new rows move neither the selection nor what is in sight. `top` is the first
     row in sight.
     """
 
@@ -34,7 +34,7 @@ class LedgerList:
         self._ledger = ledger
         self._now_ms = now_ms
         self._chunks: OrderedDict[int, list[Entry]] = OrderedDict()
-        self._version = 0  # answers to older questions are dropped
+        self._version = 0  # results of older queries are dropped
         self._where = Filter()
         self.query = Query()
         self.sort: Sort = "timestamp"
@@ -45,25 +45,25 @@ class LedgerList:
 
     @property
     def following(self) -> bool:
-        """Whether new rows are to show as they come."""
+        """Whether new rows appear as they arrive."""
         return self.selected is None and self.top == 0
 
     @property
     def where(self) -> Filter:
-        """The question behind the list."""
+        """The filter of the list."""
         return self._where
 
     # ── looking ─────────────────────────────────────────────────────────────────────────────────────────────────
 
     def row(self, index: int) -> Entry | None:
-        """The row at that place, None while it has not been read."""
+        """Return the row at that index, None until it is read."""
         chunk = self._chunks.get(index // CHUNK)
         offset = index % CHUNK
         return chunk[offset] if chunk is not None and offset < len(chunk) else None
 
     @property
     def selected_row(self) -> Entry | None:
-        """The selected row."""
+        """The selected row, if any."""
         return None if self.selected is None else self.row(self.selected)
 
     def move(self, by: int, page: int) -> None:
@@ -71,7 +71,7 @@ class LedgerList:
         self.select(self.top if self.selected is None else self.selected + by, page)
 
     def select(self, index: int, page: int) -> None:
-        """Select the row at that place, or the nearest there is."""
+        """Select the row at that index, or the nearest one."""
         if not self.total:
             return
         self._stand_still()
@@ -79,31 +79,31 @@ class LedgerList:
         self.top = min(max(self.top, self.selected - page + 1), self.selected)
 
     def scroll(self, by: int, page: int) -> None:
-        """Move what is in sight; the selection stays where it is."""
+        """Scroll; the selection stays where it is."""
         self._stand_still()
         self.top = min(max(self.top + by, 0), max((self.total or 0) - page, 0))
 
     def follow(self) -> None:
-        """Go back to the newest rows, with nothing selected; to be followed by a restart."""
+        """Return to the newest rows, with nothing selected; call `restart` next."""
         self.selected, self.top = None, 0
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     async def narrow(self, query: Query) -> None:
-        """Show only what the query lets pass."""
+        """Show only matching rows."""
         self.query = query
         self.follow()
         await self.restart()
 
     async def next_sort(self) -> None:
-        """Sort by the next of the sorts."""
+        """Choose the next sort."""
         place = SORTS.index((self.sort, self.order))
         self.sort, self.order = SORTS[(place + 1) % len(SORTS)]
         self.follow()
         await self.restart()
 
     async def restart(self) -> None:
-        """Read the first rows and how many there are anew. Raises LedgerUnavailable."""
+        """Read the first rows and the count again. Raises LedgerUnavailable."""
         self._version += 1
         version = self._version
         where = await self._question()
@@ -115,7 +115,7 @@ class LedgerList:
             self._chunks[0] = first
 
     def missing(self, page: int) -> int | None:
-        """The chunk to read next so that what is in sight, and a page more either way, is there."""
+        """Return the chunk to read next, for the rows in sight and a page either way; None if all are there."""
         if not self.total:
             return None
         first = max(self.top - page, 0)
@@ -135,7 +135,7 @@ class LedgerList:
             self._chunks.popitem(last=False)
 
     async def _read(self, where: Filter, chunk: int, total: int) -> list[Entry]:
-        """By key from the chunk before where that is there; the last chunk from the other end; else by number."""
+        """Read by key from the chunk before if it is there; the last chunk from the other end; else by offset."""
         newest_first = (self.sort, self.order) == ("timestamp", "desc")
         before = self._chunks.get(chunk - 1) if chunk else None
         if newest_first and (chunk == 0 or before):
@@ -148,17 +148,17 @@ class LedgerList:
         return (await self._ledger.page(where, self.sort, self.order, chunk + 1, CHUNK)).entries
 
     def _stand_still(self) -> None:
-        """From now on rows that come later are left out."""
+        """Leave out rows that arrive from now on."""
         if self._where.until_ms is None:
             newest = self.row(0) if (self.sort, self.order) == ("timestamp", "desc") else None
             self._where = replace(self._where, until_ms=max(self._now_ms(), newest.at_ms if newest else 0))
 
     async def _question(self) -> Filter:
-        """The filter, with the ledger's own names in the place of parts of names."""
+        """Return the filter with the ledger's names in place of parts of names."""
         query = self.query
         return query.to_filter({name: await self.names(name) for name in NAMES if query.of(name)})
 
     async def names(self, group: GroupBy) -> list[str]:
-        """All that ever stood in a column of names. Raises LedgerUnavailable."""
+        """Return all names that ever occurred in a column. Raises LedgerUnavailable."""
         groups = (await self._ledger.stats(Filter(), group)).groups
         return [name for name in groups if name != NO_GROUP]

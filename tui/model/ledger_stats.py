@@ -1,4 +1,4 @@
-"""What only the ledger knows: sums of today, of a week, by model, over time; asked for at a calm rate."""
+"""Statistics from the ledger: sums of today, of a week, by model, over time; polled at a limited rate."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ MINUTE = 60_000
 HOUR = 60 * MINUTE
 DAY = 24 * HOUR
 
-LEAST_WAIT_S = 1.0  # between two rounds of questions
+LEAST_WAIT_S = 1.0  # between two rounds of queries
 IDLE_WAIT_S = 30.0  # windows slide even when nothing happens
 SETTLE_S = 0.2
-SHARE = 0.02  # of a core: the most that questions may take in the long run
+SHARE = 0.02  # of a core: the most that queries may take on average
 
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """A time range to look at: its name, length, and the width of a bucket in its chart, in milliseconds."""
+    """A time range: its name, its length and the width of a bucket in its chart, in ms."""
 
     name: str
     length_ms: int
@@ -45,10 +45,10 @@ Groups = dict[str, Aggregate]
 
 @dataclass(frozen=True, slots=True)
 class LedgerStats:
-    """The ledger's answers as of the last round; None where it has not been asked yet.
+    """The ledger's figures as of the last round; None before the first query.
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
-    they are today and the six before. `as_of_ms` is when the ledger was asked.
+    they are today and the six before. `as_of_ms` is the time of the query.
     """
 
     today: Aggregate | None = None
@@ -61,9 +61,9 @@ class LedgerStats:
 
 
 class StatsPoller:
-    """Keeps `figures` true: asks again when something has finished, or when the range or the groups change.
+    """Keeps `figures` current: polls when something has finished, or when the range or the groups change.
 
-    `groups` is what the visible screen needs. Nothing here knows of a screen; `on_change` is called after each round.
+    `groups` are those that the visible screen needs. `on_change` is called after each round.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class StatsPoller:
         self.figures = LedgerStats()
         self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
-        heard_from = now_ms()
+        live_since = now_ms()
         self.fine = {
-            each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, heard_from) for each in RANGES[:2]
+            each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, live_since) for each in RANGES[:2]
         }
 
     def finished(self, records: Sequence[RequestRecord]) -> None:
-        """Requests have ended: their cost shows at once in the chart, and the sums are due."""
+        """Add the cost of requests that have ended to the chart at once; the sums are due."""
         self._stale = True
         now = self._now_ms()
         costs = [(each.received_at_ms, ended_ms(each), each.cost_msats or 0) for each in records]
@@ -91,25 +91,25 @@ class StatsPoller:
             series.add(costs, now)
 
     def missed(self, since_ms: int) -> None:
-        """Events were lost since then."""
+        """Note that events were lost since then."""
         self._stale = True
         for series in self.fine.values():
             series.invalidate(since_ms, self._now_ms())
 
     def look_at(self, range_: Range, groups: tuple[GroupBy, ...]) -> None:
-        """Another range or other groups are on the screen now."""
+        """Set the range and the groups on the screen."""
         if (range_, groups) != (self.range, self.groups):
             self.range, self.groups = range_, groups
             self.figures = replace(self.figures, window=None, groups={}, hours=None)
             self._wake.set()
 
     def chart(self, now_ms: int) -> Chart | None:
-        """Spending over the chosen range."""
+        """Return spending over the chosen range."""
         series = self.fine.get(self.range.name)
         return self.figures.hours if series is None else series.chart(now_ms)
 
     async def run(self) -> None:
-        """Ask and wait, for ever."""
+        """Poll for ever; the owner cancels it."""
         while True:
             began = perf_counter()
             await self._round()
@@ -118,7 +118,7 @@ class StatsPoller:
             await self._pause(max(LEAST_WAIT_S, took / SHARE))
 
     async def _pause(self, seconds: float) -> None:
-        """Until the next round is due: after `seconds` if something has finished, at once if the view changed."""
+        """Wait until the next round is due: after `seconds` if something has finished, at once if the view changed."""
         waited = 0.0
         while waited < IDLE_WAIT_S and not (self._stale and waited >= seconds):
             if self._wake.is_set():
@@ -134,7 +134,7 @@ class StatsPoller:
         chosen, groups = self.range, self.groups
         try:
             figures = await self._ask(chosen, groups)
-            if (chosen, groups) == (self.range, self.groups):  # else the answer is to an old question
+            if (chosen, groups) == (self.range, self.groups):  # else the result is for an old range
                 self.figures = figures
                 await self._settle()
         except LedgerUnavailable as problem:
@@ -164,7 +164,7 @@ class StatsPoller:
         return Chart(since - since % HOUR, HOUR, tuple(group.cost_msats for group in answer.groups.values()))
 
     async def _settle(self) -> None:
-        """Ask for the chart's buckets that are due, as long as the round is short."""
+        """Query the chart's buckets that are due, as long as the round is short."""
         series = self.fine.get(self.range.name)
         if series is None:
             return
@@ -178,7 +178,7 @@ class StatsPoller:
                 break
 
     async def _series(self, since_ms: int, now_ms: int, group: GroupBy) -> Stats:
-        """To the hour or day that now lies in, whether or not it has requests yet."""
+        """Query up to the current hour or day, even if it has no requests yet."""
         step = HOUR if group == "hour" else DAY
         return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=now_ms - now_ms % step + step - 1), group)
 
@@ -187,7 +187,7 @@ class StatsPoller:
 
 
 def ended_ms(record: RequestRecord) -> int:
-    """When a request ended, in epoch milliseconds."""
+    """Return when a request ended, in epoch milliseconds."""
     return record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0)
 
 
@@ -196,7 +196,7 @@ def _week_of_days(now_ms: int) -> int:
 
 
 def _named(groups: Groups) -> Groups:
-    """The groups under names that are safe to show; two that look alike afterwards stay two."""
+    """Return the groups under names that are safe to show; two that look alike stay two."""
     named: Groups = {}
     for name, aggregate in groups.items():
         label = shown(name)

@@ -26,30 +26,30 @@ class LogLine(Protocol):
 
     @property
     def at_ms(self) -> int:
-        """When it was written, in epoch milliseconds."""
+        """The time of writing, in epoch milliseconds."""
         ...
 
     @property
     def level(self) -> int:
-        """How grave it is."""
+        """The level, a number of `logging`."""
         ...
 
     @property
     def logger(self) -> str:
-        """Who said it."""
+        """The logger's name."""
         ...
 
     @property
     def text(self) -> str:
-        """What it says, on one line."""
+        """The message, on one line."""
         ...
 
 
 class LogRing(Protocol):
-    """Where the latest log lines are."""
+    """The buffer of the latest log lines."""
 
     def since(self, seq: int = 0) -> Sequence[LogLine]:
-        """The lines after the one numbered `seq`, oldest first."""
+        """Return the lines after the one numbered `seq`, oldest first."""
         ...
 
 
@@ -65,7 +65,7 @@ class ShownLine:
 
 
 class LogView:
-    """The lines that pass the filter, newest last, with the place one looks at.
+    """The lines that pass the filter, newest last, and the scroll position.
 
     `top` is the first line shown, None when it follows the newest.
     """
@@ -80,7 +80,7 @@ class LogView:
         self.top: int | None = None
 
     def catch_up(self) -> bool:
-        """Read what is new; whether anything is."""
+        """Read new lines; return whether there were any."""
         new = self._ring.since(self._seq)
         if not new:
             return False
@@ -101,7 +101,7 @@ class LogView:
         self._filter()
 
     def request_ids(self, page: int) -> list[str]:
-        """The ids of the requests that the lines in sight and those above are about, the lowest line's first."""
+        """Return the ids of the requests in the lines in sight and above, the lowest line's first."""
         below = len(self.lines) if self.top is None else self.top + page
         ids = (found[0] for line in reversed(self.lines[:below]) if (found := _UUID.search(line.text)))
         return [*dict.fromkeys(ids)]
@@ -113,18 +113,18 @@ class LogView:
         self._filter()
 
     def narrow(self, text: str) -> None:
-        """Show only lines that hold the text."""
+        """Show only lines that contain the text."""
         self.text = text.lower().strip()
         self._filter()
 
     def scroll(self, by: int, page: int) -> None:
-        """Move by lines; at the end it follows again."""
+        """Scroll by lines; at the end it follows again."""
         last = max(len(self.lines) - page, 0)
         top = (last if self.top is None else self.top) + by
         self.top = None if top >= last else max(top, 0)
 
     def window(self, page: int) -> list[ShownLine]:
-        """The lines to show."""
+        """Return the lines to show."""
         top = max(len(self.lines) - page, 0) if self.top is None else self.top
         return self.lines[top : top + page]
 
@@ -137,7 +137,7 @@ class LogView:
         self.top = None
 
     def _forget(self, first_kept: int) -> None:
-        """Let lines go that are no longer kept; what one looks at stays where it is as long as it can."""
+        """Drop lines that are no longer kept; the position stays as long as it can."""
         gone = next((index for index, line in enumerate(self.lines) if line.seq >= first_kept), len(self.lines))
         del self.lines[:gone]
         if self.top is not None:

@@ -1,4 +1,4 @@
-"""What is told at once, in passing."""
+"""Notices: toasts about overcharges, budgets and the ledger."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ Severity = Literal["information", "warning", "error"]
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """Something to tell at once."""
+    """A message to show at once."""
 
     text: str
     severity: Severity
 
 
 def overcharge_notice(event: OverchargeFound) -> Notice:
-    """A provider charges more than its rates say."""
+    """Return the notice that a provider charges more than its rates."""
     name, model = shown(event.provider, 40), shown(event.model, 40)
     return Notice(f"{name} charges {event.ratio:.2f} times its rates for {model}", "warning")
 
 
 def budget_notice(event: BudgetThreshold) -> Notice:
-    """So much of a budget is spent."""
+    """Return the notice that a share of a budget is spent."""
     spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
     share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
     whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
@@ -37,7 +37,7 @@ def budget_notice(event: BudgetThreshold) -> Notice:
 
 
 def ledger_notice(event: LedgerStateChanged) -> Notice:
-    """The ledger can't be written, or can again."""
+    """Return the notice that the ledger can't be written, or can again."""
     if event.ok:
         return Notice(shown(event.message), "information")
     return Notice(f"The ledger can't be written: {shown(event.message)}", "error")

@@ -1,6 +1,6 @@
-"""A request as it is followed, and as the feed shows it.
+"""A request as tracked by events, and as a row of the feed.
 
-Following must cost next to nothing, since every request of the proxy passes here; showing happens to a screenful.
+Tracking must cost next to nothing, since every request of the proxy passes here; rows are made for a screenful.
 """
 
 from __future__ import annotations
@@ -21,37 +21,37 @@ OVERCHARGE_MSATS = 1000
 
 
 class Priced(Protocol):
-    """What a request cost, in msats: in the end, as charged, and by the rates; None is unknown."""
+    """A request's costs in msats: final, as charged, and by the rates; None is unknown."""
 
     @property
     def cost_msats(self) -> int | None:
-        """The cost."""
+        """The cost in msats."""
         ...
 
     @property
     def provider_cost_msats(self) -> int | None:
-        """What the provider said it charged."""
+        """The provider's charge in msats."""
         ...
 
     @property
     def list_cost_msats(self) -> int | None:
-        """What it costs by the rates."""
+        """The cost by the rates in msats."""
         ...
 
 
 def by_rates(request: Priced) -> int | None:
-    """What a request cost by its provider's rates, in msats. In rows of earlier versions that is the cost itself."""
+    """Return the cost by the provider's rates, in msats. In rows of earlier versions that is the cost itself."""
     return request.cost_msats if request.list_cost_msats is None else request.list_cost_msats
 
 
 def overcharge(request: Priced) -> float | None:
-    """By what share the provider charged more than its rates say (less: below 0); None if it did not say."""
+    """Return by what share the charge exceeds the rates (below 0: less); None if no charge is known."""
     listed, charged = by_rates(request), request.provider_cost_msats
     return None if charged is None or not listed else charged / listed - 1
 
 
 def overcharged(request: Priced) -> bool:
-    """Whether that is so much more that it should be seen."""
+    """Check whether the charge exceeds the rates enough to be marked."""
     more = overcharge(request)
     excess = (request.provider_cost_msats or 0) - (by_rates(request) or 0)
     return more is not None and more > OVERCHARGE and excess > OVERCHARGE_MSATS
@@ -59,7 +59,7 @@ def overcharged(request: Priced) -> bool:
 
 @dataclass(slots=True, eq=False)
 class InFlightRequest:
-    """A running request, followed by its events. Its texts are still foreign. `record` is there once it has ended.
+    """A running request, updated by its events. Its texts are unsanitized. `record` is set once it has ended.
 
     `path` are the providers as they were asked, `failed` how many attempts failed; `events` a stream's events so far,
     each about a token.
@@ -78,7 +78,7 @@ class InFlightRequest:
 
 
 def in_flight_of(running: RunningRequest) -> InFlightRequest:
-    """A flight that a snapshot found in the air."""
+    """Return a running request of a snapshot."""
     return InFlightRequest(
         running.request_id,
         running.at_ms,
@@ -92,7 +92,7 @@ def in_flight_of(running: RunningRequest) -> InFlightRequest:
 
 
 def record_of(entry: Entry) -> RequestRecord:
-    """A request as the ledger lists it; its attempts are not in the list."""
+    """Return a ledger entry as a record, without attempts."""
     known = {name: getattr(entry, name) for name in _IN_BOTH}
     return RequestRecord(received_at_ms=entry.at_ms, **known)
 
@@ -126,16 +126,16 @@ class RequestRow:
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended."""
+        """Whether it is still running."""
         return self.elapsed_ms is None
 
     def age_ms(self, now_ms: int) -> int:
-        """How long it took, or has taken so far."""
+        """Return how long it took, or has taken so far, in ms."""
         return max(now_ms - self.at_ms, 0) if self.elapsed_ms is None else self.elapsed_ms
 
 
 def row_of(item: Item) -> RequestRow:
-    """The item as a row."""
+    """Return the request as a row."""
     if isinstance(item, RequestRecord):
         return _of_record(item)
     return _of_flight(item) if item.record is None else _of_record(item.record)
@@ -190,7 +190,7 @@ def _name(name: str | None) -> str | None:
 
 
 def _steps(providers: Iterable[str]) -> tuple[str, ...]:
-    """The providers in the order they were tried; the same one again is no new step."""
+    """Return the providers in the order tried; a retry of the same one is no new step."""
     path: list[str] = []
     for provider in providers:
         name = shown(provider)

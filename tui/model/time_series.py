@@ -1,11 +1,11 @@
-"""Spending over time in buckets: moved by events at once, settled by the ledger afterwards."""
+"""Spending over time in buckets: updated by events at once, settled by the ledger afterwards."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-SETTLES_AFTER_MS = 1000  # a finished request is in the ledger's answers well before that
+SETTLES_AFTER_MS = 1000  # a finished request is in the ledger well before that
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +33,7 @@ class Series:
     """The last `length` buckets of `width_ms` each.
 
     A bucket's value is the ledger's answer plus what events have added since; one that began when all events were
-    `heard` already is made of events alone. It is asked for (again) once the bucket is over and its last event is old
+    seen already is made of events alone. It is queried (again) once the bucket is over and its last event is old
     enough to have been written, so that every value ends as the ledger's own.
     """
 
@@ -44,30 +44,30 @@ class Series:
         self._buckets: dict[int, _Bucket] = {}
 
     def add(self, costs: Iterable[tuple[int, int, int]], now_ms: int) -> None:
-        """Requests received at the first number and ended at the second have cost the third."""
+        """Add costs: each is received at, ended at (epoch ms), msats."""
         for received_ms, ended_ms, msats in costs:
             start = received_ms - received_ms % self.width_ms
             bucket = self._buckets.get(start)
             if bucket is None:
                 bucket = self._buckets[start] = _Bucket(seeded=start >= self.live_since_ms)
-            if ended_ms > bucket.asked_ms:  # else the answer had it: the ledger is told of ends before anybody else
+            if ended_ms > bucket.asked_ms:  # else the ledger's sum included it: the ledger hears of ends first
                 bucket.msats += msats
             bucket.settled = False
             bucket.touched_ms = now_ms
 
     def invalidate(self, since_ms: int, now_ms: int) -> None:
-        """Events were missed from then until now: what the buckets say has to be asked again."""
+        """Mark the buckets from then until now, when events were missed, to be queried again."""
         self.live_since_ms = now_ms
         for start, bucket in self._buckets.items():
             if start + self.width_ms > since_ms:
                 bucket.seeded = bucket.settled = False
 
     def unsettled(self, now_ms: int) -> list[int]:
-        """Starts of the buckets to ask the ledger for, newest first."""
+        """Return the starts of the buckets to query, newest first."""
         return [start for start in reversed(self._starts(now_ms)) if self._wants_asking(start, now_ms)]
 
     def settle(self, start_ms: int, msats: int, asked_ms: int) -> None:
-        """The ledger's answer for the bucket that starts then; final unless events came too late for it."""
+        """Set the ledger's sum for the bucket that starts then; final unless events came too late for it."""
         bucket = self._buckets.setdefault(start_ms, _Bucket())
         bucket.msats = msats
         bucket.seeded = True
@@ -75,7 +75,7 @@ class Series:
         bucket.settled = asked_ms >= bucket.touched_ms + SETTLES_AFTER_MS
 
     def chart(self, now_ms: int) -> Chart:
-        """The values as they are known now."""
+        """Return the values known now."""
         starts = self._starts(now_ms)
         for old in [start for start in self._buckets if start < starts[0]]:
             del self._buckets[old]

@@ -44,7 +44,7 @@ PAYMENT_REQUIRED = 402
 
 @dataclass(frozen=True, slots=True)
 class HealthChange:
-    """A change in a provider's health."""
+    """A change of a provider's health."""
 
     at_ms: int
     state: BreakerState
@@ -54,7 +54,7 @@ class HealthChange:
 
 @dataclass(frozen=True, slots=True)
 class ProviderView:
-    """A provider, how it fares, and what happened to it. `outcomes` are its newest attempts, oldest first.
+    """A provider's status and recent history. `outcomes` are its newest attempts, oldest first.
 
     `key` is its name as configured, `status.name` the same made fit to show.
     """
@@ -62,19 +62,19 @@ class ProviderView:
     key: str
     status: ProviderStatus
     outcomes: tuple[bool, ...] = ()
-    moments: tuple[HealthChange, ...] = ()  # newest first
+    health_changes: tuple[HealthChange, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
-    unfunded: bool = False  # the newest attempt there was refused for want of a balance
+    unfunded: bool = False  # the newest attempt was refused for lack of balance
 
     @property
     def serves(self) -> bool:
-        """Whether it may be asked."""
+        """Whether it may get requests."""
         return self.status.in_rotation and self.status.state != "open" and not self.unfunded
 
 
 @dataclass(frozen=True, slots=True)
 class DashboardView:
-    """Everything but the feed's rows and the ledger's figures, at one moment, as plain values."""
+    """Everything except the feed's rows and the ledger's figures, at one moment, as plain values."""
 
     at_ms: int
     started_at_ms: int
@@ -95,7 +95,7 @@ class DashboardView:
 class ViewModel:
     """Applies events, resynchronises from snapshots, and gives views.
 
-    `on_finished` hears of the requests that have ended.
+    `on_finished` is called with the requests that have ended.
     """
 
     def __init__(
@@ -122,7 +122,7 @@ class ViewModel:
     # ── in ──────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def resync(self, snapshot: Snapshot) -> None:
-        """Replace what is known by the snapshot; what only events tell (history, notices) stays."""
+        """Replace what is known by the snapshot; what only events report (history, notices) stays."""
         self._snapshot = snapshot
         self._totals = snapshot.totals
         self._providers = {each.name: _shown_provider(each) for each in snapshot.providers}
@@ -137,12 +137,12 @@ class ViewModel:
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
 
     def remember(self, past: Sequence[RequestRecord]) -> None:
-        """Show requests from before this start, newest first, below those since."""
+        """Append requests from before this start, newest first, to the feed."""
         self._past = tuple(past)
         self.feed.lengthen(self._past)
 
     def apply(self, events: Sequence[Event]) -> None:
-        """Take events in, in the order they came; unknown requests and providers are no error."""
+        """Apply events in order; unknown requests and providers are no error."""
         self._finish([event.record for event in events if type(event) is RequestFinished])
         for event in events:
             match event:
@@ -157,7 +157,7 @@ class ViewModel:
                     self._apply_other(event)
 
     def _finish(self, records: list[RequestRecord]) -> None:
-        """Count requests that have ended. Each counts once, and later events of theirs are out of date."""
+        """Count requests that have ended. Each counts once, and its later events are ignored."""
         new = [record for record in records if record.request_id not in self._ended]
         if not new:
             return
@@ -173,7 +173,7 @@ class ViewModel:
     def _advance(
         self, event: RequestReceived | RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
     ) -> None:
-        """Move a running request along."""
+        """Apply an event of a running request."""
         if event.request_id in self._ended:
             return
         if isinstance(event, RequestReceived):
@@ -186,7 +186,7 @@ class ViewModel:
         self,
         event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged | AdoptionProgressed,
     ) -> None:
-        """Take in what is not about one request."""
+        """Apply an event that is not about one request."""
         match event:
             case AdoptionProgressed():
                 self._adopted = event.done / event.total if event.done < event.total else None
@@ -194,7 +194,7 @@ class ViewModel:
                 self._health(event)
             case OverchargeFound():
                 known = self._overcharges.setdefault(event.provider, {})
-                if not known:  # what it does with other models, the Providers screen tells
+                if not known:  # the Providers screen shows its other models
                     self.notices.append(overcharge_notice(event))
                 known[event.model] = event
             case BudgetThreshold():
@@ -224,7 +224,7 @@ class ViewModel:
                     self._unfunded.discard(attempt.provider)
 
     def _remember_refusals(self, records: Sequence[RequestRecord]) -> None:
-        """A 402 that no provider gave is a budget's."""
+        """Remember a budget's refusal: a 402 that no provider gave."""
         for record in records:
             if record.error_status == PAYMENT_REQUIRED and not record.attempts:
                 self._refused[record.policy] = record.received_at_ms + record.latency_ms
@@ -238,7 +238,7 @@ class ViewModel:
 
     @property
     def frozen(self) -> bool:
-        """Whether the view stands still."""
+        """Whether the view is frozen."""
         return self._frozen is not None
 
     def counting_down(self, now_ms: int) -> bool:
@@ -246,7 +246,7 @@ class ViewModel:
         return any(until > now_ms for until in self._reopenings())
 
     def changes_between(self, since_ms: int, now_ms: int) -> bool:
-        """Whether something has changed without an event, by the time alone: a breaker or a budget whose time is up."""
+        """Check whether time alone has changed something: a breaker or a budget whose time is up."""
         times = (*self._reopenings(), *(budget.resets_at_ms for budget in self.budgets))
         return any(since_ms < time_ms <= now_ms for time_ms in times)
 
@@ -264,12 +264,12 @@ class ViewModel:
         self.feed.freeze()
 
     def thaw(self) -> None:
-        """Follow again."""
+        """Show live values again."""
         self._frozen = None
         self.feed.release()
 
     def view(self, now_ms: int) -> DashboardView:
-        """Everything as it is now, or as it was when frozen."""
+        """Return everything as it is now, or as it was when frozen."""
         if self._frozen is not None:
             return self._frozen
         snapshot = self._snapshot
@@ -291,7 +291,7 @@ class ViewModel:
         )
 
     def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:
-        """The budgets that let nothing more through, as far as is known."""
+        """Return the budgets that refuse further requests, as far as is known."""
         current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
         full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
         for policy, at_ms in self._refused.items():
@@ -311,7 +311,7 @@ class ViewModel:
         )
 
     def _per_second(self, now_ms: int) -> float:
-        """Requests finished a second, over the last ten: from the totals, so that missed events don't matter."""
+        """Return requests finished per second, over the last ten: from totals, so that missed events don't matter."""
         counts = self._counts
         if not counts or counts[-1][0] + 250 <= now_ms:
             counts.append((now_ms, self._totals.requests))
@@ -323,14 +323,14 @@ class ViewModel:
 
 
 def _before(snapshot: Snapshot) -> tuple[int, int]:
-    """How many requests had finished when the rate's window began."""
+    """Return how many requests had finished when the rate's window began."""
     since = snapshot.at_ms - RATE_WINDOW_MS
     ends = [each.received_at_ms + max(each.latency_ms, each.stream_duration_ms or 0) for each in snapshot.recent]
     return since, snapshot.totals.requests - sum(end > since for end in ends)
 
 
 def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
-    """A provider's state at that time: an open breaker whose time is up waits for a request to probe it."""
+    """Return a provider's state at that time: an open breaker whose time is up waits for a probe."""
     if status.state == "open" and status.open_until_ms is not None and status.open_until_ms <= now_ms:
         return replace(status, state="half_open", open_until_ms=None)
     return status
@@ -353,7 +353,7 @@ def _shown_provider(status: ProviderStatus) -> ProviderStatus:
 
 
 def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequest:
-    """A running request after a snapshot: what the snapshot can't know, the path so far, is kept."""
+    """Return a running request after a snapshot, with its path so far, which snapshots lack."""
     if old is None:
         return new
     old.events = max(old.events, new.events)

@@ -1,1 +1,1 @@
-"""When to paint: the loop that drains events, and the share of time that painting may take."""
+"""When to paint: the loop that applies events, and the share of time that painting may take."""

@@ -1,4 +1,4 @@
-"""How often to paint: as often as is pleasant while it is cheap, and never for more than its share of the loop."""
+"""The frame rate: smooth while frames are cheap, and never more than a fixed share of the loop's time."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ BUDGET = 0.015  # of the loop's time
 
 
 class FrameBudget:
-    """Measures what frames cost and says when the next is due.
+    """Measures the cost of frames and decides when the next is due.
 
     A frame's cost is what building its lines took and what Textual took to compose and write them. `holds` are the
     latest stretches for which painting held the loop, in seconds.
@@ -27,28 +27,28 @@ class FrameBudget:
         self.holds: deque[float] = deque(maxlen=20_000)
 
     def composing(self) -> None:
-        """Textual composes: called as its first panel is asked for strips, and harmlessly for each further one."""
+        """Note that Textual composes: call it for the first panel of a frame; further calls do nothing."""
         if self._composing_since is None:
             self._composing_since = self._clock()
 
     def displayed(self) -> None:
-        """Textual has written what it composed."""
+        """Note that Textual has written the frame."""
         if self._composing_since is not None:
             self.spent(self._clock() - self._composing_since)
             self._composing_since = None
 
     def spent(self, seconds: float) -> None:
-        """So much of the loop's time went into the frame."""
+        """Add seconds of the loop's time to the frame's cost."""
         self._cost += seconds
         self.holds.append(seconds)
 
     def painted(self) -> None:
-        """A frame is complete; the next is due when this one has been paid for."""
+        """Note that a frame is complete; the next is due when its cost is within the budget."""
         wait = min(max(self._cost / self._budget, FASTEST_S), SLOWEST_S)
         self._due = self._clock() + wait
         self._cost = 0.0
 
     @property
     def due(self) -> bool:
-        """Whether the next frame may be painted."""
+        """Check whether the next frame may be painted."""
         return self._clock() >= self._due

@@ -1,4 +1,4 @@
-"""The dashboard's heartbeat: takes events in, and paints when there is something to paint and time for it."""
+"""The refresh loop: applies events, and paints when something has changed and the frame budget allows it."""
 
 from __future__ import annotations
 
@@ -11,45 +11,45 @@ from tui.refresh.frame_budget import FrameBudget
 
 BUSY_BEAT_S = 0.02  # soon enough that events are still in the cache when they are applied
 CALM_BEAT_S = 0.1
-SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy gets its turn
+SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy can run
 
 
 class RefreshLoop:
-    """Runs for ever. `paint` gives the visible screen's painting, piece by piece; `may_paint` is False while the
+    """Runs for ever. `paint` returns the visible screen's painting, piece by piece; `may_paint` is False while the
     terminal does not read."""
 
     def __init__(
         self,
-        board: DashboardModel,
-        pace: FrameBudget,
+        dashboard: DashboardModel,
+        frame_budget: FrameBudget,
         paint: Callable[[], Iterator[None]],
         may_paint: Callable[[], bool],
     ) -> None:
-        self._board = board
-        self._pace = pace
+        self._dashboard = dashboard
+        self._frame_budget = frame_budget
         self._paint = paint
         self._may_paint = may_paint
         self._changed = True
         self._last_second = 0
 
     def request_frame(self) -> None:
-        """Something other than an event has changed what is to be shown."""
+        """Request a frame for a change that is not an event."""
         self._changed = True
 
     async def run(self) -> None:
-        """Beat, for ever."""
+        """Apply events and paint, for ever; the owner cancels it."""
         while True:
-            busy = self._board.catch_up()
+            busy = self._dashboard.catch_up()
             self._changed = self._changed or busy or self._time_passed()
-            if self._changed and self._pace.due and self._may_paint():
+            if self._changed and self._frame_budget.due and self._may_paint():
                 self._changed = False
                 await self._frame()
             await asyncio.sleep(BUSY_BEAT_S if busy else CALM_BEAT_S)
 
     def _time_passed(self) -> bool:
-        """Whether the passing of time alone makes a new frame: with each second while things move, else each minute."""
-        now = self._board.now_ms()
-        beat = now // 1000 if self._board.moving() else now // 60_000 * 60
+        """Check whether time alone needs a new frame: each second while something moves, else each minute."""
+        now = self._dashboard.now_ms()
+        beat = now // 1000 if self._dashboard.moving() else now // 60_000 * 60
         passed, self._last_second = beat != self._last_second, beat
         return passed
 
@@ -57,7 +57,7 @@ class RefreshLoop:
         """Paint, a piece at a time."""
         began = perf_counter()
         for _ in self._paint():
-            self._pace.spent(perf_counter() - began)
+            self._frame_budget.spent(perf_counter() - began)
             await asyncio.sleep(SLICE_GAP_S)
             began = perf_counter()
-        self._pace.painted()
+        self._frame_budget.painted()

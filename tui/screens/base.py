@@ -22,15 +22,15 @@ from tui.widgets.panel import Panel
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
 
 
-def show_standing(top: TopBar, board: DashboardModel) -> None:
+def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
     """How things stand, in the line on top."""
     top.show(
-        board.view(),
-        board.now_ms(),
-        frozen=board.model.frozen,
-        unseen=board.model.unseen,
-        problem=board.watch.figures.problem,
-        zone=board.zone,
+        dashboard.view(),
+        dashboard.now_ms(),
+        frozen=dashboard.model.frozen,
+        unseen=dashboard.model.unseen,
+        problem=dashboard.watch.figures.problem,
+        zone=dashboard.zone,
     )
 
 
@@ -67,12 +67,12 @@ class DashboardScreen(Screen[None]):
         Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
-    def __init__(self, board: DashboardModel, name: str) -> None:
+    def __init__(self, dashboard: DashboardModel, name: str) -> None:
         super().__init__(name=name)
-        self.board = board
+        self.dashboard = dashboard
         self._top = TopBar(id="top")
         self._bar = KeyBar(id="keys")
-        history = board.filters.setdefault(self.FILTERS or name, [])
+        history = dashboard.filters.setdefault(self.FILTERS or name, [])
         self._line = FilterLine(self.FILTER_EXAMPLE, history, self.judge, self.names)
 
     # ── what subclasses are ─────────────────────────────────────────────────────────────────────────────────────
@@ -137,7 +137,7 @@ class DashboardScreen(Screen[None]):
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""
-        show_standing(self._top, self.board)
+        show_standing(self._top, self.dashboard)
         self._bar.show(self._screens(), self._keys())
         yield
         yield from self.paint_body()
@@ -155,10 +155,10 @@ class DashboardScreen(Screen[None]):
         ]
 
     def _keys(self) -> list[KeyHint]:
-        board = self.board
+        dashboard = self.dashboard
         general = [
-            KeyHint("f", "thaw" if board.model.frozen else "freeze", "app.freeze"),
-            *([KeyHint("t", board.range.name, "app.range")] if self.RANGED else []),
+            KeyHint("f", "thaw" if dashboard.model.frozen else "freeze", "app.freeze"),
+            *([KeyHint("t", dashboard.range.name, "app.range")] if self.RANGED else []),
             KeyHint("?", "help", "app.help"),
             KeyHint("q", "quit", "app.quit"),
         ]
@@ -174,7 +174,7 @@ class DashboardScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """This screen is in front now: the ledger is asked for what it shows."""
-        self.board.watch.look_at(self.board.range, self.GROUPS)
+        self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS)
         self.repaint()
 
     # ── the filter line ─────────────────────────────────────────────────────────────────────────────────────────

@@ -22,21 +22,21 @@ def copy_id(screen: Screen[None], request_id: str) -> None:
     screen.notify("Copied the request's id; Y copies more of it", markup=False)
 
 
-def offer_copies(screen: Screen[None], board: DashboardModel, request_id: str, entry: Entry | None) -> None:
+def offer_copies(screen: Screen[None], dashboard: DashboardModel, request_id: str, entry: Entry | None) -> None:
     """Ask what to copy; without an `entry`, which the ledger may not have yet, only what the id alone is good for."""
 
     def copy(key: str | None) -> None:
         if key is not None:
-            screen.app.copy_to_clipboard(_text(key, board, shown(request_id), entry))
+            screen.app.copy_to_clipboard(_text(key, dashboard, shown(request_id), entry))
             screen.notify(f"Copied {_WORDS[key]}", markup=False)
 
     answers = [(key, words) for key, words in _WORDS.items() if entry is not None or key in "ic"]
     screen.app.push_screen(ChoiceScreen("Copy", answers), copy)
 
 
-def _text(key: str, board: DashboardModel, request_id: str, entry: Entry | None) -> str:
+def _text(key: str, dashboard: DashboardModel, request_id: str, entry: Entry | None) -> str:
     if key == "c":
-        return f"curl {board.view().address}/v1/requests/{shlex.quote(request_id)}"
+        return f"curl {dashboard.view().address}/v1/requests/{shlex.quote(request_id)}"
     if entry is None or key == "i":
         return request_id
     return shown(csv_line(csv_row(entry)), 10_000) if key == "r" else shown(dumps(entry_json(entry)), 10_000)

@@ -59,9 +59,9 @@ class DetailScreen(Screen[None]):
         Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
     ]
 
-    def __init__(self, board: DashboardModel, opened: Opened, step: Step) -> None:
+    def __init__(self, dashboard: DashboardModel, opened: Opened, step: Step) -> None:
         super().__init__()
-        self._board = board
+        self._dashboard = dashboard
         self._step = step
         self._top = TopBar(id="top")
         self._scroller = ScrollPanel(id="detail")
@@ -100,7 +100,7 @@ class DetailScreen(Screen[None]):
 
     async def _ask_once(self) -> None:
         try:
-            detail = await self._board.source.ledger.request(self._request_id)
+            detail = await self._dashboard.source.ledger.request(self._request_id)
         except LedgerUnavailable as problem:
             self._problem = shown(str(problem))
             return
@@ -110,7 +110,7 @@ class DetailScreen(Screen[None]):
 
     def paint(self) -> Iterator[None]:
         """Paint the bars and the lines."""
-        show_standing(self._top, self._board)
+        show_standing(self._top, self._dashboard)
         if self._entry is None and self._item is not None:
             self._full = from_item(self._item)
         title: Line = (("Request in full", "title"),)
@@ -121,7 +121,7 @@ class DetailScreen(Screen[None]):
             KeyHint("p", "previous", "screen.step(-1)"),
             KeyHint("y", "copy id", "screen.copy"),
             KeyHint("Y", "copy …", "screen.copy_more"),
-            KeyHint("f", "thaw" if self._board.model.frozen else "freeze", "app.freeze"),
+            KeyHint("f", "thaw" if self._dashboard.model.frozen else "freeze", "app.freeze"),
             KeyHint("Esc", "back", "screen.leave"),
             KeyHint("q", "quit", "app.quit"),
         ]
@@ -131,7 +131,7 @@ class DetailScreen(Screen[None]):
     def _body(self, width: int) -> list[Line]:
         if self._full is None:
             return [(("The ledger has no such request." if self._asked else "asking the ledger …", "muted"),)]
-        return request_lines(self._full, width, self._board.zone)
+        return request_lines(self._full, width, self._dashboard.zone)
 
     def repaint(self) -> None:
         """Paint at once."""
@@ -149,7 +149,7 @@ class DetailScreen(Screen[None]):
 
     def action_copy_more(self) -> None:
         """Ask what of it to copy."""
-        offer_copies(self, self._board, self._request_id, self._entry)
+        offer_copies(self, self._dashboard, self._request_id, self._entry)
 
     @work(exclusive=True, group="step")
     async def action_step(self, by: int) -> None:

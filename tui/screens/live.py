@@ -36,8 +36,8 @@ class LiveScreen(DashboardScreen):
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
 
-    def __init__(self, board: DashboardModel) -> None:
-        super().__init__(board, "live")
+    def __init__(self, dashboard: DashboardModel) -> None:
+        super().__init__(dashboard, "live")
         self._tiles = StatTilesPanel(id="tiles")
         self._chart = SpendChart(id="chart")
         self._feed = FeedPanel(id="feed")
@@ -52,7 +52,7 @@ class LiveScreen(DashboardScreen):
     def size_pieces(self, width: int, height: int) -> None:
         """Boxes where there is room for them, the chart where there is any; the feed takes what is left."""
         boxed = width >= 100 and height >= 30
-        providers = len(self.board.view().providers)
+        providers = len(self.dashboard.view().providers)
         self._tiles.styles.height = BOXED + (height >= 34) if boxed else 4
         self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
         self._chart.display = height >= 20
@@ -61,25 +61,25 @@ class LiveScreen(DashboardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """Piece by piece."""
-        board = self.board
-        view, figures, feed = board.view(), board.figures, board.model.feed
-        self._tiles.show(view, figures, board.range.name)
+        dashboard = self.dashboard
+        view, figures, feed = dashboard.view(), dashboard.figures, dashboard.model.feed
+        self._tiles.show(view, figures, dashboard.range.name)
         yield
-        self._chart.show(board.chart(view.at_ms), board.range, board.zone)
+        self._chart.show(dashboard.chart(view.at_ms), dashboard.range, dashboard.zone)
         yield
         wanted = len(feed.rows()) if feed.held else self._feed.page
         rows = feed.rows(wanted)
         hint = self._hint() if not rows else ()
-        self._feed.show(rows, feed.selected, view.at_ms, board.zone, note=self._note(), hint=hint)
+        self._feed.show(rows, feed.selected, view.at_ms, dashboard.zone, note=self._note(), hint=hint)
         yield
         self._providers.show(view.providers, view.at_ms)
-        self._shares.show(figures.groups.get("model"), board.range.name)
+        self._shares.show(figures.groups.get("model"), dashboard.range.name)
         yield
 
     def _note(self) -> Line:
         """How the feed stands, and what the next Esc does."""
-        feed = self.board.model.feed
-        held = feed.held and not self.board.model.frozen
+        feed = self.dashboard.model.feed
+        held = feed.held and not self.dashboard.model.frozen
         new = f"held  +{feed.unseen:,} new  " if held else ""
         if self.typed:
             return ((f" {new}{'filtered' if feed.query else 'not filtered'}  Esc clears ", "badge"),)
@@ -88,16 +88,16 @@ class LiveScreen(DashboardScreen):
         return EMPTY
 
     def _hint(self) -> list[Line]:
-        if self.board.model.feed.query:
+        if self.dashboard.model.feed.query:
             return [((" Nothing in the feed passes the filter. Key 2 searches the whole ledger.", "muted"),)]
-        if not self.board.recalled:
+        if not self.dashboard.past_loaded:
             return [((" asking the ledger …", "muted"),)]
         lines: list[Line] = [((" No requests yet. Try one (y copies it):", "text"),), EMPTY]
-        return lines + [((f" {line}", "key"),) for line in curl(self.board.view())]
+        return lines + [((f" {line}", "key"),) for line in curl(self.dashboard.view())]
 
     def narrow(self, typed: str) -> None:
         """Filter the feed."""
-        self.board.model.feed.narrow(parse(typed))
+        self.dashboard.model.feed.narrow(parse(typed))
 
     def judge(self, typed: str) -> Sequence[str]:
         """What of a filter means nothing."""
@@ -105,17 +105,17 @@ class LiveScreen(DashboardScreen):
 
     def names(self) -> Names:
         """The names that the configuration and the feed have."""
-        return names_in_sight(self.board.view(), self.board.model.feed)
+        return names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
 
     def keys(self) -> Sequence[KeyHint]:
         """What can be done with a selected request."""
-        if self.board.model.feed.selected is None:
+        if self.dashboard.model.feed.selected is None:
             return ()
         return (KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"))
 
     def action_move(self, by: int) -> None:
         """Select another request; the feed is held meanwhile."""
-        self.board.model.feed.move(by)
+        self.dashboard.model.feed.move(by)
         self.repaint()
 
     def action_page(self, by: int) -> None:
@@ -124,12 +124,12 @@ class LiveScreen(DashboardScreen):
 
     def action_ends(self, last: bool) -> None:
         """The first or the last request."""
-        self.board.model.feed.select(10**9 if last else 0)
+        self.dashboard.model.feed.select(10**9 if last else 0)
         self.repaint()
 
     def _chosen(self) -> Item | None:
         """The selected request; where none is selected yet, the one at the top is from now on."""
-        feed = self.board.model.feed
+        feed = self.dashboard.model.feed
         if feed.selected is None:
             self.action_move(0)
         return feed.selected_item
@@ -138,20 +138,20 @@ class LiveScreen(DashboardScreen):
         """The selected request in full."""
         item = self._chosen()
         if item is not None:
-            self.app.push_screen(DetailScreen(self.board, Opened(item.request_id, item), self._step))
+            self.app.push_screen(DetailScreen(self.dashboard, Opened(item.request_id, item), self._step))
 
     async def _step(self, by: int) -> Opened | None:
         self.action_move(by)
-        item = self.board.model.feed.selected_item
+        item = self.dashboard.model.feed.selected_item
         return None if item is None else Opened(item.request_id, item)
 
     def action_copy(self) -> None:
         """The selected request's id, or while there are no requests the command that sends one."""
-        item = self.board.model.feed.selected_item
+        item = self.dashboard.model.feed.selected_item
         if item is not None:
             copy_id(self, item.request_id)
-        elif not self.board.model.feed.rows(1):
-            self.app.copy_to_clipboard("\n".join(curl(self.board.view())))
+        elif not self.dashboard.model.feed.rows(1):
+            self.app.copy_to_clipboard("\n".join(curl(self.dashboard.view())))
             self.notify("Copied the command", markup=False)
 
     @work(exclusive=True, group="copy")
@@ -162,12 +162,12 @@ class LiveScreen(DashboardScreen):
             return
         detail = None
         with suppress(LedgerUnavailable):
-            detail = await self.board.source.ledger.request(item.request_id)
-        offer_copies(self, self.board, item.request_id, None if detail is None else detail.entry)
+            detail = await self.dashboard.source.ledger.request(item.request_id)
+        offer_copies(self, self.dashboard, item.request_id, None if detail is None else detail.entry)
 
     def step_back(self) -> bool:
         """Let the selection go."""
-        feed = self.board.model.feed
+        feed = self.dashboard.model.feed
         if feed.selected is None:
             return False
         feed.deselect()
@@ -177,7 +177,7 @@ class LiveScreen(DashboardScreen):
     def _picked(self, event: Panel.Picked) -> None:
         index = self._feed.row_at(event.index)
         if index is not None:
-            self.board.model.feed.select(index)
+            self.dashboard.model.feed.select(index)
             self.repaint()
             if event.twice:
                 self.action_open()

@@ -37,8 +37,8 @@ class LogScreen(DashboardScreen):
         *(Binding(key, f"level({level})", name, show=False) for key, name, level in LEVEL_KEYS),
     ]
 
-    def __init__(self, board: DashboardModel) -> None:
-        super().__init__(board, "log")
+    def __init__(self, dashboard: DashboardModel) -> None:
+        super().__init__(dashboard, "log")
         self._panel = LogPanel(id="log")
 
     def pieces(self) -> Sequence[Widget]:
@@ -47,14 +47,14 @@ class LogScreen(DashboardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """Read what is new, unless frozen, and paint."""
-        if not self.board.model.frozen:
-            self.board.log.catch_up()
-        self._panel.show(self.board.log, self.board.zone)
+        if not self.dashboard.model.frozen:
+            self.dashboard.log.catch_up()
+        self._panel.show(self.dashboard.log, self.dashboard.zone)
         yield
 
     def keys(self) -> Sequence[KeyHint]:
         """Level and wrapping."""
-        level = logging.getLevelName(self.board.log.least_level).lower()
+        level = logging.getLevelName(self.dashboard.log.least_level).lower()
         wrap = "cut" if self._panel.wraps else "wrap"
         return (
             KeyHint("↵", "request", "screen.open"),
@@ -64,18 +64,18 @@ class LogScreen(DashboardScreen):
 
     def narrow(self, typed: str) -> None:
         """Show only lines with the text."""
-        self.board.log.narrow(typed)
+        self.dashboard.log.narrow(typed)
 
     def names(self) -> Names:
         """The loggers' names."""
-        return {"": sorted({line.logger for line in self.board.log.lines})}
+        return {"": sorted({line.logger for line in self.dashboard.log.lines})}
 
     def action_level(self, level: int | None = None) -> None:
         """Show lines from a level on, or from the next one."""
         if level is None:
-            self.board.log.next_level()
+            self.dashboard.log.next_level()
         else:
-            self.board.log.set_level(level)
+            self.dashboard.log.set_level(level)
         self.repaint()
 
     def action_wrap(self) -> None:
@@ -85,7 +85,7 @@ class LogScreen(DashboardScreen):
 
     def action_open(self) -> None:
         """The request that the lowest line in sight is about, in full; then those of the lines above and below."""
-        ids = self.board.log.request_ids(self._panel.page)
+        ids = self.dashboard.log.request_ids(self._panel.page)
         place = 0
 
         async def step(by: int) -> Opened | None:
@@ -94,13 +94,13 @@ class LogScreen(DashboardScreen):
             return Opened(ids[place])
 
         if ids:
-            self.app.push_screen(DetailScreen(self.board, Opened(ids[0]), step))
+            self.app.push_screen(DetailScreen(self.dashboard, Opened(ids[0]), step))
         else:
             self.notify("No line in sight is about a request", markup=False)
 
     def action_move(self, by: int) -> None:
         """Scroll by lines."""
-        self.board.log.scroll(by, self._panel.page)
+        self.dashboard.log.scroll(by, self._panel.page)
         self.repaint()
 
     def action_page(self, by: int) -> None:
@@ -113,8 +113,8 @@ class LogScreen(DashboardScreen):
 
     def step_back(self) -> bool:
         """Follow again."""
-        scrolled = self.board.log.top is not None
-        self.board.log.top = None
+        scrolled = self.dashboard.log.top is not None
+        self.dashboard.log.top = None
         return scrolled
 
     @on(Panel.Wheeled, "#log")

@@ -12,7 +12,7 @@ from textual.widget import Widget
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
-from tui.model.filter_language import named_so
+from tui.model.filter_language import name_matches
 from tui.model.ledger_stats import Groups
 from tui.screens.base import DashboardScreen
 from tui.widgets.bars import KeyHint
@@ -32,8 +32,8 @@ class MoneyScreen(DashboardScreen):
         Binding("h,left", "table(-1)", "Previous table", show=False),
     ]
 
-    def __init__(self, board: DashboardModel) -> None:
-        super().__init__(board, "money")
+    def __init__(self, dashboard: DashboardModel) -> None:
+        super().__init__(dashboard, "money")
         self._summary = Summary(id="summary")
         self._tables = {by: GroupTable(by, id=f"by-{by}") for by in BY}
         self._budgets = Budgets(id="budgets")
@@ -54,7 +54,7 @@ class MoneyScreen(DashboardScreen):
     def size_pieces(self, width: int, height: int) -> None:
         """Two by two if there is room."""
         self._one_by_one = width < 100 or height < 28
-        view = self.board.view()
+        view = self.dashboard.view()
         rows = min(max(len(view.budgets), len(view.ratios), 1) + 3, height // 4)
         self._plans.styles.height = "1fr" if self._one_by_one else rows
         self._plans.set_class(self._one_by_one, "stacked")
@@ -70,13 +70,13 @@ class MoneyScreen(DashboardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """Piece by piece."""
-        board, view = self.board, self.board.view()
-        figures = board.figures
-        self._summary.show(figures, board.range.name, board.zone)
+        dashboard, view = self.dashboard, self.dashboard.view()
+        figures = dashboard.figures
+        self._summary.show(figures, dashboard.range.name, dashboard.zone)
         yield
         for by, table in self._tables.items():
             if table.display:
-                table.show(self._named(by), "last 7 days, UTC" if by == "day" else f"last {board.range.name}")
+                table.show(self._named(by), "last 7 days, UTC" if by == "day" else f"last {dashboard.range.name}")
                 yield
         self._budgets.show(view)
         self._ratios.show(view.ratios)
@@ -84,14 +84,14 @@ class MoneyScreen(DashboardScreen):
 
     def _named(self, by: GroupBy) -> Groups | None:
         """The groups whose names have the words of the filter; days have no names."""
-        groups = self.board.figures.groups.get(by)
+        groups = self.dashboard.figures.groups.get(by)
         if groups is None or by == "day":
             return groups
-        return {name: group for name, group in groups.items() if named_so(self.typed, name)}
+        return {name: group for name, group in groups.items() if name_matches(self.typed, name)}
 
     def names(self) -> Names:
         """All that the tables name."""
-        groups = self.board.figures.groups
+        groups = self.dashboard.figures.groups
         return {"": [name for by in BY if by != "day" for name in groups.get(by) or ()]}
 
     def keys(self) -> Sequence[KeyHint]:

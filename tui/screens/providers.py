@@ -13,7 +13,7 @@ from textual.widget import Widget
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
-from tui.model.filter_language import named_so
+from tui.model.filter_language import name_matches
 from tui.model.view_model import ProviderView
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
@@ -34,28 +34,28 @@ class ProvidersScreen(DashboardScreen):
         Binding("r", "close_breaker", "Close the breaker", show=False),
     ]
 
-    def __init__(self, board: DashboardModel) -> None:
-        super().__init__(board, "providers")
-        self._table = ProviderTable(id="sellers")
+    def __init__(self, dashboard: DashboardModel) -> None:
+        super().__init__(dashboard, "providers")
+        self._table = ProviderTable(id="provider-table")
         self._rates = ScrollPanel(id="rates")
         self._history = ScrollPanel(id="history")
         self._selected = 0
 
     def pieces(self) -> Sequence[Widget]:
         """The table above, the selected provider below."""
-        return (self._table, Horizontal(self._rates, self._history, id="seller"))
+        return (self._table, Horizontal(self._rates, self._history, id="provider-detail"))
 
     def size_pieces(self, width: int, height: int) -> None:
         """The table takes what it needs, half of the screen at most."""
-        self._table.styles.height = min(max(len(self.board.view().providers), 1) + 3, height // 2)
+        self._table.styles.height = min(max(len(self.dashboard.view().providers), 1) + 3, height // 2)
 
     def paint_body(self) -> Iterator[None]:
         """The table, then the selected provider."""
-        board, now_ms, providers = self.board, self.board.view().at_ms, self._providers
+        dashboard, now_ms, providers = self.dashboard, self.dashboard.view().at_ms, self._providers
         self._selected = min(self._selected, max(len(providers) - 1, 0))
-        groups = board.figures.groups.get("provider")
+        groups = dashboard.figures.groups.get("provider")
         hint = "no provider passes the filter" if self.typed else "no provider is configured"
-        self._table.show(providers, self._selected, groups, now_ms, board.range.name, hint=hint)
+        self._table.show(providers, self._selected, groups, now_ms, dashboard.range.name, hint=hint)
         yield
         if providers:
             self._show(providers[self._selected], now_ms)
@@ -67,7 +67,7 @@ class ProvidersScreen(DashboardScreen):
     def _show(self, provider: ProviderView, now_ms: int) -> None:
         width = max(self._rates.size.width - 4, 20)
         rates = rate_lines(provider, width)
-        history = history_lines(provider, now_ms, self.board.zone, width)
+        history = history_lines(provider, now_ms, self.dashboard.zone, width)
         title: Line = ((provider.status.name, "title"),)
         if self._history.size.width:
             self._rates.show(rates, title)
@@ -89,11 +89,11 @@ class ProvidersScreen(DashboardScreen):
 
     def names(self) -> Names:
         """The providers' names."""
-        return {"": [each.status.name for each in self.board.view().providers]}
+        return {"": [each.status.name for each in self.dashboard.view().providers]}
 
     @property
     def _providers(self) -> Sequence[ProviderView]:
-        return [each for each in self.board.view().providers if named_so(self.typed, each.status.name)]
+        return [each for each in self.dashboard.view().providers if name_matches(self.typed, each.status.name)]
 
     @property
     def _provider(self) -> ProviderView | None:
@@ -119,8 +119,8 @@ class ProvidersScreen(DashboardScreen):
     def action_rotate(self) -> None:
         """Take it out of rotation, or back in; out only after a question if no other is left."""
         provider = self._provider
-        if provider is None or not self.board.last_in_rotation(provider):
-            self._do(self.board.toggle_rotation)
+        if provider is None or not self.dashboard.last_in_rotation(provider):
+            self._do(self.dashboard.toggle_rotation)
             return
         question = f"{provider.status.name} is the last provider in rotation"
         answers = [("y", "take it out: every request will be refused"), ("n", "leave it in")]
@@ -128,11 +128,11 @@ class ProvidersScreen(DashboardScreen):
 
     def _taken_out(self, answer: str | None) -> None:
         if answer == "y":
-            self._do(self.board.toggle_rotation)
+            self._do(self.dashboard.toggle_rotation)
 
     def action_close_breaker(self) -> None:
         """Close its breaker."""
-        self._do(self.board.close_breaker)
+        self._do(self.dashboard.close_breaker)
 
     def _do(self, act: Callable[[ProviderView], str]) -> None:
         provider = self._provider
@@ -142,10 +142,10 @@ class ProvidersScreen(DashboardScreen):
             self.notify(act(provider), markup=False)
         except KeyError:
             self.notify(f"{provider.status.name} is not configured any more", severity="error", markup=False)
-        self.board.catch_up()
+        self.dashboard.catch_up()
         self.repaint()
 
-    @on(Panel.Picked, "#sellers")
+    @on(Panel.Picked, "#provider-table")
     def _picked(self, event: Panel.Picked) -> None:
         index = self._table.row_at(event.index)
         if index is not None:

@@ -58,15 +58,15 @@ class RequestsScreen(DashboardScreen):
         Binding("e", "export", "Export", show=False),
     ]
 
-    def __init__(self, board: DashboardModel) -> None:
-        super().__init__(board, "requests")
-        self._rows = LedgerList(board.source.ledger, board.now_ms)
+    def __init__(self, dashboard: DashboardModel) -> None:
+        super().__init__(dashboard, "requests")
+        self._rows = LedgerList(dashboard.source.ledger, dashboard.now_ms)
         self._panel = LedgerPanel(id="ledger")
         self._problem = ""
         self._asking = False
         self._exporting: int | None = None  # rows written by the export under way
         self._seen = -1  # requests that had finished when the list was last read
-        self._as_of_ms = board.now_ms()  # when that was
+        self._as_of_ms = dashboard.now_ms()  # when that was
         self._pause_s = LEAST_WAIT_S  # what the latest question costs to ask again
         self._wake = asyncio.Event()  # another question, or someone who looks: don't wait for the pause to pass
         self._known: dict[str, list[str]] = {}
@@ -77,9 +77,9 @@ class RequestsScreen(DashboardScreen):
 
     def paint_body(self) -> Iterator[None]:
         """Paint what is in sight."""
-        board = self.board
+        dashboard = self.dashboard
         hint = () if self._rows.total else self._hint()
-        self._panel.show(self._rows, board.now_ms(), board.zone, self._note(), hint)
+        self._panel.show(self._rows, dashboard.now_ms(), dashboard.zone, self._note(), hint)
         yield
 
     def _note(self) -> Line:
@@ -98,10 +98,10 @@ class RequestsScreen(DashboardScreen):
     def _age(self) -> Line:
         """Of when the list is, where requests have finished since."""
         new = self._finished - self._seen
-        old = self.board.now_ms() - self._as_of_ms >= STALE_AFTER_MS
+        old = self.dashboard.now_ms() - self._as_of_ms >= STALE_AFTER_MS
         if self._seen < 0 or new <= 0 or (self._rows.following and not old):
             return EMPTY
-        return ((f"  as of {clock(self._as_of_ms, self.board.zone)}, +{new:,} new", "warn"),)
+        return ((f"  as of {clock(self._as_of_ms, self.dashboard.zone)}, +{new:,} new", "warn"),)
 
     def _hint(self) -> list[Line]:
         if self._rows.total is None:
@@ -109,7 +109,7 @@ class RequestsScreen(DashboardScreen):
         if self._rows.query:
             return [(("Nothing in the ledger passes the filter.", "muted"),)]
         lines: list[Line] = [(("No requests yet. Try one:", "text"),), EMPTY]
-        return lines + [((line, "key"),) for line in curl(self.board.view())]
+        return lines + [((line, "key"),) for line in curl(self.dashboard.view())]
 
     def keys(self) -> Sequence[KeyHint]:
         """What can be done with the list, and with a selected request."""
@@ -122,7 +122,7 @@ class RequestsScreen(DashboardScreen):
 
     @property
     def _finished(self) -> int:
-        return self.board.model.totals.requests
+        return self.dashboard.model.totals.requests
 
     def on_mount(self) -> None:
         """Start to read."""
@@ -138,7 +138,7 @@ class RequestsScreen(DashboardScreen):
         """Read the newest rows anew while they are being looked at and there are new ones, at a calm rate."""
         while True:
             stale = self._rows.following and self._seen != self._finished and not self._asking
-            if stale and self.is_current and not self.board.model.frozen:
+            if stale and self.is_current and not self.dashboard.model.frozen:
                 await self._answer(self._rows.restart())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pause_s)
@@ -146,7 +146,7 @@ class RequestsScreen(DashboardScreen):
 
     async def _answer(self, question: Awaitable[None]) -> None:
         """Await the answer to a question about the whole list; how long it takes says when it may be asked again."""
-        began, finished, as_of_ms = perf_counter(), self._finished, self.board.now_ms()
+        began, finished, as_of_ms = perf_counter(), self._finished, self.dashboard.now_ms()
         try:
             await question
         except LedgerUnavailable as problem:
@@ -205,7 +205,7 @@ class RequestsScreen(DashboardScreen):
 
     def names(self) -> Names:
         """The names that the ledger, the configuration and the feed have."""
-        near = names_in_sight(self.board.view(), self.board.model.feed)
+        near = names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
         return {name: [*dict.fromkeys(near[name] + self._known.get(name, []))] for name in near}
 
     def action_filter(self) -> None:
@@ -238,7 +238,7 @@ class RequestsScreen(DashboardScreen):
         """The selected request in full."""
         entry = self._chosen()
         if entry is not None:
-            self.app.push_screen(DetailScreen(self.board, Opened(entry.request_id), self._step))
+            self.app.push_screen(DetailScreen(self.dashboard, Opened(entry.request_id), self._step))
 
     async def _step(self, by: int) -> Opened | None:
         rows = self._rows
@@ -259,7 +259,7 @@ class RequestsScreen(DashboardScreen):
         """Ask what of the selected request to copy."""
         entry = self._chosen()
         if entry is not None:
-            offer_copies(self, self.board, entry.request_id, entry)
+            offer_copies(self, self.dashboard, entry.request_id, entry)
 
     def action_sort(self) -> None:
         """Sort by the next column, or the same one the other way round."""
@@ -304,7 +304,7 @@ class RequestsScreen(DashboardScreen):
         if key is None:
             return
         kind: Format = "json" if key == "j" else "csv"
-        path = Path.cwd() / file_name(kind, self.board.now_ms(), filtered=bool(self._rows.query))
+        path = Path.cwd() / file_name(kind, self.dashboard.now_ms(), filtered=bool(self._rows.query))
         if key == "p":
             self.app.push_screen(PathScreen("Export to (.json writes JSON)", path), self._export_to)
         else:
@@ -320,7 +320,7 @@ class RequestsScreen(DashboardScreen):
         where = rows.where if rows.where.until_ms is not None else replace(rows.where, until_ms=self._as_of_ms)
         try:
             self._written(0)
-            written = await export(self.board.source.ledger, where, rows.sort, rows.order, path, self._written)
+            written = await export(self.dashboard.source.ledger, where, rows.sort, rows.order, path, self._written)
         except (LedgerUnavailable, OSError) as problem:
             self.notify(f"The export failed: {shown(str(problem))}", severity="error", markup=False)
         except asyncio.CancelledError:

@@ -16,7 +16,7 @@ from textual.theme import Theme
 from textual.widget import Widget
 
 from tui.render.layout import EMPTY, Line
-from tui.render.themes import StripCache, ink_of
+from tui.render.themes import StripCache, strip_cache_for
 
 
 class Panel(Widget):
@@ -68,7 +68,7 @@ class Panel(Widget):
             return
         lines = list(self.draw(width, height)[:height])
         lines += [EMPTY] * (height - len(lines))
-        ink = self._ink
+        cache = self._strip_cache
         if len(self._strips) != height or self._strips[0].cell_length != width:
             changed = list(range(height))
         else:
@@ -77,7 +77,7 @@ class Panel(Widget):
             return
         strips = self._strips if len(self._strips) == height else [Strip.blank(width)] * height
         for y in changed:
-            strips[y] = ink.strip(lines[y], width)
+            strips[y] = cache.strip(lines[y], width)
         self._lines, self._strips = lines, strips
         self.refresh(*(Region(0, y, width, 1) for y in changed))
 
@@ -88,14 +88,14 @@ class Panel(Widget):
             self.redraw()
         strips = self._strips[crop.y : crop.bottom]
         for each in self.get_line_filters():
-            strips = [strip.apply_filter(each, self._ink.background) for strip in strips]
+            strips = [strip.apply_filter(each, self._strip_cache.background) for strip in strips]
         if crop.column_span != (0, width):
             strips = [strip.crop(*crop.column_span) for strip in strips]
         return strips
 
     @property
-    def _ink(self) -> StripCache:
-        return ink_of(self.app.theme)
+    def _strip_cache(self) -> StripCache:
+        return strip_cache_for(self.app.theme)
 
     def on_mount(self) -> None:
         """Follow the theme."""

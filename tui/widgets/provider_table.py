@@ -173,9 +173,9 @@ def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: i
         (("State      ", "muted"), mark, (" ", "text"), word, (note, "muted")),
         *_outcomes(view, width),
     ]
-    if not view.moments:
+    if not view.health_changes:
         return [*lines, EMPTY, (("no change of health since the dashboard began", "muted"),)]
-    return [*lines, EMPTY, *(_moment(each, zone) for each in view.moments)]
+    return [*lines, EMPTY, *(_change_line(each, zone) for each in view.health_changes)]
 
 
 def _outcomes(view: ProviderView, width: int) -> list[Line]:
@@ -197,10 +197,10 @@ def _outcomes(view: ProviderView, width: int) -> list[Line]:
     ]
 
 
-def _moment(moment: HealthChange, zone: tzinfo | None) -> Line:
+def _change_line(change: HealthChange, zone: tzinfo | None) -> Line:
     words: dict[str, Span] = {"closed": ("● ok", "good"), "open": ("✕ open", "bad"), "half_open": ("◐ probing", "warn")}
-    word = words[moment.state] if moment.in_rotation else ("○ taken out", "muted")
-    return ((f"{stamp(moment.at_ms, zone)}  ", "muted"), (f"{word[0]:<11} ", word[1]), (moment.reason, "text"))
+    word = words[change.state] if change.in_rotation else ("○ taken out", "muted")
+    return ((f"{stamp(change.at_ms, zone)}  ", "muted"), (f"{word[0]:<11} ", word[1]), (change.reason, "text"))
 
 
 def _field(label: str, value: str, role: Role = "text") -> Line:

@@ -76,7 +76,7 @@ async def test_one_esc_leaves_a_filter_whatever_is_selected(key: str) -> None:
         await each.shows(SCREENS[key], "Esc clears")
         await each.press("escape")
         await each.until(lambda: line(each) is None and "Esc" not in each.text and "filtered" not in each.text)
-        assert each.app.board.model.feed.selected is None
+        assert each.app.dashboard.model.feed.selected is None
         await each.shows(SCREENS[key], "gpt-4o")
 
 
@@ -190,7 +190,7 @@ async def test_keys_type_into_no_line_that_cannot_be_seen() -> None:
         await each.shows("arbstr needs 60x15", "this terminal is 40x10")
         await each.press("space", "slash", "f", "2", "question_mark")
         assert all(provider.in_rotation for provider in each.source.providers.values())
-        assert not each.app.board.model.frozen
+        assert not each.app.dashboard.model.frozen
         assert each.app.current_mode == "providers"
         assert each.app.focused is None
         await each.press("q")

@@ -152,7 +152,7 @@ async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
         happen(each.source, 25)
         total = each.source.totals
         await each.shows(f"today UTC {total.cost_msats / 1000:,.1f}"[:14], f"{total.requests}")
-        await each.until(lambda: getattr(each.app.board.figures.today, "cost_msats", None) == total.cost_msats)
+        await each.until(lambda: getattr(each.app.dashboard.figures.today, "cost_msats", None) == total.cost_msats)
 
 
 async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
@@ -167,11 +167,11 @@ async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
 async def test_new_rows_never_move_the_selection() -> None:
     async with driven(lived_in()) as each:
         await each.press("j", "j")
-        selected = each.app.board.model.feed.selected_item
+        selected = each.app.dashboard.model.feed.selected_item
         before = each.text
         happen(each.source, 7)
         await each.shows("held  +7 new")
-        assert each.app.board.model.feed.selected_item is selected
+        assert each.app.dashboard.model.feed.selected_item is selected
         rows = [line for line in before.splitlines() if "▸ stream" in line]
         assert all(row in each.text for row in rows)
         await each.press("escape")
@@ -199,7 +199,7 @@ async def test_the_feed_is_filtered_and_says_so() -> None:
         await each.shows("filtered  Esc clears")
         await each.press("enter")
         await each.press("j")
-        assert each.app.board.model.feed.selected == 0
+        assert each.app.dashboard.model.feed.selected == 0
         await each.press("escape")
         await each.press("escape")
         await each.hides("filtered")
@@ -222,7 +222,7 @@ async def test_the_time_range_goes_round() -> None:
 async def test_enter_opens_a_request_and_escape_goes_back() -> None:
     async with driven(lived_in()) as each:
         await each.press("j", "j", "j", "j")
-        item = each.app.board.model.feed.selected_item
+        item = each.app.dashboard.model.feed.selected_item
         assert item is not None
         await each.press("enter")
         await each.shows("Request in full", item.request_id, "Why this provider")
@@ -434,7 +434,7 @@ async def test_missed_events_are_made_good_by_a_snapshot() -> None:
     async with driven(source) as each:
         for number in range(15):
             happen(source, 800, seed=number)  # far more than the mailbox holds
-        await each.until(lambda: each.app.board.model.totals == source.totals)
+        await each.until(lambda: each.app.dashboard.model.totals == source.totals)
         await each.shows(f"{source.totals.requests:,}")
 
 
@@ -851,7 +851,7 @@ async def test_times_are_local_until_u_asks_for_utc() -> None:
     from datetime import timedelta, timezone
 
     async with driven(lived_in()) as each:
-        each.app.board.zone = each.app.board._local = timezone(timedelta(hours=2))
+        each.app.dashboard.zone = each.app.dashboard._local = timezone(timedelta(hours=2))
         each.app.repaint()
         await each.shows("16:02:1", "UTC+02:00")
         await each.press("u")
@@ -879,7 +879,7 @@ async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
         await each.until(lambda: " t 1 h" not in each.text.splitlines()[-1])
         await each.press("t")
         await each.shows("This screen has all there is")
-        assert each.app.board.range.name == "1 h"
+        assert each.app.dashboard.range.name == "1 h"
 
 
 async def test_nothing_is_painted_when_nothing_changes() -> None:

@@ -86,8 +86,8 @@ def test_old_buckets_are_forgotten() -> None:
 def test_in_the_end_every_bucket_is_the_ledgers(requests: list[tuple[int, int, int]]) -> None:
     """However requests come in and end, the chart ends as the ledger has it."""
     each, ledger = series(), {}
-    moments = sorted((received + took, received, cost) for received, took, cost in requests)
-    for ended, received, cost in moments:
+    health_changes = sorted((received + took, received, cost) for received, took, cost in requests)
+    for ended, received, cost in health_changes:
         start = (NOW + received) // WIDTH * WIDTH
         ledger[start] = ledger.get(start, 0) + cost
         each.add([(NOW + received, NOW + ended, cost)], NOW + ended)

@@ -131,7 +131,7 @@ def test_health_follows_events_at_once_and_is_remembered() -> None:
     model.apply([ProviderHealthChanged("gamma", NOON, "closed", "open", "3 failures", NOON + 30_000)])
     gamma = next(each for each in model.view(NOON).providers if each.key == "gamma")
     assert (gamma.status.state, gamma.status.open_until_ms) == ("open", NOON + 30_000)
-    assert [moment.reason for moment in gamma.moments] == ["3 failures"]
+    assert [moment.reason for moment in gamma.health_changes] == ["3 failures"]
     assert model.counting_down(NOON)
 
 
