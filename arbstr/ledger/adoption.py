@@ -91,9 +91,9 @@ class Adoption:
         return self._noting
 
     async def _note_chunk(self) -> Chunk | None:
-        loose = "facet IS NULL AND open = 0 AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog)"
+        pending = "facet IS NULL AND open = 0 AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog)"
         # Never across an open row: when that is closed, it is loose.
-        chunk = await self._enter(_next_chunk(INSTANT, loose, "facet IS NULL AND open <> 0"), summed=False)
+        chunk = await self._enter(_next_chunk(INSTANT, pending, "facet IS NULL AND open <> 0"), summed=False)
         if chunk is not None:
             await self._db.execute_fetchall(
                 "INSERT OR IGNORE INTO ledger_state (name, value) SELECT 'other_ids', 1 WHERE EXISTS "

@@ -267,12 +267,12 @@ def _series(tallies: dict[Label, AggregateSum], where: Filter, span_ms: int) -> 
 
 
 def _more_facts(view: ReadTransaction) -> dict[str, str]:
-    unfinished, loose = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
+    unfinished, pending = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
     pruned = view.extent.pruned_ms
     summed = sum(chunk.total for chunk in view.backlog if chunk.summed)
     return {
         "open": f"{unfinished or 0:,} streams that have not ended",
-        "unsummed": f"{max((loose or 0) - summed, 0):,} rows not yet in the rollups",
+        "unsummed": f"{max((pending or 0) - summed, 0):,} rows not yet in the rollups",
         "sums": f"{view.one('SELECT COUNT(*) FROM rollups')[0]:,} hours and days by model, provider and policy",
         "pruned": f"before {format_ms(pruned)}" if pruned else "never",
     }

@@ -51,10 +51,10 @@ class ReadTransaction:
         [self.version] = self.one("PRAGMA user_version")
         self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
         self.backlog = [] if self.version < BACKLOG_SINCE else chunks_of(connection)
-        self._loose = "facet IS NULL AND open = 0"
+        self._is_pending = "facet IS NULL AND open = 0"
         if self.backlog:
-            self._loose += f" AND id > {self.backlog[-1].last_id}"
-        self.pending = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._loose})")[0]
+            self._is_pending += f" AND id > {self.backlog[-1].last_id}"
+        self.pending = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._is_pending})")[0]
         self.extent = Extent(None, None) if self.bare else self._extent()
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
@@ -65,13 +65,13 @@ class ReadTransaction:
         """The first row of an answer, None if there is none."""
         return self._connection.execute(sql, values).fetchone()
 
-    def rows(self, *, loose: bool = False) -> str:
+    def rows(self, *, pending: bool = False) -> str:
         """A table expression with every column: of all closed rows, or of the loose ones only."""
         if self.bare:
             nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
             return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
         others = ", ".join(column for column in COLUMNS if column != "at_ms")
-        which = self._loose if loose else "open = 0"
+        which = self._is_pending if pending else "open = 0"
         return f"(SELECT {others}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})"
 
     def clipped(self, where: Filter) -> tuple[int, int]:
@@ -118,7 +118,7 @@ class ReadTransaction:
             for label, tally in self._piece_tallies(where, group_by, piece):
                 (tallies[label].subtract if piece.subtract else tallies[label].add)(tally)
         if self.pending:
-            for label, tally in self._row_tallies(self.rows(loose=True), self.plain(where), group_by):
+            for label, tally in self._row_tallies(self.rows(pending=True), self.plain(where), group_by):
                 tallies[label].add(tally)
         return {label: tally for label, tally in tallies.items() if tally.total}
 
@@ -185,7 +185,7 @@ class ReadTransaction:
         if self.has_refused(where) and (part := refused_part(where)):
             sources.append(("requests", self._refused(part, start, end)))
         if self.pending:
-            sources.append((self.rows(loose=True), self.plain(where)))
+            sources.append((self.rows(pending=True), self.plain(where)))
         excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))

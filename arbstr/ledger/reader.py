@@ -17,7 +17,7 @@ from arbstr.ledger.read_connection import ReadConnection
 T = TypeVar("T")
 
 _THREADS = 3
-_INSIST_S = 0.05
+_RETRY_S = 0.05
 NO_FILE = (0, 0)
 
 
@@ -45,7 +45,7 @@ class LedgerReader:
 
     async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
         """Aggregates of the matching rows."""
-        return await self._ask(lambda questions: questions.stats(where, group_by))
+        return await self._ask(lambda connection: connection.stats(where, group_by))
 
     async def spent_msats(self, where: Filter) -> int:
         """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
@@ -54,27 +54,27 @@ class LedgerReader:
         """
         if _file(self._path) == NO_FILE:
             return 0
-        return await self._ask(lambda questions: questions.spent_msats(where))
+        return await self._ask(lambda connection: connection.spent_msats(where))
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Page `page` (from 1) of the matching rows."""
-        return await self._ask(lambda questions: questions.page(where, sort, order, page, per_page))
+        return await self._ask(lambda connection: connection.page(where, sort, order, page, per_page))
 
     async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
         """Up to `limit` matching rows, newest first, from just after `before`."""
-        return await self._ask(lambda questions: questions.slice(where, before, limit))
+        return await self._ask(lambda connection: connection.slice(where, before, limit))
 
     async def count(self, where: Filter) -> int:
         """How many rows match."""
-        return await self._ask(lambda questions: questions.count(where))
+        return await self._ask(lambda connection: connection.count(where))
 
     async def request(self, request_id: str) -> Detail | None:
         """One finished request in full, or None."""
-        return await self._ask(lambda questions: questions.request(request_id))
+        return await self._ask(lambda connection: connection.request(request_id))
 
     async def known(self, column: Literal["model", "provider"], name: str) -> bool:
         """Whether a name (case does not matter) was ever logged."""
-        return await self._ask(lambda questions: questions.known(column, name))
+        return await self._ask(lambda connection: connection.known(column, name))
 
     async def entries(self, where: Filter, sort: Sort, order: Order, limit: int | None) -> AsyncIterator[Entry]:
         """Matching rows one by one in constant memory, all as they are when the first is read."""
@@ -90,35 +90,35 @@ class LedgerReader:
 
     async def _ask(self, question: Callable[[ReadConnection], T]) -> T:
         await self._settle()
-        asking = _Query()
+        query = _Query()
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, asking)
+            return await asyncio.get_running_loop().run_in_executor(self._threads, self._answer, question, query)
         except asyncio.CancelledError:
-            _retry_interrupt(asking)
+            _retry_interrupt(query)
             raise
 
-    def _answer(self, question: Callable[[ReadConnection], T], asking: _Query) -> T:
-        with self._questions() as questions, asking.of(questions):
-            return question(questions)
+    def _answer(self, question: Callable[[ReadConnection], T], query: _Query) -> T:
+        with self._connection() as connection, query.running_on(connection):
+            return question(connection)
 
     @contextmanager
-    def _questions(self) -> Iterator[ReadConnection]:
+    def _connection(self) -> Iterator[ReadConnection]:
         """A connection that no other thread uses, to the file that is at the path now."""
         file = _file(self._path)
-        questions = None
-        while self._idle and questions is None:
+        connection = None
+        while self._idle and connection is None:
             known, idle = self._idle.pop()
             if known == file:
-                questions = idle
+                connection = idle
             else:
                 idle.close()
-        questions = questions or ReadConnection(self._path)
+        connection = connection or ReadConnection(self._path)
         try:
-            yield questions
+            yield connection
         except BaseException:
-            questions.close()
+            connection.close()
             raise
-        self._idle.append((file, questions))
+        self._idle.append((file, connection))
 
 
 class _Query:
@@ -126,43 +126,43 @@ class _Query:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._questions: ReadConnection | None = None
+        self._connection: ReadConnection | None = None
         self._given_up = False
 
     @contextmanager
-    def of(self, questions: ReadConnection) -> Iterator[None]:
+    def running_on(self, connection: ReadConnection) -> Iterator[None]:
         """While the question is asked there."""
         with self._lock:
             if self._given_up:
                 raise LedgerUnavailable("The query was cancelled.")
-            self._questions = questions
+            self._connection = connection
         try:
             yield
         finally:
             with self._lock:
-                self._questions = None
+                self._connection = None
 
-    def give_up(self) -> bool:
+    def cancel(self) -> bool:
         """Stop the thread that looks for the answer: others need it. Tells whether it was at it."""
         with self._lock:
             self._given_up = True
-            if self._questions is not None:
-                self._questions.interrupt()
-            return self._questions is not None
+            if self._connection is not None:
+                self._connection.interrupt()
+            return self._connection is not None
 
 
-def _retry_interrupt(asking: _Query) -> None:
+def _retry_interrupt(query: _Query) -> None:
     """Between two statements an interruption goes unheard."""
-    if asking.give_up():
-        asyncio.get_running_loop().call_later(_INSIST_S, _retry_interrupt, asking)
+    if query.cancel():
+        asyncio.get_running_loop().call_later(_RETRY_S, _retry_interrupt, query)
 
 
 class _Reading:
     """A long answer, read bit by bit by changing threads; one may still be at it when it is closed."""
 
     def __init__(self, path: Path, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
-        self._questions = ReadConnection(path)
-        self._chunks = self._questions.entries(where, sort, order, limit)
+        self._connection = ReadConnection(path)
+        self._chunks = self._connection.entries(where, sort, order, limit)
         self._lock = Lock()
 
     def next(self) -> list[Entry] | None:
@@ -174,7 +174,7 @@ class _Reading:
         """Stop reading."""
         with self._lock:
             self._chunks.close()
-            self._questions.close()
+            self._connection.close()
 
 
 def _file(path: Path) -> tuple[int, int]:

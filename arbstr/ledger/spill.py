@@ -76,11 +76,11 @@ async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
             "SELECT correlation_id, MAX(id), MIN(facet IS NULL) FROM requests "
             f"WHERE correlation_id IN {values(1, len(some))} GROUP BY 1"
         )
-        there |= {name: (row_id, loose) for name, row_id, loose in await db.execute_fetchall(sql, some)}
+        there |= {name: (row_id, pending) for name, row_id, pending in await db.execute_fetchall(sql, some)}
     added = 0
     for row in rows:
-        row_id, loose = there.get(row["correlation_id"], (None, True))
-        if loose:
+        row_id, pending = there.get(row["correlation_id"], (None, True))
+        if pending:
             await _put_loose(db, row, row_id)
             there[row["correlation_id"]] = (row_id or 0, False)
             added += 1
