@@ -886,7 +886,7 @@ async def test_nothing_is_painted_when_nothing_changes() -> None:
     async with driven(FakeSource()) as each:
         await each.shows("No requests yet")
         await each.pilot.pause(0.4)
-        painted = len(each.app.pace.holds)
+        painted = len(each.app.frame_budget.holds)
         displays = 0
 
         def count() -> None:
@@ -896,4 +896,4 @@ async def test_nothing_is_painted_when_nothing_changes() -> None:
         each.app.post_display_hook = count  # type: ignore[method-assign]  # a hook is there to be replaced
         await each.pilot.pause(0.5)
         assert displays == 0
-        assert len(each.app.pace.holds) == painted
+        assert len(each.app.frame_budget.holds) == painted
