@@ -24,7 +24,7 @@ class Probe:
     def __init__(self, report: Path) -> None:
         self._report = report
         self._late_ms: list[float] = []
-        self.pace: Any = None
+        self.frame_budget: Any = None
 
     async def run(self) -> None:
         asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, self.tell)
@@ -34,13 +34,13 @@ class Probe:
             self._late_ms.append((perf_counter() - began - TICK_S) * 1000)
 
     def tell(self) -> None:
-        holds = [] if self.pace is None else [seconds * 1000 for seconds in self.pace.holds]
+        holds = [] if self.frame_budget is None else [seconds * 1000 for seconds in self.frame_budget.holds]
         half = self._report.with_suffix(".half")
         half.write_text(json.dumps({"late_ms": self._late_ms, "holds_ms": holds}))
         half.rename(self._report)
         self._late_ms = []
-        if self.pace is not None:
-            self.pace.holds.clear()
+        if self.frame_budget is not None:
+            self.frame_budget.holds.clear()
 
 
 async def watched(kind: str, config: Path, report: Path) -> int:
@@ -56,7 +56,7 @@ async def watched(kind: str, config: Path, report: Path) -> int:
         class Probed(Dashboard):
             def __init__(self, *args: Any, **keywords: Any) -> None:
                 super().__init__(*args, **keywords)
-                probe.pace = self.pace
+                probe.frame_budget = self.frame_budget
 
         tui.run.Dashboard = Probed  # type: ignore[misc]  # a class in the place of its base
     task = asyncio.create_task(probe.run())
