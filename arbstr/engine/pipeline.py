@@ -292,9 +292,10 @@ class Engine:
 
     async def _deliver_stream(self, context: RequestContext, response: UpstreamStream, client: Client) -> None:
         first_byte_ms = context.stream_opened(response)
-        record = context.record()
-        self._ledger.begin(record)
-        self._bus.publish(FirstByte(context.request_id, record.provider or "", first_byte_ms))
+        if not response.observer.done:  # else the row follows at once, as that of a whole response does
+            self._ledger.begin(context.record())
+        provider = "" if context.provider is None else context.provider.name
+        self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
         await client.start([*response.headers, *context.headers(), ("X-Arbstr-Streaming", "true")])
         try:
             last, fault = await self._relay(context, response, client)

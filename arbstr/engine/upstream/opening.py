@@ -84,9 +84,10 @@ class Opening:
         if self.first:
             self._take(self.first)
         try:
-            with self.silence.within(self._left_s()):
-                while not self._is_decided():
-                    self._take(await anext(self.chunks, None))
+            while not self._is_decided():
+                with self.silence.within(self._left_s()):
+                    chunk = await anext(self.chunks, None)
+                self._take(chunk)
         except TimeoutError:
             return
         if (fault := self._fault(mask)) is not None:
@@ -115,7 +116,6 @@ class Opening:
             self.call.go_on()
         if observer.events and not before:
             self._patient_until = min(self._patient_until, self.silence.loop.time() + HOLD_S)
-            self.silence.within(self._left_s())
 
     def _is_decided(self) -> bool:
         observer = self.observer

@@ -229,8 +229,9 @@ def _flat_error(document: JsonObject) -> JsonObject | None:
         return None
     if (detail := document.get("detail")) and isinstance(detail, str | list | dict):
         return error_of(detail) or document
-    named = any(document.get(key) for key in _FLAT)
-    return document if named and isinstance(document.get("message"), str | dict) and words(document) else None
+    if not document.get("message") or not isinstance(document["message"], str | dict):
+        return None
+    return document if any(document.get(key) for key in _FLAT) and words(document) else None
 
 
 def _said_instead(document: Any) -> str:
