@@ -92,11 +92,12 @@ class ResponseStream(httpx.AsyncByteStream):
         self.framed = has_length or chunked
         self.framed_twice = has_length and chunked
 
-    def add(self, data: bytes) -> None:
+    def add(self, parts: list[bytes]) -> None:
         """More of the body is here."""
-        self._parts.append(data)
-        self.body_bytes += len(data)
-        before, self._held_bytes = self._held_bytes, self._held_bytes + len(data)
+        self._parts += parts
+        size = sum(map(len, parts))
+        self.body_bytes += size
+        before, self._held_bytes = self._held_bytes, self._held_bytes + size
         if before <= HELD_BYTES < self._held_bytes:
             self._connection.pause()
 
@@ -140,6 +141,8 @@ class Connection(asyncio.Protocol):
         self._header_bytes = 0
         self._paused = False
         self._keep_alive = False  # the connection, after this answer
+        self._arrived: list[bytes] = []  # of a body, by the bytes that are being parsed
+        self.on_body = self._arrived.append  # the parser's, once for each chunk of a stream: it has to be cheap
         self._parser = httptools.HttpResponseParser(self)
         # What servers in the wild get wrong, and readers agree about.
         self._parser.set_dangerous_leniencies(
@@ -203,19 +206,20 @@ class Connection(asyncio.Protocol):
             self.abort()
             return
         self.nothing_received = False
-        before = response.body_bytes
-        try:
-            self._parser.feed_data(data)
-        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            response.break_off(f"not HTTP: {error}")
+        failure = self._parse(data)
+        progressed = bool(self._arrived)
+        if progressed:
+            response.add(self._arrived)
+            self._arrived.clear()
+        if failure is not None:
+            response.break_off(f"not HTTP: {failure}")
             self.abort()
+        elif response.complete:
+            self._end(response)
+        elif progressed:
+            self._header_bytes = 0
         else:
-            if response.complete:
-                self._end(response)
-            elif response.body_bytes == before:
-                self._limit(response, len(data))
-            else:
-                self._header_bytes = 0
+            self._limit(response, len(data))
         response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -234,6 +238,14 @@ class Connection(asyncio.Protocol):
             response.wake()
         self._transport = None
         self.closed.set_result(None)
+
+    def _parse(self, data: bytes) -> Exception | None:
+        """Have the parser call what is below; returns why it can't go on."""
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            return error
+        return None
 
     def _end(self, response: ResponseStream) -> None:
         """The answer is complete: on to the next, if there may be one."""
@@ -284,10 +296,6 @@ class Connection(asyncio.Protocol):
             response.headers.clear()
             return
         response.begin_body()
-
-    def on_body(self, body: bytes) -> None:
-        """Some of the body."""
-        cast("ResponseStream", self._response).add(body)
 
     def on_message_complete(self) -> None:
         """The end of an answer, or of an interim one."""
