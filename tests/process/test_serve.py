@@ -177,7 +177,7 @@ def test_the_start_says_which_proxy_is_taken(tmp_path: Path) -> None:
     options = ("-c", configured(tmp_path, text))
     env = {"HTTPS_PROXY": "http://user:hunter22hunter22@proxy.lan:3128"}
     with Served(tmp_path, *options, env=env) as arbstr:
-        assert "asked through the proxy http://[REDACTED]@proxy.lan:3128, as HTTPS_PROXY says: alpha" in arbstr.said
+        assert "reached through the proxy http://[REDACTED]@proxy.lan:3128, from HTTPS_PROXY: alpha" in arbstr.said
         assert "hunter22" not in arbstr.said
         assert arbstr.stop() == 0
 
