@@ -39,7 +39,10 @@ def decode(body: bytes) -> JsonObject:
 def named_model(document: JsonObject) -> str:
     """Return the requested model for the row, cut at `_LONGEST_MODEL` characters; empty if it can't be read."""
     model = document.get("model")
-    return model[:_LONGEST_MODEL].encode(errors="replace").decode() if isinstance(model, str) else ""
+    if not isinstance(model, str):
+        return ""
+    model = model[:_LONGEST_MODEL]
+    return model if model.isascii() else model.encode(errors="replace").decode()
 
 
 def parse(document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:

@@ -58,15 +58,20 @@ def usage_of(document: Any) -> Usage | None:
 
 def _plain_usage(document: Any) -> Usage | None:
     """Return the usage of a single object with the usual three counts only, as most are; else None."""
-    usages = _usages(document)
-    if len(usages) != 1 or len(usages[0]) != len(_PLAIN):
+    usage = document.get("usage") if isinstance(document, dict) and "x_groq" not in document else None
+    if not isinstance(usage, dict) or len(usage) != len(_PLAIN) or _has_usage_in_choice(document):
         return None
-    get = usages[0].get
+    get = usage.get
     tokens_in, tokens_out, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
     if not type(tokens_in) is type(tokens_out) is type(total) is int:
         return None
     adds_up = total == tokens_in + tokens_out and tokens_in >= 0 and tokens_out >= 0 and total <= _MOST_TOKENS
     return Usage(tokens_in, tokens_out) if adds_up else None
+
+
+def _has_usage_in_choice(document: JsonObject) -> bool:
+    choices = document.get("choices")
+    return isinstance(choices, list) and bool(choices) and isinstance(choices[0], dict) and "usage" in choices[0]
 
 
 def counts_of(document: Any) -> Counts | None:
@@ -84,9 +89,8 @@ def _usages(document: Any) -> list[JsonObject]:
     found = [document.get("usage")]
     if "x_groq" in document:
         found.append(_get_path(document, "x_groq", "usage"))
-    choices = document.get("choices")
-    if isinstance(choices, list) and choices and isinstance(choices[0], dict) and "usage" in choices[0]:
-        found.append(choices[0]["usage"])
+    if _has_usage_in_choice(document):
+        found.append(document["choices"][0]["usage"])
     return [usage for usage in found if isinstance(usage, dict)]
 
 

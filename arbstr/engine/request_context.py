@@ -275,6 +275,8 @@ class RequestContext:
     def _retries(self) -> str:
         """Return the failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
         failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
+        if not failed:
+            return ""
         return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
 
     def attempts_summary(self) -> str:

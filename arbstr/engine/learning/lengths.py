@@ -43,13 +43,12 @@ class Lengths:
 
     def add(self, provider: str, tokens: float) -> None:
         """Add a response of `tokens` tokens from a provider."""
-        length = self._by_provider.get(provider) or _new(self._by_provider, provider, _Length)
-        length.add(tokens)
+        known = self._by_provider
+        length = known.get(provider) or _new(known, provider, _Length)
+        value, longest, weight = length.add(tokens)
         self.seen += 1
-        if len(self._by_provider) == 1:
-            self.value = length.value
-            self.longest = length.longest
-            self.weight = length.weight
+        if len(known) == 1:
+            self.value, self.longest, self.weight = value, longest, weight
         elif length.seen <= _JOINED_EVERY or self.seen % _JOINED_EVERY == 0:
             self._join()
 
@@ -147,13 +146,16 @@ class _Length:
         self.longest = longest
         self.weight = float(min(seen, MEMORY))
 
-    def add(self, tokens: float) -> None:
+    def add(self, tokens: float) -> tuple[float, float, float]:
+        """Add a response of `tokens` tokens; return the new value, longest and weight."""
         self.seen += 1
-        weight, longest = self.weight, self.longest
+        value, longest, weight = self.value, self.longest, self.weight
         if weight < MEMORY:
             weight = self.weight = weight + 1.0
-        value = self.value = self.value + (tokens - self.value) / weight
-        self.longest = max(tokens, longest + (value - longest) / _LONGEST_MEMORY)
+        value = self.value = value + (tokens - value) / weight
+        longest += (value - longest) / _LONGEST_MEMORY
+        longest = self.longest = max(tokens, longest)
+        return value, longest, weight
 
 
 class _Text:

@@ -12,7 +12,6 @@ import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from functools import lru_cache, partial
-from typing import ParamSpec
 
 import httpx
 
@@ -33,14 +32,14 @@ from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
 from arbstr.types import ChatRequest, FailureKind, HeaderList, JsonObject
 
-P = ParamSpec("P")
-
 logger = logging.getLogger(__name__)
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _PLENTY_BYTES = 1 << 62
 MAX_ERROR_BYTES = 1024 * 1024
-LARGE_BYTES = 64 * 1024  # masking may take a third of a second a megabyte where every character is written by number
+# Of a body that is judged in a thread: masking may take a third of a second a megabyte where every character is written
+# by number.
+LARGE_BYTES = 64 * 1024
 UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
 _REMEMBERED = 256  # of what requests have in common
 _LARGEST_REMEMBERED = 8192  # characters of headers
@@ -219,7 +218,9 @@ class UpstreamCaller:
     async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
         """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
         body = await _error_body(response)
-        return await _beside(len(body), self._refusal, response.status_code, head, body)
+        if len(body) > LARGE_BYTES:
+            return await asyncio.to_thread(self._refusal, response.status_code, head, body)
+        return self._refusal(response.status_code, head, body)
 
     def _refusal(self, status: int, head: Head, body: bytes) -> UpstreamResponse:
         """A refusal that was read. Raises `AttemptError` unless it is about the request."""
@@ -243,7 +244,9 @@ class UpstreamCaller:
         share = self._memory.share()
         try:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
-            return await _beside(len(body), self._completion, status, head, body, share)
+            if len(body) > LARGE_BYTES:
+                return await asyncio.to_thread(self._completion, status, head, body, share)
+            return self._completion(status, head, body, share)
         except BaseException:
             share.release()
             raise
@@ -305,13 +308,6 @@ def _common(provider: Provider, client: HeaderList) -> httpx.Request:
 @lru_cache(maxsize=256)
 def _chat_url(base: str) -> httpx.URL:
     return httpx.URL(base.rstrip("/") + "/chat/completions")
-
-
-async def _beside(
-    size: int, judge: Callable[P, UpstreamResponse], *args: P.args, **kwargs: P.kwargs
-) -> UpstreamResponse:
-    """What a judge of a body of so many bytes says; the loop goes on meanwhile where that may take long."""
-    return await asyncio.to_thread(judge, *args, **kwargs) if size > LARGE_BYTES else judge(*args, **kwargs)
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: MemoryShare) -> bytes:

@@ -27,6 +27,8 @@ NO_ANSWER: JsonObject = {"message": "no usable choice"}
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_msg", "error_description", "title")
 _ERRORS = ("error", "errors")
 _NAMES = ("code", "type", "status")
+_DOUBTFUL = frozenset({*_ERRORS, "type", "success"})  # what an answer has only where it may be an error
+_USUAL_ENDS = ("stop", "length", "tool_calls")
 _FLAT = ("code", "type", "status", "status_code", "statusCode", "error_code", "param")  # beside a flat error's message
 _SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part of an answer
 _DEEPEST = 4
@@ -104,12 +106,29 @@ def refusal_of(document: Any) -> JsonObject:
 
 def fault_of(document: Any) -> JsonObject | None:
     """Why a document is no whole answer: the error in it, or `NO_ANSWER` in the provider's own words; None if it is."""
+    if _is_plain_answer(document):
+        return None
     if (error := error_of(document)) is not None:
         return error
     choices = document.get("choices") if isinstance(document, dict) else None
     if isinstance(choices, list) and any(map(_is_usable, choices)):
         return None
     return {**NO_ANSWER, "message": f"{NO_ANSWER['message']}{_said_instead(document)}"}
+
+
+def _is_plain_answer(document: Any) -> bool:
+    """Whether it is as nearly all answers are: one choice with a message and a usual end, nothing that may be an error.
+
+    Only to be quick: all else that `fault_of` does would come to the same.
+    """
+    if type(document) is not dict or document.get("object") != "chat.completion" or not _DOUBTFUL.isdisjoint(document):
+        return False
+    choices = document.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
+        return False
+    message = choices[0].get("message")
+    has_message = type(message) is dict and bool(message)
+    return has_message and "error" not in choices[0] and choices[0].get("finish_reason") in _USUAL_ENDS
 
 
 def has_substance(document: Any) -> bool:
