@@ -1,7 +1,7 @@
-"""Asks a provider, and says what came of it.
+"""Sends one attempt to a provider and classifies the outcome.
 
-`Upstream.ask` returns only once the answer is certain enough to be the client's: a whole body, or the first event of a
-stream. Everything before that point is an `AttemptError`, so that another provider can still be asked.
+`UpstreamCaller.send` returns only when the response may go to the client: a whole body, or the first event of a stream.
+Every failure before that point is an `AttemptError`, so that another provider can still be tried.
 """
 
 from __future__ import annotations
@@ -37,19 +37,19 @@ logger = logging.getLogger(__name__)
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 _PLENTY_BYTES = 1 << 62
 MAX_ERROR_BYTES = 1024 * 1024
-# Of a body that is judged in a thread: masking may take a third of a second a megabyte where every character is written
-# by number.
+# Larger bodies are classified in a thread: masking may take a third of a second per megabyte where every character is
+# escaped.
 LARGE_BYTES = 64 * 1024
 UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
-_REMEMBERED = 256  # of what requests have in common
+_REMEMBERED = 256  # request templates
 _LARGEST_REMEMBERED = 8192  # characters of headers
 
 _EXPECTED = (("Accept", "*/*"), ("Content-Type", "application/json"), ("User-Agent", f"arbstr/{__version__}"))
-_ADDED = (b"stream_options", b"include_usage")  # what arbstr puts into a request, as a refusal would name it
+_ADDED = (b"stream_options", b"include_usage")  # what arbstr adds to a request, as a refusal would name it
 
 
 class _TemplatedRequest(httpx.Request):
-    """A request that differs from others in its body only: what they have in common is made once."""
+    """A request that differs from its template in the body only; the rest is built once."""
 
     def __init__(self, common: httpx.Request, body: bytes, on_sent: Callable[[], None]) -> None:
         self.__dict__.update(common.__dict__)
@@ -57,7 +57,7 @@ class _TemplatedRequest(httpx.Request):
 
 
 class _Body(httpx.ByteStream):
-    """A request's body, which says when it is taken: the connection is there, and from now on it may be read."""
+    """A request's body that calls back when it is read: the connection is open, and the provider may see it."""
 
     def __init__(self, body: bytes, on_sent: Callable[[], None]) -> None:
         super().__init__(body)
@@ -75,7 +75,7 @@ class _Body(httpx.ByteStream):
 class UpstreamCaller:
     """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`.
 
-    `keepalive_s` is how long a client waits for a sign of life, `clock` is monotonic seconds.
+    `keepalive_s` is the keep-alive interval of the client's stream, `clock` is monotonic seconds.
     """
 
     def __init__(
@@ -95,18 +95,18 @@ class UpstreamCaller:
         self._clock = clock
         self._deadline_timer = DeadlineTimer()
         self._templates: dict[tuple[object, ...], httpx.Request] = {}
-        self._plain_until: dict[str, float] = {}  # by provider: it refuses what arbstr adds to requests
+        self._plain_until: dict[str, float] = {}  # by provider: send bodies without arbstr's additions
         self._closing: set[asyncio.Task[None]] = set()
-        self.connecting: set[str] = set()  # the ids of requests of which no provider has seen anything yet
+        self.connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
     async def aclose(self) -> None:
-        """Have done with the streams that are being put away."""
+        """Cancel the closing of streams in the background."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
 
     def close_in_background(self, stream: UpstreamStream) -> None:
-        """Close a stream that has been served; nobody waits for what its provider takes to end it."""
+        """Close a stream that has been served, without waiting for its provider to end it."""
         stream.release()
         if stream.body_complete:
             return
@@ -117,10 +117,10 @@ class UpstreamCaller:
     async def send(
         self, provider: Provider, chat: ChatRequest, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
-        """One try at one provider. `headers` are the client's. Raises `AttemptError`.
+        """Make one attempt at one provider. `headers` are the client's. Raises `AttemptError`.
 
-        Where the provider refuses a field that only arbstr has added it is asked once more without it: a refusal that
-        costs nothing, and no attempt.
+        If the provider refuses a field that arbstr has added, the request is sent again without it: the refusal costs
+        nothing and is no attempt.
         """
         plain = chat.plain_body
         if plain is None:
@@ -162,7 +162,7 @@ class UpstreamCaller:
             raise self._map_transport_error(error) from error
         except AttemptError:
             raise
-        except Exception as error:  # whatever a provider sends, it is the provider's failure: others can answer
+        except Exception as error:  # whatever a provider sends, it is the provider's failure
             logger.exception("could not read a response from provider %s", provider.name)
             raise AttemptError("bad_response", f"an unreadable response ({type(error).__name__})") from error
         finally:
@@ -170,7 +170,7 @@ class UpstreamCaller:
             self.connecting.discard(chat.request_id)
 
     def _template(self, provider: Provider, headers: HeaderList) -> httpx.Request:
-        """What a client's requests to a provider have in common: it sends the same headers again and again."""
+        """Return the request template of a client's headers and a provider; clients repeat their headers."""
         passing = forwarded_request_headers(headers, provider.forward_headers)
         key = provider.name, *passing
         common = self._templates.get(key)
@@ -185,7 +185,7 @@ class UpstreamCaller:
     async def _classify(
         self, response: httpx.Response, chat: ChatRequest, call: PendingCall
     ) -> UpstreamResponse | UpstreamStream:
-        """Read as far as needed to know what kind of answer this is. Raises `AttemptError` for what is none."""
+        """Read as far as needed to classify the response. Raises `AttemptError` if it is no answer."""
         head = self._heads.read(response)
         if response.status_code >= 300:
             return await self._refused(response, head)
@@ -203,7 +203,7 @@ class UpstreamCaller:
     async def _judge_stream(
         self, response: httpx.Response, opening: Opening, head: Head
     ) -> UpstreamResponse | UpstreamStream:
-        """The answer to a request for a stream: one that has begun to answer, or the JSON that came instead."""
+        """Return a stream that has begun to answer, or the JSON sent instead. Raises `AttemptError`."""
         try:
             if await opening.is_stream(labelled="event-stream" in head.label):
                 await opening.read(self._redactor.text)
@@ -216,14 +216,14 @@ class UpstreamCaller:
         return whole
 
     async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
-        """An answer that is no success: the request's own fault, which passes, or a failed attempt."""
+        """Return an error that is the request's own fault. Raises `AttemptError` for any other."""
         body = await _error_body(response)
         if len(body) > LARGE_BYTES:
             return await asyncio.to_thread(self._refusal, response.status_code, head, body)
         return self._refusal(response.status_code, head, body)
 
     def _refusal(self, status: int, head: Head, body: bytes) -> UpstreamResponse:
-        """A refusal that was read. Raises `AttemptError` unless it is about the request."""
+        """Classify a refusal that has been read. Raises `AttemptError` unless it is about the request."""
         document = lenient_json.loads_or_none(body)
         error = failure_of(
             status,
@@ -240,7 +240,7 @@ class UpstreamCaller:
         return UpstreamResponse(status, head.forwarded, self._redactor.data(body), client_error=message)
 
     async def _whole(self, status: int, head: Head, first: bytes, chunks: AsyncIterator[bytes]) -> UpstreamResponse:
-        """An answer that is to be read to its end; `first` was. Raises `AttemptError` if it is none."""
+        """Read a whole response, of which `first` has been read. Raises `AttemptError` if it is no answer."""
         share = self._memory.share()
         try:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
@@ -252,7 +252,7 @@ class UpstreamCaller:
             raise
 
     def _completion(self, status: int, head: Head, body: bytes, share: MemoryShare) -> UpstreamResponse:
-        """A success whose body is all there. Raises `AttemptError` if it is no answer."""
+        """Return a successful response from its whole body. Raises `AttemptError` if it is no answer."""
         document = lenient_json.loads_or_none(body)
         if document is None:
             raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
@@ -273,7 +273,7 @@ class UpstreamCaller:
         return verdict.error_summary(error, self._redactor.text)
 
     def _map_transport_error(self, error: httpx.TransportError) -> AttemptError:
-        """A transport's failure. What may have been charged is not repeated: a timeout, and all that was answered."""
+        """Return the attempt's failure. What may have been charged is not retried: timeouts, broken responses."""
         message = sanitize_clause(self._redactor.text(str(error)))
         if isinstance(error, httpx.ConnectTimeout | httpx.PoolTimeout):
             return AttemptError("timeout", f"no connection in time: {message}", retryable=True)
@@ -281,7 +281,7 @@ class UpstreamCaller:
             return AttemptError("timeout", f"no answer in time: {message}", sent=True)
         if isinstance(error, httpx.UnsupportedProtocol):
             return AttemptError("connect", f"not a usable address: {message}")
-        status = getattr(error, "status", None)  # of an answer that broke off in its head; 0 before its status line
+        status = getattr(error, "status", None)  # of a response that broke off; 0 before its status line
         if status is not None:
             kind: FailureKind = "bad_response" if 200 <= status < 300 else "connect"
             return AttemptError(kind, f"a response that was cut off: {message}", status=status or None, sent=True)
@@ -290,7 +290,7 @@ class UpstreamCaller:
 
 
 def _common(provider: Provider, client: HeaderList) -> httpx.Request:
-    """A request without its body."""
+    """Build a request without its body."""
     sent = [*client, ("Accept-Encoding", "identity")]
     named = {name.lower() for name, _ in client}
     sent += [(name, value) for name, value in _EXPECTED if name.lower() not in named]
@@ -311,7 +311,7 @@ def _chat_url(base: str) -> httpx.URL:
 
 
 async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: MemoryShare) -> bytes:
-    """A body of which `first` was read already; read on as there is room. Raises `AttemptError` beyond `most` bytes."""
+    """Read a body, of which `first` has been read, as memory allows. Raises `AttemptError` beyond `most` bytes."""
     parts = [first]
     size = len(first)
     async for chunk in chunks:
@@ -325,7 +325,7 @@ async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share
 
 
 async def _error_body(response: httpx.Response) -> bytes:
-    """The body of an error as far as it can be read, up to a little more than `MAX_ERROR_BYTES`."""
+    """Read the body of an error, up to a little more than `MAX_ERROR_BYTES`; empty if it breaks off."""
     parts = []
     size = 0
     try:

@@ -1,4 +1,4 @@
-"""Waiting no longer than is allowed, again and again, at next to no cost."""
+"""Deadlines for many short waits, at a fraction of the cost of `asyncio.timeout`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Self
 
 
 class DeadlineTimer:
-    """The one timer behind the deadlines of all tasks; to be made on the loop's thread.
+    """The one timer behind the deadlines of all tasks; to be created on the loop's thread.
 
-    A timer for every wait would cost more than what most waits are for. This one is set to the nearest deadline, and
-    left alone when that is moved or let go of: should it fire for nothing, it looks who is next.
+    A timer per wait would cost more than most of what is waited for. This one is set to the nearest deadline and left
+    alone when that is moved or unregistered: if it fires for nothing, it is set to the next one.
     """
 
     __slots__ = ("_deadlines", "_fires_at", "_timer")
@@ -23,13 +23,13 @@ class DeadlineTimer:
         self._timer: asyncio.TimerHandle | None = None
 
     def register(self, deadline: Deadline) -> None:
-        """Keep an eye on it from now on; to be said again when it is nearer than before."""
+        """Watch a deadline; call again when it is moved closer."""
         self._deadlines.add(deadline)
         if deadline.due < self._fires_at:
             self._set(deadline.due, deadline.loop)
 
     def unregister(self, deadline: Deadline) -> None:
-        """It no longer matters."""
+        """Stop watching a deadline."""
         self._deadlines.discard(deadline)
 
     def _set(self, due: float, loop: asyncio.AbstractEventLoop) -> None:
@@ -39,7 +39,7 @@ class DeadlineTimer:
         self._timer = loop.call_at(due, self._fire, loop)
 
     def _fire(self, loop: asyncio.AbstractEventLoop) -> None:
-        """The timer has fired: for somebody, or for nothing. Between waits nobody is late."""
+        """Expire the deadlines that are due, if any. Deadlines between waits never are."""
         self._timer = None
         self._fires_at = math.inf
         now = loop.time()
@@ -53,9 +53,9 @@ class DeadlineTimer:
 
 
 class Deadline:
-    """Bounds the waits of the task that made it: `with deadline.within(seconds): await …` raises TimeoutError.
+    """Bounds the waits of the task that created it: `with deadline.within(seconds): await …` raises TimeoutError.
 
-    Cheap enough for every chunk of a stream. Whoever made it must `close` it.
+    Cheap enough for every chunk of a stream. Its creator must `close` it.
     """
 
     __slots__ = ("_cancelling", "_expired", "_task", "_timer", "due", "loop", "waiting")
@@ -72,19 +72,19 @@ class Deadline:
         self._cancelling = 0
 
     def within(self, seconds: float) -> Self:
-        """So many seconds from now; may be said again while waiting. Infinity is no bound."""
+        """Set the deadline to `seconds` from now; may be called again while waiting. Infinity means no limit."""
         self.due = self.loop.time() + seconds
         self._timer.register(self)
         return self
 
     def expire(self) -> None:
-        """Time is up: end the wait. Said again before the task had its turn, it would count as somebody else's word."""
+        """Cancel the wait, once: a second cancel before the task runs would look like another caller's."""
         if not self._expired:
             self._expired = True
             self._task.cancel()
 
     def close(self) -> None:
-        """No more waits."""
+        """Unregister the deadline."""
         self._timer.unregister(self)
 
     def __enter__(self) -> Self:
@@ -98,6 +98,6 @@ class Deadline:
         self.waiting = False
         if self._expired:
             self._expired = False
-            # If somebody else has cancelled the task as well, that is what counts.
+            # A cancel by another caller takes precedence.
             if self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
                 raise TimeoutError from error

@@ -1,4 +1,4 @@
-"""Which headers pass: a few of the client's go up, most of the provider's come down."""
+"""Which headers are forwarded: a few of the client's to the provider, most of the provider's to the client."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
 from arbstr.types import HeaderList
 
-# What a provider needs to understand the request. Everything else may be somebody's name, address or credential.
+# What a provider needs to understand the request. Any other may contain a name, an address or a credential.
 _FORWARDED = frozenset({"accept", "content-type", "anthropic-version", "anthropic-beta", "openai-beta"})
 _CONNECTION = "connection"
 _NAMES_NOTHING = frozenset({"keep-alive", "close"})
 
-# Between hops, about framing, or arbstr's own: never passed on. A provider's cookies and CORS permissions are not the
-# client's business, nor what steers a browser, or a server in front of arbstr, to files of its own.
+# Never returned: hop-by-hop, about framing, or arbstr's own. Nor a provider's cookies, CORS permissions, and what
+# controls a browser or a server in front of arbstr.
 _NOT_RETURNED = frozenset(
     {
         "connection",
@@ -45,16 +45,16 @@ _NOT_RETURNED = frozenset(
     }
 )
 _NOT_RETURNED_PREFIXES = ("x-arbstr-", "access-control-", "x-accel-")
-_LONGEST_RETURNED = 4096  # bytes of a header: longer ones make clients refuse an answer that is paid
+_LONGEST_RETURNED = 4096  # bytes of a header: longer ones make clients reject a response that is paid for
 _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 100  # characters of a name, or of a value
 
-# What arbstr reads itself, in the order of `Head`'s fields.
+# Headers that arbstr reads itself, in the order of `Head`'s fields.
 _READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
 
 
 class Head(NamedTuple):
-    """What matters of a response's headers: those that go down, and what it says of body, cost and return."""
+    """A response's headers: those to forward, and those read: content type, charge, when to retry."""
 
     forwarded: HeaderList
     label: str
@@ -64,7 +64,7 @@ class Head(NamedTuple):
 
 
 class HeadReader:
-    """Reads the heads of responses; `redactor` hides keys, in names too."""
+    """Reads the headers of responses; `redactor` hides keys, in names too."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
@@ -72,7 +72,7 @@ class HeadReader:
         self._values: dict[bytes, str] = {}  # of most headers the same in every response
 
     def read(self, response: httpx.Response) -> Head:
-        """Read a response's headers in one go, as they came where the transport has them so: httpx's own cost more."""
+        """Read a response's headers, the raw ones if the transport has them: httpx's own cost more."""
         stream = response.extensions.get("response")
         forwarded: HeaderList = []
         first: dict[bytes, str] = {}
@@ -87,9 +87,9 @@ class HeadReader:
         return Head(forwarded, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 
     def _new_name(self, name: bytes) -> tuple[str | None, bytes]:
-        """A header's name as the client may see it, None if it does not go down: one with a key in it, say.
+        """Return a header's name for the client, None if not forwarded (one that contains a key, say).
 
-        And in lower case where arbstr reads the header itself, else empty.
+        Second, its name in lower case if arbstr reads the header itself, else empty.
         """
         if len(self._names) >= _REMEMBERED:
             self._names.clear()
@@ -112,13 +112,13 @@ class HeadReader:
         return shown
 
     def _shown(self, value: bytes) -> str:
-        """A header's text as the client may see it; no server sends control bytes on."""
+        """Return a header's text with keys masked and control characters replaced."""
         text = self._redactor.text(value.decode(errors="replace"))
         return text if text.isprintable() else sanitize(text, len(text))
 
 
 def forwarded_request_headers(headers: Iterable[tuple[str, str]], forward: tuple[str, ...]) -> HeaderList:
-    """The client's headers that go up to a provider whose `forward_headers` are `forward`."""
+    """Return the client's headers to send to a provider whose `forward_headers` are `forward`."""
     names = _forwarded_names(forward)
     passing: HeaderList = []
     hop_by_hop: set[str] = set()
@@ -127,7 +127,7 @@ def forwarded_request_headers(headers: Iterable[tuple[str, str]], forward: tuple
         if not lower:
             continue
         if lower != _CONNECTION or names.passes_connection:
-            # Bytes that are no text stand as surrogates here, which can't be sent again.
+            # Undecodable bytes are surrogates here, which can't be encoded again.
             passing.append((name, value if value.isascii() else value.encode(errors="replace").decode()))
         elif value.lower() not in _NAMES_NOTHING:
             hop_by_hop.update(named.strip().lower() for named in value.split(","))
@@ -135,7 +135,7 @@ def forwarded_request_headers(headers: Iterable[tuple[str, str]], forward: tuple
 
 
 class _ForwardedNames(dict[str, str]):
-    """What is to be done with a client's header by its name: in lower case if anything, else empty."""
+    """Maps a client's header name to lower case if it may be forwarded (or is `Connection`), else to ""."""
 
     def __init__(self, forward: tuple[str, ...]) -> None:
         super().__init__()

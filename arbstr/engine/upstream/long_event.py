@@ -1,4 +1,4 @@
-"""What is kept of an event that is too long to be held back, so that it can be read once it is whole."""
+"""A shortened copy of an event that is too long to be held back, so that it can be read once complete."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ MAX_KEPT = 1024 * 1024  # bytes of one event
 _LONGEST_TEXT = 256
 _SHORTENED = 32
 
-# A quote, a line end (which no text of JSON holds), or what stands between them: an escape is never cut in two.
+# A quote, a line end (never inside a JSON string), or the text between them; never half an escape.
 _PIECE = re.compile(rb'["\r\n]|(?:[^"\\\r\n]++|\\.)++', re.DOTALL)
 
 
 class LongEvent:
-    """An event of any size without the insides of its long texts: content of megabytes beside usage of some bytes."""
+    """An event of any size without the content of its long strings: megabytes of content, a few bytes of usage."""
 
     def __init__(self) -> None:
         self._kept = bytearray()
@@ -25,7 +25,7 @@ class LongEvent:
         return len(self._kept)
 
     def add(self, part: bytes) -> None:
-        """Take in the next part."""
+        """Add the next part."""
         if not self._is_whole:
             return
         part = self._cut + part
@@ -37,8 +37,8 @@ class LongEvent:
         self._kept += short[:room]
 
     def take(self) -> bytes:
-        """The event as it is to be read, and forget it; empty if it was too long even so."""
-        # What was left out may have ended within a character.
+        """Return the shortened event and reset; empty if it was still too long."""
+        # A cut may have been within a character.
         text = self._kept.decode(errors="replace").encode() if self._is_whole else b""
         self._kept.clear()
         self._cut, self._in_text, self._is_whole = b"", False, True

@@ -1,6 +1,6 @@
-"""Keys in answers: masked wherever it is not the model that speaks, and told from its words in every shape of answer.
+"""Mask keys in responses, everywhere except in the model's own words, in every shape of response.
 
-What a model says stays as it is: a short key may be a word in it, and its client asked for exactly that.
+The model's words are never altered: a short key may be an ordinary word in them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _ARGUMENTS = frozenset({"arguments", "input"})  # of a call: the model's, whatev
 
 
 def mask_answer(body: bytes, redactor: Redactor) -> bytes:
-    """A JSON answer in which no key stands outside the model's words; the same bytes if there is none."""
+    """Return a JSON response with keys masked outside the model's words; the same object if there are none."""
     masked = redactor.data(body)
     if masked is body:
         return body
@@ -51,15 +51,16 @@ def mask_answer(body: bytes, redactor: Redactor) -> bytes:
 
 
 def mask_events(block: bytes, redactor: Redactor) -> bytes:
-    """Whole events, likewise."""
+    """Return complete events with keys masked outside the model's words."""
     if redactor.data(block) is block:
         return block
     return b"".join(_mask_event(raw, redactor) for raw, _ in events(block))
 
 
 class PieceMasker:
-    """Masks what comes in pieces of one event too long to be held back: a key may be cut by them. `redactor` is for
-    all of it, for it can't be told who speaks there; so keys that may be words are left out of it.
+    """Masks the pieces of an event too long to be held back; a key may be split between them.
+
+    `redactor` applies to the whole event, the model's words included, so it must not contain keys that may be words.
     """
 
     def __init__(self, redactor: Redactor) -> None:
@@ -67,7 +68,7 @@ class PieceMasker:
         self._held = b""
 
     def feed(self, piece: bytes) -> bytes:
-        """Take a piece in; what may pass now."""
+        """Add a piece; return what may be sent now."""
         data = self._held + piece
         place = max(0, len(data) - self._redactor.reach + 1)
         if place:
@@ -76,7 +77,7 @@ class PieceMasker:
         return self._redactor.data(data[:place])
 
     def flush(self) -> bytes:
-        """What was held back, as the event has ended."""
+        """Return what was held back; the event has ended."""
         held, self._held = self._held, b""
         return self._redactor.data(held)
 
@@ -90,7 +91,7 @@ def _mask_event(raw: bytes, redactor: Redactor) -> bytes:
 
 
 def _masked(document: dict[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
-    """The document with everything masked but for what its choices say."""
+    """Return the document with everything masked except the model's words in its choices."""
     return {
         mask(name): _choices(value, mask) if name == "choices" else _all_masked(value, mask)
         for name, value in document.items()
@@ -106,7 +107,7 @@ def _choices(choices: Any, mask: Callable[[str], str]) -> Any:
 
 
 def _said(name: str, value: Any, mask: Callable[[str], str]) -> Any:
-    """A choice's field: words, what holds words, or something else."""
+    """Mask a choice's field: the model's words, an object with words, or anything else."""
     if name in _WORDS:
         return _spoken(value, mask)
     if name in _SPEAKS and isinstance(value, dict):
@@ -118,7 +119,7 @@ def _said(name: str, value: Any, mask: Callable[[str], str]) -> Any:
 
 
 def _spoken(value: Any, mask: Callable[[str], str]) -> Any:
-    """What stands where words do: a text as it is, of objects (a tool call, a part) only the fields that are words."""
+    """Mask a value in the place of words: text stays, of objects (tool calls, parts) only the fields with words."""
     if isinstance(value, list):
         return [_spoken(part, mask) for part in value]
     if isinstance(value, dict):

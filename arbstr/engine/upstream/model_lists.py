@@ -1,4 +1,4 @@
-"""The models that providers list which are configured without any: asked for when somebody wants to see them."""
+"""The model lists of providers configured without models: fetched on demand."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from arbstr.sanitize import sanitize_clause
 
 logger = logging.getLogger(__name__)
 
-FRESH_S = 300.0  # how long a list is good
-AGAIN_S = 15.0  # how soon a provider is asked again that gave none
-WAIT_S = 3.0  # how long whoever wants to see the lists waits for those that have never come
+FRESH_S = 300.0  # how long a list is used
+AGAIN_S = 15.0  # before a provider that returned none is asked again
+WAIT_S = 3.0  # how long a caller waits for lists that have never been fetched
 PATIENCE_S = 30.0
 MAX_BYTES = 8 * 1024 * 1024
 
@@ -29,7 +29,7 @@ _MOST_NAMES = 10_000
 
 
 class ModelLists:
-    """What providers of `providers` without models say that they have. `clock` is monotonic seconds."""
+    """The model lists of those `providers` that are configured without models. `clock` is monotonic seconds."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class ModelLists:
         self._asking: dict[str, asyncio.Task[None]] = {}
 
     async def get(self) -> dict[str, tuple[str, ...]]:
-        """The lists as they are known, by provider; waits a moment for those that have never come."""
+        """Return the lists by provider; waits up to `WAIT_S` for those never fetched."""
         for provider in self._providers:
             if provider.name not in self._asking and self._clock() >= self._due_s.get(provider.name, 0.0):
                 self._asking[provider.name] = asyncio.create_task(self._ask(provider))
@@ -57,14 +57,14 @@ class ModelLists:
         return dict(self._known)
 
     async def aclose(self) -> None:
-        """Ask nobody any longer."""
+        """Cancel all fetches."""
         tasks = list(self._asking.values())
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _ask(self, provider: Provider) -> None:
-        """Ask one provider. An edge: whatever it sends, it costs no more than its list."""
+        """Fetch one provider's list. Any exception costs no more than that list."""
         self._due_s[provider.name] = self._clock() + AGAIN_S
         try:
             async with asyncio.timeout(PATIENCE_S):
@@ -95,7 +95,7 @@ class ModelLists:
             await close(response)
 
     def _names(self, document: Any) -> tuple[str, ...]:
-        """The names in OpenAI's list shape, or in a bare list; those that are none are left out."""
+        """Return the names in OpenAI's list shape, or in a bare list; invalid ones are left out."""
         listed = document.get("data", document.get("models")) if isinstance(document, dict) else document
         entries = listed[:_MOST_NAMES] if isinstance(listed, list) else []
         names = (entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry for entry in entries)

@@ -1,4 +1,4 @@
-"""The beginning of what answers a request for a stream, read until it is known what it is."""
+"""The beginning of the response to a stream request, read until it is known what it is."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, MAX_HELD, looks_like_eve
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
 
-MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning that says nothing yet
-HOLD_S = 0.5  # how long events that say nothing are kept from the client, so that another provider can still be asked
+MAX_OPENING_BYTES = 256 * 1024  # of a stream's beginning without content
+HOLD_S = 0.5  # how long events without content are held back, so that another provider can still be tried
 
 
 class PendingCall:
-    """How long a provider may still take: for its first byte, then from one event to the next, in seconds.
+    """The time limits of a call in progress: for the first byte, then from one event to the next, in seconds.
 
-    Comments are no progress, nor are events that say nothing: a provider that sends nothing else is given up.
+    Comments and events without content are no progress: a provider that sends nothing else times out.
     """
 
     def __init__(self, timeouts: Timeouts, deadline: Deadline) -> None:
@@ -30,21 +30,21 @@ class PendingCall:
 
     @property
     def limit_s(self) -> float:
-        """How long it may take now."""
+        """The limit that applies now, in seconds."""
         return self.idle_s if self.begun else self.first_byte_s
 
     def go_on(self) -> None:
-        """A stream made progress."""
+        """Restart the limit: the stream has made progress."""
         self.begun = True
         self._deadline.within(self.idle_s)
 
 
 class Opening:
-    """A body that has begun. `first` is what was read of it to tell what it is, `out` what the client gets first.
+    """A body that has begun. `first` was read to tell what it is, `out` is what the client gets first.
 
-    Nothing of it has gone to the client yet. It is read up to the first event that says something, so that a provider
-    which has nothing to say can be left for another; but no longer than the client should wait for a sign of life
-    (`keepalive_s`), and a beginning without content not longer than `HOLD_S`.
+    Nothing of it has been sent to the client yet. It is read up to the first event with content, so that another
+    provider can be tried if there is none; but no longer than `keepalive_s`, and a beginning without content no longer
+    than `HOLD_S`.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class Opening:
         self._ended = False
 
     async def is_stream(self, *, labelled: bool) -> bool:
-        """Whether it is a stream of events, by its first bytes; its label decides where they say nothing."""
+        """Return whether it is an event stream, by its first bytes; its content type decides if they do not tell."""
         is_one: bool | None = None
         try:
             with self.silence.within(self._left_s() if labelled else math.inf):
@@ -77,9 +77,9 @@ class Opening:
         return labelled if is_one is None else is_one
 
     async def read(self, mask: Callable[[str], str]) -> None:
-        """Read a stream until it says something, or until the client should wait no longer.
+        """Read a stream until it has content, or until the client should wait no longer.
 
-        Raises `AttemptError` if it turns out to be no answer; `mask` hides keys in what is said of it.
+        Raises `AttemptError` if it turns out to be no answer; `mask` hides keys in the message.
         """
         if self.first:
             self._take(self.first)
@@ -94,7 +94,7 @@ class Opening:
             raise AttemptError("bad_response", f"HTTP 200 {fault}", status=200)
 
     def _fault(self, mask: Callable[[str], str]) -> str | None:
-        """Why the stream is no answer; None where it is one."""
+        """Return why the stream is no answer; None if it is one."""
         observer = self.observer
         if observer.answered:
             return None
@@ -104,7 +104,7 @@ class Opening:
         return f"whose stream {how}"
 
     def _take(self, chunk: bytes | None) -> None:
-        """Let the observer see what came, None for the end."""
+        """Feed the observer a chunk, None at the end."""
         observer = self.observer
         before = observer.events
         if chunk is None:
@@ -132,7 +132,7 @@ class Opening:
 
 
 def _is_stream(start: bytes, *, labelled: bool) -> bool | None:
-    """Whether a body that begins so is a stream of events; None while more is needed to tell."""
+    """Return whether a body with this beginning is an event stream; None while more bytes are needed."""
     if start.removeprefix(BYTE_ORDER_MARK).lstrip().startswith((b"{", b"[")):
         return False
     looks = looks_like_events(start)

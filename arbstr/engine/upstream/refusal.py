@@ -1,4 +1,4 @@
-"""What an answer with an error's status is: a failed attempt, or about the request itself."""
+"""Classify a response with an error status: a failed attempt, or about the request itself."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from arbstr.errors import AttemptError
 from arbstr.types import FailureKind, JsonObject
 
 _RETRYABLE = frozenset({429, 500, 502, 503, 504})
-# arbstr's own account there, what the provider itself depends on, and what is too early or took too long.
+# About arbstr's account at the provider, the provider's own upstream, or timing.
 _ELSEWHERE = frozenset({401, 402, 403, 408, 424, 425})
 _FORBIDDEN = 403
 _NOT_FOUND = 404
@@ -20,9 +20,9 @@ _NOT_FOUND = 404
 def failure_of(
     status: int, document: Any, *, mask: Callable[[str], str], retry_after: str | None, retry_after_ms: str | None
 ) -> AttemptError | None:
-    """The failed attempt that a refusal is; None if it is about the request, for its client to see.
+    """Return a refusal as a failed attempt; None if it is about the request and goes to the client.
 
-    `document` is the body's JSON, None if it has none; `mask` hides keys in what is said of it.
+    `document` is the body's JSON, None if it has none; `mask` hides keys in the message.
     """
     error = verdict.refusal_of(document)
     message = in_words(status, error, mask)
@@ -37,7 +37,7 @@ def failure_of(
 
 
 def in_words(status: int, error: JsonObject, mask: Callable[[str], str]) -> str:
-    """What is said of a refusal: its status, and the provider's own words where it has some."""
+    """Return the message for a refusal: its status, and the provider's own words if any."""
     text = verdict.error_summary(error, mask, default="")
     return f"HTTP {status}: {text}" if text else f"HTTP {status}"
 
@@ -49,5 +49,5 @@ def _kind(status: int, error: JsonObject) -> FailureKind:
 
 
 def _with_details(error: JsonObject, document: Any) -> JsonObject:
-    """The error with what stands beside it, where that may say when to come back."""
+    """Return the error with the fields beside it, which may say when to retry."""
     return {**document, **error} if isinstance(document, dict) else error

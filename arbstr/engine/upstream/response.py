@@ -1,4 +1,4 @@
-"""What a provider answered: a whole body, or a stream that has begun."""
+"""A provider's response: a whole body, or a stream that has begun."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TAIL_S = 1.0  # how long a finished stream may take to end its body
 
 @value_object
 class UpstreamResponse:
-    """An answer that is all there. `refusal` marks one about the request itself (a 4xx), passed through as it came."""
+    """A complete response. `client_error` is set for one about the request itself (a 4xx), which is passed through."""
 
     status: int
     headers: HeaderList
@@ -33,13 +33,12 @@ class UpstreamResponse:
     usage: Usage | None = None
     charged_msats: int | None = None
     client_error: str | None = None
-    share: MemoryShare | None = field(
-        default=None, repr=False, compare=False
-    )  # of the room, until the client has it all
+    # Its body memory, until the client has it all.
+    share: MemoryShare | None = field(default=None, repr=False, compare=False)
 
 
 class UpstreamStream:
-    """A stream whose beginning is there: `opening` goes to the client first, then what `read` brings."""
+    """A stream that has begun: `prefix` goes to the client first, then what `read` returns."""
 
     def __init__(self, response: httpx.Response, headers: HeaderList, opening: Opening) -> None:
         self._response = response
@@ -49,23 +48,23 @@ class UpstreamStream:
         self.headers = headers
         self.observer = opening.observer
         self.prefix = opening.out
-        self.progressed = False  # by the last read: something was said, as far as anybody looked
+        self.progressed = False  # by the last read
 
     @property
     def begun(self) -> bool:
-        """Whether anything of it has come."""
+        """Whether anything has arrived."""
         return self._call.begun
 
     @property
     def limit_s(self) -> float:
-        """How long its provider may go without progress."""
+        """How long its provider may make no progress, in seconds."""
         return self._call.limit_s
 
     async def read(self, patience_s: float) -> bytes | None:
-        """What the client gets next (possibly nothing yet), None at the provider's end of stream.
+        """Return the next bytes for the client (possibly none yet), None at the provider's end of stream.
 
-        Raises TimeoutError when `patience_s` seconds bring no byte (reading may go on), `AttemptError` when the
-        connection breaks, or brings what can't be read.
+        Raises TimeoutError when no byte arrives for `patience_s` seconds (reading may continue), `AttemptError` when
+        the connection breaks or the bytes can't be read.
         """
         try:
             with self._deadline.within(patience_s):
@@ -75,7 +74,7 @@ class UpstreamStream:
         return None if chunk is None else self._watched(chunk)
 
     def end(self) -> bytes:
-        """What is left for the client when nothing more comes."""
+        """Return what is left for the client when nothing more arrives."""
         with suppress(AttemptError):
             return self._observed(self.observer.end)
         return b""
@@ -90,7 +89,7 @@ class UpstreamStream:
         return out
 
     def _observed(self, step: Callable[P, bytes], *args: P.args, **kwargs: P.kwargs) -> bytes:
-        """Let the observer do its part: whatever bytes a provider sends, they are the provider's fault."""
+        """Call the observer. Raises `AttemptError` for any exception: the bytes are the provider's."""
         try:
             return step(*args, **kwargs)
         except Exception as error:
@@ -99,16 +98,16 @@ class UpstreamStream:
 
     @property
     def body_complete(self) -> bool:
-        """Whether its whole body has come, as far as the transport tells: then there is nothing to close."""
+        """Whether its whole body has arrived, as far as the transport knows: then there is nothing to close."""
         stream = self._response.extensions.get("response")
         return stream is not None and stream.complete
 
     def release(self) -> None:
-        """No more will be read of it."""
+        """Release the deadline: nothing more will be read."""
         self._deadline.close()
 
     async def close(self) -> None:
-        """Give the connection back to serve again, or close it if the stream does not end by itself."""
+        """Return the connection to its pool, or close it if the stream does not end by itself."""
         try:
             if self.observer.done:
                 await self._read_tail()
@@ -124,10 +123,10 @@ class UpstreamStream:
 
 
 def chunks_of(response: httpx.Response) -> AsyncIterator[bytes]:
-    """The body's bytes as they come."""
+    """Return an iterator of the body's bytes as they arrive."""
     return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
 
 
 async def close(response: httpx.Response) -> None:
-    """Have done with a response: its connection may serve again if the body was read to its end."""
+    """Close a response; its connection is kept if the body was read to its end."""
     await response.stream.aclose()  # type: ignore[union-attr]  # transports give asynchronous streams

@@ -1,4 +1,4 @@
-"""When a provider wants to be asked again, in its own words."""
+"""When a provider wants to be asked again, from headers and bodies."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from arbstr.types import JsonObject
 
 _NUMBER = re.compile(r"[0-9]{1,15}(\.[0-9]{0,15})?")
 _DURATION = re.compile(r"([0-9]{1,15}(?:\.[0-9]{0,15})?)s")  # as Google's protocol buffers are written in JSON
-_LONGEST_S = 366 * 86_400.0  # whoever says more says nothing
+_LONGEST_S = 366 * 86_400.0  # longer waits are ignored
 
 
 def retry_after_s(
     header: str | None, error: JsonObject, *, milliseconds: str | None = None, now: datetime | None = None
 ) -> float | None:
-    """Seconds to wait as a provider has it, None where it does not say or makes no sense.
+    """Return the seconds that a provider asks to wait, None where it does not say or the value is invalid.
 
-    The first that does of `milliseconds` (from `retry-after-ms` or `x-ms-retry-after-ms`), the `Retry-After` header
-    (seconds or a date, counted from `now`) and what the error in the body holds.
+    The first valid one of `milliseconds` (from `retry-after-ms` or `x-ms-retry-after-ms`), the `Retry-After` header
+    (seconds or a date, counted from `now`) and the fields of the error in the body.
     """
     waits = (
         _scaled(milliseconds, 0.001),
@@ -37,7 +37,7 @@ def _scaled(text: str | None, unit_s: float) -> float | None:
 
 
 def _until(text: str | None, now: datetime) -> float | None:
-    """Seconds until a date, 0 if it has passed; None if it is none, or one beyond all calendars."""
+    """Return the seconds until a date, 0 if it has passed; None if it is no date, or out of range."""
     try:
         moment = parsedate_to_datetime((text or "").strip())
         if moment.tzinfo is None:  # so the standard library reads the zone -0000
@@ -48,7 +48,7 @@ def _until(text: str | None, now: datetime) -> float | None:
 
 
 def _in_body(error: JsonObject) -> Iterator[float | None]:
-    """What an error object says: Routstr's fields, Google's `RetryInfo`, and what others call it."""
+    """Yield the waits in an error object: Routstr's fields, Google's `RetryInfo`, and other spellings."""
     details = error.get("details")
     for part in (*(details if isinstance(details, list) else [details]), error):
         if isinstance(part, dict):
@@ -65,7 +65,7 @@ def _number(value: Any, unit_s: float) -> float | None:
 
 
 def _duration(value: Any) -> float | None:
-    """`"34.5s"`, or an object with `seconds`."""
+    """Return the seconds of `"34.5s"`, or of an object with `seconds`."""
     if isinstance(value, dict):
         return _number(value.get("seconds"), 1.0)
     found = _DURATION.fullmatch(value) if isinstance(value, str) else None

@@ -1,4 +1,4 @@
-"""Server-sent events without I/O: where events end in a stream of bytes, and what they carry.
+"""Server-sent events without I/O: where events end in a stream of bytes, and their data.
 
 Format: the event stream of the WHATWG HTML standard, section 9.2. Lines end in LF, CRLF or CR; an empty line ends an
 event; lines that begin with a colon are comments.
@@ -21,7 +21,7 @@ _LONGEST_END = 4
 
 
 class EventFramer:
-    """Cuts a stream of bytes where events end, and alters none: what `feed` and `flush` return is what went in.
+    """Cuts a stream of bytes at the ends of events, and alters none: `feed` and `flush` return what went in.
 
     An incomplete event is held back up to `MAX_HELD` bytes; a longer one passes as it comes, and `between_events` is
     False until it has ended.
@@ -33,7 +33,7 @@ class EventFramer:
         self.between_events = True
 
     def feed(self, data: bytes) -> bytes:
-        """Take bytes in; return the bytes of all events that are complete now, possibly none."""
+        """Add bytes; return the bytes of all events that are now complete, possibly none."""
         if not self._held and data.endswith(b"\n\n"):
             self.between_events = True
             return data
@@ -50,11 +50,11 @@ class EventFramer:
         return self._take(self._scanned)
 
     def flush(self) -> bytes:
-        """The bytes still held when the stream has ended."""
+        """Return the bytes still held when the stream has ended."""
         return self._take(len(self._held))
 
     def _last_end(self) -> int:
-        """The index just after the last event end in what is held, 0 if there is none."""
+        """Return the index just after the last event end in the held bytes, 0 if there is none."""
         if b"\r" not in self._held:
             found = self._held.rfind(b"\n\n", self._scanned)
             return found + 2 if found >= 0 else 0
@@ -72,7 +72,7 @@ class EventFramer:
 
 
 def looks_like_events(start: bytes) -> bool | None:
-    """Whether a body that begins so is a stream of events, by its first field; None while more is needed to tell."""
+    """Return whether a body is an event stream, by its first field; None while more bytes are needed."""
     text = start.removeprefix(BYTE_ORDER_MARK).lstrip()
     if text.startswith(_BEGINNINGS):
         return True
@@ -81,7 +81,7 @@ def looks_like_events(start: bytes) -> bool | None:
 
 
 def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:
-    """Each event of a block of complete events: its raw bytes, and its data or None if it has none (comments, say)."""
+    """Yield each event of a block of complete events: its raw bytes, and its data, None if it has none."""
     start = 0
     for end in _ends(block):
         raw = block[start:end]
@@ -92,7 +92,7 @@ def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:
 
 
 def _ends(block: bytes) -> Iterator[int]:
-    """The indices just after each event's end."""
+    """Yield the index just after each event's end."""
     if b"\r" in block:
         yield from (match.end() for match in _EVENT_END.finditer(block))
         return
@@ -103,7 +103,7 @@ def _ends(block: bytes) -> Iterator[int]:
 
 
 def event_start(block: bytes, within: int) -> int:
-    """The index at which the event begins that holds the byte at `within`, or an earlier event's beginning."""
+    """Return the start of the event that contains the byte at `within`, or of an earlier event."""
     if b"\r" in block:
         return 0
     before = block.rfind(b"\n\n", 0, within)
@@ -111,7 +111,7 @@ def event_start(block: bytes, within: int) -> int:
 
 
 def data_of(raw: bytes) -> bytes | None:
-    """The data of one event: its `data` lines joined by LF; None if it has no such line."""
+    """Return the data of one event: its `data` lines joined by LF; None if it has no such line."""
     if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw:
         return raw[6:-2]  # how almost every event looks
     if raw.find(b"data") < 0:  # comments, and empty lines by the hundred thousand

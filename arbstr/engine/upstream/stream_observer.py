@@ -1,7 +1,7 @@
-"""Watches a stream go by: usage, charge, progress, how it ended. Sans-IO; what passes is altered in three places only.
+"""Observes a stream as it passes: usage, charge, progress, how it ended. Sans-IO; alters the bytes in three cases only.
 
-The chunk which only carries usage (`choices: []`) is left out if the client had not asked for it, keys are masked where
-it is not the model that speaks, and no `[DONE]` passes after an error.
+The chunk that only carries usage (`choices: []`) is dropped if the client did not ask for it, keys are masked outside
+the model's words, and `[DONE]` is dropped after an error.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from arbstr.types import JsonObject, Usage
 
 logger = logging.getLogger(__name__)
 
-# What makes a block worth reading; everything else passes unparsed. Inside a chunk's text quotes are escaped, so that a
-# model writing about usage does not look like it.
+# What makes a block worth parsing; everything else passes unparsed. Quotes in a chunk's text are escaped, so a model
+# that writes about usage does not match.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
 _COST = re.compile(rb'"cost"\s*:\s*\{')
 _FINISH = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
@@ -36,7 +36,7 @@ _CHOICES = b'"choices"'
 _NO_KEYS = Redactor([])
 _NO_JSON = "the first event is not JSON"
 _LONG_ERROR = "an error of more than 64 KB"
-_MOST_TEMPLATES = 4  # of few uses, one after the other: then chunks differ in more than their text
+_MOST_TEMPLATES = 4  # of few uses in a row: then chunks differ in more than their text
 _FEW_USES = 8
 
 
@@ -53,7 +53,7 @@ class StreamObserver:
 
     def __init__(self, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
         self._framer = EventFramer()
-        self._long = LongEvent()  # what has passed of an event that is too long to be held back
+        self._long = LongEvent()  # the passed parts of an event too long to be held back
         self._in_long = False
         self._keep_usage_chunk = keep_usage_chunk
         self._redactor = redactor
@@ -74,21 +74,21 @@ class StreamObserver:
 
     @property
     def usage(self) -> Usage | None:
-        """The tokens that were counted, over all events; None until the provider says them."""
+        """The usage over all events; None until the provider states it."""
         return None if self._counts is None else self._counts.usage()
 
     @property
     def between_events(self) -> bool:
-        """Whether the client has seen whole events only, so that a comment may be put in here."""
+        """Whether the client has seen complete events only, so that a comment may be inserted."""
         return self._framer.between_events
 
     @property
     def complete(self) -> bool:
-        """Whether the stream came to its own end, with an answer in it and no error before."""
+        """Whether the stream ended properly, with content and without an error."""
         return (self.finished or (self.done and self.answered)) and self.error is None
 
     def feed(self, data: bytes) -> bytes:
-        """Take the provider's bytes in; return what goes to the client now. What follows `[DONE]` goes nowhere."""
+        """Process the provider's bytes; return those for the client. What follows `[DONE]` is dropped."""
         if self.done:
             return b""
         self.size += len(data)
@@ -100,9 +100,9 @@ class StreamObserver:
         return self._scan_long(block)
 
     def end(self) -> bytes:
-        """The provider closed the stream: what is left for the client.
+        """Return what is left for the client; the provider has closed the stream.
 
-        An event without its empty line still counts if it is whole; a torn one is dropped, as a reader of events would.
+        An event without its empty line still counts if complete; a torn one is dropped, as an SSE parser would.
         """
         if self.done:
             return b""
@@ -116,7 +116,7 @@ class StreamObserver:
         return self._scan(rest.rstrip(b"\r\n") + b"\n\n")
 
     def _scan_long(self, block: bytes) -> bytes:
-        """Pass a part of an event on that is too long to be held back; it is read once it is whole."""
+        """Pass part of an event that is too long to be held back; it is read once complete."""
         if not self._framer.between_events:
             if not self.answered:
                 self._open_by_start(block)
@@ -132,7 +132,7 @@ class StreamObserver:
         return shown + self._scan(rest) if rest else shown
 
     def _read_long(self, last_part: bytes) -> None:
-        """Read an event that has passed, unless it was too long even to be kept."""
+        """Read an event that has passed, unless it was too long to be kept."""
         self._in_long = False
         self._long.add(last_part)
         event = self._long.take()
@@ -140,7 +140,7 @@ class StreamObserver:
             self._scan(event)
 
     def _open_by_start(self, block: bytes) -> None:
-        """Judge an event by its first 64 KB, for longer it is not held back."""
+        """Judge an event by its first 64 KB; no more is held back."""
         data = _BEGINS_AS_JSON.search(block)
         if data is None:
             return
@@ -153,7 +153,7 @@ class StreamObserver:
         self._begun = True
 
     def _scan(self, block: bytes) -> bytes:
-        """Pass whole events on. Those that bring more text and nothing else pass unread, however many they are."""
+        """Process complete events. Chunks with text and nothing else pass unparsed, however many there are."""
         out = b""
         if self._template is None and self._templates_left:
             start = self._find_template(block)
@@ -167,7 +167,7 @@ class StreamObserver:
         return out + self._look(block) if block and not self.done else out
 
     def _find_template(self, block: bytes) -> int:
-        """Take a block's first chunk of text for a template if no key can be in it; the index at which it begins."""
+        """Make a template of a block's first text chunk if no key can be in it; return where the chunk begins."""
         found = first_template(block)
         if found is None or self._redactor.seems_to_be_in(found[1].between):
             return 0
@@ -175,7 +175,7 @@ class StreamObserver:
         return start
 
     def _pass_texts(self, template: ChunkTemplate, block: bytes) -> int:
-        """How many bytes at a block's beginning are chunks of the template, which need no look."""
+        """Return how many bytes at a block's beginning are chunks of the template, which need no parsing."""
         found = template.texts(block)
         if found is None or self._redactor.seems_to_be_in(found[2]):
             self._template = None
@@ -215,7 +215,7 @@ class StreamObserver:
         return block + last if self.error is None and self.answered else block
 
     def _sifted(self, block: bytes) -> bytes:
-        """The block without the chunk that only carries usage, all that is metered read."""
+        """Meter the block; return it without the chunk that only carries usage."""
         usage, cost = _USAGE.search(block), _COST.search(block)
         if usage is None and cost is None:
             return block
@@ -223,7 +223,7 @@ class StreamObserver:
         return block[:start] + self._filter_events(block[start:])
 
     def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
-        """What comes before the `[DONE]` that ends the stream, and that event; what follows it is left out."""
+        """Return the bytes before the final `[DONE]`, and that event; what follows is dropped."""
         if block.endswith(_LAST) and block.find(_DONE) > len(block) - len(_LAST):  # as almost every stream ends
             self.done = True
             return block[: 2 - len(_LAST)], block[2 - len(_LAST) :]
@@ -236,7 +236,7 @@ class StreamObserver:
         return block, b""
 
     def _open(self, block: bytes) -> None:
-        """Look for the first event that says something; the very first must at least be JSON."""
+        """Look for the first event with content; the very first event must at least be JSON."""
         for raw, data in events(block):
             if not data:
                 continue
@@ -262,19 +262,19 @@ class StreamObserver:
                 return
 
     def _filter_events(self, block: bytes) -> bytes:
-        """Go through a block event by event and read what is metered."""
+        """Meter a block event by event; drop the chunk that only carries usage."""
         if block.find(b"\n\n") == len(block) - 2 and block.find(b"\r") < 0:  # one event, as a rule
             return b"" if self._is_left_out(data_of(block)) else block
         return b"".join(raw for raw, data in events(block) if not self._is_left_out(data))
 
     def _is_left_out(self, data: bytes | None) -> bool:
-        """Read what is metered of an event."""
+        """Meter an event; return whether to drop it."""
         if data is None or self._broken:
             return False
         return self._meter(data) and not self._keep_usage_chunk
 
     def _meter(self, data: bytes) -> bool:
-        """Read usage and charge; True for a chunk that carries nothing else. The edge at which metering may fail."""
+        """Read usage and charge; return True for a chunk with nothing else. Exceptions end the metering only."""
         try:
             return self._read(data)
         except Exception:
@@ -298,7 +298,7 @@ class StreamObserver:
 
 
 def _says_something(block: bytes) -> bool:
-    """Whether an event is a part of the answer, an error or about the tokens; pings and empty chunks are not."""
+    """Return whether a block has content, an error or usage; pings and empty chunks have not."""
     return any(
         data
         and (
@@ -311,7 +311,7 @@ def _says_something(block: bytes) -> bool:
 
 
 def _is_strange(block: bytes) -> bool:
-    """Whether not only the model speaks here: comments, words of errors, events without choices."""
+    """Return whether a block may have more than the model's words: comments, errors, events without choices."""
     if block.find(_ERROR) >= 0 or block.startswith(b":") or block.find(b"\n:") >= 0:
         return True
     if block.find(b"\n\n") == len(block) - 2:  # one event, as a rule
@@ -322,7 +322,7 @@ def _is_strange(block: bytes) -> bool:
 
 
 def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
-    """The error that an event is, by its name or by what its JSON holds; None if it is none."""
+    """Return the error in an event, by its name or its JSON; None if there is none."""
     named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
     if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
         return None

@@ -1,7 +1,6 @@
-"""What a provider's JSON is: an answer, or an error in any of the shapes that are in use.
+"""Classify a provider's JSON: an answer, or an error in any of the shapes in use.
 
-The one reader for refusals, whole answers and the events of streams. It never trusts a type, and it looks only a few
-levels deep.
+For refusals, whole responses and the events of streams alike. Never trusts a type, and looks only a few levels deep.
 
 ==============================================  ==========================================================
 `{"error": {"message", "type", "code"}}`        OpenAI and most others; the value may be a text, a number, `true`
@@ -34,7 +33,7 @@ _SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part
 _DEEPEST = 4
 _MOST_NAMED = 3  # of a list of errors, in words
 _LARGEST_CODE = 10**9
-_LONGEST_SOUGHT = 8192  # characters of a message in which is sought what it is about: it may be a megabyte
+_LONGEST_SOUGHT = 8192  # characters of a message that are searched: it may be a megabyte
 
 _UNKNOWN_MODEL_CODES = frozenset(
     {
@@ -82,7 +81,7 @@ _CONTENT = re.compile(
 
 
 def error_of(document: Any) -> JsonObject | None:
-    """The error that a document is or holds, None if there is none."""
+    """Return the error that a document is or contains, None if there is none."""
     if isinstance(document, list):
         return next(
             (error for item in document if isinstance(item, dict) and (error := error_of(item)) is not None), None
@@ -100,7 +99,7 @@ def error_of(document: Any) -> JsonObject | None:
 
 
 def refusal_of(document: Any) -> JsonObject:
-    """What a document with an error's status says of it, possibly nothing."""
+    """Return the error in a document with an error status, possibly empty."""
     return error_of(document) or (document if isinstance(document, dict) else {})
 
 
@@ -132,12 +131,12 @@ def _is_plain_answer(document: Any) -> bool:
 
 
 def has_substance(document: Any) -> bool:
-    """Whether a stream's event brings a part of the answer: content of any kind, a tool call or a `finish_reason`."""
+    """Return whether a stream's event has content of any kind, a tool call or a `finish_reason`."""
     return _has_choice(document, _brings)
 
 
 def finishes(document: Any) -> bool:
-    """Whether a stream's event has a `finish_reason` that is one."""
+    """Return whether a stream's event has a valid `finish_reason`."""
     return _has_choice(document, _is_finished)
 
 
@@ -151,7 +150,7 @@ def _has_choice(document: Any, fits: Callable[[JsonObject], bool]) -> bool:
 
 
 def says_unknown_model(error: JsonObject) -> bool:
-    """Whether an error says that the provider does not have the model."""
+    """Return whether an error says that the provider does not have the model."""
     if any(name.lower() in _UNKNOWN_MODEL_CODES for name in _names(error)):
         return True
     param = error.get("param")
@@ -161,7 +160,7 @@ def says_unknown_model(error: JsonObject) -> bool:
 
 
 def says_content(error: JsonObject) -> bool:
-    """Whether an error says that it is about what the request asks for: moderation."""
+    """Return whether an error is about the request's content (moderation)."""
     metadata = error.get("metadata")  # OpenRouter's
     if isinstance(metadata, dict) and (metadata.get("flagged_input") or metadata.get("reasons")):
         return True
@@ -173,13 +172,13 @@ def says_content(error: JsonObject) -> bool:
 def error_summary(
     error: JsonObject, mask: Callable[[str], str] = str, *, default: str = "an error without a message"
 ) -> str:
-    """What a provider says of an error, fit to stand within a sentence of ours; `mask` hides keys."""
+    """Return an error's message, fit to stand within a sentence; `mask` hides keys."""
     fit = (sanitize_clause(mask(text)) for text in (words(error), *_names(error)))
     return next(filter(None, fit), default)
 
 
 def words(error: Any) -> str:
-    """The message of an error wherever it stands; empty if there is none."""
+    """Return the message of an error, wherever it is; empty if there is none."""
     return "; ".join(list(_words(error, _DEEPEST))[:_MOST_NAMED])
 
 
@@ -198,7 +197,7 @@ def _words(value: Any, depth: int) -> Iterator[str]:
 
 
 def _place(problem: JsonObject) -> str:
-    """Which field a problem in FastAPI's shape is about, as `messages.0.role: `."""
+    """Return the field that a problem in FastAPI's shape is about, as `messages.0.role: `."""
     path = problem.get("loc")
     if not isinstance(path, list):
         return ""
@@ -207,7 +206,7 @@ def _place(problem: JsonObject) -> str:
 
 
 def _names(error: JsonObject) -> Iterator[str]:
-    """What an error is called: its code, type and status, as texts."""
+    """Yield an error's code, type and status as text."""
     for key in _NAMES:
         name = error.get(key)
         if isinstance(name, str):
@@ -217,7 +216,7 @@ def _names(error: JsonObject) -> Iterator[str]:
 
 
 def _as_error(value: Any) -> JsonObject | None:
-    """The error that stands under `error`. One that says nothing (null, false, empty, all its fields empty) is none."""
+    """Return the error under `error`, None if it says nothing (null, false, empty, all its fields empty)."""
     if isinstance(value, dict):
         return value if any(value.values()) else None
     if isinstance(value, list):
@@ -241,7 +240,7 @@ def _error_in_choice(choice: JsonObject) -> JsonObject | None:
 
 
 def _flat_error(document: JsonObject) -> JsonObject | None:
-    """A document that is itself the error."""
+    """Return a document that is itself the error, else None."""
     if document.get("object") == "error" or document.get("type") == "error" or document.get("success") is False:
         return document
     if document.get("choices"):
@@ -259,7 +258,7 @@ def _said_instead(document: Any) -> str:
 
 
 def _is_usable(choice: Any) -> bool:
-    """Whether a client finds an answer in a choice of a whole answer."""
+    """Return whether a choice of a whole response contains an answer."""
     if not isinstance(choice, dict):
         return False
     message = choice.get("message")
