@@ -1,35 +1,24 @@
-"""The command line. Only here (and in what is mounted here) is printed and the exit status set.
+"""The command line: the only package that prints and sets exit statuses.
 
-Whatever costs time to import is imported by the command that needs it.
+`serve`, `config`, `ledger`, `db` and `simulate` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 import arbstr
-from arbstr.cli import ledger, simulate
-from arbstr.cli.options import ConfigOption
-from arbstr.cli.tables import counted, table
-from arbstr.config.address import Address, parse_address
+from arbstr.cli import config, db, ledger, serve, simulate
+from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
-if TYPE_CHECKING:
-    from arbstr.config.schema import Config, Provider
-    from arbstr.config.settings import Settings
-
 INVALID = 1
-USAGE = 2
 
 app = typer.Typer(
     help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
@@ -40,7 +29,7 @@ app = typer.Typer(
 
 
 def main() -> None:
-    """The console script."""
+    """Run the console script."""
     _open_missing_streams()
     sys.excepthook = _internal_error
     for stream in (sys.stdout, sys.stderr):
@@ -49,9 +38,9 @@ def main() -> None:
 
 
 def _open_missing_streams() -> None:
-    """Open /dev/null where stdin, stdout or stderr is closed: a socket or the ledger would get its number instead.
+    """Open /dev/null where stdin, stdout or stderr is closed: else a socket or the ledger would get its number.
 
-    What is meant for a terminal would then go there, and the interpreter aborts at its end.
+    Terminal output would then go there, and the interpreter aborts at its end.
     """
     for number in range(3):
         try:
@@ -64,7 +53,7 @@ def _open_missing_streams() -> None:
 
 
 def run(arguments: list[str]) -> int:
-    """Run a command and return its exit status; what it raises on purpose becomes a line per problem on stderr."""
+    """Run a command and return its exit status; print expected errors to stderr, a line for each problem."""
     try:
         status = typer.main.get_command(app).main(arguments, prog_name="arbstr", standalone_mode=False)
         sys.stdout.flush()
@@ -80,7 +69,7 @@ def run(arguments: list[str]) -> int:
 
 
 def _silence_stdout() -> None:
-    """What can't be written is not tried again at the interpreter's end, where it would be noisy."""
+    """Discard unwritable output: the interpreter would retry it at its end, and complain."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -108,7 +97,7 @@ def _messages(error: Exception) -> list[str]:
 
 
 def _internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    """A fault of arbstr's own: where it was, not what it said, for that may hold anything."""
+    """Report an unexpected exception: where it was raised, not its message, which may hold secrets."""
     if "debug" in os.environ.get("ARBSTR_LOG", ""):
         sys.__excepthook__(kind, error, trace)
         return
@@ -119,29 +108,6 @@ def _internal_error(kind: type[BaseException], error: BaseException, trace: Trac
         f"arbstr: internal error ({kind.__name__} in {where}); please report it (ARBSTR_LOG=debug shows more)",
         file=sys.stderr,
     )
-
-
-# --- options that commands share
-
-
-def _address(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
-
-
-ListenOption = Annotated[
-    Address | None,
-    typer.Option(
-        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Address to listen on; :PORT means loopback."
-    ),
-]
-MockOption = Annotated[bool, typer.Option("--mock", help="Use fake providers and a temporary ledger.")]
-DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with simulated traffic.")]
-InsecureOption = Annotated[
-    bool, typer.Option("--insecure", help="Allow listening beyond loopback without server.auth_token.")
-]
 
 
 def _version(wanted: bool) -> None:
@@ -162,154 +128,5 @@ def _arbstr(
         raise typer.Exit(USAGE)
 
 
-# --- commands
-
-
-@app.command(epilog="Example: arbstr serve -c config.toml -l 127.0.0.1:8080")
-def serve(
-    config: ConfigOption = None,
-    listen: ListenOption = None,
-    mock: MockOption = False,
-    insecure: InsecureOption = False,
-) -> int:
-    """Run the proxy."""
-    with _settings(config, listen, mock=mock, insecure=insecure) as settings:
-        from arbstr.runtime import compose
-
-        return compose.serve(settings)
-
-
-@app.command(epilog="Example: arbstr tui --demo")
-def tui(
-    config: ConfigOption = None,
-    listen: ListenOption = None,
-    mock: MockOption = False,
-    demo: DemoOption = False,
-    insecure: InsecureOption = False,
-) -> int:
-    """Run the proxy with the dashboard on top."""
-    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
-        print(
-            "arbstr: the dashboard needs a terminal on stdin and stderr; arbstr serve runs without one", file=sys.stderr
-        )
-        return USAGE
-    if os.environ.get("TERM") in ("dumb", "unknown"):
-        print(
-            f"arbstr: the dashboard needs cursor control, which TERM={os.environ['TERM']} says this terminal lacks; "
-            "arbstr serve runs without a dashboard",
-            file=sys.stderr,
-        )
-        return USAGE
-    with _settings(config, listen, mock=mock, demo=demo, insecure=insecure) as settings:
-        from arbstr.runtime import compose
-
-        return compose.tui(settings)
-
-
-@app.command(epilog="Example: arbstr check -c config.toml")
-def check(config: ConfigOption = None) -> None:
-    """Validate the configuration and show where keys come from."""
-    from arbstr.config.settings import exposure, resolve
-
-    settings = resolve(os.environ, config=config, insecure=True)
-    address = Address(settings.host, settings.port)
-    exposed = exposure(settings.config, address)
-    warnings = [*settings.warnings, *([exposed] if exposed else [])]
-    print("\n".join(_check_lines(settings, address)))
-    print(f"{settings.config_path} is valid: {_summary(settings.config)}, {counted(len(warnings), 'warning')}.")
-    for warning in warnings:
-        print(f"warning: {warning}", file=sys.stderr)
-
-
-@app.command(epilog="Example: arbstr providers --json")
-def providers(
-    config: ConfigOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in the shape of GET /providers.")] = False,
-) -> None:
-    """Show the configured providers: models, rates and masked keys."""
-    from arbstr.config.settings import resolve
-
-    configured = resolve(os.environ, config=config, insecure=True).config.providers
-    if as_json:
-        shown = {"providers": [provider.public() for provider in configured]}
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
-        return
-    headers = ("name", "in/1k", "out/1k", "fee", "key", "source", "url", "models")
-    print("\n".join(table(headers, map(_provider_row, configured), "<>>><<<<")))
-
-
-ledger.register(app)
-simulate.register(app)
-
-
-@contextmanager
-def _settings(
-    config: Path | None, listen: Address | None, *, mock: bool, demo: bool = False, insecure: bool
-) -> Iterator[Settings]:
-    """What a run goes by; the place of a mock run's ledger is cleared away at the end."""
-    from arbstr.config.settings import resolve
-
-    with tempfile.TemporaryDirectory(prefix="arbstr-") if mock or demo else nullcontext() as scratch:
-        yield resolve(
-            os.environ,
-            config=config,
-            listen=listen,
-            mock=mock,
-            demo=demo,
-            insecure=insecure,
-            scratch=Path(scratch) if scratch else None,
-        )
-
-
-def _check_lines(settings: Settings, address: Address) -> list[str]:
-    from arbstr.config.settings import proxy_lines
-
-    token = settings.config.server.auth_token
-    ways = [f"ways    {line}" for line in proxy_lines(settings.config, settings.proxies)]
-    return [
-        f"listen  {address}, {'with a token' if token else 'without a token'}",
-        f"ledger  {settings.database}",
-        f"log     {settings.log_spec}, to {settings.config.logging.file or 'stderr'}",
-        *ways,
-        "",
-        *table(("provider", "key", "source"), map(_key_row, settings.config.providers)),
-        "",
-    ]
-
-
-def _key_row(provider: Provider) -> tuple[str, str, str]:
-    source: str = provider.key_source
-    if provider.key_variable and source != "literal":
-        source += f" ({provider.key_variable}{' is not set' if source == 'none' else ''})"
-    return provider.name, str(provider.api_key or "-"), source
-
-
-def _summary(config: Config) -> str:
-    models = {model for provider in config.providers for model in provider.model_ids}
-    return ", ".join(
-        [
-            counted(len(config.providers), "provider"),
-            counted(len(models), "model"),
-            counted(len(config.policies.rules), "rule"),
-        ]
-    )
-
-
-def _model_words(provider: Provider, model: str) -> str:
-    """A model, with its rates if they are its own."""
-    rates = provider.rates_for(model)
-    if rates is provider.rates:
-        return model
-    return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
-
-
-def _provider_row(provider: Provider) -> tuple[str, ...]:
-    rates = (provider.input_rate, provider.output_rate, provider.base_fee)
-    return (
-        provider.name,
-        *(f"{rate:.10g}" for rate in rates),
-        str(provider.api_key or "-"),
-        provider.key_source,
-        provider.url,
-        ", ".join(_model_words(provider, model) for model in provider.model_ids) or "any",
-    )
+for commands in (serve, config, ledger, db, simulate):
+    commands.register(app)

@@ -1,11 +1,11 @@
-"""`arbstr requests`, `arbstr stats` and `arbstr db`: the ledger in the terminal, whether or not a server runs."""
+"""`arbstr requests` and `arbstr stats`: the ledger in the terminal, whether or not a server runs."""
 
 from __future__ import annotations
 
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -20,10 +20,8 @@ if TYPE_CHECKING:
     from arbstr.ledger.model import Filter, GroupBy
     from arbstr.ledger.params import Listing
     from arbstr.ledger.read_connection import ReadConnection
-    from arbstr.ledger.write_connection import WriteConnection
 
 Kind = Literal["model", "provider"]
-USAGE = 2
 
 RangeOption = Annotated[
     str | None,
@@ -54,26 +52,11 @@ SortOption = Annotated[
 OrderOption = Annotated[str | None, typer.Option("--order", metavar="WAY", help="Sort order: desc (default) or asc.")]
 LimitOption = Annotated[int, typer.Option("--limit", min=0, help="Maximum number of rows; 0 shows all.")]
 
-database = typer.Typer(
-    help="Maintain the ledger database.",
-    epilog="Example: arbstr db info",
-    rich_markup_mode=None,
-    invoke_without_command=True,
-)
-
-
-@database.callback()
-def _database(context: typer.Context) -> None:
-    if context.invoked_subcommand is None:
-        print(context.get_help())
-        raise typer.Exit(USAGE)
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(epilog="Example: arbstr requests --failed --range last_24h")(requests)
     app.command(epilog="Example: arbstr stats --group-by model --range last_30d")(stats)
-    app.add_typer(database, name="db")
 
 
 def requests(
@@ -102,7 +85,7 @@ def requests(
     """Show the request log."""
     if as_json and as_csv:
         raise typer.BadParameter("--json and --csv are mutually exclusive")
-    asked = _listing(
+    listing = _listing(
         range=range_,
         since=since,
         until=until,
@@ -120,19 +103,19 @@ def requests(
     from arbstr.cli import output
     from arbstr.ledger import export
 
-    with _open_ledger(config) as questions:
-        _refuse_unknown(questions, asked.where, config)
+    with open_ledger(config) as connection:
+        _require_known_names(connection, listing.where, config)
         if as_json or as_csv:
-            chunks = questions.entries(asked.where, asked.sort, asked.order)
+            chunks = connection.entries(listing.where, listing.sort, listing.order)
             write = export.json_lines if as_json else export.csv_lines
         else:
-            chunks = questions.entries(asked.where, asked.sort, asked.order, limit or None)
+            chunks = connection.entries(listing.where, listing.sort, listing.order, limit or None)
             write = output.table_lines
         with closing(chunks):
             for line in write(chunks):
                 sys.stdout.write(line + "\n")
         if not (as_json or as_csv):
-            print(output.footer(questions.count(asked.where), limit, asked.where))
+            print(output.footer(connection.count(listing.where), limit, listing.where))
 
 
 def stats(
@@ -167,7 +150,7 @@ def stats(
     from arbstr.cli import output
     from arbstr.ledger import export, serialize
 
-    asked = _listing(
+    listing = _listing(
         range=range_,
         since=since,
         until=until,
@@ -185,75 +168,19 @@ def stats(
     with _cli_errors():
         from arbstr.ledger.params import read_group_by
 
-        grouped = read_group_by({} if group_by is None else {"group_by": group_by}, asked.where)
-    with _open_ledger(config) as questions:
-        _refuse_unknown(questions, asked.where, config)
-        answer = questions.stats(asked.where, grouped)
+        grouped = read_group_by({} if group_by is None else {"group_by": group_by}, listing.where)
+    with open_ledger(config) as connection:
+        _require_known_names(connection, listing.where, config)
+        answer = connection.stats(listing.where, grouped)
     if as_json:
-        print(export.dumps(serialize.stats_json(answer, asked.where, grouped, _configured(grouped, config))))
+        print(export.dumps(serialize.stats_json(answer, listing.where, grouped, _configured(grouped, config))))
         return
-    by = "cost_sats" if sort is None else asked.sort
-    print("\n".join(output.stats_lines(answer, asked.where, grouped, by, asked.order, limit)))
-
-
-@database.command(epilog="Example: arbstr db info")
-def info(config: ConfigOption = None) -> None:
-    """Show what the ledger holds."""
-    from arbstr.cli.output import info_lines
-
-    path = _path(config)
-    with _open_ledger(config) as questions:
-        print("\n".join(info_lines(path, questions.info())))
-
-
-@database.command(epilog="Example: arbstr db vacuum")
-def vacuum(config: ConfigOption = None) -> None:
-    """Reclaim disk space from deleted rows."""
-    path = _path(config)
-    before = path.stat().st_size if path.exists() else 0
-    _with_connection(path, lambda pen: pen.vacuum())
-    print(f"{sanitize(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
-
-
-@database.command(epilog="Example: arbstr db rebuild")
-def rebuild(config: ConfigOption = None) -> None:
-    """Rebuild the rollup tables from the request rows."""
-    path = _path(config)
-    _with_connection(path, lambda pen: pen.rebuild(_show_progress))
-    print(f"{sanitize(str(path))}: rebuilt")
-
-
-def _show_progress(done: int, total: int) -> None:
-    if sys.stderr.isatty():
-        end = "\n" if done >= total else ""
-        print(f"\r{done:,} of {total:,} rows", end=end, file=sys.stderr, flush=True)
-
-
-def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[None]]) -> None:
-    """Do something to a ledger that is there."""
-    import asyncio
-    import sqlite3
-
-    from arbstr.errors import LedgerUnavailable
-    from arbstr.ledger.files import explain
-    from arbstr.ledger.write_connection import WriteConnection
-
-    async def run() -> None:
-        pen, _ = await WriteConnection.open(path, begin_anew=False)
-        try:
-            await work(pen)
-        except sqlite3.Error as error:
-            raise LedgerUnavailable(explain(path, error)) from error
-        finally:
-            await pen.close()
-
-    if not path.exists():
-        raise LedgerUnavailable(f"No ledger at {path}.")
-    asyncio.run(run())
+    by = "cost_sats" if sort is None else listing.sort
+    print("\n".join(output.stats_lines(answer, listing.where, grouped, by, listing.order, limit)))
 
 
 def _listing(**given: str | bool | None) -> Listing:
-    """The options as the endpoints' parameters, read as those are."""
+    """Parse the options as the endpoints parse their parameters."""
     from arbstr.ledger.params import read_listing
 
     with _cli_errors():
@@ -261,14 +188,14 @@ def _listing(**given: str | bool | None) -> Listing:
         return read_listing({name: value for name, value in params.items() if value is not None}, _now_ms())
 
 
-def _refuse_unknown(questions: ReadConnection, where: Filter, config: Path | None) -> None:
-    """Raise for a model or provider that is neither in the ledger nor configured: most likely a slip."""
-    _require_known(questions, "model", where.model, config)
-    _require_known(questions, "provider", where.provider, config)
+def _require_known_names(connection: ReadConnection, where: Filter, config: Path | None) -> None:
+    """Raise NotFound for a model or provider that is neither in the ledger nor configured: most likely a typo."""
+    _require_known(connection, "model", where.model, config)
+    _require_known(connection, "provider", where.provider, config)
 
 
-def _require_known(questions: ReadConnection, kind: Kind, name: str | None, config: Path | None) -> None:
-    if name is None or questions.known(kind, name):
+def _require_known(connection: ReadConnection, kind: Kind, name: str | None, config: Path | None) -> None:
+    if name is None or connection.known(kind, name):
         return
     configured = _configured(kind, config)
     if name.casefold() not in [each.casefold() for each in configured]:
@@ -277,14 +204,14 @@ def _require_known(questions: ReadConnection, kind: Kind, name: str | None, conf
         from arbstr.ledger.model import Filter
         from arbstr.types import NO_GROUP
 
-        there = [each for each in questions.stats(Filter(), kind).groups if each != NO_GROUP]
+        there = [each for each in connection.stats(Filter(), kind).groups if each != NO_GROUP]
         there += [each for each in configured if each not in there]
         hint = nearest(name, there) or (f"; known: {', '.join(map(sanitize, there[:10]))}" if there else "")
         raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured{hint}")
 
 
 def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:
-    """The models or providers in the configuration, which need neither be there nor be valid."""
+    """Return the configured models or providers; none without a valid configuration."""
     from arbstr.config.settings import resolve
 
     if kind not in ("model", "provider"):
@@ -304,19 +231,21 @@ def _cli_errors() -> Iterator[None]:
 
     try:
         yield
-    except BadParameter as bad:
-        raise typer.BadParameter(f"--{bad.name.replace('_', '-')} {bad.problem}") from bad
+    except BadParameter as error:
+        raise typer.BadParameter(f"--{error.name.replace('_', '-')} {error.problem}") from error
 
 
 @contextmanager
-def _open_ledger(config: Path | None) -> Iterator[ReadConnection]:
+def open_ledger(config: Path | None) -> Iterator[ReadConnection]:
+    """Open the configured ledger for reading. Raises LedgerUnavailable."""
     from arbstr.ledger.read_connection import ReadConnection
 
-    with closing(ReadConnection(_path(config))) as questions:
-        yield questions
+    with closing(ReadConnection(ledger_path(config))) as connection:
+        yield connection
 
 
-def _path(config: Path | None) -> Path:
+def ledger_path(config: Path | None) -> Path:
+    """Return the path of the configured ledger. Raises ConfigError."""
     from arbstr.config.paths import database_path
 
     return Path(database_path(os.environ, config))

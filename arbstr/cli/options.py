@@ -1,4 +1,4 @@
-"""What several commands take."""
+"""Options that several commands share."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
+USAGE = 2  # the exit status of a wrong command line
 
 ConfigOption = Annotated[
     Path | None,

@@ -1,7 +1,6 @@
-"""The ledger's answers as tables for people.
+"""Tables of ledger rows and statistics for people.
 
-Names and error messages are other people's words: nothing in them reaches a terminal as a control sequence, and none of
-them is taken for a formula by a spreadsheet.
+Names and error messages are untrusted: no control sequence in them reaches the terminal.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _BAR = 24
 
 
 def table_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
-    """A table as wide as the terminal; columns are as wide as the first few hundred entries need."""
+    """Yield a table as wide as the terminal; the first few hundred entries set the columns' widths."""
     rows = iter(chunks)
     first = next(rows, ())
     if not first:
@@ -38,8 +37,8 @@ def table_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
 
 _HEADERS = ("time (UTC)", "", "model", "provider", "policy", "kind", "ms", "tokens", "sats", "error")
 _RIGHT = {"ms", "tokens", "sats", "requests", "ok", "p50 ms", "p95 ms"}
-_SHRINKING = {"error": 12, "model": 10, "provider": 8, "policy": 6}  # to how little, before columns go
-_GOING = ("policy", "kind", "tokens", "error", "ms")  # which go first where there is no room
+_SHRINKING = {"error": 12, "model": 10, "provider": 8, "policy": 6}  # least widths, before columns are dropped
+_GOING = ("policy", "kind", "tokens", "error", "ms")  # columns that are dropped, in this order
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -62,7 +61,7 @@ def _or_dash(number: int | None) -> str:
 
 
 class Grid:
-    """Columns cut to a width in all: long ones give way first, then unimportant ones go."""
+    """Columns fitted to a total width: long ones shrink first, then unimportant ones are dropped."""
 
     def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
         columns = zip(headers, *rows, strict=True)
@@ -85,7 +84,7 @@ class Grid:
                 self._widths[column] = max(min(self._widths[column], least), self._widths[column] - over)
 
     def line(self, cells: Sequence[str]) -> str:
-        """One row."""
+        """Return one row as text."""
         fitted = [
             fit(sanitize(cell, _ENDLESS), width, right=header in _RIGHT)
             for header, cell, width in zip(self._headers, cells, self._widths, strict=True)
@@ -95,12 +94,12 @@ class Grid:
 
 
 def terminal_width() -> int:
-    """In a pipe there is no end to a line."""
+    """Return the terminal's width; unlimited in a pipe."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ENDLESS
 
 
 def footer(total: int, limit: int, where: Filter) -> str:
-    """What was shown of how many."""
+    """Return how many rows were shown of how many."""
     window = _window(where)
     if not total:
         return f"No requests {window}."
@@ -123,7 +122,7 @@ def _minute(at_ms: int | None) -> str:
 def stats_lines(
     stats: Stats, where: Filter, group_by: GroupBy | None, sort: Sort, order: Order, limit: int
 ) -> Iterator[str]:
-    """Totals, and a line with a bar for each group."""
+    """Yield totals, and a line with a bar for each group."""
     yield from _total_lines(stats.overall, where)
     if group_by is not None and stats.groups:
         yield ""
@@ -153,7 +152,7 @@ Groups = list[tuple[str, Aggregate]]
 
 
 def _arranged(groups: Mapping[str, Aggregate], group_by: GroupBy, sort: Sort, order: Order) -> Groups:
-    """Series in the order of time, names by what they cost or took."""
+    """Sort time series by time, names by cost or latency."""
     if group_by in ("hour", "day"):
         length = 16 if group_by == "hour" else 10
         return [(iso(int(start))[:length].replace("T", " "), figures) for start, figures in groups.items()]
@@ -192,7 +191,7 @@ def _group_cells(name: str, figures: Aggregate, most: int) -> tuple[str, ...]:
 
 
 def bar(share: float) -> str:
-    """A bar for a share from 0 to 1, in eighths of a cell where the terminal has them."""
+    """Return a bar for a share from 0 to 1, in eighths of a cell where the terminal has them."""
     eighths = round(min(max(share, 0.0), 1.0) * _BAR * 8)
     if not (sys.stdout.encoding or "").lower().startswith("utf"):
         return "#" * round(eighths / 8)
@@ -200,6 +199,6 @@ def bar(share: float) -> str:
 
 
 def info_lines(path: Path, facts: Mapping[str, str]) -> list[str]:
-    """What a ledger holds, a fact to a line."""
+    """Return what a ledger holds, one fact per line."""
     shown = {"ledger": sanitize(str(path)), **facts}
     return [f"{name:<12}{value}" for name, value in shown.items()]

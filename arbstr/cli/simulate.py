@@ -58,10 +58,10 @@ def simulate(
     """Replay past requests and show what arbstr would have saved."""
     from arbstr.simulate import replay
 
-    market = _market(prices, config)
+    price_list = _price_list(prices, config)
     rows = _rows(trace or [], from_ledger, config, any_model=prices is not None)
-    with _progress(len(market)) as done:
-        models = replay.simulate(market, rows, done)
+    with _progress(len(price_list)) as done:
+        models = replay.simulate(price_list, rows, done)
     if not models:
         raise UnusableInput("None of the requests is for a model that the configured providers list.")
     overall = replay.overall(models)
@@ -71,8 +71,8 @@ def simulate(
         print("\n".join(_lines(len(rows), overall, models)))
 
 
-def _market(prices: Path | None, config: Path | None) -> PriceList:
-    """The sellers by model: those of a file of prices, else the configured providers."""
+def _price_list(prices: Path | None, config: Path | None) -> PriceList:
+    """Return prices by model: those of the file, else of the configured providers."""
     from arbstr.config.settings import resolve
     from arbstr.simulate.inputs import read_prices
 
@@ -82,10 +82,13 @@ def _market(prices: Path | None, config: Path | None) -> PriceList:
     models = dict.fromkeys(model for provider in providers for model in provider.model_ids)
     if not models:
         raise UnusableInput("The configured providers list no models; name them in the configuration, or use --prices.")
-    return {model: [_seller(provider, model) for provider in providers if provider.serves(model)] for model in models}
+    return {
+        model: [_priced_provider(provider, model) for provider in providers if provider.serves(model)]
+        for model in models
+    }
 
 
-def _seller(provider: Provider, model: str) -> PricedProvider:
+def _priced_provider(provider: Provider, model: str) -> PricedProvider:
     from arbstr.simulate.replay import PricedProvider
 
     rates = provider.rates_for(model)
@@ -93,7 +96,7 @@ def _seller(provider: Provider, model: str) -> PricedProvider:
 
 
 def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[TracedRequest]:
-    """The requests of all traces and of the ledger; with `any_model` the ledger's are tried on every model too."""
+    """Read the requests of all traces and of the ledger; with `any_model` the ledger's are tried on every model too."""
     from arbstr.config.paths import database_path
     from arbstr.simulate.inputs import read_ledger, read_trace
 
@@ -107,7 +110,7 @@ def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_mod
 
 @contextmanager
 def _progress(steps: int) -> Iterator[Callable[[], None]]:
-    """A bar on stderr, if that is a terminal; what is yielded moves it on by a step."""
+    """Show a progress bar on stderr, if that is a terminal; call what is yielded after each step."""
     if not sys.stderr.isatty():
         yield lambda: None
         return

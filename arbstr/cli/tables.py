@@ -9,7 +9,7 @@ from arbstr.sanitize import sanitize
 
 
 def table(headers: Sequence[str], rows: Iterable[Sequence[str]], alignment: str = "") -> list[str]:
-    """Lines with columns as wide as their widest cell, two spaces apart; `alignment` is a `<` or `>` for each."""
+    """Return lines with columns as wide as their widest cell, two spaces apart; `alignment` has `<` or `>` for each."""
     cells = [list(headers), *([sanitize(cell) for cell in row] for row in rows)]
     widths = [max(map(cell_width, column)) for column in zip(*cells, strict=True)]
     columns = list(zip(widths, alignment.ljust(len(widths), "<"), strict=True))
@@ -22,7 +22,7 @@ def table(headers: Sequence[str], rows: Iterable[Sequence[str]], alignment: str 
 
 
 def fit(text: str, width: int, *, right: bool = False) -> str:
-    """The text in exactly so many terminal cells, cut or padded."""
+    """Cut or pad a text to exactly `width` terminal cells."""
     if cell_width(text) > width:
         while text and cell_width(text) > width - 1:
             text = text[: min(len(text) - 1, width - 1)] if len(text) > width else text[:-1]
@@ -32,7 +32,7 @@ def fit(text: str, width: int, *, right: bool = False) -> str:
 
 
 def cell_width(text: str) -> int:
-    """How many cells of a terminal a text takes. Rich knows too, but commands start sooner without it."""
+    """Return a text's width in terminal cells. Rich can do this too, but takes long to import."""
     if text.isascii():
         return len(text)
     return sum(0 if combining(char) else 2 if east_asian_width(char) in "WF" else 1 for char in text)

@@ -1,0 +1,108 @@
+"""`arbstr check` and `arbstr providers`: what the configuration says."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbstr.cli.options import ConfigOption
+from arbstr.cli.tables import counted, table
+from arbstr.config.address import Address
+
+if TYPE_CHECKING:
+    from arbstr.config.schema import Config, Provider
+    from arbstr.config.settings import Settings
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command(epilog="Example: arbstr check -c config.toml")(check)
+    app.command(epilog="Example: arbstr providers --json")(providers)
+
+
+def check(config: ConfigOption = None) -> None:
+    """Validate the configuration and show where keys come from."""
+    from arbstr.config.settings import exposure, resolve
+
+    settings = resolve(os.environ, config=config, insecure=True)
+    address = Address(settings.host, settings.port)
+    exposed = exposure(settings.config, address)
+    warnings = [*settings.warnings, *([exposed] if exposed else [])]
+    print("\n".join(_check_lines(settings, address)))
+    print(f"{settings.config_path} is valid: {_summary(settings.config)}, {counted(len(warnings), 'warning')}.")
+    for warning in warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+
+
+def providers(
+    config: ConfigOption = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in the shape of GET /providers.")] = False,
+) -> None:
+    """Show the configured providers: models, rates and masked keys."""
+    from arbstr.config.settings import resolve
+
+    configured = resolve(os.environ, config=config, insecure=True).config.providers
+    if as_json:
+        shown = {"providers": [provider.public() for provider in configured]}
+        print(json.dumps(shown, indent=2, ensure_ascii=False))
+        return
+    headers = ("name", "in/1k", "out/1k", "fee", "key", "source", "url", "models")
+    print("\n".join(table(headers, map(_provider_row, configured), "<>>><<<<")))
+
+
+def _check_lines(settings: Settings, address: Address) -> list[str]:
+    from arbstr.config.settings import proxy_lines
+
+    token = settings.config.server.auth_token
+    ways = [f"ways    {line}" for line in proxy_lines(settings.config, settings.proxies)]
+    return [
+        f"listen  {address}, {'with a token' if token else 'without a token'}",
+        f"ledger  {settings.database}",
+        f"log     {settings.log_spec}, to {settings.config.logging.file or 'stderr'}",
+        *ways,
+        "",
+        *table(("provider", "key", "source"), map(_key_row, settings.config.providers)),
+        "",
+    ]
+
+
+def _key_row(provider: Provider) -> tuple[str, str, str]:
+    source: str = provider.key_source
+    if provider.key_variable and source != "literal":
+        source += f" ({provider.key_variable}{' is not set' if source == 'none' else ''})"
+    return provider.name, str(provider.api_key or "-"), source
+
+
+def _summary(config: Config) -> str:
+    models = {model for provider in config.providers for model in provider.model_ids}
+    return ", ".join(
+        [
+            counted(len(config.providers), "provider"),
+            counted(len(models), "model"),
+            counted(len(config.policies.rules), "rule"),
+        ]
+    )
+
+
+def _model_words(provider: Provider, model: str) -> str:
+    """Return a model's name, with its rates if they are its own."""
+    rates = provider.rates_for(model)
+    if rates is provider.rates:
+        return model
+    return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
+
+
+def _provider_row(provider: Provider) -> tuple[str, ...]:
+    rates = (provider.input_rate, provider.output_rate, provider.base_fee)
+    return (
+        provider.name,
+        *(f"{rate:.10g}" for rate in rates),
+        str(provider.api_key or "-"),
+        provider.key_source,
+        provider.url,
+        ", ".join(_model_words(provider, model) for model in provider.model_ids) or "any",
+    )

@@ -1,0 +1,92 @@
+"""`arbstr db`: maintenance of the ledger's database, whether or not a server runs."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from arbstr.cli.ledger import ledger_path, open_ledger
+from arbstr.cli.options import USAGE, ConfigOption
+from arbstr.sanitize import sanitize
+
+if TYPE_CHECKING:
+    from arbstr.ledger.write_connection import WriteConnection
+
+database = typer.Typer(
+    help="Maintain the ledger database.",
+    epilog="Example: arbstr db info",
+    rich_markup_mode=None,
+    invoke_without_command=True,
+)
+
+
+@database.callback()
+def _database(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(USAGE)
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.add_typer(database, name="db")
+
+
+@database.command(epilog="Example: arbstr db info")
+def info(config: ConfigOption = None) -> None:
+    """Show what the ledger holds."""
+    from arbstr.cli.output import info_lines
+
+    path = ledger_path(config)
+    with open_ledger(config) as connection:
+        print("\n".join(info_lines(path, connection.info())))
+
+
+@database.command(epilog="Example: arbstr db vacuum")
+def vacuum(config: ConfigOption = None) -> None:
+    """Reclaim disk space from deleted rows."""
+    path = ledger_path(config)
+    before = path.stat().st_size if path.exists() else 0
+    _with_connection(path, lambda connection: connection.vacuum())
+    print(f"{sanitize(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
+
+
+@database.command(epilog="Example: arbstr db rebuild")
+def rebuild(config: ConfigOption = None) -> None:
+    """Rebuild the rollup tables from the request rows."""
+    path = ledger_path(config)
+    _with_connection(path, lambda connection: connection.rebuild(_show_progress))
+    print(f"{sanitize(str(path))}: rebuilt")
+
+
+def _show_progress(done: int, total: int) -> None:
+    if sys.stderr.isatty():
+        end = "\n" if done >= total else ""
+        print(f"\r{done:,} of {total:,} rows", end=end, file=sys.stderr, flush=True)
+
+
+def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[None]]) -> None:
+    """Run `work` on an existing ledger. Raises LedgerUnavailable."""
+    import asyncio
+    import sqlite3
+
+    from arbstr.errors import LedgerUnavailable
+    from arbstr.ledger.files import explain
+    from arbstr.ledger.write_connection import WriteConnection
+
+    async def run() -> None:
+        connection, _ = await WriteConnection.open(path, begin_anew=False)
+        try:
+            await work(connection)
+        except sqlite3.Error as error:
+            raise LedgerUnavailable(explain(path, error)) from error
+        finally:
+            await connection.close()
+
+    if not path.exists():
+        raise LedgerUnavailable(f"No ledger at {path}.")
+    asyncio.run(run())

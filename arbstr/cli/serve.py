@@ -1,0 +1,103 @@
+"""`arbstr serve` and `arbstr tui`: run the proxy, with or without the dashboard."""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from arbstr.cli.options import USAGE, ConfigOption
+from arbstr.config.address import Address, parse_address
+
+if TYPE_CHECKING:
+    from arbstr.config.settings import Settings
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+
+
+ListenOption = Annotated[
+    Address | None,
+    typer.Option(
+        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Address to listen on; :PORT means loopback."
+    ),
+]
+MockOption = Annotated[bool, typer.Option("--mock", help="Use fake providers and a temporary ledger.")]
+DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with simulated traffic.")]
+InsecureOption = Annotated[
+    bool, typer.Option("--insecure", help="Allow listening beyond loopback without server.auth_token.")
+]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to an application."""
+    app.command(epilog="Example: arbstr serve -c config.toml -l 127.0.0.1:8080")(serve)
+    app.command(epilog="Example: arbstr tui --demo")(tui)
+
+
+def serve(
+    config: ConfigOption = None,
+    listen: ListenOption = None,
+    mock: MockOption = False,
+    insecure: InsecureOption = False,
+) -> int:
+    """Run the proxy."""
+    with _settings(config, listen, mock=mock, insecure=insecure) as settings:
+        from arbstr.runtime import compose
+
+        return compose.serve(settings)
+
+
+def tui(
+    config: ConfigOption = None,
+    listen: ListenOption = None,
+    mock: MockOption = False,
+    demo: DemoOption = False,
+    insecure: InsecureOption = False,
+) -> int:
+    """Run the proxy with the dashboard on top."""
+    if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
+        print(
+            "arbstr: the dashboard needs a terminal on stdin and stderr; arbstr serve runs without one", file=sys.stderr
+        )
+        return USAGE
+    if os.environ.get("TERM") in ("dumb", "unknown"):
+        print(
+            f"arbstr: the dashboard needs cursor control, which TERM={os.environ['TERM']} says this terminal lacks; "
+            "arbstr serve runs without a dashboard",
+            file=sys.stderr,
+        )
+        return USAGE
+    with _settings(config, listen, mock=mock, demo=demo, insecure=insecure) as settings:
+        from arbstr.runtime import compose
+
+        return compose.tui(settings)
+
+
+@contextmanager
+def _settings(
+    config: Path | None, listen: Address | None, *, mock: bool, demo: bool = False, insecure: bool
+) -> Iterator[Settings]:
+    """Resolve the settings of a run; a mock run's temporary ledger is deleted at the end. Raises ConfigError."""
+    from arbstr.config.settings import resolve
+
+    with tempfile.TemporaryDirectory(prefix="arbstr-") if mock or demo else nullcontext() as scratch:
+        yield resolve(
+            os.environ,
+            config=config,
+            listen=listen,
+            mock=mock,
+            demo=demo,
+            insecure=insecure,
+            scratch=Path(scratch) if scratch else None,
+        )
