@@ -1,4 +1,4 @@
-"""The event bus: publishing costs an append and never waits, whoever listens and however slowly."""
+"""The event bus: publishing costs an append and never waits, however slow a listener is."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ EVENTS: tuple[type[Event], ...] = get_args(Event)
 
 
 class Listener(Protocol):
-    """Whatever takes events."""
+    """Receives events."""
 
     def put(self, event: Event) -> None:
-        """Take an event in."""
+        """Handle an event."""
         ...
 
 
 class Subscription:
-    """One reader's bounded mailbox. When it is full the oldest event goes and `missed` counts it."""
+    """One reader's bounded queue. When it is full the oldest event is dropped and counted in `missed`."""
 
     def __init__(self, capacity: int = DEFAULT_CAPACITY) -> None:
         self._events: deque[Event] = deque(maxlen=capacity)
@@ -36,7 +36,7 @@ class Subscription:
         return len(self._events)
 
     def put(self, event: Event) -> None:
-        """Take an event in; called by the bus."""
+        """Queue an event; called by the bus."""
         if len(self._events) == self._events.maxlen:
             self.missed += 1
         self._events.append(event)
@@ -44,14 +44,14 @@ class Subscription:
             self._waiter.set_result(None)
 
     def drain(self) -> tuple[list[Event], int]:
-        """All waiting events, oldest first, and how many were missed since the last drain. Never waits."""
+        """Return all queued events, oldest first, and how many were missed since the last drain. Never waits."""
         events, missed = list(self._events), self.missed
         self._events.clear()
         self.missed = 0
         return events, missed
 
     async def wait(self) -> None:
-        """Return once at least one event waits. For one task at a time."""
+        """Wait until at least one event is queued. For one task at a time."""
         while not self._events:
             self._waiter = asyncio.get_running_loop().create_future()
             try:
@@ -60,41 +60,41 @@ class Subscription:
                 self._waiter = None
 
     async def next(self) -> Event:
-        """The oldest waiting event, waiting for one if need be."""
+        """Return the oldest queued event, waiting for one if there is none."""
         await self.wait()
         return self._events.popleft()
 
 
 class EventBus:
-    """Hands every published event to every subscription, synchronously; on the loop's thread only."""
+    """Delivers every published event to every subscription, synchronously; on the loop's thread only."""
 
     def __init__(self) -> None:
         self._faulty: list[Listener] = []
         self._listeners: dict[type[Event], list[Listener]] = {kind: [] for kind in EVENTS}
 
     def subscribe(self, capacity: int = DEFAULT_CAPACITY, kinds: Iterable[type[Event]] = EVENTS) -> Subscription:
-        """A new mailbox that sees every event (of these kinds) from now on; `capacity` events wait at most."""
+        """Return a new subscription to all events (of these kinds) from now on; at most `capacity` are queued."""
         subscription = Subscription(capacity)
         self.attach(subscription, kinds)
         return subscription
 
     def attach(self, listener: Listener, kinds: Iterable[type[Event]] = EVENTS) -> None:
-        """Give every event (of these kinds) to a listener, within `publish`: it must be quick."""
+        """Call a listener for every event (of these kinds), within `publish`: it must be quick."""
         for kind in kinds:
             self._listeners[kind].append(listener)
 
     def unsubscribe(self, listener: Listener) -> None:
-        """Stop telling a mailbox or listener; what a mailbox holds can still be drained. Unknown ones are ignored."""
+        """Detach a listener; a subscription's queued events can still be drained. Unknown ones are ignored."""
         for listeners in self._listeners.values():
             if listener in listeners:
                 listeners.remove(listener)
 
     def publish(self, event: Event) -> None:
-        """Give the event to every listener. Never waits, never raises: a listener's fault is logged once."""
+        """Deliver the event to every listener. Never waits, never raises: a listener's exception is logged once."""
         for listener in self._listeners[type(event)]:
             try:
                 listener.put(event)
-            except Exception as fault:  # who only watches must not stop what is watched
+            except Exception as fault:  # an observer must not stop what it observes
                 self._report(listener, fault)
 
     def _report(self, listener: Listener, fault: Exception) -> None:

@@ -1,7 +1,7 @@
-"""A listening port, at which clients that wait are taken many at a time.
+"""An accept loop that accepts many waiting connections at a time.
 
-The loop's own servers do without: uvloop takes one client a turn, and under load a turn is as long as it takes to serve
-all those that were taken before. The last of a crowd would wait for seconds until anybody knew that it was there.
+uvloop's servers accept one connection per iteration of the loop, and under load an iteration takes as long as serving
+all clients accepted before. The last of a crowd would wait for seconds to be accepted.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Acceptor:
         return int(self._sockets[0].getsockname()[1])
 
     async def close(self) -> None:
-        """Take nobody from now on; those who were taken stay, also who is being taken: a request may be under way."""
+        """Stop accepting; accepted connections stay open, including those still being set up."""
         for resting in self._paused.values():
             resting.cancel()
         for listening in self._sockets:
@@ -84,7 +84,7 @@ class Acceptor:
             task.add_done_callback(partial(self._on_accepted, client))
 
     def _on_accepted(self, client: socket.socket, task: asyncio.Task[Any]) -> None:
-        """A client has its protocol, or will get none."""
+        """Finish accepting a connection: it has its protocol, or it failed."""
         self._handshaking.discard(task)
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
@@ -93,7 +93,7 @@ class Acceptor:
             logger.error("could not accept a connection", exc_info=error)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:
-        """Leave clients waiting for a while: they still would be there at the next turn, and the next."""
+        """Stop accepting for a while: the same error would recur in every iteration of the loop."""
         logger.error("accepting no connections for %g s: %s", PAUSE_S, error.strerror)
         self._loop.remove_reader(listening)
         self._paused[listening] = self._loop.call_later(PAUSE_S, self._resume, listening)

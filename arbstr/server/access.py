@@ -1,7 +1,7 @@
-"""Who may speak to arbstr at all: the browser next door may not, and with a token set nobody may without it.
+"""Access control: `Host`, `Origin` and bearer token.
 
 A web page can reach 127.0.0.1, directly or by a name that it points there (DNS rebinding). So the `Host` must be an
-address that arbstr listens on, and a browser's `Origin` must be allowed by name.
+address that arbstr listens on, and a browser's `Origin` must be explicitly allowed.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class AccessControl:
         self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
 
     def check(self, request: web.BaseRequest) -> None:
-        """Raises `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey`."""
+        """Raise `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey` if the request is not allowed."""
         headers = request.headers
         host = headers.get("Host")
         if host is not None and host not in self._hosts:
@@ -47,16 +47,16 @@ class AccessControl:
             self._check_token(headers.get("Authorization", ""))
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
-        """Whether a page of that origin may speak to arbstr."""
+        """Return whether pages of an origin may send requests."""
         return origin.lower() in self._origins or "*" in self._origins or _is_same(origin, host)
 
     def is_preflight(self, request: web.BaseRequest) -> bool:
-        """Whether a browser asks, for the page of another origin, if it may send a request; it sends no token then."""
+        """Return whether the request is a CORS preflight, which carries no token."""
         headers = request.headers
         return request.method == "OPTIONS" and "Origin" in headers and "Access-Control-Request-Method" in headers
 
     def cors_headers(self, request: web.BaseRequest) -> HeaderList:
-        """The headers that let a configured origin's page read the answer; none for anyone else."""
+        """Return the headers that let a configured origin's page read the response; none for other origins."""
         origin = request.headers.get("Origin")
         if origin is None or not self._origins or not self.allows_origin(origin, request.headers.get("Host")):
             return []
@@ -85,7 +85,7 @@ class AccessControl:
 
 
 def _host_name(host: str) -> str:
-    """The name or address in a `Host` header, without its port and an IPv6 address's brackets."""
+    """Return the name or address in a `Host` header, without port and IPv6 brackets."""
     if host.startswith("["):
         return host[1:].partition("]")[0].lower()
     return host.partition(":")[0].lower()

@@ -1,4 +1,4 @@
-"""The edge that every request and every answer crosses."""
+"""The server application, which every request and response passes through."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _MINUTE_S = 60.0
 
 
 class App:
-    """Gives every request an id, turns strangers away, and every error into an answer in OpenAI's shape."""
+    """Gives every request an id, checks access, and turns every error into a response in OpenAI's shape."""
 
     def __init__(self, access: AccessControl, routes: EndpointRouter) -> None:
         self._access = access
@@ -30,7 +30,7 @@ class App:
         self._refusals = _Refusals()
 
     async def serve(self, request: Request) -> web.StreamResponse:
-        """Answer one request, whatever happens."""
+        """Return a response to a request, whatever happens."""
         request.id = new_id()
         request.common_headers = [(REQUEST_ID, request.id), *self._access.cors_headers(request)]
         response: web.StreamResponse
@@ -54,14 +54,14 @@ class App:
 
 
 class _Refusals:
-    """Log lines about requests that no row tells of: not more of them than somebody could read."""
+    """Logs refused requests, which have no row, at a limited rate."""
 
     def __init__(self) -> None:
         self._since_s = 0.0
         self._logged = 0
 
     def log(self, request: Request, error: ApiError) -> None:
-        """One line, of which there are `_LINES_A_MINUTE`; then only that there are more."""
+        """Log a refusal: `_LINES_A_MINUTE` lines at most, then only how many more."""
         now_s = time.monotonic()
         if now_s - self._since_s >= _MINUTE_S:
             if self._logged > _LINES_A_MINUTE:

@@ -52,22 +52,22 @@ class ClientConnection:
 
     @property
     def sent(self) -> bool:
-        """Whether the whole body is there, so that it can be had without waiting."""
+        """Whether the whole body has arrived, so that `body` does not wait."""
         return self._request.content.is_eof()
 
     async def body(self) -> bytes:
-        """The request's body. Raises what `Body.read` raises."""
+        """Return the request's body. Raises what `RequestBody.read` raises."""
         return await self._body.read()
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Give the whole answer; waits while the client is slow to read."""
+        """Send a whole response; waits while the client is slow to read."""
         response = WholeResponse(status, [*headers, *self._request.common_headers], body)
         if not self.gone:
             await self._best_effort(response.prepare(self._request))
         self.response = response
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
-        """Give an error: as the answer, or as the last event of a stream that has begun."""
+        """Send an error: as the response, or as the last event of a stream that has begun."""
         body = orjson.dumps(error.body())
         if self._stream is None:
             await self.answer(error.status, [*error_headers(error), *headers], body)
@@ -75,13 +75,13 @@ class ClientConnection:
             await self.end(b"data: %b\n\n" % body)
 
     async def start(self, headers: HeaderList) -> None:
-        """Begin a stream of events, status 200."""
+        """Start an event stream, status 200."""
         self._stream = self.response = EventStream([*headers, *self._request.common_headers])
         if not self.gone:
             await self._stream.prepare(self._request)
 
     async def write(self, data: bytes) -> None:
-        """Go on with the stream; waits while the client is slow to read."""
+        """Write to the stream; waits while the client is slow to read."""
         if data and self._stream is not None and not self.gone:
             await self._best_effort(self._stream.write(data))
 
@@ -91,11 +91,11 @@ class ClientConnection:
             await self._best_effort(self._stream.write_eof(data))
 
     def close(self) -> None:
-        """Nothing more will be asked of this client or told to it."""
+        """Release the request's body memory."""
         self._body.release()
 
     def abort(self) -> None:
-        """Close the connection at once, in the middle of whatever it is."""
+        """Close the connection at once."""
         if self._request.transport is not None:
             self._request.transport.abort()
 

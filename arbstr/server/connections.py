@@ -1,7 +1,7 @@
-"""Who is connected: not more at a time than there are places for, and nobody for ever who does nothing.
+"""Limits the number of client connections, and closes idle ones.
 
-Connections that never finish a request, or never begin one, would otherwise take every file the system grants, and
-leave none for the way to the providers.
+Connections that never finish a request, or never begin one, would otherwise use up all file descriptors, and leave none
+for connections to providers.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class ConnectionLimit:
         self._schedule_check()
 
     def new_protocol(self) -> asyncio.BaseProtocol:
-        """The protocol of a new connection: aiohttp's, or the refusal where that would be one too many."""
+        """Return the protocol for a new connection: aiohttp's, or a refusal if there are too many."""
         if len(self._protocols) >= self._max_connections and not self._evict():
             return self._refusing
         protocol = self._make()
@@ -52,14 +52,14 @@ class ConnectionLimit:
         return protocol
 
     def close(self) -> None:
-        """Look after them no longer."""
+        """Stop checking for timeouts."""
         self._timer.cancel()
 
     def _lost(self, protocol: Protocol) -> None:
         self._protocols.pop(protocol, None)
 
     def _evict(self) -> bool:
-        """Close the connection of somebody for whom nothing is done; False if there is nobody."""
+        """Close an idle connection; return False if there is none to close."""
         evicted = self._evictable()
         if evicted is None:
             return False
@@ -69,8 +69,11 @@ class ConnectionLimit:
         return True
 
     def _evictable(self) -> Protocol | None:
-        """The oldest that will hardly ask any more, else the latest of those that have not asked: who was here before a
-        crowd is no part of it. If all have, the oldest of those that have been answered."""
+        """Return the idle connection to close first, None if there is none.
+
+        The oldest one silent for long, else the newest that has sent no request (older ones are not part of a crowd),
+        or if all have sent one, the oldest.
+        """
         idle = [protocol for protocol in self._protocols if protocol.is_idle]
         silent = [protocol for protocol in idle if not protocol.has_asked]
         now_s = self._loop.time()
@@ -86,7 +89,7 @@ class ConnectionLimit:
         self._timer = self._loop.call_later(LOOK_EVERY_S, self._check_deadlines)
 
     def _check_deadlines(self) -> None:
-        """Close the connections of those who have been waited for too long."""
+        """Close the connections that have timed out."""
         now_s = self._loop.time()
         for protocol, wait in list(self._protocols.items()):
             awaited = wait.overdue(protocol.awaited(), now_s)
@@ -119,13 +122,13 @@ class _Wait:
 
 
 class _TooManyConnections(asyncio.Protocol):
-    """Tells whoever connects why not, before anything was asked, and hangs up. It remembers nothing: one serves all."""
+    """Refuses a connection with an error and closes it. Stateless: one instance serves all connections."""
 
     def __init__(self, error: Overloaded) -> None:
         self._error = error
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Answer."""
+        """Send the error and close."""
         transport = cast("asyncio.Transport", transport)
         transport.write(bare_response(self._error))
         transport.close()

@@ -1,4 +1,4 @@
-"""A request as arbstr's handlers get it."""
+"""The request type that handlers receive."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from arbstr.types import HeaderList
 
 
 class Request(web.BaseRequest):
-    """aiohttp's, and what arbstr knows of it besides.
+    """aiohttp's request, with an id.
 
-    `every_answer` are the headers that any answer to it carries; `on_leave` is called when its client has left.
+    `common_headers` are on every response to it; `on_disconnect` is called when its client disconnects.
     """
 
     id = ""

@@ -1,4 +1,4 @@
-"""The bodies of requests: JSON, no larger than allowed, not too many at a time, and not for ever on their way."""
+"""Request bodies: JSON, limited in size, in total memory and in the time they may take to arrive."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
 
 
 class RequestBody:
-    """One request's body, and the room that it takes until it is `dropped`."""
+    """One request's body, and the memory it holds until released."""
 
     def __init__(self, request: web.BaseRequest, memory: BodyMemory) -> None:
         self._request = request
@@ -24,7 +24,7 @@ class RequestBody:
         self._acquired_bytes = 0  # of the room
 
     async def read(self) -> bytes:
-        """All of it.
+        """Return the whole body.
 
         Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `Overloaded`, `ClientGone`.
         """
@@ -45,18 +45,18 @@ class RequestBody:
         return await self._unpacked(body, encoding) if encoding else body
 
     def release(self) -> None:
-        """It is needed no longer."""
+        """Release the body's memory."""
         self._memory.release(self._acquired_bytes)
         self._acquired_bytes = 0
 
     def _check_length(self, size: int) -> None:
-        """Turn away at once what will not do; bytes take no room before they come."""
+        """Check the announced length; memory is acquired only as bytes arrive."""
         self._limit(size)
         if size > FREE_BYTES:
             self._memory.check(size - FREE_BYTES)
 
     def _on_data(self, size: int, compressed_bytes: int = 0) -> None:
-        """So many bytes are here now, and so many compressed ones that they were unfolded from."""
+        """Acquire memory for `size` bytes, and for the compressed bytes that they came from."""
         self._limit(size)
         needed = size + compressed_bytes - FREE_BYTES
         if needed > self._acquired_bytes:
@@ -70,7 +70,7 @@ class RequestBody:
             raise RequestTooLarge(message)
 
     async def _unpacked(self, compressed: bytes, encoding: str) -> bytes:
-        """What was sent compressed."""
+        """Return the decompressed body."""
         decoder, body = Decoder(encoding), bytearray()
         decoder.feed(compressed)
         try:
@@ -85,7 +85,7 @@ class RequestBody:
         return bytes(body)
 
     async def _await_rest(self) -> bytes:
-        """The body of a client that is still sending it, and perhaps waits to be told that it is wanted."""
+        """Read a body that is still arriving; sends `100 Continue` if the client expects it."""
         request = self._request
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -97,13 +97,13 @@ class RequestBody:
             raise RequestTimeout(f"Timed out waiting for the rest of the request body: {message}") from None
 
     def _all_here(self) -> bytes:
-        """A body that came with its head or is complete meanwhile: most are, and need no clock."""
+        """Return a body that has fully arrived: most have, and need no timer."""
         body = self._request.content.read_nowait()
         self._on_data(len(body))
         return body
 
     async def _read(self) -> bytes:
-        """Read to the end. Raises TimeoutError when nothing comes, or next to nothing for `SILENCE_S` altogether."""
+        """Read to the end. Raises TimeoutError if nothing arrives for `SILENCE_S`, or far too little."""
         content = self._request.content
         body: bytes | bytearray = b""
         loop = asyncio.get_running_loop()
@@ -123,7 +123,7 @@ class RequestBody:
 
 
 def _encoding(request: web.BaseRequest) -> str:
-    """How the body is compressed, "" if it is not. Raises `UnsupportedMediaType` where arbstr can't unfold that."""
+    """Return the body's encoding, "" if it has none. Raises `UnsupportedMediaType` for unsupported ones."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
     if encoding in ("", "identity"):
         return ""
@@ -134,5 +134,5 @@ def _encoding(request: web.BaseRequest) -> str:
 
 
 def is_json(media_type: str) -> bool:
-    """Whether a media type is JSON."""
+    """Return whether a media type is JSON."""
     return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

@@ -1,4 +1,4 @@
-"""What is served where."""
+"""Maps methods and paths to endpoints."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _VERSION = "/v1"
 
 
 class Route(NamedTuple):
-    """One path's answer to one method."""
+    """The handler of one method and path."""
 
     method: str
     path: str
@@ -28,7 +28,7 @@ class Route(NamedTuple):
 
 
 class NamedRoute(NamedTuple):
-    """The same for every path that begins so; `handler` gets the rest of it as well, as text."""
+    """The handler of one method and path prefix; it also gets the rest of the path."""
 
     method: str
     prefix: str
@@ -36,7 +36,7 @@ class NamedRoute(NamedTuple):
 
 
 class EndpointRouter:
-    """All of them. A HEAD request gets what a GET request would, without its body, which the server leaves out."""
+    """Finds handlers. A HEAD request gets a GET request's response, whose body the server leaves out."""
 
     def __init__(self, routes: Iterable[Route | NamedRoute]) -> None:
         self._exact: dict[str, dict[str, Handler]] = {}
@@ -52,7 +52,7 @@ class EndpointRouter:
         _add_shorter(self._named)
 
     def find(self, request: Request) -> Handler:
-        """What answers it. Raises `NotFound`, `MethodNotAllowed`."""
+        """Return the handler of a request. Raises `NotFound` or `MethodNotAllowed`."""
         by_method = self._exact.get(request.raw_path)  # as it came first: most paths need no decoding
         handler = None if by_method is None else by_method.get(request.method)
         return handler or self._look_for(request)
@@ -74,7 +74,7 @@ class EndpointRouter:
 
 
 def _add_shorter(paths: dict[str, _Handlers]) -> None:
-    """Serve /v1/x at /x as well: many leave /v1 out of the base URL that they give their clients."""
+    """Serve /v1/x at /x as well: many clients' base URLs lack /v1."""
     for path, handlers in list(paths.items()):
         if path.startswith(_VERSION + "/"):
             paths.setdefault(path.removeprefix(_VERSION), handlers)

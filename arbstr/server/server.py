@@ -1,4 +1,4 @@
-"""The port that arbstr listens on, and the server behind it."""
+"""The listening port, and aiohttp's server behind it."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ async def listen(
 
 
 def _why(error: OSError) -> str:
-    """The system's words, without what Python adds; a name that is not found has words of its own."""
+    """Return the system's error message, without what Python adds; name lookups have their own."""
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or str(error)
     return os.strerror(error.errno)
@@ -59,7 +59,7 @@ class _Server(web.Server):
         self._max_request_bytes = max_request_bytes
 
     def __call__(self) -> Protocol:
-        """The protocol of a new connection."""
+        """Return the protocol for a new connection."""
         return Protocol(self, self._event_loop)
 
     def _request(

@@ -1,9 +1,9 @@
-"""The way to a host: a connected socket, straight or through a proxy.
+"""Opens connections to hosts, directly or through a proxy.
 
 =====================  ===============================  ========================================
 way                    to http hosts                    to https hosts
 =====================  ===============================  ========================================
-none                   straight                         straight
+none                   directly                         directly
 `http://` proxy        whole URLs asked of the proxy    a tunnel (`CONNECT`): it sees the host alone
 `socks5h://` proxy     through it, names looked up there (so `.onion` too)
 `socks5://` proxy      through it, names looked up here
@@ -20,17 +20,17 @@ import aiohappyeyeballs
 from arbstr.config.proxies import ProxyUrl, is_onion
 from arbstr.transport.resolver import AddressInfo, Resolver
 
-NEXT_ADDRESS_S = 0.25  # how long one address of a host may take before the next is tried as well (RFC 8305)
+NEXT_ADDRESS_S = 0.25  # before the next address of a host is tried as well (RFC 8305)
 MAX_REPLY_BYTES = 64 * 1024  # of a proxy to `CONNECT`
-_CALLERS_S = 86_400.0  # the caller bounds the time
+_CALLERS_S = 86_400.0  # the caller sets the timeout
 
 
 class ProxyRefused(OSError):
-    """A proxy did not make the connection; the text says which one and why, without its credentials."""
+    """A proxy did not connect; the text says which one and why, without its credentials."""
 
 
 class Connector:
-    """Opens sockets to one host. `tunnels`: through an HTTP proxy too, instead of asking whole URLs of it."""
+    """Opens sockets to one host. `tunnels`: use CONNECT at an HTTP proxy, instead of requesting whole URLs."""
 
     def __init__(self, resolver: Resolver, host: str, port: int, proxy: ProxyUrl | None, *, tunnels: bool) -> None:
         self._resolver = resolver
@@ -40,7 +40,7 @@ class Connector:
         self._tunnels = tunnels
 
     async def open(self) -> socket.socket:
-        """Return a socket that is connected. Raises OSError, ValueError for a host name that can't be one."""
+        """Return a connected socket. Raises OSError, or ValueError for an invalid host name."""
         proxy = self._proxy
         if proxy is None:
             return await self._open_tcp(self._host, self._port)
@@ -69,7 +69,7 @@ class Connector:
     async def _open_through_socks(self, proxy: ProxyUrl) -> socket.socket:
         """Have a SOCKS5 proxy connect, trying each of its own addresses.
 
-        The library is given addresses alone where names are to be looked up here: it would do so in shared threads.
+        Where names are looked up locally the library gets addresses only: its own lookups use shared threads.
         """
         from python_socks import ProxyConnectionError, ProxyError, ProxyType  # noqa: PLC0415 - few need SOCKS
         from python_socks.async_.asyncio import Proxy  # noqa: PLC0415
@@ -107,11 +107,11 @@ async def _connect_through(sock: socket.socket, proxy: ProxyUrl, host: str, port
     if not (version.startswith(b"HTTP/1.") and status.startswith(b"2")):
         reason = status.decode(errors="replace") or "no HTTP"
         raise ProxyRefused(f"the proxy {proxy} did not connect: {reason}")
-    if not reply.endswith(b"\r\n\r\n"):  # in a tunnel to https it is the client that speaks first
+    if not reply.endswith(b"\r\n\r\n"):  # in a TLS tunnel the client speaks first
         raise ProxyRefused(f"the proxy {proxy} sent unexpected bytes into the tunnel")
 
 
 def proxy_headers(proxy: ProxyUrl) -> list[str]:
-    """Return the header lines that an HTTP proxy wants of a request."""
+    """Return the header lines to send to an HTTP proxy."""
     credentials = proxy.basic_credentials
     return [] if credentials is None else [f"Proxy-Authorization: Basic {credentials}"]

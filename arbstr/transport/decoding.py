@@ -1,22 +1,22 @@
-"""Compressed bodies, unfolded piece by piece, whoever sent them.
+"""Decompresses bodies of requests and responses piece by piece.
 
-The end of what was compressed is the end of the body, whatever comes after it; what brings nothing for long is no body.
+The end of the compressed data is the end of the body; trailing bytes are ignored. Input that yields no output for long
+is refused.
 """
 
 from __future__ import annotations
 
 import zlib
 
-PIECE_BYTES = 256 * 1024  # of what a compressed body unfolds to, at a time
-BARREN_BYTES = 1024 * 1024  # compressed, that may bring nothing
+PIECE_BYTES = 256 * 1024  # of output at a time
+BARREN_BYTES = 1024 * 1024  # of input that may yield no output
 ENCODINGS = ("gzip", "x-gzip", "deflate")
 
 
 class Decoder:
-    """One compressed body: `feed` it, and take a `piece` after the other as long as it `has_more`.
+    """One compressed body: `feed` it, and take one `piece` after the other while it `has_more`.
 
-    `ended` says that it is whole. Calls raise ValueError when it is not what its encoding says. `encoding` is one of
-    `ENCODINGS`.
+    `ended`: it is complete. `encoding` is one of `ENCODINGS`; calls raise ValueError if the data does not match it.
     """
 
     def __init__(self, encoding: str) -> None:
@@ -29,16 +29,16 @@ class Decoder:
 
     @property
     def begun(self) -> bool:
-        """Whether any of it has come."""
+        """Whether anything has been decompressed."""
         return self._decompressor is not None
 
     def feed(self, compressed: bytes) -> None:
-        """More of the compressed body is here."""
+        """Add compressed bytes."""
         self._compressed = self._compressed + compressed if self._compressed else compressed
         self.has_more = bool(self._compressed) and not self.ended
 
     def piece(self) -> bytes:
-        """The next `PIECE_BYTES` of it at most, possibly none."""
+        """Return up to `PIECE_BYTES` of output, possibly none. Raises ValueError."""
         if self._decompressor is None:
             self._decompressor = self._begin()
         before = len(self._compressed)
@@ -53,14 +53,14 @@ class Decoder:
         return piece
 
     def _begin(self) -> zlib._Decompress:
-        """A decompressor for what is coming; `deflate` is sent with zlib's wrapping or, wrongly, without."""
+        """Return a decompressor; `deflate` comes with zlib's header or, wrongly, without."""
         if self._encoding != "deflate":
             return zlib.decompressobj(16 + zlib.MAX_WBITS)
         wrapped = self._compressed[0] & 15 == zlib.DEFLATED
         return zlib.decompressobj(zlib.MAX_WBITS if wrapped else -zlib.MAX_WBITS)
 
     def _limit(self, piece: bytes, taken_bytes: int) -> None:
-        """A body may be compressed to nothing but headers or empty blocks, without an end."""
+        """Raise ValueError for an endless body of nothing but headers or empty blocks."""
         self._barren_bytes = 0 if piece else self._barren_bytes + taken_bytes
         if self._barren_bytes > BARREN_BYTES:
             raise ValueError(f"{BARREN_BYTES:,} bytes of it decompress to nothing")

@@ -1,8 +1,8 @@
-"""The way to providers: httpx's transport seam over a lean pool of HTTP/1.1 connections, with a true error map.
+"""httpx's transport interface over a lean pool of HTTP/1.1 connections, with an exact error map.
 
-httpx's own pool costs ten times the CPU of all the rest of a request's way, and aiohttp's client twice that of these
-connections; published bridges map errors so that a request which was sent looks safe to repeat. Here every failure is
-the httpx exception that says what happened:
+httpx's own pool costs ten times the CPU of the rest of a request, and aiohttp's client twice that of these connections;
+published bridges map errors so that a request that was sent looks safe to retry. Here every failure is the httpx
+exception that says what happened:
 
 ==============================================  ==========================
 no connection (refused, DNS, TLS)               `ConnectError`
@@ -35,21 +35,21 @@ from arbstr.transport.http11 import Connection, ResponseStream
 from arbstr.transport.resolver import Resolver
 
 KEEPALIVE_S = 60.0  # how long an idle connection is kept
-TAIL_S = 1.0  # how long a compressed body may take to end after what was compressed has
-TAIL_BYTES = 64 * 1024  # may come then
+TAIL_S = 1.0  # how long a compressed body may take to end after its compressed data has
+TAIL_BYTES = 64 * 1024  # how much may follow then
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PROXY_WANTS_CREDENTIALS = 407
 
 
 class PooledTransport(httpx.AsyncBaseTransport):
-    """An `httpx.AsyncBaseTransport` that keeps connections; to be made on the running loop.
+    """An `httpx.AsyncBaseTransport` with a connection pool; to be created on the running loop.
 
-    Redirects are not followed, cookies not kept. Of the request's `timeout` extension `connect` holds, in seconds, from
-    the lookup of the name to the end of the TLS handshake; waiting for bytes is bounded by the caller. An extension
-    `proxy` wins over `proxies`, the environment's. An extension `memo`, a dictionary shared by requests that differ in
-    their bodies only, is where the transport notes what it has worked out for them. The response's extension `answer`
-    tells by its `complete` whether the whole body is here, read or not, and has the headers as they came.
+    Redirects are not followed, cookies not kept. Of the request's `timeout` extension only `connect` applies, in
+    seconds, from name lookup to the end of the TLS handshake; the caller limits waiting for bytes. An extension `proxy`
+    takes precedence over `proxies`, the environment's. An extension `memo`, a dictionary shared by requests that differ
+    in their bodies only, caches what the transport computes for them. The response's extension `response` is its
+    `ResponseStream`: `complete` once the whole body has arrived, read or not, with the raw headers.
     """
 
     def __init__(self, proxies: EnvironmentProxies = NO_PROXIES, resolver: Resolver | None = None) -> None:
@@ -61,8 +61,8 @@ class PooledTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
 
-        A kept connection that its server has closed is found out before anything is sent on it, and replaced. One that
-        is closed afterwards is a failure: its server may have worked on the request. Raises the `httpx.TransportError`
+        An idle connection that its server has closed is detected before anything is sent on it, and replaced. One that
+        is closed afterwards is a failure: its server may have processed the request. Raises the `httpx.TransportError`
         that says what happened.
         """
         memo = request.extensions.get("memo", {})
@@ -93,7 +93,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
             raise httpx.ConnectError(f"{pool}: {error or type(error).__name__}", request=request) from error
 
     def _host_pool(self, request: httpx.Request) -> _HostPool:
-        """Where the URL leads and by which way, worked out once. Raises `httpx.UnsupportedProtocol`."""
+        """Return the pool for the request's URL and proxy. Raises `httpx.UnsupportedProtocol`."""
         proxy = request.extensions.get("proxy")
         pool = self._host_pools.get((request.url, proxy))
         if pool is None:
@@ -102,7 +102,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         return pool
 
     def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
-        """The proxy to go through, None for the direct way. Raises `httpx.UnsupportedProtocol`."""
+        """Return the proxy to use, None for a direct connection. Raises `httpx.UnsupportedProtocol`."""
         url = request.url
         if url.scheme not in _DEFAULT_PORTS or not url.host:
             raise httpx.UnsupportedProtocol(f"not a usable address: {url}", request=request)
@@ -122,7 +122,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 
 
 class _HostPool:
-    """A URL as connections and requests to it need it, with the connections that are there."""
+    """The connections to one URL, and what requests to it have in common."""
 
     def __init__(self, url: httpx.URL, proxy: ProxyUrl | None, resolver: Resolver) -> None:
         self.authority = url.netloc
@@ -134,14 +134,14 @@ class _HostPool:
         self.path = b"http://%b%b" % (url.netloc, url.raw_path) if self.asks_proxy else url.raw_path
         self.proxy_headers = [line.encode() for line in proxy_headers(proxy)] if proxy and self.asks_proxy else []
         self._connector = Connector(resolver, self._host, self._port, proxy, tunnels=self._tls)
-        self._idle: deque[Connection] = deque()  # the one used last at the right
+        self._idle: deque[Connection] = deque()  # most recently used last
         self._sweeping: asyncio.TimerHandle | None = None
 
     def __str__(self) -> str:
         return f"{self._host}:{self._port}"
 
     def idle(self, now_s: float) -> Connection | None:
-        """An idle connection, the one used last; None if there is none that may still be good."""
+        """Return the most recently used idle connection; None if none is usable."""
         while self._idle:
             connection = self._idle.pop()
             if now_s - connection.idle_since_s < KEEPALIVE_S and connection.is_idle():
@@ -150,7 +150,7 @@ class _HostPool:
         return None
 
     async def connect(self, loop: asyncio.AbstractEventLoop) -> Connection:
-        """A new connection. Raises OSError, ValueError for a host name that can't be one."""
+        """Open a connection. Raises OSError, or ValueError for an invalid host name."""
         opened = await self._connector.open()
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -172,7 +172,7 @@ class _HostPool:
             self._sweeping = connection.loop.call_later(KEEPALIVE_S, self._sweep, connection.loop)
 
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Close what has been idle for too long; look again when the next one is due."""
+        """Close connections idle for too long; schedule the next sweep."""
         self._sweeping = None
         now_s = loop.time()
         while self._idle and (not self._idle[0].is_open or now_s - self._idle[0].idle_since_s >= KEEPALIVE_S):
@@ -214,7 +214,7 @@ _NEW_RESPONSE = {
 
 
 class _Decoded(httpx.AsyncByteStream):
-    """The body of an answer that came compressed although nobody asked for it, unfolded piece by piece."""
+    """The body of a response that is compressed although not requested so, decompressed piece by piece."""
 
     def __init__(self, response: ResponseStream, request: httpx.Request) -> None:
         self._response = response
@@ -243,7 +243,7 @@ class _Decoded(httpx.AsyncByteStream):
         raise StopAsyncIteration
 
     async def aclose(self) -> None:
-        """Done with it."""
+        """Close the response."""
         await self._response.aclose()
 
     async def _next_packed(self) -> bytes:
@@ -255,7 +255,7 @@ class _Decoded(httpx.AsyncByteStream):
             raise
 
     async def _read_tail(self) -> None:
-        """Read on to the end of the body, so that its connection may serve again; but not for long."""
+        """Read to the end of the body, so that its connection can be reused; but not for long."""
         size = 0
         with suppress(TimeoutError, StopAsyncIteration, httpx.TransportError):
             async with asyncio.timeout(TAIL_S):
@@ -274,7 +274,7 @@ class _Decoded(httpx.AsyncByteStream):
 
 
 def _head(request: httpx.Request, pool: _HostPool) -> bytes:
-    """The request's head up to its length."""
+    """Return the request's head up to its content length."""
     lines = [b"%b %b HTTP/1.1" % (request.method.encode(), pool.path), b"Host: " + pool.authority]
     lines += pool.proxy_headers
     lines += [
@@ -286,7 +286,7 @@ def _head(request: httpx.Request, pool: _HostPool) -> bytes:
 
 
 async def _content(request: httpx.Request) -> bytes:
-    """The request's body; bytes that are all there are taken as they are: `aread` would step through them."""
+    """Return the request's body; a `ByteStream` is joined directly, because `aread` is slower."""
     stream = request.stream
     return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
 

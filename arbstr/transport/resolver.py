@@ -1,11 +1,11 @@
-"""Hosts' names to addresses, each host's lookup for itself.
+"""Resolves host names, with an independent lookup for each host.
 
 The loop's own `getaddrinfo` shares a few threads among all hosts, and waits for them at the end: one name server that
-never answers would hold up every provider, and the shutdown. Here each lookup has a daemon thread of its own, for
-nothing can stop one that hangs; a host has at most one at a time, so that there are never more than hosts. The system
-does the looking up: `/etc/hosts`, multicast names and split horizons hold as they do everywhere else.
+never responds would block every provider, and the shutdown. Here each lookup has its own daemon thread, because a
+hanging one can't be stopped; a host has at most one at a time. The system's resolver is used, so `/etc/hosts`,
+multicast DNS and split horizons work as usual.
 
-Addresses that were found are good for a minute. When the next lookup fails or takes long, they go on being used.
+Addresses are fresh for a minute. If the next lookup fails or takes long, they are used further.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from typing import Any
 logger = logging.getLogger(__name__)
 
 FRESH_S = 60.0
-KEPT_S = 86_400.0  # how long addresses are used that no lookup confirms any more
-PATIENCE_S = 1.0  # that a lookup gets where there are earlier addresses
+KEPT_S = 86_400.0  # how long addresses are used that no lookup confirms
+PATIENCE_S = 1.0  # for a lookup if there are earlier addresses
 TRIED_AGAIN_S = 5.0  # after a failed lookup
 
 AddressInfo = tuple[int, int, int, str, tuple[Any, ...]]  # as `socket.getaddrinfo` gives it
@@ -35,12 +35,12 @@ _LOCALHOST: tuple[AddressInfo, ...] = (
 
 
 def system_look_up(host: str) -> Sequence[AddressInfo]:
-    """Look a name up as the system does; blocks. Raises OSError, ValueError for what can't be a name."""
+    """Look up a name with the system's resolver; blocks. Raises OSError, or ValueError for an invalid name."""
     return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
 
 
 class Resolver:
-    """The addresses of hosts; to be made on the running loop. `look_up` is called in threads."""
+    """Resolves and caches addresses; to be created on the running loop. `look_up` is called in threads."""
 
     def __init__(self, look_up: LookUp = system_look_up) -> None:
         self._loop = asyncio.get_running_loop()
@@ -48,9 +48,9 @@ class Resolver:
         self._hosts: dict[str, _Host] = {}
 
     async def addresses(self, host: str, port: int) -> list[AddressInfo]:
-        """Return where a host is; waits for its name server as long as the caller does.
+        """Return a host's addresses; waits for its name server as long as the caller does.
 
-        Raises OSError, or ValueError for what can't be a host's name.
+        Raises OSError, or ValueError for an invalid host name.
         """
         found = _LOCALHOST if host.rstrip(".").lower() == "localhost" else _literal(host)
         if not found:
@@ -61,13 +61,13 @@ class Resolver:
         return [(family, kind, protocol, "", _with_port(address, port)) for family, kind, protocol, _, address in found]
 
     def doubt(self, host: str) -> None:
-        """None of the host's addresses could be reached: look it up before it is called again."""
+        """Mark a host's addresses as stale: none of them could be reached."""
         if host in self._hosts:
             self._hosts[host].doubt()
 
 
 class _Host:
-    """One host: its last good addresses, and the lookup that is under way."""
+    """One host: its last good addresses, and the lookup in progress."""
 
     def __init__(self, name: str, loop: asyncio.AbstractEventLoop, look_up: LookUp) -> None:
         self._name = name
@@ -80,7 +80,7 @@ class _Host:
         self._lookup: asyncio.Future[Sequence[AddressInfo] | Exception] | None = None
 
     async def addresses(self) -> Sequence[AddressInfo]:
-        """Return the addresses, looked up if they are not fresh. Raises what the lookup raised."""
+        """Return the addresses, looked up if not fresh. Raises what the lookup raised."""
         now_s = self._loop.time()
         if self._good and now_s - self._found_at_s > KEPT_S:
             self._good = ()
@@ -96,7 +96,7 @@ class _Host:
         raise outcome
 
     def doubt(self) -> None:
-        """Let the next call look the name up."""
+        """Make the next call look up the name."""
         self._fresh_until_s = 0.0
 
     def _begin(self) -> asyncio.Future[Sequence[AddressInfo] | Exception]:
@@ -109,13 +109,13 @@ class _Host:
         return lookup
 
     def _run(self) -> None:
-        """In a thread of its own."""
+        """Run the lookup in its own thread."""
         outcome: Sequence[AddressInfo] | Exception
         try:
             outcome = self._look_up(self._name) or OSError("no address")
         except Exception as error:
             outcome = error
-        with suppress(RuntimeError):  # the loop has ended meanwhile, and nobody waits
+        with suppress(RuntimeError):  # the loop has ended
             self._loop.call_soon_threadsafe(self._end, outcome)
 
     def _end(self, outcome: Sequence[AddressInfo] | Exception) -> None:
@@ -133,7 +133,7 @@ class _Host:
 
 
 def _literal(host: str) -> Sequence[AddressInfo]:
-    """The address that a host is written as, in any spelling that the system knows; nothing for a name."""
+    """Return the address if a host is an IP address in any notation the system knows; empty for a name."""
     try:
         return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, ValueError):

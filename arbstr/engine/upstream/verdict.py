@@ -104,7 +104,7 @@ def refusal_of(document: Any) -> JsonObject:
 
 
 def fault_of(document: Any) -> JsonObject | None:
-    """Why a document is no whole answer: the error in it, or `NO_ANSWER` in the provider's own words; None if it is."""
+    """Return why a document is no answer: its error, or `NO_ANSWER` with the provider's words; None if it is one."""
     if _is_plain_answer(document):
         return None
     if (error := error_of(document)) is not None:

@@ -1,4 +1,4 @@
-"""The chat requests under way."""
+"""The chat completions endpoint, and the requests in flight."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class ChatCompletions:
         return client.response or web.Response(status=499)  # for nobody: its client has left
 
     async def drain(self, grace_s: float, force: asyncio.Event) -> None:
-        """Wait for the requests under way, at most so long or until someone insists, then end those that are left."""
+        """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""
         forced: asyncio.Future[Any] = asyncio.create_task(force.wait())
         finished: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
         await asyncio.wait([forced, finished], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)

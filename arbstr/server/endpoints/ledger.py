@@ -1,4 +1,4 @@
-"""`/v1/stats` and `/v1/requests`: the ledger's answers over HTTP."""
+"""`/v1/stats` and `/v1/requests`: the ledger over HTTP."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def routes(
     configured_providers: Sequence[str],
     now: Callable[[], int],
 ) -> list[Route | NamedRoute]:
-    """Where each answer lives. `now` gives epoch milliseconds."""
+    """Return the ledger's routes. `now` returns epoch milliseconds."""
     api = LedgerEndpoints(reader, configured_models, configured_providers, now)
     return [
         Route("GET", "/v1/stats", api.stats),
@@ -36,7 +36,7 @@ def routes(
 
 
 class LedgerEndpoints:
-    """Reads the parameters, asks, and shapes the answers."""
+    """Reads parameters, queries the ledger, and builds the responses."""
 
     def __init__(
         self, reader: LedgerQueries, models: Sequence[str], providers: Sequence[str], now: Callable[[], int]
@@ -46,7 +46,7 @@ class LedgerEndpoints:
         self._now = now
 
     async def stats(self, request: web.BaseRequest) -> web.Response:
-        """Aggregates of the requests in a window, by group if asked."""
+        """Return aggregates of the requests in a window, grouped if requested."""
         with _refusals():
             query = _given(request, params.STATS)
             where = read_filter(query, self._now())
@@ -56,7 +56,7 @@ class LedgerEndpoints:
         return json_response(stats_json(stats, where, group_by, self._configured.get(group_by or "", ())))
 
     async def requests(self, request: web.BaseRequest) -> web.Response:
-        """One page of the requests in a window."""
+        """Return one page of the requests in a window."""
         with _refusals():
             asked = read_listing(_given(request, params.LISTING), self._now())
             await self._check_names(asked.where)
@@ -72,7 +72,7 @@ class LedgerEndpoints:
         return json_response(document)
 
     async def request(self, request: web.BaseRequest, request_id: str) -> web.Response:
-        """One request in full."""
+        """Return one request in full."""
         with _refusals():
             _given(request, ())
             detail = await self._reader.request(request_id.encode("utf-8", "replace").decode())
@@ -81,7 +81,7 @@ class LedgerEndpoints:
         return json_response(detail_json(detail))
 
     async def _check_names(self, where: Filter) -> None:
-        """Refuse a model or provider that is neither configured nor was ever logged: most likely a slip."""
+        """Raise an error for a model or provider neither configured nor in the ledger: most likely a typo."""
         await self._check("model", where.model, ModelNotFound)
         await self._check("provider", where.provider, NotFound)
 

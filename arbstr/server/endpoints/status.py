@@ -28,7 +28,7 @@ _TYPICAL_OUTPUT_TOKENS = 256
 
 
 class StatusEndpoints:
-    """Answers about arbstr itself. `statuses` gives the providers as they fare, in the configuration's order."""
+    """Endpoints about arbstr itself. `statuses` returns the providers' states, in the configuration's order."""
 
     def __init__(
         self,
@@ -56,7 +56,7 @@ class StatusEndpoints:
         return tuple(dict.fromkeys(model for provider in self._providers for model in provider.model_ids))
 
     def routes(self) -> list[Route | NamedRoute]:
-        """Where each answer lives."""
+        """Return the routes."""
         return [
             Route("GET", "/v1/models", self.models),
             NamedRoute("GET", "/v1/models/", self.model),
@@ -66,7 +66,7 @@ class StatusEndpoints:
         ]
 
     async def models(self, request: web.BaseRequest) -> web.Response:
-        """Every model that a provider lists, once, in OpenAI's list shape."""
+        """Return every model that a provider lists, once, in OpenAI's list shape."""
         return json_response({"object": "list", "data": list((await self._known()).values())})
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
@@ -78,7 +78,7 @@ class StatusEndpoints:
         return json_response(models[name])
 
     async def _known(self) -> dict[str, JsonObject]:
-        """Every model that is configured or that a provider without models lists, as it is described."""
+        """Return the descriptions of all models that are configured or listed by a provider without models."""
         learned = await self._lists()
         if learned != self._learned:
             self._learned = learned
@@ -98,7 +98,7 @@ class StatusEndpoints:
         }
 
     async def health(self, request: web.BaseRequest) -> web.Response:
-        """Whether arbstr can serve: 503 when no provider can be asked."""
+        """Return whether arbstr can serve: 503 when no provider is available."""
         statuses = self._statuses()
         serving = [status for status in statuses if status.state == "closed" and status.in_rotation]
         down = [status for status in statuses if status.state == "open" or not status.in_rotation]
@@ -112,7 +112,7 @@ class StatusEndpoints:
         return json_response(document, 503 if verdict == "unhealthy" else 200)
 
     async def providers(self, request: web.BaseRequest) -> web.Response:
-        """The providers as configured, keys masked, and how they fare."""
+        """Return the providers as configured, keys masked, and their health."""
         listed = [
             {
                 **provider.public(),
@@ -124,7 +124,7 @@ class StatusEndpoints:
         return json_response({"providers": listed})
 
     async def cost(self, request: Request) -> web.Response:
-        """What a chat request would cost and where; nothing is sent."""
+        """Return what a chat request would cost and where; nothing is sent."""
         request_body = RequestBody(request, self._memory)
         try:
             body = await request_body.read()

@@ -20,7 +20,7 @@ _ENDPOINTS = {
 
 
 def routes() -> list[Route]:
-    """Where it lives."""
+    """Return the route."""
     return [Route("GET", "/", _welcome)]
 
 
