@@ -245,7 +245,7 @@ class _Breaker:
             self._probe = permit
             self._probe_until = self._clock() + self._settings.open_for
             if self.state == "half_open":
-                self._publish("open", "half_open", "one request probes it")
+                self._publish("open", "half_open", "probing with one request")
         self.in_flight += 1
         return permit
 
@@ -265,7 +265,7 @@ class _Breaker:
         asked_s = min(error.retry_after_s or 0.0, self._settings.max_open_for)
         self._asked_until = max(self._asked_until, self._clock() + asked_s)
         if error.status == _TOO_MANY and asked_s:
-            self._open(asked_s, "it asked to be left alone for a while")
+            self._open(asked_s, "it asked for a pause")
         elif not permit.counted and not self._failed_before(error, permit):
             permit.counted = True
             self._count(permit)
@@ -314,9 +314,7 @@ class _Breaker:
     def set_in_rotation(self, in_rotation: bool) -> None:
         if in_rotation != self.in_rotation:
             self.in_rotation = in_rotation
-            self._publish(
-                self.state, self.state, "taken back into rotation" if in_rotation else "taken out of rotation"
-            )
+            self._publish(self.state, self.state, "put back into rotation" if in_rotation else "taken out of rotation")
 
     def view(self) -> HealthView:
         open_for = None if self.open_until is None else self.open_until - self._clock()

@@ -348,7 +348,7 @@ def _most_clients(settings: Settings, config: Config) -> int:
     sockets_each = 3 if settings.mock else 2  # to the client, to the provider, and the fake provider's end
     allowed = process.raise_fd_limit(sockets_each * (2 * in_flight + IDLE_CLIENTS)) // sockets_each
     if allowed < in_flight:
-        message = "the open-file limit (ulimit -n) allows %d clients at a time; server.max_in_flight is %d"
+        message = "the limit on open files (ulimit -n) allows %d clients at a time; server.max_in_flight is %d"
         logger.warning(message, allowed, in_flight)
     return allowed
 

@@ -152,7 +152,7 @@ async def test_every_request_has_one_end_and_one_row(world: World, seed: int, on
     assert not snapshot.running
     assert all(status.in_flight == 0 for status in snapshot.providers)
     assert snapshot.budgets[0].reserved_msats == 0
-    assert arbstr.proxy._gate.in_flight == 0
+    assert arbstr.proxy._admission.in_flight == 0
     assert "unhandled exception" not in arbstr.log
 
 

@@ -14,7 +14,7 @@ from arbstr.engine.routing.offer import Offer
 from arbstr.types import Candidate
 
 SHARE = 0.05
-NOTE = "asked to see whether it has become cheaper"
+NOTE = "tried to check whether its price has fallen"
 
 _PASSED_OVER = 10  # requests after which a provider may be tried again
 _MOST_PASSED_OVER = 200.0  # where nothing hints at a lower price, and earlier tries found none

@@ -23,7 +23,7 @@ from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 _REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model name
 _UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
-_COOLED = "it rests for this model, but no other provider is left"
+_COOLED = "it is paused for this model, but no other provider is left"
 
 _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
 
@@ -137,7 +137,7 @@ class Router:
         excluded = ranking.excluded
         if ranking.unavailable or ranking.cooled:
             excluded += [(provider, _UNAVAILABLE) for provider in ranking.unavailable]
-            excluded += [(provider, f"it rests for this model: {reason}") for provider, reason in ranking.cooled]
+            excluded += [(provider, f"it is paused for this model: {reason}") for provider, reason in ranking.cooled]
         return Routing(
             strategy=candidate_set.strategy.name,
             policy=candidate_set.policy,

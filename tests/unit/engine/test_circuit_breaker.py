@@ -569,7 +569,7 @@ def test_a_provider_out_of_rotation_gets_nothing_until_it_is_back(world: World) 
     assert world.health.acquire("a") is not None
     assert [(event.reason, event.in_rotation) for event in world.told] == [
         ("taken out of rotation", False),
-        ("taken back into rotation", True),
+        ("put back into rotation", True),
     ]
 
 

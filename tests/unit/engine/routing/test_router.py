@@ -150,14 +150,14 @@ def test_when_all_rest_the_client_is_told_when_the_first_comes_back() -> None:
 def test_a_provider_that_rests_for_the_model_is_left_out_with_the_reason() -> None:
     routing = router([ALPHA, BETA], cooling=lambda model: {"alpha": "it is gone"}).route(chat())
     assert order(routing) == ["beta"]
-    assert routing.excluded == (("alpha", "it rests for this model: it is gone"),)
+    assert routing.excluded == (("alpha", "it is paused for this model: it is gone"),)
 
 
 def test_providers_that_rest_for_the_model_are_asked_when_nobody_else_sells_it() -> None:
     routing = router([ALPHA, BETA], cooling=lambda model: {"alpha": "gone", "beta": "gone"}).route(chat())
     assert order(routing) == ["alpha", "beta"]
     assert [(candidate.early, candidate.note) for candidate in routing.candidates] == [
-        (False, "it rests for this model, but no other provider is left")
+        (False, "it is paused for this model, but no other provider is left")
     ] * 2
 
 
