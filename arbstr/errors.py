@@ -1,4 +1,4 @@
-"""Everything arbstr raises on purpose.
+"""The errors that arbstr raises deliberately.
 
 ::
 
@@ -8,8 +8,8 @@
     ├── AddressInUse                 the listening address is taken
     ├── UnusableInput                a file given to a command is invalid
     ├── ClientGone                   the client closed its connection
-    ├── AttemptError                 one try at one provider failed (engine/upstream.py says how)
-    └── ApiError                     an answer to a client: status, type, code
+    ├── AttemptError                 one attempt at one provider failed (see engine/upstream/caller.py)
+    └── ApiError                     a response to a client: status, type, code
         ├── InvalidRequest           400  invalid_request_error
         │   ├── InvalidJson, MissingModel, InvalidMessages, InvalidParameter
         │   └── UnknownPolicy, ModelNotAllowed, NoProviderWithinPolicy
@@ -66,8 +66,8 @@ class ClientGone(ArbstrError):
 class AttemptError(ArbstrError):
     """One attempt at one provider failed.
 
-    `retryable`: the same provider may be asked again. `sent`: it had the request, and did not say that it failed.
-    `blames`: it counts in the provider's breaker. `retry_after_s` is what the provider asked to wait, in seconds.
+    `retryable`: the same provider may be tried again. `sent`: it had the request, and did not report a failure.
+    `retry_after_s` is how long the provider asked to wait, in seconds.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class AttemptError(ArbstrError):
 
     @property
     def may_be_billed(self) -> bool:
-        """Whether the provider may charge for it all the same."""
+        """Whether the provider may still charge for it."""
         return self.sent or self.kind == "bad_response"
 
     @property
@@ -115,8 +115,8 @@ def counts_for_breaker(failure: FailureKind, status: int | None) -> bool:
 class ApiError(ArbstrError):
     """An error returned to the client, in OpenAI's shape.
 
-    `param` names the field at fault, `retry_after_s` and `allowed`, the methods that would do, become headers, `policy`
-    is the rule that held when it arose.
+    `param` names the field at fault; `retry_after_s` and `allowed` (the allowed methods) become headers; `policy` is
+    the rule that applied.
     """
 
     status: ClassVar[int] = 500
@@ -140,7 +140,7 @@ class ApiError(ArbstrError):
         self.allowed = allowed
 
     def body(self) -> dict[str, dict[str, str | None]]:
-        """The JSON object the client gets."""
+        """Return the JSON object for the client."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 
 

@@ -21,7 +21,7 @@ class RequestReceived:
 
 @value_object
 class RouteChosen:
-    """Policy and strategy have spoken: `routing.candidates` will be tried in order."""
+    """A request was routed: `routing.candidates` will be tried in order."""
 
     request_id: str
     routing: Routing
@@ -50,7 +50,7 @@ class AttemptFailed:
 
 @value_object
 class FirstByte:
-    """A stream began: its first event is there, or its client waits no longer without a sign of life.
+    """A stream began for the client: with its first event, or with a keep-alive.
 
     `after_ms` counts from the request's arrival.
     """
@@ -62,7 +62,7 @@ class FirstByte:
 
 @value_object
 class StreamProgress:
-    """A stream moved: `events` so far, each about one token. Sent a few times a second at most."""
+    """A stream made progress: `events` so far, each about one token. Sent a few times a second at most."""
 
     request_id: str
     events: int
@@ -77,7 +77,7 @@ class RequestFinished:
 
 @value_object
 class ProviderHealthChanged:
-    """A provider's breaker moved, or it went out of rotation or back (`in_rotation`). `until_ms`: open until then."""
+    """A provider's breaker or rotation (`in_rotation`) changed. `until_ms`: the breaker is open until then."""
 
     provider: str
     at_ms: int
@@ -121,7 +121,7 @@ class LedgerStateChanged:
 
 @value_object
 class AdoptionProgressed:
-    """Rows that an earlier arbstr left are being summed up: `done` of `total`, the same when all are."""
+    """Rows of an earlier arbstr are being rolled up: `done` of `total`, equal when finished."""
 
     done: int
     total: int

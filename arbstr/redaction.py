@@ -1,4 +1,4 @@
-"""Text that must never be shown: provider keys and the clients' token."""
+"""Secrets that must never be shown: provider keys and the clients' token."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 6
 _SHORTEST_SHOWN = 10
 _SHORTEST_INSIDE_WORDS = 6
 _LONGEST_SPELLED_OUT = 2000
-_ALIKE_CHARS = 3  # of spellings that are searched for by what they begin with
+_ALIKE_CHARS = 3  # prefix length by which spellings are grouped for searching
 REDACTED = "[REDACTED]"
 UNFIT = "has a space, a line break or another character that a header can't carry; remove it"
 
@@ -32,7 +32,7 @@ class Secret:
         self._text = text
 
     def reveal(self) -> str:
-        """The text itself, for the one header that needs it."""
+        """Return the text itself, for the one header that needs it."""
         return self._text
 
     def __str__(self) -> str:
@@ -67,19 +67,19 @@ class Secret:
 
 
 def fits_header(text: str) -> bool:
-    """Whether a header can carry it: else, sent on, it would end or break one, and who notices would quote it."""
+    """Return whether a header can carry the text; otherwise it would break one, and an error might quote it."""
     return text.isascii() and text.isprintable() and " " not in text
 
 
 def mask(text: str) -> str:
-    """At most the first six characters and `...***`; a text shorter than ten shows as `[REDACTED]`."""
+    """Return the first six characters and `...***`; `[REDACTED]` for a text shorter than ten."""
     return REDACTED if len(text) < _SHORTEST_SHOWN else f"{text[:_SHOWN]}...***"
 
 
 class Redactor:
-    """Replaces known secrets in any text by their masks, also where JSON, a URL or base64 spells them otherwise.
+    """Masks known secrets in any text, also where JSON, a URL or base64 spells them differently.
 
-    `reach` is how many characters a spelling may take: who masks piece by piece must hold back so many less one.
+    `reach` is the longest spelling in characters: to mask piece by piece, hold back one less than that.
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
@@ -101,7 +101,7 @@ class Redactor:
 
     @cached_property
     def _spelled_out(self) -> re.Pattern[str]:
-        """A group for each key, in which every character may be written in any way; made when one may be."""
+        """A pattern with a group per key that matches every spelling of each character; compiled on first use."""
         return re.compile("|".join(f"({''.join(map(_any_spelling, text))})" for text in self._spellable))
 
     @cached_property
@@ -109,11 +109,11 @@ class Redactor:
         return re.compile(self._spelled_out.pattern.encode())
 
     def text(self, text: str) -> str:
-        """The text with every secret masked."""
+        """Return the text with every secret masked."""
         if len(text) < self._shortest:
             return text
         for beginning in self._beginnings:
-            if beginning in text:  # a few plain searches are all that nearly every call comes down to
+            if beginning in text:  # nearly every call needs only a few plain searches
                 if any(spelling in text for spelling in self._masks):
                     text = self._pattern.sub(lambda match: self._masks[match[0]], text)
                 break
@@ -122,7 +122,7 @@ class Redactor:
         return text
 
     def data(self, data: bytes) -> bytes:
-        """The bytes with every secret masked."""
+        """Return the bytes with every secret masked; the same object if there is none."""
         for beginning in self._byte_beginnings:
             if beginning in data:
                 if any(spelling in data for spelling in self._byte_masks):
@@ -134,18 +134,18 @@ class Redactor:
 
     @cached_property
     def of_long(self) -> Redactor:
-        """One for the secrets that are too long to be words."""
+        """A redactor for the secrets that are too long to be words."""
         return Redactor(secret for secret in self._secrets if len(secret.reveal()) >= _SHORTEST_SHOWN)
 
     def seems_to_be_in(self, data: bytes) -> bool:
-        """Whether a look at the bytes can't rule out that a secret is there: for those that are looked at by the MB."""
+        """Return whether the bytes may contain a secret: a cheap test that has no false negatives."""
         for needle in self._needles:
             if data.find(needle) >= 0:  # `in` takes three times as long
                 return True
         return bool(self._needles) and _may_be_numbers(data)
 
     def straddles(self, data: bytes, place: int) -> int:
-        """Where a secret ends that the place lies within; the place itself if there is none."""
+        """Return the end of the secret that contains the index `place`; `place` itself if there is none."""
         patterns = [self._byte_pattern]
         if _may_be_numbers(data):
             patterns.append(self._spelled_out_bytes)
@@ -156,7 +156,7 @@ class Redactor:
         return place
 
     def _is_spelled_out(self, text: str) -> bool:
-        """Whether a secret is there once all that is written by numbers is undone."""
+        """Return whether the text contains a secret once its numeric escapes are decoded."""
         undone, count = _BY_NUMBER.subn(_undone, text)
         return count > 0 and any(secret in undone for secret in self._spellable)
 
@@ -164,8 +164,8 @@ class Redactor:
         return mask(self._spellable[(match.lastindex or 1) - 1])
 
 
-# `\u002d`, also where a JSON text holds another one; `%2D`; a backslash before what needs none. Whole runs are undone
-# at once: each character on its own would take seconds of a long text full of them.
+# `\u002d`, also in JSON nested in JSON; `%2D`; a needless backslash. Whole runs are decoded at once: character by
+# character a long text full of them would take seconds.
 _BY_NUMBER = re.compile(r"((?:\\+u00[2-7][0-9a-fA-F]){1,1000}+)|((?:%[2-7][0-9a-fA-F]){1,1000}+)|\\+(?=[/\"\\])")
 _LONGEST_SPELLING = 10  # of one character
 _HEX = re.compile(r"\\u00[2-7]")
@@ -175,7 +175,7 @@ _PERCENT_BYTES = re.compile(rb"%[2-7]")
 
 
 def _may_be_numbers(text: str | bytes) -> bool:
-    """Whether an ASCII character may be written by its number: mostly there is nothing that begins so."""
+    """Return whether the text may contain a numeric escape of an ASCII character; mostly it does not."""
     if isinstance(text, bytes):  # a single character is found ten times as fast as several
         return (b"\\" in text and b"\\u00" in text and _HEX_BYTES.search(text) is not None) or (
             b"%" in text and _PERCENT_BYTES.search(text) is not None
@@ -192,7 +192,7 @@ def _undone(match: re.Match[str]) -> str:
 
 
 def _any_spelling(character: str) -> str:
-    """A pattern for one character of a key, however it is written."""
+    """Return a pattern for every spelling of one character of a key."""
     number = f"(?i:{ord(character):02x})"
     plain = re.escape(character)
     before = r"\\{0,4}" if character in '/"\\' else ""
@@ -200,7 +200,7 @@ def _any_spelling(character: str) -> str:
 
 
 def _plain_spellings(text: str) -> set[str]:
-    """The text as it stands in JSON and elsewhere; nearly all keys are spelled alike there."""
+    """Return the text plain and in JSON; the same for nearly all keys."""
     in_json = json.dumps(text)[1:-1]
     return {text, in_json, in_json.replace("/", r"\/"), in_json.replace("/", r"\\/")}
 
@@ -213,7 +213,7 @@ def _spellings(text: str) -> set[str]:
 
 
 def _beginnings(spellings: Iterable[str]) -> list[str]:
-    """What all of the spellings begin with: only a few texts, for keys begin alike."""
+    """Return the common prefixes of the spellings: only a few, because keys begin alike."""
     alike: dict[str, list[str]] = {}
     for spelling in spellings:
         alike.setdefault(spelling[:_ALIKE_CHARS], []).append(spelling)
@@ -221,7 +221,7 @@ def _beginnings(spellings: Iterable[str]) -> list[str]:
 
 
 def _in_base64(key: bytes) -> set[str]:
-    """What is the same in the base64 of whatever holds the key, wherever it stands there: `Basic dXNlcjprZXk=`."""
+    """Return the invariant parts of the key's base64 at any offset, as in `Basic dXNlcjprZXk=`."""
     same = set()
     for before in range(3):
         packed = base64.b64encode(bytes(before) + key).decode()
@@ -231,6 +231,6 @@ def _in_base64(key: bytes) -> set[str]:
 
 
 def _pattern(text: str) -> str:
-    """Very short keys (local servers take any: `x`, `none`) count only where they stand alone, or words would break."""
+    """Return a key's pattern; very short keys (`x`, `none` for local servers) match as whole words only."""
     pattern = re.escape(text)
     return pattern if len(text) >= _SHORTEST_INSIDE_WORDS else rf"(?<![A-Za-z0-9]){pattern}(?![A-Za-z0-9])"

@@ -1,4 +1,4 @@
-"""Foreign text made harmless: model names, errors and headers are the client's and the provider's words."""
+"""Make untrusted text harmless: model names, errors and headers come from clients and providers."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ MARK = "\N{REPLACEMENT CHARACTER}"
 
 
 def sanitize(text: str, most: int = 200) -> str:
-    """One line of at most `most` characters, in which control and bidi characters show as a mark."""
+    """Return one line of at most `most` characters, with control and bidi characters replaced by a mark."""
     cut = text if len(text) <= most else text[: most - 1] + "…"
     return _CONTROL.sub(MARK, cut)
 
 
 def json_or_none(text: Any) -> Any:
-    """The value of a JSON text that a database holds; None if it is none, or no text at all."""
+    """Return the value of a JSON text from a database; None if it is invalid or no text."""
     try:
         return json.loads(text)
     except (TypeError, ValueError, RecursionError):
@@ -26,5 +26,5 @@ def json_or_none(text: Any) -> Any:
 
 
 def sanitize_clause(text: str) -> str:
-    """Foreign words fit to stand within a sentence of ours: plain, short, and without a full stop of their own."""
+    """Return untrusted text fit to stand within a sentence: sanitized, short, without a full stop at its end."""
     return sanitize(text.strip(), _PHRASE_CHARS).rstrip(" .")

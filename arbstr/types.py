@@ -1,4 +1,4 @@
-"""The values that travel through arbstr: a request, who could serve it, what came of it.
+"""The values that travel through arbstr: requests, routing decisions, attempts, records.
 
 Money is in millisats (1 sat = 1000 msats) and whole wherever it is summed. A rate in sats per 1000 tokens is the
 same number in millisats per token. Instants are milliseconds since the Unix epoch, UTC; durations are milliseconds.
@@ -27,9 +27,9 @@ _Class = TypeVar("_Class")
 
 @dataclass_transform(frozen_default=True, field_specifiers=(field,))
 def value_object(cls: type[_Class]) -> type[_Class]:
-    """A frozen dataclass with slots, whose frozenness the type checker watches over.
+    """Make a dataclass with slots that is frozen for the type checker only.
 
-    At run time nothing does: that would make its making three times as slow, and every request makes a dozen.
+    Freezing at run time would make construction three times as slow, and every request constructs a dozen.
     """
     return dataclass(slots=True, unsafe_hash=True)(cls)
 
@@ -52,7 +52,7 @@ class Rates:
     whole: tuple[int, int, int, int, int] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        """Work out the whole numbers."""
+        """Compute the whole numbers."""
         cached_input = self.input if self.cached_input is None else self.cached_input
         cache_write = self.input if self.cache_write is None else self.cache_write
         rates = (self.input, self.output, self.base_fee, cached_input, cache_write)
@@ -62,7 +62,7 @@ class Rates:
         object.__setattr__(self, "whole", tuple(numerator * unit // denominator for numerator, denominator in ratios))
 
     def public(self) -> JsonObject:
-        """The rates as a JSON object, in sats."""
+        """Return the rates as a JSON object, in sats."""
         return {
             "input_rate_sats_per_1k": float(self.input),
             "output_rate_sats_per_1k": float(self.output),
@@ -85,12 +85,12 @@ class Usage:
 
 @value_object
 class ChatRequest:
-    """A chat completion request that was read and found valid.
+    """A valid chat completion request.
 
-    `body` is what goes up: the client's own bytes, except that a stream's `include_usage` is set; where that is so,
+    `body` is what is sent: the client's own bytes, except that a stream's `include_usage` is set; in that case
     `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that
-    the model will read, `last_user_text` is the last user message's text. `policy` is
-    the rule that the client named, if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens.
+    the model will read, `last_user_text` is the last user message's text. `policy` is the rule that the client named,
+    if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens.
     """
 
     request_id: str
@@ -108,12 +108,12 @@ class ChatRequest:
 
 
 class Candidate(NamedTuple):
-    """A provider that could serve a request, and why it stands where it does.
+    """A provider that may serve a request, and why it ranks where it does.
 
-    A tuple, because twenty of them are made for every request: three times as fast as a frozen dataclass.
+    A tuple, because twenty are made for every request: three times as fast as a frozen dataclass.
 
-    `expected_cost_msats` is what its rates say the request will cost; `weight_msats` is what it was ordered by (the
-    same after learned charges and reliability). `note` says in words what moved it, empty if nothing did. `early`: its
+    `expected_cost_msats` is the expected list cost; `weight_msats` is what it was ranked by (the same, adjusted for
+    learned charges and reliability). `note` explains the adjustment in words, empty if there is none. `early`: its
     breaker is open, and the request may probe it before its time.
     """
 
@@ -126,9 +126,9 @@ class Candidate(NamedTuple):
 
 @value_object
 class Routing:
-    """The decision for one request: the rule and strategy that held, the expected tokens, the candidates in order.
+    """The decision for one request: the rule and strategy applied, the expected tokens, the candidates in order.
 
-    `policy_reason` says in words why the rule held. `excluded` names the providers that serve the model and were left
+    `policy_reason` says in words why the rule applied. `excluded` are the providers that serve the model and were left
     out, each with the reason.
     """
 
@@ -202,7 +202,7 @@ JsonObject = dict[str, Any]
 HeaderList = list[tuple[str, str]]
 
 
-NO_GROUP = "(none)"  # how a null policy, provider, client or session is named as a group
+NO_GROUP = "(none)"  # the group name of a null policy, provider, client or session
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,7 +219,7 @@ class BudgetStatus:
 
 @dataclass(frozen=True, slots=True)
 class LearnedRatio:
-    """How long answers of a policy turn out: output tokens per input token, and from how many requests it is known."""
+    """The learned output tokens per input token of a policy; `samples` is the number of requests."""
 
     policy: str | None
     ratio: float

@@ -16,7 +16,7 @@ from typing import Any
 
 logger = logging.getLogger(__name__)
 
-BACKLOG = 1024  # connections that the system keeps until they are taken
+BACKLOG = 1024  # connections that the system queues until they are accepted
 ACCEPT_BATCH = 32  # are taken: who is refused has a file for a turn or two, and a crowd must leave some to the others
 _NOT_HERE = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)  # `localhost` names addresses of families that a machine may lack
 PAUSE_S = 1.0  # until clients are taken again, where the system gives no more files or memory

@@ -1,4 +1,4 @@
-"""The ids of requests."""
+"""Request ids."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ _ALIKE = 1024  # ids in a row that begin alike
 
 
 def _ids() -> Iterator[str]:
-    """UUIDs v4 of pseudo-random bits: an id is no secret, and the system's randomness costs a call for each.
+    """Yield version 4 UUIDs of pseudo-random bits: an id is no secret, and the system's randomness costs a call each.
 
-    Many in a row begin alike, by chance's word as well. So the ledger's index of them, a sorted tree, takes neighbours
-    at its leaves: else each row of a large ledger would have a page of its own written for it.
+    Many in a row share a random prefix, so that they are neighbours in the ledger's index: otherwise each row of a
+    large ledger would write an index page of its own.
     """
     while True:
         start = f"{getrandbits(32):08x}-{getrandbits(16):04x}"

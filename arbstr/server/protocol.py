@@ -1,4 +1,4 @@
-"""aiohttp's side of a client's connection, and what it knows of clients that are slow, silent or no HTTP's speakers."""
+"""aiohttp's protocol for a client's connection, extended for clients that are slow, silent or do not speak HTTP."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _MESSAGE_CHARS = 200  # of the parser's words
 
 
 class Awaited(NamedTuple):
-    """What a client is waited for, and how far it has come with that: as long as both are alike nothing has moved."""
+    """What is awaited from a client, and its progress: while both are unchanged nothing has moved."""
 
     what: Literal["first request", "head", "next request", "reading"]
     so_far: int
@@ -60,7 +60,7 @@ class Protocol(web.RequestHandler):
         self._answered: Request | None = None  # the request that is being answered, or the last that was
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where what is written waits to go out."""
+        """Keep the transport, to see what has not been sent yet."""
         self._wire = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
@@ -84,7 +84,7 @@ class Protocol(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the request under way that its client has left: aiohttp could only cancel it."""
+        """Tell the request in flight that its client has disconnected: aiohttp could only cancel it."""
         request = self._current_request
         super().connection_lost(exc)
         self._wire = self._answered = None
@@ -94,12 +94,12 @@ class Protocol(web.RequestHandler):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is done for its client, and nothing waits to be."""
+        """Whether no request is in flight or waiting."""
         return self._wire is not None and not self._request_in_progress and not self._messages
 
     @property
     def has_asked(self) -> bool:
-        """Whether a request has come, ever."""
+        """Whether any request has arrived."""
         return self._request_count > 0
 
     def awaited(self) -> Awaited | None:
@@ -118,7 +118,7 @@ class Protocol(web.RequestHandler):
         return Awaited("next request" if self.has_asked else "first request", self._request_count)
 
     def time_out(self, awaited: Awaited) -> None:
-        """Close the connection: what the client is waited for has not come."""
+        """Close the connection: what was awaited from the client has not arrived in time."""
         if awaited.what == "head":
             self._refuse(RequestTimeout("Timed out waiting for the rest of the request headers."))
             return
@@ -156,7 +156,7 @@ class Protocol(web.RequestHandler):
         return 0 if self._answered is None else self._answered.writer.output_size
 
     def _refuse(self, error: ApiError) -> None:
-        """Answer a request that is not complete, and hang up."""
+        """Send an error for an incomplete request, and close."""
         transport = self._wire
         if transport is not None and not transport.is_closing():
             transport.write(bare_response(error))
@@ -164,7 +164,7 @@ class Protocol(web.RequestHandler):
 
 
 def _nobody(protocol: Protocol) -> None:
-    """Nobody cares."""
+    """Do nothing."""
 
 
 def _unsent_bytes(transport: asyncio.Transport) -> int:

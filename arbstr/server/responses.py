@@ -140,7 +140,7 @@ def _head(request: web.BaseRequest, status: int, headers: HeaderList, *, keep_al
 
 
 def json_response(document: Any, status: int = 200) -> web.Response:
-    """A JSON answer."""
+    """Return a JSON response."""
     try:
         body = orjson.dumps(document)
     except TypeError:  # what somebody else wrote into the ledger: half a surrogate pair, an integer beyond 64 bits
@@ -149,7 +149,7 @@ def json_response(document: Any, status: int = 200) -> web.Response:
 
 
 def error_response(error: ApiError) -> web.Response:
-    """The answer for an error."""
+    """Return the response for an error."""
     return web.Response(status=error.status, headers=error_headers(error), body=orjson.dumps(error.body()))
 
 
@@ -164,7 +164,7 @@ def error_headers(error: ApiError) -> HeaderList:
 
 
 def bare_response(error: ApiError) -> bytes:
-    """All that whoever is to be hung up on gets, head and body."""
+    """Return a complete response, head and body, for a connection that is about to be closed."""
     body = orjson.dumps(error.body())
     headers = [*error_headers(error), (REQUEST_ID, new_id()), ("Server", SERVER), ("Content-Length", str(len(body)))]
     lines = [f"HTTP/1.1 {_status_line(error.status)}", *(f"{name}: {value}" for name, value in headers)]
