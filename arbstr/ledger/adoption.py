@@ -1,13 +1,13 @@
-"""How rows that arbstr did not write itself get into the rollups: those of an earlier arbstr, or of another program.
+"""Adoption: rows of an earlier arbstr, or of another program, get into the rollups.
 
 In three steps, each of which may be the last one before a kill:
 
-1. Loose rows are noted in the `backlog`, in chunks, with the instants between which they lie.
+1. Pending rows are noted in the `backlog`, in chunks, with the instants between which they lie.
 2. Chunk by chunk, the newest first, their sums are made and added to the rollups. A chunk is read by a connection of
    its own, so that the writer is held up only while the sums are added.
 3. Chunk by chunk, the newest first, rows get their instant and facet, in one statement of SQL, and leave the backlog.
 
-Answers are right at each point, see `backlog` and `view`. All that is slow is done by SQLite, beside the event loop.
+Queries are right at each point, see `backlog` and `read_view`. All slow work is done by SQLite, off the event loop.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ Sums = list[tuple[FacetKey, int, AggregateSum]]
 
 
 async def prepare(db: aiosqlite.Connection) -> None:
-    """Make a writer's connection ready for what is done here."""
+    """Prepare a writer's connection for adoption."""
     await db.create_function("epoch_ms", 1, parse_ms, deterministic=True)
     await db.create_function("fold", 1, fold_any, deterministic=True)
     await db.execute_fetchall(_KEYS)
@@ -67,7 +67,7 @@ async def prepare(db: aiosqlite.Connection) -> None:
 
 
 class Adoption:
-    """The steps on one writer's connection, each in a transaction of its caller's, but for the reading between them."""
+    """The steps on one writer's connection, each in its caller's transaction, except for the reading between them."""
 
     def __init__(self, path: Path, db: aiosqlite.Connection, rollups: Rollups) -> None:
         self._path = path
@@ -79,7 +79,7 @@ class Adoption:
         self._keys_known = False  # those in `temp.keys`
 
     async def note(self) -> bool:
-        """In a transaction: enter the next loose rows in the backlog, or adopt them if they are few; False if none."""
+        """In a transaction: enter the next pending rows in the backlog, or adopt them if few; return False if none."""
         noted = 0
         while noted < _NOTED_AT_ONCE and (chunk := await self._note_chunk()) is not None:
             noted += 1
@@ -92,7 +92,7 @@ class Adoption:
 
     async def _note_chunk(self) -> Chunk | None:
         pending = "facet IS NULL AND open = 0 AND id > (SELECT COALESCE(MAX(last_id), 0) FROM backlog)"
-        # Never across an open row: when that is closed, it is loose.
+        # Never across an open row: once closed, it is pending.
         chunk = await self._enter(_next_chunk(INSTANT, pending, "facet IS NULL AND open <> 0"), summed=False)
         if chunk is not None:
             await self._db.execute_fetchall(
@@ -102,7 +102,7 @@ class Adoption:
         return chunk
 
     async def _enter(self, found: str, *, summed: bool) -> Chunk | None:
-        """Enter the chunk that a statement finds in the backlog; None if it finds no rows."""
+        """Enter the chunk that a statement finds in the backlog; return None if it finds no rows."""
         [row] = await self._db.execute_fetchall(found)
         if row[0] is None:
             return None
@@ -113,11 +113,11 @@ class Adoption:
 
     @property
     def reads(self) -> bool:
-        """Whether a chunk is being read, or has been."""
+        """Whether a chunk is being read, or has been read."""
         return self._reading is not None
 
     async def sum_up(self) -> bool:
-        """Begin to read the newest chunk that no rollups count; False if there is none."""
+        """Begin to read the newest chunk that no rollups count; return False if there is none."""
         chunk = await self._newest("summed = 0")
         if chunk is not None:
             reading = asyncio.get_running_loop().run_in_executor(None, read_sums, self._path, chunk)
@@ -125,18 +125,18 @@ class Adoption:
         return chunk is not None
 
     async def has_read(self) -> bool:
-        """Whether the chunk is read; waits for a moment."""
+        """Wait briefly for the chunk; return whether it has been read."""
         if self._reading is not None:
             await asyncio.wait((self._reading[1],), timeout=_PATIENCE_S)
         return self._reading is not None and self._reading[1].done()
 
     async def add(self) -> None:
-        """In a transaction: have the rollups count the chunk that was read, and begin with the next."""
+        """In a transaction: add the chunk that was read to the rollups, and begin to read the next."""
         if self._reading is None:
             return
         (chunk, reading), self._reading = self._reading, None
         sums = reading.result()
-        if chunk == await self._newest("summed = 0"):  # no other process was faster
+        if chunk == await self._newest("summed = 0"):  # unless another process has added it
             await self._add(chunk, sums)
         await self.sum_up()
 
@@ -149,7 +149,7 @@ class Adoption:
         await self._db.execute_fetchall("UPDATE backlog SET summed = 1 WHERE first_id = ?", (chunk.first_id,))
 
     async def complete(self) -> bool:
-        """In a transaction: give the newest rows of the backlog their instants and facets; False if there are none."""
+        """In a transaction: give the newest rows of the backlog instants and facets; return False if none."""
         chunk = await self._newest("TRUE")
         if chunk is None:
             return False
@@ -177,9 +177,9 @@ class Adoption:
             await self._mark(_waiting(chunk))
 
     async def begin_again(self, after_id: int) -> int | None:
-        """In a transaction: have the next rows with facets be adopted again. Returns up to which id; None at the end.
+        """In a transaction: mark the next rows with facets for adoption again. Return the last id; None at the end.
 
-        They stay in the rollups till `start_sums_again`. Rows that are to be pruned are not among them.
+        They stay in the rollups until `start_sums_again`. Rows that are to be pruned are not among them.
         """
         rest = f"facet IS NOT NULL AND at_ms >= {_PRUNED_MS} AND id > {after_id}"
         chunk = await self._enter(_next_chunk("at_ms", rest, "facet IS NULL"), summed=True)
@@ -206,7 +206,7 @@ class Adoption:
         )
 
     async def progress(self) -> Progress:
-        """How far it has come since the backlog was empty, or this process began; nothing while it is being filled."""
+        """Return the progress since the backlog was empty, or this process began; none while it is being filled."""
         if self._noting:
             return Progress()
         [(rows, unsummed)] = await self._db.execute_fetchall(
@@ -216,7 +216,7 @@ class Adoption:
         return Progress(self._total - (rows + unsummed) // 2, self._total)
 
     def forget(self) -> None:
-        """Let go of what is being read, and of what is known of facets."""
+        """Discard what is being read, and the known facets."""
         self._keys_known = False
         if self._reading is not None:
             self._reading[1].add_done_callback(_ignore)
@@ -229,7 +229,7 @@ class Adoption:
         return None
 
     async def _enter_keys(self, among: str) -> bool:
-        """Have `temp.keys` say for each combination of names in these rows which facet it has; False if it did."""
+        """Enter the facet of each combination of names in these rows into `temp.keys`; return False if all were."""
         await self._db.execute_fetchall(
             f"INSERT INTO temp.keys SELECT NULL, * FROM (SELECT {_NAMES} FROM requests WHERE {among} "
             f"EXCEPT SELECT {', '.join(_KEY_COLUMNS)} FROM temp.keys)"
@@ -245,7 +245,7 @@ class Adoption:
 
 
 def _next_chunk(instant: str, which: str, ends_at: str) -> str:
-    """The statement that finds the next rows that are so, none of them behind one at which a chunk has to end."""
+    """Return the statement that finds the next rows matching `which`, none beyond a row at which a chunk must end."""
     return (
         f"WITH some AS MATERIALIZED (SELECT id, {instant} AS at_ms FROM requests WHERE {which} "
         f"ORDER BY id LIMIT {CHUNK}), "
@@ -258,7 +258,7 @@ def _next_chunk(instant: str, which: str, ends_at: str) -> str:
 
 
 def read_sums(path: Path, chunk: Chunk) -> Sums:
-    """The sums of a chunk's rows by facet and hour. Raises sqlite3.Error, LedgerUnavailable."""
+    """Return the sums of a chunk's rows by facet and hour. Raises sqlite3.Error, LedgerUnavailable."""
     with closing(connect(path)) as connection:
         return folded(connection.execute(_sums_of(chunk)).fetchall())
 
@@ -269,12 +269,12 @@ def _sums_of(chunk: Chunk) -> str:
 
 
 def _waiting(chunk: Chunk) -> str:
-    """That a row is one of a chunk's that have not been completed."""
+    """Return the condition that a row of the chunk has not been completed."""
     return f"id BETWEEN {chunk.first_id} AND {chunk.last_id} AND facet IS NULL AND open = 0"
 
 
 def sums_sql(rows: str) -> str:
-    """The statement that sums up rows by facet and hour."""
+    """Return the statement that sums up rows by facet and hour."""
     return (
         f"SELECT {_NAMES}, at_ms - at_ms % {HOUR_MS}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM ({rows}) "
         "GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
@@ -282,7 +282,7 @@ def sums_sql(rows: str) -> str:
 
 
 def folded(rows: Iterable[Sequence[Any]]) -> Sums:
-    """What such a statement finds, as rollups take it."""
+    """Convert the result of such a statement for the rollups."""
     width = len(_KEY_COLUMNS)
     sums = []
     for row in rows:

@@ -1,4 +1,4 @@
-"""Sums over rows: what a rollup holds, and what an answer is made of."""
+"""Sums over rows: what rollups store and queries return."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _PERCENTS = (50, 95, 99)
 
 
 class AggregateSum:
-    """Sums in the order of `SUMS`, and latencies: as a sketch, and one by one where they are still known so."""
+    """Sums in the order of `SUMS`, and latencies: as a histogram, and one by one while these are known."""
 
     __slots__ = ("latencies", "sketch", "sums")
 
@@ -35,14 +35,14 @@ class AggregateSum:
         self.latencies = list(latencies)
 
     def add(self, other: AggregateSum) -> None:
-        """Take another's rows in."""
+        """Add another's rows."""
         self.sums = list(map(add, self.sums, other.sums))
         self.sketch += other.sketch
         if other.latencies:
             self.latencies += other.latencies
 
     def subtract(self, other: AggregateSum) -> None:
-        """Take another's rows out, which were in."""
+        """Subtract another's rows, which were added before."""
         self.sums = list(map(sub, self.sums, other.sums))
         self.sketch -= other.sketch + sum(map(sketch, other.latencies))
 
@@ -52,7 +52,7 @@ class AggregateSum:
         return self.sums[0]
 
     def aggregate(self) -> Aggregate:
-        """As an answer. Percentiles are exact if every latency is known by itself."""
+        """Return it as an `Aggregate`. Percentiles are exact if every single latency is known."""
         total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median = self.sums
         p50, p95, p99 = self._percentiles()
         return Aggregate(
@@ -87,7 +87,7 @@ def sum_row(
     dearest_msats: int | None,
     median_msats: int | None,
 ) -> AggregateSum:
-    """One row as a tally with a sketch."""
+    """Return the sums of one row, with its histogram."""
     paid = cost_msats or 0
     known = cost_msats is not None
     return AggregateSum(
@@ -108,5 +108,5 @@ def sum_row(
 
 
 def from_columns(sums: Sequence[Any]) -> list[int]:
-    """Sums as SQL gives them: null where there was no row."""
+    """Return sums as SQL gives them: null where there was no row."""
     return [value or 0 for value in sums]

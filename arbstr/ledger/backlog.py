@@ -1,4 +1,4 @@
-"""Rows that are being adopted, in chunks of neighbouring ids: what of them has to be read row by row, and where.
+"""Rows that are being adopted, in chunks of neighbouring ids, and which of them must be read row by row.
 
 A chunk's rows have no instant and no facet in the database yet, but it is known between which instants they lie, and
 once they are `summed` the rollups count them. So a question reads the few chunks that its window's edges fall into.
@@ -34,19 +34,19 @@ class Chunk:
     summed: bool = field(kw_only=True)
 
     def meets(self, start_ms: int, end_ms: int) -> bool:
-        """Whether some of its rows may have come in from `start_ms` to before `end_ms`."""
+        """Check whether some of its rows may have arrived in [start_ms, end_ms)."""
         return self.first_ms < end_ms and self.last_ms >= start_ms
 
 
 def chunks_of(connection: sqlite3.Connection) -> list[Chunk]:
-    """All chunks there are, by id."""
+    """Return all chunks, by id."""
     columns = "first_id, last_id, total, first_ms, last_ms, summed"
     rows = connection.execute(f"SELECT {columns} FROM backlog ORDER BY first_id")
     return [Chunk(*numbers, summed=bool(summed)) for *numbers, summed in rows]
 
 
 def rows_in(chunks: Iterable[Chunk]) -> str:
-    """A table expression with every column of the rows of some chunks."""
+    """Return a table expression with every column of the rows of some chunks."""
     spans = ", ".join(f"({chunk.first_id}, {chunk.last_id})" for chunk in chunks)
     return (
         f"(SELECT {_OTHERS}, {INSTANT} AS at_ms FROM (VALUES {spans}) span CROSS JOIN requests "

@@ -31,17 +31,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-BUSY_S = 0.25  # how long a statement waits for another process; the writer then tries again itself
+BUSY_S = 0.25  # how long a statement waits for another process; then the writer retries
 _LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
 
 
 class NotWritable(LedgerUnavailable):
-    """The database can't be written just now (locked, full, read-only): worth trying again."""
+    """The database can't be written now (locked, full, read-only): worth a retry."""
 
 
 async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqlite.Connection, Path | None]:
-    """A connection to the ledger, created or migrated if need be, and where a broken file was set aside.
+    """Open the ledger, created or migrated if need be; also return where a broken file was set aside.
 
     Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may. A broken file stays where it is
     unless a ledger may `begin_anew`, and so does one that never was a ledger.
@@ -63,7 +63,7 @@ async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqli
 
 
 def set_aside(path: Path) -> Path:
-    """Rename a broken database, its log with it; nothing is deleted. Returns the new name."""
+    """Rename a broken database and its log; nothing is deleted. Return the new name."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
     aside = path.with_name(f"{path.name}.corrupt-{stamp}")
     for part, name in zip((*logs_of(path), path), (*logs_of(aside), aside), strict=True):
@@ -79,7 +79,7 @@ async def _open(path: Path) -> aiosqlite.Connection:
     try:
         db.text_factory = lambda data: data.decode("utf-8", "replace")
         await db.execute_fetchall("PRAGMA journal_mode = WAL")
-        await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may cost the last moments, no more
+        await db.execute_fetchall("PRAGMA synchronous = NORMAL")  # a power cut may lose the last moments, no more
         await db.execute_fetchall(f"PRAGMA journal_size_limit = {_KEPT_LOG_BYTES}")
         await db.execute_fetchall(f"PRAGMA wal_autocheckpoint = {_LOG_PAGES}")
         await _migrate(db, path)
@@ -93,8 +93,8 @@ async def _open(path: Path) -> aiosqlite.Connection:
 
 @asynccontextmanager
 async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
-    """All or nothing; waits `BUSY_S` for other writers."""
-    if db.in_transaction:  # what an earlier failure could not roll back
+    """Run a transaction: all or nothing; waits `BUSY_S` for other writers."""
+    if db.in_transaction:  # left by an earlier failure
         await db.execute_fetchall("ROLLBACK")
     await db.execute_fetchall("BEGIN IMMEDIATE")
     try:
@@ -112,7 +112,7 @@ async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
         return
     for number, script in migrations():
         async with transaction(db):
-            version = await _version(db)  # another process may have been faster
+            version = await _version(db)  # another process may have done it
             await _check(db, path, version)
             if version < number:
                 for statement in statements(script):
@@ -133,7 +133,7 @@ async def _check(db: aiosqlite.Connection, path: Path, version: int) -> None:
 
 
 def statements(script: str) -> Iterator[str]:
-    """A script's statements, one by one."""
+    """Yield a script's statements, one by one."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

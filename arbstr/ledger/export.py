@@ -1,7 +1,7 @@
 """The ledger's rows for programs: as JSON, shaped as the endpoint's, and as CSV.
 
-Names and error messages are other people's words: nothing in them reaches a terminal as a control sequence, and none of
-them is taken for a formula by a spreadsheet.
+Names and error messages are untrusted: no control sequence in them reaches a terminal, and no spreadsheet takes them
+for formulas.
 """
 
 from __future__ import annotations
@@ -41,12 +41,12 @@ _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2
 
 
 def dumps(document: JsonObject) -> str:
-    """JSON on one line, in which nothing can take effect on a terminal."""
+    """Return JSON on one line, without control characters."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(document).decode())
 
 
 def json_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
-    """An array, one entry to a line, shaped as the endpoint's."""
+    """Yield an array, one entry per line, in the endpoint's shape."""
     line = "["
     for entry in each_entry(chunks):
         yield line
@@ -57,21 +57,21 @@ def json_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
 
 
 def csv_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
-    """A line of column names and one for each entry."""
+    """Yield a line of column names and one for each entry."""
     yield csv_line(CSV_COLUMNS)
     for entry in each_entry(chunks):
         yield csv_line(csv_row(entry))
 
 
 def csv_line(fields: Sequence[object]) -> str:
-    """One line of CSV, without its end."""
+    """Return one line of CSV, without its line end."""
     line = io.StringIO()
     csv.writer(line, lineterminator="").writerow(fields)
     return line.getvalue()
 
 
 def csv_row(entry: Entry) -> list[object]:
-    """An entry in the order of `CSV_COLUMNS`."""
+    """Return an entry's values in the order of `CSV_COLUMNS`."""
     return [
         entry.id,
         _word(entry.request_id),
@@ -93,7 +93,7 @@ def csv_row(entry: Entry) -> list[object]:
 
 
 def _word(text: str | None) -> str | None:
-    """Foreign text in a cell: a spreadsheet takes what begins like a formula for one, unless it is quoted so."""
+    """Return foreign text for a cell, quoted if a spreadsheet would take it for a formula."""
     if text is None:
         return None
     text = sanitize(text, _ENDLESS)

@@ -1,4 +1,4 @@
-"""Where a ledger is, what is wrong with it, and which shape it must have; light enough for any command."""
+"""The ledger's files: path checks, permissions and schema version; quick to import for any command."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _NEEDED = frozenset(COLUMNS[:16])  # every arbstr's `requests` has had these
 
 
 def check_place(path: Path) -> None:
-    """Raise `LedgerUnavailable` if no database can be there."""
+    """Check a path. Raises LedgerUnavailable if no database can be there."""
     if path.is_dir():
         raise LedgerUnavailable(f"The ledger {path} is a directory; name a file in it, as in {path / 'arbstr.db'}.")
     if not path.parent.is_dir():
@@ -31,12 +31,12 @@ def check_place(path: Path) -> None:
 
 
 def is_broken(error: BaseException) -> bool:
-    """Whether the file is no sound database."""
+    """Check whether the file is a broken database."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF in _BROKEN
 
 
 def may_be_ledger(path: Path) -> bool:
-    """Whether a broken file was a database, by its first bytes or its name; others are not arbstr's to move away."""
+    """Check whether a broken file was a database, by its first bytes or its name; arbstr moves no other file."""
     if path.suffix.lower() in _DATABASE_NAMES:
         return True
     with path.open("rb") as file:
@@ -44,7 +44,7 @@ def may_be_ledger(path: Path) -> bool:
 
 
 def explain(path: Path, error: BaseException) -> str:
-    """One sentence about what a database said."""
+    """Return a database error as one sentence."""
     if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_READONLY:
         for file in (path, *logs_of(path)):
             if file.exists() and not os.access(file, os.W_OK):
@@ -53,15 +53,15 @@ def explain(path: Path, error: BaseException) -> str:
 
 
 def logs_of(path: Path) -> tuple[Path, Path]:
-    """The files that SQLite keeps beside an open database."""
+    """Return the files that SQLite keeps beside an open database."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")
 
 
 def make_private(path: Path) -> None:
-    """Create the file, if it is missing, for its owner alone, and take from others what they may do with it.
+    """Create the file if it is missing, and restrict its permissions to its owner.
 
-    What a ledger holds is nobody else's business, whatever the umask. SQLite makes its logs with the permissions of the
-    database. A file of another user is left as it is, and so is what is no plain file.
+    A ledger is private whatever the umask. SQLite gives its logs the database's permissions. Files of other users, and
+    what is not a regular file, are left as they are.
     """
     with suppress(OSError):  # a directory that can't be written to: opening the database says so
         # Only a new one: to close a file is to give up all of a process's locks on it.
@@ -97,7 +97,7 @@ def unlock_logs(path: Path) -> None:
 
 
 def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) -> None:
-    """Raise `LedgerUnavailable` if the database is from a newer arbstr, or another program's."""
+    """Check the schema. Raises LedgerUnavailable if the database is a newer arbstr's or another program's."""
     if version > LATEST_VERSION:
         raise LedgerUnavailable(
             f"The ledger {path} was written by a newer arbstr (schema {version}, this one knows {LATEST_VERSION}); "
@@ -111,7 +111,7 @@ def check_schema(path: Path, version: int, tables: set[str], columns: set[str]) 
 
 
 def migrations() -> list[tuple[int, str]]:
-    """The numbered scripts, in order."""
+    """Return the numbered scripts, in order."""
     return [(int(script.name[:4]), script.read_text("utf-8")) for script in _SCRIPTS]
 
 

@@ -1,4 +1,4 @@
-"""Questions to the ledger and their answers: shared by store, endpoints, terminal and dashboard."""
+"""Queries to the ledger and their results: shared by ledger, endpoints, command line and dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ Sort = Literal["timestamp", "cost_sats", "latency_ms"]
 Order = Literal["desc", "asc"]
 
 SUCCEEDED = 200  # the status of a row without an error
-OTHER_GROUPS = "(other)"  # the sessions that are not among the dearest
+OTHER_GROUPS = "(other)"  # sessions that are not among the most expensive
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Filter:
 class Aggregate:
     """Counts, sums and latencies of a set of rows. Sums are exact; percentiles are good to 2 %; no rows, all zero.
 
-    `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the dearest and the median eligible provider would have
+    `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the most expensive and the median candidate would have
     cost for the same tokens, less what was paid, over the rows where all are known.
     """
 
@@ -81,10 +81,10 @@ class Aggregate:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """The answer to an aggregate question: all matching rows, and by group if asked.
+    """The result of an aggregate query: all matching rows, and by group if asked.
 
     `groups` maps a name to its aggregate, or for `hour` and `day` the bucket's start in epoch milliseconds as text,
-    oldest first and without gaps. Sessions are those of rows that are still there, the dearest 1,000 by name.
+    oldest first and without gaps. Sessions are those of rows not yet pruned, the 1,000 most expensive by name.
     """
 
     overall: Aggregate
@@ -143,35 +143,35 @@ class Page:
 
 
 class LedgerQueries(Protocol):
-    """Read-only questions to the ledger; none blocks the loop or the writer.
+    """Read-only queries to the ledger; none blocks the loop or the writer.
 
     Raises `LedgerUnavailable` when the database can't be read.
     """
 
     async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
-        """Aggregates of the matching rows."""
+        """Return aggregates of the matching rows."""
         ...
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
-        """Page `page` (from 1) of the matching rows."""
+        """Return page `page` (from 1) of the matching rows."""
         ...
 
     async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        """Up to `limit` matching rows, newest first, from just after `before`; costs what `limit` costs."""
+        """Return up to `limit` matching rows, newest first, from just after `before`; costs what `limit` costs."""
         ...
 
     async def count(self, where: Filter) -> int:
-        """How many rows match."""
+        """Return how many rows match."""
         ...
 
     async def request(self, request_id: str) -> Detail | None:
-        """One finished request in full, or None."""
+        """Return one finished request in full, or None."""
         ...
 
     async def known(self, column: Literal["model", "provider"], name: str) -> bool:
-        """Whether a name (case does not matter) was ever logged."""
+        """Check whether a name (ignoring case) was ever logged."""
         ...
 
     def entries(self, where: Filter, sort: Sort, order: Order, limit: int | None) -> AsyncIterator[Entry]:
-        """Matching rows one by one in constant memory."""
+        """Yield matching rows in constant memory."""
         ...

@@ -1,4 +1,4 @@
-"""The parameters of questions to the ledger, as text from a URL or a command line, read into filters."""
+"""Parses query parameters, from a URL or a command line, into filters."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTING = (*TIME, *NAMES, "success", "streaming", "page", "per_page", "sort", "o
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
-# A plus sign in a URL means a space unless it is escaped, and hardly anybody escapes it.
+# A plus sign in a URL means a space unless it is escaped, and it is hardly ever escaped.
 _LOST_PLUS = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
 _LARGE = 10**15  # more pages or rows than anything has
 
@@ -43,7 +43,7 @@ class BadParameter(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """Which rows, in which order, which page."""
+    """A parsed list query: filter, order and page."""
 
     where: Filter
     sort: Sort
@@ -53,7 +53,7 @@ class Listing:
 
 
 def refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
-    """Raise for a name that is none of the known ones, or is there twice."""
+    """Check names. Raises BadParameter for one that is unknown or repeated."""
     for name in names:
         if name not in known:
             raise BadParameter(name[:60], f"is not a parameter here; there are {', '.join(known) or 'none'}.")
@@ -62,7 +62,7 @@ def refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
 
 
 def read_listing(params: Mapping[str, str], now_ms: int) -> Listing:
-    """The parameters of a list of rows."""
+    """Parse the parameters of a list of rows. Raises BadParameter."""
     return Listing(
         read_filter(params, now_ms),
         sort=one_of("sort", params.get("sort", "timestamp"), cast("tuple[Sort, ...]", get_args(Sort))),
@@ -73,7 +73,7 @@ def read_listing(params: Mapping[str, str], now_ms: int) -> Listing:
 
 
 def read_group_by(params: Mapping[str, str], where: Filter) -> GroupBy | None:
-    """By what aggregates are grouped, if at all; refuses a series too long to be of use."""
+    """Parse `group_by`, None without one. Raises BadParameter, also for a series that is too long to be useful."""
     text = params.get("group_by")
     if text is None:
         return None
@@ -88,7 +88,7 @@ def read_group_by(params: Mapping[str, str], where: Filter) -> GroupBy | None:
 
 
 def read_filter(params: Mapping[str, str], now_ms: int) -> Filter:
-    """Which rows are meant; without a time, those of the last seven days."""
+    """Parse a filter; without a time, it has the last seven days. Raises BadParameter."""
     since_ms, until_ms = read_window(params, now_ms)
     return Filter(
         since_ms=since_ms,
@@ -106,7 +106,7 @@ def read_filter(params: Mapping[str, str], now_ms: int) -> Filter:
 
 
 def read_window(params: Mapping[str, str], now_ms: int) -> tuple[int, int]:
-    """From when to when, both inclusive. `since` and `until` win over `range`, whose length fills in a missing one."""
+    """Parse the time window, both inclusive. `since` and `until` win over `range`; its length gives a missing one."""
     length_ms = RANGES[one_of("range", params.get("range", DEFAULT_RANGE), tuple(RANGES))]
     until_ms = instant("until", params["until"]) if "until" in params else now_ms
     since_ms = instant("since", params["since"]) if "since" in params else until_ms - length_ms
@@ -117,7 +117,7 @@ def read_window(params: Mapping[str, str], now_ms: int) -> tuple[int, int]:
 
 
 def instant(name: str, text: str) -> int:
-    """ISO 8601 with offset or Z as epoch milliseconds, fractions of which are cut off as they are of rows."""
+    """Parse ISO 8601 with offset or Z into epoch milliseconds; fractions of these are cut off, as in rows."""
     try:
         moment = datetime.fromisoformat(_LOST_PLUS.sub("+", text.strip()).upper())
     except ValueError:
@@ -136,7 +136,7 @@ _LAST_MS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
 
 
 def one_of(name: str, text: str, choices: tuple[T, ...]) -> T:
-    """The choice that the text names, whatever its case."""
+    """Return the choice that the text names, ignoring case. Raises BadParameter."""
     for choice in choices:
         if text.strip().lower() == choice:
             return choice
@@ -144,7 +144,7 @@ def one_of(name: str, text: str, choices: tuple[T, ...]) -> T:
 
 
 def whole(name: str, text: str) -> int:
-    """A whole number from 1."""
+    """Parse a whole number from 1. Raises BadParameter."""
     digits = text.strip()
     if digits.isascii() and digits.isdigit():
         number = int(digits[:4000]) if len(digits.lstrip("0")) <= 15 else _LARGE
@@ -154,7 +154,7 @@ def whole(name: str, text: str) -> int:
 
 
 def shown(text: str) -> str:
-    """Foreign text fit to be repeated in a sentence."""
+    """Return foreign text fit to be repeated in a sentence."""
     return repr(text if len(text) <= 60 else text[:59] + "…")
 
 

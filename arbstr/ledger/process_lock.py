@@ -1,7 +1,7 @@
 """Which processes write to the ledger right now: each holds a lock that dies with it.
 
 The lock is SQLite's own, on an empty file beside the ledger: it holds wherever SQLite works, also between containers
-and within one process, and no process id that was given out anew can be mistaken for it.
+and within one process, and no reused process id can be mistaken for it.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ class ProcessLock:
         self._lock = _lock(self._path)
 
     def release(self) -> None:
-        """Let go; the file goes too."""
+        """Release the lock and delete its file."""
         self._lock.close()
         with contextlib.suppress(OSError):
             self._path.unlink(missing_ok=True)
 
 
 def is_alive(ledger: Path, number: int) -> bool:
-    """Whether some process holds that session's lock. A dead session's file is removed."""
+    """Check whether a process holds that session's lock. Deletes a dead session's file."""
     path = lock_path(ledger, number)
     if not path.exists():
         return False
@@ -44,7 +44,7 @@ def is_alive(ledger: Path, number: int) -> bool:
 
 
 def lock_path(ledger: Path, number: int) -> Path:
-    """Where a session's lock is."""
+    """Return the path of a session's lock."""
     return ledger.with_name(f"{ledger.name}-session-{number}")
 
 

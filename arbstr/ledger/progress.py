@@ -1,4 +1,4 @@
-"""How far the adoption of an earlier arbstr's rows has come, for those who wait for it."""
+"""Progress of the adoption of an earlier arbstr's rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 logger = logging.getLogger(__name__)
 
-WORTH_SAYING = 10_000  # rows; fewer are adopted before anybody could read it
+WORTH_SAYING = 10_000  # rows; fewer are adopted before the message could be read
 _SAID_EVERY_S = 5.0
 
 
@@ -22,7 +22,7 @@ class Progress:
 
 
 class ProgressReport:
-    """Says in the log that it begins, goes on and is done; `on_progress` hears of each step: rows done, and in all."""
+    """Logs the adoption's start, progress and end; calls `on_progress` with rows done and in all at each step."""
 
     def __init__(
         self, on_progress: Callable[[int, int], None], *, monotonic: Callable[[], float] = time.monotonic
@@ -33,7 +33,7 @@ class ProgressReport:
         self._began = self._said = 0.0
 
     def update(self, progress: Progress) -> None:
-        """Take in how far it has come."""
+        """Report new progress."""
         if progress.total > WORTH_SAYING:
             self._go_on(progress)
         elif self._total and not progress.total:

@@ -1,4 +1,4 @@
-"""Questions to a ledger, answered on one read-only connection."""
+"""Queries to a ledger, on one read-only connection."""
 
 from __future__ import annotations
 
@@ -32,13 +32,13 @@ from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP
 
-EXACT = 1000  # sets no larger than this are read row by row, for exact percentiles
+EXACT = 1000  # sets up to this size are read row by row, for exact percentiles
 _BUSY_S = 5.0
 _CHUNK = 200
 
 
 class ReadConnection:
-    """One connection's worth of answers; for one thread at a time. Raises `LedgerUnavailable` and nothing else.
+    """Queries on one connection; for one thread at a time. Raises only LedgerUnavailable.
 
     Never writes, also not to migrate: a ledger of an earlier arbstr is read as it is.
     """
@@ -53,15 +53,15 @@ class ReadConnection:
             self._connection = connect(path)
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the connection."""
         self._connection.close()
 
     def interrupt(self) -> None:
-        """Have the question that another thread is at fail soon."""
+        """Make a query that runs in another thread fail soon."""
         self._connection.interrupt()
 
     def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
-        """Aggregates of the matching rows."""
+        """Return aggregates of the matching rows."""
         with self._view() as view:
             tallies = self._tallies(view, where, None if group_by == "session" else group_by)
             groups = view.session_tallies(where) if group_by == "session" else tallies
@@ -71,7 +71,7 @@ class ReadConnection:
         return Stats(overall.aggregate(), _groups(groups, where, group_by))
 
     def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:
-        """Sums by group: from rollups, or from the rows where they are few."""
+        """Return sums by group: from rollups, or from the rows where they are few."""
         tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
         start, end = view.clipped(where)
         few = sum(tally.total for tally in tallies.values()) <= self._exact
@@ -80,31 +80,31 @@ class ReadConnection:
         return tallies
 
     def spent_msats(self, where: Filter) -> int:
-        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
+        """Return the assumed cost of the matching rows in msats: the charge or the cost by rates, whichever is more.
 
-        What may have been spent besides counts too.
+        What may have been spent in addition counts too.
         """
         computed = self.stats(where).overall.cost_msats
         with self._view() as view:
             return computed + view.excess_msats(where)
 
     def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
-        """Page `page` (from 1) of the matching rows."""
+        """Return page `page` (from 1) of the matching rows."""
         with self._view() as view:
             return paging.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
 
     def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
-        """Up to `limit` matching rows, newest first, from just after `before`."""
+        """Return up to `limit` matching rows, newest first, from just after `before`."""
         with self._view() as view:
             return paging.slice_before(view, where, before, limit)
 
     def count(self, where: Filter) -> int:
-        """How many rows match."""
+        """Return how many rows match."""
         with self._view() as view:
             return paging.count(view, where)
 
     def request(self, request_id: str) -> Detail | None:
-        """One finished request in full, or None."""
+        """Return one finished request in full, or None."""
         with self._view() as view:
             # The id is looked up in the table itself: through a table expression SQLite would not see its index.
             closed = "" if view.bare else " AND open = 0"
@@ -120,7 +120,7 @@ class ReadConnection:
         return None
 
     def known(self, column: Literal["model", "provider"], name: str) -> bool:
-        """Whether a name (case does not matter) was ever logged."""
+        """Check whether a name (ignoring case) was ever logged."""
         with self._view() as view:
             key = fold(name)
             entered = not view.bare and view.one(
@@ -134,7 +134,7 @@ class ReadConnection:
             )
 
     def info(self) -> dict[str, str]:
-        """What the ledger holds, as facts for people: names and texts."""
+        """Return what the ledger holds, as labels and texts for people."""
         with self._view() as view:
             first, last = view.extent.first_ms, view.extent.last_ms
             if view.bare:
@@ -153,7 +153,7 @@ class ReadConnection:
     def entries(
         self, where: Filter, sort: Sort, order: Order, limit: int | None = None
     ) -> Generator[list[Entry], None, None]:
-        """The matching rows as they are at the first one, a few hundred at a time."""
+        """Yield the matching rows as they are at the first one, a few hundred at a time."""
         with self._view() as view:
             sql, condition = paging.ordered(view, where, sort, order)
             cursor = self._connection.execute(sql, (*condition.values, -1 if limit is None else limit))
@@ -162,7 +162,7 @@ class ReadConnection:
 
     @contextmanager
     def _view(self) -> Iterator[ReadTransaction]:
-        """One state of the database for the whole of a question."""
+        """Open a read transaction: one state of the database for the whole query."""
         with self._explained():
             self._connection.execute("BEGIN")
             try:
@@ -180,7 +180,7 @@ class ReadConnection:
 
 
 def connect(path: Path) -> sqlite3.Connection:
-    """A read-only connection; where not even the reader's log can be made, to the file as it lies there.
+    """Open a read-only connection; where not even the reader's log can be created, to the bare file.
 
     Read so, locks do not count, nor what is only in the log: never while a mere lock is in the way.
     """
@@ -217,7 +217,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
 
 
 def _show_as_latest(connection: sqlite3.Connection) -> None:
-    """Show a ledger of an earlier schema as one of the latest, as far as this connection sees."""
+    """Present a ledger of an earlier schema as one of the latest, for this connection."""
     requests = f"SELECT {_with_absent(connection, 'requests', COLUMNS)} FROM main.requests"
     facets = f"SELECT {_with_absent(connection, 'facets', ('id', *FACET_COLUMNS))} FROM main.facets"
     for grain in ("client", "dialect"):  # the finest facets will do for grains that are not there yet
@@ -228,7 +228,7 @@ def _show_as_latest(connection: sqlite3.Connection) -> None:
 
 
 def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[str], **fixed: str) -> str:
-    """A table's columns for a SELECT, with values for those that it lacks and for those that are fixed."""
+    """Return a table's columns for a SELECT, with values for missing and for fixed ones."""
     there = {row[1] for row in connection.execute(f"PRAGMA main.table_info({table})")}
     values = {column: column if column in there else ABSENT.get(column, "NULL") for column in columns}
     values |= {column: f"'{value}'" for column, value in fixed.items()}
@@ -250,7 +250,7 @@ def _groups(tallies: dict[Label, AggregateSum], where: Filter, group_by: GroupBy
 
 
 def _series(tallies: dict[Label, AggregateSum], where: Filter, span_ms: int) -> dict[str, Aggregate]:
-    """Every hour or day of the window, also those without rows; an open end is the first or last row's.
+    """Return every hour or day of the window, also those without rows; an open end is the first or last row's.
 
     Rows from after the window, where they are kept, have their hours and days, but no empty ones before them.
     """

@@ -1,6 +1,6 @@
-"""A ledger as one question sees it: a consistent state, and what can be read from where.
+"""A ledger as one query sees it: a consistent state, and what can be read from where.
 
-Rows that are in rollups are counted by them, save at the ragged edges of a window. Loose rows, and all rows of a
+Rows that are in rollups are counted by them, except at the ragged edges of a window. Pending rows, and all rows of a
 database that was never migrated, are read one by one.
 """
 
@@ -32,7 +32,7 @@ Label = str | int | None
 
 _ADDED = COLUMNS[16:]
 ABSENT = {"dialect": "'chat'", "dialect_key": "'chat'"}  # what a column that is not there yet would hold, if not null
-_NAMED_SESSIONS = 1000  # the dearest; the rest is one group
+_NAMED_SESSIONS = 1000  # the most expensive; the rest is one group
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,7 @@ class ReadTransaction:
         return self._connection.execute(sql, values).fetchone()
 
     def rows(self, *, pending: bool = False) -> str:
-        """A table expression with every column: of all closed rows, or of the loose ones only."""
+        """A table expression with every column: of all closed rows, or of the pending ones only."""
         if self.bare:
             nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
             return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
@@ -112,7 +112,7 @@ class ReadTransaction:
         return [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
 
     def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[TimeRange]) -> dict[Label, AggregateSum]:
-        """The sums of the matching rows by group, those in the pieces and the loose ones."""
+        """The sums of the matching rows by group, those in the pieces and the pending ones."""
         tallies: defaultdict[Label, AggregateSum] = defaultdict(AggregateSum)
         for piece in pieces:
             for label, tally in self._piece_tallies(where, group_by, piece):
@@ -135,7 +135,7 @@ class ReadTransaction:
         return rows_in(chunks), both(inside, filters.of_any_row(where))
 
     def session_tallies(self, where: Filter) -> dict[Label, AggregateSum]:
-        """The sums of the matching rows by session, the dearest by name and all others as one, from the rows."""
+        """The sums of the matching rows by session, the most expensive by name and all others as one, from the rows."""
         table, condition = self.matching(where)
         label = f"IIF(session IS NULL OR session IN dearest, session, '{OTHER_GROUPS}')"
         sums = ", ".join(f"SUM({column})" for column in SUMS)
@@ -155,7 +155,7 @@ class ReadTransaction:
         return "requests", self.faceted(where, *self.listed(where))
 
     def counts(self, where: Filter, pieces: list[TimeRange]) -> Counts:
-        """How many rows match in the pieces, loose ones aside."""
+        """Return how many rows match in the pieces, without pending ones."""
         total = priced = 0
         for piece in pieces:
             for sql, values in self._piece_counts(where, piece):
@@ -191,7 +191,7 @@ class ReadTransaction:
         return sum(from_columns(found))
 
     def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
-        """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Never true of loose rows."""
+        """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Excludes pending ones."""
         return both(
             filters.within(start_ms, end_ms),
             filters.of_row_facets(where),

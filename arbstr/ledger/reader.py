@@ -1,4 +1,4 @@
-"""The `LedgerReader` of a running arbstr: questions go to threads, each with a connection of its own."""
+"""The `LedgerReader` of a running arbstr: queries run in threads, each with a connection of its own."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ NO_FILE = (0, 0)
 
 
 async def _nothing_waits() -> None:
-    """A reader without a writer has nothing to wait for."""
+    """Return at once: without a writer there is nothing to wait for."""
 
 
 class LedgerReader:
-    """Answers questions without blocking the loop or the writer.
+    """Runs queries without blocking the loop or the writer.
 
-    `settle` returns once what has been appended so far can be read; it is awaited before each question.
+    `settle` returns once what has been appended so far can be read; it is awaited before each query.
     """
 
     def __init__(self, path: str | Path, *, settle: Callable[[], Awaitable[None]] = _nothing_waits) -> None:
@@ -38,46 +38,46 @@ class LedgerReader:
         self._idle: list[tuple[tuple[int, int], ReadConnection]] = []
 
     async def close(self) -> None:
-        """Let go of the database, once the questions under way are answered."""
+        """Close the database, once running queries have ended."""
         await asyncio.to_thread(self._threads.shutdown)
         while self._idle:
             self._idle.pop()[1].close()
 
     async def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
-        """Aggregates of the matching rows."""
+        """Return aggregates of the matching rows."""
         return await self._ask(lambda connection: connection.stats(where, group_by))
 
     async def spent_msats(self, where: Filter) -> int:
-        """What the matching rows are taken to have cost: what was charged or what the rates say, whichever is more.
+        """Return the assumed cost of the matching rows in msats: the charge or the cost by rates, whichever is more.
 
-        Nothing where there is no ledger yet, nor can be: requests go on without one.
+        0 where there is no ledger yet, nor can be: requests go on without one.
         """
         if _file(self._path) == NO_FILE:
             return 0
         return await self._ask(lambda connection: connection.spent_msats(where))
 
     async def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
-        """Page `page` (from 1) of the matching rows."""
+        """Return page `page` (from 1) of the matching rows."""
         return await self._ask(lambda connection: connection.page(where, sort, order, page, per_page))
 
     async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        """Up to `limit` matching rows, newest first, from just after `before`."""
+        """Return up to `limit` matching rows, newest first, from just after `before`."""
         return await self._ask(lambda connection: connection.slice(where, before, limit))
 
     async def count(self, where: Filter) -> int:
-        """How many rows match."""
+        """Return how many rows match."""
         return await self._ask(lambda connection: connection.count(where))
 
     async def request(self, request_id: str) -> Detail | None:
-        """One finished request in full, or None."""
+        """Return one finished request in full, or None."""
         return await self._ask(lambda connection: connection.request(request_id))
 
     async def known(self, column: Literal["model", "provider"], name: str) -> bool:
-        """Whether a name (case does not matter) was ever logged."""
+        """Check whether a name (ignoring case) was ever logged."""
         return await self._ask(lambda connection: connection.known(column, name))
 
     async def entries(self, where: Filter, sort: Sort, order: Order, limit: int | None) -> AsyncIterator[Entry]:
-        """Matching rows one by one in constant memory, all as they are when the first is read."""
+        """Yield matching rows in constant memory, all as they are when the first is read."""
         await self._settle()
         loop = asyncio.get_running_loop()
         reading = await loop.run_in_executor(self._threads, _Reading, self._path, where, sort, order, limit)
@@ -103,7 +103,7 @@ class LedgerReader:
 
     @contextmanager
     def _connection(self) -> Iterator[ReadConnection]:
-        """A connection that no other thread uses, to the file that is at the path now."""
+        """Yield a connection that no other thread uses, to the file that is at the path now."""
         file = _file(self._path)
         connection = None
         while self._idle and connection is None:
@@ -122,7 +122,7 @@ class LedgerReader:
 
 
 class _Query:
-    """A question under way, which may be given up: nobody waits for the answer any more."""
+    """A running query that can be cancelled."""
 
     def __init__(self) -> None:
         self._lock = Lock()
@@ -131,7 +131,7 @@ class _Query:
 
     @contextmanager
     def running_on(self, connection: ReadConnection) -> Iterator[None]:
-        """While the question is asked there."""
+        """Let `cancel` interrupt this connection inside the context. Raises LedgerUnavailable if cancelled before."""
         with self._lock:
             if self._given_up:
                 raise LedgerUnavailable("The query was cancelled.")
@@ -143,7 +143,7 @@ class _Query:
                 self._connection = None
 
     def cancel(self) -> bool:
-        """Stop the thread that looks for the answer: others need it. Tells whether it was at it."""
+        """Interrupt the query, to free its thread; return whether it was running."""
         with self._lock:
             self._given_up = True
             if self._connection is not None:
@@ -152,13 +152,13 @@ class _Query:
 
 
 def _retry_interrupt(query: _Query) -> None:
-    """Between two statements an interruption goes unheard."""
+    """Cancel until the query ends: between two statements an interruption has no effect."""
     if query.cancel():
         asyncio.get_running_loop().call_later(_RETRY_S, _retry_interrupt, query)
 
 
 class _Reading:
-    """A long answer, read bit by bit by changing threads; one may still be at it when it is closed."""
+    """A long result, read chunk by chunk by changing threads; one may still be reading when it is closed."""
 
     def __init__(self, path: Path, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
         self._connection = ReadConnection(path)
@@ -166,7 +166,7 @@ class _Reading:
         self._lock = Lock()
 
     def next(self) -> list[Entry] | None:
-        """The next few entries, None at the end."""
+        """Return the next few entries, None at the end."""
         with self._lock:
             return next(self._chunks, None)
 
@@ -178,7 +178,7 @@ class _Reading:
 
 
 def _file(path: Path) -> tuple[int, int]:
-    """Which file a path leads to."""
+    """Return the identity of the file at a path: device and inode."""
     try:
         status = path.stat()
     except OSError:

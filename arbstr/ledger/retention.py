@@ -16,7 +16,7 @@ from arbstr.ledger.time_buckets import DAY_MS
 
 
 class Retention:
-    """One run's share in moving the day on. `clock` gives seconds since the epoch, `monotonic` seconds."""
+    """The retention day of one run. `clock` gives seconds since the epoch, `monotonic` seconds."""
 
     def __init__(
         self, keep_days: int, *, clock: Callable[[], float], monotonic: Callable[[], float] = time.monotonic
@@ -29,23 +29,23 @@ class Retention:
 
     @property
     def started(self) -> bool:
-        """Whether it is known where the last run had arrived."""
+        """Whether the day of the last run is known."""
         return self._start_ms is not None
 
     def start(self, reached_ms: int | None) -> None:
-        """Begin where the last run had arrived; None in a ledger without rows."""
+        """Start from the day of the last run; None in a ledger without rows."""
         now_ms = self._now_ms()
         self._start_ms = now_ms if reached_ms is None else min(reached_ms, now_ms)
 
     def reached_ms(self) -> int:
-        """The day as an instant in epoch milliseconds."""
+        """Return the day in epoch milliseconds."""
         now_ms = self._now_ms()
         start_ms = now_ms if self._start_ms is None else self._start_ms
         ran_ms = int((self._monotonic() - self._started) * 1000)
         return min(now_ms, start_ms + DAY_MS + ran_ms)
 
     def cutoff_ms(self) -> int:
-        """Rows from before it may go."""
+        """Return the cutoff in epoch milliseconds: rows before it may be pruned."""
         return self.reached_ms() - self._kept_ms
 
     def _now_ms(self) -> int:

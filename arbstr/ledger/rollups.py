@@ -53,13 +53,13 @@ class Rollups:
         self._cells: dict[CellKey, AggregateSum] = {}
 
     def forget(self) -> None:
-        """Read everything anew before it is used again."""
+        """Drop what is cached; it is read again before use."""
         self._facets.clear()
         self._families.clear()
         self._cells.clear()
 
     async def facets(self, db: aiosqlite.Connection, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
-        """The numbers of the rows' own facets; new ones are entered."""
+        """Return the numbers of the rows' own facets; new ones are inserted."""
         wanted = set(keys)
         unknown = [key for key in wanted if key not in self._families]
         if unknown:
@@ -83,7 +83,7 @@ class Rollups:
             self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
 
     async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, AggregateSum]]) -> None:
-        """Take rows in, each with its facet and instant; facets must have been looked up."""
+        """Add rows, each with its facet and instant; their facets must have been looked up."""
         changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
         await self._fetch(db, [key for key in changes if key not in self._cells])
         for key, tally in changes.items():

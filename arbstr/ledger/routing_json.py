@@ -1,4 +1,4 @@
-"""A routing decision as JSON: what a cost question is answered with, and what is shown beside a row."""
+"""A routing decision as JSON: the response to a cost query, and what is shown beside a row."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _BY = {
 
 
 def routing_json(routing: Routing) -> JsonObject:
-    """The decision: candidates in the order in which they are tried, each with its expected cost in sats and why."""
+    """Return the decision: candidates in the order they are tried, each with its expected cost in sats and why."""
     return {
         "model": routing.model,
         "policy": routing.policy,

@@ -1,4 +1,4 @@
-"""The ledger's answers as JSON values: what the endpoints send and `--json` prints.
+"""Query results as JSON values: what the endpoints send and `--json` prints.
 
 Sats have at most three decimals.
 """
@@ -24,12 +24,12 @@ _ZERO = Aggregate()
 
 
 def sats(msats: int | None) -> float | None:
-    """Millisats as sats."""
+    """Convert msats to sats."""
     return None if msats is None else msats / 1000
 
 
 def aggregate_json(figures: Aggregate) -> JsonObject:
-    """Sums and latencies of a set of requests."""
+    """Return sums and latencies of a set of requests."""
     return {
         "counts": {
             "total": figures.total,
@@ -96,17 +96,17 @@ def detail_json(detail: Detail) -> JsonObject:
 
 
 def iso(at_ms: int) -> str:
-    """Epoch milliseconds as ISO 8601 UTC."""
+    """Format epoch milliseconds as ISO 8601 UTC."""
     return f"{(_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
 def window_json(where: Filter) -> JsonObject:
-    """The window of a filter that has both ends."""
+    """Return the window of a filter that has both ends."""
     return {"since": iso(where.since_ms or 0), "until": iso(where.until_ms or 0)}
 
 
 def stats_json(stats: Stats, where: Filter, group_by: GroupBy | None, configured: Sequence[str] = ()) -> JsonObject:
-    """Aggregates, and those of the groups; every `configured` name is a group, also without traffic."""
+    """Return aggregates, also by group; every `configured` name is a group, also without traffic."""
     document = {**window_json(where), **aggregate_json(stats.overall)}
     if not stats.overall.total:
         document["empty"] = True

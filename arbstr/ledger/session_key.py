@@ -1,4 +1,4 @@
-"""The key under which a ledger's sessions are hashed; the migration that brought them has drawn it."""
+"""The key that hashes a ledger's sessions; the migration that added them has drawn it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Rows that can't be written just now, in files beside the ledger, until they can.
+"""Spill files: rows that can't be written now are kept beside the ledger until they can.
 
 A file is written once, whole, and never changed: it has its name only when all of it is on the disk. What is in it
 comes back as rows of another program do, once for each request id, and then the file goes.
@@ -32,7 +32,7 @@ StoredRow = dict[str, Any]
 
 
 def put_aside(ledger: Path, rows: Sequence[Sequence[Any]]) -> int:
-    """Keep rows in the order of `COLUMNS` beside the ledger; returns how many the disk had room for."""
+    """Write rows, in the order of `COLUMNS`, to spill files; return how many the disk had room for."""
     kept = 0
     for start in range(0, len(rows), IN_ONE_FILE):
         some = rows[start : start + IN_ONE_FILE]
@@ -45,7 +45,7 @@ def put_aside(ledger: Path, rows: Sequence[Sequence[Any]]) -> int:
 
 
 def files_beside(ledger: Path) -> list[Path]:
-    """The files of rows that were put aside, in the order in which that was done."""
+    """Return the spill files, oldest first."""
     found = []
     for path in ledger.parent.glob(f"{glob.escape(ledger.name)}-unwritten-*.jsonl"):
         with contextlib.suppress(OSError):  # another arbstr has taken it in
@@ -54,7 +54,7 @@ def files_beside(ledger: Path) -> list[Path]:
 
 
 def read_file(path: Path) -> list[StoredRow]:
-    """The rows of a file; a line that holds none is left out, and said. No rows if the file is gone."""
+    """Read the rows of a file; lines without a row are skipped and logged. No rows if the file is gone."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
@@ -66,9 +66,9 @@ def read_file(path: Path) -> list[StoredRow]:
 
 
 async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
-    """In a transaction: enter the rows that are not there as loose ones, and complete those that have not ended.
+    """In a transaction: insert missing rows as pending ones, and complete those that have not ended.
 
-    Returns how many.
+    Return how many.
     """
     there: dict[str, tuple[int, bool]] = {}
     for some in chunks([row["correlation_id"] for row in rows]):
@@ -81,13 +81,13 @@ async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
     for row in rows:
         row_id, pending = there.get(row["correlation_id"], (None, True))
         if pending:
-            await _put_loose(db, row, row_id)
+            await _put_pending(db, row, row_id)
             there[row["correlation_id"]] = (row_id or 0, False)
             added += 1
     return added
 
 
-async def _put_loose(db: aiosqlite.Connection, row: StoredRow, row_id: int | None) -> None:
+async def _put_pending(db: aiosqlite.Connection, row: StoredRow, row_id: int | None) -> None:
     columns = ["id", "facet", "open", *(name for name in row if name in COLUMNS)]
     sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     await db.execute_fetchall(
@@ -109,7 +109,7 @@ def _row(line: bytes) -> StoredRow | None:
 
 
 def _write_whole(ledger: Path, lines: Sequence[bytes]) -> int:
-    """A file of lines, of the first so many that there was room for. Raises OSError if it can't be made at all."""
+    """Write a file of the first lines that there is room for; return how many. Raises OSError if it can't be made."""
     name = f"{ledger.name}-unwritten-{uuid.uuid4().hex}.jsonl"
     scratch = ledger.with_name(f"{name}.part")
     fd = os.open(scratch, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
@@ -130,7 +130,7 @@ def _write_whole(ledger: Path, lines: Sequence[bytes]) -> int:
 
 
 def _write_lines(fd: int, lines: Sequence[bytes]) -> int:
-    """How many whole lines the disk had room for; nothing of the next one stays."""
+    """Write whole lines while the disk has room; return how many. Nothing of the next one stays."""
     size = 0
     for count, line in enumerate(lines):
         try:

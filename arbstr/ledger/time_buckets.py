@@ -13,7 +13,7 @@ FOREVER_MS = 2**62
 class TimeRange:
     """From `start_ms` to before `end_ms`; `span_ms` is an hour or a day, or 0 where rows must be read one by one.
 
-    What is in a `surplus` piece is to be taken off again.
+    A `surplus` range is subtracted.
     """
 
     span_ms: int
@@ -79,7 +79,7 @@ def in_order(start: int, end: int) -> list[TimeRange]:
 
 
 def _whole(first: int, last: int, *, days: bool) -> list[TimeRange]:
-    """Whole hours, and days within them."""
+    """Return whole hours, and days within them."""
     first_day, last_day = _up(first, DAY_MS), last - last % DAY_MS
     if not days or first_day >= last_day:
         return [TimeRange(HOUR_MS, first, last)]
@@ -95,7 +95,7 @@ def _some(*pieces: TimeRange) -> list[TimeRange]:
 
 
 def _nearest(instant: int) -> int:
-    """The nearest start of an hour."""
+    """Return the nearest start of an hour."""
     return (instant + HOUR_MS // 2) // HOUR_MS * HOUR_MS
 
 
