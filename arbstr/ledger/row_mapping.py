@@ -20,7 +20,7 @@ from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
 
 RowValues = tuple[Any, ...]
 # Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
-# make up what names they like.
+# make up any names.
 FacetKey = tuple[str | None, str | None, str | None, bool, bool, str | None, str | None]
 
 COLUMNS = (
@@ -64,7 +64,7 @@ ENTRY_COLUMNS = (
     "cache_write_tokens, served_model, dialect, session, client, implausible"
 )
 
-# No honest number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
+# No real number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
 MOST = 10**12
 _ALL_WHOLE = 2.0**52  # floats from here on have no fraction
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -73,7 +73,7 @@ _MILLISECOND = timedelta(milliseconds=1)
 
 
 def format_ms(at_ms: int) -> str:
-    """Epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
+    """Format epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
     return f"{_format_s(at_ms // 1000)}.{at_ms % 1000:03d}Z"
 
 
@@ -95,7 +95,7 @@ def parse_ms(timestamp: object) -> int:
 
 
 def facet_key(record: RequestRecord) -> FacetKey:
-    """What a record shares with others."""
+    """Return a record's facet: the names it shares with others."""
     return (
         None if is_refused(record) else clean(record.model),
         _clean(record.provider),
@@ -108,7 +108,7 @@ def facet_key(record: RequestRecord) -> FacetKey:
 
 
 def is_refused(record: RequestRecord) -> bool:
-    """Whether a request was refused for what it asks for, or before that was looked at."""
+    """Check whether a request was refused for what it asks for, or before that was read."""
     if record.success:
         return False
     return record.error_status in (400, 404) or (record.error_status == 429 and record.provider is None)
@@ -156,7 +156,7 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
 
 
 def tally_of(record: RequestRecord) -> AggregateSum:
-    """What a record adds to its rollups."""
+    """Return what a record adds to its rollups."""
     return sum_row(
         streaming=record.streaming,
         success=record.success,
@@ -170,7 +170,7 @@ def tally_of(record: RequestRecord) -> AggregateSum:
 
 
 def facet_key_of(columns: Sequence[Any]) -> FacetKey:
-    """What a row shares with others, from its columns."""
+    """Return a row's facet from its columns."""
     model, provider, policy, streaming, success, client, dialect = columns
     return (
         _name(model),
@@ -184,7 +184,7 @@ def facet_key_of(columns: Sequence[Any]) -> FacetKey:
 
 
 def entry_of(row: Sequence[Any]) -> Entry:
-    """A row of `ENTRY_COLUMNS` as it is answered."""
+    """Convert a row of `ENTRY_COLUMNS` to an entry."""
     (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers) = row[:16]
     tokens_in, tokens_out, cost, provider_cost, latency, duration, status, message = numbers
     list_cost, cached, written, served_model, dialect, session, client, implausible = row[16:]
@@ -243,7 +243,7 @@ def _clean(text: str | None) -> str | None:
 
 
 def fold(name: str | None) -> str | None:
-    """A name without regard to case."""
+    """Return a name folded to ignore case."""
     return None if name is None else name.casefold()
 
 
@@ -253,7 +253,7 @@ def fold_any(name: object) -> str | None:
 
 
 def bounded(number: int | None) -> int | None:
-    """No further from zero than `MOST`."""
+    """Clamp a number to at most `MOST` from zero."""
     if number is None or -MOST <= number <= MOST:
         return number
     return MOST if number > 0 else -MOST

@@ -1,4 +1,4 @@
-"""What is done to the opened database: batches, loose rows, old rows, open rows of dead processes."""
+"""Writes to the open database: batches, pending rows, old rows, open rows of dead processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ Cells = Mapping[tuple[str, str], str]
 
 
 class WriteConnection:
-    """The one thing that writes to a ledger: an open connection, its session, and what it knows of the file."""
+    """The one writing connection to a ledger, its session, and what it knows of the file."""
 
     def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
         self._path = path
@@ -71,28 +71,28 @@ class WriteConnection:
         self._last_id = 0
         self._open_ids: dict[str, int] = {}
         self._session: ProcessLock | None = None
-        self._loose = True  # there may be loose rows
+        self._may_be_pending = True  # there may be pending rows
         self._expects_rows = False  # from beside the ledger
         self._indexed = False
 
     @classmethod
     async def open(cls, path: Path, *, begin_anew: bool = True) -> tuple[WriteConnection, Path | None]:
-        """Open the ledger for writing; also says where a broken one was set aside. All else as `open_writable` does."""
+        """Open the ledger for writing, as `open_writable` does; also return where a broken one was set aside."""
         db, aside = await open_writable(path, begin_anew=begin_anew)
-        pen = cls(path, db)
+        connection = cls(path, db)
         try:
             await prepare(db)
-            await pen._begin_session()
+            await connection._begin_session()
         except sqlite3.Error as error:
-            await pen.close()
+            await connection.close()
             raise NotWritable(explain(path, error)) from error
         except BaseException:
-            await pen.close()
+            await connection.close()
             raise
-        return pen, aside
+        return connection, aside
 
     async def close(self) -> None:
-        """End the session and let go of the file."""
+        """End the session and close the connection."""
         self._adoption.forget()
         moved = self.moved
         try:
@@ -115,7 +115,7 @@ class WriteConnection:
 
     @property
     def moved(self) -> bool:
-        """Whether the path no longer leads to the file that is open."""
+        """Check whether the path no longer leads to the open file."""
         return _file(self._path) != self._file
 
     async def write(self, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
@@ -176,7 +176,7 @@ class WriteConnection:
             await self._db.execute_fetchall(sql, [value for row in some for value in row])
 
     async def learned(self) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
-        """What `write` was given of learned values, ever."""
+        """Return all learned values ever given to `write`."""
         ratios = await self._db.execute_fetchall("SELECT policy, avg_ratio, sample_count FROM token_ratios")
         cells = await self._db.execute_fetchall("SELECT kind, key, value FROM learned")
         return (
@@ -189,30 +189,30 @@ class WriteConnection:
         return await read_session_key(self._db)
 
     def expect_rows(self) -> None:
-        """There are rows beside the ledger that `absorb` is to take in."""
-        self._loose = self._expects_rows = True
+        """Note that there are spill files that `absorb` has to read."""
+        self._may_be_pending = self._expects_rows = True
 
     async def absorb(self) -> bool:
-        """Take a step towards all rows being in the rollups and having their facets; False when they are."""
-        if not (self._loose or await self._touched()):
+        """Take one step of adoption; return False when all rows are in the rollups and have facets."""
+        if not (self._may_be_pending or await self._touched()):
             return False
-        if not self._loose or self._expects_rows:
+        if not self._may_be_pending or self._expects_rows:
             await self._take_in_aside()
-        self._loose = True
-        self._loose = await (self._absorb() if await self._has_loose() else self._index())
-        return self._loose
+        self._may_be_pending = True
+        self._may_be_pending = await (self._absorb() if await self._has_pending() else self._index())
+        return self._may_be_pending
 
-    async def _has_loose(self) -> bool:
+    async def _has_pending(self) -> bool:
         sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)"
         [row] = await self._db.execute_fetchall(sql)
         return bool(row[0])
 
     async def adopted(self) -> Progress:
-        """How far the adoption of rows has come."""
+        """Return the progress of the adoption."""
         return await self._adoption.progress()
 
     async def more_is_unsummed(self, rows: int) -> bool:
-        """Whether more than so many rows are in no rollups."""
+        """Check whether more than that many rows are in no rollups."""
         sql = (
             "SELECT COALESCE((SELECT SUM(total) FROM backlog WHERE summed = 0), 0) + (SELECT COUNT(*) FROM "
             "(SELECT 1 FROM requests WHERE facet IS NULL AND open = 0 "
@@ -222,7 +222,7 @@ class WriteConnection:
         return bool(row[0])
 
     async def _absorb(self) -> bool:
-        """One step of the adoption; False when there is nothing left to do."""
+        """Take one step of the adoption; return False when nothing is left to do."""
         adoption = self._adoption
         if not adoption.reads:
             async with self._changing():
@@ -244,7 +244,7 @@ class WriteConnection:
             raise
 
     async def _take_in_aside(self) -> None:
-        """Take in the rows that could not be written before, as loose ones.
+        """Insert the rows of spill files as pending ones.
 
         Before any rows are summed: among them may be the ends of streams whose rows were closed as interrupted.
         """
@@ -258,7 +258,7 @@ class WriteConnection:
             except OSError as error:
                 logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)
             else:
-                self._loose = True
+                self._may_be_pending = True
                 logger.warning("imported %d rows that could not be written earlier, from %s", added, file)
 
     async def reached(self, now_ms: int) -> int | None:
@@ -289,9 +289,9 @@ class WriteConnection:
             return await retention.prune(self._db, before_ms, reached_ms, SLICE) == SLICE
 
     async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
-        """Make anew what is derived from the rows; rollups of pruned days stay. Reports rows done, and in all.
+        """Rebuild what is derived from the rows; rollups of pruned days stay. Reports rows done, and in all.
 
-        All rows are adopted again, as those of an earlier arbstr are. Answers are right meanwhile, and when this is cut
+        All rows are adopted again, as those of an earlier arbstr are. Queries are right meanwhile, and when this is cut
         short the next start goes on with it.
         """
         [(total, with_facets)] = await self._db.execute_fetchall(
@@ -313,7 +313,7 @@ class WriteConnection:
     async def _begin_again(self) -> None:
         for name in _LATE_INDEXES:
             await self._db.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
-        self._indexed, self._loose = False, True
+        self._indexed, self._may_be_pending = False, True
         upto: int | None = 0
         while upto is not None:
             async with self._changing():
@@ -325,7 +325,7 @@ class WriteConnection:
                     await self._adoption.start_sums_again()
 
     async def vacuum(self) -> None:
-        """Give unused pages back to the file system."""
+        """Return unused pages to the file system."""
         await self._db.execute_fetchall("VACUUM")
 
     @property
@@ -339,7 +339,7 @@ class WriteConnection:
             for some in chunks(dead):
                 await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
                 await self._db.execute_fetchall(
-                    "UPDATE requests SET open = 0, success = FALSE, stream_duration_ms = NULL, "  # nobody saw its end
+                    "UPDATE requests SET open = 0, success = FALSE, stream_duration_ms = NULL, "  # its end was not seen
                     "error_status = ?, error_message = ? "
                     f"WHERE facet IS NULL AND open IN {values(1, len(some))}",
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
@@ -374,7 +374,7 @@ class WriteConnection:
         if version != self._version:
             self._rollups.forget()
             self._version = version
-            self._loose = True
+            self._may_be_pending = True
 
     def _forget(self) -> None:
         self._rollups.forget()
@@ -383,7 +383,7 @@ class WriteConnection:
 
 
 def _file(path: Path) -> tuple[int, int] | None:
-    """Which file a path leads to."""
+    """Return the identity of the file at a path: device and inode."""
     try:
         status = path.stat()
     except OSError:

@@ -1,4 +1,4 @@
-"""The ledger as the engine sees it: a request's row is given away at once, and written soon.
+"""The ledger as the engine sees it: a request's row is queued at once, and written soon.
 
 Rows wait in memory, at most `BATCH_S`, and go to the database in batches. While it can't be written they wait longer,
 up to `MOST_WAITING` of them, the older half of them in files beside it; the engine never notices. What waits at the
@@ -32,7 +32,7 @@ logger = logging.getLogger(__name__)
 BATCH_S = 0.04  # from the first waiting row to its batch
 MOST_WAITING = 100_000
 _MOST_IN_BATCH = 2_000
-_SUMMED_FIRST = 10_000  # rows without sums that are few enough to be read for every answer
+_SUMMED_FIRST = 10_000  # rows without rollups, few enough to be read for every query
 _SUMMED_WITHIN_S = 5.0
 _FIRST_RETRY_S = 0.1
 _LONGEST_RETRY_S = 5.0
@@ -43,7 +43,7 @@ _PRUNE_EVERY_S = 3600.0
 
 @dataclass(frozen=True, slots=True)
 class LearnedState:
-    """What other parts have learned and saved.
+    """Learned state that other parts have saved.
 
     `ratios`: by policy, the average ratio and how many requests it is from. `cells`: by kind and key, JSON text.
     """
@@ -92,11 +92,11 @@ class LedgerWriter:
         self._prune_at = 0.0  # by the monotonic clock
 
     def begin(self, record: RequestRecord) -> None:
-        """A stream has begun: its open row. Returns at once, never raises."""
+        """Queue the open row of a stream that has begun. Returns at once, never raises."""
         self._put(PendingRow(record, final=False))
 
     def append(self, record: RequestRecord) -> None:
-        """A request has ended: its row, which closes the open one. Returns at once, never raises."""
+        """Queue the row of a request that has ended, which closes an open one. Returns at once, never raises."""
         self._put(PendingRow(record, final=True))
 
     def save_learned(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -106,7 +106,7 @@ class LedgerWriter:
         self._wake.set()
 
     async def load_learned(self) -> LearnedState:
-        """What was saved; nothing if the database can't be read."""
+        """Return the saved state; empty if the database can't be read."""
         if self._connection is None:
             return LearnedState()
         try:
@@ -137,17 +137,17 @@ class LedgerWriter:
         except NotWritable as error:
             self._failed(str(error))
         self._task = asyncio.create_task(self._work(), name="ledger writer")
-        self._go_on()
+        self._wake_now()
         if self._connection is not None and await self._connection.more_is_unsummed(_SUMMED_FIRST):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_SUMMED_WITHIN_S):
                     await self._summed.wait()
 
     async def close(self) -> None:
-        """Write what waits, trying for a few seconds at most, and let go of the database."""
+        """Write what waits, trying for a few seconds at most, and close the database."""
         if self._task is not None:
             self._close_by = time.monotonic() + _CLOSE_S
-            self._go_on()
+            self._wake_now()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S * 2):
                     await self._task
@@ -156,7 +156,7 @@ class LedgerWriter:
         await self._let_go()
 
     async def _leave_beside(self) -> None:
-        """Keep for the next start what still waits, and say so."""
+        """Spill the rows that still wait, for the next start, and log it."""
         waiting = len(self._waiting)
         kept = await self._put_aside(list(self._waiting.values()))
         message = f"{waiting} rows could not be written to {self._path}"
@@ -168,7 +168,7 @@ class LedgerWriter:
         self._on_state(False, message + ".")
 
     async def _put_aside(self, some: Sequence[PendingRow]) -> int:
-        """Keep rows in files beside the ledger; returns how many there was room for."""
+        """Write rows to spill files; return how many there was room for."""
         rows = [row for pending in some if (row := _row_beside(pending)) is not None]
         try:
             kept = await asyncio.to_thread(put_aside, self._path, rows)
@@ -198,7 +198,7 @@ class LedgerWriter:
             return
         asker: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flush_waiters.append(asker)
-        self._go_on()
+        self._wake_now()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await asker
@@ -225,7 +225,7 @@ class LedgerWriter:
         return not (self._waiting or self._ratios or self._cells) or time.monotonic() > self._close_by
 
     async def _pause(self) -> None:
-        """Wait until there is something to do, and then a little for company."""
+        """Wait until there is something to do, and then briefly for more rows."""
         if self._close_by is not None:
             await asyncio.sleep(_FIRST_RETRY_S if self._retry_s else 0)
         elif self._retry_s:
@@ -253,7 +253,7 @@ class LedgerWriter:
                     asker.set_result(None)
 
     async def _write(self) -> None:
-        pen = await self._open()
+        connection = await self._open()
         batch = dict(islice(self._waiting.items(), _MOST_IN_BATCH))
         ratios, cells = self._ratios, self._cells
         self._ratios, self._cells = {}, {}
@@ -262,7 +262,7 @@ class LedgerWriter:
         self._writing = bool(batch)
         try:
             if batch or ratios or cells:
-                await self._write_batch(pen, list(batch.values()), ratios, cells)
+                await self._write_batch(connection, list(batch.values()), ratios, cells)
         except BaseException:
             self._waiting = batch | self._waiting
             self._ratios = ratios | self._ratios
@@ -272,29 +272,29 @@ class LedgerWriter:
         finally:
             self._writing = False
         if len(batch) == _MOST_IN_BATCH:
-            self._go_on()
+            self._wake_now()
         self._recovered()
 
     async def _write_batch(
         self,
-        pen: WriteConnection,
+        connection: WriteConnection,
         batch: list[PendingRow],
         ratios: Mapping[str, tuple[float, int]],
         cells: Mapping[tuple[str, str], str],
     ) -> None:
         try:
-            await pen.write(batch, ratios, cells)
+            await connection.write(batch, ratios, cells)
         except Exception as error:
             if _will_pass(error):
                 raise
             logger.exception("a batch of %d rows could not be written; trying them one by one", len(batch))
             for pending in batch:
-                await self._write_alone(pen, pending)
+                await self._write_alone(connection, pending)
 
-    async def _write_alone(self, pen: WriteConnection, pending: PendingRow) -> None:
-        """A row that can't be stored must not hold up the others."""
+    async def _write_alone(self, connection: WriteConnection, pending: PendingRow) -> None:
+        """Write a row by itself: one that can't be stored must not hold up the others."""
         try:
-            await pen.write([pending], {}, {})
+            await connection.write([pending], {}, {})
         except Exception as error:
             if _will_pass(error):
                 raise
@@ -302,7 +302,7 @@ class LedgerWriter:
             logger.exception("could not store the row of request %s; it is lost", pending.record.request_id)
 
     async def _maintain(self) -> None:
-        """A slice of background work, after the rows: loose rows in, old rows out."""
+        """Do a slice of background work, after the rows: adopt pending rows, prune old ones."""
         if self._connection is None or self._close_by is not None:
             return
         more = await self._connection.absorb()
@@ -314,23 +314,23 @@ class LedgerWriter:
             more = await self._prune(self._connection, self._retention)
         if more:
             await asyncio.sleep(_YIELD_S)
-            self._go_on()
+            self._wake_now()
 
-    async def _prune(self, pen: WriteConnection, retention: Retention) -> bool:
+    async def _prune(self, connection: WriteConnection, retention: Retention) -> bool:
         if not retention.started:
-            retention.start(await pen.reached(int(self._clock() * 1000)))
-        more = await pen.prune(retention.cutoff_ms(), retention.reached_ms())
+            retention.start(await connection.reached(int(self._clock() * 1000)))
+        more = await connection.prune(retention.cutoff_ms(), retention.reached_ms())
         if not more:
             self._prune_at = time.monotonic() + _PRUNE_EVERY_S
         return more
 
-    def _go_on(self) -> None:
-        """Another round at once."""
+    def _wake_now(self) -> None:
+        """Start another round at once."""
         self._wake.set()
         self._flush_now.set()
 
     async def _open(self) -> WriteConnection:
-        """The pen, opened anew if the file has vanished from its path."""
+        """Return the connection, reopened if the file has vanished from its path."""
         if self._connection is not None and self._connection.moved:
             self._failed(f"The ledger {self._path} was deleted or replaced; reopening it.")
             await self._let_go()
@@ -344,10 +344,10 @@ class LedgerWriter:
         return self._connection
 
     async def _let_go(self) -> None:
-        pen, self._connection = self._connection, None
-        if pen is not None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
             with contextlib.suppress(sqlite3.Error, OSError):
-                await pen.close()
+                await connection.close()
 
     async def _recover(self, error: Exception) -> None:
         """After a failure: report it once, set a broken file aside, make room, wait longer each time."""
@@ -377,7 +377,7 @@ class LedgerWriter:
 
 
 def _will_pass(error: Exception) -> bool:
-    """Whether the trouble is the database's, not the row's."""
+    """Check whether an error is the database's, not the row's."""
     return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
 
 
@@ -394,7 +394,7 @@ def _row_beside(pending: PendingRow) -> RowValues | None:
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:
-    """Wait for the event, so long at most."""
+    """Wait for the event, with a timeout in seconds."""
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(seconds):
             await event.wait()
