@@ -218,7 +218,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
 
 
 def read_routing(text: Any) -> JsonObject | None:
-    """A decision as `row_of` keeps it, as `routing_json` shows it. What somebody else put there is given as it is."""
+    """A decision as `row_of` keeps it, as `routing_json` shows it. Another program's value is returned as it is."""
     kept = json_or_none(text)
     try:
         if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):

@@ -20,7 +20,7 @@ LABEL = 18
 
 @dataclass(frozen=True, slots=True)
 class FullRequest:
-    """A request as the ledger or an event told it. `attempts` and `routing` are None where they were not kept."""
+    """A request from the ledger or an event. `attempts` and `routing` are None where they were not kept."""
 
     request_id: str
     at_ms: int

@@ -105,7 +105,7 @@ class StripCache:
 
 @lru_cache(32)
 def strip_cache_for(name: str) -> StripCache:
-    """The ink of the theme of that name: one of ours or of Textual's own."""
+    """Return the strip cache of the theme of that name: one of ours or of Textual's own."""
     ours = {theme.name: theme for theme in THEMES}
     return StripCache(ours.get(name) or BUILTIN_THEMES[name])
 

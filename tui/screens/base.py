@@ -143,7 +143,7 @@ class DashboardScreen(Screen[None]):
         yield from self.paint_body()
 
     def repaint(self) -> None:
-        """Paint all at once: someone has pressed a key and waits for it."""
+        """Paint all at once: a key was pressed and its effect is awaited."""
         if self.is_mounted:
             for _ in self.paint():
                 pass
@@ -173,7 +173,7 @@ class DashboardScreen(Screen[None]):
         self.call_after_refresh(self.repaint)
 
     def on_screen_resume(self) -> None:
-        """This screen is in front now: the ledger is asked for what it shows."""
+        """Poll the ledger for what this screen shows, now that it is in front."""
         self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS)
         self.repaint()
 
@@ -213,7 +213,7 @@ class DashboardScreen(Screen[None]):
 
     @property
     def too_small(self) -> bool:
-        """Whether only `TooSmall` is to be seen, and no key may do what nobody sees."""
+        """Check whether only `TooSmall` is visible, so that no key may act unseen."""
         return self.app.size.width < LEAST_WIDTH or self.app.size.height < LEAST_HEIGHT
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

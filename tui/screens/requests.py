@@ -64,7 +64,7 @@ class RequestsScreen(DashboardScreen):
         self._panel = LedgerPanel(id="ledger")
         self._problem = ""
         self._asking = False
-        self._exporting: int | None = None  # rows written by the export under way
+        self._exporting: int | None = None  # rows written by the running export
         self._seen = -1  # requests that had finished when the list was last read
         self._as_of_ms = dashboard.now_ms()  # when that was
         self._pause_s = LEAST_WAIT_S  # what the latest question costs to ask again
@@ -129,13 +129,13 @@ class RequestsScreen(DashboardScreen):
         self._keep_up()
 
     def on_screen_resume(self) -> None:
-        """Someone looks: what has become old meanwhile is read at once."""
+        """Read stale rows at once: the screen is in sight again."""
         super().on_screen_resume()
         self._wake.set()
 
     @work(group="keep-up", exclusive=True)
     async def _keep_up(self) -> None:
-        """Read the newest rows anew while they are being looked at and there are new ones, at a calm rate."""
+        """Read the newest rows again while they are in sight and there are new ones, at a limited rate."""
         while True:
             stale = self._rows.following and self._seen != self._finished and not self._asking
             if stale and self.is_current and not self.dashboard.model.frozen:
@@ -292,7 +292,7 @@ class RequestsScreen(DashboardScreen):
     # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
 
     def action_export(self) -> None:
-        """Ask for the form, then write what is filtered to a file; stop that if it is under way."""
+        """Ask for the form, then write what is filtered to a file; stop a running export."""
         if self._exporting is not None:
             self.workers.cancel_group(self, "export")
             return

@@ -110,15 +110,15 @@ class Panel(Widget):
         self.redraw()
 
     def on_click(self, event: events.Click) -> None:
-        """Tell which line was clicked."""
+        """Post `Picked` for the clicked line."""
         self.post_message(self.Picked(self, event.y, event.x, twice=event.chain > 1))
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:
-        """Tell that the wheel turned."""
+        """Post `Wheeled`."""
         event.stop()
         self.post_message(self.Wheeled(self, 3))
 
     def on_mouse_scroll_up(self, event: events.MouseScrollUp) -> None:
-        """Tell that the wheel turned."""
+        """Post `Wheeled`."""
         event.stop()
         self.post_message(self.Wheeled(self, -3))

@@ -126,7 +126,7 @@ _RATES = (
 
 
 def rate_lines(view: ProviderView, width: int) -> list[Line]:
-    """Who it is, what it asks, and what it charged."""
+    """Return its identity, its rates and its charges."""
     status = view.status
     key = "none" if status.masked_key is None else f"{status.masked_key}  ({status.key_source})"
     lines = [
