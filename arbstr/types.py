@@ -163,7 +163,7 @@ class RequestRecord:
     said it charged, else `list_cost_msats`, by the rates; None is unknown. `implausible` says which of the provider's
     claims can't be true: "charge", "tokens", or both with a comma between; then the costs are capped. `dearest_msats`
     and `median_msats` are what the dearest and the median eligible provider would have cost for the same tokens.
-    `doubtful_msats` may have been spent besides, by attempts that nobody can tell the cost of.
+    `doubtful_msats` may have been spent besides, by attempts of unknown cost.
     `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
     name that served.
     """

@@ -89,7 +89,7 @@ class Acceptor:
         error = None if task.cancelled() else task.exception()
         if task.cancelled() or error is not None:
             client.close()
-        if error is not None and not isinstance(error, OSError):  # that is one who has left meanwhile
+        if error is not None and not isinstance(error, OSError):  # an OSError: the client has left
             logger.error("could not accept a connection", exc_info=error)
 
     def _pause(self, listening: socket.socket, error: OSError) -> None:

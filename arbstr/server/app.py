@@ -44,7 +44,7 @@ class App:
             self._refusals.log(request, error)
             response = error_response(error)
         except ClientGone:
-            response = web.Response(status=499)  # for nobody
+            response = web.Response(status=499)  # never sent
         except Exception:
             logger.exception("unhandled exception in request %s", request.id)
             response = error_response(InternalError(f"Internal error (request {request.id}); see arbstr's log."))

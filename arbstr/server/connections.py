@@ -20,8 +20,8 @@ logger = logging.getLogger(__name__)
 
 PATIENCE_S = {"first request": 30.0, "head": 30.0, "next request": 120.0, "reading": 30.0}
 LOOK_EVERY_S = 5.0
-JUST_HERE_S = 0.01  # who has been connected for less has had no time to ask
-SOON_S = 5.0  # who has been silent for longer will hardly ask any more
+JUST_HERE_S = 0.01  # a newer connection has had no time to send a request
+SOON_S = 5.0  # a connection silent for longer is unlikely to send a request
 
 
 class ConnectionLimit:

@@ -54,7 +54,7 @@ class Protocol(web.RequestHandler):
             max_field_size=LONGEST_HEADER,
             auto_decompress=False,
         )
-        self.on_lost = _nobody
+        self.on_lost = _ignore
         self._wire: asyncio.Transport | None = None  # aiohttp forgets its own before all that was written has gone out
         self._head_bytes = 0  # of a head that is not complete
         self._answered: Request | None = None  # the request that is being answered, or the last that was
@@ -65,7 +65,7 @@ class Protocol(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came. If a body turns into garbage on the way, whoever waits for the rest of it must know.
+        """Take in what came. If a body turns into garbage, its reader must learn of it.
 
         aiohttp keeps the parser's complaint for the time when the request is answered, which then never comes.
         """
@@ -163,7 +163,7 @@ class Protocol(web.RequestHandler):
         self.force_close()
 
 
-def _nobody(protocol: Protocol) -> None:
+def _ignore(protocol: Protocol) -> None:
     """Do nothing."""
 
 

@@ -15,7 +15,7 @@ import httptools
 import httpx
 
 MAX_HEADER_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answers, trailers
-HELD_BYTES = 128 * 1024  # of a body that nobody reads: beyond, the socket is not read either
+HELD_BYTES = 128 * 1024  # of an unread body: beyond, the socket is not read either
 
 Failure = type[httpx.TransportError]
 
@@ -78,7 +78,7 @@ class ResponseStream(httpx.AsyncByteStream):
             self._connection.abort()
 
     def begin_body(self) -> None:
-        """Status and headers are here."""
+        """Note that status and headers are complete."""
         self.has_head = True
         has_length = chunked = False
         for name, value in self.headers:
@@ -93,7 +93,7 @@ class ResponseStream(httpx.AsyncByteStream):
         self.framed_twice = has_length and chunked
 
     def add(self, parts: list[bytes]) -> None:
-        """More of the body is here."""
+        """Add bytes of the body."""
         self._parts += parts
         size = sum(map(len, parts))
         self.body_bytes += size
@@ -102,13 +102,13 @@ class ResponseStream(httpx.AsyncByteStream):
             self._connection.pause()
 
     def fail(self, kind: Failure, reason: str) -> None:
-        """Nothing more will come, and this is not its end; the first reason given stands."""
+        """Fail the response; the first reason given stands."""
         if not self.complete and self._failure is None:
             self._failure = kind(reason, request=self._request)
             self.wake()
 
     def break_off(self, reason: str) -> None:
-        """Fail although something of it is here."""
+        """Fail a response that has begun."""
         self.fail(BrokenResponse, reason)
         if isinstance(self._failure, BrokenResponse):
             self._failure.status = self.status
@@ -177,7 +177,7 @@ class Connection(asyncio.Protocol):
         return response
 
     def abort(self) -> None:
-        """Close at once, whatever is under way."""
+        """Close at once."""
         if self._transport is not None:
             self._transport.abort()
 
@@ -196,7 +196,7 @@ class Connection(asyncio.Protocol):
     # asyncio calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Remember where to write."""
+        """Keep the transport."""
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
@@ -279,13 +279,13 @@ class Connection(asyncio.Protocol):
             raise ValueError("an unsolicited response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """A header; after the body it is a trailer, which nobody reads."""
+        """Add a header; trailers, after the body, are ignored."""
         response = self._response
         if response is not None and not response.has_head:
             response.headers.append((name, value))
 
     def on_status(self, status: bytes) -> None:
-        """The status line is there."""
+        """Set the status."""
         cast("ResponseStream", self._response).status = self._parser.get_status_code()
 
     def on_headers_complete(self) -> None:

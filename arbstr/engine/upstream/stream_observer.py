@@ -43,7 +43,7 @@ _FEW_USES = 8
 class StreamObserver:
     """Takes the provider's bytes by `feed` and gives back what goes to the client.
 
-    `redactor` hides what nobody may see, wherever it is not the model that speaks: providers quote keys. `answered` is
+    `redactor` masks secrets outside the model's words: providers quote keys. `answered` is
     True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
     error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `in_doubt`, set from
     outside, has every event read until one says something: for all of them that would cost too much. `usage` and

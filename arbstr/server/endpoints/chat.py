@@ -43,7 +43,7 @@ class ChatCompletions:
             self._tasks.discard(task)
             client.close()
             request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
-        return client.response or web.Response(status=499)  # for nobody: its client has left
+        return client.response or web.Response(status=499)  # never sent: its client has left
 
     async def drain(self, grace_s: float, force: asyncio.Event) -> None:
         """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""

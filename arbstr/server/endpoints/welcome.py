@@ -1,4 +1,4 @@
-"""What this is and how to use it: for whoever opens the address in a browser, or gives it to a client as it is."""
+"""The welcome document at `/`: what arbstr is and how to use it."""
 
 from __future__ import annotations
 
