@@ -16,7 +16,7 @@ from arbstr.types import HeaderList
 
 
 class ClientConnection:
-    """Implements `engine.seams.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
+    """Implements `engine.ports.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
     def __init__(self, request: Request, memory: BodyMemory, received_at_ms: int) -> None:
         self.request_id = request.id

@@ -25,10 +25,10 @@ SOON_S = 5.0  # a connection silent for longer is unlikely to send a request
 
 
 class ConnectionLimit:
-    """The connections of all clients. `make` makes the protocol of a new one. Made on the running loop.
+    """Limits client connections. `make` creates the protocol of a new one. To be created on the running loop.
 
-    When all places are taken, whoever comes gets that of one for whom nothing is done: of one that has never asked,
-    else of one whose requests are answered.
+    At the limit a new connection replaces an idle one: one that has never sent a request, else one whose requests have
+    been answered.
     """
 
     def __init__(self, max_connections: int, make: Callable[[], Protocol]) -> None:

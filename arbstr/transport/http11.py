@@ -1,7 +1,7 @@
 """One HTTP/1.1 connection to a provider: an asyncio protocol around the httptools parser.
 
-A connection carries one exchange at a time. Its `Answer` is complete, or has failed, by what arrives from the network
-alone; whoever reads it comes later, or never. So a connection is free for the next request the moment its answer ends.
+A connection carries one request at a time. Its `ResponseStream` completes or fails by what arrives from the network
+alone, whether or not it is read. So a connection is free for the next request the moment its response ends.
 """
 
 from __future__ import annotations
