@@ -230,13 +230,13 @@ def test_the_adoption_of_an_earlier_ledger_is_followed_on_the_screen(config: Pat
         database.executemany(
             "INSERT INTO requests (correlation_id, timestamp, model, provider, cost_sats, latency_ms, success)"
             " VALUES (?, ?, 'gpt-4o', 'alpha', 1.5, 100, 1)",
-            ((f"old-{day}-{row}", f"2025-01-{day:02}T12:00:00Z") for day in range(1, 29) for row in range(3000)),
+            ((f"old-{day}-{row}", f"2025-01-{day:02}T12:00:00Z") for day in range(1, 29) for row in range(9000)),
         )
     with running(config) as terminal:
         terminal.wait_for("adopting old rows")
         terminal.wait_gone("adopting old rows")
         terminal.type("2")
-        terminal.wait_for("84,000")
+        terminal.wait_for("252,000")
 
 
 def test_after_a_restart_the_feed_begins_with_what_the_ledger_has(config: Path, port: int) -> None:

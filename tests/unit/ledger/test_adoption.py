@@ -6,6 +6,7 @@ import contextlib
 import logging
 import shutil
 import sqlite3
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing
@@ -411,12 +412,12 @@ async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: P
 
 
 async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path) -> None:
-    """A ledger like real ones; the CPU of all threads. The least of a few: other processes take caches away."""
+    """A ledger like real ones; the CPU of all threads. The middle one of a few: other processes take caches away."""
     path = tmp_path / "arbstr.db"
     first_ledger(path)
     many_rows(path, 40_000)
-    adoptions, rebuilds = [], []
-    for n in range(3):
+    ratios = []
+    for n in range(5):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
         pen, _ = await WriteConnection.open(Path(copy))
         began = time.process_time()
@@ -424,10 +425,9 @@ async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path
             pass
         adopted = time.process_time()
         await pen.rebuild(lambda done, total: None)
-        rebuilds.append(time.process_time() - adopted)
-        adoptions.append(adopted - began)
+        ratios.append((adopted - began) / (time.process_time() - adopted))
         await pen.close()
-    assert min(adoptions) <= 1.2 * min(rebuilds)
+    assert statistics.median(ratios) <= 1.2
 
 
 def many_rows(path: Path, rows: int) -> None:

@@ -125,7 +125,7 @@ async def test_rows_that_come_together_are_committed_together(path: Path) -> Non
 async def test_an_open_row_is_marked_and_neither_listed_nor_counted(path: Path) -> None:
     stream = record(streaming=True, input_tokens=None, output_tokens=None, cost_msats=None)
     async with running(path) as ledger:
-        reader = LedgerReader(path, settle=ledger.settle)
+        reader = LedgerReader(path, settle=lambda: ledger.settle(5))
         ledger.begin(stream)
         assert (await reader.stats(Filter())).overall.total == 0
         assert (await reader.page(Filter(), "timestamp", "desc", 1, 20)).entries == []
