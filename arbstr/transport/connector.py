@@ -72,7 +72,7 @@ class Connector:
         Where names are looked up locally the library gets addresses only: its own lookups use shared threads.
         """
         from python_socks import ProxyConnectionError, ProxyError, ProxyType  # noqa: PLC0415 - few need SOCKS
-        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415
+        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415 - only where a proxy is used
 
         host = self._host
         if proxy.scheme == "socks5" and not is_onion(host):
