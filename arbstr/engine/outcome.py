@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from itertools import groupby
 
 from arbstr.errors import (
     AllProvidersFailed,
@@ -23,15 +24,15 @@ def all_failed(
     model: str,
     attempts: Collection[Attempt],
     *,
-    how: str,
     served: Iterable[str],
     retry_after_s: float,
 ) -> ApiError:
     """Return the error for a request whose attempts all failed.
 
-    If the last attempt at every provider got the same status it decides the error. `how` says in words how each failed,
-    `served` are the models listed, `retry_after_s` is when the first provider takes requests again, in seconds.
+    If the last attempt at every provider got the same status it decides the error. `served` are the models listed,
+    `retry_after_s` is when the first provider takes requests again, in seconds.
     """
+    how = _in_words(attempts)
     last = {attempt.provider: attempt for attempt in attempts}.values()
     statuses = {attempt.status for attempt in last}
     if statuses == {_TOO_MANY}:
@@ -47,3 +48,13 @@ def all_failed(
     if kinds == {"bad_response"}:
         return BadUpstreamResponse(message)
     return UpstreamTimeout(message) if kinds == {"timeout"} else AllProvidersFailed(message)
+
+
+def _in_words(attempts: Iterable[Attempt]) -> str:
+    """Return in words which providers were tried and how each failed."""
+    parts = []
+    for name, run in groupby(attempts, key=lambda attempt: attempt.provider):
+        tries = list(run)
+        times = "once" if len(tries) == 1 else f"{len(tries)} times"
+        parts.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
+    return "; ".join(parts)

@@ -14,10 +14,9 @@ from itertools import count
 from random import random
 from typing import ParamSpec, TypeVar
 
-import orjson
-
 from arbstr.bus import EventBus
 from arbstr.config.schema import Config
+from arbstr.engine import wire
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.chat_request import decode, for_model, named_model, parse
@@ -51,7 +50,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
-from arbstr.types import Candidate, ChatRequest, HeaderList
+from arbstr.types import Candidate, ChatRequest
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +60,6 @@ T = TypeVar("T")
 LONGEST_RETRY_AFTER_S = 10.0  # if a provider asks for more, the next one is tried
 BACKOFF_JITTER = 0.25  # up to this share longer: requests that failed together do not come back together
 PROGRESS_EVERY_MS = 250
-KEEPALIVE = b": keep-alive\n\n"
 
 
 class Engine:
@@ -113,7 +111,7 @@ class Engine:
         except ApiError as error:
             context.policy = context.policy or error.policy
             context.fail(error.status, error.message)
-            await client.refuse(error, context.error_headers())
+            await client.refuse(error, wire.error_headers(context))
         except asyncio.CancelledError:
             if not disconnect.done:
                 context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
@@ -124,7 +122,7 @@ class Engine:
             logger.exception("unhandled exception in request %s", context.request_id)
             fault = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
             context.fail(fault.status, fault.message)
-            await client.refuse(fault, context.error_headers())
+            await client.refuse(fault, wire.error_headers(context))
         finally:
             disconnect.end()
             self._record(context)
@@ -258,7 +256,6 @@ class Engine:
         return all_failed(
             context.model,
             context.attempts,
-            how=context.attempts_summary(),
             served=dict.fromkeys(model for provider in self._providers.values() for model in provider.model_ids),
             retry_after_s=context.shortest_wait_s or self._breakers.retry_after_s(names),
         )
@@ -279,7 +276,7 @@ class Engine:
             context.attempt_ended(None, response.status)
         context.mark_complete()
         try:
-            await client.answer(response.status, _headers_of(response, context), response.body)
+            await client.answer(response.status, wire.whole_headers(context, response), response.body)
         finally:
             if response.share is not None:
                 response.share.release()
@@ -296,7 +293,7 @@ class Engine:
             self._ledger.begin(context.record())
         provider = "" if context.provider is None else context.provider.name
         self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
-        await client.start([*response.headers, *context.headers(), ("X-Arbstr-Streaming", "true")])
+        await client.start(wire.stream_headers(context, response))
         try:
             last, fault = await self._relay(context, response, client)
         finally:
@@ -312,7 +309,7 @@ class Engine:
                 context.client_left()
             else:
                 context.succeed()
-            return context.final_event(done=observer.done)
+            return wire.final_event(context, done=observer.done)
         if observer.error is not None:
             fault = context.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.done:
@@ -325,7 +322,7 @@ class Engine:
         self._attempt_failed(context, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
         context.fail(failure.status, failure.message)
-        return b"data: %b\n\n" % orjson.dumps(failure.body())
+        return wire.error_event(failure)
 
     async def _relay(self, context: RequestContext, response: UpstreamStream, client: Client) -> tuple[bytes, str]:
         """Relay a stream until its `[DONE]` or its end.
@@ -334,7 +331,7 @@ class Engine:
         """
         observer = response.observer
         # If nothing else has come yet the client needs a keep-alive.
-        out = response.prefix or (b"" if observer.answered or not observer.between_events else KEEPALIVE)
+        out = response.prefix or (b"" if observer.answered or not observer.between_events else wire.KEEP_ALIVE)
         # How long the provider has sent nothing; events without content do not count.
         silent_ms = 0 if response.begun else context.time_to_first_byte_ms
         published_ms = context.elapsed_ms()
@@ -349,7 +346,7 @@ class Engine:
                 read = await response.read(min(self._keepalive_s or left_s, left_s))
             except TimeoutError:
                 silent_ms += context.elapsed_ms() - read_started_ms
-                out = KEEPALIVE if observer.between_events else b""
+                out = wire.KEEP_ALIVE if observer.between_events else b""
                 continue
             except AttemptError as error:
                 return response.end(), str(error)
@@ -383,15 +380,6 @@ class Engine:
         self._bus.publish(RequestFinished(record))
         if context.chat is not None:
             _best_effort(self._router.learn, record, context.chat, context.answer_bytes)
-
-
-def _headers_of(response: UpstreamResponse, context: RequestContext) -> HeaderList:
-    """Return the provider's and arbstr's headers; arbstr decides whether an error may be retried."""
-    if response.client_error is None:
-        return [*response.headers, *context.headers(), *context.cost_headers()]
-    own = context.error_headers()
-    names = {name.lower() for name, _ in own}
-    return [*(pair for pair in response.headers if pair[0].lower() not in names), *own]
 
 
 def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

@@ -5,9 +5,6 @@ from __future__ import annotations
 import logging
 import math
 from collections.abc import Callable
-from itertools import groupby
-
-import orjson
 
 from arbstr.config.schema import Provider
 from arbstr.engine.circuit_breaker import Permit
@@ -16,12 +13,11 @@ from arbstr.engine.quotes import without_quotes
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
-from arbstr.types import Attempt, ChatRequest, HeaderList, RequestRecord, Routing, Usage
+from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
 
 _OK = 200
-_DONE = b"data: [DONE]\n\n"
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
 
 
@@ -217,76 +213,10 @@ class RequestContext:
         if not observer.complete and not charged_msats:
             self.cost_msats = self.list_cost_msats
 
-    def headers(self) -> HeaderList:
-        """Return arbstr's response headers about provider, policy and retries; the server adds the request id."""
-        headers = []
-        if self.provider is not None:
-            headers.append(("X-Arbstr-Provider", self.provider.name))
-        if self.policy is not None:
-            headers.append(("X-Arbstr-Policy", self.policy))
-        if self.attempts and (retries := self._retries()):
-            headers.append(("X-Arbstr-Retries", retries))
-        return headers
-
-    def cost_headers(self) -> HeaderList:
-        """Return arbstr's headers for a whole response: latency in ms, and the cost in sats where known."""
-        headers = [("X-Arbstr-Latency-Ms", str(self.elapsed_ms() if self.ended_ms is None else self.ended_ms))]
-        cost = self.cost_msats
-        if cost is not None:
-            headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
-        return headers
-
-    def error_headers(self) -> HeaderList:
-        """Return arbstr's headers for an error; clients that retry automatically must not pay twice."""
-        once = [("X-Should-Retry", "false")] if self.waiting or self.may_have_cost else []
-        return [*self.headers(), *self.cost_headers(), *once]
-
     @property
     def shortest_wait_s(self) -> float | None:
         """The shortest wait that a provider asked for, in seconds; None if none did."""
         return min((wait_s for wait_s in self._waits_s.values() if wait_s is not None), default=None)
-
-    def final_event(self, *, done: bool) -> bytes:
-        """Return arbstr's final event of a stream, a chunk that strict clients accept, between two `[DONE]`.
-
-        `done`: the provider's own `[DONE]` has been sent.
-        """
-        cost = self.cost_msats
-        own = {
-            "request_id": self.request_id,
-            "provider": None if self.provider is None else self.provider.name,
-            "cost_sats": None if cost is None else cost / 1000,
-            "latency_ms": self.elapsed_ms(),
-            "input_tokens": None if self.usage is None else self.usage.input_tokens,
-            "cached_tokens": None if self.usage is None else self.usage.cached_tokens,
-            "output_tokens": None if self.usage is None else self.usage.output_tokens,
-        }
-        event = {
-            "id": f"chatcmpl-{self.request_id}",
-            "object": "chat.completion.chunk",
-            "created": self.received_at_ms // 1000,
-            "model": self.model,
-            "choices": [],
-            "arbstr": own,
-        }
-        first = b"" if done else _DONE
-        return b"%bdata: %b\n\n%b" % (first, orjson.dumps(event), _DONE)
-
-    def _retries(self) -> str:
-        """Return the failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
-        failed = [attempt.provider for attempt in self.attempts if attempt.failure is not None]
-        if not failed:
-            return ""
-        return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
-
-    def attempts_summary(self) -> str:
-        """Return in words which providers were tried and how each failed."""
-        parts = []
-        for name, run in groupby(self.attempts, key=lambda attempt: attempt.provider):
-            tries = list(run)
-            times = "once" if len(tries) == 1 else f"{len(tries)} times"
-            parts.append(f"'{name}' was tried {times}, last: {tries[-1].message}")
-        return "; ".join(parts)
 
     def mark_complete(self) -> None:
         """Stop the clock: the response is complete, and the time its client takes to read it does not count."""

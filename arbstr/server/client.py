@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
-import orjson
 from aiohttp import web
 
+from arbstr.engine import wire
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.errors import ApiError
 from arbstr.server.request import Request
@@ -68,11 +68,10 @@ class ClientConnection:
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
         """Send an error: as the response, or as the last event of a stream that has begun."""
-        body = orjson.dumps(error.body())
         if self._stream is None:
-            await self.answer(error.status, [*error_headers(error), *headers], body)
+            await self.answer(error.status, [*error_headers(error), *headers], wire.error_body(error))
         else:
-            await self.end(b"data: %b\n\n" % body)
+            await self.end(wire.error_event(error))
 
     async def start(self, headers: HeaderList) -> None:
         """Start an event stream, status 200."""

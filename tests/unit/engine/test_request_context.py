@@ -1,8 +1,7 @@
-"""What is known of one request: the words in its headers, its event and its row."""
+"""What is known of one request, up to its row."""
 
 from __future__ import annotations
 
-import json
 from decimal import Decimal
 from typing import cast
 
@@ -54,7 +53,6 @@ def test_a_request_that_was_turned_away_has_no_provider(clock: Clock) -> None:
     record = exchange.record()
     assert (record.provider, record.policy, record.model, record.attempts) == (None, None, "", ())
     assert (record.success, record.error_status, record.error_message) == (False, 400, "no")
-    assert exchange.headers() == []
 
 
 def test_the_first_end_stands(exchange: RequestContext, clock: Clock) -> None:
@@ -74,24 +72,24 @@ def test_a_success_stands_too(exchange: RequestContext) -> None:
     assert exchange.record().error_status is None
 
 
-def test_failed_attempts_are_told_by_runs_of_one_provider(exchange: RequestContext) -> None:
-    failed(exchange, ALPHA, BUSY, BUSY)
-    failed(exchange, BETA, LATE)
-    failed(exchange, ALPHA, USELESS)
-    assert dict(exchange.headers())["X-Arbstr-Retries"] == "2/alpha, 1/beta, 1/alpha"
-    assert dict(exchange.headers())["X-Arbstr-Provider"] == "alpha"
-    assert exchange.attempts_summary() == (
-        "'alpha' was tried 2 times, last: HTTP 500: busy; 'beta' was tried once, last: no answer within 9 s; "
-        "'alpha' was tried once, last: HTTP 200 whose body is not a JSON object"
-    )
-
-
-def test_the_attempt_that_answered_is_no_retry(exchange: RequestContext) -> None:
+def test_the_attempt_that_answered_is_in_the_row_too(exchange: RequestContext) -> None:
     failed(exchange, ALPHA, BUSY)
     exchange.begin_attempt(BETA, 900.5)
     exchange.attempt_succeeded(200)
-    assert dict(exchange.headers())["X-Arbstr-Retries"] == "1/alpha"
     assert [attempt.failure for attempt in exchange.record().attempts] == ["status", None]
+
+
+def test_the_rule_is_in_the_row(exchange: RequestContext) -> None:
+    exchange.set_routing(Routing("cheapest", "code", "gpt-4o", 1, 1, ()))
+    assert exchange.record().policy == "code"
+
+
+def test_usage_and_costs_are_in_the_row(exchange: RequestContext) -> None:
+    exchange.begin_attempt(ALPHA, 900.5)
+    exchange.set_usage(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
+    record = exchange.record()
+    assert (record.cost_msats, record.provider_cost_msats, record.list_cost_msats) == (455, 455, 26_000)
+    assert (record.cached_tokens, record.cache_write_tokens) == (800, 100)
 
 
 def test_attempts_know_when_they_began_and_how_long_they_took(exchange: RequestContext, clock: Clock) -> None:
@@ -101,53 +99,6 @@ def test_attempts_know_when_they_began_and_how_long_they_took(exchange: RequestC
     exchange.attempt_failed(BUSY, again=False)
     (attempt,) = exchange.attempts
     assert (attempt.started_ms, attempt.duration_ms, attempt.status) == (1000, 500, 500)
-
-
-def test_the_rule_stands_in_a_header(exchange: RequestContext) -> None:
-    exchange.set_routing(Routing("cheapest", "code", "gpt-4o", 1, 1, ()))
-    assert exchange.headers() == [("X-Arbstr-Policy", "code")]
-    assert exchange.record().policy == "code"
-
-
-@pytest.mark.parametrize(
-    ("cost_msats", "shown"),
-    [(0, "0.000"), (1, "0.001"), (420, "0.420"), (26_000, "26.000"), (10**15 + 1, "1000000000000.001")],
-)
-def test_sats_in_the_header_are_exact_to_the_millisat(exchange: RequestContext, cost_msats: int, shown: str) -> None:
-    exchange.cost_msats = cost_msats
-    assert dict(exchange.cost_headers())["X-Arbstr-Cost-Sats"] == shown
-
-
-def test_an_unknown_cost_has_no_header_and_is_null_in_the_event(exchange: RequestContext) -> None:
-    assert [name for name, _ in exchange.cost_headers()] == ["X-Arbstr-Latency-Ms"]
-    assert trailer(exchange)["cost_sats"] is None
-
-
-def trailer(exchange: RequestContext) -> dict[str, object]:
-    text = exchange.final_event(done=True).decode()
-    assert exchange.final_event(done=False).decode() == f"data: [DONE]\n\n{text}"
-    first, second, rest = text.split("\n\n")
-    assert (second, rest) == ("data: [DONE]", "")
-    told: dict[str, object] = json.loads(first.removeprefix("data: "))["arbstr"]
-    return told
-
-
-def test_the_event_tells_what_the_row_does(exchange: RequestContext, clock: Clock) -> None:
-    exchange.begin_attempt(ALPHA, 900.5)
-    exchange.set_usage(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
-    clock.now += 1.2
-    assert trailer(exchange) == {
-        "request_id": "r-1",
-        "provider": "alpha",
-        "cost_sats": 0.455,
-        "latency_ms": 1200,
-        "input_tokens": 1000,
-        "cached_tokens": 800,
-        "output_tokens": 500,
-    }
-    record = exchange.record()
-    assert (record.cost_msats, record.provider_cost_msats, record.list_cost_msats) == (455, 455, 26_000)
-    assert (record.cached_tokens, record.cache_write_tokens) == (800, 100)
 
 
 def test_the_latency_of_a_stream_is_to_its_first_byte(exchange: RequestContext, clock: Clock) -> None:

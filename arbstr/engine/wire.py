@@ -1,0 +1,104 @@
+"""What arbstr adds to a provider's response: headers of its own, and events in a stream, each shape written once."""
+
+from __future__ import annotations
+
+from itertools import groupby
+
+import orjson
+
+from arbstr.engine.request_context import RequestContext
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
+from arbstr.errors import ApiError
+from arbstr.types import HeaderList
+
+
+def encode_event(data: bytes) -> bytes:
+    """Return a server-sent event with this data, which has no line break."""
+    return b"data: %b\n\n" % data
+
+
+DONE = encode_event(b"[DONE]")
+KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients skip
+
+
+def whole_headers(context: RequestContext, response: UpstreamResponse) -> HeaderList:
+    """Return the headers of a whole response; arbstr decides whether an error may be retried."""
+    if response.client_error is None:
+        return [*response.headers, *_routing_headers(context), *_cost_headers(context)]
+    own = error_headers(context)
+    names = {name.lower() for name, _ in own}
+    return [*(pair for pair in response.headers if pair[0].lower() not in names), *own]
+
+
+def stream_headers(context: RequestContext, stream: UpstreamStream) -> HeaderList:
+    """Return the headers of a stream; its cost follows in the final event."""
+    return [*stream.headers, *_routing_headers(context), ("X-Arbstr-Streaming", "true")]
+
+
+def error_headers(context: RequestContext) -> HeaderList:
+    """Return arbstr's headers for an error; clients that retry automatically must not pay twice."""
+    once = [("X-Should-Retry", "false")] if context.waiting or context.may_have_cost else []
+    return [*_routing_headers(context), *_cost_headers(context), *once]
+
+
+def _routing_headers(context: RequestContext) -> HeaderList:
+    """Return the headers about provider, policy and retries; the server adds the request id."""
+    headers = []
+    if context.provider is not None:
+        headers.append(("X-Arbstr-Provider", context.provider.name))
+    if context.policy is not None:
+        headers.append(("X-Arbstr-Policy", context.policy))
+    if context.attempts and (retries := _retries(context)):
+        headers.append(("X-Arbstr-Retries", retries))
+    return headers
+
+
+def _cost_headers(context: RequestContext) -> HeaderList:
+    """Return the headers of a complete response: latency in ms, and the cost in sats where known."""
+    headers = [("X-Arbstr-Latency-Ms", str(context.elapsed_ms() if context.ended_ms is None else context.ended_ms))]
+    cost = context.cost_msats
+    if cost is not None:
+        headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
+    return headers
+
+
+def _retries(context: RequestContext) -> str:
+    """Return the failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
+    failed = [attempt.provider for attempt in context.attempts if attempt.failure is not None]
+    return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
+
+
+def final_event(context: RequestContext, *, done: bool) -> bytes:
+    """Return the end of a stream: arbstr's event, a chunk that strict clients accept, between two `[DONE]`.
+
+    `done`: the provider's own `[DONE]` has been sent.
+    """
+    cost, usage = context.cost_msats, context.usage
+    own = {
+        "request_id": context.request_id,
+        "provider": None if context.provider is None else context.provider.name,
+        "cost_sats": None if cost is None else cost / 1000,
+        "latency_ms": context.elapsed_ms(),
+        "input_tokens": None if usage is None else usage.input_tokens,
+        "cached_tokens": None if usage is None else usage.cached_tokens,
+        "output_tokens": None if usage is None else usage.output_tokens,
+    }
+    event = {
+        "id": f"chatcmpl-{context.request_id}",
+        "object": "chat.completion.chunk",
+        "created": context.received_at_ms // 1000,
+        "model": context.model,
+        "choices": [],
+        "arbstr": own,
+    }
+    return (b"" if done else DONE) + encode_event(orjson.dumps(event)) + DONE
+
+
+def error_body(error: ApiError) -> bytes:
+    """Return the body of an error response."""
+    return orjson.dumps(error.body())
+
+
+def error_event(error: ApiError) -> bytes:
+    """Return the event that ends a stream with an error."""
+    return encode_event(error_body(error))
