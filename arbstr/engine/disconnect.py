@@ -31,10 +31,11 @@ class ClientDisconnect:
     def begin(self) -> None:
         """Start draining, or cancel: the client has disconnected."""
         if self._context.request_id in self._connecting:
-            self._context.waiting = False
-        provider = self._context.provider if self._context.waiting else None
+            self._context.spend.drop_attempt()
+        provider = self._context.provider if self._context.spend.in_flight else None
         drains = provider is not None and provider.on_client_gone == "drain" and self._admission.drain()
-        self._context.drained = drains
+        if drains:
+            self._context.begin_drain()
         self._timer = self.task.get_loop().call_later(DRAIN_S if drains else 0.0, self._cancel)
 
     def end(self) -> None:

@@ -109,8 +109,7 @@ class Engine:
         except ClientGone:
             context.client_left()
         except ApiError as error:
-            context.policy = context.policy or error.policy
-            context.fail(error.status, error.message)
+            context.refuse(error)
             await client.refuse(error, wire.error_headers(context))
         except asyncio.CancelledError:
             if not disconnect.done:
@@ -121,7 +120,7 @@ class Engine:
         except Exception:
             logger.exception("unhandled exception in request %s", context.request_id)
             fault = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
-            context.fail(fault.status, fault.message)
+            context.refuse(fault)
             await client.refuse(fault, wire.error_headers(context))
         finally:
             disconnect.end()
@@ -149,7 +148,7 @@ class Engine:
                 response = await self._try_candidates(context, chat, client, reservation)
                 await self._deliver(context, response, client)
             finally:
-                reservation.settle(context.spent_msats)
+                reservation.settle(context.spend.spent_msats)
         finally:
             self._admission.release(drained=context.drained)
 
@@ -162,12 +161,12 @@ class Engine:
     async def _read(self, context: RequestContext, client: Client) -> ChatRequest:
         body = await client.body()
         document = decode(body)
-        context.model = named_model(document)
-        context.streaming = document.get("stream") is True
-        context.session = self._sessions.of(client.headers, document)
+        session = self._sessions.of(client.headers, document)
+        context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
-        context.chat = parse(document, body, request_id=context.request_id, policy=client.policy)
-        return context.chat
+        chat = parse(document, body, request_id=context.request_id, policy=client.policy)
+        context.set_chat(chat)
+        return chat
 
     async def _try_candidates(
         self, context: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
@@ -180,16 +179,18 @@ class Engine:
         assert context.routing is not None
         over_budget: BudgetExceeded | None = None
         for candidate in context.routing.candidates:
-            context.permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
-            if context.permit is not None:
-                try:
-                    response = await self._try_provider(context, chat, client, candidate, reservation)
-                except BudgetExceeded as error:
-                    context.permit.release()
-                    over_budget = error
-                    continue
-                if response is not None:
-                    return response
+            permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
+            if permit is None:
+                continue
+            context.set_permit(permit)
+            try:
+                response = await self._try_provider(context, chat, client, candidate, reservation)
+            except BudgetExceeded as error:
+                permit.release()
+                over_budget = error
+                continue
+            if response is not None:
+                return response
         raise over_budget or self._all_failed(context)
 
     async def _try_provider(
@@ -211,7 +212,7 @@ class Engine:
         for tries in count():
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, chat)
-                reservation.cover(context.spent_msats + may_cost)
+                reservation.cover(context.spend.spent_msats + may_cost)
             context.begin_attempt(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
@@ -321,7 +322,7 @@ class Engine:
             return b""
         self._attempt_failed(context, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
-        context.fail(failure.status, failure.message)
+        context.refuse(failure)
         return wire.error_event(failure)
 
     async def _relay(self, context: RequestContext, response: UpstreamStream, client: Client) -> tuple[bytes, str]:
@@ -360,8 +361,7 @@ class Engine:
         return out, ""
 
     def _publish_received(self, context: RequestContext) -> None:
-        if not context.announced:
-            context.announced = True
+        if context.announce():
             self._bus.publish(
                 RequestReceived(context.request_id, context.received_at_ms, context.model, context.streaming)
             )
@@ -370,11 +370,10 @@ class Engine:
         """Record the end of a request: write one row, publish one event, learn. A failing step stops no other."""
         self._publish_received(context)
         context.fail(InternalError.status, "ended without an answer")  # unless it has ended already
-        if context.permit is not None:
-            _best_effort(context.permit.release)
-        if context.routing is not None and context.usage is not None and context.implausible is None:
+        _best_effort(context.release_permit)
+        if context.routing is not None and context.usage is not None and context.spend.implausible is None:
             baselines = _best_effort(self._router.baselines, context.routing, context.usage)
-            context.baselines = baselines or (None, None)
+            context.set_baselines(*(baselines or (None, None)))
         record = context.record()
         _best_effort(self._ledger.append, record)
         self._bus.publish(RequestFinished(record))

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Callable
 
 from arbstr.config.schema import Provider
 from arbstr.engine.circuit_breaker import Permit
-from arbstr.engine.claims import bill, bounds_of
+from arbstr.engine.claims import bounds_of
 from arbstr.engine.quotes import without_quotes
+from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
-from arbstr.errors import AttemptError
+from arbstr.errors import ApiError, AttemptError
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
 
-_OK = 200
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
 
 
@@ -28,25 +27,18 @@ class RequestContext:
     __slots__ = (
         "_attempt_started_ms",
         "_clock",
-        "_expected_msats",
         "_started",
-        "_unconfirmed_msats",
         "_waits_s",
         "announced",
         "answer_bytes",
         "attempts",
         "baselines",
-        "charged_msats",
         "chat",
-        "cost_msats",
         "drained",
         "ended_ms",
         "error_message",
         "error_status",
         "first_byte_ms",
-        "implausible",
-        "list_cost_msats",
-        "may_have_cost",
         "model",
         "permit",
         "policy",
@@ -56,11 +48,11 @@ class RequestContext:
         "routing",
         "served_model",
         "session",
+        "spend",
         "stream",
         "streaming",
         "success",
         "usage",
-        "waiting",
     )
 
     def __init__(self, request_id: str, received_at_ms: int, clock: Callable[[], float]) -> None:
@@ -69,8 +61,6 @@ class RequestContext:
         self._clock = clock
         self._started = clock()
         self._attempt_started_ms = 0
-        self._expected_msats = 0  # what the current attempt may cost
-        self._unconfirmed_msats = 0  # what earlier attempts may have cost
         self.announced = False  # on the bus
         self.drained = False  # its client has left, and its slot is free
         self.chat: ChatRequest | None = None
@@ -79,22 +69,16 @@ class RequestContext:
         self.policy: str | None = None
         self.routing: Routing | None = None
         self.provider: Provider | None = None  # the last one asked
-        self.waiting = False  # for that provider, which may be working on the request
         self.permit: Permit | None = None  # from that provider's breaker
         self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
-        self.may_have_cost = False  # although it failed
         self._waits_s: dict[str, float | None] = {}  # by provider, the wait that its last failure asked for
         self.usage: Usage | None = None
-        self.charged_msats: int | None = None
+        self.spend = SpendTracker()
         self.answer_bytes: int | None = None
-        self.cost_msats: int | None = None  # the charge, else the list cost; None while unknown
-        self.list_cost_msats: int | None = None  # by the rates; None while the tokens are unknown
-        self.implausible: str | None = None  # which of the provider's claims can't be true
         self.served_model: str | None = None
         self.session: str | None = None  # as stored
-        # What the most expensive and the median candidate would have cost, in msats.
-        self.baselines: tuple[int | None, int | None] = (None, None)
+        self.baselines: tuple[int | None, int | None] = (None, None)  # see set_baselines
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
         self.success = False
@@ -106,40 +90,43 @@ class RequestContext:
         return int((self._clock() - self._started) * 1000)
 
     @property
-    def spent_msats(self) -> int:
-        """What budgets count: the request's cost, plus the expected cost of attempts whose outcome is unknown.
-
-        A charge is only a claim, so the list cost is the minimum: a provider that claims nothing can't bypass a budget.
-        """
-        paid = max(self.cost_msats or 0, self.list_cost_msats or 0)
-        return paid + self.doubtful_msats
-
-    @property
-    def doubtful_msats(self) -> int:
-        """What attempts of unknown outcome may have cost, the current one included while it is in flight."""
-        at_work = self.waiting and not self._is_priced
-        return self._unconfirmed_msats + (self._expected_msats if at_work else 0)
-
-    @property
-    def _is_priced(self) -> bool:
-        """Whether the cost is known. A charge of zero does not count: nodes that don't know claim it too."""
-        return self.list_cost_msats is not None or bool(self.charged_msats)
-
-    @property
     def time_to_first_byte_ms(self) -> int:
         """How long the provider took to begin its stream; earlier attempts are not counted."""
         return (self.first_byte_ms or 0) - self._attempt_started_ms
+
+    def identify(self, model: str, *, streaming: bool, session: str | None) -> None:
+        """Set what the request asks for, as far as its row and the `RequestReceived` event show it."""
+        self.model = model
+        self.streaming = streaming
+        self.session = session
+
+    def announce(self) -> bool:
+        """Return True once: the arrival of the request is to be published, and nobody has done so."""
+        first, self.announced = not self.announced, True
+        return first
+
+    def set_chat(self, chat: ChatRequest) -> None:
+        """Set the request: it is valid."""
+        self.chat = chat
 
     def set_routing(self, routing: Routing) -> None:
         """Set the routing decision."""
         self.routing = routing
         self.policy = routing.policy
 
+    def set_permit(self, permit: Permit) -> None:
+        """Set the permit under which a provider is asked; the one before has ended."""
+        self.permit = permit
+
+    def release_permit(self) -> None:
+        """End the last permit, unless an outcome has."""
+        if self.permit is not None:
+            self.permit.release()
+
     def begin_attempt(self, provider: Provider, expected_msats: float) -> None:
         """Record that a provider is being asked."""
         self.provider = provider
-        self._expected_msats = math.ceil(expected_msats)
-        self.waiting = True
+        self.spend.begin_attempt(expected_msats)
         self._attempt_started_ms = self.elapsed_ms()
 
     def attempt_succeeded(self, status: int) -> Attempt:
@@ -155,7 +142,6 @@ class RequestContext:
         error.args = (self.without_quotes(str(error)),)
         if self.permit is not None:
             self.permit.failed(error, again=again)
-        self.may_have_cost |= error.may_be_billed
         if self.provider is not None:
             self._waits_s[self.provider.name] = error.retry_after_s
         return self.attempt_ended(error, error.status)
@@ -163,10 +149,8 @@ class RequestContext:
     def attempt_ended(self, error: AttemptError | None, status: int | None) -> Attempt:
         """Record the end of an attempt without telling the provider's breaker."""
         assert self.provider is not None
-        self.waiting = False
+        self.spend.end_attempt(error, status)
         message = "" if error is None else self.without_quotes(str(error))
-        if not self._is_priced and (status == _OK if error is None else error.may_be_billed):
-            self._unconfirmed_msats += self._expected_msats
         attempt = Attempt(
             provider=self.provider.name,
             started_ms=self._attempt_started_ms,
@@ -178,7 +162,9 @@ class RequestContext:
         self.attempts.append(attempt)
         return attempt
 
-    def set_usage(self, usage: Usage | None, charged_msats: int | None, answer_bytes: int) -> None:
+    def set_usage(
+        self, usage: Usage | None, charged_msats: int | None, answer_bytes: int, *, complete: bool = True
+    ) -> None:
         """Set the usage, the charge and the size that the response states, and compute the cost."""
         self.answer_bytes = answer_bytes
         try:
@@ -186,13 +172,16 @@ class RequestContext:
             assert self.chat is not None
             assert self.routing is not None
             bounds = bounds_of(self.chat, self.routing, answer_bytes)
-            found = bill(self.provider.rates_for(self.routing.model), usage, charged_msats, bounds)
-            self.cost_msats, self.list_cost_msats, self.implausible = found
+            rates = self.provider.rates_for(self.routing.model)
+            self.spend.price(rates, usage, charged_msats, bounds, complete=complete)
         except Exception:  # the response matters more than its price
             logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return
         self.usage = usage
-        self.charged_msats = charged_msats
+
+    def set_baselines(self, dearest_msats: int | None, median_msats: int | None) -> None:
+        """Set what the most expensive and the median candidate would have cost, in msats."""
+        self.baselines = dearest_msats, median_msats
 
     def stream_opened(self, stream: UpstreamStream) -> int:
         """Record that the stream begins for the client; return when, in milliseconds since the request arrived."""
@@ -209,9 +198,7 @@ class RequestContext:
         usage, charged_msats = observer.usage, observer.charged_msats
         if usage is not None and not observer.complete and not usage.input_tokens and not usage.output_tokens:
             usage = None
-        self.set_usage(usage, charged_msats, observer.size)
-        if not observer.complete and not charged_msats:
-            self.cost_msats = self.list_cost_msats
+        self.set_usage(usage, charged_msats, observer.size, complete=observer.complete)
 
     @property
     def shortest_wait_s(self) -> float | None:
@@ -239,6 +226,15 @@ class RequestContext:
             self.error_status = status
             self.error_message = message
 
+    def refuse(self, error: ApiError) -> None:
+        """Mark the request as failed with the error that its client gets."""
+        self.policy = self.policy or error.policy
+        self.fail(error.status, error.message)
+
+    def begin_drain(self) -> None:
+        """Record that the client has left, its slot is free, and the response is read for the row alone."""
+        self.drained = True
+
     def client_left(self) -> None:
         """Mark the request as failed because its client disconnected."""
         self.fail(CLIENT_CLOSED, "the client closed the connection before the answer was complete")
@@ -258,8 +254,8 @@ class RequestContext:
             policy=self.policy,
             input_tokens=None if self.usage is None else self.usage.input_tokens,
             output_tokens=None if self.usage is None else self.usage.output_tokens,
-            cost_msats=self.cost_msats,
-            provider_cost_msats=self.charged_msats,
+            cost_msats=self.spend.cost_msats,
+            provider_cost_msats=self.spend.charged_msats,
             stream_duration_ms=self.ended_ms if streamed else None,
             error_status=self.error_status,
             error_message=self.error_message,
@@ -267,11 +263,11 @@ class RequestContext:
             median_msats=self.baselines[1],
             attempts=tuple(self.attempts),
             routing=self.routing,
-            list_cost_msats=self.list_cost_msats,
+            list_cost_msats=self.spend.list_cost_msats,
             cached_tokens=None if self.usage is None else self.usage.cached_tokens,
             cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
             served_model=self.served_model,
             session=self.session,
-            implausible=self.implausible,
-            doubtful_msats=self.doubtful_msats,
+            implausible=self.spend.implausible,
+            doubtful_msats=self.spend.doubtful_msats,
         )

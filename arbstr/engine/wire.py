@@ -37,7 +37,7 @@ def stream_headers(context: RequestContext, stream: UpstreamStream) -> HeaderLis
 
 def error_headers(context: RequestContext) -> HeaderList:
     """Return arbstr's headers for an error; clients that retry automatically must not pay twice."""
-    once = [("X-Should-Retry", "false")] if context.waiting or context.may_have_cost else []
+    once = [("X-Should-Retry", "false")] if context.spend.in_flight or context.spend.may_have_cost else []
     return [*_routing_headers(context), *_cost_headers(context), *once]
 
 
@@ -56,7 +56,7 @@ def _routing_headers(context: RequestContext) -> HeaderList:
 def _cost_headers(context: RequestContext) -> HeaderList:
     """Return the headers of a complete response: latency in ms, and the cost in sats where known."""
     headers = [("X-Arbstr-Latency-Ms", str(context.elapsed_ms() if context.ended_ms is None else context.ended_ms))]
-    cost = context.cost_msats
+    cost = context.spend.cost_msats
     if cost is not None:
         headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
     return headers
@@ -73,7 +73,7 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
 
     `done`: the provider's own `[DONE]` has been sent.
     """
-    cost, usage = context.cost_msats, context.usage
+    cost, usage = context.spend.cost_msats, context.usage
     own = {
         "request_id": context.request_id,
         "provider": None if context.provider is None else context.provider.name,

@@ -29,8 +29,8 @@ def clock() -> Clock:
 def context(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
     context = RequestContext("r-1", 1_700_000_000_000, clock)
-    context.chat = chat(max_tokens=500)
-    context.model = "gpt-4o"
+    context.identify("gpt-4o", streaming=False, session=None)
+    context.set_chat(chat(max_tokens=500))
     context.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
     return context
 
@@ -81,7 +81,7 @@ def test_the_rule_stands_in_a_header(context: RequestContext) -> None:
     [(0, "0.000"), (1, "0.001"), (420, "0.420"), (26_000, "26.000"), (10**15 + 1, "1000000000000.001")],
 )
 def test_sats_in_the_header_are_exact_to_the_millisat(context: RequestContext, cost_msats: int, shown: str) -> None:
-    context.cost_msats = cost_msats
+    context.spend.cost_msats = cost_msats
     assert dict(own_headers(context))["X-Arbstr-Cost-Sats"] == shown
 
 
