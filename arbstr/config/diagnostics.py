@@ -25,6 +25,7 @@ _WANTED = {
     "bool_type": "true or false, without quotes",
     "tuple_type": 'a list, as in ["a", "b"]',
     "model_type": "a table of keys",
+    "dict_type": "a table of keys",
 }
 _LIMITS = {
     "greater_than_equal": ("ge", "at least {}"),

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
+from arbstr.config.aliases import alias_problems
 from arbstr.config.diagnostics import SET_BY_LOADER, format_error, nearest, quoted, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.proxies import is_onion
@@ -41,6 +42,9 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
     found = _resolve_keys(file.table, tree, environ, by_place)
     config = _validate(file, tree, by_place)
     problems = [*by_place.values(), *_cross_checks(file.table, tree, mock=mock)]
+    if config is not None:
+        takes_any = mock or not all(provider.models for provider in config.providers)
+        problems += alias_problems(config.aliases, config.providers, takes_any_model=takes_any)
     if config is None or problems:
         raise ConfigError([sentence(path, problem) for problem in problems])
     found += warnings(file, config, environ, mock=mock)

@@ -115,6 +115,7 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
 Text = Annotated[str, Field(min_length=1)]
+LONGEST_MODEL = 300  # characters of a model's name
 
 
 class Section(BaseModel):
@@ -179,9 +180,28 @@ def _entry(value: Any) -> Any:
 def _each_once(models: tuple[Model, ...]) -> tuple[Model, ...]:
     known: dict[str, Model] = {}
     for model in models:
-        if known.setdefault(model.id, model) != model:
+        first = known.setdefault(model.id.casefold(), model)
+        if first != model.model_copy(update={"id": first.id}):
             raise ValueError(f'has "{sanitize(model.id, 60)}" twice with different settings; keep one')
     return models
+
+
+def is_pattern(alias: str) -> bool:
+    """Check whether an alias is a pattern, in which each `*` stands for any text."""
+    return "*" in alias
+
+
+def _aliases(aliases: dict[str, str]) -> dict[str, str]:
+    folded: dict[str, str] = {}
+    for name, model in aliases.items():
+        for text in (name, model):
+            if not text.strip() or not text.isprintable() or len(text) > LONGEST_MODEL:
+                raise ValueError(f"has a name that is empty, not printable or longer than {LONGEST_MODEL} characters")
+        if is_pattern(model):
+            raise ValueError(f'has "{sanitize(model, 60)}" as a model; a pattern can only stand on the left')
+        if (other := folded.setdefault(name.casefold(), name)) != name:
+            raise ValueError(f'has "{sanitize(other, 60)}" twice, in different case; keep one')
+    return aliases
 
 
 class Provider(Section):
@@ -192,6 +212,7 @@ class Provider(Section):
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
+    kind: Literal["openai", "routstr"] = "openai"
     models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
     input_rate: Rate = 0
     output_rate: Rate = 0
@@ -201,6 +222,7 @@ class Provider(Section):
     timeouts: Timeouts = Timeouts()
     on_client_gone: Literal["drain", "cancel"] = "drain"
     proxy: ProxyUrl | None = None
+    refresh: float = Field(120, ge=0.1, le=86_400, allow_inf_nan=False)  # seconds
     max_in_flight: Count = 0
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
     forward_headers: tuple[Annotated[str, AfterValidator(_forwarded)], ...] = ()
@@ -213,34 +235,38 @@ class Provider(Section):
     @cached_property
     def model_ids(self) -> tuple[str, ...]:
         """Return the models that it lists, by the names that clients use."""
-        return tuple(self._models)
+        return tuple(model.id for model in self._models.values())
 
     @cached_property
     def _models(self) -> dict[str, Model]:
-        return {model.id: model for model in self.models}
+        """By name without regard to case, as below."""
+        models: dict[str, Model] = {}
+        for model in self.models:
+            models.setdefault(model.id.casefold(), model)
+        return models
 
     @cached_property
     def _rates_of_models(self) -> dict[str, Rates]:
-        own = {model.id: model.model_dump(include=set(RATES), exclude_none=True) for model in self.models}
+        own = {name: model.model_dump(include=set(RATES), exclude_none=True) for name, model in self._models.items()}
         shared = {name: getattr(self, name) for name in RATES}
         return {model: _rates({**shared, **rates}) for model, rates in own.items() if rates}
 
     def rates_for(self, model: str) -> Rates:
         """Return its rates for a model."""
-        return self._rates_of_models.get(model, self.rates)
+        return self._rates_of_models.get(model.casefold(), self.rates) if self._rates_of_models else self.rates
 
     def upstream_id(self, model: str) -> str:
         """Return the model's name at this provider."""
-        entry = self._models.get(model)
-        return (entry and entry.upstream_id) or model
+        entry = self._models.get(model.casefold())
+        return model if entry is None else entry.upstream_id or entry.id
 
     def serves(self, model: str) -> bool:
         """Check whether it lists the model; a provider that lists none takes every model."""
-        return not self.models or model in self._models
+        return not self.models or model.casefold() in self._models
 
     def public(self) -> dict[str, Any]:
         """Return its public description as a JSON object, the key masked."""
-        own_rates = {model: rates.public() for model, rates in self._rates_of_models.items()}
+        own_rates = {self._models[name].id: rates.public() for name, rates in self._rates_of_models.items()}
         return {
             "name": self.name,
             "url": self.url,
@@ -273,7 +299,11 @@ class Rule(Section):
 
     def allows(self, model: str) -> bool:
         """Check whether the rule allows the model; a rule that lists none allows all."""
-        return not self.allowed_models or model in self.allowed_models
+        return not self.allowed_models or model.casefold() in self._allowed
+
+    @cached_property
+    def _allowed(self) -> frozenset[str]:
+        return frozenset(model.casefold() for model in self.allowed_models)
 
 
 class Policies(Section):
@@ -348,6 +378,7 @@ class Config(Section):
     server: Server = Server()
     database: Database = Database()
     providers: tuple[Provider, ...] = ()
+    aliases: Annotated[dict[str, str], AfterValidator(_aliases)] = {}
     policies: Policies = Policies()
     budget: Budget = Budget()
     retry: Retry = Retry()

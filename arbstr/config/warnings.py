@@ -46,7 +46,7 @@ def _missing_key(variable: str | None, environ: Mapping[str, str]) -> str:
 
 def _rate_warnings(table: dict[str, Any], provider: Provider) -> Iterator[str]:
     own_rates = (model for model in table.get("models", ()) if isinstance(model, dict))
-    if not any(rate in rated for rated in (table, *own_rates) for rate in _RATES):
+    if provider.kind == "openai" and not any(rate in rated for rated in (table, *own_rates) for rate in _RATES):
         yield " has no rates: it counts as free and is always chosen; set input_rate and output_rate"
     for name, least in _SUSPICIOUS_RATES.items():
         rate = getattr(provider, name)

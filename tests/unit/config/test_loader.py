@@ -204,6 +204,14 @@ def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
     assert [provider.serves(model) for model in ("claude", "anthropic/claude")] == [True, False]
 
 
+def test_a_models_case_does_not_matter(tmp_path: Path) -> None:
+    provider = seller(tmp_path, MODELS)
+    assert provider.serves("GPT-4o")
+    assert (provider.upstream_id("GPT-4O"), provider.upstream_id("Claude")) == ("gpt-4o", "anthropic/claude")
+    assert provider.rates_for("CLAUDE") == provider.rates_for("claude")
+    assert seller(tmp_path, 'models = ["GPT-4o", "gpt-4o"]').model_ids == ("GPT-4o",)
+
+
 @pytest.mark.parametrize(
     ("models", "problem"),
     [
@@ -216,6 +224,7 @@ def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
         ('{ id = "a", output_rate = "1" }', 'models[0].output_rate is the string "1"; it must be a number'),
         ("{ upstream_id = 'b' }", "models[0].id is missing; add it"),
         ('"a", { id = "a", input_rate = 1 }', 'models has "a" twice with different settings; keep one'),
+        ('"a", { id = "A", input_rate = 1 }', 'models has "A" twice with different settings; keep one'),
         ("[]", "models[0] is a list; it must be a string, in quotes, or a table with an id"),
     ],
 )
@@ -462,6 +471,8 @@ def test_an_unknown_key_is_refused_with_the_one_that_was_meant(tmp_path: Path, m
         ("input_rate = 1e10", "input_rate is 10000000000.0; it must be at most 1,000,000,000"),
         ("timeouts = { idle = 0 }", "timeouts.idle is 0; it must be more than 0"),
         ("weight = 0", "weight is 0; it must be more than 0"),
+        ('kind = "routstar"', 'kind is the string "routstar"; it must be one of openai, routstr; did you mean "rou'),
+        ("refresh = 0", "refresh is 0; it must be at least 0.1"),
         ('on_client_gone = "drian"', 'on_client_gone is the string "drian"; it must be one of drain, cancel; did you'),
     ],
 )
@@ -815,6 +826,7 @@ def test_a_provider_without_rates_warns_that_it_wins_every_choice(tmp_path: Path
     assert warning.startswith("providers[0] has no rates: it counts as free and is always chosen")
     assert warned(tmp_path, 'url = "https://alpha.example/v1"\ninput_rate = 0', CONVENTION) == [], "said to be free"
     assert warned(tmp_path, 'url = "https://alpha.example/v1"\nbase_fee = 1', CONVENTION) == []
+    assert warned(tmp_path, 'url = "https://alpha.example/v1"\nkind = "routstr"', CONVENTION) == [], "the node says"
 
 
 @pytest.mark.parametrize("rates", ["input_rate = 2500\noutput_rate = 10000", "input_rate = 150\noutput_rate = 600"])
