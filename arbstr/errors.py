@@ -30,9 +30,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from arbstr.types import FailureKind
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 
 class ArbstrError(Exception):
@@ -139,7 +142,7 @@ class ApiError(ArbstrError):
         self.policy = policy
         self.allowed = allowed
 
-    def body(self) -> dict[str, dict[str, str | None]]:
+    def body(self) -> shapes.Error:
         """Return the JSON object for the client."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 

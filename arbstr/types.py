@@ -61,14 +61,6 @@ class Rates:
         object.__setattr__(self, "unit", unit)
         object.__setattr__(self, "whole", tuple(numerator * unit // denominator for numerator, denominator in ratios))
 
-    def public(self) -> JsonObject:
-        """Return the rates as a JSON object, in sats."""
-        return {
-            "input_rate_sats_per_1k": float(self.input),
-            "output_rate_sats_per_1k": float(self.output),
-            "base_fee_sats": float(self.base_fee / 1000),
-        }
-
 
 @value_object
 class Usage:

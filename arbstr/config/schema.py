@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -18,6 +18,9 @@ from arbstr.config.toml_file import IN_MEMORY
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import NO_GROUP, Rates
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
@@ -264,20 +267,30 @@ class Provider(Section):
         """Check whether it lists the model; a provider that lists none takes every model."""
         return not self.models or model.casefold() in self._models
 
-    def public(self) -> dict[str, Any]:
+    def public(self) -> shapes.ProviderSettings:
         """Return its public description as a JSON object, the key masked."""
-        own_rates = {self._models[name].id: rates.public() for name, rates in self._rates_of_models.items()}
-        return {
+        settings: shapes.ProviderSettings = {
             "name": self.name,
             "url": self.url,
             "models": list(self.model_ids),
             "input_rate_sats_per_1k": self.input_rate,
             "output_rate_sats_per_1k": self.output_rate,
             "base_fee_sats": self.base_fee,
-            **({"model_rates": own_rates} if own_rates else {}),
             "api_key": None if self.api_key is None else str(self.api_key),
             "key_source": self.key_source,
         }
+        if self._rates_of_models:
+            own_rates = self._rates_of_models.items()
+            settings["model_rates"] = {self._models[name].id: _rates_json(rates) for name, rates in own_rates}
+        return settings
+
+
+def _rates_json(rates: Rates) -> shapes.ProviderRates:
+    return {
+        "input_rate_sats_per_1k": float(rates.input),
+        "output_rate_sats_per_1k": float(rates.output),
+        "base_fee_sats": float(rates.base_fee / 1000),
+    }
 
 
 class Rule(Section):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import orjson
 
@@ -10,6 +11,9 @@ from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
 from arbstr.types import HeaderList
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 
 def encode_event(data: bytes) -> bytes:
@@ -74,7 +78,7 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
     `done`: the provider's own `[DONE]` has been sent.
     """
     cost, usage = context.spend.cost_msats, context.usage
-    own = {
+    own: shapes.CostFigures = {
         "request_id": context.request_id,
         "provider": None if context.provider is None else context.provider.name,
         "cost_sats": None if cost is None else cost / 1000,
@@ -83,7 +87,7 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
         "cached_tokens": None if usage is None else usage.cached_tokens,
         "output_tokens": None if usage is None else usage.output_tokens,
     }
-    event = {
+    event: shapes.CostEvent = {
         "id": f"chatcmpl-{context.request_id}",
         "object": "chat.completion.chunk",
         "created": context.received_at_ms // 1000,

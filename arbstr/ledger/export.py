@@ -9,14 +9,13 @@ from __future__ import annotations
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import orjson
 
 from arbstr.ledger.model import Entry
 from arbstr.ledger.serialize import entry_json, sats
 from arbstr.sanitize import MARK, sanitize
-from arbstr.types import JsonObject
 
 CSV_COLUMNS = (
     "id",
@@ -40,7 +39,7 @@ _ENDLESS = 10**9
 _HIDDEN = re.compile("[\x7f-\x9f\u200b-\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ufeff]")
 
 
-def dumps(document: JsonObject) -> str:
+def dumps(document: Mapping[str, object]) -> str:
     """Return JSON on one line, without control characters."""
     return _HIDDEN.sub(lambda found: f"\\u{ord(found[0]):04x}", orjson.dumps(document).decode())
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 GroupBy = Literal["model", "provider", "policy", "client", "session", "dialect", "hour", "day"]
 Sort = Literal["timestamp", "cost_sats", "latency_ms"]
@@ -130,8 +133,8 @@ class Detail:
     """One request in full: its row, and what is kept beside it as JSON values (None in rows that never had it)."""
 
     entry: Entry
-    attempts: list[dict[str, Any]] | None
-    routing: dict[str, Any] | None
+    attempts: list[shapes.AttemptEntry] | None
+    routing: shapes.RoutingEntry | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
-from arbstr.types import Candidate, JsonObject, Routing
+from typing import TYPE_CHECKING
+
+from arbstr.types import Candidate, Routing
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 _BY = {
     "cheapest": "by expected price",
@@ -12,7 +17,7 @@ _BY = {
 }
 
 
-def routing_json(routing: Routing) -> JsonObject:
+def routing_json(routing: Routing) -> shapes.RoutingEntry:
     """Return the decision: candidates in the order they are tried, each with its expected cost in sats and why."""
     return {
         "model": routing.model,
@@ -29,7 +34,7 @@ def routing_json(routing: Routing) -> JsonObject:
     }
 
 
-def _candidate_json(candidate: Candidate, place: int, strategy: str) -> JsonObject:
+def _candidate_json(candidate: Candidate, place: int, strategy: str) -> shapes.CandidateEntry:
     reason = f"number {place} {_BY.get(strategy, strategy)}"
     return {
         "provider": candidate.provider,

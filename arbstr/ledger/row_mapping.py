@@ -8,7 +8,7 @@ from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from math import copysign
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
@@ -16,7 +16,10 @@ from arbstr.ledger.aggregates import AggregateSum, sum_row
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
-from arbstr.types import Candidate, JsonObject, RequestRecord, Routing
+from arbstr.types import Candidate, RequestRecord, Routing
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 RowValues = tuple[Any, ...]
 # Model, provider, policy, streaming, success, client, dialect. Requests that were refused have no model here: clients
@@ -217,7 +220,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
     )
 
 
-def read_routing(text: Any) -> JsonObject | None:
+def read_routing(text: Any) -> shapes.RoutingEntry | None:
     """A decision as `row_of` keeps it, as `routing_json` shows it. Another program's value is returned as it is."""
     kept = json_or_none(text)
     try:
@@ -230,7 +233,7 @@ def read_routing(text: Any) -> JsonObject | None:
         excluded = tuple((name, reason) for name, reason in kept["excluded"])
         return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
     except (TypeError, ValueError, KeyError, OverflowError):
-        return kept if isinstance(kept, dict) else None
+        return cast("shapes.RoutingEntry", kept) if isinstance(kept, dict) else None
 
 
 def clean(text: str) -> str:

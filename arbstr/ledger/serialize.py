@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Literal, cast
 
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
-from arbstr.types import JsonObject
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_UNDER = {
+_UNDER: dict[str, Literal["models", "providers", "policies", "clients", "sessions", "dialects"]] = {
     "model": "models",
     "provider": "providers",
     "policy": "policies",
@@ -28,7 +31,7 @@ def sats(msats: int | None) -> float | None:
     return None if msats is None else msats / 1000
 
 
-def aggregate_json(figures: Aggregate) -> JsonObject:
+def aggregate_json(figures: Aggregate) -> shapes.Figures:
     """Return sums and latencies of a set of requests."""
     return {
         "counts": {
@@ -38,7 +41,7 @@ def aggregate_json(figures: Aggregate) -> JsonObject:
             "streaming": figures.streaming,
         },
         "costs": {
-            "total_cost_sats": sats(figures.cost_msats),
+            "total_cost_sats": figures.cost_msats / 1000,
             "total_input_tokens": figures.input_tokens,
             "total_output_tokens": figures.output_tokens,
         },
@@ -49,15 +52,15 @@ def aggregate_json(figures: Aggregate) -> JsonObject:
             "p99_latency_ms": figures.p99_latency_ms,
         },
         "saved_sats": {
-            "vs_dearest": sats(figures.saved_vs_dearest_msats),
-            "vs_median": sats(figures.saved_vs_median_msats),
+            "vs_dearest": figures.saved_vs_dearest_msats / 1000,
+            "vs_median": figures.saved_vs_median_msats / 1000,
         },
     }
 
 
-def entry_json(entry: Entry) -> JsonObject:
+def entry_json(entry: Entry) -> shapes.RequestEntry:
     """One request; `error` only if it failed, `implausible` only if a claim of the provider's can't be true."""
-    document = {
+    document: shapes.RequestEntry = {
         "id": entry.id,
         "request_id": entry.request_id,
         "timestamp": entry.timestamp,
@@ -84,13 +87,13 @@ def entry_json(entry: Entry) -> JsonObject:
         "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
     }
     if entry.implausible is not None:
-        document["implausible"] = entry.implausible.split(",")
+        document["implausible"] = cast("list[shapes.Claim]", entry.implausible.split(","))
     if not entry.success:
         document["error"] = {"status": entry.error_status, "message": entry.error_message}
     return document
 
 
-def detail_json(detail: Detail) -> JsonObject:
+def detail_json(detail: Detail) -> shapes.RequestDetail:
     """One request in full: with its attempts, and why it went where it went (both null where that was not kept)."""
     return {**entry_json(detail.entry), "attempts": detail.attempts, "routing": detail.routing}
 
@@ -100,14 +103,24 @@ def iso(at_ms: int) -> str:
     return f"{(_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec='milliseconds')[:-6]}Z"
 
 
-def window_json(where: Filter) -> JsonObject:
+def window_json(where: Filter) -> shapes.Window:
     """Return the window of a filter that has both ends."""
     return {"since": iso(where.since_ms or 0), "until": iso(where.until_ms or 0)}
 
 
-def stats_json(stats: Stats, where: Filter, group_by: GroupBy | None, configured: Sequence[str] = ()) -> JsonObject:
+def stats_json(
+    stats: Stats, where: Filter, group_by: GroupBy | None, configured: Sequence[str] = ()
+) -> shapes.StatsReport:
     """Return aggregates, also by group; every `configured` name is a group, also without traffic."""
-    document = {**window_json(where), **aggregate_json(stats.overall)}
+    window, overall = window_json(where), aggregate_json(stats.overall)
+    document: shapes.StatsReport = {
+        "since": window["since"],
+        "until": window["until"],
+        "counts": overall["counts"],
+        "costs": overall["costs"],
+        "performance": overall["performance"],
+        "saved_sats": overall["saved_sats"],
+    }
     if not stats.overall.total:
         document["empty"] = True
         document["message"] = f"No requests between {document['since']} and {document['until']}."

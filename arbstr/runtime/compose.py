@@ -40,7 +40,6 @@ from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
-from arbstr.server import openapi
 from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
@@ -336,7 +335,6 @@ def _app(
         Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
         *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
-        *openapi.routes(),
         *welcome.routes(),
     ]
     return App(access_control, EndpointRouter(routes))

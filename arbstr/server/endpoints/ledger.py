@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
@@ -16,6 +16,9 @@ from arbstr.ledger.params import BadParameter, read_filter, read_group_by, read_
 from arbstr.ledger.serialize import detail_json, entry_json, stats_json, window_json
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 logger = logging.getLogger(__name__)
 
@@ -61,7 +64,7 @@ class LedgerEndpoints:
             asked = read_listing(_given(request, params.LISTING), self._now())
             await self._check_names(asked.where)
             page = await self._reader.page(asked.where, asked.sort, asked.order, asked.page, asked.per_page)
-        document = {
+        document: shapes.RequestPage = {
             "data": [entry_json(entry) for entry in page.entries],
             "page": asked.page,
             "per_page": asked.per_page,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from aiohttp import web
 
@@ -20,7 +21,9 @@ from arbstr.server.request import Request
 from arbstr.server.request_body import RequestBody
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
-from arbstr.types import JsonObject
+
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 # What "cheapest" means for a model before there is a request: prompts are longer than answers.
 _TYPICAL_INPUT_TOKENS = 1000
@@ -67,7 +70,8 @@ class StatusEndpoints:
 
     async def models(self, request: web.BaseRequest) -> web.Response:
         """Return every model that a provider lists, once, in OpenAI's list shape."""
-        return json_response({"object": "list", "data": list((await self._known()).values())})
+        document: shapes.ModelList = {"object": "list", "data": list((await self._known()).values())}
+        return json_response(document)
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
         """One model."""
@@ -77,7 +81,7 @@ class StatusEndpoints:
             raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
         return json_response(models[name])
 
-    async def _known(self) -> dict[str, JsonObject]:
+    async def _known(self) -> dict[str, shapes.ModelEntry]:
         """Return the descriptions of all models that are configured or listed by a provider without models."""
         learned = await self._lists()
         if learned != self._learned:
@@ -85,7 +89,7 @@ class StatusEndpoints:
             self._models = self._described()
         return self._models
 
-    def _described(self) -> dict[str, JsonObject]:
+    def _described(self) -> dict[str, shapes.ModelEntry]:
         listed = [*self.model_names, *(name for names in self._learned.values() for name in names)]
         has = {name: frozenset(names) for name, names in self._learned.items()}
         return {
@@ -100,10 +104,8 @@ class StatusEndpoints:
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Return whether arbstr can serve: 503 when no provider is available."""
         statuses = self._statuses()
-        serving = [status for status in statuses if status.state == "closed" and status.in_rotation]
-        down = [status for status in statuses if status.state == "open" or not status.in_rotation]
-        verdict = "ok" if len(serving) == len(statuses) else "unhealthy" if len(down) == len(statuses) else "degraded"
-        document = {
+        verdict = _verdict(statuses)
+        document: shapes.Health = {
             "status": verdict,
             "version": __version__,
             "uptime_s": round(self._uptime_s(), 3),
@@ -113,7 +115,7 @@ class StatusEndpoints:
 
     async def providers(self, request: web.BaseRequest) -> web.Response:
         """Return the providers as configured, keys masked, and their health."""
-        listed = [
+        listed: list[shapes.ProviderEntry] = [
             {
                 **provider.public(),
                 "health": _health(status),
@@ -121,7 +123,8 @@ class StatusEndpoints:
             }
             for provider, status in zip(self._providers, self._statuses(), strict=True)
         ]
-        return json_response({"providers": listed})
+        document: shapes.ProviderList = {"providers": listed}
+        return json_response(document)
 
     async def cost(self, request: Request) -> web.Response:
         """Return what a chat request would cost and where; nothing is sent."""
@@ -135,7 +138,7 @@ class StatusEndpoints:
         return json_response(routing_json(self._router.preview(chat)))
 
 
-def _model(name: str, providers: Sequence[Provider], created_s: int) -> JsonObject:
+def _model(name: str, providers: Sequence[Provider], created_s: int) -> shapes.ModelEntry:
     cheapest = min(
         providers,
         key=lambda provider: expected_msats(provider.rates_for(name), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
@@ -149,7 +152,14 @@ def _model(name: str, providers: Sequence[Provider], created_s: int) -> JsonObje
     }
 
 
-def _health(status: ProviderStatus) -> JsonObject:
+def _verdict(statuses: Sequence[ProviderStatus]) -> shapes.HealthVerdict:
+    if all(status.state == "closed" and status.in_rotation for status in statuses):
+        return "ok"
+    is_down = all(status.state == "open" or not status.in_rotation for status in statuses)
+    return "unhealthy" if is_down else "degraded"
+
+
+def _health(status: ProviderStatus) -> shapes.ProviderState:
     return {
         "state": status.state,
         "failure_count": status.failure_count,

@@ -1,37 +1,46 @@
-"""The welcome document at `/`: what arbstr is and how to use it."""
+"""What arbstr says of itself: the welcome document at `/`, the description of its API at `/openapi.json`."""
 
 from __future__ import annotations
 
+from functools import cache
+from typing import TYPE_CHECKING
+
+import orjson
 from aiohttp import web
 
 from arbstr.server.responses import json_response
 from arbstr.server.router import Route
 
-_ENDPOINTS = {
-    "POST /v1/chat/completions": "a chat request",
-    "GET /v1/models": "the available models",
-    "GET /v1/stats": "spending and latency",
-    "GET /v1/requests": "individual requests",
-    "POST /v1/cost": "what a chat request would cost, and where",
-    "GET /providers": "the providers and their health",
-    "GET /health": "whether arbstr can serve",
-    "GET /openapi.json": "the API description",
-}
+if TYPE_CHECKING:
+    from arbstr import shapes
 
 
 def routes() -> list[Route]:
-    """Return the route."""
-    return [Route("GET", "/", _welcome)]
+    """Return the routes."""
+    return [Route("GET", "/", _welcome), Route("GET", "/openapi.json", _description)]
 
 
 async def _welcome(request: web.BaseRequest) -> web.Response:
+    from arbstr.server.api import ENDPOINTS  # noqa: PLC0415 - no start needs it
+
     base = f"http://{request.host}/v1"
-    document = {
+    document: shapes.Welcome = {
         "name": "arbstr",
         "what": "An OpenAI-compatible proxy: each request goes to the provider that will be cheapest for it.",
         "base_url": base,
         "how": f"Point your client at it: OPENAI_BASE_URL={base}, and as OPENAI_API_KEY the token that arbstr's "
         "configuration sets, or any text if it sets none.",
-        "endpoints": _ENDPOINTS,
+        "endpoints": {f"{endpoint.method} {endpoint.path}": endpoint.summary for endpoint in ENDPOINTS},
     }
     return json_response(document)
+
+
+async def _description(request: web.BaseRequest) -> web.Response:
+    return web.Response(body=_openapi(), content_type="application/json")
+
+
+@cache
+def _openapi() -> bytes:
+    from arbstr.server.openapi import describe  # noqa: PLC0415 - no start needs it, and it takes 50 ms
+
+    return orjson.dumps(describe())

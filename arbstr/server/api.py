@@ -1,0 +1,61 @@
+"""Every endpoint in one table: what `/openapi.json` and the welcome page say of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from arbstr import shapes
+from arbstr.ledger.params import LISTING, STATS
+
+_UNSERVED = (402, 429, 502, 503, 504)  # how inference may fail
+_UNREADABLE = (400, 404, 413, 415)  # what may be wrong with a body
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An endpoint. `name` is its operation id; `answer` and `body` are shapes, `query` its parameters.
+
+    `errors` may come besides those that any endpoint has; `streams`: the answer may be a stream of events. `also` are
+    statuses other than 200 with which the same shape comes, and what they mean; a `public` one takes no token.
+    """
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    answer: type
+    body: type | None = None
+    query: tuple[str, ...] = ()
+    errors: tuple[int, ...] = ()
+    streams: bool = False
+    also: tuple[tuple[int, str], ...] = ()
+    public: bool = False
+
+
+def _inference(name: str, path: str, summary: str, body: type) -> Endpoint:
+    """Describe an endpoint whose requests are bought from a provider."""
+    errors = (*_UNREADABLE, *_UNSERVED)
+    return Endpoint(name, "POST", path, summary, shapes.ProviderAnswer, body, errors=errors, streams=True)
+
+
+def _get(name: str, path: str, summary: str, answer: type, query: tuple[str, ...] = (), *errors: int) -> Endpoint:
+    return Endpoint(name, "GET", path, summary, answer, query=query, errors=errors)
+
+
+_HEALTH = "Whether arbstr can serve requests."
+_DOWN = ((503, "No provider is available."),)
+_COST = "What a chat request would cost, and where; nothing is sent."
+
+ENDPOINTS = (
+    _inference("chat", "/v1/chat/completions", "A chat completion, bought as the policy says.", shapes.ChatRequest),
+    Endpoint("cost", "POST", "/v1/cost", _COST, shapes.RoutingEntry, shapes.ChatRequest, errors=(*_UNREADABLE, 503)),
+    _get("models", "/v1/models", "The available models.", shapes.ModelList),
+    _get("model", "/v1/models/{model}", "One model.", shapes.ModelEntry, (), 404),
+    _get("stats", "/v1/stats", "Spending, tokens and latency in a window.", shapes.StatsReport, STATS, 400, 404),
+    _get("requests", "/v1/requests", "The requests in a window.", shapes.RequestPage, LISTING, 400, 404),
+    _get("request", "/v1/requests/{request_id}", "One request in full.", shapes.RequestDetail, (), 400, 404),
+    _get("providers", "/providers", "The configured providers and their health.", shapes.ProviderList),
+    Endpoint("health", "GET", "/health", _HEALTH, shapes.Health, also=_DOWN, public=True),
+    _get("description", "/openapi.json", "This description.", shapes.Description),
+    Endpoint("welcome", "GET", "/", "What arbstr is and how to use it.", shapes.Welcome, public=True),
+)

@@ -1,0 +1,357 @@
+"""The JSON bodies that arbstr writes, one TypedDict each: what types the code that builds them also makes
+`/openapi.json`.
+
+They cost nothing at run time: bodies are plain dict literals, and only the API's description imports this module. Sats
+have at most three decimals, instants are ISO 8601 in UTC, durations milliseconds.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, NotRequired
+
+from pydantic import ConfigDict, Field, with_config
+from typing_extensions import TypedDict
+
+from arbstr.types import BreakerState, FailureKind
+
+Count = Annotated[int, Field(ge=0)]
+Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
+Claim = Literal["charge", "tokens"]
+HealthVerdict = Literal["ok", "degraded", "unhealthy"]
+
+_open = with_config(ConfigDict(extra="allow"))  # other fields may follow
+
+
+class ErrorFields(TypedDict):
+    """What went wrong; `code` is a stable word, `param` the field at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str
+
+
+class Error(TypedDict):
+    """An error in OpenAI's shape."""
+
+    error: ErrorFields
+
+
+class Welcome(TypedDict):
+    """What arbstr is and how to point a client at it."""
+
+    name: str
+    what: str
+    base_url: str
+    how: str
+    endpoints: Annotated[dict[str, str], Field(description="What each path is for.")]
+
+
+class ModelOffers(TypedDict):
+    """Who sells a model; `cheapest` is by a typical request."""
+
+    providers: list[str]
+    cheapest: str
+
+
+class ModelEntry(TypedDict):
+    """A model that a provider lists."""
+
+    id: str
+    object: Literal["model"]
+    created: Annotated[Count, Field(description="When arbstr started, in seconds since 1970.")]
+    owned_by: Literal["routstr"]
+    arbstr: ModelOffers
+
+
+class ModelList(TypedDict):
+    """The available models, each once."""
+
+    object: Literal["list"]
+    data: list[ModelEntry]
+
+
+class ProviderState(TypedDict):
+    """A provider's circuit breaker, and what was seen of it lately."""
+
+    state: BreakerState
+    failure_count: Count
+    in_rotation: Annotated[bool, Field(description="Whether requests may go there.")]
+    in_flight: Count
+    success_rate: Annotated[float | None, Field(description="0 to 1, over recent attempts.")]
+    latency_ms: Annotated[float | None, Field(description="The learned time to first byte.")]
+    last_error: str | None
+    open_until_ms: Annotated[Count | None, Field(description="When its breaker lets a probe through, since 1970.")]
+
+
+class Health(TypedDict):
+    """Whether arbstr can serve requests."""
+
+    status: HealthVerdict
+    version: str
+    uptime_s: float
+    providers: dict[str, ProviderState]
+
+
+class ProviderRates(TypedDict):
+    """What a provider asks."""
+
+    input_rate_sats_per_1k: float
+    output_rate_sats_per_1k: float
+    base_fee_sats: Annotated[float, Field(description="Sats per request.")]
+
+
+class ProviderSettings(ProviderRates):
+    """A provider as configured."""
+
+    name: str
+    url: str
+    models: Annotated[list[str], Field(description="Empty: it takes every model.")]
+    model_rates: NotRequired[Annotated[dict[str, ProviderRates], Field(description="Of models with their own rates.")]]
+    api_key: Annotated[str | None, Field(description="Masked.")]
+    key_source: str
+
+
+class ProviderEntry(ProviderSettings):
+    """A provider as configured, and its health."""
+
+    health: ProviderState
+    charged_ratio: Annotated[float | None, Field(description="What it charged over the cost by its rates, as learned.")]
+
+
+class ProviderList(TypedDict):
+    """The configured providers, in the configuration's order."""
+
+    providers: list[ProviderEntry]
+
+
+class CandidateEntry(TypedDict):
+    """A provider that may serve the request; `weight_sats` is what it was ranked by."""
+
+    provider: str
+    expected_cost_sats: float
+    weight_sats: float
+    reason: str
+
+
+class ExclusionEntry(TypedDict):
+    """A provider of the model that was left out, and why."""
+
+    provider: str
+    reason: str
+
+
+class RoutingEntry(TypedDict):
+    """Where a request goes, and why: candidates in the order they are tried."""
+
+    model: str
+    policy: str | None
+    policy_reason: str | None
+    strategy: str
+    expected_input_tokens: Count
+    expected_output_tokens: Count
+    candidates: list[CandidateEntry]
+    excluded: list[ExclusionEntry]
+
+
+class Counts(TypedDict):
+    """Numbers of requests."""
+
+    total: Count
+    success: Count
+    error: Count
+    streaming: Count
+
+
+class Costs(TypedDict):
+    """Sums of what requests cost, and of their tokens; unknown ones add nothing."""
+
+    total_cost_sats: float
+    total_input_tokens: Count
+    total_output_tokens: Count
+
+
+class Performance(TypedDict):
+    """Latencies of all requests, failed ones too; percentiles are good to 2 %."""
+
+    avg_latency_ms: float
+    p50_latency_ms: Count
+    p95_latency_ms: Count
+    p99_latency_ms: Count
+
+
+class Savings(TypedDict):
+    """What the most expensive and the median candidate would have cost, less what was paid."""
+
+    vs_dearest: float
+    vs_median: float
+
+
+class Figures(TypedDict):
+    """Aggregates of a set of requests."""
+
+    counts: Counts
+    costs: Costs
+    performance: Performance
+    saved_sats: Savings
+
+
+class Bucket(Figures):
+    """The aggregates of an hour or a day."""
+
+    start: Instant
+
+
+class Window(TypedDict):
+    """A span of time, both ends inclusive."""
+
+    since: Instant
+    until: Instant
+
+
+class StatsReport(Window, Figures):
+    """The aggregates of a window, and by group if asked."""
+
+    empty: NotRequired[Literal[True]]
+    message: NotRequired[str]
+    series: NotRequired[Annotated[list[Bucket], Field(description="By hour or day, oldest first, no gaps.")]]
+    models: NotRequired[dict[str, Figures]]
+    providers: NotRequired[dict[str, Figures]]
+    policies: NotRequired[dict[str, Figures]]
+    clients: NotRequired[dict[str, Figures]]
+    sessions: NotRequired[Annotated[dict[str, Figures], Field(description="The 1,000 that cost most, and the rest.")]]
+    dialects: NotRequired[dict[str, Figures]]
+
+
+class EntryTokens(TypedDict):
+    """Tokens as the provider counted them, null where it did not say; `input` includes `cached` and `cache_write`."""
+
+    input: Count | None
+    cached: Count | None
+    cache_write: Count | None
+    output: Count | None
+
+
+class EntryCost(TypedDict):
+    """What a request cost: what the provider said it charged, else the cost by the rates."""
+
+    sats: float | None
+    provider_sats: Annotated[float | None, Field(description="What the provider says it charged.")]
+    list_sats: Annotated[float | None, Field(description="The cost by the rates.")]
+
+
+class EntryTiming(TypedDict):
+    """Time to the whole answer, or to a stream's first byte; and the whole stream's."""
+
+    latency_ms: Count
+    stream_duration_ms: Count | None
+
+
+class EntryError(TypedDict):
+    """How a request failed."""
+
+    status: Count | None
+    message: str | None
+
+
+class RequestEntry(TypedDict):
+    """One request."""
+
+    id: int
+    request_id: str
+    timestamp: Instant
+    model: Annotated[str, Field(description="As asked for.")]
+    provider: Annotated[str | None, Field(description="The last one tried.")]
+    policy: str | None
+    streaming: bool
+    success: bool
+    served_model: Annotated[str | None, Field(description="The model that served.")]
+    dialect: str | None
+    session: str | None
+    client: str | None
+    tokens: EntryTokens
+    cost: EntryCost
+    timing: EntryTiming
+    implausible: NotRequired[Annotated[list[Claim], Field(description="Claims of the provider's that can't be true.")]]
+    error: NotRequired[Annotated[EntryError, Field(description="Only of failed requests.")]]
+
+
+class RequestPage(Window):
+    """One page of the requests in a window."""
+
+    data: list[RequestEntry]
+    page: Count
+    per_page: Count
+    total: Count
+    total_pages: Count
+
+
+class AttemptEntry(TypedDict):
+    """One try at one provider; `failure` is null for the one that answered."""
+
+    provider: str
+    started_ms: Annotated[Count, Field(description="Since the request arrived.")]
+    duration_ms: Count
+    failure: FailureKind | None
+    status: Count | None
+    message: str
+
+
+class RequestDetail(RequestEntry):
+    """One request in full; attempts and routing are null where they were not kept."""
+
+    attempts: list[AttemptEntry] | None
+    routing: RoutingEntry | None
+
+
+class CostFigures(TypedDict):
+    """What a stream cost; null is unknown."""
+
+    request_id: str
+    provider: str | None
+    cost_sats: float | None
+    latency_ms: Annotated[Count, Field(description="The whole stream's.")]
+    input_tokens: Count | None
+    cached_tokens: Count | None
+    output_tokens: Count | None
+
+
+class CostEvent(TypedDict):
+    """arbstr's own event at the end of a stream: a chunk that strict clients accept."""
+
+    id: str
+    object: Literal["chat.completion.chunk"]
+    created: Count
+    model: str
+    choices: list[Any]
+    arbstr: CostFigures
+
+
+# What clients send and providers answer, as far as arbstr reads it.
+
+
+@_open
+class ChatMessage(TypedDict):
+    """A message."""
+
+    role: str
+
+
+@_open
+class ChatRequest(TypedDict):
+    """A chat request; it reaches the provider with all its fields."""
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: NotRequired[bool]
+    max_tokens: NotRequired[Count]
+
+
+@_open
+class ProviderAnswer(TypedDict):
+    """The provider's own JSON."""
+
+
+@_open
+class Description(TypedDict):
+    """This description: OpenAPI 3.1."""
