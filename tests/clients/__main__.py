@@ -21,7 +21,7 @@ from pathlib import Path
 
 from arbstr.config.schema import Config, Mock, MockProvider
 from arbstr.mock import FakeFleet
-from tests.support.serve_process import Served
+from tests.support.serve_process import ServeProcess
 
 HERE = Path(__file__).parent
 SELLERS = '[[mock.providers]]\nname = "a"\nmodels = ["gpt-4o"]\ndelay_ms = 5\ntokens_per_second = 0\n'
@@ -96,7 +96,7 @@ def report(client: Client, whom: str, found: Sequence[dict[str, str | bool]]) ->
     return len(failed)
 
 
-def unmetered(arbstr: Served) -> int:
+def unmetered(arbstr: ServeProcess) -> int:
     """How many answered requests have a row without tokens or cost."""
     rows = arbstr.get("/v1/requests?per_page=100&success=true")["data"]
     return sum(row["tokens"]["output"] is None or row["cost"]["sats"] is None for row in rows)
@@ -105,8 +105,8 @@ def unmetered(arbstr: Served) -> int:
 async def control(clients: Sequence[Client]) -> int:
     """The same checks, with a provider asked directly."""
     provider = MockProvider(name="a", models=("gpt-4o",), delay_ms=5, tokens_per_second=0)
-    async with FakeFleet(Config(mock=Mock(providers=(provider,)))) as market:
-        url = market.config.providers[0].url
+    async with FakeFleet(Config(mock=Mock(providers=(provider,)))) as fleet:
+        url = fleet.config.providers[0].url
         return sum([report(one, "provider", await asyncio.to_thread(checks_of, one, url)) for one in clients])
 
 
@@ -120,7 +120,7 @@ def main(arguments: list[str]) -> int:
     failed = 0
     with tempfile.TemporaryDirectory(prefix="arbstr-clients-") as home:
         (Path(home) / "config.toml").write_text(SELLERS)
-        with Served(Path(home), "-c", "config.toml", "--mock") as arbstr:
+        with ServeProcess(Path(home), "-c", "config.toml", "--mock") as arbstr:
             for client in clients:
                 failed += report(client, "arbstr", checks_of(client, f"{arbstr.url}/v1"))
             if missing := unmetered(arbstr):

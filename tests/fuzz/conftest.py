@@ -8,20 +8,20 @@ from pathlib import Path
 import pytest
 
 from arbstr.runtime import process
-from tests.fuzz.arena import Arena
+from tests.fuzz.harness import FuzzHarness
 
 
 @pytest.fixture(scope="module")
-def arena(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Arena]:
+def harness(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FuzzHarness]:
     # The heap that arbstr would freeze at its start is the test run's here.
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(process, "freeze_gc", lambda: None)
-        arena = Arena(_home(tmp_path_factory))
+        harness = FuzzHarness(_home(tmp_path_factory))
         try:
-            yield arena
+            yield harness
         finally:
-            arena.close()
+            harness.close()
 
 
 def _home(factory: pytest.TempPathFactory) -> Path:
-    return factory.mktemp("arena")
+    return factory.mktemp("fuzz")

@@ -83,11 +83,11 @@ def test_any_file_is_read_or_refused_in_words(path: Path, data: bytes) -> None:
     note(f"{data!r}")
     path.write_bytes(data)
     try:
-        told = load(path, {"KEY": KEY, "ALPHA_KEY": KEY, "ARBSTR_TOKEN": KEY}).warnings
+        problems = load(path, {"KEY": KEY, "ALPHA_KEY": KEY, "ARBSTR_TOKEN": KEY}).warnings
     except ConfigError as error:
-        told = tuple(error.problems)
-        assert told
-    for sentence in told:
+        problems = tuple(error.problems)
+        assert problems
+    for sentence in problems:
         assert sentence == sanitize(sentence, most=len(sentence)), "one line, and nothing in it that acts"
         assert sentence.startswith(f"{path}: ")
         assert KEY not in sentence

@@ -12,8 +12,8 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from arbstr.cli import run
-from tests.fuzz.arena import Arena
 from tests.fuzz.effort import fuzzed
+from tests.fuzz.harness import FuzzHarness
 from tests.fuzz.requests import asking
 from tests.support.provider import Move, error_reply
 
@@ -87,20 +87,20 @@ def targets(draw: st.DrawFn) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def stocked(arena: Arena) -> Arena:
-    """The arena with a few rows in its ledger."""
-    arena.asks(asking())
-    arena.asks(asking(stream=True))
-    arena.asks(asking(), [error_reply(422, "\x1b[31m'\u202e")])
-    arena.asks(asking(stream=True), [[Move.RESET], error_reply(500)])
-    return arena
+def stocked(harness: FuzzHarness) -> FuzzHarness:
+    """The harness with a few rows in its ledger."""
+    harness.exchange(asking())
+    harness.exchange(asking(stream=True))
+    harness.exchange(asking(), [error_reply(422, "\x1b[31m'\u202e")])
+    harness.exchange(asking(stream=True), [[Move.RESET], error_reply(500)])
+    return harness
 
 
 @fuzzed(60)
 @given(target=targets())
-def test_any_question_is_answered_or_refused_in_words(stocked: Arena, target: bytes) -> None:
+def test_any_question_is_answered_or_refused_in_words(stocked: FuzzHarness, target: bytes) -> None:
     note(f"{target!r}")
-    heard = stocked.gets(target)
+    heard = stocked.get(target)
     assert heard.status in (200, 400, 404)
 
 
@@ -110,8 +110,8 @@ WORDS = VALUES.map(lambda text: text.replace("\0", ""))  # no command line can h
 
 
 @pytest.fixture(scope="module")
-def ledger(stocked: Arena) -> Iterator[None]:
-    """The arena's, named as the one that commands read."""
+def ledger(stocked: FuzzHarness) -> Iterator[None]:
+    """The harness's, named as the one that commands read."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("DATABASE_URL", str(stocked.ledger))
         yield

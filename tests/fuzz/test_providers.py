@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from tests.fuzz.arena import Arena
 from tests.fuzz.effort import fuzzed
+from tests.fuzz.harness import FuzzHarness
 from tests.fuzz.replies import replies
 from tests.fuzz.requests import asking
 from tests.support.provider import Part
@@ -14,9 +14,9 @@ from tests.support.provider import Part
 
 @fuzzed(120)
 @given(stream=st.booleans(), usage=st.booleans(), said=st.lists(replies(), min_size=1, max_size=2))
-def test_any_reply_becomes_an_answer(arena: Arena, stream: bool, usage: bool, said: list[list[Part]]) -> None:
+def test_any_reply_becomes_an_answer(harness: FuzzHarness, stream: bool, usage: bool, said: list[list[Part]]) -> None:
     note(f"{said}")
-    (heard,) = arena.asks(asking(stream=stream, usage=usage), said)
+    (heard,) = harness.exchange(asking(stream=stream, usage=usage), said)
     assert heard.status < 500, "beta always answers"
     if "x-arbstr-streaming" in heard.headers:
         assert heard.body.endswith(b"\n\n")

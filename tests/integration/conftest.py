@@ -1,4 +1,4 @@
-"""A world of sellers and a whole arbstr for each test, on the event loop that arbstr runs on."""
+"""A proxy harness for each test: scripted providers and a whole arbstr, on the event loop that arbstr runs on."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from arbstr.runtime import process
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 
 
 def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEventLoop]]:
@@ -18,8 +18,8 @@ def pytest_asyncio_loop_factories() -> dict[str, Callable[[], asyncio.AbstractEv
 
 
 @pytest.fixture
-async def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[World]:
+async def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[ProxyHarness]:
     # The heap that arbstr would freeze at its start is the test run's here.
     monkeypatch.setattr(process, "freeze_gc", lambda: None)
-    async with World(tmp_path / "arbstr.db") as made:
+    async with ProxyHarness(tmp_path / "arbstr.db") as made:
         yield made

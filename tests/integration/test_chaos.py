@@ -11,7 +11,7 @@ from collections import Counter
 import pytest
 
 from arbstr.events import RequestFinished, RequestReceived
-from tests.support.harness import PATIENCE_S, Arbstr, World, body
+from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness, body
 from tests.support.provider import (
     Asked,
     Move,
@@ -111,12 +111,14 @@ class Chance:
 
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("on_client_gone", ["drain", "cancel"])
-async def test_every_request_has_one_end_and_one_row(world: World, seed: int, on_client_gone: str) -> None:
+async def test_every_request_has_one_end_and_one_row(harness: ProxyHarness, seed: int, on_client_gone: str) -> None:
     chance = Chance(seed)
     for name in ("alpha", "beta", "gamma"):
         timeouts = {"first_byte": 0.2, "idle": 0.1}
-        await world.sells(name, chance.reply, timeouts=timeouts, on_client_gone=on_client_gone, max_in_flight=15)
-    arbstr = await world.opens(
+        await harness.add_provider(
+            name, chance.reply, timeouts=timeouts, on_client_gone=on_client_gone, max_in_flight=15
+        )
+    arbstr = await harness.start(
         server={"keepalive": 0.02, "max_in_flight": AT_ONCE + 5},
         retry={"backoff": 0.001},
         breaker={"failure_threshold": 5, "open_for": 0.02, "max_open_for": 0.1},
@@ -129,10 +131,10 @@ async def test_every_request_has_one_end_and_one_row(world: World, seed: int, on
             await chance.client(arbstr)
 
     await asyncio.gather(*(crowd() for _ in range(AT_ONCE)))
-    await arbstr.notices()
+    await arbstr.catch_up()
     async with asyncio.timeout(PATIENCE_S):
         while arbstr.source.snapshot().running:
-            await arbstr.notices()
+            await arbstr.catch_up()
     received = {event.request_id for event in arbstr.events if isinstance(event, RequestReceived)}
     records = await arbstr.finished(len(received))
 

@@ -1,4 +1,4 @@
-"""Clients that leave before they have their answer: what the row says, what the seller sees, who is not blamed."""
+"""Clients that leave before they have their answer: what the row says, what the provider sees, who is not blamed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import pytest
 
 from arbstr.engine import disconnect
 from arbstr.types import RequestRecord
-from tests.support.harness import PATIENCE_S, Answer, Arbstr, World, body, tokens_of
+from tests.support.harness import PATIENCE_S, Answer, Arbstr, ProxyHarness, body, tokens_of
 from tests.support.provider import (
     DONE,
     Move,
@@ -37,13 +37,13 @@ async def leave(task: asyncio.Task[Answer], arbstr: Arbstr) -> None:
     task.cancel()
     with contextlib.suppress(asyncio.CancelledError):
         await task
-    await arbstr.notices()
+    await arbstr.catch_up()
 
 
-async def ask_and_leave(arbstr: Arbstr, seller: ScriptedProvider, *, stream: bool) -> None:
-    """The client asks, and closes its connection when the seller has its request."""
-    task = await arbstr.asks(stream=stream)
-    await seller.asked()
+async def ask_and_leave(arbstr: Arbstr, provider: ScriptedProvider, *, stream: bool) -> None:
+    """The client asks, and closes its connection when the provider has its request."""
+    task = await arbstr.start_chat(stream=stream)
+    await provider.asked()
     await leave(task, arbstr)
 
 
@@ -54,20 +54,20 @@ async def only(arbstr: Arbstr) -> RequestRecord:
 
 
 async def health(arbstr: Arbstr, name: str = "alpha") -> dict[str, Any]:
-    told: dict[str, Any] = (await arbstr.get("/health")).json["providers"][name]
-    return told
+    state: dict[str, Any] = (await arbstr.get("/health")).json["providers"][name]
+    return state
 
 
-async def hung_up(seller: ScriptedProvider) -> None:
-    """Wait until the seller has lost its caller."""
+async def disconnected_early(provider: ScriptedProvider) -> None:
+    """Wait until the provider has lost its caller."""
     async with asyncio.timeout(PATIENCE_S):
-        await seller.requests[0].left.wait()
+        await provider.requests[0].left.wait()
 
 
-async def heard_out(seller: ScriptedProvider) -> None:
-    """Wait until the seller has said everything."""
+async def read_to_end(provider: ScriptedProvider) -> None:
+    """Wait until the provider has said everything."""
     async with asyncio.timeout(PATIENCE_S):
-        await seller.requests[0].answered.wait()
+        await provider.requests[0].answered.wait()
 
 
 async def says_that_the_client_left(arbstr: Arbstr) -> dict[str, Any]:
@@ -82,9 +82,9 @@ async def says_that_the_client_left(arbstr: Arbstr) -> dict[str, Any]:
 # After it
 
 
-async def test_who_leaves_after_the_providers_done_has_had_its_answer(world: World) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
-    arbstr = await world.opens()
+async def test_who_leaves_after_the_providers_done_has_had_its_answer(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("a"), Move.NEVER))
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(DONE)
         stream.leave()
@@ -95,12 +95,12 @@ async def test_who_leaves_after_the_providers_done_has_had_its_answer(world: Wor
 # Before the answer
 
 
-async def test_drain_reads_the_answer_for_the_row(world: World) -> None:
+async def test_drain_reads_the_answer_for_the_row(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply(completion(tokens=(1000, 500), cost_msats=455))])
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
-    task = await arbstr.asks()
+    alpha = await harness.add_provider("alpha", [go_on, *json_reply(completion(tokens=(1000, 500), cost_msats=455))])
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
+    task = await arbstr.start_chat()
     await alpha.asked()
     await leave(task, arbstr)
     go_on.set()
@@ -108,18 +108,18 @@ async def test_drain_reads_the_answer_for_the_row(world: World) -> None:
     assert tokens_of(row) == (1000, 500)
     assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 26.0}
     assert row["provider"] == "alpha"
-    await heard_out(alpha)
+    await read_to_end(alpha)
     assert not beta.requests
 
 
-async def test_a_request_that_is_only_drained_takes_no_living_clients_place(world: World) -> None:
+async def test_a_request_that_is_only_drained_takes_no_living_clients_place(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells(
+    alpha = await harness.add_provider(
         "alpha", *[[go_on, *json_reply(completion(tokens=(1000, 500)))]] * 2, json_reply(completion())
     )
-    arbstr = await world.opens(server={"max_in_flight": 1})
+    arbstr = await harness.start(server={"max_in_flight": 1})
     await ask_and_leave(arbstr, alpha, stream=False)
-    second = await arbstr.asks()
+    second = await arbstr.start_chat()
     await alpha.asked(2)
     await leave(second, arbstr)  # one is drained already, the most there may be: this one is given up
     assert (await arbstr.finished())[0].input_tokens is None
@@ -130,25 +130,25 @@ async def test_a_request_that_is_only_drained_takes_no_living_clients_place(worl
     assert rows[2].input_tokens == 1000
 
 
-async def test_drain_reads_a_stream_that_had_not_begun(world: World) -> None:
+async def test_drain_reads_a_stream_that_had_not_begun(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *sse_reply(*stream_events("a", tokens=(1000, 500)))])
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", [go_on, *sse_reply(*stream_events("a", tokens=(1000, 500)))])
+    arbstr = await harness.start()
     await ask_and_leave(arbstr, alpha, stream=True)
     go_on.set()
     row = await says_that_the_client_left(arbstr)
     assert row["streaming"]
     assert row["cost"]["sats"] == 26.0
-    await heard_out(alpha)
+    await read_to_end(alpha)
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_cancel_hangs_up_at_once(world: World, stream: bool) -> None:
-    alpha = await world.sells("alpha", [Move.NEVER], on_client_gone=CANCEL)
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+async def test_cancel_hangs_up_at_once(harness: ProxyHarness, stream: bool) -> None:
+    alpha = await harness.add_provider("alpha", [Move.NEVER], on_client_gone=CANCEL)
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     await ask_and_leave(arbstr, alpha, stream=stream)
-    await hung_up(alpha)
+    await disconnected_early(alpha)
     row = await says_that_the_client_left(arbstr)
     assert row["provider"] == "alpha"
     assert tokens_of(row) == (None, None)
@@ -159,59 +159,59 @@ async def test_cancel_hangs_up_at_once(world: World, stream: bool) -> None:
 # In the middle of a stream
 
 
-async def test_drain_reads_a_stream_to_its_end(world: World) -> None:
+async def test_drain_reads_a_stream_to_its_end(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells(
+    alpha = await harness.add_provider(
         "alpha", sse_reply(chunk("a"), go_on, *stream_events("b", tokens=(1000, 500), cost_msats=9))
     )
-    arbstr = await world.opens()
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
         stream.leave()
-    await arbstr.notices()
+    await arbstr.catch_up()
     assert arbstr.source.snapshot().running  # it is still read
     go_on.set()
     row = await says_that_the_client_left(arbstr)
     assert tokens_of(row) == (1000, 500)
     assert row["cost"] == {"sats": 0.009, "provider_sats": 0.009, "list_sats": 26.0}
-    await heard_out(alpha)
+    await read_to_end(alpha)
 
 
-async def test_cancel_hangs_up_in_the_middle_of_a_stream(world: World) -> None:
-    alpha = await world.sells("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone=CANCEL)
-    arbstr = await world.opens()
+async def test_cancel_hangs_up_in_the_middle_of_a_stream(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone=CANCEL)
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
         stream.leave()
-    await hung_up(alpha)
+    await disconnected_early(alpha)
     row = await says_that_the_client_left(arbstr)
     assert row["streaming"]
     assert tokens_of(row) == (None, None)
 
 
-async def test_cancel_keeps_what_usage_was_told_before(world: World) -> None:
+async def test_cancel_keeps_what_usage_was_told_before(harness: ProxyHarness) -> None:
     running = (
         b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1000,"completion_tokens":500}}\n\n'
     )
-    alpha = await world.sells("alpha", sse_reply(running, Move.NEVER), on_client_gone=CANCEL)
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", sse_reply(running, Move.NEVER), on_client_gone=CANCEL)
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
         stream.leave()
-    await hung_up(alpha)
+    await disconnected_early(alpha)
     row = await says_that_the_client_left(arbstr)
     assert tokens_of(row) == (1000, 500)
 
 
-async def test_drain_ends_with_a_stream_that_breaks_off(world: World) -> None:
+async def test_drain_ends_with_a_stream_that_breaks_off(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), go_on, usage_chunk(0, 0), Move.RESET))
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", sse_reply(chunk("a"), go_on, usage_chunk(0, 0), Move.RESET))
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
         stream.leave()
-    await arbstr.notices()
+    await arbstr.catch_up()
     go_on.set()
     row = await says_that_the_client_left(arbstr)
     assert tokens_of(row) == (None, None)
@@ -221,13 +221,13 @@ async def test_drain_ends_with_a_stream_that_breaks_off(world: World) -> None:
 @pytest.mark.parametrize(
     "script", [[Move.NEVER], sse_reply(chunk("a"), Move.NEVER)], ids=["before the answer", "in the middle"]
 )
-async def test_draining_has_an_end(world: World, script: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_draining_has_an_end(harness: ProxyHarness, script: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
     assert disconnect.DRAIN_S == 120
     monkeypatch.setattr(disconnect, "DRAIN_S", 0.03)
-    alpha = await world.sells("alpha", script)
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", script)
+    arbstr = await harness.start()
     await ask_and_leave(arbstr, alpha, stream=True)
-    await hung_up(alpha)
+    await disconnected_early(alpha)
     row = await says_that_the_client_left(arbstr)
     assert row["provider"] == "alpha"
 
@@ -235,11 +235,11 @@ async def test_draining_has_an_end(world: World, script: list[Part], monkeypatch
 # When no provider is at work
 
 
-async def test_leaving_during_backoff_ends_the_request_at_once(world: World) -> None:
-    alpha = await world.sells("alpha", error_reply(500))
-    beta = await world.sells("beta")
-    arbstr = await world.opens(retry={"backoff": 3600})
-    task = await arbstr.asks()
+async def test_leaving_during_backoff_ends_the_request_at_once(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(500))
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start(retry={"backoff": 3600})
+    task = await arbstr.start_chat()
     await alpha.asked()
     while not (await health(arbstr))["failure_count"]:
         pass  # until arbstr has the 500
@@ -254,11 +254,11 @@ async def test_leaving_during_backoff_ends_the_request_at_once(world: World) -> 
     "fails", [error_reply(500), error_reply(401), [Move.RESET], json_reply([])], ids=["500", "401", "reset", "no JSON"]
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_nothing_is_retried_after_the_client_left(world: World, fails: list[Part], stream: bool) -> None:
+async def test_nothing_is_retried_after_the_client_left(harness: ProxyHarness, fails: list[Part], stream: bool) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *fails])
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", [go_on, *fails])
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     await ask_and_leave(arbstr, alpha, stream=stream)
     go_on.set()
     await says_that_the_client_left(arbstr)
@@ -271,9 +271,9 @@ async def connect(arbstr: Arbstr) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return await asyncio.open_connection(address.hostname, address.port)
 
 
-async def test_leaving_while_the_request_is_sent_has_a_row_too(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_leaving_while_the_request_is_sent_has_a_row_too(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     _, writer = await connect(arbstr)
     lines = [
         b"POST /v1/chat/completions HTTP/1.1",
@@ -283,7 +283,7 @@ async def test_leaving_while_the_request_is_sent_has_a_row_too(world: World) -> 
     ]
     writer.write(b"\r\n".join([*lines, b"", b'{"model": "gpt']))
     await writer.drain()
-    await arbstr.notices()
+    await arbstr.catch_up()
     writer.close()
     await writer.wait_closed()
     row = await says_that_the_client_left(arbstr)
@@ -294,22 +294,22 @@ async def test_leaving_while_the_request_is_sent_has_a_row_too(world: World) -> 
 # After the answer
 
 
-async def test_leaving_after_done_is_no_departure(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_leaving_after_done_is_no_departure(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("arbstr.engine.upstream.response.TAIL_S", 0.02)
-    alpha = await world.sells("alpha", sse_reply(*stream_events("a"), Move.NEVER))
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", sse_reply(*stream_events("a"), Move.NEVER))
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(DONE)
         stream.leave()
     row = await arbstr.row()
     assert row["success"]
     assert "error" not in row
-    await hung_up(alpha)  # which does not end its body
+    await disconnected_early(alpha)  # which does not end its body
 
 
-async def test_leaving_after_a_whole_answer_is_none_either(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_leaving_after_a_whole_answer_is_none_either(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     _, writer = await connect(arbstr)
     text = json.dumps(body()).encode()
     lines = [
@@ -324,31 +324,33 @@ async def test_leaving_after_a_whole_answer_is_none_either(world: World) -> None
     await writer.wait_closed()
 
 
-async def test_leaving_before_done_is_one_even_after_the_last_word(world: World) -> None:
+async def test_leaving_before_done_is_one_even_after_the_last_word(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), chunk(finish_reason="stop"), go_on, usage_chunk(12, 9), DONE))
-    arbstr = await world.opens()
+    await harness.add_provider(
+        "alpha", sse_reply(chunk("a"), chunk(finish_reason="stop"), go_on, usage_chunk(12, 9), DONE)
+    )
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b'"stop"')
         stream.leave()
-    await arbstr.notices()
+    await arbstr.catch_up()
     go_on.set()
     row = await says_that_the_client_left(arbstr)
     assert tokens_of(row) == (12, 9)
 
 
-async def test_a_client_that_stops_reading_and_leaves(world: World) -> None:
+async def test_a_client_that_stops_reading_and_leaves(harness: ProxyHarness) -> None:
     """The stream is more than all buffers on the way hold, so arbstr waits for the client to read."""
     events = [chunk("x" * 60_000) for _ in range(300)]
-    alpha = await world.sells("alpha", sse_reply(*events, *stream_events("b", tokens=(1000, 500))))
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", sse_reply(*events, *stream_events("b", tokens=(1000, 500))))
+    arbstr = await harness.start()
     async with arbstr.stream() as stream:
         await stream.until(b"xxx")
         assert not alpha.requests[0].answered.is_set()
         stream.leave()
     row = await says_that_the_client_left(arbstr)
     assert row["cost"]["sats"] == 26.0
-    await heard_out(alpha)
+    await read_to_end(alpha)
 
 
 # Who is not blamed
@@ -363,39 +365,41 @@ SCRIPTS: dict[str, list[Part]] = {
 
 @pytest.mark.parametrize("then", SCRIPTS.values(), ids=SCRIPTS)
 @pytest.mark.parametrize("on_client_gone", [DRAIN, CANCEL])
-async def test_health_is_not_blamed_before_the_answer(world: World, then: list[Part], on_client_gone: str) -> None:
+async def test_health_is_not_blamed_before_the_answer(
+    harness: ProxyHarness, then: list[Part], on_client_gone: str
+) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *then], on_client_gone=on_client_gone)
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
-    task = await arbstr.asks()
+    alpha = await harness.add_provider("alpha", [go_on, *then], on_client_gone=on_client_gone)
+    arbstr = await harness.start(breaker={"failure_threshold": 1})
+    task = await arbstr.start_chat()
     await alpha.asked()
     await leave(task, arbstr)
     go_on.set()
     await says_that_the_client_left(arbstr)
-    told = await health(arbstr)
-    assert (told["state"], told["failure_count"], told["in_flight"]) == ("closed", 0, 0)
+    state = await health(arbstr)
+    assert (state["state"], state["failure_count"], state["in_flight"]) == ("closed", 0, 0)
 
 
 @pytest.mark.parametrize("then", [DONE, Move.RESET, Move.CLOSE], ids=["ends", "resets", "closes"])
 @pytest.mark.parametrize("on_client_gone", [DRAIN, CANCEL])
-async def test_health_is_not_blamed_in_the_middle(world: World, then: Part, on_client_gone: str) -> None:
+async def test_health_is_not_blamed_in_the_middle(harness: ProxyHarness, then: Part, on_client_gone: str) -> None:
     go_on = asyncio.Event()
-    await world.sells("alpha", sse_reply(chunk("a"), go_on, then), on_client_gone=on_client_gone)
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
+    await harness.add_provider("alpha", sse_reply(chunk("a"), go_on, then), on_client_gone=on_client_gone)
+    arbstr = await harness.start(breaker={"failure_threshold": 1})
     async with arbstr.stream() as stream:
         await stream.until(b'"a"')
         stream.leave()
-    await arbstr.notices()
+    await arbstr.catch_up()
     go_on.set()
     await says_that_the_client_left(arbstr)
-    told = await health(arbstr)
-    assert (told["state"], told["failure_count"], told["in_flight"]) == ("closed", 0, 0)
+    state = await health(arbstr)
+    assert (state["state"], state["failure_count"], state["in_flight"]) == ("closed", 0, 0)
 
 
-async def test_a_crowd_that_leaves_leaves_nothing_behind(world: World) -> None:
-    alpha = await world.sells("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone=CANCEL)
-    arbstr = await world.opens()
-    tasks = [await arbstr.asks(stream=True) for _ in range(40)]
+async def test_a_crowd_that_leaves_leaves_nothing_behind(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone=CANCEL)
+    arbstr = await harness.start()
+    tasks = [await arbstr.start_chat(stream=True) for _ in range(40)]
     await alpha.asked(40)
     for task in tasks:
         task.cancel()
@@ -407,10 +411,10 @@ async def test_a_crowd_that_leaves_leaves_nothing_behind(world: World) -> None:
     assert not arbstr.source.snapshot().running
 
 
-async def test_a_client_that_leaves_within_a_whole_answer_did_not_get_it(world: World) -> None:
-    """However fast the seller was: what the sockets could not take in yet is with arbstr, and so is the request."""
-    await world.sells("alpha", json_reply(completion("x" * 16_000_000)), json_reply(completion()))
-    arbstr = await world.opens(server={"max_in_flight": 1})
+async def test_a_client_that_leaves_within_a_whole_answer_did_not_get_it(harness: ProxyHarness) -> None:
+    """However fast the provider was: what the sockets could not take in yet is with arbstr, and so is the request."""
+    await harness.add_provider("alpha", json_reply(completion("x" * 16_000_000)), json_reply(completion()))
+    arbstr = await harness.start(server={"max_in_flight": 1})
     address = urlsplit(arbstr.url)
     reader, writer = await asyncio.open_connection(address.hostname, address.port, limit=1024)
     data = json.dumps(body()).encode()
@@ -420,7 +424,7 @@ async def test_a_client_that_leaves_within_a_whole_answer_did_not_get_it(world: 
     )
     async with asyncio.timeout(PATIENCE_S):
         assert (await reader.readline()).startswith(b"HTTP/1.1 200")
-    assert (await arbstr.chat()).told == (503, "upstream_error", "overloaded")
+    assert (await arbstr.chat()).refusal == (503, "upstream_error", "overloaded")
     writer.transport.abort()
     row = await says_that_the_client_left_first(arbstr)
     assert row["cost"]["sats"] is not None  # it is paid all the same
@@ -438,40 +442,40 @@ async def says_that_the_client_left_first(arbstr: Arbstr) -> dict[str, Any]:
 @asynccontextmanager
 async def never_shaking_hands() -> AsyncIterator[tuple[str, asyncio.Event, asyncio.Event]]:
     """A server that never completes a TLS handshake: its URL, and set when a caller comes and when it hangs up."""
-    called, hung_up = asyncio.Event(), asyncio.Event()
+    called, disconnected_early = asyncio.Event(), asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         called.set()
         with contextlib.suppress(ConnectionError):
             await reader.read()
-        hung_up.set()
+        disconnected_early.set()
         writer.close()
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as listening:
-        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", called, hung_up
+        yield f"https://127.0.0.1:{listening.sockets[0].getsockname()[1]}/v1", called, disconnected_early
 
 
-async def test_a_provider_to_which_there_is_no_connection_yet_is_spared_the_request(world: World) -> None:
+async def test_a_provider_to_which_there_is_no_connection_yet_is_spared_the_request(harness: ProxyHarness) -> None:
     """Its client has left: nothing is paid for nobody, whatever `on_client_gone` says of answers."""
-    async with never_shaking_hands() as (url, called, hung_up):
-        world.lists("alpha", url, on_client_gone="drain", timeouts={"connect": 60})
-        await world.sells("beta")
-        arbstr = await world.opens()
-        task = await arbstr.asks()
+    async with never_shaking_hands() as (url, called, disconnected_early):
+        harness.add_provider_at("alpha", url, on_client_gone="drain", timeouts={"connect": 60})
+        await harness.add_provider("beta")
+        arbstr = await harness.start()
+        task = await arbstr.start_chat()
         await called.wait()
         await leave(task, arbstr)
         record = await only(arbstr)
         async with asyncio.timeout(PATIENCE_S):
-            await hung_up.wait()
+            await disconnected_early.wait()
     assert (record.error_status, record.provider, record.doubtful_msats) == (499, "alpha", 0)
 
 
-async def test_a_time_for_the_answer_that_is_too_short_to_connect_costs_nothing(world: World) -> None:
+async def test_a_time_for_the_answer_that_is_too_short_to_connect_costs_nothing(harness: ProxyHarness) -> None:
     async with never_shaking_hands() as (url, _, _):
-        world.lists("alpha", url, timeouts={"connect": 60, "first_byte": 0.05})
-        arbstr = await world.opens()
+        harness.add_provider_at("alpha", url, timeouts={"connect": 60, "first_byte": 0.05})
+        arbstr = await harness.start()
         answer = await arbstr.chat()
-        assert answer.told == (504, "upstream_error", "upstream_timeout")
+        assert answer.refusal == (504, "upstream_error", "upstream_timeout")
         assert answer.headers["X-Arbstr-Retries"] == "3/alpha", "what was not sent may be tried again"
         assert "X-Should-Retry" not in answer.headers
         assert (await only(arbstr)).doubtful_msats == 0

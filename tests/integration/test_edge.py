@@ -7,13 +7,13 @@ import logging
 import pytest
 
 from arbstr.server import app
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 
 TOKEN = "client-token-0123456789"
 
 
-async def test_a_first_visit_says_what_this_is_and_how_to_point_a_client_at_it(world: World) -> None:
-    arbstr = await world.opens(server={"auth_token": TOKEN})
+async def test_a_first_visit_says_what_this_is_and_how_to_point_a_client_at_it(harness: ProxyHarness) -> None:
+    arbstr = await harness.start(server={"auth_token": TOKEN})
     for path in ("/", "/health"):
         assert (await arbstr.get(path)).status in (200, 503)
     welcome = (await arbstr.get("/")).json
@@ -24,9 +24,9 @@ async def test_a_first_visit_says_what_this_is_and_how_to_point_a_client_at_it(w
     assert (await arbstr.get("/", method="POST")).status in (401, 405)
 
 
-async def test_a_base_url_without_its_version_works(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_base_url_without_its_version_works(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     for path in ("/models", "/models/gpt-4o", "/stats", "/requests"):
         answer = await arbstr.get(path)
         assert answer.status == 200
@@ -38,10 +38,10 @@ async def test_a_base_url_without_its_version_works(world: World) -> None:
         assert response.status == 200
 
 
-async def test_a_path_that_is_not_served_says_which_are(world: World) -> None:
-    arbstr = await world.opens()
+async def test_a_path_that_is_not_served_says_which_are(harness: ProxyHarness) -> None:
+    arbstr = await harness.start()
     answer = await arbstr.get("/v1/embeddings")
-    assert answer.told == (404, "invalid_request_error", "not_found")
+    assert answer.refusal == (404, "invalid_request_error", "not_found")
     assert "POST /v1/chat/completions" in answer.error["message"]
 
 
@@ -57,9 +57,9 @@ async def test_a_path_that_is_not_served_says_which_are(world: World) -> None:
     ],
 )
 async def test_who_is_refused_leaves_one_line_in_the_log(
-    world: World, path: str, headers: dict[str, str], says: str
+    harness: ProxyHarness, path: str, headers: dict[str, str], says: str
 ) -> None:
-    arbstr = await world.opens(server={"auth_token": TOKEN})
+    arbstr = await harness.start(server={"auth_token": TOKEN})
     assert (await arbstr.get(path, headers=headers)).status >= 400
     lines = [line for line in arbstr.ring.since() if "refused" in line.text]
     assert len(lines) == 1
@@ -69,9 +69,11 @@ async def test_who_is_refused_leaves_one_line_in_the_log(
         assert secret not in arbstr.log
 
 
-async def test_a_flood_of_refusals_does_not_fill_the_log(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_flood_of_refusals_does_not_fill_the_log(
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(app, "_LINES_A_MINUTE", 3)
-    arbstr = await world.opens()
+    arbstr = await harness.start()
     for _ in range(20):
         await arbstr.get("/nowhere")
     assert arbstr.log.count("refused GET /nowhere") == 3

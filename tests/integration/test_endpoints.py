@@ -11,7 +11,7 @@ import pytest
 
 from arbstr import __version__
 from arbstr.engine.upstream import model_lists
-from tests.support.harness import Arbstr, World, key_of
+from tests.support.harness import Arbstr, ProxyHarness, key_of
 from tests.support.provider import (
     Move,
     Part,
@@ -52,9 +52,9 @@ PATHS = [
 
 
 @pytest.mark.parametrize(("method", "path", "status"), PATHS)
-async def test_every_response_has_a_request_id(world: World, method: str, path: str, status: int) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_every_response_has_a_request_id(harness: ProxyHarness, method: str, path: str, status: int) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     first, second = [await arbstr.get(path, method=method) for _ in range(2)]
     assert first.status == status
     assert is_uuid4(first.headers["X-Arbstr-Request-Id"])
@@ -62,9 +62,9 @@ async def test_every_response_has_a_request_id(world: World, method: str, path: 
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_so_have_answers_and_it_is_the_rows(world: World, stream: bool) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a")) if stream else json_reply(completion()))
-    arbstr = await world.opens()
+async def test_so_have_answers_and_it_is_the_rows(harness: ProxyHarness, stream: bool) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("a")) if stream else json_reply(completion()))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream, headers={"X-Arbstr-Request-Id": "mine"})
     assert is_uuid4(answer.headers["X-Arbstr-Request-Id"])
     assert answer.headers.getall("X-Arbstr-Request-Id") == [answer.headers["X-Arbstr-Request-Id"]]
@@ -83,9 +83,9 @@ async def test_so_have_answers_and_it_is_the_rows(world: World, stream: bool) ->
     ],
     ids=["nonsense", "version", "header", "length", "two lengths", "long line"],
 )
-async def test_what_is_no_http_is_refused_and_nothing_falls(world: World, text: bytes) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_what_is_no_http_is_refused_and_nothing_falls(harness: ProxyHarness, text: bytes) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     reader, writer = await connect(arbstr)
     writer.write(text)
     async with asyncio.timeout(5):
@@ -101,9 +101,9 @@ async def connect(arbstr: Arbstr) -> tuple[asyncio.StreamReader, asyncio.StreamW
     return await asyncio.open_connection(address.hostname, address.port)
 
 
-async def test_a_connection_serves_again_after_an_error(world: World) -> None:
-    await world.sells("alpha", error_reply(401), json_reply(completion()))
-    arbstr = await world.opens()
+async def test_a_connection_serves_again_after_an_error(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(401), json_reply(completion()))
+    arbstr = await harness.start()
     assert (await arbstr.send(b"nonsense")).status == 400
     assert (await arbstr.chat()).status == 502
     assert (await arbstr.chat()).status == 200
@@ -113,11 +113,11 @@ async def test_a_connection_serves_again_after_an_error(world: World) -> None:
 # /v1/models
 
 
-async def test_models_lists_each_model_once_with_who_sells_it_and_who_cheapest(world: World) -> None:
-    await world.sells("alpha", models=("gpt-4o", "o3"), output_rate=40)
-    await world.sells("beta", models=("gpt-4o",), output_rate=20)
-    await world.sells("gamma", models=())
-    arbstr = await world.opens()
+async def test_models_lists_each_model_once_with_who_sells_it_and_who_cheapest(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", models=("gpt-4o", "o3"), output_rate=40)
+    await harness.add_provider("beta", models=("gpt-4o",), output_rate=20)
+    await harness.add_provider("gamma", models=())
+    arbstr = await harness.start()
     document = (await arbstr.get("/v1/models")).json
     assert document["object"] == "list"
     gpt, o3 = document["data"]
@@ -137,10 +137,12 @@ def lists(*names: object) -> list[Part]:
     return json_reply({"object": "list", "data": [{"id": name, "object": "model"} for name in names]})
 
 
-async def test_a_provider_without_models_is_asked_for_its_list(world: World) -> None:
-    await world.sells("alpha", models=("gpt-4o", "o3"))
-    beta = await world.sells("beta", lists("o3", "llama-4", "bad\nname", 7, key_of("beta"), "llama-4"), models=())
-    arbstr = await world.opens()
+async def test_a_provider_without_models_is_asked_for_its_list(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", models=("gpt-4o", "o3"))
+    beta = await harness.add_provider(
+        "beta", lists("o3", "llama-4", "bad\nname", 7, key_of("beta"), "llama-4"), models=()
+    )
+    arbstr = await harness.start()
     shown = (await arbstr.get("/v1/models")).json["data"]
     assert {model["id"]: model["arbstr"]["providers"] for model in shown} == {
         "gpt-4o": ["alpha"],
@@ -168,23 +170,25 @@ async def test_a_provider_without_models_is_asked_for_its_list(world: World) -> 
     ],
     ids=["404", "500", "HTML", "no list", "an answer", "a bad chunk", "no answer", "a reset", "too much"],
 )
-async def test_a_provider_that_lists_nothing_sensible_takes_every_model(world: World, script: list[Part]) -> None:
-    await world.sells("alpha", models=("gpt-4o",))
-    await world.sells("beta", script, models=())
-    arbstr = await world.opens()
+async def test_a_provider_that_lists_nothing_sensible_takes_every_model(
+    harness: ProxyHarness, script: list[Part]
+) -> None:
+    await harness.add_provider("alpha", models=("gpt-4o",))
+    await harness.add_provider("beta", script, models=())
+    arbstr = await harness.start()
     (model,) = (await arbstr.get("/v1/models")).json["data"]
     assert model["arbstr"]["providers"] == ["alpha", "beta"]
     assert (await arbstr.get("/health")).json["providers"]["beta"]["failure_count"] == 0
 
 
 async def test_a_list_that_does_not_come_is_not_waited_for_for_long(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(model_lists, "WAIT_S", 0.1)
-    await world.sells("alpha", models=("gpt-4o",))
+    await harness.add_provider("alpha", models=("gpt-4o",))
     go_on = asyncio.Event()
-    await world.sells("beta", [go_on, *lists("late")], models=())
-    arbstr = await world.opens()
+    await harness.add_provider("beta", [go_on, *lists("late")], models=())
+    arbstr = await harness.start()
     assert len((await arbstr.get("/v1/models")).json["data"]) == 1
     go_on.set()
     async with asyncio.timeout(10):
@@ -192,18 +196,18 @@ async def test_a_list_that_does_not_come_is_not_waited_for_for_long(
             pass
 
 
-async def test_one_model(world: World) -> None:
-    await world.sells("alpha", models=("vendor/model:free",))
-    arbstr = await world.opens()
+async def test_one_model(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", models=("vendor/model:free",))
+    arbstr = await harness.start()
     listed = (await arbstr.get("/v1/models")).json["data"][0]
     assert (await arbstr.get("/v1/models/vendor/model:free")).json == listed
     answer = await arbstr.get("/v1/models/other")
-    assert answer.told == (404, "invalid_request_error", "model_not_found")
+    assert answer.refusal == (404, "invalid_request_error", "model_not_found")
     assert "vendor/model:free" in answer.error["message"]
 
 
-async def test_models_is_an_empty_list_without_models(world: World) -> None:
-    arbstr = await world.opens()
+async def test_models_is_an_empty_list_without_models(harness: ProxyHarness) -> None:
+    arbstr = await harness.start()
     assert (await arbstr.get("/v1/models")).json == {"object": "list", "data": []}
 
 
@@ -215,9 +219,9 @@ async def health(arbstr: Arbstr) -> tuple[int, dict[str, Any]]:
     return answer.status, answer.json
 
 
-async def test_health_is_ok_while_all_providers_are(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_health_is_ok_while_all_providers_are(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     status, document = await health(arbstr)
     assert status == 200
     assert document["status"] == "ok"
@@ -227,9 +231,9 @@ async def test_health_is_ok_while_all_providers_are(world: World) -> None:
     assert (alpha["state"], alpha["failure_count"], alpha["in_flight"]) == ("closed", 0, 0)
 
 
-async def test_health_counts_failures(world: World) -> None:
-    await world.sells("alpha", error_reply(401, "who are you"), json_reply(completion()))
-    arbstr = await world.opens()
+async def test_health_counts_failures(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(401, "who are you"), json_reply(completion()))
+    arbstr = await harness.start()
     await arbstr.chat()
     _, document = await health(arbstr)
     assert document["providers"]["alpha"]["failure_count"] == 1
@@ -239,10 +243,10 @@ async def test_health_counts_failures(world: World) -> None:
     assert document["providers"]["alpha"]["failure_count"] == 0
 
 
-async def test_health_is_degraded_when_one_provider_is_open(world: World) -> None:
-    await world.sells("alpha", error_reply(401))
-    await world.sells("beta")
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
+async def test_health_is_degraded_when_one_provider_is_open(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(401))
+    await harness.add_provider("beta")
+    arbstr = await harness.start(breaker={"failure_threshold": 1})
     await arbstr.chat()
     status, document = await health(arbstr)
     assert (status, document["status"]) == (200, "degraded")
@@ -250,39 +254,41 @@ async def test_health_is_degraded_when_one_provider_is_open(world: World) -> Non
     assert document["providers"]["beta"]["state"] == "closed"
 
 
-async def test_health_is_unhealthy_and_503_when_every_provider_is_open(world: World) -> None:
-    await world.sells("alpha", error_reply(401))
-    await world.sells("beta", error_reply(401))
-    arbstr = await world.opens(breaker={"failure_threshold": 1})
+async def test_health_is_unhealthy_and_503_when_every_provider_is_open(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(401))
+    await harness.add_provider("beta", error_reply(401))
+    arbstr = await harness.start(breaker={"failure_threshold": 1})
     await arbstr.chat()
     status, document = await health(arbstr)
     assert (status, document["status"]) == (503, "unhealthy")
 
 
-async def test_health_is_unhealthy_too_when_every_provider_is_out_of_rotation(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_health_is_unhealthy_too_when_every_provider_is_out_of_rotation(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     arbstr.source.set_in_rotation("alpha", in_rotation=False)
     status, document = await health(arbstr)
     assert (status, document["status"]) == (503, "unhealthy")
 
 
-async def test_an_open_breaker_is_half_open_when_its_time_is_up_and_closes_with_a_success(world: World) -> None:
-    await world.sells("alpha", error_reply(401), json_reply(completion()))
-    arbstr = await world.opens(breaker={"failure_threshold": 1, "open_for": 0.02})
+async def test_an_open_breaker_is_half_open_when_its_time_is_up_and_closes_with_a_success(
+    harness: ProxyHarness,
+) -> None:
+    await harness.add_provider("alpha", error_reply(401), json_reply(completion()))
+    arbstr = await harness.start(breaker={"failure_threshold": 1, "open_for": 0.02})
     await arbstr.chat()
     async with asyncio.timeout(5):
-        while (told := await health(arbstr))[1]["providers"]["alpha"]["state"] == "open":
+        while (found := await health(arbstr))[1]["providers"]["alpha"]["state"] == "open":
             pass
-    assert told[1]["providers"]["alpha"]["state"] == "half_open"
+    assert found[1]["providers"]["alpha"]["state"] == "half_open"
     assert (await arbstr.chat()).status == 200
     assert (await health(arbstr))[1]["providers"]["alpha"]["state"] == "closed"
 
 
-async def test_health_counts_requests_in_flight(world: World) -> None:
-    alpha = await world.sells("alpha", [Move.NEVER], on_client_gone="cancel")
-    arbstr = await world.opens()
-    tasks = [await arbstr.asks() for _ in range(3)]
+async def test_health_counts_requests_in_flight(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", [Move.NEVER], on_client_gone="cancel")
+    arbstr = await harness.start()
+    tasks = [await arbstr.start_chat() for _ in range(3)]
     await alpha.asked(3)
     assert (await health(arbstr))[1]["providers"]["alpha"]["in_flight"] == 3
     for task in tasks:
@@ -294,9 +300,9 @@ async def test_health_counts_requests_in_flight(world: World) -> None:
 # /providers
 
 
-async def test_providers_are_as_configured_with_keys_masked(world: World) -> None:
-    alpha = await world.sells("alpha", input_rate=2.5, output_rate=10, base_fee=0.001)
-    arbstr = await world.opens()
+async def test_providers_are_as_configured_with_keys_masked(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", input_rate=2.5, output_rate=10, base_fee=0.001)
+    arbstr = await harness.start()
     (listed,) = (await arbstr.get("/providers")).json["providers"]
     expected = {
         "name": "alpha",
@@ -315,9 +321,9 @@ async def test_providers_are_as_configured_with_keys_masked(world: World) -> Non
 # Rows
 
 
-async def test_a_row_is_in_every_answer_within_100_ms(world: World) -> None:
-    await world.sells("alpha", json_reply(completion(tokens=(1000, 500))))
-    arbstr = await world.opens()
+async def test_a_row_is_in_every_answer_within_100_ms(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", json_reply(completion(tokens=(1000, 500))))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     async with asyncio.timeout(0.1 * 10):  # ten times as much: other work goes on on the machine
         request_id = answer.headers["X-Arbstr-Request-Id"]

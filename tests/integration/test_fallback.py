@@ -12,7 +12,7 @@ import pytest
 
 from arbstr.events import AttemptFailed
 from tests.support.failures import FAILS_TO_OPEN, LEFT, PASSING
-from tests.support.harness import Answer, Arbstr, World
+from tests.support.harness import Answer, Arbstr, ProxyHarness
 from tests.support.provider import (
     Move,
     Part,
@@ -51,9 +51,9 @@ def closed_port() -> str:
         return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
-async def test_a_first_success_has_no_retries_header(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_first_success_has_no_retries_header(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", None)
 
@@ -64,74 +64,74 @@ async def test_a_first_success_has_no_retries_header(world: World) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("failure", PASSING.values(), ids=PASSING)
 async def test_passing_trouble_is_retried_twice_and_then_the_next_provider_asked(
-    world: World, failure: list[Part], stream: bool
+    harness: ProxyHarness, failure: list[Part], stream: bool
 ) -> None:
-    alpha = await world.sells("alpha", failure)
-    beta = await world.sells("beta", GOOD_STREAM if stream else GOOD)
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", failure)
+    beta = await harness.add_provider("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
     assert (len(alpha.requests), len(beta.requests)) == (3, 1)
     assert (await arbstr.row(answer))["provider"] == "beta"
 
 
-async def test_a_refused_connection_is_retried_too(world: World) -> None:
-    world.lists("alpha", closed_port())
-    await world.sells("beta")
-    arbstr = await world.opens()
+async def test_a_refused_connection_is_retried_too(harness: ProxyHarness) -> None:
+    harness.add_provider_at("alpha", closed_port())
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
 
 
-async def test_a_name_that_does_not_resolve_is_retried_too(world: World) -> None:
-    world.lists("alpha", "http://no-such-host.invalid/v1")
-    await world.sells("beta")
-    arbstr = await world.opens()
+async def test_a_name_that_does_not_resolve_is_retried_too(harness: ProxyHarness) -> None:
+    harness.add_provider_at("alpha", "http://no-such-host.invalid/v1")
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (provider(answer), retries(answer)) == ("beta", "3/alpha")
 
 
-async def test_a_retry_may_succeed(world: World) -> None:
-    alpha = await world.sells("alpha", error_reply(503), error_reply(429), GOOD)
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+async def test_a_retry_may_succeed(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(503), error_reply(429), GOOD)
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, provider(answer), retries(answer)) == (200, "alpha", "2/alpha")
     assert len(alpha.requests) == 3
     assert not beta.requests
 
 
-async def test_failed_attempts_are_counted_by_provider_in_order(world: World) -> None:
-    await world.sells("alpha", error_reply(500))
-    await world.sells("beta", error_reply(503), error_reply(401))
-    await world.sells("gamma")
-    arbstr = await world.opens()
+async def test_failed_attempts_are_counted_by_provider_in_order(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(500))
+    await harness.add_provider("beta", error_reply(503), error_reply(401))
+    await harness.add_provider("gamma")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (provider(answer), retries(answer)) == ("gamma", "3/alpha, 2/beta")
 
 
-async def test_an_error_answer_counts_them_too(world: World) -> None:
-    await world.sells("alpha", error_reply(500))
-    await world.sells("beta", error_reply(402))
-    arbstr = await world.opens()
+async def test_an_error_answer_counts_them_too(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(500))
+    await harness.add_provider("beta", error_reply(402))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, provider(answer), retries(answer)) == (502, "beta", "3/alpha, 1/beta")
 
 
 @pytest.mark.parametrize("count", [0, 1, 4])
-async def test_max_retries_are_further_tries_on_the_same_provider(world: World, count: int) -> None:
-    alpha = await world.sells("alpha", error_reply(500))
-    await world.sells("beta")
-    arbstr = await world.opens(retry={"max_retries": count})
+async def test_max_retries_are_further_tries_on_the_same_provider(harness: ProxyHarness, count: int) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(500))
+    await harness.add_provider("beta")
+    arbstr = await harness.start(retry={"max_retries": count})
     answer = await arbstr.chat()
     assert retries(answer) == f"{count + 1}/alpha"
     assert len(alpha.requests) == count + 1
 
 
-async def test_every_attempt_sends_the_same_body_with_that_providers_key(world: World) -> None:
-    alpha = await world.sells("alpha", error_reply(500), api_key="sk-of-alpha-0123456789")
-    beta = await world.sells("beta", api_key="sk-of-beta-0123456789")
-    arbstr = await world.opens()
+async def test_every_attempt_sends_the_same_body_with_that_providers_key(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(500), api_key="sk-of-alpha-0123456789")
+    beta = await harness.add_provider("beta", api_key="sk-of-beta-0123456789")
+    arbstr = await harness.start()
     await arbstr.chat("the same")
     assert len({asked.body for asked in [*alpha.requests, *beta.requests]}) == 1
     assert {asked.headers["authorization"] for asked in alpha.requests} == {"Bearer sk-of-alpha-0123456789"}
@@ -141,9 +141,9 @@ async def test_every_attempt_sends_the_same_body_with_that_providers_key(world: 
 # Waiting
 
 
-async def test_backoff_doubles(world: World) -> None:
-    await world.sells("alpha", error_reply(500))
-    arbstr = await world.opens(retry={"max_retries": 3, "backoff": 0.008})
+async def test_backoff_doubles(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(500))
+    arbstr = await harness.start(retry={"max_retries": 3, "backoff": 0.008})
     await arbstr.chat()
     *waits, last = waits_ms(arbstr)
     assert last is None
@@ -152,16 +152,16 @@ async def test_backoff_doubles(world: World) -> None:
         assert least_ms <= wait_ms <= least_ms * 1.25
 
 
-async def test_retry_after_is_waited_for_instead_of_a_shorter_backoff(world: World) -> None:
-    await world.sells("alpha", error_reply(429, Retry_After="0.02"), GOOD)
-    arbstr = await world.opens(retry={"backoff": 0.001})
+async def test_retry_after_is_waited_for_instead_of_a_shorter_backoff(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(429, Retry_After="0.02"), GOOD)
+    arbstr = await harness.start(retry={"backoff": 0.001})
     assert retries(await arbstr.chat()) == "1/alpha"
     assert waits_ms(arbstr) == [20]
 
 
-async def test_a_longer_backoff_is_kept(world: World) -> None:
-    await world.sells("alpha", error_reply(503, Retry_After="0"), GOOD)
-    arbstr = await world.opens(retry={"backoff": 0.016})
+async def test_a_longer_backoff_is_kept(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(503, Retry_After="0"), GOOD)
+    arbstr = await harness.start(retry={"backoff": 0.016})
     await arbstr.chat()
     (wait_ms,) = waits_ms(arbstr)
     assert wait_ms is not None
@@ -169,7 +169,7 @@ async def test_a_longer_backoff_is_kept(world: World) -> None:
 
 
 @pytest.mark.parametrize(
-    "asks",
+    "refusal",
     [
         error_reply(429, Retry_After="11"),
         error_reply(503, Retry_After="3600"),
@@ -178,17 +178,17 @@ async def test_a_longer_backoff_is_kept(world: World) -> None:
     ],
     ids=["11 s", "an hour", "a date", "Routstr's field"],
 )
-async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(world: World, asks: list[Part]) -> None:
-    alpha = await world.sells("alpha", asks)
-    await world.sells("beta")
-    arbstr = await world.opens()
+async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(harness: ProxyHarness, refusal: list[Part]) -> None:
+    alpha = await harness.add_provider("alpha", refusal)
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
     assert len(alpha.requests) == 1
 
 
 @pytest.mark.parametrize(
-    "asks",
+    "refusal",
     [
         error_reply(429, retry_after_ms="20"),
         error_reply(429, x_ms_retry_after_ms="20", Retry_After="7"),
@@ -196,9 +196,9 @@ async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(world: World, 
     ],
     ids=["milliseconds", "Azure's milliseconds", "Google's RetryInfo"],
 )
-async def test_a_wait_in_other_words_is_waited_for_too(world: World, asks: list[Part]) -> None:
-    await world.sells("alpha", asks, GOOD)
-    arbstr = await world.opens(retry={"backoff": 0.001})
+async def test_a_wait_in_other_words_is_waited_for_too(harness: ProxyHarness, refusal: list[Part]) -> None:
+    await harness.add_provider("alpha", refusal, GOOD)
+    arbstr = await harness.start(retry={"backoff": 0.001})
     assert retries(await arbstr.chat()) == "1/alpha"
     assert waits_ms(arbstr) == [20]
 
@@ -207,17 +207,17 @@ async def test_a_wait_in_other_words_is_waited_for_too(world: World, asks: list[
 @pytest.mark.parametrize(
     "header", ["21 Oct 99999999999 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "1e400", "\x00", "inf"]
 )
-async def test_no_retry_after_is_too_absurd(world: World, status: int, header: str) -> None:
-    await world.sells("alpha", error_reply(status, Retry_After=header))
-    await world.sells("beta")
-    arbstr = await world.opens()
+async def test_no_retry_after_is_too_absurd(harness: ProxyHarness, status: int, header: str) -> None:
+    await harness.add_provider("alpha", error_reply(status, Retry_After=header))
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "3/alpha")
 
 
-async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> None:
-    await world.sells("alpha", error_reply(429, Retry_After="soon"), error_reply(429, Retry_After="-5"), GOOD)
-    arbstr = await world.opens()
+async def test_a_retry_after_that_makes_no_sense_is_as_none(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(429, Retry_After="soon"), error_reply(429, Retry_After="-5"), GOOD)
+    arbstr = await harness.start()
     assert retries(await arbstr.chat()) == "2/alpha"
 
 
@@ -226,45 +226,45 @@ async def test_a_retry_after_that_makes_no_sense_is_as_none(world: World) -> Non
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("failure", LEFT.values(), ids=LEFT)
-async def test_what_will_not_pass_is_not_retried(world: World, failure: list[Part], stream: bool) -> None:
-    alpha = await world.sells("alpha", failure)
-    await world.sells("beta", GOOD_STREAM if stream else GOOD)
-    arbstr = await world.opens()
+async def test_what_will_not_pass_is_not_retried(harness: ProxyHarness, failure: list[Part], stream: bool) -> None:
+    alpha = await harness.add_provider("alpha", failure)
+    await harness.add_provider("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
     assert len(alpha.requests) == 1
 
 
-async def test_a_redirect_is_not_followed(world: World) -> None:
-    elsewhere = await world.sells("elsewhere", models=("other",))
-    await world.sells("alpha", error_reply(307, Location=elsewhere.url + "/chat/completions"))
-    arbstr = await world.opens()
+async def test_a_redirect_is_not_followed(harness: ProxyHarness) -> None:
+    elsewhere = await harness.add_provider("elsewhere", models=("other",))
+    await harness.add_provider("alpha", error_reply(307, Location=elsewhere.url + "/chat/completions"))
+    arbstr = await harness.start()
     assert (await arbstr.chat()).status == 502
     assert not elsewhere.requests
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_a_timeout_after_the_request_was_sent_is_not_retried(world: World, stream: bool) -> None:
+async def test_a_timeout_after_the_request_was_sent_is_not_retried(harness: ProxyHarness, stream: bool) -> None:
     """It may be charged."""
-    alpha = await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.03})
-    await world.sells("beta", GOOD_STREAM if stream else GOOD)
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.03})
+    await harness.add_provider("beta", GOOD_STREAM if stream else GOOD)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
     async with asyncio.timeout(5):
         await alpha.requests[0].left.wait()
 
 
-async def test_a_whole_answer_is_given_first_byte_in_all(world: World) -> None:
+async def test_a_whole_answer_is_given_first_byte_in_all(harness: ProxyHarness) -> None:
     """A provider that dribbles its answer does not get more time by that."""
     dribbles: list[Part] = [
         head(200, ("Content-Length", "1000"), ("Content-Type", "application/json")),
         b'{"choices"',
         Move.NEVER,
     ]
-    await world.sells("alpha", dribbles, timeouts={"first_byte": 0.03})
-    await world.sells("beta")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", dribbles, timeouts={"first_byte": 0.03})
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
 
@@ -273,10 +273,10 @@ async def test_a_whole_answer_is_given_first_byte_in_all(world: World) -> None:
 
 
 @pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
-async def test_a_stream_that_does_not_begin_is_asked_for_elsewhere(world: World, failure: list[Part]) -> None:
-    alpha = await world.sells("alpha", failure)
-    await world.sells("beta", GOOD_STREAM)
-    arbstr = await world.opens()
+async def test_a_stream_that_does_not_begin_is_asked_for_elsewhere(harness: ProxyHarness, failure: list[Part]) -> None:
+    alpha = await harness.add_provider("alpha", failure)
+    await harness.add_provider("beta", GOOD_STREAM)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert (answer.status, provider(answer), retries(answer)) == (200, "beta", "1/alpha")
     assert b"coffee" not in answer.body
@@ -284,10 +284,10 @@ async def test_a_stream_that_does_not_begin_is_asked_for_elsewhere(world: World,
     assert len(alpha.requests) == 1
 
 
-async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(world: World) -> None:
-    await world.sells("alpha", sse_reply(chunk("Hel"), Move.RESET))
-    beta = await world.sells("beta", GOOD_STREAM)
-    arbstr = await world.opens()
+async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(chunk("Hel"), Move.RESET))
+    beta = await harness.add_provider("beta", GOOD_STREAM)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert (answer.status, provider(answer)) == (200, "alpha")
     assert b"Hel" in answer.body
@@ -299,11 +299,11 @@ async def test_a_stream_whose_beginning_went_out_is_not_asked_for_elsewhere(worl
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("status", [400, 405, 406, 409, 410, 413, 415, 418, 422, 451])
-async def test_an_error_about_the_request_passes_as_it_came(world: World, status: int, stream: bool) -> None:
+async def test_an_error_about_the_request_passes_as_it_came(harness: ProxyHarness, status: int, stream: bool) -> None:
     text = b'{"error" :  {"message":"too h\xc3\xb6t", "type":"invalid_request_error", "param":"temperature"}}\n'
-    await world.sells("alpha", reply(text, status=status, headers=[("X-Request-Id", "r1")]))
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", reply(text, status=status, headers=[("X-Request-Id", "r1")]))
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert (answer.status, answer.body) == (status, text)
     assert answer.headers["Content-Type"] == "application/json"
@@ -326,17 +326,17 @@ FLAT: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("document", FLAT.values(), ids=FLAT)
-async def test_the_row_says_why_whatever_the_refusals_shape(world: World, document: dict[str, object]) -> None:
-    await world.sells("alpha", json_reply(document, status=422))
-    arbstr = await world.opens()
+async def test_the_row_says_why_whatever_the_refusals_shape(harness: ProxyHarness, document: dict[str, object]) -> None:
+    await harness.add_provider("alpha", json_reply(document, status=422))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.json) == (422, document)
     assert (await arbstr.row(answer))["error"] == {"status": 422, "message": "HTTP 422: why"}
 
 
-async def test_an_error_that_is_no_json_passes_too(world: World) -> None:
-    await world.sells("alpha", reply(b"<h1>Teapot</h1>", status=418, content_type="text/html"))
-    arbstr = await world.opens()
+async def test_an_error_that_is_no_json_passes_too(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", reply(b"<h1>Teapot</h1>", status=418, content_type="text/html"))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.body, answer.headers["Content-Type"]) == (418, b"<h1>Teapot</h1>", "text/html")
 
@@ -344,9 +344,9 @@ async def test_an_error_that_is_no_json_passes_too(world: World) -> None:
 # Connections
 
 
-async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_attempt(world: World) -> None:
-    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE], GOOD)
-    arbstr = await world.opens()
+async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_attempt(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", [*GOOD, Move.CLOSE], GOOD)
+    arbstr = await harness.start()
     await arbstr.chat()
     answer = await arbstr.chat()
     assert (answer.status, retries(answer)) == (200, None)
@@ -354,10 +354,12 @@ async def test_a_kept_connection_that_was_closed_meanwhile_is_replaced_and_no_at
     assert len((await arbstr.row(answer))["attempts"]) == 1
 
 
-async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_failed_attempt(world: World) -> None:
+async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_failed_attempt(
+    harness: ProxyHarness,
+) -> None:
     """The provider may have worked on it and charge for it: that is not to be hidden."""
-    alpha = await world.sells("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", [*GOOD, Move.CLOSE_ON_NEXT], GOOD)
+    arbstr = await harness.start()
     await arbstr.chat()
     answer = await arbstr.chat()
     assert (answer.status, retries(answer)) == (200, "1/alpha")
@@ -366,19 +368,21 @@ async def test_a_kept_connection_that_is_closed_once_the_request_was_read_is_a_f
     assert (failed["failure"], failed["message"]) == ("connect", "connection failed: closed without a response")
 
 
-async def test_a_length_beside_chunks_is_read_and_bought_once(world: World) -> None:
+async def test_a_length_beside_chunks_is_read_and_bought_once(harness: ProxyHarness) -> None:
     twice = [head(200, ("Content-Length", "7"), ("Transfer-Encoding", "chunked"), ("Content-Type", "application/json"))]
-    alpha = await world.sells("alpha", [*twice, chunked(json.dumps(completion("Hello")).encode()), b"0\r\n\r\n"])
-    arbstr = await world.opens()
+    alpha = await harness.add_provider(
+        "alpha", [*twice, chunked(json.dumps(completion("Hello")).encode()), b"0\r\n\r\n"]
+    )
+    arbstr = await harness.start()
     for number in (1, 2):
         answer = await arbstr.chat()
         assert (answer.json["choices"][0]["message"]["content"], retries(answer)) == ("Hello", None)
         assert len(alpha.requests) == number
 
 
-async def test_connections_are_kept(world: World) -> None:
-    alpha = await world.sells("alpha", GOOD, error_reply(429), GOOD_STREAM, error_reply(400), GOOD)
-    arbstr = await world.opens()
+async def test_connections_are_kept(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", GOOD, error_reply(429), GOOD_STREAM, error_reply(400), GOOD)
+    arbstr = await harness.start()
     await arbstr.chat()
     await arbstr.chat(stream=True)
     await arbstr.chat()

@@ -1,4 +1,4 @@
-"""Providers that are reached through a proxy: SOCKS5 and HTTP, names looked up where they should be, failures told."""
+"""Providers that are reached through a proxy (SOCKS5, HTTP): where names are looked up, how failures are reported."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from arbstr.config.proxies import EnvironmentProxies, environment_proxies, parse
 from arbstr.transport.pool import PooledTransport
 from arbstr.transport.resolver import AddressInfo, Resolver
 from tests.support.forward_proxy import ForwardProxy
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 from tests.support.provider import MODEL, ScriptedProvider
 from tests.unit.transport.test_pool import CERTIFICATE, OK, exchange, post, tls_server
 from tests.unit.transport.test_resolver import at
@@ -225,13 +225,13 @@ async def test_a_providers_own_proxy_wins_for_it_alone_also_to_loopback() -> Non
     assert general.asked == []
 
 
-async def test_a_whole_arbstr_buys_through_a_providers_proxy(world: World) -> None:
-    alpha = await world.sells("alpha")
+async def test_a_whole_arbstr_buys_through_a_providers_proxy(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
     async with ForwardProxy({ONION: port_of(alpha.url)}) as proxy:
-        world.providers.clear()
+        harness.providers.clear()
         given = proxy.url("socks5h", "user:hunter22hunter22")
-        world.lists("alpha", f"http://{ONION}/v1", proxy=parse_proxy(given))
-        arbstr = await world.opens()
+        harness.add_provider_at("alpha", f"http://{ONION}/v1", proxy=parse_proxy(given))
+        arbstr = await harness.start()
         answer = await arbstr.chat()
         assert (answer.status, answer.headers["X-Arbstr-Provider"]) == (200, "alpha")
         assert proxy.asked == [("socks5", ONION, 80)]
@@ -240,11 +240,11 @@ async def test_a_whole_arbstr_buys_through_a_providers_proxy(world: World) -> No
             assert "hunter22hunter22" not in shown
 
 
-async def test_what_a_proxy_says_of_its_own_failure_shows_no_credentials(world: World) -> None:
+async def test_what_a_proxy_says_of_its_own_failure_shows_no_credentials(harness: ProxyHarness) -> None:
     async with ForwardProxy() as proxy:
         given = proxy.url("http", "user:hunter22hunter22")
-        world.lists("alpha", "https://node.test/v1", models=(MODEL,), proxy=parse_proxy(given))
-        arbstr = await world.opens()
+        harness.add_provider_at("alpha", "https://node.test/v1", models=(MODEL,), proxy=parse_proxy(given))
+        arbstr = await harness.start()
         answer = await arbstr.chat()
     assert answer.status == 502
     assert "did not connect: 502 No such host" in answer.error["message"]

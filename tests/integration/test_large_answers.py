@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 from tests.support.provider import completion, reply
 
 NUMBERS = "%2D"  # a character written by its number, as a key may be: each has to be looked at
@@ -20,10 +20,10 @@ NUMBERS = "%2D"  # a character written by its number, as a key may be: each has 
     ids=["an answer", "a refusal"],
 )
 async def test_an_answer_that_takes_long_to_mask_holds_up_nobody(
-    world: World, status: int, document: dict[str, object]
+    harness: ProxyHarness, status: int, document: dict[str, object]
 ) -> None:
-    await world.sells("alpha", reply(json.dumps(document).encode(), status=status))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", reply(json.dumps(document).encode(), status=status))
+    arbstr = await harness.start()
     longest_s = 0.0
 
     async def watch() -> None:

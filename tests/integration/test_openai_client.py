@@ -9,7 +9,7 @@ from typing import Any
 import openai
 import pytest
 
-from tests.support.harness import Arbstr, World
+from tests.support.harness import Arbstr, ProxyHarness
 from tests.support.provider import (
     Move,
     chunk,
@@ -39,9 +39,9 @@ def client_of(arbstr: Arbstr, clients: list[openai.AsyncOpenAI], **given: Any) -
     return clients[-1]
 
 
-async def test_a_completion(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", json_reply(completion("Grüezi", tokens=(12, 9))))
-    client = client_of(await world.opens(), clients)
+async def test_a_completion(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", json_reply(completion("Grüezi", tokens=(12, 9))))
+    client = client_of(await harness.start(), clients)
     answer = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     assert answer.choices[0].message.content == "Grüezi"
     assert answer.choices[0].finish_reason == "stop"
@@ -49,17 +49,19 @@ async def test_a_completion(world: World, clients: list[openai.AsyncOpenAI]) -> 
     assert (answer.usage.prompt_tokens, answer.usage.completion_tokens) == (12, 9)
 
 
-async def test_the_cost_is_in_the_raw_responses_headers(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", json_reply(completion(tokens=(1000, 500))))
-    client = client_of(await world.opens(), clients)
+async def test_the_cost_is_in_the_raw_responses_headers(
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI]
+) -> None:
+    await harness.add_provider("alpha", json_reply(completion(tokens=(1000, 500))))
+    client = client_of(await harness.start(), clients)
     raw = await client.chat.completions.with_raw_response.create(model="gpt-4o", messages=MESSAGES)
     assert raw.headers["x-arbstr-cost-sats"] == "26.000"
     assert raw.parse().choices[0].message.content == "Hello"
 
 
-async def test_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("Grü", "ezi ", "\U0001f600")))
-    client = client_of(await world.opens(), clients)
+async def test_a_stream(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("Grü", "ezi ", "\U0001f600")))
+    client = client_of(await harness.start(), clients)
     stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
     chunks = [part async for part in stream]
     assert "".join(part.choices[0].delta.content or "" for part in chunks) == "Grüezi \U0001f600"
@@ -67,9 +69,9 @@ async def test_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None
     assert all(part.choices for part in chunks)  # no usage chunk, which trips readers that did not ask for it
 
 
-async def test_a_stream_with_usage(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a", tokens=(12, 9))))
-    client = client_of(await world.opens(), clients)
+async def test_a_stream_with_usage(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("a", tokens=(12, 9))))
+    client = client_of(await harness.start(), clients)
     stream = await client.chat.completions.create(
         model="gpt-4o", messages=MESSAGES, stream=True, stream_options={"include_usage": True}
     )
@@ -78,44 +80,44 @@ async def test_a_stream_with_usage(world: World, clients: list[openai.AsyncOpenA
     assert (chunks[-1].usage.prompt_tokens, chunks[-1].choices) == (12, [])
 
 
-async def test_its_own_way_to_gather_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("Hel", "lo")))
-    client = client_of(await world.opens(), clients)
+async def test_its_own_way_to_gather_a_stream(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("Hel", "lo")))
+    client = client_of(await harness.start(), clients)
     async with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:
         final = await stream.get_final_completion()
     assert final.choices[0].message.content == "Hello"
 
 
-async def test_a_tool_call(world: World, clients: list[openai.AsyncOpenAI]) -> None:
+async def test_a_tool_call(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
     call = {"id": "call_1", "type": "function", "function": TOOL}
     said = completion(None, message={"tool_calls": [call]}, finish_reason="tool_calls")
-    alpha = await world.sells("alpha", json_reply(said))
-    client = client_of(await world.opens(), clients)
+    alpha = await harness.add_provider("alpha", json_reply(said))
+    client = client_of(await harness.start(), clients)
     tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]
     answer = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, tools=tools)
     assert alpha.requests[0].json["tools"] == tools
     assert answer.choices[0].finish_reason == "tool_calls"
-    (told,) = answer.choices[0].message.tool_calls or []
-    assert told.type == "function"
-    assert told.function.arguments == TOOL["arguments"]
+    (call,) = answer.choices[0].message.tool_calls or []
+    assert call.type == "function"
+    assert call.function.arguments == TOOL["arguments"]
 
 
-async def test_a_tool_call_in_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None:
+async def test_a_tool_call_in_a_stream(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
     text = TOOL["arguments"]
     first = {"index": 0, "id": "call_1", "type": "function", "function": {"name": "weather", "arguments": ""}}
     parts = [{"index": 0, "function": {"arguments": text[at : at + 4]}} for at in range(0, len(text), 4)]
     deltas = [chunk(delta={"tool_calls": [call]}) for call in (first, *parts)]
-    await world.sells("alpha", sse_reply(*deltas, *stream_events(finish_reason="tool_calls")))
-    client = client_of(await world.opens(), clients)
+    await harness.add_provider("alpha", sse_reply(*deltas, *stream_events(finish_reason="tool_calls")))
+    client = client_of(await harness.start(), clients)
     async with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:
         final = await stream.get_final_completion()
-    (told,) = final.choices[0].message.tool_calls or []
-    assert told.function.arguments == text
+    (call,) = final.choices[0].message.tool_calls or []
+    assert call.function.arguments == text
 
 
-async def test_leaving_a_stream(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone="cancel")
-    arbstr = await world.opens()
+async def test_leaving_a_stream(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", sse_reply(chunk("a"), Move.NEVER), on_client_gone="cancel")
+    arbstr = await harness.start()
     client = client_of(arbstr, clients)
     stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
     async for _ in stream:
@@ -124,9 +126,9 @@ async def test_leaving_a_stream(world: World, clients: list[openai.AsyncOpenAI])
     assert (await arbstr.row())["error"]["status"] == 499
 
 
-async def test_models(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha", models=("gpt-4o", "vendor/model:free"))
-    client = client_of(await world.opens(), clients)
+async def test_models(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha", models=("gpt-4o", "vendor/model:free"))
+    client = client_of(await harness.start(), clients)
     assert [model.id async for model in client.models.list()] == ["gpt-4o", "vendor/model:free"]
     assert (await client.models.retrieve("gpt-4o")).owned_by == "routstr"
 
@@ -145,7 +147,7 @@ async def test_models(world: World, clients: list[openai.AsyncOpenAI]) -> None:
 )
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_errors_are_the_exceptions_that_the_client_knows(
-    world: World,
+    harness: ProxyHarness,
     clients: list[openai.AsyncOpenAI],
     replied: Any,
     model: str,
@@ -153,17 +155,19 @@ async def test_errors_are_the_exceptions_that_the_client_knows(
     code: str,
     stream: bool,
 ) -> None:
-    await world.sells("alpha", replied)
-    client = client_of(await world.opens(), clients)
+    await harness.add_provider("alpha", replied)
+    client = client_of(await harness.start(), clients)
     with pytest.raises(expected) as caught:
         await client.chat.completions.create(model=model, messages=MESSAGES, stream=stream)
     assert caught.value.code == code
     assert caught.value.response.headers["x-arbstr-request-id"]
 
 
-async def test_a_wrong_token_is_an_authentication_error(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"auth_token": "the-right-token"})
+async def test_a_wrong_token_is_an_authentication_error(
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI]
+) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"auth_token": "the-right-token"})
     with pytest.raises(openai.AuthenticationError) as caught:
         await client_of(arbstr, clients).chat.completions.create(model="gpt-4o", messages=MESSAGES)
     assert caught.value.code == "invalid_api_key"
@@ -171,9 +175,11 @@ async def test_a_wrong_token_is_an_authentication_error(world: World, clients: l
     assert (await right.chat.completions.create(model="gpt-4o", messages=MESSAGES)).choices
 
 
-async def test_too_many_requests_are_a_rate_limit_error(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha")
-    client = client_of(await world.opens(server={"rate_limit_rps": 0.01}), clients)
+async def test_too_many_requests_are_a_rate_limit_error(
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI]
+) -> None:
+    await harness.add_provider("alpha")
+    client = client_of(await harness.start(server={"rate_limit_rps": 0.01}), clients)
     await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
     with pytest.raises(openai.RateLimitError):
         await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)
@@ -181,10 +187,10 @@ async def test_too_many_requests_are_a_rate_limit_error(world: World, clients: l
 
 @pytest.mark.parametrize("end", [Move.RESET, Move.CLOSE], ids=["reset", "closed"])
 async def test_a_stream_that_breaks_off_is_an_api_error(
-    world: World, clients: list[openai.AsyncOpenAI], end: Move
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI], end: Move
 ) -> None:
-    await world.sells("alpha", sse_reply(chunk("Hel"), end))
-    client = client_of(await world.opens(), clients)
+    await harness.add_provider("alpha", sse_reply(chunk("Hel"), end))
+    client = client_of(await harness.start(), clients)
     stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
     with pytest.raises(openai.APIError, match="broke off") as caught:
         async for _ in stream:
@@ -193,10 +199,10 @@ async def test_a_stream_that_breaks_off_is_an_api_error(
 
 
 async def test_the_clients_own_retries_are_requests_of_their_own(
-    world: World, clients: list[openai.AsyncOpenAI]
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI]
 ) -> None:
-    await world.sells("alpha", error_reply(401), json_reply(completion()))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", error_reply(401), json_reply(completion()))
+    arbstr = await harness.start()
     client = client_of(arbstr, clients, max_retries=2)
     assert (await client.chat.completions.create(model="gpt-4o", messages=MESSAGES)).choices
     records = await arbstr.finished(2)
@@ -205,10 +211,10 @@ async def test_the_clients_own_retries_are_requests_of_their_own(
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_the_client_does_not_repeat_what_may_have_been_paid(
-    world: World, clients: list[openai.AsyncOpenAI], stream: bool
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI], stream: bool
 ) -> None:
-    alpha = await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.05})
-    client = client_of(await world.opens(), clients, max_retries=openai.DEFAULT_MAX_RETRIES)
+    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.05})
+    client = client_of(await harness.start(), clients, max_retries=openai.DEFAULT_MAX_RETRIES)
     with pytest.raises(openai.APIStatusError) as caught:
         await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=stream)
     assert caught.value.status_code == 504
@@ -217,19 +223,19 @@ async def test_the_client_does_not_repeat_what_may_have_been_paid(
 
 @pytest.mark.parametrize("done", [True, False], ids=["with [DONE]", "without"])
 async def test_every_chunk_has_what_strict_clients_look_for(
-    world: World, clients: list[openai.AsyncOpenAI], done: bool
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI], done: bool
 ) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("Hel", "lo", done=done)))
-    client = client_of(await world.opens(), clients)
+    await harness.add_provider("alpha", sse_reply(*stream_events("Hel", "lo", done=done)))
+    client = client_of(await harness.start(), clients)
     stream = await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=True)
     chunks = [chunk async for chunk in stream]
     assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks) == "Hello"
     assert {chunk.object for chunk in chunks} == {"chat.completion.chunk"}
 
 
-async def test_many_at_once(world: World, clients: list[openai.AsyncOpenAI]) -> None:
-    await world.sells("alpha")
-    client = client_of(await world.opens(), clients)
+async def test_many_at_once(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+    await harness.add_provider("alpha")
+    client = client_of(await harness.start(), clients)
     asked = (client.chat.completions.create(model="gpt-4o", messages=MESSAGES) for _ in range(20))
     answers = await asyncio.gather(*asked)
     assert {answer.choices[0].message.content for answer in answers} == {"Hello"}

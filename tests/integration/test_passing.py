@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.support.harness import World, body, key_of
+from tests.support.harness import ProxyHarness, body, key_of
 from tests.support.provider import (
     DONE,
     Asked,
@@ -39,29 +39,31 @@ USAGE_WANTED = b'"stream_options":{"include_usage":true}'
 # Up
 
 
-async def test_the_clients_json_goes_up_byte_for_byte(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_the_clients_json_goes_up_byte_for_byte(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     assert (await arbstr.send(ODD)).status == 200
     assert alpha.requests[0].body == ODD
     assert (alpha.requests[0].method, alpha.requests[0].path) == ("POST", "/v1/chat/completions")
 
 
-async def test_a_stream_that_asks_for_usage_goes_up_byte_for_byte(world: World) -> None:
-    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
-    asks = ODD.replace(b'"temperature"', b'"stream":true,"stream_options":{"include_usage":true,"x":1},"temperature"')
-    assert (await arbstr.send(asks)).status == 200
-    assert alpha.requests[0].body == asks
+async def test_a_stream_that_asks_for_usage_goes_up_byte_for_byte(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
+    sent_body = ODD.replace(
+        b'"temperature"', b'"stream":true,"stream_options":{"include_usage":true,"x":1},"temperature"'
+    )
+    assert (await arbstr.send(sent_body)).status == 200
+    assert alpha.requests[0].body == sent_body
 
 
-async def test_a_stream_that_does_not_is_made_to_and_nothing_else_changes(world: World) -> None:
-    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
-    asks = ODD.replace(b'"temperature"', b'"stream":true,"temperature"')
-    assert (await arbstr.send(asks)).status == 200
+async def test_a_stream_that_does_not_is_made_to_and_nothing_else_changes(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
+    sent_body = ODD.replace(b'"temperature"', b'"stream":true,"temperature"')
+    assert (await arbstr.send(sent_body)).status == 200
     sent = alpha.requests[0].body
-    assert sent.replace(USAGE_WANTED + b",", b"", 1) == asks
+    assert sent.replace(USAGE_WANTED + b",", b"", 1) == sent_body
     assert json.loads(sent)["stream_options"] == {"include_usage": True}
 
 
@@ -75,49 +77,49 @@ async def test_a_stream_that_does_not_is_made_to_and_nothing_else_changes(world:
         ({"include_obfuscation": False}, {"include_obfuscation": False, "include_usage": True}),
     ],
 )
-async def test_other_stream_options_stay(world: World, options: object, sent: object) -> None:
-    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
+async def test_other_stream_options_stay(harness: ProxyHarness, options: object, sent: object) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
     await arbstr.chat(stream=True, stream_options=options, seed=2**70, top_p=0.1)
     assert alpha.requests[0].json == {**body(), "stream": True, "stream_options": sent, "seed": 2**70, "top_p": 0.1}
 
 
-async def test_what_is_no_stream_gets_no_stream_options(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_what_is_no_stream_gets_no_stream_options(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     await arbstr.chat(stream=False)
     await arbstr.chat(stream=None)
     assert all("stream_options" not in asked.json for asked in alpha.requests)
 
 
-async def test_half_a_surrogate_pair_is_not_a_reason_to_refuse(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_half_a_surrogate_pair_is_not_a_reason_to_refuse(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     cut = json.dumps(body("\ud83d")).encode()
     assert (await arbstr.send(cut)).status == 200
     assert alpha.requests[0].body == cut
 
 
-async def test_a_number_beyond_all_measure_does_not_become_one_that_json_lacks(world: World) -> None:
-    alpha = await world.sells("alpha", sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
-    asks = json.dumps({**body(), "stream": True, "stream_options": {}}).replace("{", '{"temperature": 1e400,', 1)
-    answer = await arbstr.send(asks.encode())
-    assert answer.told == (400, "invalid_request_error", "invalid_json")
+async def test_a_number_beyond_all_measure_does_not_become_one_that_json_lacks(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
+    sent_body = json.dumps({**body(), "stream": True, "stream_options": {}}).replace("{", '{"temperature": 1e400,', 1)
+    answer = await arbstr.send(sent_body.encode())
+    assert answer.refusal == (400, "invalid_request_error", "invalid_json")
     assert not alpha.requests
 
 
-async def test_a_compressed_request_goes_up_plain(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_compressed_request_goes_up_plain(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     assert (await arbstr.send(gzip.compress(ODD), headers={"Content-Encoding": "gzip"})).status == 200
     assert alpha.requests[0].body == ODD
     assert "content-encoding" not in alpha.requests[0].headers
 
 
-async def test_a_request_without_a_length_goes_up_with_one(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_request_without_a_length_goes_up_with_one(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
 
     async def parts() -> object:
         yield ODD[:50]
@@ -163,9 +165,9 @@ NOT_UP = {
 
 
 @pytest.mark.parametrize("name", NOT_UP)
-async def test_credentials_and_what_is_between_hops_never_go_up(world: World, name: str) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_credentials_and_what_is_between_hops_never_go_up(harness: ProxyHarness, name: str) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     assert (await arbstr.chat(headers={name: NOT_UP[name]})).status == 200
     headers = alpha.requests[0].headers
     if name == "Authorization":
@@ -179,9 +181,9 @@ async def test_credentials_and_what_is_between_hops_never_go_up(world: World, na
     assert not any("clients-own" in value for value in headers.values())
 
 
-async def test_without_a_key_no_authorization_goes_up(world: World) -> None:
-    alpha = await world.sells("alpha", api_key=None)
-    arbstr = await world.opens()
+async def test_without_a_key_no_authorization_goes_up(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", api_key=None)
+    arbstr = await harness.start()
     await arbstr.chat(headers={"Authorization": "Bearer clients-own-token"})
     assert "authorization" not in alpha.requests[0].headers
 
@@ -195,9 +197,9 @@ GO_UP = {
 }
 
 
-async def test_what_a_provider_needs_to_understand_the_request_goes_up(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_what_a_provider_needs_to_understand_the_request_goes_up(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     await arbstr.chat(headers=GO_UP)
     headers = alpha.requests[0].headers
     assert {name: headers[name.lower()] for name in GO_UP} == GO_UP
@@ -208,18 +210,18 @@ async def test_what_a_provider_needs_to_understand_the_request_goes_up(world: Wo
     assert len(alpha.requests[0].raw_headers) == len(headers)  # each once
 
 
-async def test_without_them_arbstr_says_what_it_sends_and_takes(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_without_them_arbstr_says_what_it_sends_and_takes(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     await arbstr.chat()
     headers = alpha.requests[0].headers
     assert (headers["accept"], headers["content-type"]) == ("*/*", "application/json")
 
 
-async def test_others_go_up_to_the_provider_that_is_to_have_them(world: World) -> None:
-    alpha = await world.sells("alpha", error_reply(401), forward_headers=("X-Title", "user-agent"))
-    beta = await world.sells("beta")
-    arbstr = await world.opens()
+async def test_others_go_up_to_the_provider_that_is_to_have_them(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(401), forward_headers=("X-Title", "user-agent"))
+    beta = await harness.add_provider("beta")
+    arbstr = await harness.start()
     await arbstr.chat(headers={"x-title": "Grüße", "User-Agent": "mine/1", "X-Other": "1"})
     headers = alpha.requests[0].headers
     assert headers["x-title"].encode("latin-1").decode() == "Grüße"
@@ -228,22 +230,22 @@ async def test_others_go_up_to_the_provider_that_is_to_have_them(world: World) -
     assert not {"x-title", "x-other"} & set(beta.requests[0].headers)
 
 
-async def test_one_that_the_client_calls_its_connections_own_stays(world: World) -> None:
-    alpha = await world.sells("alpha", forward_headers=("X-Title", "X-Only-Here"))
-    arbstr = await world.opens()
+async def test_one_that_the_client_calls_its_connections_own_stays(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", forward_headers=("X-Title", "X-Only-Here"))
+    arbstr = await harness.start()
     named = {"Connection": "keep-alive, X-Only-Here", "X-Only-Here": "1", "X-Title": "1"}
     await arbstr.chat(headers=named)
     assert "x-title" in alpha.requests[0].headers
     assert "x-only-here" not in alpha.requests[0].headers
 
 
-async def test_every_request_goes_up_with_its_own_headers_and_body_to_its_own_provider(world: World) -> None:
+async def test_every_request_goes_up_with_its_own_headers_and_body_to_its_own_provider(harness: ProxyHarness) -> None:
     """What requests have in common is made once: more clients than are remembered, who come again."""
     forward = ("X-Trace", "X-Only-Of")
-    alpha = await world.sells("alpha", models=("gpt-4o",), forward_headers=forward)
-    beta = await world.sells("beta", models=("llama",), forward_headers=forward)
-    arbstr = await world.opens()
-    asked = [(trace, seller) for trace in [*range(300), 0, 0, 1] for seller in ("gpt-4o", "llama")]
+    alpha = await harness.add_provider("alpha", models=("gpt-4o",), forward_headers=forward)
+    beta = await harness.add_provider("beta", models=("llama",), forward_headers=forward)
+    arbstr = await harness.start()
+    asked = [(trace, provider) for trace in [*range(300), 0, 0, 1] for provider in ("gpt-4o", "llama")]
     for trace, model in asked:
         headers = {"X-Trace": str(trace), "X-Only-Of": f"{model}-{trace}"}
         await arbstr.chat(model=model, seed=trace, headers=headers)
@@ -270,15 +272,15 @@ async def test_every_request_goes_up_with_its_own_headers_and_body_to_its_own_pr
 # Down
 
 
-async def test_the_providers_json_comes_down_byte_for_byte(world: World) -> None:
-    await world.sells("alpha", reply(ANSWER))
-    arbstr = await world.opens()
+async def test_the_providers_json_comes_down_byte_for_byte(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", reply(ANSWER))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.body) == (200, ANSWER)
     assert answer.headers["Content-Type"] == "application/json"
 
 
-async def test_the_providers_headers_come_down_but_for_those_between_hops(world: World) -> None:
+async def test_the_providers_headers_come_down_but_for_those_between_hops(harness: ProxyHarness) -> None:
     stays = [("X-Request-Id", "r1"), ("x-ratelimit-remaining-requests", "9"), ("OpenAI-Processing-Ms", "12")]
     goes = [
         ("Set-Cookie", "a=b"),
@@ -296,8 +298,8 @@ async def test_the_providers_headers_come_down_but_for_those_between_hops(world:
         ("Date", "Mon, 23 Nov 2026 22:25:07 GMT"),
         ("Date", "Mon, 23 Nov 2026 22:25:07 GMT"),
     ]
-    await world.sells("alpha", json_reply(completion(), headers=[*stays, *goes]))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", json_reply(completion(), headers=[*stays, *goes]))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     for name, value in stays:
         assert answer.headers.getall(name) == [value]
@@ -319,20 +321,20 @@ async def test_the_providers_headers_come_down_but_for_those_between_hops(world:
         ("", ""),
     ],
 )
-async def test_odd_bytes_in_a_header_harm_nobody(world: World, value: str, shown: str, stream: bool) -> None:
+async def test_odd_bytes_in_a_header_harm_nobody(harness: ProxyHarness, value: str, shown: str, stream: bool) -> None:
     odd = [("X-Odd", value)]
     replied = sse_reply(*stream_events("a"), headers=odd) if stream else json_reply(completion(), headers=odd)
-    await world.sells("alpha", replied)
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", replied)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert answer.status == 200
     assert answer.headers["X-Odd"] == shown
 
 
-async def test_a_header_that_clients_can_not_read_is_left_out_and_the_answer_passes(world: World) -> None:
+async def test_a_header_that_clients_can_not_read_is_left_out_and_the_answer_passes(harness: ProxyHarness) -> None:
     """Many refuse an answer with a header of more than 8 KB."""
-    await world.sells("alpha", json_reply(completion(), X_Long="x" * 60_000, X_Short="x" * 4_000))
-    answer = await (await world.opens()).chat()
+    await harness.add_provider("alpha", json_reply(completion(), X_Long="x" * 60_000, X_Short="x" * 4_000))
+    answer = await (await harness.start()).chat()
     assert answer.json == completion()
     assert "X-Long" not in answer.headers
     assert answer.headers["X-Short"] == "x" * 4_000
@@ -341,18 +343,20 @@ async def test_a_header_that_clients_can_not_read_is_left_out_and_the_answer_pas
 @pytest.mark.parametrize(
     "content_type", ["application/json", None, "text/plain", "text/html; charset=utf-8", "nonsense"]
 )
-async def test_a_completion_is_labelled_as_json_whatever_it_was(world: World, content_type: str | None) -> None:
-    await world.sells("alpha", reply(ANSWER, content_type=content_type))
-    arbstr = await world.opens()
+async def test_a_completion_is_labelled_as_json_whatever_it_was(
+    harness: ProxyHarness, content_type: str | None
+) -> None:
+    await harness.add_provider("alpha", reply(ANSWER, content_type=content_type))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.body) == (200, ANSWER)
     assert answer.headers["Content-Type"].startswith("application/json")
 
 
-async def test_a_compressed_answer_comes_down_plain(world: World) -> None:
+async def test_a_compressed_answer_comes_down_plain(harness: ProxyHarness) -> None:
     """Nobody asked for one."""
-    await world.sells("alpha", reply(gzip.compress(ANSWER), headers=[("Content-Encoding", "gzip")]))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", reply(gzip.compress(ANSWER), headers=[("Content-Encoding", "gzip")]))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.body) == (200, ANSWER)
     assert "Content-Encoding" not in answer.headers
@@ -372,16 +376,16 @@ FRAMINGS: dict[str, list[Part]] = {
 
 
 @pytest.mark.parametrize("framed", FRAMINGS.values(), ids=FRAMINGS)
-async def test_however_it_is_framed(world: World, framed: list[Part]) -> None:
-    await world.sells("alpha", framed)
-    arbstr = await world.opens()
+async def test_however_it_is_framed(harness: ProxyHarness, framed: list[Part]) -> None:
+    await harness.add_provider("alpha", framed)
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.body) == (200, ANSWER)
 
 
-async def test_a_json_answer_to_a_stream_passes_as_json(world: World) -> None:
-    await world.sells("alpha", reply(ANSWER), input_rate=1000, output_rate=1000, base_fee=0)
-    arbstr = await world.opens()
+async def test_a_json_answer_to_a_stream_passes_as_json(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", reply(ANSWER), input_rate=1000, output_rate=1000, base_fee=0)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert (answer.status, answer.body) == (200, ANSWER)
     assert answer.headers["Content-Type"] == "application/json"
@@ -397,9 +401,11 @@ async def test_a_json_answer_to_a_stream_passes_as_json(world: World) -> None:
     "text", [ANSWER, b"\xef\xbb\xbf" + ANSWER, b"\n\n " + ANSWER], ids=["plain", "with a mark", "after white space"]
 )
 @pytest.mark.parametrize("content_type", ["text/event-stream", "text/event-stream; charset=utf-8", "text/plain", None])
-async def test_json_is_read_as_json_whatever_its_label(world: World, text: bytes, content_type: str | None) -> None:
-    await world.sells("alpha", reply(text, content_type=content_type))
-    arbstr = await world.opens()
+async def test_json_is_read_as_json_whatever_its_label(
+    harness: ProxyHarness, text: bytes, content_type: str | None
+) -> None:
+    await harness.add_provider("alpha", reply(text, content_type=content_type))
+    arbstr = await harness.start()
     for stream in (False, True):
         answer = await arbstr.chat(stream=stream)
         assert (answer.status, answer.body) == (200, text)
@@ -412,23 +418,23 @@ async def test_json_is_read_as_json_whatever_its_label(world: World, text: bytes
 @pytest.mark.parametrize("content_type", ["application/json", "text/html", None])
 @pytest.mark.parametrize("cut", [True, False], ids=["byte by byte", "whole"])
 async def test_a_stream_is_read_as_one_whatever_its_label(
-    world: World, begins: bytes, content_type: str | None, cut: bool
+    harness: ProxyHarness, begins: bytes, content_type: str | None, cut: bool
 ) -> None:
     events = stream_events("a", tokens=None, done=False)
     text = begins + b"".join(events)
     parts = byte_by_byte(text) if cut else [text]
-    await world.sells("alpha", sse_reply(*parts, usage_chunk(10, 5), DONE, content_type=content_type))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", sse_reply(*parts, usage_chunk(10, 5), DONE, content_type=content_type))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
-    assert answer.before_arbstr == text + DONE
+    assert answer.provider_events == text + DONE
     assert answer.trailer["output_tokens"] == 5
     assert answer.headers["Content-Type"].startswith("text/event-stream")
 
 
-async def test_an_event_stream_nobody_asked_for_is_no_answer(world: World) -> None:
-    await world.sells("alpha", sse_reply(*stream_events("a")))
-    await world.sells("beta")
-    arbstr = await world.opens()
+async def test_an_event_stream_nobody_asked_for_is_no_answer(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(*stream_events("a")))
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
     assert answer.json == completion("Hello")
@@ -451,11 +457,11 @@ REFUSALS: dict[str, list[Part]] = {
 @pytest.mark.parametrize("refusal", REFUSALS.values(), ids=REFUSALS)
 @pytest.mark.parametrize("options", [{}, {"include_usage": False}])
 async def test_a_field_that_only_arbstr_added_is_left_out_where_it_is_refused(
-    world: World, refusal: list[Part], options: dict[str, bool]
+    harness: ProxyHarness, refusal: list[Part], options: dict[str, bool]
 ) -> None:
     fields = {"stream_options": options} if options else {}
-    alpha = await world.sells("alpha", refusal, sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", refusal, sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
     for requests in (2, 3):  # it is remembered
         answer = await arbstr.chat(stream=True, **fields)
         assert answer.trailer["output_tokens"] == 5
@@ -464,11 +470,11 @@ async def test_a_field_that_only_arbstr_added_is_left_out_where_it_is_refused(
         assert alpha.requests[-1].json == {**body(), "stream": True, **fields}
 
 
-async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(world: World) -> None:
+async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(harness: ProxyHarness) -> None:
     """A refusal may quote the whole request."""
     no = error_reply(400, '{"stream_options": {"include_usage": true}}: no')
-    alpha = await world.sells("alpha", no, error_reply(400, "still no"), sse_reply(*stream_events("a")))
-    arbstr = await world.opens()
+    alpha = await harness.add_provider("alpha", no, error_reply(400, "still no"), sse_reply(*stream_events("a")))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert (answer.status, answer.error["message"]) == (400, "still no")
     await arbstr.chat(stream=True)
@@ -476,9 +482,9 @@ async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(wor
 
 
 @pytest.mark.parametrize("fields", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": True}}])
-async def test_a_field_of_the_clients_own_is_not_left_out(world: World, fields: dict[str, object]) -> None:
-    alpha = await world.sells("alpha", error_reply(400, "Unknown parameter: stream_options"))
-    arbstr = await world.opens()
+async def test_a_field_of_the_clients_own_is_not_left_out(harness: ProxyHarness, fields: dict[str, object]) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(400, "Unknown parameter: stream_options"))
+    arbstr = await harness.start()
     assert (await arbstr.chat(**fields)).status == 400
     assert len(alpha.requests) == 1
 
@@ -492,16 +498,16 @@ JSON = st.recursive(
 )
 
 
-async def test_any_fields_pass_both_ways(world: World) -> None:
+async def test_any_fields_pass_both_ways(harness: ProxyHarness) -> None:
     """One arbstr for all examples: hypothesis draws them, the loop is this test's."""
-    told: list[bytes] = []
+    bodies: list[bytes] = []
 
     def echoes(asked: Asked) -> list[Part]:
-        told.append(asked.body)
+        bodies.append(asked.body)
         return reply(asked.body)
 
-    await world.sells("alpha", echoes)
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", echoes)
+    arbstr = await harness.start()
     examples: list[dict[str, object]] = []
 
     @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
@@ -532,14 +538,14 @@ async def test_any_fields_pass_both_ways(world: World) -> None:
         ).encode()
         answer = await arbstr.send(document)
         assert (answer.status, answer.body) == (200, document)
-        assert told.pop() == document
+        assert bodies.pop() == document
 
 
-async def test_a_stream_comes_down_byte_for_byte(world: World) -> None:
+async def test_a_stream_comes_down_byte_for_byte(harness: ProxyHarness) -> None:
     text = b"".join(stream_events("h\u00e9", "\U0001f600", tokens=None, done=False))
-    await world.sells("alpha", sse_reply(text, DONE, headers=[("X-Request-Id", "r1")]))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", sse_reply(text, DONE, headers=[("X-Request-Id", "r1")]))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
-    assert answer.before_arbstr == text + DONE
+    assert answer.provider_events == text + DONE
     assert answer.headers["X-Request-Id"] == "r1"
     assert answer.headers["Content-Type"].startswith("text/event-stream")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.harness import PATIENCE_S, Arbstr, World
+from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness
 from tests.support.provider import DONE, Move, chunk, completion, error_reply, json_reply, sse_reply
 
 BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'
@@ -76,8 +76,8 @@ def error_in(answer: bytes) -> dict[str, Any]:
     ],
     ids=["tls", "version", "words", "content type twice", "length", "two framings", "escape"],
 )
-async def test_what_is_no_http_is_told_so_in_one_line_of_the_log(world: World, data: bytes) -> None:
-    arbstr = await world.opens()
+async def test_what_is_no_http_is_told_so_in_one_line_of_the_log(harness: ProxyHarness, data: bytes) -> None:
+    arbstr = await harness.start()
     async with talk_with(arbstr, data) as talk:
         answer = await talk.rest()
         assert answer.startswith(b"HTTP/1.1 400 ")
@@ -99,8 +99,8 @@ async def test_what_is_no_http_is_told_so_in_one_line_of_the_log(world: World, d
     ],
     ids=["one", "without an end", "many", "a name"],
 )
-async def test_headers_that_are_too_long_are_refused_by_name(world: World, long: list[bytes]) -> None:
-    arbstr = await world.opens()
+async def test_headers_that_are_too_long_are_refused_by_name(harness: ProxyHarness, long: list[bytes]) -> None:
+    arbstr = await harness.start()
     async with talk_with(arbstr, POST + b"".join(long)) as talk:
         answer = await talk.rest()
         assert answer.startswith(b"HTTP/1.1 431 ")
@@ -111,9 +111,9 @@ async def test_headers_that_are_too_long_are_refused_by_name(world: World, long:
 
 
 @pytest.mark.parametrize("size", [10_000, 60_000])
-async def test_long_tokens_pass(world: World, size: int) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"auth_token": "t" * size})
+async def test_long_tokens_pass(harness: ProxyHarness, size: int) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"auth_token": "t" * size})
     token = b"Authorization: Bearer " + b"t" * size + b"\r\n"
     async with talk_with(arbstr, POST + token + b"Connection: close\r\n" + LENGTH + b"\r\n" + BODY) as talk:
         assert (await talk.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
@@ -124,8 +124,8 @@ async def test_long_tokens_pass(world: World, size: int) -> None:
     [GET + b"Connection: close\r\n\r\n", b"nonsense\r\n\r\n", POST + b"X: " + b"x" * 400_000, POST + b"\r\n"],
     ids=["answer", "no HTTP", "too long", "refusal"],
 )
-async def test_no_answer_says_what_arbstr_is_made_of(world: World, data: bytes) -> None:
-    arbstr = await world.opens()
+async def test_no_answer_says_what_arbstr_is_made_of(harness: ProxyHarness, data: bytes) -> None:
+    arbstr = await harness.start()
     async with talk_with(arbstr, data) as talk:
         head = (await talk.head()).lower()
         assert b"\r\nserver: arbstr\r\n" in head
@@ -136,8 +136,8 @@ async def test_no_answer_says_what_arbstr_is_made_of(world: World, data: bytes) 
 @pytest.mark.parametrize(
     "before", [b"\r\n", b"GET / HTTP/1.1\r\n\0", b"POST / HTTP/1.1\r\nX", b"GET ", b"GET / HTTP/1.1\r\n " + b"x" * 9000]
 )
-async def test_what_is_no_http_is_not_repeated_for_it_may_hold_a_token(world: World, before: bytes) -> None:
-    arbstr = await world.opens(server={"auth_token": "client-token-0123456789"})
+async def test_what_is_no_http_is_not_repeated_for_it_may_hold_a_token(harness: ProxyHarness, before: bytes) -> None:
+    arbstr = await harness.start(server={"auth_token": "client-token-0123456789"})
     async with talk_with(arbstr, before + b"\0Authorization: Bearer client-token-0123456789\r\n\r\n") as talk:
         answer = await talk.rest()
         assert "malformed HTTP" in error_in(answer)["message"]
@@ -145,11 +145,11 @@ async def test_what_is_no_http_is_not_repeated_for_it_may_hold_a_token(world: Wo
         assert "0123456789" not in arbstr.log
 
 
-async def test_a_body_that_turns_into_garbage_is_refused_at_once(world: World) -> None:
-    alpha = await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_body_that_turns_into_garbage_is_refused_at_once(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start()
     async with talk_with(arbstr, POST + b'Transfer-Encoding: chunked\r\n\r\n5\r\n{"mod\r\n') as talk:
-        await arbstr.notices()  # and so it waits for the rest of that body
+        await arbstr.catch_up()  # and so it waits for the rest of that body
         talk.writer.write(b"nonsense\r\n" + GET + b"\r\n")
         answer = await talk.rest()
         assert answer.startswith(b"HTTP/1.1 415 ")
@@ -164,10 +164,10 @@ async def test_a_body_that_turns_into_garbage_is_refused_at_once(world: World) -
 @pytest.mark.parametrize("encoding", [b"gzip", b"deflate"])
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/cost"])
 async def test_a_body_that_is_not_packed_as_it_says_is_refused_and_no_fault(
-    world: World, encoding: bytes, path: bytes
+    harness: ProxyHarness, encoding: bytes, path: bytes
 ) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     head = (
         POST.replace(b"/v1/chat/completions", path)
         + b"Content-Encoding: "
@@ -182,35 +182,35 @@ async def test_a_body_that_is_not_packed_as_it_says_is_refused_and_no_fault(
         assert "Traceback" not in arbstr.log
 
 
-async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_client_that_waits_for_leave_to_send_its_body_gets_it(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     async with talk_with(arbstr, POST + LENGTH + b"Connection: close\r\nExpect: 100-Continue\r\n\r\n") as talk:
         assert await talk.head() == b"HTTP/1.1 100 Continue\r\n\r\n"
         talk.writer.write(BODY)
         assert (await talk.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-async def test_a_body_that_is_refused_anyway_is_not_asked_for(world: World) -> None:
-    arbstr = await world.opens(server={"max_request_mb": 0.001})
+async def test_a_body_that_is_refused_anyway_is_not_asked_for(harness: ProxyHarness) -> None:
+    arbstr = await harness.start(server={"max_request_mb": 0.001})
     head = POST + b"Content-Length: 9000000\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n"
     async with talk_with(arbstr, head) as talk:
         assert (await talk.head()).startswith(b"HTTP/1.1 413 ")
 
 
-async def test_an_expectation_that_nobody_knows_is_passed_over(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_an_expectation_that_nobody_knows_is_passed_over(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     async with talk_with(arbstr, POST + LENGTH + b"Connection: close\r\nExpect: banana\r\n\r\n" + BODY) as talk:
         assert (await talk.rest()).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
 async def test_a_body_that_stops_coming_is_given_up_and_frees_its_place(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("arbstr.server.request_body.SILENCE_S", 0.05)
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"max_in_flight": 1})
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"max_in_flight": 1})
     async with talk_with(arbstr, POST + LENGTH + b"\r\n" + BODY[:10]) as talk:
         answer = await talk.head()
         assert answer.startswith(b"HTTP/1.1 408 ")
@@ -218,8 +218,8 @@ async def test_a_body_that_stops_coming_is_given_up_and_frees_its_place(
     assert (await arbstr.chat()).status == 200
 
 
-async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(world: World) -> None:
-    arbstr = await world.opens(server={"allowed_origins": ["https://page.test"], "auth_token": "a-token-of-ours"})
+async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(harness: ProxyHarness) -> None:
+    arbstr = await harness.start(server={"allowed_origins": ["https://page.test"], "auth_token": "a-token-of-ours"})
     asking = {"Origin": "https://page.test", "Access-Control-Request-Method": "POST"}
     answer = await arbstr.get("/v1/chat/completions", method="OPTIONS", headers=asking)
     assert answer.status == 204
@@ -229,20 +229,20 @@ async def test_the_page_of_a_configured_origin_may_ask_before_it_sends(world: Wo
     assert answer.headers["Access-Control-Allow-Headers"] == "authorization,x-stainless-os"
     stranger = asking | {"Origin": "https://other.test"}
     answer = await arbstr.get("/v1/chat/completions", method="OPTIONS", headers=stranger)
-    assert answer.told == (403, "permission_error", "forbidden_origin")
+    assert answer.refusal == (403, "permission_error", "forbidden_origin")
 
 
-async def test_a_star_configures_every_origin(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"allowed_origins": ["*"]})
+async def test_a_star_configures_every_origin(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"allowed_origins": ["*"]})
     answer = await arbstr.chat(headers={"Origin": "https://anywhere.test"})
     assert answer.status == 200
     assert answer.headers["Access-Control-Allow-Origin"] in ("*", "https://anywhere.test")
 
 
-async def test_the_page_of_a_configured_origin_may_read_every_kind_of_answer(world: World) -> None:
-    await world.sells("alpha", json_reply(completion()), sse_reply(chunk("Hel"), DONE), error_reply(400))
-    arbstr = await world.opens(server={"allowed_origins": ["https://page.test"]})
+async def test_the_page_of_a_configured_origin_may_read_every_kind_of_answer(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", json_reply(completion()), sse_reply(chunk("Hel"), DONE), error_reply(400))
+    arbstr = await harness.start(server={"allowed_origins": ["https://page.test"]})
     page = {"Origin": "https://page.test"}
     answers = [
         await arbstr.chat(headers=page),
@@ -256,28 +256,28 @@ async def test_the_page_of_a_configured_origin_may_read_every_kind_of_answer(wor
     assert {answer.headers.get("Access-Control-Allow-Origin") for answer in answers} == {"https://page.test"}
 
 
-async def test_a_connection_serves_request_after_request(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_connection_serves_request_after_request(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     async with talk_with(arbstr, (POST + LENGTH + b"\r\n" + BODY) * 2 + GET + b"Connection: close\r\n\r\n") as talk:
         assert (await talk.rest()).count(b"HTTP/1.1 200 OK\r\n") == 3
 
 
-async def test_an_old_client_is_served_and_hung_up_on(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_an_old_client_is_served_and_hung_up_on(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     async with talk_with(arbstr, (POST + LENGTH + b"\r\n").replace(b"HTTP/1.1", b"HTTP/1.0") + BODY) as talk:
         answer = await talk.rest()
         assert answer.startswith(b"HTTP/1.0 200 OK\r\n")
 
 
 async def test_a_stream_that_is_over_keeps_nobody_waiting_on_its_connection(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long the seller takes to end what it has said everything in."""
+    """However long the provider takes to end what it has said everything in."""
     monkeypatch.setattr("arbstr.engine.upstream.response.TAIL_S", PATIENCE_S * 3)
-    await world.sells("alpha", sse_reply(chunk("Hel"), DONE, Move.NEVER), json_reply(completion()))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", sse_reply(chunk("Hel"), DONE, Move.NEVER), json_reply(completion()))
+    arbstr = await harness.start()
     streaming = BODY[:-1] + b', "stream": true}'
     first = POST + b"Content-Length: %d\r\n\r\n%b" % (len(streaming), streaming)
     async with talk_with(arbstr, first + GET + b"Connection: close\r\n\r\n") as talk:

@@ -8,28 +8,28 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Arbstr, World
+from tests.support.harness import Arbstr, ProxyHarness
 from tests.support.provider import Move, completion, json_reply
 
 MB = 1_000_000
 
 
-async def waiting(world: World, count: int) -> tuple[Arbstr, list[asyncio.Task[Any]], asyncio.Event]:
-    """An arbstr of 1 MB requests, and so many of 0.9 MB at a seller that answers when the event is set."""
+async def waiting(harness: ProxyHarness, count: int) -> tuple[Arbstr, list[asyncio.Task[Any]], asyncio.Event]:
+    """An arbstr of 1 MB requests, and so many of 0.9 MB at a provider that answers when the event is set."""
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply(completion())])
-    arbstr = await world.opens(server={"max_request_mb": 1})
-    asking = [await arbstr.asks("x" * (9 * MB // 10)) for _ in range(count)]
+    alpha = await harness.add_provider("alpha", [go_on, *json_reply(completion())])
+    arbstr = await harness.start(server={"max_request_mb": 1})
+    asking = [await arbstr.start_chat("x" * (9 * MB // 10)) for _ in range(count)]
     while len(alpha.requests) < count:
-        await arbstr.notices()
+        await arbstr.catch_up()
     return arbstr, asking, go_on
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 async def test_bodies_that_find_no_room_together_are_refused_until_others_are_served(
-    world: World, chunked: bool
+    harness: ProxyHarness, chunked: bool
 ) -> None:
-    arbstr, asking, go_on = await waiting(world, 5)
+    arbstr, asking, go_on = await waiting(harness, 5)
     body = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "x" * (9 * MB // 10)}]}).encode()
 
     async def parts() -> Any:
@@ -50,13 +50,13 @@ async def test_bodies_that_find_no_room_together_are_refused_until_others_are_se
     assert (await arbstr.send(body)).status == 200
 
 
-async def test_a_client_that_leaves_gives_its_room_back(world: World) -> None:
-    alpha = await world.sells("alpha", *[[Move.NEVER]] * 6, json_reply(completion()), on_client_gone="cancel")
-    arbstr = await world.opens(server={"max_request_mb": 1})
+async def test_a_client_that_leaves_gives_its_room_back(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", *[[Move.NEVER]] * 6, json_reply(completion()), on_client_gone="cancel")
+    arbstr = await harness.start(server={"max_request_mb": 1})
     for number in range(1, 7):
-        task = await arbstr.asks("x" * (9 * MB // 10))
+        task = await arbstr.start_chat("x" * (9 * MB // 10))
         while len(alpha.requests) < number:
-            await arbstr.notices()
+            await arbstr.catch_up()
         task.cancel()
         await arbstr.finished(number)
     assert (await arbstr.chat("x" * (9 * MB // 10))).status == 200

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.support.harness import Answer, World, tokens_of
+from tests.support.harness import Answer, ProxyHarness, tokens_of
 from tests.support.provider import MODEL, error_reply
 from tests.support.recordings import recording
 
@@ -15,11 +15,11 @@ from tests.support.recordings import recording
 RATES = {"input_rate": 0.1515, "output_rate": 0.606, "base_fee": 0}
 
 
-async def replayed(world: World, name: str, **fields: object) -> tuple[Answer, dict[str, Any], bytes]:
-    """The answer when the only seller gives the recorded one, its row, and the recorded body."""
+async def replayed(harness: ProxyHarness, name: str, **fields: object) -> tuple[Answer, dict[str, Any], bytes]:
+    """The answer when the only provider gives the recorded one, its row, and the recorded body."""
     recorded = recording(name)
-    await world.sells("node", recorded.reply(), **RATES)
-    arbstr = await world.opens()
+    await harness.add_provider("node", recorded.reply(), **RATES)
+    arbstr = await harness.start()
     asked = {**recorded.request["body"], "model": MODEL, **fields}
     answer = await arbstr.send(json.dumps(asked).encode())
     return answer, await arbstr.row(answer), recorded.body
@@ -40,9 +40,9 @@ async def replayed(world: World, name: str, **fields: object) -> tuple[Answer, d
     ],
 )
 async def test_a_completion_passes_with_what_was_charged(
-    world: World, name: str, tokens: tuple[int, int] | None
+    harness: ProxyHarness, name: str, tokens: tuple[int, int] | None
 ) -> None:
-    answer, row, body = await replayed(world, name)
+    answer, row, body = await replayed(harness, name)
     assert (answer.status, answer.body) == (200, body)
     usage = answer.json["usage"]
     assert tokens_of(row) == (usage["prompt_tokens"], usage["completion_tokens"])
@@ -52,22 +52,22 @@ async def test_a_completion_passes_with_what_was_charged(
     assert row["cost"]["provider_sats"] == charged / 1000
 
 
-async def test_the_rates_say_the_same_where_the_node_kept_to_them(world: World) -> None:
+async def test_the_rates_say_the_same_where_the_node_kept_to_them(harness: ProxyHarness) -> None:
     """1000 tokens in and 500 out: 454.5 msats, which the node rounds up to 455 as we do."""
-    answer, row, _ = await replayed(world, "chat_nonstream_bearer_sk")
+    answer, row, _ = await replayed(harness, "chat_nonstream_bearer_sk")
     assert answer.headers["X-Arbstr-Cost-Sats"] == "0.455"
     assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
 
 
-async def test_without_usage_nothing_was_charged_and_the_cost_is_unknown(world: World) -> None:
-    answer, row, body = await replayed(world, "chat_nonstream_no_usage")
+async def test_without_usage_nothing_was_charged_and_the_cost_is_unknown(harness: ProxyHarness) -> None:
+    answer, row, body = await replayed(harness, "chat_nonstream_no_usage")
     assert (answer.status, answer.body) == (200, body)
     assert recording("chat_nonstream_no_usage").measured["charged_msats"] == 0
     assert row["success"]
 
 
-async def test_a_stream_passes_but_for_the_chunk_of_its_cost(world: World) -> None:
-    answer, row, body = await replayed(world, "chat_stream_bearer_sk")
+async def test_a_stream_passes_but_for_the_chunk_of_its_cost(harness: ProxyHarness) -> None:
+    answer, row, body = await replayed(harness, "chat_stream_bearer_sk")
     events = body.removesuffix(b"\n\n").split(b"\n\n")
     kept = [event for event in events if b'"usage"' not in event]
     assert len(kept) == len(events) - 1
@@ -77,21 +77,21 @@ async def test_a_stream_passes_but_for_the_chunk_of_its_cost(world: World) -> No
     assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
 
 
-async def test_with_it_for_who_asks_for_usage(world: World) -> None:
-    answer, _, body = await replayed(world, "chat_stream_bearer_sk", stream_options={"include_usage": True})
+async def test_with_it_for_who_asks_for_usage(harness: ProxyHarness) -> None:
+    answer, _, body = await replayed(harness, "chat_stream_bearer_sk", stream_options={"include_usage": True})
     assert answer.body.startswith(body)
 
 
-async def test_a_stream_without_usage_ends_well(world: World) -> None:
-    answer, row, _ = await replayed(world, "chat_stream_no_usage")
+async def test_a_stream_without_usage_ends_well(harness: ProxyHarness) -> None:
+    answer, row, _ = await replayed(harness, "chat_stream_no_usage")
     assert row["success"]
     assert answer.body.endswith(b"data: [DONE]\n\n")
 
 
 @pytest.mark.parametrize("name", ["stream_upstream_aborts", "stream_upstream_error_event"])
-async def test_a_stream_that_broke_off_behind_the_node_is_not_taken_for_whole(world: World, name: str) -> None:
+async def test_a_stream_that_broke_off_behind_the_node_is_not_taken_for_whole(harness: ProxyHarness, name: str) -> None:
     """The node says 200 and ends with zero usage and no `[DONE]`: nobody counted."""
-    answer, row, _ = await replayed(world, name)
+    answer, row, _ = await replayed(harness, name)
     error = json.loads(answer.events[-1].removeprefix(b"data: "))["error"]
     assert error["code"] == "bad_upstream_response"
     assert b"[DONE]" not in answer.body
@@ -120,11 +120,13 @@ async def test_a_stream_that_broke_off_behind_the_node_is_not_taken_for_whole(wo
         ("err_upstream_html502", 3),
     ],
 )
-async def test_an_error_about_the_node_sends_the_request_elsewhere(world: World, name: str, attempts: int) -> None:
+async def test_an_error_about_the_node_sends_the_request_elsewhere(
+    harness: ProxyHarness, name: str, attempts: int
+) -> None:
     recorded = recording(name)
-    node = await world.sells("node", recorded.reply())
-    await world.sells("beta")
-    arbstr = await world.opens()
+    node = await harness.add_provider("node", recorded.reply())
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert (answer.status, answer.headers["X-Arbstr-Provider"]) == (200, "beta")
     assert answer.headers["X-Arbstr-Retries"] == f"{attempts}/node"
@@ -132,16 +134,16 @@ async def test_an_error_about_the_node_sends_the_request_elsewhere(world: World,
 
 
 @pytest.mark.parametrize("name", ["err_upstream_400", "err_max_tokens_string"])
-async def test_an_error_about_the_request_passes(world: World, name: str) -> None:
-    answer, row, body = await replayed(world, name, max_tokens=5)
+async def test_an_error_about_the_request_passes(harness: ProxyHarness, name: str) -> None:
+    answer, row, body = await replayed(harness, name, max_tokens=5)
     assert (answer.status, answer.body) == (400, body)
     assert row["error"]["status"] == 400
 
 
-async def test_a_balance_too_low_everywhere_is_told_with_the_nodes_words(world: World) -> None:
-    await world.sells("node", recording("err_insufficient_balance").reply())
-    await world.sells("other", error_reply(402))
-    arbstr = await world.opens()
+async def test_a_balance_too_low_everywhere_is_told_with_the_nodes_words(harness: ProxyHarness) -> None:
+    await harness.add_provider("node", recording("err_insufficient_balance").reply())
+    await harness.add_provider("other", error_reply(402))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
-    assert answer.told == (402, "upstream_error", "insufficient_balance")
+    assert answer.refusal == (402, "upstream_error", "insufficient_balance")
     assert "Insufficient balance: 9.83 sats" in answer.error["message"]

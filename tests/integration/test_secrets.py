@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from arbstr.engine.routing.router import Router
-from tests.support.harness import World, key_of
+from tests.support.harness import ProxyHarness, key_of
 from tests.support.provider import (
     Asked,
     Move,
@@ -178,14 +178,14 @@ CARELESS = {
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("careless", CARELESS.values(), ids=CARELESS)
 async def test_a_key_that_a_provider_quotes_goes_no_further(
-    world: World, tmp_path: Path, careless: Script, stream: bool
+    harness: ProxyHarness, tmp_path: Path, careless: Script, stream: bool
 ) -> None:
-    await world.sells("alpha", careless)
-    arbstr = await world.opens(server={"auth_token": TOKEN})
+    await harness.add_provider("alpha", careless)
+    arbstr = await harness.start(server={"auth_token": TOKEN})
     answer = await arbstr.chat(stream=stream, headers={"Authorization": f"Bearer {TOKEN}"})
     await arbstr.finished()
-    told = {"Authorization": f"Bearer {TOKEN}"}
-    row = await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}", headers=told)
+    authorized = {"Authorization": f"Bearer {TOKEN}"}
+    row = await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}", headers=authorized)
     shown = [
         str(answer.headers),
         answer.body.decode(),
@@ -193,13 +193,16 @@ async def test_a_key_that_a_provider_quotes_goes_no_further(
         arbstr.log,
         repr(arbstr.events),
         repr(arbstr.source.snapshot()),
-        *[(await arbstr.get(path, headers=told)).body.decode() for path in ("/providers", "/health", "/v1/models")],
+        *[
+            (await arbstr.get(path, headers=authorized)).body.decode()
+            for path in ("/providers", "/health", "/v1/models")
+        ],
     ]
     for text in shown:
         assert KEY not in text
         assert TOKEN not in text
         assert KEY not in json.dumps(text).encode().decode("unicode_escape")
-    await world.close()
+    await harness.close()
     assert_not_on_disk(tmp_path, KEY, TOKEN)
 
 
@@ -211,11 +214,11 @@ def assert_not_on_disk(directory: Path, *secrets: str) -> None:
         assert not any(secret.encode() in data for secret in secrets), file
 
 
-async def test_a_key_is_shown_masked_where_it_is_shown(world: World) -> None:
-    await world.sells("alpha", in_an_error(422))
-    await world.sells("beta", api_key="short", models=("other",))
-    await world.sells("gamma", api_key=None, models=("other",))
-    arbstr = await world.opens()
+async def test_a_key_is_shown_masked_where_it_is_shown(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", in_an_error(422))
+    await harness.add_provider("beta", api_key="short", models=("other",))
+    await harness.add_provider("gamma", api_key=None, models=("other",))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert answer.error["message"] == "Incorrect API key provided: sk-alp...***."
     assert answer.headers["X-Echo"] == "sk-alp...***"
@@ -223,37 +226,39 @@ async def test_a_key_is_shown_masked_where_it_is_shown(world: World) -> None:
     assert [provider["api_key"] for provider in listed] == ["sk-alp...***", "[REDACTED]", None]
 
 
-async def test_another_providers_key_is_masked_too(world: World) -> None:
-    """Two sellers may belong to one operator, or a proxy before them may mix answers up."""
-    await world.sells("alpha", error_reply(422, f"the key {key_of('beta')} is wrong"))
-    await world.sells("beta", models=("other",))
-    arbstr = await world.opens()
+async def test_another_providers_key_is_masked_too(harness: ProxyHarness) -> None:
+    """Two providers may belong to one operator, or a proxy before them may mix answers up."""
+    await harness.add_provider("alpha", error_reply(422, f"the key {key_of('beta')} is wrong"))
+    await harness.add_provider("beta", models=("other",))
+    arbstr = await harness.start()
     assert (await arbstr.chat()).error["message"] == "the key sk-bet...*** is wrong"
 
 
-async def test_a_fault_of_arbstrs_own_does_not_show_it_either(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_fault_of_arbstrs_own_does_not_show_it_either(
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stumble(self: Router, request: object) -> None:
         raise RuntimeError(f"with {KEY} in hand")
 
     monkeypatch.setattr(Router, "route", stumble)
-    await world.sells("alpha")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert answer.status == 500
     assert KEY not in answer.body.decode() + arbstr.log
     assert "sk-alp...*** in hand" in arbstr.log
 
 
-async def test_prompts_and_answers_are_neither_stored_nor_logged(world: World, tmp_path: Path) -> None:
-    await world.sells(
+async def test_prompts_and_answers_are_neither_stored_nor_logged(harness: ProxyHarness, tmp_path: Path) -> None:
+    await harness.add_provider(
         "alpha", json_reply(completion("what-it-answered")), sse_reply(*stream_events("what-it-answered"))
     )
-    arbstr = await world.opens()
+    arbstr = await harness.start()
     await arbstr.chat("what-i-asked")
     await arbstr.chat("what-i-asked", stream=True)
     await arbstr.finished(2)
     assert "what-i" not in arbstr.log + repr(arbstr.events)
-    await world.close()
+    await harness.close()
     with sqlite3.connect(tmp_path / "arbstr.db") as database:
         assert database.execute("SELECT count(*) FROM requests").fetchone() == (2,)
     database.close()
@@ -284,10 +289,10 @@ def quoting(asked: Asked) -> str:
     ids=["400", "flat", "detail", "500", "a 200", "an event", "a later event"],
 )
 async def test_nothing_of_a_request_is_stored_or_logged_out_of_an_error(
-    world: World, tmp_path: Path, quotes: Script, stream: bool
+    harness: ProxyHarness, tmp_path: Path, quotes: Script, stream: bool
 ) -> None:
-    await world.sells("alpha", quotes)
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", quotes)
+    arbstr = await harness.start()
     answer = await arbstr.chat(PROMPT, stream=stream)
     await arbstr.rows(1)
     if answer.status in (400, 422):
@@ -303,5 +308,5 @@ async def test_nothing_of_a_request_is_stored_or_logged_out_of_an_error(
         for word in ("eagle", "nobody", "wenstra", "hunter2"):
             assert word not in text.casefold()
     assert "is bad" in shown[-1] or not stream  # events are no answer to who asked for none
-    await world.close()
+    await harness.close()
     assert_not_on_disk(tmp_path, "Eagle", "EAGLE", "nobody", "hunter2")

@@ -10,7 +10,7 @@ import pytest
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
 from arbstr.engine.upstream.response import UpstreamStream
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 from tests.support.provider import (
     DONE,
     Move,
@@ -28,13 +28,13 @@ from tests.support.provider import (
 # 500
 
 
-async def test_internal_error(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(self: Router, request: object) -> None:
         raise RuntimeError("details of arbstr's inside")
 
     monkeypatch.setattr(Router, "route", stumble)
-    await world.sells("alpha")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 500, "server_error", "internal_error")
     assert answer.headers["X-Arbstr-Request-Id"] in message
@@ -43,35 +43,37 @@ async def test_internal_error(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert answer.headers["X-Arbstr-Request-Id"] in arbstr.log
 
 
-async def test_internal_error_of_an_endpoint_without_rows(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error_of_an_endpoint_without_rows(
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def stumble(self: CircuitBreakers, name: str) -> None:
         raise RuntimeError("details of arbstr's inside")
 
-    await world.sells("alpha")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     monkeypatch.setattr(CircuitBreakers, "view", stumble)
     answer = await arbstr.get("/providers")
-    assert answer.told == (500, "server_error", "internal_error")
+    assert answer.refusal == (500, "server_error", "internal_error")
     assert answer.headers["X-Arbstr-Request-Id"] in answer.error["message"]
     assert "inside" not in answer.body.decode()
     assert "details of arbstr's inside" in arbstr.log
 
 
-async def test_arbstrs_own_errors_say_how_long_they_took(world: World) -> None:
-    await world.sells("alpha", error_reply(500))
-    arbstr = await world.opens(retry={"max_retries": 0})
+async def test_arbstrs_own_errors_say_how_long_they_took(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(500))
+    arbstr = await harness.start(retry={"max_retries": 0})
     for answer in (await arbstr.chat(), await arbstr.chat(model="unheard-of"), await arbstr.send(b"nonsense")):
         row = await arbstr.row(answer)
         assert answer.headers["X-Arbstr-Latency-Ms"] == str(row["timing"]["latency_ms"])
 
 
-async def test_internal_error_within_a_stream(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_internal_error_within_a_stream(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     async def stumble(self: UpstreamStream, patience_s: float) -> bytes:
         raise RuntimeError("details of arbstr's inside")
 
     monkeypatch.setattr(UpstreamStream, "read", stumble)
-    await world.sells("alpha", sse_reply(chunk("Hel"), Move.NEVER))
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", sse_reply(chunk("Hel"), Move.NEVER))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert answer.events[0] == chunk("Hel").strip()
     error = json.loads(answer.events[-1].removeprefix(b"data: "))["error"]
@@ -87,11 +89,11 @@ UNUSABLE: list[list[Part]] = [reply(b"<h1>Hi</h1>"), json_reply([1]), json_reply
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_all_providers_failed(world: World, stream: bool) -> None:
-    await world.sells("alpha", error_reply(500, "the disk is full"))
-    await world.sells("beta", [Move.RESET])
-    await world.sells("gamma", reply(b"<h1>Hi</h1>"))
-    arbstr = await world.opens()
+async def test_all_providers_failed(harness: ProxyHarness, stream: bool) -> None:
+    await harness.add_provider("alpha", error_reply(500, "the disk is full"))
+    await harness.add_provider("beta", [Move.RESET])
+    await harness.add_provider("gamma", reply(b"<h1>Hi</h1>"))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     message = await arbstr.refused(answer, 502, "upstream_error", "all_providers_failed")
     assert "'alpha' was tried 3 times, last: HTTP 500: the disk is full" in message
@@ -104,38 +106,38 @@ async def test_all_providers_failed(world: World, stream: bool) -> None:
 
 @pytest.mark.parametrize("unusable", UNUSABLE, ids=["HTML", "a list", "an error"])
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_bad_upstream_response(world: World, unusable: list[Part], stream: bool) -> None:
-    await world.sells("alpha", unusable)
-    await world.sells("beta", unusable)
-    arbstr = await world.opens()
+async def test_bad_upstream_response(harness: ProxyHarness, unusable: list[Part], stream: bool) -> None:
+    await harness.add_provider("alpha", unusable)
+    await harness.add_provider("beta", unusable)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     message = await arbstr.refused(answer, 502, "upstream_error", "bad_upstream_response")
     assert "'alpha' was tried once" in message
     assert "'beta' was tried once" in message
 
 
-async def test_bad_upstream_response_of_a_stream_that_begins_with_an_error(world: World) -> None:
-    await world.sells("alpha", sse_reply(event({"error": {"message": "out of coffee"}})))
-    arbstr = await world.opens()
+async def test_bad_upstream_response_of_a_stream_that_begins_with_an_error(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(event({"error": {"message": "out of coffee"}})))
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     message = await arbstr.refused(answer, 502, "upstream_error", "bad_upstream_response")
     assert "out of coffee" in message
 
 
-async def test_one_other_failure_makes_it_all_providers_failed(world: World) -> None:
-    await world.sells("alpha", reply(b"<h1>Hi</h1>"))
-    await world.sells("beta", error_reply(402))
-    arbstr = await world.opens()
+async def test_one_other_failure_makes_it_all_providers_failed(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", reply(b"<h1>Hi</h1>"))
+    await harness.add_provider("beta", error_reply(402))
+    arbstr = await harness.start()
     assert (await arbstr.chat()).error["code"] == "all_providers_failed"
 
 
 # Where all refuse alike: their status
 
 
-async def test_a_model_that_no_provider_has_after_all_is_not_found(world: World) -> None:
-    await world.sells("alpha", error_reply(400, "no such model", kind="invalid_model"))
-    await world.sells("beta", reply(b"<h1>Not Found</h1>", status=404, content_type="text/html"), models=())
-    arbstr = await world.opens()
+async def test_a_model_that_no_provider_has_after_all_is_not_found(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(400, "no such model", kind="invalid_model"))
+    await harness.add_provider("beta", reply(b"<h1>Not Found</h1>", status=404, content_type="text/html"), models=())
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 404, "invalid_request_error", "model_not_found")
     assert "'alpha' was tried once, last: HTTP 400: no such model" in message
@@ -144,32 +146,32 @@ async def test_a_model_that_no_provider_has_after_all_is_not_found(world: World)
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
 
 
-async def test_a_balance_too_low_everywhere(world: World) -> None:
-    await world.sells("alpha", error_reply(402, "9 sats needed"))
-    await world.sells("beta", error_reply(402))
-    arbstr = await world.opens()
+async def test_a_balance_too_low_everywhere(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(402, "9 sats needed"))
+    await harness.add_provider("beta", error_reply(402))
+    arbstr = await harness.start()
     message = await arbstr.refused(await arbstr.chat(), 402, "upstream_error", "insufficient_balance")
     assert "'alpha' was tried once, last: HTTP 402: 9 sats needed" in message
 
 
 @pytest.mark.parametrize(("asked_s", "told_s"), [((60, 40), "40"), ((60, None), "60"), ((None, None), "1")])
 async def test_too_many_requests_everywhere_says_when_the_first_takes_more(
-    world: World, asked_s: tuple[int | None, int | None], told_s: str
+    harness: ProxyHarness, asked_s: tuple[int | None, int | None], told_s: str
 ) -> None:
     for name, seconds in zip(("alpha", "beta"), asked_s, strict=True):
-        await world.sells(name, error_reply(429, **({} if seconds is None else {"Retry_After": str(seconds)})))
-    arbstr = await world.opens()
+        await harness.add_provider(name, error_reply(429, **({} if seconds is None else {"Retry_After": str(seconds)})))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     await arbstr.refused(answer, 429, "rate_limit_error", "rate_limited")
     assert answer.headers["Retry-After"] == told_s
 
 
-async def test_one_that_refuses_otherwise_makes_it_all_providers_failed(world: World) -> None:
-    await world.sells("alpha", error_reply(429, Retry_After="60"))
-    await world.sells("beta", error_reply(402))
-    await world.sells("gamma", error_reply(404))
-    arbstr = await world.opens()
-    assert (await arbstr.chat()).told == (502, "upstream_error", "all_providers_failed")
+async def test_one_that_refuses_otherwise_makes_it_all_providers_failed(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(429, Retry_After="60"))
+    await harness.add_provider("beta", error_reply(402))
+    await harness.add_provider("gamma", error_reply(404))
+    arbstr = await harness.start()
+    assert (await arbstr.chat()).refusal == (502, "upstream_error", "all_providers_failed")
 
 
 # What may have been paid for is not to be repeated by clients that do so by themselves
@@ -189,30 +191,30 @@ MAY_HAVE_COST: dict[str, list[Part]] = {
     "second", [error_reply(500), error_reply(409, x_should_retry="true")], ids=["failed", "the client's fault"]
 )
 async def test_an_error_after_what_may_have_been_paid_asks_not_to_repeat(
-    world: World, replied: list[Part], second: list[Part]
+    harness: ProxyHarness, replied: list[Part], second: list[Part]
 ) -> None:
-    await world.sells("alpha", replied, timeouts={"first_byte": 0.05})
-    await world.sells("beta", second)
-    arbstr = await world.opens()
+    await harness.add_provider("alpha", replied, timeouts={"first_byte": 0.05})
+    await harness.add_provider("beta", second)
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
     assert answer.status in (409, 502)
     assert answer.headers.getall("X-Should-Retry") == ["false"]
 
 
 @pytest.mark.parametrize("status", [401, 402, 404, 429, 500, 503])
-async def test_an_error_that_cost_nothing_may_be_repeated(world: World, status: int) -> None:
-    await world.sells("alpha", error_reply(status))
-    arbstr = await world.opens()
+async def test_an_error_that_cost_nothing_may_be_repeated(harness: ProxyHarness, status: int) -> None:
+    await harness.add_provider("alpha", error_reply(status))
+    arbstr = await harness.start()
     answer = await arbstr.chat()
     assert answer.status >= 400
     assert "X-Should-Retry" not in answer.headers
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_upstream_timeout(world: World, stream: bool) -> None:
-    await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
-    await world.sells("beta", [head(200, ("Content-Length", "9")), Move.NEVER], timeouts={"first_byte": 0.02})
-    arbstr = await world.opens()
+async def test_upstream_timeout(harness: ProxyHarness, stream: bool) -> None:
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
+    await harness.add_provider("beta", [head(200, ("Content-Length", "9")), Move.NEVER], timeouts={"first_byte": 0.02})
+    arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     message = await arbstr.refused(answer, 504, "upstream_error", "upstream_timeout")
     assert "'alpha' was tried once" in message
@@ -220,19 +222,19 @@ async def test_upstream_timeout(world: World, stream: bool) -> None:
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
 
 
-async def test_one_other_failure_makes_it_no_timeout(world: World) -> None:
-    await world.sells("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
-    await world.sells("beta", error_reply(401))
-    arbstr = await world.opens()
-    assert (await arbstr.chat()).told == (502, "upstream_error", "all_providers_failed")
+async def test_one_other_failure_makes_it_no_timeout(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
+    await harness.add_provider("beta", error_reply(401))
+    arbstr = await harness.start()
+    assert (await arbstr.chat()).refusal == (502, "upstream_error", "all_providers_failed")
 
 
 # 503
 
 
-async def test_no_healthy_provider(world: World) -> None:
-    await world.sells("alpha", error_reply(429, Retry_After="30"))
-    arbstr = await world.opens()
+async def test_no_healthy_provider(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(429, Retry_After="30"))
+    arbstr = await harness.start()
     await arbstr.chat()
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 503, "upstream_error", "no_healthy_provider")
@@ -241,9 +243,9 @@ async def test_no_healthy_provider(world: World) -> None:
     assert (await arbstr.row(answer))["model"] == "gpt-4o"
 
 
-async def test_no_healthy_provider_when_all_are_out_of_rotation(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_no_healthy_provider_when_all_are_out_of_rotation(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     arbstr.source.set_in_rotation("alpha", in_rotation=False)
     answer = await arbstr.chat()
     await arbstr.refused(answer, 503, "upstream_error", "no_healthy_provider")
@@ -252,11 +254,11 @@ async def test_no_healthy_provider_when_all_are_out_of_rotation(world: World) ->
     assert (await arbstr.chat()).status == 200
 
 
-async def test_overloaded(world: World) -> None:
+async def test_overloaded(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply(completion())])
-    arbstr = await world.opens(server={"max_in_flight": 2})
-    tasks = [await arbstr.asks() for _ in range(2)]
+    alpha = await harness.add_provider("alpha", [go_on, *json_reply(completion())])
+    arbstr = await harness.start(server={"max_in_flight": 2})
+    tasks = [await arbstr.start_chat() for _ in range(2)]
     await alpha.asked(2)
     answer = await arbstr.chat()
     message = await arbstr.refused(answer, 503, "upstream_error", "overloaded")
@@ -267,12 +269,12 @@ async def test_overloaded(world: World) -> None:
     assert (await arbstr.chat()).status == 200
 
 
-async def test_a_provider_at_its_own_limit_is_passed_over(world: World) -> None:
+async def test_a_provider_at_its_own_limit_is_passed_over(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
-    alpha = await world.sells("alpha", [go_on, *json_reply(completion())], max_in_flight=1)
-    await world.sells("beta")
-    arbstr = await world.opens()
-    task = await arbstr.asks()
+    alpha = await harness.add_provider("alpha", [go_on, *json_reply(completion())], max_in_flight=1)
+    await harness.add_provider("beta")
+    arbstr = await harness.start()
+    task = await arbstr.start_chat()
     await alpha.asked()
     assert (await arbstr.chat()).headers["X-Arbstr-Provider"] == "beta"
     go_on.set()

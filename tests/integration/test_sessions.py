@@ -1,10 +1,10 @@
-"""Conversations in the ledger: told apart, grouped and found again, and never by the names that clients give them."""
+"""Conversations in the ledger: grouped, found again, and never under the names that clients give them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from tests.support.harness import World
+from tests.support.harness import ProxyHarness
 
 
 def files_in(directory: Path) -> list[Path]:
@@ -14,13 +14,13 @@ def files_in(directory: Path) -> list[Path]:
 NAME = "user_0d1e_account_secret-name"
 
 
-async def test_requests_of_one_session_are_grouped_over_restarts(world: World, tmp_path: Path) -> None:
-    await world.sells("alpha")
-    first = await world.opens()
+async def test_requests_of_one_session_are_grouped_over_restarts(harness: ProxyHarness, tmp_path: Path) -> None:
+    await harness.add_provider("alpha")
+    first = await harness.start()
     named = await first.row(await first.chat(headers={"X-Session-Id": NAME}))
     session = named["session"]
     assert (len(session), (await first.row(await first.chat()))["session"]) == (16, None)
-    again = await world.opens()
+    again = await harness.start()
     row = await again.row(await again.chat(metadata={"user_id": NAME}))
     assert row["session"] == session
     sessions = (await again.get("/v1/stats?group_by=session")).json["sessions"]
@@ -29,16 +29,16 @@ async def test_requests_of_one_session_are_grouped_over_restarts(world: World, t
     assert (await again.get("/v1/requests?session=0000000000000000")).json["data"] == []
 
 
-async def test_a_refused_request_has_its_session_too(world: World) -> None:
-    await world.sells("alpha", models=("other",))
-    arbstr = await world.opens()
+async def test_a_refused_request_has_its_session_too(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", models=("other",))
+    arbstr = await harness.start()
     answer = await arbstr.chat(prompt_cache_key=NAME)
     assert answer.status == 404
     assert (await arbstr.row(answer))["session"] is not None
 
 
-async def test_a_clients_name_for_a_session_is_nowhere_on_the_disk(world: World, tmp_path: Path) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens()
+async def test_a_clients_name_for_a_session_is_nowhere_on_the_disk(harness: ProxyHarness, tmp_path: Path) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     await arbstr.row(await arbstr.chat(headers={"session_id": NAME}, prompt_cache_key=NAME))
     assert not [path for path in files_in(tmp_path) if NAME.encode() in path.read_bytes()]

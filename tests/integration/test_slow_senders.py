@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from arbstr.server import request_body
-from tests.support.harness import Arbstr, World, body
+from tests.support.harness import Arbstr, ProxyHarness, body
 
 BODY = json.dumps(body()).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -22,11 +22,11 @@ async def begun(arbstr: Arbstr) -> tuple[asyncio.StreamReader, asyncio.StreamWri
     return reader, writer
 
 
-async def test_requests_that_are_still_being_sent_take_no_place(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"max_in_flight": 1})
+async def test_requests_that_are_still_being_sent_take_no_place(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"max_in_flight": 1})
     slow = [await begun(arbstr) for _ in range(3)]
-    await arbstr.notices()
+    await arbstr.catch_up()
     assert (await arbstr.chat()).status == 200
     for reader, writer in slow:
         writer.write(BODY[-1:])
@@ -37,11 +37,11 @@ async def test_requests_that_are_still_being_sent_take_no_place(world: World) ->
 
 @pytest.mark.parametrize("path", [b"/v1/chat/completions", b"/v1/cost"])
 async def test_a_body_that_comes_byte_by_byte_is_not_waited_for_for_ever(
-    world: World, path: bytes, monkeypatch: pytest.MonkeyPatch
+    harness: ProxyHarness, path: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_body, "SILENCE_S", 0.3)
-    await world.sells("alpha")
-    arbstr = await world.opens()
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
     reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port)
     writer.write(HEAD.replace(b"/v1/chat/completions", path) + b"Content-Length: 10000\r\n\r\n")
 
@@ -60,14 +60,14 @@ async def test_a_body_that_comes_byte_by_byte_is_not_waited_for_for_ever(
         assert row["error"]["status"] == 408
 
 
-async def test_announced_bytes_take_no_room(world: World) -> None:
-    await world.sells("alpha")
-    arbstr = await world.opens(server={"max_request_mb": 1})
+async def test_announced_bytes_take_no_room(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(server={"max_request_mb": 1})
     head = HEAD + b"Content-Length: 1000000\r\n\r\n{"
     slow = [await asyncio.open_connection("127.0.0.1", urlsplit(arbstr.url).port) for _ in range(20)]
     for _, writer in slow:
         writer.write(head)
-    await arbstr.notices()
+    await arbstr.catch_up()
     assert (await arbstr.chat("x" * 900_000)).status == 200
     for _, writer in slow:
         writer.close()

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from tests.nodes.market import ONE_SAT_USD, Node, asked_upstream, await_price, funded, rich, set_bitcoin_price
-from tests.support.serve_process import PATIENCE_S, Served, eventually
+from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
 
 pytestmark = pytest.mark.nodes
 
@@ -36,8 +36,8 @@ class Bought:
     def trailer(self) -> dict[str, Any]:
         """arbstr's event at a stream's end."""
         events = [json.loads(line[6:]) for line in self.body.split(b"\n") if line.startswith(b"data: {")]
-        (told,) = [event["arbstr"] for event in events if "arbstr" in event]
-        return dict(told)
+        (figures,) = [event["arbstr"] for event in events if "arbstr" in event]
+        return dict(figures)
 
     @property
     def said_msats(self) -> int | None:
@@ -53,7 +53,7 @@ class Bought:
 class Buyer:
     """arbstr in front of the nodes that a test names."""
 
-    def __init__(self, arbstr: Served, nodes: list[Node]) -> None:
+    def __init__(self, arbstr: ServeProcess, nodes: list[Node]) -> None:
         self.arbstr = arbstr
         self.nodes = {node.name: node for node in nodes}
 
@@ -95,7 +95,7 @@ def opening(tmp_path: Path) -> Iterator[Opening]:
             tables = "".join(node.provider(model, provider) for node in nodes)
             (tmp_path / "config.toml").write_text(QUICK + more + tables)
             (tmp_path / "config.toml").chmod(0o600)
-            return Buyer(stack.enter_context(Served(tmp_path, "-c", "config.toml")), nodes)
+            return Buyer(stack.enter_context(ServeProcess(tmp_path, "-c", "config.toml")), nodes)
 
         yield opened
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
-from tests.support.faulty_provider import Troubled, in_trouble
+from tests.support.faulty_provider import FaultyProviderHarness, faulty_provider_harness
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def troubled(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Troubled]:
-    async with in_trouble(tmp_path_factory.mktemp("troubled")) as made:
+async def faulty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[FaultyProviderHarness]:
+    async with faulty_provider_harness(tmp_path_factory.mktemp("faulty")) as made:
         yield made

@@ -13,7 +13,7 @@ import pytest
 
 from tests.process.test_ledger import CONFIG, rows
 from tests.support.ledger_builders import first_ledger
-from tests.support.serve_process import Served, eventually
+from tests.support.serve_process import ServeProcess, eventually
 from tests.unit.ledger.test_adoption import many_rows, rollups
 
 ROWS = 60_000
@@ -30,11 +30,13 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def served(path: Path) -> Served:
-    return Served(path.parent, "-c", "config.toml", "--mock", env={"DATABASE_URL": str(path), "ARBSTR_LOG": "info"})
+def served(path: Path) -> ServeProcess:
+    return ServeProcess(
+        path.parent, "-c", "config.toml", "--mock", env={"DATABASE_URL": str(path), "ARBSTR_LOG": "info"}
+    )
 
 
-def total(arbstr: Served) -> int:
+def total(arbstr: ServeProcess) -> int:
     counted: int = arbstr.get(f"/v1/stats?{EVERYTHING}")["counts"]["total"]
     return counted
 
@@ -52,8 +54,8 @@ def test_requests_are_served_and_counted_while_old_rows_are_adopted_and_the_log_
             assert total(arbstr) == ROWS + asked
             listed = arbstr.get("/v1/requests")
             assert listed["data"][0]["model"] == "gpt-4o"
-        eventually(lambda: f"{ROWS:,} rows of an earlier arbstr are adopted" in arbstr.said)
-        assert f"adopting {ROWS:,} rows of an earlier arbstr" in arbstr.said
+        eventually(lambda: f"{ROWS:,} rows of an earlier arbstr are adopted" in arbstr.stderr)
+        assert f"adopting {ROWS:,} rows of an earlier arbstr" in arbstr.stderr
         assert total(arbstr) == ROWS + asked
         assert arbstr.stop() == 0
 

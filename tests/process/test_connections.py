@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from tests.support.faulty_provider import CHUNKED, EVENTS, JSON, Troubled
+from tests.support.faulty_provider import CHUNKED, EVENTS, JSON, FaultyProviderHarness
 from tests.support.harness import tokens_of
 from tests.support.provider import (
     DONE,
@@ -52,45 +52,45 @@ BEFORE: dict[str, list[Part]] = {
 @pytest.mark.parametrize("end", [Move.CLOSE, Move.RESET], ids=["closed", "reset"])
 @pytest.mark.parametrize("parts", BEFORE.values(), ids=BEFORE)
 async def test_a_connection_lost_before_the_answer_sends_the_request_on(
-    troubled: Troubled, parts: list[Part], end: Move, stream: bool
+    faulty: FaultyProviderHarness, parts: list[Part], end: Move, stream: bool
 ) -> None:
-    answer = await troubled.chat([*parts, end], stream=stream)
+    answer = await faulty.chat([*parts, end], stream=stream)
     assert (answer.status_code, answer.headers["x-arbstr-provider"]) == (200, "beta")
     assert answer.headers["x-arbstr-retries"] == "1/alpha"
     assert "from beta" in answer.text
     assert "from alpha" not in answer.text
-    row = await troubled.row(answer)
+    row = await faulty.row(answer)
     assert (row["success"], row["provider"]) == (True, "beta")
 
 
-async def test_a_connection_lost_before_the_request_is_read_sends_it_on(troubled: Troubled) -> None:
-    answer = await troubled.chat(json_reply(completion("from alpha")), model="deaf")
+async def test_a_connection_lost_before_the_request_is_read_sends_it_on(faulty: FaultyProviderHarness) -> None:
+    answer = await faulty.chat(json_reply(completion("from alpha")), model="deaf")
     assert (answer.status_code, answer.headers["x-arbstr-provider"]) == (200, "alpha")
     assert answer.headers["x-arbstr-retries"] == "1/deaf"
 
 
-async def test_a_connection_lost_while_a_large_request_is_sent_sends_it_on(troubled: Troubled) -> None:
-    answer = await troubled.chat(json_reply(completion()), model="deaf", padding="x" * 20_000_000)
+async def test_a_connection_lost_while_a_large_request_is_sent_sends_it_on(faulty: FaultyProviderHarness) -> None:
+    answer = await faulty.chat(json_reply(completion()), model="deaf", padding="x" * 20_000_000)
     assert (answer.status_code, answer.headers["x-arbstr-retries"]) == (200, "1/deaf")
 
 
-async def test_a_name_that_does_not_resolve_sends_the_request_on_at_once(troubled: Troubled) -> None:
+async def test_a_name_that_does_not_resolve_sends_the_request_on_at_once(faulty: FaultyProviderHarness) -> None:
     began = time.monotonic()
-    answer = await troubled.chat(json_reply(completion()), model="nameless")
+    answer = await faulty.chat(json_reply(completion()), model="nameless")
     assert (answer.status_code, answer.headers["x-arbstr-retries"]) == (200, "1/nameless")
     assert time.monotonic() - began < 10
 
 
-async def test_a_name_that_does_not_resolve_is_told_by_whose_it_is(troubled: Troubled) -> None:
-    answer = await troubled.chat(model="nameless-alone")
+async def test_a_name_that_does_not_resolve_is_told_by_whose_it_is(faulty: FaultyProviderHarness) -> None:
+    answer = await faulty.chat(model="nameless-alone")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "all_providers_failed")
-    told = answer.json()["error"]["message"]
-    assert "'nameless' was tried once" in told
-    assert "connection failed" in told
-    assert (await troubled.row(answer))["error"] == {"status": 502, "message": told}
+    message = answer.json()["error"]["message"]
+    assert "'nameless' was tried once" in message
+    assert "connection failed" in message
+    assert (await faulty.row(answer))["error"] == {"status": 502, "message": message}
 
 
-# After the first event: the client has a beginning, so the end is told within the stream.
+# After the first event: the client has a beginning, so the end is reported within the stream.
 
 AFTER: dict[str, list[Part]] = {
     "after the first event": [],
@@ -105,15 +105,15 @@ AFTER: dict[str, list[Part]] = {
 @pytest.mark.parametrize("end", [Move.CLOSE, Move.RESET], ids=["closed", "reset"])
 @pytest.mark.parametrize("parts", AFTER.values(), ids=AFTER)
 async def test_a_connection_lost_within_a_stream_is_told_as_its_last_event(
-    troubled: Troubled, parts: list[Part], end: Move
+    faulty: FaultyProviderHarness, parts: list[Part], end: Move
 ) -> None:
-    answer = await troubled.chat([*BEGUN, *parts, end], stream=True)
+    answer = await faulty.chat([*BEGUN, *parts, end], stream=True)
     assert (answer.status_code, answer.headers["x-arbstr-provider"]) == (200, "alpha")
     assert "from alpha" in answer.text
     last = json.loads(answer.text.rstrip().rpartition("\n\n")[2].removeprefix("data: "))
     assert last["error"]["code"] == "bad_upstream_response"
     assert "[DONE]" not in answer.text
-    row = await troubled.row(answer)
+    row = await faulty.row(answer)
     assert (row["success"], row["error"]["status"], row["tokens"]["output"]) == (False, 502, None)
 
 
@@ -130,13 +130,13 @@ ENDED: dict[str, list[Part]] = {
 @pytest.mark.parametrize("end", [Move.CLOSE, Move.RESET], ids=["closed", "reset"])
 @pytest.mark.parametrize("parts", ENDED.values(), ids=ENDED)
 async def test_a_connection_lost_after_the_finish_reason_costs_nothing(
-    troubled: Troubled, parts: list[Part], end: Move
+    faulty: FaultyProviderHarness, parts: list[Part], end: Move
 ) -> None:
     finished = [*BEGUN, chunked(chunk(finish_reason="stop")), chunked(usage_chunk(10, 5))]
-    answer = await troubled.chat([*finished, *parts, end], stream=True)
+    answer = await faulty.chat([*finished, *parts, end], stream=True)
     *_, trailer, done = answer.text.rstrip().split("\n\n")
     assert done == "data: [DONE]"
     assert json.loads(trailer.removeprefix("data: "))["arbstr"]["output_tokens"] == 5
     assert "error" not in answer.text
-    row = await troubled.row(answer)
+    row = await faulty.row(answer)
     assert (row["success"], tokens_of(row)) == (True, (10, 5))

@@ -28,7 +28,7 @@ from tests.support.provider import (
     sse_reply,
     stream_events,
 )
-from tests.support.serve_process import PATIENCE_S, Served, chat, eventually
+from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
 
 IDLE_STREAMS = 2000
 MB = 1024 * 1024
@@ -57,7 +57,7 @@ def request(**fields: Any) -> bytes:
 
 
 @asynccontextmanager
-async def connected(arbstr: Served, count: int) -> AsyncIterator[list[Connection]]:
+async def connected(arbstr: ServeProcess, count: int) -> AsyncIterator[list[Connection]]:
     """So many connections, closed at the end."""
     async with AsyncExitStack() as stack:
         connections = []
@@ -72,10 +72,10 @@ async def until(connection: Connection, text: bytes) -> bytes:
         return await connection[0].readuntil(text)
 
 
-async def counts(arbstr: Served) -> tuple[int, int]:
+async def counts(arbstr: ServeProcess) -> tuple[int, int]:
     """Rows, and those of them that are errors."""
-    told = (await asyncio.to_thread(arbstr.get, "/v1/stats"))["counts"]
-    return told["total"], told["error"]
+    counts = (await asyncio.to_thread(arbstr.get, "/v1/stats"))["counts"]
+    return counts["total"], counts["error"]
 
 
 async def test_thousands_of_idle_streams_cost_little_each_and_all_end_well(tmp_path: Path, many_files: int) -> None:
@@ -83,7 +83,7 @@ async def test_thousands_of_idle_streams_cost_little_each_and_all_end_well(tmp_p
     go_on = asyncio.Event()
     async with ScriptedProvider(sse_reply(chunk("a"), go_on, *stream_events("b"))) as provider:
         options = ("-c", configured(tmp_path, provider.url, "max_in_flight = 2000"))
-        with Served(tmp_path, *options, ulimit="-Sn 256") as arbstr:
+        with ServeProcess(tmp_path, *options, ulimit="-Sn 256") as arbstr:
             before = resident_mb(arbstr.process.pid) or 0
             async with connected(arbstr, streams) as connections:
                 for connection in connections:
@@ -109,7 +109,7 @@ async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> No
             yield events
 
     async with ScriptedProvider(endless) as provider:  # a reply that is made as it is played
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             before = resident_mb(arbstr.process.pid) or 0
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(readers)]
             for each in sockets:
@@ -131,7 +131,7 @@ async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_oth
     clients, size = 8, 50 * MB
     large = json_reply(completion("x" * size))
     async with ScriptedProvider(*[large] * clients, json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             before = arbstr.peak_mb()
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(clients)]
             for each in sockets:
@@ -147,7 +147,7 @@ async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_oth
             )
 
 
-async def slowest_s(arbstr: Served, until: asyncio.Future[Any]) -> float:
+async def slowest_s(arbstr: ServeProcess, until: asyncio.Future[Any]) -> float:
     """The longest that /health took to answer, asked again and again until something is done."""
     slowest = 0.0
     async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
@@ -165,7 +165,7 @@ async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(
     answer += b'"usage":{"prompt_tokens":3,"completion_tokens":4,"total_tokens":7}}'
     sent = b'{"model":"gpt-4o","messages":[{"role":"user","content":"hi"}],"x":%b}' % many
     async with ScriptedProvider(reply(answer)) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             before = arbstr.peak_mb()
             url, labelled = f"{arbstr.url}/v1/chat/completions", {"Content-Type": "application/json"}
             async with httpx.AsyncClient(timeout=60) as client:
@@ -183,7 +183,7 @@ async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(
 
 async def test_silent_connections_keep_no_token_holder_out(tmp_path: Path) -> None:
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 600") as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 600") as arbstr:
             async with connected(arbstr, 450):
                 for _ in range(3):
                     answered = await asyncio.to_thread(eventually, lambda: arbstr.chat().status_code == 200)
@@ -192,7 +192,7 @@ async def test_silent_connections_keep_no_token_holder_out(tmp_path: Path) -> No
 
 async def test_a_body_of_100_mb_is_refused_before_it_was_sent(tmp_path: Path) -> None:
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             async with connected(arbstr, 1) as (connection,):
                 connection[1].write(HEAD + b"Content-Length: %d\r\n\r\n" % (100 * MB))
                 assert (await until(connection, b"\r\n")).split()[1] == b"413"
@@ -217,7 +217,7 @@ async def test_bodies_of_100_mb_without_a_length_cost_an_error_and_bounded_memor
         return (await until(connection, b"\r\n")).split()[1]
 
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url, "max_request_mb = 8")) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url, "max_request_mb = 8")) as arbstr:
             before = arbstr.peak_mb()
             async with connected(arbstr, senders) as connections:
                 statuses = await asyncio.gather(*map(send, connections))
@@ -230,7 +230,7 @@ async def test_bodies_of_100_mb_without_a_length_cost_an_error_and_bounded_memor
 
 async def test_clients_that_send_byte_by_byte_keep_nobody_waiting(tmp_path: Path) -> None:
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             text = request()
             async with connected(arbstr, 300) as connections:
                 for place in range(3):
@@ -244,8 +244,8 @@ async def test_a_crowd_that_takes_every_place_leaves_them_to_who_asks_and_the_wa
     tmp_path: Path,
 ) -> None:
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 200") as arbstr:
-            assert "open files" in arbstr.said
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 200") as arbstr:
+            assert "open files" in arbstr.stderr
             async with connected(arbstr, 60) as connections:
                 # For a moment after a burst newcomers are asked to come again.
                 assert await asyncio.to_thread(eventually, lambda: arbstr.chat().status_code == 200)
@@ -259,7 +259,7 @@ async def test_a_crowd_of_more_than_the_files_keeps_neither_door_nor_providers_f
 ) -> None:
     assert many_files > 1200
     async with ScriptedProvider(json_reply(completion())) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 256") as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url), ulimit="-n 256") as arbstr:
             async with connected(arbstr, 30) as early:
                 crowd = [socket.socket() for _ in range(900)]
                 for place, one in enumerate(crowd):
@@ -272,6 +272,6 @@ async def test_a_crowd_of_more_than_the_files_keeps_neither_door_nor_providers_f
                 for one in crowd:
                     one.close()
             assert await asyncio.to_thread(eventually, lambda: arbstr.chat().status_code == 200)
-            assert "accepting no connections" not in arbstr.said
-            assert "attempt failed" not in arbstr.said
+            assert "accepting no connections" not in arbstr.stderr
+            assert "attempt failed" not in arbstr.stderr
             assert await asyncio.to_thread(arbstr.stop) == 0

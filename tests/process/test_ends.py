@@ -1,4 +1,4 @@
-"""How a running arbstr may end (killed under load, stopped amid streams, told twice), and what is left of it then."""
+"""How a running arbstr may end (killed under load, stopped amid streams, asked twice), and what is left of it then."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tests.support.provider import (
     sse_reply,
     stream_events,
 )
-from tests.support.serve_process import PATIENCE_S, Served, chat, eventually
+from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
 
 MARGIN_S = 0.1  # so much of the ledger a crash may cost
 
@@ -45,7 +45,7 @@ def rows(home: Path, columns: str) -> list[tuple[object, ...]]:
         return db.execute(f"SELECT {columns} FROM requests ORDER BY id").fetchall()
 
 
-async def asks(client: httpx.AsyncClient, url: str, answered: dict[str, float], *, stream: bool) -> None:
+async def ask(client: httpx.AsyncClient, url: str, answered: dict[str, float], *, stream: bool) -> None:
     """Ask again and again until arbstr is no more; note which answers came whole, and when."""
     while True:
         try:
@@ -57,7 +57,7 @@ async def asks(client: httpx.AsyncClient, url: str, answered: dict[str, float], 
 
 
 @asynccontextmanager
-async def streaming(arbstr: Served) -> AsyncIterator[AsyncIterator[bytes]]:
+async def streaming(arbstr: ServeProcess) -> AsyncIterator[AsyncIterator[bytes]]:
     """A stream's bytes, piece by piece."""
     async with (
         httpx.AsyncClient(base_url=arbstr.url, timeout=PATIENCE_S) as client,
@@ -66,13 +66,13 @@ async def streaming(arbstr: Served) -> AsyncIterator[AsyncIterator[bytes]]:
         yield answer.aiter_raw()
 
 
-async def state(arbstr: Served) -> dict[str, Any]:
+async def state(arbstr: ServeProcess) -> dict[str, Any]:
     """How its provider fares."""
     health: dict[str, Any] = await asyncio.to_thread(arbstr.get, "/health")
     return dict(health["providers"]["alpha"])
 
 
-async def stopped(arbstr: Served, number: int = signal.SIGTERM) -> int:
+async def stopped(arbstr: ServeProcess, number: int = signal.SIGTERM) -> int:
     return await asyncio.to_thread(arbstr.stop, number)
 
 
@@ -87,9 +87,9 @@ async def test_a_kill_under_load_costs_no_row_but_those_of_the_last_moment(tmp_p
         return sse_reply(*stream_events("a", "b")) if asked.json["stream"] else json_reply(completion())
 
     async with ScriptedProvider(by_kind) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
-                load = [asyncio.create_task(asks(client, arbstr.url, answered, stream=i % 2 == 0)) for i in range(16)]
+                load = [asyncio.create_task(ask(client, arbstr.url, answered, stream=i % 2 == 0)) for i in range(16)]
                 await holds(lambda: len(answered) >= 200)
                 killed_at = time.monotonic()
                 arbstr.process.kill()
@@ -98,7 +98,7 @@ async def test_a_kill_under_load_costs_no_row_but_those_of_the_last_moment(tmp_p
     kept = {request_id for request_id, still_open in rows(tmp_path, "correlation_id, open") if not still_open}
     assert due
     assert due <= kept
-    with Served(tmp_path, "-c", "config.toml") as again:
+    with ServeProcess(tmp_path, "-c", "config.toml") as again:
         assert again.get("/v1/stats")["counts"]["total"] >= len(due)
         assert again.stop() == 0
     assert {still_open for (still_open,) in rows(tmp_path, "open")} == {0}
@@ -106,12 +106,12 @@ async def test_a_kill_under_load_costs_no_row_but_those_of_the_last_moment(tmp_p
 
 async def test_streams_that_a_kill_cut_off_are_listed_as_interrupted_after_the_next_start(tmp_path: Path) -> None:
     async with ScriptedProvider(sse_reply(chunk("a"), Move.NEVER)) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             async with streaming(arbstr) as pieces:
                 await anext(pieces)
                 await holds(lambda: rows(tmp_path, "open > 0") == [(1,)])
                 arbstr.process.kill()
-        with Served(tmp_path, "-c", "config.toml") as again:
+        with ServeProcess(tmp_path, "-c", "config.toml") as again:
             [entry] = again.get("/v1/requests")["data"]
             assert (entry["success"], entry["error"]["status"]) == (False, 500)
             assert entry["error"]["message"].startswith("interrupted")
@@ -123,14 +123,14 @@ async def test_streams_that_a_kill_cut_off_are_listed_as_interrupted_after_the_n
 async def test_an_open_breaker_stays_open_over_a_restart(tmp_path: Path, end: int) -> None:
     async with ScriptedProvider(error_reply(429, Retry_After="300")) as provider:
         options = ("-c", configured(tmp_path, provider.url))
-        with Served(tmp_path, *options) as arbstr:
+        with ServeProcess(tmp_path, *options) as arbstr:
             await asyncio.to_thread(arbstr.chat)
             refused = await asyncio.to_thread(arbstr.chat)
             assert refused.json()["error"]["code"] == "no_healthy_provider"
             assert 1 <= int(refused.headers["Retry-After"]) <= 300
             await asyncio.to_thread(arbstr.get, "/v1/stats")  # once that is answered, all so far is in the ledger
             await stopped(arbstr, end)
-        with Served(tmp_path, *options) as again:
+        with ServeProcess(tmp_path, *options) as again:
             assert (await state(again))["state"] == "open"
             assert (await asyncio.to_thread(again.chat)).status_code == 503
     assert len(provider.requests) == 1
@@ -139,13 +139,13 @@ async def test_an_open_breaker_stays_open_over_a_restart(tmp_path: Path, end: in
 async def test_what_was_learned_of_a_provider_is_kept_no_later_than_its_breaker_opens(tmp_path: Path) -> None:
     async with ScriptedProvider(json_reply(completion()), error_reply(500)) as provider:
         options = ("-c", configured(tmp_path, provider.url))
-        with Served(tmp_path, *options) as arbstr:
+        with ServeProcess(tmp_path, *options) as arbstr:
             for number in range(4):
                 await asyncio.to_thread(arbstr.chat, seed=number)
             learned = await state(arbstr)
             await asyncio.to_thread(arbstr.get, "/v1/stats")
             arbstr.process.kill()
-        with Served(tmp_path, *options) as again:
+        with ServeProcess(tmp_path, *options) as again:
             kept = await state(again)
     assert learned["latency_ms"] is not None
     for figure in ("state", "latency_ms", "success_rate"):
@@ -156,11 +156,11 @@ async def test_a_stream_that_ends_within_the_grace_is_whole(tmp_path: Path) -> N
     stopping = asyncio.Event()
     events = stream_events("a", "b")
     async with ScriptedProvider(sse_reply(*events[:2], stopping, *events[2:])) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             async with streaming(arbstr) as pieces:
                 got = await anext(pieces)
                 arbstr.process.send_signal(signal.SIGTERM)
-                await holds(lambda: "stopping: 1 requests" in arbstr.said)
+                await holds(lambda: "stopping: 1 requests" in arbstr.stderr)
                 stopping.set()
                 got += b"".join([piece async for piece in pieces])
             assert got.endswith(DONE)
@@ -169,16 +169,16 @@ async def test_a_stream_that_ends_within_the_grace_is_whole(tmp_path: Path) -> N
     assert rows(tmp_path, "success, open, output_tokens") == [(1, 0, 5)]
 
 
-@pytest.mark.parametrize("again", [False, True], ids=["after its grace", "when told twice"])
+@pytest.mark.parametrize("again", [False, True], ids=["after its grace", "when asked twice"])
 async def test_streams_that_do_not_end_are_cut_off(tmp_path: Path, again: bool) -> None:
     grace = f"[server]\nshutdown_grace = {3600 if again else 0.2}\n"
     async with ScriptedProvider(sse_reply(chunk("a"), Move.NEVER)) as provider:
-        with Served(tmp_path, "-c", configured(tmp_path, provider.url, grace)) as arbstr:
+        with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url, grace)) as arbstr:
             async with streaming(arbstr) as one, streaming(arbstr) as other:
                 await anext(one)
                 await anext(other)
                 arbstr.process.send_signal(signal.SIGTERM)
-                await holds(lambda: "stopping: 2 requests" in arbstr.said)
+                await holds(lambda: "stopping: 2 requests" in arbstr.stderr)
                 if again:
                     arbstr.process.send_signal(signal.SIGTERM)
                 began = time.monotonic()
@@ -186,5 +186,5 @@ async def test_streams_that_do_not_end_are_cut_off(tmp_path: Path, again: bool) 
                     await anext(one)
                 assert await asyncio.to_thread(arbstr.process.wait, PATIENCE_S) == int(again)
                 assert time.monotonic() - began < 5
-            assert "Traceback" not in arbstr.said
+            assert "Traceback" not in arbstr.stderr
     assert rows(tmp_path, "success, open, error_status") == [(0, 0, 503)] * 2

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.serve_process import Served, eventually
+from tests.support.serve_process import ServeProcess, eventually
 
 CONFIG = """
 [[mock.providers]]
@@ -35,13 +35,13 @@ def path(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def serving(path: Path, under: list[str] | None = None) -> Iterator[Served]:
+def serving(path: Path, under: list[str] | None = None) -> Iterator[ServeProcess]:
     """An arbstr that keeps this ledger; at its end it stops in good order, and the ledger is sound."""
     options = ("-c", "config.toml", "--mock")
-    with Served(path.parent, *options, env={"DATABASE_URL": str(path)}, under=under or []) as arbstr:
+    with ServeProcess(path.parent, *options, env={"DATABASE_URL": str(path)}, under=under or []) as arbstr:
         yield arbstr
         assert arbstr.stop() == 0
-        assert "Traceback" not in arbstr.said
+        assert "Traceback" not in arbstr.stderr
     assert rows(path, "PRAGMA integrity_check") == [("ok",)]
     assert rows(path, "SELECT COUNT(*) FROM requests WHERE open <> 0") == [(0,)]
 
@@ -57,20 +57,20 @@ def count(path: Path) -> int:
     return total
 
 
-def asks(arbstr: Served, times: int = 1) -> None:
+def ask(arbstr: ServeProcess, times: int = 1) -> None:
     for number in range(times):
         assert arbstr.chat(stream=number % 2 == 1).status_code == 200
 
 
-def waits(arbstr: Served) -> bool:
-    return "wait in memory" in arbstr.said
+def waits(arbstr: ServeProcess) -> bool:
+    return "wait in memory" in arbstr.stderr
 
 
-def has_written_again(arbstr: Served) -> bool:
-    return "writable again" in arbstr.said
+def has_written_again(arbstr: ServeProcess) -> bool:
+    return "writable again" in arbstr.stderr
 
 
-def limit_files(arbstr: Served, size: int) -> None:
+def limit_files(arbstr: ServeProcess, size: int) -> None:
     """No file may grow beyond this, which is as a full disk to a database."""
     hard = resource.prlimit(arbstr.process.pid, resource.RLIMIT_FSIZE)[1]
     resource.prlimit(arbstr.process.pid, resource.RLIMIT_FSIZE, (size, hard))
@@ -78,18 +78,18 @@ def limit_files(arbstr: Served, size: int) -> None:
 
 def test_on_a_full_disk_rows_wait_in_memory_until_there_is_room(path: Path) -> None:
     with serving(path) as arbstr:
-        asks(arbstr, 5)
+        ask(arbstr, 5)
         limit_files(arbstr, 100_000)
         asked = 5
         while not waits(arbstr):
-            asks(arbstr)
+            ask(arbstr)
             asked += 1
             assert asked < 2000
-        asks(arbstr, 20)
-        assert arbstr.said.count("wait in memory") == arbstr.said.count("writable again") + 1
+        ask(arbstr, 20)
+        assert arbstr.stderr.count("wait in memory") == arbstr.stderr.count("writable again") + 1
         limit_files(arbstr, resource.RLIM_INFINITY)
-        eventually(lambda: arbstr.said.count("wait in memory") == arbstr.said.count("writable again"))
-        asks(arbstr)
+        eventually(lambda: arbstr.stderr.count("wait in memory") == arbstr.stderr.count("writable again"))
+        ask(arbstr)
         assert arbstr.get("/v1/stats")["counts"]["total"] == asked + 21
     assert count(path) == asked + 21
 
@@ -98,29 +98,29 @@ def test_a_ledger_that_another_program_has_locked_gets_its_rows_later(path: Path
     with serving(path) as arbstr:
         with closing(sqlite3.connect(path, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
-            asks(arbstr, 3)
+            ask(arbstr, 3)
             eventually(lambda: waits(arbstr))
-            asks(arbstr, 3)
+            ask(arbstr, 3)
             assert arbstr.get("/v1/stats")["counts"]["total"] == 0
             other.execute("ROLLBACK")
         eventually(lambda: has_written_again(arbstr))
         assert arbstr.get("/v1/stats")["counts"]["total"] == 6
-        assert arbstr.said.count("wait in memory") == 1
+        assert arbstr.stderr.count("wait in memory") == 1
     assert count(path) == 6
 
 
 def test_rows_that_wait_when_it_is_stopped_are_there_at_the_next_start(path: Path) -> None:
     """Another process holds the lock at SIGTERM, for longer than arbstr waits."""
     with serving(path) as arbstr:
-        asks(arbstr)
+        ask(arbstr)
     options = ("-c", "config.toml", "--mock")
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
-        with Served(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
-            asks(arbstr, 3)
+        with ServeProcess(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+            ask(arbstr, 3)
             assert arbstr.stop() == 0
-            assert "3 rows could not be written" in arbstr.said
-            assert "will be written at the next start" in arbstr.said
+            assert "3 rows could not be written" in arbstr.stderr
+            assert "will be written at the next start" in arbstr.stderr
         other.execute("ROLLBACK")
     assert count(path) == 1
     with serving(path) as arbstr:
@@ -133,13 +133,13 @@ def test_rows_that_wait_when_it_is_stopped_are_there_at_the_next_start(path: Pat
 
 def test_on_a_disk_that_stays_full_rows_are_there_at_the_next_start(path: Path) -> None:
     with serving(path) as arbstr:
-        asks(arbstr, 5)
+        ask(arbstr, 5)
     options = ("-c", "config.toml", "--mock")
-    with Served(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+    with ServeProcess(path.parent, *options, env={"DATABASE_URL": str(path)}) as arbstr:
         limit_files(arbstr, 60_000)
         asked = 0
         while not waits(arbstr):
-            asks(arbstr)
+            ask(arbstr)
             asked += 1
             assert asked < 2000
         assert arbstr.stop() == 0
@@ -153,7 +153,7 @@ def test_names_that_clients_make_up_stay_out_of_the_sums_and_are_found_all_the_s
         return rows(path, "SELECT (SELECT COUNT(*) FROM facets), (SELECT COUNT(*) FROM rollups)")
 
     with serving(path) as arbstr:
-        asks(arbstr)
+        ask(arbstr)
         assert arbstr.chat("made-up-0").status_code == 404
         assert arbstr.get("/v1/stats")["counts"] == {"total": 2, "success": 1, "error": 1, "streaming": 0}
         before = sizes()
@@ -170,12 +170,12 @@ def test_names_that_clients_make_up_stay_out_of_the_sums_and_are_found_all_the_s
 
 def test_it_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
     with serving(path) as arbstr:
-        asks(arbstr)
+        ask(arbstr)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("PRAGMA locking_mode = EXCLUSIVE")
         other.execute("BEGIN EXCLUSIVE")
         with serving(path) as arbstr:
-            asks(arbstr, 2)
+            ask(arbstr, 2)
             assert waits(arbstr)
             other.execute("ROLLBACK")
             other.close()
@@ -186,15 +186,15 @@ def test_it_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
 @pytest.mark.parametrize("read_only", ["the file", "the directory"])
 def test_a_read_only_ledger_gets_its_rows_once_it_can_be_written(path: Path, read_only: str) -> None:
     with serving(path) as arbstr:
-        asks(arbstr)
+        ask(arbstr)
     home = path.parent / "read-only"
     home.mkdir()
     moved = path.rename(home / path.name)
     locked, mode = (moved, 0o444) if read_only == "the file" else (home, 0o555)
     locked.chmod(mode)
     options = ("-c", "config.toml", "--mock")
-    with Served(path.parent, *options, env={"DATABASE_URL": str(moved)}, under=BOUND_BY_MODES) as arbstr:
-        asks(arbstr, 2)
+    with ServeProcess(path.parent, *options, env={"DATABASE_URL": str(moved)}, under=BOUND_BY_MODES) as arbstr:
+        ask(arbstr, 2)
         eventually(lambda: waits(arbstr))
         assert count(moved) == 1
         locked.chmod(0o755)
@@ -207,13 +207,13 @@ def test_a_read_only_ledger_gets_its_rows_once_it_can_be_written(path: Path, rea
 def test_the_log_of_a_ledger_that_was_read_only_does_not_keep_it_so(path: Path) -> None:
     """SQLite gives the log's files the permissions that the database had, and finds them at the next try."""
     with serving(path) as arbstr:
-        asks(arbstr)
+        ask(arbstr)
     path.chmod(0o444)
     options = ("-c", "config.toml", "--mock")
-    with Served(path.parent, *options, env={"DATABASE_URL": str(path)}, under=BOUND_BY_MODES) as arbstr:
-        asks(arbstr, 2)
+    with ServeProcess(path.parent, *options, env={"DATABASE_URL": str(path)}, under=BOUND_BY_MODES) as arbstr:
+        ask(arbstr, 2)
         eventually(lambda: waits(arbstr))
-        assert f"no permission to write to {path}." in arbstr.said
+        assert f"no permission to write to {path}." in arbstr.stderr
         eventually(lambda: Path(f"{path}-shm").exists())
         path.chmod(0o644)
         eventually(lambda: has_written_again(arbstr))
@@ -225,26 +225,26 @@ def test_the_log_of_a_ledger_that_was_read_only_does_not_keep_it_so(path: Path) 
 @pytest.mark.parametrize("suffixes", [("",), ("-wal",), ("-shm",), ("", "-wal", "-shm")], ids="+".join)
 def test_a_ledger_that_is_deleted_under_it_is_begun_anew(path: Path, suffixes: tuple[str, ...]) -> None:
     with serving(path) as arbstr:
-        asks(arbstr, 3)
+        ask(arbstr, 3)
         assert arbstr.get("/v1/stats")["counts"]["total"] == 3  # readers have it open, too
         for suffix in suffixes:
             Path(f"{path}{suffix}").unlink()
-        asks(arbstr, 4)
+        ask(arbstr, 4)
         if "" in suffixes:
-            eventually(lambda: "deleted or replaced" in arbstr.said and has_written_again(arbstr))
+            eventually(lambda: "deleted or replaced" in arbstr.stderr and has_written_again(arbstr))
             assert arbstr.get("/v1/stats")["counts"]["total"] == 4
     assert count(path) >= 4
 
 
 def test_a_ledger_that_is_replaced_under_it_is_used_from_then_on(path: Path) -> None:
     with serving(path) as arbstr:
-        asks(arbstr, 3)
+        ask(arbstr, 3)
     saved = path.rename(path.with_name("saved.db"))
     with serving(path) as arbstr:
-        asks(arbstr, 5)
+        ask(arbstr, 5)
         assert arbstr.get("/v1/stats")["counts"]["total"] == 5
         saved.rename(path)
-        asks(arbstr)
+        ask(arbstr)
         eventually(lambda: has_written_again(arbstr))
         assert arbstr.get("/v1/stats")["counts"]["total"] == 4
     assert count(path) == 4
@@ -253,8 +253,8 @@ def test_a_ledger_that_is_replaced_under_it_is_used_from_then_on(path: Path) -> 
 def test_a_ledger_that_is_none_is_set_aside_and_a_new_one_begun(path: Path) -> None:
     path.write_bytes(b"this is no database at all" * 1000)
     with serving(path) as arbstr:
-        asks(arbstr)
-        assert "set aside as" in arbstr.said
+        ask(arbstr)
+        assert "set aside as" in arbstr.stderr
     (aside,) = path.parent.glob("arbstr.db.corrupt-*")
     assert aside.read_bytes().startswith(b"this is no database")
     assert count(path) == 1
@@ -262,13 +262,13 @@ def test_a_ledger_that_is_none_is_set_aside_and_a_new_one_begun(path: Path) -> N
 
 def test_a_ledger_that_is_overwritten_under_it_is_set_aside_and_a_new_one_begun(path: Path) -> None:
     with serving(path) as arbstr:
-        asks(arbstr, 3)
+        ask(arbstr, 3)
     with serving(path) as arbstr:
         with path.open("r+b") as file:
             file.seek(8192)
             file.write(b"nonsense" * 20_000)
-        asks(arbstr, 3)
-        eventually(lambda: "set aside as" in arbstr.said and has_written_again(arbstr))
-        asks(arbstr)
+        ask(arbstr, 3)
+        eventually(lambda: "set aside as" in arbstr.stderr and has_written_again(arbstr))
+        ask(arbstr)
     assert list(path.parent.glob("arbstr.db.corrupt-*"))
     assert count(path) == 4

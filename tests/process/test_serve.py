@@ -15,7 +15,7 @@ import httpx
 import pytest
 
 from tests.support.paths import TOP
-from tests.support.serve_process import PATIENCE_S, Served, chat, eventually
+from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
 
 KEY = "sk-never-to-be-seen-0123456789"
 SLOW = '[[mock.providers]]\nname = "mock-a"\nmodels = ["gpt-4o"]\ntokens_per_second = 40\ndelay_ms = 50\n'
@@ -46,7 +46,7 @@ def configured(home: Path, text: str) -> str:
 
 
 def test_it_answers_at_once_without_a_configuration_and_leaves_nothing_behind(tmp_path: Path) -> None:
-    with Served(tmp_path, "--mock") as arbstr:
+    with ServeProcess(tmp_path, "--mock") as arbstr:
         answer = arbstr.chat()
         assert answer.status_code == 200
         assert answer.json()["choices"]
@@ -57,34 +57,34 @@ def test_it_answers_at_once_without_a_configuration_and_leaves_nothing_behind(tm
 
 def test_the_ledger_is_where_the_environment_says(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.db"
-    with Served(tmp_path, "--mock", env={"DATABASE_URL": f"sqlite:///{path}"}) as arbstr:
+    with ServeProcess(tmp_path, "--mock", env={"DATABASE_URL": f"sqlite:///{path}"}) as arbstr:
         arbstr.chat()
         assert arbstr.stop() == 0
     assert rows(path) == [(1, 0)]
 
 
 def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
-    with Served(tmp_path, "--mock") as arbstr:
-        second = Served(tmp_path, "--mock", "-l", arbstr.url.removeprefix("http://"))
+    with ServeProcess(tmp_path, "--mock") as arbstr:
+        second = ServeProcess(tmp_path, "--mock", "-l", arbstr.url.removeprefix("http://"))
         assert second.process.wait(PATIENCE_S) == 2
-        complaint = [line for line in second.said.splitlines() if line.startswith("arbstr:")]
+        complaint = [line for line in second.stderr.splitlines() if line.startswith("arbstr:")]
         assert len(complaint) == 1
         assert "is already in use; stop the program that listens there" in complaint[0]
-        assert "Traceback" not in second.said
+        assert "Traceback" not in second.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 def test_an_idle_one_stops_in_good_order_when_told(tmp_path: Path, number: int) -> None:
-    with Served(tmp_path, "--mock") as arbstr:
+    with ServeProcess(tmp_path, "--mock") as arbstr:
         assert arbstr.stop(number) == 0
-        assert "Traceback" not in arbstr.said
+        assert "Traceback" not in arbstr.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])  # what measures coverage takes SIGTERM for itself
 def test_a_signal_that_was_ignored_at_the_start_stays_ignored(tmp_path: Path, number: int) -> None:
     """`nohup` ignores SIGHUP, a shell's `&` in a script SIGINT."""
     ignoring = ("bash", "-c", f"trap '' {number}; exec \"$@\"", "-")
-    with Served(tmp_path, "--mock", under=ignoring) as arbstr:
+    with ServeProcess(tmp_path, "--mock", under=ignoring) as arbstr:
         arbstr.process.send_signal(number)
         assert arbstr.chat().status_code == 200
         assert arbstr.stop(signal.SIGTERM) == 0
@@ -95,7 +95,7 @@ def test_closed_standard_streams_are_no_reason_to_fail(tmp_path: Path, closed: s
     path = tmp_path / "arbstr.db"
     options = ("-c", configured(tmp_path, QUICK), "--mock")
     closing_them = ("bash", "-c", f'exec "$@" {closed}', "-")
-    with Served(tmp_path, *options, env={"DATABASE_URL": str(path)}, under=closing_them) as arbstr:
+    with ServeProcess(tmp_path, *options, env={"DATABASE_URL": str(path)}, under=closing_them) as arbstr:
         assert arbstr.chat().status_code == 200
         assert arbstr.stop() == 0
     assert rows(path) == [(1, 0)]
@@ -114,7 +114,7 @@ def test_all_standard_streams_may_be_closed(tmp_path: Path) -> None:
 def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     options = ("-c", configured(tmp_path, SLOW), "--mock")
-    with Served(tmp_path, *options, env={"DATABASE_URL": str(path)}) as arbstr:
+    with ServeProcess(tmp_path, *options, env={"DATABASE_URL": str(path)}) as arbstr:
         url = f"{arbstr.url}/v1/chat/completions"
         with httpx.Client(timeout=PATIENCE_S) as kept, httpx.Client(timeout=PATIENCE_S) as streaming:
             kept.get(f"{arbstr.url}/health")  # a connection from before the end
@@ -122,7 +122,7 @@ def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: 
                 pieces = stream.iter_raw()
                 text = next(pieces)
                 arbstr.process.send_signal(signal.SIGTERM)
-                eventually(lambda: "stopping: 1 requests" in arbstr.said)
+                eventually(lambda: "stopping: 1 requests" in arbstr.stderr)
                 refused = kept.post(url, json=chat())
                 text += b"".join(pieces)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
@@ -136,13 +136,13 @@ def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: 
 def test_a_second_signal_does_not_wait_for_what_is_running(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     with (
-        Served(tmp_path, "--mock", env={"DATABASE_URL": str(path)}) as arbstr,
+        ServeProcess(tmp_path, "--mock", env={"DATABASE_URL": str(path)}) as arbstr,
         httpx.Client(timeout=PATIENCE_S) as client,
         client.stream("POST", f"{arbstr.url}/v1/chat/completions", json=chat("mock-stall", stream=True)) as stream,
     ):
         next(stream.iter_raw())
         arbstr.process.send_signal(signal.SIGTERM)
-        eventually(lambda: "stopping" in arbstr.said)
+        eventually(lambda: "stopping" in arbstr.stderr)
         arbstr.process.send_signal(signal.SIGTERM)
         arbstr.process.wait(5)
     assert rows(path) == [(0, 0)]
@@ -151,15 +151,15 @@ def test_a_second_signal_does_not_wait_for_what_is_running(tmp_path: Path) -> No
 def test_a_name_server_that_never_answers_holds_up_neither_others_nor_the_end(tmp_path: Path) -> None:
     """Several hosts whose lookups hang, as many as the loop's own threads and more, beside a provider that works."""
     (tmp_path / "sitecustomize.py").write_text(HANGING_LOOKUPS)
-    with Served(tmp_path, "--mock") as seller:
+    with ServeProcess(tmp_path, "--mock") as provider:
         stuck = "".join(
             f'[[providers]]\nname = "stuck-{number}"\nurl = "http://stuck-{number}.test/v1"\nmodels = ["stuck"]\n'
             for number in range(8)
         )
-        good = f'[[providers]]\nname = "good"\nurl = "{seller.url}/v1"\nmodels = ["gpt-4o"]\n'
+        good = f'[[providers]]\nname = "good"\nurl = "{provider.url}/v1"\nmodels = ["gpt-4o"]\n'
         options = ("-c", configured(tmp_path, stuck + good))
         paths = f"{tmp_path}:{TOP}"
-        with Served(tmp_path, *options, env={"PYTHONPATH": paths}) as arbstr, httpx.Client() as client:
+        with ServeProcess(tmp_path, *options, env={"PYTHONPATH": paths}) as arbstr, httpx.Client() as client:
             for _ in range(4):
                 with pytest.raises(httpx.ReadTimeout):
                     client.post(f"{arbstr.url}/v1/chat/completions", json=chat("stuck"), timeout=0.2)
@@ -175,37 +175,37 @@ def test_the_start_says_which_proxy_is_taken(tmp_path: Path) -> None:
     text = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
     options = ("-c", configured(tmp_path, text))
     env = {"HTTPS_PROXY": "http://user:hunter22hunter22@proxy.lan:3128"}
-    with Served(tmp_path, *options, env=env) as arbstr:
-        assert "reached through the proxy http://[REDACTED]@proxy.lan:3128, from HTTPS_PROXY: alpha" in arbstr.said
-        assert "hunter22" not in arbstr.said
+    with ServeProcess(tmp_path, *options, env=env) as arbstr:
+        assert "reached through the proxy http://[REDACTED]@proxy.lan:3128, from HTTPS_PROXY: alpha" in arbstr.stderr
+        assert "hunter22" not in arbstr.stderr
         assert arbstr.stop() == 0
 
 
 def test_a_key_is_not_said_even_when_everything_is(tmp_path: Path) -> None:
     text = f'[[providers]]\nname = "a"\nurl = "http://127.0.0.1:1/v1"\napi_key = "{KEY}"\n[retry]\nmax_retries = 0\n'
     options = ("-c", configured(tmp_path, text))
-    with Served(tmp_path, *options, env={"ARBSTR_LOG": "debug,aiohttp=debug"}) as arbstr:
+    with ServeProcess(tmp_path, *options, env={"ARBSTR_LOG": "debug,aiohttp=debug"}) as arbstr:
         assert arbstr.chat().status_code == 502
         assert KEY not in httpx.get(f"{arbstr.url}/providers").text
         arbstr.stop()
-        assert KEY not in arbstr.said
+        assert KEY not in arbstr.stderr
     assert not any(KEY.encode() in file.read_bytes() for file in tmp_path.glob("arbstr.db*"))
 
 
 def test_its_log_is_as_quiet_as_the_environment_says(tmp_path: Path) -> None:
     options = ("-c", configured(tmp_path, QUICK), "--mock")
-    with Served(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime.compose=info"}) as arbstr:
+    with ServeProcess(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime.compose=info"}) as arbstr:
         arbstr.chat()
         arbstr.stop()
-        assert len(arbstr.said.splitlines()) == 1
+        assert len(arbstr.stderr.splitlines()) == 1
 
 
 def test_each_line_of_a_json_log_is_json(tmp_path: Path) -> None:
     options = ("-c", configured(tmp_path, QUICK + '[logging]\nformat = "json"\n'), "--mock")
-    with Served(tmp_path, *options) as arbstr:
+    with ServeProcess(tmp_path, *options) as arbstr:
         arbstr.chat()
         arbstr.stop()
-        lines = [json.loads(line) for line in arbstr.said.splitlines()]
+        lines = [json.loads(line) for line in arbstr.stderr.splitlines()]
     assert len(lines) >= 2
 
 

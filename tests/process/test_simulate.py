@@ -51,9 +51,9 @@ def ratio(ratios: CostRatios, rule: str) -> float:
 
 
 def test_the_rules_on_a_market_small_enough_to_do_by_hand() -> None:
-    sellers = [PricedProvider(10, 10), PricedProvider(1, 40), PricedProvider(30, 5)]
-    rows = [row(0, 100, 10), row(1, 10, 100)]  # seller by seller: 1100 500 3050, then 1100 4010 800
-    ratios = simulate({"m": sellers}, rows)["m"]
+    providers = [PricedProvider(10, 10), PricedProvider(1, 40), PricedProvider(30, 5)]
+    rows = [row(0, 100, 10), row(1, 10, 100)]  # provider by provider: 1100 500 3050, then 1100 4010 800
+    ratios = simulate({"m": providers}, rows)["m"]
     oracle = 500 + 800
     assert ratios == pytest.approx(
         {
@@ -68,36 +68,36 @@ def test_the_rules_on_a_market_small_enough_to_do_by_hand() -> None:
 
 
 def test_fees_count() -> None:
-    sellers = [PricedProvider(1, 1, base_fee=1), PricedProvider(2, 2)]
-    ratios = simulate({"m": sellers}, [row(0, 10, 10)] * 20)["m"]
+    providers = [PricedProvider(1, 1, base_fee=1), PricedProvider(2, 2)]
+    ratios = simulate({"m": providers}, [row(0, 10, 10)] * 20)["m"]
     assert ratios["dearest"] == pytest.approx(1020 / 40)
 
 
 def test_lengths_are_learned_by_policy() -> None:
-    sellers = [PricedProvider(10, 10), PricedProvider(1, 100)]
+    providers = [PricedProvider(10, 10), PricedProvider(1, 100)]
     rows = [row(second, 500, *((1000, "long") if second % 2 else (5, "short"))) for second in range(400)]
-    assert ratio(simulate({"m": sellers}, rows)["m"], "arbstr") < 1.02
+    assert ratio(simulate({"m": providers}, rows)["m"], "arbstr") < 1.02
 
 
 def test_requests_are_bought_in_the_order_of_their_time_whatever_the_order_they_come_in() -> None:
     chance = random.Random(1)
-    sellers = [PricedProvider(10, 10), PricedProvider(1, 60), PricedProvider(20, 2)]
+    providers = [PricedProvider(10, 10), PricedProvider(1, 60), PricedProvider(20, 2)]
     rows = [row(second, chance.randrange(1, 4000), chance.randrange(1, 900)) for second in range(200)]
     shuffled = chance.sample(rows, len(rows))
-    assert simulate({"m": sellers}, shuffled) == simulate({"m": sellers}, rows)
+    assert simulate({"m": providers}, shuffled) == simulate({"m": providers}, rows)
 
 
 def test_every_model_begins_with_nothing_learned() -> None:
-    sellers = [PricedProvider(10, 10), PricedProvider(1, 60)]
+    providers = [PricedProvider(10, 10), PricedProvider(1, 60)]
     rows = [row(second, 100, 20) for second in range(50)]
-    both = simulate({"a": sellers, "b": sellers}, rows)
-    assert both["a"] == both["b"] == simulate({"b": sellers}, rows)["b"]
+    both = simulate({"a": providers, "b": providers}, rows)
+    assert both["a"] == both["b"] == simulate({"b": providers}, rows)["b"]
 
 
 def test_requests_for_a_model_of_their_own_count_for_that_model_alone() -> None:
-    sellers = [PricedProvider(10, 10), PricedProvider(1, 60)]
+    providers = [PricedProvider(10, 10), PricedProvider(1, 60)]
     rows = [row(0, 100, 20, model="a"), row(1, 7, 70, model="c")]
-    assert simulate({"a": sellers, "b": sellers}, rows) == {"a": simulate({"a": sellers}, rows[:1])["a"]}
+    assert simulate({"a": providers, "b": providers}, rows) == {"a": simulate({"a": providers}, rows[:1])["a"]}
 
 
 def test_the_overall_ratio_is_the_mean_in_which_each_model_counts_the_same() -> None:
@@ -122,9 +122,9 @@ rates = st.floats(0, 100)
     st.lists(st.tuples(st.integers(0, 50_000), st.integers(0, 5000)), min_size=1, max_size=20),
 )
 def test_nobody_buys_cheaper_than_with_foresight_nor_dearer_than_the_dearest(
-    sellers: list[PricedProvider], sizes: list[tuple[int, int]]
+    providers: list[PricedProvider], sizes: list[tuple[int, int]]
 ) -> None:
-    ratios = simulate({"m": sellers}, [row(place, *size) for place, size in enumerate(sizes)])["m"]
+    ratios = simulate({"m": providers}, [row(place, *size) for place, size in enumerate(sizes)])["m"]
     for value in ratios.values():
         assert value is None or value >= 1 - 1e-9
         assert value is None or ratios["dearest"] is None or value <= ratios["dearest"] + 1e-9
@@ -137,7 +137,7 @@ def real_requests() -> list[TracedRequest]:
     return [request for trace in TRACES for request in read_trace(trace)]
 
 
-def test_arbstr_buys_within_a_thousandth_of_foresight_where_sellers_differ_most() -> None:
+def test_arbstr_buys_within_a_thousandth_of_foresight_where_providers_differ_most() -> None:
     market = read_prices(PRICES)
     hard = {model: market[model] for model in ("kimi-k2-thinking", "deepseek-r1-0528", "qwq-32b", "deepseek-v3.1")}
     models = simulate(hard, real_requests())
@@ -175,7 +175,7 @@ def test_a_trace_may_be_compressed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "told"),
+    ("name", "content", "message"),
     [
         ("t.csv", "", "lacks the column timestamp"),
         ("t.csv", "timestamp,policy,input_tokens\n", "lacks the column output_tokens"),
@@ -194,16 +194,16 @@ def test_a_trace_may_be_compressed(tmp_path: Path) -> None:
     ids=itertools.count(),
 )
 def test_a_trace_that_is_none_is_refused_in_one_sentence(
-    tmp_path: Path, name: str, content: str | bytes, told: str
+    tmp_path: Path, name: str, content: str | bytes, message: str
 ) -> None:
-    with pytest.raises(UnusableInput, match=told) as caught:
+    with pytest.raises(UnusableInput, match=message) as caught:
         read_trace(written(tmp_path / name, content))
     assert str(tmp_path / name) in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ("", "is not JSON"),
         (b"\xff\xff", "is not JSON"),
@@ -221,8 +221,8 @@ def test_a_trace_that_is_none_is_refused_in_one_sentence(
     ],
     ids=itertools.count(),
 )
-def test_prices_that_are_none_are_refused_in_one_sentence(tmp_path: Path, content: str | bytes, told: str) -> None:
-    with pytest.raises(UnusableInput, match=told) as caught:
+def test_prices_that_are_none_are_refused_in_one_sentence(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(UnusableInput, match=message) as caught:
         read_prices(written(tmp_path / "prices.json", content))
     assert "\n" not in str(caught.value)
 
@@ -315,12 +315,12 @@ def test_text_holds_a_line_for_every_way_of_buying(prices: Path, trace: Path) ->
 
 
 def configured(tmp_path: Path) -> Path:
-    sellers = "".join(
+    providers = "".join(
         f'[[providers]]\nname = "{name}"\nurl = "http://localhost:1/v1"\nmodels = {models}\n'
         f"input_rate = {rates[0]}\noutput_rate = {rates[1]}\n"
         for name, models, rates in (("a", '["m", "n"]', (10, 10)), ("b", '["m"]', (1, 40)), ("c", "[]", (20, 20)))
     )
-    return written(tmp_path / "config.toml", sellers)
+    return written(tmp_path / "config.toml", providers)
 
 
 def test_without_prices_the_configured_providers_are_the_market(tmp_path: Path, trace: Path) -> None:

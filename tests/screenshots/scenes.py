@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
-from tests.support.dashboard_pilot import Driven, driven
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 
 SEED = 74
 SIZE = (120, 36)
@@ -38,12 +38,12 @@ SCENES = {
 
 async def drawn_scene(scene: Scene) -> str:
     """The scene as SVG."""
-    async with driven(scene.source(), size=scene.size) as each:
+    async with dashboard_pilot(scene.source(), size=scene.size) as each:
         await play(scene, each)
         return each.app.export_screenshot()
 
 
-async def play(scene: Scene, each: Driven) -> None:
+async def play(scene: Scene, each: DashboardPilot) -> None:
     """Lead a dashboard to where the scene is."""
     fill_log(each.log)
     await settled(each)
@@ -52,7 +52,7 @@ async def play(scene: Scene, each: Driven) -> None:
     await settled(each)
 
 
-async def settled(each: Driven) -> None:
+async def settled(each: DashboardPilot) -> None:
     """Wait until the ledger has answered everything that the screen asks for, and it has been painted."""
     dashboard = each.app.dashboard
 

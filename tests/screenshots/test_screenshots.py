@@ -6,7 +6,7 @@ import pytest
 
 from tests.screenshots.picture import drawn
 from tests.screenshots.scenes import SCENES, drawn_scene
-from tests.support.dashboard_pilot import hurry
+from tests.support.dashboard_pilot import shorten_intervals
 from tests.support.paths import TOP
 
 PLACE = TOP / "screenshots"
@@ -14,7 +14,7 @@ PLACE = TOP / "screenshots"
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+    shorten_intervals(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("name", SCENES)

@@ -356,10 +356,10 @@ class Traffic:
         self._number += 1
         request_id = f"{rng.getrandbits(32):08x}-0000-4000-8000-{self._number:012x}"
         model, policy, streaming = rng.choice(MODELS), rng.choice(POLICIES), rng.random() < 0.6
-        sellers = [name for name, models, *_ in PROVIDERS if model in models]
+        providers = [name for name, models, *_ in PROVIDERS if model in models]
         into, out = int(rng.lognormvariate(6.2, 1.1)), int(rng.lognormvariate(5.2, 0.9))
-        sellers.sort(key=lambda name: _cost(name, into, 256))
-        costs = [(_cost(name, into, out), name) for name in sellers]
+        providers.sort(key=lambda name: _cost(name, into, 256))
+        costs = [(_cost(name, into, out), name) for name in providers]
         routing = _routing(model, policy, into, costs)
         first = int(rng.lognormvariate(5.7, 0.5))
         broken = rng.random() < 0.1

@@ -21,7 +21,7 @@ os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colo
 PATIENCE_S = 20.0  # generous: a machine may be busy with other tests
 
 
-class Driven:
+class DashboardPilot:
     """A running dashboard and its source."""
 
     def __init__(self, source: FakeSource, log: FakeLog, app: Dashboard, pilot: Pilot[None]) -> None:
@@ -59,7 +59,7 @@ class Driven:
         await self.until(lambda: text not in self.text)
 
 
-def hurry(set_: Callable[[object, str, float], None] = setattr) -> None:
+def shorten_intervals(set_: Callable[[object, str, float], None] = setattr) -> None:
     """Beat, paint and ask the ledger as often as tests can wait for; `monkeypatch.setattr` undoes it afterwards."""
     for module, name, seconds in (
         (ledger_stats, "LEAST_WAIT_S", 0.03),
@@ -75,11 +75,11 @@ def hurry(set_: Callable[[object, str, float], None] = setattr) -> None:
 
 
 @asynccontextmanager
-async def driven(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[Driven]:
+async def dashboard_pilot(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[DashboardPilot]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
     log = FakeLog()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
     async with app.run_test(size=size, notifications=True) as pilot:
-        each = Driven(source, log, app, pilot)
+        each = DashboardPilot(source, log, app, pilot)
         await each.until(lambda: app.dashboard.figures.window is not None and app.screen.is_mounted)
         yield each

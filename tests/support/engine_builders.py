@@ -11,7 +11,7 @@ from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
 
 
 class Clock:
-    """Seconds that pass only when told."""
+    """Seconds that pass only by hand."""
 
     def __init__(self) -> None:
         self.now = 1000.0

@@ -13,7 +13,7 @@ from typing import Any
 import httpx
 
 from tests.support.provider import Asked, Reply, ScriptedProvider, completion, json_reply, sse_reply, stream_events
-from tests.support.serve_process import PATIENCE_S, Served, chat
+from tests.support.serve_process import PATIENCE_S, ServeProcess, chat
 
 JSON = ("Content-Type", "application/json")
 EVENTS = ("Content-Type", "text/event-stream")
@@ -52,10 +52,10 @@ max_open_for = 0.001
 
 
 @dataclass
-class Troubled:
+class FaultyProviderHarness:
     """An arbstr whose cheapest provider plays `script`, and whose other one is sound."""
 
-    arbstr: Served
+    arbstr: ServeProcess
     client: httpx.AsyncClient
     alpha: ScriptedProvider
     beta: ScriptedProvider
@@ -96,8 +96,8 @@ async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 
 
 @asynccontextmanager
-async def in_trouble(home: Path) -> AsyncIterator[Troubled]:
-    """A `Troubled`; at its end every request has its row in a sound ledger, and the log no fault of arbstr's own."""
+async def faulty_provider_harness(home: Path) -> AsyncIterator[FaultyProviderHarness]:
+    """Start one; at its end every request has its row in a sound ledger, and the log no fault of arbstr's own."""
     async with (
         await asyncio.start_server(hang_up, "127.0.0.1", 0) as deaf,
         ScriptedProvider(lambda asked: made.script) as alpha,
@@ -105,12 +105,12 @@ async def in_trouble(home: Path) -> AsyncIterator[Troubled]:
     ):
         deaf_url = f"http://127.0.0.1:{deaf.sockets[0].getsockname()[1]}/v1"
         (home / "config.toml").write_text(CONFIG.format(alpha=alpha.url, beta=beta.url, deaf=deaf_url))
-        with Served(home, "-c", "config.toml") as arbstr:
+        with ServeProcess(home, "-c", "config.toml") as arbstr:
             async with httpx.AsyncClient(base_url=arbstr.url, timeout=PATIENCE_S) as client:
-                made = Troubled(arbstr, client, alpha, beta)
+                made = FaultyProviderHarness(arbstr, client, alpha, beta)
                 yield made
             assert await asyncio.to_thread(arbstr.stop) == 0
-            assert "Traceback" not in arbstr.said
+            assert "Traceback" not in arbstr.stderr
     check_ledger(home / "arbstr.db", made.asked)
 
 

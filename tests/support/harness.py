@@ -1,7 +1,7 @@
-"""arbstr from outside: a whole proxy in this process, sellers that follow a script, clients on real sockets.
+"""arbstr from outside: a whole proxy in this process, providers that follow a script, clients on real sockets.
 
-alpha = await world.sells("alpha", error_reply(500), json_reply(completion("Hello")))
-arbstr = await world.opens()
+alpha = await harness.add_provider("alpha", error_reply(500), json_reply(completion("Hello")))
+arbstr = await harness.start()
 answer = await arbstr.chat()
 assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
 assert (await arbstr.row(answer))["success"]
@@ -33,11 +33,11 @@ from tests.support.provider import MODEL, Part, Script, ScriptedProvider, sse_re
 
 PATIENCE_S = 10.0  # a wait that takes longer fails the test
 SEPARATOR = b"\n\n"
-ARBSTRS_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat.completion.chunk",[^{]*"arbstr":\{')
+FINAL_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat.completion.chunk",[^{]*"arbstr":\{')
 
 
-class World:
-    """Sellers and an arbstr that buys from them, all ended with the test."""
+class ProxyHarness:
+    """Providers and an arbstr that buys from them, all ended with the test."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -54,18 +54,18 @@ class World:
         """End everything; what it wrote stays."""
         await self._stack.aclose()
 
-    async def sells(self, name: str, *script: Script, **fields: Any) -> ScriptedProvider:
-        """A seller named so, configured after those before it; `fields` are its configuration's."""
-        seller = await self._stack.enter_async_context(ScriptedProvider(*script))
-        self.lists(name, seller.url, **fields)
-        return seller
+    async def add_provider(self, name: str, *script: Script, **fields: Any) -> ScriptedProvider:
+        """A provider named so, configured after those before it; `fields` are its configuration's."""
+        provider = await self._stack.enter_async_context(ScriptedProvider(*script))
+        self.add_provider_at(name, provider.url, **fields)
+        return provider
 
-    def lists(self, name: str, url: str, **fields: Any) -> None:
-        """A seller at some address, whoever lives there."""
+    def add_provider_at(self, name: str, url: str, **fields: Any) -> None:
+        """A provider at some address, whoever lives there."""
         given = {"models": (MODEL,), "api_key": key_of(name), "input_rate": 10, "output_rate": 30, "base_fee": 1}
         self.providers.append(Provider(name=name, url=url, **(given | fields)))
 
-    async def opens(self, **sections: Any) -> Arbstr:
+    async def start(self, **sections: Any) -> Arbstr:
         """An arbstr with these sections in its configuration. Unless they say otherwise it waits for no backoff, and
         no number of failures opens a breaker."""
         patient = {"retry": {"backoff": 0}, "breaker": {"failure_threshold": 1_000_000}}
@@ -77,15 +77,15 @@ class World:
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         return Arbstr(proxy, session, ring)
 
-    async def plays(self, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
-        """The answer to a stream request (`fields` are its body's) when the only seller's body is this."""
-        await self.sells("alpha", sse_reply(*parts))
-        arbstr = await self.opens()
+    async def play_stream(self, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
+        """The answer to a stream request (`fields` are its body's) when the only provider's body is this."""
+        await self.add_provider("alpha", sse_reply(*parts))
+        arbstr = await self.start()
         return arbstr, await arbstr.chat(**{"stream": True, **fields})
 
 
 def key_of(name: str) -> str:
-    """A seller's key."""
+    """A provider's key."""
     return f"sk-{name}-0123456789abcdef-secret"
 
 
@@ -112,7 +112,7 @@ class Answer:
         return error
 
     @property
-    def told(self) -> tuple[int, str, str]:
+    def refusal(self) -> tuple[int, str, str]:
         """Status, type and code of an error."""
         return self.status, self.error["type"], self.error["code"]
 
@@ -134,17 +134,17 @@ class Answer:
         return trailer
 
     @property
-    def before_arbstr(self) -> bytes:
+    def provider_events(self) -> bytes:
         """What a stream brought before arbstr's own event."""
-        found = ARBSTRS_EVENT.search(self.body)
+        found = FINAL_EVENT.search(self.body)
         assert found is not None
         return self.body[: found.start()]
 
     @property
-    def breaking_off(self) -> dict[str, Any]:
+    def stream_error(self) -> dict[str, Any]:
         """The error at the end of a stream that has no proper end."""
         assert b"[DONE]" not in self.body
-        assert ARBSTRS_EVENT.search(self.body) is None
+        assert FINAL_EVENT.search(self.body) is None
         document = json.loads(self.events[-1].removeprefix(b"data: "))
         assert set(document) == {"error"}
         error: dict[str, Any] = document["error"]
@@ -239,11 +239,11 @@ class Arbstr:
         async with self.session.request(method, self.url + path, headers=headers) as response:
             return Answer(response.status, response.headers, await response.read())
 
-    async def asks(self, content: Any = "hi", **fields: Any) -> asyncio.Task[Answer]:
+    async def start_chat(self, content: Any = "hi", **fields: Any) -> asyncio.Task[Answer]:
         """A chat request under way; whoever cancels the task closes the connection."""
         return asyncio.create_task(self.chat(content, **fields))
 
-    async def notices(self) -> None:
+    async def catch_up(self) -> None:
         """Return when arbstr has noticed what happened on its connections until now: it has answered others since."""
         for _ in range(3):
             await self.get("/v1/models")
@@ -290,7 +290,7 @@ class Arbstr:
 
     async def refused(self, answer: Answer, status: int, kind: str, code: str) -> str:
         """Check an error and its row; its message."""
-        assert answer.told == (status, kind, code)
+        assert answer.refusal == (status, kind, code)
         assert answer.headers["Content-Type"].startswith("application/json")
         row = await self.row(answer)
         assert not row["success"]

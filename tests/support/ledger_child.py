@@ -1,4 +1,4 @@
-"""A process that keeps a ledger, told what to do line by line: `python -m tests.support.ledger_child PATH [nobody]`.
+"""A process that keeps a ledger and takes commands line by line: `python -m tests.support.ledger_child PATH [nobody]`.
 
 `begin ID`, `append ID`, `fill COUNT`, `wait SECONDS`, `limit BYTES` (of a file's size, as a full disk would), `close`;
 each is answered by a line on stdout: `ok`, after one `state` line for everything that the ledger had to say.

@@ -1,4 +1,4 @@
-"""A provider for tests that does as it is told, down to the byte: a real socket, HTTP/1.1, connections kept alive.
+"""A provider for tests that follows a script, down to the byte: a real socket, HTTP/1.1, connections kept alive.
 
 A `Reply` is a list of parts, played in order for one request. Bytes are sent as they are (and given to the caller
 before the next part follows); an `asyncio.Event` is waited for; a `Move` does something to the connection. Nothing

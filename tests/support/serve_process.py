@@ -28,7 +28,7 @@ def eventually(true: Callable[[], Any]) -> Any:
     return value
 
 
-class Served:
+class ServeProcess:
     """A running `arbstr serve`; inside `with` it listens at `url`. What it says on stderr is in `said`.
 
     `ulimit` is what bash's command of that name takes, such as `-n 1024`; `under` is a command that runs it all.
@@ -56,14 +56,14 @@ class Served:
         self.url = ""
 
     @property
-    def said(self) -> str:
+    def stderr(self) -> str:
         return self._stderr.read_text()
 
     def __enter__(self) -> Self:
         found = eventually(
-            lambda: re.search(r"listens on (http://[^\s\"]+)", self.said) or self.process.poll() is not None
+            lambda: re.search(r"listens on (http://[^\s\"]+)", self.stderr) or self.process.poll() is not None
         )
-        assert isinstance(found, re.Match), self.said
+        assert isinstance(found, re.Match), self.stderr
         self.url = found[1]
         return self
 

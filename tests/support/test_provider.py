@@ -1,4 +1,4 @@
-"""The scripted provider sends what it is told, as it is told, and leaves nothing behind."""
+"""The scripted provider sends its script, byte for byte and in order, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -81,12 +81,12 @@ async def test_bytes_arrive_unchanged_however_they_are_split() -> None:
 
 
 async def test_a_part_is_read_before_the_next_is_sent() -> None:
-    gate = asyncio.Event()
-    script: Reply = [b"one", gate, b"two", Move.CLOSE]
+    resume = asyncio.Event()
+    script: Reply = [b"one", resume, b"two", Move.CLOSE]
     async with ScriptedProvider(script) as provider, connected(provider) as (reader, writer):
         writer.write(REQUEST)
         assert await reader.read(100) == b"one"
-        gate.set()
+        resume.set()
         assert await reader.read() == b"two"
 
 
@@ -101,11 +101,11 @@ async def test_a_stream_is_chunked_and_ends_or_is_cut() -> None:
 
 
 async def test_a_reset_is_an_error_for_the_reader_and_a_close_is_none() -> None:
-    gate = asyncio.Event()
-    async with ScriptedProvider([b"one", gate, Move.RESET]) as provider, connected(provider) as (reader, writer):
+    resume = asyncio.Event()
+    async with ScriptedProvider([b"one", resume, Move.RESET]) as provider, connected(provider) as (reader, writer):
         writer.write(REQUEST)
         assert await reader.readexactly(3) == b"one"
-        gate.set()
+        resume.set()
         with pytest.raises(ConnectionResetError):
             await reader.read()
     async with ScriptedProvider([b"one", Move.CLOSE]) as provider:

@@ -14,7 +14,7 @@ import aiohttp
 from tests.perf.bench.process import resident_mb
 from tests.perf.soak.clients import Clients
 from tests.perf.soak.verdict import faults_of_clients, faults_of_ledger, sockets_and_files
-from tests.support.serve_process import Served
+from tests.support.serve_process import ServeProcess
 
 SELLER = '[[mock.providers]]\nname = "{}"\nmodels = ["{}"]\ninput_rate = {}\ndelay_ms = 5\ntokens_per_second = 0\n'
 # The bad one is cheapest, so that it is asked first for what only it does badly; it has nothing else to sell.
@@ -35,7 +35,7 @@ KEPT_S = 75.0  # so long may the pool of connections to providers keep idle ones
 FLAT = 1.1  # what memory may grow by after warm-up
 
 
-async def load(arbstr: Served, total: int, concurrency: int) -> tuple[Clients, list[float]]:
+async def load(arbstr: ServeProcess, total: int, concurrency: int) -> tuple[Clients, list[float]]:
     """Everything that the clients saw, and memory in MB from the beginning to the end."""
     clients = Clients(f"{arbstr.url}/v1/chat/completions", total)
     curve: list[float] = []
@@ -50,7 +50,7 @@ async def load(arbstr: Served, total: int, concurrency: int) -> tuple[Clients, l
     return clients, curve
 
 
-def left_over(arbstr: Served, before: Counter[str]) -> list[str]:
+def left_over(arbstr: ServeProcess, before: Counter[str]) -> list[str]:
     """Sockets and files that were not there before, once idle connections are given up; requests in flight."""
     deadline = time.monotonic() + KEPT_S
     while (more := sockets_and_files(arbstr.process.pid) - before) and time.monotonic() < deadline:
@@ -76,7 +76,7 @@ def soak(home: Path, total: int, concurrency: int) -> list[str]:
     (temporary := home / "tmp").mkdir()
     ledger = home / "arbstr.db"
     env = {"DATABASE_URL": str(ledger), "ARBSTR_LOG": "error,arbstr.runtime.compose=info", "TMPDIR": str(temporary)}
-    with Served(home, "-c", "config.toml", "--mock", env=env) as arbstr:
+    with ServeProcess(home, "-c", "config.toml", "--mock", env=env) as arbstr:
         arbstr.get("/v1/stats")  # opens what reading the ledger takes
         before = sockets_and_files(arbstr.process.pid)
         began = time.monotonic()
@@ -86,7 +86,7 @@ def soak(home: Path, total: int, concurrency: int) -> list[str]:
         wrong = faults_of_clients(clients.seen) + growth(curve) + left_over(arbstr, before)
         status = arbstr.stop()
         wrong += [f"exit status {status}"] if status else []
-        wrong += [line for line in arbstr.said.splitlines() if "listens on" not in line]
+        wrong += [line for line in arbstr.stderr.splitlines() if "listens on" not in line]
     wrong += faults_of_ledger(ledger, clients.seen)
     return wrong + [f"{path} is left over" for path in temporary.iterdir()]
 

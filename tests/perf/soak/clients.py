@@ -16,7 +16,7 @@ from tests.support.serve_process import chat
 
 JSON = {"Content-Type": "application/json"}
 ALWAYS = frozenset({200})
-# What the seller named "bad" does; the others answer as usual. Behind it the statuses that a client may then see.
+# What the provider named "bad" does; the others answer as usual. Behind it the statuses that a client may then see.
 FAULTS = {
     "mock-error-503@bad": ALWAYS,
     "mock-error-401@bad": ALWAYS,
@@ -108,7 +108,7 @@ class Clients:
             response.close()
 
     async def _early_leaver(self, session: aiohttp.ClientSession, seen: Seen) -> None:
-        """Leaves before the answer; what it has been told to go on with has surely been noticed."""
+        """Leave before the answer; a request already passed on has surely been noticed."""
         wanted = asyncio.Event()
         sent = _pieces(self._body(), wanted)
         asking = asyncio.create_task(self._ask(session, seen, sent, expect100=True))

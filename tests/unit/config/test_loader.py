@@ -44,7 +44,7 @@ def refused(tmp_path: Path, text: str, environ: Mapping[str, str] | None = None)
     return [problem.removeprefix(start) for problem in caught.value.problems]
 
 
-def seller(tmp_path: Path, more: str, environ: Mapping[str, str] | None = None) -> Provider:
+def load_provider(tmp_path: Path, more: str, environ: Mapping[str, str] | None = None) -> Provider:
     return reading(tmp_path, SELLER + more, environ).config.providers[0]
 
 
@@ -52,7 +52,7 @@ def seller(tmp_path: Path, more: str, environ: Mapping[str, str] | None = None) 
 
 
 def test_a_provider_needs_only_a_name_and_a_url(tmp_path: Path) -> None:
-    provider = seller(tmp_path, "")
+    provider = load_provider(tmp_path, "")
     assert (provider.name, provider.url, provider.api_key, provider.key_source) == (
         "alpha",
         "https://alpha.example/v1",
@@ -64,8 +64,11 @@ def test_a_provider_needs_only_a_name_and_a_url(tmp_path: Path) -> None:
 
 
 def test_headers_of_the_clients_may_be_named_that_go_up(tmp_path: Path) -> None:
-    assert seller(tmp_path, "").forward_headers == ()
-    assert seller(tmp_path, 'forward_headers = ["X-Title", "user-agent"]').forward_headers == ("X-Title", "user-agent")
+    assert load_provider(tmp_path, "").forward_headers == ()
+    assert load_provider(tmp_path, 'forward_headers = ["X-Title", "user-agent"]').forward_headers == (
+        "X-Title",
+        "user-agent",
+    )
 
 
 @pytest.mark.parametrize(
@@ -147,7 +150,7 @@ def test_everything_can_be_said(tmp_path: Path) -> None:
 
 
 def test_rates_are_exact_and_in_millisats(tmp_path: Path) -> None:
-    provider = seller(
+    provider = load_provider(
         tmp_path,
         "input_rate = 0.1\noutput_rate = 30\nbase_fee = 1.5\ncached_input_rate = 0.05\ncache_write_rate = 0.125",
     )
@@ -194,7 +197,7 @@ models = [
 
 
 def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
-    provider = seller(tmp_path, MODELS)
+    provider = load_provider(tmp_path, MODELS)
     assert provider.model_ids == ("gpt-4o", "claude", "mini")
     assert provider.rates_for("gpt-4o") == provider.rates == Rates(Decimal(10), Decimal(30), Decimal(1000))
     assert provider.rates_for("claude") == Rates(Decimal(3), Decimal(15), Decimal(1000))
@@ -244,7 +247,7 @@ def test_variables_are_expanded_in_every_string_also_in_lists(tmp_path: Path) ->
     [database]
     path = "${DIR}/arbstr.db"
     [[providers]]
-    name = "${MODEL}-seller"
+    name = "${MODEL}-provider"
     url = "https://${HOST}/v1"
     models = ["${MODEL}-4o", "${MODEL}-${MODEL}"]
     """
@@ -255,12 +258,12 @@ def test_variables_are_expanded_in_every_string_also_in_lists(tmp_path: Path) ->
 
 
 def test_two_dollars_are_one_and_a_lone_one_stays(tmp_path: Path) -> None:
-    provider = seller(tmp_path, 'models = ["$${HOME}", "a$b", "$$$$"]', {"HOME": "/root"})
+    provider = load_provider(tmp_path, 'models = ["$${HOME}", "a$b", "$$$$"]', {"HOME": "/root"})
     assert provider.model_ids == ("${HOME}", "a$b", "$$")
 
 
 def test_what_a_variable_holds_is_not_expanded_again(tmp_path: Path) -> None:
-    assert seller(tmp_path, 'models = ["${A}"]', {"A": "${B}$$", "B": "no"}).model_ids == ("${B}$$",)
+    assert load_provider(tmp_path, 'models = ["${A}"]', {"A": "${B}$$", "B": "no"}).model_ids == ("${B}$$",)
 
 
 @pytest.mark.parametrize(
@@ -287,13 +290,13 @@ def test_an_unset_variable_is_the_only_thing_said_of_its_value(tmp_path: Path) -
 
 
 def test_the_convention_gives_a_key_to_a_provider_without_one(tmp_path: Path) -> None:
-    provider = seller(tmp_path, "", {"ARBSTR_ALPHA_API_KEY": KEY})
+    provider = load_provider(tmp_path, "", {"ARBSTR_ALPHA_API_KEY": KEY})
     assert (provider.api_key, provider.key_source) == (Secret(KEY), "convention")
 
 
 def test_a_key_in_the_file_wins_over_the_convention(tmp_path: Path) -> None:
     environ = {"ARBSTR_ALPHA_API_KEY": "sk-convention-0000", "MINE": KEY}
-    provider = seller(tmp_path, 'api_key = "${MINE}"', environ)
+    provider = load_provider(tmp_path, 'api_key = "${MINE}"', environ)
     assert (provider.api_key, provider.key_source) == (Secret(KEY), "environment reference")
 
 
@@ -309,7 +312,9 @@ def test_a_key_beside_a_reference_is_a_literal_one_but_for_a_short_prefix(tmp_pa
     loaded = reading(tmp_path, SELLER + 'api_key = "sk-real-0123456789${MORE}"', {"MORE": "x"})
     assert loaded.config.providers[0].key_source == "literal"
     assert any("is a literal key" in warning for warning in loaded.warnings)
-    assert seller(tmp_path, 'api_key = "sk-${MORE}"', {"MORE": "0123456789"}).key_source == "environment reference"
+    assert (
+        load_provider(tmp_path, 'api_key = "sk-${MORE}"', {"MORE": "0123456789"}).key_source == "environment reference"
+    )
 
 
 def test_a_key_that_no_header_can_carry_is_refused_by_the_name_of_its_variable(tmp_path: Path) -> None:
@@ -342,11 +347,11 @@ ONION = (
 
 
 def test_a_provider_may_have_a_proxy_of_its_own(tmp_path: Path) -> None:
-    provider = seller(tmp_path, 'proxy = "socks5h://user:${PASS}@127.0.0.1:9050"', {"PASS": "hunter22"})
+    provider = load_provider(tmp_path, 'proxy = "socks5h://user:${PASS}@127.0.0.1:9050"', {"PASS": "hunter22"})
     assert provider.proxy is not None
     assert str(provider.proxy) == "socks5h://[REDACTED]@127.0.0.1:9050"
     assert provider.proxy.password == Secret("hunter22")
-    assert seller(tmp_path, "").proxy is None
+    assert load_provider(tmp_path, "").proxy is None
 
 
 @pytest.mark.parametrize("value", ['"https://u:hunter22@a.lan"', '"u:hunter22@a.lan"', '["hunter22"]', '""', "7"])
@@ -400,7 +405,7 @@ def test_the_convention_spells_names_in_upper_snake_case(name: str, variable: st
 
 
 def test_two_providers_that_share_a_variable_are_pointed_out(tmp_path: Path) -> None:
-    """Or one seller would get the key of the other without anybody's noticing."""
+    """Or one provider would get the key of the other without anybody's noticing."""
     text = RATED.replace("alpha", "a-b") + RATED.replace("alpha", "a.b")
     (warning,) = reading(tmp_path, text, {"ARBSTR_A_B_API_KEY": KEY}).warnings
     assert '"a-b" and "a.b" both take their key from ARBSTR_A_B_API_KEY' in warning
@@ -855,8 +860,8 @@ def test_a_mock_run_is_spared_warnings_about_providers_that_it_does_not_ask(tmp_
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\n\n"])
 def test_line_ends_around_a_value_are_dropped(tmp_path: Path, end: str) -> None:
-    assert seller(tmp_path, 'api_key = "${A}"', {"A": KEY + end}).api_key == Secret(KEY)
-    assert seller(tmp_path, "", {"ARBSTR_ALPHA_API_KEY": KEY + end}).api_key == Secret(KEY)
+    assert load_provider(tmp_path, 'api_key = "${A}"', {"A": KEY + end}).api_key == Secret(KEY)
+    assert load_provider(tmp_path, "", {"ARBSTR_ALPHA_API_KEY": KEY + end}).api_key == Secret(KEY)
 
 
 @pytest.mark.parametrize(

@@ -19,18 +19,18 @@ async def settle() -> None:
 
 
 def test_room_is_taken_and_given_back() -> None:
-    room = BodyMemory(100)
-    room.acquire(60)
+    memory = BodyMemory(100)
+    memory.acquire(60)
     with pytest.raises(Overloaded, match="already use 60 bytes"):
-        room.acquire(41)
-    room.acquire(40)
-    room.release(60)
-    room.acquire(60)
+        memory.acquire(41)
+    memory.acquire(40)
+    memory.release(60)
+    memory.acquire(60)
 
 
 async def test_an_answer_waits_until_there_is_room() -> None:
-    room = BodyMemory(20 * MB)
-    first, second = room.share(), room.share()
+    memory = BodyMemory(20 * MB)
+    first, second = memory.share(), memory.share()
     await first.grow(8 * MB)
     growing = asyncio.create_task(second.grow(8 * MB))
     await settle()
@@ -41,38 +41,38 @@ async def test_an_answer_waits_until_there_is_room() -> None:
 
 
 async def test_answers_leave_half_of_it_to_requests() -> None:
-    room = BodyMemory(20 * MB)
-    first, second = room.share(), room.share()
+    memory = BodyMemory(20 * MB)
+    first, second = memory.share(), memory.share()
     await first.grow(6 * MB)
     growing = asyncio.create_task(second.grow(6 * MB))
     await settle()
     assert not growing.done()
-    room.acquire(10 * MB)
-    room.release(10 * MB)
+    memory.acquire(10 * MB)
+    memory.release(10 * MB)
     first.release()
     await growing
 
 
 async def test_small_answers_need_none() -> None:
-    room = BodyMemory(0)
-    shares = [room.share() for _ in range(100)]
+    memory = BodyMemory(0)
+    shares = [memory.share() for _ in range(100)]
     for share in shares:
         await share.grow(FREE_BYTES)
         assert share.size == 0
 
 
 async def test_one_answer_alone_is_never_too_large() -> None:
-    room = BodyMemory(MB)
-    room.acquire(MB)
-    share = room.share()
+    memory = BodyMemory(MB)
+    memory.acquire(MB)
+    share = memory.share()
     for size in range(FREE_BYTES, 50 * MB, MB):
         await share.grow(size)
 
 
 async def test_answers_that_wait_for_each_other_go_on_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "WAIT_S", 0.01)
-    room = BodyMemory(20 * MB)
-    shares = [room.share() for _ in range(4)]
+    memory = BodyMemory(20 * MB)
+    shares = [memory.share() for _ in range(4)]
     for share in shares:
         await share.grow(2 * MB)
 
@@ -86,8 +86,8 @@ async def test_answers_that_wait_for_each_other_go_on_one_after_the_other(monkey
 
 
 async def test_an_answer_that_is_given_up_while_it_waits_takes_nothing() -> None:
-    room = BodyMemory(20 * MB)
-    first, second = room.share(), room.share()
+    memory = BodyMemory(20 * MB)
+    first, second = memory.share(), memory.share()
     await first.grow(10 * MB)
     growing = asyncio.create_task(second.grow(10 * MB))
     await settle()
@@ -95,4 +95,4 @@ async def test_an_answer_that_is_given_up_while_it_waits_takes_nothing() -> None
     await asyncio.gather(growing, return_exceptions=True)
     second.release()
     first.release()
-    room.acquire(20 * MB)
+    memory.acquire(20 * MB)

@@ -23,7 +23,7 @@ START = int(datetime(2024, 2, 28, 22, 30, tzinfo=UTC).timestamp() * 1000)
 
 
 class WallClock:
-    """Epoch milliseconds that pass only when told."""
+    """Epoch milliseconds that pass only by hand."""
 
     def __init__(self) -> None:
         self.now = START
@@ -33,11 +33,11 @@ class WallClock:
 
 
 def budgets(
-    *rules: Rule, clock: WallClock | None = None, told: list[BudgetThreshold] | None = None, **caps: Any
+    *rules: Rule, clock: WallClock | None = None, events: list[BudgetThreshold] | None = None, **caps: Any
 ) -> Budgets:
     """`caps` are those on everything, in sats."""
     config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
-    return Budgets(config, clock_ms=clock or WallClock(), publish=(told if told is not None else []).append)
+    return Budgets(config, clock_ms=clock or WallClock(), publish=(events if events is not None else []).append)
 
 
 def only(status: tuple[BudgetStatus, ...]) -> BudgetStatus:
@@ -204,28 +204,28 @@ def test_a_clock_that_is_set_back_gives_nothing_back() -> None:
 
 
 def test_each_threshold_is_told_once_a_period() -> None:
-    clock, told = WallClock(), list[BudgetThreshold]()
-    caps = budgets(clock=clock, told=told, max_sats_per_hour=10)
+    clock, events = WallClock(), list[BudgetThreshold]()
+    caps = budgets(clock=clock, events=events, max_sats_per_hour=10)
     for _ in range(10):
         caps.reserve(None, 1000).settle(1000)
-    assert [(event.percent, event.spent_msats) for event in told] == [(50, 5000), (80, 8000), (100, 10_000)]
-    assert told[0] == BudgetThreshold("global", "hour", 50, 5000, 10_000, utc("2024-02-28T23:00"))
+    assert [(event.percent, event.spent_msats) for event in events] == [(50, 5000), (80, 8000), (100, 10_000)]
+    assert events[0] == BudgetThreshold("global", "hour", 50, 5000, 10_000, utc("2024-02-28T23:00"))
     clock.now += HOUR
     caps.reserve(None, 6000).settle(6000)
-    assert [event.percent for event in told[3:]] == [50]
+    assert [event.percent for event in events[3:]] == [50]
 
 
 def test_one_request_may_pass_several() -> None:
-    told: list[BudgetThreshold] = []
-    caps = budgets(Rule(name="code", max_sats_per_day=1), told=told)
+    events: list[BudgetThreshold] = []
+    caps = budgets(Rule(name="code", max_sats_per_day=1), events=events)
     caps.reserve("code", 900).settle(900)
-    assert [(event.scope, event.percent) for event in told] == [("code", 50), ("code", 80)]
+    assert [(event.scope, event.percent) for event in events] == [("code", 50), ("code", 80)]
 
 
 def test_what_is_only_reserved_passes_none() -> None:
-    told: list[BudgetThreshold] = []
-    budgets(told=told, max_sats_per_hour=10).reserve(None, 10_000).settle(0)
-    assert told == []
+    events: list[BudgetThreshold] = []
+    budgets(events=events, max_sats_per_hour=10).reserve(None, 10_000).settle(0)
+    assert events == []
 
 
 # --- another provider's turn
@@ -333,15 +333,17 @@ class Past:
         return self.spent.get(question.scope, 0)
 
 
-def restarted(past: Past, *rules: Rule, clock: WallClock, told: list[BudgetThreshold], **caps: Any) -> Budgets:
+def restarted(past: Past, *rules: Rule, clock: WallClock, events: list[BudgetThreshold], **caps: Any) -> Budgets:
     config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
-    return Budgets(config, clock_ms=clock, publish=told.append, recall=past)
+    return Budgets(config, clock_ms=clock, publish=events.append, recall=past)
 
 
 async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_spent() -> None:
-    told: list[BudgetThreshold] = []
+    events: list[BudgetThreshold] = []
     past = Past(**{"global": 8500, "code": 3000})
-    caps = restarted(past, Rule(name="code", max_sats_per_month=20), clock=WallClock(), told=told, max_sats_per_hour=10)
+    caps = restarted(
+        past, Rule(name="code", max_sats_per_month=20), clock=WallClock(), events=events, max_sats_per_hour=10
+    )
     await caps.recall()
     assert past.asked == [
         SpendQuery("global", "hour", None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
@@ -351,13 +353,13 @@ async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_
     with pytest.raises(BudgetExceeded):
         caps.reserve(None, 1600)
     caps.reserve("code", 1500).settle(1500)
-    assert [(event.scope, event.percent) for event in told] == [("global", 100)]  # 50 and 80 were passed before
+    assert [(event.scope, event.percent) for event in events] == [("global", 100)]  # 50 and 80 were passed before
 
 
 async def test_until_the_ledger_can_be_read_nothing_is_let_in_that_costs() -> None:
     past = Past(**{"global": 8500})
     past.locked = True
-    caps = restarted(past, clock=WallClock(), told=[], max_sats_per_day=10)
+    caps = restarted(past, clock=WallClock(), events=[], max_sats_per_day=10)
     await caps.ready()
     with pytest.raises(BudgetExceeded, match="past spending could not be read") as caught:
         caps.reserve(None, 1)
@@ -375,7 +377,7 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for_long() -> None:
         async def __call__(self, question: SpendQuery) -> int:
             return await asyncio.Future()
 
-    caps = restarted(Silent(), clock=WallClock(), told=[], max_sats_per_day=10)
+    caps = restarted(Silent(), clock=WallClock(), events=[], max_sats_per_day=10)
     await caps.ready(patience_s=0.001)
     assert caps.unknown
 
@@ -383,7 +385,7 @@ async def test_a_ledger_that_does_not_answer_is_not_waited_for_long() -> None:
 async def test_the_ledger_is_asked_again_where_the_clock_has_jumped_and_not_where_a_period_follows() -> None:
     """A machine without a clock of its own starts in 1970 and learns the date later."""
     past, clock = Past(**{"global": 9000}), WallClock()
-    caps = restarted(past, clock=clock, told=[], max_sats_per_day=10)
+    caps = restarted(past, clock=clock, events=[], max_sats_per_day=10)
     await caps.recall()
     clock.now += 2 * HOUR
     assert caps.unknown == []

@@ -1,4 +1,4 @@
-"""Chunks that differ in their text alone: told from all others, whatever that text is."""
+"""Chunks that differ in their text alone: recognised among all others, whatever that text is."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def raw_chunk(text: bytes) -> bytes:
     return chunk("TEXT").replace(b"TEXT", text)
 
 
-def told(block: bytes) -> tuple[int, int, bytes] | None:
+def matched(block: bytes) -> tuple[int, int, bytes] | None:
     found = first_template(chunk("first"))
     assert found is not None
     return found[1].texts(block)
@@ -34,11 +34,11 @@ def told(block: bytes) -> tuple[int, int, bytes] | None:
 )
 def test_chunks_of_text_are_told_by_their_template(texts: list[str]) -> None:
     block = b"".join(map(chunk, texts))
-    assert told(block) == (len(block), len(texts), b"\t".join(json.dumps(text)[1:-1].encode() for text in texts))
+    assert matched(block) == (len(block), len(texts), b"\t".join(json.dumps(text)[1:-1].encode() for text in texts))
 
 
 def test_what_follows_the_last_chunk_of_text_is_not_taken() -> None:
-    assert told(chunk("a") + b"data: [DONE]\n\n") == (len(chunk("a")), 1, b"a")
+    assert matched(chunk("a") + b"data: [DONE]\n\n") == (len(chunk("a")), 1, b"a")
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_what_follows_the_last_chunk_of_text_is_not_taken() -> None:
     ],
 )
 def test_a_text_that_may_end_before_its_chunk_does_is_none(text: bytes) -> None:
-    assert told(raw_chunk(text)) is None
-    assert told(chunk("a") + raw_chunk(text) + chunk("b")) is None
+    assert matched(raw_chunk(text)) is None
+    assert matched(chunk("a") + raw_chunk(text) + chunk("b")) is None
 
 
 def test_something_else_between_chunks_of_text_is_found() -> None:
-    assert told(chunk("a") + b": comment\n\n" + chunk("b")) is None
-    assert told(chunk("a") + b'data: {"error":{}}\n\n' + chunk("b")) is None
-    assert told(b": comment\n\n" + chunk("a")) is None
+    assert matched(chunk("a") + b": comment\n\n" + chunk("b")) is None
+    assert matched(chunk("a") + b'data: {"error":{}}\n\n' + chunk("b")) is None
+    assert matched(b": comment\n\n" + chunk("a")) is None
 
 
 @pytest.mark.parametrize(

@@ -158,10 +158,10 @@ async def test_rebuilding_makes_the_same_sums_again(path: Path) -> None:
     wanted = read(path, "SELECT COUNT(*) FROM requests")
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("UPDATE rollups SET cost_msats = 1, total = 7")
-    pen, _ = await WriteConnection.open(path)
+    connection, _ = await WriteConnection.open(path)
     progress: list[tuple[int, int]] = []
-    await pen.rebuild(lambda done, total: progress.append((done, total)))
-    await pen.close()
+    await connection.rebuild(lambda done, total: progress.append((done, total)))
+    await connection.close()
     assert progress[0][0] == 0
     assert progress[-1] == (1505, 1505)
     assert read(path, "SELECT total, cost_msats FROM rollups WHERE facet = 0 AND span_ms = 3600000 LIMIT 0") == []
@@ -293,18 +293,18 @@ async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path,
     first_ledger(path)
     old_rows(path)
     wanted = all_answers(path)
-    pen, _ = await WriteConnection.open(path)
+    connection, _ = await WriteConnection.open(path)
     steps = 0
-    while await pen.absorb():
+    while await connection.absorb():
         if steps % 4 == 0:
             assert all_answers(path) == wanted, f"after {steps} steps"
         if killed:
-            await pen.close()  # what was not committed is gone, as after a kill
-            pen, _ = await WriteConnection.open(path)
+            await connection.close()  # what was not committed is gone, as after a kill
+            connection, _ = await WriteConnection.open(path)
             for _ in range(3):
-                await pen.absorb()
+                await connection.absorb()
         steps += 1
-    await pen.close()
+    await connection.close()
     assert steps > 10
     assert read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NULL OR at_ms IS NULL") == [(0,)]
     assert read(path, "SELECT COUNT(*) FROM backlog") == [(0,)]
@@ -340,8 +340,8 @@ async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_w
             output_tokens=9,
             cost_sats=None if each.cost_msats is None else each.cost_msats / 1000,
         )
-    pen, _ = await WriteConnection.open(path)
-    while await pen.absorb():
+    connection, _ = await WriteConnection.open(path)
+    while await connection.absorb():
         pass
     adopted = rollups(path)
     assert adopted == rollups(own)
@@ -349,8 +349,8 @@ async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_w
         database.execute("UPDATE rollups SET total = total + 1, latencies = X'0102'")
         database.execute("UPDATE requests SET facet = 1, at_ms = at_ms + 3600000")
         database.execute("INSERT INTO facets (name, grain, model) VALUES ('of nobody', 'model', 'nobody')")
-    await pen.rebuild(lambda done, total: None)
-    await pen.close()
+    await connection.rebuild(lambda done, total: None)
+    await connection.close()
     assert rollups(path) == adopted
     with closing(ReadConnection(path)) as questions:
         assert not questions.known("model", "nobody")
@@ -374,11 +374,11 @@ async def test_a_rebuild_that_is_cut_short_anywhere_is_ended_by_the_next_start(
                 raise sqlite3.OperationalError("killed")
             return step(self)
 
-        pen, _ = await WriteConnection.open(path)
+        connection, _ = await WriteConnection.open(path)
         monkeypatch.setattr(WriteConnection, "_changing", cut)
         with contextlib.suppress(sqlite3.OperationalError):
-            await pen.rebuild(lambda done, total: None)
-        await pen.close()
+            await connection.rebuild(lambda done, total: None)
+        await connection.close()
         monkeypatch.setattr(WriteConnection, "_changing", step)
         assert all_answers(path) == wanted
         await adopt(path)
@@ -386,10 +386,10 @@ async def test_a_rebuild_that_is_cut_short_anywhere_is_ended_by_the_next_start(
 
 
 async def adopt(path: Path) -> None:
-    pen, _ = await WriteConnection.open(path)
-    while await pen.absorb():
+    connection, _ = await WriteConnection.open(path)
+    while await connection.absorb():
         pass
-    await pen.close()
+    await connection.close()
 
 
 @pytest.mark.usefixtures("small_steps")
@@ -419,14 +419,14 @@ async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path
     ratios = []
     for n in range(5):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
-        pen, _ = await WriteConnection.open(Path(copy))
+        connection, _ = await WriteConnection.open(Path(copy))
         began = time.process_time()
-        while await pen.absorb():
+        while await connection.absorb():
             pass
         adopted = time.process_time()
-        await pen.rebuild(lambda done, total: None)
+        await connection.rebuild(lambda done, total: None)
         ratios.append((adopted - began) / (time.process_time() - adopted))
-        await pen.close()
+        await connection.close()
     assert statistics.median(ratios) <= 1.2
 
 

@@ -396,10 +396,10 @@ async def test_ids_of_other_programs_are_searched_whatever_they_look_like(tmp_pa
         with closing(ReadConnection(path)) as questions:
             assert questions.count(Filter(texts=("_zz%",))) == 1
             assert questions.count(Filter(texts=("_zz%", "plain"))) == 1
-        pen, _ = await WriteConnection.open(path)
-        while await pen.absorb():
+        connection, _ = await WriteConnection.open(path)
+        while await connection.absorb():
             pass
-        await pen.close()
+        await connection.close()
 
 
 @pytest.mark.parametrize("bounds", [(None, 1), (1, None), (1, 1), (2, 1), (None, 0), (999, 1000), (0, None)])

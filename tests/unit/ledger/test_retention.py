@@ -9,7 +9,7 @@ from arbstr.ledger.retention import Retention
 from tests.support.ledger_builders import DAY, HOUR, NOON
 
 
-class World:
+class Clocks:
     """A wall clock that may be set, and time that only passes."""
 
     def __init__(self) -> None:
@@ -17,59 +17,59 @@ class World:
         self.passed_ms = 0
         self.reached: int | None = None
 
-    def starts(self, keep_days: int = 30) -> Retention:
+    def start(self, keep_days: int = 30) -> Retention:
         retention = Retention(keep_days, clock=lambda: self.wall_ms / 1000, monotonic=lambda: self.passed_ms / 1000)
         retention.start(self.reached)
         return retention
 
-    def runs(self, ms: int) -> None:
+    def run(self, ms: int) -> None:
         self.wall_ms += ms
         self.passed_ms += ms
 
 
 def test_with_a_right_clock_it_is_so_many_days_ago() -> None:
-    world = World()
-    retention = world.starts()
-    world.runs(3 * DAY)
-    assert retention.cutoff_ms() == world.wall_ms - 30 * DAY
+    clocks = Clocks()
+    retention = clocks.start()
+    clocks.run(3 * DAY)
+    assert retention.cutoff_ms() == clocks.wall_ms - 30 * DAY
 
 
 def test_a_start_moves_it_a_day_at_most_and_running_as_long_as_it_runs() -> None:
-    world = World()
-    world.reached = NOON
-    world.wall_ms = NOON + 50 * 365 * DAY
-    retention = world.starts()
+    clocks = Clocks()
+    clocks.reached = NOON
+    clocks.wall_ms = NOON + 50 * 365 * DAY
+    retention = clocks.start()
     assert retention.reached_ms() == NOON + DAY
-    world.runs(5 * HOUR)
+    clocks.run(5 * HOUR)
     assert retention.reached_ms() == NOON + DAY + 5 * HOUR
 
 
 def test_it_does_not_stay_ahead_of_the_clock() -> None:
-    world = World()
-    world.reached = NOON + 50 * 365 * DAY
-    assert world.starts().reached_ms() == NOON
-    world.reached = None
-    retention = world.starts()
-    world.wall_ms = NOON - DAY
+    clocks = Clocks()
+    clocks.reached = NOON + 50 * 365 * DAY
+    assert clocks.start().reached_ms() == NOON
+    clocks.reached = None
+    retention = clocks.start()
+    clocks.wall_ms = NOON - DAY
     assert retention.reached_ms() == NOON - DAY
 
 
 def test_fewer_days_count_at_once() -> None:
-    world = World()
-    world.reached = NOON
-    assert world.starts(keep_days=3).cutoff_ms() == NOON - 3 * DAY
+    clocks = Clocks()
+    clocks.reached = NOON
+    assert clocks.start(keep_days=3).cutoff_ms() == NOON - 3 * DAY
 
 
 @given(st.lists(st.tuples(st.integers(-60, 60), st.integers(0, 30)), max_size=20))
 def test_whatever_the_clock_does_it_moves_by_a_day_a_start_and_the_time_that_passed(
     runs: list[tuple[int, int]],
 ) -> None:
-    world = World()
-    world.reached = NOON
+    clocks = Clocks()
+    clocks.reached = NOON
     for jump_days, hours in runs:
-        world.wall_ms += jump_days * DAY
-        before = world.reached
-        retention = world.starts()
-        world.runs(hours * HOUR)
-        world.reached = retention.reached_ms()
-        assert world.reached <= min(before + DAY + hours * HOUR, world.wall_ms)
+        clocks.wall_ms += jump_days * DAY
+        before = clocks.reached
+        retention = clocks.start()
+        clocks.run(hours * HOUR)
+        clocks.reached = retention.reached_ms()
+        assert clocks.reached <= min(before + DAY + hours * HOUR, clocks.wall_ms)

@@ -28,8 +28,8 @@ States = list[tuple[bool, str]]
 
 @asynccontextmanager
 async def running(path: Path, states: States | None = None, **options: Any) -> AsyncIterator[LedgerWriter]:
-    told = [] if states is None else states
-    ledger = LedgerWriter(path, on_state=lambda ok, said: told.append((ok, said)), **options)
+    events = [] if states is None else states
+    ledger = LedgerWriter(path, on_state=lambda ok, said: events.append((ok, said)), **options)
     await ledger.start()
     try:
         yield ledger

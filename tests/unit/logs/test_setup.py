@@ -297,10 +297,10 @@ def test_a_reader_that_stops_stops_nobody_and_what_was_dropped_is_told(pipe: tup
     closing.start()
     text = everything(pipe[0])
     closing.join()
-    told = [
+    dropped = [
         int(number) for number in re.findall(r"WARNING arbstr\.logs\.setup: (\d+) log lines were dropped here", text)
     ]
-    assert text.count("x\n") + sum(told) == 20_000
+    assert text.count("x\n") + sum(dropped) == 20_000
     assert text.count("x\n") < 10_000
 
 

@@ -1,4 +1,4 @@
-"""The names that choose what a fake seller does."""
+"""The names that choose what a fake provider does."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def test_too_many_requests_come_with_a_time_to_wait() -> None:
     assert behavior_for("mock-error-429-after-30", "mock-a").retry_after_s == 30
 
 
-@pytest.mark.parametrize("seller", ["mock-alpha", "alpha"])
-def test_a_manner_can_be_for_one_seller_alone(seller: str) -> None:
-    model = f"mock-error-503@{seller}"
+@pytest.mark.parametrize("provider", ["mock-alpha", "alpha"])
+def test_a_manner_can_be_for_one_provider_alone(provider: str) -> None:
+    model = f"mock-error-503@{provider}"
     assert chooses_behavior(model)
     assert behavior_for(model, "mock-alpha").status == 503
     assert behavior_for(model, "mock-beta") == USUAL

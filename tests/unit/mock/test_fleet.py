@@ -1,4 +1,4 @@
-"""Which sellers a mock run has, and the configuration that names them."""
+"""Which providers a mock run has, and the configuration that names them."""
 
 from __future__ import annotations
 
@@ -28,47 +28,47 @@ def with_rule(**fields: tuple[str, ...]) -> Policies:
 # --- without a configuration
 
 
-async def test_a_newcomer_gets_four_sellers_of_the_models_everybody_knows_at_different_prices() -> None:
-    async with FakeFleet(Config()) as market:
-        sellers = market.config.providers
-    assert len(sellers) == 4
-    assert all(seller.name.startswith("mock-") for seller in sellers)
+async def test_a_newcomer_gets_four_providers_of_the_models_everybody_knows_at_different_prices() -> None:
+    async with FakeFleet(Config()) as fleet:
+        providers = fleet.config.providers
+    assert len(providers) == 4
+    assert all(provider.name.startswith("mock-") for provider in providers)
     for model in ("gpt-4o", "gpt-4o-mini", "claude-3.5-sonnet"):
-        assert all(model in seller.model_ids for seller in sellers)
-    assert len({(seller.input_rate, seller.output_rate) for seller in sellers}) == 4
+        assert all(model in provider.model_ids for provider in providers)
+    assert len({(provider.input_rate, provider.output_rate) for provider in providers}) == 4
 
 
 async def test_nobody_of_them_is_cheapest_for_everything() -> None:
-    async with FakeFleet(Config()) as market:
-        sellers = market.config.providers
+    async with FakeFleet(Config()) as fleet:
+        providers = fleet.config.providers
     by_question, by_answer = (
-        min(sellers, key=lambda seller: seller.input_rate),
-        min(sellers, key=lambda seller: seller.output_rate),
+        min(providers, key=lambda provider: provider.input_rate),
+        min(providers, key=lambda provider: provider.output_rate),
     )
     assert by_question != by_answer
 
 
 async def test_rules_that_show_what_rules_do_come_with_them() -> None:
-    async with FakeFleet(Config()) as market:
-        rules = {rule.name: rule for rule in market.config.policies.rules}
-        models = {model for seller in market.config.providers for model in seller.model_ids}
+    async with FakeFleet(Config()) as fleet:
+        rules = {rule.name: rule for rule in fleet.config.policies.rules}
+        models = {model for provider in fleet.config.providers for model in provider.model_ids}
     assert "function" in rules["code"].keywords
     assert all(models.issuperset(rule.allowed_models) for rule in rules.values())
 
 
 async def test_what_a_file_says_holds_also_without_providers_in_it() -> None:
     given = Config(policies=Policies(default_strategy="round_robin"))
-    async with FakeFleet(given) as market:
-        assert market.config.policies == given.policies
-        assert market.config.providers
+    async with FakeFleet(given) as fleet:
+        assert fleet.config.policies == given.policies
+        assert fleet.config.providers
 
 
 # --- in the place of configured providers
 
 
 async def test_each_provider_has_its_fake_with_the_same_terms() -> None:
-    async with FakeFleet(Config(providers=REAL)) as market:
-        fakes = market.config.providers
+    async with FakeFleet(Config(providers=REAL)) as fleet:
+        fakes = fleet.config.providers
     assert [fake.name for fake in fakes] == ["mock-alpha", "mock-Beta"]
     for fake, real in zip(fakes, REAL, strict=True):
         same = set(Provider.model_fields) - {"name", "url", "api_key", "key_source"}
@@ -77,42 +77,42 @@ async def test_each_provider_has_its_fake_with_the_same_terms() -> None:
 
 
 async def test_neither_a_real_key_nor_a_real_address_is_left() -> None:
-    async with FakeFleet(Config(providers=REAL)) as market:
-        config = market.config
+    async with FakeFleet(Config(providers=REAL)) as fleet:
+        config = fleet.config
     assert REAL[0].api_key not in config.secrets()
     assert all(fake.url.startswith("http://127.0.0.1:") for fake in config.providers)
 
 
 async def test_rules_name_the_fakes() -> None:
     policies = with_rule(providers=("alpha", "Beta"), exclude_providers=("Beta",))
-    async with FakeFleet(Config(providers=REAL, policies=policies)) as market:
-        rule = market.config.policies.rules[0]
+    async with FakeFleet(Config(providers=REAL, policies=policies)) as fleet:
+        rule = fleet.config.policies.rules[0]
     assert rule.providers == ("mock-alpha", "mock-Beta")
     assert rule.exclude_providers == ("mock-Beta",)
 
 
 async def test_each_listens_on_a_port_of_its_own() -> None:
-    async with FakeFleet(Config(providers=REAL)) as market:
-        assert len({fake.url for fake in market.config.providers}) == 2
+    async with FakeFleet(Config(providers=REAL)) as fleet:
+        assert len({fake.url for fake in fleet.config.providers}) == 2
 
 
-# --- with sellers given in [mock]
+# --- with providers given in [mock]
 
 
-async def test_sellers_that_the_file_makes_up_stand_in_for_all_real_ones() -> None:
+async def test_providers_that_the_file_makes_up_stand_in_for_all_real_ones() -> None:
     mock = Mock(providers=(MockProvider(name="one", input_rate=3), MockProvider(name="mock-two")))
-    async with FakeFleet(Config(providers=REAL, mock=mock)) as market:
-        assert [seller.name for seller in market.config.providers] == ["mock-one", "mock-two"]
-        assert market.names == ("mock-one", "mock-two")
-        assert market.config.providers[0].input_rate == 3
+    async with FakeFleet(Config(providers=REAL, mock=mock)) as fleet:
+        assert [provider.name for provider in fleet.config.providers] == ["mock-one", "mock-two"]
+        assert fleet.names == ("mock-one", "mock-two")
+        assert fleet.config.providers[0].input_rate == 3
 
 
 async def test_names_stay_one_of_a_kind_and_within_their_length() -> None:
     long = "x" * 100
     names = ("one", "mock-one", "Mock-One", long, long[:97])
     mock = Mock(providers=tuple(MockProvider(name=name) for name in names))
-    async with FakeFleet(Config(mock=mock)) as market:
-        given = [seller.name for seller in market.config.providers]
+    async with FakeFleet(Config(mock=mock)) as fleet:
+        given = [provider.name for provider in fleet.config.providers]
     assert len({name.casefold() for name in given}) == len(names)
     assert all(name.startswith("mock-") and len(name) <= 100 for name in given)
 
@@ -120,59 +120,59 @@ async def test_names_stay_one_of_a_kind_and_within_their_length() -> None:
 @pytest.mark.parametrize("named", ["one", "mock-one"])
 async def test_rules_may_name_them_with_or_without_the_prefix(named: str) -> None:
     mock = Mock(providers=(MockProvider(name="one"),))
-    async with FakeFleet(Config(mock=mock, policies=with_rule(providers=(named,)))) as market:
-        assert market.config.policies.rules[0].providers == ("mock-one",)
+    async with FakeFleet(Config(mock=mock, policies=with_rule(providers=(named,)))) as fleet:
+        assert fleet.config.policies.rules[0].providers == ("mock-one",)
 
 
-async def test_a_rule_whose_sellers_have_no_fake_can_be_tried_with_any() -> None:
+async def test_a_rule_whose_providers_have_no_fake_can_be_tried_with_any() -> None:
     mock = Mock(providers=(MockProvider(name="one"),))
-    async with FakeFleet(Config(providers=REAL, mock=mock, policies=with_rule(providers=("alpha",)))) as market:
-        assert market.config.policies.rules[0].providers == ()
+    async with FakeFleet(Config(providers=REAL, mock=mock, policies=with_rule(providers=("alpha",)))) as fleet:
+        assert fleet.config.policies.rules[0].providers == ()
 
 
 # --- what arbstr may ask them for
 
 
 async def test_they_take_the_models_that_choose_a_manner_without_listing_them() -> None:
-    async with FakeFleet(Config()) as market:
-        for seller in market.config.providers:
-            assert seller.serves("mock-error-503")
-            assert seller.serves("gpt-4o")
-            assert not seller.serves("mock-nonsense")
-            assert not any(model.startswith("mock-") for model in seller.model_ids)
+    async with FakeFleet(Config()) as fleet:
+        for provider in fleet.config.providers:
+            assert provider.serves("mock-error-503")
+            assert provider.serves("gpt-4o")
+            assert not provider.serves("mock-nonsense")
+            assert not any(model.startswith("mock-") for model in provider.model_ids)
 
 
 # --- beginning and end
 
 
 async def test_after_the_end_nobody_listens_any_more() -> None:
-    async with FakeFleet(Config()) as market:
+    async with FakeFleet(Config()) as fleet:
         pass
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
-            await session.get(f"{market.config.providers[0].url}/models")
+            await session.get(f"{fleet.config.providers[0].url}/models")
 
 
 async def test_requests_under_way_do_not_hold_up_the_end() -> None:
     async with aiohttp.ClientSession() as session, asyncio.timeout(3):
-        async with FakeFleet(Config(mock=Mock(providers=(MockProvider(name="a", delay_ms=0),)))) as market:
+        async with FakeFleet(Config(mock=Mock(providers=(MockProvider(name="a", delay_ms=0),)))) as fleet:
             body = {"model": "mock-stall", "messages": [], "stream": True}
-            response = await session.post(f"{market.config.providers[0].url}/chat/completions", json=body)
+            response = await session.post(f"{fleet.config.providers[0].url}/chat/completions", json=body)
             await response.content.readany()
         with pytest.raises(aiohttp.ClientError):
             await response.read()
 
 
-async def test_the_market_closes_what_it_opened_when_one_seller_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_market_closes_what_it_opened_when_one_provider_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from arbstr.mock.server import FakeProviderServer
 
     started: list[str] = []
     start = FakeProviderServer.start
 
-    async def second_fails(seller: FakeProviderServer) -> str:
+    async def second_fails(provider: FakeProviderServer) -> str:
         if started:
             raise OSError("no ports left")
-        started.append(await start(seller))
+        started.append(await start(provider))
         return started[0]
 
     monkeypatch.setattr(FakeProviderServer, "start", second_fails)

@@ -1,4 +1,4 @@
-"""How a fake seller answers, over real sockets."""
+"""How a fake provider answers, over real sockets."""
 
 from __future__ import annotations
 
@@ -45,15 +45,15 @@ class Answered:
 
 
 @dataclass
-class Customer:
-    """Someone who asks the market's first seller directly."""
+class Client:
+    """A client of the fleet's first provider."""
 
     session: aiohttp.ClientSession
-    market: FakeFleet
+    fleet: FakeFleet
 
     @property
     def url(self) -> str:
-        return self.market.config.providers[0].url
+        return self.fleet.config.providers[0].url
 
     async def ask(self, model: str = "gpt-4o", **fields: Any) -> Answered:
         return await self.send(json.dumps({"model": model, "messages": MESSAGES, **fields}).encode())
@@ -66,19 +66,19 @@ class Customer:
 
 
 @asynccontextmanager
-async def customer(*, seed: int = 1, **manners: Any) -> AsyncIterator[Customer]:
-    """A customer of a seller without delays, which has these manners."""
-    quick = {"name": "a", "models": ("gpt-4o",), "delay_ms": 0, "tokens_per_second": 0, **manners}
+async def client_of_fleet(*, seed: int = 1, **behaviors: Any) -> AsyncIterator[Client]:
+    """A customer of a provider without delays, which has these manners."""
+    quick = {"name": "a", "models": ("gpt-4o",), "delay_ms": 0, "tokens_per_second": 0, **behaviors}
     config = Config(mock=Mock(providers=(MockProvider(**quick),), seed=seed))
-    async with FakeFleet(config) as market, aiohttp.ClientSession() as session:
-        yield Customer(session, market)
+    async with FakeFleet(config) as fleet, aiohttp.ClientSession() as session:
+        yield Client(session, fleet)
 
 
 # --- answers as they should be
 
 
 async def test_an_answer_says_what_it_took_and_charged_in_all_the_places_a_node_does() -> None:
-    async with customer(input_rate=2.5, output_rate=10, base_fee=0.1) as who:
+    async with client_of_fleet(input_rate=2.5, output_rate=10, base_fee=0.1) as who:
         answered = await who.ask(max_tokens=7)
     document = answered.json
     chars = len(MESSAGES[0]["content"])
@@ -93,7 +93,7 @@ async def test_an_answer_says_what_it_took_and_charged_in_all_the_places_a_node_
 
 
 async def test_a_stream_has_an_event_for_each_token_then_usage_without_choices_then_done() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask(stream=True, max_tokens=5)
     assert answered.headers["content-type"].startswith("text/event-stream")
     assert answered.data[-1] == "[DONE]"
@@ -107,7 +107,7 @@ async def test_a_stream_has_an_event_for_each_token_then_usage_without_choices_t
 
 
 async def test_a_request_without_a_limit_gets_whole_sentences_soon_over() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         for _ in range(5):
             choice = (await who.ask()).json["choices"][0]
             assert choice["finish_reason"] == "stop"
@@ -116,20 +116,20 @@ async def test_a_request_without_a_limit_gets_whole_sentences_soon_over() -> Non
 
 
 async def test_the_newer_name_of_the_limit_counts_too() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask(max_completion_tokens=3)
     assert answered.json["usage"]["completion_tokens"] == 3
 
 
 async def test_texts_in_parts_are_counted() -> None:
     parts = [{"type": "text", "text": "x" * 400}, {"type": "image_url", "image_url": {"url": "data:"}}]
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask(messages=[{"role": "user", "content": parts}], max_tokens=1)
     assert answered.json["usage"]["prompt_tokens"] == 100
 
 
-async def test_a_seller_may_charge_more_than_its_rates_say() -> None:
-    async with customer(input_rate=0, output_rate=10, charge_factor=1.5) as who:
+async def test_a_provider_may_charge_more_than_its_rates_say() -> None:
+    async with client_of_fleet(input_rate=0, output_rate=10, charge_factor=1.5) as who:
         answered = await who.ask(max_tokens=4)
     assert answered.json["usage"]["cost"]["total_msats"] == 60
 
@@ -137,13 +137,13 @@ async def test_a_seller_may_charge_more_than_its_rates_say() -> None:
 async def test_the_same_seed_gives_the_same_answers() -> None:
     texts = []
     for seed in (3, 3, 4):
-        async with customer(seed=seed) as who:
+        async with client_of_fleet(seed=seed) as who:
             texts.append([(await who.ask()).json["choices"][0]["message"]["content"] for _ in range(3)])
     assert texts[0] == texts[1] != texts[2]
 
 
 async def test_the_catalogue_has_the_models_with_their_prices_and_no_manners() -> None:
-    async with customer(input_rate=2.5) as who, who.session.get(f"{who.url}/models") as response:
+    async with client_of_fleet(input_rate=2.5) as who, who.session.get(f"{who.url}/models") as response:
         document = await response.json()
     assert [model["id"] for model in document["data"]] == ["gpt-4o"]
     assert document["data"][0]["sats_pricing"]["prompt"] == pytest.approx(0.0025)
@@ -153,7 +153,7 @@ async def test_the_catalogue_has_the_models_with_their_prices_and_no_manners() -
     "body", [b"", b"{", b"[]", b"null", b"{}", b'{"model": 1, "messages": []}', b'{"model": "gpt-4o", "messages": 1}']
 )
 async def test_what_is_no_request_is_refused(body: bytes) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.send(body)
     assert answered.status == 400
     assert answered.json["error"]["code"] == "invalid_json"
@@ -161,19 +161,19 @@ async def test_what_is_no_request_is_refused(body: bytes) -> None:
 
 @pytest.mark.parametrize("messages", [[], [1], [{}], [{"content": None}], [{"content": [1, {"text": 2}]}]])
 async def test_odd_messages_get_an_answer_all_the_same(messages: list[Any]) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         assert (await who.ask(messages=messages, max_tokens=2)).status == 200
 
 
 async def test_a_model_it_does_not_have_is_refused_as_nodes_do() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("gpt-5")
     assert answered.status == 400
     assert answered.json["error"]["type"] == "invalid_model"
 
 
-async def test_a_seller_without_a_list_takes_every_model() -> None:
-    async with customer(models=()) as who:
+async def test_a_provider_without_a_list_takes_every_model() -> None:
+    async with client_of_fleet(models=()) as who:
         assert (await who.ask("anything")).status == 200
 
 
@@ -183,14 +183,14 @@ async def test_a_seller_without_a_list_takes_every_model() -> None:
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_takes_the_time_its_tokens_take(stream: bool) -> None:
     loop = asyncio.get_running_loop()
-    async with customer(tokens_per_second=200) as who:
+    async with client_of_fleet(tokens_per_second=200) as who:
         started = loop.time()
         await who.ask(stream=stream, max_tokens=30)
     assert 0.14 < loop.time() - started < 1.0
 
 
 async def test_tokens_arrive_one_after_the_other() -> None:
-    async with customer(tokens_per_second=100) as who:
+    async with client_of_fleet(tokens_per_second=100) as who:
         body = {"model": "gpt-4o", "messages": MESSAGES, "stream": True, "max_tokens": 12}
         async with who.session.post(f"{who.url}/chat/completions", json=body) as response:
             first = await response.content.readany()
@@ -199,7 +199,7 @@ async def test_tokens_arrive_one_after_the_other() -> None:
 
 async def test_a_slow_one_takes_ten_times_as_long() -> None:
     loop = asyncio.get_running_loop()
-    async with customer(delay_ms=10) as who:
+    async with client_of_fleet(delay_ms=10) as who:
         started = loop.time()
         await who.ask("mock-slow", max_tokens=1)
     assert loop.time() - started > 0.07
@@ -209,34 +209,34 @@ async def test_a_slow_one_takes_ten_times_as_long() -> None:
 
 
 async def test_a_failure_rate_fails_that_share() -> None:
-    async with customer(failure_rate=0.5) as who:
+    async with client_of_fleet(failure_rate=0.5) as who:
         statuses = [(await who.ask(max_tokens=1)).status for _ in range(40)]
     assert 10 <= statuses.count(503) <= 30
     assert statuses.count(200) + statuses.count(503) == 40
 
 
-async def test_a_seller_can_be_made_to_fail_and_to_recover() -> None:
-    async with customer() as who:
-        who.market.fail("mock-a", 502)
+async def test_a_provider_can_be_made_to_fail_and_to_recover() -> None:
+    async with client_of_fleet() as who:
+        who.fleet.fail("mock-a", 502)
         assert (await who.ask()).status == 502
         assert (await who.ask("mock-echo")).status == 502
-        who.market.fail("mock-a", 429)
+        who.fleet.fail("mock-a", 429)
         assert (await who.ask()).headers["retry-after"] == "1"
-        who.market.recover("mock-a")
+        who.fleet.recover("mock-a")
         assert (await who.ask()).status == 200
 
 
 async def test_requests_are_counted() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         await who.ask(max_tokens=1)
         await who.ask("mock-error-503")
-        assert who.market.asked == (2,)
+        assert who.fleet.asked == (2,)
 
 
 @pytest.mark.parametrize("status", [302, 400, 401, 402, 403, 404, 408, 425, 429, 500, 502, 503, 504, 599])
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_status_that_is_asked_for_comes_with_an_error_to_read(status: int, stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         body = json.dumps({"model": f"mock-error-{status}", "messages": MESSAGES, "stream": stream}).encode()
         async with who.session.post(f"{who.url}/chat/completions", data=body, allow_redirects=False) as response:
             assert response.status == status
@@ -245,38 +245,38 @@ async def test_a_status_that_is_asked_for_comes_with_an_error_to_read(status: in
 
 
 async def test_a_payment_refused_looks_like_an_empty_account() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         error = (await who.ask("mock-error-402")).json["error"]
     assert (error["type"], error["code"]) == ("insufficient_quota", "insufficient_balance")
 
 
 async def test_how_long_to_wait_can_be_chosen() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         assert (await who.ask("mock-error-429-after-30")).headers["retry-after"] == "30"
 
 
-async def test_only_the_named_seller_misbehaves() -> None:
-    async with customer() as who:
+async def test_only_the_named_provider_misbehaves() -> None:
+    async with client_of_fleet() as who:
         assert (await who.ask("mock-error-503@mock-a")).status == 503
         assert (await who.ask("mock-error-503@mock-b", max_tokens=1)).status == 200
 
 
 async def test_a_model_may_turn_out_to_be_unknown() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-unknown-model")
     assert (answered.status, answered.json["error"]["type"]) == (400, "invalid_model")
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_connection_closed_without_an_answer(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         with pytest.raises(aiohttp.ClientConnectionError):
             await who.ask("mock-refuse", stream=stream)
 
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_no_answer_ever(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.1):
                 await who.ask("mock-hang", stream=stream)
@@ -284,7 +284,7 @@ async def test_no_answer_ever(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_half_an_answer_and_then_nothing(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         body = {"model": "mock-stall", "messages": MESSAGES, "stream": stream}
         async with who.session.post(f"{who.url}/chat/completions", json=body) as response:
             assert response.status == 200
@@ -296,7 +296,7 @@ async def test_half_an_answer_and_then_nothing(stream: bool) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_a_connection_broken_in_the_middle_of_an_answer(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         body = {"model": "mock-drop-stream", "messages": MESSAGES, "stream": stream}
         async with who.session.post(f"{who.url}/chat/completions", json=body) as response:
             assert response.status == 200
@@ -306,7 +306,7 @@ async def test_a_connection_broken_in_the_middle_of_an_answer(stream: bool) -> N
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_is_no_json(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-bad-json", stream=stream)
     assert answered.status == 200
     with pytest.raises(json.JSONDecodeError):
@@ -316,13 +316,13 @@ async def test_an_answer_that_is_no_json(stream: bool) -> None:
 @pytest.mark.parametrize("stream", [True, False])
 @pytest.mark.parametrize("model", ["mock-empty", "mock-empty-stream"])
 async def test_an_answer_that_is_empty(model: str, stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask(model, stream=stream)
     assert (answered.status, answered.text) == (200, "")
 
 
 async def test_an_error_instead_of_an_answer() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         streamed = await who.ask("mock-error-event", stream=True)
         whole = await who.ask("mock-error-event")
     assert [list(chunk) for chunk in streamed.chunks] == [["error"]]
@@ -330,7 +330,7 @@ async def test_an_error_instead_of_an_answer() -> None:
 
 
 async def test_an_error_in_the_middle_of_a_stream() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-late-error", stream=True, max_tokens=10)
     assert len(answered.chunks) == 6
     assert answered.chunks[-1]["error"]["type"] == "upstream_error"
@@ -338,7 +338,7 @@ async def test_an_error_in_the_middle_of_a_stream() -> None:
 
 
 async def test_a_stream_cut_short_says_that_nothing_was_used() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-cut-stream", stream=True, max_tokens=10)
     *tokens, usage = answered.chunks
     assert len(tokens) == 5
@@ -347,7 +347,7 @@ async def test_a_stream_cut_short_says_that_nothing_was_used() -> None:
 
 
 async def test_a_stream_that_is_complete_but_for_its_end_mark() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-no-done", stream=True, max_tokens=4)
     assert "[DONE]" not in answered.data
     assert answered.chunks[-2]["choices"][0]["finish_reason"] == "length"
@@ -355,7 +355,7 @@ async def test_a_stream_that_is_complete_but_for_its_end_mark() -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 async def test_an_answer_that_does_not_say_what_it_took(stream: bool) -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-no-usage", stream=stream, max_tokens=4)
     documents = answered.chunks if stream else [answered.json]
     assert not any({"usage", "cost", "metadata"} & set(document) for document in documents)
@@ -363,20 +363,20 @@ async def test_an_answer_that_does_not_say_what_it_took(stream: bool) -> None:
 
 
 async def test_an_answer_in_one_piece_to_who_asked_for_a_stream() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-json-stream", stream=True, max_tokens=4)
     assert answered.headers["content-type"] == "application/json"
     assert answered.json["usage"]["completion_tokens"] == 4
 
 
 async def test_a_charge_of_three_times_the_price() -> None:
-    async with customer(input_rate=0, output_rate=10) as who:
+    async with client_of_fleet(input_rate=0, output_rate=10) as who:
         answered = await who.ask("mock-overcharge", max_tokens=4)
     assert answered.json["usage"]["cost"]["total_msats"] == 120
 
 
 async def test_an_echo_says_what_it_was_told() -> None:
-    async with customer() as who:
+    async with client_of_fleet() as who:
         answered = await who.ask("mock-echo", stream=True)
         cut = await who.ask("mock-echo", max_tokens=2)
     assert answered.content == MESSAGES[0]["content"]
@@ -417,7 +417,7 @@ def called(answered: Answered) -> list[tuple[str, Any]]:
 
 
 async def test_the_tool_whose_words_fit_the_question_is_called_with_arguments_that_fit() -> None:
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         answered = await someone.ask(tools=[CLOCK, WEATHER])
     ((name, arguments),) = called(answered)
     assert name == "get_weather"
@@ -433,7 +433,7 @@ async def test_the_tool_whose_words_fit_the_question_is_called_with_arguments_th
     ],
 )
 async def test_a_tool_choice_is_honoured(choice: Any, name: str) -> None:
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         assert called(await someone.ask(tools=[WEATHER, CLOCK], tool_choice=choice))[0][0] == name
 
 
@@ -443,7 +443,7 @@ async def test_no_tool_is_called_where_none_is_wanted_or_its_result_is_here() ->
         {"role": "assistant", "tool_calls": [{"id": "1", "type": "function", "function": WEATHER["function"]}]},
         {"role": "tool", "tool_call_id": "1", "content": "sunny"},
     ]
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         for fields in ({"tool_choice": "none"}, {"messages": result}):
             (choice,) = (await someone.ask(tools=[WEATHER], **fields)).json["choices"]
             assert choice["finish_reason"] == "stop"
@@ -451,7 +451,7 @@ async def test_no_tool_is_called_where_none_is_wanted_or_its_result_is_here() ->
 
 
 async def test_a_streamed_call_comes_in_pieces_that_join() -> None:
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         answered = await someone.ask(tools=[WEATHER], stream=True)
     choices = [choice for chunk in answered.chunks for choice in chunk["choices"]]
     calls = [call for choice in choices for call in choice["delta"].get("tool_calls", ())]
@@ -464,7 +464,7 @@ async def test_a_streamed_call_comes_in_pieces_that_join() -> None:
 
 async def test_an_answer_has_the_format_that_was_asked_for() -> None:
     wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": SHAPE}}
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         whole = await someone.ask(response_format=wanted)
         streamed = await someone.ask(response_format=wanted, stream=True)
         free = await someone.ask(response_format={"type": "json_object"})
@@ -474,7 +474,7 @@ async def test_an_answer_has_the_format_that_was_asked_for() -> None:
 
 
 async def test_as_many_answers_come_as_were_asked_for_and_all_are_charged() -> None:
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         whole = await someone.ask(n=3, max_tokens=7)
         streamed = await someone.ask(n=3, max_tokens=7, stream=True)
     assert [choice["index"] for choice in whole.json["choices"]] == [0, 1, 2]
@@ -497,5 +497,5 @@ async def test_as_many_answers_come_as_were_asked_for_and_all_are_charged() -> N
     ],
 )
 async def test_fields_that_make_no_sense_are_passed_over(fields: dict[str, Any]) -> None:
-    async with customer() as someone:
+    async with client_of_fleet() as someone:
         assert (await someone.ask(**fields)).status == 200

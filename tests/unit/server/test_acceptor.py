@@ -19,28 +19,28 @@ CROWD = ACCEPT_BATCH
 TURNS = 10  # of the loop; taking one client at a time would take one for each
 
 
-class Guests(asyncio.Protocol):
+class ClientProtocol(asyncio.Protocol):
     """The protocol of every client; remembers those that have joined until they are seen off."""
 
     def __init__(self) -> None:
         self.joined: list[asyncio.Transport] = []
-        self.came = asyncio.Event()
+        self.connected = asyncio.Event()
 
     def __call__(self) -> asyncio.Protocol:
         return self
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.joined.append(cast("asyncio.Transport", transport))
-        self.came.set()
+        self.connected.set()
 
-    async def see_off(self) -> None:
+    async def close(self) -> None:
         for transport in self.joined:
             transport.abort()
         await turns()
 
 
-def listening(kind: type[socket.socket]) -> socket.socket:
-    """A listening socket of a kind that has troubles of its own."""
+def listening_socket(kind: type[socket.socket]) -> socket.socket:
+    """A listening socket of this class."""
     made = kind()
     made.bind(("127.0.0.1", 0))
     made.listen()
@@ -65,27 +65,27 @@ def clients() -> Iterator[list[socket.socket]]:
 
 def test_a_crowd_is_taken_in_one_turn(clients: list[socket.socket]) -> None:
     async def count() -> int:
-        guests = Guests()
-        port = await Acceptor.open("127.0.0.1", 0, guests)
+        protocol = ClientProtocol()
+        port = await Acceptor.open("127.0.0.1", 0, protocol)
         clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(CROWD))
         await turns()
         await port.close()
-        await guests.see_off()
-        return len(guests.joined)
+        await protocol.close()
+        return len(protocol.joined)
 
     assert uvloop.run(count()) == CROWD
 
 
 async def test_of_a_large_crowd_so_many_are_taken_at_a_time_that_files_are_left(clients: list[socket.socket]) -> None:
-    guests = Guests()
-    port = await Acceptor.open("127.0.0.1", 0, guests)
+    protocol = ClientProtocol()
+    port = await Acceptor.open("127.0.0.1", 0, protocol)
     clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(ACCEPT_BATCH + 10))
     port._accept(port._sockets[0])
     assert len(port._handshaking) == ACCEPT_BATCH
     await turns()
-    assert len(guests.joined) == len(clients)
+    assert len(protocol.joined) == len(clients)
     await port.close()
-    await guests.see_off()
+    await protocol.close()
 
 
 async def test_without_files_clients_wait_and_are_taken_later(
@@ -94,20 +94,20 @@ async def test_without_files_clients_wait_and_are_taken_later(
     monkeypatch.setattr(module, "PAUSE_S", 0.01)
     troubles = [OSError(errno.EMFILE, "Too many open files"), ConnectionAbortedError(), OSError(errno.ENFILE, "None")]
 
-    class Troubled(socket.socket):
+    class FailingSocket(socket.socket):
         def accept(self) -> tuple[socket.socket, object]:
             if troubles:
                 raise troubles.pop(0)
             return super().accept()
 
-    guests = Guests()
-    port = Acceptor([listening(Troubled)], guests)
+    protocol = ClientProtocol()
+    port = Acceptor([listening_socket(FailingSocket)], protocol)
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     with caplog.at_level(logging.ERROR):
         async with asyncio.timeout(10):
-            await guests.came.wait()
+            await protocol.connected.wait()
     await port.close()
-    await guests.see_off()
+    await protocol.close()
     assert [record.getMessage() for record in caplog.records] == [
         "accepting no connections for 0.01 s: Too many open files",
         "accepting no connections for 0.01 s: None",
@@ -115,14 +115,14 @@ async def test_without_files_clients_wait_and_are_taken_later(
 
 
 async def test_who_is_being_taken_at_the_end_stays(clients: list[socket.socket]) -> None:
-    guests = Guests()
-    port = await Acceptor.open("127.0.0.1", 0, guests)
+    protocol = ClientProtocol()
+    port = await Acceptor.open("127.0.0.1", 0, protocol)
     clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
     port._accept(port._sockets[0])
     await port.close()
-    assert len(guests.joined) == 1
-    assert not guests.joined[0].is_closing()
-    await guests.see_off()
+    assert len(protocol.joined) == 1
+    assert not protocol.joined[0].is_closing()
+    await protocol.close()
 
 
 async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_back(
@@ -137,14 +137,14 @@ async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_ba
                 raise OSError(errno.EMFILE, "Too many open files")
             return super().accept()
 
-    guests = Guests()
-    port = Acceptor([listening(Full)], guests)
+    protocol = ClientProtocol()
+    port = Acceptor([listening_socket(Full)], protocol)
     clients.extend(socket.create_connection(("127.0.0.1", port.number)) for _ in range(2))
     await turns()
-    assert len(guests.joined) == 2
+    assert len(protocol.joined) == 2
     assert caplog.records == []
     await port.close()
-    await guests.see_off()
+    await protocol.close()
 
 
 async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_told(
@@ -171,17 +171,17 @@ async def test_nobody_is_taken_after_the_end_also_while_resting(
     monkeypatch: pytest.MonkeyPatch, clients: list[socket.socket]
 ) -> None:
     monkeypatch.setattr(module, "PAUSE_S", 0.0)
-    guests = Guests()
-    port = await Acceptor.open("127.0.0.1", 0, guests)
+    protocol = ClientProtocol()
+    port = await Acceptor.open("127.0.0.1", 0, protocol)
     port._pause(port._sockets[0], OSError(errno.EMFILE, "Too many open files"))
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     await port.close()
     await turns()
-    assert guests.joined == []
+    assert protocol.joined == []
 
 
 async def test_a_name_is_listened_to_on_all_its_addresses() -> None:
-    port = await Acceptor.open("localhost", 0, Guests())
+    port = await Acceptor.open("localhost", 0, ClientProtocol())
     names = {listening.getsockname()[0] for listening in port._sockets}
     await port.close()
     assert "127.0.0.1" in names
@@ -210,12 +210,12 @@ async def test_addresses_of_a_family_that_the_machine_lacks_are_done_without(mon
         [(socket.AF_INET, ("127.0.0.1", 0)), (socket.AF_INET, ("192.0.2.1", 0))],
     ):
         found(monkeypatch, *addresses)
-        port = await Acceptor.open("localhost", 0, Guests())
+        port = await Acceptor.open("localhost", 0, ClientProtocol())
         assert [one.getsockname()[0] for one in port._sockets] == ["127.0.0.1"]
         await port.close()
     found(monkeypatch, (socket.AF_INET6, ("::1", 0)))
     with pytest.raises(OSError, match="not supported"):
-        await Acceptor.open("localhost", 0, Guests())
+        await Acceptor.open("localhost", 0, ClientProtocol())
 
 
 async def test_an_address_that_is_taken_is_an_error_and_leaves_no_other_open(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -224,25 +224,25 @@ async def test_an_address_that_is_taken_is_an_error_and_leaves_no_other_open(mon
         free.close()
         found(monkeypatch, *((socket.AF_INET, address) for address in addresses))
         with pytest.raises(OSError, match="in use"):
-            await Acceptor.open("localhost", 0, Guests())
+            await Acceptor.open("localhost", 0, ClientProtocol())
         socket.create_server(addresses[0]).close()
 
 
 async def test_an_address_of_which_nobody_knows_is_refused() -> None:
     with pytest.raises(OSError, match="assign"):
-        await Acceptor.open("192.0.2.1", 0, Guests())
+        await Acceptor.open("192.0.2.1", 0, ClientProtocol())
     with pytest.raises(socket.gaierror):
-        await Acceptor.open("nobody.invalid", 0, Guests())
+        await Acceptor.open("nobody.invalid", 0, ClientProtocol())
 
 
 async def test_every_address_of_ipv6_takes_clients_of_ipv4_too() -> None:
     """`[::]` means every network to the people who write it."""
-    guests = Guests()
-    port = await Acceptor.open("::", 0, guests)
+    protocol = ClientProtocol()
+    port = await Acceptor.open("::", 0, protocol)
     for host in ("::1", "127.0.0.1"):
-        guests.came.clear()
+        protocol.connected.clear()
         _, writer = await asyncio.open_connection(host, port.number)
-        await guests.came.wait()
+        await protocol.connected.wait()
         writer.close()
     await port.close()
-    await guests.see_off()
+    await protocol.close()

@@ -1,4 +1,4 @@
-"""Who may speak to arbstr: the browser next door may not."""
+"""Access control: Host and Origin headers, the token, and CORS."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from arbstr.redaction import Secret
 from arbstr.server.access import AccessControl
 
 
-def door(
+def access(
     host: str = "127.0.0.1", token: str | None = None, hosts: tuple[str, ...] = (), origins: tuple[str, ...] = ()
 ) -> AccessControl:
     return AccessControl(host, None if token is None else Secret(token), hosts, origins)
 
 
-def verdict(door: AccessControl, path: str = "/v1/models", method: str = "GET", **headers: str) -> str:
+def verdict(access: AccessControl, path: str = "/v1/models", method: str = "GET", **headers: str) -> str:
     """`ok`, or the code of the refusal."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     try:
-        door.check(make_mocked_request(method, path, headers=named))
+        access.check(make_mocked_request(method, path, headers=named))
     except ApiError as error:
         return error.code
     return "ok"
@@ -28,41 +28,41 @@ def verdict(door: AccessControl, path: str = "/v1/models", method: str = "GET", 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.0.0.1"])
 def test_its_own_addresses_are_answered(host: str) -> None:
-    assert verdict(door(), Host=host) == "ok"
+    assert verdict(access(), Host=host) == "ok"
 
 
 @pytest.mark.parametrize(
     "host", ["evil.test", "evil.test:8080", "127.0.0.1.evil.test", "10.0.0.5:8080", "[::2]:80", ""]
 )
 def test_any_other_host_name_is_refused(host: str) -> None:
-    assert verdict(door(), Host=host) == "forbidden_host"
+    assert verdict(access(), Host=host) == "forbidden_host"
 
 
 def test_a_configured_host_name_is_answered() -> None:
-    assert verdict(door(hosts=("Box.lan",)), Host="box.lan:8080") == "ok"
+    assert verdict(access(hosts=("Box.lan",)), Host="box.lan:8080") == "ok"
 
 
 def test_listening_everywhere_answers_to_addresses_but_not_to_names() -> None:
-    assert verdict(door("0.0.0.0"), Host="10.0.0.5:8080") == "ok"
-    assert verdict(door("::"), Host="[fe80::1]:8080") == "ok"
-    assert verdict(door("0.0.0.0"), Host="evil.test") == "forbidden_host"
+    assert verdict(access("0.0.0.0"), Host="10.0.0.5:8080") == "ok"
+    assert verdict(access("::"), Host="[fe80::1]:8080") == "ok"
+    assert verdict(access("0.0.0.0"), Host="evil.test") == "forbidden_host"
 
 
 def test_a_program_without_host_or_origin_passes() -> None:
-    assert verdict(door()) == "ok"
+    assert verdict(access()) == "ok"
 
 
 @pytest.mark.parametrize("origin", ["http://evil.test", "null", "http://127.0.0.1:9999", "http://[", ""])
 def test_a_foreign_page_is_refused(origin: str) -> None:
-    assert verdict(door(), Host="127.0.0.1:8080", Origin=origin) == "forbidden_origin"
+    assert verdict(access(), Host="127.0.0.1:8080", Origin=origin) == "forbidden_origin"
 
 
 def test_a_page_of_arbstrs_own_address_is_not_foreign() -> None:
-    assert verdict(door(), Host="127.0.0.1:8080", Origin="http://127.0.0.1:8080") == "ok"
+    assert verdict(access(), Host="127.0.0.1:8080", Origin="http://127.0.0.1:8080") == "ok"
 
 
 def test_a_configured_origin_passes_and_may_read_the_answer() -> None:
-    opened = door(origins=("https://app.test",))
+    opened = access(origins=("https://app.test",))
     assert verdict(opened, Host="localhost", Origin="https://app.test") == "ok"
     request = make_mocked_request("GET", "/", headers={"Host": "localhost", "Origin": "https://app.test"})
     assert ("Access-Control-Allow-Origin", "https://app.test") in opened.cors_headers(request)
@@ -71,7 +71,7 @@ def test_a_configured_origin_passes_and_may_read_the_answer() -> None:
 
 def test_without_configured_origins_nobody_is_told_to_read() -> None:
     request = make_mocked_request("GET", "/", headers={"Host": "localhost", "Origin": "http://localhost"})
-    assert door().cors_headers(request) == []
+    assert access().cors_headers(request) == []
 
 
 @pytest.mark.parametrize(
@@ -87,9 +87,9 @@ def test_without_configured_origins_nobody_is_told_to_read() -> None:
     ],
 )
 def test_a_token_is_asked_for_once_it_is_set(authorization: str, expected: str) -> None:
-    assert verdict(door(token="right-token"), Authorization=authorization) == expected
+    assert verdict(access(token="right-token"), Authorization=authorization) == expected
 
 
 def test_health_needs_no_token_but_a_proper_host() -> None:
-    assert verdict(door(token="right-token"), path="/health") == "ok"
-    assert verdict(door(token="right-token"), path="/health", Host="evil.test") == "forbidden_host"
+    assert verdict(access(token="right-token"), path="/health") == "ok"
+    assert verdict(access(token="right-token"), path="/health", Host="evil.test") == "forbidden_host"

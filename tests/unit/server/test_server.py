@@ -46,7 +46,7 @@ async def connected(port: int) -> Connection:
     return await asyncio.open_connection("127.0.0.1", port)
 
 
-async def asks(connection: Connection) -> bytes:
+async def ask(connection: Connection) -> bytes:
     """What comes back for a request."""
     reader, writer = connection
     writer.write(REQUEST)
@@ -58,7 +58,7 @@ async def answer(port: int) -> bytes:
     """What comes back for a request on a new connection, nothing if it is closed before it was read."""
     connection = await connected(port)
     try:
-        return await asks(connection)
+        return await ask(connection)
     except ConnectionError:
         return b""
     finally:
@@ -161,7 +161,7 @@ async def test_who_asks_nothing_makes_room_for_who_comes(stack: AsyncExitStack, 
     """The one that has been silent the longest first; one that has been answered last."""
     port = await opened(stack, 3)
     answered = await connected(port)
-    assert b"hello" in await asks(answered)
+    assert b"hello" in await ask(answered)
     silent = [await connected(port) for _ in range(2)]
     for _, writer in silent:
         writer.write(begins)
@@ -170,7 +170,7 @@ async def test_who_asks_nothing_makes_room_for_who_comes(stack: AsyncExitStack, 
         assert await silent[0][0].read() == b""
     crowd = [await connected(port) for _ in range(2)]
     for connection in (crowd[-1], answered):
-        assert b"hello" in await asks(connection)
+        assert b"hello" in await ask(connection)
     for _, writer in (answered, *silent, *crowd):
         writer.close()
 
@@ -180,8 +180,8 @@ async def test_who_was_there_before_a_crowd_keeps_its_place(stack: AsyncExitStac
     port = await opened(stack, 3)
     early = await connected(port)
     crowd = [await connected(port) for _ in range(10)]
-    assert b"hello" in await asks(crowd[-1])
-    assert b"hello" in await asks(early)
+    assert b"hello" in await ask(crowd[-1])
+    assert b"hello" in await ask(early)
     for _, writer in (early, *crowd):
         writer.close()
 
@@ -198,11 +198,11 @@ async def test_who_has_been_answered_makes_room_too_if_nobody_is_silent(stack: A
     port = await opened(stack, 2)
     first, second = [await connected(port) for _ in range(2)]
     for connection in (first, second):
-        assert b"hello" in await asks(connection)
+        assert b"hello" in await ask(connection)
     third = await connected(port)
-    assert b"hello" in await asks(third)
+    assert b"hello" in await ask(third)
     assert await first[0].read() == b""
-    assert b"hello" in await asks(second)
+    assert b"hello" in await ask(second)
     for _, writer in (first, second, third):
         writer.close()
 
@@ -219,7 +219,7 @@ async def test_who_sends_no_body_after_a_refusal_makes_room(stack: AsyncExitStac
 
 
 @pytest.fixture
-def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
+def short_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients are looked after a hundred times as often."""
     monkeypatch.setattr(clients, "LOOK_EVERY_S", clients.LOOK_EVERY_S / 200)
     monkeypatch.setattr(clients, "PATIENCE_S", dict.fromkeys(clients.PATIENCE_S, 0.2))
@@ -230,7 +230,7 @@ def hurry(monkeypatch: pytest.MonkeyPatch) -> None:
     [(b"", b""), (b"GET /aaa", b"HTTP/1.1 408 "), (b"GET / HTTP/1.1\r\nHost: x\r\n", b"HTTP/1.1 408 ")],
     ids=["nothing", "a line", "headers"],
 )
-@pytest.mark.usefixtures("hurry")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
     stack: AsyncExitStack, begins: bytes, ends: bytes
 ) -> None:
@@ -250,18 +250,18 @@ async def test_a_request_that_does_not_come_is_not_waited_for_for_ever(
     writer.close()
 
 
-@pytest.mark.usefixtures("hurry")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_a_connection_that_is_not_used_again_is_closed(stack: AsyncExitStack) -> None:
     port = await opened(stack, 5)
     connection = await connected(port)
     for _ in range(2):
-        assert b"hello" in await asks(connection)
+        assert b"hello" in await ask(connection)
     async with asyncio.timeout(PATIENCE_S):
         assert await connection[0].read() == b""
     connection[1].close()
 
 
-@pytest.mark.usefixtures("hurry")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_a_request_under_way_may_take_as_long_as_it_likes(
     stack: AsyncExitStack, slow: list[asyncio.Event]
 ) -> None:
@@ -274,7 +274,7 @@ async def test_a_request_under_way_may_take_as_long_as_it_likes(
 
 
 @pytest.mark.parametrize("piecewise", [False, True])
-@pytest.mark.usefixtures("hurry")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, piecewise: bool) -> None:
     lost = asyncio.Event()
 
@@ -305,7 +305,7 @@ async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, pie
         assert got < 50_000_000
 
 
-@pytest.mark.usefixtures("hurry")
+@pytest.mark.usefixtures("short_timeouts")
 async def test_an_answer_that_is_read_slowly_is_not(stack: AsyncExitStack) -> None:
     async def much(request: web.BaseRequest) -> web.StreamResponse:
         return WholeResponse(200, [], bytes(20_000_000))

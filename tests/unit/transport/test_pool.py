@@ -1,4 +1,4 @@
-"""The way to providers over real sockets: every failure is told as what it was."""
+"""Connections to providers over real sockets: every failure is reported as what it was."""
 
 from __future__ import annotations
 

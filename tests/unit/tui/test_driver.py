@@ -14,7 +14,7 @@ from tui.driver import BACKLOG, SHORT, TerminalWriter
 
 
 class Pipe:
-    """A pipe with a reader that reads only when told to."""
+    """A pipe with a reader that reads only when asked to."""
 
     def __init__(self) -> None:
         self.reading, self.writing = os.pipe()

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.support.dashboard_fakes import FakeSource, lived_in
-from tests.support.dashboard_pilot import Driven, driven, hurry
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
 
 SCREENS = {
     "1": "Spend by model",
@@ -20,15 +20,15 @@ EXAMPLES = ("model:gpt", "a part of", "text to find")
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+    shorten_intervals(monkeypatch.setattr)
 
 
-def line(each: Driven) -> str | None:
+def line(each: DashboardPilot) -> str | None:
     """The filter line as it is on the screen, None while there is none."""
     return next((text[3:].strip() for text in each.text.splitlines() if text.startswith(" / ")), None)
 
 
-async def filtered(each: Driven, typed: str) -> None:
+async def filtered(each: DashboardPilot, typed: str) -> None:
     await each.press("slash")
     await each.type(typed)
     await each.press("enter")
@@ -37,7 +37,7 @@ async def filtered(each: Driven, typed: str) -> None:
 
 @pytest.mark.parametrize("key", SCREENS)
 async def test_esc_while_typing_leaves_neither_filter_nor_anything_that_looks_like_one(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(SCREENS[key])
         before = each.text
@@ -52,7 +52,7 @@ async def test_esc_while_typing_leaves_neither_filter_nor_anything_that_looks_li
 
 @pytest.mark.parametrize("key", SCREENS)
 async def test_one_esc_leaves_a_kept_filter_and_the_next_goes_to_the_first_screen(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(SCREENS[key])
         await filtered(each, "gpt")
@@ -65,7 +65,7 @@ async def test_one_esc_leaves_a_kept_filter_and_the_next_goes_to_the_first_scree
 
 @pytest.mark.parametrize("key", ["1", "2"])
 async def test_one_esc_leaves_a_filter_whatever_is_selected(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await filtered(each, "model:claude")
         await each.press("j", "j")
@@ -81,7 +81,7 @@ async def test_one_esc_leaves_a_filter_whatever_is_selected(key: str) -> None:
 
 
 async def test_a_cancelled_change_of_a_filter_restores_it() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await filtered(each, "model:claude")
         total = sum(record.model.startswith("claude") for record in each.source.ledger.records)
@@ -95,14 +95,14 @@ async def test_a_cancelled_change_of_a_filter_restores_it() -> None:
 
 
 async def test_an_empty_line_that_is_kept_is_no_filter() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("slash", "space", "enter")
         await each.until(lambda: line(each) is None)
         assert "filtered" not in each.text
 
 
 async def test_what_means_nothing_is_an_error_at_once_and_enter_does_not_pass_it() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("Requests  783")
         await each.press("slash")
@@ -118,7 +118,7 @@ async def test_what_means_nothing_is_an_error_at_once_and_enter_does_not_pass_it
 
 
 async def test_tab_completes_fields_and_names_and_never_leaves_the_line() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2", "slash")
         await each.type("mo")
         await each.press("tab")
@@ -132,7 +132,7 @@ async def test_tab_completes_fields_and_names_and_never_leaves_the_line() -> Non
 
 
 async def test_tab_goes_through_several_names_and_back() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("slash")
         await each.type("model:gpt")
         await each.press("tab")
@@ -146,7 +146,7 @@ async def test_tab_goes_through_several_names_and_back() -> None:
 
 @pytest.mark.parametrize(("key", "typed", "name"), [("3", "al", "alpha"), ("4", "llama", "llama-3.3-70b")])
 async def test_tab_completes_names_where_a_filter_is_only_names(key: str, typed: str, name: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(SCREENS[key], name)
         await each.press("slash")
@@ -157,7 +157,7 @@ async def test_tab_completes_names_where_a_filter_is_only_names(key: str, typed:
 
 @pytest.mark.parametrize("key", SCREENS)
 async def test_tab_stays_in_the_line_where_there_is_nothing_to_complete(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(SCREENS[key])
         await each.press("slash")
@@ -167,7 +167,7 @@ async def test_tab_stays_in_the_line_where_there_is_nothing_to_complete(key: str
 
 
 async def test_the_arrows_bring_back_earlier_filters_also_those_of_the_feed() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await filtered(each, "model:claude")
         await each.press("escape")
         await each.press("2")
@@ -183,7 +183,7 @@ async def test_the_arrows_bring_back_earlier_filters_also_those_of_the_feed() ->
 
 
 async def test_keys_type_into_no_line_that_cannot_be_seen() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3", "slash")
         await each.type("al")
         await each.pilot.resize_terminal(40, 10)
@@ -198,7 +198,7 @@ async def test_keys_type_into_no_line_that_cannot_be_seen() -> None:
 
 
 async def test_a_filter_of_one_screen_is_not_shown_on_another() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         await filtered(each, "abc")
         await each.press("2")
         await each.until(lambda: "Requests  " in each.text and line(each) is None)

@@ -18,7 +18,7 @@ from textual.widgets import Input
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
-from tests.support.dashboard_pilot import Driven, driven, hurry
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
 from tui.render.themes import LIGHT, TERMINAL
 from tui.screens import detail, requests
 from tui.screens.detail import DetailScreen
@@ -26,7 +26,7 @@ from tui.screens.detail import DetailScreen
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+    shorten_intervals(monkeypatch.setattr)
 
 
 def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:
@@ -45,7 +45,7 @@ def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinish
 
 async def test_every_screen_by_number_and_by_tab() -> None:
     marks = ["Spend by model", "newest first", "Health and history", "Learned lengths", "following"]
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         for number, mark in enumerate(marks, 1):
             await each.press(str(number))
             await each.shows(mark)
@@ -58,7 +58,7 @@ async def test_every_screen_by_number_and_by_tab() -> None:
 
 
 async def test_tab_leaves_a_request_in_full_for_the_next_screen() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("j", "enter")
         await each.shows("Request in full")
         await each.press("tab")
@@ -69,7 +69,7 @@ async def test_tab_leaves_a_request_in_full_for_the_next_screen() -> None:
     ("key", "typed", "stays", "goes"), [("3", "BETA", "beta", "delta"), ("4", "mini", "gpt-4o-mini", "llama")]
 )
 async def test_providers_and_sums_are_filtered_by_name(key: str, typed: str, stays: str, goes: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(stays, goes)
         await each.press("slash")
@@ -81,7 +81,7 @@ async def test_providers_and_sums_are_filtered_by_name(key: str, typed: str, sta
 
 
 async def test_a_filter_that_no_provider_passes_leaves_nothing_to_act_on() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3", "slash")
         await each.type("nobody")
         await each.press("enter")
@@ -91,7 +91,7 @@ async def test_a_filter_that_no_provider_passes_leaves_nothing_to_act_on() -> No
 
 
 async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.pilot.click(offset=(each.text.splitlines()[-1].index("Money"), 35))
         await each.shows("Learned lengths")
         await each.pilot.click(offset=(each.text.splitlines()[-1].index("freeze"), 35))
@@ -99,7 +99,7 @@ async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
 
 
 async def test_help_is_found_by_typing_and_left_by_escape() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("question_mark")
         await each.shows("Everywhere", "Filters; all that is typed must hold")
         assert each.text.count("Everywhere") == 1
@@ -111,7 +111,7 @@ async def test_help_is_found_by_typing_and_left_by_escape() -> None:
 
 
 async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first")
         names = [command.title for command in each.app.get_system_commands(each.app.screen)]
@@ -126,7 +126,7 @@ async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() ->
 
 @pytest.mark.parametrize("theme", [LIGHT.name, TERMINAL.name, "nord"])
 async def test_a_theme_repaints_everything(theme: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         before = each.app.export_screenshot()
         each.app.theme = theme
         await each.pilot.pause(0.1)
@@ -138,7 +138,7 @@ async def test_a_theme_repaints_everything(theme: str) -> None:
 
 
 async def test_requests_show_as_they_come_and_figures_follow() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         each.source.publish(RequestReceived("r1", NOON, "gpt-4o", streaming=True))
         await each.shows("▸ waiting  gpt-4o", "1 running")
         (end,) = happen(each.source, 1)
@@ -148,7 +148,7 @@ async def test_requests_show_as_they_come_and_figures_follow() -> None:
 
 
 async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         happen(each.source, 25)
         total = each.source.totals
         await each.shows(f"today UTC {total.cost_msats / 1000:,.1f}"[:14], f"{total.requests}")
@@ -156,7 +156,7 @@ async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
 
 
 async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         await each.shows("No requests yet", "curl http://127.0.0.1:8080/v1/chat/completions", '"model": "gpt-4o"')
         await each.press("y")
         assert each.app.clipboard.startswith("curl http://127.0.0.1:8080")
@@ -165,7 +165,7 @@ async def test_an_empty_ledger_says_what_to_try_and_copies_it() -> None:
 
 
 async def test_new_rows_never_move_the_selection() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("j", "j")
         selected = each.app.dashboard.model.feed.selected_item
         before = each.text
@@ -179,7 +179,7 @@ async def test_new_rows_never_move_the_selection() -> None:
 
 
 async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.shows("sats")
         await each.press("f")
         before = each.text.splitlines()[1:-1]
@@ -192,7 +192,7 @@ async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
 
 
 async def test_the_feed_is_filtered_and_says_so() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("slash")
         await each.type("model:mini")
         await each.until(lambda: not any("claude" in line for line in each.text.splitlines() if "✓ ok" in line))
@@ -206,21 +206,21 @@ async def test_the_feed_is_filtered_and_says_so() -> None:
 
 
 async def test_a_filter_that_is_not_understood_says_why() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("slash")
         await each.type("status:odd")
         await each.shows("status is ok, error, left, or a number like 502")
 
 
 async def test_the_time_range_goes_round() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         for name in ("24 h", "7 d", "5 min", "1 h"):
             await each.press("t")
             await each.shows(f"last {name}")
 
 
 async def test_enter_opens_a_request_and_escape_goes_back() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("j", "j", "j", "j")
         item = each.app.dashboard.model.feed.selected_item
         assert item is not None
@@ -232,10 +232,10 @@ async def test_enter_opens_a_request_and_escape_goes_back() -> None:
         await each.shows("Spend by model")
 
 
-@pytest.mark.parametrize("opens", [("j", "enter"), ("question_mark",), ("2", "e")], ids=["request", "help", "question"])
-async def test_two_keys_that_leave_at_once_leave_one_thing(opens: tuple[str, ...]) -> None:
-    async with driven(lived_in()) as each:
-        await each.press(*opens)
+@pytest.mark.parametrize("keys", [("j", "enter"), ("question_mark",), ("2", "e")], ids=["request", "help", "question"])
+async def test_two_keys_that_leave_at_once_leave_one_thing(keys: tuple[str, ...]) -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press(*keys)
         await each.until(lambda: len(each.app.screen_stack) == 2)
         over = each.app.screen
         for _ in range(3):
@@ -247,7 +247,7 @@ async def test_two_keys_that_leave_at_once_leave_one_thing(opens: tuple[str, ...
 
 
 async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_selected_yet() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first", "✓ ok")
         await each.press("enter")
@@ -256,7 +256,7 @@ async def test_enter_opens_the_newest_request_of_the_ledger_where_none_is_select
 
 @pytest.mark.parametrize("key", ["1", "2"])
 async def test_next_and_previous_request_in_full(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows("✓ ok")
         await each.press("j", "j", "j", "j", "j", "enter")
@@ -273,12 +273,12 @@ async def test_next_and_previous_request_in_full(key: str) -> None:
         await each.hides("Request in full")
 
 
-def _opened(each: Driven) -> str:
+def _opened(each: DashboardPilot) -> str:
     return next(line.split()[2] for line in each.text.splitlines() if line.startswith("│ Request "))
 
 
 async def test_past_the_rows_that_have_been_read_the_next_request_is_read() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("G", "enter")
@@ -288,7 +288,7 @@ async def test_past_the_rows_that_have_been_read_the_next_request_is_read() -> N
 
 
 async def test_what_can_be_copied_of_a_request() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         newest = each.source.ledger.records[-1]
@@ -309,7 +309,7 @@ async def test_what_can_be_copied_of_a_request() -> None:
 
 
 async def test_text_of_a_request_is_selected_with_the_mouse_and_copied() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2", "s", "s", "enter")
         await each.shows("Request in full", "Attempts")
         line = next(y for y, text in enumerate(each.text.splitlines()) if text.startswith("│ Received"))
@@ -325,7 +325,7 @@ async def test_text_of_a_request_is_selected_with_the_mouse_and_copied() -> None
 
 
 async def test_freezing_shows_on_a_request_in_full_and_digits_close_it() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("enter")
@@ -342,13 +342,13 @@ async def test_freezing_shows_on_a_request_in_full_and_digits_close_it() -> None
 
 
 async def test_enter_on_the_feed_opens_the_request_at_the_top_where_none_is_selected() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("enter")
         await each.shows("Request in full", "▸ running")
 
 
 async def test_an_opened_running_request_sees_its_end() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         events, end = Traffic(1).request(NOON)
         for event in events:
             each.source.publish(event)
@@ -363,7 +363,7 @@ async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     source = FakeSource()
-    async with driven(source) as each:
+    async with dashboard_pilot(source) as each:
         happen(source, 1)
         await each.shows("✓ ok")
         source.ledger = unwritten = FakeLedger()
@@ -384,21 +384,21 @@ async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then
 
 
 async def test_a_double_click_opens_a_row() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         line = next(number for number, text in enumerate(each.text.splitlines()) if "✓ ok" in text)
         await each.pilot.click(offset=(20, line), times=2)
         await each.until(lambda: isinstance(each.app.screen, DetailScreen))
 
 
 async def test_notices_are_told() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
         await each.shows("Budget of policy [/x]� for this day", "80 %")
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24)], ids=["wide", "narrow"])
 async def test_notices_come_one_at_a_time_and_hide_no_figures(size: tuple[int, int]) -> None:
-    async with driven(lived_in(), size=size) as each:
+    async with dashboard_pilot(lived_in(), size=size) as each:
         before = each.text.splitlines()
         for model in ("gpt-4o", "llama-3.3-70b"):
             each.source.publish(OverchargeFound("alpha", model, 1.2, 120, 100))
@@ -407,13 +407,13 @@ async def test_notices_come_one_at_a_time_and_hide_no_figures(size: tuple[int, i
         await each.press("u")
         await each.shows("Times in UTC")
         assert "charges" not in each.text
-        told = each.text.splitlines()
-        changed = [row for row, line in enumerate(before) if line != told[row]]
+        after = each.text.splitlines()
+        changed = [row for row, line in enumerate(before) if line != after[row]]
         assert changed == [len(before) - (2 if size[0] >= 100 else 1)]  # the bottoms of boxes, or the keys
 
 
 async def test_a_key_that_is_held_piles_up_no_notices() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         for _ in range(30):
             each.app.post_message(Key("u", "u"))
         await each.shows("Times in")
@@ -422,7 +422,7 @@ async def test_a_key_that_is_held_piles_up_no_notices() -> None:
 
 
 async def test_a_notice_does_not_drive_an_error_away() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.source.publish(BudgetThreshold("global", "day", 100, 8000, 8000, NOON))
         await each.shows("Budget for this day")
         await each.press("u")
@@ -431,7 +431,7 @@ async def test_a_notice_does_not_drive_an_error_away() -> None:
 
 async def test_missed_events_are_made_good_by_a_snapshot() -> None:
     source = FakeSource()
-    async with driven(source) as each:
+    async with dashboard_pilot(source) as each:
         for number in range(15):
             happen(source, 800, seed=number)  # far more than the mailbox holds
         await each.until(lambda: each.app.dashboard.model.totals == source.totals)
@@ -441,7 +441,7 @@ async def test_missed_events_are_made_good_by_a_snapshot() -> None:
 async def test_an_unreadable_ledger_is_said_and_the_rest_goes_on() -> None:
     source = lived_in()
     source.ledger.problem = "database is locked"
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.source.ledger.problem = "database is locked"
         happen(each.source, 1)
         await each.shows("ledger: database is locked")
@@ -454,7 +454,7 @@ async def test_an_unreadable_ledger_is_said_and_the_rest_goes_on() -> None:
 
 
 async def test_the_ledger_scrolls_to_its_end_and_back() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first", "783")
         oldest, newest = each.source.ledger.records[0], each.source.ledger.records[-1]
@@ -467,7 +467,7 @@ async def test_the_ledger_scrolls_to_its_end_and_back() -> None:
 
 
 async def test_sorting_and_filtering_the_ledger() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first")
         await each.press("s", "s")
@@ -483,7 +483,7 @@ async def test_sorting_and_filtering_the_ledger() -> None:
 
 
 async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         each.source.now_ms += 60_000
@@ -498,7 +498,7 @@ async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> N
 
 async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "SHARE", 0.0001)  # as if the filter had taken hours
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
@@ -507,7 +507,7 @@ async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone(monkeypa
         await each.press("enter")
         await each.shows("filtered, Esc clears")
         monkeypatch.undo()
-        hurry(monkeypatch.setattr)
+        shorten_intervals(monkeypatch.setattr)
         await each.press("escape")
         await each.shows("Requests  783")
         happen(each.source, 2)
@@ -518,7 +518,7 @@ async def test_no_question_is_so_slow_that_the_list_stays_old_for_long(monkeypat
     assert requests.MOST_WAIT_S <= 10
     monkeypatch.setattr(requests, "SHARE", 1e-9)
     monkeypatch.setattr(requests, "MOST_WAIT_S", 0.05)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 2)
@@ -531,7 +531,7 @@ async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
 ) -> None:
     monkeypatch.setattr(requests, "SHARE", 1e-9)
     monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 2)
@@ -542,7 +542,7 @@ async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
 async def test_a_list_that_is_old_says_of_when_it_is_and_how_many_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "SHARE", 1e-9)
     monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 38)
@@ -562,7 +562,7 @@ async def test_what_is_filtered_is_exported_and_where_to_is_said(
     key: str, suffix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("e")
@@ -574,7 +574,7 @@ async def test_what_is_filtered_is_exported_and_where_to_is_said(
 
 async def test_an_export_goes_where_it_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("e", "p")
@@ -598,7 +598,7 @@ async def test_an_export_says_how_far_it_is_and_can_be_stopped(tmp_path: Path, m
             yield entry
 
     monkeypatch.setattr(source.ledger, "entries", slow)
-    async with driven(source) as each:
+    async with dashboard_pilot(source) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("e", "c")
@@ -619,7 +619,7 @@ async def _numbered(entries: AsyncIterator[Entry]) -> AsyncIterator[tuple[int, E
 
 async def test_what_is_exported_is_what_the_list_shows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("f")
@@ -632,7 +632,7 @@ async def test_what_is_exported_is_what_the_list_shows(tmp_path: Path, monkeypat
 async def test_a_failed_export_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "arbstr-requests-20250314T140211Z.csv").touch()
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
         await each.press("e", "c")
@@ -643,7 +643,7 @@ async def test_a_failed_export_says_why(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 async def test_space_takes_a_provider_out_and_back() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3", "j")
         await each.press("space")
         assert not each.source.providers["beta"].in_rotation
@@ -653,7 +653,7 @@ async def test_space_takes_a_provider_out_and_back() -> None:
 
 
 async def test_the_last_provider_in_rotation_is_taken_out_only_after_a_question() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3")
         for name in ("beta", "gamma", "delta"):
             each.source.change(name, in_rotation=False)
@@ -669,14 +669,14 @@ async def test_the_last_provider_in_rotation_is_taken_out_only_after_a_question(
 
 
 async def test_r_does_not_promise_that_a_provider_out_of_rotation_is_asked() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.source.change("gamma", state="open", in_rotation=False)
         await each.press("3", "G", "k", "r")
         await each.shows("gamma's breaker is closed, but it is out of rotation")
 
 
 async def test_r_closes_a_breaker() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3", "G", "k")
         await each.shows("connection refused", "sk-abc...***", "+8.0 %")
         await each.press("r")
@@ -685,7 +685,7 @@ async def test_r_closes_a_breaker() -> None:
 
 
 async def test_a_provider_that_is_gone_is_said() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("3")
         del each.source.providers["alpha"]
         await each.press("space")
@@ -696,16 +696,16 @@ async def test_a_provider_that_is_gone_is_said() -> None:
 
 
 async def test_money_says_what_is_configured_and_what_is_not() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("4")
         await each.shows("By model", "By provider", "By policy", "By day", "41,200 of 50,000", "0.83")
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         await each.press("4")
         await each.shows("not configured", "no data yet", "no requests in the last 1 h")
 
 
 async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
-    async with driven(lived_in(), size=(80, 24)) as each:
+    async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
         await each.press("4")
         for mark in ("By model", "By provider", "By policy", "By day", "Budgets"):
             await each.shows(mark)
@@ -717,7 +717,7 @@ async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
 
 
 async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.log.add(NOON, logging.INFO, "arbstr.runtime.compose", "arbstr listens")
         each.log.add(NOON, logging.WARNING, "arbstr.engine.circuit_breaker", "gamma is left alone")
         await each.press("5")
@@ -732,7 +732,7 @@ async def test_the_log_shows_arbstrs_own_lines_by_level_and_text() -> None:
 
 
 async def test_levels_of_the_log_by_their_own_keys() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         for level, word in ((10, "fine"), (20, "usual"), (30, "odd"), (40, "wrong")):
             each.log.add(NOON, level, "arbstr.runtime.compose", f"{word} thing")
         await each.press("5")
@@ -749,7 +749,7 @@ async def test_levels_of_the_log_by_their_own_keys() -> None:
 
 
 async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("5", "enter")
         await each.shows("No line in sight is about a request")
         ids = [record.request_id for record in each.source.ledger.records[-2:]]
@@ -771,7 +771,7 @@ async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:
 
 @pytest.mark.parametrize("size", [(60, 15), (80, 24), (99, 29), (120, 36), (200, 60), (300, 80)])
 async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
-    async with driven(lived_in(), size=size) as each:
+    async with dashboard_pilot(lived_in(), size=size) as each:
         for key in "12345":
             await each.press(key)
             await each.pilot.pause(0.05)
@@ -780,7 +780,7 @@ async def test_every_screen_draws_at_every_size(size: tuple[int, int]) -> None:
 
 
 async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("q")
         await each.shows("3 requests are running")
         await each.press("escape")
@@ -788,16 +788,16 @@ async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
         assert each.app.return_code is None
         await each.press("q", "q")
         await each.until(lambda: each.app.return_code == 0)
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         await each.press("q")
         await each.until(lambda: each.app.return_code == 0)
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("ctrl+q")
         await each.until(lambda: each.app.return_code == 0)
 
 
 async def test_too_small_a_terminal_is_told_so_and_can_still_quit() -> None:
-    async with driven(lived_in(), size=(59, 20)) as each:
+    async with dashboard_pilot(lived_in(), size=(59, 20)) as each:
         await each.shows("arbstr needs 60x15", "The proxy goes on")
         await each.press("q")
     assert each.app.return_code == 0
@@ -825,7 +825,7 @@ async def test_hostile_text_is_shown_as_text_everywhere() -> None:
             source.providers["alpha"], name=text, last_error=text, url=text, models=(text,)
         )
     source.ledger_problem = HOSTILE[2]
-    async with driven(source, size=(160, 50)) as each:
+    async with dashboard_pilot(source, size=(160, 50)) as each:
         each.log.add(NOON, logging.ERROR, HOSTILE[0], HOSTILE[2])
         for key in "12345":
             await each.press(key)
@@ -838,7 +838,7 @@ async def test_hostile_text_is_shown_as_text_everywhere() -> None:
 
 
 async def test_ctrl_c_copies_what_is_selected_in_a_filter() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("slash")
         await each.type("gpt")
         each.app.screen.query_one("#typed", Input).select_all()
@@ -850,7 +850,7 @@ async def test_ctrl_c_copies_what_is_selected_in_a_filter() -> None:
 async def test_times_are_local_until_u_asks_for_utc() -> None:
     from datetime import timedelta, timezone
 
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         each.app.dashboard.zone = each.app.dashboard._local = timezone(timedelta(hours=2))
         each.app.repaint()
         await each.shows("16:02:1", "UTC+02:00")
@@ -864,7 +864,7 @@ async def test_times_are_local_until_u_asks_for_utc() -> None:
 
 
 async def test_a_date_of_another_year_names_it() -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("03-14 14:02:1")
         each.source.now_ms += 400 * 24 * 3_600_000
@@ -874,7 +874,7 @@ async def test_a_date_of_another_year_names_it() -> None:
 
 @pytest.mark.parametrize("key", ["2", "5"])
 async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
-    async with driven(lived_in()) as each:
+    async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.until(lambda: " t 1 h" not in each.text.splitlines()[-1])
         await each.press("t")
@@ -883,7 +883,7 @@ async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
 
 
 async def test_nothing_is_painted_when_nothing_changes() -> None:
-    async with driven(FakeSource()) as each:
+    async with dashboard_pilot(FakeSource()) as each:
         await each.shows("No requests yet")
         await each.pilot.pause(0.4)
         painted = len(each.app.frame_budget.holds)

@@ -10,13 +10,13 @@ from textual.pilot import Pilot
 
 from tests.screenshots.scenes import SCENES, SEED, play
 from tests.support.dashboard_fakes import FakeLog, lived_in
-from tests.support.dashboard_pilot import Driven, hurry
+from tests.support.dashboard_pilot import DashboardPilot, shorten_intervals
 from tui.app import Dashboard
 
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+    shorten_intervals(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
@@ -26,6 +26,6 @@ def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], snap_compare
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
 
     async def before(pilot: Pilot[None]) -> None:
-        await play(SCENES[name], Driven(source, log, app, pilot))
+        await play(SCENES[name], DashboardPilot(source, log, app, pilot))
 
     assert snap_compare(app, terminal_size=size, run_before=before)

@@ -149,8 +149,8 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
     started_at_ms: int, shown: list[str]
 ) -> None:
     snapshot = replace(FakeSource().snapshot(), started_at_ms=started_at_ms, totals=Totals(cost_msats=9000))
-    told = LedgerStats(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
-    spent = tiles(ViewModel(snapshot).view(NOON), told, "1 h")[0]
+    stats = LedgerStats(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
+    spent = tiles(ViewModel(snapshot).view(NOON), stats, "1 h")[0]
     assert texts(list(spent.lines))[1:3] == shown
 
 

@@ -10,7 +10,7 @@ import pytest
 from arbstr.types import BudgetStatus
 from tests.screenshots.scenes import fill_log, settled
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
-from tests.support.dashboard_pilot import Driven, driven, hurry
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
 from tui.render.layout import Line, width_of
 from tui.screens.detail import DetailScreen
 from tui.widgets.panel import Panel
@@ -23,7 +23,7 @@ WIDTHS = range(60, 301)
 
 @pytest.fixture(autouse=True)
 def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    hurry(monkeypatch.setattr)
+    shorten_intervals(monkeypatch.setattr)
 
 
 def rich(times: int) -> FakeSource:
@@ -63,7 +63,7 @@ def drawn(panel: Panel, width: int, height: int) -> list[Line]:
     return list(panel.draw(width, height))
 
 
-def check(each: Driven, widths: range) -> None:
+def check(each: DashboardPilot, widths: range) -> None:
     for panel in each.app.screen.query(Panel):
         if not panel.display or isinstance(panel, ScrollPanel):  # whose lines are made for the width that they have
             continue
@@ -77,7 +77,7 @@ def check(each: Driven, widths: range) -> None:
 
 @pytest.mark.parametrize(("size", "times"), [((60, 15), 1_000_000), ((120, 36), 1), ((120, 36), 1_000_000)])
 async def test_every_piece_fits_and_cuts_no_figure(size: tuple[int, int], times: int) -> None:
-    async with driven(rich(times), size=size) as each:
+    async with dashboard_pilot(rich(times), size=size) as each:
         fill_log(each.log)
         for key in "12345":
             await each.press(key)
@@ -92,7 +92,7 @@ async def test_every_piece_fits_and_cuts_no_figure(size: tuple[int, int], times:
 
 @pytest.mark.parametrize("width", [60, 67, 72, 77, 100, 111, 116, 130, 300])
 async def test_whole_screens_cut_no_figure(width: int) -> None:
-    async with driven(rich(1000), size=(width, 30)) as each:
+    async with dashboard_pilot(rich(1000), size=(width, 30)) as each:
         for keys in (("1",), ("2",), ("3",), ("4",), ("2", "j", "enter")):
             await each.press(*keys)
             await settled(each)

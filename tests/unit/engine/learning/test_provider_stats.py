@@ -1,4 +1,4 @@
-"""What experience says about one offer, whatever it is told."""
+"""The statistics of one offer, whatever is recorded."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def test_three_alike_charges_are_believed_and_one_is_not() -> None:
     assert charges(*[(300, 100)] * 16).ratio == 3
 
 
-def test_a_seller_that_charges_now_this_now_that_is_as_dear_as_on_average() -> None:
+def test_a_provider_that_charges_now_this_now_that_is_as_dear_as_on_average() -> None:
     assert charges(*[(100, 100), (500, 100)] * 8).ratio == pytest.approx(3)
 
 

@@ -1,4 +1,4 @@
-"""From a request to an order of providers: limits, breakers, prices, and what was learned about sellers."""
+"""From a request to an order of providers: limits, breakers, prices, and what was learned about providers."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_before_anything_is_learned_the_expected_cost_is_the_plain_sum() -> None
     assert chosen.route(chat(max_tokens=7)).expected_output_tokens == 7
 
 
-def test_only_sellers_of_the_model_are_candidates_and_one_that_lists_none_sells_every() -> None:
-    sellers = [provider("a", models=("m",)), provider("b", models=("n",)), provider("any")]
-    chosen = router(sellers)
+def test_only_providers_of_the_model_are_candidates_and_one_that_lists_none_sells_every() -> None:
+    providers = [provider("a", models=("m",)), provider("b", models=("n",)), provider("any")]
+    chosen = router(providers)
     assert order(chosen.route(chat("m"))) == ["a", "any"]
     assert order(chosen.route(chat("n"))) == ["b", "any"]
     assert order(chosen.route(chat("x"))) == ["any"]
@@ -70,7 +70,7 @@ def test_the_named_policy_is_judged_before_the_model() -> None:
         chosen.route(chat("x", policy="code"))
 
 
-def test_sellers_whose_output_is_dearer_than_the_limit_are_left_out() -> None:
+def test_providers_whose_output_is_dearer_than_the_limit_are_left_out() -> None:
     rule = Rule(name="code", max_sats_per_1k_output=30)
     chosen = router([provider("dear", 1, 30.01), provider("just", 10, 30)], rule)
     routing = chosen.route(chat(policy="code"))
@@ -80,7 +80,7 @@ def test_sellers_whose_output_is_dearer_than_the_limit_are_left_out() -> None:
     assert order(chosen.route(chat())) == ["dear", "just"]
 
 
-def test_a_rule_picks_and_excludes_sellers_by_name() -> None:
+def test_a_rule_picks_and_excludes_providers_by_name() -> None:
     rules = [Rule(name="some", providers=("b", "c")), Rule(name="not", exclude_providers=("b",))]
     chosen = router([provider(name) for name in "abc"], *rules)
     assert order(chosen.route(chat(policy="some"))) == ["b", "c"]
@@ -88,7 +88,7 @@ def test_a_rule_picks_and_excludes_sellers_by_name() -> None:
     assert reason(chosen.route(chat(policy="not")), "b").endswith("exclude_providers")
 
 
-def test_sellers_that_are_expected_to_cost_more_than_the_limit_are_left_out_for_that_request() -> None:
+def test_providers_that_are_expected_to_cost_more_than_the_limit_are_left_out_for_that_request() -> None:
     chosen = router([provider("a", 10, 10), provider("b", 100, 100)], Rule(name="small", max_sats_per_request=5))
     routing = chosen.route(chat(policy="small", prompt_chars=400, max_tokens=100))
     assert order(routing) == ["a"]
@@ -96,7 +96,7 @@ def test_sellers_that_are_expected_to_cost_more_than_the_limit_are_left_out_for_
     assert order(chosen.route(chat(policy="small", prompt_chars=40, max_tokens=10))) == ["a", "b"]
 
 
-def test_sellers_known_to_be_too_slow_are_left_out_and_unknown_ones_are_not() -> None:
+def test_providers_known_to_be_too_slow_are_left_out_and_unknown_ones_are_not() -> None:
     chosen = router([provider("slow"), provider("new")], Rule(name="quick", max_latency_ms=1000))
     request = chat(policy="quick", max_tokens=50)
     chosen.learn(answered(request, chosen.route(request), provider="slow", latency_ms=4000), request)
@@ -105,7 +105,7 @@ def test_sellers_known_to_be_too_slow_are_left_out_and_unknown_ones_are_not() ->
     assert "4000 ms is above max_latency_ms = 1000" in reason(routing, "slow")
 
 
-def test_a_seller_that_only_failed_so_far_may_still_be_quick_enough() -> None:
+def test_a_provider_that_only_failed_so_far_may_still_be_quick_enough() -> None:
     chosen = router([provider("only")], Rule(name="quick", max_latency_ms=1000))
     fail(chosen, "only", times=3)
     assert order(chosen.route(chat(policy="quick"))) == ["only"]
@@ -121,13 +121,13 @@ def test_of_a_stream_only_the_first_byte_must_be_in_time() -> None:
         chosen.route(chat(policy="quick"))
 
 
-def test_when_no_seller_is_within_the_policy_the_limit_is_named() -> None:
+def test_when_no_provider_is_within_the_policy_the_limit_is_named() -> None:
     chosen = router([provider("a", 1, 60), provider("b", 1, 70)], Rule(name="code", max_sats_per_1k_output=50))
     with pytest.raises(NoProviderWithinPolicy, match=r"policy 'code'.*a: its output rate of 60.*b: .*= 50\."):
         chosen.route(chat(policy="code"))
 
 
-def test_sellers_that_rest_are_left_out_with_the_reason() -> None:
+def test_providers_that_rest_are_left_out_with_the_reason() -> None:
     chosen = router([provider("a"), provider("b")], is_available=lambda name: name != "a")
     routing = chosen.route(chat())
     assert order(routing) == ["b"]
@@ -140,8 +140,8 @@ def test_when_all_rest_the_client_is_told_when_the_first_comes_back() -> None:
     def first_back_in_s(names: Iterable[str]) -> float:
         return min(waits[name] for name in names)
 
-    sellers = [provider(name) for name in "abc"]
-    chosen = router(sellers, is_available=lambda name: False, retry_after_s=first_back_in_s)
+    providers = [provider(name) for name in "abc"]
+    chosen = router(providers, is_available=lambda name: False, retry_after_s=first_back_in_s)
     with pytest.raises(NoHealthyProvider, match="a, b, c") as caught:
         chosen.route(chat())
     assert caught.value.retry_after_s == 7.5
@@ -186,10 +186,10 @@ def test_providers_beyond_a_limit_are_not_probed_early() -> None:
 
 def test_fallback_models_that_can_be_had_come_before_an_early_probe() -> None:
     rule = Rule(name="code", fallback_models=("claude-3.5-sonnet",))
-    sellers = [provider("alpha", models=("gpt-4o",)), provider("beta", models=("claude-3.5-sonnet",))]
+    providers = [provider("alpha", models=("gpt-4o",)), provider("beta", models=("claude-3.5-sonnet",))]
     open_ones = {"alpha"}
     made = router(
-        sellers, rule, is_available=lambda name: name not in open_ones, due_next=lambda names: next(iter(names))
+        providers, rule, is_available=lambda name: name not in open_ones, due_next=lambda names: next(iter(names))
     )
     assert order(made.route(chat(policy="code"))) == ["beta"]
     open_ones.add("beta")
@@ -219,8 +219,8 @@ def test_limits_are_judged_before_breakers() -> None:
 
 def test_a_rules_fallback_models_are_taken_in_order_when_the_model_has_no_candidate() -> None:
     rule = Rule(name="r", max_sats_per_1k_output=50, fallback_models=("nowhere", "small", "tiny"))
-    sellers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small", "tiny"))]
-    chosen = router(sellers, rule)
+    providers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small", "tiny"))]
+    chosen = router(providers, rule)
     routing = chosen.route(chat("big", policy="r"))
     assert (routing.model, order(routing)) == ("small", ["b"])
     assert chosen.route(chat("never-heard-of", policy="r")).model == "small"
@@ -229,8 +229,8 @@ def test_a_rules_fallback_models_are_taken_in_order_when_the_model_has_no_candid
 
 def test_when_no_fallback_model_has_a_candidate_the_asked_models_reason_is_told() -> None:
     rule = Rule(name="r", max_sats_per_1k_output=50, fallback_models=("small",))
-    sellers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small",))]
-    chosen = router(sellers, rule, is_available=lambda name: name != "b")
+    providers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small",))]
+    chosen = router(providers, rule, is_available=lambda name: name != "b")
     with pytest.raises(NoProviderWithinPolicy, match="'big'"):
         chosen.route(chat("big", policy="r"))
 
@@ -256,8 +256,8 @@ def test_a_request_that_was_never_routed_teaches_nothing() -> None:
 
 
 def test_learned_lengths_change_who_is_cheapest() -> None:
-    sellers = [provider("cheap-output", 12, 20), provider("cheap-input", 8, 60)]
-    chosen = router(sellers)
+    providers = [provider("cheap-output", 12, 20), provider("cheap-input", 8, 60)]
+    chosen = router(providers)
     request = chat(prompt_chars=4000)
     assert order(chosen.route(request))[0] == "cheap-output"
     for _ in range(30):
@@ -295,13 +295,13 @@ def charge(chosen: Router, name: str, charged: int, computed: int = 10_000, time
         chosen.learn(record, request)
 
 
-def two_sellers(**given: Any) -> Router:
+def two_providers(**given: Any) -> Router:
     """One that asks 10 and one that asks 12."""
     return router([provider("ten", 10, 10), provider("twelve", 12, 12)], **given)
 
 
-def test_sellers_are_compared_by_what_they_really_charge() -> None:
-    chosen = two_sellers()
+def test_providers_are_compared_by_what_they_really_charge() -> None:
+    chosen = two_providers()
     charge(chosen, "ten", 15_000, times=8)
     routing = chosen.route(chat())
     assert order(routing) == ["twelve", "ten"]
@@ -312,7 +312,7 @@ def test_sellers_are_compared_by_what_they_really_charge() -> None:
 
 @pytest.mark.parametrize("odd", [1, 5_000, 400_000, 2**53])
 def test_one_odd_charge_moves_nothing(odd: int) -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     charge(chosen, "ten", 10_000, times=2)
     charge(chosen, "ten", odd)
     assert order(chosen.route(chat())) == ["ten", "twelve"]
@@ -321,19 +321,19 @@ def test_one_odd_charge_moves_nothing(odd: int) -> None:
 
 
 def test_charges_as_computed_but_for_rounding_leave_the_price_exactly_as_it_is() -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     charge(chosen, "ten", 455, computed=454, times=30)
     candidate = chosen.route(chat()).candidates[0]
     assert candidate.weight_msats == candidate.expected_cost_msats
 
 
-def test_a_seller_that_claims_to_charge_nothing_wins_nothing_by_it() -> None:
-    chosen = two_sellers()
+def test_a_provider_that_claims_to_charge_nothing_wins_nothing_by_it() -> None:
+    chosen = two_providers()
     charge(chosen, "twelve", 0, times=50)
     assert order(chosen.route(chat())) == ["ten", "twelve"]
 
 
-def test_a_seller_that_claims_next_to_nothing_looks_half_as_dear_at_best() -> None:
+def test_a_provider_that_claims_next_to_nothing_looks_half_as_dear_at_best() -> None:
     chosen = router([provider("honest", 10, 10), provider("liar", 25, 25)])
     charge(chosen, "liar", 1, times=50)
     routing = chosen.route(chat())
@@ -341,7 +341,7 @@ def test_a_seller_that_claims_next_to_nothing_looks_half_as_dear_at_best() -> No
     assert routing.candidates[1].weight_msats >= routing.candidates[1].expected_cost_msats / 2
 
 
-def test_a_free_seller_that_charges_after_all_is_priced_by_its_charges() -> None:
+def test_a_free_provider_that_charges_after_all_is_priced_by_its_charges() -> None:
     chosen = router([provider("free", 0, 0), provider("ten", 10, 10)])
     assert order(chosen.route(chat())) == ["free", "ten"]
     charge(chosen, "free", 90_000, computed=0, times=6)
@@ -353,7 +353,7 @@ def test_a_free_seller_that_charges_after_all_is_priced_by_its_charges() -> None
 
 def test_an_overcharge_is_told_once_and_again_after_it_had_stopped() -> None:
     found: list[OverchargeFound] = []
-    chosen = two_sellers(publish=found.append)
+    chosen = two_providers(publish=found.append)
     charge(chosen, "ten", 15_000, times=20)
     assert [(event.provider, event.model) for event in found] == [("ten", "gpt-4o")]
     assert found[0].ratio > 1.1
@@ -365,7 +365,7 @@ def test_an_overcharge_is_told_once_and_again_after_it_had_stopped() -> None:
 
 def test_a_ratio_that_wavers_about_the_tolerance_is_told_once() -> None:
     found: list[OverchargeFound] = []
-    chosen = two_sellers(publish=found.append)
+    chosen = two_providers(publish=found.append)
     for _ in range(20):
         charge(chosen, "ten", 11_200, times=8)
         charge(chosen, "ten", 10_800, times=8)
@@ -374,23 +374,23 @@ def test_a_ratio_that_wavers_about_the_tolerance_is_told_once() -> None:
 
 def test_an_overcharge_within_the_tolerance_or_of_less_than_the_least_sum_is_not_told() -> None:
     found: list[OverchargeFound] = []
-    chosen = two_sellers(publish=found.append)
+    chosen = two_providers(publish=found.append)
     charge(chosen, "ten", 10_900, times=30)  # nine percent
     charge(chosen, "twelve", 15, computed=10, times=30)  # half as much again, but fractions of a sat
     assert found == []
 
 
 @pytest.mark.parametrize("strategy", ["cheapest", "round_robin", "lowest_latency", "weighted"])
-def test_a_seller_that_overcharges_goes_last_if_so_configured(strategy: str) -> None:
-    sellers = [provider("cheap", 1, 1), provider("dear", 90, 90)]
-    chosen = router(sellers, policies={"on_overcharge": "demote", "default_strategy": strategy})
+def test_a_provider_that_overcharges_goes_last_if_so_configured(strategy: str) -> None:
+    providers = [provider("cheap", 1, 1), provider("dear", 90, 90)]
+    chosen = router(providers, policies={"on_overcharge": "demote", "default_strategy": strategy})
     charge(chosen, "cheap", 15_000, times=8)
     assert [order(chosen.route(chat())) for _ in range(3)] == [["dear", "cheap"]] * 3
 
 
-def test_a_seller_that_overcharges_is_left_out_if_so_configured_until_that_is_a_day_ago() -> None:
+def test_a_provider_that_overcharges_is_left_out_if_so_configured_until_that_is_a_day_ago() -> None:
     clock = Clock()
-    chosen = two_sellers(policies={"on_overcharge": "exclude"}, clock=clock)
+    chosen = two_providers(policies={"on_overcharge": "exclude"}, clock=clock)
     charge(chosen, "ten", 15_000, times=8)
     routing = chosen.route(chat())
     assert order(routing) == ["twelve"]
@@ -399,13 +399,13 @@ def test_a_seller_that_overcharges_is_left_out_if_so_configured_until_that_is_a_
     assert order(chosen.route(chat())) == ["ten", "twelve"]
 
 
-def test_when_all_sellers_are_left_out_for_overcharging_that_is_told() -> None:
+def test_when_all_providers_are_left_out_for_overcharging_that_is_told() -> None:
     chosen = router([provider("ten", 10, 10)], policies={"on_overcharge": "exclude"})
     with pytest.raises(NoProviderWithinPolicy, match="times what its rates say"):
         charge(chosen, "ten", 15_000, times=8)
 
 
-def test_the_limit_on_a_requests_cost_counts_what_a_seller_really_charges() -> None:
+def test_the_limit_on_a_requests_cost_counts_what_a_provider_really_charges() -> None:
     chosen = router([provider("a", 10, 10)], Rule(name="small", max_sats_per_request=5))
     request = chat(policy="small", prompt_chars=400, max_tokens=200)
     assert order(chosen.route(request)) == ["a"]
@@ -415,7 +415,7 @@ def test_the_limit_on_a_requests_cost_counts_what_a_seller_really_charges() -> N
 
 
 def test_the_ratio_of_a_provider_is_known_over_all_its_models() -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     assert chosen.learner.charged_ratio("ten") is None
     charge(chosen, "ten", 20_000, times=30)
     assert chosen.learner.charged_ratio("ten") == pytest.approx(2)
@@ -439,8 +439,8 @@ def succeed(chosen: Router, name: str, times: int = 1) -> None:
         chosen.learn(answered(request, chosen.route(request), provider=name), request)
 
 
-def test_a_seller_that_often_fails_is_dearer_than_it_looks() -> None:
-    chosen = two_sellers()
+def test_a_provider_that_often_fails_is_dearer_than_it_looks() -> None:
+    chosen = two_providers()
     for _ in range(20):
         fail(chosen, "ten")
         succeed(chosen, "ten")
@@ -455,7 +455,7 @@ def test_one_failure_exiles_nobody() -> None:
     assert order(chosen.route(chat())) == ["ten", "also-ten"]
 
 
-def test_no_number_of_failures_makes_a_seller_more_than_five_times_as_dear() -> None:
+def test_no_number_of_failures_makes_a_provider_more_than_five_times_as_dear() -> None:
     chosen = router([provider("cheap", 1, 1), provider("dear", 6, 6)])
     fail(chosen, "cheap", times=500)
     assert order(chosen.route(chat())) == ["cheap", "dear"]
@@ -463,22 +463,22 @@ def test_no_number_of_failures_makes_a_seller_more_than_five_times_as_dear() -> 
 
 def test_failures_are_forgotten_with_time() -> None:
     clock = Clock()
-    chosen = two_sellers(clock=clock)
+    chosen = two_providers(clock=clock)
     fail(chosen, "ten", times=20)
     assert order(chosen.route(chat()))[0] == "twelve"
     clock.now += 6 * 3600
     assert order(chosen.route(chat()))[0] == "ten"
 
 
-def test_a_stale_catalogue_and_a_request_at_fault_say_nothing_about_the_seller() -> None:
-    chosen = two_sellers()
+def test_a_stale_catalogue_and_a_request_at_fault_say_nothing_about_the_provider() -> None:
+    chosen = two_providers()
     fail(chosen, "ten", times=50, failure="stale_catalogue", status=404)
     fail(chosen, "ten", times=50, failure=None, status=422)
     assert chosen.route(chat()).candidates[0].note == ""
 
 
 def test_a_stream_that_broke_off_is_a_failure_though_it_had_begun_to_answer() -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     for _ in range(20):
         request = chat(stream=True)
         attempts = (Attempt("ten", 0, 100, "bad_response", 200),)
@@ -490,7 +490,7 @@ def test_a_stream_that_broke_off_is_a_failure_though_it_had_begun_to_answer() ->
 
 
 def test_what_fails_after_its_client_has_left_is_nobodys_failure() -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     for _ in range(20):
         request = chat(stream=True)
         attempts = (Attempt("twelve", 0, 10, "status", 500), Attempt("ten", 10, 10, "bad_response", 200))
@@ -517,7 +517,7 @@ def test_the_median_of_an_even_number_lies_between_the_two_in_the_middle() -> No
     assert chosen.baselines(chosen.route(chat()), Usage(1, 0)) == (100, 3)  # 2.5, half up
 
 
-def test_baselines_price_cached_tokens_as_each_seller_does() -> None:
+def test_baselines_price_cached_tokens_as_each_provider_does() -> None:
     chosen = router([provider("a", 10, 0, cached_input_rate=1), provider("b", 8, 0)])
     assert chosen.baselines(chosen.route(chat()), Usage(100, 0, cached_tokens=90)) == (800, 495)
 
@@ -528,10 +528,10 @@ def test_baselines_price_cached_tokens_as_each_seller_does() -> None:
     st.integers(0, 10**6),
 )
 def test_baselines_are_exact_to_the_millisat(rates: list[tuple[float, ...]], tokens_in: int, tokens_out: int) -> None:
-    sellers = [provider(f"p{place}", i, o, base_fee=fee) for place, (i, o, fee) in enumerate(rates)]
-    chosen = router(sellers)
+    providers = [provider(f"p{place}", i, o, base_fee=fee) for place, (i, o, fee) in enumerate(rates)]
+    chosen = router(providers)
     usage = Usage(tokens_in, tokens_out)
-    costs = sorted(cost_msats(seller.rates, usage) or 0 for seller in sellers)
+    costs = sorted(cost_msats(provider.rates, usage) or 0 for provider in providers)
     dearest, median = chosen.baselines(chosen.route(chat()), usage)
     assert dearest == costs[-1]
     assert median == (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
@@ -572,8 +572,8 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
     assert json.loads(json.dumps(document)) == document
 
 
-def test_what_moved_a_seller_is_part_of_the_reason() -> None:
-    chosen = two_sellers()
+def test_what_moved_a_provider_is_part_of_the_reason() -> None:
+    chosen = two_providers()
     charge(chosen, "ten", 15_000, times=30)
     last = routing_json(chosen.preview(chat()))["candidates"][1]
     assert last["reason"] == "number 2 by expected price; charges 1.50 times what its rates say"
@@ -584,9 +584,9 @@ def test_what_moved_a_seller_is_part_of_the_reason() -> None:
 
 def test_what_was_learned_about_charges_survives_a_restart_without_being_told_again() -> None:
     found: list[OverchargeFound] = []
-    before = two_sellers()
+    before = two_providers()
     charge(before, "ten", 15_000, times=8)
-    after = two_sellers(publish=found.append)
+    after = two_providers(publish=found.append)
     after.learner.restore(*before.learner.export())
     assert after.route(chat()) == before.route(chat())
     assert found == []
@@ -603,7 +603,7 @@ def test_what_was_learned_about_charges_survives_a_restart_without_being_told_ag
     ],
 )
 def test_stored_charges_that_make_no_sense_are_left_out(cells: dict[tuple[str, str], str]) -> None:
-    chosen = two_sellers()
+    chosen = two_providers()
     chosen.learner.restore({}, cells)
     assert order(chosen.route(chat())) == ["ten", "twelve"]
     assert chosen.learner.charged_ratio("ten") is None
@@ -649,7 +649,7 @@ def rules(draw: st.DrawFn) -> Rule:
 
 
 @st.composite
-def sellers(draw: st.DrawFn) -> list[Provider]:
+def providers(draw: st.DrawFn) -> list[Provider]:
     models = st.sampled_from([(), ("m",), ("n",), ("m", "n")])
     return [
         provider(name, draw(rates), draw(rates), base_fee=draw(rates), models=draw(models))
@@ -657,7 +657,7 @@ def sellers(draw: st.DrawFn) -> list[Provider]:
     ]
 
 
-@given(sellers(), rules(), st.sets(names), st.sampled_from(["warn", "demote", "exclude"]), st.integers(0, 2**32))
+@given(providers(), rules(), st.sets(names), st.sampled_from(["warn", "demote", "exclude"]), st.integers(0, 2**32))
 def test_no_choice_ever_breaks_a_limit_of_the_policy(
     known: list[Provider], rule: Rule, resting: set[str], on_overcharge: str, seed: int
 ) -> None:
@@ -669,7 +669,7 @@ def test_no_choice_ever_breaks_a_limit_of_the_policy(
         is_available=lambda name: name not in resting,
         random=chance.random,
     )
-    by_name = {seller.name: seller for seller in known}
+    by_name = {provider.name: provider for provider in known}
     for _ in range(12):
         cap = chance.choice([None, 5, 500])
         request = chat("m", policy="rule", prompt_chars=chance.randrange(40_000), max_tokens=cap)
@@ -680,12 +680,12 @@ def test_no_choice_ever_breaks_a_limit_of_the_policy(
         assert routing.candidates
         assert routing.model in ("m", *rule.fallback_models)
         for candidate in routing.candidates:
-            seller = by_name[candidate.provider]
-            assert seller.serves(routing.model)
-            assert seller.name not in resting
-            assert seller.name not in rule.exclude_providers
-            assert not rule.providers or seller.name in rule.providers
-            assert rule.max_sats_per_1k_output is None or seller.output_rate <= rule.max_sats_per_1k_output
+            provider = by_name[candidate.provider]
+            assert provider.serves(routing.model)
+            assert provider.name not in resting
+            assert provider.name not in rule.exclude_providers
+            assert not rule.providers or provider.name in rule.providers
+            assert rule.max_sats_per_1k_output is None or provider.output_rate <= rule.max_sats_per_1k_output
             limit = rule.max_sats_per_request
             assert limit is None or candidate.expected_cost_msats <= limit * 1000
         left_out = [name for name, _ in routing.excluded]

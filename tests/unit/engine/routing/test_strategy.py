@@ -1,4 +1,4 @@
-"""In which order sellers are tried."""
+"""In which order providers are tried."""
 
 from __future__ import annotations
 
@@ -38,8 +38,8 @@ def answer(chosen: Router, name: str, first_byte_ms: int, whole_ms: int, output_
 
 @pytest.mark.parametrize("name", ["cheapest", "lowest_cost"])
 def test_cheapest_sorts_by_the_price_of_the_request_at_hand(name: str) -> None:
-    sellers = [provider("output", 20, 1), provider("input", 1, 20), provider("fee", 5, 5, base_fee=1)]
-    chosen = router(sellers, policies={"default_strategy": name})
+    providers = [provider("output", 20, 1), provider("input", 1, 20), provider("fee", 5, 5, base_fee=1)]
+    chosen = router(providers, policies={"default_strategy": name})
     assert order(chosen.route(chat(prompt_chars=40_000, max_tokens=10))) == ["input", "fee", "output"]
     assert order(chosen.route(chat(prompt_chars=40, max_tokens=4000))) == ["output", "fee", "input"]
 
@@ -64,7 +64,7 @@ def latency_router(*names: str, clock: Clock | None = None) -> Router:
     )
 
 
-def test_sellers_that_were_never_measured_are_tried_first_so_that_all_get_measured() -> None:
+def test_providers_that_were_never_measured_are_tried_first_so_that_all_get_measured() -> None:
     chosen = latency_router("a", "b", "c")
     for name in "abc":
         assert order(chosen.route(chat()))[0] == name
@@ -93,7 +93,7 @@ def test_whole_answers_teach_speed_too() -> None:
     assert slow == pytest.approx(200 + 30 * 100, rel=0.02)
 
 
-def test_waiting_at_one_seller_is_not_held_against_the_next() -> None:
+def test_waiting_at_one_provider_is_not_held_against_the_next() -> None:
     chosen = latency_router("a", "b")
     request = chat()
     attempts = (Attempt("a", 0, 5000, failure="timeout"), Attempt("b", 5000, 100))
@@ -102,7 +102,7 @@ def test_waiting_at_one_seller_is_not_held_against_the_next() -> None:
     assert chosen.learner.offer("b", "gpt-4o").latency_ms(50) == pytest.approx(100)
 
 
-def test_a_seller_that_only_ever_failed_comes_last_though_it_was_never_measured() -> None:
+def test_a_provider_that_only_ever_failed_comes_last_though_it_was_never_measured() -> None:
     chosen = latency_router("broken", "slow")
     request = chat()
     attempts = (Attempt("broken", 0, 1, failure="connect"), Attempt("slow", 1, 9000))
@@ -111,7 +111,7 @@ def test_a_seller_that_only_ever_failed_comes_last_though_it_was_never_measured(
     assert order(chosen.route(chat())) == ["slow", "broken"]
 
 
-def test_a_slow_seller_is_measured_again_once_what_is_known_is_old() -> None:
+def test_a_slow_provider_is_measured_again_once_what_is_known_is_old() -> None:
     clock = Clock()
     chosen = latency_router("slow", "quick", clock=clock)
     for name, whole in (("slow", 9000), ("quick", 500)):
@@ -157,8 +157,8 @@ def test_a_preview_takes_nobodys_turn() -> None:
 
 
 def test_weighted_draws_in_proportion_to_the_weights() -> None:
-    sellers = [provider("heavy", weight=6), provider("middle", weight=3), provider("light", weight=1)]
-    chosen = router(sellers, policies={"default_strategy": "weighted"}, random=random.Random(7).random)
+    providers = [provider("heavy", weight=6), provider("middle", weight=3), provider("light", weight=1)]
+    chosen = router(providers, policies={"default_strategy": "weighted"}, random=random.Random(7).random)
     drawn = Counter(serve(chosen, 4000))
     assert drawn["heavy"] == pytest.approx(2400, rel=0.08)
     assert drawn["middle"] == pytest.approx(1200, rel=0.08)

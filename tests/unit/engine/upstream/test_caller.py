@@ -19,7 +19,7 @@ from arbstr.redaction import Redactor, Secret
 from arbstr.types import ChatRequest, Usage
 
 KEY = "sk-very-secret-key-0123456789"
-URL = "http://seller.test/v1/chat/completions"
+URL = "http://provider.test/v1/chat/completions"
 COMPLETION = {
     "id": "c",
     "choices": [{"index": 0, "message": {"role": "assistant", "content": "hi"}, "finish_reason": "stop"}],
@@ -29,7 +29,7 @@ EVENTS = b'data: {"choices":[{"delta":{"content":"hi"},"finish_reason":null}]}\n
 
 
 def provider(**timeouts: float) -> Provider:
-    return Provider(name="alpha", url="http://seller.test/v1/", api_key=Secret(KEY), timeouts=Timeouts(**timeouts))
+    return Provider(name="alpha", url="http://provider.test/v1/", api_key=Secret(KEY), timeouts=Timeouts(**timeouts))
 
 
 def chat(*, stream: bool = False) -> ChatRequest:
@@ -37,13 +37,13 @@ def chat(*, stream: bool = False) -> ChatRequest:
 
 
 @pytest.fixture
-def seller() -> respx.MockRouter:
+def mock() -> respx.MockRouter:
     return respx.MockRouter(assert_all_called=False)
 
 
 @pytest.fixture
-def upstream(seller: respx.MockRouter) -> UpstreamCaller:
-    transport = httpx.MockTransport(seller.async_handler)
+def upstream(mock: respx.MockRouter) -> UpstreamCaller:
+    transport = httpx.MockTransport(mock.async_handler)
     return UpstreamCaller(transport, Redactor([Secret(KEY)]), keepalive_s=15)
 
 
@@ -61,9 +61,9 @@ async def failure(upstream: UpstreamCaller, *, stream: bool = False, **timeouts:
 
 
 async def test_the_body_goes_up_as_it_is_with_the_providers_key(
-    upstream: UpstreamCaller, seller: respx.MockRouter
+    upstream: UpstreamCaller, mock: respx.MockRouter
 ) -> None:
-    route = seller.post(URL).respond(json=COMPLETION)
+    route = mock.post(URL).respond(json=COMPLETION)
     await ask(upstream)
     sent = route.calls.last.request
     assert sent.content == b'{"model":"gpt-4o"}'
@@ -74,9 +74,9 @@ async def test_the_body_goes_up_as_it_is_with_the_providers_key(
     assert "x-trace" not in sent.headers
 
 
-async def test_an_answer_brings_usage_and_charge(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
+async def test_an_answer_brings_usage_and_charge(upstream: UpstreamCaller, mock: respx.MockRouter) -> None:
     body = json.dumps({**COMPLETION, "cost": {"total_msats": 455}}).encode()
-    seller.post(URL).respond(content=body, headers={"content-type": "application/json", "x-request-id": "q"})
+    mock.post(URL).respond(content=body, headers={"content-type": "application/json", "x-request-id": "q"})
     answer = await ask(upstream)
     assert isinstance(answer, UpstreamResponse)
     assert answer.body == body
@@ -85,15 +85,15 @@ async def test_an_answer_brings_usage_and_charge(upstream: UpstreamCaller, selle
     assert ("x-request-id", "q") in answer.headers
 
 
-async def test_a_charge_may_stand_in_the_header_alone(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
-    seller.post(URL).respond(json=COMPLETION, headers={"x-routstr-cost-msats": "77"})
+async def test_a_charge_may_stand_in_the_header_alone(upstream: UpstreamCaller, mock: respx.MockRouter) -> None:
+    mock.post(URL).respond(json=COMPLETION, headers={"x-routstr-cost-msats": "77"})
     answer = await ask(upstream)
     assert isinstance(answer, UpstreamResponse)
     assert answer.charged_msats == 77
 
 
 async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
-    upstream: UpstreamCaller, seller: respx.MockRouter
+    upstream: UpstreamCaller, mock: respx.MockRouter
 ) -> None:
     headers = [
         ("X-ROUTSTR-Cost-MSATS", "77"),
@@ -101,7 +101,7 @@ async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
         ("CONTENT-Type", "Application/JSON"),
         ("content-type", "text/plain"),
     ]
-    seller.post(URL).mock(return_value=httpx.Response(200, headers=headers, content=json.dumps(COMPLETION)))
+    mock.post(URL).mock(return_value=httpx.Response(200, headers=headers, content=json.dumps(COMPLETION)))
     answer = await ask(upstream)
     assert isinstance(answer, UpstreamResponse)
     assert answer.charged_msats == 77
@@ -110,7 +110,7 @@ async def test_of_headers_that_come_twice_the_first_counts_in_whatever_case(
 
 
 async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
-    upstream: UpstreamCaller, seller: respx.MockRouter
+    upstream: UpstreamCaller, mock: respx.MockRouter
 ) -> None:
     headers = {
         "set-cookie": "a=b",
@@ -120,7 +120,7 @@ async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
         "x-ratelimit-remaining": "3",
         "x-echo": f"your key {KEY}",
     }
-    seller.post(URL).respond(json=COMPLETION, headers=headers)
+    mock.post(URL).respond(json=COMPLETION, headers=headers)
     answer = await ask(upstream)
     assert {name.lower() for name, _ in answer.headers} == {"content-type", "x-ratelimit-remaining", "x-echo"}
     assert dict(answer.headers)["x-echo"] == "your key sk-ver...***"
@@ -128,9 +128,9 @@ async def test_what_is_between_hops_or_arbstrs_own_does_not_come_down(
 
 @pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
 async def test_a_passing_trouble_may_be_tried_again(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int
 ) -> None:
-    seller.post(URL).respond(status, json={"error": {"message": "busy"}})
+    mock.post(URL).respond(status, json={"error": {"message": "busy"}})
     error = await failure(upstream)
     assert (error.kind, error.status, error.retryable, error.counts_for_breaker) == ("status", status, True, True)
     assert str(error) == f"HTTP {status}: busy"
@@ -138,9 +138,9 @@ async def test_a_passing_trouble_may_be_tried_again(
 
 @pytest.mark.parametrize("status", [301, 302, 307, 401, 402, 403, 408, 425, 501, 505, 599])
 async def test_what_will_not_pass_is_left_for_the_next_provider(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int
 ) -> None:
-    seller.post(URL).respond(status, headers={"location": "http://elsewhere.test"})
+    mock.post(URL).respond(status, headers={"location": "http://elsewhere.test"})
     error = await failure(upstream)
     assert (error.kind, error.status, error.retryable, error.counts_for_breaker) == (
         "status",
@@ -153,18 +153,18 @@ async def test_what_will_not_pass_is_left_for_the_next_provider(
 @pytest.mark.parametrize("status", [400, 404])
 @pytest.mark.parametrize("error", [{"type": "invalid_model"}, {"code": "model_not_found"}])
 async def test_a_model_it_does_not_know_after_all_is_nobodys_fault(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, error: dict[str, str]
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int, error: dict[str, str]
 ) -> None:
-    seller.post(URL).respond(status, json={"error": {"message": "no such model", **error}})
+    mock.post(URL).respond(status, json={"error": {"message": "no such model", **error}})
     failed = await failure(upstream)
     assert (failed.kind, failed.retryable, failed.counts_for_breaker) == ("stale_catalogue", False, False)
 
 
 @pytest.mark.parametrize("status", [400, 409, 413, 418, 422])
 async def test_an_error_about_the_request_passes_with_keys_masked(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int
 ) -> None:
-    seller.post(URL).respond(status, content=b'{"error": {"message": "bad, %b"} }' % KEY.encode())
+    mock.post(URL).respond(status, content=b'{"error": {"message": "bad, %b"} }' % KEY.encode())
     answer = await ask(upstream)
     assert isinstance(answer, UpstreamResponse)
     assert answer.status == status
@@ -183,12 +183,12 @@ async def test_an_error_about_the_request_passes_with_keys_masked(
 )
 async def test_a_provider_says_how_long_to_wait(
     upstream: UpstreamCaller,
-    seller: respx.MockRouter,
+    mock: respx.MockRouter,
     header: dict[str, str],
     body: dict[str, Any],
     seconds: float | None,
 ) -> None:
-    seller.post(URL).respond(429, json=body, headers=header)
+    mock.post(URL).respond(429, json=body, headers=header)
     assert (await failure(upstream)).retry_after_s == seconds
 
 
@@ -206,21 +206,21 @@ async def test_a_provider_says_how_long_to_wait(
     ],
 )
 async def test_a_broken_connection_is_told_from_a_silent_one(
-    upstream: UpstreamCaller, seller: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
+    upstream: UpstreamCaller, mock: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
 ) -> None:
-    seller.post(URL).mock(side_effect=raised)
+    mock.post(URL).mock(side_effect=raised)
     error = await failure(upstream)
     assert (error.kind, error.retryable, error.counts_for_breaker) == (kind, retryable, True)
     assert error.may_be_billed is may_cost  # where the provider had the request
 
 
-async def test_no_answer_in_time_is_a_timeout(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
+async def test_no_answer_in_time_is_a_timeout(upstream: UpstreamCaller, mock: respx.MockRouter) -> None:
     async def never(request: httpx.Request) -> httpx.Response:
         await request.aread()
         await asyncio.Event().wait()
         raise AssertionError
 
-    seller.post(URL).mock(side_effect=never)
+    mock.post(URL).mock(side_effect=never)
     error = await failure(upstream, first_byte=0.01)
     assert (error.kind, error.retryable, error.may_be_billed) == ("timeout", False, True)
 
@@ -231,9 +231,9 @@ async def test_no_answer_in_time_is_a_timeout(upstream: UpstreamCaller, seller: 
 )
 @pytest.mark.parametrize("stream", [False, True])
 async def test_a_200_that_can_not_be_used_is_a_failure(
-    upstream: UpstreamCaller, seller: respx.MockRouter, content: bytes, stream: bool
+    upstream: UpstreamCaller, mock: respx.MockRouter, content: bytes, stream: bool
 ) -> None:
-    seller.post(URL).respond(200, content=content)
+    mock.post(URL).respond(200, content=content)
     error = await failure(upstream, stream=stream)
     assert (error.kind, error.status, error.retryable) == ("bad_response", 200, False)
 
@@ -264,9 +264,9 @@ def streaming(body: Body, headers: dict[str, str]) -> Callable[[httpx.Request], 
 
 @pytest.mark.parametrize("headers", [SSE, {}, {"content-type": "text/plain"}])
 async def test_a_stream_begins_with_its_first_event(
-    upstream: UpstreamCaller, seller: respx.MockRouter, headers: dict[str, str]
+    upstream: UpstreamCaller, mock: respx.MockRouter, headers: dict[str, str]
 ) -> None:
-    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:20], EVENTS[20:80], EVENTS[80:]), headers))
+    mock.post(URL).mock(side_effect=streaming(Body(EVENTS[:20], EVENTS[20:80], EVENTS[80:]), headers))
     answer = await ask(upstream, stream=True)
     assert isinstance(answer, UpstreamStream)
     out = answer.prefix
@@ -289,17 +289,17 @@ async def test_a_stream_begins_with_its_first_event(
     ],
 )
 async def test_a_stream_that_begins_with_no_answer_is_a_failure(
-    upstream: UpstreamCaller, seller: respx.MockRouter, parts: tuple[bytes | Exception, ...]
+    upstream: UpstreamCaller, mock: respx.MockRouter, parts: tuple[bytes | Exception, ...]
 ) -> None:
     body = Body(*parts)
-    seller.post(URL).mock(side_effect=streaming(body, SSE))
+    mock.post(URL).mock(side_effect=streaming(body, SSE))
     error = await failure(upstream, stream=True)
     assert (error.kind, error.retryable) == ("bad_response", False)
     assert body.closed
 
 
-async def test_json_in_answer_to_a_stream_request_passes(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
-    seller.post(URL).respond(json=COMPLETION)
+async def test_json_in_answer_to_a_stream_request_passes(upstream: UpstreamCaller, mock: respx.MockRouter) -> None:
+    mock.post(URL).respond(json=COMPLETION)
     answer = await ask(upstream, stream=True)
     assert isinstance(answer, UpstreamResponse)
     assert answer.usage == Usage(10, 5)
@@ -308,14 +308,14 @@ async def test_json_in_answer_to_a_stream_request_passes(upstream: UpstreamCalle
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 @pytest.mark.parametrize("status", [200, 429, 500, 422])
 async def test_what_judging_an_answer_raises_is_a_failed_attempt(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, stream: bool, monkeypatch: pytest.MonkeyPatch
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int, stream: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stumbles(document: object) -> None:
         raise OverflowError("too large")
 
     for judge in ("error_of", "has_substance"):
         monkeypatch.setattr(f"arbstr.engine.upstream.verdict.{judge}", stumbles)
-    seller.post(URL).respond(status, content=EVENTS if stream and status == 200 else b"{}")
+    mock.post(URL).respond(status, content=EVENTS if stream and status == 200 else b"{}")
     error = await failure(upstream, stream=stream)
     assert (error.kind, error.retryable, str(error)) == (
         "bad_response",
@@ -325,9 +325,9 @@ async def test_what_judging_an_answer_raises_is_a_failed_attempt(
 
 
 async def test_so_is_what_reading_on_in_a_stream_raises(
-    upstream: UpstreamCaller, seller: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
+    upstream: UpstreamCaller, mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], EVENTS[80:]), SSE))
+    mock.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], EVENTS[80:]), SSE))
     answer = await ask(upstream, stream=True)
     assert isinstance(answer, UpstreamStream)
 
@@ -341,8 +341,8 @@ async def test_so_is_what_reading_on_in_a_stream_raises(
     assert answer.end() == b""
 
 
-async def test_a_stream_that_breaks_says_so(upstream: UpstreamCaller, seller: respx.MockRouter) -> None:
-    seller.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], httpx.ReadError("reset")), SSE))
+async def test_a_stream_that_breaks_says_so(upstream: UpstreamCaller, mock: respx.MockRouter) -> None:
+    mock.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], httpx.ReadError("reset")), SSE))
     answer = await ask(upstream, stream=True)
     assert isinstance(answer, UpstreamStream)
     with pytest.raises(AttemptError, match="the connection broke"):
@@ -350,16 +350,16 @@ async def test_a_stream_that_breaks_says_so(upstream: UpstreamCaller, seller: re
 
 
 async def test_a_providers_words_come_without_control_bytes_and_short(
-    upstream: UpstreamCaller, seller: respx.MockRouter
+    upstream: UpstreamCaller, mock: respx.MockRouter
 ) -> None:
-    seller.post(URL).respond(500, json={"error": {"message": "\x1b[2J" + "x" * 1000}})
-    told = str(await failure(upstream))
-    assert "\x1b" not in told
-    assert len(told) < 400
+    mock.post(URL).respond(500, json={"error": {"message": "\x1b[2J" + "x" * 1000}})
+    message = str(await failure(upstream))
+    assert "\x1b" not in message
+    assert len(message) < 400
 
 
 @pytest.mark.parametrize(
-    ("status", "answer", "told"),
+    ("status", "answer", "expected"),
     [
         (401, {"detail": "Unauthorized"}, "HTTP 401: Unauthorized"),
         (402, {"detail": {"error": {"message": "balance too low"}}}, "HTTP 402: balance too low"),
@@ -368,27 +368,27 @@ async def test_a_providers_words_come_without_control_bytes_and_short(
     ],
 )
 async def test_a_provider_is_heard_wherever_it_puts_its_words(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, answer: dict[str, object], told: str
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int, answer: dict[str, object], expected: str
 ) -> None:
-    seller.post(URL).respond(status, json=answer)
-    assert str(await failure(upstream)) == told
+    mock.post(URL).respond(status, json=answer)
+    assert str(await failure(upstream)) == expected
 
 
-@pytest.mark.parametrize(("message", "told"), [("Busy.", "Busy"), (" Please wait... ", "Please wait"), ("...", "")])
+@pytest.mark.parametrize(("message", "shown"), [("Busy.", "Busy"), (" Please wait... ", "Please wait"), ("...", "")])
 async def test_a_providers_words_bring_no_full_stop_of_their_own(
-    upstream: UpstreamCaller, seller: respx.MockRouter, message: str, told: str
+    upstream: UpstreamCaller, mock: respx.MockRouter, message: str, shown: str
 ) -> None:
-    seller.post(URL).respond(500, json={"error": {"message": message, "code": "busy"}})
-    assert str(await failure(upstream)) == f"HTTP 500: {told or 'busy'}"
+    mock.post(URL).respond(500, json={"error": {"message": message, "code": "busy"}})
+    assert str(await failure(upstream)) == f"HTTP 500: {shown or 'busy'}"
 
 
 @pytest.mark.parametrize("field", ["message", "type", "code"])
 @pytest.mark.parametrize("status", [400, 503])
 async def test_an_error_of_any_types_is_an_error(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, field: str
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int, field: str
 ) -> None:
     body = b'{"error": {"message": "no", "%b": %b%b}}' % (field.encode(), b"[" * 1000, b"]" * 1000)
-    seller.post(URL).respond(status, content=body)
+    mock.post(URL).respond(status, content=body)
     if status == 400:
         answer = await ask(upstream)
         assert isinstance(answer, UpstreamResponse)
@@ -399,20 +399,20 @@ async def test_an_error_of_any_types_is_an_error(
 
 @pytest.mark.parametrize(("status", "retryable"), [(500, True), (429, True), (401, False), (302, False), (400, False)])
 async def test_an_error_with_an_endless_body_is_still_that_error(
-    upstream: UpstreamCaller, seller: respx.MockRouter, status: int, retryable: bool
+    upstream: UpstreamCaller, mock: respx.MockRouter, status: int, retryable: bool
 ) -> None:
     body = Body(*[b"x" * 100_000] * 15, AssertionError("read too far"))
-    seller.post(URL).mock(side_effect=lambda request: httpx.Response(status, stream=body))
+    mock.post(URL).mock(side_effect=lambda request: httpx.Response(status, stream=body))
     error = await failure(upstream)
     assert (error.kind, error.status, error.retryable) == ("status", status, retryable)
     assert body.closed
 
 
 async def test_half_a_surrogate_pair_in_an_answer_is_the_models_not_the_providers_fault(
-    upstream: UpstreamCaller, seller: respx.MockRouter
+    upstream: UpstreamCaller, mock: respx.MockRouter
 ) -> None:
     body = json.dumps({**COMPLETION, "x": "\ud83d"}).encode()
-    seller.post(URL).respond(content=body, headers={"content-type": "application/json"})
+    mock.post(URL).respond(content=body, headers={"content-type": "application/json"})
     answer = await ask(upstream)
     assert isinstance(answer, UpstreamResponse)
     assert (answer.body, answer.usage) == (body, Usage(10, 5))
@@ -420,7 +420,7 @@ async def test_half_a_surrogate_pair_in_an_answer_is_the_models_not_the_provider
 
 @pytest.mark.parametrize("document", [{"error": {}}, {"error": {}, "choices": []}])
 async def test_an_empty_error_without_choices_is_one(
-    upstream: UpstreamCaller, seller: respx.MockRouter, document: dict[str, object]
+    upstream: UpstreamCaller, mock: respx.MockRouter, document: dict[str, object]
 ) -> None:
-    seller.post(URL).respond(json=document)
+    mock.post(URL).respond(json=document)
     assert (await failure(upstream)).kind == "bad_response"

@@ -1,6 +1,6 @@
 """A whole arbstr between clients and providers that say anything, and what must hold after each thing said.
 
-Synchronous from outside, as hypothesis wants it: the loop runs only within `Arena.plays` and its kind.
+Synchronous from outside, as hypothesis wants it: the loop runs only within `FuzzHarness.run`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from arbstr.logs.setup import LogLine
 from arbstr.sanitize import sanitize
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent
-from tests.support.harness import PATIENCE_S, Arbstr, World, key_of
+from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness, key_of
 from tests.support.provider import Asked, Part, Reply, completion, json_reply, sse_reply, stream_events
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ _MOST_TOKENS, _MOST_MSATS = 10**9, 10**12
 
 
 @dataclass(frozen=True)
-class Heard:
+class ParsedResponse:
     """An answer as a strict reader of HTTP takes it."""
 
     status: int
@@ -54,17 +54,17 @@ class Heard:
         return self.headers.get("x-arbstr-request-id")
 
 
-class Arena:
-    """One arbstr for many examples. Sellers: alpha says what it is told, beta answers as it should."""
+class FuzzHarness:
+    """One arbstr for many examples. Providers: alpha plays the given replies, beta answers properly."""
 
     def __init__(self, home: Path) -> None:
         self._runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
         self.ledger = home / "arbstr.db"
-        self._world = World(self.ledger)
+        self._proxy = ProxyHarness(self.ledger)
         self._replies: list[Reply] = []
         self._ids: Counter[str] = Counter()
-        self._told = 0  # the last line of the log that was looked at
-        self._arbstr: Arbstr = self.run(self._opens())
+        self._last_line = 0  # the last line of the log that was looked at
+        self._arbstr: Arbstr = self.run(self._start())
 
     def run(self, work: Coroutine[Any, Any, T]) -> T:
         """Let the loop run until this is done."""
@@ -72,18 +72,18 @@ class Arena:
 
     def close(self) -> None:
         """End everything, and look at log and ledger a last time: what nobody awaited complains when it goes."""
-        self.run(self._world.close())
+        self.run(self._proxy.close())
         self._runner.close()
         _check_log(self._logged())
         with closing(sqlite3.connect(self.ledger)) as db:
             rows = Counter(request_id for (request_id,) in db.execute("SELECT correlation_id FROM requests"))
         assert rows == self._ids, "not one row for each request that finished"
 
-    async def _opens(self) -> Arbstr:
+    async def _start(self) -> Arbstr:
         patient = {"first_byte": 3, "idle": 3}
-        await self._world.sells("alpha", self._wild, models=("gpt-4o", "mini"), timeouts=patient)
-        await self._world.sells("beta", _good, models=("gpt-4o", "mini"), input_rate=1000, output_rate=3000)
-        arbstr = await self._world.opens(
+        await self._proxy.add_provider("alpha", self._wild, models=("gpt-4o", "mini"), timeouts=patient)
+        await self._proxy.add_provider("beta", _good, models=("gpt-4o", "mini"), input_rate=1000, output_rate=3000)
+        arbstr = await self._proxy.start(
             server={"auth_token": TOKEN, "max_request_mb": 1, "allowed_origins": ["*"], "keepalive": 2},
             retry={"max_retries": 1},
             policies={
@@ -102,7 +102,7 @@ class Arena:
 
     # What may happen
 
-    def asks(self, sent: Sent, replies: Iterable[Sequence[Part]] = ()) -> list[Heard]:
+    def exchange(self, sent: Sent, replies: Iterable[Sequence[Part]] = ()) -> list[ParsedResponse]:
         """A client says this, and alpha answers so; what the client hears, once all that must hold has been checked."""
         self._replies = [list(reply) for reply in replies]
         random.seed()  # hypothesis begins each example with the same chance, and so with the same request ids
@@ -125,7 +125,7 @@ class Arena:
         _check_log(lines)
         return heard
 
-    def gets(self, target: bytes) -> Heard:
+    def get(self, target: bytes) -> ParsedResponse:
         """The answer to a question, asked as a browser does."""
         head = b"GET %b HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n" % (target, TOKEN.encode())
         (heard,), _ = self.run(self._converse(Sent([head], orderly=True)))
@@ -134,38 +134,38 @@ class Arena:
         _check_log(lines)
         return heard
 
-    async def _converse(self, sent: Sent) -> tuple[list[Heard], bool]:
+    async def _converse(self, sent: Sent) -> tuple[list[ParsedResponse], bool]:
         address = urlsplit(self._arbstr.url)
         reader, writer = await asyncio.open_connection(address.hostname, address.port)
-        ears = _Ears()
+        ears = _ResponseReader()
         try:
             with contextlib.suppress(ConnectionError):
                 for piece in sent.pieces:
                     writer.write(piece)
                     await writer.drain()
                     await asyncio.sleep(0)
-            await ears.listen(reader, PATIENCE_S if sent.orderly else QUIET_S)
+            await ears.read(reader, PATIENCE_S if sent.orderly else QUIET_S)
         finally:
             writer.close()
             with contextlib.suppress(ConnectionError):
                 await writer.wait_closed()
-        await self._calm()
-        return ears.heard, ears.closed
+        await self._settle()
+        return ears.responses, ears.closed
 
-    async def _calm(self) -> None:
+    async def _settle(self) -> None:
         """Return once arbstr is done with whatever was said."""
-        await self._arbstr.notices()
+        await self._arbstr.catch_up()
         async with asyncio.timeout(PATIENCE_S):
             while self._arbstr.source.snapshot().running or self._arbstr.proxy._admission.in_flight:
-                await self._arbstr.notices()
+                await self._arbstr.catch_up()
         for name in ("alpha", "beta"):
             self._arbstr.source.close_breaker(name)
 
     # What must hold
 
     def _logged(self) -> list[LogLine]:
-        lines = self._arbstr.ring.since(self._told)
-        self._told = lines[-1].seq if lines else self._told
+        lines = self._arbstr.ring.since(self._last_line)
+        self._last_line = lines[-1].seq if lines else self._last_line
         return lines
 
     def _finished(self) -> list[RequestRecord]:
@@ -182,8 +182,8 @@ class Arena:
         assert (entry.input_tokens, entry.output_tokens) == (record.input_tokens, record.output_tokens)
         assert (entry.cost_msats, entry.provider_cost_msats) == (record.cost_msats, record.provider_cost_msats)
         assert (entry.success, entry.error_status) == (record.success, record.error_status)
-        told = json.dumps([entry.model, entry.error_message, detail.attempts, detail.routing], ensure_ascii=False)
-        assert not any(secret in told for secret in SECRETS)
+        shown = json.dumps([entry.model, entry.error_message, detail.attempts, detail.routing], ensure_ascii=False)
+        assert not any(secret in shown for secret in SECRETS)
         assert entry.error_message is None or not entry.error_message.endswith("..")
 
     async def _row(self, request_id: str) -> Detail:
@@ -203,7 +203,7 @@ def _good(asked: Asked) -> Reply:
     return sse_reply(*stream_events("Hi")) if asked.json.get("stream") else json_reply(completion("Hi"))
 
 
-def _check_error(answer: Heard) -> None:
+def _check_error(answer: ParsedResponse) -> None:
     """An error of arbstr's own has OpenAI's shape; one that a provider gave is the provider's."""
     if answer.status < 400 or ("x-arbstr-provider" in answer.headers and answer.status < 500):
         return
@@ -214,10 +214,10 @@ def _check_error(answer: Heard) -> None:
     assert error["code"].replace("_", "").isalpha()
 
 
-def _check_secrets(answer: Heard) -> None:
+def _check_secrets(answer: ParsedResponse) -> None:
     """A key may be quoted in what a provider's model says, but in no header, and in no error."""
-    told = repr(answer.headers) + ("" if answer.status < 300 else answer.body.decode(errors="replace"))
-    assert not any(secret in told for secret in SECRETS), told
+    shown = repr(answer.headers) + ("" if answer.status < 300 else answer.body.decode(errors="replace"))
+    assert not any(secret in shown for secret in SECRETS), shown
 
 
 def _check_record(record: RequestRecord) -> None:
@@ -238,11 +238,11 @@ def _check_log(lines: Iterable[LogLine]) -> None:
         assert line.text == sanitize(line.text, most=len(line.text)), line.text
 
 
-class _Ears:
+class _ResponseReader:
     """Reads answers off a connection, strictly. `closed`: the other side has ended the connection."""
 
     def __init__(self) -> None:
-        self.heard: list[Heard] = []
+        self.responses: list[ParsedResponse] = []
         self.closed = False
         self._parser = self._asked()
 
@@ -253,7 +253,7 @@ class _Ears:
         parser.send(h11.EndOfMessage())
         return parser
 
-    async def listen(self, reader: asyncio.StreamReader, patience_s: float) -> None:
+    async def read(self, reader: asyncio.StreamReader, patience_s: float) -> None:
         """Hear one whole answer; without one, the connection's end or so long a silence. Raises on what is no HTTP."""
         status, headers, body = 0, {}, b""
         while True:
@@ -277,5 +277,5 @@ class _Ears:
             elif isinstance(event, h11.Data):
                 body += event.data
             elif isinstance(event, h11.EndOfMessage):
-                self.heard.append(Heard(status, headers, body))
+                self.responses.append(ParsedResponse(status, headers, body))
                 return
