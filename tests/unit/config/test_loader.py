@@ -208,11 +208,11 @@ def test_a_model_may_have_rates_and_a_name_of_its_own(tmp_path: Path) -> None:
 
 
 def test_a_models_case_does_not_matter(tmp_path: Path) -> None:
-    provider = seller(tmp_path, MODELS)
+    provider = load_provider(tmp_path, MODELS)
     assert provider.serves("GPT-4o")
     assert (provider.upstream_id("GPT-4O"), provider.upstream_id("Claude")) == ("gpt-4o", "anthropic/claude")
     assert provider.rates_for("CLAUDE") == provider.rates_for("claude")
-    assert seller(tmp_path, 'models = ["GPT-4o", "gpt-4o"]').model_ids == ("GPT-4o",)
+    assert load_provider(tmp_path, 'models = ["GPT-4o", "gpt-4o"]').model_ids == ("GPT-4o",)
 
 
 @pytest.mark.parametrize(
