@@ -49,6 +49,10 @@ class ProxyUrl:
         """Check whether it speaks SOCKS5."""
         return self.scheme != "http"
 
+    def looks_up(self, host: str) -> bool:
+        """Check whether it looks up the host's name; with `socks5` only `.onion` names are left to it."""
+        return self.scheme != "socks5" or is_onion(host)
+
     @property
     def basic_credentials(self) -> str | None:
         """The `Basic` credentials for an HTTP proxy, None if there are none."""
@@ -127,6 +131,18 @@ class EnvironmentProxies:
     https: ProxyUrl | None = None
     bypasses: tuple[str, ...] = ()
     variables: tuple[tuple[str, str], ...] = ()
+
+    def choose(self, url: str, own: ProxyUrl | None) -> ProxyUrl | None:
+        """Return the proxy for a URL, None for the direct way; a provider's `own` takes precedence.
+
+        Raises ValueError for a `.onion` host without a SOCKS proxy: no other resolver may be asked for its name.
+        """
+        found = self.proxy_for(url) if own is None else None
+        proxy = own if found is None else found[0]
+        host = urlsplit(url).hostname or ""
+        if is_onion(host) and not (proxy and proxy.is_socks):
+            raise ValueError(f"{host} can be reached through a SOCKS proxy only; set the provider's proxy")
+        return proxy
 
     def proxy_for(self, url: str) -> tuple[ProxyUrl, str] | None:
         """Return the proxy for a URL and the variable that names it; None for the direct way.

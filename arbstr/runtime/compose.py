@@ -184,7 +184,7 @@ async def running(settings: Settings, ring: setup.LogRing | None = None) -> Asyn
         stack.push_async_callback(ledger.close)
         reader = LedgerReader(settings.database, settle=ledger.settle)
         stack.push_async_callback(reader.close)
-        transport = PooledTransport(settings.proxies)
+        transport = PooledTransport(settings.proxies.choose)
         stack.push_async_callback(transport.aclose)
         parts = Infrastructure(config, bus, redactor, ledger, reader, transport, log, fleet)
         proxy = await _compose(stack, settings, parts)

@@ -14,15 +14,61 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Protocol
 
 import aiohappyeyeballs
 
-from arbstr.config.proxies import ProxyUrl, is_onion
 from arbstr.transport.resolver import AddressInfo, Resolver
 
 NEXT_ADDRESS_S = 0.25  # before the next address of a host is tried as well (RFC 8305)
 MAX_REPLY_BYTES = 64 * 1024  # of a proxy to `CONNECT`
 _CALLERS_S = 86_400.0  # the caller sets the timeout
+
+
+class Password(Protocol):
+    """A password whose text is not shown."""
+
+    def reveal(self) -> str:
+        """Return its text."""
+        ...
+
+
+class Proxy(Protocol):
+    """What is needed of a proxy. It is hashable, and its text hides its credentials."""
+
+    @property
+    def host(self) -> str:
+        """Return its host."""
+        ...
+
+    @property
+    def port(self) -> int:
+        """Return its port."""
+        ...
+
+    @property
+    def is_socks(self) -> bool:
+        """Check whether it speaks SOCKS5; it speaks HTTP otherwise."""
+        ...
+
+    @property
+    def username(self) -> str:
+        """Return the user name for SOCKS, empty if there is none."""
+        ...
+
+    @property
+    def password(self) -> Password | None:
+        """Return the password for SOCKS, if any."""
+        ...
+
+    @property
+    def basic_credentials(self) -> str | None:
+        """Return the `Basic` credentials for HTTP, if any."""
+        ...
+
+    def looks_up(self, host: str) -> bool:
+        """Check whether it looks up the host's name; otherwise it gets an address."""
+        ...
 
 
 class ProxyRefused(OSError):
@@ -32,7 +78,7 @@ class ProxyRefused(OSError):
 class Connector:
     """Opens sockets to one host. `tunnels`: use CONNECT at an HTTP proxy, instead of requesting whole URLs."""
 
-    def __init__(self, resolver: Resolver, host: str, port: int, proxy: ProxyUrl | None, *, tunnels: bool) -> None:
+    def __init__(self, resolver: Resolver, host: str, port: int, proxy: Proxy | None, *, tunnels: bool) -> None:
         self._resolver = resolver
         self._host = host
         self._port = port
@@ -66,21 +112,21 @@ class Connector:
             self._resolver.doubt(host)
             raise
 
-    async def _open_through_socks(self, proxy: ProxyUrl) -> socket.socket:
+    async def _open_through_socks(self, proxy: Proxy) -> socket.socket:
         """Have a SOCKS5 proxy connect, trying each of its own addresses.
 
         Where names are looked up locally the library gets addresses only: its own lookups use shared threads.
         """
         from python_socks import ProxyConnectionError, ProxyError, ProxyType  # noqa: PLC0415 - few need SOCKS
-        from python_socks.async_.asyncio import Proxy  # noqa: PLC0415 - only where a proxy is used
+        from python_socks.async_.asyncio import Proxy as SocksProxy  # noqa: PLC0415 - only where a proxy is used
 
         host = self._host
-        if proxy.scheme == "socks5" and not is_onion(host):
+        if not proxy.looks_up(host):
             host = (await self._resolver.addresses(host, self._port))[0][4][0]
         password = None if proxy.password is None else proxy.password.reveal()
         failure: Exception | None = None
         for *_, where in await self._resolver.addresses(proxy.host, proxy.port):
-            client = Proxy(ProxyType.SOCKS5, where[0], where[1], proxy.username, password, rdns=True)
+            client = SocksProxy(ProxyType.SOCKS5, where[0], where[1], proxy.username, password, rdns=True)
             try:
                 return await client.connect(host, self._port, timeout=_CALLERS_S)
             except ProxyConnectionError as error:
@@ -91,7 +137,7 @@ class Connector:
         raise ProxyRefused(f"the proxy {proxy} can't be reached: {failure}")
 
 
-async def _connect_through(sock: socket.socket, proxy: ProxyUrl, host: str, port: int) -> None:
+async def _connect_through(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
     """Ask an HTTP proxy for a tunnel. Raises ProxyRefused."""
     loop = asyncio.get_running_loop()
     authority = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
@@ -111,7 +157,7 @@ async def _connect_through(sock: socket.socket, proxy: ProxyUrl, host: str, port
         raise ProxyRefused(f"the proxy {proxy} sent unexpected bytes into the tunnel")
 
 
-def proxy_headers(proxy: ProxyUrl) -> list[str]:
+def proxy_headers(proxy: Proxy) -> list[str]:
     """Return the header lines to send to an HTTP proxy."""
     credentials = proxy.basic_credentials
     return [] if credentials is None else [f"Proxy-Authorization: Basic {credentials}"]

@@ -22,14 +22,14 @@ import asyncio
 import socket
 import ssl
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from functools import cache, cached_property
+from typing import Any
 
 import httpx
 
-from arbstr.config.proxies import NO_PROXIES, EnvironmentProxies, ProxyUrl, is_onion
-from arbstr.transport.connector import Connector, ProxyRefused, proxy_headers
+from arbstr.transport.connector import Connector, Proxy, ProxyRefused, proxy_headers
 from arbstr.transport.decoding import ENCODINGS, Decoder
 from arbstr.transport.http11 import Connection, ResponseStream
 from arbstr.transport.resolver import Resolver
@@ -41,22 +41,29 @@ TAIL_BYTES = 64 * 1024  # how much may follow then
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _PROXY_WANTS_CREDENTIALS = 407
 
+ProxyFor = Callable[[str, Any], Proxy | None]
+
+
+def _as_asked(url: str, proxy: Any) -> Proxy | None:
+    return proxy  # type: ignore[no-any-return]  # it is the caller's
+
 
 class PooledTransport(httpx.AsyncBaseTransport):
     """An `httpx.AsyncBaseTransport` with a connection pool; to be created on the running loop.
 
     Redirects are not followed, cookies not kept. Of the request's `timeout` extension only `connect` applies, in
-    seconds, from name lookup to the end of the TLS handshake; the caller limits waiting for bytes. An extension `proxy`
-    takes precedence over `proxies`, the environment's. An extension `memo`, a dictionary shared by requests that differ
-    in their bodies only, caches what the transport computes for them. The response's extension `response` is its
+    seconds, from name lookup to the end of the TLS handshake; the caller limits waiting for bytes. `proxy_for` gets the
+    request's URL and its extension `proxy`, and returns the proxy to use, None for a direct connection; it raises
+    ValueError with the reason if there can be none. An extension `memo`, a dictionary shared by requests that differ in
+    their bodies only, caches what the transport computes for them. The response's extension `response` is its
     `ResponseStream`: `complete` once the whole body has arrived, read or not, with the raw headers.
     """
 
-    def __init__(self, proxies: EnvironmentProxies = NO_PROXIES, resolver: Resolver | None = None) -> None:
+    def __init__(self, proxy_for: ProxyFor = _as_asked, resolver: Resolver | None = None) -> None:
         self._loop = asyncio.get_running_loop()
-        self._proxies = proxies
+        self._proxy_for = proxy_for
         self._resolver = resolver or Resolver()
-        self._host_pools: dict[tuple[httpx.URL, ProxyUrl | None], _HostPool] = {}
+        self._host_pools: dict[tuple[httpx.URL, Proxy | None], _HostPool] = {}
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
@@ -97,21 +104,19 @@ class PooledTransport(httpx.AsyncBaseTransport):
         proxy = request.extensions.get("proxy")
         pool = self._host_pools.get((request.url, proxy))
         if pool is None:
-            pool = _HostPool(request.url, self._way(request, proxy), self._resolver)
+            pool = _HostPool(request.url, self._proxy(request), self._resolver)
             self._host_pools[request.url, proxy] = pool
         return pool
 
-    def _way(self, request: httpx.Request, proxy: ProxyUrl | None) -> ProxyUrl | None:
+    def _proxy(self, request: httpx.Request) -> Proxy | None:
         """Return the proxy to use, None for a direct connection. Raises `httpx.UnsupportedProtocol`."""
         url = request.url
         if url.scheme not in _DEFAULT_PORTS or not url.host:
             raise httpx.UnsupportedProtocol(f"not a usable address: {url}", request=request)
-        if proxy is None and (found := self._proxies.proxy_for(str(url))):
-            proxy, _ = found
-        if is_onion(url.host) and not (proxy and proxy.is_socks):
-            reason = f"{url.host} can be reached through a SOCKS proxy only; set the provider's proxy"
-            raise httpx.UnsupportedProtocol(reason, request=request)
-        return proxy
+        try:
+            return self._proxy_for(str(url), request.extensions.get("proxy"))
+        except ValueError as error:
+            raise httpx.UnsupportedProtocol(str(error), request=request) from error
 
     async def aclose(self) -> None:
         """Close every connection."""
@@ -124,7 +129,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 class _HostPool:
     """The connections to one URL, and what requests to it have in common."""
 
-    def __init__(self, url: httpx.URL, proxy: ProxyUrl | None, resolver: Resolver) -> None:
+    def __init__(self, url: httpx.URL, proxy: Proxy | None, resolver: Resolver) -> None:
         self.authority = url.netloc
         self.connections: set[Connection] = set()
         self._host = url.raw_host.decode("ascii")

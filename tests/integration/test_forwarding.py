@@ -38,7 +38,7 @@ class Names:
 async def transport(
     names: Names | None = None, proxies: EnvironmentProxies | None = None
 ) -> AsyncIterator[PooledTransport]:
-    made = PooledTransport(proxies or EnvironmentProxies(), Resolver(names or Names()))
+    made = PooledTransport((proxies or EnvironmentProxies()).choose, Resolver(names or Names()))
     try:
         yield made
     finally:
