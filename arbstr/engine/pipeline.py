@@ -1,7 +1,7 @@
 """The whole life of a request: read, route, try providers, fall back, respond, meter, record.
 
 `Engine.handle` is that life in one function. It ends in exactly one `LedgerPort.append` and one `RequestFinished`,
-whatever happens in between; the outside world is reached through `Client`, `UpstreamCaller` and `LedgerPort` only.
+whatever happens in between; the outside world is reached through `Client`, `Upstream` and `LedgerPort` only.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from itertools import count
 from random import random
 from typing import ParamSpec, TypeVar
@@ -21,14 +22,13 @@ from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.chat_request import decode, for_model, named_model, parse
 from arbstr.engine.circuit_breaker import CircuitBreakers
-from arbstr.engine.disconnect import ClientDisconnect
 from arbstr.engine.outcome import all_failed
-from arbstr.engine.ports import Client, LedgerPort
+from arbstr.engine.ports import Client, LedgerPort, Upstream
+from arbstr.engine.relay import relay
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import verdict
-from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import (
@@ -48,7 +48,6 @@ from arbstr.events import (
     RequestFinished,
     RequestReceived,
     RouteChosen,
-    StreamProgress,
 )
 from arbstr.types import Candidate, ChatRequest
 
@@ -59,7 +58,7 @@ T = TypeVar("T")
 
 LONGEST_RETRY_AFTER_S = 10.0  # if a provider asks for more, the next one is tried
 BACKOFF_JITTER = 0.25  # up to this share longer: requests that failed together do not come back together
-PROGRESS_EVERY_MS = 250
+DRAIN_S = 120.0  # how long a response is read on after its client has disconnected
 
 
 class Engine:
@@ -77,7 +76,7 @@ class Engine:
         breakers: CircuitBreakers,
         budgets: Budgets,
         sessions: Sessions,
-        upstream: UpstreamCaller,
+        upstream: Upstream,
         ledger: LedgerPort,
         bus: EventBus,
         clock: Callable[[], float],
@@ -102,8 +101,43 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         context = RequestContext(client.request_id, client.received_at_ms, self._clock)
-        disconnect = ClientDisconnect(context, self._upstream.connecting, self._admission)
-        client.on_disconnect(disconnect.begin)
+        limit = asyncio.timeout(None)
+        try:
+            async with limit:
+                client.on_disconnect(partial(self._disconnected, context, limit))
+                await self._respond(context, client)
+        except TimeoutError:  # the limit's: `_respond` answers all others
+            context.client_left()
+        except asyncio.CancelledError:
+            if limit.expired():
+                context.client_left()
+            context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
+            raise
+        finally:
+            self._record(context)
+            if context.stream is not None:
+                self._upstream.close_in_background(context.stream)
+
+    def _disconnected(self, context: RequestContext, limit: asyncio.Timeout) -> None:
+        """Limit a request whose client has disconnected: it ends at once, or when draining takes too long."""
+        now = asyncio.get_running_loop().time()
+        limit.reschedule(now + DRAIN_S if self._begin_drain(context) else now)
+
+    def _begin_drain(self, context: RequestContext) -> bool:
+        """Return whether the response is still read, for the row alone, and free the request's slot if so.
+
+        A provider that has the request is paid in any case. One that is not connected yet can't have it.
+        """
+        if self._upstream.is_connecting(context.request_id):
+            context.spend.drop_attempt()
+        provider = context.provider if context.spend.in_flight else None
+        if provider is None or provider.on_client_gone != "drain" or not self._admission.drain():
+            return False
+        context.begin_drain()
+        return True
+
+    async def _respond(self, context: RequestContext, client: Client) -> None:
+        """Serve the request; answer with an error if that fails."""
         try:
             await self._serve(context, client)
         except ClientGone:
@@ -111,22 +145,11 @@ class Engine:
         except ApiError as error:
             context.refuse(error)
             await client.refuse(error, wire.error_headers(context))
-        except asyncio.CancelledError:
-            if not disconnect.done:
-                context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
-                raise
-            disconnect.task.uncancel()
-            context.client_left()
         except Exception:
             logger.exception("unhandled exception in request %s", context.request_id)
             fault = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
             context.refuse(fault)
             await client.refuse(fault, wire.error_headers(context))
-        finally:
-            disconnect.end()
-            self._record(context)
-            if context.stream is not None:
-                self._upstream.close_in_background(context.stream)
 
     async def _serve(self, context: RequestContext, client: Client) -> None:
         try:
@@ -218,11 +241,8 @@ class Engine:
             try:
                 return await self._upstream.send(provider, upstream_chat, client.headers)
             except AttemptError as error:
-                if client.gone:
-                    context.attempt_ended(error, error.status)  # not the provider's fault: no client waits
-                    raise ClientGone("left while a provider failed") from error
                 wait_s = self._retry_wait_s(error, tries)
-                self._attempt_failed(context, error, wait_s)
+                self._attempt_failed(context, client, error, wait_s)
             if wait_s is None:
                 break
             await self._sleep(wait_s)
@@ -235,7 +255,13 @@ class Engine:
             return None
         return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), requested_s)
 
-    def _attempt_failed(self, context: RequestContext, error: AttemptError, wait_s: float | None) -> None:
+    def _attempt_failed(
+        self, context: RequestContext, client: Client, error: AttemptError, wait_s: float | None
+    ) -> None:
+        """Record and publish a failed attempt. Raises `ClientGone` if no client waits: the provider is not blamed."""
+        if client.gone:
+            context.attempt_ended(error, error.status)
+            raise ClientGone("left while a provider failed") from error
         attempt = context.attempt_failed(error, again=wait_s is not None)
         self._bus.publish(
             AttemptFailed(
@@ -281,9 +307,8 @@ class Engine:
         finally:
             if response.share is not None:
                 response.share.release()
-        if client.gone:
-            context.client_left()
-        elif response.client_error is None:
+        _check_present(client)
+        if response.client_error is None:
             context.succeed()
         else:
             context.fail(response.status, context.without_quotes(response.client_error))
@@ -296,69 +321,28 @@ class Engine:
         self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
         await client.start(wire.stream_headers(context, response))
         try:
-            last, fault = await self._relay(context, response, client)
+            last, fault = await relay(context, response, client, self._bus, self._keepalive_s)
         finally:
             context.set_usage_from(response.observer)  # also if the stream is abandoned
         last += self._finish_stream(context, response.observer, fault, client)
         await client.end(last)
 
     def _finish_stream(self, context: RequestContext, observer: StreamObserver, fault: str, client: Client) -> bytes:
-        """Record how a stream ended, for provider and row; return the final event for the client."""
+        """Record how a stream ended, for provider and row; return the final event. Raises `ClientGone`."""
         if observer.complete:
             context.attempt_succeeded(200)
-            if client.gone:
-                context.client_left()
-            else:
-                context.succeed()
+            _check_present(client)
+            context.succeed()
             return wire.final_event(context, done=observer.done)
         if observer.error is not None:
             fault = context.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
         elif observer.done:
             fault = "it ended without any content"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
-        if client.gone:
-            context.attempt_ended(error, error.status)
-            context.client_left()
-            return b""
-        self._attempt_failed(context, error, None)
+        self._attempt_failed(context, client, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
         context.refuse(failure)
         return wire.error_event(failure)
-
-    async def _relay(self, context: RequestContext, response: UpstreamStream, client: Client) -> tuple[bytes, str]:
-        """Relay a stream until its `[DONE]` or its end.
-
-        Return the bytes still to be sent to the client, and the fault if the stream did not end properly.
-        """
-        observer = response.observer
-        # If nothing else has come yet the client needs a keep-alive.
-        out = response.prefix or (b"" if observer.answered or not observer.between_events else wire.KEEP_ALIVE)
-        # How long the provider has sent nothing; events without content do not count.
-        silent_ms = 0 if response.begun else context.time_to_first_byte_ms
-        published_ms = context.elapsed_ms()
-        while not observer.done:
-            left_s = response.limit_s - silent_ms / 1000
-            if left_s <= 0:
-                return response.end(), f"no content for {response.limit_s:g} s"
-            if out:
-                await client.write(out)
-            read_started_ms = context.elapsed_ms()
-            try:
-                read = await response.read(min(self._keepalive_s or left_s, left_s))
-            except TimeoutError:
-                silent_ms += context.elapsed_ms() - read_started_ms
-                out = wire.KEEP_ALIVE if observer.between_events else b""
-                continue
-            except AttemptError as error:
-                return response.end(), str(error)
-            if read is None:
-                return response.end(), "it ended early, without a finish_reason"
-            now_ms = context.elapsed_ms()
-            out, silent_ms = read, 0 if response.progressed else silent_ms + now_ms - read_started_ms
-            if now_ms - published_ms >= PROGRESS_EVERY_MS:
-                published_ms, observer.in_doubt = now_ms, True
-                self._bus.publish(StreamProgress(context.request_id, observer.events))
-        return out, ""
 
     def _publish_received(self, context: RequestContext) -> None:
         if context.announce():
@@ -379,6 +363,12 @@ class Engine:
         self._bus.publish(RequestFinished(record))
         if context.chat is not None:
             _best_effort(self._router.learn, record, context.chat, context.answer_bytes)
+
+
+def _check_present(client: Client) -> None:
+    """Raise `ClientGone` if the client closed its connection before it had the whole response."""
+    if client.gone:
+        raise ClientGone("left before it had the whole response")
 
 
 def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:

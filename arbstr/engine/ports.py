@@ -1,12 +1,14 @@
-"""Ports: what the engine needs from outside, a client to serve and a ledger for rows."""
+"""Ports: what the engine needs from outside, a client to serve, providers to call and a ledger for rows."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Protocol
 
+from arbstr.config.schema import Provider
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
-from arbstr.types import HeaderList, RequestRecord
+from arbstr.types import ChatRequest, HeaderList, RequestRecord
 
 
 class Client(Protocol):
@@ -53,6 +55,24 @@ class Client(Protocol):
 
     async def end(self, data: bytes) -> None:
         """End the stream with these bytes."""
+        ...
+
+
+class Upstream(Protocol):
+    """Calls providers."""
+
+    async def send(
+        self, provider: Provider, chat: ChatRequest, headers: HeaderList
+    ) -> UpstreamResponse | UpstreamStream:
+        """Make one attempt at one provider. `headers` are the client's. Raises `AttemptError`."""
+        ...
+
+    def is_connecting(self, request_id: str) -> bool:
+        """Whether a request is being sent and no provider can have seen it yet."""
+        ...
+
+    def close_in_background(self, stream: UpstreamStream) -> None:
+        """Close a stream that has been served, without waiting for its provider to end it."""
         ...
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from arbstr.engine import disconnect
+from arbstr.engine import pipeline
 from arbstr.types import RequestRecord
 from tests.support.harness import PATIENCE_S, Answer, Arbstr, ProxyHarness, body, tokens_of
 from tests.support.provider import (
@@ -222,8 +222,8 @@ async def test_drain_ends_with_a_stream_that_breaks_off(harness: ProxyHarness) -
     "script", [[Move.NEVER], sse_reply(chunk("a"), Move.NEVER)], ids=["before the answer", "in the middle"]
 )
 async def test_draining_has_an_end(harness: ProxyHarness, script: list[Part], monkeypatch: pytest.MonkeyPatch) -> None:
-    assert disconnect.DRAIN_S == 120
-    monkeypatch.setattr(disconnect, "DRAIN_S", 0.03)
+    assert pipeline.DRAIN_S == 120
+    monkeypatch.setattr(pipeline, "DRAIN_S", 0.03)
     alpha = await harness.add_provider("alpha", script)
     arbstr = await harness.start()
     await ask_and_leave(arbstr, alpha, stream=True)

@@ -97,13 +97,17 @@ class UpstreamCaller:
         self._templates: dict[tuple[object, ...], httpx.Request] = {}
         self._plain_until: dict[str, float] = {}  # by provider: send bodies without arbstr's additions
         self._closing: set[asyncio.Task[None]] = set()
-        self.connecting: set[str] = set()  # ids of requests that no provider can have seen yet
+        self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
     async def aclose(self) -> None:
         """Cancel the closing of streams in the background."""
         for task in self._closing:
             task.cancel()
         await asyncio.gather(*self._closing, return_exceptions=True)
+
+    def is_connecting(self, request_id: str) -> bool:
+        """Whether a request is being sent and no provider can have seen it yet."""
+        return request_id in self._connecting
 
     def close_in_background(self, stream: UpstreamStream) -> None:
         """Close a stream that has been served, without waiting for its provider to end it."""
@@ -139,9 +143,9 @@ class UpstreamCaller:
     async def _ask(
         self, provider: Provider, chat: ChatRequest, headers: HeaderList, body: bytes
     ) -> UpstreamResponse | UpstreamStream:
-        self.connecting.add(chat.request_id)
+        self._connecting.add(chat.request_id)
         request = _TemplatedRequest(
-            self._template(provider, headers), body, partial(self.connecting.discard, chat.request_id)
+            self._template(provider, headers), body, partial(self._connecting.discard, chat.request_id)
         )
         deadline = Deadline(self._deadline_timer)
         call = PendingCall(provider.timeouts, deadline)
@@ -154,7 +158,7 @@ class UpstreamCaller:
                     await close(response)
                     raise
         except TimeoutError:
-            if chat.request_id in self.connecting:
+            if chat.request_id in self._connecting:
                 message = f"no connection within {call.limit_s:g} s"
                 raise AttemptError("timeout", message, retryable=True) from None
             raise AttemptError("timeout", f"no answer within {call.limit_s:g} s", sent=True) from None
@@ -167,7 +171,7 @@ class UpstreamCaller:
             raise AttemptError("bad_response", f"an unreadable response ({type(error).__name__})") from error
         finally:
             deadline.close()
-            self.connecting.discard(chat.request_id)
+            self._connecting.discard(chat.request_id)
 
     def _template(self, provider: Provider, headers: HeaderList) -> httpx.Request:
         """Return the request template of a client's headers and a provider; clients repeat their headers."""

@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, cast
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
-from arbstr.config.schema import Budget, Config, Retry
+from arbstr.config.schema import Budget, Config, Provider, Retry
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
-from arbstr.engine.upstream.caller import UpstreamCaller
-from arbstr.engine.upstream.response import UpstreamResponse
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
-from arbstr.types import HeaderList, RequestRecord, Usage
+from arbstr.types import ChatRequest, HeaderList, RequestRecord, Usage
 from tests.support.engine_builders import Clock, chat, provider
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()
@@ -47,8 +46,12 @@ STALE = AttemptError("stale_catalogue", "HTTP 404", status=404)
 ACCOUNT = status(402, retryable=False)
 
 
+async def at_once() -> None:
+    """Wait for nothing."""
+
+
 class FakeClient:
-    """A client that notes what it is given."""
+    """A client that notes what it is given. It sends and reads without delay, unless its hooks wait."""
 
     policy: str | None = None
 
@@ -63,6 +66,8 @@ class FakeClient:
         self.sent = True
         self._body = body
         self._callback: Callable[[], None] = lambda: None
+        self.on_body: Callable[[], Awaitable[None]] = at_once
+        self.on_refusal: Callable[[], Awaitable[None]] = at_once
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
         self._callback = callback
@@ -72,6 +77,7 @@ class FakeClient:
         self._callback()
 
     async def body(self) -> bytes:
+        await self.on_body()
         if isinstance(self._body, Exception):
             raise self._body
         return self._body
@@ -81,6 +87,7 @@ class FakeClient:
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
         self.status, self.given, self.refused = error.status, headers, error
+        await self.on_refusal()
 
     async def start(self, headers: HeaderList) -> None:
         raise AssertionError("no stream was asked for")
@@ -92,8 +99,46 @@ class FakeClient:
         raise AssertionError("no stream was asked for")
 
 
+class FakeUpstream:
+    """Providers that give the next outcome of their scripts, each after half a second."""
+
+    def __init__(self, clock: Clock, scripts: dict[str, Sequence[Outcome]]) -> None:
+        self.asked: list[str] = []
+        self.on_send: Callable[[], Awaitable[None]] = at_once
+        self._clock = clock
+        self.scripts = {name: iter(script) for name, script in scripts.items()}
+
+    async def send(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> UpstreamResponse:
+        await self.on_send()
+        self.asked.append(provider.name)
+        self._clock.now += 0.5
+        outcome = next(self.scripts[provider.name])
+        if isinstance(outcome, Exception):
+            raise outcome
+        return outcome
+
+    def is_connecting(self, request_id: str) -> bool:
+        return False
+
+    def close_in_background(self, stream: UpstreamStream) -> None:
+        raise AssertionError("no stream was asked for")
+
+
+class FakeLedger:
+    """Keeps the rows."""
+
+    def __init__(self) -> None:
+        self.rows: list[RequestRecord] = []
+
+    def begin(self, record: RequestRecord) -> None:
+        raise AssertionError("no stream was asked for")
+
+    def append(self, record: RequestRecord) -> None:
+        self.rows.append(record)
+
+
 class EngineHarness:
-    """An engine whose providers give the next outcome of their scripts, whose sleep only notes and lets time pass."""
+    """An engine with fake providers, whose sleep only notes and lets time pass."""
 
     def __init__(
         self,
@@ -108,13 +153,11 @@ class EngineHarness:
             retry=Retry(max_retries=max_retries, backoff=backoff),
             budget=Budget(max_sats_per_day=sats_a_day),
         )
-        self.scripts: dict[str, Iterator[Outcome]] = {name: iter(script) for name, script in scripts.items()}
         self.chance = 0.0
-        self.connecting: set[str] = set()
-        self.asked: list[str] = []
         self.slept: list[float] = []
-        self.rows: list[RequestRecord] = []
         self.clock = Clock()
+        self.upstream = FakeUpstream(self.clock, scripts)
+        self.ledger = FakeLedger()
         self.bus = EventBus()
         self.mailbox = self.bus.subscribe()
         self.budgets = Budgets(self.config, clock_ms=lambda: 1_700_000_000_000)
@@ -138,32 +181,17 @@ class EngineHarness:
             breakers=self.breakers,
             budgets=self.budgets,
             sessions=Sessions(),
-            upstream=cast("UpstreamCaller", self),
-            ledger=self,
+            upstream=self.upstream,
+            ledger=self.ledger,
             bus=self.bus,
             clock=self.clock,
             sleep=self.sleep,
             random=lambda: self.chance,
         )
 
-    async def send(self, provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
-        """In place of `UpstreamCaller.send`: half a second for each attempt."""
-        self.asked.append(provider.name)
-        self.clock.now += 0.5
-        outcome = next(self.scripts[provider.name])
-        if isinstance(outcome, Exception):
-            raise outcome
-        return outcome
-
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.clock.now += seconds
-
-    def begin(self, record: RequestRecord) -> None:
-        raise AssertionError("no stream was asked for")
-
-    def append(self, record: RequestRecord) -> None:
-        self.rows.append(record)
 
     async def serve(self, client: FakeClient | None = None) -> FakeClient:
         client = client or FakeClient()
@@ -208,7 +236,7 @@ async def test_chance_does_not_lengthen_what_a_provider_asks_for() -> None:
 async def test_it_begins_anew_with_the_next_provider() -> None:
     harness = EngineHarness(alpha=[BUSY] * 3, beta=[BROKE] * 2 + [GOOD])
     await harness.serve()
-    assert harness.asked == ["alpha"] * 3 + ["beta"] * 3
+    assert harness.upstream.asked == ["alpha"] * 3 + ["beta"] * 3
     assert harness.slept == [1, 2, 1, 2]
 
 
@@ -227,7 +255,7 @@ async def test_what_a_provider_asks_is_waited_for_up_to_ten_seconds(after_s: flo
     harness = EngineHarness(alpha=[status(429, after_s=after_s), GOOD], beta=[GOOD])
     await harness.serve()
     assert harness.slept == waits
-    assert harness.asked == (["alpha", "alpha"] if waits else ["alpha", "beta"])
+    assert harness.upstream.asked == (["alpha", "alpha"] if waits else ["alpha", "beta"])
 
 
 async def test_a_longer_backoff_is_not_shortened_by_it() -> None:
@@ -239,26 +267,25 @@ async def test_a_longer_backoff_is_not_shortened_by_it() -> None:
 async def test_without_retries_the_next_is_asked_at_once() -> None:
     harness = EngineHarness(alpha=[BUSY], beta=[GOOD], max_retries=0)
     await harness.serve()
-    assert harness.asked == ["alpha", "beta"]
+    assert harness.upstream.asked == ["alpha", "beta"]
 
 
 async def test_time_spent_waiting_is_part_of_the_latency() -> None:
     harness = EngineHarness(alpha=[BUSY, GOOD])
     client = await harness.serve()
-    assert harness.rows[0].latency_ms == 2000  # two attempts of half a second, one second between
+    assert harness.ledger.rows[0].latency_ms == 2000  # two attempts of half a second, one second between
     assert dict(client.given)["X-Arbstr-Latency-Ms"] == "2000"
 
 
 async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
     harness = EngineHarness(alpha=[ACCOUNT], beta=[GOOD], gamma=[GOOD])
 
-    async def asks_while_beta_goes(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
+    async def beta_goes() -> None:
         harness.breakers.set_in_rotation("beta", in_rotation=False)
-        return await EngineHarness.send(harness, provider, chat, headers)
 
-    harness.send = asks_while_beta_goes  # type: ignore[method-assign]  # an upstream that behaves otherwise
+    harness.upstream.on_send = beta_goes
     client = await harness.serve()
-    assert harness.asked == ["alpha", "gamma"]
+    assert harness.upstream.asked == ["alpha", "gamma"]
     assert dict(client.given)["X-Arbstr-Retries"] == "1/alpha"
 
 
@@ -276,7 +303,7 @@ async def test_what_happens_is_told_in_order() -> None:
     ]
     assert [event.retry_in_ms for event in events if isinstance(event, AttemptFailed)] == [1000, 2000, None]
     assert isinstance(events[-1], RequestFinished)
-    assert events[-1].record is harness.rows[0]
+    assert events[-1].record is harness.ledger.rows[0]
 
 
 @pytest.mark.parametrize(
@@ -287,7 +314,7 @@ async def test_a_request_that_gets_nowhere_is_told_and_recorded_too(body: bytes 
     harness = EngineHarness(alpha=[GOOD])
     await harness.serve(FakeClient(body))
     assert [type(event) for event in harness.events] == [RequestReceived, RequestFinished]
-    assert [row.error_status for row in harness.rows] == [code]
+    assert [row.error_status for row in harness.ledger.rows] == [code]
     assert harness.admission.in_flight == 0
 
 
@@ -301,7 +328,7 @@ async def test_what_fails_at_the_end_takes_neither_row_nor_event_with_it(
         harness = EngineHarness(alpha=[GOOD])
         monkeypatch.setattr(harness.router, step, fails)
         assert (await harness.serve()).status == 200
-        assert [row.success for row in harness.rows] == [True]
+        assert [row.success for row in harness.ledger.rows] == [True]
         assert [type(event) for event in harness.events][-1] is RequestFinished
         assert harness.breakers.view("alpha").in_flight == 0
     assert len(caplog.records) == 2
@@ -315,7 +342,7 @@ async def test_a_listener_that_fails_stops_no_request() -> None:
     harness = EngineHarness(alpha=[GOOD])
     harness.bus.attach(Listener())
     assert (await harness.serve()).status == 200
-    assert [row.success for row in harness.rows] == [True]
+    assert [row.success for row in harness.ledger.rows] == [True]
 
 
 async def test_who_is_turned_away_at_the_gate_has_a_row_with_the_model_if_that_is_there_to_read() -> None:
@@ -325,7 +352,7 @@ async def test_who_is_turned_away_at_the_gate_has_a_row_with_the_model_if_that_i
     slow.sent = False
     refused = [await harness.serve(client) for client in (FakeClient(), slow, FakeClient(b"nonsense"))]
     assert [client.status for client in refused] == [503, 503, 503]
-    assert [row.model for row in harness.rows] == ["gpt-4o", "", ""]
+    assert [row.model for row in harness.ledger.rows] == ["gpt-4o", "", ""]
     assert {type(event) for event in harness.events} == {RequestReceived, RequestFinished}
     assert harness.admission.in_flight == 0
 
@@ -341,7 +368,7 @@ async def test_candidates_that_are_gone_when_asked_say_when_to_come_back() -> No
     assert client.status == 503
     assert client.refused is not None
     assert client.refused.retry_after_s == 42
-    assert harness.asked == []
+    assert harness.upstream.asked == []
 
 
 # Money
@@ -396,18 +423,18 @@ async def test_a_retry_reserves_what_it_may_cost_beside_what_may_have_been_charg
     harness = EngineHarness(alpha=[CLOSED, GOOD], beta=[BUSY], sats_a_day=10)
     client = await harness.serve()
     assert client.status == 402
-    assert harness.asked == ["alpha"]
+    assert harness.upstream.asked == ["alpha"]
     spent, reserved = harness.spent_msats
     assert 7_000 < spent < 9_000
     assert reserved == 0
-    assert all(harness.breakers.view(name).in_flight == 0 for name in harness.scripts)
+    assert all(harness.breakers.view(name).in_flight == 0 for name in harness.upstream.scripts)
 
 
 async def test_a_budget_that_does_not_hold_the_request_refuses_it() -> None:
     harness = EngineHarness(alpha=[GOOD], sats_a_day=5)
     client = await harness.serve()
     assert client.status == 402
-    assert harness.asked == []
+    assert harness.upstream.asked == []
 
 
 # Departures
@@ -417,14 +444,13 @@ async def test_a_client_that_leaves_while_a_provider_fails_ends_it() -> None:
     harness = EngineHarness(alpha=[BUSY, GOOD], beta=[GOOD])
     client = FakeClient()
 
-    async def asks_and_loses_its_client(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
+    async def its_client_leaves() -> None:
         client.leave()
-        return await EngineHarness.send(harness, provider, chat, headers)
 
-    harness.send = asks_and_loses_its_client  # type: ignore[method-assign]  # an upstream that behaves otherwise
+    harness.upstream.on_send = its_client_leaves
     await harness.serve(client)
-    assert harness.asked == ["alpha"]
-    assert [row.error_status for row in harness.rows] == [499]
+    assert harness.upstream.asked == ["alpha"]
+    assert [row.error_status for row in harness.ledger.rows] == [499]
     assert harness.breakers.view("alpha").failure_count == 0
 
 
@@ -432,21 +458,54 @@ async def test_arbstr_that_stops_says_so_in_the_row() -> None:
     harness = EngineHarness(alpha=[GOOD], sats_a_day=100)
     started = asyncio.Event()
 
-    async def never(provider: Any, chat: Any, headers: HeaderList) -> UpstreamResponse:
+    async def never() -> None:
         started.set()
-        return await asyncio.Future()
+        await asyncio.Future()
 
-    harness.send = never  # type: ignore[method-assign]  # an upstream that behaves otherwise
+    harness.upstream.on_send = never
     task = asyncio.create_task(harness.engine.handle(FakeClient()))
     await started.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert [(row.error_status, row.provider) for row in harness.rows] == [(503, "alpha")]
+    assert [(row.error_status, row.provider) for row in harness.ledger.rows] == [(503, "alpha")]
     assert harness.admission.in_flight == 0
     assert harness.breakers.view("alpha").in_flight == 0
     spent, reserved = harness.spent_msats
     assert (spent > 0, reserved) == (True, 0)  # alpha was at work
+
+
+async def test_a_client_that_left_is_in_the_row_although_arbstr_stops_at_that_moment() -> None:
+    harness = EngineHarness(alpha=[GOOD])
+    started = asyncio.Event()
+
+    async def never() -> None:
+        started.set()
+        await asyncio.Future()
+
+    client = FakeClient()
+    client.on_body = never
+    task = asyncio.create_task(harness.engine.handle(client))
+    await started.wait()
+    client.leave()
+    await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [row.error_status for row in harness.ledger.rows] == [499]
+
+
+async def test_a_client_that_leaves_while_it_is_refused_ends_the_refusal() -> None:
+    harness = EngineHarness(alpha=[GOOD])
+    client = FakeClient(b"nonsense")
+
+    async def slowly() -> None:
+        client.leave()
+        await asyncio.Future()
+
+    client.on_refusal = slowly
+    await harness.serve(client)
+    assert [row.error_status for row in harness.ledger.rows] == [400]
 
 
 # The invariant
@@ -462,13 +521,13 @@ def test_every_request_has_one_row_and_leaves_nothing_behind(scripts: list[list[
         named: dict[str, Any] = {f"p{number}": script for number, script in enumerate(scripts)}
         harness = EngineHarness(sats_a_day=1000, **named)
         clients = [await harness.serve(FakeClient(request_id=str(number))) for number in range(requests)]
-        assert [row.request_id for row in harness.rows] == [str(number) for number in range(requests)]
-        for client, row in zip(clients, harness.rows, strict=True):
+        assert [row.request_id for row in harness.ledger.rows] == [str(number) for number in range(requests)]
+        for client, row in zip(clients, harness.ledger.rows, strict=True):
             assert client.status == (200 if row.success else row.error_status)
         finished = [event for event in harness.events if isinstance(event, RequestFinished)]
-        assert [event.record for event in finished] == harness.rows
+        assert [event.record for event in finished] == harness.ledger.rows
         assert harness.spent_msats[1] == 0
         assert harness.admission.in_flight == 0
-        assert all(harness.breakers.view(name).in_flight == 0 for name in harness.scripts)
+        assert all(harness.breakers.view(name).in_flight == 0 for name in harness.upstream.scripts)
 
     asyncio.run(scenario())

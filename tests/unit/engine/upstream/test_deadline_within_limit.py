@@ -1,0 +1,143 @@
+"""Two mechanisms cancel the task of one request: the deadline of a call to a provider, and the limit that is set when
+the client leaves. Which of them it was, or whether it was somebody else, is known however they meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from itertools import permutations
+from typing import Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
+
+Happening = Literal["late", "left", "stopped"]
+
+LONG_S = 60.0
+APART = 4  # turns of the loop in which everything that is on its way arrives
+
+
+@dataclass
+class Served:
+    """A request that calls one provider after the other until something else than a deadline ends it."""
+
+    limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
+    calls_that_timed_out: int = 0
+    left: bool = False
+    cancelling: int = -1  # at its end
+
+    async def run(self) -> None:
+        self.deadline = Deadline(DeadlineTimer())
+        try:
+            async with self.limit:
+                while True:
+                    await self.call_a_provider()
+        except TimeoutError:
+            self.left = self.limit.expired()
+        finally:
+            self.deadline.close()
+            task = asyncio.current_task()
+            assert task is not None
+            self.cancelling = task.cancelling()
+
+    async def call_a_provider(self) -> None:
+        try:
+            with self.deadline.within(LONG_S):
+                await asyncio.get_running_loop().create_future()
+        except TimeoutError:
+            self.calls_that_timed_out += 1
+
+
+async def serve(*steps: tuple[int, Happening]) -> tuple[Served, asyncio.Task[None], set[Happening]]:
+    """Let things happen to a request, each so many turns of the loop after the one before; tell what could."""
+    served, happened = Served(), set[Happening]()
+    task = asyncio.create_task(served.run())
+    await turns(1)
+    for pause, happening in steps:
+        await turns(pause)
+        if task.done() or (happening == "late" and not served.deadline.waiting):
+            continue
+        happened.add(happening)
+        MAKE_IT[happening](served, task)
+    await turns(APART)
+    return served, task, happened
+
+
+def client_leaves(served: Served, task: asyncio.Task[None]) -> None:
+    if not served.limit.expired():  # clients leave once
+        served.limit.reschedule(asyncio.get_running_loop().time())
+
+
+MAKE_IT: dict[Happening, Callable[[Served, asyncio.Task[None]], object]] = {
+    "late": lambda served, task: served.deadline.expire(),
+    "left": client_leaves,
+    "stopped": lambda served, task: task.cancel(),
+}
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
+        await asyncio.sleep(0)
+
+
+async def ends_as_it_should(*steps: tuple[int, Happening]) -> None:
+    served, task, happened = await serve(*steps)
+    if "stopped" in happened:
+        assert task.cancelled(), "whoever cancels the task from outside is obeyed, whatever else there is"
+    elif "left" in happened:
+        assert task.done()
+        assert served.left
+        assert served.cancelling == 0
+    else:
+        assert not task.done(), "a deadline ends its call, not the request"
+        assert task.cancelling() == 0
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["late", "left", "stopped"])), max_size=6))
+def test_whatever_happens_in_whatever_order_is_told_apart(steps: list[tuple[int, Happening]]) -> None:
+    asyncio.run(ends_as_it_should(*steps))
+
+
+@pytest.mark.parametrize("apart", range(3))
+@pytest.mark.parametrize("order", list(permutations(["late", "left", "stopped"])), ids=" ".join)
+async def test_all_three_at_once_or_one_after_the_other(order: tuple[Happening, ...], apart: int) -> None:
+    await ends_as_it_should(*((apart, happening) for happening in order))
+
+
+@pytest.mark.parametrize("pause", [0, 1], ids=["the deadline first", "the limit first"])
+async def test_a_call_that_is_late_at_the_moment_its_client_leaves_is_not_taken_for_a_failure(pause: int) -> None:
+    """A limit set to now comes due in the loop's next turn; both cancel the task before it runs."""
+    served, _, happened = await serve((0, "left"), (pause, "late"))
+    assert happened == {"left", "late"}
+    assert (served.left, served.calls_that_timed_out, served.cancelling) == (True, 0, 0)
+
+
+async def test_a_call_that_is_late_before_its_client_leaves_is() -> None:
+    served, _, _ = await serve((0, "late"), (APART, "left"))
+    assert (served.left, served.calls_that_timed_out, served.cancelling) == (True, 1, 0)
+
+
+async def test_a_client_that_left_is_known_although_the_task_is_cancelled_too() -> None:
+    served, task, _ = await serve((0, "left"), (1, "stopped"))
+    assert task.cancelled()
+    assert served.limit.expired()
+
+
+async def test_a_limit_in_the_future_leaves_the_deadlines_of_calls_alone() -> None:
+    """The client has left, and what it has asked for is read on for a while."""
+    served = Served()
+    task = asyncio.create_task(served.run())
+    await turns(1)
+    served.limit.reschedule(asyncio.get_running_loop().time() + LONG_S)
+    for count in range(3):
+        served.deadline.expire()
+        await turns(APART)
+        assert (served.calls_that_timed_out, task.cancelling(), served.limit.expired()) == (count + 1, 0, False)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
