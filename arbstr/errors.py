@@ -11,7 +11,7 @@
     ├── AttemptError                 one attempt at one provider failed (see engine/upstream/caller.py)
     └── ApiError                     a response to a client: status, type, code
         ├── InvalidRequest           400  invalid_request_error
-        │   ├── InvalidJson, MissingModel, InvalidMessages, InvalidParameter
+        │   ├── InvalidJson, MissingModel, InvalidMessages, InvalidParameter, UnsupportedParameter
         │   └── UnknownPolicy, ModelNotAllowed, NoProviderWithinPolicy
         ├── InvalidApiKey            401  authentication_error
         ├── BudgetExceeded           402  budget_error
@@ -175,6 +175,12 @@ class InvalidMessages(InvalidRequest):
 
 class InvalidParameter(InvalidRequest):
     """A field or query parameter has a wrong type or value."""
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field or value has no equivalent in the API that the model's providers speak."""
+
+    code = "unsupported_parameter"
 
 
 class UnknownPolicy(InvalidRequest):

@@ -1,0 +1,1 @@
+"""The APIs that clients speak: chat completions, Responses, Messages and others, one description each."""

@@ -1,0 +1,102 @@
+"""A Messages request as a chat request."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arbstr.engine.dialects.translation.caps import cap_field
+from arbstr.engine.dialects.translation.conversation import Conversation
+from arbstr.engine.dialects.translation.fields import copied, objects, table, unsupported, wrong
+from arbstr.engine.dialects.translation.messages_content import add_assistant, add_user, system_text
+from arbstr.engine.dialects.translation.messages_tools import chat_choice, chat_tools
+from arbstr.types import JsonObject
+
+_SAME = ("temperature", "top_p", "top_k")
+_LONGEST_USER = 64  # what OpenAI takes; Claude Code's are longer
+
+
+def to_chat(document: JsonObject) -> JsonObject:
+    """Return the chat request for a Messages request.
+
+    Raises `UnsupportedParameter` for what chat completions can't express, `InvalidParameter` for a wrong type.
+    """
+    _refuse(document)
+    chat: JsonObject = {"model": document.get("model"), "messages": _messages(document)}
+    if document.get("stream"):
+        chat["stream"] = True
+        chat["stream_options"] = {"include_usage": True}
+    if document.get("max_tokens") is not None:
+        chat[cap_field(document.get("model"))] = document["max_tokens"]
+    if document.get("stop_sequences"):
+        chat["stop"] = document["stop_sequences"]
+    copied(document, _SAME, chat)
+    user = table(document.get("metadata"), "metadata").get("user_id")
+    if isinstance(user, str) and 0 < len(user) <= _LONGEST_USER:
+        chat["user"] = user
+    if document.get("service_tier") == "standard_only":
+        chat["service_tier"] = "default"
+    _add_tools(document, chat)
+    _add_output(document, chat)
+    return chat
+
+
+def _refuse(document: JsonObject) -> None:
+    """Refuse what only Anthropic's own servers can do."""
+    for name in ("mcp_servers", "container", "inference_geo"):
+        if document.get(name):
+            raise unsupported(name)
+
+
+def _messages(document: JsonObject) -> list[JsonObject]:
+    conversation = Conversation()
+    system = system_text(document.get("system"), "system")
+    if system:
+        conversation.say("system", system)
+    messages = objects(document.get("messages"), "messages")
+    if not messages:
+        raise wrong("messages", "a list of at least one message")
+    for index, message in enumerate(messages):
+        path = f"messages[{index}]"
+        role, content = message.get("role"), message.get("content")
+        if role == "user":
+            add_user(conversation, content, f"{path}.content")
+        elif role == "assistant":
+            add_assistant(conversation, content, f"{path}.content")
+        elif role == "system":
+            conversation.say("system", system_text(content, f"{path}.content"))
+        else:
+            raise wrong(f"{path}.role", "'user' or 'assistant'")
+    return conversation.messages()
+
+
+def _add_tools(document: JsonObject, chat: JsonObject) -> None:
+    tools = chat_tools(document)
+    if not tools:
+        return
+    chat["tools"] = tools
+    choice = table(document.get("tool_choice"), "tool_choice")
+    if choice:
+        chat["tool_choice"] = chat_choice(choice)
+    if choice.get("disable_parallel_tool_use") is True:
+        chat["parallel_tool_calls"] = False
+
+
+def _add_output(document: JsonObject, chat: JsonObject) -> None:
+    """Add the effort, and the schema of the answer."""
+    config = table(document.get("output_config"), "output_config")
+    if config.get("effort") is not None:
+        chat["reasoning_effort"] = config["effort"]
+    path, form = "output_config.format", _format(config.get("format"), "output_config.format")
+    if not form:
+        path, form = "output_format", _format(document.get("output_format"), "output_format")
+    if form:
+        schema = table(form.get("schema"), f"{path}.schema")
+        named = {"name": "output", "schema": schema, "strict": True}
+        chat["response_format"] = {"type": "json_schema", "json_schema": named}
+
+
+def _format(value: Any, path: str) -> JsonObject:
+    form = table(value, path)
+    if form and form.get("type") != "json_schema":
+        raise unsupported(f"{path}.type", form.get("type"))
+    return form
