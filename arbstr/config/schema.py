@@ -361,10 +361,17 @@ class Logging(Section):
     file: Annotated[str, AfterValidator(_file_path)] | None = None
 
 
+MockDialect = Literal[
+    "chat", "completions", "responses", "messages", "embeddings",
+    "images/generations", "audio/speech", "audio/transcriptions", "moderations",
+]  # fmt: skip
+
+
 class MockProvider(Section):
     """`[[mock.providers]]`: a fake provider with rates, speed and failures of its own.
 
-    Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1.
+    Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1. `dialects` are those it
+    speaks, all by default; arbstr is not told which.
     """
 
     name: Name
@@ -376,6 +383,7 @@ class MockProvider(Section):
     tokens_per_second: float = Field(80, ge=0, le=1e9, allow_inf_nan=False)
     failure_rate: float = Field(0, ge=0, le=1)
     charge_factor: float = Field(1, ge=0, le=1e6, allow_inf_nan=False)
+    dialects: tuple[MockDialect, ...] | None = None
 
 
 class Mock(Section):

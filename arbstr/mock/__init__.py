@@ -3,8 +3,15 @@
 A *fake provider* is a real HTTP server on 127.0.0.1 that answers as a Routstr node does, with its own rates, speed and
 failure rate. The *fleet* is all of them, and the configuration that names them. *Demo traffic* is the made-up clients.
 
-A request with tools gets a call of one of them, the one that `tool_choice` names or whose words fit the question, until
-the result is there. `response_format` is filled from its schema, and `n` answers are given.
+It speaks chat completions, completions, Responses, Anthropic's messages and embeddings, and knows images, speech,
+transcriptions and moderations; `dialects` of a `[[mock.providers]]` makes it speak some of them only, and answer 404 to
+the others. A token counter (`/v1/messages/count_tokens`) it has none: real nodes hold money for such a request.
+
+A request with tools gets a call of one of them: the one that `tool_choice` names, or those that the question spells out
+(`call get_weather with {"city": "Bern"} and call get_time with {}`), or the one whose words fit it. Once a result is
+there, the answer quotes it. JSON is filled from the schema that was asked for, `n` answers are given, and there is
+reasoning where a request asks for it. A limit of up to 1000 tokens is used up. Of prompts of 1024 tokens and more the
+beginning that the provider saw before counts as cached; Anthropic's have to ask for that with `cache_control`.
 
 The model's name may choose a *behavior*; every fake provider takes these names, and no list of models shows them:
 

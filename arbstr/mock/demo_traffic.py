@@ -138,7 +138,8 @@ def pauses(random: Random) -> Iterator[float]:
 
 def demo_requests(config: Config, random: Random) -> Iterator[DemoRequest]:
     """Yield requests for the configuration's models and rules, without end."""
-    models = sorted({model for provider in config.providers for model in provider.model_ids}) or ["gpt-4o-mini"]
+    listed = {model for provider in config.providers for model in provider.model_ids}
+    models = sorted(model for model in listed if "embedding" not in model) or ["gpt-4o-mini"]
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     while True:
         yield _demo_request(models, rules, random)

@@ -9,7 +9,18 @@ from itertools import count
 from random import Random
 from typing import Any, Self
 
-from arbstr.config.schema import Breaker, Budget, Config, MockProvider, Policies, Provider, Retry, Rule, Timeouts
+from arbstr.config.schema import (
+    Breaker,
+    Budget,
+    Config,
+    MockDialect,
+    MockProvider,
+    Policies,
+    Provider,
+    Retry,
+    Rule,
+    Timeouts,
+)
 from arbstr.mock.behaviors import chooses_behavior
 from arbstr.mock.server import FakeProviderServer
 from arbstr.redaction import Secret
@@ -17,28 +28,33 @@ from arbstr.redaction import Secret
 _PREFIX = "mock-"
 _LONGEST_NAME = 100
 _KEY = Secret("sk-mock-this-key-buys-nothing")
-_SHARED = set(MockProvider.model_fields) & set(Provider.model_fields)  # name, models, rates
+_SHARED = (set(MockProvider.model_fields) & set(Provider.model_fields)) - {"dialects"}  # name, models, rates
 
 _BIG = ("gpt-4o", "gpt-4o-mini", "claude-3.5-sonnet")
 _OPEN = ("deepseek-v3.1", "llama-3.3-70b")
 
+_CHAT_ONLY: tuple[MockDialect, ...] = ("chat", "completions")
+_EMBEDDINGS = "text-embedding-3-small"
+
+# Half of them speak chat alone, as many servers do: other dialects reach those by translation, or not at all.
 # Prices are close to real ones (gpt-4o: 2.5 in, 10 out), and cross: which is cheapest depends on how long question
 # and answer are. The sly one looks cheap for open models, until its charges have been learned.
 _PROVIDERS = (
     MockProvider(
-        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1"), input_rate=0.9, output_rate=7, delay_ms=280,
+        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1", _EMBEDDINGS), input_rate=0.9, output_rate=7, delay_ms=280,
         tokens_per_second=160,
     ),
     MockProvider(
         name="mock-wordy", models=_BIG, input_rate=1.6, output_rate=4, delay_ms=190, tokens_per_second=220,
+        dialects=_CHAT_ONLY,
     ),
     MockProvider(
-        name="mock-swift", models=(*_BIG, *_OPEN), input_rate=2.5, output_rate=11, base_fee=0.05, delay_ms=45,
-        tokens_per_second=600,
+        name="mock-swift", models=(*_BIG, *_OPEN, _EMBEDDINGS), input_rate=2.5, output_rate=11, base_fee=0.05,
+        delay_ms=45, tokens_per_second=600,
     ),
     MockProvider(
         name="mock-sly", models=(*_BIG, *_OPEN), input_rate=1.2, output_rate=5.9, base_fee=0.1, delay_ms=140,
-        tokens_per_second=260, charge_factor=1.35,
+        tokens_per_second=260, charge_factor=1.35, dialects=_CHAT_ONLY,
     ),
 )  # fmt: skip
 _RULES = (

@@ -1,114 +1,191 @@
-"""Parsing of requests to fake providers: the question, limits, tools and the response format."""
+"""Requests to fake providers, whatever their dialect: the question, limits, tools and the response format."""
 
 from __future__ import annotations
 
+import json
 import re
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, TypeGuard
 
 import orjson
 
 from arbstr.mock import filler_text
 from arbstr.types import JsonObject
 
-ANY_OBJECT = {"type": "object"}
+ANY_OBJECT: JsonObject = {"type": "object"}
 _MOST_CHOICES = 16
 _WORD = re.compile(r"[a-z]{3,}")
+_TOLD_TO_CALL = re.compile(r"\bcall ([\w.:-]+) with (?=\{)", re.IGNORECASE)
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A message, or a part of one; the role `tool` is for results of tools."""
+
+    role: Role
+    text: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Tool:
+    """A function that may be called, or a custom tool, which takes text instead of arguments."""
+
+    name: str
+    description: str = ""
+    parameters: JsonObject = field(default_factory=lambda: ANY_OBJECT)
+    custom: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WantedCall:
+    """A tool to call, with the arguments that the question gives, None where it leaves them open."""
+
+    tool: Tool
+    arguments: JsonObject | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ToolChoice:
+    """Whether a tool is called: `auto`, `none`, `required`, or the one of that `name`; `parallel` allows several."""
+
+    mode: Literal["auto", "none", "required"] = "auto"
+    name: str | None = None
+    parallel: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class ParsedRequest:
-    """A request, parsed. `tool` is the function to call, None for a text answer; `schema` is the response format.
+    """A request, parsed. `calls` are the tools to call, none for a text answer; `schema` is the response format.
 
-    `max_tokens` limits each of the `choices`; None is no limit.
+    `prompt` is all that counts as input. `result` is what tools answered to the last calls. `max_tokens` limits each
+    of the `choices`; None is no limit. `caching` says whether the prompt cache works by itself, on request, or not.
     """
 
     model: str
+    document: JsonObject = field(repr=False)
     stream: bool
     max_tokens: int | None
-    input_tokens: int
+    prompt: tuple[str, ...] = field(repr=False)
     question: str
+    result: str | None = None
     choices: int = 1
-    tool: JsonObject | None = None
+    calls: tuple[WantedCall, ...] = ()
     schema: Any = None
+    reasons: bool = False
+    caching: Literal["automatic", "explicit", "none"] = "automatic"
+
+    @property
+    def input_tokens(self) -> int:
+        """The number of input tokens, at least one."""
+        return max(1, sum(map(len, self.prompt)) // filler_text.CHARS_PER_TOKEN)
 
 
-def parse_request(body: bytes) -> ParsedRequest | None:
-    """Parse a body. Return None if it is no chat request."""
-    try:
-        document = orjson.loads(body)
-    except orjson.JSONDecodeError:
-        return None
-    messages = document.get("messages") if isinstance(document, dict) else None
-    if not isinstance(messages, list) or not isinstance(document.get("model"), str):
-        return None
-    texts = [_text(message) for message in messages]
-    question = texts[-1] if texts else ""
+def parsed(
+    document: JsonObject,
+    turns: Sequence[Turn],
+    *,
+    limits: Iterable[str],
+    several: bool = False,
+    tools: Sequence[Tool] = (),
+    choice: ToolChoice | None = None,
+    schema: Any = None,
+    reasons: bool = False,
+    caching: Literal["automatic", "explicit", "none"] = "automatic",
+) -> ParsedRequest:
+    """Return the request that a dialect found: its turns and tools.
+
+    `limits` are the fields that may limit the answer; `several` dialects may ask for `n` choices.
+    """
+    question = turns[-1].text if turns else ""
+    result = _result(turns)
+    declared = document.get("tools")
     return ParsedRequest(
         model=document["model"],
+        document=document,
         stream=document.get("stream") is True,
-        max_tokens=next((limit for name in _LIMITS if _is_count(limit := document.get(name))), None),
-        input_tokens=max(1, (sum(map(len, texts)) + _tool_chars(document)) // filler_text.CHARS_PER_TOKEN),
+        max_tokens=next((limit for name in limits if is_count(limit := document.get(name))), None),
+        prompt=(orjson.dumps(declared).decode() if declared else "", *(turn.text for turn in turns)),
         question=question,
-        choices=min(document["n"], _MOST_CHOICES) if _is_count(document.get("n")) else 1,
-        tool=_tool(document, messages, question),
-        schema=_schema(document.get("response_format")),
+        result=result,
+        choices=min(document["n"], _MOST_CHOICES) if several and is_count(document.get("n")) else 1,
+        calls=tuple(_calls(tools, choice or ToolChoice(), question, answered=result is not None)),
+        schema=schema,
+        reasons=reasons,
+        caching=caching,
     )
 
 
-_LIMITS = ("max_tokens", "max_completion_tokens")
-
-
-def _is_count(value: Any) -> bool:
+def is_count(value: Any) -> TypeGuard[int]:
+    """Check whether a value is a whole number above zero."""
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
-def _text(message: Any) -> str:
-    """Return a message's text, joined if it comes in parts."""
-    content = message.get("content") if isinstance(message, dict) else None
+def member(document: Any, name: str) -> JsonObject:
+    """Return the object of that name, empty if absent."""
+    found = document.get(name) if isinstance(document, dict) else None
+    return found if isinstance(found, dict) else {}
+
+
+def objects(values: Any) -> list[JsonObject]:
+    """Return the objects of a list, none if it is no list."""
+    return [value for value in values if isinstance(value, dict)] if isinstance(values, list) else []
+
+
+def text_of(content: Any) -> str:
+    """Return a content's text, joined if it comes in parts."""
     if isinstance(content, list):
-        parts = [part.get("text") for part in content if isinstance(part, dict)]
-        return " ".join(part for part in parts if isinstance(part, str))
+        return " ".join(part["text"] for part in objects(content) if isinstance(part.get("text"), str))
     return content if isinstance(content, str) else ""
 
 
-def _tool_chars(document: JsonObject) -> int:
-    tools = document.get("tools")
-    return len(orjson.dumps(tools)) if tools else 0
-
-
-def _tool(document: JsonObject, messages: list[Any], question: str) -> JsonObject | None:
-    """Return the function to call: the one asked for or the one that fits the question; None once it has a result."""
-    functions = _functions(document.get("tools"))
-    choice = document.get("tool_choice")
-    if isinstance(choice, dict):
-        name = _member(choice, "function").get("name")
-        return next((function for function in functions if function["name"] == name), None)
-    answered = isinstance(messages[-1], dict) and messages[-1].get("role") == "tool" if messages else False
-    if choice == "none" or not functions or (answered and choice != "required"):
+def tool_of(declared: JsonObject, schema_name: str, *, custom: bool = False) -> Tool | None:
+    """Return the tool that is declared so; None if it has no name."""
+    name, description = declared.get("name"), declared.get("description")
+    if not isinstance(name, str):
         return None
+    schema = member(declared, schema_name) or ANY_OBJECT
+    return Tool(name, description if isinstance(description, str) else "", schema, custom)
+
+
+def _result(turns: Sequence[Turn]) -> str | None:
+    """Return what tools answered since the assistant spoke last, None if they did not."""
+    results: list[str] = []
+    for turn in reversed(turns):
+        if turn.role == "assistant":
+            break
+        if turn.role == "tool":
+            results.insert(0, turn.text)
+    return " ".join(results) if results else None
+
+
+def _calls(tools: Sequence[Tool], choice: ToolChoice, question: str, *, answered: bool) -> Iterator[WantedCall]:
+    """Yield the calls to make: of the tool asked for, those that the question spells out, or the one that fits it."""
+    if choice.name is not None:
+        yield from (WantedCall(tool) for tool in tools if tool.name == choice.name)
+        return
+    if choice.mode == "none" or not tools or (answered and choice.mode != "required"):
+        return
+    if told := list(_told_calls(tools, question)):
+        yield from told if choice.parallel else told[:1]
+        return
     words = set(_WORD.findall(question.lower()))
-    return max(functions, key=lambda function: len(words & _words_of(function)))  # the first of equals
+    yield WantedCall(max(tools, key=lambda tool: len(words & _words_of(tool))))  # the first of equals
 
 
-def _functions(tools: Any) -> list[JsonObject]:
-    declared = [tool.get("function") for tool in tools if isinstance(tool, dict)] if isinstance(tools, list) else []
-    return [one for one in declared if isinstance(one, dict) and isinstance(one.get("name"), str)]
+def _told_calls(tools: Sequence[Tool], question: str) -> Iterator[WantedCall]:
+    """Yield the calls that a question spells out: `call NAME with {…}`."""
+    by_name = {tool.name: tool for tool in tools}
+    for told in _TOLD_TO_CALL.finditer(question):
+        try:
+            arguments, _ = json.JSONDecoder().raw_decode(question, told.end())
+        except ValueError:
+            continue
+        if told[1] in by_name:
+            yield WantedCall(by_name[told[1]], arguments)
 
 
-def _words_of(function: JsonObject) -> set[str]:
-    return set(_WORD.findall(f"{function['name']} {function.get('description') or ''}".lower()))
-
-
-def _schema(wanted: Any) -> Any:
-    """Return the schema of the answer, None for text."""
-    kind = wanted.get("type") if isinstance(wanted, dict) else None
-    if kind == "json_schema":
-        return _member(_member(wanted, "json_schema"), "schema")
-    return ANY_OBJECT if kind == "json_object" else None
-
-
-def _member(document: JsonObject, name: str) -> JsonObject:
-    """Return the object of that name, empty if absent."""
-    member = document.get(name)
-    return member if isinstance(member, dict) else {}
+def _words_of(tool: Tool) -> set[str]:
+    return set(_WORD.findall(f"{tool.name} {tool.description}".lower()))
