@@ -23,6 +23,7 @@ from textual.notifications import Notification, SeverityLevel
 from textual.screen import Screen
 from textual.widget import Widget
 
+from arbstr.clock import wall_ms
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
 from tui.keymap import KEYS
@@ -48,11 +49,6 @@ logger = logging.getLogger(__name__)
 QUIT_AGAIN_S = 3.0
 ALWAYS = ("quit", "quit_now", "copy_or_quit", "suspend_process")  # actions that need nothing on the screen
 TELL_AFTER_S = 0.1  # a key that is held would pile up notices
-
-
-def wall_ms() -> int:
-    """Return the time in milliseconds since the epoch."""
-    return time.time_ns() // 1_000_000
 
 
 def _has_left(pump: MessagePump | None, stacks: Iterable[Sequence[Screen[object]]]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from arbstr.cli.options import ConfigOption
+from arbstr.clock import wall_ms
 from arbstr.errors import ConfigError
 from arbstr.sanitize import sanitize
 
@@ -185,7 +185,7 @@ def _listing(**given: str | bool | None) -> Listing:
 
     with _cli_errors():
         params = {name: str(value).lower() if isinstance(value, bool) else value for name, value in given.items()}
-        return read_listing({name: value for name, value in params.items() if value is not None}, _now_ms())
+        return read_listing({name: value for name, value in params.items() if value is not None}, wall_ms())
 
 
 def _require_known_names(connection: ReadConnection, where: Filter, config: Path | None) -> None:
@@ -249,7 +249,3 @@ def ledger_path(config: Path | None) -> Path:
     from arbstr.config.paths import database_path
 
     return Path(database_path(os.environ, config))
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

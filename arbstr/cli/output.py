@@ -11,9 +11,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from arbstr.cli.tables import cell_width, fit
+from arbstr.clock import format_ms
 from arbstr.ledger.export import each_entry
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
-from arbstr.ledger.serialize import iso
 from arbstr.sanitize import sanitize
 
 _ENDLESS = 10**9
@@ -113,7 +113,7 @@ def _window(where: Filter) -> str:
 
 
 def _minute(at_ms: int | None) -> str:
-    return iso(at_ms or 0)[:16].replace("T", " ")
+    return format_ms(at_ms or 0)[:16].replace("T", " ")
 
 
 # --- sums
@@ -155,7 +155,7 @@ def _arranged(groups: Mapping[str, Aggregate], group_by: GroupBy, sort: Sort, or
     """Sort time series by time, names by cost or latency."""
     if group_by in ("hour", "day"):
         length = 16 if group_by == "hour" else 10
-        return [(iso(int(start))[:length].replace("T", " "), figures) for start, figures in groups.items()]
+        return [(format_ms(int(start))[:length].replace("T", " "), figures) for start, figures in groups.items()]
     listed = list(groups.items())
     if sort == "timestamp":
         return listed

@@ -21,6 +21,7 @@ from typing import Any
 
 import aiosqlite
 
+from arbstr.clock import HOUR_MS
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.backlog import Chunk
 from arbstr.ledger.expressions import INSTANT, LATENCY, ROW_SUMS, facet_model, refused
@@ -30,7 +31,6 @@ from arbstr.ledger.read_connection import connect
 from arbstr.ledger.rollups import Rollups
 from arbstr.ledger.row_mapping import FacetKey, facet_key_of, fold_any, parse_ms
 from arbstr.ledger.sql import values
-from arbstr.ledger.time_buckets import HOUR_MS
 
 CHUNK = 10_000  # rows, of which the sums are added in a twentieth of a second
 _COMPLETED_AT_ONCE = 2_500  # rows, in a hundredth

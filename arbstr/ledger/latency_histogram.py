@@ -13,8 +13,10 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from itertools import accumulate, repeat
 
+from arbstr.clock import DAY_MS
+
 ERROR_PERCENT = 2
-LONGEST_MS = 7 * 86_400_000  # longer latencies count as this
+LONGEST_MS = 7 * DAY_MS  # longer latencies count as this
 _BITS = 32  # 4 billion requests to a bucket
 
 

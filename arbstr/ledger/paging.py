@@ -11,6 +11,7 @@ from dataclasses import replace
 from math import isqrt
 from typing import Any
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.backlog import rows_in
 from arbstr.ledger.filters import TRUE, Condition, Part, both
@@ -18,7 +19,7 @@ from arbstr.ledger.model import Entry, Filter, Order, Page, Sort
 from arbstr.ledger.read_view import Counts, ReadTransaction
 from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of
 from arbstr.ledger.sql import values
-from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange, cut, in_order
+from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange, cut, in_order
 
 Found = tuple[int, Any]  # a row's id, and what it is sorted by
 

@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Literal, TypeVar, cast, get_args
 
+from arbstr.clock import DAY_MS, HOUR_MS, to_ms
 from arbstr.ledger.model import Filter, GroupBy, Order, Sort
 
 T = TypeVar("T")
 
-HOUR_MS = 3_600_000
-DAY_MS = 24 * HOUR_MS
 RANGES = {"last_1h": HOUR_MS, "last_24h": DAY_MS, "last_7d": 7 * DAY_MS, "last_30d": 30 * DAY_MS}
 DEFAULT_RANGE = "last_7d"
 DEFAULT_PER_PAGE = 20
@@ -25,8 +24,6 @@ NAMES = ("model", "provider", "policy", "client", "session", "dialect")
 STATS = (*TIME, *NAMES, "group_by")
 LISTING = (*TIME, *NAMES, "success", "streaming", "page", "per_page", "sort", "order")
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 # A plus sign in a URL means a space unless it is escaped, and it is hardly ever escaped.
 _LOST_PLUS = re.compile(r"(?<=\d) (?=\d\d:?\d\d$)")
 _LARGE = 10**15  # more pages or rows than anything has
@@ -125,14 +122,14 @@ def instant(name: str, text: str) -> int:
     if moment is None or moment.tzinfo is None:
         problem = f"must be a time in ISO 8601 with an offset or Z, like 2026-01-31T09:30:00Z, not {shown(text)}."
         raise BadParameter(name, problem)
-    at_ms = (moment - _EPOCH) // _MILLISECOND
+    at_ms = to_ms(moment)
     if not _FIRST_MS <= at_ms <= _LAST_MS:
         raise BadParameter(name, f"must lie in the years 1 to 9999, UTC, not {shown(text)}.")
     return at_ms
 
 
-_FIRST_MS = (datetime(1, 2, 1, tzinfo=UTC) - _EPOCH) // _MILLISECOND  # room for a range before it
-_LAST_MS = (datetime(9999, 12, 31, tzinfo=UTC) - _EPOCH) // _MILLISECOND
+_FIRST_MS = to_ms(datetime(1, 2, 1, tzinfo=UTC))  # room for a range before it
+_LAST_MS = to_ms(datetime(9999, 12, 31, tzinfo=UTC))
 
 
 def one_of(name: str, text: str, choices: tuple[T, ...]) -> T:

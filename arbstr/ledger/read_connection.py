@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
 
+from arbstr.clock import DAY_MS, HOUR_MS, format_ms
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import paging
 from arbstr.ledger.aggregates import AggregateSum
@@ -24,11 +25,10 @@ from arbstr.ledger.row_mapping import (
     entry_of,
     fold,
     fold_any,
-    format_ms,
     parse_ms,
     read_routing,
 )
-from arbstr.ledger.time_buckets import DAY_MS, FOREVER_MS, HOUR_MS, TimeRange
+from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP
 

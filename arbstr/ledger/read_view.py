@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
@@ -21,7 +22,7 @@ from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.model import OTHER_GROUPS, Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
-from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS, Extent, TimeRange, clip, cut
+from arbstr.ledger.time_buckets import Extent, TimeRange, clip, cut
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5

@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import aiosqlite
 
-from arbstr.ledger.time_buckets import DAY_MS
+from arbstr.clock import DAY_MS
 
 
 class Retention:

@@ -12,11 +12,11 @@ from typing import Any, TypeVar
 import aiosqlite
 import orjson
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.latency_histogram import pack, unpack
 from arbstr.ledger.row_mapping import FacetKey, fold
 from arbstr.ledger.sql import chunks, values
-from arbstr.ledger.time_buckets import DAY_MS, HOUR_MS
 
 K = TypeVar("K")
 

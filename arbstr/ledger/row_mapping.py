@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
+from datetime import UTC, datetime
 from math import copysign
 from typing import TYPE_CHECKING, Any, cast
 
 import orjson
 
+from arbstr.clock import format_ms, to_ms
 from arbstr.ledger.aggregates import AggregateSum, sum_row
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
@@ -70,20 +70,6 @@ ENTRY_COLUMNS = (
 # No real number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
 MOST = 10**12
 _ALL_WHOLE = 2.0**52  # floats from here on have no fraction
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SECOND = timedelta(seconds=1)
-_MILLISECOND = timedelta(milliseconds=1)
-
-
-def format_ms(at_ms: int) -> str:
-    """Format epoch milliseconds as `YYYY-MM-DDTHH:MM:SS.mmmZ`."""
-    return f"{_format_s(at_ms // 1000)}.{at_ms % 1000:03d}Z"
-
-
-@lru_cache(maxsize=64)
-def _format_s(at_s: int) -> str:
-    """Many rows are of the same second."""
-    return (_EPOCH + at_s * _SECOND).isoformat()[:-6]
 
 
 def parse_ms(timestamp: object) -> int:
@@ -92,7 +78,7 @@ def parse_ms(timestamp: object) -> int:
         moment = datetime.fromisoformat(str(timestamp).strip())
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=UTC)
-        return max(0, (moment - _EPOCH) // _MILLISECOND)
+        return max(0, to_ms(moment))
     except (ValueError, OverflowError):
         return 0
 

@@ -6,15 +6,14 @@ Sats have at most three decimals.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Literal, cast
 
+from arbstr.clock import format_ms
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
 
 if TYPE_CHECKING:
     from arbstr import shapes
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _UNDER: dict[str, Literal["models", "providers", "policies", "clients", "sessions", "dialects"]] = {
     "model": "models",
     "provider": "providers",
@@ -98,14 +97,9 @@ def detail_json(detail: Detail) -> shapes.RequestDetail:
     return {**entry_json(detail.entry), "attempts": detail.attempts, "routing": detail.routing}
 
 
-def iso(at_ms: int) -> str:
-    """Format epoch milliseconds as ISO 8601 UTC."""
-    return f"{(_EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec='milliseconds')[:-6]}Z"
-
-
 def window_json(where: Filter) -> shapes.Window:
     """Return the window of a filter that has both ends."""
-    return {"since": iso(where.since_ms or 0), "until": iso(where.until_ms or 0)}
+    return {"since": format_ms(where.since_ms or 0), "until": format_ms(where.until_ms or 0)}
 
 
 def stats_json(
@@ -126,7 +120,7 @@ def stats_json(
         document["message"] = f"No requests between {document['since']} and {document['until']}."
     if group_by in ("hour", "day"):
         groups = stats.groups.items()
-        document["series"] = [{"start": iso(int(start)), **aggregate_json(figures)} for start, figures in groups]
+        document["series"] = [{"start": format_ms(int(start)), **aggregate_json(figures)} for start, figures in groups]
     elif group_by is not None:
         names = dict.fromkeys([*configured, *stats.groups])
         document[_UNDER[group_by]] = {name: aggregate_json(stats.groups.get(name, _ZERO)) for name in names}

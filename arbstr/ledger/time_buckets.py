@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-HOUR_MS = 3_600_000
-DAY_MS = 86_400_000
+from arbstr.clock import DAY_MS, HOUR_MS
+
 FOREVER_MS = 2**62
 
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
 import aiosqlite
 
+from arbstr.clock import format_ms, wall_ms
 from arbstr.ledger import retention
 from arbstr.ledger.adoption import Adoption, prepare
 from arbstr.ledger.database import NotWritable, open_writable, transaction
@@ -18,7 +18,7 @@ from arbstr.ledger.files import explain, logs_of
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, format_ms, row_of, tally_of
+from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
@@ -350,7 +350,7 @@ class WriteConnection:
 
     async def _new_session(self) -> ProcessLock:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""
-        now = format_ms(int(time.time() * 1000))
+        now = format_ms(wall_ms())
         while True:
             [row] = await self._db.execute_fetchall("INSERT INTO sessions (started_at) VALUES (?) RETURNING id", (now,))
             if not is_alive(self._path, row[0]):

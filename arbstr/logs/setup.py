@@ -13,7 +13,6 @@ import time
 import traceback
 from collections import deque
 from collections.abc import Mapping
-from functools import lru_cache
 from itertools import islice
 from queue import Empty, SimpleQueue
 from select import select
@@ -21,6 +20,7 @@ from typing import Literal, NamedTuple
 
 import orjson
 
+from arbstr.clock import format_ms
 from arbstr.config.levels import parse_levels
 from arbstr.errors import ConfigError
 from arbstr.redaction import Redactor
@@ -275,19 +275,10 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _text_line(level: int, logger: str, body: str, at: float) -> str:
-    return f"{_stamp(at)} {logging.getLevelName(level):<7} {logger}: {body}\n"
+    return f"{format_ms(int(at * 1000))} {logging.getLevelName(level):<7} {logger}: {body}\n"
 
 
 def _json_line(level: int, logger: str, message: str, fields: Fields, at: float) -> str:
-    start = {"time": _stamp(at), "level": logging.getLevelName(level).lower(), "logger": logger, "message": message}
+    name = logging.getLevelName(level).lower()
+    start = {"time": format_ms(int(at * 1000)), "level": name, "logger": logger, "message": message}
     return orjson.dumps({**start, **fields}).decode() + "\n"
-
-
-def _stamp(at: float) -> str:
-    second = int(at)
-    return f"{_second(second)}.{int((at - second) * 1000):03d}Z"
-
-
-@lru_cache(maxsize=8)
-def _second(second: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from arbstr import __version__
 from arbstr.bus import EventBus
+from arbstr.clock import wall_ms
 from arbstr.config.schema import Config
 from arbstr.config.settings import Settings, proxy_lines
 from arbstr.engine.admission import AdmissionControl
@@ -222,7 +223,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         [provider.name for provider in config.providers],
         config.breaker,
         clock=time.monotonic,
-        now_ms=_now_ms,
+        now_ms=wall_ms,
         random=random.random,
         on_change=bus.publish,
         limits={provider.name: provider.max_in_flight for provider in config.providers},
@@ -237,7 +238,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         due_next=health.due_next,
         publish=bus.publish,
     )
-    budgets = Budgets(config, clock_ms=_now_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
+    budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
     return Decisions(health, router, budgets, Sessions())
 
 
@@ -248,7 +249,7 @@ async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
 
 async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastructure) -> Proxy:
     """Compose engine, server and source."""
-    config, started_at_ms = parts.config, _now_ms()
+    config, started_at_ms = parts.config, wall_ms()
     decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
     memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
@@ -287,7 +288,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
             ledger_problem=lambda: parts.ledger.problem,
             address=url,
             started_at_ms=started_at_ms,
-            now_ms=_now_ms,
+            now_ms=wall_ms,
         )
 
     return Proxy(url, config, parts.log, parts.fleet, watch, admission, chats)
@@ -326,7 +327,7 @@ def _app(
         room,
         lists.get,
         statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
-        uptime_s=lambda: (_now_ms() - started_at_ms) / 1000,
+        uptime_s=lambda: (wall_ms() - started_at_ms) / 1000,
         started_s=started_at_ms // 1000,
     )
     server = config.server
@@ -334,7 +335,7 @@ def _app(
     routes = [
         Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
-        *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], _now_ms),
+        *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], wall_ms),
         *welcome.routes(),
     ]
     return App(access_control, EndpointRouter(routes))
@@ -396,7 +397,3 @@ def _run_in_background(stack: AsyncExitStack, background: Coroutine[Any, Any, No
         await asyncio.gather(task, return_exceptions=True)
 
     stack.push_async_callback(end)
-
-
-def _now_ms() -> int:
-    return time.time_ns() // 1_000_000

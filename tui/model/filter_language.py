@@ -13,6 +13,7 @@ from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
 from difflib import get_close_matches
 from types import MappingProxyType
 
+from arbstr.clock import HOUR_MS, MINUTE_MS
 from tui.model.filter_query import EVERYTHING, NAMES, NONE, Choice, Query, Span
 
 FIELDS = (*NAMES, "status", "kind")
@@ -26,7 +27,7 @@ _CAN_BE = {
 }
 _SYNONYMS = {"success": "ok", "succeeded": "ok", "failed": "error", "failure": "error", "streaming": "stream"}
 _SATS = {"": 1000, "sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
-_TIMES = {"ms": 1, "s": 1000, "sec": 1000, "m": 60_000, "min": 60_000, "h": 3_600_000}
+_TIMES = {"ms": 1, "s": 1000, "sec": 1000, "m": MINUTE_MS, "min": MINUTE_MS, "h": HOUR_MS}
 _UNITS = "|".join(sorted((unit for unit in (*_SATS, *_TIMES) if unit), key=len, reverse=True))
 _MOST = 2**62  # what a ledger's number can be compared with
 _COMPARED = "a comparison looks like >5sats, <=0.5sats, >2s or <200ms"

@@ -7,15 +7,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from time import perf_counter
 
+from arbstr.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerQueries, Stats
 from arbstr.types import RequestRecord
 from tui.format import shown
 from tui.model.time_series import Chart, Series
-
-MINUTE = 60_000
-HOUR = 60 * MINUTE
-DAY = 24 * HOUR
 
 LEAST_WAIT_S = 1.0  # between two rounds of queries
 IDLE_WAIT_S = 30.0  # windows slide even when nothing happens
@@ -34,10 +31,10 @@ class Range:
 
 
 RANGES = (
-    Range("5 min", 5 * MINUTE, 5000, "5 s"),
-    Range("1 h", HOUR, MINUTE, "minute"),
-    Range("24 h", DAY, HOUR, "hour"),
-    Range("7 d", 7 * DAY, HOUR, "hour"),
+    Range("5 min", 5 * MINUTE_MS, 5000, "5 s"),
+    Range("1 h", HOUR_MS, MINUTE_MS, "minute"),
+    Range("24 h", DAY_MS, HOUR_MS, "hour"),
+    Range("7 d", 7 * DAY_MS, HOUR_MS, "hour"),
 )
 
 Groups = dict[str, Aggregate]
@@ -142,8 +139,8 @@ class StatsPoller:
 
     async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...]) -> LedgerStats:
         now = self._now_ms()
-        today = await self._stats(now - now % DAY)
-        week = await self._stats(now - 7 * DAY)
+        today = await self._stats(now - now % DAY_MS)
+        week = await self._stats(now - 7 * DAY_MS)
         by: dict[GroupBy, Groups] = {}
         window = None
         for group in groups:
@@ -161,7 +158,7 @@ class StatsPoller:
     async def _hours(self, now: int, chosen: Range) -> Chart:
         since = now - chosen.length_ms
         answer = await self._series(since, now, "hour")
-        return Chart(since - since % HOUR, HOUR, tuple(group.cost_msats for group in answer.groups.values()))
+        return Chart(since - since % HOUR_MS, HOUR_MS, tuple(group.cost_msats for group in answer.groups.values()))
 
     async def _settle(self) -> None:
         """Query the chart's buckets that are due, as long as the round is short."""
@@ -179,7 +176,7 @@ class StatsPoller:
 
     async def _series(self, since_ms: int, now_ms: int, group: GroupBy) -> Stats:
         """Query up to the current hour or day, even if it has no requests yet."""
-        step = HOUR if group == "hour" else DAY
+        step = HOUR_MS if group == "hour" else DAY_MS
         return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=now_ms - now_ms % step + step - 1), group)
 
     async def _stats(self, since_ms: int, group: GroupBy | None = None) -> Stats:
@@ -192,7 +189,7 @@ def ended_ms(record: RequestRecord) -> int:
 
 
 def _week_of_days(now_ms: int) -> int:
-    return now_ms - now_ms % DAY - 6 * DAY
+    return now_ms - now_ms % DAY_MS - 6 * DAY_MS
 
 
 def _named(groups: Groups) -> Groups:

@@ -10,9 +10,9 @@ from itertools import pairwise
 from textual import events
 from textual.message import Message
 
+from arbstr.clock import DAY_MS
 from arbstr.types import BudgetStatus
 from tui.format import moment, percent, shown, uptime
-from tui.model.ledger_stats import DAY
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
@@ -74,7 +74,7 @@ def _named(budget: BudgetStatus) -> str:
 def _until(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
     """A time to come: of today only the hour, else the day too."""
     at = moment(at_ms, zone)
-    return f"{at:%H:%M}" if at_ms - now_ms < DAY and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
+    return f"{at:%H:%M}" if at_ms - now_ms < DAY_MS and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
 
 
 def _balances(view: DashboardView) -> list[Part]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
+from arbstr.clock import DAY_MS, MINUTE_MS
 from tui.format import moment, sats_round
 from tui.model.ledger_stats import Range
 from tui.model.time_series import Chart
@@ -85,7 +86,7 @@ class SpendChart(Panel):
         """Times under the curve, about every 20 cells, and `now` at its end."""
         room = width - 2
         span = chart.width_ms * len(chart.values)
-        shape = "%d %b %H:%M" if span > 24 * 3_600_000 else "%H:%M" if span > 600_000 else "%H:%M:%S"
+        shape = "%d %b %H:%M" if span > DAY_MS else "%H:%M" if span > 10 * MINUTE_MS else "%H:%M:%S"
         text = ""
         for x in range(0, room - 16, 20):
             at = moment(chart.start_ms + span * x // room, self._zone)

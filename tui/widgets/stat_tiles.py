@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from arbstr.clock import DAY_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import BudgetStatus
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
-from tui.model.ledger_stats import DAY, LedgerStats
+from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
@@ -76,7 +77,7 @@ def _budget(budget: BudgetStatus, now_ms: int) -> Tile:
 
 def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
     # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
-    least = view.totals.cost_msats if view.started_at_ms >= view.at_ms - view.at_ms % DAY else 0
+    least = view.totals.cost_msats if view.started_at_ms >= view.at_ms - view.at_ms % DAY_MS else 0
     today = None if figures.today is None else max(figures.today.cost_msats, least)
     week = None if figures.week is None else max(figures.week.cost_msats, least)
     return Tile(

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from typing import Any
 
 from aiohttp import web
 
+from arbstr.clock import wall_ms
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.pipeline import Engine
 from arbstr.server.client import ClientConnection
@@ -29,7 +29,7 @@ class ChatCompletions:
         """Serve one chat request."""
         task = asyncio.current_task()
         assert task is not None
-        client = ClientConnection(request, self._memory, time.time_ns() // 1_000_000)
+        client = ClientConnection(request, self._memory, wall_ms())
         self._tasks.add(task)
         request.on_disconnect = client.disconnected
         try:

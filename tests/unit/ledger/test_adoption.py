@@ -16,6 +16,7 @@ from random import Random
 
 import pytest
 
+from arbstr.clock import format_ms
 from arbstr.ledger import adoption
 from arbstr.ledger.database import open_writable
 from arbstr.ledger.files import LATEST_VERSION, migrations
@@ -23,7 +24,7 @@ from arbstr.ledger.model import Aggregate, Filter, GroupBy, Order, Sort
 from arbstr.ledger.progress import WORTH_SAYING, Progress, ProgressReport
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.reader import LedgerReader
-from arbstr.ledger.row_mapping import format_ms, parse_ms
+from arbstr.ledger.row_mapping import parse_ms
 from arbstr.ledger.write_connection import WriteConnection
 from arbstr.ledger.writer import LearnedState, LedgerWriter
 from tests.support.ledger_builders import DAY, HOUR, NOON, first_ledger, insert, read, record, write

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
+from arbstr.clock import DAY_MS
 from arbstr.types import BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
-from tui.model.ledger_stats import DAY
 from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import width_of
 from tui.widgets.bars import TopBar, _providers
@@ -33,7 +33,7 @@ HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
     ("changes", "shown"),
     [
         ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
-        ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY),)}, "until 03 Apr 14:02"),
+        ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY_MS),)}, "until 03 Apr 14:02"),
         ({"ledger_problem": "database is locked"}, "ledger can't be written"),
     ],
 )

@@ -12,12 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.events import OverchargeFound
 from arbstr.ledger.model import Aggregate, Entry
 from arbstr.monitoring.source import Totals
 from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
-from tui.model.ledger_stats import DAY, HOUR, RANGES, LedgerStats
+from tui.model.ledger_stats import RANGES, LedgerStats
 from tui.model.log_view import LogView
 from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
@@ -141,8 +142,8 @@ def test_a_loss_is_said_and_seen(saved_msats: int, shown: list[str], role: Role)
 @pytest.mark.parametrize(
     ("started_at_ms", "shown"),
     [
-        pytest.param(NOON - HOUR, ["today UTC 9.000 sats", "7 days 9.000 sats"], id="today"),
-        pytest.param(NOON - DAY, ["today UTC 8.000 sats", "7 days 8.500 sats"], id="yesterday"),
+        pytest.param(NOON - HOUR_MS, ["today UTC 9.000 sats", "7 days 9.000 sats"], id="today"),
+        pytest.param(NOON - DAY_MS, ["today UTC 8.000 sats", "7 days 8.500 sats"], id="yesterday"),
     ],
 )
 def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(

@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tests.support.ledger_builders import record, write
-from tui.model.ledger_stats import DAY, HOUR, RANGES, Range, StatsPoller
+from tui.model.ledger_stats import RANGES, Range, StatsPoller
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -36,8 +37,8 @@ async def test_figures_equal_what_the_ledger_answers() -> None:
     await watched(source, watch, lambda: watch.figures.window is not None)
     now = source.now_ms
     figures = watch.figures
-    assert figures.today == (await source.ledger.stats(Filter(since_ms=now - now % DAY))).overall
-    assert figures.week == (await source.ledger.stats(Filter(since_ms=now - 7 * DAY))).overall
+    assert figures.today == (await source.ledger.stats(Filter(since_ms=now - now % DAY_MS))).overall
+    assert figures.week == (await source.ledger.stats(Filter(since_ms=now - 7 * DAY_MS))).overall
     hour = await source.ledger.stats(Filter(since_ms=now - RANGES[1].length_ms), "model")
     assert (figures.window, figures.groups["model"]) == (hour.overall, hour.groups)
 
@@ -89,7 +90,7 @@ async def test_a_chart_of_hours_and_the_days_end_now_also_where_nothing_happened
     tmp_path: Path, range_: Range, hours: int
 ) -> None:
     path = tmp_path / "arbstr.db"
-    await write(path, [record(received_at_ms=NOON - 40 * HOUR), record(received_at_ms=NOON - 10 * HOUR)])
+    await write(path, [record(received_at_ms=NOON - 40 * HOUR_MS), record(received_at_ms=NOON - 10 * HOUR_MS)])
     reader = LedgerReader(path)
     watch = StatsPoller(reader, lambda: NOON, lambda: None)
     watch.look_at(range_, ("day",))
@@ -100,9 +101,9 @@ async def test_a_chart_of_hours_and_the_days_end_now_also_where_nothing_happened
     chart = watch.chart(NOON)
     assert chart is not None
     assert len(chart.values) == hours
-    assert chart.start_ms + hours * HOUR > NOON
+    assert chart.start_ms + hours * HOUR_MS > NOON
     assert [int(start) for start in watch.figures.groups["day"]] == [
-        NOON - NOON % DAY - ago * DAY for ago in range(6, -1, -1)
+        NOON - NOON % DAY_MS - ago * DAY_MS for ago in range(6, -1, -1)
     ]
 
 
