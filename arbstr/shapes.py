@@ -52,6 +52,7 @@ class ModelOffers(TypedDict):
 
     providers: list[str]
     cheapest: str
+    alias_of: NotRequired[Annotated[str, Field(description="The model that this name stands for.")]]
 
 
 class ModelEntry(TypedDict):
@@ -106,7 +107,7 @@ class ProviderSettings(ProviderRates):
 
     name: str
     url: str
-    models: Annotated[list[str], Field(description="Empty: it takes every model.")]
+    models: Annotated[list[str], Field(description="Empty: it has not said which.")]
     model_rates: NotRequired[Annotated[dict[str, ProviderRates], Field(description="Of models with their own rates.")]]
     api_key: Annotated[str | None, Field(description="Masked.")]
     key_source: str

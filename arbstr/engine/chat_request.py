@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -17,6 +18,9 @@ from arbstr.types import ChatRequest, JsonObject
 
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
 _LONGEST_MODEL = 300
+_MODEL_KEY = b'"model"'
+_MODEL = re.compile(_MODEL_KEY + rb'\s*:\s*("(?:[^"\\]|\\.)*")')
+_ESCAPED_LETTER = b"\\u00"  # as a key's letters may be written
 _CAPS = ("max_tokens", "max_completion_tokens")
 _LARGEST_CAP = 2**53  # in effect none; JSON's integers may be larger than any float
 _MOST_CHOICES = 128  # as at OpenAI
@@ -78,8 +82,19 @@ def for_model(request: ChatRequest, model: str) -> ChatRequest:
 
 
 def with_model(body: bytes, model: str) -> bytes:
-    """Return the body with another model in it, all else equal."""
-    return _changed(body, model=model)
+    """Return the body with another model in it, all else equal: byte by byte unless its keys are hard to read."""
+    place = _place_of_model(body)
+    if place is None:
+        return _changed(body, model=model)
+    return b"%b%b%b" % (body[: place[0]], json.dumps(model).encode(), body[place[1] :])
+
+
+def _place_of_model(body: bytes) -> tuple[int, int] | None:
+    """Return where the model's name stands in the body, None if that takes a parser to tell."""
+    if body.count(_MODEL_KEY) != 1 or _ESCAPED_LETTER in body:
+        return None
+    found = _MODEL.search(body)
+    return None if found is None else found.span(1)
 
 
 def _model(document: JsonObject) -> str:

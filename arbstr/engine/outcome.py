@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from itertools import groupby
 
+from arbstr.engine.routing.names import some
 from arbstr.errors import (
     AllProvidersFailed,
     ApiError,
@@ -41,8 +42,7 @@ def all_failed(
     if statuses == {_PAYMENT_REQUIRED}:
         return InsufficientBalance(f"The balance is insufficient at every provider of '{model}': {how}.")
     if all(attempt.failure == "stale_catalogue" for attempt in last):
-        listed = ", ".join(served) or "none"
-        return ModelNotFound(f"No provider has the model '{model}': {how}; listed: {listed}.", param="model")
+        return ModelNotFound(f"No provider has the model '{model}': {how}; listed: {some(served)}.", param="model")
     message = f"Every provider of '{model}' failed: {how}."
     kinds = {attempt.failure for attempt in attempts}
     if kinds == {"bad_response"}:

@@ -230,7 +230,7 @@ class Engine:
         """
         assert context.routing is not None
         provider = self._providers[candidate.provider]
-        name_there = provider.upstream_id(chat.model)
+        name_there = self._router.names.id_at(provider, chat.model)
         upstream_chat = chat if name_there == chat.model else for_model(chat, name_there)
         for tries in count():
             if reservation.is_bounded:
@@ -283,7 +283,7 @@ class Engine:
         return all_failed(
             context.model,
             context.attempts,
-            served=dict.fromkeys(model for provider in self._providers.values() for model in provider.model_ids),
+            served=self._router.names.all(),
             retry_after_s=context.shortest_wait_s or self._breakers.retry_after_s(names),
         )
 

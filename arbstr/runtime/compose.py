@@ -30,13 +30,13 @@ from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
-from arbstr.engine.upstream.model_lists import ModelLists
 from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.logs import setup
 from arbstr.logs.access_log import AccessLog
+from arbstr.market.catalogue import Catalogues
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
@@ -265,8 +265,8 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, memory=room)
     stack.push_async_callback(upstream.aclose)
     chats = ChatCompletions(_engine(parts, decisions, admission, upstream), room)
-    lists = ModelLists(config.providers, parts.transport, parts.redactor, time.monotonic)
-    stack.push_async_callback(lists.aclose)
+    lists = Catalogues(config.providers, decisions.router.names, parts.transport, parts.redactor, random=random.random)
+    _run_in_background(stack, lists.run())
     edge = _app(settings, parts, decisions, chats, room, lists, started_at_ms)
     url = await listen(
         stack,
@@ -317,7 +317,7 @@ def _app(
     decisions: Decisions,
     chats: ChatCompletions,
     room: BodyMemory,
-    lists: ModelLists,
+    lists: Catalogues,
     started_at_ms: int,
 ) -> App:
     config = parts.config
@@ -325,7 +325,7 @@ def _app(
         config.providers,
         decisions.router,
         room,
-        lists.get,
+        lists.first_lists,
         statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
         uptime_s=lambda: (wall_ms() - started_at_ms) / 1000,
         started_s=started_at_ms // 1000,
@@ -335,7 +335,7 @@ def _app(
     routes = [
         Route("POST", "/v1/chat/completions", chats.complete),
         *api.routes(),
-        *ledger_api.routes(parts.reader, api.model_names, [provider.name for provider in config.providers], wall_ms),
+        *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
         *welcome.routes(),
     ]
     return App(access_control, EndpointRouter(routes))

@@ -10,7 +10,7 @@ from uuid import UUID
 import pytest
 
 from arbstr import __version__
-from arbstr.engine.upstream import model_lists
+from arbstr.market import catalogue
 from tests.support.harness import Arbstr, ProxyHarness, key_of
 from tests.support.provider import (
     Move,
@@ -140,7 +140,7 @@ def lists(*names: object) -> list[Part]:
 async def test_a_provider_without_models_is_asked_for_its_list(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", models=("gpt-4o", "o3"))
     beta = await harness.add_provider(
-        "beta", lists("o3", "llama-4", "bad\nname", 7, key_of("beta"), "llama-4"), models=()
+        "beta", listing=lists("o3", "llama-4", "bad\nname", 7, key_of("beta"), "llama-4"), models=()
     )
     arbstr = await harness.start()
     shown = (await arbstr.get("/v1/models")).json["data"]
@@ -150,7 +150,7 @@ async def test_a_provider_without_models_is_asked_for_its_list(harness: ProxyHar
         "llama-4": ["beta"],
     }
     assert (await arbstr.get("/v1/models/llama-4")).json["id"] == "llama-4"
-    (asked,) = beta.requests  # its list is good for minutes
+    (asked,) = beta.lookups  # its list is good for minutes
     assert (asked.method, asked.path) == ("GET", "/v1/models")
     assert asked.headers["authorization"] == f"Bearer {key_of('beta')}"
 
@@ -174,7 +174,7 @@ async def test_a_provider_that_lists_nothing_sensible_takes_every_model(
     harness: ProxyHarness, script: list[Part]
 ) -> None:
     await harness.add_provider("alpha", models=("gpt-4o",))
-    await harness.add_provider("beta", script, models=())
+    await harness.add_provider("beta", listing=script, models=())
     arbstr = await harness.start()
     (model,) = (await arbstr.get("/v1/models")).json["data"]
     assert model["arbstr"]["providers"] == ["alpha", "beta"]
@@ -184,10 +184,10 @@ async def test_a_provider_that_lists_nothing_sensible_takes_every_model(
 async def test_a_list_that_does_not_come_is_not_waited_for_for_long(
     harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(model_lists, "WAIT_S", 0.1)
+    monkeypatch.setattr(catalogue, "WAIT_S", 0.1)
     await harness.add_provider("alpha", models=("gpt-4o",))
     go_on = asyncio.Event()
-    await harness.add_provider("beta", [go_on, *lists("late")], models=())
+    await harness.add_provider("beta", listing=[go_on, *lists("late")], models=())
     arbstr = await harness.start()
     assert len((await arbstr.get("/v1/models")).json["data"]) == 1
     go_on.set()

@@ -446,7 +446,7 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
         )
         for _, name in costs
     )
-    why = None if policy is None else "by the header X-Arbstr-Policy"
+    why = None if policy is None else "named by the request"
     return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),), why)
 
 

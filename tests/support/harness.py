@@ -54,9 +54,11 @@ class ProxyHarness:
         """End everything; what it wrote stays."""
         await self._stack.aclose()
 
-    async def add_provider(self, name: str, *script: Script, **fields: Any) -> ScriptedProvider:
+    async def add_provider(
+        self, name: str, *script: Script, listing: Script | None = None, **fields: Any
+    ) -> ScriptedProvider:
         """A provider named so, configured after those before it; `fields` are its configuration's."""
-        provider = await self._stack.enter_async_context(ScriptedProvider(*script))
+        provider = await self._stack.enter_async_context(ScriptedProvider(*script, listing=listing))
         self.add_provider_at(name, provider.url, **fields)
         return provider
 

@@ -65,11 +65,16 @@ Script = Reply | Callable[[Asked], Reply]
 
 
 class ScriptedProvider:
-    """Answers each request by the next reply of its script, and by the last one again and again."""
+    """Answers each request by the next reply of its script, and by the last one again and again.
 
-    def __init__(self, *script: Script) -> None:
+    Who asks for its list of models gets `listing`, a 404 unless a test has one, and is kept in `lookups`.
+    """
+
+    def __init__(self, *script: Script, listing: Script | None = None) -> None:
         self.script: list[Script] = list(script) or [json_reply(completion("Hello"))]
+        self.listing: Script = error_reply(404) if listing is None else listing
         self.requests: list[Asked] = []
+        self.lookups: list[Asked] = []
         self.connections = 0  # so far
         self.open: set[asyncio.Transport] = set()  # of these, those that have not ended
         self._tasks: set[asyncio.Task[None]] = set()
@@ -102,6 +107,12 @@ class ScriptedProvider:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def looked_up(self, count: int = 1) -> None:
+        """Wait until its list has been asked for so often."""
+        while len(self.lookups) < count:
+            self._arrival.clear()
+            await self._arrival.wait()
+
     async def asked(self, count: int = 1) -> Asked:
         """Wait for the request of that number (from 1)."""
         while len(self.requests) < count:
@@ -111,8 +122,12 @@ class ScriptedProvider:
 
     def reply_to(self, asked: Asked) -> Reply:
         """Note a request and say what it gets."""
-        step = self.script[min(len(self.requests), len(self.script) - 1)]
-        self.requests.append(asked)
+        if (asked.method, asked.path) == ("GET", "/v1/models"):
+            self.lookups.append(asked)
+            step = self.listing
+        else:
+            step = self.script[min(len(self.requests), len(self.script) - 1)]
+            self.requests.append(asked)
         self._arrival.set()
         return step(asked) if callable(step) else step
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any, TypeGuard
 
 from arbstr.config.schema import Config
@@ -45,9 +45,8 @@ class Learner:
             offer = self._offers[key] = Offer(self._providers[provider], model, self._policies)
         return offer
 
-    def prune(self) -> None:
+    def prune(self, listed: Collection[str]) -> None:
         """Drop the offers for models that no provider lists: a provider may accept any model name."""
-        listed = {model for provider in self._providers.values() for model in provider.model_ids}
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
 
     def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:

@@ -3,23 +3,37 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from arbstr.config.schema import Provider, Rule
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.strategy import Cheapest, Strategy
+from arbstr.types import Candidate
+
+_UNLISTED = "its list does not have this model"
+
+Ranked = tuple[float, int, Candidate]
 
 
 class CandidateSet:
-    """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name."""
+    """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
+
+    `unlisted` are the providers whose lists do not have the model; they are asked after the others.
+    """
 
     def __init__(
-        self, rule: Rule | None, model: str, strategy: Strategy, offers: Sequence[tuple[Provider, Offer]]
+        self,
+        rule: Rule | None,
+        model: str,
+        strategy: Strategy,
+        offers: Sequence[tuple[Provider, Offer]],
+        unlisted: Collection[str] = (),
     ) -> None:
         self.policy = None if rule is None else rule.name
         self.model = model
         self.strategy = strategy
+        self.unlisted = unlisted
         max_sats = None if rule is None else rule.max_sats_per_request
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
@@ -27,6 +41,19 @@ class CandidateSet:
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+
+    def unlisted_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
+        """Return ranked offers with those last, and a note on them, whose provider does not list the model."""
+        last = [
+            (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, _UNLISTED)))))
+            for key, place, candidate in ranked
+            if candidate.provider in self.unlisted
+        ]
+        return [*self.listed(ranked), *last]
+
+    def listed(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
+        """Return those ranked offers whose provider lists the model."""
+        return [each for each in ranked if each[2].provider not in self.unlisted] if self.unlisted else ranked
 
     def cost_violation(self, cost_msats: float) -> str:
         """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""

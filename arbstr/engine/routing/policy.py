@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Protocol, runtime_checkable
@@ -20,7 +20,7 @@ ENTRY_POINTS = "arbstr.matchers"
 # Scripts written without spaces (Thai to Myanmar, Khmer, kana, Han): there a word may begin at any character.
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
-_BY_HEADER = "by the header X-Arbstr-Policy"
+_BY_NAME = "named by the request"
 _LOOKED_AT = 500  # occurrences of a word, one by one
 
 
@@ -137,31 +137,51 @@ def _in_words(character: str) -> bool:
 class PolicySelector:
     """Selects the rule for a request."""
 
-    def __init__(self, rules: Sequence[Rule], matchers: Sequence[Matcher] | None = None) -> None:
-        """Try `matchers` in order; by default the keyword matcher and those of installed packages."""
+    def __init__(
+        self,
+        rules: Sequence[Rule],
+        matchers: Sequence[Matcher] | None = None,
+        resolve: Callable[[str], str] = lambda model: model,
+    ) -> None:
+        """Try `matchers` in order; by default the keyword matcher and those of installed packages.
+
+        `resolve` returns what a model's name stands for, so that rules may allow aliases.
+        """
         self._rules = tuple(rules)
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
+        self._resolve = resolve
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
-    def select(self, request: ChatRequest) -> Selected:
-        """Return the rule that applies, and why. Only a rule that the request names can refuse its model."""
+    def select(self, request: ChatRequest, model: str | None = None) -> Selected:
+        """Return the rule that applies, and why. Only a rule that the request names can refuse its model.
+
+        `model` is what the request's model stands for.
+        """
+        model = request.model if model is None else model
         name = request.policy.strip() if request.policy else ""
-        return Selected(self._named(name, request.model), _BY_HEADER) if name else self._recognised(request)
+        return Selected(self._named(name, model), _BY_NAME) if name else self._recognised(request, model)
+
+    def allows(self, rule: Rule, model: str) -> bool:
+        """Return whether a rule allows a model, by its name or by an alias of it."""
+        if rule.allows(model):
+            return True
+        folded = model.casefold()
+        return any(self._resolve(allowed).casefold() == folded for allowed in rule.allowed_models)
 
     def _named(self, name: str, model: str) -> Rule:
         rule = self._by_name.get(name)
         if rule is None:
             known = ", ".join(self._by_name) or "none is configured"
             raise UnknownPolicy(f"no policy is named {name[:100]!r}; known: {known}", param="X-Arbstr-Policy")
-        if not rule.allows(model):
+        if not self.allows(rule, model):
             allowed = ", ".join(rule.allowed_models)
             message = f"policy {rule.name!r} does not allow the model {model[:100]!r}; it allows: {allowed}"
             raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 
-    def _recognised(self, request: ChatRequest) -> Selected:
-        rules = [rule for rule in self._rules if rule.allows(request.model)]
+    def _recognised(self, request: ChatRequest, model: str) -> Selected:
+        rules = [rule for rule in self._rules if self.allows(rule, model)]
         for matcher in self._matchers if rules else ():
             found = self._ask(matcher, request, rules)
             if found.rule is not None:

@@ -9,11 +9,12 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from arbstr.config.schema import Config, Provider, Rule
+from arbstr.config.schema import Config, Rule
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.exploration import NOTE, Exploration
+from arbstr.engine.routing.names import ModelNames, some
 from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
@@ -61,6 +62,7 @@ class Router:
         publish: Callable[[OverchargeFound], None] = lambda event: None,
         matchers: Sequence[Matcher] | None = None,
     ) -> None:
+        self.names = ModelNames(config)
         self.learner = Learner(config, clock=clock, publish=publish)
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
@@ -70,9 +72,10 @@ class Router:
         self._cooling = cooling
         self._due_next = due_next
         self._retry_after_s = retry_after_s
-        self._policies = PolicySelector(config.policies.rules, matchers)
+        self._policies = PolicySelector(config.policies.rules, matchers, self.names.resolve)
         self._strategies = strategies(random)
         self._candidate_sets: dict[tuple[str | None, str], CandidateSet] = {}
+        self._lists_version = 0  # of the names that they were computed with
         self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
     def route(self, request: ChatRequest) -> Routing:
@@ -88,17 +91,19 @@ class Router:
         return self._decide(request, commit=False)
 
     def _decide(self, request: ChatRequest, *, commit: bool) -> Routing:
-        """Route by the requested model, else by the first of the rule's fallback models that has a candidate.
+        """Route by the model asked for, else by the first of the rule's fallback models that has a candidate.
 
         If none has one because every breaker is open, a provider is probed early (`due_next`).
         """
-        rule, policy_reason = self._policies.select(request)
+        resolve = self.names.resolve
+        requested = resolve(request.model)
+        rule, policy_reason = self._policies.select(request, requested)
         try:
-            return self._rank(request, self._candidate_set(rule, request.model), policy_reason, commit)
+            return self._rank(request, self._candidate_set(rule, requested), policy_reason, commit)
         except _NO_CANDIDATE as error:
             refusal = error
-        models = rule.fallback_models if rule is not None else ()
-        last_resort = (request.model, *models) if isinstance(refusal, NoHealthyProvider) else ()
+        models = [resolve(model) for model in rule.fallback_models] if rule is not None else []
+        last_resort = (requested, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:
                 return self._rank(
@@ -130,7 +135,7 @@ class Router:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
             raise self._refusal(candidate_set, ranking.excluded, ranking.unavailable)
         if candidate_set.exploration is not None and not anyway:
-            self._explore(request, candidate_set.exploration, ranking.ranked, commit=commit)
+            self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
         if commit:
             candidate_set.strategy.chosen(candidate_set.offers[ranking.ranked[0][1]])
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
@@ -191,20 +196,22 @@ class Router:
                 # Places are unique: equal keys keep the configuration's order and candidates are never compared.
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
         ranked.sort()
-        if demoted:
-            ranked += sorted(demoted)
+        ranked += sorted(demoted)
+        if candidate_set.unlisted:
+            ranked = candidate_set.unlisted_last(ranked)
         return _Ranking(tokens, answer, ranked, excluded, unavailable, cooled)
 
     def _explore(
         self,
         request: ChatRequest,
+        candidate_set: CandidateSet,
         exploration: Exploration,
         ranked: list[tuple[float, int, Candidate]],
         *,
         commit: bool,
     ) -> None:
         """Move an offer that may have become cheaper to the front, if one is due."""
-        index = exploration.pick(ranked)
+        index = exploration.pick(candidate_set.listed(ranked))
         if index is not None:
             key, place, candidate = ranked.pop(index)
             extra = candidate.weight_msats - ranked[0][2].weight_msats
@@ -284,22 +291,24 @@ class Router:
 
     def _candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
         """Return the candidate set of a model under a rule, computed once."""
+        if self._lists_version != self.names.version:
+            self._lists_version = self.names.version
+            self._candidate_sets.clear()
         key = (None if rule is None else rule.name, model)
         return self._candidate_sets.get(key) or self._new_candidate_set(rule, model)
 
     def _new_candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
         if len(self._candidate_sets) >= _REMEMBERED:
             self._candidate_sets.clear()
-            self.learner.prune()
+            self.learner.prune(set(self.names.all()))
         strategy = (rule and rule.strategy) or self._default_strategy
-        offers = [(provider, self.learner.offer(provider.name, model)) for provider in self._offers(model)]
-        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers)
+        sellers = [provider for provider in self._providers if provider.serves(model)]
+        unlisted = frozenset(one.name for one in sellers if not self.names.is_listed(one, model))
+        offers = [(provider, self.learner.offer(provider.name, model)) for provider in sellers]
+        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, unlisted)
         if offers:
             self._candidate_sets[candidate_set.policy, model] = candidate_set
         return candidate_set
-
-    def _offers(self, model: str) -> list[Provider]:
-        return [provider for provider in self._providers if provider.serves(model)]
 
     def _refusal(
         self, candidate_set: CandidateSet, excluded: list[tuple[str, str]], unavailable: list[str]
@@ -317,7 +326,4 @@ class Router:
                 param="model",
                 policy=policy,
             )
-        listed = dict.fromkeys(listed for provider in self._providers for listed in provider.model_ids)
-        return ModelNotFound(
-            f"No provider serves the model {model}; served: {', '.join(listed) or 'none'}.", param="model"
-        )
+        return ModelNotFound(f"No provider serves the model {model}; served: {some(self.names.all())}.", param="model")

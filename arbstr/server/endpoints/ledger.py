@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
+from arbstr.engine.routing.names import ModelNames, some
 from arbstr.errors import InternalError, InvalidParameter, LedgerUnavailable, ModelNotFound, NotFound
 from arbstr.ledger import params
 from arbstr.ledger.model import Filter, LedgerQueries
@@ -25,12 +26,12 @@ logger = logging.getLogger(__name__)
 
 def routes(
     reader: LedgerQueries,
-    configured_models: Sequence[str],
+    names: ModelNames,
     configured_providers: Sequence[str],
     now: Callable[[], int],
 ) -> list[Route | NamedRoute]:
     """Return the ledger's routes. `now` returns epoch milliseconds."""
-    api = LedgerEndpoints(reader, configured_models, configured_providers, now)
+    api = LedgerEndpoints(reader, names, configured_providers, now)
     return [
         Route("GET", "/v1/stats", api.stats),
         Route("GET", "/v1/requests", api.requests),
@@ -42,10 +43,11 @@ class LedgerEndpoints:
     """Reads parameters, queries the ledger, and builds the responses."""
 
     def __init__(
-        self, reader: LedgerQueries, models: Sequence[str], providers: Sequence[str], now: Callable[[], int]
+        self, reader: LedgerQueries, names: ModelNames, providers: Sequence[str], now: Callable[[], int]
     ) -> None:
         self._reader = reader
-        self._configured = {"model": models, "provider": providers}
+        self._names = names
+        self._configured = {"model": names.configured, "provider": providers}
         self._now = now
 
     async def stats(self, request: web.BaseRequest) -> web.Response:
@@ -85,16 +87,21 @@ class LedgerEndpoints:
 
     async def _check_names(self, where: Filter) -> None:
         """Raise an error for a model or provider neither configured nor in the ledger: most likely a typo."""
-        await self._check("model", where.model, ModelNotFound)
-        await self._check("provider", where.provider, NotFound)
+        await self._check("model", where.model, self._names.all(), ModelNotFound)
+        await self._check("provider", where.provider, self._configured["provider"], NotFound)
 
-    async def _check(self, kind: Literal["model", "provider"], name: str | None, error: type[NotFound]) -> None:
-        configured = self._configured[kind]
-        if name is None or name.casefold() in [each.casefold() for each in configured]:
+    async def _check(
+        self, kind: Literal["model", "provider"], name: str | None, known: Iterable[str], error: type[NotFound]
+    ) -> None:
+        if name is None:
+            return
+        configured = list(known)
+        if name.casefold() in [each.casefold() for each in configured]:
             return
         if not await self._reader.known(kind, name):
-            listed = ", ".join(configured) or "none"
-            message = f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {listed}."
+            message = (
+                f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {some(configured)}."
+            )
             raise error(message, param=kind)
 
 

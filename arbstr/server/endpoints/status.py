@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING
 
 from aiohttp import web
@@ -12,8 +12,8 @@ from arbstr.config.schema import Provider
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.chat_request import decode, parse
 from arbstr.engine.pricing import expected_msats
+from arbstr.engine.routing.names import some
 from arbstr.engine.routing.router import Router
-from arbstr.engine.upstream.model_lists import Lists
 from arbstr.errors import ModelNotFound
 from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.source import ProviderStatus
@@ -31,14 +31,17 @@ _TYPICAL_OUTPUT_TOKENS = 256
 
 
 class StatusEndpoints:
-    """Endpoints about arbstr itself. `statuses` returns the providers' states, in the configuration's order."""
+    """Endpoints about arbstr itself. `statuses` returns the providers' states, in the configuration's order.
+
+    `first_lists` waits a moment for the lists of providers that are configured without models.
+    """
 
     def __init__(
         self,
         providers: Sequence[Provider],
         router: Router,
         memory: BodyMemory,
-        lists: Lists,
+        first_lists: Callable[[], Awaitable[None]],
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
         started_s: int,
@@ -48,15 +51,11 @@ class StatusEndpoints:
         self._memory = memory
         self._statuses = statuses
         self._uptime_s = uptime_s
-        self._lists = lists
+        self._first_lists = first_lists
         self._started_s = started_s
-        self._learned: dict[str, tuple[str, ...]] = {}
+        self._names = router.names
+        self._version = self._names.version
         self._models = self._described()
-
-    @property
-    def model_names(self) -> tuple[str, ...]:
-        """The models that are configured, each once."""
-        return tuple(dict.fromkeys(model for provider in self._providers for model in provider.model_ids))
 
     def routes(self) -> list[Route | NamedRoute]:
         """Return the routes."""
@@ -69,37 +68,33 @@ class StatusEndpoints:
         ]
 
     async def models(self, request: web.BaseRequest) -> web.Response:
-        """Return every model that a provider lists, once, in OpenAI's list shape."""
+        """Return every model that a provider lists, and every alias, once, in OpenAI's list shape."""
         document: shapes.ModelList = {"object": "list", "data": list((await self._known()).values())}
         return json_response(document)
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
         """One model."""
-        models = await self._known()
-        if name not in models:
-            served = ", ".join(models) or "none"
-            raise ModelNotFound(f"No provider lists the model {name[:100]!r}; listed: {served}.", param="model")
-        return json_response(models[name])
+        models = {known.casefold(): described for known, described in (await self._known()).items()}
+        if name.casefold() not in models:
+            message = f"No provider lists the model {name[:100]!r}; listed: {some(await self._known())}."
+            raise ModelNotFound(message, param="model")
+        return json_response(models[name.casefold()])
 
     async def _known(self) -> dict[str, shapes.ModelEntry]:
-        """Return the descriptions of all models that are configured or listed by a provider without models."""
-        learned = await self._lists()
-        if learned != self._learned:
-            self._learned = learned
+        """Return the descriptions of all models and aliases."""
+        await self._first_lists()
+        if self._version != self._names.version:
+            self._version = self._names.version
             self._models = self._described()
         return self._models
 
     def _described(self) -> dict[str, shapes.ModelEntry]:
-        listed = [*self.model_names, *(name for names in self._learned.values() for name in names)]
-        has = {name: frozenset(names) for name, names in self._learned.items()}
-        return {
-            name: _model(
-                name,
-                [one for one in self._providers if one.serves(name) and (one.name not in has or name in has[one.name])],
-                self._started_s,
-            )
-            for name in dict.fromkeys(listed)
-        }
+        models = ((name, self._names.resolve(name)) for name in self._names.all())
+        sellers = ((name, model, self._sellers(model)) for name, model in models)
+        return {name: _model(name, model, found, self._started_s) for name, model, found in sellers if found}
+
+    def _sellers(self, model: str) -> list[Provider]:
+        return [provider for provider in self._providers if self._names.is_listed(provider, model)]
 
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Return whether arbstr can serve: 503 when no provider is available."""
@@ -118,6 +113,7 @@ class StatusEndpoints:
         listed: list[shapes.ProviderEntry] = [
             {
                 **provider.public(),
+                "models": [*(provider.model_ids or self._names.learned(provider.name))],
                 "health": _health(status),
                 "charged_ratio": status.charged_ratio,
             }
@@ -138,17 +134,21 @@ class StatusEndpoints:
         return json_response(routing_json(self._router.preview(chat)))
 
 
-def _model(name: str, providers: Sequence[Provider], created_s: int) -> shapes.ModelEntry:
+def _model(name: str, model: str, providers: Sequence[Provider], created_s: int) -> shapes.ModelEntry:
+    """Describe a model, or an alias `name` of it."""
     cheapest = min(
         providers,
-        key=lambda provider: expected_msats(provider.rates_for(name), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
+        key=lambda provider: expected_msats(provider.rates_for(model), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
     )
+    offers: shapes.ModelOffers = {"providers": [provider.name for provider in providers], "cheapest": cheapest.name}
+    if name.casefold() != model.casefold():
+        offers["alias_of"] = model
     return {
         "id": name,
         "object": "model",
         "created": created_s,
         "owned_by": "routstr",
-        "arbstr": {"providers": [provider.name for provider in providers], "cheapest": cheapest.name},
+        "arbstr": offers,
     }
 
 

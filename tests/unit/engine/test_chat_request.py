@@ -206,3 +206,19 @@ def test_a_model_is_named_for_the_row_as_far_as_it_can_be() -> None:
 def test_no_body_is_answered_by_anything_but_a_refusal(body: bytes) -> None:
     with contextlib.suppress(InvalidRequest):
         read(body)
+
+
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        (b'{ "a":1.0, "model" :\n"x\\"y", "b":"\\u00e9" }', None),
+        (b'{"a":1e2,"model" : "x\\"y" ,"b":"\xc3\xa9"}', b'{"a":1e2,"model" : "b/c" ,"b":"\xc3\xa9"}'),
+        (b'{"metadata":{"model":"x"},"model":"x"}', b'{"metadata":{"model":"x"},"model":"b/c"}'),
+        (b'{"mod\\u0065l":"x","metadata":{"model":"x"}}', b'{"model":"b/c","metadata":{"model":"x"}}'),
+        (b'{"model":"x","stop":"model"}', b'{"model":"b/c","stop":"model"}'),
+    ],
+)
+def test_another_model_changes_no_other_byte_where_that_can_be_told(body: bytes, changed: bytes | None) -> None:
+    found = with_model(body, "b/c")
+    assert json.loads(found) == {**json.loads(body), "model": "b/c"}
+    assert changed is None or found == changed

@@ -30,7 +30,7 @@ def recognised(text: str, *keywords: str) -> bool:
 def test_the_named_rule_holds_whatever_the_text_says() -> None:
     rules = [Rule(name="code", keywords=("code",)), Rule(name="cheap")]
     chosen = PolicySelector(rules).select(chat(policy="cheap", last_user_text="code"))
-    assert chosen == (rules[1], "by the header X-Arbstr-Policy")
+    assert chosen == (rules[1], "named by the request")
 
 
 def test_an_unknown_name_is_refused_with_the_names_there_are() -> None:
@@ -201,7 +201,7 @@ def test_why_a_rule_holds() -> None:
     rules = [Rule(name="code", keywords=("review", " Straße ")), Rule(name="long")]
     selector = PolicySelector(rules, [KeywordMatcher(), Long()])
     for asked, why in (
-        (chat(policy="code", last_user_text="a review of some length"), "by the header X-Arbstr-Policy"),
+        (chat(policy="code", last_user_text="a review of some length"), "named by the request"),
         (chat(last_user_text="Reviews, please"), "by the keyword 'review'"),
         (chat(last_user_text="die STRASSE"), "by the keyword 'strasse'"),
         (chat(last_user_text="a text of some length"), "by the matcher Long"),

@@ -557,7 +557,7 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
     assert document == {
         "model": "gpt-4o",
         "policy": "code",
-        "policy_reason": "by the header X-Arbstr-Policy",
+        "policy_reason": "named by the request",
         "strategy": "cheapest",
         "expected_input_tokens": 100,
         "expected_output_tokens": 10,

@@ -13,6 +13,8 @@ import pytest
 from aiohttp import web
 from aiohttp.test_utils import RawTestServer, TestClient
 
+from arbstr.config.schema import Config
+from arbstr.engine.routing.names import ModelNames
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.server.access import AccessControl
@@ -20,6 +22,7 @@ from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
 from arbstr.server.router import EndpointRouter
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
+from tests.support.engine_builders import provider
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record
 
 
@@ -29,6 +32,8 @@ def ruin(directory: Path) -> None:
         file.unlink()
     (directory / "arbstr.db").mkdir()
 
+
+NAMES = ModelNames(Config(providers=(provider("alpha", models=("gpt-4o", "idle")),)))
 
 Client = TestClient[web.BaseRequest, None]
 
@@ -41,7 +46,7 @@ async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOO
     reader = LedgerReader(path / "arbstr.db", settle=ledger.settle)
     for row in rows:
         ledger.append(row)
-    routes = ledger_api.routes(reader, ["gpt-4o", "idle"], ["alpha", "beta"], lambda: now)
+    routes = ledger_api.routes(reader, NAMES, ["alpha", "beta"], lambda: now)
     edge = App(AccessControl("127.0.0.1", None, (), ()), EndpointRouter(routes))
     try:
         async with TestClient(RawTestServer(edge.serve)) as client:

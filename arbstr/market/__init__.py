@@ -1,0 +1,1 @@
+"""What the market offers: the models that providers list, read in the background."""
