@@ -321,7 +321,7 @@ class CostEvent(TypedDict):
     """arbstr's own event at the end of a stream: a chunk that strict clients accept."""
 
     id: str
-    object: Literal["chat.completion.chunk"]
+    object: Literal["chat.completion.chunk", "text_completion"]
     created: Count
     model: str
     choices: list[Any]

@@ -5,18 +5,15 @@ from __future__ import annotations
 import re
 
 from arbstr.engine import lenient_json
-from arbstr.engine.upstream import verdict
-from arbstr.engine.upstream.sse import event_start
+from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.upstream.sse import data_of, event_start
 
 # Texts are separated by a byte that never stands unescaped in a JSON string.
 _TEXT_END = b"\t"
 
-_TEXT_BEGINS = re.compile(
-    rb'"delta": ?\{(?:"role": ?"[a-z]*", ?)?"(?:content|reasoning_content|reasoning)": ?"(?!")',
-)
 _TEXT = re.compile(rb'(?:[^"\\\r\n]++|\\.)*+(?="[,}])')
-_MUST_BE_READ = re.compile(rb'error|[\r\\]|"(?:(?:usage|cost)"\s*:\s*\{|finish_reason"\s*:\s*"|success")')
-_FIELD = b"data:"
+_MUST_BE_READ = re.compile(rb'error|[\r\\]|"(?:(?:usage|cost)"\s*:\s*\{|(?:finish|stop)_reason"\s*:\s*"|success")')
+_CHUNK = re.compile(rb"(?:event: ?[a-z_.]+\n)?data:[^\n]*\n\n")
 
 
 class ChunkTemplate:
@@ -63,22 +60,22 @@ class ChunkTemplate:
         return _TEXT_END.join(texts)
 
 
-def first_template(block: bytes) -> tuple[int, ChunkTemplate] | None:
+def first_template(block: bytes, dialect: Dialect) -> tuple[int, ChunkTemplate] | None:
     """Return the start and the template of a block's first text chunk; None if it has none."""
-    begins = _TEXT_BEGINS.search(block)
+    begins = dialect.text_begins.search(block)
     text = None if begins is None else _TEXT.match(block, begins.end())
     if begins is None or text is None:
         return None
     start, end = event_start(block, begins.start()), block.find(b"\n\n", text.end()) + 2
     template = ChunkTemplate(block[start : begins.end()], block[text.end() : end])
-    return (start, template) if _is_chunk_of(template, block[start:end]) else None
+    return (start, template) if _is_chunk_of(template, block[start:end], dialect) else None
 
 
-def _is_chunk_of(template: ChunkTemplate, chunk: bytes) -> bool:
+def _is_chunk_of(template: ChunkTemplate, chunk: bytes, dialect: Dialect) -> bool:
     """Return whether a chunk carries text and nothing else: anything more has a name that is searched for."""
-    if not chunk.startswith(_FIELD) or chunk.count(b"\n") != 2 or _MUST_BE_READ.search(template.between) is not None:
+    if _CHUNK.fullmatch(chunk) is None or _MUST_BE_READ.search(template.between) is not None:
         return False
-    return verdict.has_substance(lenient_json.loads_or_none(chunk[len(_FIELD) :]))
+    return dialect.has_substance(lenient_json.loads_or_none(data_of(chunk) or b""))
 
 
 def _are_texts(texts: bytes) -> bool:

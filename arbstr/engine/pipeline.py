@@ -20,8 +20,9 @@ from arbstr.config.schema import Config
 from arbstr.engine import wire
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
-from arbstr.engine.chat_request import decode, for_model, named_model, parse
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.dialects.body import decode, for_model
+from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.outcome import all_failed
 from arbstr.engine.ports import Client, LedgerPort, Upstream
 from arbstr.engine.relay import relay
@@ -100,7 +101,7 @@ class Engine:
 
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
-        context = RequestContext(client.request_id, client.received_at_ms, self._clock)
+        context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock)
         limit = asyncio.timeout(None)
         try:
             async with limit:
@@ -187,7 +188,7 @@ class Engine:
         session = self._sessions.of(client.headers, document)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
-        chat = parse(document, body, request_id=context.request_id, policy=client.policy)
+        chat = client.dialect.parse(document, body, request_id=context.request_id, policy=client.policy)
         context.set_chat(chat)
         return chat
 
@@ -239,7 +240,7 @@ class Engine:
             context.begin_attempt(provider, candidate.expected_cost_msats)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
-                return await self._upstream.send(provider, upstream_chat, client.headers)
+                return await self._upstream.send(provider, upstream_chat, client.dialect, client.headers)
             except AttemptError as error:
                 wait_s = self._retry_wait_s(error, tries)
                 self._attempt_failed(context, client, error, wait_s)
@@ -342,7 +343,7 @@ class Engine:
         self._attempt_failed(context, client, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
         context.refuse(failure)
-        return wire.error_event(failure)
+        return context.dialect.error_event(failure)
 
     def _publish_received(self, context: RequestContext) -> None:
         if context.announce():

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from arbstr.config.schema import Provider
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
 from arbstr.types import ChatRequest, HeaderList, RequestRecord
@@ -17,6 +18,7 @@ class Client(Protocol):
     request_id: str
     received_at_ms: int
     policy: str | None
+    dialect: Dialect
     headers: HeaderList  # as received; `engine.upstream.headers` says which are forwarded
 
     @property
@@ -62,9 +64,9 @@ class Upstream(Protocol):
     """Calls providers."""
 
     async def send(
-        self, provider: Provider, chat: ChatRequest, headers: HeaderList
+        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
-        """Make one attempt at one provider. `headers` are the client's. Raises `AttemptError`."""
+        """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`."""
         ...
 
     def is_connecting(self, request_id: str) -> bool:

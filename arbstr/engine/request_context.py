@@ -8,6 +8,7 @@ from collections.abc import Callable
 from arbstr.config.schema import Provider
 from arbstr.engine.circuit_breaker import Permit
 from arbstr.engine.claims import bounds_of
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.quotes import without_quotes
 from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
@@ -34,6 +35,7 @@ class RequestContext:
         "attempts",
         "baselines",
         "chat",
+        "dialect",
         "drained",
         "ended_ms",
         "error_message",
@@ -55,9 +57,10 @@ class RequestContext:
         "usage",
     )
 
-    def __init__(self, request_id: str, received_at_ms: int, clock: Callable[[], float]) -> None:
+    def __init__(self, request_id: str, received_at_ms: int, dialect: Dialect, clock: Callable[[], float]) -> None:
         self.request_id = request_id
         self.received_at_ms = received_at_ms
+        self.dialect = dialect  # its client's
         self._clock = clock
         self._started = clock()
         self._attempt_started_ms = 0
@@ -267,6 +270,7 @@ class RequestContext:
             cached_tokens=None if self.usage is None else self.usage.cached_tokens,
             cache_write_tokens=None if self.usage is None else self.usage.cache_write_tokens,
             served_model=self.served_model,
+            dialect=self.dialect.name,
             session=self.session,
             implausible=self.spend.implausible,
             doubtful_msats=self.spend.doubtful_msats,

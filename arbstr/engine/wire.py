@@ -5,23 +5,13 @@ from __future__ import annotations
 from itertools import groupby
 from typing import TYPE_CHECKING
 
-import orjson
-
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
-from arbstr.errors import ApiError
 from arbstr.types import HeaderList
 
 if TYPE_CHECKING:
     from arbstr import shapes
 
-
-def encode_event(data: bytes) -> bytes:
-    """Return a server-sent event with this data, which has no line break."""
-    return b"data: %b\n\n" % data
-
-
-DONE = encode_event(b"[DONE]")
 KEEP_ALIVE = b": keep-alive\n\n"  # a comment, which clients skip
 
 
@@ -73,9 +63,9 @@ def _retries(context: RequestContext) -> str:
 
 
 def final_event(context: RequestContext, *, done: bool) -> bytes:
-    """Return the end of a stream: arbstr's event, a chunk that strict clients accept, between two `[DONE]`.
+    """Return the end of a stream, with arbstr's own event.
 
-    `done`: the provider's own `[DONE]` has been sent.
+    `done`: the provider's own last event has been sent.
     """
     cost, usage = context.spend.cost_msats, context.usage
     own: shapes.CostFigures = {
@@ -87,22 +77,4 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
         "cached_tokens": None if usage is None else usage.cached_tokens,
         "output_tokens": None if usage is None else usage.output_tokens,
     }
-    event: shapes.CostEvent = {
-        "id": f"chatcmpl-{context.request_id}",
-        "object": "chat.completion.chunk",
-        "created": context.received_at_ms // 1000,
-        "model": context.model,
-        "choices": [],
-        "arbstr": own,
-    }
-    return (b"" if done else DONE) + encode_event(orjson.dumps(event)) + DONE
-
-
-def error_body(error: ApiError) -> bytes:
-    """Return the body of an error response."""
-    return orjson.dumps(error.body())
-
-
-def error_event(error: ApiError) -> bytes:
-    """Return the event that ends a stream with an error."""
-    return encode_event(error_body(error))
+    return context.dialect.final_event(own, created_s=context.received_at_ms // 1000, model=context.model, done=done)

@@ -45,9 +45,9 @@ from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
 from arbstr.server.endpoints import welcome
-from arbstr.server.endpoints.chat import ChatCompletions
+from arbstr.server.endpoints.inference import InferenceEndpoints
 from arbstr.server.endpoints.status import StatusEndpoints
-from arbstr.server.router import EndpointRouter, Route
+from arbstr.server.router import EndpointRouter
 from arbstr.server.server import listen
 from arbstr.transport.pool import PooledTransport
 
@@ -155,7 +155,7 @@ class Proxy:
     fleet: FakeFleet | None
     watch: Callable[[], LocalSource]
     _admission: AdmissionControl
-    _chats: ChatCompletions
+    _inference: InferenceEndpoints
 
     async def drain(self, forced: asyncio.Event) -> None:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
@@ -163,7 +163,7 @@ class Proxy:
         if unfinished := self._admission.in_flight + self._admission.draining:
             grace_s = self.config.server.shutdown_grace
             logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
-        await self._chats.drain(self.config.server.shutdown_grace, forced)
+        await self._inference.drain(self.config.server.shutdown_grace, forced)
 
 
 @asynccontextmanager
@@ -264,10 +264,10 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
     upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, memory=room)
     stack.push_async_callback(upstream.aclose)
-    chats = ChatCompletions(_engine(parts, decisions, admission, upstream), room)
+    inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room)
     lists = Catalogues(config.providers, decisions.router.names, parts.transport, parts.redactor, random=random.random)
     _run_in_background(stack, lists.run())
-    edge = _app(settings, parts, decisions, chats, room, lists, started_at_ms)
+    edge = _app(settings, parts, decisions, inference, room, lists, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
@@ -291,7 +291,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
             now_ms=wall_ms,
         )
 
-    return Proxy(url, config, parts.log, parts.fleet, watch, admission, chats)
+    return Proxy(url, config, parts.log, parts.fleet, watch, admission, inference)
 
 
 def _engine(
@@ -315,7 +315,7 @@ def _app(
     settings: Settings,
     parts: Infrastructure,
     decisions: Decisions,
-    chats: ChatCompletions,
+    inference: InferenceEndpoints,
     room: BodyMemory,
     lists: Catalogues,
     started_at_ms: int,
@@ -333,7 +333,7 @@ def _app(
     server = config.server
     access_control = AccessControl(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
     routes = [
-        Route("POST", "/v1/chat/completions", chats.complete),
+        *inference.routes(),
         *api.routes(),
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
         *welcome.routes(),

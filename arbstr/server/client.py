@@ -1,13 +1,14 @@
-"""The client's end of a chat request, on aiohttp."""
+"""The client's end of a request for inference, on aiohttp."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 
+import orjson
 from aiohttp import web
 
-from arbstr.engine import wire
 from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.errors import ApiError
 from arbstr.server.request import Request
 from arbstr.server.request_body import RequestBody
@@ -18,9 +19,10 @@ from arbstr.types import HeaderList
 class ClientConnection:
     """Implements `engine.ports.Client` for one aiohttp request. `response` is what it has got, None for nothing."""
 
-    def __init__(self, request: Request, memory: BodyMemory, received_at_ms: int) -> None:
+    def __init__(self, request: Request, dialect: Dialect, memory: BodyMemory, received_at_ms: int) -> None:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
+        self.dialect = dialect
         self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
@@ -69,9 +71,10 @@ class ClientConnection:
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
         """Send an error: as the response, or as the last event of a stream that has begun."""
         if self._stream is None:
-            await self.answer(error.status, [*error_headers(error), *headers], wire.error_body(error))
+            body = orjson.dumps(self.dialect.error_body(error))
+            await self.answer(error.status, [*error_headers(error), *headers], body)
         else:
-            await self.end(wire.error_event(error))
+            await self.end(self.dialect.error_event(error))
 
     async def start(self, headers: HeaderList) -> None:
         """Start an event stream, status 200."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import assume, given, note
 from hypothesis import strategies as st
 
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.sse import MAX_HELD
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from tests.fuzz.effort import fuzzed
@@ -14,7 +15,7 @@ from tests.fuzz.spoil import in_pieces
 
 def watched(pieces: list[bytes], *, keep: bool) -> tuple[bytes, list[object]]:
     """What passes but for empty lines at its end, and what is known then."""
-    observer = StreamObserver(keep_usage_chunk=keep)
+    observer = StreamObserver(CHAT, keep_usage_chunk=keep)
     out = b"".join([*map(observer.feed, pieces), observer.end()])
     known = [observer.answered, observer.error, observer.done, observer.complete, observer.events]
     return out.rstrip(b"\r\n"), [*known, observer.usage, observer.charged_msats]

@@ -6,7 +6,7 @@ The model's words are never altered: a short key may be an ordinary word in them
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from typing import Any
 
 import orjson
@@ -35,8 +35,11 @@ _PARTS = _WORDS | {"function", "custom", "name", "data", "transcript", "token", 
 _ARGUMENTS = frozenset({"arguments", "input"})  # of a call: the model's, whatever is in them
 
 
-def mask_answer(body: bytes, redactor: Redactor) -> bytes:
-    """Return a JSON response with keys masked outside the model's words; the same object if there are none."""
+def mask_answer(body: bytes, redactor: Redactor, words_in: Set[str]) -> bytes:
+    """Return a JSON response with keys masked outside the model's words; the same object if there are none.
+
+    `words_in` are the fields that hold those words.
+    """
     masked = redactor.data(body)
     if masked is body:
         return body
@@ -44,17 +47,17 @@ def mask_answer(body: bytes, redactor: Redactor) -> bytes:
         document = lenient_json.loads(body)
     except orjson.JSONDecodeError:
         return masked
-    if not isinstance(document, dict) or not document.get("choices"):
+    if not isinstance(document, dict) or not any(map(document.get, words_in)):
         return masked
-    shown = _masked(document, redactor.text)
+    shown = _masked(document, redactor.text, words_in)
     return body if shown == document else json.dumps(shown, ensure_ascii=False).encode(errors="surrogatepass")
 
 
-def mask_events(block: bytes, redactor: Redactor) -> bytes:
+def mask_events(block: bytes, redactor: Redactor, words_in: Set[str]) -> bytes:
     """Return complete events with keys masked outside the model's words."""
     if redactor.data(block) is block:
         return block
-    return b"".join(_mask_event(raw, redactor) for raw, _ in events(block))
+    return b"".join(_mask_event(raw, redactor, words_in) for raw, _ in events(block))
 
 
 class PieceMasker:
@@ -82,18 +85,18 @@ class PieceMasker:
         return self._redactor.data(held)
 
 
-def _mask_event(raw: bytes, redactor: Redactor) -> bytes:
+def _mask_event(raw: bytes, redactor: Redactor, words_in: Set[str]) -> bytes:
     data = data_of(raw)
     if data is None or raw.count(data) != 1:
         return redactor.data(raw)
     before, after = raw.split(data)
-    return redactor.data(before) + mask_answer(data, redactor) + redactor.data(after)
+    return redactor.data(before) + mask_answer(data, redactor, words_in) + redactor.data(after)
 
 
-def _masked(document: dict[str, Any], mask: Callable[[str], str]) -> dict[str, Any]:
-    """Return the document with everything masked except the model's words in its choices."""
+def _masked(document: dict[str, Any], mask: Callable[[str], str], words_in: Set[str]) -> dict[str, Any]:
+    """Return the document with everything masked except the model's words."""
     return {
-        mask(name): _choices(value, mask) if name == "choices" else _all_masked(value, mask)
+        mask(name): _choices(value, mask) if name in words_in else _all_masked(value, mask)
         for name, value in document.items()
     }
 

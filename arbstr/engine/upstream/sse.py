@@ -20,6 +20,11 @@ _HALF_AN_END = b"\r\n\r"  # where lines end in CRLF, the last LF is still to com
 _LONGEST_END = 4
 
 
+def encode_event(data: bytes) -> bytes:
+    """Return a server-sent event with this data, which has no line break."""
+    return b"data: %b\n\n" % data
+
+
 class EventFramer:
     """Cuts a stream of bytes at the ends of events, and alters none: `feed` and `flush` return what went in.
 

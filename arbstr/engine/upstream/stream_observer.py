@@ -11,7 +11,7 @@ import re
 
 from arbstr.engine import lenient_json, metering
 from arbstr.engine.chunk_template import ChunkTemplate, first_template
-from arbstr.engine.upstream import verdict
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.long_event import LongEvent
 from arbstr.engine.upstream.masking import PieceMasker, mask_events
 from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
@@ -24,7 +24,6 @@ logger = logging.getLogger(__name__)
 # that writes about usage does not match.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
 _COST = re.compile(rb'"cost"\s*:\s*\{')
-_FINISH = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
 _ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
 _BEGINS_AS_JSON = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[\r\n])data: ?\s*(\{?)")
 _DATA = (b"data:", BYTE_ORDER_MARK + b"data:")
@@ -32,7 +31,6 @@ _DONE = b"[DONE]"
 _LAST = b"\n\ndata: [DONE]\n\n"
 _ERROR = b"error"
 _QUOTED_ERROR = b'"error"'
-_CHOICES = b'"choices"'
 _NO_KEYS = Redactor([])
 _NO_JSON = "the first event is not JSON"
 _LONG_ERROR = "an error of more than 64 KB"
@@ -41,7 +39,7 @@ _FEW_USES = 8
 
 
 class StreamObserver:
-    """Takes the provider's bytes by `feed` and gives back what goes to the client.
+    """Takes the provider's bytes, in `dialect`, by `feed` and gives back what goes to the client.
 
     `redactor` masks secrets outside the model's words: providers quote keys. `answered` is
     True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
@@ -51,7 +49,9 @@ class StreamObserver:
     the bytes go on.
     """
 
-    def __init__(self, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
+    def __init__(self, dialect: Dialect, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
+        self._dialect = dialect
+        self._spoken_in = dialect.spoken_in
         self._framer = EventFramer()
         self._long = LongEvent()  # the passed parts of an event too long to be held back
         self._in_long = False
@@ -121,7 +121,7 @@ class StreamObserver:
             if not self.answered:
                 self._open_by_start(block)
             if not self._in_long:
-                self._long_masker = PieceMasker(self._redactor.of_long if _is_models(block) else self._redactor)
+                self._long_masker = PieceMasker(self._redactor.of_long if self._is_models(block) else self._redactor)
             self._in_long = True
             self._long.add(block)
             return self._long_masker.feed(block)
@@ -146,7 +146,7 @@ class StreamObserver:
             return
         if not data[1]:
             self.error = self.error or (None if self._begun else {"message": _NO_JSON})
-        elif _QUOTED_ERROR in block and _CHOICES not in block:
+        elif _QUOTED_ERROR in block and self._spoken_in not in block:
             self.error = self.error or {"message": _LONG_ERROR}
         else:
             self.answered = True
@@ -168,7 +168,7 @@ class StreamObserver:
 
     def _find_template(self, block: bytes) -> int:
         """Make a template of a block's first text chunk if no key can be in it; return where the chunk begins."""
-        found = first_template(block)
+        found = first_template(block, self._dialect)
         if found is None or self._redactor.seems_to_be_in(found[1].between):
             return 0
         start, self._template = found
@@ -201,15 +201,15 @@ class StreamObserver:
             count += block.count(b"\rdata:")
         self.events += count
         if self.in_doubt:
-            self.in_doubt = not _says_something(block)
-        strange = _is_strange(block)
+            self.in_doubt = not self._says_something(block)
+        strange = self._is_strange(block)
         if strange or self._redactor.seems_to_be_in(block):
-            block = mask_events(block, self._redactor)
+            block = mask_events(block, self._redactor, self._dialect.words_in)
         if not self.answered and self.error is None:
             self._open(block)
         if strange and self.error is None:
             self._look_for_error(block)
-        if not self.finished and (found := _FINISH.search(block)) is not None:
+        if not self.finished and (found := self._dialect.finish.search(block)) is not None:
             self._look_for_finish(block[event_start(block, found.start()) :])
         block = self._sifted(block)
         return block + last if self.error is None and self.answered else block
@@ -241,23 +241,23 @@ class StreamObserver:
             if not data:
                 continue
             document = lenient_json.loads_or_none(data)
-            self.error = _error_of(raw, data)
+            self.error = self._error_of(raw, data)
             if self.error is None and document is None and not self._begun:
                 self.error = {"message": _NO_JSON}
             self._begun = True
-            self.answered = self.error is None and verdict.has_substance(document)
+            self.answered = self.error is None and self._dialect.has_substance(document)
             if self.answered or self.error is not None:
                 return
 
     def _look_for_error(self, block: bytes) -> None:
         for raw, data in events(block):
             if self.error is None and data is not None:
-                self.error = _error_of(raw, data)
+                self.error = self._error_of(raw, data)
 
     def _look_for_finish(self, block: bytes) -> None:
         for raw, data in events(block):
-            if data is not None and _FINISH.search(raw) is not None:
-                self.finished = verdict.finishes(lenient_json.loads_or_none(data))
+            if data is not None and self._dialect.finish.search(raw) is not None:
+                self.finished = self._dialect.finishes(lenient_json.loads_or_none(data))
             if self.finished:
                 return
 
@@ -288,53 +288,50 @@ class StreamObserver:
         if cost is None and _USAGE.search(data) is None:
             return False
         document = lenient_json.loads_or_none(data)
-        counts = metering.counts_of(document)
+        counts = self._dialect.counts_of(document)
         charged = None if cost is None else metering.charged_msats(document)
         if counts is not None:
             self._counts = metering.merge(self._counts, counts)
         if charged or self.charged_msats is None:
             self.charged_msats = charged
-        return counts is not None and not document.get("choices") and verdict.error_of(document) is None
+        return counts is not None and self._dialect.is_usage_only(document)
 
-
-def _says_something(block: bytes) -> bool:
-    """Return whether a block has content, an error or usage; pings and empty chunks have not."""
-    return any(
-        data
-        and (
-            verdict.has_substance(lenient_json.loads_or_none(data))
-            or _USAGE.search(data) is not None
-            or _error_of(raw, data) is not None
+    def _says_something(self, block: bytes) -> bool:
+        """Return whether a block has content, an error or usage; pings and empty chunks have not."""
+        return any(
+            data
+            and (
+                self._dialect.has_substance(lenient_json.loads_or_none(data))
+                or _USAGE.search(data) is not None
+                or self._error_of(raw, data) is not None
+            )
+            for raw, data in events(block)
         )
-        for raw, data in events(block)
-    )
 
+    def _is_strange(self, block: bytes) -> bool:
+        """Return whether a block may have more than the model's words: comments, errors, other events."""
+        if block.find(_ERROR) >= 0 or block.startswith(b":") or block.find(b"\n:") >= 0:
+            return True
+        spoken_in = self._spoken_in
+        if block.find(b"\n\n") == len(block) - 2:  # one event, as a rule
+            return block.find(spoken_in) < 0
+        if block.find(b"\r") >= 0:
+            return block.find(b"\r:") >= 0 or any(raw.find(spoken_in) < 0 for raw, _ in events(block))
+        return any(raw.find(spoken_in) < 0 for raw in block[:-2].split(b"\n\n"))
 
-def _is_strange(block: bytes) -> bool:
-    """Return whether a block may have more than the model's words: comments, errors, events without choices."""
-    if block.find(_ERROR) >= 0 or block.startswith(b":") or block.find(b"\n:") >= 0:
-        return True
-    if block.find(b"\n\n") == len(block) - 2:  # one event, as a rule
-        return block.find(_CHOICES) < 0
-    if block.find(b"\r") >= 0:
-        return block.find(b"\r:") >= 0 or any(raw.find(_CHOICES) < 0 for raw, _ in events(block))
-    return any(raw.find(_CHOICES) < 0 for raw in block[:-2].split(b"\n\n"))
+    def _error_of(self, raw: bytes, data: bytes) -> JsonObject | None:
+        """Return the error in an event, by its name or its JSON; None if there is none."""
+        named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
+        if not named and _QUOTED_ERROR not in raw and self._spoken_in in raw:
+            return None
+        document = lenient_json.loads_or_none(data)
+        error = self._dialect.error_of(document)
+        if error is None and named:
+            return document if isinstance(document, dict) else {"message": "an error event"}
+        return error
 
-
-def _error_of(raw: bytes, data: bytes) -> JsonObject | None:
-    """Return the error in an event, by its name or its JSON; None if there is none."""
-    named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
-    if not named and _QUOTED_ERROR not in raw and _CHOICES in raw:
-        return None
-    document = lenient_json.loads_or_none(data)
-    error = verdict.error_of(document)
-    if error is None and named:
-        return document if isinstance(document, dict) else {"message": "an error event"}
-    return error
-
-
-def _is_models(raw: bytes) -> bool:
-    return _CHOICES in raw and _QUOTED_ERROR not in raw
+    def _is_models(self, raw: bytes) -> bool:
+        return self._spoken_in in raw and _QUOTED_ERROR not in raw
 
 
 def _is_whole(event: bytes) -> bool:

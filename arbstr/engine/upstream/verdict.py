@@ -26,10 +26,7 @@ NO_ANSWER: JsonObject = {"message": "no usable choice"}
 _WORDS = ("message", "msg", "detail", "error", "errors", "error_message", "error_msg", "error_description", "title")
 _ERRORS = ("error", "errors")
 _NAMES = ("code", "type", "status")
-_DOUBTFUL = frozenset({*_ERRORS, "type", "success"})  # what an answer has only where it may be an error
-_USUAL_ENDS = ("stop", "length", "tool_calls")
 _FLAT = ("code", "type", "status", "status_code", "statusCode", "error_code", "param")  # beside a flat error's message
-_SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part of an answer
 _DEEPEST = 4
 _MOST_NAMED = 3  # of a list of errors, in words
 _LARGEST_CODE = 10**9
@@ -103,50 +100,14 @@ def refusal_of(document: Any) -> JsonObject:
     return error_of(document) or (document if isinstance(document, dict) else {})
 
 
-def fault_of(document: Any) -> JsonObject | None:
-    """Return why a document is no answer: its error, or `NO_ANSWER` with the provider's words; None if it is one."""
-    if _is_plain_answer(document):
-        return None
-    if (error := error_of(document)) is not None:
-        return error
-    choices = document.get("choices") if isinstance(document, dict) else None
-    if isinstance(choices, list) and any(map(_is_usable, choices)):
-        return None
+def no_answer(document: Any) -> JsonObject:
+    """Return the fault of a response that is neither an error nor an answer, with the provider's words."""
     return {**NO_ANSWER, "message": f"{NO_ANSWER['message']}{_said_instead(document)}"}
 
 
-def _is_plain_answer(document: Any) -> bool:
-    """Whether it is as nearly all answers are: one choice with a message and a usual end, nothing that may be an error.
-
-    Only to be quick: all else that `fault_of` does would come to the same.
-    """
-    if type(document) is not dict or document.get("object") != "chat.completion" or not _DOUBTFUL.isdisjoint(document):
-        return False
-    choices = document.get("choices")
-    if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict:
-        return False
-    message = choices[0].get("message")
-    has_message = type(message) is dict and bool(message)
-    return has_message and "error" not in choices[0] and choices[0].get("finish_reason") in _USUAL_ENDS
-
-
-def has_substance(document: Any) -> bool:
-    """Return whether a stream's event has content of any kind, a tool call or a `finish_reason`."""
-    return _has_choice(document, _brings)
-
-
-def finishes(document: Any) -> bool:
-    """Return whether a stream's event has a valid `finish_reason`."""
-    return _has_choice(document, _is_finished)
-
-
-def _has_choice(document: Any, fits: Callable[[JsonObject], bool]) -> bool:
-    choices = document.get("choices") if isinstance(document, dict) else None
-    if isinstance(choices, list):
-        for choice in choices:  # plain loops: every stream is judged so, and `any` would take twice as long
-            if isinstance(choice, dict) and fits(choice):
-                return True
-    return False
+def is_end(reason: str) -> bool:
+    """Return whether a `finish_reason` says that an answer is complete: a word, and not one that says otherwise."""
+    return reason.strip().lower() not in ("", "null", "error")
 
 
 def says_unknown_model(error: JsonObject) -> bool:
@@ -255,28 +216,6 @@ def _flat_error(document: JsonObject) -> JsonObject | None:
 def _said_instead(document: Any) -> str:
     text = sanitize_clause(words(document)) if isinstance(document, dict) else ""
     return f": {text}" if text else ""
-
-
-def _is_usable(choice: Any) -> bool:
-    """Return whether a choice of a whole response contains an answer."""
-    if not isinstance(choice, dict):
-        return False
-    message = choice.get("message")
-    return (isinstance(message, dict) and bool(message)) or isinstance(choice.get("text"), str)
-
-
-def _brings(choice: JsonObject) -> bool:
-    for part in (choice.get("delta"), choice.get("message")):
-        if isinstance(part, dict):
-            for key, value in part.items():
-                if value and key not in _SAYS_LITTLE:
-                    return True
-    return bool(choice.get("text")) or _is_finished(choice)
-
-
-def _is_finished(choice: JsonObject) -> bool:
-    reason = choice.get("finish_reason")
-    return isinstance(reason, str) and reason.strip().lower() not in ("", "null", "error")
 
 
 def _is_word(value: Any, word: str) -> bool:

@@ -10,7 +10,8 @@ from aiohttp import web
 from arbstr import __version__
 from arbstr.config.schema import Provider
 from arbstr.engine.body_memory import BodyMemory
-from arbstr.engine.chat_request import decode, parse
+from arbstr.engine.dialects.body import decode
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.routing.names import some
 from arbstr.engine.routing.router import Router
@@ -130,7 +131,7 @@ class StatusEndpoints:
         finally:
             request_body.release()
         policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        chat = parse(decode(body), body, request_id=request.id, policy=policy)
+        chat = CHAT.parse(decode(body), body, request_id=request.id, policy=policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.chunk_template import first_template
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.redaction import Redactor, Secret
 
@@ -24,7 +25,7 @@ def raw_chunk(text: bytes) -> bytes:
 
 
 def matched(block: bytes) -> tuple[int, int, bytes] | None:
-    found = first_template(chunk("first"))
+    found = first_template(chunk("first"), CHAT)
     assert found is not None
     return found[1].texts(block)
 
@@ -84,11 +85,11 @@ def test_something_else_between_chunks_of_text_is_found() -> None:
     ],
 )
 def test_a_chunk_that_is_more_or_less_than_text_gives_no_template(block: bytes) -> None:
-    assert first_template(block) is None
+    assert first_template(block, CHAT) is None
 
 
 def test_usage_that_is_null_as_it_stands_in_every_chunk_but_the_last_is_no_usage() -> None:
-    assert first_template(chunk("a", usage=None)) is not None
+    assert first_template(chunk("a", usage=None), CHAT) is not None
 
 
 RAW = st.sampled_from(
@@ -114,7 +115,7 @@ def test_chunks_that_come_together_are_seen_as_those_that_come_alone(texts: list
     chunks = [chunk("first"), *map(raw_chunk, texts), chunk("last")]
 
     def watched(pieces: list[bytes]) -> tuple[bytes, list[object]]:
-        observer = StreamObserver(keep_usage_chunk=False, redactor=Redactor([Secret("k-1")]))
+        observer = StreamObserver(CHAT, keep_usage_chunk=False, redactor=Redactor([Secret("k-1")]))
         out = b"".join(map(observer.feed, pieces)) + observer.end()
         known = [observer.answered, observer.finished, observer.error, observer.events, observer.usage]
         return out, known

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import lenient_json
-from arbstr.engine.chat_request import decode
+from arbstr.engine.dialects.body import decode
 from arbstr.engine.duplicate_keys import DECIDING, refuse_duplicates
 from arbstr.errors import InvalidJson
 from arbstr.types import JsonObject

@@ -16,6 +16,8 @@ from arbstr.config.schema import Budget, Config, Provider, Retry
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
@@ -54,6 +56,7 @@ class FakeClient:
     """A client that notes what it is given. It sends and reads without delay, unless its hooks wait."""
 
     policy: str | None = None
+    dialect: Dialect = CHAT
 
     def __init__(self, body: bytes | Exception = BODY, request_id: str = "r-1") -> None:
         self.request_id = request_id
@@ -108,7 +111,9 @@ class FakeUpstream:
         self._clock = clock
         self.scripts = {name: iter(script) for name, script in scripts.items()}
 
-    async def send(self, provider: Provider, chat: ChatRequest, headers: HeaderList) -> UpstreamResponse:
+    async def send(
+        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+    ) -> UpstreamResponse:
         await self.on_send()
         self.asked.append(provider.name)
         self._clock.now += 0.5

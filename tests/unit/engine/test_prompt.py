@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.chat_request import decode, parse
+from arbstr.engine.dialects.body import decode
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.prompt import count_prompt
 
 LONG = "x" * 400_000
@@ -89,7 +90,7 @@ def test_a_character_is_one_whatever_its_bytes() -> None:
 )
 def test_what_is_hard_to_write_again_is_counted_all_the_same(odd: bytes) -> None:
     body = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[%b,"%b"]}' % (odd, b"y" * 500)
-    assert 500 <= parse(decode(body), body, request_id="r", policy=None).prompt_chars < 4000
+    assert 500 <= CHAT.parse(decode(body), body, request_id="r", policy=None).prompt_chars < 4000
 
 
 anything = st.recursive(

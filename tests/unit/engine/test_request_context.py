@@ -9,6 +9,7 @@ import pytest
 
 from arbstr.config.schema import Breaker, Provider
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
@@ -34,7 +35,7 @@ def clock() -> Clock:
 @pytest.fixture
 def exchange(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
-    exchange = RequestContext("r-1", 1_700_000_000_000, clock)
+    exchange = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     exchange.identify("gpt-4o", streaming=False, session=None)
     exchange.set_chat(chat(max_tokens=500))
     exchange.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
@@ -48,7 +49,7 @@ def failed(exchange: RequestContext, provider: Provider, *errors: AttemptError) 
 
 
 def test_a_request_that_was_turned_away_has_no_provider(clock: Clock) -> None:
-    exchange = RequestContext("r-1", 1_700_000_000_000, clock)
+    exchange = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     exchange.fail(400, "no")
     record = exchange.record()
     assert (record.provider, record.policy, record.model, record.attempts) == (None, None, "", ())
@@ -130,7 +131,7 @@ def test_a_stream_answered_as_a_whole_has_no_duration(exchange: RequestContext, 
 
 def test_zero_usage_of_a_stream_without_an_end_is_unknown(exchange: RequestContext) -> None:
     exchange.begin_attempt(ALPHA, 900.5)
-    observer = StreamObserver(keep_usage_chunk=False)
+    observer = StreamObserver(CHAT, keep_usage_chunk=False)
     observer.feed(b'data: {"choices":[{"delta":{"content":"x"}}]}\n\n' + BROKEN_OFF)
     exchange.set_usage_from(observer)
     assert (exchange.usage, exchange.spend.cost_msats) == (None, None)

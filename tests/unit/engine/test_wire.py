@@ -7,9 +7,10 @@ import json
 import pytest
 
 from arbstr.engine import wire
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamResponse
-from arbstr.errors import AttemptError, BadUpstreamResponse
+from arbstr.errors import AttemptError
 from arbstr.types import HeaderList, Routing, Usage
 from tests.support.engine_builders import Clock, chat, provider
 
@@ -28,7 +29,7 @@ def clock() -> Clock:
 @pytest.fixture
 def context(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
-    context = RequestContext("r-1", 1_700_000_000_000, clock)
+    context = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     context.identify("gpt-4o", streaming=False, session=None)
     context.set_chat(chat(max_tokens=500))
     context.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
@@ -46,12 +47,8 @@ def own_headers(context: RequestContext) -> HeaderList:
     return [pair for pair in wire.whole_headers(context, WHOLE) if pair not in WHOLE.headers]
 
 
-def test_an_event_is_its_data_and_an_empty_line() -> None:
-    assert wire.encode_event(b"{}") == b"data: {}\n\n"
-
-
 def test_a_refused_request_names_no_provider_policy_or_retries(clock: Clock) -> None:
-    context = RequestContext("r-1", 1_700_000_000_000, clock)
+    context = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     context.fail(400, "no")
     assert wire.error_headers(context) == [("X-Arbstr-Latency-Ms", "0")]
 
@@ -133,9 +130,3 @@ def test_the_final_event_tells_what_the_row_does(context: RequestContext, clock:
         "cached_tokens": 800,
         "output_tokens": 500,
     }
-
-
-def test_an_error_within_a_stream_looks_like_the_body_of_one() -> None:
-    error = BadUpstreamResponse("The stream from 'alpha' broke off: no content for 9 s.")
-    assert wire.error_event(error) == b"data: " + wire.error_body(error) + b"\n\n"
-    assert json.loads(wire.error_body(error)) == error.body()

@@ -12,6 +12,7 @@ import pytest
 import respx
 
 from arbstr.config.schema import Provider, Timeouts
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import AttemptError
@@ -51,7 +52,7 @@ async def ask(
     upstream: UpstreamCaller, *, stream: bool = False, **timeouts: float
 ) -> UpstreamResponse | UpstreamStream:
     headers = [("OpenAI-Beta", "x"), ("X-Trace", "7")]
-    return await upstream.send(provider(**timeouts), chat(stream=stream), headers)
+    return await upstream.send(provider(**timeouts), chat(stream=stream), CHAT, headers)
 
 
 async def failure(upstream: UpstreamCaller, *, stream: bool = False, **timeouts: float) -> AttemptError:
@@ -313,8 +314,8 @@ async def test_what_judging_an_answer_raises_is_a_failed_attempt(
     def stumbles(document: object) -> None:
         raise OverflowError("too large")
 
-    for judge in ("error_of", "has_substance"):
-        monkeypatch.setattr(f"arbstr.engine.upstream.verdict.{judge}", stumbles)
+    for judge in ("upstream.verdict.error_of", "dialects.chat.Chat.has_substance"):
+        monkeypatch.setattr(f"arbstr.engine.{judge}", lambda *given: stumbles(given))
     mock.post(URL).respond(status, content=EVENTS if stream and status == 200 else b"{}")
     error = await failure(upstream, stream=stream)
     assert (error.kind, error.retryable, str(error)) == (

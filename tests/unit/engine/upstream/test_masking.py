@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.masking import PieceMasker, mask_answer, mask_events
 from arbstr.redaction import Redactor, Secret, mask
 from tests.support.provider import chunk, completion
@@ -35,7 +36,7 @@ def escaped(text: str) -> str:
 )
 def test_a_key_beside_the_choices_is_masked_and_the_rest_stays(place: dict[str, Any]) -> None:
     body = json.dumps({**SAYS_IT, **place}).encode()
-    shown = json.loads(mask_answer(body, REDACTOR))
+    shown = json.loads(mask_answer(body, REDACTOR, CHAT.words_in))
     assert shown["choices"] == SAYS_IT["choices"]
     assert KEY not in json.dumps({name: value for name, value in shown.items() if name != "choices"})
     assert mask(KEY) in json.dumps(shown)
@@ -46,7 +47,7 @@ def test_a_key_beside_the_words_of_a_choice_is_masked(name: str) -> None:
     for holder in (lambda choice: choice, lambda choice: choice["message"]):
         document = json.loads(json.dumps(SAYS_IT))
         holder(document["choices"][0])[name] = {"key": KEY}
-        shown = json.loads(mask_answer(json.dumps(document).encode(), REDACTOR))
+        shown = json.loads(mask_answer(json.dumps(document).encode(), REDACTOR, CHAT.words_in))
         assert holder(shown["choices"][0]).pop(name) == {"key": mask(KEY)}
         assert shown == SAYS_IT
 
@@ -54,7 +55,7 @@ def test_a_key_beside_the_words_of_a_choice_is_masked(name: str) -> None:
 @pytest.mark.parametrize("name", ["content", "reasoning", "reasoning_content", "refusal", "tool_calls"])
 def test_what_the_model_says_passes_byte_for_byte(name: str) -> None:
     body = json.dumps({"choices": [{"index": 0, "message": {name: f"the word {KEY}"}}]}, indent=3).encode()
-    assert mask_answer(body, REDACTOR) is body
+    assert mask_answer(body, REDACTOR, CHAT.words_in) is body
 
 
 @pytest.mark.parametrize(
@@ -72,25 +73,25 @@ def test_what_the_model_says_passes_byte_for_byte(name: str) -> None:
 def test_of_a_call_or_a_part_only_what_the_model_says_passes(name: str, says: Any, hides: Any) -> None:
     for holder in ("message", "delta"):
         body = json.dumps({"choices": [{holder: {name: says}}]}).encode()
-        assert mask_answer(body, REDACTOR) is body
+        assert mask_answer(body, REDACTOR, CHAT.words_in) is body
         body = json.dumps({"choices": [{holder: {name: hides}}]}).encode()
-        assert mask_answer(body, REDACTOR) == body.replace(KEY.encode(), mask(KEY).encode())
+        assert mask_answer(body, REDACTOR, CHAT.words_in) == body.replace(KEY.encode(), mask(KEY).encode())
 
 
 def test_escapes_hide_no_key() -> None:
     body = b'{"choices":[{"message":{"content":"hi"}}],"x":"%b"}' % escaped(KEY).encode()
-    assert json.loads(mask_answer(body, REDACTOR))["x"] == mask(KEY)
+    assert json.loads(mask_answer(body, REDACTOR, CHAT.words_in))["x"] == mask(KEY)
 
 
 def test_an_answer_without_a_key_is_the_same_object() -> None:
     body = json.dumps(completion("\u00e9")).encode()
-    assert mask_answer(body, REDACTOR) is body
+    assert mask_answer(body, REDACTOR, CHAT.words_in) is body
 
 
 def test_events_are_masked_one_by_one() -> None:
     says = chunk(KEY)
     event = b'id: 7\ndata: {"choices":[{"delta":{"content":"a"}}],"x":"%b"}\n\n' % KEY.encode()
-    masked = mask_events(b": for %b\n\n" % KEY.encode() + says + event + says, REDACTOR)
+    masked = mask_events(b": for %b\n\n" % KEY.encode() + says + event + says, REDACTOR, CHAT.words_in)
     assert masked.count(says) == 2
     assert masked.count(KEY.encode()) == 2
     assert masked.startswith(b": for sk-alp...***\n\n")

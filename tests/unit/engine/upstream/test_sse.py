@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.upstream.sse import MAX_HELD, EventFramer, data_of, events
+from arbstr.engine.upstream.sse import MAX_HELD, EventFramer, data_of, encode_event, events
 
 LINE_ENDS = ("\n", "\r\n", "\r")
 TEXTS = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), max_size=30)
@@ -115,3 +115,7 @@ def test_data_is_joined_over_lines_and_comments_are_none() -> None:
     assert data_of(b"event: error\ndata: {}\n\n") == b"{}"
     assert data_of(b"data\n\n") == b""
     assert data_of(b"\xef\xbb\xbfdata: first\n\n") == b"first"
+
+
+def test_an_event_is_its_data_and_an_empty_line() -> None:
+    assert encode_event(b"{}") == b"data: {}\n\n"

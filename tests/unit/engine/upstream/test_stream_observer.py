@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine import metering
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.long_event import MAX_KEPT
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.redaction import Redactor, Secret
@@ -32,7 +33,7 @@ DONE = b"data: [DONE]\n\n"
 
 
 def watch(*parts: bytes, keep: bool = False) -> tuple[StreamObserver, bytes]:
-    observer = StreamObserver(keep_usage_chunk=keep)
+    observer = StreamObserver(CHAT, keep_usage_chunk=keep)
     out = b"".join(observer.feed(part) for part in parts)
     return observer, out + observer.end()
 
@@ -180,7 +181,7 @@ def test_a_later_one_passes() -> None:
     ],
 )
 def test_a_first_event_too_long_to_be_held_is_judged_by_its_beginning(data: bytes, judged: str | None) -> None:
-    observer = StreamObserver(keep_usage_chunk=False)
+    observer = StreamObserver(CHAT, keep_usage_chunk=False)
     out = b"".join(observer.feed(part) for part in (b"data: " + data, b" " * 70_000, b" " * 70_000))
     assert observer.answered == (judged is None)
     assert (observer.error or {}).get("message") == judged
@@ -407,7 +408,7 @@ def test_a_long_first_event_is_judged_by_its_beginning() -> None:
 
 
 def test_no_more_of_an_endless_event_is_kept_than_a_megabyte() -> None:
-    observer = StreamObserver(keep_usage_chunk=False)
+    observer = StreamObserver(CHAT, keep_usage_chunk=False)
     passed = sum(len(observer.feed(b"x, " * 20_000)) for _ in range(64))
     assert passed > 63 * 60_000
     assert len(observer._long) == MAX_KEPT
@@ -455,7 +456,7 @@ def test_keys_are_masked_wherever_it_is_not_the_model_that_speaks() -> None:
     key = KEY.decode()
     words = delta(key)
     others = [b": for " + KEY + b"\n\n", event({"detail": key}), event({"error": {"message": key}, "choices": []})]
-    observer = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR)
+    observer = StreamObserver(CHAT, keep_usage_chunk=False, redactor=REDACTOR)
     for other in others:
         assert observer.feed(words + other) == words + REDACTOR.data(other)
         assert observer.feed(other + words) == REDACTOR.data(other) + words
@@ -464,7 +465,7 @@ def test_keys_are_masked_wherever_it_is_not_the_model_that_speaks() -> None:
 @pytest.mark.parametrize("beside", [{"x_debug": f"Bearer {KEY.decode()}"}, {"error": {"message": KEY.decode()}}])
 def test_in_a_chunk_all_is_masked_but_for_the_models_words(beside: dict[str, Any]) -> None:
     chunk = {"choices": [{"delta": {"content": KEY.decode()}}]}
-    observer = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR)
+    observer = StreamObserver(CHAT, keep_usage_chunk=False, redactor=REDACTOR)
     shown = json.loads(observer.feed(event({**chunk, **beside})).removeprefix(b"data: "))
     assert shown["choices"] == chunk["choices"]
     assert KEY.decode() not in json.dumps({name: shown[name] for name in beside})
@@ -474,7 +475,7 @@ def test_in_a_chunk_all_is_masked_but_for_the_models_words(beside: dict[str, Any
 @pytest.mark.parametrize("slash", ["/", "\\/"])
 def test_a_key_is_masked_as_json_spells_it(key: str, slash: str) -> None:
     data = event({"choices": [{"delta": {"content": "hi"}}], "x_debug": f"Bearer {key}"}).replace(b"/", slash.encode())
-    shown = StreamObserver(keep_usage_chunk=False, redactor=Redactor([Secret(key)])).feed(data)
+    shown = StreamObserver(CHAT, keep_usage_chunk=False, redactor=Redactor([Secret(key)])).feed(data)
     assert json.loads(shown.removeprefix(b"data: "))["x_debug"] == f"Bearer {key[:6]}...***"
 
 
@@ -483,7 +484,7 @@ def test_a_key_is_masked_as_json_spells_it(key: str, slash: str) -> None:
 def test_a_key_that_reads_cut_in_a_long_event_is_masked(size: int, ends: bool) -> None:
     data = event({"error": {"message": "x" * 70_000 + KEY.decode() + "x" * 100}})
     data = data if ends else data.rstrip(b"\n")
-    observer, passed = StreamObserver(keep_usage_chunk=False, redactor=REDACTOR), b""
+    observer, passed = StreamObserver(CHAT, keep_usage_chunk=False, redactor=REDACTOR), b""
     for start in [0, *range(69_000, len(data), size)]:
         passed += observer.feed(data[start : 69_000 if start == 0 else start + size])
     assert (passed + observer.end()).rstrip(b"\n") == REDACTOR.data(data).rstrip(b"\n")

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream import verdict
 
 MESSAGE = {"role": "assistant", "content": "hi"}
@@ -76,7 +77,7 @@ def test_an_error_is_known_and_heard_in_any_shape(document: Any, words: str) -> 
     assert error is not None
     assert verdict.error_summary(error) == words
     assert verdict.error_summary(verdict.refusal_of(document)) == words
-    fault = verdict.fault_of(document)
+    fault = CHAT.fault_of(document)
     assert fault is not None
     assert verdict.error_summary(fault) == words
 
@@ -111,12 +112,12 @@ UNUSABLE: list[Any] = [
 
 @pytest.mark.parametrize("document", UNUSABLE, ids=str)
 def test_an_answer_without_a_usable_choice_is_none(document: Any) -> None:
-    assert verdict.fault_of(document) is not None
+    assert CHAT.fault_of(document) is not None
 
 
 def test_it_is_told_in_the_providers_words_where_it_has_some() -> None:
-    assert verdict.fault_of({"message": "out of coffee"}) == {"message": "no usable choice: out of coffee"}
-    assert verdict.fault_of({"choices": []}) == {"message": "no usable choice"}
+    assert CHAT.fault_of({"message": "out of coffee"}) == {"message": "no usable choice: out of coffee"}
+    assert CHAT.fault_of({"choices": []}) == {"message": "no usable choice"}
 
 
 @pytest.mark.parametrize(
@@ -132,7 +133,7 @@ def test_it_is_told_in_the_providers_words_where_it_has_some() -> None:
     ids=str,
 )
 def test_a_choice_with_a_message_or_a_text_is_an_answer(choices: list[Any]) -> None:
-    assert verdict.fault_of({"choices": choices}) is None
+    assert CHAT.fault_of({"choices": choices}) is None
 
 
 @pytest.mark.parametrize(
@@ -253,9 +254,9 @@ def test_no_document_is_too_much(document: Any) -> None:
     error = verdict.error_of(document)
     assert error is None or isinstance(verdict.error_summary(error), str)
     assert isinstance(verdict.refusal_of(document), dict)
-    assert verdict.fault_of(document) is None or not verdict.error_of(document) or error
-    assert verdict.has_substance(document) in (True, False)
-    assert verdict.finishes(document) in (True, False)
+    assert CHAT.fault_of(document) is None or not verdict.error_of(document) or error
+    assert CHAT.has_substance(document) in (True, False)
+    assert CHAT.finishes(document) in (True, False)
     if isinstance(document, dict):
         assert verdict.says_unknown_model(document) in (True, False)
         assert verdict.says_content(document) in (True, False)
@@ -268,4 +269,4 @@ def test_nor_is_one_that_is_nested_deeply() -> None:
     for document in (deep, {"error": deep}, {"detail": deep}, {"choices": deep}, {"error": {"message": deep}}):
         error = verdict.error_of(document)
         assert error is None or isinstance(verdict.error_summary(error), str)
-        assert verdict.fault_of(document) is not None
+        assert CHAT.fault_of(document) is not None

@@ -12,8 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.chat_request import decode, named_model, parse, with_model
-from arbstr.errors import ApiError, InvalidJson, InvalidRequest
+from arbstr.engine.dialects.body import decode, with_model
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.dialects.fields import named_model
+from arbstr.engine.upstream.sse import encode_event
+from arbstr.errors import ApiError, BadUpstreamResponse, InvalidJson, InvalidRequest
 from arbstr.types import ChatRequest, JsonObject
 
 HELLO = [{"role": "user", "content": "hello"}]
@@ -21,7 +24,7 @@ HELLO = [{"role": "user", "content": "hello"}]
 
 def read(body: bytes | dict[str, Any]) -> ChatRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return parse(decode(raw), raw, request_id="r", policy=None)
+    return CHAT.parse(decode(raw), raw, request_id="r", policy=None)
 
 
 @pytest.mark.parametrize(
@@ -225,3 +228,9 @@ def test_another_model_changes_no_other_byte_where_that_can_be_told(body: bytes,
     found = with_model(body, "b/c")
     assert json.loads(found) == {**json.loads(body), "model": "b/c"}
     assert changed is None or found == changed
+
+
+def test_an_error_within_a_stream_looks_like_the_body_of_one() -> None:
+    error = BadUpstreamResponse("The stream from 'alpha' broke off: no content for 9 s.")
+    assert CHAT.error_event(error) == encode_event(orjson.dumps(CHAT.error_body(error)))
+    assert CHAT.error_body(error) == error.body()

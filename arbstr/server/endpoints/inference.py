@@ -1,35 +1,43 @@
-"""The chat completions endpoint, and the requests in flight."""
+"""The endpoints that ask for inference, one for each dialect, and the requests in flight."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from functools import partial
 from typing import Any
 
 from aiohttp import web
 
 from arbstr.clock import wall_ms
 from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.registry import DIALECTS
 from arbstr.engine.pipeline import Engine
 from arbstr.server.client import ClientConnection
 from arbstr.server.request import Request
+from arbstr.server.router import Route
 
 logger = logging.getLogger(__name__)
 
 
-class ChatCompletions:
-    """`POST /v1/chat/completions`: requests are served to their end, also when their clients have left."""
+class InferenceEndpoints:
+    """Endpoints whose requests are served to their end, also when their clients have left."""
 
     def __init__(self, engine: Engine, memory: BodyMemory) -> None:
         self._engine = engine
         self._memory = memory
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    async def complete(self, request: Request) -> web.StreamResponse:
-        """Serve one chat request."""
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("POST", f"/v1/{dialect.path}", partial(self._serve, dialect)) for dialect in DIALECTS]
+
+    async def _serve(self, dialect: Dialect, request: Request) -> web.StreamResponse:
+        """Serve one request."""
         task = asyncio.current_task()
         assert task is not None
-        client = ClientConnection(request, self._memory, wall_ms())
+        client = ClientConnection(request, dialect, self._memory, wall_ms())
         self._tasks.add(task)
         request.on_disconnect = client.disconnected
         try:

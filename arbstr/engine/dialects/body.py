@@ -1,0 +1,66 @@
+"""A request's bytes: read once, sent as they came unless a field must change."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from typing import Any
+
+import orjson
+
+from arbstr.engine import lenient_json
+from arbstr.engine.dialects.fields import kind_of
+from arbstr.errors import InvalidJson
+from arbstr.types import ChatRequest, JsonObject
+
+_MODEL_KEY = b'"model"'
+_MODEL = re.compile(_MODEL_KEY + rb'\s*:\s*("(?:[^"\\]|\\.)*")')
+_ESCAPED_LETTER = b"\\u00"  # as a key's letters may be written
+
+
+def decode(body: bytes) -> JsonObject:
+    """Return the body's JSON object. Raises `InvalidJson`, which says where parsing failed."""
+    try:
+        document = lenient_json.loads(body)
+    except lenient_json.TooManyValues as error:
+        raise InvalidJson(f"The request body is too complex: {error.msg}.") from error
+    except orjson.JSONDecodeError as error:
+        where = f" (line {error.lineno}, column {error.colno})" if body.strip() else ": it is empty"
+        raise InvalidJson(f"The request body is not valid JSON{where}.") from error
+    if not isinstance(document, dict):
+        raise InvalidJson(f"The request body must be a JSON object, but it is {kind_of(document)}.")
+    return document
+
+
+def for_model(request: ChatRequest, model: str) -> ChatRequest:
+    """Return the request for another model, all else equal."""
+    plain = None if request.plain_body is None else with_model(request.plain_body, model)
+    return replace(request, model=model, body=with_model(request.body, model), plain_body=plain)
+
+
+def with_model(body: bytes, model: str) -> bytes:
+    """Return the body with another model in it, all else equal: byte by byte unless its keys are hard to read."""
+    place = _place_of_model(body)
+    if place is None:
+        return with_fields(body, model=model)
+    return b"%b%b%b" % (body[: place[0]], json.dumps(model).encode(), body[place[1] :])
+
+
+def _place_of_model(body: bytes) -> tuple[int, int] | None:
+    """Return where the model's name stands in the body, None if that takes a parser to tell."""
+    if body.count(_MODEL_KEY) != 1 or _ESCAPED_LETTER in body:
+        return None
+    found = _MODEL.search(body)
+    return None if found is None else found.span(1)
+
+
+def with_fields(body: bytes, **fields: Any) -> bytes:
+    """Return the body with fields replaced; the standard library keeps integers of any size and lone surrogates.
+
+    Raises `InvalidJson`.
+    """
+    try:
+        return json.dumps({**json.loads(body), **fields}, separators=(",", ":")).encode()
+    except RecursionError:  # its limit is below that of the reader before
+        raise InvalidJson("The request body is nested too deeply.") from None

@@ -1,0 +1,98 @@
+"""Read the fields of a client's JSON; what is wrong is an `ApiError` that names the field and the problem."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from arbstr.errors import InvalidMessages, InvalidParameter, MissingModel
+from arbstr.sanitize import sanitize
+from arbstr.types import JsonObject
+
+_LONGEST_MODEL = 300
+LARGEST_CAP = 2**53  # in effect none; JSON's integers may be larger than any float
+
+
+def named_model(document: JsonObject) -> str:
+    """Return the requested model for the row, cut at `_LONGEST_MODEL` characters; empty if it can't be read."""
+    model = document.get("model")
+    if not isinstance(model, str):
+        return ""
+    model = model[:_LONGEST_MODEL]
+    return model if model.isascii() else model.encode(errors="replace").decode()
+
+
+def model_of(document: JsonObject) -> str:
+    """Return the requested model. Raises `MissingModel` or `InvalidParameter`."""
+    model = document.get("model")
+    if model is None or model == "":
+        raise MissingModel("The field 'model' is missing: name the model to use.", param="model")
+    if not isinstance(model, str):
+        raise InvalidParameter(f"The field 'model' must be a string, not {kind_of(model)}.", param="model")
+    if len(model) > _LONGEST_MODEL or not model.isprintable():
+        raise InvalidParameter(
+            f"The field 'model' must be a name of at most {_LONGEST_MODEL} printable characters.", param="model"
+        )
+    return model
+
+
+def messages_of(document: JsonObject) -> list[JsonObject]:
+    """Return `messages`. Raises `InvalidMessages` unless it is a list of objects with a role."""
+    messages = document.get("messages")
+    if not isinstance(messages, list) or not messages:
+        fault = "is missing" if messages is None else f"must be a list of at least one message, not {kind_of(messages)}"
+        raise InvalidMessages(f"The field 'messages' {fault}.", param="messages")
+    for index, message in enumerate(messages):
+        if not isinstance(message, dict):
+            raise InvalidMessages(
+                f"messages[{index}] must be an object with 'role' and 'content', not {kind_of(message)}.",
+                param=f"messages[{index}]",
+            )
+        if not isinstance(message.get("role"), str):
+            raise InvalidMessages(
+                f"messages[{index}].role must be a string such as 'user'.", param=f"messages[{index}].role"
+            )
+    return messages
+
+
+def boolean(document: JsonObject, name: str) -> bool:
+    """Return a field that is true or false, false if it is absent. Raises `InvalidParameter`."""
+    value = document.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise InvalidParameter(f"The field '{name}' must be true or false, not {kind_of(value)}.", param=name)
+    return bool(value)
+
+
+def whole(document: JsonObject, name: str, most: int | None = None) -> int | None:
+    """Return a whole number from 1 to `most`, None if the field is absent; in JSON 100.0 is a whole number too.
+
+    Raises `InvalidParameter`.
+    """
+    value = document.get(name)
+    if value is None:
+        return None
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= (most or value):
+        found = sanitize(repr(value), 40) if isinstance(value, int | float) else kind_of(value)
+        wanted = "of at least 1" if most is None else f"from 1 to {most}"
+        raise InvalidParameter(f"The field '{name}' must be a whole number {wanted}, not {found}.", param=name)
+    return value
+
+
+def tightest_cap(document: JsonObject, *names: str) -> int | None:
+    """Return the request's cap on output tokens; the tightest one if several of the fields are present."""
+    caps = [cap for name in names if (cap := whole(document, name)) is not None]
+    return min(*caps, LARGEST_CAP) if caps else None
+
+
+def kind_of(value: Any) -> str:
+    """Return the name of a JSON value's type, as used in a sentence."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "a boolean"
+    if isinstance(value, str):
+        return "a string"
+    if isinstance(value, list):
+        return "a list" if value else "an empty list"
+    return "an object" if isinstance(value, dict) else "a number"

@@ -1,0 +1,166 @@
+"""Reads a provider's response: an answer, in whole or as a stream that has begun, or a refusal, or neither."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import AsyncIterator
+
+import httpx
+
+from arbstr.engine import lenient_json, metering
+from arbstr.engine.body_memory import FREE_BYTES, BodyMemory, MemoryShare
+from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
+from arbstr.engine.upstream.headers import Head, HeadReader
+from arbstr.engine.upstream.masking import mask_answer
+from arbstr.engine.upstream.opening import Opening, PendingCall
+from arbstr.engine.upstream.refusal import failure_of, in_words
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, chunks_of
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.errors import AttemptError
+from arbstr.redaction import Redactor
+from arbstr.sanitize import sanitize_clause
+from arbstr.types import ChatRequest, JsonObject
+
+MAX_ANSWER_BYTES = 64 * 1024 * 1024
+MAX_ERROR_BYTES = 1024 * 1024
+# Larger bodies are classified in a thread: masking may take a third of a second per megabyte where every character is
+# escaped.
+LARGE_BYTES = 64 * 1024
+_PLENTY_BYTES = 1 << 62
+
+
+class AnswerReader:
+    """Reads responses and classifies them; `keepalive_s` is the keep-alive interval of the client's stream."""
+
+    def __init__(
+        self, redactor: Redactor, *, keepalive_s: float, memory: BodyMemory | None, deadline_timer: DeadlineTimer
+    ) -> None:
+        self._redactor = redactor
+        self._heads = HeadReader(redactor)
+        self._keepalive_s = keepalive_s or math.inf
+        self._memory = memory or BodyMemory(_PLENTY_BYTES)
+        self._deadline_timer = deadline_timer
+
+    async def read(
+        self, response: httpx.Response, chat: ChatRequest, dialect: Dialect, call: PendingCall
+    ) -> UpstreamResponse | UpstreamStream:
+        """Read a response in `dialect` as far as needed to classify it. Raises `AttemptError` if it is no answer."""
+        head = self._heads.read(response)
+        if response.status_code >= 300:
+            return await self._refused(response, head)
+        chunks = chunks_of(response)
+        try:
+            if chat.stream:
+                observer = StreamObserver(dialect, keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
+                opening = Opening(chunks, observer, call, Deadline(self._deadline_timer), self._keepalive_s)
+                return await self._judge_stream(response, opening, head, dialect)
+            return await self._whole(response.status_code, head, dialect, b"", chunks)
+        except httpx.TransportError as error:
+            message = sanitize_clause(self._redactor.text(str(error)))
+            raise AttemptError("bad_response", f"HTTP 200 that was cut off: {message}", status=200) from error
+
+    async def _judge_stream(
+        self, response: httpx.Response, opening: Opening, head: Head, dialect: Dialect
+    ) -> UpstreamResponse | UpstreamStream:
+        """Return a stream that has begun to answer, or the JSON sent instead. Raises `AttemptError`."""
+        try:
+            if await opening.is_stream(labelled="event-stream" in head.label):
+                await opening.read(self._redactor.text)
+                return UpstreamStream(response, head.forwarded, opening)
+            whole = await self._whole(response.status_code, head, dialect, opening.first, opening.chunks)
+        except BaseException:
+            opening.silence.close()
+            raise
+        opening.silence.close()
+        return whole
+
+    async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
+        """Return an error that is the request's own fault. Raises `AttemptError` for any other."""
+        body = await _error_body(response)
+        if len(body) > LARGE_BYTES:
+            return await asyncio.to_thread(self._refusal, response.status_code, head, body)
+        return self._refusal(response.status_code, head, body)
+
+    def _refusal(self, status: int, head: Head, body: bytes) -> UpstreamResponse:
+        """Classify a refusal that has been read. Raises `AttemptError` unless it is about the request."""
+        document = lenient_json.loads_or_none(body)
+        error = failure_of(
+            status,
+            document,
+            mask=self._redactor.text,
+            retry_after=head.retry_after,
+            retry_after_ms=head.retry_after_ms,
+        )
+        message = in_words(status, verdict.refusal_of(document), self._redactor.text)
+        if error is None and len(body) > MAX_ERROR_BYTES:
+            error = AttemptError("status", message, status=status)
+        if error is not None:
+            raise error
+        return UpstreamResponse(status, head.forwarded, self._redactor.data(body), client_error=message)
+
+    async def _whole(
+        self, status: int, head: Head, dialect: Dialect, first: bytes, chunks: AsyncIterator[bytes]
+    ) -> UpstreamResponse:
+        """Read a whole response, of which `first` has been read. Raises `AttemptError` if it is no answer."""
+        share = self._memory.share()
+        try:
+            body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
+            if len(body) > LARGE_BYTES:
+                return await asyncio.to_thread(self._answer, status, head, dialect, body, share)
+            return self._answer(status, head, dialect, body, share)
+        except BaseException:
+            share.release()
+            raise
+
+    def _answer(self, status: int, head: Head, dialect: Dialect, body: bytes, share: MemoryShare) -> UpstreamResponse:
+        """Return a successful response from its whole body. Raises `AttemptError` if it is no answer."""
+        document = lenient_json.loads_or_none(body)
+        if document is None:
+            raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
+        fault = dialect.fault_of(document)
+        if fault is not None:
+            raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._error_summary(fault)}", status=200)
+        body = mask_answer(body, self._redactor, dialect.words_in)
+        charged = metering.charged_msats(document) if b"total_msats" in body else None
+        if charged is None:
+            charged = metering.charged_header_msats(head.charged)
+        headers = head.forwarded
+        if "json" not in head.label:
+            headers = [pair for pair in headers if pair[0].lower() != "content-type"]
+            headers.append(("Content-Type", "application/json"))
+        return UpstreamResponse(status, headers, body, dialect.usage_of(document), charged, share=share)
+
+    def _error_summary(self, error: JsonObject) -> str:
+        return verdict.error_summary(error, self._redactor.text)
+
+
+async def _read_all(first: bytes, chunks: AsyncIterator[bytes], most: int, share: MemoryShare) -> bytes:
+    """Read a body, of which `first` has been read, as memory allows. Raises `AttemptError` beyond `most` bytes."""
+    parts = [first]
+    size = len(first)
+    async for chunk in chunks:
+        parts.append(chunk)
+        size += len(chunk)
+        if size > most:
+            raise AttemptError("bad_response", f"a response of more than {most:,} bytes", status=200)
+        if size > FREE_BYTES:
+            await share.grow(size)
+    return b"".join(parts)
+
+
+async def _error_body(response: httpx.Response) -> bytes:
+    """Read the body of an error, up to a little more than `MAX_ERROR_BYTES`; empty if it breaks off."""
+    parts = []
+    size = 0
+    try:
+        async for chunk in chunks_of(response):
+            parts.append(chunk)
+            size += len(chunk)
+            if size > MAX_ERROR_BYTES:
+                break
+    except httpx.TransportError:
+        return b""
+    return b"".join(parts)
