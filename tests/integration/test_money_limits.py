@@ -14,6 +14,7 @@ from tests.support.harness import Arbstr, ProxyHarness, body
 from tests.support.provider import (
     DONE,
     Move,
+    Reply,
     Script,
     chunk,
     completion,
@@ -225,7 +226,7 @@ async def test_what_a_client_left_behind_is_spent_after_a_restart_too(
 ) -> None:
     sections = {"budget": {"max_sats_per_day": 10}}
     left = asyncio.Event()
-    script = sse_reply(chunk("Hel"), left, Move.CLOSE) if begun else [left, Move.CLOSE]
+    script: Reply = sse_reply(chunk("Hel"), left, Move.CLOSE) if begun else [left, Move.CLOSE]
     alpha = await harness.add_provider("alpha", script, base_fee=0, on_client_gone=gone)
     first = await harness.start(**sections)
     if begun:

@@ -89,8 +89,8 @@ async def test_its_own_way_to_gather_a_stream(harness: ProxyHarness, clients: li
 
 
 async def test_a_tool_call(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
-    call = {"id": "call_1", "type": "function", "function": TOOL}
-    said = completion(None, message={"tool_calls": [call]}, finish_reason="tool_calls")
+    given = {"id": "call_1", "type": "function", "function": TOOL}
+    said = completion(None, message={"tool_calls": [given]}, finish_reason="tool_calls")
     alpha = await harness.add_provider("alpha", json_reply(said))
     client = client_of(await harness.start(), clients)
     tools: Any = [{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]

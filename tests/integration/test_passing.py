@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -459,7 +460,7 @@ REFUSALS: dict[str, list[Part]] = {
 async def test_a_field_that_only_arbstr_added_is_left_out_where_it_is_refused(
     harness: ProxyHarness, refusal: list[Part], options: dict[str, bool]
 ) -> None:
-    fields = {"stream_options": options} if options else {}
+    fields: dict[str, Any] = {"stream_options": options} if options else {}
     alpha = await harness.add_provider("alpha", refusal, sse_reply(*stream_events("a")))
     arbstr = await harness.start()
     for requests in (2, 3):  # it is remembered
@@ -482,7 +483,7 @@ async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(har
 
 
 @pytest.mark.parametrize("fields", [{"stream": False}, {"stream": True, "stream_options": {"include_usage": True}}])
-async def test_a_field_of_the_clients_own_is_not_left_out(harness: ProxyHarness, fields: dict[str, object]) -> None:
+async def test_a_field_of_the_clients_own_is_not_left_out(harness: ProxyHarness, fields: dict[str, Any]) -> None:
     alpha = await harness.add_provider("alpha", error_reply(400, "Unknown parameter: stream_options"))
     arbstr = await harness.start()
     assert (await arbstr.chat(**fields)).status == 400

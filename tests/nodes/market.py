@@ -75,7 +75,7 @@ def rich(name: str) -> Node:
 
 def funded(name: str, sats: int) -> Node:
     """A node with a fresh key that holds so many sats."""
-    command = [_market() / "venv/bin/python", scripts() / "money.py", "fund", name, str(sats)]
+    command = [str(_market() / "venv/bin/python"), str(scripts() / "money.py"), "fund", name, str(sats)]
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     return Node(name, made.stdout.split()[-1])
 

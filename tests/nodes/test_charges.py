@@ -176,7 +176,10 @@ def test_what_one_node_refuses_is_bought_at_the_other(opening: Opening, status: 
 
 def test_a_newer_node_whose_upstream_fails_rests_and_costs_nothing(opening: Opening) -> None:
     """Node b answers as nodes after 0.4.7 do: 424 for its upstream's failures. It is cheapest for long questions."""
-    long = {"max_tokens": 1, "messages": [{"role": "user", "content": "word " * 400 + "[[in=500 out=1 b.status=503]]"}]}
+    long: dict[str, Any] = {
+        "max_tokens": 1,
+        "messages": [{"role": "user", "content": "word " * 400 + "[[in=500 out=1 b.status=503]]"}],
+    }
     buyer = opening("a", "b")
     bought = buyer.ask(**long)
     assert bought.status == 200

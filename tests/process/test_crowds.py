@@ -10,7 +10,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import httpx
@@ -18,8 +18,8 @@ import pytest
 
 from tests.perf.bench.process import resident_mb
 from tests.support.provider import (
-    Asked,
     Part,
+    Reply,
     ScriptedProvider,
     chunk,
     completion,
@@ -101,14 +101,15 @@ async def test_providers_wait_for_clients_that_do_not_read(tmp_path: Path) -> No
     readers, sent = 30, 0
     events = chunk("x" * 8000) * 8
 
-    def endless(asked: Asked) -> Iterator[Part]:
+    def endless() -> Iterator[Part]:
         nonlocal sent
         yield b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
         while True:
             sent += len(events)
             yield events
 
-    async with ScriptedProvider(endless) as provider:  # a reply that is made as it is played
+    # A reply that is made as it is played.
+    async with ScriptedProvider(lambda asked: cast("Reply", endless())) as provider:
         with ServeProcess(tmp_path, "-c", configured(tmp_path, provider.url)) as arbstr:
             before = resident_mb(arbstr.process.pid) or 0
             sockets = [socket.create_connection(("127.0.0.1", urlsplit(arbstr.url).port or 0)) for _ in range(readers)]

@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from arbstr.bus import EventBus, Subscription
 from arbstr.errors import LedgerUnavailable
@@ -24,6 +24,7 @@ from arbstr.events import (
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.source import ProviderStatus, RunningRequest, Snapshot, Totals
+from arbstr.shapes import AttemptEntry
 from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
 from tui.model.log_view import ShownLine
 from tui.model.request_row import by_rates
@@ -76,7 +77,7 @@ class FakeLedger:
         for row in self.records:
             if row.request_id == request_id:
                 routing = None if row.routing is None else routing_json(row.routing)
-                return Detail(self._entry(row), [asdict(attempt) for attempt in row.attempts], routing)
+                return Detail(self._entry(row), [_attempt_json(attempt) for attempt in row.attempts], routing)
         return None
 
     async def known(self, column: Literal["model", "provider"], name: str) -> bool:
@@ -130,6 +131,10 @@ class FakeLedger:
             row.error_message,
             row.list_cost_msats,
         )
+
+
+def _attempt_json(attempt: Attempt) -> AttemptEntry:
+    return cast("AttemptEntry", asdict(attempt))
 
 
 def matches_filter(row: RequestRecord, where: Filter) -> bool:

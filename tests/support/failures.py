@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 from tests.support.provider import (
     DONE,
@@ -21,6 +22,11 @@ from tests.support.provider import (
 )
 
 ROLE = chunk(delta={"role": "assistant", "content": ""})
+
+NO_CHOICES: list[Any] = [
+    *(None, [], {}, "Hello"),
+    *([None], [{}], [{"message": None}], [{"message": {}}], [{"index": 0}]),
+]
 
 # What may pass: the same provider is asked again.
 PASSING: dict[str, list[Part]] = {
@@ -84,10 +90,7 @@ LEFT: dict[str, list[Part]] = {
     "200 that finished in an error": json_reply(completion(finish_reason="error")),
     "200 that says only that it is an error": json_reply({"error": True}),
     "200 that is empty": json_reply({}),
-    **{
-        f"200 with choices {json.dumps(choices)}": json_reply({"choices": choices})
-        for choices in (None, [], {}, "Hello", [None], [{}], [{"message": None}], [{"message": {}}], [{"index": 0}])
-    },
+    **{f"200 with choices {json.dumps(choices)}": json_reply({"choices": choices}) for choices in NO_CHOICES},
 }
 
 # A stream that does not begin: the same.

@@ -40,6 +40,15 @@ class Tick:
             self.count += 1
 
 
+def crash() -> None:
+    """Let the next frame fail."""
+
+    def broken(self: LiveScreen) -> Iterator[None]:
+        yield from [None] * int(1 / 0)
+
+    LiveScreen.paint_body = broken  # type: ignore[method-assign]  # no screen fails by itself
+
+
 async def main(report: Path, crash_after_s: float) -> int:
     """Run until the dashboard ends; after a crash go on for a moment, as a proxy would."""
     logging.getLogger().addHandler(logging.NullHandler())
@@ -62,21 +71,14 @@ async def main(report: Path, crash_after_s: float) -> int:
                 source.publish(event)
             await asyncio.sleep(0.02)
 
-    def broken(self: LiveScreen) -> Iterator[None]:
-        yield from [None] * int(1 / 0)
-
-    def crash() -> None:
-        LiveScreen.paint_body = broken  # type: ignore[method-assign]  # no screen fails by itself
+    def report_tick() -> None:
+        tell(worst_s=tick.worst_s)
+        tick.worst_s = 0.0
 
     tasks = [asyncio.create_task(tick.run()), asyncio.create_task(traffic())]
     if crash_after_s:
         loop.call_later(crash_after_s, crash)
-    loop.call_later(
-        0.0,
-        lambda: loop.add_signal_handler(
-            signal.SIGUSR1, lambda: (tell(worst_s=tick.worst_s), setattr(tick, "worst_s", 0.0))
-        ),
-    )
+    loop.call_later(0.0, lambda: loop.add_signal_handler(signal.SIGUSR1, report_tick))
     tell(started=os.getpid())
     end = await run_dashboard(source, log=log, stop=stop, on_ready=lambda: tell(ready=True))
     before = tick.count

@@ -214,7 +214,8 @@ def _row(name: str, each: list[Sample], base: list[Sample]) -> str:
 
 
 def _median(samples: list[Sample], name: str) -> float:
-    return median(getattr(sample, name) for sample in samples)
+    values: list[float] = [getattr(sample, name) for sample in samples]
+    return median(values)
 
 
 def _throughput_table(off: Watched, on: Watched, options: argparse.Namespace) -> None:

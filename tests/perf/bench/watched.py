@@ -50,7 +50,7 @@ async def watched(kind: str, config: Path, report: Path) -> int:
 
     probe = Probe(report)
     if kind == "tui":
-        import tui.run
+        from tui import run
         from tui.app import Dashboard
 
         class Probed(Dashboard):
@@ -58,7 +58,7 @@ async def watched(kind: str, config: Path, report: Path) -> int:
                 super().__init__(*args, **keywords)
                 probe.frame_budget = self.frame_budget
 
-        tui.run.Dashboard = Probed  # type: ignore[misc]  # a class in the place of its base
+        run.Dashboard = Probed  # type: ignore[attr-defined]  # a class in the place of the one imported there
     task = asyncio.create_task(probe.run())
     settings = resolve(os.environ, config=config)
     try:

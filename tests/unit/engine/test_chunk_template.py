@@ -117,7 +117,7 @@ def test_chunks_that_come_together_are_seen_as_those_that_come_alone(texts: list
     def watched(pieces: list[bytes]) -> tuple[bytes, list[object]]:
         observer = StreamObserver(CHAT, keep_usage_chunk=False, redactor=Redactor([Secret("k-1")]))
         out = b"".join(map(observer.feed, pieces)) + observer.end()
-        known = [observer.answered, observer.finished, observer.error, observer.events, observer.usage]
+        known: list[object] = [observer.answered, observer.finished, observer.error, observer.events, observer.usage]
         return out, known
 
     one_by_one = [bytes([byte]) for byte in b"".join(chunks)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -93,7 +94,7 @@ def test_where_the_rates_say_nothing_a_dear_models_are_the_measure() -> None:
     ],
 )
 def test_an_answer_has_as_many_tokens_as_its_cap_and_its_size_allow(
-    fields: dict[str, int], answer_bytes: int, answer: int
+    fields: dict[str, Any], answer_bytes: int, answer: int
 ) -> None:
     routing = Routing("cheapest", None, "gpt-4o", 100, 256, ())
     assert bounds_of(chat(body=b"x" * 700, **fields), routing, answer_bytes) == Bounds(100, 700, answer)

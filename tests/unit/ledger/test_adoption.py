@@ -508,7 +508,8 @@ async def test_a_ledger_of_the_schema_before_has_one_dialect_and_no_clients(
     if migrated:
         await write(path, [])
     with closing(ReadConnection(path, exact=exact)) as questions:
-        for group, name in (("dialect", "chat"), ("client", "(none)"), ("session", "(none)")):
+        groups: dict[GroupBy, str] = {"dialect": "chat", "client": "(none)", "session": "(none)"}
+        for group, name in groups.items():
             stats = questions.stats(Filter(), group)
             assert list(stats.groups) == [name]
             for figures in (stats.overall, stats.groups[name]):

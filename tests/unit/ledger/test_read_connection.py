@@ -129,7 +129,7 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and named(row.dialect, where.dialect)
         and where.success in (None, row.success)
         and where.streaming in (None, row.streaming)
-        and (where.models is None or row.model.casefold() in [name.casefold() for name in where.models])
+        and among(row.model, where.models)
         and all(any(wanted.casefold() in (text or "").casefold() for text in texts) for wanted in where.texts)
         and not any(wanted.casefold() in (text or "").casefold() for text in texts for wanted in where.without_texts)
         and among(row.policy, where.policies)

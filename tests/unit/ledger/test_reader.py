@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import closing
 from pathlib import Path
 
@@ -53,7 +53,7 @@ async def test_all_kinds_of_questions_are_passed_on(reader: LedgerReader) -> Non
 
 
 async def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(path: Path, reader: LedgerReader) -> None:
-    found = []
+    found: list[int] = []
     async for entry in reader.entries(Filter(), "timestamp", "asc", None):
         if not found:
             await write(path, [record(received_at_ms=NOON + 5000)])
@@ -65,6 +65,7 @@ async def test_an_export_is_of_one_moment_whatever_is_written_meanwhile(path: Pa
 async def test_an_export_can_be_left_and_cut(reader: LedgerReader) -> None:
     export = reader.entries(Filter(), "timestamp", "desc", None)
     assert (await anext(export)).id == 1000
+    assert isinstance(export, AsyncGenerator)
     await export.aclose()
     assert [entry.id async for entry in reader.entries(Filter(), "cost_sats", "desc", 3)] == [1000, 999, 998]
 

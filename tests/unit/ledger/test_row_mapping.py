@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sqlite3
 from contextlib import closing
+from dataclasses import fields
 
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from arbstr.ledger.read_view import MSATS
+from arbstr.ledger.expressions import MSATS
 from arbstr.ledger.routing_json import routing_json
 from arbstr.ledger.row_mapping import (
     COLUMNS,
@@ -123,7 +124,10 @@ def test_a_decision_survives_being_stored(routing: Routing) -> None:
 
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | names,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(Routing.__slots__) | names, inner),
+    lambda inner: (
+        st.lists(inner, max_size=4)
+        | st.dictionaries(st.sampled_from([field.name for field in fields(Routing)]) | names, inner)
+    ),
     max_leaves=10,
 )
 shaped = st.fixed_dictionaries(
@@ -154,6 +158,12 @@ def test_whatever_stands_where_a_decision_belongs_can_be_read(text: object) -> N
     ],
 )
 def test_a_decision_of_another_shape_is_given_as_it_is(candidates: list[object], excluded: list[object]) -> None:
-    shape = {"strategy": "cheapest", "policy": None, "model": "m", "candidates": candidates, "excluded": excluded}
+    shape: dict[str, object] = {
+        "strategy": "cheapest",
+        "policy": None,
+        "model": "m",
+        "candidates": candidates,
+        "excluded": excluded,
+    }
     shape |= {"expected_input_tokens": 1, "expected_output_tokens": 1}
     assert read_routing(json.dumps(shape)) == shape

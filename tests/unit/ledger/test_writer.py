@@ -211,6 +211,10 @@ async def test_rows_that_come_faster_than_they_can_be_put_aside_are_given_up_and
     assert "5 rows were lost" in states[1][1]
 
 
+def unwritten_files(path: Path, count: int) -> bool:
+    return len(list(path.parent.glob("*-unwritten-*"))) == count
+
+
 async def test_rows_beyond_half_the_bound_wait_beside_the_ledger_and_none_is_lost(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,7 +231,7 @@ async def test_rows_beyond_half_the_bound_wait_beside_the_ledger_and_none_is_los
             for number in range(3):
                 for row in rows[number * 5 : number * 5 + 5]:
                     ledger.append(row)
-                await until(lambda wanted=number + 1: len(list(path.parent.glob("*-unwritten-*"))) == wanted)
+                await until(partial(unwritten_files, path, number + 1))
             other.execute("ROLLBACK")
         await until(lambda: len(states) == 2)
         await until(lambda: read(path, "SELECT COUNT(*) FROM requests WHERE facet IS NOT NULL") == [(16,)])
@@ -500,7 +504,7 @@ async def test_a_clock_that_is_fifty_years_ahead_deletes_a_day_at_most(path: Pat
     rows = [record(received_at_ms=NOON + n * DAY) for n in range(51)]
     await write(path, rows)
 
-    async def one_run(at_ms: int) -> set[object]:
+    async def one_run(at_ms: int) -> set[int]:
         async with running(path, keep_days=30, clock=lambda: at_ms / 1000) as ledger:
             ledger.append(record(received_at_ms=at_ms))
             await ledger.settle()

@@ -42,7 +42,7 @@ def test_a_request_is_followed_from_arrival_to_end() -> None:
         live.put(event)
     assert live.running == (RunningRequest("r", 1000, "gpt-4o-mini", True, "beta", "code", 310, 12),)
     live.put(ended("r"))
-    assert live.running == ()
+    assert list(live.running) == []
     assert [record.request_id for record in live.recent] == ["r"]
 
 

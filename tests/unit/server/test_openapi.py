@@ -9,6 +9,7 @@ import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 import schemathesis
@@ -68,7 +69,7 @@ schema = schemathesis.pytest.from_fixture("described")
     suppress_health_check=list(HealthCheck),
     derandomize=True,
 )
-def test_answers_are_as_described(case: schemathesis.Case) -> None:
+def test_answers_are_as_described(case: schemathesis.Case[Any]) -> None:
     checks = CHECKS if case.operation.path.endswith("completions") else [*CHECKS, negative_data_rejection]
     case.call_and_validate(checks=checks)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 import pytest
 from hypothesis import given
@@ -13,7 +14,7 @@ from arbstr.engine.learning.lengths import Lengths, Texts, join
 from arbstr.engine.learning.token_estimator import TokenEstimator
 
 
-def lengths(**answers: list[float]) -> Lengths:
+def lengths(**answers: Sequence[float]) -> Lengths:
     known = Lengths()
     for provider, tokens in answers.items():
         for length in tokens:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -44,7 +45,8 @@ def test_a_key_beside_the_choices_is_masked_and_the_rest_stays(place: dict[str, 
 
 @pytest.mark.parametrize("name", ["x_debug", "provider", "headers", "annotations"])
 def test_a_key_beside_the_words_of_a_choice_is_masked(name: str) -> None:
-    for holder in (lambda choice: choice, lambda choice: choice["message"]):
+    holders: list[Callable[[Any], Any]] = [lambda choice: choice, lambda choice: choice["message"]]
+    for holder in holders:
         document = json.loads(json.dumps(SAYS_IT))
         holder(document["choices"][0])[name] = {"key": KEY}
         shown = json.loads(mask_answer(json.dumps(document).encode(), REDACTOR, CHAT.words_in))

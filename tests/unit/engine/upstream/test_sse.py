@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from arbstr.engine.upstream.sse import MAX_HELD, EventFramer, data_of, encode_event, events
 
 LINE_ENDS = ("\n", "\r\n", "\r")
-TEXTS = st.text(st.characters(blacklist_characters="\r\n", blacklist_categories=("Cs",)), max_size=30)
+TEXTS = st.text(st.characters(exclude_characters="\r\n", exclude_categories=["Cs"]), max_size=30)
 
 
 @st.composite

@@ -94,9 +94,11 @@ def test_what_only_looks_like_one_is_none(document: Any) -> None:
     assert verdict.error_of(document) is None
 
 
+NO_CHOICES: list[Any] = [None, [], {}, "hi", 1, [None], [[]], ["hi"], [{}], [{"index": 0}]]
+NO_MESSAGES: list[Any] = [None, {}, "hi", [], 1]
 UNUSABLE: list[Any] = [
-    *({"choices": choices} for choices in (None, [], {}, "hi", 1, [None], [[]], ["hi"], [{}], [{"index": 0}])),
-    *({"choices": [{"message": message}]} for message in (None, {}, "hi", [], 1)),
+    *({"choices": choices} for choices in NO_CHOICES),
+    *({"choices": [{"message": message}]} for message in NO_MESSAGES),
     {"choices": [{"delta": {"content": "hi"}}]},
     {"choices": [{"text": None}]},
     {},

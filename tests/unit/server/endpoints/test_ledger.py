@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from aiohttp import web
@@ -49,7 +49,9 @@ async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOO
     routes = ledger_api.routes(reader, NAMES, ["alpha", "beta"], lambda: now)
     edge = App(AccessControl("127.0.0.1", None, (), ()), EndpointRouter(routes))
     try:
-        async with TestClient(RawTestServer(edge.serve)) as client:
+        server = RawTestServer(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", edge.serve))
+        client: Client = TestClient(server)
+        async with client:
             yield client
     finally:
         await reader.close()

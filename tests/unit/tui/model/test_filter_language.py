@@ -174,7 +174,9 @@ def test_the_feed_and_the_ledger_understand_a_filter_alike(typed: list[str]) -> 
         replace(each, client=(None, "ci", "me")[n % 3], dialect=("chat", "messages")[n % 2])
         for n, each in enumerate(records)
     ]
-    known = {name: {value for record in records if (value := getattr(record, name)) is not None} for name in NAMES}
+    known: dict[str, set[str]] = {
+        name: {value for record in records if (value := getattr(record, name)) is not None} for name in NAMES
+    }
     where = query.to_filter(known)
     for record in records:
         assert query.matches(row_of(record)) == matches_filter(record, where), (typed, record)

@@ -85,7 +85,7 @@ def test_old_buckets_are_forgotten() -> None:
 @given(st.lists(st.tuples(st.integers(0, 5 * WIDTH), st.integers(0, 3000), st.integers(0, 1000)), max_size=40))
 def test_in_the_end_every_bucket_is_the_ledgers(requests: list[tuple[int, int, int]]) -> None:
     """However requests come in and end, the chart ends as the ledger has it."""
-    each, ledger = series(), {}
+    each, ledger = series(), dict[int, int]()
     health_changes = sorted((received + took, received, cost) for received, took, cost in requests)
     for ended, received, cost in health_changes:
         start = (NOW + received) // WIDTH * WIDTH

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from tui.render.layout import (
     Align,
+    Cells,
     Column,
     Line,
     Part,
@@ -92,7 +93,7 @@ def test_columns_go_by_rank_as_the_table_narrows(width: int, shown: list[str]) -
 
 
 def test_a_column_of_figures_is_as_wide_as_its_figures_and_others_go_for_it() -> None:
-    rows = [{"b": ("1,234,567", "text")}]
+    rows: list[Cells] = [{"b": ("1,234,567", "text")}]
     assert dict(lay_out(COLUMNS, 21, rows)) == {COLUMNS[0]: 4, COLUMNS[1]: 15}
     assert dict(lay_out(COLUMNS, 11, rows)) == {COLUMNS[0]: 1, COLUMNS[1]: 9}  # the text gives way
 
