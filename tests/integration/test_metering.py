@@ -41,7 +41,7 @@ def cost_header(answer: Answer) -> str | None:
 async def test_header_and_row_say_the_same_cost(
     harness: ProxyHarness, tokens: tuple[int, int], rates: tuple[float, float, float], msats: int
 ) -> None:
-    rated = dict(zip(("input_rate", "output_rate", "base_fee"), rates, strict=True))
+    rated: dict[str, Any] = dict(zip(("input_rate", "output_rate", "base_fee"), rates, strict=True))
     await harness.add_provider("alpha", json_reply(completion(tokens=tokens)), **rated)
     arbstr = await harness.start()
     answer = await arbstr.chat()
@@ -55,7 +55,7 @@ async def test_header_and_row_say_the_same_cost(
 async def test_a_streams_event_and_row_say_the_same_cost(
     harness: ProxyHarness, tokens: tuple[int, int], rates: tuple[float, float, float], msats: int
 ) -> None:
-    rated = dict(zip(("input_rate", "output_rate", "base_fee"), rates, strict=True))
+    rated: dict[str, Any] = dict(zip(("input_rate", "output_rate", "base_fee"), rates, strict=True))
     await harness.add_provider("alpha", sse_reply(*stream_events("a", tokens=tokens)), **rated)
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)

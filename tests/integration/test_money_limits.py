@@ -324,7 +324,7 @@ async def test_one_absurd_claim_exhausts_no_budget(harness: ProxyHarness, claim:
 
 async def test_a_price_that_falls_at_a_node_is_noticed_within_twenty_requests(harness: ProxyHarness) -> None:
     """By its rates alpha takes 151 msats for an answer, beta 536; alpha took six times that for a while."""
-    rates = {"input_rate": 0.1, "output_rate": 30, "base_fee": 0}
+    rates: dict[str, Any] = {"input_rate": 0.1, "output_rate": 30, "base_fee": 0}
     dear = json_reply(completion(tokens=(10, 5), cost_msats=151 * 6))
     alpha = await harness.add_provider("alpha", dear, **rates)
     await harness.add_provider(

@@ -12,7 +12,7 @@ from tests.support.provider import MODEL, error_reply
 from tests.support.recordings import recording
 
 # sats per 1000 tokens of the node's gpt-4o-mini, at the time
-RATES = {"input_rate": 0.1515, "output_rate": 0.606, "base_fee": 0}
+RATES: dict[str, Any] = {"input_rate": 0.1515, "output_rate": 0.606, "base_fee": 0}
 
 
 async def replayed(harness: ProxyHarness, name: str, **fields: object) -> tuple[Answer, dict[str, Any], bytes]:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from arbstr.clock import format_ms
 from arbstr.ledger.expressions import MSATS
 from arbstr.ledger.routing_json import routing_json
 from arbstr.ledger.row_mapping import (
@@ -19,7 +20,6 @@ from arbstr.ledger.row_mapping import (
     bounded,
     clean,
     facet_key,
-    format_ms,
     msats,
     parse_ms,
     read_routing,

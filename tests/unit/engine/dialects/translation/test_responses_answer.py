@@ -34,6 +34,10 @@ def streamed(message: dict[str, Any], finish: str = "stop", **request: Any) -> A
     return read_responses_stream(responses_stream(as_chunks(message, finish, [3, 1], **USAGE), **request))
 
 
+def streamed_chunks(chunks: list[dict[str, Any]]) -> Any:
+    return read_responses_stream(responses_stream(chunks))
+
+
 def both(message: dict[str, Any], finish: str = "stop", **request: Any) -> list[Any]:
     """Return the answer translated whole, and streamed."""
     return [whole(answer(finish, **message), **request), streamed(message, finish, **request)]
@@ -55,7 +59,7 @@ def test_usage_counts_cached_and_reasoning_tokens_as_parts() -> None:
     details = {"prompt_tokens_details": {"cached_tokens": 8}, "completion_tokens_details": {"reasoning_tokens": 4}}
     usage = {**USAGE, **details}
     chunks = [chunk(content="x"), chunk("stop"), usage_chunk(**usage)]
-    for response in (whole(answer("stop", usage, content="x")), read_responses_stream(responses_stream(chunks))):
+    for response in (whole(answer("stop", usage, content="x")), streamed_chunks(chunks)):
         assert (response.usage.input_tokens, response.usage.output_tokens, response.usage.total_tokens) == (20, 9, 29)
         assert response.usage.input_tokens_details.cached_tokens == 8
         assert response.usage.output_tokens_details.reasoning_tokens == 4
@@ -123,7 +127,7 @@ def test_citations() -> None:
     chunks = [chunk(content="See."), chunk(annotations=annotations), chunk("stop"), usage_chunk(**USAGE)]
     for response in (
         whole(answer("stop", content="See.", annotations=annotations)),
-        read_responses_stream(responses_stream(chunks)),
+        streamed_chunks(chunks),
     ):
         assert response.output[0].content[0].annotations[0].url == "https://example.com"
 
@@ -134,7 +138,7 @@ def test_log_probabilities() -> None:
     spoken["choices"][0]["logprobs"] = {"content": [token]}
     document = answer("stop", content="x")
     document["choices"][0]["logprobs"] = {"content": [token]}
-    for response in (whole(document), read_responses_stream(responses_stream([spoken, chunk("stop")]))):
+    for response in (whole(document), streamed_chunks([spoken, chunk("stop")])):
         assert response.output[0].content[0].logprobs[0].logprob == -0.5
 
 
@@ -145,7 +149,7 @@ def test_an_empty_answer_has_a_message() -> None:
 
 
 def test_what_the_client_asked_for_stands_in_the_answer() -> None:
-    asked = {
+    asked: dict[str, Any] = {
         "metadata": {"a": "b"},
         "temperature": 0.5,
         "tools": [{"type": "function", "name": "f", "strict": True, "parameters": {}}],
