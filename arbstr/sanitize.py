@@ -25,6 +25,11 @@ def json_or_none(text: Any) -> Any:
         return None
 
 
+def quoted(text: str, most: int = 60, mark: str = '"') -> str:
+    """Return untrusted text in quotes, sanitized, fit to be repeated in a sentence."""
+    return f"{mark}{sanitize(text, most)}{mark}"
+
+
 def sanitize_clause(text: str) -> str:
     """Return untrusted text fit to stand within a sentence: sanitized, short, without a full stop at its end."""
     return sanitize(text.strip(), _PHRASE_CHARS).rstrip(" .")

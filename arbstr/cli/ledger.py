@@ -14,7 +14,7 @@ import typer
 from arbstr.cli.options import ConfigOption
 from arbstr.clock import wall_ms
 from arbstr.errors import ConfigError
-from arbstr.sanitize import sanitize
+from arbstr.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
     from arbstr.ledger.model import Filter, GroupBy
@@ -199,15 +199,15 @@ def _require_known(connection: ReadConnection, kind: Kind, name: str | None, con
         return
     configured = _configured(kind, config)
     if name.casefold() not in [each.casefold() for each in configured]:
-        from arbstr.config.diagnostics import nearest, quoted
         from arbstr.errors import NotFound
         from arbstr.ledger.model import Filter
+        from arbstr.suggest import did_you_mean
         from arbstr.types import NO_GROUP
 
         there = [each for each in connection.stats(Filter(), kind).groups if each != NO_GROUP]
         there += [each for each in configured if each not in there]
-        hint = nearest(name, there) or (f"; known: {', '.join(map(sanitize, there[:10]))}" if there else "")
-        raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured{hint}")
+        hint = did_you_mean(name, there) or ("known: " + ", ".join(map(sanitize, there[:10])) if there else "")
+        raise NotFound(f"--{kind} {quoted(name)} is neither in the ledger nor configured" + (hint and f"; {hint}"))
 
 
 def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Mapping
 
-from arbstr.config.diagnostics import nearest, quoted
 from arbstr.config.schema import Provider, is_pattern
 from arbstr.config.toml_file import key_path
+from arbstr.sanitize import quoted
+from arbstr.suggest import did_you_mean
 
 
 class Aliases:
@@ -60,8 +61,8 @@ def alias_problems(
         if model.casefold() in map(str.casefold, way):
             yield f"{place} leads back to itself ({' → '.join((*way, model))}); name a model there"
         elif not takes_any_model and model.casefold() not in models:
-            hint = nearest(model, models.values()) or "; name one of theirs"
-            yield f"{place} is {quoted(model)}, a model that no provider lists{hint}"
+            hint = did_you_mean(model, models.values()) or "name one of theirs"
+            yield f"{place} is {quoted(model)}, a model that no provider lists; {hint}"
 
 
 def _expression(pattern: str) -> re.Pattern[str]:

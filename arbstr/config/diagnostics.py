@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any, TypeGuard, get_args
 
 from pydantic import BaseModel
@@ -12,7 +10,8 @@ from pydantic_core import ErrorDetails
 
 from arbstr.config.schema import Config, Model, Section
 from arbstr.config.toml_file import Loc, key_path
-from arbstr.sanitize import sanitize
+from arbstr.sanitize import quoted, sanitize
+from arbstr.suggest import did_you_mean
 
 SECRET_KEYS = ("api_key", "auth_token", "proxy")
 SET_BY_LOADER = ("key_source", "key_variable")
@@ -71,22 +70,11 @@ def unknown_key(loc: Loc) -> str:
     valid = _keys(_section(place))
     if homes := [table for table, keys in _tables() if name in keys]:
         hint = f"it belongs in {' or '.join(homes)}"
-    elif near := difflib.get_close_matches(name.lower(), valid, n=1):
-        hint = f"did you mean {key_path((*place, near[0]))}?"
+    elif meant := did_you_mean(name, valid, lambda key: key_path((*place, key))):
+        hint = meant
     else:
         hint = f"the keys there are {', '.join(valid)}"
     return f"{key_path(loc)} is not a known key; {hint}"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean …?` if one of the names is close, else an empty string."""
-    near = difflib.get_close_matches(name, list(names), n=1)
-    return f"; did you mean {quoted(near[0])}?" if near else ""
-
-
-def quoted(text: str) -> str:
-    """Return a name from the file in quotes, cut where it is long."""
-    return f'"{sanitize(text, most=60)}"'
 
 
 def shown(loc: Loc, value: Any) -> str:
@@ -117,7 +105,8 @@ def _choices(expected: str) -> list[str]:
 
 def _choice(written: Any, choices: list[str]) -> str:
     listed = STRATEGIES if "cheapest" in choices else ", ".join(choices)
-    return f"it must be one of {listed}" + (nearest(written, choices) if isinstance(written, str) else "")
+    meant = did_you_mean(written, choices) if isinstance(written, str) else ""
+    return f"it must be one of {listed}" + (meant and f"; {meant}")
 
 
 def _number(limit: Any) -> str:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from arbstr.config.aliases import alias_problems
-from arbstr.config.diagnostics import SET_BY_LOADER, format_error, nearest, quoted, unknown_key
+from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.proxies import is_onion
 from arbstr.config.schema import Breaker, Config
@@ -20,6 +20,8 @@ from arbstr.config.toml_file import ConfigFile, Loc, expand, is_literal, key_pat
 from arbstr.config.warnings import warnings
 from arbstr.errors import ConfigError
 from arbstr.redaction import UNFIT, fits_header
+from arbstr.sanitize import quoted
+from arbstr.suggest import did_you_mean
 
 Table = dict[str, Any]
 
@@ -166,8 +168,8 @@ def _unknown_providers(written: Table, tree: Table) -> Iterator[str]:
 
 def _unknown_provider(loc: Loc, written: Table, known: list[str]) -> str:
     name = _written(written, loc)
-    hint = nearest(name, known) or f"; the providers are {', '.join(known) or 'none so far'}"
-    return f"{key_path(loc)} is {quoted(name)}, but no provider has that name{hint}"
+    hint = did_you_mean(name, known) or f"the providers are {', '.join(known) or 'none so far'}"
+    return f"{key_path(loc)} is {quoted(name)}, but no provider has that name; {hint}"
 
 
 def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal, TypeVar, cast, get_args
 
 from arbstr.clock import DAY_MS, HOUR_MS, to_ms
 from arbstr.ledger.model import Filter, GroupBy, Order, Sort
+from arbstr.sanitize import quoted
+from arbstr.suggest import did_you_mean
 
 T = TypeVar("T")
 
@@ -53,7 +55,8 @@ def refuse_unknown(names: Sequence[str], known: Sequence[str]) -> None:
     """Check names. Raises BadParameter for one that is unknown or repeated."""
     for name in names:
         if name not in known:
-            raise BadParameter(name[:60], f"is not a parameter here; there are {', '.join(known) or 'none'}.")
+            listed = f"is not a parameter here; there are {', '.join(known) or 'none'}"
+            raise BadParameter(name[:60], with_hint(listed, name, known))
         if names.count(name) > 1:
             raise BadParameter(name, "is given more than once.")
 
@@ -137,7 +140,8 @@ def one_of(name: str, text: str, choices: tuple[T, ...]) -> T:
     for choice in choices:
         if text.strip().lower() == choice:
             return choice
-    raise BadParameter(name, f"must be one of {', '.join(map(str, choices))}, not {shown(text)}.")
+    listed = [str(choice) for choice in choices]
+    raise BadParameter(name, with_hint(f"must be one of {', '.join(listed)}, not {shown(text)}", text.strip(), listed))
 
 
 def whole(name: str, text: str) -> int:
@@ -151,8 +155,14 @@ def whole(name: str, text: str) -> int:
 
 
 def shown(text: str) -> str:
-    """Return foreign text fit to be repeated in a sentence."""
-    return repr(text if len(text) <= 60 else text[:59] + "…")
+    """Return untrusted text fit to be repeated in a sentence of the API."""
+    return quoted(text, mark="'")
+
+
+def with_hint(message: str, name: str, known: Iterable[str]) -> str:
+    """Return a sentence about an unknown name that ends in the name that was probably meant, if there is one."""
+    meant = did_you_mean(name, known, shown)
+    return f"{message}; {meant}" if meant else f"{message}."
 
 
 def _truth(params: Mapping[str, str], name: Literal["success", "streaming"]) -> bool | None:

@@ -10,10 +10,10 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, InvalidOperation
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from arbstr.clock import HOUR_MS, MINUTE_MS
+from arbstr.suggest import did_you_mean
 from tui.model.filter_query import EVERYTHING, NAMES, NONE, Choice, Query, Span
 
 FIELDS = (*NAMES, "status", "kind")
@@ -128,10 +128,9 @@ class _Reading:
 
 
 def _unknown(name: str) -> str:
-    near = get_close_matches(name, FIELDS, 1)
     fields = " ".join(f"{each}:" for each in FIELDS)
-    meant = f"did you mean {near[0]}:? " if near else ""
-    return f'{name}: is no field: {meant}there are {fields}; in quotes it is text: "{name}:"'
+    meant = did_you_mean(name, FIELDS, "{}:".format)
+    return f'{name}: is no field: {meant and meant + " "}there are {fields}; in quotes it is text: "{name}:"'
 
 
 def _odd(word: str) -> str:

@@ -13,7 +13,15 @@ from arbstr.engine.routing.names import ModelNames, some
 from arbstr.errors import InternalError, InvalidParameter, LedgerUnavailable, ModelNotFound, NotFound
 from arbstr.ledger import params
 from arbstr.ledger.model import Filter, LedgerQueries
-from arbstr.ledger.params import BadParameter, read_filter, read_group_by, read_listing, refuse_unknown, shown
+from arbstr.ledger.params import (
+    BadParameter,
+    read_filter,
+    read_group_by,
+    read_listing,
+    refuse_unknown,
+    shown,
+    with_hint,
+)
 from arbstr.ledger.serialize import detail_json, entry_json, stats_json, window_json
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
@@ -100,9 +108,9 @@ class LedgerEndpoints:
             return
         if not await self._reader.known(kind, name):
             message = (
-                f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {some(configured)}."
+                f"The {kind} {shown(name)} is neither configured nor in the ledger; configured: {some(configured)}"
             )
-            raise error(message, param=kind)
+            raise error(with_hint(message, name, configured), param=kind)
 
 
 def _given(request: web.BaseRequest, known: Sequence[str]) -> dict[str, str]:

@@ -238,6 +238,8 @@ async def test_an_until_alone_ends_the_range(tmp_path: Path) -> None:
         ("colour=red", "colour", "not a parameter"),
         ("page=1", "page", "not a parameter"),
         ("range=last_1h&range=last_7d", "range", "more than once"),
+        ("modle=gpt-4o", "modle", "; did you mean 'model'?"),
+        ("range=last_24", "range", "not 'last_24'; did you mean 'last_24h'?"),
         ("model=", "model", "neither configured"),
     ],
 )
@@ -290,6 +292,15 @@ async def test_only_names_neither_configured_nor_logged_are_unknown(tmp_path: Pa
         assert "gpt-4o, idle" in error["message"]
         error = await refused(client, "/v1/requests?provider=never", 404)
         assert (error["code"], error["param"]) == ("not_found", "provider")
+
+
+async def test_a_name_with_a_typo_brings_the_one_that_was_meant(tmp_path: Path) -> None:
+    async with serving(tmp_path) as client:
+        error = await refused(client, "/v1/stats?provider=apha", 404)
+    message = (
+        "The provider 'apha' is neither configured nor in the ledger; configured: alpha, beta; did you mean 'alpha'?"
+    )
+    assert error["message"] == message
 
 
 async def test_a_list_has_the_newest_first_and_says_how_many_there_are(tmp_path: Path) -> None:
