@@ -338,7 +338,7 @@ def _app(
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
         *welcome.routes(),
     ]
-    return App(access_control, EndpointRouter(routes))
+    return App(access_control, EndpointRouter(routes, decisions.router.rule))
 
 
 def _most_clients(settings: Settings, config: Config) -> int:

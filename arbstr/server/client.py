@@ -23,7 +23,7 @@ class ClientConnection:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.dialect = dialect
-        self.policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
+        self.policy = request.policy
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
         self._request = request

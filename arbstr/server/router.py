@@ -1,10 +1,11 @@
-"""Maps methods and paths to endpoints."""
+"""Maps methods and paths to endpoints. Below `/policy/NAME` the same paths name a policy."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
 from functools import partial
 from typing import NamedTuple, TypeVar
+from urllib.parse import unquote
 
 from aiohttp import web
 
@@ -17,6 +18,7 @@ NamedHandler = Callable[[Request, str], Awaitable[web.StreamResponse]]
 
 _Handlers = TypeVar("_Handlers")
 _VERSION = "/v1"
+_POLICY = "/policy/"
 
 
 class Route(NamedTuple):
@@ -36,9 +38,15 @@ class NamedRoute(NamedTuple):
 
 
 class EndpointRouter:
-    """Finds handlers. A HEAD request gets a GET request's response, whose body the server leaves out."""
+    """Finds handlers. A HEAD request gets a GET request's response, whose body the server leaves out.
 
-    def __init__(self, routes: Iterable[Route | NamedRoute]) -> None:
+    `check_policy` raises `UnknownPolicy` for a name that no policy has; what is posted is checked where it is recorded.
+    """
+
+    def __init__(
+        self, routes: Iterable[Route | NamedRoute], check_policy: Callable[[str], object] = lambda name: None
+    ) -> None:
+        self._check_policy = check_policy
         self._exact: dict[str, dict[str, Handler]] = {}
         self._named: dict[str, dict[str, NamedHandler]] = {}
         self._served: list[str] = []
@@ -52,13 +60,21 @@ class EndpointRouter:
         _add_shorter(self._named)
 
     def find(self, request: Request) -> Handler:
-        """Return the handler of a request. Raises `NotFound` or `MethodNotAllowed`."""
+        """Return the handler of a request. Raises `NotFound`, `MethodNotAllowed` or `UnknownPolicy`."""
         by_method = self._exact.get(request.raw_path)  # as it came first: most paths need no decoding
         handler = None if by_method is None else by_method.get(request.method)
         return handler or self._look_for(request)
 
     def _look_for(self, request: Request) -> Handler:
-        path, method = request.path, request.method
+        if not request.raw_path.startswith(_POLICY):
+            return self._look_up(request.path, request.method)
+        request.path_policy, path = _policy_and_path(request.raw_path)
+        handler = self._look_up(path, request.method)
+        if request.method != "POST":
+            self._check_policy(request.path_policy)
+        return handler
+
+    def _look_up(self, path: str, method: str) -> Handler:
         answered = "GET" if method == "HEAD" else method
         if (by_method := self._exact.get(path)) is not None:
             if answered in by_method:
@@ -70,7 +86,14 @@ class EndpointRouter:
                 if answered in by_method_named:
                     return partial(_with_rest, by_method_named[answered], rest)
                 raise _not_allowed(sanitize(path), method, by_method_named)
-        raise NotFound(f"There is no endpoint {sanitize(path)}. Available: {', '.join(self._served)}.")
+        served = ", ".join(self._served)
+        raise NotFound(f"There is no endpoint {sanitize(path)}. Available, also below /policy/NAME: {served}.")
+
+
+def _policy_and_path(raw_path: str) -> tuple[str, str]:
+    """Return the policy that a path below `/policy/` names, and the rest of the path."""
+    name, _, rest = raw_path.partition("?")[0].removeprefix(_POLICY).partition("/")
+    return unquote(name), f"/{unquote(rest)}"
 
 
 def _add_shorter(paths: dict[str, _Handlers]) -> None:

@@ -162,6 +162,14 @@ class PolicySelector:
         name = request.policy.strip() if request.policy else ""
         return Selected(self._named(name, model), _BY_NAME) if name else self._recognised(request, model)
 
+    def rule(self, name: str) -> Rule:
+        """Return the rule of that name. Raises `UnknownPolicy`."""
+        rule = self._by_name.get(name)
+        if rule is None:
+            known = ", ".join(self._by_name) or "none is configured"
+            raise UnknownPolicy(f"no policy is named {name[:100]!r}; known: {known}", param="X-Arbstr-Policy")
+        return rule
+
     def allows(self, rule: Rule, model: str) -> bool:
         """Return whether a rule allows a model, by its name or by an alias of it."""
         if rule.allows(model):
@@ -170,10 +178,7 @@ class PolicySelector:
         return any(self._resolve(allowed).casefold() == folded for allowed in rule.allowed_models)
 
     def _named(self, name: str, model: str) -> Rule:
-        rule = self._by_name.get(name)
-        if rule is None:
-            known = ", ".join(self._by_name) or "none is configured"
-            raise UnknownPolicy(f"no policy is named {name[:100]!r}; known: {known}", param="X-Arbstr-Policy")
+        rule = self.rule(name)
         if not self.allows(rule, model):
             allowed = ", ".join(rule.allowed_models)
             message = f"policy {rule.name!r} does not allow the model {model[:100]!r}; it allows: {allowed}"

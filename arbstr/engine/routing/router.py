@@ -86,6 +86,14 @@ class Router:
         """
         return self._decide(request, commit=True)
 
+    def rule(self, policy: str) -> Rule:
+        """Return the rule of that name. Raises `UnknownPolicy`."""
+        return self._policies.rule(policy)
+
+    def allows(self, policy: str, model: str) -> bool:
+        """Return whether the rule of that name allows a model. Raises `UnknownPolicy`."""
+        return self._policies.allows(self.rule(policy), self.names.resolve(model))
+
     def preview(self, request: ChatRequest) -> Routing:
         """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""
         return self._decide(request, commit=False)

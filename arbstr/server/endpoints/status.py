@@ -68,9 +68,12 @@ class StatusEndpoints:
             Route("POST", "/v1/cost", self.cost),
         ]
 
-    async def models(self, request: web.BaseRequest) -> web.Response:
-        """Return every model that a provider lists, and every alias, once, in OpenAI's list shape."""
-        document: shapes.ModelList = {"object": "list", "data": list((await self._known()).values())}
+    async def models(self, request: Request) -> web.Response:
+        """Return every model that a provider lists and every alias, once; below `/policy/NAME` those it allows."""
+        policy = request.path_policy
+        known = (await self._known()).items()
+        listed = [entry for name, entry in known if policy is None or self._router.allows(policy, name)]
+        document: shapes.ModelList = {"object": "list", "data": listed}
         return json_response(document)
 
     async def model(self, request: web.BaseRequest, name: str) -> web.Response:
@@ -130,8 +133,7 @@ class StatusEndpoints:
             body = await request_body.read()
         finally:
             request_body.release()
-        policy = request.headers.get("X-Arbstr-Policy", "").strip() or None
-        chat = CHAT.parse(decode(body), body, request_id=request.id, policy=policy)
+        chat = CHAT.parse(decode(body), body, request_id=request.id, policy=request.policy)
         return json_response(routing_json(self._router.preview(chat)))
 
 

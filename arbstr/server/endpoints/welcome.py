@@ -1,14 +1,15 @@
-"""What arbstr says of itself: the welcome document at `/`, the description of its API at `/openapi.json`."""
+"""What arbstr says of itself: the welcome page at `/`, the description of its API at `/openapi.json`."""
 
 from __future__ import annotations
 
 from functools import cache
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import orjson
 from aiohttp import web
 
-from arbstr.server.responses import json_response
+from arbstr.server.request import Request
 from arbstr.server.router import Route
 
 if TYPE_CHECKING:
@@ -20,19 +21,39 @@ def routes() -> list[Route]:
     return [Route("GET", "/", _welcome), Route("GET", "/openapi.json", _description)]
 
 
-async def _welcome(request: web.BaseRequest) -> web.Response:
+async def _welcome(request: Request) -> web.Response:
+    """Return what arbstr is and how to use it: JSON, but text to who would rather have that, browsers for one."""
+    accepted = request.headers.get("Accept", "")
+    document = _document(_base_url(request))
+    if "json" in accepted or "text/" not in accepted:
+        return web.Response(body=orjson.dumps(document, option=orjson.OPT_INDENT_2), content_type="application/json")
+    return web.Response(text=_page(document), content_type="text/plain")
+
+
+def _base_url(request: Request) -> str:
+    policy = "" if request.path_policy is None else f"/policy/{quote(request.path_policy, safe='')}"
+    return f"http://{request.host}{policy}/v1"
+
+
+def _document(base: str) -> shapes.Welcome:
     from arbstr.server.api import ENDPOINTS  # noqa: PLC0415 - no start needs it
 
-    base = f"http://{request.host}/v1"
     document: shapes.Welcome = {
         "name": "arbstr",
         "what": "An OpenAI-compatible proxy: each request goes to the provider that will be cheapest for it.",
         "base_url": base,
         "how": f"Point your client at it: OPENAI_BASE_URL={base}, and as OPENAI_API_KEY the token that arbstr's "
-        "configuration sets, or any text if it sets none.",
+        "configuration sets, or any text if it sets none. 'arbstr connect' prints the settings of many clients.",
         "endpoints": {f"{endpoint.method} {endpoint.path}": endpoint.summary for endpoint in ENDPOINTS},
     }
-    return json_response(document)
+    return document
+
+
+def _page(document: shapes.Welcome) -> str:
+    endpoints = document["endpoints"].items()
+    width = max(len(endpoint) for endpoint, _ in endpoints)
+    lines = [f"  {endpoint:{width}}  {summary}" for endpoint, summary in endpoints]
+    return "\n".join([f"arbstr. {document['what']}", "", document["how"], "", *lines, ""])
 
 
 async def _description(request: web.BaseRequest) -> web.Response:
