@@ -136,9 +136,8 @@ class StreamTranslator:
         if refusal:
             self._refusal += refusal
             out += self._add(self._block_of("text"), refusal)
-        for call_delta in chat_answer.calls_of(delta):
-            out += self._call(call_delta)
-        return out
+        calls = chat_answer.calls_of(delta)
+        return out + b"".join(map(self._call, calls)) if calls else out
 
     def _call(self, delta: JsonObject) -> bytes:
         call, arguments = self._calls.add(delta)

@@ -11,7 +11,7 @@ from arbstr.engine.dialects.translation.responses_tools import CUSTOM_INPUT, TOO
 from arbstr.types import JsonObject
 
 _ROLES = {"user": "user", "system": "system", "developer": "system"}  # few providers know "developer"
-_TEXTS = frozenset(("input_text", "output_text", "text", "summary_text", "reasoning_text"))
+_TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 # Of tools that another server ran; what they found is in the words of the message after them.
 _PASSED_OVER = frozenset(
     ("web_search_call", "file_search_call", "code_interpreter_call", "mcp_list_tools", "configuration_update")
@@ -169,7 +169,7 @@ def _part(part: JsonObject, path: str) -> JsonObject:
         return _file(part, path)
     if kind == "input_audio":
         return {"type": "input_audio", "input_audio": part.get("input_audio")}
-    if isinstance(kind, str) and kind in _TEXTS:
+    if kind in _TEXTS:
         return {"type": "text", "text": text(part.get("text"), f"{path}.text")}
     raise unsupported(f"{path}.type", kind)
 

@@ -8,7 +8,7 @@ from arbstr.engine.dialects.translation.chat_answer import Calls, Reasoning, suf
 from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.responses_answer import annotation_of, ending, item_status, skeleton
 from arbstr.engine.dialects.translation.responses_items import CallItem, Events, MessageItem, ReasoningItem
-from arbstr.engine.dialects.translation.responses_tools import client_tools
+from arbstr.engine.dialects.translation.responses_tools import ClientTool, client_tools
 from arbstr.types import JsonObject
 
 _UNDER_WAY = b',"status":"in_progress","error":null,"incomplete_details":null,"output":[],"usage":null}'
@@ -30,6 +30,7 @@ class StreamTranslator:
         self._open: ReasoningItem | MessageItem | None = None
         self._calls = Calls(answer_id)
         self._call_items: dict[int, CallItem] = {}
+        self._tools: dict[str, ClientTool] | None = None  # known from the first call on
         self._finish: str | None = None
         self._counts: metering.Counts | None = None
 
@@ -115,9 +116,8 @@ class StreamTranslator:
             if shown is not None:
                 opened, message = self._message()
                 out += opened + message.annotate(shown)
-        for call in chat_answer.calls_of(delta):
-            out += self._call(call)
-        return out
+        calls = chat_answer.calls_of(delta)
+        return out + b"".join(map(self._call, calls)) if calls else out
 
     def _call(self, delta: JsonObject) -> bytes:
         call, arguments = self._calls.add(delta)
@@ -127,7 +127,9 @@ class StreamTranslator:
         if not call.name:
             return b""
         closed = self._close_open()
-        item = CallItem(self._events, len(self._items), self._answer_id, call, client_tools(self._request))
+        if self._tools is None:
+            self._tools = client_tools(self._request)
+        item = CallItem(self._events, len(self._items), self._answer_id, call, self._tools)
         self._items.append(item)
         self._call_items[call.position] = item
         return closed + item.begin()
