@@ -25,7 +25,7 @@ _ECHOED: JsonObject = {  # and what they are where the client does not say
     "reasoning": {"effort": None, "summary": None},
     "safety_identifier": None,
     "service_tier": "default",
-    "store": False,
+    "store": True,
     "temperature": 1.0,
     "text": {"format": {"type": "text"}},
     "tool_choice": "auto",

@@ -144,6 +144,11 @@ class StreamTranslator:
         out = self._close_open(status if self._open is last else "completed")
         return out + b"".join(item.close(status if item is last else "completed") for item in self._call_items.values())
 
+    @property
+    def answer(self) -> JsonObject:
+        """The answer's id and what has been said of it, for those that refer to it later."""
+        return {"id": self._answer_id, "output": self._output()}
+
     def _output(self) -> list[JsonObject]:
         return [item.shown for item in self._items if item.shown is not None]
 

@@ -1,0 +1,116 @@
+"""Clients may refer to earlier Responses by id; what is kept for that is bounded, and what is gone is said by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from arbstr.engine.dialects.translation import responses
+from arbstr.engine.dialects.translation.response_history import ResponseHistory
+from arbstr.errors import UnsupportedParameter
+from tests.support.translation import answer, call, chunk
+
+CALL = call("a", "look", "{}")
+
+
+def ask(history: ResponseHistory, answer_id: str, document: dict[str, Any], **message: Any) -> list[dict[str, Any]]:
+    """Ask and answer, as a server would; return the chat messages that were sent."""
+    request = {"model": "m", **document}
+    items = history.items(request)
+    sent: list[dict[str, Any]] = responses.to_chat(request, items)["messages"]
+    given = answer("stop", **(message or {"content": f"Words of {answer_id}."}))
+    history.remember(items, responses.from_chat(given, request, answer_id=answer_id, now_s=1.0))
+    return sent
+
+
+def said(messages: list[dict[str, Any]]) -> list[Any]:
+    return [message["content"] for message in messages]
+
+
+def test_an_answer_that_names_the_one_before_it_goes_on_with_that_conversation() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"})
+    ask(history, "resp_2", {"input": "Two", "previous_response_id": "resp_1"})
+    sent = ask(history, "resp_3", {"input": "Three", "previous_response_id": "resp_2"})
+    assert said(sent) == ["One", "Words of resp_1.", "Two", "Words of resp_2.", "Three"]
+
+
+def test_a_conversation_may_fork() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"})
+    ask(history, "resp_2", {"input": "Two", "previous_response_id": "resp_1"})
+    assert said(ask(history, "resp_3", {"input": "Other", "previous_response_id": "resp_1"}))[2:] == ["Other"]
+
+
+def test_instructions_are_those_of_the_request_alone() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One", "instructions": "Be brief."})
+    assert said(ask(history, "resp_2", {"input": "Two", "previous_response_id": "resp_1"}))[0] == "One"
+
+
+def test_a_result_goes_to_a_call_of_the_answer_before() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"}, tool_calls=[CALL])
+    result = {"type": "function_call_output", "call_id": "a", "output": "seen"}
+    sent = ask(history, "resp_2", {"input": [result], "previous_response_id": "resp_1"})
+    assert [message["role"] for message in sent] == ["user", "assistant", "tool"]
+
+
+def test_references_to_items_stand_for_them() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"}, content="I look.", tool_calls=[CALL])
+    items = [
+        {"role": "user", "content": "One"},
+        {"type": "item_reference", "id": "msg_1_0"},
+        {"type": "item_reference", "id": "fc_1_0"},
+        {"type": "function_call_output", "call_id": "a", "output": "seen"},
+    ]
+    sent = ask(history, "resp_2", {"input": items})
+    assert sent[1] == {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
+
+
+def test_a_stream_can_be_remembered_too() -> None:
+    history = ResponseHistory()
+    request = {"model": "m", "input": "One"}
+    translator = responses.StreamTranslator(request, answer_id="resp_1", now_s=1.0)
+    translator.feed(chunk("stop", content="Words."))
+    translator.end()
+    history.remember(history.items(request), translator.answer)
+    sent = ask(history, "resp_2", {"input": "Two", "previous_response_id": "resp_1"})
+    assert said(sent) == ["One", "Words.", "Two"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_0"}, "previous_response_id"),
+        ({"previous_response_id": ["resp_1"]}, "previous_response_id"),
+        ({"input": [{"type": "item_reference", "id": "msg_0"}]}, "input[0].id"),
+        ({"input": [{"type": "item_reference"}]}, "input[0].id"),
+    ],
+)
+def test_what_is_not_known_is_refused_by_name(fields: dict[str, Any], param: str) -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One"})
+    with pytest.raises(UnsupportedParameter, match="send the whole conversation") as refused:
+        history.items({"model": "m", "input": "Two", **fields})
+    assert refused.value.param == param
+
+
+def test_the_conversation_that_was_not_used_for_longest_goes_first() -> None:
+    history = ResponseHistory(most_bytes=3000)
+    ask(history, "resp_1", {"input": "x" * 800})
+    ask(history, "resp_2", {"input": "x" * 800})
+    history.items({"previous_response_id": "resp_1"})
+    ask(history, "resp_3", {"input": "x" * 800})
+    assert history.items({"previous_response_id": "resp_1"})
+    with pytest.raises(UnsupportedParameter):
+        history.items({"previous_response_id": "resp_2"})
+
+
+def test_a_conversation_beyond_the_bound_is_not_kept() -> None:
+    history = ResponseHistory(most_bytes=1000)
+    ask(history, "resp_1", {"input": "x" * 2000})
+    with pytest.raises(UnsupportedParameter):
+        history.items({"previous_response_id": "resp_1"})
