@@ -45,14 +45,14 @@ async def test_a_failed_attempt_counts_in_the_breaker(harness: ProxyHarness, fai
 
 
 @pytest.mark.parametrize("failure", FAILS_TO_OPEN.values(), ids=FAILS_TO_OPEN)
-async def test_so_does_a_stream_that_does_not_begin(harness: ProxyHarness, failure: list[Part]) -> None:
+async def test_a_stream_that_does_not_begin_counts_in_the_breaker(harness: ProxyHarness, failure: list[Part]) -> None:
     await harness.add_provider("alpha", failure)
     arbstr = await harness.start(breaker={"failure_threshold": 1})
     await arbstr.chat(stream=True)
     assert await open_breakers(arbstr) == {"alpha"}
 
 
-async def test_so_does_a_stream_that_breaks_off(harness: ProxyHarness) -> None:
+async def test_a_stream_that_breaks_off_counts_in_the_breaker(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", sse_reply(chunk("Hel"), Move.RESET))
     arbstr = await harness.start(breaker={"failure_threshold": 1})
     await arbstr.row(await arbstr.chat(stream=True))

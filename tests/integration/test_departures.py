@@ -189,7 +189,7 @@ async def test_cancel_hangs_up_in_the_middle_of_a_stream(harness: ProxyHarness) 
     assert tokens_of(row) == (None, None)
 
 
-async def test_cancel_keeps_what_usage_was_told_before(harness: ProxyHarness) -> None:
+async def test_cancel_keeps_the_usage_that_came_before(harness: ProxyHarness) -> None:
     running = (
         b'data: {"choices":[{"delta":{"content":"a"}}],"usage":{"prompt_tokens":1000,"completion_tokens":500}}\n\n'
     )
@@ -307,7 +307,7 @@ async def test_leaving_after_done_is_no_departure(harness: ProxyHarness, monkeyp
     await disconnected_early(alpha)  # which does not end its body
 
 
-async def test_leaving_after_a_whole_answer_is_none_either(harness: ProxyHarness) -> None:
+async def test_leaving_after_a_whole_answer_is_no_departure(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha")
     arbstr = await harness.start()
     _, writer = await connect(arbstr)

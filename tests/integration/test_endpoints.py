@@ -62,7 +62,7 @@ async def test_every_response_has_a_request_id(harness: ProxyHarness, method: st
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-async def test_so_have_answers_and_it_is_the_rows(harness: ProxyHarness, stream: bool) -> None:
+async def test_answers_have_a_request_id_and_it_is_the_rows(harness: ProxyHarness, stream: bool) -> None:
     await harness.add_provider("alpha", sse_reply(*stream_events("a")) if stream else json_reply(completion()))
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream, headers={"X-Arbstr-Request-Id": "mine"})
@@ -196,7 +196,7 @@ async def test_a_list_that_does_not_come_is_not_waited_for_for_long(
             pass
 
 
-async def test_one_model(harness: ProxyHarness) -> None:
+async def test_a_model_has_an_endpoint_of_its_own(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", models=("vendor/model:free",))
     arbstr = await harness.start()
     listed = (await arbstr.get("/v1/models")).json["data"][0]

@@ -164,7 +164,7 @@ async def test_every_endpoint_but_health_wants_the_token(harness: ProxyHarness, 
     assert (await arbstr.get(path, headers={"Authorization": f"Bearer {TOKEN}"})).status in (200, 404)
 
 
-async def test_so_does_the_question_what_a_request_would_cost(harness: ProxyHarness) -> None:
+async def test_the_cost_endpoint_wants_the_token(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha")
     arbstr = await harness.start(server={"auth_token": TOKEN})
     assert (await arbstr.get("/v1/cost", method="POST")).refusal == (401, "authentication_error", "invalid_api_key")
@@ -304,7 +304,7 @@ async def test_unsupported_media_type(harness: ProxyHarness, media_type: str) ->
 @pytest.mark.parametrize(
     "media_type", ["application/json; charset=utf-8", "Application/JSON", "application/vnd.api+json"]
 )
-async def test_other_spellings_of_json_pass(harness: ProxyHarness, media_type: str) -> None:
+async def test_content_types_that_mean_json_pass(harness: ProxyHarness, media_type: str) -> None:
     await harness.add_provider("alpha")
     arbstr = await harness.start()
     assert (await arbstr.chat(headers={"Content-Type": media_type})).status == 200

@@ -110,7 +110,7 @@ async def test_failed_attempts_are_counted_by_provider_in_order(harness: ProxyHa
     assert (provider(answer), retries(answer)) == ("gamma", "3/alpha, 2/beta")
 
 
-async def test_an_error_answer_counts_them_too(harness: ProxyHarness) -> None:
+async def test_an_error_answer_counts_failed_attempts_by_provider(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", error_reply(500))
     await harness.add_provider("beta", error_reply(402))
     arbstr = await harness.start()
@@ -334,7 +334,7 @@ async def test_the_row_says_why_whatever_the_refusals_shape(harness: ProxyHarnes
     assert (await arbstr.row(answer))["error"] == {"status": 422, "message": "HTTP 422: why"}
 
 
-async def test_an_error_that_is_no_json_passes_too(harness: ProxyHarness) -> None:
+async def test_a_client_error_that_is_no_json_passes(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", reply(b"<h1>Teapot</h1>", status=418, content_type="text/html"))
     arbstr = await harness.start()
     answer = await arbstr.chat()

@@ -97,7 +97,7 @@ async def test_a_request_cost_what_the_provider_says_it_charged(harness: ProxyHa
     assert arbstr.source.snapshot().totals.cost_msats == charged_msats
 
 
-async def test_a_charge_in_the_header_too(harness: ProxyHarness) -> None:
+async def test_a_charge_in_the_header_is_what_a_request_cost(harness: ProxyHarness) -> None:
     reply = json_reply(completion(tokens=(1000, 500)), x_routstr_cost_msats="455")
     await harness.add_provider("alpha", reply)
     arbstr = await harness.start()
@@ -106,7 +106,7 @@ async def test_a_charge_in_the_header_too(harness: ProxyHarness) -> None:
     assert (await arbstr.row(answer))["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 26.0}
 
 
-async def test_a_charge_of_a_stream_too(harness: ProxyHarness) -> None:
+async def test_a_charge_in_a_stream_is_what_the_request_cost(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", sse_reply(*stream_events("a", tokens=(1000, 500), cost_msats=455)))
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)

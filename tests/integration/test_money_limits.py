@@ -54,7 +54,9 @@ async def test_everything_that_is_sent_counts_against_the_most_a_request_may_cos
     assert alpha.requests == []
 
 
-async def test_what_is_no_prompt_does_not(harness: ProxyHarness) -> None:
+async def test_fields_that_are_no_prompt_do_not_count_against_the_most_a_request_may_cost(
+    harness: ProxyHarness,
+) -> None:
     await harness.add_provider("alpha")
     arbstr = await harness.start(policies=AT_MOST_20)
     answer = await arbstr.chat(headers=SMALL, user=LONG, metadata={"trace": LONG}, max_tokens=600.0)
@@ -149,7 +151,7 @@ async def test_n_answers_may_cost_n_times_as_much(harness: ProxyHarness) -> None
     assert (await arbstr.chat(n=30, max_tokens=100)).status == 200
 
 
-async def test_a_ledger_that_is_locked_at_the_start_opens_no_budget_anew(harness: ProxyHarness, tmp_path: Path) -> None:
+async def test_a_ledger_that_is_locked_at_the_start_resets_no_budget(harness: ProxyHarness, tmp_path: Path) -> None:
     sections = {"budget": {"max_sats_per_month": 20}}
     await harness.add_provider("alpha", json_reply(completion(tokens=(10, 500))))
     first = await harness.start(**sections)

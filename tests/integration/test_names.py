@@ -43,7 +43,7 @@ async def test_a_models_case_does_not_matter_and_each_provider_gets_its_own_id(h
     assert row["cost"]["sats"] == (10 * 70 + 5 * 70) / 1000 + 1
 
 
-async def test_but_for_the_model_the_body_goes_up_as_it_came(harness: ProxyHarness) -> None:
+async def test_a_body_whose_model_is_an_alias_changes_in_nothing_else(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", models=("gpt-4o-mini",))
     arbstr = await harness.start(aliases=ALIASES)
     body = b'{ "messages" : [{"role":"user","content":"\\"model\\": 1e400 \xc3\xa9"}],"seed":1e2, "model" : "fast" }'

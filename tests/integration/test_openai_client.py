@@ -80,7 +80,9 @@ async def test_a_stream_with_usage(harness: ProxyHarness, clients: list[openai.A
     assert (chunks[-1].usage.prompt_tokens, chunks[-1].choices) == (12, [])
 
 
-async def test_its_own_way_to_gather_a_stream(harness: ProxyHarness, clients: list[openai.AsyncOpenAI]) -> None:
+async def test_the_official_clients_stream_helper_gathers_a_stream(
+    harness: ProxyHarness, clients: list[openai.AsyncOpenAI]
+) -> None:
     await harness.add_provider("alpha", sse_reply(*stream_events("Hel", "lo")))
     client = client_of(await harness.start(), clients)
     async with client.chat.completions.stream(model="gpt-4o", messages=MESSAGES) as stream:

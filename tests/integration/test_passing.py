@@ -219,7 +219,7 @@ async def test_without_them_arbstr_says_what_it_sends_and_takes(harness: ProxyHa
     assert (headers["accept"], headers["content-type"]) == ("*/*", "application/json")
 
 
-async def test_others_go_up_to_the_provider_that_is_to_have_them(harness: ProxyHarness) -> None:
+async def test_forward_headers_go_to_the_provider_that_names_them_alone(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", error_reply(401), forward_headers=("X-Title", "user-agent"))
     beta = await harness.add_provider("beta")
     arbstr = await harness.start()
@@ -231,7 +231,7 @@ async def test_others_go_up_to_the_provider_that_is_to_have_them(harness: ProxyH
     assert not {"x-title", "x-other"} & set(beta.requests[0].headers)
 
 
-async def test_one_that_the_client_calls_its_connections_own_stays(harness: ProxyHarness) -> None:
+async def test_a_forward_header_named_in_connection_is_not_forwarded(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", forward_headers=("X-Title", "X-Only-Here"))
     arbstr = await harness.start()
     named = {"Connection": "keep-alive, X-Only-Here", "X-Only-Here": "1", "X-Title": "1"}
@@ -471,7 +471,9 @@ async def test_a_field_that_only_arbstr_added_is_left_out_where_it_is_refused(
         assert alpha.requests[-1].json == {**body(), "stream": True, **fields}
 
 
-async def test_who_refuses_the_request_without_it_too_is_asked_with_it_again(harness: ProxyHarness) -> None:
+async def test_stream_options_are_sent_again_to_a_provider_that_refuses_requests_without_them_too(
+    harness: ProxyHarness,
+) -> None:
     """A refusal may quote the whole request."""
     no = error_reply(400, '{"stream_options": {"include_usage": true}}: no')
     alpha = await harness.add_provider("alpha", no, error_reply(400, "still no"), sse_reply(*stream_events("a")))

@@ -40,7 +40,7 @@ async def test_a_stream_names_its_rule_too(harness: ProxyHarness) -> None:
     assert policy(await arbstr.chat("write code", stream=True)) == "code"
 
 
-async def test_so_do_refusal_and_row_where_the_rule_leaves_nobody(harness: ProxyHarness) -> None:
+async def test_a_refusal_by_a_rule_and_its_row_name_the_rule(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", output_rate=30)
     arbstr = await harness.start(policies=rules({"name": "cheap", "max_sats_per_1k_output": 1}))
     answer = await arbstr.chat(headers={"X-Arbstr-Policy": "cheap"})
@@ -129,7 +129,7 @@ async def test_the_cheapest_is_asked_first(harness: ProxyHarness) -> None:
     assert asked_in_order(alpha, beta, gamma) == [0, 1, 0]
 
 
-async def test_the_others_follow_by_price(harness: ProxyHarness) -> None:
+async def test_fallbacks_are_asked_in_order_of_price(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", error_reply(401), output_rate=40)
     await harness.add_provider("beta", error_reply(401), output_rate=20)
     await harness.add_provider("gamma", error_reply(401), output_rate=30)

@@ -160,7 +160,7 @@ def test_hosts_that_no_proxy_names_are_reached_directly(name: str, no_proxy: str
 
 
 @pytest.mark.parametrize("value", ["https://u:hunter22@proxy.lan", '"http://u:hunter22@proxy.lan"', "http://\x07"])
-def test_a_proxy_that_can_not_be_used_is_told_once_by_the_variables_name(value: str) -> None:
+def test_a_proxy_that_can_not_be_used_is_reported_once_by_the_variables_name(value: str) -> None:
     problems: list[str] = []
     environment_proxies({"ALL_PROXY": value}, problems)
     (problem,) = problems

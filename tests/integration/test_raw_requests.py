@@ -76,7 +76,7 @@ def error_in(answer: bytes) -> dict[str, Any]:
     ],
     ids=["tls", "version", "words", "content type twice", "length", "two framings", "escape"],
 )
-async def test_what_is_no_http_is_told_so_in_one_line_of_the_log(harness: ProxyHarness, data: bytes) -> None:
+async def test_what_is_no_http_is_one_line_of_the_log(harness: ProxyHarness, data: bytes) -> None:
     arbstr = await harness.start()
     async with talk_with(arbstr, data) as talk:
         answer = await talk.rest()

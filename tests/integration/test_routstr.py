@@ -77,7 +77,7 @@ async def test_a_stream_passes_but_for_the_chunk_of_its_cost(harness: ProxyHarne
     assert row["cost"] == {"sats": 0.455, "provider_sats": 0.455, "list_sats": 0.455}
 
 
-async def test_with_it_for_who_asks_for_usage(harness: ProxyHarness) -> None:
+async def test_a_stream_passes_with_its_usage_chunk_for_a_client_that_asks_for_usage(harness: ProxyHarness) -> None:
     answer, _, body = await replayed(harness, "chat_stream_bearer_sk", stream_options={"include_usage": True})
     assert answer.body.startswith(body)
 
@@ -140,7 +140,7 @@ async def test_an_error_about_the_request_passes(harness: ProxyHarness, name: st
     assert row["error"]["status"] == 400
 
 
-async def test_a_balance_too_low_everywhere_is_told_with_the_nodes_words(harness: ProxyHarness) -> None:
+async def test_a_balance_too_low_everywhere_is_reported_in_the_nodes_words(harness: ProxyHarness) -> None:
     await harness.add_provider("node", recording("err_insufficient_balance").reply())
     await harness.add_provider("other", error_reply(402))
     arbstr = await harness.start()

@@ -226,7 +226,7 @@ async def test_a_key_is_shown_masked_where_it_is_shown(harness: ProxyHarness) ->
     assert [provider["api_key"] for provider in listed] == ["sk-alp...***", "[REDACTED]", None]
 
 
-async def test_another_providers_key_is_masked_too(harness: ProxyHarness) -> None:
+async def test_an_error_that_quotes_another_providers_key_is_masked(harness: ProxyHarness) -> None:
     """Two providers may belong to one operator, or a proxy before them may mix answers up."""
     await harness.add_provider("alpha", error_reply(422, f"the key {key_of('beta')} is wrong"))
     await harness.add_provider("beta", models=("other",))
@@ -234,9 +234,7 @@ async def test_another_providers_key_is_masked_too(harness: ProxyHarness) -> Non
     assert (await arbstr.chat()).error["message"] == "the key sk-bet...*** is wrong"
 
 
-async def test_a_fault_of_arbstrs_own_does_not_show_it_either(
-    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_internal_error_shows_no_key(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     def stumble(self: Router, request: object) -> None:
         raise RuntimeError(f"with {KEY} in hand")
 

@@ -124,7 +124,7 @@ async def test_bad_upstream_response_of_a_stream_that_begins_with_an_error(harne
     assert "out of coffee" in message
 
 
-async def test_one_other_failure_makes_it_all_providers_failed(harness: ProxyHarness) -> None:
+async def test_a_bad_response_beside_another_failure_is_all_providers_failed(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", reply(b"<h1>Hi</h1>"))
     await harness.add_provider("beta", error_reply(402))
     arbstr = await harness.start()
@@ -155,7 +155,7 @@ async def test_a_balance_too_low_everywhere(harness: ProxyHarness) -> None:
 
 
 @pytest.mark.parametrize(("asked_s", "told_s"), [((60, 40), "40"), ((60, None), "60"), ((None, None), "1")])
-async def test_too_many_requests_everywhere_says_when_the_first_takes_more(
+async def test_rate_limits_everywhere_say_when_the_first_provider_takes_requests_again(
     harness: ProxyHarness, asked_s: tuple[int | None, int | None], told_s: str
 ) -> None:
     for name, seconds in zip(("alpha", "beta"), asked_s, strict=True):
@@ -166,7 +166,7 @@ async def test_too_many_requests_everywhere_says_when_the_first_takes_more(
     assert answer.headers["Retry-After"] == told_s
 
 
-async def test_one_that_refuses_otherwise_makes_it_all_providers_failed(harness: ProxyHarness) -> None:
+async def test_a_rate_limit_beside_another_failure_is_all_providers_failed(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", error_reply(429, Retry_After="60"))
     await harness.add_provider("beta", error_reply(402))
     await harness.add_provider("gamma", error_reply(404))
@@ -222,7 +222,7 @@ async def test_upstream_timeout(harness: ProxyHarness, stream: bool) -> None:
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
 
 
-async def test_one_other_failure_makes_it_no_timeout(harness: ProxyHarness) -> None:
+async def test_a_timeout_beside_another_failure_is_all_providers_failed(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
     await harness.add_provider("beta", error_reply(401))
     arbstr = await harness.start()

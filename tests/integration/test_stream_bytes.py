@@ -239,7 +239,7 @@ async def test_no_comment_stands_in_a_long_event_that_is_half_out(harness: Proxy
     assert long in answer.body
 
 
-async def test_a_provider_silent_from_the_start_is_covered_too(harness: ProxyHarness) -> None:
+async def test_keepalives_come_also_before_a_providers_first_event(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
     await harness.add_provider("alpha", sse_reply(go_on, *stream_events("a")))
     arbstr = await harness.start(server={"keepalive": 0.01})
@@ -266,7 +266,7 @@ async def test_an_error_after_a_silent_beginning_is_none_of_a_success(harness: P
     assert arbstr.source.snapshot().providers[0].failure_count == 1
 
 
-async def test_silence_before_the_first_comment_counts_too(harness: ProxyHarness) -> None:
+async def test_the_first_byte_timeout_counts_the_silence_before_the_first_keepalive(harness: ProxyHarness) -> None:
     """The keep-alive comes just before a provider's time is up, which then has little left and no second time."""
     await harness.add_provider("alpha", sse_reply(Move.NEVER), timeouts={"first_byte": 1.0})
     arbstr = await harness.start(server={"keepalive": 0.9})

@@ -35,7 +35,7 @@ STARTED = head(200, ("Content-Type", "text/event-stream"), ("Transfer-Encoding",
 # Progress
 
 
-async def test_progress_is_told_a_few_times_a_second_at_most(harness: ProxyHarness) -> None:
+async def test_progress_is_published_a_few_times_a_second_at_most(harness: ProxyHarness) -> None:
     pause = asyncio.Event()
     asyncio.get_running_loop().call_later(0.6, pause.set)
     words = [chunk(str(number)) for number in range(60)]
@@ -136,7 +136,9 @@ async def test_a_finish_reason_is_an_end_without_done(harness: ProxyHarness, rea
 
 
 @pytest.mark.parametrize("end", [Move.RESET, Move.CLOSE])
-async def test_even_if_the_connection_breaks_after_it(harness: ProxyHarness, end: Move) -> None:
+async def test_a_finish_reason_is_an_end_even_if_the_connection_breaks_after_it(
+    harness: ProxyHarness, end: Move
+) -> None:
     arbstr, answer = await harness.play_stream(chunk("a"), chunk(finish_reason="stop"), end)
     assert answer.events[-1] == b"data: [DONE]"
     assert (await arbstr.row(answer))["success"]
@@ -292,7 +294,9 @@ async def test_the_usage_chunk_is_left_out_for_who_did_not_ask_for_it(harness: P
 
 
 @pytest.mark.parametrize("options", [{"include_usage": False}, {}, None])
-async def test_nor_did_who_said_no(harness: ProxyHarness, options: dict[str, bool] | None) -> None:
+async def test_the_usage_chunk_is_left_out_where_include_usage_is_not_true(
+    harness: ProxyHarness, options: dict[str, bool] | None
+) -> None:
     _, answer = await harness.play_stream(*stream_events("a", tokens=(12, 9)), stream_options=options)
     assert b'"usage"' not in answer.body
 

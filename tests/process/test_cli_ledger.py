@@ -244,7 +244,7 @@ def test_a_ledger_that_is_not_there_is_not_made(tmp_path: Path, command: tuple[s
 
 
 @pytest.mark.parametrize("command", [("requests",), ("stats",), ("db", "info")])
-def test_something_else_in_its_place_is_said_and_left_alone(tmp_path: Path, command: tuple[str, ...]) -> None:
+def test_something_else_in_a_ledgers_place_is_reported_and_left_alone(tmp_path: Path, command: tuple[str, ...]) -> None:
     other = tmp_path / "notes.txt"
     other.write_text("milk, bread" * 100)
     [line] = arbstr(other, *command, status=1).stderr.splitlines()
@@ -314,7 +314,7 @@ def test_db_vacuum_gives_space_back(tmp_path: Path) -> None:
     assert path.stat().st_size < before
 
 
-def test_db_rebuild_makes_the_sums_anew(ledger: Path) -> None:
+def test_db_rebuild_recomputes_the_rollups(ledger: Path) -> None:
     with closing(sqlite3.connect(ledger)) as database, database:
         database.execute("DELETE FROM rollups")
     assert shown(ledger, "db", "rebuild") == f"{ledger}: rebuilt\n"

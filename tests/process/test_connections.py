@@ -81,7 +81,7 @@ async def test_a_name_that_does_not_resolve_sends_the_request_on_at_once(faulty:
     assert time.monotonic() - began < 10
 
 
-async def test_a_name_that_does_not_resolve_is_told_by_whose_it_is(faulty: FaultyProviderHarness) -> None:
+async def test_a_name_that_does_not_resolve_is_reported_with_its_provider(faulty: FaultyProviderHarness) -> None:
     answer = await faulty.chat(model="nameless-alone")
     assert (answer.status_code, answer.json()["error"]["code"]) == (502, "all_providers_failed")
     message = answer.json()["error"]["message"]
@@ -104,7 +104,7 @@ AFTER: dict[str, list[Part]] = {
 
 @pytest.mark.parametrize("end", [Move.CLOSE, Move.RESET], ids=["closed", "reset"])
 @pytest.mark.parametrize("parts", AFTER.values(), ids=AFTER)
-async def test_a_connection_lost_within_a_stream_is_told_as_its_last_event(
+async def test_a_connection_lost_within_a_stream_is_reported_as_its_last_event(
     faulty: FaultyProviderHarness, parts: list[Part], end: Move
 ) -> None:
     answer = await faulty.chat([*BEGUN, *parts, end], stream=True)

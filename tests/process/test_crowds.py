@@ -255,7 +255,7 @@ async def test_a_crowd_that_takes_every_place_leaves_them_to_who_asks_and_the_wa
             assert await asyncio.to_thread(arbstr.stop) == 0
 
 
-async def test_a_crowd_of_more_than_the_files_keeps_neither_door_nor_providers_from_anybody(
+async def test_a_crowd_of_more_than_the_files_keeps_neither_arbstr_nor_providers_from_anybody(
     tmp_path: Path, many_files: int
 ) -> None:
     assert many_files > 1200

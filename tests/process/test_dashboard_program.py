@@ -152,7 +152,7 @@ def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, wit
 
 
 @pytest.mark.parametrize("kind", ["dumb", "unknown"])
-def test_a_terminal_that_can_only_print_is_told_so_and_status_2(config: Path, kind: str) -> None:
+def test_a_terminal_that_can_only_print_is_an_error_with_status_2(config: Path, kind: str) -> None:
     with Terminal([*ARBSTR, "tui", "-c", str(config)], env={"TERM": kind}) as terminal:
         assert terminal.wait_end() == 2
         assert "arbstr serve" in terminal.text.replace("\n", "")

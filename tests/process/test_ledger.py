@@ -169,7 +169,7 @@ def test_names_that_clients_make_up_stay_out_of_the_sums_and_are_found_all_the_s
     assert sizes()[0][1] <= before[0][1] + 8  # an hour may have begun
 
 
-def test_it_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
+def test_arbstr_starts_on_a_ledger_that_is_locked_altogether(path: Path) -> None:
     with serving(path) as arbstr:
         ask(arbstr)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -224,7 +224,7 @@ def test_the_log_of_a_ledger_that_was_read_only_does_not_keep_it_so(path: Path) 
 
 
 @pytest.mark.parametrize("suffixes", [("",), ("-wal",), ("-shm",), ("", "-wal", "-shm")], ids="+".join)
-def test_a_ledger_that_is_deleted_under_it_is_begun_anew(path: Path, suffixes: tuple[str, ...]) -> None:
+def test_a_ledger_that_is_deleted_while_in_use_is_created_again(path: Path, suffixes: tuple[str, ...]) -> None:
     with serving(path) as arbstr:
         ask(arbstr, 3)
         assert arbstr.get("/v1/stats")["counts"]["total"] == 3  # readers have it open, too

@@ -40,7 +40,7 @@ def refusal(answer: httpx.Response) -> tuple[int, str]:
     [("max_in_flight = 1", "", "overloaded"), ("", "max_in_flight = 1", "no_healthy_provider")],
     ids=["of all", "of a provider"],
 )
-async def test_who_is_too_many_is_told_at_once_when_to_come_back(
+async def test_a_request_beyond_max_in_flight_learns_at_once_when_to_retry(
     tmp_path: Path, server: str, provider: str, code: str
 ) -> None:
     go_on = asyncio.Event()
@@ -56,7 +56,7 @@ async def test_who_is_too_many_is_told_at_once_when_to_come_back(
             assert (await posts(arbstr)).status_code == 200
 
 
-async def test_who_asks_too_often_is_told_when_to_come_back(tmp_path: Path) -> None:
+async def test_a_request_beyond_the_rate_learns_when_to_retry(tmp_path: Path) -> None:
     async with ScriptedProvider() as upstream:
         with ServeProcess(tmp_path, "-c", configured(tmp_path, upstream.url, "rate_limit_rps = 0.1")) as arbstr:
             assert (await posts(arbstr)).status_code == 200

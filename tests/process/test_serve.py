@@ -45,7 +45,7 @@ def configured(home: Path, text: str) -> str:
     return "config.toml"
 
 
-def test_it_answers_at_once_without_a_configuration_and_leaves_nothing_behind(tmp_path: Path) -> None:
+def test_a_mock_run_answers_at_once_without_a_configuration_and_leaves_nothing_behind(tmp_path: Path) -> None:
     with ServeProcess(tmp_path, "--mock") as arbstr:
         answer = arbstr.chat()
         assert answer.status_code == 200
@@ -74,7 +74,7 @@ def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
-def test_an_idle_one_stops_in_good_order_when_told(tmp_path: Path, number: int) -> None:
+def test_an_idle_arbstr_stops_in_good_order_when_asked(tmp_path: Path, number: int) -> None:
     with ServeProcess(tmp_path, "--mock") as arbstr:
         assert arbstr.stop(number) == 0
         assert "Traceback" not in arbstr.stderr
@@ -192,7 +192,7 @@ def test_a_key_is_not_said_even_when_everything_is(tmp_path: Path) -> None:
     assert not any(KEY.encode() in file.read_bytes() for file in tmp_path.glob("arbstr.db*"))
 
 
-def test_its_log_is_as_quiet_as_the_environment_says(tmp_path: Path) -> None:
+def test_the_log_is_as_quiet_as_the_environment_says(tmp_path: Path) -> None:
     options = ("-c", configured(tmp_path, QUICK), "--mock")
     with ServeProcess(tmp_path, *options, env={"ARBSTR_LOG": "arbstr=error,arbstr.runtime.compose=info"}) as arbstr:
         arbstr.chat()

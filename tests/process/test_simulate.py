@@ -50,7 +50,7 @@ def ratio(ratios: CostRatios, rule: str) -> float:
 # --- what is compared
 
 
-def test_the_rules_on_a_market_small_enough_to_do_by_hand() -> None:
+def test_the_rules_on_prices_small_enough_to_compute_by_hand() -> None:
     providers = [PricedProvider(10, 10), PricedProvider(1, 40), PricedProvider(30, 5)]
     rows = [row(0, 100, 10), row(1, 10, 100)]  # provider by provider: 1100 500 3050, then 1100 4010 800
     ratios = simulate({"m": providers}, rows)["m"]
@@ -323,7 +323,7 @@ def configured(tmp_path: Path) -> Path:
     return written(tmp_path / "config.toml", providers)
 
 
-def test_without_prices_the_configured_providers_are_the_market(tmp_path: Path, trace: Path) -> None:
+def test_without_prices_the_configured_providers_are_simulated(tmp_path: Path, trace: Path) -> None:
     result = run("--config", configured(tmp_path), "--trace", trace, "--json")
     document = json.loads(result.stdout)
     assert document["models"]["n"]["dearest"] == 2
@@ -345,7 +345,7 @@ def test_with_prices_the_ledgers_requests_are_tried_on_every_model(
     assert list(json.loads(run("--prices", prices, "--from-ledger", "--json").stdout)["models"]) == ["m", "n"]
 
 
-def test_providers_that_list_no_models_are_no_market(tmp_path: Path, trace: Path) -> None:
+def test_providers_that_list_no_models_can_not_be_simulated(tmp_path: Path, trace: Path) -> None:
     config = written(tmp_path / "config.toml", '[[providers]]\nname = "any"\nurl = "http://localhost:1/v1"\n')
     with pytest.raises(UnusableInput, match="list no models"):
         raise run("--config", config, "--trace", trace).exception

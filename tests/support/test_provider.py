@@ -51,7 +51,7 @@ async def everything(provider: ScriptedProvider) -> bytes:
         return await reader.read()
 
 
-async def test_it_notes_what_it_was_asked() -> None:
+async def test_a_scripted_provider_notes_its_requests() -> None:
     async with ScriptedProvider() as provider, connected(provider) as (_, writer):
         writer.write(REQUEST)
         asked = await provider.asked()
@@ -124,7 +124,7 @@ async def test_a_kept_connection_can_close_on_the_next_request() -> None:
 
 
 @pytest.mark.parametrize("silence", [Move.NEVER, Move.ENDLESS])
-async def test_it_notices_a_caller_that_leaves(silence: Move) -> None:
+async def test_a_scripted_provider_notices_a_caller_that_leaves(silence: Move) -> None:
     async with ScriptedProvider([silence]) as provider:
         async with connected(provider) as (_, writer):
             writer.write(REQUEST)
@@ -145,7 +145,7 @@ async def test_stopping_hangs_up_on_everybody_at_once(stuck: Move) -> None:
         assert not provider.open
 
 
-async def test_it_can_start_again_where_it_was() -> None:
+async def test_a_scripted_provider_can_start_again_at_its_address() -> None:
     provider = ScriptedProvider([*reply(b"{}"), Move.CLOSE])
     async with provider:
         url = provider.url

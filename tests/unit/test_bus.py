@@ -51,7 +51,7 @@ async def test_a_reader_waits_for_the_next_event() -> None:
     assert await waiting == progress(7)
 
 
-def test_a_listener_that_fails_hides_nothing_from_others_and_is_told_of_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_listener_that_fails_hides_nothing_from_others_and_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     class Broken:
         def put(self, event: Event) -> None:
             raise RuntimeError("broken")

@@ -46,7 +46,7 @@ def test_secrets_are_equal_by_their_text() -> None:
     assert Secret(KEY) != KEY
 
 
-def test_a_traceback_does_not_show_it() -> None:
+def test_a_traceback_does_not_show_a_secret() -> None:
     def fail(secret: Secret) -> None:
         raise ValueError(secret)
 

@@ -105,7 +105,7 @@ def test_aliases_that_lead_to_each_other_are_refused_with_the_way(tmp_path: Path
     assert second.startswith("aliases.b leads back to itself (b → a → b)")
 
 
-def test_a_pattern_that_leads_into_such_a_loop_is_refused_too(tmp_path: Path) -> None:
+def test_a_pattern_that_leads_into_a_loop_of_aliases_is_refused(tmp_path: Path) -> None:
     assert len(refused(tmp_path, '"a*" = "x"\nx = "y"\ny = "x"', models="")) == 3
 
 

@@ -87,14 +87,14 @@ def test_headers_of_the_clients_may_be_named_that_go_up(tmp_path: Path) -> None:
         *("Connection", "Transfer-Encoding", "TE", "Upgrade", "Content-Length", "Accept-Encoding", "Expect"),
     ],
 )
-def test_but_no_credential_and_nothing_about_the_connection(tmp_path: Path, name: str) -> None:
+def test_forward_headers_name_no_credential_and_nothing_about_the_connection(tmp_path: Path, name: str) -> None:
     (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["X-Title", "{name}"]')
     assert problem.startswith("providers[0].forward_headers[1] ")
     assert "is never sent to a provider" in problem
 
 
 @pytest.mark.parametrize("name", ["", "X Title", "X:Title", "X-Title\\r\\nX-Evil: 1", "\u00e9"])
-def test_nor_what_is_no_header(tmp_path: Path, name: str) -> None:
+def test_a_forward_header_must_be_a_header_name(tmp_path: Path, name: str) -> None:
     (problem,) = refused(tmp_path, f'{SELLER}forward_headers = ["{name}"]')
     assert "is not a header name" in problem
 
@@ -584,7 +584,7 @@ def test_there_must_be_somebody_to_buy_from(tmp_path: Path, text: str) -> None:
     assert said.startswith("providers is empty: no providers are configured; add a [[providers]] table")
 
 
-def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
     text = """
     [server]
     listen = "nowhere"
@@ -881,7 +881,7 @@ def test_a_value_that_can_not_be_meant_is_refused_by_its_variable(tmp_path: Path
         assert KEY[:9] not in said
 
 
-def test_the_same_gate_stands_before_every_string_that_names_a_variable(tmp_path: Path) -> None:
+def test_every_string_that_names_a_variable_refuses_values_that_can_not_be_meant(tmp_path: Path) -> None:
     text = SELLER + '[database]\npath = "${LEDGER}"\n[server]\nauth_token = "${TOKEN}"'
     problems = refused(tmp_path, text, {"LEDGER": "'./a.db'", "TOKEN": '"let-me-in-please"'})
     assert [problem.partition(",")[0] for problem in problems] == [

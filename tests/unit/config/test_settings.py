@@ -79,7 +79,7 @@ def test_warnings_of_the_file_are_passed_on() -> None:
     assert "providers[0].api_key is a literal key" in resolved().warnings[0]
 
 
-def test_problems_of_file_and_environment_are_told_together() -> None:
+def test_problems_of_file_and_environment_are_reported_together() -> None:
     config("input_rate = -1")
     with pytest.raises(ConfigError) as caught:
         resolved({"DATABASE_URL": "mysql://u:hunter2@h/d", "ARBSTR_LOG": "loud"})

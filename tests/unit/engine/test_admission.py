@@ -39,7 +39,7 @@ def test_a_rate_lets_a_burst_of_one_second_pass_and_says_when_to_come_back() -> 
         admission.check()
 
 
-def test_who_knocks_learns_at_once_that_all_places_are_taken_but_takes_none() -> None:
+def test_a_check_fails_at_once_when_all_places_are_taken_and_takes_none() -> None:
     admission = AdmissionControl(1, 0, Clock())
     admission.check()
     admission.check()
@@ -50,7 +50,7 @@ def test_who_knocks_learns_at_once_that_all_places_are_taken_but_takes_none() ->
     admission.check()
 
 
-def test_a_closed_gate_lets_nobody_in() -> None:
+def test_a_closed_admission_control_admits_no_request() -> None:
     admission = AdmissionControl(100, 0, Clock())
     admission.close()
     with pytest.raises(ShuttingDown):

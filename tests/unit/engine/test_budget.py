@@ -76,7 +76,7 @@ def test_a_budget_may_be_spent_to_the_last_millisat() -> None:
         caps.reserve(None, 0.1)
 
 
-def test_what_costs_nothing_passes_a_spent_budget() -> None:
+def test_a_request_that_costs_nothing_passes_a_spent_budget() -> None:
     caps = budgets(max_sats_per_hour=0)
     caps.reserve(None, 0).settle(0)
     with pytest.raises(BudgetExceeded):
@@ -114,7 +114,7 @@ def test_a_refusal_says_which_budget_how_much_and_when_it_resets() -> None:
     assert caught.value.retry_after_s == 1.5 * 3600
 
 
-def test_when_several_are_spent_the_one_that_resets_last_is_told() -> None:
+def test_of_several_spent_budgets_the_one_that_resets_last_is_named() -> None:
     caps = budgets(max_sats_per_hour=1, max_sats_per_month=1)
     with pytest.raises(BudgetExceeded, match="for this month"):
         caps.reserve(None, 2000)
@@ -203,7 +203,7 @@ def test_a_clock_that_is_set_back_gives_nothing_back() -> None:
 # --- thresholds
 
 
-def test_each_threshold_is_told_once_a_period() -> None:
+def test_each_threshold_is_published_once_a_period() -> None:
     clock, events = WallClock(), list[BudgetThreshold]()
     caps = budgets(clock=clock, events=events, max_sats_per_hour=10)
     for _ in range(10):
@@ -215,14 +215,14 @@ def test_each_threshold_is_told_once_a_period() -> None:
     assert [event.percent for event in events[3:]] == [50]
 
 
-def test_one_request_may_pass_several() -> None:
+def test_one_request_may_pass_several_thresholds() -> None:
     events: list[BudgetThreshold] = []
     caps = budgets(Rule(name="code", max_sats_per_day=1), events=events)
     caps.reserve("code", 900).settle(900)
     assert [(event.scope, event.percent) for event in events] == [("code", 50), ("code", 80)]
 
 
-def test_what_is_only_reserved_passes_none() -> None:
+def test_reservations_pass_no_threshold() -> None:
     events: list[BudgetThreshold] = []
     budgets(events=events, max_sats_per_hour=10).reserve(None, 10_000).settle(0)
     assert events == []

@@ -33,7 +33,7 @@ def matched(block: bytes) -> tuple[int, int, bytes] | None:
 @pytest.mark.parametrize(
     "texts", [["a"], ["a", "b", ""], ['say "hi"', "\\", "\n", "é"], ["error", "[DONE]", "data: x"]]
 )
-def test_chunks_of_text_are_told_by_their_template(texts: list[str]) -> None:
+def test_chunks_of_text_are_recognised_by_their_template(texts: list[str]) -> None:
     block = b"".join(map(chunk, texts))
     assert matched(block) == (len(block), len(texts), b"\t".join(json.dumps(text)[1:-1].encode() for text in texts))
 

@@ -105,7 +105,7 @@ def test_failures_in_a_row_open_the_breaker(breaker: BreakerHarness) -> None:
     assert breaker.breakers.acquire("a") is None
 
 
-def test_a_success_between_starts_the_row_anew(breaker: BreakerHarness) -> None:
+def test_a_success_between_restarts_the_count_of_failures(breaker: BreakerHarness) -> None:
     breaker.fail(2)
     breaker.succeed()
     breaker.fail(2)
@@ -575,7 +575,7 @@ def test_a_provider_out_of_rotation_gets_nothing_until_it_is_back(breaker: Break
     ]
 
 
-def test_taking_it_out_twice_is_told_once(breaker: BreakerHarness) -> None:
+def test_taking_a_provider_out_twice_is_published_once(breaker: BreakerHarness) -> None:
     breaker.breakers.set_in_rotation("a", False)
     breaker.breakers.set_in_rotation("a", False)
     assert len(breaker.changes) == 1
@@ -589,7 +589,7 @@ def test_a_breaker_closed_by_hand_takes_requests_at_once_and_forgets_failures(br
     assert breaker.state == "closed"
 
 
-def test_closing_a_closed_breaker_is_not_told(breaker: BreakerHarness) -> None:
+def test_closing_a_closed_breaker_is_not_published(breaker: BreakerHarness) -> None:
     breaker.breakers.close("a")
     assert breaker.changes == []
 

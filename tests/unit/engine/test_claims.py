@@ -52,7 +52,7 @@ def test_tokens_of_more_than_a_hundredfold_are_marked_and_priced_as_the_hundredf
         assert bill(RATES, Usage(100, tokens), None, BOUNDS) == Bill(most, most, "tokens")
 
 
-def test_so_are_tokens_of_a_prompt_that_was_never_sent() -> None:
+def test_prompt_tokens_of_more_than_a_hundredfold_are_priced_as_the_hundredfold() -> None:
     found = bill(RATES, Usage(10**9, 50), None, BOUNDS)
     assert found == Bill(FACTOR * 400 * 10 + 50 * 30, FACTOR * 400 * 10 + 50 * 30, "tokens")
     assert bill(RATES, Usage(123_456, 50), None, BOUNDS).implausible is None  # of a file that was only named

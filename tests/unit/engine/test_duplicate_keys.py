@@ -73,7 +73,7 @@ def test_a_key_that_decides_within_a_message_is_refused_too(
         check(body)
 
 
-def test_so_is_one_within_stream_options() -> None:
+def test_a_key_that_decides_within_stream_options_is_refused() -> None:
     body = b'{"model":"m","messages":[%b],"stream_options":{"include_usage":true,"include_usage":false}}' % MESSAGE
     with pytest.raises(InvalidJson, match="stream_options has the key 'include_usage' more than once"):
         check(body)
@@ -93,7 +93,7 @@ def test_an_escape_spells_the_same_key(first: bytes, second: bytes) -> None:
         check(twice(first, second, b'"m"'))
 
 
-def test_an_underscore_may_be_escaped_too() -> None:
+def test_an_escaped_underscore_spells_the_same_key() -> None:
     with pytest.raises(InvalidJson, match="key 'max_tokens'"):
         check(rb'{"max_tokens":16,"max\u005ftokens":100000}')
 

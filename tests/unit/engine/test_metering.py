@@ -111,7 +111,7 @@ def test_reasoning_that_only_the_total_counts_is_output(usage: Any, output: int)
     assert usage_of({"usage": usage}) == Usage(100, output)
 
 
-def test_it_is_also_where_prompt_and_answer_come_in_two_events() -> None:
+def test_reasoning_that_only_the_total_counts_is_output_also_over_two_events() -> None:
     first = counts_of({"usage": {"prompt_tokens": 100}})
     last = {"completion_tokens": 50, "total_tokens": 350, "completion_tokens_details": {"reasoning_tokens": 200}}
     newer = counts_of({"usage": last})
@@ -195,7 +195,7 @@ def test_a_charge_that_is_none_is_unknown(charge: Any) -> None:
 
 
 @pytest.mark.parametrize("header", [None, "", "-1", "1.5", "+1", "1e3", " 7", "\u0663", "1" * 5000])
-def test_so_is_one_in_the_header(header: str | None) -> None:
+def test_a_charge_header_that_is_none_is_unknown(header: str | None) -> None:
     assert charged_header_msats(header) is None
 
 

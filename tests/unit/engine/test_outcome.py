@@ -6,7 +6,7 @@ from arbstr.engine.outcome import all_failed
 from arbstr.types import Attempt
 
 
-def test_failures_are_told_by_runs_of_one_provider() -> None:
+def test_failures_are_grouped_by_runs_of_one_provider() -> None:
     attempts = [
         Attempt("alpha", 0, 10, "status", 500, "HTTP 500: no"),
         Attempt("alpha", 10, 10, "status", 500, "HTTP 500: busy"),

@@ -238,7 +238,7 @@ async def test_chance_does_not_lengthen_what_a_provider_asks_for() -> None:
     assert harness.slept == [7]
 
 
-async def test_it_begins_anew_with_the_next_provider() -> None:
+async def test_the_backoff_begins_again_with_the_next_provider() -> None:
     harness = EngineHarness(alpha=[BUSY] * 3, beta=[BROKE] * 2 + [GOOD])
     await harness.serve()
     assert harness.upstream.asked == ["alpha"] * 3 + ["beta"] * 3
@@ -263,13 +263,13 @@ async def test_what_a_provider_asks_is_waited_for_up_to_ten_seconds(after_s: flo
     assert harness.upstream.asked == (["alpha", "alpha"] if waits else ["alpha", "beta"])
 
 
-async def test_a_longer_backoff_is_not_shortened_by_it() -> None:
+async def test_a_longer_backoff_is_not_shortened_by_retry_after() -> None:
     harness = EngineHarness(alpha=[status(429, after_s=2), status(429, after_s=2), GOOD], backoff=3)
     await harness.serve()
     assert harness.slept == [3, 6]
 
 
-async def test_without_retries_the_next_is_asked_at_once() -> None:
+async def test_without_retries_the_next_provider_is_asked_at_once() -> None:
     harness = EngineHarness(alpha=[BUSY], beta=[GOOD], max_retries=0)
     await harness.serve()
     assert harness.upstream.asked == ["alpha", "beta"]
@@ -297,7 +297,7 @@ async def test_who_became_unavailable_meanwhile_is_passed_over() -> None:
 # Telling
 
 
-async def test_what_happens_is_told_in_order() -> None:
+async def test_events_are_published_in_order() -> None:
     harness = EngineHarness(alpha=[BUSY, BUSY, BUSY], beta=[GOOD])
     await harness.serve()
     events = harness.events
@@ -315,7 +315,7 @@ async def test_what_happens_is_told_in_order() -> None:
     ("body", "code"),
     [(b"nonsense", 400), (b"{}", 400), (ClientGone("left"), 499), (RuntimeError("a fault"), 500)],
 )
-async def test_a_request_that_gets_nowhere_is_told_and_recorded_too(body: bytes | Exception, code: int) -> None:
+async def test_a_request_without_a_provider_has_its_events_and_its_row(body: bytes | Exception, code: int) -> None:
     harness = EngineHarness(alpha=[GOOD])
     await harness.serve(FakeClient(body))
     assert [type(event) for event in harness.events] == [RequestReceived, RequestFinished]
@@ -350,7 +350,7 @@ async def test_a_listener_that_fails_stops_no_request() -> None:
     assert [row.success for row in harness.ledger.rows] == [True]
 
 
-async def test_who_is_turned_away_at_the_gate_has_a_row_with_the_model_if_that_is_there_to_read() -> None:
+async def test_a_request_refused_by_admission_has_a_row_with_its_model_if_that_is_there_to_read() -> None:
     harness = EngineHarness(alpha=[GOOD])
     harness.admission.close()
     slow = FakeClient()
@@ -409,7 +409,7 @@ async def test_what_may_have_been_charged_counts_as_expected(outcome: Outcome) -
     assert 7_000 < spent < 9_000  # 256 tokens out, one in
 
 
-async def test_so_does_every_attempt_before_the_answer_that_may_have_been_charged() -> None:
+async def test_attempts_before_the_answer_that_may_have_been_charged_count_as_expected() -> None:
     harness = EngineHarness(alpha=[CLOSED, LATE], beta=[GOOD], sats_a_day=100)
     await harness.serve()
     spent, reserved = harness.spent_msats
@@ -445,7 +445,7 @@ async def test_a_budget_that_does_not_hold_the_request_refuses_it() -> None:
 # Departures
 
 
-async def test_a_client_that_leaves_while_a_provider_fails_ends_it() -> None:
+async def test_a_client_that_leaves_while_a_provider_fails_ends_the_request() -> None:
     harness = EngineHarness(alpha=[BUSY, GOOD], beta=[GOOD])
     client = FakeClient()
 

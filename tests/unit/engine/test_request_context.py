@@ -66,7 +66,7 @@ def test_the_first_end_stands(exchange: RequestContext, clock: Clock) -> None:
     assert "client" in (record.error_message or "")
 
 
-def test_a_success_stands_too(exchange: RequestContext) -> None:
+def test_a_success_stands_against_a_later_failure(exchange: RequestContext) -> None:
     exchange.succeed()
     exchange.fail(500, "later")
     assert exchange.record().success

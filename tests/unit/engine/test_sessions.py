@@ -56,5 +56,5 @@ def test_other_names_and_other_keys_make_other_sessions() -> None:
     assert Sessions(b"another key").of([], {"prompt_cache_key": "one"}) not in named
 
 
-def test_without_a_key_nothing_is_told_of_a_session() -> None:
+def test_without_a_key_there_is_no_session() -> None:
     assert Sessions().of([("X-Session-Id", "one")], {}) is None

@@ -53,7 +53,7 @@ def test_a_refused_request_names_no_provider_policy_or_retries(clock: Clock) -> 
     assert wire.error_headers(context) == [("X-Arbstr-Latency-Ms", "0")]
 
 
-def test_retries_are_told_by_runs_of_one_provider(context: RequestContext) -> None:
+def test_retries_are_grouped_by_runs_of_one_provider(context: RequestContext) -> None:
     failed(context, "alpha", BUSY, BUSY)
     failed(context, "beta", LATE)
     failed(context, "alpha", BUSY)
@@ -117,7 +117,7 @@ def cost_event(context: RequestContext) -> dict[str, object]:
     return told
 
 
-def test_the_final_event_tells_what_the_row_does(context: RequestContext, clock: Clock) -> None:
+def test_the_final_event_has_the_figures_of_the_row(context: RequestContext, clock: Clock) -> None:
     context.begin_attempt(ALPHA, 900.5)
     context.set_usage(Usage(1000, 500, cached_tokens=800, cache_write_tokens=100), 455, 400)
     clock.now += 1.2

@@ -75,14 +75,14 @@ def check_answers(questions: ReadConnection) -> None:
     assert (detail.entry, detail.attempts, detail.routing) == (newest, None, None)
 
 
-def test_it_can_be_read_as_it_is(path: Path) -> None:
+def test_an_earlier_ledger_can_be_read_without_changing_it(path: Path) -> None:
     before = path.read_bytes()
     with closing(ReadConnection(path)) as questions:
         check_answers(questions)
     assert path.read_bytes() == before
 
 
-async def test_its_rows_are_in_the_answers_after_it_was_adopted(path: Path) -> None:
+async def test_an_earlier_ledgers_rows_are_in_the_answers_after_its_adoption(path: Path) -> None:
     await write(path, [])
     with closing(ReadConnection(path)) as questions:
         check_answers(questions)
@@ -95,13 +95,13 @@ async def test_its_rows_are_in_the_answers_after_it_was_adopted(path: Path) -> N
         check_answers(questions)
 
 
-async def test_new_rows_come_after_its_own(path: Path) -> None:
+async def test_new_rows_come_after_an_earlier_ledgers_own(path: Path) -> None:
     await write(path, [record()])
     assert read(path, "SELECT MAX(id) FROM requests WHERE correlation_id IS NOT NULL") == [(6,)]
     assert read(path, "SELECT COUNT(*) FROM requests") == [(6,)]
 
 
-async def test_its_learned_ratios_are_known(path: Path) -> None:
+async def test_an_earlier_ledgers_learned_ratios_are_known(path: Path) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute("INSERT INTO token_ratios VALUES ('code', 1.5, 7)")
     ledger = LedgerWriter(path)

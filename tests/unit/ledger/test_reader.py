@@ -39,7 +39,7 @@ async def test_many_questions_at_once_are_all_answered(reader: LedgerReader) -> 
     assert answers == [1000 - number for number in range(50)]
 
 
-async def test_all_kinds_of_questions_are_passed_on(reader: LedgerReader) -> None:
+async def test_all_kinds_of_queries_are_passed_on(reader: LedgerReader) -> None:
     assert (await reader.stats(Filter(), "model")).groups["gpt-4o"].total == 1000
     page = await reader.page(Filter(), "timestamp", "asc", 2, 10)
     assert (page.total, page.entries[0].id) == (1000, 11)
@@ -96,7 +96,7 @@ async def test_a_question_that_is_given_up_frees_its_thread(tmp_path: Path) -> N
     await reader.close()
 
 
-async def test_a_ledger_that_was_replaced_is_read_anew(path: Path, reader: LedgerReader) -> None:
+async def test_a_ledger_that_was_replaced_is_read_again(path: Path, reader: LedgerReader) -> None:
     assert await reader.count(Filter()) == 1000
     for file in path.parent.glob("arbstr.db*"):
         file.unlink()

@@ -27,14 +27,14 @@ class Clocks:
         self.passed_ms += ms
 
 
-def test_with_a_right_clock_it_is_so_many_days_ago() -> None:
+def test_with_a_right_clock_the_cutoff_is_keep_days_ago() -> None:
     clocks = Clocks()
     retention = clocks.start()
     clocks.run(3 * DAY)
     assert retention.cutoff_ms() == clocks.wall_ms - 30 * DAY
 
 
-def test_a_start_moves_it_a_day_at_most_and_running_as_long_as_it_runs() -> None:
+def test_a_start_moves_the_cutoff_by_a_day_at_most_and_running_by_its_time() -> None:
     clocks = Clocks()
     clocks.reached = NOON
     clocks.wall_ms = NOON + 50 * 365 * DAY
@@ -44,7 +44,7 @@ def test_a_start_moves_it_a_day_at_most_and_running_as_long_as_it_runs() -> None
     assert retention.reached_ms() == NOON + DAY + 5 * HOUR
 
 
-def test_it_does_not_stay_ahead_of_the_clock() -> None:
+def test_the_cutoff_does_not_stay_ahead_of_the_clock() -> None:
     clocks = Clocks()
     clocks.reached = NOON + 50 * 365 * DAY
     assert clocks.start().reached_ms() == NOON
@@ -54,14 +54,14 @@ def test_it_does_not_stay_ahead_of_the_clock() -> None:
     assert retention.reached_ms() == NOON - DAY
 
 
-def test_fewer_days_count_at_once() -> None:
+def test_fewer_days_of_retention_count_at_once() -> None:
     clocks = Clocks()
     clocks.reached = NOON
     assert clocks.start(keep_days=3).cutoff_ms() == NOON - 3 * DAY
 
 
 @given(st.lists(st.tuples(st.integers(-60, 60), st.integers(0, 30)), max_size=20))
-def test_whatever_the_clock_does_it_moves_by_a_day_a_start_and_the_time_that_passed(
+def test_whatever_the_clock_does_the_cutoff_moves_by_a_day_a_start_and_the_time_that_passed(
     runs: list[tuple[int, int]],
 ) -> None:
     clocks = Clocks()

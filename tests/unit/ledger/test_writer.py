@@ -147,7 +147,7 @@ async def test_a_stream_that_ends_at_once_is_written_once(path: Path) -> None:
         assert read(path, "SELECT id, open FROM requests") == [(1, 0)]
 
 
-async def test_an_open_row_that_was_deleted_meanwhile_is_written_anew(path: Path) -> None:
+async def test_an_open_row_that_was_deleted_meanwhile_is_written_again(path: Path) -> None:
     stream = record(streaming=True)
     async with running(path) as ledger:
         ledger.begin(stream)
@@ -176,7 +176,7 @@ async def test_while_the_database_is_locked_rows_wait_and_it_is_said_once(path: 
     assert "locked" in states[0][1]
 
 
-async def test_it_starts_on_a_locked_database_and_writes_when_that_is_free(path: Path) -> None:
+async def test_a_writer_starts_on_a_locked_database_and_writes_when_that_is_free(path: Path) -> None:
     await write(path, [record()])
     states: States = []
     with closing(sqlite3.connect(path, isolation_level=None)) as other:
@@ -345,7 +345,7 @@ async def test_where_nothing_can_be_left_beside_it_the_rows_that_are_lost_are_co
     assert "1 are lost" in states[-1][1]
 
 
-async def test_a_file_that_vanishes_is_made_anew(path: Path) -> None:
+async def test_a_file_that_vanishes_is_created_again(path: Path) -> None:
     states: States = []
     async with running(path, states) as ledger:
         ledger.append(record())

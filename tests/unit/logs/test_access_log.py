@@ -78,7 +78,7 @@ def test_a_failed_request_says_how_and_after_how_many_failed_attempts() -> None:
     assert line.endswith('retries=2 error="all failed"')
 
 
-def test_a_streams_whole_duration_is_told() -> None:
+def test_a_streams_whole_duration_is_logged() -> None:
     assert "ms=310 stream_ms=1200" in said(finished(streaming=True, stream_duration_ms=1200))[0]
 
 

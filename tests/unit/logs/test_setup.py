@@ -287,7 +287,7 @@ def test_lines_are_written_in_order_and_before_the_end(pipe: tuple[int, int]) ->
     assert everything(pipe[0]).split() == [str(i) for i in range(1000)]
 
 
-def test_a_reader_that_stops_stops_nobody_and_what_was_dropped_is_told(pipe: tuple[int, int]) -> None:
+def test_a_reader_that_stops_blocks_no_logging_and_dropped_lines_are_counted(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], capacity=100)
     started = time.monotonic()
     for _ in range(20_000):  # 2 MB, where a pipe takes 64 KB
@@ -304,7 +304,7 @@ def test_a_reader_that_stops_stops_nobody_and_what_was_dropped_is_told(pipe: tup
     assert text.count("x\n") < 10_000
 
 
-def test_in_json_what_was_dropped_is_told_in_json(pipe: tuple[int, int]) -> None:
+def test_dropped_lines_are_counted_in_json_where_the_log_is_json(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], form="json", capacity=1)
     for _ in range(10_000):
         writer.write("{}" + " " * 99 + "\n")

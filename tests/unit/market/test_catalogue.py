@@ -77,7 +77,7 @@ async def test_a_provider_without_models_is_asked_for_its_list_with_its_key() ->
     assert asked.headers["Authorization"] == f"Bearer {KEY.reveal()}"
 
 
-async def test_one_with_models_is_not_asked() -> None:
+async def test_a_provider_with_models_is_not_asked_for_its_list() -> None:
     market = Market(providers=(provider("closed", models=("gpt-4o",)),))
     reading = asyncio.create_task(market.catalogues.run())
     await market.catalogues.first_lists()
@@ -85,7 +85,7 @@ async def test_one_with_models_is_not_asked() -> None:
     assert market.asked == []
 
 
-async def test_it_is_asked_again_after_refresh_seconds_or_somewhat_earlier() -> None:
+async def test_a_list_is_asked_for_again_after_refresh_seconds_or_somewhat_earlier() -> None:
     punctual, early = (Market(listed("a"), listed("b"), random=number) for number in (0.0, 1.0))
     await punctual.runs()
     await early.runs()
@@ -115,7 +115,7 @@ async def test_after_a_failure_it_is_asked_soon_and_then_less_and_less_often() -
     ],
     ids=["404", "redirect", "HTML", "no list", "no names", "too much", "timeout", "fault"],
 )
-async def test_failures_are_told_once_and_end_nothing(
+async def test_failures_to_list_models_are_logged_once_and_end_nothing(
     reply: Callable[[], Reply], caplog: pytest.LogCaptureFixture
 ) -> None:
     market = Market(reply(), reply(), reply())
@@ -131,7 +131,7 @@ async def test_failures_are_told_once_and_end_nothing(
 @pytest.mark.parametrize(
     "document", [["a", "b"], {"models": [{"name": "a"}, {"name": "b"}]}, {"data": ["a", "b", "a"]}]
 )
-async def test_other_shapes_of_lists_are_read_too(document: object) -> None:
+async def test_lists_of_models_may_have_other_shapes(document: object) -> None:
     market = Market(httpx.Response(200, json=document))
     await market.runs()
     assert market.names.learned("open") == ("a", "b")

@@ -12,7 +12,7 @@ from arbstr.mock.behaviors import USUAL, Behavior, BehaviorRequest, behavior_for
 DOCUMENTED = re.findall(r"^\| `(mock-[\w-]+)` \|", arbstr.mock.__doc__ or "", re.MULTILINE)
 
 
-def test_every_manner_is_in_the_table_and_every_name_in_the_table_is_one() -> None:
+def test_every_behavior_is_in_the_table_and_every_name_in_the_table_is_one() -> None:
     in_table = {behavior_for(name, "mock-a").behavior for name in DOCUMENTED}
     assert in_table == set(Behavior) - {Behavior.USUAL}
 
@@ -28,7 +28,7 @@ def test_too_many_requests_come_with_a_time_to_wait() -> None:
 
 
 @pytest.mark.parametrize("provider", ["mock-alpha", "alpha"])
-def test_a_manner_can_be_for_one_provider_alone(provider: str) -> None:
+def test_a_behavior_can_be_for_one_provider_alone(provider: str) -> None:
     model = f"mock-error-503@{provider}"
     assert chooses_behavior(model)
     assert behavior_for(model, "mock-alpha").status == 503
@@ -38,6 +38,6 @@ def test_a_manner_can_be_for_one_provider_alone(provider: str) -> None:
 @pytest.mark.parametrize(
     "model", ["gpt-4o", "mock-", "mock-error-200", "mock-error-5030", "mock-sloww", "MOCK-slow", ""]
 )
-def test_other_names_choose_nothing(model: str) -> None:
+def test_other_model_names_choose_no_behavior(model: str) -> None:
     assert not chooses_behavior(model)
     assert behavior_for(model, "mock-a") == USUAL

@@ -133,7 +133,7 @@ async def test_a_rule_whose_providers_have_no_fake_can_be_tried_with_any() -> No
 # --- what arbstr may ask them for
 
 
-async def test_they_take_the_models_that_choose_a_manner_without_listing_them() -> None:
+async def test_fakes_take_the_models_that_choose_a_behavior_without_listing_them() -> None:
     async with FakeFleet(Config()) as fleet:
         for provider in fleet.config.providers:
             assert provider.serves("mock-error-503")
@@ -163,7 +163,7 @@ async def test_requests_under_way_do_not_hold_up_the_end() -> None:
             await response.read()
 
 
-async def test_the_market_closes_what_it_opened_when_one_provider_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_fleet_closes_what_it_opened_when_one_provider_cannot_start(monkeypatch: pytest.MonkeyPatch) -> None:
     from arbstr.mock.server import FakeProviderServer
 
     started: list[str] = []

@@ -142,7 +142,7 @@ async def test_the_same_seed_gives_the_same_answers() -> None:
     assert texts[0] == texts[1] != texts[2]
 
 
-async def test_the_catalogue_has_the_models_with_their_prices_and_no_manners() -> None:
+async def test_the_catalogue_has_the_models_with_their_prices_and_no_behaviors() -> None:
     async with client_of_fleet(input_rate=2.5) as who, who.session.get(f"{who.url}/models") as response:
         document = await response.json()
     assert [model["id"] for model in document["data"]] == ["gpt-4o"]
@@ -375,7 +375,7 @@ async def test_a_charge_of_three_times_the_price() -> None:
     assert answered.json["usage"]["cost"]["total_msats"] == 120
 
 
-async def test_an_echo_says_what_it_was_told() -> None:
+async def test_an_echo_repeats_the_last_message() -> None:
     async with client_of_fleet() as who:
         answered = await who.ask("mock-echo", stream=True)
         cut = await who.ask("mock-echo", max_tokens=2)
@@ -473,7 +473,7 @@ async def test_an_answer_has_the_format_that_was_asked_for() -> None:
     assert isinstance(json.loads(free.json["choices"][0]["message"]["content"]), dict)
 
 
-async def test_as_many_answers_come_as_were_asked_for_and_all_are_charged() -> None:
+async def test_n_choices_come_and_all_are_charged() -> None:
     async with client_of_fleet() as someone:
         whole = await someone.ask(n=3, max_tokens=7)
         streamed = await someone.ask(n=3, max_tokens=7, stream=True)

@@ -147,7 +147,7 @@ async def test_without_files_the_next_turn_decides_while_some_may_give_theirs_ba
     await protocol.close()
 
 
-async def test_a_client_for_whom_there_is_no_protocol_is_sent_away_and_that_is_told(
+async def test_a_client_for_which_no_protocol_can_be_made_is_dropped_and_logged(
     caplog: pytest.LogCaptureFixture, clients: list[socket.socket]
 ) -> None:
     troubles = [ConnectionResetError("it has left"), ValueError("no protocol today")]

@@ -27,7 +27,7 @@ def verdict(access: AccessControl, path: str = "/v1/models", method: str = "GET"
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1:8080", "localhost:8080", "LOCALHOST", "[::1]:8080", "127.0.0.1"])
-def test_its_own_addresses_are_answered(host: str) -> None:
+def test_arbstrs_own_addresses_are_allowed_hosts(host: str) -> None:
     assert verdict(access(), Host=host) == "ok"
 
 
@@ -69,7 +69,7 @@ def test_a_configured_origin_passes_and_may_read_the_answer() -> None:
     assert verdict(opened, Host="localhost", Origin="https://other.test") == "forbidden_origin"
 
 
-def test_without_configured_origins_nobody_is_told_to_read() -> None:
+def test_without_configured_origins_there_are_no_cors_headers() -> None:
     request = make_mocked_request("GET", "/", headers={"Host": "localhost", "Origin": "http://localhost"})
     assert access().cors_headers(request) == []
 

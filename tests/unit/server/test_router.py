@@ -70,7 +70,7 @@ async def test_any_other_path_is_not_found(path: str) -> None:
     ("path", "text"),
     [("/v1/list", "all"), ("/list", "all"), ("/list?x", "all"), ("/v1/list/a", "a"), ("/list/a", "a"), ("/own", "all")],
 )
-async def test_paths_are_served_without_their_version_too(path: str, text: str) -> None:
+async def test_paths_are_served_also_without_their_version(path: str, text: str) -> None:
     """Many leave /v1 out of the base URL that they give their clients."""
     routes = EndpointRouter(
         [Route("GET", "/v1/list", listing), NamedRoute("GET", "/v1/list/", one), Route("GET", "/own", listing)]
@@ -92,7 +92,7 @@ async def test_no_other_version_is_served(path: str) -> None:
     ("method", "path", "allowed"),
     [("DELETE", "/things", ["GET", "HEAD", "POST"]), ("POST", "/things/a", ["GET", "HEAD"])],
 )
-async def test_a_method_that_a_path_does_not_take_is_told_which_it_does(
+async def test_a_method_that_a_path_does_not_take_is_refused_with_those_it_does(
     method: str, path: str, allowed: list[str]
 ) -> None:
     with pytest.raises(MethodNotAllowed) as refusal:

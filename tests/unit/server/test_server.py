@@ -104,7 +104,7 @@ async def busy(stack: AsyncExitStack, slow: list[asyncio.Event], most: int) -> t
     return port, connections
 
 
-async def test_one_client_too_many_is_told_to_come_back_and_the_others_are_served(
+async def test_one_client_too_many_gets_a_503_and_the_others_are_served(
     stack: AsyncExitStack, slow: list[asyncio.Event]
 ) -> None:
     port, connections = await busy(stack, slow, 2)
@@ -343,7 +343,7 @@ async def test_a_client_that_has_left_counts_no_longer_although_something_rememb
     assert len(remembered) == 3
 
 
-async def test_a_taken_address_and_a_foreign_one_are_told_apart(stack: AsyncExitStack) -> None:
+async def test_a_taken_address_and_a_foreign_one_are_different_errors(stack: AsyncExitStack) -> None:
     port = await opened(stack, 1)
     with pytest.raises(AddressInUse, match="already in use"):
         await opened(stack, 1, port)

@@ -176,7 +176,7 @@ async def test_a_system_without_threads_to_spare_is_an_error_of_that_lookup(
     assert await hosts_of(resolver) == ["127.0.0.1"]
 
 
-async def test_addresses_that_can_not_be_reached_are_looked_up_anew(resolver: Resolver, server: NameServer) -> None:
+async def test_addresses_that_can_not_be_reached_are_looked_up_again(resolver: Resolver, server: NameServer) -> None:
     await hosts_of(resolver)
     resolver.doubt("good.test")
     resolver.doubt("never-heard-of.test")

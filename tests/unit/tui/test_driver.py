@@ -74,7 +74,7 @@ def test_what_switches_modes_is_never_dropped(pipe: Pipe) -> None:
         text += pipe.sip()
 
 
-def test_it_says_so_once_everything_has_been_written_after_a_drop(pipe: Pipe) -> None:
+def test_the_writer_reports_once_everything_has_been_written_after_a_drop(pipe: Pipe) -> None:
     pipe.fill()
     assert not pipe.recovered.is_set()
     while not pipe.recovered.is_set():

@@ -6,7 +6,7 @@ from tui.format import clock
 from tui.run import explain
 
 
-def test_an_error_is_told_with_its_place_in_the_dashboard() -> None:
+def test_an_error_is_described_with_its_place_in_the_dashboard() -> None:
     try:
         clock("noon", None)  # type: ignore[arg-type]  # wrong on purpose
     except TypeError as error:
@@ -15,7 +15,7 @@ def test_an_error_is_told_with_its_place_in_the_dashboard() -> None:
     assert "(format.py:" in said
 
 
-def test_an_error_from_elsewhere_is_told_with_its_own_place() -> None:
+def test_an_error_from_elsewhere_is_described_with_its_own_place() -> None:
     try:
         int("many")
     except ValueError as error:
@@ -24,5 +24,5 @@ def test_an_error_from_elsewhere_is_told_with_its_own_place() -> None:
     assert "(test_run.py:" in said
 
 
-def test_an_error_without_words_or_place_is_told_by_its_name() -> None:
+def test_an_error_without_message_or_place_is_described_by_its_name() -> None:
     assert explain(KeyError()) == "KeyError"

@@ -72,7 +72,7 @@ def test_whatever_one_says_the_rest_hold_the_joined_within_their_own_bounds(
     assert lowest / 2 * 0.999 <= join(weighty, 256.0) <= highest * 2 * 1.001
 
 
-def test_texts_are_joined_likewise() -> None:
+def test_characters_per_token_are_joined_over_providers_without_a_liar() -> None:
     texts = Texts()
     for _ in range(50):
         texts.add("alpha", 4000, 1000)
@@ -81,7 +81,7 @@ def test_texts_are_joined_likewise() -> None:
     assert texts.chars_per_token > 2
 
 
-def test_a_provider_that_claims_much_is_not_believed_over_a_restart_either() -> None:
+def test_a_provider_that_claims_much_is_not_believed_after_a_restart() -> None:
     tokens = TokenEstimator()
     for _ in range(20):
         tokens.update(None, "m", 400, None, 100, 150, provider="alpha")

@@ -79,7 +79,7 @@ def test_whatever_is_measured_the_expected_time_is_a_number_and_not_negative(
     assert expected >= 0
 
 
-def test_what_can_be_seen_of_answers_hides_nothing() -> None:
+def test_answers_of_known_length_hide_no_tokens() -> None:
     known = Counts()
     for _ in range(10):
         known.add(100, 100)

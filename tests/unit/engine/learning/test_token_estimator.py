@@ -73,7 +73,7 @@ def test_a_few_requests_already_count() -> None:
     assert output(tokens) < 80
 
 
-def test_policies_models_and_sizes_of_input_are_told_apart() -> None:
+def test_policies_models_and_sizes_of_input_are_estimated_apart() -> None:
     tokens = TokenEstimator()
     cases = [("code", "m", 100, 10), ("chat", "m", 100, 400), ("chat", "n", 100, 800), ("chat", "m", 3000, 90)]
     for _ in range(300):

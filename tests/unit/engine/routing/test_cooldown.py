@@ -42,7 +42,7 @@ def test_money_rests_for_every_model(cooldowns: Cooldowns, clock: Clock) -> None
 
 
 @pytest.mark.parametrize("error", [GONE, UPSTREAM, BROKE])
-def test_a_success_ends_it(cooldowns: Cooldowns, error: AttemptError) -> None:
+def test_a_success_ends_a_cooldown(cooldowns: Cooldowns, error: AttemptError) -> None:
     cooldowns.failed("alpha", "gpt-4o", error)
     cooldowns.succeeded("beta", "gpt-4o")
     assert set(cooldowns.reasons("gpt-4o")) == {"alpha"}

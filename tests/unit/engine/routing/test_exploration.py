@@ -71,7 +71,7 @@ def test_a_provider_that_charged_too_much_is_found_when_it_no_longer_does(risen:
     assert buyer.buys(20)["ten"] >= 19
 
 
-def test_it_is_found_within_twenty_requests_where_the_other_is_three_and_a_half_times_as_dear() -> None:
+def test_a_fallen_price_is_found_within_twenty_requests_where_the_other_is_three_and_a_half_times_as_dear() -> None:
     buyer = Buyer(made("ten", "thirty"), ten=6.0, thirty=1.18)
     buyer.buys(25)
     buyer.factors["ten"] = 1.0
@@ -112,7 +112,7 @@ def test_where_nobody_says_what_is_charged_the_cheapest_is_asked_every_time() ->
 
 
 @pytest.mark.parametrize("strategy", ["round_robin", "lowest_latency"])
-def test_other_strategies_are_followed(strategy: str) -> None:
+def test_strategies_other_than_the_cheapest_explore_nothing(strategy: str) -> None:
     made_so = made("ten", "twelve", policies={"default_strategy": strategy})
     for number in range(100):
         request = chat(request_id=f"r-{number}")
@@ -146,7 +146,7 @@ def test_requests_at_the_same_time_do_not_all_look_around() -> None:
     assert [order(routing)[0] for routing in routings].count("ten") <= 3
 
 
-def test_one_that_does_not_answer_is_not_asked_again_at_once() -> None:
+def test_an_explored_provider_that_does_not_answer_is_not_explored_again_at_once() -> None:
     buyer = Buyer(made("ten", "thirty"), ten=6.0)
     buyer.buys_until_it_looks_around()
     request = chat(request_id="failed")

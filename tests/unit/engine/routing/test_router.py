@@ -134,7 +134,7 @@ def test_providers_that_rest_are_left_out_with_the_reason() -> None:
     assert "breaker" in reason(routing, "a")
 
 
-def test_when_all_rest_the_client_is_told_when_the_first_comes_back() -> None:
+def test_when_all_providers_rest_the_client_learns_when_the_first_comes_back() -> None:
     waits = {"a": 20.0, "b": 7.5, "c": 30.0, "d": 1.0}
 
     def first_back_in_s(names: Iterable[str]) -> float:
@@ -227,7 +227,7 @@ def test_a_rules_fallback_models_are_taken_in_order_when_the_model_has_no_candid
     assert chosen.route(chat("tiny", policy="r")).model == "tiny"
 
 
-def test_when_no_fallback_model_has_a_candidate_the_asked_models_reason_is_told() -> None:
+def test_when_no_fallback_model_has_a_candidate_the_asked_models_reason_is_given() -> None:
     rule = Rule(name="r", max_sats_per_1k_output=50, fallback_models=("small",))
     providers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small",))]
     chosen = router(providers, rule, is_available=lambda name: name != "b")
@@ -351,7 +351,7 @@ def test_a_free_provider_that_charges_after_all_is_priced_by_its_charges() -> No
     assert routing.candidates[1].expected_cost_msats == 0
 
 
-def test_an_overcharge_is_told_once_and_again_after_it_had_stopped() -> None:
+def test_an_overcharge_is_published_once_and_again_after_it_had_stopped() -> None:
     found: list[OverchargeFound] = []
     chosen = two_providers(publish=found.append)
     charge(chosen, "ten", 15_000, times=20)
@@ -363,7 +363,7 @@ def test_an_overcharge_is_told_once_and_again_after_it_had_stopped() -> None:
     assert len(found) == 2
 
 
-def test_a_ratio_that_wavers_about_the_tolerance_is_told_once() -> None:
+def test_a_ratio_that_wavers_about_the_tolerance_is_published_once() -> None:
     found: list[OverchargeFound] = []
     chosen = two_providers(publish=found.append)
     for _ in range(20):
@@ -372,7 +372,7 @@ def test_a_ratio_that_wavers_about_the_tolerance_is_told_once() -> None:
     assert len(found) == 1
 
 
-def test_an_overcharge_within_the_tolerance_or_of_less_than_the_least_sum_is_not_told() -> None:
+def test_an_overcharge_within_the_tolerance_or_of_less_than_the_least_sum_is_not_published() -> None:
     found: list[OverchargeFound] = []
     chosen = two_providers(publish=found.append)
     charge(chosen, "ten", 10_900, times=30)  # nine percent
@@ -399,7 +399,7 @@ def test_a_provider_that_overcharges_is_left_out_if_so_configured_until_that_is_
     assert order(chosen.route(chat())) == ["ten", "twelve"]
 
 
-def test_when_all_providers_are_left_out_for_overcharging_that_is_told() -> None:
+def test_when_all_providers_are_left_out_for_overcharging_the_error_says_so() -> None:
     chosen = router([provider("ten", 10, 10)], policies={"on_overcharge": "exclude"})
     with pytest.raises(NoProviderWithinPolicy, match="times what its rates say"):
         charge(chosen, "ten", 15_000, times=8)
@@ -449,7 +449,7 @@ def test_a_provider_that_often_fails_is_dearer_than_it_looks() -> None:
     assert "answers 58% of requests" in routing.candidates[1].note
 
 
-def test_one_failure_exiles_nobody() -> None:
+def test_one_failure_does_not_move_a_provider_behind_the_others() -> None:
     chosen = router([provider("ten", 10, 10), provider("also-ten", 10.01, 10.01)])
     fail(chosen, "ten")
     assert order(chosen.route(chat())) == ["ten", "also-ten"]
@@ -542,7 +542,7 @@ def test_baselines_of_unknown_tokens_are_unknown() -> None:
     assert chosen.baselines(chosen.route(chat()), Usage(10, None)) == (None, None)
 
 
-def test_those_left_out_are_no_baseline() -> None:
+def test_providers_left_out_by_a_rule_are_no_baseline() -> None:
     chosen = router([provider("a", 1, 1), provider("dear", 1, 99)], Rule(name="r", max_sats_per_1k_output=50))
     assert chosen.baselines(chosen.route(chat(policy="r")), Usage(1, 1)) == (2, 2)
 
@@ -582,7 +582,7 @@ def test_what_moved_a_provider_is_part_of_the_reason() -> None:
 # --- restarts, bounds
 
 
-def test_what_was_learned_about_charges_survives_a_restart_without_being_told_again() -> None:
+def test_what_was_learned_about_charges_survives_a_restart_and_is_not_published_again() -> None:
     found: list[OverchargeFound] = []
     before = two_providers()
     charge(before, "ten", 15_000, times=8)

@@ -206,7 +206,7 @@ async def test_a_provider_says_how_long_to_wait(
         (httpx.UnsupportedProtocol("gopher"), "connect", False, False),
     ],
 )
-async def test_a_broken_connection_is_told_from_a_silent_one(
+async def test_a_broken_connection_and_a_silent_one_are_different_failures(
     upstream: UpstreamCaller, mock: respx.MockRouter, raised: Exception, kind: str, retryable: bool, may_cost: bool
 ) -> None:
     mock.post(URL).mock(side_effect=raised)
@@ -325,7 +325,7 @@ async def test_what_judging_an_answer_raises_is_a_failed_attempt(
     )
 
 
-async def test_so_is_what_reading_on_in_a_stream_raises(
+async def test_what_reading_a_stream_raises_is_a_failed_attempt(
     upstream: UpstreamCaller, mock: respx.MockRouter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     mock.post(URL).mock(side_effect=streaming(Body(EVENTS[:80], EVENTS[80:]), SSE))
@@ -420,7 +420,7 @@ async def test_half_a_surrogate_pair_in_an_answer_is_the_models_not_the_provider
 
 
 @pytest.mark.parametrize("document", [{"error": {}}, {"error": {}, "choices": []}])
-async def test_an_empty_error_without_choices_is_one(
+async def test_an_empty_error_without_choices_is_an_error(
     upstream: UpstreamCaller, mock: respx.MockRouter, document: dict[str, object]
 ) -> None:
     mock.post(URL).respond(json=document)

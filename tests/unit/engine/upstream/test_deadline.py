@@ -71,7 +71,7 @@ async def test_a_wait_may_be_given_more_time_while_it_lasts() -> None:
     deadline.close()
 
 
-async def test_nothing_is_ended_between_waits() -> None:
+async def test_a_deadline_ends_nothing_between_waits() -> None:
     deadline = Deadline(DeadlineTimer())
     with deadline.within(SOON_S):
         pass
@@ -110,7 +110,7 @@ async def test_being_cancelled_outweighs_being_late_at_the_same_moment() -> None
         await task
 
 
-async def test_another_error_passes() -> None:
+async def test_an_error_that_is_no_timeout_passes_a_deadline() -> None:
     with pytest.raises(KeyError), Deadline(DeadlineTimer()).within(math.inf):
         raise KeyError
 
@@ -135,7 +135,7 @@ async def test_one_watch_keeps_the_deadlines_of_many_tasks_apart() -> None:
     assert ends == ["in time", "late", "in time", "late", "in time"]
 
 
-async def test_what_was_let_go_of_is_not_ended() -> None:
+async def test_a_released_deadline_ends_nothing() -> None:
     watch = DeadlineTimer()
     deadline = Deadline(watch)
     with deadline.within(SOON_S):

@@ -100,13 +100,13 @@ async def ends_as_it_should(*steps: tuple[int, Happening]) -> None:
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.sampled_from(["late", "left", "stopped"])), max_size=6))
-def test_whatever_happens_in_whatever_order_is_told_apart(steps: list[tuple[int, Happening]]) -> None:
+def test_whatever_happens_in_whatever_order_is_recognised(steps: list[tuple[int, Happening]]) -> None:
     asyncio.run(ends_as_it_should(*steps))
 
 
 @pytest.mark.parametrize("apart", range(3))
 @pytest.mark.parametrize("order", list(permutations(["late", "left", "stopped"])), ids=" ".join)
-async def test_all_three_at_once_or_one_after_the_other(order: tuple[Happening, ...], apart: int) -> None:
+async def test_late_left_and_stopped_at_once_or_one_after_the_other(order: tuple[Happening, ...], apart: int) -> None:
     await ends_as_it_should(*((apart, happening) for happening in order))
 
 

@@ -55,14 +55,14 @@ def test_a_date_that_has_passed_is_no_wait() -> None:
         "Wed",
     ],
 )
-def test_what_is_neither_is_not_said(header: str) -> None:
+def test_a_retry_after_that_is_neither_seconds_nor_date_is_ignored(header: str) -> None:
     assert retry_after_s(header, {}) is None
 
 
 @pytest.mark.parametrize(
     ("value", "seconds"), [(20, 20), (1.5, 1.5), (-3, None), (10**400, None), (True, None), ("7", None), (None, None)]
 )
-def test_the_error_may_say_it(value: Any, seconds: float | None) -> None:
+def test_an_errors_details_may_say_when_to_retry(value: Any, seconds: float | None) -> None:
     assert retry_after_s(None, {"details": {"retry_after_seconds": value}}) == seconds
     assert retry_after_s("soon", {"details": {"retry_after_seconds": value}}) == seconds
 
@@ -78,7 +78,7 @@ def test_the_error_may_say_it(value: Any, seconds: float | None) -> None:
         ({"details": "no", "retry_after": [1]}, None),
     ],
 )
-def test_it_says_so_in_several_ways(error: dict[str, Any], seconds: float | None) -> None:
+def test_errors_say_in_several_ways_when_to_retry(error: dict[str, Any], seconds: float | None) -> None:
     assert retry_after_s(None, error) == seconds
 
 

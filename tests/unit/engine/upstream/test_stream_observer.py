@@ -126,7 +126,7 @@ def test_a_model_that_writes_about_usage_is_not_metered() -> None:
     assert not observer.complete
 
 
-def test_nothing_passes_after_done() -> None:
+def test_no_event_passes_after_done() -> None:
     observer, out = watch(delta("x", "stop"), DONE + delta("more"), delta("and more"))
     assert out == delta("x", "stop") + DONE
     assert observer.done
@@ -234,7 +234,7 @@ def test_a_finish_reason_that_is_no_word_finishes_nothing(word: str) -> None:
 
 
 @pytest.mark.parametrize("reason", [True, 1, [], ["stop"], {"a": "stop"}])
-def test_nor_does_one_that_is_no_text(reason: object) -> None:
+def test_a_finish_reason_that_is_no_text_finishes_nothing(reason: object) -> None:
     observer, _ = watch(event({"choices": [{"delta": {"content": "x"}, "finish_reason": reason}]}))
     assert not observer.finished
 
@@ -331,7 +331,7 @@ def test_an_error_after_done_is_none() -> None:
     "fields",
     [b"event: error\n", b"event:error\n", b"id: 1\nevent: error\n", b"event: error\r\n", b": x\nevent:error\n"],
 )
-def test_an_event_that_is_called_error_is_one(fields: bytes) -> None:
+def test_an_event_named_error_is_an_error(fields: bytes) -> None:
     observer, _ = watch(fields + b'data: {"message": "no"}\n\n')
     assert observer.error == {"message": "no"}
     assert not observer.answered
@@ -380,7 +380,7 @@ def test_a_long_event_is_read_when_it_is_whole() -> None:
     assert observer.events == 2
 
 
-def test_so_is_one_whose_empty_line_never_comes() -> None:
+def test_a_long_event_whose_empty_line_never_comes_is_read() -> None:
     long = event({"choices": [{"delta": {"content": LONG}, "finish_reason": "stop"}], "usage": USAGE})
     observer, out = watch(delta("x"), *in_pieces(long[:-2]))
     assert out == delta("x") + long
@@ -388,7 +388,7 @@ def test_so_is_one_whose_empty_line_never_comes() -> None:
     assert observer.complete
 
 
-def test_a_long_error_is_one() -> None:
+def test_a_long_error_event_is_an_error() -> None:
     long = event({"error": {"message": LONG}})
     observer, out = watch(delta("x"), *in_pieces(long), DONE)
     assert out == delta("x") + long
@@ -441,7 +441,7 @@ def test_usage_and_finish_reason_beside_megabytes_of_content_are_read(content: s
         assert len(observer._long) == 0
 
 
-def test_a_stream_with_a_byte_order_mark_is_one() -> None:
+def test_a_stream_with_a_byte_order_mark_is_read() -> None:
     mark = b"\xef\xbb\xbf"
     observer, out = watch(mark + delta("x"), delta("y", "stop"), USAGE_CHUNK, DONE)
     assert out == mark + delta("x") + delta("y", "stop") + DONE

@@ -90,7 +90,7 @@ def test_an_error_need_not_say_anything(document: Any) -> None:
 
 
 @pytest.mark.parametrize("document", NO_ERRORS, ids=str)
-def test_what_only_looks_like_one_is_none(document: Any) -> None:
+def test_what_only_looks_like_an_error_in_a_document_is_none(document: Any) -> None:
     assert verdict.error_of(document) is None
 
 
@@ -117,7 +117,7 @@ def test_an_answer_without_a_usable_choice_is_none(document: Any) -> None:
     assert CHAT.fault_of(document) is not None
 
 
-def test_it_is_told_in_the_providers_words_where_it_has_some() -> None:
+def test_an_unusable_answer_is_described_in_the_providers_words_where_it_has_some() -> None:
     assert CHAT.fault_of({"message": "out of coffee"}) == {"message": "no usable choice: out of coffee"}
     assert CHAT.fault_of({"choices": []}) == {"message": "no usable choice"}
 
@@ -193,7 +193,7 @@ def test_a_model_that_the_provider_does_not_have(error: dict[str, Any]) -> None:
     ],
     ids=str,
 )
-def test_what_else_is_wrong_with_a_request_is_not_about_the_model(error: dict[str, Any]) -> None:
+def test_other_faults_of_a_request_are_not_about_the_model(error: dict[str, Any]) -> None:
     assert not verdict.says_unknown_model(error)
 
 
@@ -264,7 +264,7 @@ def test_no_document_is_too_much(document: Any) -> None:
         assert verdict.says_content(document) in (True, False)
 
 
-def test_nor_is_one_that_is_nested_deeply() -> None:
+def test_no_deeply_nested_document_is_too_much() -> None:
     deep: Any = "no"
     for _ in range(900):
         deep = [deep]

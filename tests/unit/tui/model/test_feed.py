@@ -32,7 +32,7 @@ def test_running_requests_are_on_top_newest_first_then_finished_ones_newest_firs
     assert [row.at_ms for row in rows[2:]] == [NOON + 2, NOON + 1, NOON]
 
 
-def test_only_the_latest_are_kept() -> None:
+def test_a_feed_keeps_only_the_latest_requests() -> None:
     feed = Feed()
     finished(feed, KEPT + 50)
     assert len(feed.rows()) == KEPT

@@ -127,7 +127,7 @@ def test_plain_text_stays_text(typed: str) -> None:
 
 
 @given(st.text(max_size=60))
-def test_nothing_typed_can_break_it(typed: str) -> None:
+def test_no_text_typed_breaks_the_filter_language(typed: str) -> None:
     query = parse(typed)
     query.matches(row_of(InFlightRequest("id", NOON, "gpt-4o", streaming=True, path=[])))
     query.to_filter(KNOWN)

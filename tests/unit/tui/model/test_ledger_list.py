@@ -108,7 +108,7 @@ async def test_a_filter_narrows_by_parts_of_names() -> None:
     assert rows.total == 0
 
 
-async def test_only_so_many_chunks_stay_in_memory() -> None:
+async def test_a_ledger_list_keeps_only_so_many_chunks_in_memory() -> None:
     fake = ledger(CHUNK * 3)
     rows = listing(fake)
     await rows.restart()

@@ -58,7 +58,7 @@ def _known(watch: StatsPoller, source: FakeSource) -> bool:
     return chart is not None and None not in chart.values
 
 
-async def test_another_range_is_asked_for_at_once() -> None:
+async def test_the_stats_of_another_range_are_asked_for_at_once() -> None:
     source = lived_in()
     watch = StatsPoller(source.ledger, source.clock, lambda: None)
     task = asyncio.create_task(watch.run())

@@ -15,7 +15,7 @@ def ring(count: int, level: int = logging.INFO) -> FakeLog:
     return log
 
 
-def test_it_follows_the_newest_lines() -> None:
+def test_the_log_view_follows_the_newest_lines() -> None:
     log = ring(30)
     view = LogView(log)
     assert view.catch_up()
@@ -26,7 +26,7 @@ def test_it_follows_the_newest_lines() -> None:
     assert view.window(1)[0].text == "line 30"
 
 
-def test_scrolled_up_it_stays_and_at_the_end_it_follows_again() -> None:
+def test_a_log_view_scrolled_up_stays_and_at_the_end_follows_again() -> None:
     log = ring(30)
     view = LogView(log)
     view.catch_up()
@@ -40,7 +40,7 @@ def test_scrolled_up_it_stays_and_at_the_end_it_follows_again() -> None:
     assert view.window(1)[0].text == "new"
 
 
-def test_levels_and_text_narrow_it() -> None:
+def test_levels_and_text_narrow_the_log_view() -> None:
     log = ring(5)
     log.add(NOON, logging.ERROR, "arbstr.ledger", "Disk full")
     log.add(NOON, logging.DEBUG, "arbstr.ledger", "detail")
@@ -66,7 +66,7 @@ def test_lines_are_harmless() -> None:
     assert view.lines[0].logger == "arbstr�"
 
 
-def test_only_the_latest_are_kept_and_the_place_is_kept_with_them() -> None:
+def test_a_log_view_keeps_only_the_latest_lines_and_its_place() -> None:
     log = ring(KEPT)
     view = LogView(log)
     view.catch_up()

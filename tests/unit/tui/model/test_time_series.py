@@ -15,13 +15,13 @@ def series() -> Series:
     return Series(WIDTH, 6, NOW + 1)
 
 
-def test_nothing_is_known_before_it_is_asked_for() -> None:
+def test_a_chart_knows_nothing_before_the_ledger_was_asked() -> None:
     each = series()
     assert each.chart(NOW).values == (None,) * 6
     assert each.unsettled(NOW) == [NOW - WIDTH * index for index in range(6)]
 
 
-def test_events_show_at_once() -> None:
+def test_finished_requests_show_in_the_chart_at_once() -> None:
     each = series()
     each.add([(NOW, NOW + 1, 500), (NOW + 1, NOW + 2, 250), (NOW - WIDTH, NOW, 100)], NOW + 2)
     assert each.chart(NOW + 2).values[-2:] == (100, 750)

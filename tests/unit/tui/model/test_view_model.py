@@ -243,7 +243,7 @@ def test_attempts_are_remembered_by_provider() -> None:
         assert each.outcomes == tuple(own[-60:])
 
 
-def test_what_must_be_told_at_once_becomes_a_notice() -> None:
+def test_events_that_need_attention_become_notices() -> None:
     model = ViewModel(FakeSource().snapshot())
     model.apply(
         [
@@ -264,7 +264,7 @@ def test_what_must_be_told_at_once_becomes_a_notice() -> None:
     assert model.ledger_problem is None
 
 
-def test_who_overcharges_is_told_once() -> None:
+def test_an_overcharging_provider_is_noticed_once() -> None:
     model = ViewModel(FakeSource().snapshot())
     model.apply([OverchargeFound("alpha", name, 1.25, 125, 100) for name in ("gpt-4o", "gpt-4o-mini", "gpt-4o")])
     assert [notice.text for notice in model.notices] == ["alpha charges 1.25 times its rates for gpt-4o"]

@@ -172,7 +172,7 @@ def test_pieces_of_parallel_calls_may_come_in_any_order() -> None:
     assert [(item.call_id, item.arguments) for item in response.output] == [("a", '{"x":1}'), ("b", '{"y":2}')]
 
 
-def test_calls_that_all_have_the_index_zero_are_told_apart_by_their_ids() -> None:
+def test_calls_that_all_have_the_index_zero_are_distinguished_by_their_ids() -> None:
     chunks = [
         call_chunk(0, '{"x":1}', id="a", name="f"),
         call_chunk(0, '{"x":2}', id="b", name="f"),

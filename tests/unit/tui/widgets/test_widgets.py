@@ -263,7 +263,7 @@ def test_a_provider_without_a_list_takes_every_model() -> None:
 # ── one request ──
 
 
-def test_one_request_in_full() -> None:
+def test_a_request_in_full_has_its_attempts_costs_and_routing() -> None:
     traffic = Traffic(1)
     records = [traffic.request(NOON)[1].record for _ in range(200)]
     record = next(each for each in records if len(each.attempts) > 1 and each.success and each.streaming)

@@ -390,7 +390,7 @@ async def test_a_double_click_opens_a_row() -> None:
         await each.until(lambda: isinstance(each.app.screen, DetailScreen))
 
 
-async def test_notices_are_told() -> None:
+async def test_notices_are_shown() -> None:
     async with dashboard_pilot(lived_in()) as each:
         each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
         await each.shows("Budget of policy [/x]� for this day", "80 %")
@@ -796,7 +796,7 @@ async def test_q_asks_while_requests_run_and_ctrl_q_does_not() -> None:
         await each.until(lambda: each.app.return_code == 0)
 
 
-async def test_too_small_a_terminal_is_told_so_and_can_still_quit() -> None:
+async def test_too_small_a_terminal_says_so_and_can_still_quit() -> None:
     async with dashboard_pilot(lived_in(), size=(59, 20)) as each:
         await each.shows("arbstr needs 60x15", "The proxy goes on")
         await each.press("q")
