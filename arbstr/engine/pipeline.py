@@ -185,7 +185,7 @@ class Engine:
     async def _read(self, context: RequestContext, client: Client) -> ChatRequest:
         body = await client.body()
         document = decode(body)
-        session = self._sessions.of(client.headers, document)
+        session = self._sessions.of(client.headers, document, client.dialect.name)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
         chat = client.dialect.parse(document, body, request_id=context.request_id, policy=client.policy)

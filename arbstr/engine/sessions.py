@@ -1,4 +1,7 @@
-"""The session (conversation) a request belongs to, if its client says so; hashed, since names may identify people."""
+"""The session (conversation) that a request belongs to: as its client names it, else by how it opens.
+
+Stored as a hash, since names may identify people, and prompts even more.
+"""
 
 from __future__ import annotations
 
@@ -10,19 +13,25 @@ from arbstr.types import HeaderList, JsonObject
 _HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
 _LENGTHS = frozenset(map(len, _HEADERS))
 _BYTES = 8  # of the hash; 16 digits
+_CONVERSING = frozenset({"chat", "responses", "messages"})  # dialects whose requests repeat what was said before
+_BEFORE_AN_ANSWER = ("user", "system", "developer")
+_MOST_MESSAGES = 32  # looked at
+_MOST_TEXTS = 8  # of an opening
+_ENDS = 256  # characters at a text's beginning, and at its end: an opening may be a book
 
 
 class Sessions:
-    """Hashes a client's session name to 16 hex digits, keyed by the ledger; without a key there are no sessions."""
+    """Hashes a client's session to 16 hex digits, keyed by the ledger; without a key there are no sessions."""
 
     def __init__(self, key: bytes = b"") -> None:
         self.key = key
 
-    def of(self, headers: HeaderList, document: JsonObject) -> str | None:
-        """Return the session of a request, from the first header or field that names one, else None."""
+    def of(self, headers: HeaderList, document: JsonObject, dialect: str = "chat") -> str | None:
+        """Return the session of a request: from the first header or field that names one, else from its opening."""
         if not self.key:
             return None
         name = _in_headers(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
+        name = name or (_opening(document) if dialect in _CONVERSING else "")
         if not name:
             return None
         return hmac.digest(self.key, name.encode("utf-8", "replace"), "sha256")[:_BYTES].hex()
@@ -43,3 +52,37 @@ def _user_id(metadata: Any) -> str:
 
 def _text(value: Any) -> str:
     return value if isinstance(value, str) else ""
+
+
+def _opening(document: JsonObject) -> str:
+    """Return what all requests of a conversation begin with: instructions, and what the user said before any answer.
+
+    Tools and settings don't count, for they may change on the way.
+    """
+    texts = _texts(document.get("system") or document.get("instructions"))
+    said = document.get("messages") or document.get("input")
+    if isinstance(said, str):
+        texts.append(said)
+    heard = False  # the user
+    for message in said[:_MOST_MESSAGES] if isinstance(said, list) else ():
+        role = message.get("role") if isinstance(message, dict) else None
+        if role in _BEFORE_AN_ANSWER:
+            heard = heard or role == "user"
+            texts += _texts(message.get("content"))
+        elif heard:
+            break  # else it is a greeting that the client made up
+    return "\0".join([_brief(text) for text in texts[:_MOST_TEXTS]])
+
+
+def _texts(content: Any) -> list[str]:
+    """Return the texts of some content: a string, or parts of which some have one."""
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        return []
+    parts = [part for part in content[:_MOST_TEXTS] if isinstance(part, dict)]
+    return [_text(part.get("text")) or _text(part.get("type")) for part in parts]
+
+
+def _brief(text: str) -> str:
+    return text if len(text) <= 2 * _ENDS else f"{text[:_ENDS]}{len(text)}{text[-_ENDS:]}"
