@@ -7,7 +7,6 @@ import selectors
 import signal
 import termios
 import threading
-from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from textual.app import ScreenStackError
 from textual.drivers.linux_driver import LinuxDriver
 from textual.message import Message
 
+from arbstr.fd_writer import FdWriter
 from tui.intake import Intake
 
 if TYPE_CHECKING:
@@ -30,79 +30,22 @@ KEYS_AT_A_TIME = 1024  # bytes
 MOST_WAITING = 64  # messages; further keys stay in the terminal until these have been handled
 
 
-class TerminalWriter:
-    """Writes text to a file descriptor from a thread of its own.
-
-    When more than `BACKLOG` is queued, long writes are dropped; after a drop `on_recovered` is called, on that thread,
-    once the queue has been written.
+class TerminalWriter(FdWriter):
+    """Writes to the terminal. After a drop `on_recovered` is called, on the writer's thread, once the queue has been
+    written; a terminal that is gone takes everything.
     """
 
     def __init__(self, fd: int, on_recovered: Callable[[], None]) -> None:
-        self._fd = fd
         self._on_recovered = on_recovered
-        self._waiting: deque[str] = deque()
-        self._size = 0
-        self._dropped = False
-        self._closing = False
-        self._change = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="arbstr-terminal", daemon=True)
-        self._thread.start()
+        super().__init__(fd, "arbstr-terminal", BACKLOG, kept=SHORT)
 
     @property
     def stalled(self) -> bool:
         """Whether dropped text has not been repainted yet, or more than a frame or two is queued."""
-        return self._dropped or self._size > BACKLOG
+        return self._dropped > 0 or self._queued > BACKLOG
 
-    def write(self, text: str) -> None:
-        """Queue the text, or drop it. Never waits."""
-        with self._change:
-            if self._size > BACKLOG and len(text) > SHORT:
-                self._dropped = True
-                return
-            self._waiting.append(text)
-            self._size += len(text)
-            self._change.notify()
-
-    def end(self) -> None:
-        """Ask the thread to write what is queued and end. Does not wait."""
-        with self._change:
-            self._closing = True
-            self._change.notify()
-
-    def join(self, within_s: float) -> bool:
-        """Wait for the thread's end; return whether it came in time."""
-        self._thread.join(within_s)
-        return not self._thread.is_alive()
-
-    def _run(self) -> None:
-        while (text := self._next()) is not None:
-            self._put(text.encode("utf-8", "replace"))
-            with self._change:
-                self._size -= len(text)
-                recovered = self._dropped and not self._waiting
-                if recovered:
-                    self._dropped = False
-            if recovered:
-                self._on_recovered()
-
-    def _next(self) -> str | None:
-        """Return all queued text; None at the end."""
-        with self._change:
-            while not self._waiting and not self._closing:
-                self._change.wait()
-            text = "".join(self._waiting)
-            self._waiting.clear()
-            return text or None
-
-    def _put(self, data: bytes) -> None:
-        view = memoryview(data)
-        while view:
-            try:
-                view = view[os.write(self._fd, view) :]
-            except BlockingIOError:
-                threading.Event().wait(0.01)
-            except OSError:  # the terminal is gone
-                return
+    def _recovered(self, dropped: int) -> None:
+        self._on_recovered()
 
 
 class NonBlockingDriver(LinuxDriver):

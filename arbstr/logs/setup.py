@@ -14,8 +14,6 @@ import traceback
 from collections import deque
 from collections.abc import Mapping
 from itertools import islice
-from queue import Empty, SimpleQueue
-from select import select
 from typing import Literal, NamedTuple
 
 import orjson
@@ -23,6 +21,7 @@ import orjson
 from arbstr.clock import format_ms
 from arbstr.config.levels import parse_levels
 from arbstr.errors import ConfigError
+from arbstr.fd_writer import FdWriter
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
 
@@ -32,7 +31,7 @@ _NONE: Fields = {}
 
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
-WAITING_LINES = 4096
+WAITING_CHARACTERS = 1024 * 1024  # some thousand lines
 RING_LINES = 5000
 REQUESTS = "arbstr.requests"  # the logger of single requests
 CLOSE_WITHIN_S = 1.0
@@ -71,82 +70,28 @@ class LogRing:
             return list(islice(reversed(self._lines), max(new, 0)))[::-1]
 
 
-class LineWriter:
-    """Writes lines to a file descriptor from a thread of its own.
+class LineWriter(FdWriter):
+    """Writes lines. How many were dropped or could not be written is logged as soon as writing goes on."""
 
-    When the reader stops (a paused terminal, a full pipe), `WAITING_LINES` are queued and further ones dropped; their
-    number is logged as soon as writing goes on.
-    """
-
-    def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_LINES) -> None:
-        self._fd = fd
+    def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_CHARACTERS) -> None:
         self._form = form
-        self._capacity = capacity
-        self._waiting: SimpleQueue[str | None] = SimpleQueue()
-        self._dropped = 0
-        self._lock = threading.Lock()
-        self._thread = threading.Thread(target=self._run, name="arbstr-log", daemon=True)
-        self._thread.start()
-
-    def write(self, line: str) -> None:
-        """Queue a line, which ends in a newline. Never waits."""
-        if self._waiting.qsize() < self._capacity:
-            self._waiting.put(line)
-        else:
-            self._count_dropped(1)
+        super().__init__(fd, "arbstr-log", capacity)
 
     def close(self, within_s: float = CLOSE_WITHIN_S) -> None:
         """Write what is queued and close the descriptor; give up on a reader that has stopped."""
-        self._waiting.put(None)
-        self._thread.join(within_s)
-        if not self._thread.is_alive():
+        self.end()
+        if self.join(within_s):
             os.close(self._fd)
 
-    def _run(self) -> None:
-        ended = False
-        while not ended:
-            lines = self._batch()
-            ended = lines[-1] is None
-            text = "".join(line for line in lines if line is not None)
-            if not self._written(text):
-                self._count_dropped(text.count("\n"))
-            elif self._dropped:
-                self._report_dropped()
+    def _failed(self, texts: int) -> None:
+        self._count_dropped(texts)
 
-    def _batch(self) -> list[str | None]:
-        """Return all queued lines, at least one; nothing after the None that ends the queue."""
-        lines = [self._waiting.get()]
-        try:
-            while lines[-1] is not None:
-                lines.append(self._waiting.get_nowait())
-        except Empty:
-            pass
-        return lines
-
-    def _written(self, text: str) -> bool:
-        data = memoryview(text.encode("utf-8", "backslashreplace"))
-        try:
-            while data:
-                try:
-                    data = data[os.write(self._fd, data) :]
-                except BlockingIOError:  # another program made the terminal non-blocking
-                    select([], [self._fd], [])
-        except OSError:  # the terminal is gone, the disk is full: perhaps not for ever
-            return False
-        return True
-
-    def _report_dropped(self) -> None:
-        with self._lock:
-            dropped, self._dropped = self._dropped, 0
+    def _recovered(self, dropped: int) -> None:
         message = f"{dropped} log lines were dropped here, as they could not be written fast enough"
         says = (logging.WARNING, "arbstr.logs.setup", message)
         at = time.time()
         if not self._written(_json_line(*says, _NONE, at) if self._form == "json" else _text_line(*says, at)):
             self._count_dropped(dropped)
-
-    def _count_dropped(self, lines: int) -> None:
-        with self._lock:
-            self._dropped += lines
 
 
 class Logs:

@@ -32,3 +32,8 @@ def test_a_name_may_be_written_as_its_reader_types_it() -> None:
 
 def test_what_is_proposed_is_made_harmless() -> None:
     assert did_you_mean("evil", ["evil\x1b"]) == 'did you mean "evil\N{REPLACEMENT CHARACTER}"?'
+
+
+def test_among_thousands_the_closest_is_found_soon() -> None:
+    known = [f"vendor-{number}/model-{number % 7}-instruct" for number in range(3000)]
+    assert did_you_mean("vendor-1234/modle-2-instruct", known) == 'did you mean "vendor-1234/model-2-instruct"?'

@@ -288,7 +288,7 @@ def test_lines_are_written_in_order_and_before_the_end(pipe: tuple[int, int]) ->
 
 
 def test_a_reader_that_stops_blocks_no_logging_and_dropped_lines_are_counted(pipe: tuple[int, int]) -> None:
-    writer = LineWriter(pipe[1], capacity=100)
+    writer = LineWriter(pipe[1], capacity=100 * 100)
     started = time.monotonic()
     for _ in range(20_000):  # 2 MB, where a pipe takes 64 KB
         writer.write("x" * 99 + "\n")

@@ -62,7 +62,7 @@ def test_writing_never_waits_and_frames_are_dropped_when_nobody_reads(pipe: Pipe
         pipe.outlet.write("f" * 8192)
     assert time.perf_counter() - began < 1
     assert pipe.outlet.stalled
-    assert pipe.outlet._size <= BACKLOG + 2 * 8192
+    assert pipe.outlet._queued <= BACKLOG + 2 * 8192
 
 
 def test_what_switches_modes_is_never_dropped(pipe: Pipe) -> None:
