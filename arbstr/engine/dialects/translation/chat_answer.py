@@ -42,6 +42,19 @@ def choice_of(document: JsonObject) -> JsonObject | None:
     return None
 
 
+def only_text_of(chunk: JsonObject) -> str | None:
+    """Return the text of a chunk that brings nothing else, as nearly all do; None for any other chunk."""
+    choices = chunk.get("choices")
+    if type(choices) is not list or len(choices) != 1 or type(choices[0]) is not dict or chunk.get("usage") is not None:
+        return None
+    get = choices[0].get
+    delta = get("delta")
+    if type(delta) is not dict or len(delta) != 1 or get("index") != 0 or get("finish_reason") or get("logprobs"):
+        return None
+    text = delta.get("content")
+    return text if type(text) is str and "x_groq" not in chunk and "usage" not in choices[0] else None
+
+
 def message_of(choice: JsonObject) -> JsonObject:
     """Return the message of a choice, or its delta in a stream."""
     for name in ("delta", "message"):

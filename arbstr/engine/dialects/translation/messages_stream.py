@@ -77,6 +77,8 @@ class StreamTranslator:
 
     def feed(self, chunk: JsonObject) -> bytes:
         """Take in a chunk; return the events for the client, possibly none."""
+        if self._started and (words := chat_answer.only_text_of(chunk)):
+            return self._add(self._block_of("text"), words)
         out = b"" if self._begun else self._begin(chunk)
         choice = chat_answer.choice_of(chunk)
         counts = chat_answer.counts_of(chunk, choice)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from arbstr.engine.dialects.translation.chat_answer import Call, Reasoning
@@ -106,9 +107,9 @@ class MessageItem(_Item):
         """Return the event of its beginning."""
         return self.added(message_item(self.id, [], "in_progress"))
 
-    def add(self, text: str, logprobs: list[JsonObject]) -> bytes:
+    def add(self, text: str, logprobs: Sequence[JsonObject] = ()) -> bytes:
         """Return the events of more text."""
-        opened = self._turn_to("output_text")
+        opened = b"" if self._open == "output_text" else self._turn_to("output_text")
         self._texts.append(text)
         if logprobs:
             self._logprobs += logprobs

@@ -36,6 +36,9 @@ class StreamTranslator:
 
     def feed(self, chunk: JsonObject) -> bytes:
         """Take in a chunk; return the events for the client, possibly none."""
+        item = self._open
+        if isinstance(item, MessageItem) and (words := chat_answer.only_text_of(chunk)):
+            return item.add(words)
         out = b"" if self._head else self._begin(chunk)
         choice = chat_answer.choice_of(chunk)
         counts = chat_answer.counts_of(chunk, choice)
