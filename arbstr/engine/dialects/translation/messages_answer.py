@@ -8,6 +8,7 @@ from arbstr.engine import metering
 from arbstr.engine.dialects.translation import chat_answer
 from arbstr.engine.dialects.translation.chat_answer import Call, Reasoning
 from arbstr.engine.dialects.translation.conversation import reasoning_mark
+from arbstr.engine.dialects.translation.messages_tools import client_names
 from arbstr.engine.lenient_json import loads
 from arbstr.types import JsonObject
 
@@ -21,7 +22,8 @@ def from_chat(answer: JsonObject, request: JsonObject, *, answer_id: str, now_s:
     calls = chat_answer.whole_calls(message, answer_id)
     refusal = chat_answer.refusal_of(message)
     shown = skeleton(request, answer, answer_id)
-    shown["content"] = _content(message, refusal, calls)
+    names = client_names(request) if calls else {}
+    shown["content"] = _content(message, refusal, [tool_use(call, names, _input(call)) for call in calls])
     shown |= stop_of(choice, request, has_calls=bool(calls), refusal=refusal)
     shown["usage"] = usage_of(metering.counts_of(answer))
     return shown
@@ -65,13 +67,16 @@ def thinking_block(reasoning: Reasoning) -> JsonObject:
     return {"type": "thinking", "thinking": reasoning.text, "signature": reasoning_mark(reasoning.field)}
 
 
-def _content(message: JsonObject, refusal: str, calls: list[Call]) -> list[JsonObject]:
+def tool_use(call: Call, names: dict[str, str], arguments: JsonObject) -> JsonObject:
+    """Return a tool call as a block; `names` are the client's where they had to be changed."""
+    return {"type": "tool_use", "id": call.id, "name": names.get(call.name, call.name), "input": arguments}
+
+
+def _content(message: JsonObject, refusal: str, calls: list[JsonObject]) -> list[JsonObject]:
     reasoning = chat_answer.reasoning_of(message)
     content = [] if reasoning is None else [thinking_block(reasoning)]
     words = [words for words in (chat_answer.content_of(message), refusal) if words]
-    content += [{"type": "text", "text": text} for text in words]
-    content += [{"type": "tool_use", "id": call.id, "name": call.name, "input": _input(call)} for call in calls]
-    return content
+    return [*content, *({"type": "text", "text": text} for text in words), *calls]
 
 
 def _input(call: Call) -> JsonObject:

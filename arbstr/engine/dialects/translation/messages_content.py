@@ -7,6 +7,7 @@ from typing import Any
 
 from arbstr.engine.dialects.translation.conversation import Conversation, marked_field
 from arbstr.engine.dialects.translation.fields import dumps_text, objects, table, text, unsupported, wrong
+from arbstr.engine.dialects.translation.functions import function_name
 from arbstr.types import JsonObject
 
 # Claude Code's first system block, of another value with each request: Anthropic does not show it to the model, and
@@ -74,7 +75,8 @@ def add_assistant(conversation: Conversation, content: Any, path: str) -> None:
         conversation.answer("".join(texts))
     for block, here in calls:
         arguments = dumps_text(table(block.get("input"), f"{here}.input"))
-        conversation.call(text(block.get("id"), f"{here}.id"), text(block.get("name"), f"{here}.name"), arguments)
+        name = function_name(text(block.get("name"), f"{here}.name"))
+        conversation.call(text(block.get("id"), f"{here}.id"), name, arguments)
 
 
 def _blocks(content: Any, path: str) -> list[tuple[JsonObject, str]]:

@@ -7,6 +7,7 @@ from typing import Any
 from arbstr.engine.dialects.translation.caps import cap_field
 from arbstr.engine.dialects.translation.conversation import Conversation
 from arbstr.engine.dialects.translation.fields import copied, objects, table, unsupported, wrong
+from arbstr.engine.dialects.translation.functions import is_strict
 from arbstr.engine.dialects.translation.messages_content import add_assistant, add_user, system_text
 from arbstr.engine.dialects.translation.messages_tools import chat_choice, chat_tools
 from arbstr.types import JsonObject
@@ -91,7 +92,9 @@ def _add_output(document: JsonObject, chat: JsonObject) -> None:
         path, form = "output_format", _format(document.get("output_format"), "output_format")
     if form:
         schema = table(form.get("schema"), f"{path}.schema")
-        named = {"name": "output", "schema": schema, "strict": True}
+        named: JsonObject = {"name": "output", "schema": schema}
+        if is_strict(schema):
+            named["strict"] = True
         chat["response_format"] = {"type": "json_schema", "json_schema": named}
 
 

@@ -13,7 +13,8 @@ from arbstr.engine.dialects.translation import chat_answer
 from arbstr.engine.dialects.translation.chat_answer import Calls
 from arbstr.engine.dialects.translation.conversation import reasoning_mark
 from arbstr.engine.dialects.translation.fields import dumps
-from arbstr.engine.dialects.translation.messages_answer import skeleton, stop_of, usage_of
+from arbstr.engine.dialects.translation.messages_answer import skeleton, stop_of, tool_use, usage_of
+from arbstr.engine.dialects.translation.messages_tools import client_names
 from arbstr.engine.lenient_json import loads
 from arbstr.types import JsonObject
 
@@ -71,6 +72,7 @@ class StreamTranslator:
         self._started = False  # whether its beginning has gone out
         self._calls = Calls(answer_id)
         self._call_blocks: dict[int, _Block] = {}
+        self._names: dict[str, str] | None = None  # known from the first call on
         self._last_choice: JsonObject = {}
         self._refusal = ""
         self._counts: metering.Counts | None = None
@@ -145,7 +147,9 @@ class StreamTranslator:
         call, arguments = self._calls.add(delta)
         block = self._call_blocks.get(call.position)
         if block is None and call.name:
-            block = _Block("tool_use", {"type": "tool_use", "id": call.id, "name": call.name, "input": {}})
+            if self._names is None:
+                self._names = client_names(self._request)
+            block = _Block("tool_use", tool_use(call, self._names, {}))
             arguments = call.arguments
             self._blocks.append(block)
             self._call_blocks[call.position] = block

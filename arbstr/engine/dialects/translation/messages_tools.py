@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 from arbstr.engine.dialects.translation.fields import objects, optional_text, table, text, unsupported, wrong
+from arbstr.engine.dialects.translation.functions import NO_PARAMETERS, function_name, is_strict
 from arbstr.types import JsonObject
 
 _ADVICE = "leave it out, or send tool_choice {'type': 'auto'} to do without it"
-_NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}}
 
 
 def chat_tools(document: JsonObject) -> list[JsonObject]:
@@ -35,17 +35,25 @@ def chat_choice(choice: JsonObject) -> Any:
     if kind in ("auto", "none"):
         return kind
     if kind == "tool":
-        return {"type": "function", "function": {"name": text(choice.get("name"), "tool_choice.name")}}
+        name = function_name(text(choice.get("name"), "tool_choice.name"))
+        return {"type": "function", "function": {"name": name}}
     raise wrong("tool_choice.type", "'auto', 'any', 'tool' or 'none'")
 
 
+def client_names(document: JsonObject) -> dict[str, str]:
+    """Return the names of the client's tools that had to be changed, by those in the chat request."""
+    tools = objects(document.get("tools"), "tools")
+    names = [name for tool in tools if isinstance(name := tool.get("name"), str)]
+    return {changed: name for name in names if (changed := function_name(name)) != name}
+
+
 def _function(tool: JsonObject, path: str) -> JsonObject:
-    function: JsonObject = {"name": text(tool.get("name"), f"{path}.name")}
+    function: JsonObject = {"name": function_name(text(tool.get("name"), f"{path}.name"))}
     description = optional_text(tool.get("description"), f"{path}.description")
     if description:
         function["description"] = description
-    function["parameters"] = table(tool.get("input_schema"), f"{path}.input_schema") or _NO_PARAMETERS
-    if tool.get("strict") is True:
+    function["parameters"] = table(tool.get("input_schema"), f"{path}.input_schema") or NO_PARAMETERS
+    if tool.get("strict") is True and is_strict(function["parameters"]):
         function["strict"] = True
     return function
 

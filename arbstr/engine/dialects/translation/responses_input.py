@@ -29,14 +29,14 @@ def messages_of(document: JsonObject) -> list[JsonObject]:
         conversation.say("user", given)
     elif given is not None:
         for index, item in enumerate(objects(given, "input")):
-            _add(conversation, item, f"input[{index}]", document)
+            _add(conversation, item, f"input[{index}]")
     messages = conversation.messages()
     if not messages:
         raise wrong("input", "a text or a list of items")
     return messages
 
 
-def _add(conversation: Conversation, item: JsonObject, path: str, document: JsonObject) -> None:
+def _add(conversation: Conversation, item: JsonObject, path: str) -> None:
     kind = item.get("type", "message")
     if not isinstance(kind, str):
         raise wrong(f"{path}.type", "a string")
@@ -45,10 +45,10 @@ def _add(conversation: Conversation, item: JsonObject, path: str, document: Json
     add = _ITEMS.get(kind)
     if add is None:
         raise unsupported(f"{path}.type", kind)
-    add(conversation, item, path, document)
+    add(conversation, item, path)
 
 
-def _add_message(conversation: Conversation, item: JsonObject, path: str, _document: JsonObject) -> None:
+def _add_message(conversation: Conversation, item: JsonObject, path: str) -> None:
     content = item.get("content")
     role = item.get("role")
     if role == "assistant":
@@ -60,32 +60,32 @@ def _add_message(conversation: Conversation, item: JsonObject, path: str, _docum
         raise wrong(f"{path}.role", "'user', 'assistant', 'system' or 'developer'")
 
 
-def _add_function_call(conversation: Conversation, item: JsonObject, path: str, document: JsonObject) -> None:
-    name = chat_name(document, text(item.get("name"), f"{path}.name"), item.get("namespace"))
+def _add_function_call(conversation: Conversation, item: JsonObject, path: str) -> None:
+    name = chat_name(text(item.get("name"), f"{path}.name"), item.get("namespace"))
     arguments = text(item.get("arguments"), f"{path}.arguments")
     conversation.call(_call_id(item, path), name, arguments or "{}")
 
 
-def _add_custom_call(conversation: Conversation, item: JsonObject, path: str, document: JsonObject) -> None:
-    name = chat_name(document, text(item.get("name"), f"{path}.name"), item.get("namespace"))
+def _add_custom_call(conversation: Conversation, item: JsonObject, path: str) -> None:
+    name = chat_name(text(item.get("name"), f"{path}.name"), item.get("namespace"))
     arguments = {CUSTOM_INPUT: text(item.get("input"), f"{path}.input")}
     conversation.call(_call_id(item, path), name, dumps_text(arguments))
 
 
-def _add_search_call(conversation: Conversation, item: JsonObject, path: str, _document: JsonObject) -> None:
+def _add_search_call(conversation: Conversation, item: JsonObject, path: str) -> None:
     arguments = item.get("arguments")
     arguments = arguments if isinstance(arguments, str) else dumps_text(arguments or {})
     conversation.call(_call_id(item, path), TOOL_SEARCH, arguments)
 
 
-def _add_search_output(conversation: Conversation, item: JsonObject, path: str, document: JsonObject) -> None:
+def _add_search_output(conversation: Conversation, item: JsonObject, path: str) -> None:
     if item.get("call_id") is None:  # of a search that the API's server made; its tools are declared all the same
         return
     names = [tool.get("name") for tool in objects(item.get("tools"), f"{path}.tools")]
     conversation.result(_call_id(item, path), dumps_text({"tools": names}), [])
 
 
-def _add_output(conversation: Conversation, item: JsonObject, path: str, _document: JsonObject) -> None:
+def _add_output(conversation: Conversation, item: JsonObject, path: str) -> None:
     output = item.get("output")
     if isinstance(output, list):
         parts = [_part(part, f"{path}.output[{i}]") for i, part in enumerate(objects(output, f"{path}.output"))]
@@ -97,7 +97,7 @@ def _add_output(conversation: Conversation, item: JsonObject, path: str, _docume
         conversation.result(_call_id(item, path), words, [])
 
 
-def _add_reasoning(conversation: Conversation, item: JsonObject, path: str, _document: JsonObject) -> None:
+def _add_reasoning(conversation: Conversation, item: JsonObject, path: str) -> None:
     """Add reasoning that came from a provider of chat completions; only its own API's server can read another's."""
     field = marked_field(item.get("encrypted_content"))
     if field is None:
@@ -108,11 +108,11 @@ def _add_reasoning(conversation: Conversation, item: JsonObject, path: str, _doc
         conversation.reason(field, words)
 
 
-def _add_nothing(_conversation: Conversation, _item: JsonObject, _path: str, _document: JsonObject) -> None:
+def _add_nothing(_conversation: Conversation, _item: JsonObject, _path: str) -> None:
     """Add nothing: the item only declares tools."""
 
 
-_ITEMS: dict[str, Callable[[Conversation, JsonObject, str, JsonObject], None]] = {
+_ITEMS: dict[str, Callable[[Conversation, JsonObject, str], None]] = {
     "message": _add_message,
     "function_call": _add_function_call,
     "function_call_output": _add_output,

@@ -8,12 +8,11 @@ refused.
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Iterator
 from typing import Any, Literal, NamedTuple
 
 from arbstr.engine.dialects.translation.fields import objects, optional_text, table, text, unsupported, wrong
+from arbstr.engine.dialects.translation.functions import NO_PARAMETERS, function_name
 from arbstr.engine.lenient_json import loads
 from arbstr.types import JsonObject
 
@@ -22,9 +21,6 @@ TOOL_SEARCH = "tool_search"
 
 _DEFAULT_NAMESPACE = "functions"  # tools in it go by their plain names
 _ADVICE = "leave it out, or send tool_choice 'auto' to do without it"
-_LONGEST_NAME = 64
-_NOT_IN_NAMES = re.compile("[^a-zA-Z0-9_-]")
-_NO_PARAMETERS: JsonObject = {"type": "object", "properties": {}}
 
 
 class ClientTool(NamedTuple):
@@ -66,7 +62,7 @@ def client_tools(document: JsonObject) -> dict[str, ClientTool]:
     return found
 
 
-def chat_name(document: JsonObject, name: str, namespace: Any) -> str:
+def chat_name(name: str, namespace: Any) -> str:
     """Return a tool's name in the chat request."""
     return _chat_name(ClientTool("function", name, namespace if isinstance(namespace, str) else None))
 
@@ -142,7 +138,7 @@ def _function(tool: JsonObject, path: str, name: str) -> JsonObject:
         return function | _custom(tool, path, description or "")
     if description:
         function["description"] = description
-    function["parameters"] = table(tool.get("parameters"), f"{path}.parameters") or _NO_PARAMETERS
+    function["parameters"] = table(tool.get("parameters"), f"{path}.parameters") or NO_PARAMETERS
     if tool.get("strict") is True:
         function["strict"] = True
     return function
@@ -161,11 +157,8 @@ def _custom(tool: JsonObject, path: str, description: str) -> JsonObject:
 
 def _chat_name(tool: ClientTool) -> str:
     if tool.namespace in (None, _DEFAULT_NAMESPACE):
-        return tool.name
-    name = _NOT_IN_NAMES.sub("_", f"{tool.namespace}__{tool.name}")
-    if len(name) <= _LONGEST_NAME:
-        return name
-    return f"{name[: _LONGEST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        return function_name(tool.name)
+    return function_name(f"{tool.namespace}__{tool.name}")
 
 
 def _is_optional(document: JsonObject) -> bool:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from arbstr.engine.dialects.translation.messages import StreamTranslator, from_chat
+from arbstr.engine.dialects.translation.messages import StreamTranslator, from_chat, to_chat
 from tests.support.translation import (
     USAGE,
     answer,
@@ -56,6 +56,14 @@ def test_tool_calls() -> None:
         assert words.text == "I look."
         assert [(block.id, block.name, block.input) for block in found] == [("a", "look", {"x": 1}), ("b", "look", {})]
         assert message.stop_reason == "tool_use"
+
+
+def test_a_call_of_a_tool_with_a_long_name() -> None:
+    tool = {"name": "mcp__" + "x" * 100, "input_schema": {"type": "object"}}
+    request = {"model": "asked", "max_tokens": 9, "messages": [{"role": "user", "content": "hi"}], "tools": [tool]}
+    name = to_chat(request)["tools"][0]["function"]["name"]
+    for message in both({"tool_calls": [call("a", name, "{}")]}, "tool_calls", tools=[tool]):
+        assert message.content[0].name == tool["name"]
 
 
 def test_thinking_comes_before_the_words_and_is_signed_with_the_field_it_came_in() -> None:

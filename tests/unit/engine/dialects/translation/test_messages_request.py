@@ -185,12 +185,26 @@ def test_settings(fields: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("place", ["output_format", "output_config"])
 def test_a_schema_for_the_answer(place: str) -> None:
-    form = {"type": "json_schema", "schema": {"type": "object"}}
+    schema = {"type": "object", "additionalProperties": False}
+    form = {"type": "json_schema", "schema": schema}
     fields = {place: form} if place == "output_format" else {place: {"format": form}}
     assert chat(**fields)["response_format"] == {
         "type": "json_schema",
-        "json_schema": {"name": "output", "schema": {"type": "object"}, "strict": True},
+        "json_schema": {"name": "output", "schema": schema, "strict": True},
     }
+
+
+@pytest.mark.parametrize(
+    ("required", "more", "strict"),
+    [(["a", "b"], False, True), (["a"], False, None), (["a", "b"], True, None), (None, False, None)],
+)
+def test_a_schema_is_strict_where_openais_rules_for_that_are_kept(required: Any, more: bool, strict: Any) -> None:
+    inner = {"type": "object", "properties": {"a": {}, "b": {}}, "required": required, "additionalProperties": more}
+    schema = {"type": "object", "properties": {"x": {"items": inner}}, "required": ["x"], "additionalProperties": False}
+    found = chat(output_config={"format": {"type": "json_schema", "schema": schema}})["response_format"]["json_schema"]
+    assert found.get("strict") is strict
+    tool = {**TOOL, "strict": True, "input_schema": schema}
+    assert chat(tools=[tool])["tools"][0]["function"].get("strict") is strict
 
 
 def test_openais_reasoning_models_have_another_name_for_the_cap() -> None:
@@ -202,11 +216,21 @@ def test_openais_reasoning_models_have_another_name_for_the_cap() -> None:
 
 
 def test_tools() -> None:
-    tools = [TOOL, {**TOOL, "type": "custom", "strict": True, "cache_control": {"type": "ephemeral"}}]
-    assert chat(tools=tools)["tools"] == [
-        {"type": "function", "function": LOOK},
-        {"type": "function", "function": {**LOOK, "strict": True}},
-    ]
+    tools = [TOOL, {**TOOL, "type": "custom", "cache_control": {"type": "ephemeral"}}]
+    assert chat(tools=tools)["tools"] == [{"type": "function", "function": LOOK}] * 2
+
+
+def test_a_name_too_long_for_chat_completions_is_the_same_wherever_it_stands() -> None:
+    name = "mcp__" + "x" * 100
+    block = {**use("a"), "name": name}
+    found = chat(assistant(block), tools=[{**TOOL, "name": name}], tool_choice={"type": "tool", "name": name})
+    names = {
+        found["tools"][0]["function"]["name"],
+        found["tool_choice"]["function"]["name"],
+        found["messages"][0]["tool_calls"][0]["function"]["name"],
+    }
+    assert len(names) == 1
+    assert len(names.pop()) <= 64
 
 
 @pytest.mark.parametrize(
