@@ -37,6 +37,20 @@ class Error(TypedDict):
     error: ErrorFields
 
 
+class MessagesErrorFields(TypedDict):
+    """What went wrong; `type` is one of Anthropic's words."""
+
+    type: str
+    message: str
+
+
+class MessagesError(TypedDict):
+    """An error in Anthropic's shape."""
+
+    type: Literal["error"]
+    error: MessagesErrorFields
+
+
 class Welcome(TypedDict):
     """What arbstr is and how to point a client at it."""
 
@@ -344,6 +358,44 @@ class ChatRequest(TypedDict):
 
     model: Annotated[str, Field(min_length=1)]
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: NotRequired[bool]
+    max_tokens: NotRequired[Count]
+
+
+@_open
+class ResponsesRequest(TypedDict):
+    """A Responses request."""
+
+    model: Annotated[str, Field(min_length=1)]
+    input: NotRequired[str | list[dict[str, Any]]]
+    stream: NotRequired[bool]
+    max_output_tokens: NotRequired[Count]
+
+
+@_open
+class MessagesRequest(TypedDict):
+    """A request for a message of Anthropic's API."""
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    stream: NotRequired[bool]
+    max_tokens: NotRequired[Count]
+
+
+@_open
+class EmbeddingsRequest(TypedDict):
+    """A request for embeddings."""
+
+    model: Annotated[str, Field(min_length=1)]
+    input: str | Annotated[list[Any], Field(min_length=1)]
+
+
+@_open
+class CompletionsRequest(TypedDict):
+    """A request for a text completion."""
+
+    model: Annotated[str, Field(min_length=1)]
+    prompt: str | Annotated[list[Any], Field(min_length=1)]
     stream: NotRequired[bool]
     max_tokens: NotRequired[Count]
 

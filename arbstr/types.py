@@ -82,7 +82,8 @@ class ChatRequest:
     `body` is what is sent: the client's own bytes, except that a stream's `include_usage` is set; in that case
     `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that
     the model will read, `last_user_text` is the last user message's text. `policy` is the rule that the client named,
-    if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens.
+    if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens. `document` is the body's JSON, in the
+    client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
     """
 
     request_id: str
@@ -97,6 +98,9 @@ class ChatRequest:
     prompt_images: int = 0
     choices: int = 1
     plain_body: bytes | None = field(default=None, repr=False)
+    dialect: str = "chat"
+    document: JsonObject | None = field(default=None, repr=False, compare=False)
+    query: str = ""
 
 
 class Candidate(NamedTuple):

@@ -27,6 +27,11 @@ DECIDING = (
     "tools",
     "functions",
     "response_format",
+    "prompt",
+    "input",
+    "instructions",
+    "system",
+    "max_output_tokens",
 )
 
 _OF_MESSAGES = ("role", "content", "tool_calls")
@@ -96,7 +101,7 @@ def _itself(document: JsonObject) -> _Objects:
 
 
 def _messages(document: JsonObject) -> _Objects:
-    return _objects(document.get("messages"))
+    return _objects(document.get("messages")) or _objects(document.get("input"))
 
 
 def _parts(messages: _Objects) -> _Objects:

@@ -10,7 +10,7 @@ from arbstr.types import JsonObject, Usage
 # Larger claims are cut to these: still absurd, so they are marked and capped, but small enough for sums.
 _MOST_TOKENS = 10**9
 _MOST_MSATS = 10**12
-_COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"))
+_COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"), ("response", "usage", "cost"))
 _NOTHING: JsonObject = {}
 _PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
 _DIGITS = re.compile("[0-9]{1,400}")
@@ -54,6 +54,15 @@ def usage_of(document: Any) -> Usage | None:
         return usage
     counts = counts_of(document)
     return None if counts is None else counts.usage()
+
+
+def input_only(document: Any) -> Usage | None:
+    """Return the usage of a whole response whose tokens are all input; some providers state their total alone."""
+    counts = counts_of(document)
+    if counts is None:
+        return None
+    tokens_in = counts.total if counts.input is None else counts.input
+    return Usage(tokens_in, None if tokens_in is None else 0)
 
 
 def _plain_usage(document: Any) -> Usage | None:

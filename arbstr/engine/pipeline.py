@@ -121,6 +121,8 @@ class Engine:
 
     def _disconnected(self, context: RequestContext, limit: asyncio.Timeout) -> None:
         """Limit a request whose client has disconnected: it ends at once, or when draining takes too long."""
+        if context.success:  # it had its answer, and what may follow comes soon
+            return
         now = asyncio.get_running_loop().time()
         limit.reschedule(now + DRAIN_S if self._begin_drain(context) else now)
 
@@ -188,7 +190,9 @@ class Engine:
         session = self._sessions.of(client.headers, document, client.dialect.name)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
-        chat = client.dialect.parse(document, body, request_id=context.request_id, policy=client.policy)
+        chat = client.dialect.parse(
+            document, body, request_id=context.request_id, policy=client.policy, query=client.query
+        )
         context.set_chat(chat)
         return chat
 
@@ -316,7 +320,7 @@ class Engine:
 
     async def _deliver_stream(self, context: RequestContext, response: UpstreamStream, client: Client) -> None:
         first_byte_ms = context.stream_opened(response)
-        if not response.observer.done:  # else the row follows at once, as that of a whole response does
+        if not response.observer.ended:  # else the row follows at once, as that of a whole response does
             self._ledger.begin(context.record())
         provider = "" if context.provider is None else context.provider.name
         self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
@@ -334,10 +338,10 @@ class Engine:
             context.attempt_succeeded(200)
             _check_present(client)
             context.succeed()
-            return wire.final_event(context, done=observer.done)
+            return wire.final_event(context, done=observer.ended)
         if observer.error is not None:
             fault = context.without_quotes(f"the provider sent an error: {verdict.error_summary(observer.error)}")
-        elif observer.done:
+        elif observer.ended:
             fault = "it ended without any content"
         error = AttemptError("bad_response", f"the stream broke off: {fault}", status=200)
         self._attempt_failed(context, client, error, None)

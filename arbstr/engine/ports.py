@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from arbstr.config.schema import Provider
@@ -19,6 +19,7 @@ class Client(Protocol):
     received_at_ms: int
     policy: str | None
     dialect: Dialect
+    query: Mapping[str, str]  # of its URL
     headers: HeaderList  # as received; `engine.upstream.headers` says which are forwarded
 
     @property

@@ -18,7 +18,8 @@ async def relay(
 ) -> tuple[bytes, str]:
     """Relay a stream until its `[DONE]` or its end; 0 `keepalive_s` sends no keep-alives.
 
-    Return the bytes still to be sent to the client, and the fault if the stream did not end properly.
+    A client that has the last event has had its answer, although more may follow that arbstr wants to know. Return the
+    bytes still to be sent to the client, and the fault if the stream did not end properly.
     """
     observer = stream.observer
     # If nothing else has come yet the client needs a keep-alive.
@@ -32,6 +33,8 @@ async def relay(
             return stream.end(), f"no content for {stream.limit_s:g} s"
         if out:
             await client.write(out)
+        if observer.ended and observer.complete and not client.gone:
+            context.succeed()
         read_started_ms = context.elapsed_ms()
         try:
             read = await stream.read(min(keepalive_s or left_s, left_s))

@@ -44,7 +44,7 @@ class AccessControl:
             message = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
             raise ForbiddenOrigin(message)
         if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
-            self._check_token(headers.get("Authorization", ""))
+            self._check_token(headers.get("Authorization", ""), headers.get("X-Api-Key"))
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
         """Return whether pages of an origin may send requests."""
@@ -76,12 +76,16 @@ class AccessControl:
         message = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
         raise ForbiddenHost(message)
 
-    def _check_token(self, authorization: str) -> None:
-        scheme, _, given = authorization.partition(" ")
-        right = hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token or b"")
-        if scheme.lower() != "bearer" or not right:
+    def _check_token(self, authorization: str, api_key: str | None) -> None:
+        """Check the bearer token; Anthropic's clients send it as `x-api-key`, some of them beside a token of theirs."""
+        scheme, _, bearer = authorization.partition(" ")
+        is_bearer = scheme.lower() == "bearer" and self._is_token(bearer)
+        if not is_bearer and (api_key is None or not self._is_token(api_key)):
             message = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
             raise InvalidApiKey(message)
+
+    def _is_token(self, given: str) -> bool:
+        return hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token or b"")
 
 
 def _host_name(host: str) -> str:

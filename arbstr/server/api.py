@@ -15,8 +15,9 @@ _UNREADABLE = (400, 404, 413, 415)  # what may be wrong with a body
 class Endpoint:
     """An endpoint. `name` is its operation id; `answer` and `body` are shapes, `query` its parameters.
 
-    `errors` may come besides those that any endpoint has; `streams`: the answer may be a stream of events. `also` are
-    statuses other than 200 with which the same shape comes, and what they mean; a `public` one takes no token.
+    `errors` may come besides those that any endpoint has, in the shape `error`; `streams`: the answer may be a stream
+    of events. `also` are statuses other than 200 with which the same shape comes, and what they mean; a `public` one
+    takes no token.
     """
 
     name: str
@@ -27,15 +28,18 @@ class Endpoint:
     body: type | None = None
     query: tuple[str, ...] = ()
     errors: tuple[int, ...] = ()
+    error: type = shapes.Error
     streams: bool = False
     also: tuple[tuple[int, str], ...] = ()
     public: bool = False
 
 
-def _inference(name: str, path: str, summary: str, body: type) -> Endpoint:
+def _inference(
+    name: str, path: str, summary: str, body: type, error: type = shapes.Error, *, streams: bool = True
+) -> Endpoint:
     """Describe an endpoint whose requests are bought from a provider."""
-    errors = (*_UNREADABLE, *_UNSERVED)
-    return Endpoint(name, "POST", path, summary, shapes.ProviderAnswer, body, errors=errors, streams=True)
+    answer, errors = shapes.ProviderAnswer, (*_UNREADABLE, *_UNSERVED)
+    return Endpoint(name, "POST", path, summary, answer, body, errors=errors, error=error, streams=streams)
 
 
 def _get(name: str, path: str, summary: str, answer: type, query: tuple[str, ...] = (), *errors: int) -> Endpoint:
@@ -44,10 +48,15 @@ def _get(name: str, path: str, summary: str, answer: type, query: tuple[str, ...
 
 _HEALTH = "Whether arbstr can serve requests."
 _DOWN = ((503, "No provider is available."),)
+_MESSAGES = "The same as Anthropic's Messages."
 _COST = "What a chat request would cost, and where; nothing is sent."
 
 ENDPOINTS = (
     _inference("chat", "/v1/chat/completions", "A chat completion, bought as the policy says.", shapes.ChatRequest),
+    _inference("responses", "/v1/responses", "The same as OpenAI's Responses.", shapes.ResponsesRequest),
+    _inference("messages", "/v1/messages", _MESSAGES, shapes.MessagesRequest, shapes.MessagesError),
+    _inference("embeddings", "/v1/embeddings", "Embeddings.", shapes.EmbeddingsRequest, streams=False),
+    _inference("completions", "/v1/completions", "A text completion.", shapes.CompletionsRequest),
     Endpoint("cost", "POST", "/v1/cost", _COST, shapes.RoutingEntry, shapes.ChatRequest, errors=(*_UNREADABLE, 503)),
     _get("models", "/v1/models", "The available models.", shapes.ModelList),
     _get("model", "/v1/models/{model}", "One model.", shapes.ModelEntry, (), 404),

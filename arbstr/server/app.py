@@ -7,6 +7,7 @@ import time
 
 from aiohttp import web
 
+from arbstr.engine.dialects.registry import dialect_at
 from arbstr.errors import ApiError, ClientGone, InternalError
 from arbstr.sanitize import sanitize
 from arbstr.server.access import AccessControl
@@ -22,7 +23,7 @@ _MINUTE_S = 60.0
 
 
 class App:
-    """Gives every request an id, checks access, and turns every error into a response in OpenAI's shape."""
+    """Gives every request an id, checks access, and turns every error into a response, in its path's dialect."""
 
     def __init__(self, access: AccessControl, routes: EndpointRouter) -> None:
         self._access = access
@@ -42,12 +43,13 @@ class App:
                 response = await self._router.find(request)(request)
         except ApiError as error:
             self._refusals.log(request, error)
-            response = error_response(error)
+            response = error_response(error, dialect_at(request.path))
         except ClientGone:
             response = web.Response(status=499)  # never sent
         except Exception:
             logger.exception("unhandled exception in request %s", request.id)
-            response = error_response(InternalError(f"Internal error (request {request.id}); see arbstr's log."))
+            fault = InternalError(f"Internal error (request {request.id}); see arbstr's log.")
+            response = error_response(fault, dialect_at(request.path))
         if not response.prepared:
             response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 import orjson
 from aiohttp import web
@@ -23,6 +23,7 @@ class ClientConnection:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.dialect = dialect
+        self.query: Mapping[str, str] = request.query if dialect.query else {}
         self.policy = request.policy
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None

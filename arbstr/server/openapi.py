@@ -120,12 +120,13 @@ class _ShapeSchemas(GenerateJsonSchema):
 
 def _shapes() -> list[type]:
     """Return the shapes that the description refers to, each once."""
-    named = [shape for endpoint in ENDPOINTS for shape in (endpoint.answer, endpoint.body) if shape is not None]
+    of_each = [(endpoint.answer, endpoint.body, endpoint.error) for endpoint in ENDPOINTS]
+    named = [shape for shapes_of_one in of_each for shape in shapes_of_one if shape is not None]
     return list(dict.fromkeys([shapes.Error, shapes.CostEvent, *named]))
 
 
 def _operation(endpoint: Endpoint) -> JsonObject:
-    errors = {status: _body(shapes.Error, _ERRORS[status]) for status in sorted({*endpoint.errors, *_OF_ALL})}
+    errors = {status: _body(endpoint.error, _ERRORS[status]) for status in sorted({*endpoint.errors, *_OF_ALL})}
     also = {status: _body(endpoint.answer, says) for status, says in endpoint.also}
     responses = {200: _success(endpoint), **errors, **also}
     return {

@@ -14,6 +14,8 @@ import orjson
 from aiohttp import HttpVersion11, web
 from aiohttp.abc import AbstractStreamWriter
 
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.errors import ApiError
 from arbstr.server.ids import new_id
 from arbstr.types import HeaderList
@@ -148,9 +150,10 @@ def json_response(document: Any, status: int = 200) -> web.Response:
     return web.Response(status=status, body=body, content_type="application/json")
 
 
-def error_response(error: ApiError) -> web.Response:
+def error_response(error: ApiError, dialect: Dialect = CHAT) -> web.Response:
     """Return the response for an error."""
-    return web.Response(status=error.status, headers=error_headers(error), body=orjson.dumps(error.body()))
+    body = orjson.dumps(dialect.error_body(error))
+    return web.Response(status=error.status, headers=error_headers(error), body=body)
 
 
 def error_headers(error: ApiError) -> HeaderList:

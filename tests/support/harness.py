@@ -33,6 +33,7 @@ from tests.support.provider import MODEL, Part, Script, ScriptedProvider, sse_re
 
 PATIENCE_S = 10.0  # a wait that takes longer fails the test
 SEPARATOR = b"\n\n"
+CHAT_PATH = "/v1/chat/completions"
 FINAL_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat.completion.chunk",[^{]*"arbstr":\{')
 
 
@@ -213,9 +214,9 @@ class Arbstr:
         """A chat request and its whole answer; `fields` are the body's."""
         return await self.send(json.dumps(body(content, **fields)).encode(), headers=headers)
 
-    async def send(self, data: bytes, *, headers: Mapping[str, str] | None = None) -> Answer:
+    async def send(self, data: bytes, *, headers: Mapping[str, str] | None = None, path: str = CHAT_PATH) -> Answer:
         """These bytes as a chat request, labelled as JSON, and the answer."""
-        async with self.open(data, headers=headers) as stream:
+        async with self.open(data, headers=headers, path=path) as stream:
             return await stream.rest()
 
     @asynccontextmanager
@@ -228,11 +229,13 @@ class Arbstr:
             yield stream
 
     @asynccontextmanager
-    async def open(self, data: bytes, *, headers: Mapping[str, str] | None = None) -> AsyncIterator[Stream]:
+    async def open(
+        self, data: bytes, *, headers: Mapping[str, str] | None = None, path: str = CHAT_PATH
+    ) -> AsyncIterator[Stream]:
         """These bytes as a chat request, the answer to be read as it comes."""
         labelled = {"Content-Type": "application/json", **(headers or {})}
         async with asyncio.timeout(PATIENCE_S):
-            response = await self.session.post(f"{self.url}/v1/chat/completions", data=data, headers=labelled)
+            response = await self.session.post(f"{self.url}{path}", data=data, headers=labelled)
         async with response:
             yield Stream(response)
 

@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import orjson
 
-from arbstr.engine import lenient_json
 from arbstr.engine.dialects.body import with_fields
-from arbstr.engine.dialects.dialect import Dialect
-from arbstr.engine.dialects.fields import boolean, kind_of, messages_of, model_of, tightest_cap, whole
-from arbstr.engine.duplicate_keys import refuse_duplicates
+from arbstr.engine.dialects.dialect import Dialect, Prompt, Sent
+from arbstr.engine.dialects.fields import MOST_CHOICES, kind_of, messages_of, texts_of, whole
 from arbstr.engine.prompt import count_prompt
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
 from arbstr.errors import InvalidParameter
-from arbstr.types import ChatRequest, JsonObject
+from arbstr.types import JsonObject
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 DONE = encode_event(b"[DONE]")
 
 _INCLUDE_USAGE = b'"stream_options":{"include_usage":true}'
-_MOST_CHOICES = 128  # as at OpenAI
 _DOUBTFUL = frozenset({"error", "errors", "type", "success"})  # what an answer has only where it may be an error
 _USUAL_ENDS = ("stop", "length", "tool_calls")
 _SAYS_LITTLE = frozenset({"role", "name", "index", "id"})  # of a delta: no part of an answer
@@ -36,7 +33,7 @@ class Chat(Dialect):
 
     name = "chat"
     path = "chat/completions"
-    spoken_in = b'"choices"'
+    caps: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
     words_in = frozenset({"choices"})
     text_begins = re.compile(
         rb'"delta": ?\{(?:"role": ?"[a-z]*", ?)?"(?:content|reasoning_content|reasoning)": ?"(?!")'
@@ -45,30 +42,22 @@ class Chat(Dialect):
     chunk_object: Literal["chat.completion.chunk", "text_completion"] = "chat.completion.chunk"
     chunk_id = "chatcmpl"
 
-    def parse(self, document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
-        """See `Dialect`. A stream is made to report its usage, whether or not the client wants to know."""
-        refuse_duplicates(body, document)
-        model = model_of(document)
+    def read_prompt(self, document: JsonObject) -> Prompt:
+        """See `Dialect`."""
         messages = messages_of(document)
-        stream = boolean(document, "stream")
-        options = stream_options(document)
-        prompt_chars, prompt_images = count_prompt(document)
-        adds_usage = stream and options.get("include_usage") is not True
-        body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
-        return ChatRequest(
-            request_id=request_id,
-            model=model,
-            stream=stream,
-            wants_usage=options.get("include_usage") is True,
-            max_tokens=tightest_cap(document, "max_tokens", "max_completion_tokens"),
-            choices=whole(document, "n", _MOST_CHOICES) or 1,
-            prompt_chars=prompt_chars,
-            prompt_images=prompt_images,
-            last_user_text=_last_user_text(messages),
-            policy=policy,
-            body=with_usage(document, options, body) if adds_usage else body,
-            plain_body=body if adds_usage else None,
-        )
+        chars, images = count_prompt(document)
+        return Prompt(chars, images, _last_user_text(messages))
+
+    def sent(self, document: JsonObject, body: bytes, *, stream: bool) -> Sent:
+        """Return a body that makes a stream report its usage, whether or not the client wants to know."""
+        options = _stream_options(document)
+        if not stream or options.get("include_usage") is True:
+            return Sent(body)
+        return Sent(_with_usage(document, options, body), plain=body, wants_usage=False)
+
+    def choices(self, document: JsonObject) -> int:
+        """See `Dialect`."""
+        return whole(document, "n", MOST_CHOICES) or 1
 
     def fault_of(self, document: Any) -> JsonObject | None:
         """See `Dialect`."""
@@ -107,7 +96,7 @@ class Chat(Dialect):
 CHAT = Chat()
 
 
-def stream_options(document: JsonObject) -> JsonObject:
+def _stream_options(document: JsonObject) -> JsonObject:
     """Return `stream_options`, empty if it is absent. Raises `InvalidParameter`."""
     options = document.get("stream_options")
     if options is None:
@@ -125,7 +114,7 @@ def stream_options(document: JsonObject) -> JsonObject:
     return options
 
 
-def with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
+def _with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
     """Return a body that makes the provider report usage at the stream's end, in the client's bytes where possible."""
     if "stream_options" not in document:
         start = body.index(b"{") + 1
@@ -133,20 +122,10 @@ def with_usage(document: JsonObject, options: JsonObject, body: bytes) -> bytes:
     return with_fields(body, stream_options={**options, "include_usage": True})
 
 
-def _texts(message: JsonObject) -> list[str]:
-    """Return the texts of a message: its content, or the text parts of a multimodal one."""
-    content = message.get("content")
-    if isinstance(content, str):
-        return [content]
-    if not isinstance(content, list):
-        return []
-    return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
-
-
 def _last_user_text(messages: list[JsonObject]) -> str:
     for message in reversed(messages):
         if message["role"] == "user":
-            return "\n".join(_texts(message))
+            return "\n".join(texts_of(message.get("content")))
     return ""
 
 

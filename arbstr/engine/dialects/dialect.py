@@ -5,11 +5,15 @@ from __future__ import annotations
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from urllib.parse import urlencode
 
 import orjson
 
-from arbstr.engine import metering
+from arbstr.engine import lenient_json, metering
+from arbstr.engine.dialects.fields import boolean, model_of, tightest_cap
+from arbstr.engine.duplicate_keys import refuse_duplicates
 from arbstr.engine.metering import Counts
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
@@ -19,37 +23,114 @@ from arbstr.types import ChatRequest, JsonObject, Usage
 if TYPE_CHECKING:
     from arbstr import shapes
 
+_NEVER = re.compile(rb"(?!)")
+
+
+class Prompt(NamedTuple):
+    """What a request asks: the size of all that is to be read, and the last user message's text."""
+
+    chars: int
+    images: int
+    last_user_text: str
+
+
+class Sent(NamedTuple):
+    """What goes to a provider; `plain` is the body without what arbstr has added, None if it has added nothing.
+
+    `wants_usage`: the client gets an event that only states usage.
+    """
+
+    body: bytes
+    plain: bytes | None = None
+    wants_usage: bool = True
+
 
 class Dialect(ABC):
     """One API that clients and providers speak: how to read its requests, answers and streams, and what to write.
 
-    Instances have no state. The class variables are for streams: they are searched for in bytes, so that events need
-    not be parsed; what is found is then judged by the method that belongs to it.
+    Instances have no state. The class variables from `spoken_in` on are for streams: they are searched for in bytes, so
+    that events need not be parsed; what is found is then judged by the method that belongs to it.
     """
 
     name: ClassVar[str]  # in the ledger
     path: ClassVar[str]  # below a provider's base URL
+    query: ClassVar[tuple[str, ...]] = ()  # parameters of the client's URL that go to the provider
+    streams: ClassVar[bool] = True
+    caps: ClassVar[tuple[str, ...]] = ()  # fields that cap the output's tokens
+    retryable: ClassVar[frozenset[int]] = frozenset((429, 500, 502, 503, 504))  # statuses that may soon be others
+    translation: ClassVar[ModuleType | None] = None  # to and from chat, for providers that speak only that
 
-    spoken_in: ClassVar[bytes]  # part of every event with the model's words, and of no other
-    words_in: ClassVar[frozenset[str]]  # fields of an answer or event that hold the model's words
-    text_begins: ClassVar[re.Pattern[bytes]]  # an event that brings text, up to the text
-    finish: ClassVar[re.Pattern[bytes]]  # what `finishes` looks at
+    words_in: ClassVar[frozenset[str]] = frozenset()  # fields of an answer or event that hold the model's words
+    spoken_in: ClassVar[bytes] = b'"choices"'  # part of every event with the model's words, and of few others
+    text_begins: ClassVar[re.Pattern[bytes]] = _NEVER  # an event that brings text, up to the text
+    finish: ClassVar[re.Pattern[bytes]] = _NEVER  # what `finishes` looks at
+    last: ClassVar[re.Pattern[bytes]] = _NEVER  # what `is_last` looks at; `[DONE]` ends every stream
+
+    def parse(
+        self,
+        document: JsonObject,
+        body: bytes,
+        *,
+        request_id: str,
+        policy: str | None,
+        query: Mapping[str, str] | None = None,
+    ) -> ChatRequest:
+        """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
+        refuse_duplicates(body, document)
+        model = model_of(document)
+        prompt = self.read_prompt(document)
+        stream = self.streams and boolean(document, "stream")
+        body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
+        sent = self.sent(document, body, stream=stream)
+        return ChatRequest(
+            request_id=request_id,
+            model=model,
+            stream=stream,
+            wants_usage=sent.wants_usage,
+            max_tokens=self.max_tokens(document),
+            choices=self.choices(document),
+            prompt_chars=prompt.chars,
+            prompt_images=prompt.images,
+            last_user_text=prompt.last_user_text,
+            policy=policy,
+            body=sent.body,
+            plain_body=sent.plain,
+            dialect=self.name,
+            query="" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
+            document=None if self.translation is None else document,
+        )
 
     @abstractmethod
-    def parse(self, document: JsonObject, body: bytes, *, request_id: str, policy: str | None) -> ChatRequest:
-        """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
+    def read_prompt(self, document: JsonObject) -> Prompt:
+        """Return what a request asks. Raises as `parse` does."""
+
+    def sent(self, document: JsonObject, body: bytes, *, stream: bool) -> Sent:
+        """Return what goes to a provider. Raises as `parse` does."""
+        return Sent(body)
+
+    def max_tokens(self, document: JsonObject) -> int | None:
+        """Return the most output tokens for each choice, None if the request says nothing. Raises as `parse` does."""
+        return tightest_cap(document, *self.caps)
+
+    def choices(self, document: JsonObject) -> int:
+        """Return how many answers are requested. Raises as `parse` does."""
+        return 1
 
     @abstractmethod
     def is_answer(self, document: Any) -> bool:
         """Return whether a whole response without an error has anything of an answer."""
 
-    @abstractmethod
     def has_substance(self, document: Any) -> bool:
         """Return whether a stream's event brings a part of the answer, or its end."""
+        return False
 
-    @abstractmethod
     def finishes(self, document: Any) -> bool:
         """Return whether a stream's event says that the answer is complete."""
+        return False
+
+    def is_last(self, document: Any) -> bool:
+        """Return whether a stream's event is the last that clients wait for."""
+        return False
 
     def fault_of(self, document: Any) -> JsonObject | None:
         """Return why a whole response is no answer: its error, or that it has none; None if it is one."""
@@ -73,16 +154,21 @@ class Dialect(ABC):
         return False
 
     def error_body(self, error: ApiError) -> Mapping[str, Any]:
-        """Return the document that tells a client of an error."""
+        """Return the document that informs a client of an error."""
         return error.body()
 
     def error_event(self, error: ApiError) -> bytes:
         """Return the event that ends a stream with an error."""
         return encode_event(orjson.dumps(self.error_body(error)))
 
-    @abstractmethod
     def final_event(self, own: shapes.CostFigures, *, created_s: int, model: str, done: bool) -> bytes:
         """Return the end of a stream, with what arbstr has to say of it.
 
         `done`: the provider's own last event has been sent.
         """
+        return comment(own)
+
+
+def comment(own: shapes.CostFigures) -> bytes:
+    """Return arbstr's figures as a comment, which clients skip."""
+    return b": arbstr %b\n\n" % orjson.dumps(own)

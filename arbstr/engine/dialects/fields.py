@@ -9,7 +9,8 @@ from arbstr.sanitize import sanitize
 from arbstr.types import JsonObject
 
 _LONGEST_MODEL = 300
-LARGEST_CAP = 2**53  # in effect none; JSON's integers may be larger than any float
+MOST_CHOICES = 128  # as at OpenAI
+_LARGEST_CAP = 2**53  # in effect none; JSON's integers may be larger than any float
 
 
 def named_model(document: JsonObject) -> str:
@@ -54,6 +55,15 @@ def messages_of(document: JsonObject) -> list[JsonObject]:
     return messages
 
 
+def texts_of(content: Any) -> list[str]:
+    """Return the texts of a message's content: itself, or those of its parts."""
+    if isinstance(content, str):
+        return [content]
+    if not isinstance(content, list):
+        return []
+    return [part["text"] for part in content if isinstance(part, dict) and isinstance(part.get("text"), str)]
+
+
 def boolean(document: JsonObject, name: str) -> bool:
     """Return a field that is true or false, false if it is absent. Raises `InvalidParameter`."""
     value = document.get(name)
@@ -82,7 +92,7 @@ def whole(document: JsonObject, name: str, most: int | None = None) -> int | Non
 def tightest_cap(document: JsonObject, *names: str) -> int | None:
     """Return the request's cap on output tokens; the tightest one if several of the fields are present."""
     caps = [cap for name in names if (cap := whole(document, name)) is not None]
-    return min(*caps, LARGEST_CAP) if caps else None
+    return min(*caps, _LARGEST_CAP) if caps else None
 
 
 def kind_of(value: Any) -> str:

@@ -50,7 +50,7 @@ class AnswerReader:
         """Read a response in `dialect` as far as needed to classify it. Raises `AttemptError` if it is no answer."""
         head = self._heads.read(response)
         if response.status_code >= 300:
-            return await self._refused(response, head)
+            return await self._refused(response, head, dialect)
         chunks = chunks_of(response)
         try:
             if chat.stream:
@@ -77,19 +77,20 @@ class AnswerReader:
         opening.silence.close()
         return whole
 
-    async def _refused(self, response: httpx.Response, head: Head) -> UpstreamResponse:
+    async def _refused(self, response: httpx.Response, head: Head, dialect: Dialect) -> UpstreamResponse:
         """Return an error that is the request's own fault. Raises `AttemptError` for any other."""
         body = await _error_body(response)
         if len(body) > LARGE_BYTES:
-            return await asyncio.to_thread(self._refusal, response.status_code, head, body)
-        return self._refusal(response.status_code, head, body)
+            return await asyncio.to_thread(self._refusal, response.status_code, head, dialect, body)
+        return self._refusal(response.status_code, head, dialect, body)
 
-    def _refusal(self, status: int, head: Head, body: bytes) -> UpstreamResponse:
+    def _refusal(self, status: int, head: Head, dialect: Dialect, body: bytes) -> UpstreamResponse:
         """Classify a refusal that has been read. Raises `AttemptError` unless it is about the request."""
         document = lenient_json.loads_or_none(body)
         error = failure_of(
             status,
             document,
+            dialect,
             mask=self._redactor.text,
             retry_after=head.retry_after,
             retry_after_ms=head.retry_after_ms,

@@ -86,7 +86,9 @@ class UpstreamCaller:
             redactor, keepalive_s=keepalive_s, memory=memory, deadline_timer=self._deadline_timer
         )
         self._templates: dict[tuple[object, ...], httpx.Request] = {}
-        self._plain_until: dict[str, float] = {}  # by provider: send bodies without arbstr's additions
+        self._plain_until: dict[
+            tuple[str, str], float
+        ] = {}  # by provider and dialect: send bodies without arbstr's additions
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
@@ -120,7 +122,7 @@ class UpstreamCaller:
         plain = chat.plain_body
         if plain is None:
             return await self._ask(provider, chat, dialect, headers, chat.body)
-        if self._clock() < self._plain_until.get(provider.name, -math.inf):
+        if self._clock() < self._plain_until.get((provider.name, dialect.name), -math.inf):
             return await self._ask(provider, chat, dialect, headers, plain)
         answer = await self._ask(provider, chat, dialect, headers, chat.body)
         if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
@@ -128,7 +130,7 @@ class UpstreamCaller:
         retried = await self._ask(provider, chat, dialect, headers, plain)
         if isinstance(retried, UpstreamStream) or retried.client_error is None:
             logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
-            self._plain_until[provider.name] = self._clock() + UNSUPPORTED_S
+            self._plain_until[provider.name, dialect.name] = self._clock() + UNSUPPORTED_S
         return retried
 
     async def _ask(
@@ -136,7 +138,9 @@ class UpstreamCaller:
     ) -> UpstreamResponse | UpstreamStream:
         self._connecting.add(chat.request_id)
         request = _TemplatedRequest(
-            self._template(provider, dialect, headers), body, partial(self._connecting.discard, chat.request_id)
+            self._template(provider, dialect.path, chat.query, headers),
+            body,
+            partial(self._connecting.discard, chat.request_id),
         )
         deadline = Deadline(self._deadline_timer)
         call = PendingCall(provider.timeouts, deadline)
@@ -164,13 +168,13 @@ class UpstreamCaller:
             deadline.close()
             self._connecting.discard(chat.request_id)
 
-    def _template(self, provider: Provider, dialect: Dialect, headers: HeaderList) -> httpx.Request:
+    def _template(self, provider: Provider, path: str, query: str, headers: HeaderList) -> httpx.Request:
         """Return the request template of a client's headers and a provider; clients repeat their headers."""
         passing = forwarded_request_headers(headers, provider.forward_headers)
-        key = provider.name, dialect.path, *passing
+        key = provider.name, path, query, *passing
         common = self._templates.get(key)
         if common is None:
-            common = _common(provider, dialect.path, passing)
+            common = _common(provider, f"{path}?{query}" if query else path, passing)
             if len(self._templates) >= _REMEMBERED:
                 self._templates.clear()
             if sum(len(name) + len(value) for name, value in passing) <= _LARGEST_REMEMBERED:

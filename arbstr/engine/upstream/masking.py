@@ -32,6 +32,7 @@ _WORDS = frozenset(
     }
 )
 _PARTS = _WORDS | {"function", "custom", "name", "data", "transcript", "token", "top_logprobs", "summary"}
+_PARTS |= {"output", "partial_json", "signature", "embedding"}
 _ARGUMENTS = frozenset({"arguments", "input"})  # of a call: the model's, whatever is in them
 
 
@@ -96,9 +97,13 @@ def _mask_event(raw: bytes, redactor: Redactor, words_in: Set[str]) -> bytes:
 def _masked(document: dict[str, Any], mask: Callable[[str], str], words_in: Set[str]) -> dict[str, Any]:
     """Return the document with everything masked except the model's words."""
     return {
-        mask(name): _choices(value, mask) if name in words_in else _all_masked(value, mask)
+        mask(name): _said_in(name, value, mask) if name in words_in else _all_masked(value, mask)
         for name, value in document.items()
     }
+
+
+def _said_in(field: str, value: Any, mask: Callable[[str], str]) -> Any:
+    return _choices(value, mask) if field == "choices" else _spoken(value, mask)
 
 
 def _choices(choices: Any, mask: Callable[[str], str]) -> Any:

@@ -100,7 +100,7 @@ class Opening:
             return None
         if observer.error is not None:
             return f"whose stream holds an error: {verdict.error_summary(observer.error, mask)}"
-        how = "ended without any content" if self._ended or observer.done else "has no content so far"
+        how = "ended without any content" if self._ended or observer.ended else "has no content so far"
         return f"whose stream {how}"
 
     def _take(self, chunk: bytes | None) -> None:
@@ -121,7 +121,7 @@ class Opening:
         observer = self.observer
         return (
             observer.answered
-            or observer.done
+            or observer.ended
             or self._ended
             or observer.error is not None
             or len(self.out) > MAX_OPENING_BYTES

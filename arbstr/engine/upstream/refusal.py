@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.retry_after import retry_after_s
 from arbstr.errors import AttemptError
 from arbstr.types import FailureKind, JsonObject
 
-_RETRYABLE = frozenset({429, 500, 502, 503, 504})
 # About arbstr's account at the provider, the provider's own upstream, or timing.
 _ELSEWHERE = frozenset({401, 402, 403, 408, 424, 425})
 _FORBIDDEN = 403
@@ -18,7 +18,13 @@ _NOT_FOUND = 404
 
 
 def failure_of(
-    status: int, document: Any, *, mask: Callable[[str], str], retry_after: str | None, retry_after_ms: str | None
+    status: int,
+    document: Any,
+    dialect: Dialect,
+    *,
+    mask: Callable[[str], str],
+    retry_after: str | None,
+    retry_after_ms: str | None,
 ) -> AttemptError | None:
     """Return a refusal as a failed attempt; None if it is about the request and goes to the client.
 
@@ -26,7 +32,7 @@ def failure_of(
     """
     error = verdict.refusal_of(document)
     message = in_words(status, error, mask)
-    if status in _RETRYABLE:
+    if status in dialect.retryable:
         wait_s = retry_after_s(retry_after, _with_details(error, document), milliseconds=retry_after_ms)
         return AttemptError("status", message, status=status, retryable=True, retry_after_s=wait_s)
     if status == _NOT_FOUND and document is None:

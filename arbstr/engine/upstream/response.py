@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 P = ParamSpec("P")
 
-TAIL_S = 1.0  # how long a finished stream may take to end its body
+TAIL_S = 1.0  # how long a finished stream may take to end its body, or to say what it cost
 
 
 @value_object
@@ -58,7 +58,7 @@ class UpstreamStream:
     @property
     def limit_s(self) -> float:
         """How long its provider may make no progress, in seconds."""
-        return self._call.limit_s
+        return TAIL_S if self.observer.ended else self._call.limit_s
 
     async def read(self, patience_s: float) -> bytes | None:
         """Return the next bytes for the client (possibly none yet), None at the provider's end of stream.

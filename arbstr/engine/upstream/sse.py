@@ -20,9 +20,9 @@ _HALF_AN_END = b"\r\n\r"  # where lines end in CRLF, the last LF is still to com
 _LONGEST_END = 4
 
 
-def encode_event(data: bytes) -> bytes:
+def encode_event(data: bytes, *, name: bytes = b"") -> bytes:
     """Return a server-sent event with this data, which has no line break."""
-    return b"data: %b\n\n" % data
+    return b"event: %b\ndata: %b\n\n" % (name, data) if name else b"data: %b\n\n" % data
 
 
 class EventFramer:

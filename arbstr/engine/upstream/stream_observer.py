@@ -41,12 +41,12 @@ _FEW_USES = 8
 class StreamObserver:
     """Takes the provider's bytes, in `dialect`, by `feed` and gives back what goes to the client.
 
-    `redactor` masks secrets outside the model's words: providers quote keys. `answered` is
-    True once an event has brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first
-    error in the stream. `done` says that `[DONE]` came, `finished` that a `finish_reason` did. `in_doubt`, set from
-    outside, has every event read until one says something: for all of them that would cost too much. `usage` and
-    `charged_msats` stay None until the provider says them. A fault of the metering is logged once and leaves both None;
-    the bytes go on.
+    `redactor` masks secrets outside the model's words: providers quote keys. `answered` is True once an event has
+    brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first error in the stream.
+    `finished` says that the answer is complete, `ended` that clients have all that they wait for, `done` that `[DONE]`
+    came. `in_doubt`, set from outside, has every event read until one says something: for all of them that would cost
+    too much. `usage` and `charged_msats` stay None until the provider says them. A fault of the metering is logged once
+    and leaves both None; the bytes go on.
     """
 
     def __init__(self, dialect: Dialect, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
@@ -66,6 +66,7 @@ class StreamObserver:
         self.error: JsonObject | None = None
         self.done = False
         self.finished = False
+        self.ended = False
         self.in_doubt = False  # whether the provider still says something
         self.events = 0
         self.size = 0  # bytes
@@ -85,7 +86,7 @@ class StreamObserver:
     @property
     def complete(self) -> bool:
         """Whether the stream ended properly, with content and without an error."""
-        return (self.finished or (self.done and self.answered)) and self.error is None
+        return (self.finished or (self.ended and self.answered)) and self.error is None
 
     def feed(self, data: bytes) -> bytes:
         """Process the provider's bytes; return those for the client. What follows `[DONE]` is dropped."""
@@ -211,6 +212,8 @@ class StreamObserver:
             self._look_for_error(block)
         if not self.finished and (found := self._dialect.finish.search(block)) is not None:
             self._look_for_finish(block[event_start(block, found.start()) :])
+        if not self.ended and (found := self._dialect.last.search(block)) is not None:
+            self._look_for_last(block[event_start(block, found.start()) :])
         block = self._sifted(block)
         return block + last if self.error is None and self.answered else block
 
@@ -225,12 +228,12 @@ class StreamObserver:
     def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
         """Return the bytes before the final `[DONE]`, and that event; what follows is dropped."""
         if block.endswith(_LAST) and block.find(_DONE) > len(block) - len(_LAST):  # as almost every stream ends
-            self.done = True
+            self.done = self.ended = True
             return block[: 2 - len(_LAST)], block[2 - len(_LAST) :]
         end = start = event_start(block, block.find(_DONE))
         for raw, data in events(block[start:]):
             if data is not None and data.strip() == _DONE:
-                self.done = True
+                self.done = self.ended = True
                 return block[:end], raw
             end += len(raw)
         return block, b""
@@ -260,6 +263,11 @@ class StreamObserver:
                 self.finished = self._dialect.finishes(lenient_json.loads_or_none(data))
             if self.finished:
                 return
+
+    def _look_for_last(self, block: bytes) -> None:
+        for _, data in events(block):
+            if data is not None and self._dialect.last.search(data) is not None:
+                self.ended = self.ended or self._dialect.is_last(lenient_json.loads_or_none(data))
 
     def _filter_events(self, block: bytes) -> bytes:
         """Meter a block event by event; drop the chunk that only carries usage."""

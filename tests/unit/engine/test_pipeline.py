@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -57,6 +57,7 @@ class FakeClient:
 
     policy: str | None = None
     dialect: Dialect = CHAT
+    query: Mapping[str, str] = {}
 
     def __init__(self, body: bytes | Exception = BODY, request_id: str = "r-1") -> None:
         self.request_id = request_id

@@ -1,0 +1,121 @@
+"""OpenAI's Responses."""
+
+from __future__ import annotations
+
+import re
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import orjson
+
+from arbstr.engine import metering
+from arbstr.engine.dialects.dialect import Dialect, Prompt, comment
+from arbstr.engine.dialects.fields import kind_of, texts_of
+from arbstr.engine.dialects.translation import responses
+from arbstr.engine.metering import Counts
+from arbstr.engine.prompt import count_prompt
+from arbstr.engine.upstream import verdict
+from arbstr.engine.upstream.sse import encode_event
+from arbstr.errors import ApiError, InvalidParameter
+from arbstr.types import JsonObject
+
+if TYPE_CHECKING:
+    from arbstr import shapes
+
+_ENDS = ("response.completed", "response.incomplete")
+_FAILED = "response.failed"
+_WORDLESS_ITEMS = ("message", "reasoning")  # when they are added: their words follow
+_UNDER_WAY = ("incomplete", "queued", "in_progress")
+_KEPT_THERE = ("prompt", "previous_response_id", "conversation")  # the input that these name is at the provider
+
+
+class Responses(Dialect):
+    """`responses`."""
+
+    name = "responses"
+    path = "responses"
+    caps = ("max_output_tokens",)
+    spoken_in = b'.delta"'
+    words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))
+    text_begins = re.compile(rb'"delta": ?"(?!")')
+    finish = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
+    last = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
+    translation: ClassVar[ModuleType | None] = responses
+
+    def read_prompt(self, document: JsonObject) -> Prompt:
+        """See `Dialect`."""
+        prompt = document.get("input")
+        if isinstance(prompt, str):
+            text = prompt
+        elif isinstance(prompt, list) and all(isinstance(item, dict) for item in prompt):
+            text = _last_user_text(prompt)
+        elif prompt is None and any(document.get(name) for name in _KEPT_THERE):
+            text = ""
+        else:
+            fault = "is missing" if prompt is None else f"must be a string or a list of objects, not {kind_of(prompt)}"
+            raise InvalidParameter(f"The field 'input' {fault}.", param="input")
+        return Prompt(*count_prompt(document, "input"), text)
+
+    def is_answer(self, document: Any) -> bool:
+        """See `Dialect`. One that is not complete may have nothing yet."""
+        output = document.get("output") if isinstance(document, dict) else None
+        return isinstance(output, list) and (bool(output) or document.get("status") in _UNDER_WAY)
+
+    def has_substance(self, document: Any) -> bool:
+        """See `Dialect`."""
+        kind = document.get("type") if isinstance(document, dict) else None
+        if not isinstance(kind, str):
+            return False
+        if kind.endswith(".delta"):
+            return bool(document.get("delta"))
+        if kind == "response.output_item.added":
+            item = document.get("item")
+            return isinstance(item, dict) and item.get("type") not in _WORDLESS_ITEMS
+        return kind == "response.output_item.done" or kind in _ENDS
+
+    def finishes(self, document: Any) -> bool:
+        """See `Dialect`."""
+        return isinstance(document, dict) and document.get("type") in _ENDS
+
+    def is_last(self, document: Any) -> bool:
+        """See `Dialect`."""
+        return isinstance(document, dict) and document.get("type") in (*_ENDS, _FAILED)
+
+    def error_of(self, document: Any) -> JsonObject | None:
+        """See `Dialect`."""
+        kind = document.get("type") if isinstance(document, dict) else None
+        if not isinstance(kind, str) or not kind.startswith("response."):
+            return verdict.error_of(document)
+        response = document.get("response")
+        within = response.get("error") if isinstance(response, dict) else None
+        error = verdict.error_of({"error": document.get("error") or within})
+        return {"message": "the response failed"} if error is None and kind == _FAILED else error
+
+    def counts_of(self, document: Any) -> Counts | None:
+        """See `Dialect`."""
+        response = document.get("response") if isinstance(document, dict) else None
+        return metering.counts_of(response if isinstance(response, dict) else document)
+
+    def error_event(self, error: ApiError) -> bytes:
+        """See `Dialect`. Some clients know the one event, some the other."""
+        failed = {"code": error.code, "message": error.message}
+        event = {"type": "error", "sequence_number": 0, **failed, "param": error.param}
+        response = {"object": "response", "status": "failed", "error": failed, "output": []}
+        last = {"type": _FAILED, "sequence_number": 0, "response": response}
+        return encode_event(orjson.dumps(event), name=b"error") + encode_event(
+            orjson.dumps(last), name=_FAILED.encode()
+        )
+
+    def final_event(self, own: shapes.CostFigures, *, created_s: int, model: str, done: bool) -> bytes:
+        """See `Dialect`."""
+        return comment(own)
+
+
+RESPONSES = Responses()
+
+
+def _last_user_text(items: list[JsonObject]) -> str:
+    for item in reversed(items):
+        if item.get("role") == "user":
+            return "\n".join(texts_of(item.get("content")))
+    return ""
