@@ -209,6 +209,7 @@ class Figures(TypedDict):
     costs: Costs
     performance: Performance
     saved_sats: Savings
+    list_cost_sats: Annotated[float, Field(description="The cost by the rates; beside it stands what was charged.")]
 
 
 class Bucket(Figures):

@@ -36,7 +36,7 @@ def table_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
 
 
 _HEADERS = ("time (UTC)", "", "model", "provider", "policy", "kind", "ms", "tokens", "sats", "error")
-_RIGHT = {"ms", "tokens", "sats", "requests", "ok", "p50 ms", "p95 ms"}
+_RIGHT = {"ms", "tokens", "sats", "by rates", "requests", "ok", "p50 ms", "p95 ms"}
 _SHRINKING = {"error": 12, "model": 10, "provider": 8, "policy": 6}  # least widths, before columns are dropped
 _GOING = ("policy", "kind", "tokens", "error", "ms")  # columns that are dropped, in this order
 
@@ -136,7 +136,7 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
     failed = total.total - total.success
     yield f"requests  {total.total:,} {_window(where)}"
     yield f"          {total.success:,} ok, {failed:,} failed, {total.streaming:,} streams"
-    yield f"spent     {total.cost_msats / 1000:,.3f} sats"
+    yield f"spent     {total.cost_msats / 1000:,.3f} sats, {total.list_cost_msats / 1000:,.3f} by the rates"
     yield (
         f"saved     {total.saved_vs_median_msats / 1000:,.3f} sats against the median provider, "
         f"{total.saved_vs_dearest_msats / 1000:,.3f} against the most expensive"
@@ -166,7 +166,7 @@ def _arranged(groups: Mapping[str, Aggregate], group_by: GroupBy, sort: Sort, or
 def _group_lines(groups: Groups, group_by: GroupBy, limit: int) -> Iterator[str]:
     series = group_by in ("hour", "day")
     shown = groups if not limit else groups[-limit:] if series else groups[:limit]
-    headers = (group_by, "requests", "ok", "sats", "p50 ms", "p95 ms", "")
+    headers = (group_by, "requests", "ok", "sats", "by rates", "p50 ms", "p95 ms", "")
     most = max(figures.cost_msats for _, figures in shown) or 1
     rows = [_group_cells(name, figures, most) for name, figures in shown]
     grid = Grid(headers, rows, terminal_width())
@@ -184,6 +184,7 @@ def _group_cells(name: str, figures: Aggregate, most: int) -> tuple[str, ...]:
         f"{figures.total:,}",
         ok,
         f"{figures.cost_msats / 1000:,.3f}",
+        f"{figures.list_cost_msats / 1000:,.3f}",
         f"{figures.p50_latency_ms:,}",
         f"{figures.p95_latency_ms:,}",
         bar(figures.cost_msats / most),

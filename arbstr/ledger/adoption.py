@@ -22,9 +22,9 @@ from typing import Any
 import aiosqlite
 
 from arbstr.clock import HOUR_MS
-from arbstr.ledger.aggregates import AggregateSum, from_columns
+from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import Chunk
-from arbstr.ledger.expressions import INSTANT, LATENCY, ROW_SUMS, facet_model, refused
+from arbstr.ledger.expressions import INSTANT, LATENCY, ROW_SUMS, SAVED_VS_LIST, facet_model, refused
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.read_connection import connect
@@ -43,7 +43,7 @@ _NAMES = f"{facet_model()}, provider, policy, streaming <> 0, success <> 0, clie
 _KEY_COLUMNS = ("model", "provider", "policy", "streaming", "success", "client", "dialect")
 _SUMMED = (
     "model, provider, policy, streaming, success, client, dialect, input_tokens, output_tokens, cost_sats, "
-    "latency_ms, dearest_msats, median_msats, error_status"
+    "latency_ms, dearest_msats, median_msats, list_cost_sats, error_status"
 )
 _KEYS = f"CREATE TEMP TABLE IF NOT EXISTS keys (facet INTEGER, {', '.join(_KEY_COLUMNS)})"
 _KEYS_INDEX = f"CREATE INDEX IF NOT EXISTS temp.keys_by_name ON keys ({', '.join(_KEY_COLUMNS)}, facet)"
@@ -52,6 +52,12 @@ _FACET = (
     f" AND k.model IS {facet_model('r.')}"
     + "".join(f" AND k.{name} IS r.{name}" for name in ("provider", "policy", "client", "dialect"))
 )
+_LIST_COSTS = (
+    f"SELECT {', '.join(f'f.{name}' for name in _KEY_COLUMNS)}, r.at_ms - r.at_ms % {HOUR_MS}, SUM({SAVED_VS_LIST}) "
+    "FROM requests r CROSS JOIN facets f ON f.id = r.facet "
+    f"WHERE r.id > ? AND r.id <= ? AND r.list_cost_sats <> r.cost_sats GROUP BY r.facet, r.at_ms / {HOUR_MS}"
+)
+_UPTO = "list_costs_upto"
 _PRUNED_MS = "(SELECT COALESCE(MAX(value), 0) FROM ledger_state WHERE name = 'pruned_before_ms')"
 _CHUNK_COLUMNS = "first_id, last_id, total, first_ms, last_ms, summed"
 
@@ -176,6 +182,27 @@ class Adoption:
         if await self._enter_keys(_waiting(chunk)):
             await self._mark(_waiting(chunk))
 
+    async def list_costs_upto(self) -> int | None:
+        """Return the last row whose list cost is not in its rollups yet; None if all are."""
+        sql = "SELECT MAX(value) FROM ledger_state WHERE name = ?"
+        [(upto,)] = await self._db.execute_fetchall(sql, (_UPTO,))
+        return None if upto is None else int(upto)
+
+    async def sum_list_costs(self) -> None:
+        """In a transaction: add the list costs of a chunk of such rows to their rollups, the newest first."""
+        upto = await self.list_costs_upto()  # another process may have been here
+        if upto is None:
+            return
+        rows = await self._db.execute_fetchall(_LIST_COSTS, (upto - CHUNK, upto))
+        sums = [(facet_key_of(names), start, _list_cost_alone(saved)) for *names, start, saved in rows]
+        await self._rollups.facets(self._db, [key for key, _, _ in sums])
+        await self._rollups.add(self._db, sums)
+        await self._db.execute_fetchall("UPDATE ledger_state SET value = value - ? WHERE name = ?", (CHUNK, _UPTO))
+        await self._db.execute_fetchall(
+            "DELETE FROM ledger_state WHERE name = ? AND value < (SELECT COALESCE(MIN(id), value + 1) FROM requests)",
+            (_UPTO,),
+        )
+
     async def begin_again(self, after_id: int) -> int | None:
         """In a transaction: mark the next rows with facets for adoption again. Return the last id; None at the end.
 
@@ -290,6 +317,11 @@ def folded(rows: Iterable[Sequence[Any]]) -> Sums:
         tally = AggregateSum(from_columns(numbers), sketch_all(map(int, latencies.split(" "))))
         sums.append((facet_key_of(names), start_ms, tally))
     return sums
+
+
+def _list_cost_alone(saved_msats: int) -> AggregateSum:
+    """Return the sum of no rows but for what they saved against the list, the last of the sums."""
+    return AggregateSum((*(0,) * (len(SUMS) - 1), saved_msats))
 
 
 def _ignore(reading: asyncio.Future[Sums]) -> None:

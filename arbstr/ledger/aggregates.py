@@ -20,6 +20,7 @@ SUMS = (
     "latency_ms",
     "saved_vs_dearest_msats",
     "saved_vs_median_msats",
+    "saved_vs_list_msats",
 )
 _PERCENTS = (50, 95, 99)
 
@@ -53,7 +54,7 @@ class AggregateSum:
 
     def aggregate(self) -> Aggregate:
         """Return it as an `Aggregate`. Percentiles are exact if every single latency is known."""
-        total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median = self.sums
+        total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median, vs_list = self.sums
         p50, p95, p99 = self._percentiles()
         return Aggregate(
             total=total,
@@ -68,6 +69,7 @@ class AggregateSum:
             p99_latency_ms=p99,
             saved_vs_dearest_msats=dearest,
             saved_vs_median_msats=median,
+            list_cost_msats=cost + vs_list,
         )
 
     def _percentiles(self) -> list[int]:
@@ -86,6 +88,7 @@ def sum_row(
     latency_ms: int,
     dearest_msats: int | None,
     median_msats: int | None,
+    list_cost_msats: int | None,
 ) -> AggregateSum:
     """Return the sums of one row, with its histogram."""
     paid = cost_msats or 0
@@ -102,6 +105,7 @@ def sum_row(
             latency_ms,
             dearest_msats - paid if known and dearest_msats is not None else 0,
             median_msats - paid if known and median_msats is not None else 0,
+            list_cost_msats - paid if known and list_cost_msats is not None else 0,
         ),
         sketch(latency_ms),
     )

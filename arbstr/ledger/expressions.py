@@ -23,10 +23,13 @@ def _msats(column: str) -> str:
 
 
 MSATS = _msats("cost_sats")
+LIST_MSATS = _msats("list_cost_sats")
+# What a row would have cost by the rates, less what it cost: null unless both are known.
+SAVED_VS_LIST = f"CASE WHEN list_cost_sats IS NOT NULL AND cost_sats IS NOT NULL THEN {LIST_MSATS} - {MSATS} END"
 # What budgets count is the most of what a row cost, what the rates say and what was charged, claims that can't be true
 # left out; and what may have been spent besides.
 COUNTED_MSATS = f"""
-    MAX(COALESCE({MSATS}, 0), COALESCE({_msats("list_cost_sats")}, 0),
+    MAX(COALESCE({MSATS}, 0), COALESCE({LIST_MSATS}, 0),
         CASE WHEN implausible IS NULL THEN COALESCE({_msats("provider_cost_sats")}, 0) ELSE 0 END)
         + MIN(MAX(CAST(COALESCE(doubtful_msats, 0) AS INTEGER), 0), {MOST})
 """
@@ -57,5 +60,6 @@ ROW_SUMS = ", ".join(
         f"SUM({LATENCY})",
         f"SUM(CASE WHEN cost_sats IS NOT NULL AND dearest_msats IS NOT NULL THEN dearest_msats - {MSATS} END)",
         f"SUM(CASE WHEN cost_sats IS NOT NULL AND median_msats IS NOT NULL THEN median_msats - {MSATS} END)",
+        f"SUM({SAVED_VS_LIST})",
     )
 )

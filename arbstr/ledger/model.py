@@ -65,7 +65,8 @@ class Aggregate:
     """Counts, sums and latencies of a set of rows. Sums are exact; percentiles are good to 2 %; no rows, all zero.
 
     `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the most expensive and the median candidate would have
-    cost for the same tokens, less what was paid, over the rows where all are known.
+    cost for the same tokens, less what was paid, over the rows where all are known. `list_cost_msats` is what the rows
+    cost by the rates, where those are unknown what they cost.
     """
 
     total: int = 0
@@ -80,6 +81,7 @@ class Aggregate:
     p99_latency_ms: int = 0
     saved_vs_dearest_msats: int = 0
     saved_vs_median_msats: int = 0
+    list_cost_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,11 +28,16 @@ ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5
 SEARCH_SINCE = 6
 REFUSED_SINCE = 7
+LIST_COSTS_SINCE = 8
 
 Label = str | int | None
 
 _ADDED = COLUMNS[16:]
-ABSENT = {"dialect": "'chat'", "dialect_key": "'chat'"}  # what a column that is not there yet would hold, if not null
+ABSENT = {
+    "dialect": "'chat'",
+    "dialect_key": "'chat'",
+    "saved_vs_list_msats": "0",
+}  # what a column that is not there yet would hold, if not null
 _NAMED_SESSIONS = 1000  # the most expensive; the rest is one group
 
 

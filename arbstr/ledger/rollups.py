@@ -23,7 +23,7 @@ K = TypeVar("K")
 ALL_ROWS = 0  # the facet of everything
 
 CellKey = tuple[int, int, int]  # span, facet, start: the order of the primary key
-_COLUMNS = ("span_ms", "facet", "start_ms", *SUMS, "latencies")
+ROLLUP_COLUMNS = ("span_ms", "facet", "start_ms", *SUMS, "latencies")
 FACET_COLUMNS = (
     "name",
     "grain",
@@ -89,7 +89,8 @@ class Rollups:
         for key, tally in changes.items():
             self._cells[key].add(tally)
         for some in chunks(list(changes)):
-            sql = f"INSERT OR REPLACE INTO rollups ({', '.join(_COLUMNS)}) VALUES {values(len(some), len(_COLUMNS))}"
+            marks = values(len(some), len(ROLLUP_COLUMNS))
+            sql = f"INSERT OR REPLACE INTO rollups ({', '.join(ROLLUP_COLUMNS)}) VALUES {marks}"
             await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
         if len(self._cells) > _MOST_CELLS:
             self._cells.clear()
@@ -119,7 +120,8 @@ class Rollups:
             self._cells[key] = AggregateSum()
         for some in chunks(keys):
             sql = (
-                f"SELECT {', '.join('r.' + column for column in _COLUMNS)} FROM (VALUES {values(len(some), 3)}) k "
+                f"SELECT {', '.join('r.' + column for column in ROLLUP_COLUMNS)} "
+                f"FROM (VALUES {values(len(some), 3)}) k "
                 "CROSS JOIN rollups r ON r.span_ms = k.column1 AND r.facet = k.column2 AND r.start_ms = k.column3"
             )
             for span, facet, start, *sums, latencies in await db.execute_fetchall(

@@ -155,6 +155,7 @@ def tally_of(record: RequestRecord) -> AggregateSum:
         latency_ms=bounded(record.latency_ms) or 0,
         dearest_msats=bounded(record.dearest_msats),
         median_msats=bounded(record.median_msats),
+        list_cost_msats=bounded(record.list_cost_msats),
     )
 
 

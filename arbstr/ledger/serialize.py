@@ -54,6 +54,7 @@ def aggregate_json(figures: Aggregate) -> shapes.Figures:
             "vs_dearest": figures.saved_vs_dearest_msats / 1000,
             "vs_median": figures.saved_vs_median_msats / 1000,
         },
+        "list_cost_sats": figures.list_cost_msats / 1000,
     }
 
 
@@ -114,6 +115,7 @@ def stats_json(
         "costs": overall["costs"],
         "performance": overall["performance"],
         "saved_sats": overall["saved_sats"],
+        "list_cost_sats": overall["list_cost_sats"],
     }
     if not stats.overall.total:
         document["empty"] = True

@@ -199,8 +199,15 @@ class WriteConnection:
         if not self._may_be_pending or self._expects_rows:
             await self._take_in_aside()
         self._may_be_pending = True
-        self._may_be_pending = await (self._absorb() if await self._has_pending() else self._index())
+        self._may_be_pending = await self._step()
         return self._may_be_pending
+
+    async def _step(self) -> bool:
+        if await self._adoption.list_costs_upto() is not None:
+            async with self._changing():
+                await self._adoption.sum_list_costs()
+            return True
+        return await (self._absorb() if await self._has_pending() else self._index())
 
     async def _has_pending(self) -> bool:
         sql = "SELECT EXISTS (SELECT 1 FROM requests WHERE facet IS NULL AND open = 0)"

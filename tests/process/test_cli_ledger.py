@@ -201,6 +201,18 @@ def test_stats_show_totals_and_a_bar_for_each_group(ledger: Path) -> None:
     assert none.split()[0] == "(none)"
 
 
+def test_stats_show_what_was_charged_beside_what_the_rates_say(tmp_path: Path) -> None:
+    dear = record(received_at_ms=NOW - MINUTE, cost_msats=1500, list_cost_msats=1000)
+    path = a_ledger(tmp_path, dear, record(received_at_ms=NOW - MINUTE, cost_msats=500))
+    text = shown(path, "stats", "--group-by", "model")
+    assert "spent     2.000 sats, 1.500 by the rates\n" in text
+    *_, header, row = text.splitlines()
+    assert "sats  by rates" in header
+    assert row.split()[:5] == ["gpt-4o", "2", "100%", "2.000", "1.500"]
+    stats = json.loads(shown(path, "stats", "--json", "--group-by", "model"))
+    assert (stats["list_cost_sats"], stats["models"]["gpt-4o"]["list_cost_sats"]) == (1.5, 1.5)
+
+
 def test_stats_of_nothing_say_so(ledger: Path) -> None:
     assert shown(ledger, "stats", "--policy", "nobody").startswith("No requests from ")
 

@@ -188,6 +188,7 @@ def _aggregate(rows: list[RequestRecord]) -> Aggregate:
         p99_latency_ms=_quantile(latencies, 0.99),
         saved_vs_dearest_msats=sum((row.dearest_msats or 0) - (row.cost_msats or 0) for row in compared),
         saved_vs_median_msats=sum((row.median_msats or 0) - (row.cost_msats or 0) for row in compared),
+        list_cost_msats=sum((by_rates(row) if row.cost_msats is not None else 0) or 0 for row in rows),
     )
 
 

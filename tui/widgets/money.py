@@ -13,14 +13,15 @@ from tui.model.view_model import DashboardView
 from tui.render.layout import Column, Line, Part, Span, cells, fit_parts, framed, header, lay_out
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
-from tui.widgets.stat_tiles import budget_role, budget_share, saved_role
+from tui.widgets.stat_tiles import budget_role, budget_share, by_rates, over_rates, saved_role
 
 COLUMNS = (
     Column("name", 14, share=1, most=32),
     Column("requests", 8, "right", rank=2),
     Column("sats", 8, "right"),
-    Column("share", 5, "right", rank=3),
-    Column("", 5, share=4, most=40, rank=4),
+    Column("share", 5, "right", rank=4),
+    Column("", 5, share=4, most=40, rank=5),
+    Column("charged", 8, "right", rank=3),
     Column("saved", 8, "right", rank=1),
 )
 BUDGET_COLUMNS = (
@@ -72,6 +73,7 @@ def _row(name: str, group: Aggregate, whole: int, spent: str, saved: str) -> dic
         "name": (name, "text"),
         "requests": (count(group.total), "text" if group.total else "muted"),
         "sats": (spent, "text" if group.cost_msats else "muted"),
+        "charged": over_rates(group.cost_msats, group.list_cost_msats),
         "share": (percent(share, 0) if whole else NOTHING, "text" if share else "muted"),
         "saved": (saved, saved_role(group.saved_vs_median_msats) if group.saved_vs_median_msats else "muted"),
     }
@@ -135,7 +137,8 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
     return [
         (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
         (((f"  for {count(window.total)} requests", "muted"),), 2),
-        (((f", {tokens_in} → {tokens_out} tokens", "muted"),), 3),
+        ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats)), 3),
+        (((f", {tokens_in} → {tokens_out} tokens", "muted"),), 4),
     ]
 
 

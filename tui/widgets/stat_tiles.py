@@ -14,7 +14,7 @@ from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Role, beside, fit_line, fit_parts, framed, trim
+from tui.render.layout import EMPTY, Line, Role, Span, beside, fit_line, fit_parts, framed, trim
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
 
@@ -87,7 +87,7 @@ def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
             ((sats(view.totals.cost_msats), "strong"), (" sats", "muted")),
             _sum("today UTC", today),
             _sum("7 days", week),
-            _by_rates(view.totals),
+            by_rates(view.totals.cost_msats, view.totals.list_cost_msats),
         ),
     )
 
@@ -97,12 +97,26 @@ def _sum(label: str, msats: int | None) -> Line:
     return ((f"{label} ", "muted"), (figure, "text"), (" sats", "muted"))
 
 
-def _by_rates(totals: Totals) -> Line:
-    """What it would have been by the rates, and how much more that was charged."""
-    listed, more = totals.list_cost_msats, totals.cost_msats - totals.list_cost_msats
-    share = f" {more / listed * 100:+,.1f} %" if listed and abs(more) >= 0.0005 * listed else ""
-    role: Role = "warn" if listed and more > OVERCHARGE * listed else "text"
-    return (("rates ", "muted"), (sats_round(listed), "text"), (" sats", "muted"), (share, role))
+def by_rates(cost_msats: int, listed_msats: int) -> Line:
+    """Return what it would have been by the rates, and how much more than that was charged."""
+    share, role = over_rates(cost_msats, listed_msats)
+    more = f" {share}" if share[:1] in ("+", "-") else ""
+    return (
+        ("rates ", "muted"),
+        (sats_round(listed_msats), "text"),
+        (" sats", "muted"),
+        (more, role if more else "text"),
+    )
+
+
+def over_rates(cost_msats: int, listed_msats: int) -> Span:
+    """Return by what share what was charged exceeds the rates (below 0: less), marked where that should be seen."""
+    more = cost_msats - listed_msats
+    if not listed_msats:
+        return (NOTHING, "muted")
+    if abs(more) < 0.0005 * listed_msats:
+        return ("0 %", "muted")
+    return (f"{more / listed_msats * 100:+,.1f} %", "warn" if more > OVERCHARGE * listed_msats else "text")
 
 
 def _saved(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:

@@ -27,7 +27,8 @@ from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.row_mapping import parse_ms
 from arbstr.ledger.write_connection import WriteConnection
 from arbstr.ledger.writer import LearnedState, LedgerWriter
-from tests.support.ledger_builders import DAY, HOUR, NOON, first_ledger, insert, read, record, write
+from arbstr.types import RequestRecord
+from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, first_ledger, insert, read, record, write
 from tests.support.paths import DATA
 
 SCHEMA_2 = DATA / "ledgers" / "schema_2.sql"
@@ -275,7 +276,8 @@ def rollups(path: Path) -> list[tuple[object, ...]]:
     return read(
         path,
         "SELECT f.name, r.span_ms, r.start_ms, r.total, r.success, r.streaming, r.priced, r.cost_msats, "
-        "r.input_tokens, r.output_tokens, r.latency_ms, r.saved_vs_dearest_msats, r.saved_vs_median_msats, r.latencies "
+        "r.input_tokens, r.output_tokens, r.latency_ms, r.saved_vs_dearest_msats, r.saved_vs_median_msats, "
+        "r.saved_vs_list_msats, r.latencies "
         "FROM rollups r LEFT JOIN facets f ON f.id = r.facet ORDER BY 1, 2, 3",
     )
 
@@ -540,6 +542,69 @@ async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path:
     }
     keys = "grain, model_key, provider_key, policy_key, streaming, success, client_key, dialect_key, model"
     assert read(path, f"SELECT 1 FROM facets GROUP BY {keys} HAVING COUNT(*) > 1") == []
+
+
+# --- one of a schema whose sums had no list costs
+
+
+def back_to_schema_7(path: Path) -> None:
+    """Make a ledger what the schema before list costs would have made of its rows."""
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute("ALTER TABLE rollups DROP COLUMN saved_vs_list_msats")
+        database.execute("DELETE FROM ledger_state WHERE name = 'list_costs_upto'")
+        database.execute("PRAGMA user_version = 7")
+
+
+def charged_and_listed() -> list[RequestRecord]:
+    """40 requests in 14 hours: charged less than the list says, more, the same, unknown, refused."""
+    listed = (500, 300, 420, None)
+    return [
+        record(
+            received_at_ms=NOON + n * 20 * MINUTE,
+            model=("gpt-4o", "claude")[n // 3 % 2],
+            list_cost_msats=listed[n % 4],
+            cost_msats=None if n % 10 == 9 else 420,
+            **({"success": False, "error_status": 404} if n % 20 == 1 else {}),
+        )
+        for n in range(40)
+    ]
+
+
+async def test_a_ledger_whose_sums_have_no_list_costs_is_read_as_if_all_cost_what_the_list_says(tmp_path: Path) -> None:
+    path = tmp_path / "arbstr.db"
+    await write(path, charged_and_listed())
+    back_to_schema_7(path)
+    with closing(ReadConnection(path, exact=0)) as questions:
+        overall = questions.stats(Filter(), "day").overall
+    assert (overall.cost_msats, overall.list_cost_msats) == (36 * 420, 36 * 420)
+
+
+@pytest.mark.usefixtures("small_steps")
+async def test_list_costs_are_added_to_sums_that_have_none_and_new_rows_count_once(tmp_path: Path) -> None:
+    path, own = tmp_path / "arbstr.db", tmp_path / "own.db"
+    before, after = charged_and_listed(), [record(received_at_ms=NOON + 5, cost_msats=420, list_cost_msats=1000)]
+    await write(own, before + after)
+    await write(path, before)
+    back_to_schema_7(path)
+    await write(path, after)
+    connection, _ = await WriteConnection.open(path)
+    while await connection.absorb():
+        await connection.close()  # as if killed after each step
+        connection, _ = await WriteConnection.open(path)
+    added = rollups(path)
+    await connection.rebuild(lambda done, total: None)
+    await connection.close()
+    assert rollups(path) == added == rollups(own)
+    with closing(ReadConnection(path, exact=0)) as questions:
+        overall = questions.stats(Filter(), "day").overall
+        models = questions.stats(Filter(), "model").groups
+    wanted = sum((each.list_cost_msats or 420) for each in before + after if each.cost_msats is not None)
+    assert overall.list_cost_msats == sum(group.list_cost_msats for group in models.values()) == wanted
+
+
+async def test_a_new_ledger_has_no_list_costs_to_add(tmp_path: Path) -> None:
+    await write(tmp_path / "new.db", charged_and_listed())
+    assert read(tmp_path / "new.db", "SELECT * FROM ledger_state WHERE name = 'list_costs_upto'") == []
 
 
 async def test_every_ledger_has_a_key_of_its_own_and_keeps_it(tmp_path: Path) -> None:

@@ -173,6 +173,7 @@ def summed(rows: list[RequestRecord]) -> Aggregate:
         p99_latency_ms=p99,
         saved_vs_dearest_msats=sum(row.dearest_msats - cost for row, cost in priced if row.dearest_msats is not None),
         saved_vs_median_msats=sum(row.median_msats - cost for row, cost in priced if row.median_msats is not None),
+        list_cost_msats=sum(cost if row.list_cost_msats is None else row.list_cost_msats for row, cost in priced),
     )
 
 

@@ -109,6 +109,7 @@ async def test_stats_sum_up_the_window(tmp_path: Path) -> None:
                 "p99_latency_ms": 990,
             },
             "saved_sats": {"vs_dearest": 0.0, "vs_median": 0.0},
+            "list_cost_sats": 6.501,
         }
 
 
@@ -117,6 +118,14 @@ async def test_stats_say_what_was_saved(tmp_path: Path) -> None:
     async with serving(tmp_path, rows) as client:
         stats = await get(client, "/v1/stats")
     assert stats["saved_sats"] == {"vs_dearest": 2.5, "vs_median": 0.25}
+
+
+async def test_stats_say_what_it_would_have_cost_by_the_rates(tmp_path: Path) -> None:
+    rows = [record(cost_msats=1000, list_cost_msats=875), record(cost_msats=1000), record(cost_msats=None)]
+    async with serving(tmp_path, rows) as client:
+        stats = await get(client, "/v1/stats?group_by=day")
+    assert (stats["costs"]["total_cost_sats"], stats["list_cost_sats"]) == (2.0, 1.875)
+    assert sum(day["list_cost_sats"] for day in stats["series"]) == 1.875
 
 
 async def test_an_empty_window_says_so(tmp_path: Path) -> None:
@@ -136,7 +145,7 @@ async def test_configured_names_are_groups_also_without_traffic(tmp_path: Path) 
     assert {name: group["counts"]["total"] for name, group in models.items()} == {"gpt-4o": 4, "idle": 0, "claude": 1}
     assert {name: group["counts"]["total"] for name, group in providers.items()} == {"alpha": 3, "beta": 1, "(none)": 1}
     assert {name: group["counts"]["total"] for name, group in policies.items()} == {"code": 1, "(none)": 4}
-    assert set(models["idle"]) == {"counts", "costs", "performance", "saved_sats"}
+    assert set(models["idle"]) == {"counts", "costs", "performance", "saved_sats", "list_cost_sats"}
 
 
 WHO = [

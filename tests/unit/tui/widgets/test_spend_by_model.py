@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from arbstr.ledger.model import Aggregate
+from tui.format import NOTHING
 from tui.render.layout import Line
 from tui.widgets.money import group_lines
 from tui.widgets.spend_by_model import bar, share_lines
+from tui.widgets.stat_tiles import over_rates
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -35,3 +37,21 @@ def test_names_without_requests_are_left_out_but_days_are_not() -> None:
     days = {"1741910400000": Aggregate(total=2, cost_msats=5000), "1741824000000": Aggregate()}
     lines = texts(group_lines(days, "day", 80, 10))
     assert [line[:10] for line in lines[1:]] == ["Fri 14 Mar", "Thu 13 Mar"]
+
+
+def test_what_was_charged_stands_beside_what_the_rates_say() -> None:
+    dear = Aggregate(total=2, cost_msats=5500, list_cost_msats=5000)
+    as_listed = Aggregate(total=1, cost_msats=1000, list_cost_msats=1000)
+    unknown = Aggregate(total=1)
+    rows = texts(group_lines({"dear": dear, "as listed": as_listed, "unknown": unknown}, "model", 120, 10))
+    assert "charged" in rows[0]
+    assert "+10.0 %" in rows[1]
+    assert " 0 %" in rows[2]
+    assert NOTHING in rows[3]
+
+
+def test_only_a_charge_well_above_the_rates_is_marked() -> None:
+    assert over_rates(1101, 1000)[1] == "warn"
+    assert over_rates(1100, 1000) == ("+10.0 %", "text")
+    assert over_rates(900, 1000) == ("-10.0 %", "text")
+    assert over_rates(0, 0) == (NOTHING, "muted")
