@@ -114,9 +114,9 @@ def _kind(schema: Mapping[str, Any]) -> str:
 
 
 def _number(schema: Mapping[str, Any]) -> float:
-    """Return the least number that the schema allows, 1 where it does not say."""
+    """Return 1, or the number next to it that the schema allows."""
     for key, step in (("minimum", 0), ("exclusiveMinimum", 1)):
-        if isinstance(least := schema.get(key), int | float):
+        if isinstance(least := schema.get(key), int | float) and least + step > 1:
             return least + step
     most = schema.get("maximum")
     return most if isinstance(most, int | float) and most < 1 else 1

@@ -99,7 +99,7 @@ def parsed(
 
     `limits` are the fields that may limit the answer; `several` dialects may ask for `n` choices.
     """
-    question = turns[-1].text if turns else ""
+    question = next((turn.text for turn in reversed(turns) if turn.role != "system"), "")
     result = _result(turns)
     declared = document.get("tools")
     return ParsedRequest(

@@ -13,6 +13,7 @@ from arbstr.mock.dialects.base import Stream, event, named_event
 from arbstr.mock.failures import Failure
 from arbstr.mock.parsed_request import (
     ParsedRequest,
+    Role,
     Tool,
     ToolChoice,
     Turn,
@@ -25,6 +26,7 @@ from arbstr.mock.parsed_request import (
 from arbstr.types import JsonObject
 
 _STOP_REASONS = {"stop": "end_turn", "length": "max_tokens", "tool_calls": "tool_use"}
+_ROLES: dict[str, Role] = {"assistant": "assistant", "system": "system"}
 _SIGNATURE = "bW9jaw=="  # thinking goes back with a signature that only the provider can read
 _ERROR_TYPES = {
     400: "invalid_request_error",
@@ -103,7 +105,7 @@ def _turns(message: Any) -> Iterator[Turn]:
     text = text_of(content)
     if text or not any(block.get("type") == "tool_result" for block in blocks):
         role = message.get("role") if isinstance(message, dict) else None
-        yield Turn("assistant" if role == "assistant" else "user", text)
+        yield Turn(_ROLES.get(role, "user") if isinstance(role, str) else "user", text)
 
 
 def _tools(declared: Any) -> list[Tool]:

@@ -240,6 +240,14 @@ async def test_a_message_uses_tools_in_parallel_and_quotes_their_results() -> No
     assert answer["stop_reason"] == "end_turn"
 
 
+async def test_what_the_system_says_in_between_is_not_the_question() -> None:
+    reminder = {"role": "system", "content": "Call get_time with {}."}
+    tools = [{"name": "get_time", "input_schema": {"type": "object"}}, {"name": "get_weather", "input_schema": SCHEMA}]
+    async with asker() as client:
+        whole = (await client.messages(said(CALLS), reminder, tools=tools)).json
+    assert [use["name"] for use in whole["content"]] == ["get_weather"] * 2
+
+
 async def test_a_message_thinks_where_it_is_asked_to() -> None:
     async with asker() as client:
         whole = (await client.messages(said("hello"), thinking={"type": "enabled", "budget_tokens": 1024})).json

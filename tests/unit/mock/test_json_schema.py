@@ -14,6 +14,7 @@ PERSON = {
     "properties": {
         "name": {"type": "string", "minLength": 3, "maxLength": 30},
         "age": {"type": "integer", "minimum": 18},
+        "seats": {"type": "integer", "minimum": -9007199254740991, "exclusiveMinimum": 0},
         "height": {"type": "number", "exclusiveMinimum": 0, "maximum": 3},
         "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2},
         "born": {"type": "string", "format": "date"},
