@@ -1,14 +1,18 @@
-"""Unmodified clients, asking arbstr and, as control, a provider directly: `python -m tests.clients [--quick] [NAME…]`.
+"""Unmodified clients, asking a provider directly, as control, and arbstr: `python -m tests.clients [--quick] [NAME…]`.
 
-Installs the clients in a folder of their own, which later runs use again. Each prints its checks; the exit status is 1
-when one failed, or when a request that reached arbstr has no metered row. `--quick` leaves out those that take minutes
-to install. Clients for Node are left out, and named, where there is no npm.
+arbstr stands in front of a provider that speaks every dialect, and of one that speaks chat alone, so that Responses and
+messages are translated; `--at provider|native|translated` chooses one of the three.
+
+Each client prints its checks; the exit status is 1 when one failed, or when arbstr has not one metered row for each
+request that reached the provider. The clients are installed in folders of their own, which later runs use again; each
+runs with an empty home, and a proxy that lets nobody out. `--quick` leaves out those that take minutes to install.
+Clients that come by npm are left out, and named, where there is none.
 """
 
 from __future__ import annotations
 
+import argparse
 import asyncio
-import hashlib
 import json
 import os
 import shutil
@@ -16,118 +20,193 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
+from typing import Any
 
-from arbstr.config.schema import Config, Mock, MockProvider
-from arbstr.mock import FakeFleet
-from tests.support.serve_process import ServeProcess
+from tests.clients.install import BY_NPM, HERE, installed, programs
+from tests.clients.refusing_proxy import RefusingProxy
+from tests.clients.servers import Server, server
 
-HERE = Path(__file__).parent
-SELLERS = '[[mock.providers]]\nname = "a"\nmodels = ["gpt-4o"]\ndelay_ms = 5\ntokens_per_second = 0\n'
-INSTALL_S = 600
-CLIENT_S = 120
+SERVERS = ("provider", "native", "translated")
+KINDS = ("right", "streams", "tools")
+CLIENT_S = 240
+QUIET = {
+    "AIDER_ANALYTICS": "false",
+    "AIDER_CHECK_UPDATE": "false",
+    "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1",
+    "DISABLE_AUTOUPDATER": "1",
+    "DO_NOT_TRACK": "1",
+    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
+    "NO_COLOR": "1",
+    "OPENCODE_DISABLE_AUTOUPDATE": "1",
+    "OPENCODE_DISABLE_DEFAULT_PLUGINS": "1",
+    "OPENCODE_DISABLE_LSP_DOWNLOAD": "1",
+    "OPENCODE_DISABLE_MODELS_FETCH": "1",
+}  # what keeps clients from asking for updates and from telling of themselves
 
 
 @dataclass(frozen=True)
 class Client:
-    """A client: its name, the folder of its kind, its program. `slow` ones take minutes to install."""
+    """A client: its name, its program, and what is installed for it. `slow` ones take minutes to install."""
 
     name: str
-    kind: str
+    folder: str
     program: str
-    slow: bool = False
+    kind: str
+    slow: bool = True
 
 
 CLIENTS = (
-    Client("openai for Node", "node", "openai.mjs"),
-    Client("Vercel AI SDK", "node", "vercel.mjs"),
-    Client("openai for Python", "python", "openai_sdk.py", slow=True),
-    Client("LangChain", "python", "langchain_sdk.py", slow=True),
-    Client("LiteLLM SDK", "python", "litellm_sdk.py", slow=True),
+    Client("openai for Python", "python", "openai_sdk.py", "python", slow=False),
+    Client("anthropic for Python", "python", "anthropic_sdk.py", "python", slow=False),
+    Client("openai for Node", "node", "openai.mjs", "node", slow=False),
+    Client("anthropic for Node", "node", "anthropic.mjs", "node"),
+    Client("Vercel AI SDK 6", "node", "vercel6.mjs", "node"),
+    Client("Vercel AI SDK 7", "node", "vercel7.mjs", "node"),
+    Client("LangChain", "frameworks", "langchain_sdk.py", "frameworks"),
+    Client("LiteLLM SDK", "frameworks", "litellm_sdk.py", "frameworks"),
+    Client("pydantic-ai", "frameworks", "pydantic_ai_sdk.py", "frameworks"),
+    Client("OpenAI Agents SDK", "frameworks", "agents_sdk.py", "frameworks"),
+    Client("llm", "cli", "llm_cli.py", "frameworks"),
+    Client("Codex", "cli", "codex.py", "cli"),
+    Client("Claude Code", "cli", "claude_code.py", "cli"),
+    Client("opencode", "cli", "opencode.py", "cli"),
+    Client("aider", "cli", "aider_cli.py", "aider"),
 )
 
 
-def installed(kind: str) -> Path:
-    """A folder in which the clients of a kind are installed; made once for what is asked for."""
-    wanted = HERE / kind / ("package.json" if kind == "node" else "requirements.txt")
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "arbstr-clients"
-    home = cache / f"{kind}-{hashlib.sha256(wanted.read_bytes()).hexdigest()[:16]}"
-    if not (home / "done").exists():
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True)
-        shutil.copy(wanted, home)
-        for command in _installing(kind, home):
-            subprocess.run(command, cwd=home, check=True, timeout=INSTALL_S)
-        (home / "done").touch()
-    for program in (HERE / kind).iterdir():
-        if program.is_file():
-            shutil.copy(program, home)  # modules are looked for beside the program that imports them
-    return home
+@dataclass
+class Result:
+    """What a client found at a server: checks, what became of its requests, and what it wanted of others."""
+
+    client: str
+    server: str
+    checks: list[dict[str, Any]]
+    requests: int = 0
+    rows: int = 0
+    faults: list[str] = field(default_factory=list)
+    dialects: list[str] = field(default_factory=list)
+    outside: list[str] = field(default_factory=list)
+
+    @property
+    def failures(self) -> list[str]:
+        """All that is wrong."""
+        return [f"{check['check']}: {check['why'][:240]}" for check in self.checks if not check["ok"]] + self.faults
+
+    def line(self) -> str:
+        """The result as a line of the table."""
+        counts = {kind: [check["ok"] for check in self.checks if _kind(check["check"]) == kind] for kind in KINDS}
+        cells = [f"{f'{sum(oks)}/{len(oks)}' if oks else '-':>8}" for oks in counts.values()]
+        rows = f"{self.rows} of {self.requests}" if self.server != "provider" else f"({self.requests})"
+        return f"{self.client:<21}{self.server:<11}{''.join(cells)}  {rows:>10}  {' '.join(self.dialects)}"
 
 
-def _installing(kind: str, home: Path) -> list[list[str]]:
-    if kind == "node":
-        return [["npm", "install", "--silent", "--no-audit", "--no-fund"]]
-    pip = [str(home / "venv/bin/pip"), "install", "-qq", "--disable-pip-version-check", "-r", "requirements.txt"]
-    return [[sys.executable, "-m", "venv", "venv"], pip]
+HEADING = f"{'client':<21}{'at':<11}{''.join(f'{kind:>8}' for kind in KINDS)}  {'rows':>10}  dialects"
 
 
-def checks_of(client: Client, base_url: str) -> list[dict[str, str | bool]]:
+def _kind(check: str) -> str:
+    return "tools" if "tool" in check else "streams" if "stream" in check else "right"
+
+
+def interpreter_of(client: Client) -> str:
+    """What runs a client's program: node, the Python that has its library, or this one for programs of their own."""
+    if client.folder == "node":
+        return "node"
+    return sys.executable if client.folder == "cli" else str(programs(client.kind) / "python")
+
+
+def checks_of(client: Client, at: Server, proxy: str) -> list[dict[str, Any]]:
     """Run a client against a server; what it found out."""
-    home = installed(client.kind)
-    runner = ["node"] if client.kind == "node" else [str(home / "venv/bin/python")]
-    environ = {**os.environ, "CLIENTS_BASE_URL": base_url}
-    run = subprocess.run(
-        [*runner, client.program], cwd=home, env=environ, capture_output=True, text=True, timeout=CLIENT_S, check=False
-    )
+    program = (installed("node") if client.folder == "node" else HERE / client.folder) / client.program
+    with tempfile.TemporaryDirectory(prefix="arbstr-client-home-") as home:
+        environ = {
+            **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR") if name in os.environ},
+            **QUIET,
+            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
+            "NO_PROXY": "127.0.0.1,localhost",
+            "no_proxy": "127.0.0.1,localhost",
+            "HOME": home,
+            "PYTHONPATH": str(HERE / "common"),
+            "CLIENTS_AT": at.name,
+            "CLIENTS_BASE_URL": at.url,
+            "CLIENTS_PROGRAMS": str(programs(client.kind)),
+        }
+        run = subprocess.run(
+            [interpreter_of(client), str(program)],
+            cwd=home,
+            env=environ,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_S,
+            check=False,
+        )
     found = [json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"check"')]
     if run.returncode or not found:
         found.append({"check": "runs", "ok": False, "why": run.stderr.strip()[-500:]})
     return found
 
 
-def report(client: Client, whom: str, found: Sequence[dict[str, str | bool]]) -> int:
-    """Print what a client found; how many checks failed."""
-    failed = [check for check in found if not check["ok"]]
-    print(f"{client.name:<20} {whom:<10} {len(found) - len(failed)} passed, {len(failed)} failed", flush=True)
-    for check in failed:
-        print(f"    {check['check']}: {check['why']}")
-    return len(failed)
+async def result_of(client: Client, at: Server) -> Result:
+    """Run a client against a server, and look at the rows that it left."""
+    before, asked = len(await at.rows()), at.fleet.asked[0]
+    async with RefusingProxy() as proxy:
+        checks = await asyncio.to_thread(checks_of, client, at, proxy.url)
+        outside = sorted(set(proxy.wanted))
+    result = Result(client.name, at.name, checks, at.fleet.asked[0] - asked, outside=outside)
+    rows = (await at.rows())[before:]
+    result.rows = len(rows)
+    result.dialects = sorted({row["dialect"] for row in rows})
+    if at.arbstr is not None and result.rows != result.requests:
+        result.faults.append(f"{result.requests} requests were answered, and there are {result.rows} rows")
+    result.faults += [f"not metered: {json.dumps(row)}" for row in rows if not metered(row)]
+    return result
 
 
-def unmetered(arbstr: ServeProcess) -> int:
-    """How many answered requests have a row without tokens or cost."""
-    rows = arbstr.get("/v1/requests?per_page=100&success=true")["data"]
-    return sum(row["tokens"]["output"] is None or row["cost"]["sats"] is None for row in rows)
+def metered(row: dict[str, Any]) -> bool:
+    """Check whether a row has its tokens and cost; images, sound and moderations need none."""
+    if row["dialect"] not in ("chat", "responses", "messages", "embeddings", "completions"):
+        return True
+    return None not in (row["tokens"]["input"], row["tokens"]["output"], row["cost"]["sats"])
 
 
-async def control(clients: Sequence[Client]) -> int:
-    """The same checks, with a provider asked directly."""
-    provider = MockProvider(name="a", models=("gpt-4o",), delay_ms=5, tokens_per_second=0)
-    async with FakeFleet(Config(mock=Mock(providers=(provider,)))) as fleet:
-        url = fleet.config.providers[0].url
-        return sum([report(one, "provider", await asyncio.to_thread(checks_of, one, url)) for one in clients])
+async def ask(name: str, clients: Sequence[Client]) -> list[Result]:
+    """Run clients against a server, one after the other; print each one's result."""
+    results = []
+    async with server(name) as at:
+        for client in clients:
+            results.append(result := await result_of(client, at))
+            print(result.line(), flush=True)
+            for failure in result.failures:
+                print(f"    {failure}", flush=True)
+            if result.outside:
+                print(f"    wanted of others, and did not get: {' '.join(result.outside)}", flush=True)
+    return results
+
+
+async def ask_all(names: Sequence[str], clients: Sequence[Client]) -> bool:
+    """Run clients against servers, at the same time; whether all went well."""
+    print(HEADING)
+    found = await asyncio.gather(*(ask(name, clients) for name in names))
+    return not any(result.failures for results in found for result in results)
 
 
 def main(arguments: list[str]) -> int:
     """Run the clients that are asked for; the exit status."""
-    names = [argument for argument in arguments if argument != "--quick"]
-    clients = [one for one in CLIENTS if not (one.slow and "--quick" in arguments) and (not names or one.name in names)]
+    parser = argparse.ArgumentParser(prog="python -m tests.clients")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--at", choices=SERVERS, action="append")
+    parser.add_argument("names", nargs="*", metavar="NAME", help=", ".join(client.name for client in CLIENTS))
+    options = parser.parse_args(arguments)
+    clients = [
+        one for one in CLIENTS if not (one.slow and options.quick) and (not options.names or one.name in options.names)
+    ]
     if shutil.which("npm") is None:
-        print("left out, for there is no npm: " + ", ".join(one.name for one in clients if one.kind == "node"))
-        clients = [one for one in clients if one.kind != "node"]
-    failed = 0
-    with tempfile.TemporaryDirectory(prefix="arbstr-clients-") as home:
-        (Path(home) / "config.toml").write_text(SELLERS)
-        with ServeProcess(Path(home), "-c", "config.toml", "--mock") as arbstr:
-            for client in clients:
-                failed += report(client, "arbstr", checks_of(client, f"{arbstr.url}/v1"))
-            if missing := unmetered(arbstr):
-                print(f"{missing} answered requests have no metered row")
-                failed += missing
-    failed += asyncio.run(control(clients))
-    return int(failed > 0)
+        print("left out, for there is no npm: " + ", ".join(one.name for one in clients if one.kind in BY_NPM))
+        clients = [one for one in clients if one.kind not in BY_NPM]
+    for kind in dict.fromkeys(one.kind for one in clients):
+        installed(kind)
+    return int(not asyncio.run(ask_all(options.at or SERVERS, clients)))
 
 
 if __name__ == "__main__":

@@ -1,0 +1,77 @@
+"""What clients ask: fake providers directly, and arbstr in front of ones that speak every dialect, or chat alone."""
+
+from __future__ import annotations
+
+import asyncio
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from arbstr.config.schema import Config, Mock, MockDialect, MockProvider
+from arbstr.mock import FakeFleet
+from tests.support.serve_process import ServeProcess
+
+MODELS = ("gpt-4o", "gpt-4o-mini", "mock-echo", "text-embedding-3-small", "text-embedding-ada-002")
+TRANSLATED: tuple[MockDialect, ...] = (
+    "chat",
+    "completions",
+    "embeddings",
+    "images/generations",
+    "audio/speech",
+    "audio/transcriptions",
+    "moderations",
+)  # Responses and messages are for arbstr to translate
+PROVIDER = """
+[[providers]]
+name = "provider-alpha"
+url = "{url}"
+api_key = "sk-provider-alpha"
+models = [{models}]
+input_rate = 10
+output_rate = 30
+"""
+
+
+@dataclass(frozen=True)
+class Server:
+    """Something to ask: its name, its address, the providers behind it and arbstr, if it is there."""
+
+    name: str
+    url: str
+    fleet: FakeFleet
+    arbstr: ServeProcess | None
+
+    async def rows(self) -> list[dict[str, Any]]:
+        """The rows of successful requests, oldest first."""
+        if self.arbstr is None:
+            return []
+        path = "/v1/requests?per_page=100&success=true&order=asc&page="
+        rows: list[dict[str, Any]] = []
+        while True:
+            page = await asyncio.to_thread(self.arbstr.get, f"{path}{len(rows) // 100 + 1}")
+            rows += page["data"]
+            if len(page["data"]) < 100:
+                return rows
+
+
+@asynccontextmanager
+async def server(name: str) -> AsyncIterator[Server]:
+    """Start what has that name: `provider` alone, or arbstr in front of one, `native` or `translated`."""
+    dialects = TRANSLATED if name == "translated" else None
+    fake = MockProvider(name="a", models=MODELS, delay_ms=5, tokens_per_second=0, dialects=dialects)
+    async with FakeFleet(Config(mock=Mock(providers=(fake,)))) as fleet:
+        url = fleet.config.providers[0].url
+        if name == "provider":
+            yield Server(name, url, fleet, None)
+            return
+        with tempfile.TemporaryDirectory(prefix="arbstr-clients-") as home:
+            listed = ", ".join(f'"{model}"' for model in MODELS)
+            path = Path(home) / "config.toml"
+            path.write_text(PROVIDER.format(url=url, models=listed))
+            path.chmod(0o600)
+            arbstr = ServeProcess(Path(home), "-c", "config.toml")
+            with await asyncio.to_thread(arbstr.__enter__):
+                yield Server(name, f"{arbstr.url}/v1", fleet, arbstr)
