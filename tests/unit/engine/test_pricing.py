@@ -22,6 +22,24 @@ def test_tokens_at_their_rates_and_the_fee_make_the_cost() -> None:
     assert cost_msats(asked, Usage(100, 50)) == 10 * 100 + 30 * 50 + 1000
 
 
+@pytest.mark.parametrize(
+    ("used", "asked", "cost"),  # tokens in and out; rates in and out, and the fee; millisats
+    [
+        ((1000, 500), ("10", "30", "1000"), 26_000),
+        ((0, 0), ("10", "30", "1000"), 1_000),
+        ((1, 1), ("0.4", "0.1", "0"), 1),  # 0.5
+        ((1, 0), ("0.0001", "0", "0"), 1),
+        ((3, 0), ("0.5", "0", "0"), 2),  # 1.5
+        ((4, 0), ("0.5", "0", "0"), 2),
+        ((1, 1), ("0.3", "0.3", "0.3"), 1),  # 0.9: rounded after the sum, not before
+        ((7, 0), ("0.1", "0", "0"), 1),  # 0.7
+        ((123_456, 7_890), ("2.5", "10", "1"), 387_541),
+    ],
+)
+def test_the_sum_of_all_parts_is_rounded_up_once(used: tuple[int, int], asked: tuple[str, str, str], cost: int) -> None:
+    assert cost_msats(Rates(*map(Decimal, asked)), Usage(*used)) == cost
+
+
 @pytest.mark.parametrize(("rate", "cost"), [("0.5", 1), ("0.0001", 1), ("1.5", 2), ("2.5", 3), ("2", 2)])
 def test_any_part_of_a_millisat_is_rounded_up(rate: str, cost: int) -> None:
     assert cost_msats(Rates(Decimal(rate), Decimal(0), Decimal(0)), Usage(1, 0)) == cost

@@ -43,6 +43,8 @@ def test_a_date_that_has_passed_is_no_wait() -> None:
         "1_000",
         "0x10",
         "\u0663",
+        "1e400",
+        "\x00",
         "1" * 500,
         "9" * 15,
         "31622401",
