@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -182,9 +183,9 @@ async def test_a_proxy_that_never_answers_is_given_up_in_the_time_to_connect(sch
 async def test_a_proxy_that_speaks_no_http(reply: bytes) -> None:
     from tests.unit.transport.test_pool import head, server
 
-    async def talk(reader: object, writer: object) -> None:
-        await head(reader)  # type: ignore[arg-type]  # asyncio's
-        writer.write(reply)  # type: ignore[attr-defined]
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await head(reader)
+        writer.write(reply)
 
     async with server(talk) as url, transport() as way:
         with pytest.raises(httpx.ProxyError, match="did not connect"):

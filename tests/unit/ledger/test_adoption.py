@@ -241,6 +241,11 @@ QUESTIONS = [
     )
 ]
 GROUPINGS: tuple[GroupBy | None, ...] = (None, "model", "policy", "day")
+PAGES: tuple[tuple[Sort, Order, int], ...] = (
+    ("timestamp", "desc", 1),
+    ("timestamp", "asc", 2),
+    ("cost_sats", "desc", 2),
+)
 
 
 def all_answers(path: Path) -> list[object]:
@@ -256,8 +261,8 @@ def all_answers(path: Path) -> list[object]:
                 }
                 found.append({name: (figures.total, *sums_of(figures)) for name, figures in named.items()})
             found += [questions.count(where), questions.spent_msats(where)]
-            for sort, order, page in (("timestamp", "desc", 1), ("timestamp", "asc", 2), ("cost_sats", "desc", 2)):
-                answer = questions.page(where, sort, order, page, 20)  # type: ignore[arg-type]
+            for sort, order, page in PAGES:
+                answer = questions.page(where, sort, order, page, 20)
                 found.append(([entry.id for entry in answer.entries], answer.total))
             first = questions.slice(where, None, 30)
             found += [first, questions.slice(where, first[-1], 30) if first else []]

@@ -290,9 +290,10 @@ async def test_rows_that_can_not_be_written_at_the_end_come_back_at_the_next_sta
     await sum_up(path)
     assert read(path, "SELECT total, cost_msats FROM rollups WHERE facet = 0") == [(4, 4 * 420)] * 2
     found = read(path, f"SELECT {', '.join(COLUMNS)} FROM requests WHERE correlation_id = ?", full.request_id)
-    facet = found[0][COLUMNS.index("facet")]
+    row_id, facet = found[0][0], found[0][COLUMNS.index("facet")]
+    assert isinstance(row_id, int)
     assert isinstance(facet, int)
-    assert found == [row_of(full, facet_key(full), found[0][0], facet, 0)]  # type: ignore[arg-type]
+    assert found == [row_of(full, facet_key(full), row_id, facet, 0)]
 
 
 @pytest.mark.usefixtures("impatient")

@@ -192,7 +192,9 @@ def test_a_stream_that_breaks_off_ends_in_an_error_and_a_failed_answer() -> None
     events = events_of(translator.feed(chunk(content="He")) + translator.fail("The provider hung up."))
     assert [event["type"] for event in events[-2:]] == ["error", "response.failed"]
     assert events[-2]["message"] == "The provider hung up."
-    assert read_response(events[-1]["response"]).error.message == "The provider hung up."  # type: ignore[union-attr]
+    error = read_response(events[-1]["response"]).error
+    assert error is not None
+    assert error.message == "The provider hung up."
 
 
 def test_the_order_of_events_is_that_of_the_official_service() -> None:
