@@ -42,6 +42,7 @@ from tui.screens.money import MoneyScreen
 from tui.screens.overlay import leave
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
+from tui.timings import NORMAL, Timings
 from tui.widgets.bars import KeyBar
 
 logger = logging.getLogger(__name__)
@@ -88,6 +89,7 @@ class Dashboard(App[None]):
         log: LogRing,
         now_ms: Callable[[], int] = wall_ms,
         zone: tzinfo | None = None,
+        timings: Timings = NORMAL,
         asks_to_quit: bool = True,
         driver_class: type[Driver] = NonBlockingDriver,
         on_ready: Callable[[], None] = lambda: None,
@@ -95,8 +97,10 @@ class Dashboard(App[None]):
         colourless = "NO_COLOR" in os.environ
         # Without colour: the terminal's own, of which Textual's filter then leaves none.
         super().__init__(driver_class=driver_class, ansi_color=True if colourless else None)
-        self.dashboard = DashboardModel(source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame)
-        self.frame_budget = FrameBudget()
+        self.dashboard = DashboardModel(
+            source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame, timings=timings
+        )
+        self.frame_budget = FrameBudget(timings=timings)
         self._refresh_loop = RefreshLoop(self.dashboard, self.frame_budget, self._paint, self._may_paint)
         self._asks_to_quit = asks_to_quit
         self._on_ready = on_ready

@@ -8,7 +8,6 @@ import sys
 
 from tests.screenshots.picture import drawn, png
 from tests.screenshots.scenes import SCENES, drawn_scene
-from tests.support.dashboard_pilot import shorten_intervals
 from tests.support.paths import TOP
 
 PLACE = TOP / "screenshots"
@@ -20,7 +19,6 @@ def main() -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if a picture is out of date")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"some of {', '.join(SCENES)}; all by default")
     options = parser.parse_args()
-    shorten_intervals()
     outdated = [name for name in options.names or SCENES if _draw(name, write=not options.check)]
     for name in outdated:
         print(f"{name}: {'out of date' if options.check else 'drawn anew'}")

@@ -6,15 +6,9 @@ import pytest
 
 from tests.screenshots.picture import drawn
 from tests.screenshots.scenes import SCENES, drawn_scene
-from tests.support.dashboard_pilot import shorten_intervals
 from tests.support.paths import TOP
 
 PLACE = TOP / "screenshots"
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_intervals(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("name", SCENES)

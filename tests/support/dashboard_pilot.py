@@ -12,13 +12,20 @@ from textual.pilot import Pilot
 
 from tests.support.dashboard_fakes import FakeLog, FakeSource
 from tui.app import Dashboard
-from tui.model import ledger_stats
-from tui.refresh import frame_budget, loop
-from tui.screens import requests
+from tui.timings import Timings
 
 os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colours wherever the tests run
 
 PATIENCE_S = 20.0  # generous: a machine may be busy with other tests
+SHORT = Timings(  # as often as tests can wait for
+    busy_beat_s=0.01,
+    calm_beat_s=0.01,
+    slice_gap_s=0.001,
+    fastest_frame_s=0.01,
+    slowest_frame_s=0.05,
+    least_query_wait_s=0.03,
+    typing_pause_s=0.001,
+)
 
 
 class DashboardPilot:
@@ -59,26 +66,13 @@ class DashboardPilot:
         await self.until(lambda: text not in self.text)
 
 
-def shorten_intervals(set_: Callable[[object, str, float], None] = setattr) -> None:
-    """Beat, paint and ask the ledger as often as tests can wait for; `monkeypatch.setattr` undoes it afterwards."""
-    for module, name, seconds in (
-        (ledger_stats, "LEAST_WAIT_S", 0.03),
-        (requests, "LEAST_WAIT_S", 0.03),
-        (requests, "TYPING_PAUSE_S", 0.001),
-        (loop, "SLICE_GAP_S", 0.001),
-        (loop, "BUSY_BEAT_S", 0.01),
-        (loop, "CALM_BEAT_S", 0.01),
-        (frame_budget, "FASTEST_S", 0.01),
-        (frame_budget, "SLOWEST_S", 0.05),
-    ):
-        set_(module, name, seconds)
-
-
 @asynccontextmanager
-async def dashboard_pilot(source: FakeSource, *, size: tuple[int, int] = (120, 36)) -> AsyncIterator[DashboardPilot]:
+async def dashboard_pilot(
+    source: FakeSource, *, size: tuple[int, int] = (120, 36), timings: Timings = SHORT
+) -> AsyncIterator[DashboardPilot]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
     log = FakeLog()
-    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
+    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = DashboardPilot(source, log, app, pilot)
         await each.until(lambda: app.dashboard.figures.window is not None and app.screen.is_mounted)

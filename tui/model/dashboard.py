@@ -17,6 +17,7 @@ from tui.model.log_view import LogRing, LogView
 from tui.model.request_row import record_of
 from tui.model.time_series import Chart
 from tui.model.view_model import DashboardView, ProviderView, ViewModel
+from tui.timings import NORMAL, Timings
 
 RECALL_AGAIN_S = 1.0
 SNAPSHOT_EVERY_MS = 1000  # while busy: what no event reports (success rates, budgets) comes by snapshot
@@ -35,9 +36,11 @@ class DashboardModel:
         now_ms: Callable[[], int],
         zone: tzinfo | None,
         on_figures: Callable[[], None] = lambda: None,
+        timings: Timings = NORMAL,
     ) -> None:
         self.source = source
         self.now_ms = now_ms
+        self.timings = timings
         self.zone = zone
         self.filters: dict[str, list[str]] = {}  # filters that were used, by screen
         self._local = zone
@@ -45,7 +48,7 @@ class DashboardModel:
         snapshot = source.snapshot()
         fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
         self._range = 0 if fakes else 1  # a demo has no older requests
-        self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range)
+        self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range, timings)
         self.model = ViewModel(snapshot, self.watch.finished)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms

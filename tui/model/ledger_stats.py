@@ -13,11 +13,9 @@ from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerQueries, Stats
 from arbstr.types import RequestRecord
 from tui.format import shown
 from tui.model.time_series import Chart, Series
+from tui.timings import NORMAL, Timings
 
-LEAST_WAIT_S = 1.0  # between two rounds of queries
-IDLE_WAIT_S = 30.0  # windows slide even when nothing happens
 SETTLE_S = 0.2
-SHARE = 0.02  # of a core: the most that queries may take on average
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,11 +62,17 @@ class StatsPoller:
     """
 
     def __init__(
-        self, ledger: LedgerQueries, now_ms: Callable[[], int], on_change: Callable[[], None], range_: Range = RANGES[1]
+        self,
+        ledger: LedgerQueries,
+        now_ms: Callable[[], int],
+        on_change: Callable[[], None],
+        range_: Range = RANGES[1],
+        timings: Timings = NORMAL,
     ) -> None:
         self._ledger = ledger
         self._now_ms = now_ms
         self._on_change = on_change
+        self._timings = timings
         self._wake = asyncio.Event()
         self._stale = True
         self.figures = LedgerStats()
@@ -112,18 +116,18 @@ class StatsPoller:
             await self._round()
             took = perf_counter() - began
             self._on_change()
-            await self._pause(max(LEAST_WAIT_S, took / SHARE))
+            await self._pause(max(self._timings.least_query_wait_s, took / self._timings.query_share))
 
     async def _pause(self, seconds: float) -> None:
         """Wait until the next round is due: after `seconds` if something has finished, at once if the view changed."""
         waited = 0.0
-        while waited < IDLE_WAIT_S and not (self._stale and waited >= seconds):
+        while waited < self._timings.idle_query_wait_s and not (self._stale and waited >= seconds):
             if self._wake.is_set():
                 break
             try:
-                await asyncio.wait_for(self._wake.wait(), LEAST_WAIT_S)
+                await asyncio.wait_for(self._wake.wait(), self._timings.least_query_wait_s)
             except TimeoutError:
-                waited += LEAST_WAIT_S
+                waited += self._timings.least_query_wait_s
         self._wake.clear()
 
     async def _round(self) -> None:

@@ -6,8 +6,8 @@ from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 
-FASTEST_S = 0.1  # ten frames a second look alive; more only cost
-SLOWEST_S = 1.0
+from tui.timings import NORMAL, Timings
+
 BUDGET = 0.015  # of the loop's time
 
 
@@ -18,9 +18,12 @@ class FrameBudget:
     latest stretches for which painting held the loop, in seconds.
     """
 
-    def __init__(self, clock: Callable[[], float] = perf_counter, budget: float = BUDGET) -> None:
+    def __init__(
+        self, clock: Callable[[], float] = perf_counter, budget: float = BUDGET, timings: Timings = NORMAL
+    ) -> None:
         self._clock = clock
         self._budget = budget
+        self._timings = timings
         self._cost = 0.0
         self._composing_since: float | None = None
         self._due = 0.0
@@ -44,7 +47,7 @@ class FrameBudget:
 
     def painted(self) -> None:
         """Note that a frame is complete; the next is due when its cost is within the budget."""
-        wait = min(max(self._cost / self._budget, FASTEST_S), SLOWEST_S)
+        wait = min(max(self._cost / self._budget, self._timings.fastest_frame_s), self._timings.slowest_frame_s)
         self._due = self._clock() + wait
         self._cost = 0.0
 

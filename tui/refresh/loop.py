@@ -9,10 +9,6 @@ from time import perf_counter
 from tui.model.dashboard import DashboardModel
 from tui.refresh.frame_budget import FrameBudget
 
-BUSY_BEAT_S = 0.02  # soon enough that events are still in the cache when they are applied
-CALM_BEAT_S = 0.1
-SLICE_GAP_S = 0.015  # between the pieces of a frame, so that the proxy can run
-
 
 class RefreshLoop:
     """Runs for ever. `paint` returns the visible screen's painting, piece by piece; `may_paint` is False while the
@@ -26,6 +22,7 @@ class RefreshLoop:
         may_paint: Callable[[], bool],
     ) -> None:
         self._dashboard = dashboard
+        self._timings = dashboard.timings
         self._frame_budget = frame_budget
         self._paint = paint
         self._may_paint = may_paint
@@ -44,7 +41,7 @@ class RefreshLoop:
             if self._changed and self._frame_budget.due and self._may_paint():
                 self._changed = False
                 await self._frame()
-            await asyncio.sleep(BUSY_BEAT_S if busy else CALM_BEAT_S)
+            await asyncio.sleep(self._timings.busy_beat_s if busy else self._timings.calm_beat_s)
 
     def _time_passed(self) -> bool:
         """Check whether time alone needs a new frame: each second while something moves, else each minute."""
@@ -58,6 +55,6 @@ class RefreshLoop:
         began = perf_counter()
         for _ in self._paint():
             self._frame_budget.spent(perf_counter() - began)
-            await asyncio.sleep(SLICE_GAP_S)
+            await asyncio.sleep(self._timings.slice_gap_s)
             began = perf_counter()
         self._frame_budget.painted()

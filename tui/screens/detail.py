@@ -26,8 +26,6 @@ from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import ScrollPanel
 
-ASK_EVERY_S = 1.0  # while the ledger has no row: the request runs, or its row waits to be written
-
 
 @dataclass(frozen=True, slots=True)
 class Opened:
@@ -96,7 +94,7 @@ class DetailScreen(Screen[None]):
         while self._entry is None:
             await self._ask_once()
             self.repaint()
-            await asyncio.sleep(ASK_EVERY_S)
+            await asyncio.sleep(self._dashboard.timings.row_retry_s)
 
     async def _ask_once(self) -> None:
         try:

@@ -23,7 +23,6 @@ from tui.model.export import Format, export, file_name
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.filter_query import NAMES, Query
 from tui.model.ledger_list import CHUNK, LedgerList
-from tui.model.ledger_stats import LEAST_WAIT_S, SHARE
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
@@ -34,8 +33,6 @@ from tui.widgets.bars import KeyHint
 from tui.widgets.ledger_table import LedgerPanel
 from tui.widgets.panel import Panel
 
-TYPING_PAUSE_S = 0.15
-MOST_WAIT_S = 10.0  # however long a question takes: its answer is not to be older when new ones have come
 STALE_AFTER_MS = 2000  # while it follows, a list that is younger needs no words
 _SORT_WORDS = {
     ("timestamp", "desc"): "newest first",
@@ -67,7 +64,7 @@ class RequestsScreen(DashboardScreen):
         self._exporting: int | None = None  # rows written by the running export
         self._seen = -1  # requests that had finished when the list was last read
         self._as_of_ms = dashboard.now_ms()  # when that was
-        self._pause_s = LEAST_WAIT_S  # what the latest question costs to ask again
+        self._pause_s = dashboard.timings.least_query_wait_s  # what the latest question costs to ask again
         self._wake = asyncio.Event()  # another question, or someone who looks: don't wait for the pause to pass
         self._known: dict[str, list[str]] = {}
 
@@ -154,7 +151,9 @@ class RequestsScreen(DashboardScreen):
         else:
             self._problem, self._seen, self._as_of_ms = "", finished, as_of_ms
         finally:
-            self._pause_s = min(max(LEAST_WAIT_S, (perf_counter() - began) / SHARE), MOST_WAIT_S)
+            timings, took = self.dashboard.timings, perf_counter() - began
+            pause_s = max(timings.least_query_wait_s, took / timings.query_share)
+            self._pause_s = min(pause_s, timings.most_query_wait_s)
         self.repaint()
 
     @work(group="fill", exclusive=True)
@@ -172,7 +171,7 @@ class RequestsScreen(DashboardScreen):
     async def _ask(self, query: Query | None) -> None:
         """Another filter, or the next sort."""
         if query is not None:
-            await asyncio.sleep(TYPING_PAUSE_S)
+            await asyncio.sleep(self.dashboard.timings.typing_pause_s)
         self._asking = True
         self.repaint()
         try:

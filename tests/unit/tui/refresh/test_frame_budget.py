@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from tui.refresh.frame_budget import FASTEST_S, SLOWEST_S, FrameBudget
+from tui.refresh.frame_budget import FrameBudget
+from tui.timings import NORMAL
 
 
 class Clock:
@@ -26,7 +27,7 @@ def test_cheap_frames_come_ten_times_a_second() -> None:
     pace.spent(0.0001)
     pace.painted()
     assert not pace.due
-    clock.now += FASTEST_S
+    clock.now += NORMAL.fastest_frame_s
     assert pace.due
 
 
@@ -57,5 +58,5 @@ def test_even_the_dearest_frame_is_followed_by_another() -> None:
     pace, clock = paced()
     pace.spent(10)
     pace.painted()
-    clock.now += SLOWEST_S
+    clock.now += NORMAL.slowest_frame_s
     assert pace.due

@@ -6,7 +6,7 @@ import pytest
 from textual.widgets import Input
 
 from tests.support.dashboard_fakes import FakeSource, lived_in
-from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 
 SCREENS = {
     "1": "Spend by model",
@@ -16,11 +16,6 @@ SCREENS = {
     "5": "following",
 }
 EXAMPLES = ("model:gpt", "a part of", "text to find")
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_intervals(monkeypatch.setattr)
 
 
 def line(each: DashboardPilot) -> str | None:

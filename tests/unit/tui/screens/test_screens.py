@@ -18,15 +18,13 @@ from textual.widgets import Input
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
-from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
+from tests.support.dashboard_pilot import SHORT, DashboardPilot, dashboard_pilot
 from tui.render.themes import LIGHT, TERMINAL
-from tui.screens import detail, requests
 from tui.screens.detail import DetailScreen
+from tui.timings import NORMAL
 
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_intervals(monkeypatch.setattr)
+# As if every query took hours, so that the next may come only after as long.
+AS_IF_SLOW = replace(SHORT, query_share=1e-9, most_query_wait_s=3600.0)
 
 
 def happen(source: FakeSource, count: int, seed: int = 99) -> list[RequestFinished]:
@@ -359,9 +357,7 @@ async def test_an_opened_running_request_sees_its_end() -> None:
         await each.shows("✓ ok", "Why this provider")
 
 
-async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then() -> None:
     source = FakeSource()
     async with dashboard_pilot(source) as each:
         happen(source, 1)
@@ -375,7 +371,7 @@ async def test_a_request_whose_row_waits_to_be_written_is_asked_for_now_and_then
             await each.pilot.pause()
         assert unwritten.asked <= 3
         await each.press("escape")
-        monkeypatch.setattr(detail, "ASK_EVERY_S", 0.01)
+        each.app.dashboard.timings = replace(SHORT, row_retry_s=0.01)
         await each.press("enter")
         await each.shows("Request in full")
         source.own_ledger.records[0] = replace(source.own_ledger.records[0], error_message="from the ledger")
@@ -496,29 +492,25 @@ async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> N
         await each.shows("788")
 
 
-async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "SHARE", 0.0001)  # as if the filter had taken hours
+async def test_a_slow_filter_does_not_keep_the_list_old_once_it_is_gone() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("783")
-        monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
+        each.app.dashboard.timings = AS_IF_SLOW
         await each.press("slash")
         await each.type("refused")
         await each.press("enter")
         await each.shows("filtered, Esc clears")
-        monkeypatch.undo()
-        shorten_intervals(monkeypatch.setattr)
+        each.app.dashboard.timings = SHORT
         await each.press("escape")
         await each.shows("Requests  783")
         happen(each.source, 2)
         await each.shows("Requests  785")
 
 
-async def test_no_question_is_so_slow_that_the_list_stays_old_for_long(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert requests.MOST_WAIT_S <= 10
-    monkeypatch.setattr(requests, "SHARE", 1e-9)
-    monkeypatch.setattr(requests, "MOST_WAIT_S", 0.05)
-    async with dashboard_pilot(lived_in()) as each:
+async def test_no_question_is_so_slow_that_the_list_stays_old_for_long() -> None:
+    assert NORMAL.most_query_wait_s <= 10
+    async with dashboard_pilot(lived_in(), timings=replace(AS_IF_SLOW, most_query_wait_s=0.05)) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 2)
@@ -526,12 +518,8 @@ async def test_no_question_is_so_slow_that_the_list_stays_old_for_long(monkeypat
 
 
 @pytest.mark.parametrize("keys", [("slash", "a", "enter"), ("s",), ("1", "2"), ("j", "escape")])
-async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
-    keys: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(requests, "SHARE", 1e-9)
-    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
-    async with dashboard_pilot(lived_in()) as each:
+async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(keys: tuple[str, ...]) -> None:
+    async with dashboard_pilot(lived_in(), timings=AS_IF_SLOW) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 2)
@@ -539,10 +527,8 @@ async def test_what_someone_does_to_the_list_does_not_wait_for_a_pause_to_pass(
         await each.until(lambda: "+2 new" not in each.text and "as of" not in each.text and "783" not in each.text)
 
 
-async def test_a_list_that_is_old_says_of_when_it_is_and_how_many_are_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(requests, "SHARE", 1e-9)
-    monkeypatch.setattr(requests, "MOST_WAIT_S", 3600.0)
-    async with dashboard_pilot(lived_in()) as each:
+async def test_a_list_that_is_old_says_of_when_it_is_and_how_many_are_missing() -> None:
+    async with dashboard_pilot(lived_in(), timings=AS_IF_SLOW) as each:
         await each.press("2")
         await each.shows("Requests  783")
         happen(each.source, 38)

@@ -10,20 +10,15 @@ from textual.pilot import Pilot
 
 from tests.screenshots.scenes import SCENES, SEED, play
 from tests.support.dashboard_fakes import FakeLog, lived_in
-from tests.support.dashboard_pilot import DashboardPilot, shorten_intervals
+from tests.support.dashboard_pilot import SHORT, DashboardPilot
 from tui.app import Dashboard
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_intervals(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", ["live", "requests", "providers", "money", "log"])
 def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
     source, log = lived_in(SEED), FakeLog()
-    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC)
+    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=SHORT)
 
     async def before(pilot: Pilot[None]) -> None:
         await play(SCENES[name], DashboardPilot(source, log, app, pilot))

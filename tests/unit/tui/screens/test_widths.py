@@ -10,7 +10,7 @@ import pytest
 from arbstr.types import BudgetStatus
 from tests.screenshots.scenes import fill_log, settled
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
-from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot, shorten_intervals
+from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 from tui.render.layout import Line, width_of
 from tui.screens.detail import DetailScreen
 from tui.widgets.panel import Panel
@@ -19,11 +19,6 @@ from tui.widgets.scroll_panel import ScrollPanel
 # A number that ends in an ellipsis. The digits of a name (`claude-3…`) are text.
 CUT = re.compile(r"(?<![\w.,…-])[-+<]?\d[\d,.:]*…")
 WIDTHS = range(60, 301)
-
-
-@pytest.fixture(autouse=True)
-def hurried(monkeypatch: pytest.MonkeyPatch) -> None:
-    shorten_intervals(monkeypatch.setattr)
 
 
 def rich(times: int) -> FakeSource:
