@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
 
 from arbstr.events import (
+    AttemptFailed,
     AttemptStarted,
     Event,
     FirstByte,
@@ -14,43 +14,18 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
+from arbstr.monitoring.in_flight import InFlight, advance, arrived
 from arbstr.monitoring.source import RunningRequest, Totals
 from arbstr.types import RequestRecord
 
 _RECENT = 200  # few, so that memory is reused while it is still in the processor's cache
 
 
-@dataclass(slots=True, eq=False)
-class _Running:
-    """A running request. Updated in place, and converted to a value only on demand: every request passes here."""
-
-    received: RequestReceived
-    model: str
-    provider: str | None = None
-    policy: str | None = None
-    first_byte_ms: int | None = None
-    events: int = 0
-
-    def value(self) -> RunningRequest:
-        """Return it as a value."""
-        received = self.received
-        return RunningRequest(
-            received.request_id,
-            received.at_ms,
-            self.model,
-            received.streaming,
-            self.provider,
-            self.policy,
-            self.first_byte_ms,
-            self.events,
-        )
-
-
 class LiveState:
     """Running requests, the latest finished ones, the sums since the start. A bus listener: `put` takes each event."""
 
     def __init__(self) -> None:
-        self._running: dict[str, _Running] = {}
+        self._running: dict[str, InFlight] = {}
         self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
         self._unsummed: list[RequestRecord] = []
         self._totals = Totals()
@@ -58,7 +33,7 @@ class LiveState:
     @property
     def running(self) -> tuple[RunningRequest, ...]:
         """The requests that have not finished, oldest first."""
-        return tuple(running.value() for running in self._running.values())
+        return tuple(running.snapshot() for running in self._running.values())
 
     @property
     def recent(self) -> tuple[RequestRecord, ...]:
@@ -76,13 +51,13 @@ class LiveState:
         """Apply an event."""
         match event:
             case RequestReceived():
-                self._running[event.request_id] = _Running(event, event.model)
+                self._running[event.request_id] = arrived(event)
             case RequestFinished():
                 self._finish(event.record)
-            case RouteChosen() | AttemptStarted() | FirstByte() | StreamProgress():
+            case RouteChosen() | AttemptStarted() | AttemptFailed() | FirstByte() | StreamProgress():
                 running = self._running.get(event.request_id)
                 if running is not None:
-                    _move(running, event)
+                    advance(running, event)
             case _:
                 pass
 
@@ -93,18 +68,6 @@ class LiveState:
         if len(self._unsummed) >= _RECENT:  # without a reader: sum up a few at a time, to save memory
             self._totals = summed(self._totals, self._unsummed)
             self._unsummed.clear()
-
-
-def _move(running: _Running, event: RouteChosen | AttemptStarted | FirstByte | StreamProgress) -> None:
-    match event:
-        case RouteChosen():
-            running.policy, running.model = event.routing.policy, event.routing.model
-        case AttemptStarted():
-            running.provider = event.provider
-        case FirstByte():
-            running.first_byte_ms = event.after_ms
-        case StreamProgress():
-            running.events = event.events
 
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:

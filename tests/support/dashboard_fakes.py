@@ -6,7 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
-from typing import Any, Literal, cast
+from typing import Literal, cast
 
 from arbstr.bus import EventBus, Subscription
 from arbstr.errors import LedgerUnavailable
@@ -23,7 +23,8 @@ from arbstr.events import (
 )
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.routing_json import routing_json
-from arbstr.monitoring.source import ProviderStatus, RunningRequest, Snapshot, Totals
+from arbstr.monitoring.in_flight import InFlight, advance, arrived
+from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
 from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
 from tui.model.log_view import ShownLine
@@ -229,7 +230,7 @@ class FakeSource:
         self.ledger = self.own_ledger = FakeLedger()
         self.totals = Totals()
         self.providers = {each.name: each for each in (_status(*each) for each in PROVIDERS)} if providers else {}
-        self.running: dict[str, RunningRequest] = {}
+        self.running: dict[str, InFlight] = {}
         self.budgets: tuple[BudgetStatus, ...] = ()
         self.ratios: tuple[LearnedRatio, ...] = ()
         self.ledger_problem: str | None = None
@@ -246,14 +247,15 @@ class FakeSource:
 
     def snapshot(self) -> Snapshot:
         self.snapshots += 1
-        in_flight = [each.provider for each in self.running.values()]
+        running = tuple(each.snapshot() for each in self.running.values())
+        in_flight = [each.provider for each in running]
         return Snapshot(
             self.now_ms,
             self.started_at_ms,
             "http://127.0.0.1:8080",
             "0.1.0",
             tuple(replace(each, in_flight=in_flight.count(each.name)) for each in self.providers.values()),
-            tuple(self.running.values()),
+            running,
             tuple(reversed(self.own_ledger.records[-300:])),
             self.totals,
             self.budgets,
@@ -293,26 +295,15 @@ class FakeSource:
         """Let the event happen: the source's own state moves, then everyone hears."""
         match event:
             case RequestReceived():
-                self.running[event.request_id] = RunningRequest(
-                    event.request_id, event.at_ms, event.model, event.streaming, None, None, None, 0
-                )
-            case AttemptStarted():
-                self._run(event.request_id, provider=event.provider)
-            case RouteChosen():
-                self._run(event.request_id, policy=event.routing.policy)
-            case FirstByte():
-                self._run(event.request_id, first_byte_ms=event.after_ms)
-            case StreamProgress():
-                self._run(event.request_id, events=event.events)
+                self.running[event.request_id] = arrived(event)
+            case AttemptStarted() | AttemptFailed() | RouteChosen() | FirstByte() | StreamProgress():
+                if event.request_id in self.running:
+                    advance(self.running[event.request_id], event)
             case RequestFinished():
                 self.running.pop(event.record.request_id, None)
                 self.own_ledger.records.append(event.record)
                 self.totals = _counted(self.totals, event.record)
         self.bus.publish(event)
-
-    def _run(self, request_id: str, **changes: Any) -> None:
-        if request_id in self.running:
-            self.running[request_id] = replace(self.running[request_id], **changes)
 
 
 def _counted(totals: Totals, record: RequestRecord) -> Totals:

@@ -10,6 +10,7 @@ from dataclasses import dataclass, fields
 from typing import Literal, Protocol
 
 from arbstr.ledger.model import Entry
+from arbstr.monitoring.in_flight import InFlight
 from arbstr.monitoring.source import RunningRequest
 from arbstr.types import RequestRecord
 from tui.format import shown
@@ -58,22 +59,9 @@ def overcharged(request: Priced) -> bool:
 
 
 @dataclass(slots=True, eq=False)
-class InFlightRequest:
-    """A running request, updated by its events. Its texts are unsanitized. `record` is set once it has ended.
+class InFlightRequest(InFlight):
+    """A running request, updated by its events. Its texts are unsanitized. `record` is set once it has ended."""
 
-    `path` are the providers as they were asked, `failed` how many attempts failed; `events` a stream's events so far,
-    each about a token.
-    """
-
-    request_id: str
-    at_ms: int
-    model: str
-    streaming: bool
-    path: list[str]
-    policy: str | None = None
-    failed: int = 0
-    first_byte_ms: int | None = None
-    events: int = 0
     record: RequestRecord | None = None
 
 

@@ -26,6 +26,7 @@ from arbstr.events import (
     RouteChosen,
     StreamProgress,
 )
+from arbstr.monitoring.in_flight import RequestProgress, advance
 from arbstr.monitoring.live_state import summed
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
@@ -170,17 +171,15 @@ class ViewModel:
         self._remember_refusals(new)
         self._on_finished(new)
 
-    def _advance(
-        self, event: RequestReceived | RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
-    ) -> None:
+    def _advance(self, event: RequestReceived | RequestProgress) -> None:
         """Apply an event of a running request."""
         if event.request_id in self._ended:
             return
         if isinstance(event, RequestReceived):
-            flight = InFlightRequest(event.request_id, event.at_ms, event.model, event.streaming, [])
+            flight = InFlightRequest(event.request_id, event.at_ms, event.model, event.streaming)
             self.feed.running.setdefault(event.request_id, flight)
         elif (known := self.feed.running.get(event.request_id)) is not None:
-            _move(known, event)
+            advance(known, event)
 
     def _apply_other(
         self,
@@ -362,19 +361,3 @@ def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequ
     if new.path and (not old.path or old.path[-1] != new.path[-1]):
         old.path += new.path
     return old
-
-
-def _move(
-    flight: InFlightRequest, event: RouteChosen | AttemptStarted | AttemptFailed | FirstByte | StreamProgress
-) -> None:
-    match event:
-        case StreamProgress():
-            flight.events = max(flight.events, event.events)
-        case AttemptStarted():
-            flight.path.append(event.provider)
-        case FirstByte():
-            flight.first_byte_ms = event.after_ms
-        case RouteChosen():
-            flight.policy = event.routing.policy
-        case AttemptFailed():
-            flight.failed += 1
