@@ -7,9 +7,26 @@ from typing import Annotated
 
 import typer
 
+from arbstr.config.address import Address, parse_address
+
 USAGE = 2  # the exit status of a wrong command line
 
 ConfigOption = Annotated[
     Path | None,
     typer.Option("-c", "--config", metavar="PATH", help="Configuration file [ARBSTR_CONFIG, else ./config.toml]."),
+]
+
+
+def _address(text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise typer.BadParameter(f"{text!r} {error}") from None
+
+
+ListenOption = Annotated[
+    Address | None,
+    typer.Option(
+        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Address to listen on; :PORT means loopback."
+    ),
 ]

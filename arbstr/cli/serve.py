@@ -12,26 +12,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from arbstr.cli.options import USAGE, ConfigOption
-from arbstr.config.address import Address, parse_address
+from arbstr.cli.options import USAGE, ConfigOption, ListenOption
+from arbstr.config.address import Address
 
 if TYPE_CHECKING:
     from arbstr.config.settings import Settings
 
 
-def _address(text: str) -> Address:
-    try:
-        return parse_address(text)
-    except ValueError as error:
-        raise typer.BadParameter(f"{text!r} {error}") from None
-
-
-ListenOption = Annotated[
-    Address | None,
-    typer.Option(
-        "-l", "--listen", metavar="HOST:PORT", parser=_address, help="Address to listen on; :PORT means loopback."
-    ),
-]
 MockOption = Annotated[bool, typer.Option("--mock", help="Use fake providers and a temporary ledger.")]
 DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with simulated traffic.")]
 InsecureOption = Annotated[

@@ -20,7 +20,7 @@ from arbstr.cli.tables import table
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
-COMMANDS = ["serve", "tui", "check", "providers", "requests", "stats", "simulate", "db"]
+COMMANDS = ["serve", "tui", "check", "connect", "providers", "requests", "stats", "simulate", "db"]
 SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]
 GOOD = f"""
 [server]
