@@ -38,12 +38,21 @@ class Conversation:
         self._reasoning: tuple[str, str] | None = None  # a field and its text, for the next assistant message
         self._reasoned: list[JsonObject] = []
 
-    def say(self, role: str, content: str | list[JsonObject]) -> None:
-        """Add a message of a system or user role."""
+    def instruct(self, words: str) -> None:
+        """Add words of the system's. Many servers take them in the first message alone: later ones go as a user's."""
         self._assistant = self._reasoning = None
-        if role == "user":
-            self._end_turn()
-        self._messages.append({"role": role, "content": content})
+        if not self._messages:
+            self._messages.append({"role": "system", "content": words})
+        elif len(self._messages) == 1 and self._messages[0]["role"] == "system":
+            self._messages[0]["content"] += f"\n\n{words}"
+        else:
+            self._messages.append({"role": "user", "content": f"<system>\n{words}\n</system>"})
+
+    def say(self, content: str | list[JsonObject]) -> None:
+        """Add a user's message."""
+        self._assistant = self._reasoning = None
+        self._end_turn()
+        self._messages.append({"role": "user", "content": content})
 
     def answer(self, content: str | list[JsonObject], refusal: str | None = None) -> None:
         """Add words of the assistant's."""

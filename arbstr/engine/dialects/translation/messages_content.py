@@ -39,7 +39,7 @@ def system_text(system: Any, path: str) -> str:
 def add_user(conversation: Conversation, content: Any, path: str) -> None:
     """Add a user's message: first the results of tools in it, then the rest."""
     if isinstance(content, str):
-        conversation.say("user", content)
+        conversation.say(content)
         return
     blocks = _blocks(content, path)
     parts: list[JsonObject] = []
@@ -49,7 +49,7 @@ def add_user(conversation: Conversation, content: Any, path: str) -> None:
         else:
             parts += _parts(block, here)
     if parts or not blocks:
-        conversation.say("user", _simplest(parts))
+        conversation.say(_simplest(parts))
 
 
 def add_assistant(conversation: Conversation, content: Any, path: str) -> None:

@@ -13,6 +13,7 @@ from arbstr.engine.dialects.translation.messages_tools import chat_choice, chat_
 from arbstr.types import JsonObject
 
 _SAME = ("temperature", "top_p", "top_k")
+_USUAL_EFFORT = "high"  # where nothing is said too; models without reasoning refuse to be told
 _LONGEST_USER = 64  # what OpenAI takes; Claude Code's are longer
 
 
@@ -52,7 +53,7 @@ def _messages(document: JsonObject) -> list[JsonObject]:
     conversation = Conversation()
     system = system_text(document.get("system"), "system")
     if system:
-        conversation.say("system", system)
+        conversation.instruct(system)
     messages = objects(document.get("messages"), "messages")
     if not messages:
         raise wrong("messages", "a list of at least one message")
@@ -64,7 +65,7 @@ def _messages(document: JsonObject) -> list[JsonObject]:
         elif role == "assistant":
             add_assistant(conversation, content, f"{path}.content")
         elif role == "system":
-            conversation.say("system", system_text(content, f"{path}.content"))
+            conversation.instruct(system_text(content, f"{path}.content"))
         else:
             raise wrong(f"{path}.role", "'user' or 'assistant'")
     return conversation.messages()
@@ -85,7 +86,7 @@ def _add_tools(document: JsonObject, chat: JsonObject) -> None:
 def _add_output(document: JsonObject, chat: JsonObject) -> None:
     """Add the effort, and the schema of the answer."""
     config = table(document.get("output_config"), "output_config")
-    if config.get("effort") is not None:
+    if config.get("effort") not in (None, _USUAL_EFFORT):
         chat["reasoning_effort"] = config["effort"]
     path, form = "output_config.format", _format(config.get("format"), "output_config.format")
     if not form:

@@ -7,10 +7,10 @@ from typing import Any
 
 from arbstr.engine.dialects.translation.conversation import Conversation, marked_field
 from arbstr.engine.dialects.translation.fields import dumps_text, objects, optional_text, text, unsupported, wrong
-from arbstr.engine.dialects.translation.responses_tools import CUSTOM_INPUT, TOOL_SEARCH, chat_name
+from arbstr.engine.dialects.translation.responses_tools import CUSTOM_INPUT, TOOL_SEARCH, chat_name, found_names
 from arbstr.types import JsonObject
 
-_ROLES = {"user": "user", "system": "system", "developer": "system"}  # few providers know "developer"
+_SYSTEM = ("system", "developer")  # few providers know "developer"
 _TEXTS = ("input_text", "output_text", "text", "summary_text", "reasoning_text")
 # Of tools that another server ran; what they found is in the words of the message after them.
 _PASSED_OVER = frozenset(
@@ -23,10 +23,10 @@ def messages_of(document: JsonObject) -> list[JsonObject]:
     conversation = Conversation()
     instructions = optional_text(document.get("instructions"), "instructions")
     if instructions:
-        conversation.say("system", instructions)
+        conversation.instruct(instructions)
     given = document.get("input")
     if isinstance(given, str):
-        conversation.say("user", given)
+        conversation.say(given)
     elif given is not None:
         for index, item in enumerate(objects(given, "input")):
             _add(conversation, item, f"input[{index}]")
@@ -53,9 +53,10 @@ def _add_message(conversation: Conversation, item: JsonObject, path: str) -> Non
     role = item.get("role")
     if role == "assistant":
         conversation.answer(_joined(content, f"{path}.content", ""), _refusal_of(content))
-    elif isinstance(role, str) and (chat_role := _ROLES.get(role)) is not None:
-        named = f"{path}.content"
-        conversation.say(chat_role, _parts(content, named) if role == "user" else _joined(content, named, "\n\n"))
+    elif role == "user":
+        conversation.say(_parts(content, f"{path}.content"))
+    elif role in _SYSTEM:
+        conversation.instruct(_joined(content, f"{path}.content", "\n\n"))
     else:
         raise wrong(f"{path}.role", "'user', 'assistant', 'system' or 'developer'")
 
@@ -81,8 +82,7 @@ def _add_search_call(conversation: Conversation, item: JsonObject, path: str) ->
 def _add_search_output(conversation: Conversation, item: JsonObject, path: str) -> None:
     if item.get("call_id") is None:  # of a search that the API's server made; its tools are declared all the same
         return
-    names = [tool.get("name") for tool in objects(item.get("tools"), f"{path}.tools")]
-    conversation.result(_call_id(item, path), dumps_text({"tools": names}), [])
+    conversation.result(_call_id(item, path), dumps_text({"tools": found_names(item, path)}), [])
 
 
 def _add_output(conversation: Conversation, item: JsonObject, path: str) -> None:

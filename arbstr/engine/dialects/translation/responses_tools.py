@@ -39,17 +39,18 @@ class _Declared(NamedTuple):
 
 def chat_tools(document: JsonObject) -> list[JsonObject]:
     """Return the tools for the chat request; raises `UnsupportedParameter` for a built-in one that is not optional."""
-    names = {client: name for name, client in client_tools(document).items()}
     allowed = _allowed(document)
-    tools = []
+    found: dict[str, JsonObject] = {}
     for path, tool, namespace in _declared(document):
         client = _client_tool(tool, path, namespace)
         if client is None:
             if not _is_optional(document):
                 raise unsupported(f"{path}.type", tool.get("type"), advice=_ADVICE)
-        elif allowed is None or client.name in allowed:
-            tools.append({"type": "function", "function": _function(tool, path, names[client])})
-    return tools
+            continue
+        name = _chat_name(client)
+        if name not in found and (allowed is None or client.name in allowed):
+            found[name] = {"type": "function", "function": _function(tool, path, name)}
+    return list(found.values())
 
 
 def client_tools(document: JsonObject) -> dict[str, ClientTool]:
@@ -65,6 +66,13 @@ def client_tools(document: JsonObject) -> dict[str, ClientTool]:
 def chat_name(name: str, namespace: Any) -> str:
     """Return a tool's name in the chat request."""
     return _chat_name(ClientTool("function", name, namespace if isinstance(namespace, str) else None))
+
+
+def found_names(item: JsonObject, path: str) -> list[str]:
+    """Return the names in the chat request of the tools that a search has found."""
+    declared = _flat(item.get("tools"), f"{path}.tools")
+    clients = [_client_tool(tool, here, namespace) for here, tool, namespace in declared]
+    return [_chat_name(client) for client in clients if client is not None]
 
 
 def chat_choice(document: JsonObject, tools: list[JsonObject]) -> Any:

@@ -62,6 +62,11 @@ def test_the_system_prompt_is_a_message_before_all_others(system: Any) -> None:
     assert messages(system=system) == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}]
 
 
+def test_a_message_of_the_systems_among_the_others_is_a_users_marked_as_the_systems() -> None:
+    found = messages({"role": "user", "content": "hi"}, {"role": "system", "content": "Hurry."}, system="Be brief.")
+    assert found[2] == {"role": "user", "content": "<system>\nHurry.\n</system>"}
+
+
 def test_blocks_of_the_system_prompt_are_one_text() -> None:
     assert messages(system=[text("One."), text("Two.")])[0]["content"] == "One.\n\nTwo."
 
@@ -174,7 +179,8 @@ def test_blocks_of_tools_that_another_server_ran_are_left_out() -> None:
         ({"service_tier": "standard_only"}, {"service_tier": "default"}),
         ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
         ({"thinking": {"type": "disabled"}, "context_management": {"edits": []}}, {}),
-        ({"output_config": {"effort": "high"}}, {"reasoning_effort": "high"}),
+        ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
+        ({"output_config": {"effort": "high"}}, {}),
     ],
 )
 def test_settings(fields: dict[str, Any], expected: dict[str, Any]) -> None:

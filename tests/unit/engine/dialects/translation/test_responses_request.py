@@ -73,6 +73,18 @@ def test_developers_speak_as_the_system() -> None:
     ]
 
 
+def test_instructions_of_several_sources_are_one_message() -> None:
+    items = [{"role": role, "content": f"{role}."} for role in ("system", "developer")]
+    assert messages(*items, instructions="Be brief.") == [
+        {"role": "system", "content": "Be brief.\n\nsystem.\n\ndeveloper."}
+    ]
+
+
+def test_instructions_that_come_later_are_a_users_words_marked_as_the_systems() -> None:
+    items = [user({"type": "input_text", "text": "hi"}), {"role": "developer", "content": "Hurry."}]
+    assert messages(*items)[1] == {"role": "user", "content": "<system>\nHurry.\n</system>"}
+
+
 def test_a_users_texts_and_images_are_parts() -> None:
     parts = [{"type": "input_text", "text": "What?"}, {"type": "input_image", "image_url": IMAGE, "detail": "low"}]
     assert messages(user(*parts)) == [
@@ -122,7 +134,7 @@ def test_results_stand_directly_after_their_calls_whatever_came_between() -> Non
     assert messages(function_call("a"), note, output("a", "1")) == [
         called(("a", "look", "{}")),
         tool("a", "1"),
-        {"role": "system", "content": "Hurry."},
+        {"role": "user", "content": "<system>\nHurry.\n</system>"},
     ]
 
 
@@ -269,6 +281,28 @@ def test_tools_that_an_item_of_the_input_adds() -> None:
     item = {"type": "additional_tools", "role": "developer", "tools": [FUNCTION]}
     found = chat(item, user({"type": "input_text", "text": "hi"}))
     assert found["tools"] == [{"type": "function", "function": LOOK}]
+
+
+def test_what_a_search_for_tools_has_found_is_declared_and_named() -> None:
+    spaces = [{"type": "namespace", "name": "mcp", "description": "d", "tools": [FUNCTION]}]
+    items: list[dict[str, Any]] = [
+        {"type": "tool_search_call", "call_id": "a", "execution": "client", "arguments": {"query": "q"}},
+        {"type": "tool_search_output", "call_id": "a", "execution": "client", "tools": spaces},
+    ]
+    found = chat(*items, *({**item, "call_id": "b"} for item in items))
+    assert [tool["function"]["name"] for tool in found["tools"]] == ["mcp__look"]
+    assert found["messages"][:2] == [
+        called(("a", "tool_search", '{"query":"q"}')),
+        tool("a", '{"tools":["mcp__look"]}'),
+    ]
+
+
+def test_tools_whose_names_come_to_the_same_are_sent_once() -> None:
+    tools = [
+        {"type": "namespace", "name": name, "tools": [{"type": "function", "name": inner}]}
+        for name, inner in (("a", "b__c"), ("a__b", "c"))
+    ]
+    assert len(chat(tools=tools)["tools"]) == 1
 
 
 @pytest.mark.parametrize(
