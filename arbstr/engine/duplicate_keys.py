@@ -5,6 +5,7 @@ Where such a key decides what is bought or what it costs, arbstr and a provider 
 
 from __future__ import annotations
 
+import json
 import re
 import secrets
 from collections.abc import Callable
@@ -45,20 +46,23 @@ _ESCAPES = [
     for letter in sorted(set("".join(_QUOTED)))
     for spelling in sorted({f"\\u{ord(letter):04x}", f"\\u{ord(letter):04X}"})
 ]
+_QUOTE = rb"\u0022"
 _BACKSLASH = (rb"\\", rb"\u005c")  # so that an escaped backslash begins no escape
 
 _Objects = list[JsonObject]
 
 
-def refuse_duplicates(body: bytes, document: JsonObject) -> None:
+def refuse_duplicates(body: bytes, document: JsonObject) -> int:
     """Raise `InvalidJson` that names a deciding key which `body`, parsed as `document`, has twice.
 
+    Return how many characters other duplicates hide, within a tool's schema for one: a provider may read them all.
     Most clients write JSON exactly as it would be serialized again, so that nothing can be missing. Otherwise the key's
     occurrences in the body are counted, and only if there are too many are the objects themselves parsed again.
     """
     written = _written(document)
     if written == body:
-        return
+        return 0
+    hidden = _hidden_chars(body, document, written)
     body = _unescaped(body)
     for key in [key for key in DECIDING if key in document]:
         if body.count(_QUOTED[key]) > 1:
@@ -66,6 +70,18 @@ def refuse_duplicates(body: bytes, document: JsonObject) -> None:
     if "stream_options" in document and body.count(_QUOTED[_USAGE]) > 1:
         _refuse(_USAGE, body, written, _options, "stream_options")
     _refuse_within_messages(body, written, _messages(document))
+    return hidden
+
+
+def _hidden_chars(body: bytes, document: JsonObject, written: bytes) -> int:
+    """Return the length of what the document lacks, 0 if it lacks nothing: a key that is missing had quotes."""
+    try:
+        written = written or json.dumps(document, separators=(",", ":")).encode()
+    except RecursionError:
+        return 0  # too deep to have been written by a client
+    if body.count(b'"') + body.count(_QUOTE) <= written.count(b'"'):
+        return 0
+    return max(len(body) - len(written), 0)
 
 
 def _refuse_within_messages(body: bytes, written: bytes, messages: _Objects) -> None:

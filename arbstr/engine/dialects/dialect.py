@@ -76,7 +76,7 @@ class Dialect(ABC):
         query: Mapping[str, str] | None = None,
     ) -> ChatRequest:
         """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
-        refuse_duplicates(body, document)
+        hidden_chars = refuse_duplicates(body, document)
         model = model_of(document)
         prompt = self.read_prompt(document)
         stream = self.streams and boolean(document, "stream")
@@ -89,7 +89,7 @@ class Dialect(ABC):
             wants_usage=sent.wants_usage,
             max_tokens=self.max_tokens(document),
             choices=self.choices(document),
-            prompt_chars=prompt.chars,
+            prompt_chars=prompt.chars + hidden_chars,
             prompt_images=prompt.images,
             last_user_text=prompt.last_user_text,
             policy=policy,

@@ -73,6 +73,36 @@ def test_a_key_that_decides_within_a_message_is_refused_too(
         check(body)
 
 
+SCHEMA = b'{"model":"m","messages":[{"role":"user","content":"hi"}],"tools":[{"function":{%b}}]%b}'
+LONG = b"x" * 10_000
+
+
+@pytest.mark.parametrize(
+    "inner",
+    [
+        b'"description":"%b","description":"short"' % LONG,
+        b'"parameters":{"properties":{"a":{"description":"%b"},"a":{}}}' % LONG,
+        rb'"description":"\u0022\u0022\u0022%b","description":"short"' % LONG,
+    ],
+)
+@pytest.mark.parametrize("rest", [b"", rb',"user":"cut \ud83d"', b',"seed":%d' % 10**30])
+def test_other_duplicates_pass_and_what_they_hide_counts_as_prompt(inner: bytes, rest: bytes) -> None:
+    body = SCHEMA % (inner, rest)
+    assert 10_000 <= refuse_duplicates(body, decode(body)) < 10_200
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        SCHEMA % (b'"description":"short"', b""),
+        (SCHEMA % (b'"description":"short"', b"")).replace(b":", b" :\n   ").replace(b",", b",\t"),
+        SCHEMA % (rb'"description":"\u00e9\ud83d\ude00 \"quoted\" \u005c"', b',"x":1.50e0'),
+    ],
+)
+def test_without_duplicates_nothing_is_hidden(body: bytes) -> None:
+    assert refuse_duplicates(body, decode(body)) == 0
+
+
 def test_a_key_that_decides_within_stream_options_is_refused() -> None:
     body = b'{"model":"m","messages":[%b],"stream_options":{"include_usage":true,"include_usage":false}}' % MESSAGE
     with pytest.raises(InvalidJson, match="stream_options has the key 'include_usage' more than once"):
