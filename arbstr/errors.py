@@ -109,10 +109,10 @@ class AttemptError(ArbstrError):
 def counts_for_breaker(failure: FailureKind, status: int | None) -> bool:
     """Return whether a failed attempt says something about the provider's service.
 
-    A stale catalogue (404), a refusal of what the request says, a short balance (402) and a failed provider of the
-    provider's own (424) do not.
+    A stale catalogue (404), an endpoint that is not there, a refusal of what the request says, a short balance (402)
+    and a failed provider of the provider's own (424) do not.
     """
-    return failure not in ("stale_catalogue", "content") and status not in (402, 424)
+    return failure not in ("stale_catalogue", "no_endpoint", "content") and status not in (402, 424)
 
 
 class ApiError(ArbstrError):

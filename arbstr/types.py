@@ -18,6 +18,7 @@ FailureKind = Literal[
     "timeout",  # no answer in time
     "bad_response",  # a 200 that can't be used
     "stale_catalogue",  # the provider does not know the model after all
+    "no_endpoint",  # the provider does not speak the request's dialect
     "content",  # the provider refuses what this request says (moderation); another may not
 ]
 

@@ -45,6 +45,7 @@ _NEVER_FORWARDED = frozenset(
     }
 )
 _NEVER_FORWARDED_PREFIXES = ("proxy-", "x-arbstr-")
+DialectName = Literal["chat", "responses", "messages", "embeddings", "completions"]
 KeySource = Literal["literal", "environment reference", "convention", "none"]
 
 
@@ -216,6 +217,7 @@ class Provider(Section):
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
     kind: Literal["openai", "routstr"] = "openai"
+    dialects: Annotated[tuple[DialectName, ...], Field(min_length=1)] | None = None
     models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
     input_rate: Rate = 0
     output_rate: Rate = 0

@@ -41,7 +41,7 @@ def all_failed(
         return RateLimited(message, retry_after_s=retry_after_s)
     if statuses == {_PAYMENT_REQUIRED}:
         return InsufficientBalance(f"The balance is insufficient at every provider of '{model}': {how}.")
-    if all(attempt.failure == "stale_catalogue" for attempt in last):
+    if all(attempt.failure in ("stale_catalogue", "no_endpoint") for attempt in last):
         return ModelNotFound(f"No provider has the model '{model}': {how}; listed: {some(served)}.", param="model")
     message = f"Every provider of '{model}' failed: {how}."
     kinds = {attempt.failure for attempt in attempts}

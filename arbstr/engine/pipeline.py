@@ -39,6 +39,7 @@ from arbstr.errors import (
     BudgetExceeded,
     ClientGone,
     InternalError,
+    InvalidRequest,
     NoHealthyProvider,
     ShuttingDown,
 )
@@ -201,11 +202,12 @@ class Engine:
     ) -> UpstreamResponse | UpstreamStream:
         """Try the candidates in order until one responds.
 
-        Raises `BudgetExceeded` if one was skipped because a budget does not allow what it may cost, else the `ApiError`
-        that says how all failed.
+        Raises `InvalidRequest` if none was asked because it can't be translated for any, `BudgetExceeded` if one was
+        skipped because a budget does not allow what it may cost, else the `ApiError` that says how all failed.
         """
         assert context.routing is not None
         over_budget: BudgetExceeded | None = None
+        untranslatable: InvalidRequest | None = None
         for candidate in context.routing.candidates:
             permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
             if permit is None:
@@ -217,8 +219,14 @@ class Engine:
                 permit.release()
                 over_budget = error
                 continue
+            except InvalidRequest as error:
+                permit.release()
+                untranslatable = error
+                continue
             if response is not None:
                 return response
+        if untranslatable is not None and not context.attempts:
+            raise untranslatable
         raise over_budget or self._all_failed(context)
 
     async def _try_provider(
@@ -231,7 +239,8 @@ class Engine:
     ) -> UpstreamResponse | UpstreamStream | None:
         """Try one provider, with retries; return None when the next one should be tried.
 
-        Every attempt reserves what it may cost on top of what earlier ones may have cost. Raises `BudgetExceeded`.
+        Every attempt reserves what it may cost on top of what earlier ones may have cost. Raises `BudgetExceeded`, and
+        `InvalidRequest` for a request that can't be translated for this provider.
         """
         assert context.routing is not None
         provider = self._providers[candidate.provider]
@@ -245,6 +254,9 @@ class Engine:
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
                 return await self._upstream.send(provider, upstream_chat, client.dialect, client.headers)
+            except InvalidRequest:  # it can't be translated for this provider
+                context.withdraw_attempt()
+                raise
             except AttemptError as error:
                 wait_s = self._retry_wait_s(error, tries)
                 self._attempt_failed(context, client, error, wait_s)
@@ -347,7 +359,7 @@ class Engine:
         self._attempt_failed(context, client, error, None)
         failure = BadUpstreamResponse(f"The stream from '{context.attempts[-1].provider}' broke off: {fault}.")
         context.refuse(failure)
-        return context.dialect.error_event(failure)
+        return observer.fail(failure)
 
     def _publish_received(self, context: RequestContext) -> None:
         if context.announce():

@@ -26,6 +26,7 @@ class RequestContext:
 
     # Too many attributes for CPython's key-sharing dictionaries: without slots each instance would have its own table.
     __slots__ = (
+        "_asked_before",
         "_attempt_started_ms",
         "_clock",
         "_started",
@@ -72,6 +73,7 @@ class RequestContext:
         self.policy: str | None = None
         self.routing: Routing | None = None
         self.provider: Provider | None = None  # the last one asked
+        self._asked_before: Provider | None = None
         self.permit: Permit | None = None  # from that provider's breaker
         self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
@@ -128,9 +130,14 @@ class RequestContext:
 
     def begin_attempt(self, provider: Provider, expected_msats: float) -> None:
         """Record that a provider is being asked."""
-        self.provider = provider
+        self._asked_before, self.provider = self.provider, provider
         self.spend.begin_attempt(expected_msats)
         self._attempt_started_ms = self.elapsed_ms()
+
+    def withdraw_attempt(self) -> None:
+        """Record that the provider has not been asked after all."""
+        self.spend.drop_attempt()
+        self.provider = self._asked_before
 
     def attempt_succeeded(self, status: int) -> Attempt:
         """Record a successful attempt."""

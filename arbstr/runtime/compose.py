@@ -30,6 +30,7 @@ from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
+from arbstr.engine.upstream.spoken import SpokenDialects
 from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
@@ -216,6 +217,7 @@ class Decisions:
     router: Router
     budgets: Budgets
     sessions: Sessions
+    spoken: SpokenDialects
 
 
 def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
@@ -228,6 +230,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         on_change=bus.publish,
         limits={provider.name: provider.max_in_flight for provider in config.providers},
     )
+    spoken = SpokenDialects(config.providers, time.monotonic)
     router = Router(
         config,
         clock=time.monotonic,
@@ -236,10 +239,11 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         cooling=health.cooldowns.reasons,
         retry_after_s=health.retry_after_s,
         due_next=health.due_next,
+        unable=spoken.unable,
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(health, router, budgets, Sessions())
+    return Decisions(health, router, budgets, Sessions(), spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
@@ -262,7 +266,13 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     admission = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
-    upstream = UpstreamCaller(parts.transport, parts.redactor, keepalive_s=config.server.keepalive, memory=room)
+    upstream = UpstreamCaller(
+        parts.transport,
+        parts.redactor,
+        keepalive_s=config.server.keepalive,
+        spoken=decisions.spoken,
+        memory=room,
+    )
     stack.push_async_callback(upstream.aclose)
     inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room)
     lists = Catalogues(config.providers, decisions.router.names, parts.transport, parts.redactor, random=random.random)

@@ -54,6 +54,7 @@ class Dialect(ABC):
 
     name: ClassVar[str]  # in the ledger
     path: ClassVar[str]  # below a provider's base URL
+    id_prefix: ClassVar[str] = ""  # of translated answers
     query: ClassVar[tuple[str, ...]] = ()  # parameters of the client's URL that go to the provider
     streams: ClassVar[bool] = True
     caps: ClassVar[tuple[str, ...]] = ()  # fields that cap the output's tokens
@@ -156,6 +157,10 @@ class Dialect(ABC):
     def error_body(self, error: ApiError) -> Mapping[str, Any]:
         """Return the document that informs a client of an error."""
         return error.body()
+
+    def refusal_body(self, body: bytes, status: int, message: str) -> bytes:
+        """Return the body for a chat provider's refusal of a translated request."""
+        return body
 
     def error_event(self, error: ApiError) -> bytes:
         """Return the event that ends a stream with an error."""

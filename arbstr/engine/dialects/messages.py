@@ -46,6 +46,7 @@ class Messages(Dialect):
 
     name = "messages"
     path = "messages"
+    id_prefix = "msg"
     query = ("beta",)
     caps = ("max_tokens",)
     retryable = Dialect.retryable | {529}  # overloaded
@@ -102,8 +103,11 @@ class Messages(Dialect):
 
     def error_body(self, error: ApiError) -> JsonObject:
         """See `Dialect`."""
-        default = "invalid_request_error" if error.status < 500 else "api_error"
-        return {"type": "error", "error": {"type": _KINDS.get(error.status, default), "message": error.message}}
+        return _error(error.status, error.message)
+
+    def refusal_body(self, body: bytes, status: int, message: str) -> bytes:
+        """See `Dialect`."""
+        return orjson.dumps(_error(status, message))
 
     def error_event(self, error: ApiError) -> bytes:
         """See `Dialect`."""
@@ -115,6 +119,11 @@ class Messages(Dialect):
 
 
 MESSAGES = Messages()
+
+
+def _error(status: int, message: str) -> JsonObject:
+    default = "invalid_request_error" if status < 500 else "api_error"
+    return {"type": "error", "error": {"type": _KINDS.get(status, default), "message": message}}
 
 
 def _is_stop(reason: Any) -> bool:

@@ -11,6 +11,7 @@ from arbstr.engine.dialects.responses import RESPONSES
 
 DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, EMBEDDINGS, COMPLETIONS)
 _OF_MESSAGES = ("/messages/", "/messages/count_tokens/")
+TRANSLATED = frozenset(dialect.name for dialect in DIALECTS if dialect.translation is not None)
 
 
 def dialect_at(path: str) -> Dialect:

@@ -34,6 +34,7 @@ class Responses(Dialect):
 
     name = "responses"
     path = "responses"
+    id_prefix = "resp"
     caps = ("max_output_tokens",)
     spoken_in = b'.delta"'
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))

@@ -44,8 +44,9 @@ class Router:
     """Routes requests by policy, limits, expected prices and strategy, and learns from finished requests.
 
     `clock` is monotonic seconds, `random` returns numbers from 0 to 1. `is_available` returns whether a provider may be
-    asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `retry_after_s` the seconds
-    until the first of some unavailable providers may serve again, `due_next` which of them may be probed early.
+    asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `unable` the providers
+    that can't serve a dialect, `retry_after_s` the seconds until the first of some unavailable providers may serve
+    again, `due_next` which of them may be probed early.
     `publish` receives the events.
     """
 
@@ -57,6 +58,7 @@ class Router:
         random: Callable[[], float],
         is_available: Callable[[str], bool] = lambda provider: True,
         cooling: Callable[[str], Mapping[str, str]] = lambda model: {},
+        unable: Callable[[str, str], Mapping[str, str]] = lambda dialect, model: {},
         retry_after_s: Callable[[Iterable[str]], float] = lambda providers: 1.0,
         due_next: Callable[[Iterable[str]], str | None] = lambda providers: None,
         publish: Callable[[OverchargeFound], None] = lambda event: None,
@@ -70,6 +72,7 @@ class Router:
         self._clock = clock
         self._is_available = is_available
         self._cooling = cooling
+        self._unable = unable
         self._due_next = due_next
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers, self.names.resolve)
@@ -141,7 +144,7 @@ class Router:
             fallbacks = self._last_resort(ranking, last_resort=last_resort)
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
-            raise self._refusal(candidate_set, ranking.excluded, ranking.unavailable)
+            raise self._refusal(request, candidate_set, ranking.excluded, ranking.unavailable)
         if candidate_set.exploration is not None and not anyway:
             self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
         if commit:
@@ -176,6 +179,7 @@ class Router:
         max_msats, has_latency_limit = candidate_set.max_msats, candidate_set.max_latency_ms is not None
         expected_wait_tokens = 0.0 if request.stream else answer
         cooling = self._cooling(candidate_set.model)
+        unable = self._unable(request.dialect, candidate_set.model)
         max_output_tokens = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
         ranked: list[tuple[float, int, Candidate]] = []
         demoted: list[tuple[float, int, Candidate]] = []
@@ -190,6 +194,8 @@ class Router:
             paid = cost * offer.ratio + offer.extra
             if offer.excluded:
                 excluded.append((offer.provider, offer.note))
+            elif unable and offer.provider in unable:
+                excluded.append((offer.provider, unable[offer.provider]))
             elif cost > max_msats or paid > max_msats:
                 excluded.append((offer.provider, candidate_set.cost_violation(max(cost, paid))))
             elif has_latency_limit and (reason := candidate_set.latency_violation(offer, expected_wait_tokens)):
@@ -319,13 +325,22 @@ class Router:
         return candidate_set
 
     def _refusal(
-        self, candidate_set: CandidateSet, excluded: list[tuple[str, str]], unavailable: list[str]
+        self,
+        request: ChatRequest,
+        candidate_set: CandidateSet,
+        excluded: list[tuple[str, str]],
+        unavailable: list[str],
     ) -> ApiError:
         """Return the error for a request without candidates."""
         model, policy = repr(candidate_set.model[:100]), candidate_set.policy
         if unavailable:
             message = f"No provider is available for the model {model}: {', '.join(unavailable)} ({_UNAVAILABLE})."
             return NoHealthyProvider(message, retry_after_s=self._retry_after_s(unavailable), policy=policy)
+        unable = self._unable(request.dialect, candidate_set.model) if excluded else {}
+        if excluded and all(provider in unable for provider, _ in excluded):
+            names = ", ".join(provider for provider, _ in excluded)
+            message = f"No provider of the model {model} speaks {request.dialect}: not {names}."
+            return ModelNotFound(message, param="model")
         if excluded:
             limits = "the tolerated overcharge" if policy is None else f"the limits of policy {policy!r}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import AsyncIterator
+from typing import NamedTuple
 
 import httpx
 
@@ -19,6 +20,7 @@ from arbstr.engine.upstream.opening import Opening, PendingCall
 from arbstr.engine.upstream.refusal import failure_of, in_words
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, chunks_of
 from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
@@ -30,6 +32,13 @@ MAX_ERROR_BYTES = 1024 * 1024
 # escaped.
 LARGE_BYTES = 64 * 1024
 _PLENTY_BYTES = 1 << 62
+
+
+class Expected(NamedTuple):
+    """What a response should be: an answer in `dialect`, to be translated for the client if there is a translation."""
+
+    dialect: Dialect
+    translation: Translation | None = None
 
 
 class AnswerReader:
@@ -45,52 +54,57 @@ class AnswerReader:
         self._deadline_timer = deadline_timer
 
     async def read(
-        self, response: httpx.Response, chat: ChatRequest, dialect: Dialect, call: PendingCall
+        self, response: httpx.Response, chat: ChatRequest, expected: Expected, call: PendingCall
     ) -> UpstreamResponse | UpstreamStream:
-        """Read a response in `dialect` as far as needed to classify it. Raises `AttemptError` if it is no answer."""
+        """Read a response as far as needed to classify it. Raises `AttemptError` if it is no answer."""
         head = self._heads.read(response)
         if response.status_code >= 300:
-            return await self._refused(response, head, dialect)
+            return await self._refused(response, head, expected)
         chunks = chunks_of(response)
         try:
             if chat.stream:
-                observer = StreamObserver(dialect, keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
+                observer = self._observer(chat, expected)
                 opening = Opening(chunks, observer, call, Deadline(self._deadline_timer), self._keepalive_s)
-                return await self._judge_stream(response, opening, head, dialect)
-            return await self._whole(response.status_code, head, dialect, b"", chunks)
+                return await self._judge_stream(response, opening, head, expected)
+            return await self._whole(response.status_code, head, expected, b"", chunks)
         except httpx.TransportError as error:
             message = sanitize_clause(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that was cut off: {message}", status=200) from error
 
+    def _observer(self, chat: ChatRequest, expected: Expected) -> StreamObserver:
+        if expected.translation is not None:
+            return expected.translation.observer(self._redactor)
+        return StreamObserver(expected.dialect, keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
+
     async def _judge_stream(
-        self, response: httpx.Response, opening: Opening, head: Head, dialect: Dialect
+        self, response: httpx.Response, opening: Opening, head: Head, expected: Expected
     ) -> UpstreamResponse | UpstreamStream:
         """Return a stream that has begun to answer, or the JSON sent instead. Raises `AttemptError`."""
         try:
             if await opening.is_stream(labelled="event-stream" in head.label):
                 await opening.read(self._redactor.text)
                 return UpstreamStream(response, head.forwarded, opening)
-            whole = await self._whole(response.status_code, head, dialect, opening.first, opening.chunks)
+            whole = await self._whole(response.status_code, head, expected, opening.first, opening.chunks)
         except BaseException:
             opening.silence.close()
             raise
         opening.silence.close()
         return whole
 
-    async def _refused(self, response: httpx.Response, head: Head, dialect: Dialect) -> UpstreamResponse:
+    async def _refused(self, response: httpx.Response, head: Head, expected: Expected) -> UpstreamResponse:
         """Return an error that is the request's own fault. Raises `AttemptError` for any other."""
         body = await _error_body(response)
         if len(body) > LARGE_BYTES:
-            return await asyncio.to_thread(self._refusal, response.status_code, head, dialect, body)
-        return self._refusal(response.status_code, head, dialect, body)
+            return await asyncio.to_thread(self._refusal, response.status_code, head, expected, body)
+        return self._refusal(response.status_code, head, expected, body)
 
-    def _refusal(self, status: int, head: Head, dialect: Dialect, body: bytes) -> UpstreamResponse:
+    def _refusal(self, status: int, head: Head, expected: Expected, body: bytes) -> UpstreamResponse:
         """Classify a refusal that has been read. Raises `AttemptError` unless it is about the request."""
         document = lenient_json.loads_or_none(body)
         error = failure_of(
             status,
             document,
-            dialect,
+            expected.dialect,
             mask=self._redactor.text,
             retry_after=head.retry_after,
             retry_after_ms=head.retry_after_ms,
@@ -100,39 +114,42 @@ class AnswerReader:
             error = AttemptError("status", message, status=status)
         if error is not None:
             raise error
-        return UpstreamResponse(status, head.forwarded, self._redactor.data(body), client_error=message)
+        shown = self._redactor.data(body)
+        return UpstreamResponse(status, head.forwarded, shown, client_error=message)
 
     async def _whole(
-        self, status: int, head: Head, dialect: Dialect, first: bytes, chunks: AsyncIterator[bytes]
+        self, status: int, head: Head, expected: Expected, first: bytes, chunks: AsyncIterator[bytes]
     ) -> UpstreamResponse:
         """Read a whole response, of which `first` has been read. Raises `AttemptError` if it is no answer."""
         share = self._memory.share()
         try:
             body = await _read_all(first, chunks, MAX_ANSWER_BYTES, share)
             if len(body) > LARGE_BYTES:
-                return await asyncio.to_thread(self._answer, status, head, dialect, body, share)
-            return self._answer(status, head, dialect, body, share)
+                return await asyncio.to_thread(self._answer, status, head, expected, body, share)
+            return self._answer(status, head, expected, body, share)
         except BaseException:
             share.release()
             raise
 
-    def _answer(self, status: int, head: Head, dialect: Dialect, body: bytes, share: MemoryShare) -> UpstreamResponse:
+    def _answer(self, status: int, head: Head, expected: Expected, body: bytes, share: MemoryShare) -> UpstreamResponse:
         """Return a successful response from its whole body. Raises `AttemptError` if it is no answer."""
         document = lenient_json.loads_or_none(body)
         if document is None:
             raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
-        fault = dialect.fault_of(document)
+        fault = expected.dialect.fault_of(document)
         if fault is not None:
             raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._error_summary(fault)}", status=200)
-        body = mask_answer(body, self._redactor, dialect.words_in)
+        shown = mask_answer(body, self._redactor, expected.dialect.words_in)
         charged = metering.charged_msats(document) if b"total_msats" in body else None
         if charged is None:
             charged = metering.charged_header_msats(head.charged)
+        if expected.translation is not None:
+            shown = expected.translation.answer(document if shown is body else lenient_json.loads(shown))
         headers = head.forwarded
         if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
-        return UpstreamResponse(status, headers, body, dialect.usage_of(document), charged, share=share)
+        return UpstreamResponse(status, headers, shown, expected.dialect.usage_of(document), charged, share=share)
 
     def _error_summary(self, error: JsonObject) -> str:
         return verdict.error_summary(error, self._redactor.text)

@@ -11,6 +11,7 @@ import logging
 import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from functools import lru_cache, partial
 
 import httpx
@@ -18,12 +19,15 @@ import httpx
 from arbstr import __version__
 from arbstr.config.schema import Provider
 from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
-from arbstr.engine.upstream.answers import AnswerReader
+from arbstr.engine.upstream.answers import AnswerReader, Expected
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import forwarded_request_headers
 from arbstr.engine.upstream.opening import PendingCall
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, close
+from arbstr.engine.upstream.spoken import SpokenDialects
+from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
@@ -64,7 +68,7 @@ class _Body(httpx.ByteStream):
 
 
 class UpstreamCaller:
-    """Sends chat requests to providers over a transport; maps every way to fail to an `AttemptError`.
+    """Sends requests to providers over a transport; maps every way to fail to an `AttemptError`.
 
     `keepalive_s` is the keep-alive interval of the client's stream, `clock` is monotonic seconds.
     """
@@ -75,11 +79,13 @@ class UpstreamCaller:
         redactor: Redactor,
         *,
         keepalive_s: float,
+        spoken: SpokenDialects,
         memory: BodyMemory | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._redactor = redactor
+        self._spoken = spoken
         self._clock = clock
         self._deadline_timer = DeadlineTimer()
         self._answers = AnswerReader(
@@ -114,31 +120,84 @@ class UpstreamCaller:
     async def send(
         self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
-        """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`.
+        """Make one attempt at one provider, for a client that speaks `dialect` and has sent `headers`.
+
+        A provider that does not speak it gets the request as chat; one that turns out not to is asked once more, which
+        is no other attempt: the refusal costs nothing. Raises `AttemptError`, and `InvalidRequest` for what can't be
+        translated.
+        """
+        if not self._spoken.speaks(provider, dialect.name, chat.model):
+            return await self._send_translated(provider, chat, dialect, headers)
+        try:
+            answer = await self._send_as(provider, chat, Expected(dialect), headers)
+        except AttemptError as error:
+            if error.kind != "no_endpoint":
+                raise
+            return await self._send_otherwise(provider, chat, dialect, headers, error)
+        if dialect is not CHAT:
+            self._spoken.answered(provider, dialect)
+        return answer
+
+    async def _send_otherwise(
+        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList, missing: AttemptError
+    ) -> UpstreamResponse | UpstreamStream:
+        """Send a request as chat, there being no endpoint for its dialect; raise `missing` if that is not possible.
+
+        A 404 may be about the model: if chat is answered for that, it was not.
+        """
+        if missing.status != httpx.codes.NOT_FOUND:
+            self._spoken.unlearn(provider, dialect)
+        if dialect.translation is None or not self._spoken.speaks(provider, CHAT.name, chat.model):
+            self._spoken.missed(provider, dialect, chat.model)
+            raise missing
+        try:
+            answer = await self._send_translated(provider, chat, dialect, headers)
+        except AttemptError as error:
+            if error.kind != "stale_catalogue":
+                self._spoken.missed(provider, dialect, chat.model)
+            raise
+        self._spoken.unlearn(provider, dialect)
+        return answer
+
+    async def _send_translated(
+        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+    ) -> UpstreamResponse | UpstreamStream:
+        """Send a request as chat. Raises `AttemptError` and `InvalidRequest`."""
+        translation = Translation(dialect, chat)
+        answer = await self._send_as(provider, translation.chat(chat), Expected(CHAT, translation), headers)
+        if isinstance(answer, UpstreamStream) or answer.client_error is None:
+            return answer
+        return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
+
+    async def _send_as(
+        self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList
+    ) -> UpstreamResponse | UpstreamStream:
+        """Send a request as it is. Raises `AttemptError`.
 
         If the provider refuses a field that arbstr has added, the request is sent again without it: the refusal costs
         nothing and is no attempt.
         """
         plain = chat.plain_body
         if plain is None:
-            return await self._ask(provider, chat, dialect, headers, chat.body)
-        if self._clock() < self._plain_until.get((provider.name, dialect.name), -math.inf):
-            return await self._ask(provider, chat, dialect, headers, plain)
-        answer = await self._ask(provider, chat, dialect, headers, chat.body)
+            return await self._ask(provider, chat, expected, headers, chat.body)
+        key = provider.name, expected.dialect.name
+        if self._clock() < self._plain_until.get(key, -math.inf):
+            return await self._ask(provider, chat, expected, headers, plain)
+        answer = await self._ask(provider, chat, expected, headers, chat.body)
         if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
             return answer
-        retried = await self._ask(provider, chat, dialect, headers, plain)
+        retried = await self._ask(provider, chat, expected, headers, plain)
         if isinstance(retried, UpstreamStream) or retried.client_error is None:
             logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
-            self._plain_until[provider.name, dialect.name] = self._clock() + UNSUPPORTED_S
+            self._plain_until[key] = self._clock() + UNSUPPORTED_S
         return retried
 
     async def _ask(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList, body: bytes
+        self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList, body: bytes
     ) -> UpstreamResponse | UpstreamStream:
         self._connecting.add(chat.request_id)
         request = _TemplatedRequest(
-            self._template(provider, dialect.path, chat.query, headers),
+            self._template(provider, expected.dialect.path, chat.query, headers),
             body,
             partial(self._connecting.discard, chat.request_id),
         )
@@ -148,7 +207,7 @@ class UpstreamCaller:
             with deadline.within(call.limit_s):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    return await self._answers.read(response, chat, dialect, call)
+                    return await self._answers.read(response, chat, expected, call)
                 except BaseException:
                     await close(response)
                     raise

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.retry_after import retry_after_s
@@ -15,6 +16,7 @@ from arbstr.types import FailureKind, JsonObject
 _ELSEWHERE = frozenset({401, 402, 403, 408, 424, 425})
 _FORBIDDEN = 403
 _NOT_FOUND = 404
+_NO_ENDPOINT = frozenset({405, 501})
 
 
 def failure_of(
@@ -35,6 +37,8 @@ def failure_of(
     if status in dialect.retryable:
         wait_s = retry_after_s(retry_after, _with_details(error, document), milliseconds=retry_after_ms)
         return AttemptError("status", message, status=status, retryable=True, retry_after_s=wait_s)
+    if dialect is not CHAT and _is_without_endpoint(status, error):
+        return AttemptError("no_endpoint", message, status=status)
     if status == _NOT_FOUND and document is None:
         return AttemptError("stale_catalogue", f"{message} (not JSON; check the provider's url)", status=status)
     kind = _kind(status, error)
@@ -52,6 +56,11 @@ def _kind(status: int, error: JsonObject) -> FailureKind:
     if status == _NOT_FOUND or (400 <= status < 500 and verdict.says_unknown_model(error)):
         return "stale_catalogue"
     return "content" if status == _FORBIDDEN and verdict.says_content(error) else "status"
+
+
+def _is_without_endpoint(status: int, error: JsonObject) -> bool:
+    """Whether there seems to be no endpoint: a 404 that does not speak of the model, or one that says so."""
+    return status in _NO_ENDPOINT or (status == _NOT_FOUND and not verdict.says_unknown_model(error))
 
 
 def _with_details(error: JsonObject, document: Any) -> JsonObject:

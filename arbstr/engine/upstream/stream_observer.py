@@ -15,6 +15,7 @@ from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.long_event import LongEvent
 from arbstr.engine.upstream.masking import PieceMasker, mask_events
 from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
+from arbstr.errors import ApiError
 from arbstr.redaction import Redactor
 from arbstr.types import JsonObject, Usage
 
@@ -115,6 +116,10 @@ class StreamObserver:
         if not _is_whole(rest):
             return b""
         return self._scan(rest.rstrip(b"\r\n") + b"\n\n")
+
+    def fail(self, error: ApiError) -> bytes:
+        """Return the event that ends the client's stream with an error."""
+        return self._dialect.error_event(error)
 
     def _scan_long(self, block: bytes) -> bytes:
         """Pass part of an event that is too long to be held back; it is read once complete."""

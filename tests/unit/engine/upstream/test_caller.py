@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
@@ -15,6 +16,7 @@ from arbstr.config.schema import Provider, Timeouts
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
+from arbstr.engine.upstream.spoken import SpokenDialects
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import ChatRequest, Usage
@@ -45,7 +47,9 @@ def mock() -> respx.MockRouter:
 @pytest.fixture
 def upstream(mock: respx.MockRouter) -> UpstreamCaller:
     transport = httpx.MockTransport(mock.async_handler)
-    return UpstreamCaller(transport, Redactor([Secret(KEY)]), keepalive_s=15)
+    return UpstreamCaller(
+        transport, Redactor([Secret(KEY)]), keepalive_s=15, spoken=SpokenDialects([], clock=time.monotonic)
+    )
 
 
 async def ask(

@@ -1,0 +1,72 @@
+"""Which dialects each provider speaks: as it is configured, else all of them until it is known better."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Mapping
+
+from arbstr.config.schema import Provider
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.registry import TRANSLATED
+
+logger = logging.getLogger(__name__)
+
+UNLEARNED_S = 86_400.0
+MISSED_S = 600.0  # how long a single model is not asked for again in a dialect
+_ENOUGH = 2  # models that an endpoint has not been found for: then it is not there
+_REMEMBERED = 4096  # models; clients may ask for any name
+
+
+class SpokenDialects:
+    """What providers speak. `clock` is monotonic seconds."""
+
+    def __init__(self, providers: Iterable[Provider], clock: Callable[[], float]) -> None:
+        self._providers = {provider.name: provider for provider in providers}
+        self._configured = any(provider.dialects is not None for provider in self._providers.values())
+        self._clock = clock
+        self._unlearned: dict[tuple[str, str], float] = {}  # provider and dialect, until when
+        self._missed: dict[tuple[str, str], dict[str, float]] = {}  # likewise, by model
+
+    def speaks(self, provider: Provider, dialect: str, model: str) -> bool:
+        """Return whether a provider may be asked for a model in a dialect."""
+        if provider.dialects is not None:
+            return dialect in provider.dialects
+        if not self._unlearned and not self._missed:  # nearly always
+            return True
+        key, now_s = (provider.name, dialect), self._clock()
+        until_s = max(self._unlearned.get(key, 0.0), self._missed.get(key, {}).get(model, 0.0))
+        return until_s <= now_s
+
+    def unable(self, dialect: str, model: str) -> Mapping[str, str]:
+        """Return the providers that can't serve a model's requests in a dialect, also not translated, with reasons."""
+        if not self._configured and not self._unlearned and not self._missed:
+            return {}
+        return {
+            name: f"it does not speak {dialect}"
+            for name, provider in self._providers.items()
+            if not self.speaks(provider, dialect, model)
+            and (dialect not in TRANSLATED or not self.speaks(provider, CHAT.name, model))
+        }
+
+    def unlearn(self, provider: Provider, dialect: Dialect) -> None:
+        """Remember that a provider has no endpoint for a dialect."""
+        if provider.dialects is None:
+            logger.warning("provider %s does not speak %s; not asked in it for a day", provider.name, dialect.name)
+            self._unlearned[provider.name, dialect.name] = self._clock() + UNLEARNED_S
+            self._missed.pop((provider.name, dialect.name), None)
+
+    def missed(self, provider: Provider, dialect: Dialect, model: str) -> None:
+        """Remember that a provider's 404 was about the endpoint or the model; for several models it is the former."""
+        now_s = self._clock()
+        models = self._missed.setdefault((provider.name, dialect.name), {})
+        models[model] = now_s + MISSED_S
+        if sum(until_s > now_s for until_s in models.values()) >= _ENOUGH:
+            self.unlearn(provider, dialect)
+        elif len(models) > _REMEMBERED:
+            models.clear()
+
+    def answered(self, provider: Provider, dialect: Dialect) -> None:
+        """Remember that a provider speaks a dialect: what it has missed was about models."""
+        if self._missed:
+            self._missed.pop((provider.name, dialect.name), None)

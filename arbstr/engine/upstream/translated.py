@@ -1,0 +1,110 @@
+"""Requests that a provider gets as chat completions, and whose answers return in their client's dialect."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from typing import Any
+
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.translation.fields import dumps
+from arbstr.engine.lenient_json import loads_or_none
+from arbstr.engine.upstream.sse import data_of, events
+from arbstr.engine.upstream.stream_observer import StreamObserver
+from arbstr.errors import ApiError
+from arbstr.redaction import Redactor
+from arbstr.types import ChatRequest, JsonObject
+
+MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image may be in it
+
+
+class Translation:
+    """The translation of one request in `dialect`, and of what is answered to it."""
+
+    def __init__(self, dialect: Dialect, request: ChatRequest) -> None:
+        assert dialect.translation is not None
+        assert request.document is not None
+        self._dialect = dialect
+        self._modules = dialect.translation
+        self._document = request.document
+        self._given = {
+            "answer_id": f"{dialect.id_prefix}_{request.request_id.replace('-', '')}",
+            "now_s": time.time(),
+        }
+
+    def chat(self, request: ChatRequest) -> ChatRequest:
+        """Return the request as chat. Raises `InvalidRequest` for what chat can't express."""
+        document: JsonObject = {**self._modules.to_chat(self._document), "model": request.model}
+        options = document.pop("stream_options", None)
+        plain = dumps(document)
+        body = plain if options is None else dumps({**document, "stream_options": options})
+        return replace(request, body=body, plain_body=None if options is None else plain, wants_usage=True, query="")
+
+    def observer(self, redactor: Redactor) -> StreamObserver:
+        """Return an observer of the provider's stream that gives the client's."""
+        return TranslatingObserver(self._modules.StreamTranslator(self._document, **self._given), redactor=redactor)
+
+    def answer(self, answer: JsonObject) -> bytes:
+        """Return the client's answer for a whole chat answer."""
+        return dumps(self._modules.from_chat(answer, self._document, **self._given))
+
+    def refusal(self, body: bytes, status: int, message: str) -> bytes:
+        """Return the client's error for that of a provider."""
+        return self._dialect.refusal_body(body, status, message)
+
+
+class TranslatingObserver(StreamObserver):
+    """Observes a chat stream, and gives back the events of another dialect for it. Comments pass."""
+
+    def __init__(self, translator: Any, *, redactor: Redactor) -> None:
+        super().__init__(CHAT, keep_usage_chunk=True, redactor=redactor)
+        self._translator = translator
+        self._held = b""  # of an event too long for the observer to hold back
+        self._closed = False
+
+    @property
+    def between_events(self) -> bool:
+        """The client only gets complete events."""
+        return True
+
+    def feed(self, data: bytes) -> bytes:
+        """See `StreamObserver`. Raises ValueError for an event that is too long."""
+        return self._translated(super().feed(data))
+
+    def end(self) -> bytes:
+        """See `StreamObserver`."""
+        return self._translated(super().end()) + self._last()
+
+    def fail(self, error: ApiError) -> bytes:
+        """See `StreamObserver`."""
+        failed: bytes = self._translator.fail(error.message)
+        return failed
+
+    def _translated(self, block: bytes) -> bytes:
+        block = self._held + block
+        if not super().between_events:
+            self._held = block
+            if len(block) > MAX_EVENT_BYTES:
+                raise ValueError("an event is too long")
+            return b""
+        self._held = b""
+        out = b"".join([self._event(raw, data_of(raw)) for raw, _ in events(block)])
+        return out + self._last() if self.done else out
+
+    def _event(self, raw: bytes, data: bytes | None) -> bytes:
+        if data is None:
+            return raw if raw.startswith(b":") else b""
+        document = loads_or_none(data)
+        if not isinstance(document, dict) or (self.error is not None and CHAT.error_of(document) is not None):
+            return b""
+        translated: bytes = self._translator.feed(document)
+        return translated
+
+    def _last(self) -> bytes:
+        """Return the events that close the answer, if it is complete."""
+        if self._closed or not self.complete:
+            return b""
+        self._closed = self.ended = True
+        last: bytes = self._translator.end()
+        return last

@@ -1,0 +1,226 @@
+"""Responses and Messages at providers that speak chat only: what is known, what is learned, what comes back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from tests.integration.test_dialects import ask, error_of, figures
+from tests.support.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES, Speech
+from tests.support.harness import ProxyHarness, tokens_of
+from tests.support.provider import (
+    DONE,
+    Move,
+    byte_by_byte,
+    chunk,
+    completion,
+    error_reply,
+    json_reply,
+    reply,
+    sse_reply,
+    stream_events,
+    usage_chunk,
+)
+
+CHAT_ONLY: dict[str, Any] = {"dialects": ("chat",)}
+STREAM = stream_events("Hello", " there", tokens=(12, 7), cost_msats=455)
+NOT_FOUND = json_reply({"detail": "Not Found"}, status=404)
+# What has no equivalent in chat, by dialect.
+UNTRANSLATABLE: dict[str, dict[str, Any]] = {"responses": {"background": True}, "messages": {"container": "c-1"}}
+
+
+@pytest.fixture(params=[RESPONSES, MESSAGES], ids=lambda speech: speech.name)
+def speech(request: pytest.FixtureRequest) -> Speech:
+    """Each dialect that can be translated."""
+    found: Speech = request.param
+    return found
+
+
+def text_of(document: dict[str, Any]) -> str:
+    """The text of a whole answer in either dialect."""
+    content = document["content"] if "content" in document else document["output"][0]["content"]
+    return "".join(part["text"] for part in content)
+
+
+def streamed_text(body: bytes) -> str:
+    """The text of a stream in either dialect."""
+    documents = [json.loads(line[6:]) for line in body.split(b"\n") if line.startswith(b"data: ")]
+    deltas = [document.get("delta") for document in documents]
+    return "".join(delta if isinstance(delta, str) else delta.get("text", "") for delta in deltas if delta is not None)
+
+
+async def test_a_whole_answer_comes_back_in_the_clients_dialect(harness: ProxyHarness, speech: Speech) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion("Hello there", tokens=(12, 7))), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert answer.status == 200
+    assert text_of(answer.json) == "Hello there"
+    assert alpha.requests[0].path == "/v1/chat/completions"
+    assert alpha.requests[0].json["messages"] == [{"role": "user", "content": "Say hello."}]
+    assert answer.headers["X-Arbstr-Cost-Sats"] == "1.330"
+    row = await arbstr.row(answer)
+    assert (row["dialect"], row["success"], tokens_of(row)) == (speech.name, True, (12, 7))
+
+
+@pytest.mark.parametrize("split", [False, True], ids=["at once", "byte by byte"])
+async def test_a_stream_comes_back_in_the_clients_dialect(harness: ProxyHarness, speech: Speech, split: bool) -> None:
+    parts = byte_by_byte(b"".join(STREAM)) if split else STREAM
+    alpha = await harness.add_provider("alpha", sse_reply(*parts), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert streamed_text(answer.body) == "Hello there"
+    assert b"[DONE]" not in answer.body
+    last = {"responses": b"event: response.completed", "messages": b"event: message_stop"}[speech.name]
+    assert answer.events[-2].startswith(last)
+    told = figures(answer, speech)
+    assert (told["input_tokens"], told["output_tokens"], told["cost_sats"]) == (12, 7, 0.455)
+    assert alpha.requests[0].json["stream_options"] == {"include_usage": True}
+    row = await arbstr.row(answer)
+    assert (row["dialect"], row["success"], row["cost"]["provider_sats"]) == (speech.name, True, 0.455)
+
+
+async def test_a_stream_without_done_is_closed_all_the_same(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", sse_reply(chunk("Hello"), chunk(finish_reason="stop")), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    last = {"responses": b"event: response.completed", "messages": b"event: message_stop"}[speech.name]
+    assert answer.body.count(last) == 1
+    assert (await arbstr.row(answer))["success"]
+
+
+async def test_an_event_longer_than_what_is_held_back_is_translated(harness: ProxyHarness, speech: Speech) -> None:
+    long = "x" * 300_000
+    events = [chunk("a"), chunk(long), chunk("b", finish_reason="stop"), usage_chunk(12, 7), DONE]
+    data = b"".join(events)
+    parts = [data[start : start + 50_000] for start in range(0, len(data), 50_000)]
+    await harness.add_provider("alpha", sse_reply(*parts), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert streamed_text(answer.body) == f"a{long}b"
+    assert tokens_of(await arbstr.row(answer)) == (12, 7)
+
+
+async def test_a_stream_that_breaks_off_ends_in_the_clients_error(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", sse_reply(chunk("Hello"), Move.RESET), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert streamed_text(answer.body) == "Hello"
+    assert b"event: error\n" in answer.body
+    assert b": arbstr" not in answer.body
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, 502)
+
+
+async def test_what_chat_cannot_say_is_refused_by_name_before_anything_is_paid(
+    harness: ProxyHarness, speech: Speech
+) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion()), **CHAT_ONLY)
+    arbstr = await harness.start()
+    fields = UNTRANSLATABLE[speech.name]
+    answer = await ask(arbstr, speech, **fields)
+    error = error_of(answer, speech)
+    assert answer.status == 400
+    assert next(iter(fields)) in error["message"]
+    if speech is RESPONSES:
+        assert (error["code"], error["param"]) == ("unsupported_parameter", "background")
+    assert alpha.requests == []
+    assert "X-Arbstr-Provider" not in answer.headers
+    row = await arbstr.row(answer)
+    assert (row["provider"], row["error"]["status"]) == (None, 400)
+
+
+async def test_unless_another_provider_speaks_the_dialect(harness: ProxyHarness, speech: Speech) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion()), input_rate=1, **CHAT_ONLY)
+    await harness.add_provider("beta", json_reply(speech.answer), input_rate=2)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, **UNTRANSLATABLE[speech.name])
+    assert (answer.status, answer.json) == (200, speech.answer)
+    assert alpha.requests == []
+
+
+async def test_the_dialect_may_change_between_candidates(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", error_reply(424), input_rate=1)
+    await harness.add_provider("beta", json_reply(completion("Hello there")), input_rate=2, **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert text_of(answer.json) == "Hello there"
+    assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [error_reply(405), NOT_FOUND, reply(b"<h1>Not found</h1>", status=404, content_type="text/html"), error_reply(501)],
+    ids=["405", "404", "page", "501"],
+)
+async def test_an_endpoint_that_is_not_there_is_not_asked_for_again(
+    harness: ProxyHarness, speech: Speech, missing: Any
+) -> None:
+    alpha = await harness.add_provider("alpha", missing, json_reply(completion("Hello there")))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert text_of(answer.json) == "Hello there"
+    assert "X-Arbstr-Retries" not in answer.headers
+    assert (await ask(arbstr, speech)).status == 200
+    paths = [asked.path for asked in alpha.requests]
+    assert paths == [speech.path, "/v1/chat/completions", "/v1/chat/completions"]
+
+
+async def test_a_404_that_names_the_model_is_about_the_model(harness: ProxyHarness, speech: Speech) -> None:
+    gone = error_reply(404, "The model `gpt-4o` does not exist", code="model_not_found")
+    alpha = await harness.add_provider("alpha", gone, input_rate=1)
+    await harness.add_provider("beta", json_reply(speech.answer), input_rate=2)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
+    assert [asked.path for asked in alpha.requests] == [speech.path]
+
+
+async def test_a_404_for_both_endpoints_is_about_the_model(harness: ProxyHarness, speech: Speech) -> None:
+    alpha = await harness.add_provider("alpha", NOT_FOUND, NOT_FOUND, json_reply(speech.answer))
+    arbstr = await harness.start()
+    assert (await ask(arbstr, speech)).status == 404
+    assert len(alpha.requests) == 2
+
+
+async def test_what_is_refused_by_a_provider_of_chat_is_told_in_the_clients_shape(
+    harness: ProxyHarness, speech: Speech
+) -> None:
+    await harness.add_provider("alpha", error_reply(422, "temperature: too hot"), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, temperature=9)
+    assert answer.status == 422
+    assert "too hot" in error_of(answer, speech)["message"]
+
+
+async def test_an_endpoint_for_embeddings_that_is_not_there_is_missed_for_several_models(
+    harness: ProxyHarness,
+) -> None:
+    models = ("gpt-4o", "small", "large")
+    alpha = await harness.add_provider("alpha", NOT_FOUND, models=models, input_rate=1)
+    beta = await harness.add_provider("beta", json_reply(EMBEDDINGS.answer), models=models, input_rate=2)
+    arbstr = await harness.start()
+    for model in ("gpt-4o", "gpt-4o", "small", "large"):
+        assert (await ask(arbstr, EMBEDDINGS, model=model)).headers["X-Arbstr-Provider"] == "beta"
+    assert [asked.json["model"] for asked in alpha.requests] == ["gpt-4o", "small"]
+    assert len(beta.requests) == 4
+
+
+async def test_it_says_nothing_about_other_dialects(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", NOT_FOUND, json_reply(completion()))
+    arbstr = await harness.start()
+    assert (await ask(arbstr, EMBEDDINGS)).status == 404
+    assert (await ask(arbstr, CHAT)).status == 200
+    assert len(alpha.requests) == 2
+
+
+async def test_a_provider_is_asked_only_in_what_it_is_configured_to_speak(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(MESSAGES.answer), dialects=("messages",))
+    arbstr = await harness.start()
+    assert (await ask(arbstr, MESSAGES)).status == 200
+    for speech in (CHAT, RESPONSES, EMBEDDINGS):
+        answer = await ask(arbstr, speech)
+        assert answer.refusal == (404, "invalid_request_error", "model_not_found")
+        assert speech.name in answer.error["message"]
+    assert len(alpha.requests) == 1
