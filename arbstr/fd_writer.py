@@ -20,21 +20,25 @@ class FdWriter:
         self._fd = fd
         self._capacity = capacity
         self._kept = kept
-        self._waiting: SimpleQueue[str | None] = SimpleQueue()  # None ends it
+        self._waiting: SimpleQueue[list[str] | None] = SimpleQueue()  # None ends it
         self._lock = threading.Lock()
         self._queued = 0  # characters that are not written yet
         self._dropped = 0  # texts
         self._thread = threading.Thread(target=self._run, name=thread_name, daemon=True)
         self._thread.start()
 
-    def write(self, text: str) -> None:
-        """Queue the text, or drop it."""
+    def write(self, *texts: str) -> None:
+        """Queue each text, or drop it. Many at once wake the thread once only."""
+        taken = []
         with self._lock:
-            if self._queued > self._capacity and len(text) > self._kept:
-                self._dropped += 1
-                return
-            self._queued += len(text)
-        self._waiting.put(text)
+            for text in texts:
+                if self._queued > self._capacity and len(text) > self._kept:
+                    self._dropped += 1
+                else:
+                    self._queued += len(text)
+                    taken.append(text)
+        if taken:
+            self._waiting.put(taken)
 
     def end(self) -> None:
         """Ask the thread to write what is queued and end. Does not wait."""
@@ -60,22 +64,22 @@ class FdWriter:
         while not ended:
             batch = self._batch()
             ended = batch[-1] is None
-            texts = [text for text in batch if text is not None]
+            texts = [text for some in batch if some is not None for text in some]
             text = "".join(texts)
             if not self._written(text):
                 self._failed(len(texts))
             if dropped := self._caught_up(len(text)):
                 self._recovered(dropped)
 
-    def _batch(self) -> list[str | None]:
-        """Return all queued texts, at least one; nothing after the None that ends the queue."""
-        texts = [self._waiting.get()]
+    def _batch(self) -> list[list[str] | None]:
+        """Return all that is queued, at least one item; nothing after the None that ends the queue."""
+        batch = [self._waiting.get()]
         try:
-            while texts[-1] is not None:
-                texts.append(self._waiting.get_nowait())
+            while batch[-1] is not None:
+                batch.append(self._waiting.get_nowait())
         except Empty:
             pass
-        return texts
+        return batch
 
     def _written(self, text: str) -> bool:
         """Write the text; return False if the terminal is gone or the disk is full, which may pass."""

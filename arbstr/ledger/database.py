@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 BUSY_S = 0.25  # how long a statement waits for another process; then the writer retries
 _LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
+# Without one, sqlite3 looks at length for an adapter of each None that it binds: a row has ten.
+sqlite3.register_adapter(type(None), lambda value: value)
 
 
 class NotWritable(LedgerUnavailable):

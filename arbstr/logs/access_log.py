@@ -6,7 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 from arbstr.bus import EventBus
 from arbstr.events import (
@@ -16,19 +16,11 @@ from arbstr.events import (
     ProviderHealthChanged,
     RequestFinished,
 )
-from arbstr.logs.setup import REQUESTS, Fields, Logs
+from arbstr.logs.setup import REQUESTS, Fields, LogEntry, Logs
 
 INTERVAL_S = 0.05
-_REQUESTS, _PROVIDERS, _BUDGETS = map(logging.getLogger, (REQUESTS, "arbstr.providers", "arbstr.budgets"))
-
-
-class LogEntry(NamedTuple):
-    """What is logged of an event."""
-
-    level: int
-    logger: logging.Logger
-    message: str
-    fields: Fields
+_PROVIDERS, _BUDGETS = "arbstr.providers", "arbstr.budgets"
+_LOGGERS = {name: logging.getLogger(name) for name in (REQUESTS, _PROVIDERS, _BUDGETS)}
 
 
 class AccessLog:
@@ -55,14 +47,15 @@ class AccessLog:
     def flush(self) -> None:
         """Write lines for the events since the last time."""
         events, missed = self._events.drain()
-        at = self._clock()
+        entries: list[LogEntry] = []
         if missed:
-            self._logs.emit(logging.WARNING, "arbstr", f"{missed} events came too fast to be logged", at=at)
+            entries.append(LogEntry(logging.WARNING, "arbstr", f"{missed} events came too fast to be logged"))
         for event in events:
-            if draw_up := self._lines.get(type(event)):
-                level, logger, message, fields = draw_up(event)
-                if logger.isEnabledFor(level):
-                    self._logs.emit(level, logger.name, message, fields, at=at)
+            entry = self._lines[type(event)](event)
+            if _LOGGERS[entry.logger].isEnabledFor(entry.level):
+                entries.append(entry)
+        if entries:
+            self._logs.emit_all(entries, at=self._clock())
 
     def close(self) -> None:
         """Write what is left and unsubscribe."""
@@ -87,7 +80,7 @@ def _request_finished(event: RequestFinished) -> LogEntry:
         "retries": failed,
         "error": record.error_message,
     }
-    return LogEntry(logging.INFO, _REQUESTS, "request", fields)
+    return LogEntry(logging.INFO, REQUESTS, "request", fields)
 
 
 def _attempt_failed(event: AttemptFailed) -> LogEntry:
@@ -100,7 +93,7 @@ def _attempt_failed(event: AttemptFailed) -> LogEntry:
         "ms": event.duration_ms,
         "retry_in_ms": event.retry_in_ms,
     }
-    return LogEntry(logging.WARNING, _REQUESTS, "attempt failed", fields)
+    return LogEntry(logging.WARNING, REQUESTS, "attempt failed", fields)
 
 
 def _health_changed(event: ProviderHealthChanged) -> LogEntry:

@@ -12,7 +12,7 @@ import threading
 import time
 import traceback
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Literal, NamedTuple
 
@@ -37,6 +37,15 @@ REQUESTS = "arbstr.requests"  # the logger of single requests
 CLOSE_WITHIN_S = 1.0
 _STDERR = 2
 _BARE = re.compile(r"[\w.:/@+-]{1,200}")
+
+
+class LogEntry(NamedTuple):
+    """What is logged. `level` is a number of `logging`; `message` is clean already."""
+
+    level: int
+    logger: str
+    message: str
+    fields: Fields = _NONE
 
 
 class LogLine(NamedTuple):
@@ -108,14 +117,25 @@ class Logs:
 
     def emit(self, level: int, logger: str, message: str, fields: Fields = _NONE, *, at: float) -> None:
         """Log a line regardless of levels. `message` is clean already; `at` is in seconds since the epoch."""
+        self.emit_all([LogEntry(level, logger, message, fields)], at=at)
+
+    def emit_all(self, entries: Sequence[LogEntry], *, at: float) -> None:
+        """Log a line for each entry regardless of levels; `at` is in seconds since the epoch."""
         if self.ring is not None or not self._as_json:
-            body = self._redactor.text(message + self._in_text(fields))
-        if self.ring is not None:
-            self.ring.add(int(at * 1000), level, logger, body)
-        if self._writer is not None and self._as_json:
-            self._writer.write(self._redactor.text(_json_line(level, logger, message, self._cleaned(fields), at)))
-        elif self._writer is not None:
-            self._writer.write(_text_line(level, logger, body, at))
+            bodies = self._masked([entry.message + self._in_text(entry.fields) for entry in entries])
+            lines = [_text_line(*entry[:2], body, at) for entry, body in zip(entries, bodies, strict=True)]
+            if self.ring is not None:
+                for entry, body in zip(entries, bodies, strict=True):
+                    self.ring.add(int(at * 1000), entry.level, entry.logger, body)
+        if self._writer is not None:
+            if self._as_json:
+                lines = self._masked([_json_line(*entry[:3], self._cleaned(entry.fields), at) for entry in entries])
+            self._writer.write(*lines)
+
+    def _masked(self, texts: list[str]) -> list[str]:
+        """Return the texts with secrets masked; one look at all of them mostly finds none."""
+        together = "\n".join(texts)
+        return texts if self._redactor.text(together) == together else list(map(self._redactor.text, texts))
 
     def clean(self, text: str, most: int = LONGEST_VALUE) -> str:
         """Return foreign text fit for a line: secrets masked before it is cut, no control characters."""
