@@ -52,6 +52,11 @@ class AggregateSum:
         """How many rows."""
         return self.sums[0]
 
+    @property
+    def cost_msats(self) -> int:
+        """What the rows cost."""
+        return self.sums[SUMS.index("cost_msats")]
+
     def aggregate(self) -> Aggregate:
         """Return it as an `Aggregate`. Percentiles are exact if every single latency is known."""
         total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median, vs_list = self.sums

@@ -7,6 +7,7 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 from urllib.parse import quote
@@ -16,6 +17,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import paging
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.files import check_place, check_schema, explain
+from arbstr.ledger.filters import needs_content
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_view import ABSENT, LIST_COSTS_SINCE, ROLLUPS_SINCE, Label, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS
@@ -28,6 +30,7 @@ from arbstr.ledger.row_mapping import (
     parse_ms,
     read_routing,
 )
+from arbstr.ledger.session_groups import session_sums, session_sums_of_rows
 from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP
@@ -35,6 +38,7 @@ from arbstr.types import NO_GROUP
 EXACT = 1000  # sets up to this size are read row by row, for exact percentiles
 _BUSY_S = 5.0
 _CHUNK = 200
+_SCANNED = 20  # rows of sessions are scanned in their index in the time that reading one takes
 
 
 class ReadConnection:
@@ -64,11 +68,8 @@ class ReadConnection:
         """Return aggregates of the matching rows."""
         with self._view() as view:
             tallies = self._tallies(view, where, None if group_by == "session" else group_by)
-            groups = view.session_tallies(where) if group_by == "session" else tallies
-        overall = AggregateSum()
-        for tally in tallies.values():
-            overall.add(tally)
-        return Stats(overall.aggregate(), _groups(groups, where, group_by))
+            groups = self._session_tallies(view, where) if group_by == "session" else tallies
+        return Stats(_joined(tallies).aggregate(), _groups(groups, where, group_by))
 
     def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:
         """Return sums by group: from rollups, or from the rows where they are few."""
@@ -78,6 +79,16 @@ class ReadConnection:
         if few and start < end and start >= view.extent.pruned_ms and not (view.bare or view.waiting(start, end)):
             return view.tallies(where, group_by, [TimeRange(0, start, end)])
         return tallies
+
+    def _session_tallies(self, view: ReadTransaction, where: Filter) -> dict[Label, AggregateSum]:
+        """Return sums by session, of rows that were not pruned."""
+        unsummed = view.bare or view.pending or view.waiting(*view.listed(where))
+        if not unsummed and not needs_content(where):
+            kept = replace(where, since_ms=max(where.since_ms or 0, view.extent.pruned_ms))
+            whole, everything = (_joined(self._tallies(view, each, None)) for each in (kept, Filter()))
+            if whole.total > max(self._exact, everything.total // _SCANNED):
+                return session_sums(view, kept, whole)
+        return session_sums_of_rows(view, where)
 
     def spent_msats(self, where: Filter) -> int:
         """Return the assumed cost of the matching rows in msats: the charge or the cost by rates, whichever is more.
@@ -236,6 +247,14 @@ def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[s
     values = {column: column if column in there else ABSENT.get(column, "NULL") for column in columns}
     values |= {column: f"'{value}'" for column, value in fixed.items()}
     return ", ".join(f"{value} AS {column}" for column, value in values.items())
+
+
+def _joined(tallies: dict[Label, AggregateSum]) -> AggregateSum:
+    """Return the sums of all groups together."""
+    whole = AggregateSum()
+    for tally in tallies.values():
+        whole.add(tally)
+    return whole
 
 
 def _groups(tallies: dict[Label, AggregateSum], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:

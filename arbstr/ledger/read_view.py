@@ -19,7 +19,7 @@ from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
 from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
 from arbstr.ledger.filters import Condition, Part, both
 from arbstr.ledger.latency_histogram import unpack
-from arbstr.ledger.model import OTHER_GROUPS, Filter, GroupBy
+from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
 from arbstr.ledger.time_buckets import Extent, TimeRange, clip, cut
@@ -38,7 +38,6 @@ ABSENT = {
     "dialect_key": "'chat'",
     "saved_vs_list_msats": "0",
 }  # what a column that is not there yet would hold, if not null
-_NAMED_SESSIONS = 1000  # the most expensive; the rest is one group
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,20 +138,6 @@ class ReadTransaction:
             return None
         inside = filters.within(piece.start_ms, piece.end_ms)
         return rows_in(chunks), both(inside, filters.of_any_row(where))
-
-    def session_tallies(self, where: Filter) -> dict[Label, AggregateSum]:
-        """The sums of the matching rows by session, the most expensive by name and all others as one, from the rows."""
-        table, condition = self.matching(where)
-        label = f"IIF(session IS NULL OR session IN dearest, session, '{OTHER_GROUPS}')"
-        sums = ", ".join(f"SUM({column})" for column in SUMS)
-        sql = (
-            f"WITH each (session, {', '.join(SUMS)}, latencies) AS MATERIALIZED "
-            f"({_grouped('session', table, condition)}), "
-            "dearest AS MATERIALIZED (SELECT session FROM each WHERE session IS NOT NULL "
-            f"ORDER BY cost_msats DESC, session LIMIT {_NAMED_SESSIONS}) "
-            f"SELECT {label}, {sums}, GROUP_CONCAT(latencies, ' ') FROM each GROUP BY 1"
-        )
-        return dict(self._tallied(sql, condition))
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Where the matching rows are that are still there: a table expression, and what holds of them."""
@@ -258,6 +243,11 @@ class ReadTransaction:
                     counted.subtract(tally)
                     yield None, counted
 
+    def refused(self, where: Filter) -> Condition | None:
+        """Return that a row is one of the filter's models and was refused; None if the filter names no models."""
+        part = None if self.version < REFUSED_SINCE else refused_part(where)
+        return None if part is None else self._refused(part, *self.listed(where))
+
     def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
         """That a row is one of a part of such that were refused."""
         # The plus signs keep SQLite to the index of such rows.
@@ -283,9 +273,11 @@ class ReadTransaction:
     def _row_tallies(
         self, table: str, condition: Condition, group_by: GroupBy | None
     ) -> Iterator[tuple[Label, AggregateSum]]:
-        return self._tallied(_grouped(_label(group_by, "at_ms", ""), table, condition), condition)
+        return self.row_sums(_label(group_by, "at_ms", ""), table, condition)
 
-    def _tallied(self, sql: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
+    def row_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
+        """Yield the sums of a table's matching rows by label, an SQL expression, with all their latencies."""
+        sql = f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
         for group, *numbers, latencies in self.all(sql, condition.values):
             yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
@@ -308,11 +300,6 @@ class ReadTransaction:
         firsts = [chunk.first_ms for chunk in self.backlog] + ([] if first is None else [first])
         lasts = [chunk.last_ms for chunk in self.backlog] + ([] if last is None else [last])
         return Extent(min(firsts, default=None), max(lasts, default=None), pruned)
-
-
-def _grouped(label: str, table: str, condition: Condition) -> str:
-    """A statement for the sums of rows by label, and all their latencies as one text."""
-    return f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:

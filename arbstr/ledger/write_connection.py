@@ -12,7 +12,7 @@ import aiosqlite
 
 from arbstr.clock import format_ms, wall_ms
 from arbstr.ledger import retention
-from arbstr.ledger.adoption import Adoption, prepare
+from arbstr.ledger.adoption import LATE_INDEXES, Adoption, prepare
 from arbstr.ledger.database import NotWritable, open_writable, transaction
 from arbstr.ledger.files import explain, logs_of
 from arbstr.ledger.process_lock import ProcessLock, is_alive
@@ -35,14 +35,6 @@ _UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = ex
 )
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
-# The first two hold what a page's filter needs, so that walking them reads no rows.
-_LATE_INDEXES = {
-    "requests_by_cost": "(cost_sats, id, at_ms, facet)",
-    "requests_by_latency": "(latency_ms, id, at_ms, facet, stream_duration_ms)",
-    "requests_by_error": "(error_message, at_ms, facet, cost_sats) WHERE error_message IS NOT NULL",
-    "requests_by_status": "(COALESCE(error_status, 0), success, at_ms, facet, cost_sats) WHERE success = 0",
-    "requests_by_session": "(session, at_ms) WHERE session IS NOT NULL",
-}
 
 
 @value_object
@@ -279,7 +271,7 @@ class WriteConnection:
 
     async def _index(self) -> bool:
         """Make one of the indexes that rows without facets would only make slow to adopt; False if all are there."""
-        for name, columns in _LATE_INDEXES.items() if not self._indexed else ():
+        for name, columns in LATE_INDEXES.items() if not self._indexed else ():
             [row] = await self._db.execute_fetchall("SELECT COUNT(*) FROM sqlite_master WHERE name = ?", (name,))
             if not row[0]:
                 await self._db.execute_fetchall(f"CREATE INDEX IF NOT EXISTS {name} ON requests {columns}")
@@ -318,7 +310,7 @@ class WriteConnection:
                 on_progress(progress.done, progress.total)
 
     async def _begin_again(self) -> None:
-        for name in _LATE_INDEXES:
+        for name in LATE_INDEXES:
             await self._db.execute_fetchall(f"DROP INDEX IF EXISTS {name}")
         self._indexed, self._may_be_pending = False, True
         upto: int | None = 0

@@ -4,3 +4,6 @@
 ALTER TABLE rollups ADD COLUMN saved_vs_list_msats INTEGER NOT NULL DEFAULT 0;
 INSERT INTO ledger_state (name, value)
 SELECT 'list_costs_upto', MAX(id) FROM requests WHERE EXISTS (SELECT 1 FROM rollups) HAVING MAX(id) IS NOT NULL;
+
+-- The index by session is made again in the background, with all that is summed by session.
+DROP INDEX IF EXISTS requests_by_session;

@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from arbstr.ledger import session_groups
 from arbstr.ledger.latency_histogram import exact_percentiles
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort
 from arbstr.ledger.read_connection import ReadConnection
@@ -311,19 +312,54 @@ def test_a_name_that_stands_for_none_is_counted_with_those_that_have_none() -> N
     assert {name: figures.total for name, figures in groups.items()} == {"(none)": 2, "code": 1}
 
 
-def test_of_sessions_the_dearest_have_names_and_the_rest_is_one_group(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("arbstr.ledger.read_view._NAMED_SESSIONS", 2)
-    costs = {"a" * 16: 5, "b" * 16: 7, "c" * 16: 6, "d" * 16: None, None: 1}
-    rows = [record(session=session, cost_msats=cost) for session, cost in costs.items() for _ in range(2)]
-    with ledger(rows) as questions:
-        answer = questions.stats(Filter(), "session")
+@pytest.mark.parametrize("exact", [0, 1000], ids=["from sums", "from rows"])
+@pytest.mark.parametrize("nameless", [True, False], ids=["with rows of no session", "all of sessions"])
+@pytest.mark.parametrize(
+    "where",
+    [Filter(), Filter(model="gpt-4o"), Filter(since_ms=NOON + 1)],
+    ids=["all", "of a model that was refused too", "of a window"],
+)
+def test_of_sessions_the_dearest_have_names_and_the_rest_is_one_group(
+    monkeypatch: pytest.MonkeyPatch, where: Filter, *, nameless: bool, exact: int
+) -> None:
+    monkeypatch.setattr(session_groups, "NAMED_SESSIONS", 2)
+    costs = {"a" * 16: 5, "b" * 16: 7, "c" * 16: 6, "d" * 16: None} | ({None: 1} if nameless else {})
+    rows = [
+        record(session=session, cost_msats=cost, latency_ms=100 * n, received_at_ms=NOON + n * 2 * HOUR)
+        for session, cost in costs.items()
+        for n in range(1, 3)
+    ]
+    # Refused, so in no facet of its model.
+    rows.append(record(session="a" * 16, cost_msats=1, success=False, error_status=404, received_at_ms=NOON + DAY))
+    with ledger(rows, exact=exact) as questions:
+        answer = questions.stats(where, "session")
     assert {name: figures.cost_msats for name, figures in answer.groups.items()} == {
-        "(none)": 2,
-        "(other)": 10,
+        "(other)": 11,
         "b" * 16: 14,
         "c" * 16: 12,
+        **({"(none)": 2} if nameless else {}),
     }
-    assert sum(figures.total for figures in answer.groups.values()) == answer.overall.total == 10
+    assert sum(figures.total for figures in answer.groups.values()) == answer.overall.total == len(rows)
+    assert answer.groups["(other)"].success == 4
+    assert abs(answer.groups["b" * 16].p95_latency_ms - 200) <= 4
+
+
+def test_sessions_are_those_of_rows_that_are_still_there(tmp_path: Path) -> None:
+    rows = [record(session="a" * 16, received_at_ms=NOON - 10 * DAY), record(session="b" * 16), record(session=None)]
+    path = tmp_path / "arbstr.db"
+
+    async def keep_five_days() -> None:
+        await write(path, rows)
+        connection, _ = await WriteConnection.open(path)
+        while await connection.prune(NOON - 5 * DAY, NOON):
+            pass
+        await connection.close()
+
+    asyncio.run(keep_five_days())
+    with closing(ReadConnection(path, exact=0)) as questions:
+        answer = questions.stats(Filter(), "session")
+    assert answer.overall.total == 3
+    assert {name: figures.total for name, figures in answer.groups.items()} == {"b" * 16: 1, "(none)": 1}
 
 
 def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
