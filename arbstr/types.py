@@ -199,6 +199,7 @@ JsonObject = dict[str, Any]
 HeaderList = list[tuple[str, str]]
 
 
+CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
 NO_GROUP = "(none)"  # the group name of a null policy, provider, client or session
 
 

@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
+from arbstr.money import format_sats
 from arbstr.sanitize import MARK, sanitize
 
 NOTHING = "–"
@@ -28,10 +29,7 @@ def shown(text: str, most: int = 200) -> str:
 
 def sats(msats: int | None) -> str:
     """Sats to the millisat: `1,284.350`."""
-    if msats is None:
-        return NOTHING
-    sign, whole = ("-", -msats) if msats < 0 else ("", msats)
-    return f"{sign}{whole // 1000:,}.{whole % 1000:03}"
+    return NOTHING if msats is None else format_sats(msats, ",")
 
 
 def sats_round(msats: float | None) -> str:

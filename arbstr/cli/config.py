@@ -10,12 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arbstr.cli.options import ConfigOption
-from arbstr.cli.tables import counted, table
+from arbstr.cli.tables import Column, counted, table
 from arbstr.config.address import Address
 
 if TYPE_CHECKING:
     from arbstr.config.schema import Config, Provider
     from arbstr.config.settings import Settings
+
+_KEYS = (Column("provider"), Column("key"), Column("source"))
+_RATES = (Column("in/1k", right=True), Column("out/1k", right=True), Column("fee", right=True))
+_PROVIDERS = (Column("name"), *_RATES, Column("key"), Column("source"), Column("url"), Column("models"))
 
 
 def register(app: typer.Typer) -> None:
@@ -50,8 +54,7 @@ def providers(
         shown = {"providers": [provider.public() for provider in configured]}
         print(json.dumps(shown, indent=2, ensure_ascii=False))
         return
-    headers = ("name", "in/1k", "out/1k", "fee", "key", "source", "url", "models")
-    print("\n".join(table(headers, map(_provider_row, configured), "<>>><<<<")))
+    print("\n".join(table(_PROVIDERS, map(_provider_row, configured))))
 
 
 def _check_lines(settings: Settings, address: Address) -> list[str]:
@@ -65,7 +68,7 @@ def _check_lines(settings: Settings, address: Address) -> list[str]:
         f"log     {settings.log_spec}, to {settings.config.logging.file or 'stderr'}",
         *ways,
         "",
-        *table(("provider", "key", "source"), map(_key_row, settings.config.providers)),
+        *table(_KEYS, map(_key_row, settings.config.providers)),
         "",
     ]
 

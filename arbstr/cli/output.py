@@ -10,13 +10,13 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from arbstr.cli.tables import cell_width, fit
+from arbstr.cli.tables import ENDLESS, Column, Table
 from arbstr.clock import format_ms
 from arbstr.ledger.export import each_entry
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
+from arbstr.money import format_sats
 from arbstr.sanitize import sanitize
 
-_ENDLESS = 10**9
 _BAR = 24
 
 
@@ -29,16 +29,25 @@ def table_lines(chunks: Iterable[Sequence[Entry]]) -> Iterator[str]:
     first = next(rows, ())
     if not first:
         return
-    grid = Grid(_HEADERS, [_cells(entry) for entry in first], terminal_width())
-    yield grid.line(_HEADERS)
+    fitted = Table(_COLUMNS, map(_cells, first), terminal_width())
+    yield fitted.header()
     for entry in (*first, *each_entry(rows)):
-        yield grid.line(_cells(entry))
+        yield fitted.line(_cells(entry))
 
 
-_HEADERS = ("time (UTC)", "", "model", "provider", "policy", "kind", "ms", "tokens", "sats", "error")
-_RIGHT = {"ms", "tokens", "sats", "by rates", "requests", "ok", "p50 ms", "p95 ms"}
-_SHRINKING = {"error": 12, "model": 10, "provider": 8, "policy": 6}  # least widths, before columns are dropped
-_GOING = ("policy", "kind", "tokens", "error", "ms")  # columns that are dropped, in this order
+_COLUMNS = (
+    Column("time (UTC)"),
+    Column(""),
+    Column("model", least=10),
+    Column("provider", least=8),
+    Column("policy", least=6, goes=1),
+    Column("kind", goes=2),
+    Column("ms", right=True, goes=5),
+    Column("tokens", right=True, goes=3),
+    Column("sats", right=True),
+    Column("error", least=12, goes=4),
+)
+_FIGURES = tuple(Column(name, right=True) for name in ("requests", "ok", "sats", "by rates", "p50 ms", "p95 ms"))
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -51,51 +60,22 @@ def _cells(entry: Entry) -> tuple[str, ...]:
         "stream" if entry.streaming else "json",
         f"{entry.latency_ms:,}",
         f"{_or_dash(entry.input_tokens)} → {_or_dash(entry.output_tokens)}",
-        "-" if entry.cost_msats is None else f"{entry.cost_msats / 1000:,.3f}",
+        "-" if entry.cost_msats is None else _sats(entry.cost_msats),
         "" if entry.success else f"{entry.error_status or ''} {entry.error_message or ''}".strip(),
     )
+
+
+def _sats(msats: int) -> str:
+    return format_sats(msats, ",")
 
 
 def _or_dash(number: int | None) -> str:
     return "-" if number is None else f"{number:,}"
 
 
-class Grid:
-    """Columns fitted to a total width: long ones shrink first, then unimportant ones are dropped."""
-
-    def __init__(self, headers: Sequence[str], rows: Sequence[Sequence[str]], width: int) -> None:
-        columns = zip(headers, *rows, strict=True)
-        self._widths = [max(cell_width(sanitize(cell, _ENDLESS)) for cell in column) for column in columns]
-        self._headers = headers
-        self._shrink(width)
-        for name in _GOING:
-            if self._total > width and name in headers:
-                self._widths[headers.index(name)] = 0
-
-    @property
-    def _total(self) -> int:
-        return sum(width + 2 for width in self._widths if width) - 2
-
-    def _shrink(self, width: int) -> None:
-        for name, least in _SHRINKING.items():
-            if name in self._headers:
-                column = self._headers.index(name)
-                over = max(0, self._total - width)
-                self._widths[column] = max(min(self._widths[column], least), self._widths[column] - over)
-
-    def line(self, cells: Sequence[str]) -> str:
-        """Return one row as text."""
-        fitted = [
-            fit(sanitize(cell, _ENDLESS), width, right=header in _RIGHT)
-            for header, cell, width in zip(self._headers, cells, self._widths, strict=True)
-            if width
-        ]
-        return "  ".join(fitted).rstrip()
-
-
 def terminal_width() -> int:
     """Return the terminal's width; unlimited in a pipe."""
-    return shutil.get_terminal_size().columns if sys.stdout.isatty() else _ENDLESS
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else ENDLESS
 
 
 def footer(total: int, limit: int, where: Filter) -> str:
@@ -136,10 +116,10 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
     failed = total.total - total.success
     yield f"requests  {total.total:,} {_window(where)}"
     yield f"          {total.success:,} ok, {failed:,} failed, {total.streaming:,} streams"
-    yield f"spent     {total.cost_msats / 1000:,.3f} sats, {total.list_cost_msats / 1000:,.3f} by the rates"
+    yield f"spent     {_sats(total.cost_msats)} sats, {_sats(total.list_cost_msats)} by the rates"
     yield (
-        f"saved     {total.saved_vs_median_msats / 1000:,.3f} sats against the median provider, "
-        f"{total.saved_vs_dearest_msats / 1000:,.3f} against the most expensive"
+        f"saved     {_sats(total.saved_vs_median_msats)} sats against the median provider, "
+        f"{_sats(total.saved_vs_dearest_msats)} against the most expensive"
     )
     yield f"tokens    {total.input_tokens:,} in, {total.output_tokens:,} out"
     yield (
@@ -166,13 +146,13 @@ def _arranged(groups: Mapping[str, Aggregate], group_by: GroupBy, sort: Sort, or
 def _group_lines(groups: Groups, group_by: GroupBy, limit: int) -> Iterator[str]:
     series = group_by in ("hour", "day")
     shown = groups if not limit else groups[-limit:] if series else groups[:limit]
-    headers = (group_by, "requests", "ok", "sats", "by rates", "p50 ms", "p95 ms", "")
+    # A model's or provider's name gives way as it does in the list of requests.
+    named = next((column for column in _COLUMNS if column.header == group_by), Column(group_by))
     most = max(figures.cost_msats for _, figures in shown) or 1
     rows = [_group_cells(name, figures, most) for name, figures in shown]
-    grid = Grid(headers, rows, terminal_width())
-    yield grid.line(headers)
-    for row in rows:
-        yield grid.line(row)
+    fitted = Table((named, *_FIGURES, Column("")), rows, terminal_width())
+    yield fitted.header()
+    yield from map(fitted.line, rows)
     if len(shown) < len(groups):
         yield f"… {len(groups) - len(shown):,} more; --limit 0 shows all."
 
@@ -183,8 +163,8 @@ def _group_cells(name: str, figures: Aggregate, most: int) -> tuple[str, ...]:
         name,
         f"{figures.total:,}",
         ok,
-        f"{figures.cost_msats / 1000:,.3f}",
-        f"{figures.list_cost_msats / 1000:,.3f}",
+        _sats(figures.cost_msats),
+        _sats(figures.list_cost_msats),
         f"{figures.p50_latency_ms:,}",
         f"{figures.p95_latency_ms:,}",
         bar(figures.cost_msats / most),

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from arbstr.cli.options import ConfigOption
-from arbstr.cli.tables import counted, table
+from arbstr.cli.tables import Column, counted, table
 from arbstr.errors import UnusableInput
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ _NAMES = {
     "mean": "average provider",
     "dearest": "most expensive provider",
 }
+_COLUMNS = (Column("strategy"), Column("mean", right=True), Column("worst", right=True), Column("model"))
 
 PricesOption = Annotated[
     Path | None,
@@ -126,7 +127,7 @@ def _lines(requests: int, overall: CostRatios, models: dict[str, CostRatios]) ->
         rows.append((name, _factor(overall[rule]), _factor(worst), model if worst != 1 else ""))
     counts = f"{counted(requests, 'request')} on {counted(len(models), 'model')}"
     title = f"{counts}: cost of each strategy relative to perfect foresight."
-    return [title, "", *table(("strategy", "mean", "worst", "model"), rows, "<>><")]
+    return [title, "", *table(_COLUMNS, rows)]
 
 
 def _factor(ratio: float | None) -> str:

@@ -14,11 +14,9 @@ from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import ApiError, AttemptError
-from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing, Usage
+from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
-
-CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
 
 
 class RequestContext:

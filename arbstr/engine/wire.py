@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
+from arbstr.money import format_sats, to_sats
 from arbstr.types import HeaderList
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def _cost_headers(context: RequestContext) -> HeaderList:
     headers = [("X-Arbstr-Latency-Ms", str(context.elapsed_ms() if context.ended_ms is None else context.ended_ms))]
     cost = context.spend.cost_msats
     if cost is not None:
-        headers.append(("X-Arbstr-Cost-Sats", f"{cost // 1000}.{cost % 1000:03d}"))
+        headers.append(("X-Arbstr-Cost-Sats", format_sats(cost)))
     return headers
 
 
@@ -71,7 +72,7 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
     own: shapes.CostFigures = {
         "request_id": context.request_id,
         "provider": None if context.provider is None else context.provider.name,
-        "cost_sats": None if cost is None else cost / 1000,
+        "cost_sats": to_sats(cost),
         "latency_ms": context.elapsed_ms(),
         "input_tokens": None if usage is None else usage.input_tokens,
         "cached_tokens": None if usage is None else usage.cached_tokens,

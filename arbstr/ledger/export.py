@@ -14,7 +14,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 import orjson
 
 from arbstr.ledger.model import Entry
-from arbstr.ledger.serialize import entry_json, sats
+from arbstr.ledger.serialize import entry_json
+from arbstr.money import to_sats
 from arbstr.sanitize import MARK, sanitize
 
 CSV_COLUMNS = (
@@ -82,8 +83,8 @@ def csv_row(entry: Entry) -> list[object]:
         str(entry.success).lower(),
         entry.input_tokens,
         entry.output_tokens,
-        sats(entry.cost_msats),
-        sats(entry.provider_cost_msats),
+        to_sats(entry.cost_msats),
+        to_sats(entry.provider_cost_msats),
         entry.latency_ms,
         entry.stream_duration_ms,
         entry.error_status,

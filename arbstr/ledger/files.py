@@ -52,6 +52,15 @@ def explain(path: Path, error: BaseException) -> str:
     return f"The ledger {path} can't be used: {error}."
 
 
+def identity(path: Path) -> tuple[int, int] | None:
+    """Return device and inode of the file at a path; None if there is none."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 def logs_of(path: Path) -> tuple[Path, Path]:
     """Return the files that SQLite keeps beside an open database."""
     return path.with_name(f"{path.name}-wal"), path.with_name(f"{path.name}-shm")

@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Literal, TypeVar
 
 from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.files import identity
 from arbstr.ledger.model import Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.read_connection import ReadConnection
 
@@ -18,7 +19,6 @@ T = TypeVar("T")
 
 _THREADS = 3
 _RETRY_S = 0.05
-NO_FILE = (0, 0)
 
 
 async def _nothing_waits() -> None:
@@ -35,7 +35,7 @@ class LedgerReader:
         self._path = Path(path)
         self._settle = settle
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger reader")
-        self._idle: list[tuple[tuple[int, int], ReadConnection]] = []
+        self._idle: list[tuple[tuple[int, int] | None, ReadConnection]] = []
 
     async def close(self) -> None:
         """Close the database, once running queries have ended."""
@@ -52,7 +52,7 @@ class LedgerReader:
 
         0 where there is no ledger yet, nor can be: requests go on without one.
         """
-        if _file(self._path) == NO_FILE:
+        if identity(self._path) is None:
             return 0
         return await self._ask(lambda connection: connection.spent_msats(where))
 
@@ -104,7 +104,7 @@ class LedgerReader:
     @contextmanager
     def _connection(self) -> Iterator[ReadConnection]:
         """Yield a connection that no other thread uses, to the file that is at the path now."""
-        file = _file(self._path)
+        file = identity(self._path)
         connection = None
         while self._idle and connection is None:
             known, idle = self._idle.pop()
@@ -175,12 +175,3 @@ class _Reading:
         with self._lock:
             self._chunks.close()
             self._connection.close()
-
-
-def _file(path: Path) -> tuple[int, int]:
-    """Return the identity of the file at a path: device and inode."""
-    try:
-        status = path.stat()
-    except OSError:
-        return NO_FILE
-    return status.st_dev, status.st_ino

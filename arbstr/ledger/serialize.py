@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from arbstr.clock import format_ms
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
+from arbstr.money import to_sats
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -23,11 +24,6 @@ _UNDER: dict[str, Literal["models", "providers", "policies", "clients", "session
     "dialect": "dialects",
 }
 _ZERO = Aggregate()
-
-
-def sats(msats: int | None) -> float | None:
-    """Convert msats to sats."""
-    return None if msats is None else msats / 1000
 
 
 def aggregate_json(figures: Aggregate) -> shapes.Figures:
@@ -80,9 +76,9 @@ def entry_json(entry: Entry) -> shapes.RequestEntry:
             "output": entry.output_tokens,
         },
         "cost": {
-            "sats": sats(entry.cost_msats),
-            "provider_sats": sats(entry.provider_cost_msats),
-            "list_sats": sats(entry.list_cost_msats),
+            "sats": to_sats(entry.cost_msats),
+            "provider_sats": to_sats(entry.provider_cost_msats),
+            "list_sats": to_sats(entry.list_cost_msats),
         },
         "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
     }

@@ -14,7 +14,7 @@ from arbstr.clock import format_ms, wall_ms
 from arbstr.ledger import retention
 from arbstr.ledger.adoption import LATE_INDEXES, Adoption, prepare
 from arbstr.ledger.database import NotWritable, open_writable, transaction
-from arbstr.ledger.files import explain, logs_of
+from arbstr.ledger.files import explain, identity, logs_of
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
@@ -55,7 +55,7 @@ class WriteConnection:
     def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
         self._path = path
         self._db = db
-        self._file = _file(path)
+        self._file = identity(path)
         self._beside: dict[Path, tuple[int, int] | None] = {}  # the log's files, known once something was written
         self._rollups = Rollups()
         self._adoption = Adoption(path, db, self._rollups)
@@ -102,13 +102,13 @@ class WriteConnection:
     def _clear_beside(self) -> None:
         """Take away the log of a file that is gone: SQLite would take it for that of the file now in its place."""
         for path, known in self._beside.items():
-            if known is not None and _file(path) == known:
+            if known is not None and identity(path) == known:
                 path.unlink()
 
     @property
     def moved(self) -> bool:
         """Check whether the path no longer leads to the open file."""
-        return _file(self._path) != self._file
+        return identity(self._path) != self._file
 
     async def write(self, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
         """Commit rows, their rollups and what was learned, all or nothing."""
@@ -345,7 +345,7 @@ class WriteConnection:
                 )
             self._session = await self._new_session()
         await self._take_in_aside()
-        self._beside = {path: _file(path) for path in logs_of(self._path)}
+        self._beside = {path: identity(path) for path in logs_of(self._path)}
 
     async def _new_session(self) -> ProcessLock:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""
@@ -379,12 +379,3 @@ class WriteConnection:
         self._rollups.forget()
         self._adoption.forget()
         self._version = -1
-
-
-def _file(path: Path) -> tuple[int, int] | None:
-    """Return the identity of the file at a path: device and inode."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino

@@ -17,6 +17,7 @@ from arbstr.events import (
     RequestFinished,
 )
 from arbstr.logs.setup import REQUESTS, Fields, LogEntry, Logs
+from arbstr.money import to_sats
 
 INTERVAL_S = 0.05
 _PROVIDERS, _BUDGETS = "arbstr.providers", "arbstr.budgets"
@@ -74,7 +75,7 @@ def _request_finished(event: RequestFinished) -> LogEntry:
         "status": record.error_status if record.error_status is not None else 200,
         "in": record.input_tokens,
         "out": record.output_tokens,
-        "sats": _sats(record.cost_msats),
+        "sats": to_sats(record.cost_msats),
         "ms": record.latency_ms,
         "stream_ms": record.stream_duration_ms,
         "retries": failed,
@@ -111,8 +112,8 @@ def _overcharge_found(event: OverchargeFound) -> LogEntry:
     fields: Fields = {
         "provider": event.provider,
         "model": event.model,
-        "charged_sats": _sats(event.charged_msats),
-        "computed_sats": _sats(event.computed_msats),
+        "charged_sats": to_sats(event.charged_msats),
+        "computed_sats": to_sats(event.computed_msats),
         "ratio": round(event.ratio, 3),
     }
     return LogEntry(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
@@ -123,14 +124,10 @@ def _budget_threshold(event: BudgetThreshold) -> LogEntry:
         "scope": event.scope,
         "period": event.period,
         "percent": event.percent,
-        "spent_sats": _sats(event.spent_msats),
-        "limit_sats": _sats(event.limit_msats),
+        "spent_sats": to_sats(event.spent_msats),
+        "limit_sats": to_sats(event.limit_msats),
     }
     return LogEntry(logging.WARNING, _BUDGETS, "budget", fields)
-
-
-def _sats(msats: int | None) -> float | None:
-    return None if msats is None else msats / 1000
 
 
 _LINES: dict[type, Callable[[Any], LogEntry]] = {

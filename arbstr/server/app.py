@@ -15,6 +15,7 @@ from arbstr.server.ids import new_id
 from arbstr.server.request import Request
 from arbstr.server.responses import REQUEST_ID, SERVER, error_response
 from arbstr.server.router import EndpointRouter
+from arbstr.types import CLIENT_CLOSED
 
 logger = logging.getLogger(__name__)
 
@@ -45,7 +46,7 @@ class App:
             self._refusals.log(request, error)
             response = error_response(error, dialect_at(request.path))
         except ClientGone:
-            response = web.Response(status=499)  # never sent
+            response = web.Response(status=CLIENT_CLOSED)  # never sent
         except Exception:
             logger.exception("unhandled exception in request %s", request.id)
             fault = InternalError(f"Internal error (request {request.id}); see arbstr's log.")

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 import arbstr
-from arbstr.cli.tables import table
+from arbstr.cli.tables import Column, table
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
@@ -303,7 +303,7 @@ def test_providers_are_json(cwd: Path) -> None:
 
 
 def test_a_table_shows_foreign_text_as_text() -> None:
-    assert table(["a", "b"], [["x\x1b[2J", "yy"], ["z", ""]], ">") == [
+    assert table([Column("a", right=True), Column("b")], [["x\x1b[2J", "yy"], ["z", ""]]) == [
         "    a  b",
         "x\N{REPLACEMENT CHARACTER}[2J  yy",
         "    z",
@@ -311,7 +311,8 @@ def test_a_table_shows_foreign_text_as_text() -> None:
 
 
 def test_a_table_is_aligned_by_what_a_terminal_shows() -> None:
-    assert table(["name", "b"], [["提供者", "1"], ["alpha", "2"]]) == ["name    b", "提供者  1", "alpha   2"]
+    lines = table([Column("name"), Column("b")], [["提供者", "1"], ["alpha", "2"]])
+    assert lines == ["name    b", "提供者  1", "alpha   2"]
 
 
 # --- what every command keeps to

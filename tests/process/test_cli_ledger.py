@@ -22,8 +22,8 @@ from typing import Any
 
 import pytest
 
-from arbstr.cli.output import Grid, bar
-from arbstr.cli.tables import cell_width, fit
+from arbstr.cli.output import bar
+from arbstr.cli.tables import Column, Table, cell_width, fit
 from arbstr.ledger.export import csv_lines
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.types import RequestRecord
@@ -387,11 +387,11 @@ def on_a_terminal(path: Path, width: int) -> list[str]:
 
 
 def test_columns_give_way_and_then_go() -> None:
-    headers = ("model", "policy", "sats")
+    columns = (Column("model", least=10), Column("policy", least=6, goes=1), Column("sats", right=True))
     rows = [("a-very-long-model-name", "code", "1.000"), ("gpt", "-", "12.500")]
-    assert Grid(headers, rows, 100).line(rows[1]) == "gpt                     -       12.500"
-    assert Grid(headers, rows, 30).line(rows[0]) == "a-very-long-m…  code     1.000"
-    assert Grid(headers, rows, 20).line(rows[0]) == "a-very-lo…   1.000"
+    assert Table(columns, rows, 100).line(rows[1]) == "gpt                     -       12.500"
+    assert Table(columns, rows, 30).line(rows[0]) == "a-very-long-m…  code     1.000"
+    assert Table(columns, rows, 20).line(rows[0]) == "a-very-lo…   1.000"
 
 
 def test_texts_fit_into_cells_also_wide_and_combining_ones() -> None:

@@ -8,7 +8,8 @@ from functools import lru_cache
 from typing import Literal
 
 from arbstr.ledger.model import SUCCEEDED, Filter
-from tui.model.request_row import CLIENT_LEFT, RequestRow
+from arbstr.types import CLIENT_CLOSED
+from tui.model.request_row import RequestRow
 
 NAMES: tuple[Literal["model", "provider", "policy", "client", "dialect"], ...] = (
     "model",
@@ -201,7 +202,7 @@ def _codes(values: tuple[str, ...]) -> frozenset[int]:
             case "ok":
                 codes.add(SUCCEEDED)
             case "left":
-                codes.add(CLIENT_LEFT)
+                codes.add(CLIENT_CLOSED)
             case "error":
                 codes |= {0, *_CODES} - {SUCCEEDED}
             case _:

@@ -12,11 +12,10 @@ from typing import Literal, Protocol
 from arbstr.ledger.model import Entry
 from arbstr.monitoring.in_flight import InFlight
 from arbstr.monitoring.source import RunningRequest
-from arbstr.types import RequestRecord
+from arbstr.types import CLIENT_CLOSED, RequestRecord
 from tui.format import shown
 
 State = Literal["waiting", "streaming", "ok", "failed", "left"]
-CLIENT_LEFT = 499
 OVERCHARGE = 0.10  # above its rates, and more than a sat in a single request: less is rounding, and not worth a colour
 OVERCHARGE_MSATS = 1000
 
@@ -170,7 +169,7 @@ def _of_record(record: RequestRecord) -> RequestRow:
 def _end_of(success: bool, status: int | None) -> State:
     if success:
         return "ok"
-    return "left" if status == CLIENT_LEFT else "failed"
+    return "left" if status == CLIENT_CLOSED else "failed"
 
 
 def _name(name: str | None) -> str | None:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from datetime import UTC, datetime, tzinfo
 
 from arbstr.ledger.model import Entry
+from arbstr.types import CLIENT_CLOSED
 from tui.format import NOTHING, count, duration, moment, sats, shown
 from tui.model.ledger_list import LedgerList
-from tui.model.request_row import CLIENT_LEFT, overcharge, overcharged
+from tui.model.request_row import overcharge, overcharged
 from tui.render.layout import EMPTY, Column, Line, Span, cells, framed, header, lay_out, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import thumb
@@ -64,7 +65,7 @@ def _when(at: datetime, year: int) -> str:
 def _state(entry: Entry) -> Span:
     if entry.success:
         return ("✓ ok", "good")
-    if entry.error_status == CLIENT_LEFT:
+    if entry.error_status == CLIENT_CLOSED:
         return ("↶ left", "warn")
     return (f"✗ {entry.error_status or '?'}", "bad")
 

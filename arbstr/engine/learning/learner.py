@@ -9,12 +9,11 @@ from arbstr.config.schema import Config
 from arbstr.engine.learning.codec import Cells, Ratios, dumps, read_pairs
 from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
-from arbstr.engine.request_context import CLIENT_CLOSED
 from arbstr.engine.routing.offer import Offer
 from arbstr.errors import counts_for_breaker
 from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
-from arbstr.types import Attempt, ChatRequest, RequestRecord
+from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, RequestRecord
 
 _CHARGES = "charges"
 _COUNTS = "counts"

@@ -17,6 +17,7 @@ from arbstr.engine.pipeline import Engine
 from arbstr.server.client import ClientConnection
 from arbstr.server.request import Request
 from arbstr.server.router import Route
+from arbstr.types import CLIENT_CLOSED
 
 logger = logging.getLogger(__name__)
 
@@ -51,7 +52,7 @@ class InferenceEndpoints:
             self._tasks.discard(task)
             client.close()
             request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
-        return client.response or web.Response(status=499)  # never sent: its client has left
+        return client.response or web.Response(status=CLIENT_CLOSED)  # never sent: its client has left
 
     async def drain(self, grace_s: float, force: asyncio.Event) -> None:
         """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""

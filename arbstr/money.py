@@ -1,0 +1,24 @@
+"""Sums of money, whole millisats, as sats: a number for programs, a text for people."""
+
+from __future__ import annotations
+
+from typing import overload
+
+
+@overload
+def to_sats(msats: int) -> float: ...
+
+
+@overload
+def to_sats(msats: int | None) -> float | None: ...
+
+
+def to_sats(msats: int | None) -> float | None:
+    """Return sats; None is unknown."""
+    return None if msats is None else msats / 1000
+
+
+def format_sats(msats: int, separator: str = "") -> str:
+    """Return sats exact to the millisat, as `1284.350`; `separator` stands between thousands."""
+    sign, whole = ("-", -msats) if msats < 0 else ("", msats)
+    return f"{sign}{whole // 1000:{separator}}.{whole % 1000:03}"

@@ -1,0 +1,28 @@
+"""Millisats as sats."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from arbstr.money import format_sats, to_sats
+
+
+@pytest.mark.parametrize(
+    ("msats", "written"),
+    [(0, "0.000"), (1, "0.001"), (-1, "-0.001"), (26_000, "26.000"), (-1_234_567, "-1,234.567")],
+)
+def test_sats_are_written_to_the_millisat(msats: int, written: str) -> None:
+    assert format_sats(msats, ",") == written
+
+
+@given(st.integers(-(10**20), 10**20))
+def test_what_is_written_is_exact(msats: int) -> None:
+    assert Decimal(format_sats(msats)) * 1000 == msats
+
+
+def test_an_unknown_sum_stays_unknown() -> None:
+    assert (to_sats(None), to_sats(455)) == (None, 0.455)
