@@ -150,7 +150,7 @@ class PolicySelector:
         self._rules = tuple(rules)
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
-        self._resolve = resolve
+        self._allowed = {rule.name: _allowed(rule, resolve) for rule in rules}
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
     def select(self, request: ChatRequest, model: str | None = None) -> Selected:
@@ -172,10 +172,8 @@ class PolicySelector:
 
     def allows(self, rule: Rule, model: str) -> bool:
         """Return whether a rule allows a model, by its name or by an alias of it."""
-        if rule.allows(model):
-            return True
-        folded = model.casefold()
-        return any(self._resolve(allowed).casefold() == folded for allowed in rule.allowed_models)
+        allowed = self._allowed[rule.name]
+        return not allowed or model.casefold() in allowed
 
     def _named(self, name: str, model: str) -> Rule:
         rule = self.rule(name)
@@ -207,6 +205,12 @@ class PolicySelector:
                 logger.exception("matcher %s failed and was skipped", type(matcher).__qualname__)
             return _NONE
         return _NONE if rule is None else Selected(rule, f"by the matcher {type(matcher).__qualname__}")
+
+
+def _allowed(rule: Rule, resolve: Callable[[str], str]) -> frozenset[str]:
+    """Return the models that a rule allows, for comparing without regard to case; none are all."""
+    named = (name for allowed in rule.allowed_models for name in (allowed, resolve(allowed)))
+    return frozenset(map(str.casefold, named))
 
 
 def load_matchers() -> list[Matcher]:
