@@ -148,6 +148,8 @@ def _llm(target: Target) -> Form:
             "model_name": model,
             "api_base": target.base,
             "api_key_name": None if target.token_variable is None else "arbstr",
+            "supports_schema": True,
+            "supports_tools": True,
         }
         for model in target.models or (PLACEHOLDER,)
     ]

@@ -1,4 +1,4 @@
-"""YAML, as far as settings need it: texts at the top level, and a list of such tables. Comments stay."""
+"""YAML, as far as settings need it: texts and booleans at the top level, and a list of such tables. Comments stay."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ _PLAIN = re.compile(r"[A-Za-z][A-Za-z0-9_./:@-]*[A-Za-z0-9]|[A-Za-z]")
 _WORDS = frozenset({"true", "false", "null", "yes", "no", "on", "off", "y", "n"})
 _BEYOND_LINES = re.compile(r"(?:---|\.\.\.|%|[\[{])")
 
-Texts = Mapping[str, str | None]
+Values = Mapping[str, str | bool | None]
 
 
-def render(settings: Texts) -> str:
+def render(settings: Values) -> str:
     """Return settings as YAML."""
     return "".join(f"{line}\n" for line in _lines(settings))
 
 
-def render_list(items: Sequence[Texts]) -> str:
+def render_list(items: Sequence[Values]) -> str:
     """Return a list of tables as YAML."""
     return "".join(f"{line}\n" for item in items for line in _item(item))
 
 
-def merged(text: str, settings: Texts) -> str:
+def merged(text: str, settings: Values) -> str:
     """Return a file's text with the settings in it. Raises `Unmergeable`."""
     lines = _checked(text)
     for name, value in settings.items():
@@ -37,7 +37,7 @@ def merged(text: str, settings: Texts) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def merged_list(text: str, items: Sequence[Texts], key: str) -> str:
+def merged_list(text: str, items: Sequence[Values], key: str) -> str:
     """Return the text of a file that is a list with these items in it, told apart by `key`. Raises `Unmergeable`."""
     lines = _checked(text)
     if any(line.strip() and not line.startswith(("- ", " ", "#")) for line in lines):
@@ -63,14 +63,20 @@ def _goes_on(lines: Sequence[str], index: int) -> bool:
     return following.startswith((" ", "\t", "- "))
 
 
-def _item(item: Texts) -> list[str]:
+def _item(item: Values) -> list[str]:
     return [f"{'  ' if index else '- '}{line}" for index, line in enumerate(_lines(item))]
 
 
-def _lines(settings: Texts) -> list[str]:
+def _lines(settings: Values) -> list[str]:
     return [f"{name}: {_value(value)}" for name, value in settings.items() if value is not None]
 
 
-def _value(text: str) -> str:
+def _value(value: str | bool) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return _quoted_if_needed(value)
+
+
+def _quoted_if_needed(text: str) -> str:
     is_plain = _PLAIN.fullmatch(text) is not None and text.lower() not in _WORDS
     return text if is_plain else json.dumps(text, ensure_ascii=False)

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
-from checks import ECHO, KEY, MODEL, ROOT, has, run, same
+from checks import ECHO, MODEL, has, run, same
 from cli import call, json_lines
+from connect import write_settings
 
-ENV = {
-    "ANTHROPIC_BASE_URL": ROOT,
-    "ANTHROPIC_AUTH_TOKEN": KEY,
-    "ANTHROPIC_DEFAULT_HAIKU_MODEL": MODEL,
-    "IS_SANDBOX": "1",  # as root it refuses otherwise
-}
+AS_ROOT = {"IS_SANDBOX": "1"}  # otherwise it refuses to be root
 
 
 def claude(model: str, prompt: str) -> list[Any]:
     """Let Claude Code answer a prompt; the events of its answer."""
-    written = ("--output-format", "stream-json", "--verbose")
-    output = call("claude", "-p", prompt, "--model", model, "--allowedTools", "Bash", *written, env=ENV)
+    write_settings("claude-code", model)
+    output = call(
+        "claude", "-p", prompt, "--allowedTools", "Bash", "--output-format", "stream-json", "--verbose", env=AS_ROOT
+    )
     events = json_lines(output)
     same((events[-1]["type"], events[-1]["is_error"]), ("result", False))
     assert events[-1]["usage"]["output_tokens"] > 0

@@ -2,33 +2,19 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
-from checks import BASE, ECHO, KEY, MODEL, has, run, same
+from checks import ECHO, MODEL, has, run, same
 from cli import call, json_lines
+from connect import write_settings
 
-CONFIG = f"""
-model_provider = "arbstr"
-check_for_update_on_startup = false
-
-[analytics]
-enabled = false
-
-[model_providers.arbstr]
-name = "arbstr"
-base_url = "{BASE}"
-wire_api = "responses"
-env_key = "ARBSTR_KEY"
-"""
+QUIET = ("--skip-git-repo-check", "-c", "check_for_update_on_startup=false", "-c", "analytics.enabled=false")
 
 
 def codex(model: str, prompt: str) -> list[Any]:
     """Let Codex answer a prompt; the items of its answer."""
-    (Path.home() / ".codex").mkdir(exist_ok=True)
-    (Path.home() / ".codex/config.toml").write_text(CONFIG)
-    output = call("codex", "exec", "--skip-git-repo-check", "--json", "-m", model, prompt, env={"ARBSTR_KEY": KEY})
-    events = json_lines(output)
+    write_settings("codex", model)
+    events = json_lines(call("codex", "exec", *QUIET, "--json", prompt))
     same(events[-1]["type"], "turn.completed")
     assert events[-1]["usage"]["output_tokens"] > 0
     return [event["item"] for event in events if event["type"] == "item.completed"]

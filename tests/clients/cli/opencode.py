@@ -5,24 +5,19 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from checks import BASE, ECHO, KEY, MODEL, has, run, same
+from checks import ECHO, MODEL, has, run, same
 from cli import call, json_lines
+from connect import write_settings
+
+LIBRARY = "@ai-sdk/openai-compatible"  # the one in the settings that arbstr gives
 
 
 def opencode(library: str, model: str, prompt: str) -> list[Any]:
     """Let opencode answer a prompt; the events of its answer."""
-    config = {
-        "autoupdate": False,
-        "share": "disabled",
-        "small_model": f"arbstr/{MODEL}",
-        "provider": {
-            "arbstr": {
-                "npm": library,
-                "options": {"baseURL": BASE, "apiKey": KEY},
-                "models": {name: {"name": name} for name in (MODEL, ECHO)},
-            }
-        },
-    }
+    write_settings("opencode", model)
+    config: Any = {"autoupdate": False, "share": "disabled", "small_model": f"arbstr/{model}"}
+    if library != LIBRARY:
+        config["provider"] = {"arbstr": {"npm": library}}
     # It quotes each argument that has a space in it, and all quotation marks within.
     output = call(
         "opencode", "run", "--format", "json", "-m", f"arbstr/{model}", *prompt.split(),
@@ -49,11 +44,11 @@ def uses_tools(library: str) -> None:
 
 
 def chat_streamed() -> None:
-    answers("@ai-sdk/openai-compatible")
+    answers(LIBRARY)
 
 
 def chat_tools() -> None:
-    uses_tools("@ai-sdk/openai-compatible")
+    uses_tools(LIBRARY)
 
 
 def response_streamed() -> None:

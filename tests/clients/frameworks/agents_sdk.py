@@ -9,6 +9,7 @@ import openai
 import pydantic
 from agents import Agent, Runner, function_tool, set_default_openai_client, set_tracing_disabled
 from checks import BASE, CITIES, ECHO, KEY, MODEL, QUESTION, SAYING, TWO_CALLS, has, run, same, weather
+from connect import program
 
 set_tracing_disabled(True)
 asked: list[str] = []
@@ -33,6 +34,10 @@ def made(model: str, **options: Any) -> Any:
     set_default_openai_client(client, use_for_tracing=False)
     asked.clear()
     return Agent(name="a", model=model, **options)
+
+
+def connected() -> None:
+    same(Runner.run_sync(program("openai-agents", ECHO)["agent"], SAYING).final_output, SAYING)
 
 
 def agent() -> None:
@@ -72,4 +77,4 @@ def structured() -> None:
     assert Runner.run_sync(made(MODEL, output_type=Answer), QUESTION).final_output.answer
 
 
-run(agent, stream, tools, streamed_tools, structured)
+run(connected, agent, stream, tools, streamed_tools, structured)

@@ -23,6 +23,7 @@ from checks import (
     same,
     weather,
 )
+from connect import program
 from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_openai import ChatOpenAI, OpenAIEmbeddings
@@ -37,7 +38,7 @@ class Answer(pydantic.BaseModel):
 
 
 def chat_model(model: str) -> Any:
-    return ChatOpenAI(base_url=BASE, model=model, use_responses_api=False, **QUIET)
+    return ChatOpenAI(base_url=BASE, model=model, use_responses_api=False, stream_usage=True, **QUIET)
 
 
 def response_model(model: str) -> Any:
@@ -46,6 +47,10 @@ def response_model(model: str) -> Any:
 
 def message_model(model: str) -> Any:
     return ChatAnthropic(base_url=ROOT, model_name=model, max_tokens=4096, **QUIET)
+
+
+def connected() -> None:
+    same(program("langchain", ECHO)["model"].invoke(ECHOED).text, SAYING)
 
 
 def answers(model: Any) -> None:
@@ -140,6 +145,7 @@ def embeddings() -> None:
 
 
 run(
+    connected,
     chat,
     stream,
     tools,

@@ -24,6 +24,7 @@ from checks import (
     same,
     weather,
 )
+from connect import program
 
 litellm.telemetry = False
 COMMON: Any = {"api_base": BASE, "api_key": KEY, "num_retries": 0}
@@ -31,6 +32,10 @@ CHAT: Any = {"model": f"openai/{MODEL}", **COMMON}
 CHAT_ECHO: Any = {"model": f"openai/{ECHO}", **COMMON}
 MESSAGE: Any = {"model": f"anthropic/{MODEL}", **COMMON, "api_base": ROOT}
 MESSAGE_ECHO: Any = {"model": f"anthropic/{ECHO}", **COMMON, "api_base": ROOT}
+
+
+def connected() -> None:
+    same(program("litellm", ECHO)["answer"].choices[0].message.content, "Hello")
 
 
 def answers(common: Any) -> None:
@@ -117,6 +122,7 @@ def embeddings() -> None:
 
 
 run(
+    connected,
     chat,
     stream,
     tools,

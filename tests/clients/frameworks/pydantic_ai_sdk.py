@@ -7,6 +7,7 @@ from typing import Any
 
 import pydantic
 from checks import BASE, CITIES, ECHO, KEY, MODEL, QUESTION, ROOT, SAYING, TWO_CALLS, has, run, same, weather
+from connect import program
 from pydantic_ai import Agent, Embedder
 from pydantic_ai.embeddings.openai import OpenAIEmbeddingModel
 from pydantic_ai.models.anthropic import AnthropicModel
@@ -35,6 +36,10 @@ def chat_model(model: str) -> Any:
 
 def message_model(model: str) -> Any:
     return AnthropicModel(model, provider=AnthropicProvider(base_url=ROOT, api_key=KEY))
+
+
+def connected() -> None:
+    same(program("pydantic-ai", ECHO)["agent"].run_sync(SAYING).output, SAYING)
 
 
 def answers(model: Any) -> None:
@@ -119,6 +124,7 @@ def embeddings() -> None:
 
 
 run(
+    connected,
     response,
     response_stream,
     response_tools,

@@ -23,6 +23,7 @@ from checks import (
     same,
     weather,
 )
+from connect import variables
 
 client = anthropic.Anthropic(base_url=ROOT, api_key=KEY, max_retries=0)
 TOOLS: Any = [{"name": "get_weather", "input_schema": PARAMETERS}]
@@ -31,6 +32,12 @@ LIMIT = 4096
 
 class Answer(pydantic.BaseModel):
     answer: str
+
+
+def connected() -> None:
+    variables("anthropic", ECHO)
+    unnamed = anthropic.Anthropic(max_retries=0)
+    same(unnamed.messages.create(model=ECHO, max_tokens=LIMIT, messages=ECHOED).content[0].text, SAYING)
 
 
 def message() -> None:
@@ -113,6 +120,7 @@ def unknown_model() -> None:
 
 
 run(
+    connected,
     message, stream, raw_stream, limit, tools, streamed_tools, one_of_the_tools_at_a_time, parse, thinking, counted,
     unknown_model,
 )  # fmt: skip

@@ -27,6 +27,7 @@ from checks import (
     same,
     weather,
 )  # fmt: skip
+from connect import variables
 
 client = openai.OpenAI(base_url=BASE, api_key=KEY, max_retries=0)
 RESPONSE_TOOLS: Any = [{"type": "function", "name": "get_weather", "parameters": PARAMETERS, "strict": False}]
@@ -34,6 +35,11 @@ RESPONSE_TOOLS: Any = [{"type": "function", "name": "get_weather", "parameters":
 
 class Answer(pydantic.BaseModel):
     answer: str
+
+
+def connected() -> None:
+    variables("openai", ECHO)
+    same(openai.OpenAI(max_retries=0).responses.create(model=ECHO, input=SAYING).output_text, SAYING)
 
 
 def chat() -> None:
@@ -191,6 +197,7 @@ def one_of_the_tools_at_a_time() -> None:
 
 
 run(
+    connected,
     chat, stream, stream_helper, tools, streamed_tools, one_of_the_tools_at_a_time, parse, unknown_model,
     models, response, response_stream, response_stream_helper, response_limit, response_tools, response_streamed_tools,
     response_parse, response_reasoning, embeddings, completions, completions_stream, images, audio, moderations,
