@@ -43,6 +43,16 @@ class ResponseHistory:
             return [*items, {"type": "message", "role": "user", "content": given}]
         return items + [self._resolved(item, f"input[{at}]") for at, item in enumerate(objects(given, "input"))]
 
+    def items_if_known(self, document: JsonObject) -> list[JsonObject] | None:
+        """Return the items of a conversation that refers to answers known here; None if it refers to none of them."""
+        given = document.get("input")
+        named = [document.get("previous_response_id")]
+        if isinstance(given, list):
+            references = [one for one in given if isinstance(one, dict) and one.get("type") == "item_reference"]
+            named += [self._answers.get(one["id"]) for one in references if isinstance(one.get("id"), str)]
+        known = any(isinstance(answer_id, str) and answer_id in self._conversations for answer_id in named)
+        return self.items(document) if known else None
+
     def remember(self, items: list[JsonObject], response: JsonObject) -> None:
         """Keep a conversation under the id of the answer that ended it, unless it alone is beyond the bound."""
         output = response["output"]
