@@ -224,3 +224,46 @@ async def test_a_provider_is_asked_only_in_what_it_is_configured_to_speak(harnes
         assert answer.refusal == (404, "invalid_request_error", "model_not_found")
         assert speech.name in answer.error["message"]
     assert len(alpha.requests) == 1
+
+
+def words_of(message: dict[str, Any]) -> str:
+    """The text of a message or item that was sent to a provider."""
+    content = message["content"]
+    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+async def test_an_answer_may_refer_to_the_one_before_it(harness: ProxyHarness, stream: bool) -> None:
+    first = sse_reply(*STREAM) if stream else json_reply(completion("Hello there"))
+    alpha = await harness.add_provider("alpha", first, json_reply(completion("Bye")), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, RESPONSES, stream=stream)
+    document = json.loads(answer.events[-2].partition(b"data: ")[2])["response"] if stream else answer.json
+    second = await ask(arbstr, RESPONSES, input="And now?", previous_response_id=document["id"])
+    assert text_of(second.json) == "Bye"
+    assert second.json["previous_response_id"] == document["id"]
+    assert list(map(words_of, alpha.requests[1].json["messages"])) == ["Say hello.", "Hello there", "And now?"]
+
+
+async def test_a_reference_to_an_answer_that_is_not_known_is_refused_by_name(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion()), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, RESPONSES, previous_response_id="resp_0")
+    error = error_of(answer, RESPONSES)
+    assert (answer.status, error["code"], error["param"]) == (400, "unsupported_parameter", "previous_response_id")
+    assert "resp_0" in error["message"]
+    assert alpha.requests == []
+
+
+async def test_a_conversation_goes_on_at_a_provider_of_its_dialect_with_all_that_was_said(
+    harness: ProxyHarness,
+) -> None:
+    await harness.add_provider("alpha", json_reply(completion("Hello there")), error_reply(503), **CHAT_ONLY)
+    beta = await harness.add_provider("beta", json_reply(RESPONSES.answer), output_rate=1000)
+    arbstr = await harness.start(retry={"max_retries": 0})
+    first = await ask(arbstr, RESPONSES)
+    second = await ask(arbstr, RESPONSES, input="And now?", previous_response_id=first.json["id"])
+    assert second.status == 200
+    sent = beta.requests[0].json
+    assert sent["previous_response_id"] is None
+    assert list(map(words_of, sent["input"])) == ["Say hello.", "Hello there", "And now?"]

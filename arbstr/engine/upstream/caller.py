@@ -21,6 +21,10 @@ from arbstr.config.schema import Provider
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.responses import RESPONSES
+from arbstr.engine.dialects.translation.fields import dumps
+from arbstr.engine.dialects.translation.native import for_native
+from arbstr.engine.dialects.translation.response_history import ResponseHistory
 from arbstr.engine.upstream.answers import AnswerReader, Expected
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import forwarded_request_headers
@@ -95,6 +99,7 @@ class UpstreamCaller:
         self._plain_until: dict[
             tuple[str, str], float
         ] = {}  # by provider and dialect: send bodies without arbstr's additions
+        self._history = ResponseHistory()
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
@@ -129,7 +134,7 @@ class UpstreamCaller:
         if not self._spoken.speaks(provider, dialect.name, chat.model):
             return await self._send_translated(provider, chat, dialect, headers)
         try:
-            answer = await self._send_as(provider, chat, Expected(dialect), headers)
+            answer = await self._send_as(provider, self._native(chat), Expected(dialect), headers)
         except AttemptError as error:
             if error.kind != "no_endpoint":
                 raise
@@ -137,6 +142,11 @@ class UpstreamCaller:
         if dialect is not CHAT:
             self._spoken.answered(provider, dialect)
         return answer
+
+    def _native(self, chat: ChatRequest) -> ChatRequest:
+        """Return the request for a provider of its dialect: as it is, unless it refers to translated answers."""
+        changed = None if chat.document is None else for_native(chat.document, chat.body, self._history)
+        return chat if changed is None else replace(chat, body=dumps({**changed, "model": chat.model}))
 
     async def _send_otherwise(
         self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList, missing: AttemptError
@@ -163,7 +173,7 @@ class UpstreamCaller:
         self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
         """Send a request as chat. Raises `AttemptError` and `InvalidRequest`."""
-        translation = Translation(dialect, chat)
+        translation = Translation(dialect, chat, self._history if dialect is RESPONSES else None)
         answer = await self._send_as(provider, translation.chat(chat), Expected(CHAT, translation), headers)
         if isinstance(answer, UpstreamStream) or answer.client_error is None:
             return answer

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.dialects.translation.fields import dumps
+from arbstr.engine.dialects.translation.response_history import ResponseHistory
 from arbstr.engine.lenient_json import loads_or_none
 from arbstr.engine.upstream.sse import data_of, events
 from arbstr.engine.upstream.stream_observer import StreamObserver
@@ -22,9 +25,12 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image may be in it
 class Translation:
     """The translation of one request in `dialect`, and of what is answered to it."""
 
-    def __init__(self, dialect: Dialect, request: ChatRequest) -> None:
+    def __init__(self, dialect: Dialect, request: ChatRequest, history: ResponseHistory | None) -> None:
+        """`history` is for a dialect whose requests may refer to earlier answers. Raises `InvalidRequest`."""
         assert dialect.translation is not None
         assert request.document is not None
+        self._history = history
+        self._resolved = request.document if history is None else history.resolved(request.document)
         self._dialect = dialect
         self._modules = dialect.translation
         self._document = request.document
@@ -35,7 +41,7 @@ class Translation:
 
     def chat(self, request: ChatRequest) -> ChatRequest:
         """Return the request as chat. Raises `InvalidRequest` for what chat can't express."""
-        document: JsonObject = {**self._modules.to_chat(self._document), "model": request.model}
+        document: JsonObject = {**self._modules.to_chat(self._resolved), "model": request.model}
         options = document.pop("stream_options", None)
         plain = dumps(document)
         body = plain if options is None else dumps({**document, "stream_options": options})
@@ -43,11 +49,20 @@ class Translation:
 
     def observer(self, redactor: Redactor) -> StreamObserver:
         """Return an observer of the provider's stream that gives the client's."""
-        return TranslatingObserver(self._modules.StreamTranslator(self._document, **self._given), redactor=redactor)
+        translator = self._modules.StreamTranslator(self._document, **self._given)
+        return TranslatingObserver(translator, on_end=partial(self._remember, translator), redactor=redactor)
 
     def answer(self, answer: JsonObject) -> bytes:
         """Return the client's answer for a whole chat answer."""
-        return dumps(self._modules.from_chat(answer, self._document, **self._given))
+        translated = self._modules.from_chat(answer, self._document, **self._given)
+        if self._history is not None:
+            self._history.remember(self._resolved, translated)
+        return dumps(translated)
+
+    def _remember(self, translator: Any) -> None:
+        """Remember the answer of a stream that is complete."""
+        if self._history is not None:
+            self._history.remember(self._resolved, translator.answer)
 
     def refusal(self, body: bytes, status: int, message: str) -> bytes:
         """Return the client's error for that of a provider."""
@@ -55,11 +70,15 @@ class Translation:
 
 
 class TranslatingObserver(StreamObserver):
-    """Observes a chat stream, and gives back the events of another dialect for it. Comments pass."""
+    """Observes a chat stream, and gives back the events of another dialect for it. Comments pass.
 
-    def __init__(self, translator: Any, *, redactor: Redactor) -> None:
+    `on_end` is called when the answer is complete.
+    """
+
+    def __init__(self, translator: Any, *, on_end: Callable[[], None], redactor: Redactor) -> None:
         super().__init__(CHAT, keep_usage_chunk=True, redactor=redactor)
         self._translator = translator
+        self._on_end = on_end
         self._held = b""  # of an event too long for the observer to hold back
         self._closed = False
 
@@ -107,4 +126,5 @@ class TranslatingObserver(StreamObserver):
             return b""
         self._closed = self.ended = True
         last: bytes = self._translator.end()
+        self._on_end()
         return last

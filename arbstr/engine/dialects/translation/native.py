@@ -17,9 +17,8 @@ _MARKED = f'"{reasoning_mark(REASONING_FIELDS[-1])}'.encode()  # the shorter fie
 
 def for_native(document: JsonObject, body: bytes, history: ResponseHistory) -> JsonObject | None:
     """Return a request that its own dialect's provider understands; None if it is one as it stands."""
-    items = history.items_if_known(document)
-    if items is not None:
-        return _without_marks({**document, "input": items, "previous_response_id": None})
+    if history.knows(document):
+        return _without_marks(history.resolved(document))
     return _without_marks(document) if _MARKED in body else None
 
 

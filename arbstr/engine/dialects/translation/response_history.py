@@ -11,6 +11,8 @@ from arbstr.types import JsonObject
 
 MOST_BYTES = 32 * 1024 * 1024
 
+_REFERENCE = "item_reference"
+
 _ADVICE = "arbstr keeps the latest answers in memory, not this one: send the whole conversation in 'input'"
 
 
@@ -31,43 +33,51 @@ class ResponseHistory:
         self._conversations: OrderedDict[str, _Conversation] = OrderedDict()
         self._answers: dict[str, str] = {}  # the id of an item to that of the answer it is in
 
-    def items(self, document: JsonObject) -> list[JsonObject]:
-        """Return all items of a request's conversation: earlier ones, and its own with references resolved.
+    def resolved(self, document: JsonObject) -> JsonObject:
+        """Return a request with all that it refers to by id in its `input`.
 
         Raises `UnsupportedParameter` for an id that is not known, or not any more.
         """
-        earlier = document.get("previous_response_id")
+        earlier, given = document.get("previous_response_id"), document.get("input")
+        if earlier is None and not _references(given):
+            return document
         items = [] if earlier is None else self._items_of(earlier, "previous_response_id")
-        given = document.get("input")
-        if isinstance(given, str):
-            return [*items, {"type": "message", "role": "user", "content": given}]
-        return items + [self._resolved(item, f"input[{at}]") for at, item in enumerate(objects(given, "input"))]
+        items += [self._item(item, f"input[{index}]") for index, item in enumerate(_as_items(given))]
+        return {**document, "input": items, "previous_response_id": None}
 
-    def items_if_known(self, document: JsonObject) -> list[JsonObject] | None:
-        """Return the items of a conversation that refers to answers known here; None if it refers to none of them."""
-        given = document.get("input")
-        named = [document.get("previous_response_id")]
-        if isinstance(given, list):
-            references = [one for one in given if isinstance(one, dict) and one.get("type") == "item_reference"]
-            named += [self._answers.get(one["id"]) for one in references if isinstance(one.get("id"), str)]
-        known = any(isinstance(answer_id, str) and answer_id in self._conversations for answer_id in named)
-        return self.items(document) if known else None
+    def knows(self, document: JsonObject) -> bool:
+        """Return whether a request refers to an answer that is known here."""
+        if not self._conversations:
+            return False
+        named = [item.get("id") for item in _references(document.get("input"))]
+        if any(isinstance(item_id, str) and item_id in self._answers for item_id in named):
+            return True
+        earlier = document.get("previous_response_id")
+        return isinstance(earlier, str) and earlier in self._conversations
 
-    def remember(self, items: list[JsonObject], response: JsonObject) -> None:
-        """Keep a conversation under the id of the answer that ended it, unless it alone is beyond the bound."""
-        output = response["output"]
-        conversation = _Conversation(dumps([*items, *output]), tuple(item["id"] for item in output))
-        if len(conversation.items) > self._most_bytes:
+    def remember(self, document: JsonObject, answer: JsonObject) -> None:
+        """Keep a resolved request's conversation under the id of its answer.
+
+        Not kept are those whose client does not want it (`store`), and those that alone are beyond the bound.
+        """
+        if document.get("store") is False:
             return
-        self._conversations[response["id"]] = conversation
-        for item_id in conversation.answer:
-            self._answers[item_id] = response["id"]
-        self._bytes += len(conversation.items)
+        answer_id, output = answer["id"], answer["output"]
+        items = dumps([*_as_items(document.get("input")), *output])
+        if len(items) > self._most_bytes:
+            return
+        self._conversations[answer_id] = _Conversation(items, tuple(item["id"] for item in output))
+        for item in output:
+            self._answers[item["id"]] = answer_id
+        self._bytes += len(items)
         while self._bytes > self._most_bytes:
-            _, dropped = self._conversations.popitem(last=False)
-            self._bytes -= len(dropped.items)
-            for item_id in dropped.answer:
-                self._answers.pop(item_id, None)
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        _, dropped = self._conversations.popitem(last=False)
+        self._bytes -= len(dropped.items)
+        for item_id in dropped.answer:
+            self._answers.pop(item_id, None)
 
     def _items_of(self, answer_id: Any, path: str) -> list[JsonObject]:
         conversation = self._conversations.get(answer_id) if isinstance(answer_id, str) else None
@@ -77,9 +87,9 @@ class ResponseHistory:
         items: list[JsonObject] = loads(conversation.items)
         return items
 
-    def _resolved(self, item: JsonObject, path: str) -> JsonObject:
+    def _item(self, item: JsonObject, path: str) -> JsonObject:
         """Return the item that another one refers to, the item itself if it is no reference."""
-        if item.get("type") != "item_reference":
+        if item.get("type") != _REFERENCE:
             return item
         item_id = item.get("id")
         answer_id = self._answers.get(item_id) if isinstance(item_id, str) else None
@@ -88,3 +98,16 @@ class ResponseHistory:
         if named is None:
             raise unsupported(f"{path}.id", item_id, advice=_ADVICE)
         return named
+
+
+def _as_items(given: Any) -> list[JsonObject]:
+    """Return an `input` as a list of items."""
+    if isinstance(given, str):
+        return [{"type": "message", "role": "user", "content": given}]
+    return objects(given, "input")
+
+
+def _references(given: Any) -> list[JsonObject]:
+    if not isinstance(given, list):
+        return []
+    return [item for item in given if isinstance(item, dict) and item.get("type") == _REFERENCE]

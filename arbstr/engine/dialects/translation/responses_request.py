@@ -25,14 +25,12 @@ _LOGPROBS = "message.output_text.logprobs"
 _WHOLE_INPUT = "send the whole conversation as 'input'"
 
 
-def to_chat(document: JsonObject, items: list[JsonObject] | None = None) -> JsonObject:
+def to_chat(document: JsonObject) -> JsonObject:
     """Return the chat request for a Responses request.
 
-    `items` are those of the whole conversation (see `ResponseHistory`), None if the request says all. Raises
-    `UnsupportedParameter` for what chat completions can't express, `InvalidParameter` for a wrong type.
+    Raises `UnsupportedParameter` for what chat completions can't express, `InvalidParameter` for a wrong type. What a
+    request refers to by id has to be in it: see `ResponseHistory`.
     """
-    if items is not None:
-        document = {**document, "input": items, "previous_response_id": None}
     _refuse(document)
     chat: JsonObject = {"model": document.get("model"), "messages": messages_of(document)}
     if document.get("stream"):

@@ -53,7 +53,7 @@ def test_thinking_of_a_translated_answer_is_left_out_of_messages() -> None:
 def test_ids_of_translated_answers_are_what_they_stand_for() -> None:
     history = ResponseHistory()
     first = {"model": "m", "input": "One"}
-    history.remember(history.items(first), responses.from_chat(THOUGHTFUL, first, answer_id="resp_1", now_s=1.0))
+    history.remember(first, responses.from_chat(THOUGHTFUL, first, answer_id="resp_1", now_s=1.0))
     for second in (
         {"model": "m", "input": "Two", "previous_response_id": "resp_1"},
         {"model": "m", "input": [{"role": "user", "content": "One"}, {"type": "item_reference", "id": "msg_1_1"}]},

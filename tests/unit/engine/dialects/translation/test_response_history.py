@@ -17,10 +17,10 @@ CALL = call("a", "look", "{}")
 def ask(history: ResponseHistory, answer_id: str, document: dict[str, Any], **message: Any) -> list[dict[str, Any]]:
     """Ask and answer, as a server would; return the chat messages that were sent."""
     request = {"model": "m", **document}
-    items = history.items(request)
-    sent: list[dict[str, Any]] = responses.to_chat(request, items)["messages"]
+    resolved = history.resolved(request)
+    sent: list[dict[str, Any]] = responses.to_chat(resolved)["messages"]
     given = answer("stop", **(message or {"content": f"Words of {answer_id}."}))
-    history.remember(items, responses.from_chat(given, request, answer_id=answer_id, now_s=1.0))
+    history.remember(resolved, responses.from_chat(given, request, answer_id=answer_id, now_s=1.0))
     return sent
 
 
@@ -76,7 +76,7 @@ def test_a_stream_can_be_remembered_too() -> None:
     translator = responses.StreamTranslator(request, answer_id="resp_1", now_s=1.0)
     translator.feed(chunk("stop", content="Words."))
     translator.end()
-    history.remember(history.items(request), translator.answer)
+    history.remember(request, translator.answer)
     sent = ask(history, "resp_2", {"input": "Two", "previous_response_id": "resp_1"})
     assert said(sent) == ["One", "Words.", "Two"]
 
@@ -94,7 +94,7 @@ def test_what_is_not_known_is_refused_by_name(fields: dict[str, Any], param: str
     history = ResponseHistory()
     ask(history, "resp_1", {"input": "One"})
     with pytest.raises(UnsupportedParameter, match="send the whole conversation") as refused:
-        history.items({"model": "m", "input": "Two", **fields})
+        history.resolved({"model": "m", "input": "Two", **fields})
     assert refused.value.param == param
 
 
@@ -102,15 +102,21 @@ def test_the_conversation_that_was_not_used_for_longest_goes_first() -> None:
     history = ResponseHistory(most_bytes=3000)
     ask(history, "resp_1", {"input": "x" * 800})
     ask(history, "resp_2", {"input": "x" * 800})
-    history.items({"previous_response_id": "resp_1"})
+    history.resolved({"previous_response_id": "resp_1"})
     ask(history, "resp_3", {"input": "x" * 800})
-    assert history.items({"previous_response_id": "resp_1"})
+    assert history.resolved({"previous_response_id": "resp_1"})
     with pytest.raises(UnsupportedParameter):
-        history.items({"previous_response_id": "resp_2"})
+        history.resolved({"previous_response_id": "resp_2"})
+
+
+def test_a_conversation_is_not_kept_against_its_clients_wish() -> None:
+    history = ResponseHistory()
+    ask(history, "resp_1", {"input": "One", "store": False})
+    assert not history.knows({"previous_response_id": "resp_1"})
 
 
 def test_a_conversation_beyond_the_bound_is_not_kept() -> None:
     history = ResponseHistory(most_bytes=1000)
     ask(history, "resp_1", {"input": "x" * 2000})
     with pytest.raises(UnsupportedParameter):
-        history.items({"previous_response_id": "resp_1"})
+        history.resolved({"previous_response_id": "resp_1"})
