@@ -17,6 +17,7 @@ from arbstr.errors import ConfigError
 from arbstr.sanitize import quoted, sanitize
 
 if TYPE_CHECKING:
+    from arbstr.config.schema import Config
     from arbstr.ledger.model import Filter, GroupBy
     from arbstr.ledger.params import Listing
     from arbstr.ledger.read_connection import ReadConnection
@@ -197,7 +198,7 @@ def _require_known_names(connection: ReadConnection, where: Filter, config: Path
 def _require_known(connection: ReadConnection, kind: Kind, name: str | None, config: Path | None) -> None:
     if name is None or connection.known(kind, name):
         return
-    configured = _configured(kind, config)
+    configured = [*_configured(kind, config), *(_config(config).aliases if kind == "model" else ())]
     if name.casefold() not in [each.casefold() for each in configured]:
         from arbstr.errors import NotFound
         from arbstr.ledger.model import Filter
@@ -212,17 +213,23 @@ def _require_known(connection: ReadConnection, kind: Kind, name: str | None, con
 
 def _configured(kind: GroupBy | None, config: Path | None) -> list[str]:
     """Return the configured models or providers; none without a valid configuration."""
-    from arbstr.config.settings import resolve
-
     if kind not in ("model", "provider"):
         return []
-    try:
-        providers = resolve(os.environ, config=config, insecure=True).config.providers
-    except ConfigError:
-        return []
+    known = _config(config)
     if kind == "provider":
-        return [provider.name for provider in providers]
-    return list(dict.fromkeys(model for provider in providers for model in provider.model_ids))
+        return [provider.name for provider in known.providers]
+    return list(dict.fromkeys(model for provider in known.providers for model in provider.model_ids))
+
+
+def _config(path: Path | None) -> Config:
+    """Return the configuration, an empty one where it is not valid."""
+    from arbstr.config.schema import Config
+    from arbstr.config.settings import resolve
+
+    try:
+        return resolve(os.environ, config=path, insecure=True).config
+    except ConfigError:
+        return Config()
 
 
 @contextmanager

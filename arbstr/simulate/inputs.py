@@ -93,7 +93,8 @@ def _past(entry: Entry, *, any_model: bool) -> TracedRequest | None:
     except ValueError:
         return None
     at = datetime.fromtimestamp(entry.at_ms / 1000, UTC)
-    return TracedRequest(at, policy, entry.input_tokens, entry.output_tokens, None if any_model else entry.model)
+    model = None if any_model else entry.served_model or entry.model  # a model may have been asked for by an alias
+    return TracedRequest(at, policy, entry.input_tokens, entry.output_tokens, model)
 
 
 def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[TracedRequest]:

@@ -119,10 +119,13 @@ def test_a_name_that_nobody_knows_is_most_likely_a_slip(
 
 def test_a_name_that_is_configured_may_have_had_no_requests_yet(ledger: Path) -> None:
     config = ledger.with_name("config.toml")
-    config.write_text('[[providers]]\nname = "Gamma"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["o3"]\n')
+    provider = '[[providers]]\nname = "Gamma"\nurl = "http://127.0.0.1:1/v1"\nmodels = ["o3"]\n'
+    config.write_text(f'{provider}[aliases]\nfast = "o3"\n')
     here = {"ARBSTR_CONFIG": str(config)}
     assert arbstr(ledger, "requests", "--provider", "gamma", "--json", environ=here).stdout == "[]\n"
-    assert json.loads(arbstr(ledger, "stats", "--model", "O3", "--json", environ=here).stdout)["counts"]["total"] == 0
+    for model in ("O3", "Fast"):
+        found = json.loads(arbstr(ledger, "stats", "--model", model, "--json", environ=here).stdout)
+        assert found["counts"]["total"] == 0
     assert 'did you mean "Gamma"?' in arbstr(ledger, "stats", "--provider", "gamme", environ=here, status=1).stderr
 
 
