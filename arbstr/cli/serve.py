@@ -40,9 +40,9 @@ def serve(
 ) -> int:
     """Run the proxy."""
     with _settings(config, listen, mock=mock, insecure=insecure) as settings:
-        from arbstr.runtime import compose
+        from arbstr.runtime import lifecycle
 
-        return compose.serve(settings)
+        return lifecycle.serve(settings)
 
 
 def tui(
@@ -66,9 +66,9 @@ def tui(
         )
         return USAGE
     with _settings(config, listen, mock=mock, demo=demo, insecure=insecure) as settings:
-        from arbstr.runtime import compose
+        from arbstr.runtime import lifecycle
 
-        return compose.tui(settings)
+        return lifecycle.tui(settings)
 
 
 @contextmanager

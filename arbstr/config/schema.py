@@ -2,112 +2,26 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
-from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
+from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
-from arbstr.config.levels import parse_levels
 from arbstr.config.proxies import ProxyUrl
-from arbstr.config.toml_file import IN_MEMORY
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
-from arbstr.types import NO_GROUP, Rates
+from arbstr.types import Rates
 
 if TYPE_CHECKING:
     from arbstr import shapes
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
-_HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
-_NEVER_FORWARDED = frozenset(
-    {
-        "accept-encoding",
-        "api-key",
-        "authorization",
-        "connection",
-        "content-encoding",
-        "content-length",
-        "cookie",
-        "expect",
-        "host",
-        "keep-alive",
-        "te",
-        "trailer",
-        "transfer-encoding",
-        "upgrade",
-        "x-api-key",
-        "x-cashu",
-    }
-)
-_NEVER_FORWARDED_PREFIXES = ("proxy-", "x-arbstr-")
 DialectName = Literal["chat", "responses", "messages", "embeddings", "completions"]
 KeySource = Literal["literal", "environment reference", "convention", "none"]
-
-
-def _name(text: str) -> str:
-    """Check a name for use in response headers and on screens: printable, no space that a header would lose."""
-    if not text.isprintable() or text != text.strip():
-        raise ValueError("has a control character, or a space at an end; use printable characters")
-    if text == NO_GROUP:
-        raise ValueError("is reserved (it labels rows without a name); choose another")
-    return text
-
-
-def _url(text: str) -> str:
-    """Check a provider's URL without ever repeating it: a password may be in it. A slash at its end is dropped."""
-    if not text.isprintable() or " " in text or "\\" in text:
-        raise ValueError("is not a valid URL: it has a space, a backslash or a control character in it; remove it")
-    try:
-        parts = urlsplit(text)
-        problem = _url_problem(parts)
-    except ValueError:  # from urlsplit, or from parts.port
-        problem = "its host or port is malformed; write it like https://api.example.com/v1"
-    if problem:
-        raise ValueError(f"is not a valid URL: {problem}")
-    return text.rstrip("/")
-
-
-def _url_problem(parts: SplitResult) -> str | None:
-    if "@" in parts.netloc:
-        return "it contains credentials; remove them and use api_key"
-    if parts.scheme not in ("http", "https"):
-        return "it must begin with http:// or https://"
-    if not parts.hostname or parts.port == 0:
-        return "it lacks a host, or its port is 0; write it like https://api.example.com/v1"
-    if parts.query or parts.fragment:
-        return "it has a query or a fragment (? or #); remove that"
-    return None
-
-
-def _listen(text: str) -> str:
-    parse_address(text)
-    return text
-
-
-def _levels(text: str) -> str:
-    parse_levels(text)
-    return text
-
-
-def _file_path(text: str) -> str:
-    if "://" in text or text in ("", IN_MEMORY) or "\0" in text:
-        raise ValueError("must be a file path, as in ./arbstr.db")
-    return text
-
-
-def _forwarded(name: str) -> str:
-    """Check a client header that may be forwarded: no credential for arbstr, nothing about the connection."""
-    if not _HEADER_NAME.fullmatch(name):
-        raise ValueError("is not a header name such as X-Title")
-    lower = name.lower()
-    if lower in _NEVER_FORWARDED or lower.startswith(_NEVER_FORWARDED_PREFIXES):
-        raise ValueError(f"is never sent to a provider: '{name}' is a credential or a connection header; remove it")
-    return name
 
 
 # Bounds far beyond use keep sums within 64 bits and clocks within their range.
@@ -117,7 +31,7 @@ Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
-Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(_name)]
+Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(validators.printable_name)]
 Text = Annotated[str, Field(min_length=1)]
 LONGEST_MODEL = 300  # characters of a model's name
 
@@ -131,7 +45,7 @@ class Section(BaseModel):
 class Server(Section):
     """`[server]`: where arbstr listens and what it accepts."""
 
-    listen: Annotated[str, AfterValidator(_listen)] = "127.0.0.1:8080"
+    listen: Annotated[str, AfterValidator(validators.listen_address)] = "127.0.0.1:8080"
     auth_token: Secret | None = None
     max_in_flight: Count = Field(1000, ge=1)
     rate_limit_rps: float = Field(0, ge=0, le=1e9, allow_inf_nan=False)
@@ -150,7 +64,7 @@ class Server(Section):
 class Database(Section):
     """`[database]`: the ledger."""
 
-    path: Annotated[str, AfterValidator(_file_path)] = "./arbstr.db"
+    path: Annotated[str, AfterValidator(validators.file_path)] = "./arbstr.db"
     keep_days: int | None = Field(None, ge=1, le=36_500)
 
 
@@ -212,7 +126,7 @@ class Provider(Section):
     """`[[providers]]`: one provider. Rates in sats per 1000 tokens, the fee in sats per request."""
 
     name: Name
-    url: Annotated[str, AfterValidator(_url)]
+    url: Annotated[str, AfterValidator(validators.provider_url)]
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
@@ -230,7 +144,7 @@ class Provider(Section):
     refresh: float = Field(120, ge=0.1, le=86_400, allow_inf_nan=False)  # seconds
     max_in_flight: Count = 0
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
-    forward_headers: tuple[Annotated[str, AfterValidator(_forwarded)], ...] = ()
+    forward_headers: tuple[Annotated[str, AfterValidator(validators.forwarded_header)], ...] = ()
 
     @cached_property
     def rates(self) -> Rates:
@@ -357,10 +271,10 @@ class Breaker(Section):
 class Logging(Section):
     """`[logging]`: arbstr's own log, on stderr or in a file."""
 
-    level: Annotated[str, AfterValidator(_levels)] = "info"
+    level: Annotated[str, AfterValidator(validators.log_levels)] = "info"
     log_requests: bool = True
     format: Literal["text", "json"] = "text"
-    file: Annotated[str, AfterValidator(_file_path)] | None = None
+    file: Annotated[str, AfterValidator(validators.file_path)] | None = None
 
 
 MockDialect = Literal[

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from arbstr.engine.token_bucket import TokenBucket
 from arbstr.errors import Overloaded, RateLimited, ShuttingDown
 
 _RETRY_AFTER_S = 1.0
@@ -14,17 +15,11 @@ class AdmissionControl:
 
     `check` refuses at once when there is no capacity. A slot is acquired only when the whole request has arrived:
     otherwise slow senders would keep all others out.
-
-    The rate is a token bucket that holds one second's worth of tokens (at least one), so that a short burst passes.
     """
 
     def __init__(self, max_in_flight: int, rate_limit_rps: float, clock: Callable[[], float]) -> None:
         self._max_in_flight = max_in_flight
-        self._rate = rate_limit_rps
-        self._burst = max(1.0, rate_limit_rps)
-        self._clock = clock
-        self._tokens = self._burst
-        self._filled_at = clock()
+        self._rate = TokenBucket(rate_limit_rps, clock) if rate_limit_rps else None
         self._stopping = False
         self.in_flight = 0
         self.draining = 0
@@ -32,8 +27,9 @@ class AdmissionControl:
     def check(self) -> None:
         """Check capacity and rate before reading the body. Raises `ShuttingDown`, `Overloaded` or `RateLimited`."""
         self._check_capacity()
-        if self._rate:
-            self._spend_token()
+        if self._rate is not None and (wait_s := self._rate.take()):
+            rate = f"{self._rate.per_second:g} requests per second"
+            raise RateLimited(f"More than {rate}, the limit set by server.rate_limit_rps.", retry_after_s=wait_s)
 
     def acquire(self) -> None:
         """Admit a request that has arrived in full; `release` it later. Raises `ShuttingDown` or `Overloaded`."""
@@ -69,12 +65,7 @@ class AdmissionControl:
             message = f"{self.in_flight} requests are in flight, the limit set by server.max_in_flight."
             raise Overloaded(message, retry_after_s=_RETRY_AFTER_S)
 
-    def _spend_token(self) -> None:
-        now = self._clock()
-        self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._rate)
-        self._filled_at = now
-        if self._tokens < 1:
-            wait_s = (1 - self._tokens) / self._rate
-            message = f"More than {self._rate:g} requests per second, the limit set by server.rate_limit_rps."
-            raise RateLimited(message, retry_after_s=wait_s)
-        self._tokens -= 1
+    def __repr__(self) -> str:
+        stopping = ", stopping" if self._stopping else ""
+        drained = f", {self.draining} draining" if self.draining else ""
+        return f"<AdmissionControl {self.in_flight} of {self._max_in_flight} in flight{drained}{stopping}>"

@@ -80,6 +80,9 @@ class CircuitBreakers:
             name: _Breaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0)) for name in names
         }
 
+    def __repr__(self) -> str:
+        return f"<CircuitBreakers {', '.join(map(repr, self._breakers.values()))}>"
+
     def available(self, name: str) -> bool:
         """Return whether the provider may be asked now; acquires nothing."""
         return self._breakers[name].available()
@@ -216,6 +219,10 @@ class _Breaker:
         self._success_rate: float | None = None
         self._latency_ms: float | None = None
         self._last_error: str | None = None
+
+    def __repr__(self) -> str:
+        rotation = "" if self.in_rotation else ", out of rotation"
+        return f"<{self.name} {self.state}, {self._failures} failures, {self.in_flight} in flight{rotation}>"
 
     @property
     def state(self) -> BreakerState:

@@ -14,6 +14,7 @@ from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import ApiError, AttemptError
+from arbstr.sanitize import quoted
 from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
@@ -87,6 +88,11 @@ class RequestContext:
         self.success = False
         self.error_status: int | None = None
         self.error_message: str | None = None
+
+    def __repr__(self) -> str:
+        where = "" if self.provider is None else f" at {self.provider.name}"
+        ended = "succeeded" if self.success else "in progress" if self.error_status is None else self.error_status
+        return f"<RequestContext {self.request_id} {quoted(self.model)}{where}, {len(self.attempts)} attempts, {ended}>"
 
     def elapsed_ms(self) -> int:
         """Return the milliseconds since the request arrived."""

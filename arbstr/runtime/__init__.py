@@ -1,1 +1,1 @@
-"""The composition root (`compose`), state kept over restarts (`persistence`), the process's limits (`process`)."""
+"""The composition root (`compose`), start and end (`lifecycle`), state kept over restarts, limits of the process."""

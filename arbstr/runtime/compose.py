@@ -1,4 +1,4 @@
-"""The composition root: from settings to a proxy that listens, and its orderly end.
+"""The composition root: from settings to a proxy that listens.
 
 One loop runs everything. Parts are opened in the order of their dependencies and closed in reverse, by one exit
 stack; no other module composes parts.
@@ -7,10 +7,8 @@ stack; no other module composes parts.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import logging
 import random
-import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -59,88 +57,6 @@ logger = logging.getLogger(__name__)
 
 LARGEST_AT_A_TIME = 4  # requests of the largest size that fit into memory at a time
 IDLE_CLIENTS = 1000  # further connections
-
-
-def serve(settings: Settings) -> int:
-    """Run the proxy until a signal stops it; return the exit status. Raises `ArbstrError` if it can't start."""
-    return run(_serve(settings))
-
-
-def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
-    """Run a coroutine on the fastest loop available; `eager_tasks`: it will need eager tasks of that loop."""
-    try:
-        import uvloop  # noqa: PLC0415 - not on every system
-    except ImportError:
-        factory = None
-    else:
-        eager = getattr(asyncio, "eager_task_factory", None)  # from Python 3.12 on
-        factory = None if eager_tasks and eager and not takes_eager_start(eager) else uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        return runner.run(main)
-
-
-def takes_eager_start(factory: Callable[..., Any]) -> bool:
-    """Check whether a task factory takes an argument that uvloop passes: those of Python 3.12 and early 3.13 do not."""
-    given = inspect.signature(factory).parameters.values()
-    return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
-
-
-def tui(settings: Settings) -> int:
-    """Run the proxy with the dashboard; returns and raises as `serve` does."""
-    return run(_tui(settings), eager_tasks=True)  # Textual does
-
-
-async def _serve(settings: Settings) -> int:
-    stop = ShutdownSignal()
-    async with running(settings) as proxy:
-        await stop.requested.wait()
-        await proxy.drain(stop.forced)
-    return int(stop.forced.is_set())
-
-
-async def _tui(settings: Settings) -> int:
-    from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
-
-    stop = ShutdownSignal()
-    ring = setup.LogRing()
-    async with running(settings, ring) as proxy, AsyncExitStack() as stack:
-        if proxy.fleet is not None and settings.demo:
-            from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
-
-            await stack.enter_async_context(DemoTraffic(proxy.url, proxy.fleet, token=proxy.config.server.auth_token))
-        end = await run_dashboard(
-            proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
-        )
-        goes_on = end.how in ("crashed", "lost")
-        proxy.log.take_stderr(requests=goes_on)
-        if goes_on:
-            what = "crashed" if end.how == "crashed" else "lost its terminal"
-            logger.error("the dashboard %s: %s; the proxy continues without it at %s", what, end.reason, proxy.url)
-            await stop.requested.wait()
-        elif end.how == "quit":
-            stop.request()
-        await stack.aclose()  # the demo's clients first
-        await proxy.drain(stop.forced)
-    return 0
-
-
-class ShutdownSignal:
-    """The shutdown that SIGTERM, SIGINT and SIGHUP request: the first sets `requested`, the second `forced`.
-
-    A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
-    """
-
-    def __init__(self) -> None:
-        self.requested = asyncio.Event()
-        self.forced = asyncio.Event()
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-            if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.request)
-
-    def request(self) -> None:
-        """Request an orderly shutdown; a second call forces it."""
-        (self.forced if self.requested.is_set() else self.requested).set()
 
 
 @dataclass(frozen=True, slots=True)

@@ -152,6 +152,10 @@ class Connection(asyncio.Protocol):
             lenient_spaces_after_chunk_size=True,
         )
 
+    def __repr__(self) -> str:
+        state = "closed" if not self.is_open else "idle" if self._response is None else "in use"
+        return f"<Connection {state}{', paused' if self._paused else ''}>"
+
     @property
     def is_open(self) -> bool:
         """Whether it can be written to, for all that is known."""

@@ -65,6 +65,10 @@ class PooledTransport(httpx.AsyncBaseTransport):
         self._resolver = resolver or Resolver()
         self._host_pools: dict[tuple[httpx.URL, Proxy | None], _HostPool] = {}
 
+    def __repr__(self) -> str:
+        hosts = ", ".join(map(repr, self._host_pools.values()))
+        return f"<PooledTransport {hosts or 'without connections'}>"
+
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send the request and return its response, body unread.
 
@@ -144,6 +148,9 @@ class _HostPool:
 
     def __str__(self) -> str:
         return f"{self._host}:{self._port}"
+
+    def __repr__(self) -> str:
+        return f"<{self}: {len(self._idle)} of {len(self.connections)} idle>"
 
     def idle(self, now_s: float) -> Connection | None:
         """Return the most recently used idle connection; None if none is usable."""

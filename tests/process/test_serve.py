@@ -211,5 +211,5 @@ def test_each_line_of_a_json_log_is_json(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("later", ["textual", "arbstr.shapes", "arbstr.server.openapi"])
 def test_the_proxy_starts_without_what_it_needs_later_or_never(later: str) -> None:
-    code = f"import sys, arbstr.cli, arbstr.runtime.compose, arbstr.mock; sys.exit({later!r} in sys.modules)"
+    code = f"import sys, arbstr.cli, arbstr.runtime.lifecycle, arbstr.mock; sys.exit({later!r} in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -46,7 +46,7 @@ class Probe:
 async def watched(kind: str, config: Path, report: Path) -> int:
     """Run as `arbstr serve` or `arbstr tui` do, with the probe beside."""
     from arbstr.config.settings import resolve
-    from arbstr.runtime import compose
+    from arbstr.runtime import lifecycle
 
     probe = Probe(report)
     if kind == "tui":
@@ -62,16 +62,16 @@ async def watched(kind: str, config: Path, report: Path) -> int:
     task = asyncio.create_task(probe.run())
     settings = resolve(os.environ, config=config)
     try:
-        return await (compose._tui(settings) if kind == "tui" else compose._serve(settings))
+        return await (lifecycle._tui(settings) if kind == "tui" else lifecycle._serve(settings))
     finally:
         task.cancel()
 
 
 def main() -> int:
     """The command."""
-    from arbstr.runtime import compose
+    from arbstr.runtime import lifecycle
 
-    return compose.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
+    return lifecycle.run(watched(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])))
 
 
 if __name__ == "__main__":

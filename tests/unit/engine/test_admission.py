@@ -76,3 +76,12 @@ def test_who_is_only_drained_gives_its_place_to_others_but_not_without_bound() -
     admission.release(drained=True)
     admission.release(drained=True)
     assert (admission.in_flight, admission.draining) == (0, 0)
+
+
+def test_its_repr_says_how_many_are_in_flight() -> None:
+    admission = AdmissionControl(2, 0, Clock())
+    admission.acquire()
+    assert repr(admission) == "<AdmissionControl 1 of 2 in flight>"
+    admission.drain()
+    admission.close()
+    assert repr(admission) == "<AdmissionControl 0 of 2 in flight, 1 draining, stopping>"

@@ -823,3 +823,10 @@ class AnyOrder(RuleBasedStateMachine):
 
 
 TestAnyOrder = AnyOrder.TestCase
+
+
+def test_its_repr_says_how_each_provider_is(breaker: BreakerHarness) -> None:
+    breaker.fail(2)
+    breaker.permit()
+    first, second = "<a closed, 2 failures, 1 in flight>", "<b closed, 0 failures, 0 in flight>"
+    assert repr(breaker.breakers) == f"<CircuitBreakers {first}, {second}>"

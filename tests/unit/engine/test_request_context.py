@@ -187,3 +187,10 @@ def test_rates_are_exact_decimals(exchange: RequestContext) -> None:
     exchange.set_usage(Usage(3, 3), None, 400)
     assert provider("gamma", 0.1, 0.2).rates.input == Decimal("0.1")
     assert exchange.spend.cost_msats == 1
+
+
+def test_its_repr_says_where_the_request_is(exchange: RequestContext) -> None:
+    failed(exchange, ALPHA, BUSY)
+    assert repr(exchange) == '<RequestContext r-1 "gpt-4o" at alpha, 1 attempts, in progress>'
+    exchange.fail(502, "no")
+    assert repr(exchange) == '<RequestContext r-1 "gpt-4o" at alpha, 1 attempts, 502>'

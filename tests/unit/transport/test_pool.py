@@ -755,3 +755,12 @@ async def test_a_handshake_that_is_never_completed_is_given_up_and_holds_up_nobo
         assert not any(task.done() for task in waiting)
         for outcome in await asyncio.gather(*waiting, return_exceptions=True):
             assert isinstance(outcome, httpx.ConnectTimeout)
+
+
+async def test_its_repr_says_how_many_connections_there_are(transport: PooledTransport) -> None:
+    assert repr(transport) == "<PooledTransport without connections>"
+    async with server(answering(OK)) as url:
+        await exchange(transport, url)
+        [pool] = transport._host_pools.values()
+        assert repr(transport) == f"<PooledTransport <{httpx.URL(url).netloc.decode()}: 1 of 1 idle>>"
+        assert [repr(connection) for connection in pool.connections] == ["<Connection idle>"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from arbstr.runtime.compose import takes_eager_start
+from arbstr.runtime.lifecycle import takes_eager_start
 
 
 def test_a_task_factory_that_refuses_what_uvloop_hands_to_it_is_known() -> None:
