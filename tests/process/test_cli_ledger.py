@@ -1,4 +1,4 @@
-"""`arbstr requests`, `arbstr stats`, `arbstr db`: real processes over real ledgers."""
+"""`arbstr requests`, `arbstr stats`, `arbstr db` over real ledgers; as processes where that makes a difference."""
 
 from __future__ import annotations
 
@@ -27,26 +27,22 @@ from arbstr.cli.tables import Column, Table, cell_width, fit
 from arbstr.ledger.export import csv_lines
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.types import RequestRecord
+from tests.support.command import Done, run_command
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
 
 NOW = time.time_ns() // 1_000_000
 HOSTILE = "\x1b]0;owned\x07\u202e=cmd|' /C calc'!A0"
 
 
-def arbstr(
-    path: Path | str, *arguments: str, status: int = 0, environ: dict[str, str] | None = None
-) -> subprocess.CompletedProcess[str]:
-    """Run a command on the ledger at the path, away from any configuration."""
+def environment(path: Path | str) -> dict[str, str]:
+    """This process's own but for arbstr's part, and the ledger's place."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("ARBSTR")}
-    environment = inherited | {"DATABASE_URL": str(path), "PYTHONUTF8": "1"} | (environ or {})
-    done = subprocess.run(
-        [sys.executable, "-m", "arbstr", *arguments],
-        capture_output=True,
-        text=True,
-        env=environment,
-        check=False,
-        timeout=30,
-    )
+    return inherited | {"DATABASE_URL": str(path), "PYTHONUTF8": "1"}
+
+
+def arbstr(path: Path | str, *arguments: str, status: int = 0, environ: dict[str, str] | None = None) -> Done:
+    """Run a command on the ledger at the path, away from any configuration."""
+    done = run_command(*arguments, environ=environment(path) | (environ or {}))
     assert done.returncode == status, done.stderr
     assert "Traceback" not in done.stderr
     return done
@@ -78,6 +74,29 @@ def ledger(tmp_path: Path) -> Path:
             error_message="nobody there",
         ),
     )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (("requests",), 0),
+        (("requests", "--csv"), 0),
+        (("stats", "--since", "2020-01-01T00:00Z", "--until", "2100-01-01T00:00Z", "--group-by", "model"), 0),
+        (("db", "info"), 0),
+        (("stats", "--model", "gpt4o"), 1),
+        (("requests", "--limit", "x"), 2),
+    ],
+)
+def test_a_command_prints_the_same_as_a_process(ledger: Path, arguments: tuple[str, ...], status: int) -> None:
+    process = subprocess.run(
+        [sys.executable, "-m", "arbstr", *arguments],
+        capture_output=True,
+        text=True,
+        env=environment(ledger),
+        check=False,
+        timeout=30,
+    )
+    assert Done(process.stdout, process.stderr, process.returncode) == arbstr(ledger, *arguments, status=status)
 
 
 def test_requests_are_listed_newest_first(ledger: Path) -> None:
@@ -437,7 +456,8 @@ def test_rows_of_a_client_a_session_and_a_dialect_can_be_asked_for(tmp_path: Pat
     for group, lines in (("client", 2), ("session", 2), ("dialect", 2)):
         groups = json.loads(shown(path, "stats", "--json", "--group-by", group))[f"{group}s"]
         assert len(groups) == lines
-        assert all(name in shown(path, "stats", "--group-by", group) for name in groups)
+        table = shown(path, "stats", "--group-by", group)
+        assert all(name in table for name in groups)
 
 
 @pytest.mark.parametrize("command", ["info", "vacuum", "rebuild"])
