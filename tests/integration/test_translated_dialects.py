@@ -267,3 +267,40 @@ async def test_a_conversation_goes_on_at_a_provider_of_its_dialect_with_all_that
     sent = beta.requests[0].json
     assert sent["previous_response_id"] is None
     assert list(map(words_of, sent["input"])) == ["Say hello.", "Hello there", "And now?"]
+
+
+async def test_an_optional_field_is_left_out_where_a_provider_refuses_it(
+    harness: ProxyHarness,
+) -> None:
+    refusals = [error_reply(400, f"property '{name}' is unsupported") for name in ("prompt_cache_key", "verbosity")]
+    answers = [json_reply(completion("Hello there")) for _ in range(2)]
+    alpha = await harness.add_provider("alpha", *refusals, *answers, **CHAT_ONLY)
+    arbstr = await harness.start()
+    for _ in range(2):
+        answer = await ask(arbstr, RESPONSES, prompt_cache_key="k", text={"verbosity": "low"}, user="u")
+        assert text_of(answer.json) == "Hello there"
+        assert (await arbstr.row(answer))["success"]
+    sent = [request.json for request in alpha.requests]
+    assert [("prompt_cache_key" in each, "verbosity" in each) for each in sent] == [
+        *((True, True), (False, True), (False, False), (False, False)),
+    ]
+    assert all(each["user"] == "u" for each in sent)
+
+
+async def test_a_refusal_that_names_no_optional_field_is_the_clients(harness: ProxyHarness, speech: Speech) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(400, "temperature is too high"), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, temperature=9)
+    assert answer.status == 400
+    assert "temperature is too high" in error_of(answer, speech)["message"]
+    assert len(alpha.requests) == 1
+
+
+async def test_the_cap_goes_by_the_name_that_the_model_takes_where_an_alias_names_it(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion()), models=["gpt-5-mini"], **CHAT_ONLY)
+    arbstr = await harness.start(aliases={"claude-*": "gpt-5-mini"})
+    await ask(arbstr, MESSAGES, model="claude-sonnet-4")
+    sent = alpha.requests[0].json
+    assert sent["model"] == "gpt-5-mini"
+    assert "max_completion_tokens" in sent
+    assert "max_tokens" not in sent

@@ -29,6 +29,7 @@ from arbstr.engine.upstream.answers import AnswerReader, Expected
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import forwarded_request_headers
 from arbstr.engine.upstream.opening import PendingCall
+from arbstr.engine.upstream.optional_fields import UNSUPPORTED_S, OptionalFields
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, close
 from arbstr.engine.upstream.spoken import SpokenDialects
 from arbstr.engine.upstream.translated import Translation
@@ -39,7 +40,6 @@ from arbstr.types import ChatRequest, FailureKind, HeaderList
 
 logger = logging.getLogger(__name__)
 
-UNSUPPORTED_S = 86_400.0  # how long a field that a provider refused is not sent there again
 _REMEMBERED = 256  # request templates
 _LARGEST_REMEMBERED = 8192  # characters of headers
 
@@ -100,6 +100,7 @@ class UpstreamCaller:
             tuple[str, str], float
         ] = {}  # by provider and dialect: send bodies without arbstr's additions
         self._history = ResponseHistory()
+        self._optional = OptionalFields(clock)
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
@@ -172,12 +173,23 @@ class UpstreamCaller:
     async def _send_translated(
         self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
-        """Send a request as chat. Raises `AttemptError` and `InvalidRequest`."""
+        """Send a request as chat. Raises `AttemptError` and `InvalidRequest`.
+
+        If the provider refuses a field that the answer does not need, the request is sent again without it.
+        """
         translation = Translation(dialect, chat, self._history if dialect is RESPONSES else None)
-        answer = await self._send_as(provider, translation.chat(chat), Expected(CHAT, translation), headers)
-        if isinstance(answer, UpstreamStream) or answer.client_error is None:
-            return answer
-        return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
+        document = translation.chat(chat)
+        while True:
+            document = self._optional.left_out(document, provider.name)
+            body = dumps(document)
+            sent = replace(chat, body=body, plain_body=None, wants_usage=True, query="")
+            answer = await self._ask(provider, sent, Expected(CHAT, translation), headers, body)
+            if isinstance(answer, UpstreamStream) or answer.client_error is None:
+                return answer
+            named = self._optional.learn(document, provider.name, answer.body)
+            if not named:
+                return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
+            logger.warning("provider %s rejects %s; omitted for a day", provider.name, ", ".join(named))
 
     async def _send_as(
         self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList

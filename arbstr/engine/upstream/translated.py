@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -39,13 +38,10 @@ class Translation:
             "now_s": time.time(),
         }
 
-    def chat(self, request: ChatRequest) -> ChatRequest:
+    def chat(self, request: ChatRequest) -> JsonObject:
         """Return the request as chat. Raises `InvalidRequest` for what chat can't express."""
-        document: JsonObject = {**self._modules.to_chat(self._resolved), "model": request.model}
-        options = document.pop("stream_options", None)
-        plain = dumps(document)
-        body = plain if options is None else dumps({**document, "stream_options": options})
-        return replace(request, body=body, plain_body=None if options is None else plain, wants_usage=True, query="")
+        document: JsonObject = self._modules.to_chat({**self._resolved, "model": request.model})
+        return document
 
     def observer(self, redactor: Redactor) -> StreamObserver:
         """Return an observer of the provider's stream that gives the client's."""
