@@ -99,7 +99,7 @@ def parsed(
 
     `limits` are the fields that may limit the answer; `several` dialects may ask for `n` choices.
     """
-    question = next((turn.text for turn in reversed(turns) if turn.role != "system"), "")
+    question = next((turn.text for turn in reversed(turns) if not _is_systems(turn)), "")
     result = _result(turns)
     declared = document.get("tools")
     return ParsedRequest(
@@ -148,6 +148,11 @@ def tool_of(declared: JsonObject, schema_name: str, *, custom: bool = False) -> 
         return None
     schema = member(declared, schema_name) or ANY_OBJECT
     return Tool(name, description if isinstance(description, str) else "", schema, custom)
+
+
+def _is_systems(turn: Turn) -> bool:
+    """Return whether the system speaks, also in a user's place, as where a server takes system messages only first."""
+    return turn.role == "system" or turn.text.startswith("<system>")
 
 
 def _result(turns: Sequence[Turn]) -> str | None:

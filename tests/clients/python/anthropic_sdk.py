@@ -28,6 +28,7 @@ from connect import variables
 client = anthropic.Anthropic(base_url=ROOT, api_key=KEY, max_retries=0)
 TOOLS: Any = [{"name": "get_weather", "input_schema": PARAMETERS}]
 LIMIT = 4096
+THINKING: Any = {"thinking": {"type": "adaptive"}, "output_config": {"effort": "low"}}
 
 
 class Answer(pydantic.BaseModel):
@@ -97,10 +98,16 @@ def parse() -> None:
 
 
 def thinking() -> None:
-    wanted: Any = {"type": "enabled", "budget_tokens": 1024}
-    answer = client.messages.create(model=MODEL, max_tokens=LIMIT, messages=MESSAGES, thinking=wanted)
+    answer = client.messages.create(model=MODEL, max_tokens=LIMIT, messages=MESSAGES, **THINKING)
     same([block.type for block in answer.content], ["thinking", "text"])
-    has(answer.content[0].thinking, "")
+    assert answer.content[0].thinking
+
+
+def streamed_thinking() -> None:
+    with client.messages.stream(model=MODEL, max_tokens=LIMIT, messages=MESSAGES, **THINKING) as stream:
+        answer = stream.get_final_message()
+    same([block.type for block in answer.content], ["thinking", "text"])
+    assert answer.content[0].thinking
 
 
 def counted() -> None:
@@ -121,6 +128,6 @@ def unknown_model() -> None:
 
 run(
     connected,
-    message, stream, raw_stream, limit, tools, streamed_tools, one_of_the_tools_at_a_time, parse, thinking, counted,
-    unknown_model,
+    message, stream, raw_stream, limit, tools, streamed_tools, one_of_the_tools_at_a_time, parse, thinking,
+    streamed_thinking, counted, unknown_model,
 )  # fmt: skip

@@ -248,6 +248,14 @@ async def test_what_the_system_says_in_between_is_not_the_question() -> None:
     assert [use["name"] for use in whole["content"]] == ["get_weather"] * 2
 
 
+async def test_nor_is_what_the_system_says_in_a_users_place() -> None:
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}]
+    async with asker() as client:
+        reminder = said("<system>\nAnswer in verse.\n</system>")
+        calls = (await client.chat(said(CALLS), reminder, tools=tools)).json["choices"][0]["message"]["tool_calls"]
+    assert [json.loads(call["function"]["arguments"]) for call in calls] == CITIES
+
+
 async def test_a_message_thinks_where_it_is_asked_to() -> None:
     async with asker() as client:
         whole = (await client.messages(said("hello"), thinking={"type": "enabled", "budget_tokens": 1024})).json
