@@ -364,6 +364,21 @@ class ChatRequest(TypedDict):
 
 
 @_open
+class CountRequest(TypedDict):
+    """The prompt of a message."""
+
+    model: Annotated[str, Field(min_length=1)]
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+
+
+class TokenCount(TypedDict):
+    """An estimate, by what was learned of the model."""
+
+    input_tokens: Count
+    estimate: Literal[True]
+
+
+@_open
 class ResponsesRequest(TypedDict):
     """A Responses request."""
 

@@ -85,6 +85,7 @@ class ChatRequest:
     the model will read, `last_user_text` is the last user message's text. `policy` is the rule that the client named,
     if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens. `document` is the body's JSON, in the
     client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
+    `anywhere`: a model that no provider lists may be any provider's.
     """
 
     request_id: str
@@ -102,6 +103,7 @@ class ChatRequest:
     dialect: str = "chat"
     document: JsonObject | None = field(default=None, repr=False, compare=False)
     query: str = ""
+    anywhere: bool = False
 
 
 class Candidate(NamedTuple):

@@ -33,6 +33,7 @@ Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
 RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(validators.printable_name)]
 Text = Annotated[str, Field(min_length=1)]
+PassedPath = Annotated[str, AfterValidator(validators.passed_path)]
 LONGEST_MODEL = 300  # characters of a model's name
 
 
@@ -54,6 +55,7 @@ class Server(Section):
     allowed_origins: tuple[Text, ...] = ()
     keepalive: Seconds = 15
     shutdown_grace: Seconds = 30
+    passthrough: tuple[PassedPath, ...] = ("images/*", "audio/*", "moderations", "rerank")
 
     @property
     def address(self) -> Address:

@@ -31,6 +31,10 @@ _NEVER_FORWARDED = frozenset(
         "x-cashu",
     }
 )
+_PASSED = re.compile(r"(?=.{1,100}$)[A-Za-z0-9_-]+(?:[./][A-Za-z0-9_-]+)*(?:/\*)?")
+_OWN_PATHS = frozenset(
+    ("chat", "responses", "messages", "embeddings", "completions", "models", "cost", "stats", "requests", "events")
+)
 _NEVER_FORWARDED_PREFIXES = ("proxy-", "x-arbstr-")
 
 
@@ -96,3 +100,12 @@ def forwarded_header(name: str) -> str:
     if lower in _NEVER_FORWARDED or lower.startswith(_NEVER_FORWARDED_PREFIXES):
         raise ValueError(f"is never sent to a provider: '{name}' is a credential or a connection header; remove it")
     return name
+
+
+def passed_path(path: str) -> str:
+    """Check a path below `/v1` that is passed through; `/*` at its end stands for all below."""
+    if not _PASSED.fullmatch(path):
+        raise ValueError("is not a path below /v1 such as moderations, or images/* for all below it")
+    if path.removesuffix("/*").partition("/")[0] in _OWN_PATHS:
+        raise ValueError("is a path that arbstr answers itself; remove it")
+    return path

@@ -56,6 +56,18 @@ def usage_of(document: Any) -> Usage | None:
     return None if counts is None else counts.usage()
 
 
+def usage_or_rest(document: Any) -> Usage | None:
+    """Return the usage of a whole response that need not state both counts: the other is the rest of the total."""
+    counts = counts_of(document)
+    if counts is None or (counts.input is None and counts.output is None and counts.total is None):
+        return None
+    known = (counts.input or 0) + (counts.output or 0)
+    rest = max((counts.total or 0) - known, 0)
+    tokens_in = rest if counts.input is None else counts.input
+    tokens_out = (0 if counts.input is None else rest) if counts.output is None else counts.output
+    return counts._replace(input=tokens_in, output=tokens_out).usage()
+
+
 def input_only(document: Any) -> Usage | None:
     """Return the usage of a whole response whose tokens are all input; some providers state their total alone."""
     counts = counts_of(document)

@@ -21,7 +21,7 @@ from arbstr.engine import wire
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.circuit_breaker import CircuitBreakers
-from arbstr.engine.dialects.body import decode, for_model
+from arbstr.engine.dialects.body import for_model
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.outcome import all_failed
 from arbstr.engine.ports import Client, LedgerPort, Upstream
@@ -187,7 +187,7 @@ class Engine:
 
     async def _read(self, context: RequestContext, client: Client) -> ChatRequest:
         body = await client.body()
-        document = decode(body)
+        document = client.dialect.decode(body, client.content_type)
         session = self._sessions.of(client.headers, document, client.dialect.name)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
@@ -313,7 +313,7 @@ class Engine:
             await self._deliver_whole(context, response, client)
 
     async def _deliver_whole(self, context: RequestContext, response: UpstreamResponse, client: Client) -> None:
-        context.set_usage(response.usage, response.charged_msats, len(response.body))
+        context.set_usage(response.usage, response.charged_msats, len(response.body), flat=response.is_flat)
         if response.client_error is None:
             context.attempt_succeeded(response.status)
         else:

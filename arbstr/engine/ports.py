@@ -20,6 +20,7 @@ class Client(Protocol):
     policy: str | None
     dialect: Dialect
     query: Mapping[str, str]  # of its URL
+    content_type: str  # in lower case
     headers: HeaderList  # as received; `engine.upstream.headers` says which are forwarded
 
     @property

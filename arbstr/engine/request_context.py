@@ -177,9 +177,18 @@ class RequestContext:
         return attempt
 
     def set_usage(
-        self, usage: Usage | None, charged_msats: int | None, answer_bytes: int, *, complete: bool = True
+        self,
+        usage: Usage | None,
+        charged_msats: int | None,
+        answer_bytes: int,
+        *,
+        complete: bool = True,
+        flat: bool = False,
     ) -> None:
-        """Set the usage, the charge and the size that the response states, and compute the cost."""
+        """Set the usage, the charge and the size that the response states, and compute the cost.
+
+        `flat`: without usage it costs the base fee, if its provider asks one.
+        """
         self.answer_bytes = answer_bytes
         try:
             assert self.provider is not None
@@ -187,7 +196,8 @@ class RequestContext:
             assert self.routing is not None
             bounds = bounds_of(self.chat, self.routing, answer_bytes)
             rates = self.provider.rates_for(self.routing.model)
-            self.spend.price(rates, usage, charged_msats, bounds, complete=complete)
+            counted = Usage(0, 0) if usage is None and flat and rates.base_fee else usage
+            self.spend.price(rates, counted, charged_msats, bounds, complete=complete)
         except Exception:  # the response matters more than its price
             logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return

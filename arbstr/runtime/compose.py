@@ -44,6 +44,7 @@ from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
 from arbstr.server.endpoints import welcome
+from arbstr.server.endpoints.estimates import EstimateEndpoints
 from arbstr.server.endpoints.inference import InferenceEndpoints
 from arbstr.server.endpoints.status import StatusEndpoints
 from arbstr.server.router import EndpointRouter
@@ -190,7 +191,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         memory=room,
     )
     stack.push_async_callback(upstream.aclose)
-    inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room)
+    inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room, config.server.passthrough)
     lists = Catalogues(config.providers, decisions.router.names, parts.transport, parts.redactor, random=random.random)
     _run_in_background(stack, lists.run())
     edge = _app(settings, parts, decisions, inference, room, lists, started_at_ms)
@@ -250,7 +251,6 @@ def _app(
     api = StatusEndpoints(
         config.providers,
         decisions.router,
-        room,
         lists.first_lists,
         statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
         uptime_s=lambda: (wall_ms() - started_at_ms) / 1000,
@@ -261,6 +261,7 @@ def _app(
     routes = [
         *inference.routes(),
         *api.routes(),
+        *EstimateEndpoints(decisions.router, room).routes(),
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
         *welcome.routes(),
     ]

@@ -49,7 +49,8 @@ def _get(name: str, path: str, summary: str, answer: type, query: tuple[str, ...
 _HEALTH = "Whether arbstr can serve requests."
 _DOWN = ((503, "No provider is available."),)
 _MESSAGES = "The same as Anthropic's Messages."
-_COST = "What a chat request would cost, and where; nothing is sent."
+_COST = "What a request of any dialect would cost, and where; nothing is sent."
+_COUNT = "An estimate of a prompt's tokens; nothing is sent."
 
 ENDPOINTS = (
     _inference("chat", "/v1/chat/completions", "A chat completion, bought as the policy says.", shapes.ChatRequest),
@@ -57,6 +58,16 @@ ENDPOINTS = (
     _inference("messages", "/v1/messages", _MESSAGES, shapes.MessagesRequest, shapes.MessagesError),
     _inference("embeddings", "/v1/embeddings", "Embeddings.", shapes.EmbeddingsRequest, streams=False),
     _inference("completions", "/v1/completions", "A text completion.", shapes.CompletionsRequest),
+    Endpoint(
+        "count_tokens",
+        "POST",
+        "/v1/messages/count_tokens",
+        _COUNT,
+        shapes.TokenCount,
+        shapes.CountRequest,
+        errors=_UNREADABLE,
+        error=shapes.MessagesError,
+    ),
     Endpoint("cost", "POST", "/v1/cost", _COST, shapes.RoutingEntry, shapes.ChatRequest, errors=(*_UNREADABLE, 503)),
     _get("models", "/v1/models", "The available models.", shapes.ModelList),
     _get("model", "/v1/models/{model}", "One model.", shapes.ModelEntry, (), 404),

@@ -23,12 +23,13 @@ class ClientConnection:
         self.request_id = request.id
         self.received_at_ms = received_at_ms
         self.dialect = dialect
+        self.content_type = request.content_type
         self.query: Mapping[str, str] = request.query if dialect.query else {}
         self.policy = request.policy
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._body = RequestBody(request, memory)
+        self._body = RequestBody(request, memory, any_type=dialect.takes_anything)
         self._stream: EventStream | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None

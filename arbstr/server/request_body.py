@@ -16,9 +16,10 @@ SLOWEST_BYTES_PER_S = 1024  # from the beginning on, `SILENCE_S` not counted
 
 
 class RequestBody:
-    """One request's body, and the memory it holds until released."""
+    """One request's body, and the memory it holds until released; JSON unless it may be of `any_type`."""
 
-    def __init__(self, request: web.BaseRequest, memory: BodyMemory) -> None:
+    def __init__(self, request: web.BaseRequest, memory: BodyMemory, *, any_type: bool = False) -> None:
+        self._any_type = any_type
         self._request = request
         self._memory = memory
         self._acquired_bytes = 0  # of the room
@@ -29,7 +30,7 @@ class RequestBody:
         Raises `UnsupportedMediaType`, `RequestTooLarge`, `RequestTimeout`, `Overloaded`, `ClientGone`.
         """
         request = self._request
-        if not is_json(request.content_type):
+        if not self._any_type and not is_json(request.content_type):
             message = "Send the request as JSON, with the header 'Content-Type: application/json'."
             raise UnsupportedMediaType(message)
         encoding = _encoding(request)

@@ -11,6 +11,7 @@ import orjson
 
 from arbstr.engine import lenient_json
 from arbstr.engine.dialects.fields import kind_of
+from arbstr.engine.dialects.multipart import is_multipart, with_form_field
 from arbstr.errors import InvalidJson
 from arbstr.types import ChatRequest, JsonObject
 
@@ -41,6 +42,8 @@ def for_model(request: ChatRequest, model: str) -> ChatRequest:
 
 def with_model(body: bytes, model: str) -> bytes:
     """Return the body with another model in it, all else equal: byte by byte unless its keys are hard to read."""
+    if is_multipart(body):
+        return with_form_field(body, "model", model)
     place = _place_of_model(body)
     if place is None:
         return with_fields(body, model=model)

@@ -12,6 +12,7 @@ from urllib.parse import urlencode
 import orjson
 
 from arbstr.engine import lenient_json, metering
+from arbstr.engine.dialects.body import decode
 from arbstr.engine.dialects.fields import boolean, model_of, tightest_cap
 from arbstr.engine.duplicate_keys import refuse_duplicates
 from arbstr.engine.metering import Counts
@@ -52,11 +53,12 @@ class Dialect(ABC):
     that events need not be parsed; what is found is then judged by the method that belongs to it.
     """
 
-    name: ClassVar[str]  # in the ledger
-    path: ClassVar[str]  # below a provider's base URL
+    name: str  # in the ledger
+    path: str  # below a provider's base URL
     id_prefix: ClassVar[str] = ""  # of translated answers
     query: ClassVar[tuple[str, ...]] = ()  # parameters of the client's URL that go to the provider
     streams: ClassVar[bool] = True
+    takes_anything: ClassVar[bool] = False  # bodies need not be JSON, and a body's end ends a stream
     caps: ClassVar[tuple[str, ...]] = ()  # fields that cap the output's tokens
     retryable: ClassVar[frozenset[int]] = frozenset((429, 500, 502, 503, 504))  # statuses that may soon be others
     translation: ClassVar[ModuleType | None] = None  # to and from chat, for providers that speak only that
@@ -66,6 +68,10 @@ class Dialect(ABC):
     text_begins: ClassVar[re.Pattern[bytes]] = _NEVER  # an event that brings text, up to the text
     finish: ClassVar[re.Pattern[bytes]] = _NEVER  # what `finishes` looks at
     last: ClassVar[re.Pattern[bytes]] = _NEVER  # what `is_last` looks at; `[DONE]` ends every stream
+
+    def decode(self, body: bytes, content_type: str) -> JsonObject:
+        """Return a request's document. Raises `InvalidJson`."""
+        return decode(body)
 
     def parse(
         self,

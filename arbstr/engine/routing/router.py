@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from arbstr.config.schema import Config, Rule
+from arbstr.config.schema import Config, Provider, Rule
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.candidates import CandidateSet
@@ -77,7 +77,7 @@ class Router:
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers, self.names.resolve)
         self._strategies = strategies(random)
-        self._candidate_sets: dict[tuple[str | None, str], CandidateSet] = {}
+        self._candidate_sets: dict[tuple[str | None, str, bool], CandidateSet] = {}
         self._lists_version = 0  # of the names that they were computed with
         self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
@@ -110,16 +110,15 @@ class Router:
         requested = resolve(request.model)
         rule, policy_reason = self._policies.select(request, requested)
         try:
-            return self._rank(request, self._candidate_set(rule, requested), policy_reason, commit)
+            return self._rank(request, self._candidate_set(rule, requested, request.anywhere), policy_reason, commit)
         except _NO_CANDIDATE as error:
             refusal = error
         models = [resolve(model) for model in rule.fallback_models] if rule is not None else []
         last_resort = (requested, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:
-                return self._rank(
-                    request, self._candidate_set(rule, model), policy_reason, commit, last_resort=is_last_resort
-                )
+                candidates = self._candidate_set(rule, model, request.anywhere)
+                return self._rank(request, candidates, policy_reason, commit, last_resort=is_last_resort)
             except _NO_CANDIDATE:
                 continue
         raise refusal
@@ -260,6 +259,12 @@ class Router:
             for candidate in candidates
         )
 
+    def input_tokens(self, request: ChatRequest) -> int:
+        """Return the expected input tokens of a request, at least 1."""
+        model, learned = self.names.resolve(request.model), self.learner.tokens
+        tokens, _ = learned.predict(None, model, request.prompt_chars, request.max_tokens, images=request.prompt_images)
+        return max(1, int(tokens + 0.5))
+
     def may_cost_msats(self, candidate: Candidate, routing: Routing, request: ChatRequest) -> float:
         """Return what a request may cost at a candidate, in msats, for the most output tokens to be expected."""
         offer = self.learner.offer(candidate.provider, routing.model)
@@ -294,7 +299,7 @@ class Router:
         routing = record.routing
         if routing is None:
             return
-        candidate_set = self._candidate_sets.get((routing.policy, routing.model))
+        candidate_set = self._candidate_sets.get((routing.policy, routing.model, False))
         if candidate_set is not None and candidate_set.exploration is not None and record.cost_msats:
             candidate_set.exploration.spent(record.cost_msats)
         exploration, place, extra = self._explorations.pop(record.request_id, (None, 0, 0.0))
@@ -303,26 +308,34 @@ class Router:
             listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
             exploration.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
-    def _candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
-        """Return the candidate set of a model under a rule, computed once."""
+    def _candidate_set(self, rule: Rule | None, model: str, anywhere: bool = False) -> CandidateSet:
+        """Return the candidate set of a model under a rule, computed once; see `ChatRequest` for `anywhere`."""
         if self._lists_version != self.names.version:
             self._lists_version = self.names.version
             self._candidate_sets.clear()
-        key = (None if rule is None else rule.name, model)
-        return self._candidate_sets.get(key) or self._new_candidate_set(rule, model)
+        key = (None if rule is None else rule.name, model, anywhere)
+        return self._candidate_sets.get(key) or self._new_candidate_set(rule, model, anywhere)
 
-    def _new_candidate_set(self, rule: Rule | None, model: str) -> CandidateSet:
+    def _new_candidate_set(self, rule: Rule | None, model: str, anywhere: bool) -> CandidateSet:
         if len(self._candidate_sets) >= _REMEMBERED:
             self._candidate_sets.clear()
             self.learner.prune(set(self.names.all()))
         strategy = (rule and rule.strategy) or self._default_strategy
         sellers = [provider for provider in self._providers if provider.serves(model)]
         unlisted = frozenset(one.name for one in sellers if not self.names.is_listed(one, model))
+        if anywhere and not any(self._lists(provider, model) for provider in self._providers):
+            sellers = [provider for provider in self._providers if provider.kind == "openai"]
+            unlisted = frozenset()
         offers = [(provider, self.learner.offer(provider.name, model)) for provider in sellers]
         candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, unlisted)
         if offers:
-            self._candidate_sets[candidate_set.policy, model] = candidate_set
+            self._candidate_sets[candidate_set.policy, model, anywhere] = candidate_set
         return candidate_set
+
+    def _lists(self, provider: Provider, model: str) -> bool:
+        """Return whether a provider's list, which must be known, has a model."""
+        known = provider.models or self.names.learned(provider.name)
+        return bool(known) and self.names.is_listed(provider, model)
 
     def _refusal(
         self,

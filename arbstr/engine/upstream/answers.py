@@ -32,6 +32,7 @@ MAX_ERROR_BYTES = 1024 * 1024
 # escaped.
 LARGE_BYTES = 64 * 1024
 _PLENTY_BYTES = 1 << 62
+_EVENTS = "event-stream"
 
 
 class Expected(NamedTuple):
@@ -62,7 +63,7 @@ class AnswerReader:
             return await self._refused(response, head, expected)
         chunks = chunks_of(response)
         try:
-            if chat.stream:
+            if (_EVENTS in head.label) if expected.dialect.takes_anything else chat.stream:
                 observer = self._observer(chat, expected)
                 opening = Opening(chunks, observer, call, Deadline(self._deadline_timer), self._keepalive_s)
                 return await self._judge_stream(response, opening, head, expected)
@@ -81,7 +82,7 @@ class AnswerReader:
     ) -> UpstreamResponse | UpstreamStream:
         """Return a stream that has begun to answer, or the JSON sent instead. Raises `AttemptError`."""
         try:
-            if await opening.is_stream(labelled="event-stream" in head.label):
+            if await opening.is_stream(labelled=_EVENTS in head.label):
                 await opening.read(self._redactor.text)
                 return UpstreamStream(response, head.forwarded, opening)
             whole = await self._whole(response.status_code, head, expected, opening.first, opening.chunks)
@@ -133,7 +134,10 @@ class AnswerReader:
 
     def _answer(self, status: int, head: Head, expected: Expected, body: bytes, share: MemoryShare) -> UpstreamResponse:
         """Return a successful response from its whole body. Raises `AttemptError` if it is no answer."""
-        document = lenient_json.loads_or_none(body)
+        takes_anything = expected.dialect.takes_anything
+        document = None if takes_anything and "json" not in head.label else lenient_json.loads_or_none(body)
+        if document is None and takes_anything:
+            return self._passed(status, head, body, share)
         if document is None:
             raise AttemptError("bad_response", "HTTP 200 whose body is not JSON", status=200)
         fault = expected.dialect.fault_of(document)
@@ -149,7 +153,14 @@ class AnswerReader:
         if "json" not in head.label:
             headers = [pair for pair in headers if pair[0].lower() != "content-type"]
             headers.append(("Content-Type", "application/json"))
-        return UpstreamResponse(status, headers, shown, expected.dialect.usage_of(document), charged, share=share)
+        usage = expected.dialect.usage_of(document)
+        return UpstreamResponse(status, headers, shown, usage, charged, is_flat=takes_anything, share=share)
+
+    def _passed(self, status: int, head: Head, body: bytes, share: MemoryShare) -> UpstreamResponse:
+        """Return a response that is no JSON, with keys masked unless it is no text either."""
+        shown = self._redactor.data(body) if head.label.startswith("text/") else body
+        charged = metering.charged_header_msats(head.charged)
+        return UpstreamResponse(status, head.forwarded, shown, charged_msats=charged, is_flat=True, share=share)
 
     def _error_summary(self, error: JsonObject) -> str:
         return verdict.error_summary(error, self._redactor.text)

@@ -177,7 +177,8 @@ class UpstreamCaller:
 
         If the provider refuses a field that the answer does not need, the request is sent again without it.
         """
-        translation = Translation(dialect, chat, self._history if dialect is RESPONSES else None)
+        history = self._history if dialect is RESPONSES else None
+        translation = Translation(dialect, chat, history, now_s=time.time())
         document = translation.chat(chat)
         while True:
             document = self._optional.left_out(document, provider.name)

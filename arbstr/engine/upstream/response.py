@@ -33,6 +33,7 @@ class UpstreamResponse:
     usage: Usage | None = None
     charged_msats: int | None = None
     client_error: str | None = None
+    is_flat: bool = False  # without usage it costs the base fee
     # Its body memory, until the client has it all.
     share: MemoryShare | None = field(default=None, repr=False, compare=False)
 
@@ -71,7 +72,10 @@ class UpstreamStream:
                 chunk = await anext(self._chunks, None)
         except httpx.TransportError as error:
             raise AttemptError("bad_response", "the connection broke", status=200) from error
-        return None if chunk is None else self._watched(chunk)
+        if chunk is None:
+            self.observer.body_ended()
+            return None
+        return self._watched(chunk)
 
     def end(self) -> bytes:
         """Return what is left for the client when nothing more arrives."""

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from arbstr.config.schema import Provider
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
-from arbstr.engine.dialects.registry import TRANSLATED
+from arbstr.engine.dialects.registry import NAMES, TRANSLATED
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class SpokenDialects:
     def speaks(self, provider: Provider, dialect: str, model: str) -> bool:
         """Return whether a provider may be asked for a model in a dialect."""
         if provider.dialects is not None:
-            return dialect in provider.dialects
+            return dialect in provider.dialects or dialect not in NAMES
         if not self._unlearned and not self._missed:  # nearly always
             return True
         key, now_s = (provider.name, dialect), self._clock()

@@ -101,6 +101,11 @@ class StreamObserver:
             return self._scan(block)
         return self._scan_long(block)
 
+    def body_ended(self) -> None:
+        """Note that the whole body has come: in some dialects that is the end of an answer."""
+        if self._dialect.takes_anything and self.answered:
+            self.finished = True
+
     def end(self) -> bytes:
         """Return what is left for the client; the provider has closed the stream.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -24,7 +23,9 @@ MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image may be in it
 class Translation:
     """The translation of one request in `dialect`, and of what is answered to it."""
 
-    def __init__(self, dialect: Dialect, request: ChatRequest, history: ResponseHistory | None) -> None:
+    def __init__(
+        self, dialect: Dialect, request: ChatRequest, history: ResponseHistory | None, *, now_s: float
+    ) -> None:
         """`history` is for a dialect whose requests may refer to earlier answers. Raises `InvalidRequest`."""
         assert dialect.translation is not None
         assert request.document is not None
@@ -35,7 +36,7 @@ class Translation:
         self._document = request.document
         self._given = {
             "answer_id": f"{dialect.id_prefix}_{request.request_id.replace('-', '')}",
-            "now_s": time.time(),
+            "now_s": now_s,
         }
 
     def chat(self, request: ChatRequest) -> JsonObject:

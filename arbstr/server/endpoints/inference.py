@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -12,11 +13,14 @@ from aiohttp import web
 from arbstr.clock import wall_ms
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.passthrough import Passthrough, is_path
 from arbstr.engine.dialects.registry import DIALECTS
 from arbstr.engine.pipeline import Engine
+from arbstr.errors import NotFound
+from arbstr.sanitize import sanitize
 from arbstr.server.client import ClientConnection
 from arbstr.server.request import Request
-from arbstr.server.router import Route
+from arbstr.server.router import NamedRoute, Route
 from arbstr.types import CLIENT_CLOSED
 
 logger = logging.getLogger(__name__)
@@ -25,14 +29,28 @@ logger = logging.getLogger(__name__)
 class InferenceEndpoints:
     """Endpoints whose requests are served to their end, also when their clients have left."""
 
-    def __init__(self, engine: Engine, memory: BodyMemory) -> None:
+    def __init__(self, engine: Engine, memory: BodyMemory, passthrough: Iterable[str] = ()) -> None:
+        self._passthrough = tuple(passthrough)
         self._engine = engine
         self._memory = memory
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def routes(self) -> list[Route]:
+    def routes(self) -> list[Route | NamedRoute]:
         """Return the routes."""
-        return [Route("POST", f"/v1/{dialect.path}", partial(self._serve, dialect)) for dialect in DIALECTS]
+        routes: list[Route | NamedRoute] = []
+        for path in self._passthrough:
+            prefix = path.removesuffix("*")
+            if prefix != path:
+                routes.append(NamedRoute("POST", f"/v1/{prefix}", partial(self._pass, prefix)))
+        exact = [*DIALECTS, *(Passthrough(path) for path in self._passthrough if not path.endswith("*"))]
+        return [*(Route("POST", f"/v1/{each.path}", partial(self._serve, each)) for each in exact), *routes]
+
+    async def _pass(self, prefix: str, request: Request, rest: str) -> web.StreamResponse:
+        """Serve a request below a path that is passed through. Raises `NotFound` for what can't be a path."""
+        path = prefix + rest
+        if not is_path(path):
+            raise NotFound(f"There is no endpoint /v1/{sanitize(path)}.")
+        return await self._serve(Passthrough(path), request)
 
     async def _serve(self, dialect: Dialect, request: Request) -> web.StreamResponse:
         """Serve one request."""

@@ -1,4 +1,4 @@
-"""The small endpoints: models, health, providers, and what a request would cost."""
+"""The small endpoints: models, health and providers."""
 
 from __future__ import annotations
 
@@ -9,17 +9,12 @@ from aiohttp import web
 
 from arbstr import __version__
 from arbstr.config.schema import Provider
-from arbstr.engine.body_memory import BodyMemory
-from arbstr.engine.dialects.body import decode
-from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.routing.names import some
 from arbstr.engine.routing.router import Router
 from arbstr.errors import ModelNotFound
-from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.server.request import Request
-from arbstr.server.request_body import RequestBody
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
 
@@ -41,7 +36,6 @@ class StatusEndpoints:
         self,
         providers: Sequence[Provider],
         router: Router,
-        memory: BodyMemory,
         first_lists: Callable[[], Awaitable[None]],
         statuses: Callable[[], Sequence[ProviderStatus]],
         uptime_s: Callable[[], float],
@@ -49,7 +43,6 @@ class StatusEndpoints:
     ) -> None:
         self._providers = providers
         self._router = router
-        self._memory = memory
         self._statuses = statuses
         self._uptime_s = uptime_s
         self._first_lists = first_lists
@@ -65,7 +58,6 @@ class StatusEndpoints:
             NamedRoute("GET", "/v1/models/", self.model),
             Route("GET", "/health", self.health),
             Route("GET", "/providers", self.providers),
-            Route("POST", "/v1/cost", self.cost),
         ]
 
     async def models(self, request: Request) -> web.Response:
@@ -125,16 +117,6 @@ class StatusEndpoints:
         ]
         document: shapes.ProviderList = {"providers": listed}
         return json_response(document)
-
-    async def cost(self, request: Request) -> web.Response:
-        """Return what a chat request would cost and where; nothing is sent."""
-        request_body = RequestBody(request, self._memory)
-        try:
-            body = await request_body.read()
-        finally:
-            request_body.release()
-        chat = CHAT.parse(decode(body), body, request_id=request.id, policy=request.policy)
-        return json_response(routing_json(self._router.preview(chat)))
 
 
 def _model(name: str, model: str, providers: Sequence[Provider], created_s: int) -> shapes.ModelEntry:

@@ -58,6 +58,7 @@ class FakeClient:
     policy: str | None = None
     dialect: Dialect = CHAT
     query: Mapping[str, str] = {}
+    content_type = "application/json"
 
     def __init__(self, body: bytes | Exception = BODY, request_id: str = "r-1") -> None:
         self.request_id = request_id

@@ -1,0 +1,54 @@
+"""What a request would cost, and how long its prompt is: nothing is sent."""
+
+from __future__ import annotations
+
+from aiohttp import web
+
+from arbstr.engine.body_memory import BodyMemory
+from arbstr.engine.dialects.body import decode
+from arbstr.engine.dialects.messages import MESSAGES
+from arbstr.engine.dialects.registry import dialect_of
+from arbstr.engine.routing.router import Router
+from arbstr.ledger.routing_json import routing_json
+from arbstr.server.request import Request
+from arbstr.server.request_body import RequestBody
+from arbstr.server.responses import json_response
+from arbstr.server.router import Route
+
+
+class EstimateEndpoints:
+    """Estimates for requests of any dialect."""
+
+    def __init__(self, router: Router, memory: BodyMemory) -> None:
+        self._router = router
+        self._memory = memory
+
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [
+            Route("POST", "/v1/cost", self._cost),
+            Route("POST", "/v1/messages/count_tokens", self._count_tokens),
+        ]
+
+    async def _cost(self, request: Request) -> web.Response:
+        """Return what a request would cost and where."""
+        body = await self._body(request)
+        document = decode(body)
+        dialect = dialect_of(document)
+        asked = dialect.parse(document, body, request_id=request.id, policy=request.policy)
+        return json_response(routing_json(self._router.preview(asked)))
+
+    async def _count_tokens(self, request: Request) -> web.Response:
+        """Return how many tokens a message's prompt is expected to have, by what was learned of the model."""
+        body = await self._body(request)
+        asked = MESSAGES.parse(decode(body), body, request_id=request.id, policy=request.policy)
+        response = json_response({"input_tokens": self._router.input_tokens(asked), "estimate": True})
+        response.headers["X-Arbstr-Estimate"] = "true"
+        return response
+
+    async def _body(self, request: Request) -> bytes:
+        request_body = RequestBody(request, self._memory)
+        try:
+            return await request_body.read()
+        finally:
+            request_body.release()
