@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import anthropic
 import pytest
 
 from tests.integration.test_dialects import ask, error_of, figures
@@ -12,6 +13,7 @@ from tests.support.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES, Speech
 from tests.support.harness import ProxyHarness, tokens_of
 from tests.support.provider import (
     DONE,
+    MODEL,
     Move,
     byte_by_byte,
     chunk,
@@ -304,3 +306,24 @@ async def test_the_cap_goes_by_the_name_that_the_model_takes_where_an_alias_name
     assert sent["model"] == "gpt-5-mini"
     assert "max_completion_tokens" in sent
     assert "max_tokens" not in sent
+
+
+async def test_anthropics_client_sends_the_whole_conversation_where_there_are_no_threads(harness: ProxyHarness) -> None:
+    """Its tool runner refers to earlier messages by id unless it is told that it can't."""
+    calls = [{"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}]
+    asking = completion("Let me see.")
+    asking["choices"][0]["message"]["tool_calls"] = calls
+    alpha = await harness.add_provider("alpha", json_reply(asking), json_reply(completion("Sunny.")), **CHAT_ONLY)
+    arbstr = await harness.start()
+
+    @anthropic.beta_async_tool
+    async def weather(city: str) -> str:
+        """Say how the weather is."""
+        return f"sunny in {city}"
+
+    async with anthropic.AsyncAnthropic(base_url=str(arbstr.url), api_key="x", max_retries=0) as client:
+        messages: Any = [{"role": "user", "content": "How is the weather?"}]
+        runner = client.beta.messages.tool_runner(model=MODEL, max_tokens=99, tools=[weather], messages=messages)
+        last = await runner.until_done()
+    assert [block.text for block in last.content if block.type == "text"] == ["Sunny."]
+    assert [message["role"] for message in alpha.requests[1].json["messages"]] == ["user", "assistant", "tool"]

@@ -16,7 +16,7 @@ from arbstr.engine.metering import Counts
 from arbstr.engine.prompt import count_prompt
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
-from arbstr.errors import ApiError
+from arbstr.errors import ApiError, UnsupportedParameter
 from arbstr.types import JsonObject
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ _DELTA = "content_block_delta"
 _START = "content_block_start"
 _LAST_DELTA = "message_delta"
 _EVENTS = frozenset((_DELTA, _START, _LAST_DELTA, "content_block_stop", "message_start", "message_stop", "ping"))
+# By the field that is refused: upon this, Anthropic's own clients send the whole conversation instead.
+_DETAILS = {"thread": {"error_code": "thread_unsupported_request"}}
 _EMPTY_STARTS = ("text", "thinking")  # blocks that begin empty: their words follow
 _KINDS = {
     400: "invalid_request_error",
@@ -103,7 +105,10 @@ class Messages(Dialect):
 
     def error_body(self, error: ApiError) -> JsonObject:
         """See `Dialect`."""
-        return _error(error.status, error.message)
+        document = _error(error.status, error.message)
+        if isinstance(error, UnsupportedParameter) and error.param in _DETAILS:
+            document["error"]["details"] = _DETAILS[error.param]
+        return document
 
     def refusal_body(self, body: bytes, status: int, message: str) -> bytes:
         """See `Dialect`."""

@@ -44,9 +44,11 @@ def to_chat(document: JsonObject) -> JsonObject:
 
 def _refuse(document: JsonObject) -> None:
     """Refuse what only Anthropic's own servers can do."""
-    for name in ("mcp_servers", "container", "inference_geo"):
+    for name in ("mcp_servers", "container", "thread"):
         if document.get(name):
             raise unsupported(name)
+    if document.get("inference_geo") not in (None, "global"):
+        raise unsupported("inference_geo", document["inference_geo"])
 
 
 def _messages(document: JsonObject) -> list[JsonObject]:

@@ -276,6 +276,8 @@ def test_built_in_tools_are_refused_by_name_otherwise(choice: Any) -> None:
     [
         ({"mcp_servers": [{"type": "url"}]}, "mcp_servers"),
         ({"container": "c"}, "container"),
+        ({"thread": {"type": "continue", "previous_message_id": "msg_1"}}, "thread"),
+        ({"inference_geo": "us"}, "inference_geo"),
         ({"messages": [user({"type": "container_upload", "file_id": "f"})]}, "messages[0].content[0].type"),
         ({"messages": [user({"type": "image", "source": {"type": "file"}})]}, "messages[0].content[0].source.type"),
         ({"messages": [user({"type": "document", "source": {"type": "url"}})]}, "messages[0].content[0].source.type"),
