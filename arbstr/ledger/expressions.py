@@ -1,4 +1,4 @@
-"""What a row's columns mean, as SQL: the same as `rows` says in Python, for any row that another program may write."""
+"""A row's columns as SQL expressions: what `row_mapping` does in Python, for any row that another program may write."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ COUNTED_MSATS = f"""
 
 
 def refused(row: str = "") -> str:
-    """That a row was refused for what it asks for, or before that was looked at; `row` is the table's `name.`."""
+    """Return the expression that a row was refused for what it asks for, or unread; `row` is the table's `name.`."""
     status = f"{row}error_status"
     return f"({row}success = 0 AND ({status} IN (400, 404) OR ({status} = 429 AND {row}provider IS NULL)))"
 
 
 def facet_model(row: str = "") -> str:
-    """The model as facets have it: none of requests that were refused."""
+    """Return the expression of a row's model in its facet: null if it was refused."""
     return f"IIF({refused(row)}, NULL, {row}model)"
 
 

@@ -1,4 +1,4 @@
-"""What a filter says in SQL: about facets where rows have one, about the columns themselves where they have none."""
+"""Filters as SQL conditions: on facets where rows have one, on the columns themselves where they have none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SETS = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """An SQL expression and the values of its marks."""
+    """An SQL expression and the values of its placeholders."""
 
     sql: str
     values: tuple[Any, ...] = ()
@@ -35,7 +35,7 @@ PART_OF_ID = re.compile(r"[0-9a-f-]+")
 
 
 def both(*conditions: Condition) -> Condition:
-    """All of them hold."""
+    """Return that all of the conditions hold."""
     said = [condition for condition in conditions if condition != TRUE]
     if not said:
         return TRUE
@@ -43,7 +43,7 @@ def both(*conditions: Condition) -> Condition:
 
 
 def either(*conditions: Condition) -> Condition:
-    """At least one of them holds."""
+    """Return that at least one of the conditions holds."""
     return Condition(
         f"({' OR '.join(c.sql for c in conditions)})", tuple(value for c in conditions for value in c.values)
     )
@@ -51,9 +51,9 @@ def either(*conditions: Condition) -> Condition:
 
 @dataclass(frozen=True, slots=True)
 class Part(Filter):
-    """A part of a filter: a filter of its own, with three more things to say.
+    """A part of a filter: a filter with three more conditions.
 
-    All of `named` occur in the names of the row, not all of `unnamed` do; and something of the row itself.
+    All of `named` occur in the names of the row, not all of `unnamed` do; `rows` is what must hold of the row itself.
     """
 
     named: tuple[str, ...] = ()
@@ -62,7 +62,7 @@ class Part(Filter):
 
 
 def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
-    """The coarsest facets that can tell the filter's rows, and the groups, apart."""
+    """Return the coarsest grain of facets that distinguishes the filter's rows, and the groups."""
     names = {name for name in NAMES if _wanted(where, name) is not None}
     if group_by in NAMES:
         names.add(group_by)
@@ -72,7 +72,7 @@ def grain_for(where: Filter, group_by: GroupBy | None = None) -> str:
 
 
 def facets(where: Filter, grain: str) -> Condition:
-    """Which rows `f` of the table `facets` the filter means."""
+    """Return the condition that a row `f` of the table `facets` matches the filter."""
     conditions = [Condition("f.grain = ?", (grain,)), *(_named(where, name, f"f.{name}_key") for name in NAMES)]
     for column, wanted in (("success", where.success), ("streaming", where.streaming)):
         if wanted is not None:
@@ -81,7 +81,7 @@ def facets(where: Filter, grain: str) -> Condition:
 
 
 def _texts_in_names(where: Filter) -> Condition:
-    """What a part says of the names of a facet `f`."""
+    """Return the condition of a part on the names of a facet `f`."""
     if not isinstance(where, Part):
         return TRUE
     unnamed = [none_of(both(*map(in_names, where.unnamed)))] if where.unnamed else []
@@ -89,34 +89,34 @@ def _texts_in_names(where: Filter) -> Condition:
 
 
 def in_names(text: str) -> Condition:
-    """That a text occurs in a name of a facet `f`."""
+    """Return the condition that a text occurs in a name of a facet `f`."""
     return either(*(Condition(f"INSTR(COALESCE(f.{name}_key, ''), ?) > 0", (text,)) for name in _SEARCHED))
 
 
 def in_error(text: str) -> Condition:
-    """That a text occurs in a row's error."""
+    """Return the condition that a text occurs in a row's error."""
     return Condition("INSTR(LOWER(error_message), ?) > 0", (text,))
 
 
 def in_refused(text: str) -> Condition:
-    """That a text occurs in the name of a model that was refused."""
+    """Return the condition that a text occurs in the name of a refused model."""
     return Condition("INSTR(refused_key, ?) > 0", (text,))
 
 
 def of_refused(where: Filter) -> Condition | None:
-    """That a row is of one of the filter's models, which was refused; None if the filter names no models."""
+    """Return the condition that a row is a refused one of the filter's models; None if the filter names no models."""
     return None if _wanted(where, "model") is None else _named(where, "model", "refused_key")
 
 
 def in_id(text: str) -> Condition:
-    """That a text occurs in a row's id."""
+    """Return the condition that a text occurs in a row's id."""
     if PART_OF_ID.fullmatch(text):
         return Condition("correlation_id LIKE ?", (f"%{text}%",))  # twice as fast
     return Condition("INSTR(LOWER(correlation_id), ?) > 0", (text,))
 
 
 def of_row_facets(where: Filter, column: str = "facet") -> Condition:
-    """That a row's facet is among those that the filter means."""
+    """Return the condition that a row's facet matches the filter."""
     if grain_for(where) == "all":
         return TRUE
     meant = facets(where, "row")
@@ -124,7 +124,7 @@ def of_row_facets(where: Filter, column: str = "facet") -> Condition:
 
 
 def of_columns(where: Filter) -> Condition:
-    """The same, said of a row that may have no facet."""
+    """Return the same condition on the columns, for rows that may have no facet."""
     conditions = [_named(where, name, f"fold({name})") for name in NAMES]
     for column, wanted in (("success", where.success), ("streaming", where.streaming)):
         if wanted is not None:
@@ -133,12 +133,12 @@ def of_columns(where: Filter) -> Condition:
 
 
 def of_any_row(where: Filter) -> Condition:
-    """That a row, which may have no facet, matches but for its instant."""
+    """Return the condition that a row, which may have no facet, matches in all but its instant."""
     return both(of_columns(where), of_content(where, faceted=False))
 
 
 def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
-    """That a row came in from `start_ms` to before `end_ms`."""
+    """Return the condition that a row arrived in [start_ms, end_ms)."""
     return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))
 
 
@@ -160,7 +160,7 @@ _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _C
 
 
 def of_content(where: Filter, *, faceted: bool) -> Condition:
-    """What only the row itself can tell: cost, duration, session, how it ended, and which texts occur in it."""
+    """Return the condition on what only the row holds: cost, duration, session, outcome, and the texts in it."""
     bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
     found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
     left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
@@ -179,32 +179,32 @@ def _ended(where: Filter) -> list[Condition]:
 
 
 def content_of(where: Filter) -> frozenset[str]:
-    """What of the filter rollups can't answer for, by the names of its fields."""
+    """Return the names of the filter's fields that rollups can't answer."""
     names = {name for name in _CONTENT if getattr(where, name) != _WITHOUT_CONTENT[name]}
     return frozenset(names | ({"rows"} if isinstance(where, Part) and where.rows != TRUE else set()))
 
 
 def needs_content(where: Filter) -> bool:
-    """Whether rollups can't answer for the filter."""
+    """Check whether the filter has conditions that rollups can't answer."""
     return bool(content_of(where))
 
 
 def without_content(where: Filter) -> Filter:
-    """What of the filter rollups can answer for."""
+    """Return the filter without the conditions that rollups can't answer."""
     if isinstance(where, Part):
         return replace(where, **_WITHOUT_CONTENT, rows=TRUE)
     return replace(where, **_WITHOUT_CONTENT)
 
 
 def of_cost_index(where: Filter) -> Condition:
-    """What the index by cost can find of the filter; the row still has to be looked at."""
+    """Return the bounds of cost for the index by cost, which are a little too wide: rows have yet to be checked."""
     # Half a millisat either way is rounded.
     bounds = [("cost_sats >= ?", where.min_cost_msats, -1), ("cost_sats <= ?", where.max_cost_msats, 1)]
     return both(*(Condition(sql, ((msats + room) / 1000,)) for sql, msats, room in bounds if msats is not None))
 
 
 def containing(text: str, *, faceted: bool = True) -> Condition:
-    """That a text occurs in a row: in its names, its error, or, if it is long enough, in its id."""
+    """Return the condition that a text occurs in a row: in its names, its error, or, if long enough, its id."""
     own = [in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]
     names = in_names(text)
     if faceted:
@@ -216,7 +216,7 @@ def containing(text: str, *, faceted: bool = True) -> Condition:
 
 
 def none_of(condition: Condition) -> Condition:
-    """It does not hold."""
+    """Return that the condition does not hold."""
     return Condition(f"NOT ({condition.sql})", condition.values)
 
 
@@ -233,7 +233,7 @@ def _named(where: Filter, name: str, column: str) -> Condition:
 
 
 def _wanted(where: Filter, name: str) -> Sequence[str | None] | None:
-    """The names that a filter lets pass, without regard to case; None lets all pass."""
+    """Return the names that a filter admits, folded; None admits all."""
     one: str | None = getattr(where, name)
     many: tuple[str | None, ...] | None = getattr(where, _SETS[name]) if name in _SETS else None
     keys = None if many is None else [*dict.fromkeys(wanted and wanted.casefold() for wanted in many)]

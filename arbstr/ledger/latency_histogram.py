@@ -1,4 +1,4 @@
-"""Latency distributions as single numbers, good to 2 %: what percentiles of millions of requests are read from.
+"""Histograms of latencies as single integers, good to 2 %: percentiles of millions of requests come from them.
 
 Latencies fall into fixed buckets of whole milliseconds. The buckets are built so that each has one value that is
 within 2 % of all its members: `value <= 1.02 * smallest` and `value >= 0.98 * largest`. Up to 49 ms every latency has a
@@ -21,7 +21,7 @@ _BITS = 32  # 4 billion requests to a bucket
 
 
 def _buckets() -> tuple[list[int], list[int]]:
-    """Each bucket's largest member and its value."""
+    """Return each bucket's largest latency and its value, in ms."""
     largest, values = [0], [0]
     while largest[-1] < LONGEST_MS:
         value = (largest[-1] + 1) * (100 + ERROR_PERCENT) // 100
@@ -35,17 +35,17 @@ _ONE = [1 << (_BITS * bucket) for bucket in range(len(_LARGEST))]
 
 
 def sketch(latency_ms: int) -> int:
-    """The distribution of one latency."""
+    """Return the histogram of one latency in ms."""
     return _ONE[bisect_left(_LARGEST, min(max(latency_ms, 0), LONGEST_MS))]
 
 
 def sketch_all(latencies_ms: Iterable[int]) -> int:
-    """The distribution of many latencies, none of them negative."""
+    """Return the histogram of many latencies in ms, none of them negative."""
     return sum(map(_ONE.__getitem__, map(bisect_left, repeat(_LARGEST), map(min, latencies_ms, repeat(LONGEST_MS)))))
 
 
 def pack(distribution: int) -> bytes:
-    """As bytes for the database: the first used bucket's number, then the counts from there."""
+    """Encode a histogram for the database: the first used bucket's number, then the counts from there."""
     if not distribution:
         return b""
     first = ((distribution & -distribution).bit_length() - 1) // _BITS
@@ -54,12 +54,12 @@ def pack(distribution: int) -> bytes:
 
 
 def unpack(data: bytes) -> int:
-    """What `pack` packed."""
+    """Decode what `pack` encoded."""
     return int.from_bytes(data[2:], "little") << (_BITS * int.from_bytes(data[:2], "little"))
 
 
 def percentiles(distribution: int, percents: Sequence[int]) -> list[int]:
-    """Latencies such that so many percent of all are no longer, each within 2 %; zeros if there are none."""
+    """Return percentiles in ms, each within 2 %; zeros for an empty histogram."""
     if not distribution:
         return [0] * len(percents)
     size = (distribution.bit_length() + _BITS - 1) // _BITS
@@ -69,7 +69,7 @@ def percentiles(distribution: int, percents: Sequence[int]) -> list[int]:
 
 
 def exact_percentiles(latencies_ms: Iterable[int], percents: Sequence[int]) -> list[int]:
-    """The same from the latencies themselves."""
+    """Return exact percentiles of latencies in ms; zeros if there are none."""
     ordered = sorted(latencies_ms)
     if not ordered:
         return [0] * len(percents)
@@ -77,5 +77,5 @@ def exact_percentiles(latencies_ms: Iterable[int], percents: Sequence[int]) -> l
 
 
 def rank(percent: int, total: int) -> int:
-    """Which one of `total` ordered values, from 1, is the percentile."""
+    """Return the rank of a percentile among `total` ordered values, from 1."""
     return max(1, -(-percent * total // 100))

@@ -30,7 +30,7 @@ _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
 def page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
-    """The rows from `offset`, `limit` at most, and how many there are in all."""
+    """Return up to `limit` rows from `offset` on, and how many match in all."""
     if view.pending or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
     if view.needs_parts(where):
@@ -41,7 +41,7 @@ def page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset:
 
 
 def _can_be_counted(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int) -> bool:
-    """Whether rollups can find the page also while rows of it may be waiting to be adopted."""
+    """Check whether rollups can find the page, even if some of its rows are yet to be adopted."""
     span = view.listed(where)
     if not view.waiting(*span):
         return True
@@ -63,7 +63,7 @@ def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Orde
 
 
 def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
-    """The newest `limit` matching rows older than `before`."""
+    """Return the newest `limit` matching rows older than `before`."""
     older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
@@ -79,7 +79,7 @@ def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, lim
 
 
 def count(view: ReadTransaction, where: Filter) -> int:
-    """How many rows match."""
+    """Return how many rows match."""
     in_parts = view.needs_parts(where)
     if view.pending or (in_parts and view.waiting(*view.listed(where))):
         plain = view.plain(where)
@@ -104,7 +104,7 @@ def _part_count(view: ReadTransaction, part: Part) -> int:
 
 
 def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
-    """How many rows are within the bounds of cost; or all but those that are not, if these are fewer."""
+    """Count the rows within the bounds of cost, or those outside if they are fewer."""
     priced = _counted(view, filters.without_content(part)).priced
     inside = _count(view, _along_index(view, part), priced // 2 + 1)
     if inside <= priced // 2:
@@ -118,13 +118,13 @@ def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
 
 
 def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) -> int:
-    """How many rows there are, if they are no more than `most`."""
+    """Count rows, up to `most`."""
     sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?)"
     return int(view.one(sql, (*condition.values, most))[0])
 
 
 def _along_index(view: ReadTransaction, part: Part) -> Condition:
-    """That a row belongs to a part, said so that the index by what the part asks of rows is used, if there is one."""
+    """Return the condition that a row belongs to a part, phrased for the index on its columns if there is one."""
     start, end = view.listed(part)
     if not _has_index(part):
         return view.faceted(part, start, end)
@@ -135,14 +135,14 @@ def _along_index(view: ReadTransaction, part: Part) -> Condition:
 
 
 def ordered(view: ReadTransaction, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
-    """A statement for all matching rows in order, and the values of its marks in the condition."""
+    """Return a statement for all matching rows in order; the condition has the values of its placeholders."""
     table, condition = view.matching(where)
     sql = f"SELECT {ENTRY_COLUMNS} FROM {table} WHERE {condition.sql} ORDER BY {_plain_order(sort, order)} LIMIT ?"
     return sql, condition
 
 
 class _Lister:
-    """Pages of one filter that rollups can count."""
+    """Lists pages of one filter that rollups can count."""
 
     def __init__(self, view: ReadTransaction, where: Filter, counts: Counts | None = None) -> None:
         self._view = view
@@ -151,7 +151,7 @@ class _Lister:
         self.counts = _counted(view, where) if counts is None else counts
 
     def page(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
-        """The rows from `offset`, `limit` at most."""
+        """Return up to `limit` rows from `offset` on."""
         limit = min(limit, self.counts.total - offset)
         if limit <= 0:
             return []
@@ -165,7 +165,7 @@ class _Lister:
         return _newest(self._view, self._where, (self._start, end), TRUE, limit, offset, left)
 
     def _locate(self, offset: int) -> tuple[int, int]:
-        """An instant, and how many of the rows before it are newer than the one at `offset`: fewer than in an hour."""
+        """Return an instant, and how many rows before it are newer than the one at `offset`: at most an hour's."""
         for piece in reversed(in_order(self._start, self._end)):
             counted = self._view.counts(self._where, [piece]).total
             if offset >= counted:
@@ -184,7 +184,7 @@ class _Lister:
         return found.end_ms, offset
 
     def _by(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
-        """In the order of a figure; unknown ones last whichever way."""
+        """List by a figure; rows without it come last in either order."""
         column = _COLUMN[sort]
         known = self.counts.total if sort == "latency_ms" else self.counts.priced
         found: list[Found] = []
@@ -198,7 +198,7 @@ class _Lister:
         return found
 
     def _run(self, sort: Sort, order: Order, part: Condition, size: int, offset: int, limit: int) -> list[Found]:
-        """Rows of one part of the list, come upon from its nearer end."""
+        """List a run of rows that have, or lack, the figure, from the nearer end."""
         behind = size - offset - limit
         if behind < offset:
             other: Order = "asc" if order == "desc" else "desc"
@@ -230,7 +230,7 @@ def _newest(
     offset: int,
     matching: int | None = None,
 ) -> list[Found]:
-    """The newest rows of a span but for the first `offset`; `matching` as for `_matching`."""
+    """Return the newest rows of a span after the first `offset`; `matching` as for `_matching`."""
     depth = offset + limit
     condition = both(_matching(view, where, span, depth, matching), older)
     newest = "SELECT id, at_ms FROM {} WHERE {} ORDER BY at_ms DESC, id DESC LIMIT ?"
@@ -244,7 +244,7 @@ def _newest(
 
 
 def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
-    """The newest rows of a part: all of it along its index and sorted, or walked up to where that finds too many."""
+    """Return the newest rows of a part: gathered along its index and sorted, or walked to if they are too many."""
     if not _has_index(part):
         return _newest(view, part, span, older, depth, 0)
     condition = both(_along_index(view, part), filters.within(*span, "+at_ms"), older)
@@ -258,7 +258,7 @@ def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: 
 
 
 def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int) -> list[Found]:
-    """The first rows of a part, in an order."""
+    """Return the first rows of a part in an order."""
     if (sort, order) == ("timestamp", "desc"):
         return _newest_of(view, part, view.listed(part), TRUE, depth)
     condition, by = _along_index(view, part), _plain_order(sort, order)
@@ -273,12 +273,12 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
 
 
 def _few(view: ReadTransaction, depth: int) -> int:
-    """How many rows are gathered and sorted sooner than the `depth` first are walked up to."""
+    """Return how many rows can be gathered and sorted sooner than `depth` are walked to."""
     return isqrt(depth * _counted(view, Filter()).total * _GATHERED)
 
 
 def _has_index(part: Part) -> bool:
-    """Whether what a part asks of rows is in one index."""
+    """Check whether a single index holds all that a part requires of rows."""
     content = filters.content_of(part)
     return bool(content) and (part.rows != TRUE or content <= filters.COSTS or content <= filters.TIMES)
 
@@ -286,7 +286,7 @@ def _has_index(part: Part) -> bool:
 def _matching(
     view: ReadTransaction, where: Filter, span: tuple[int, int], depth: int, matching: int | None = None
 ) -> Condition:
-    """That a row matches, said so that the `depth` newest are found on the shorter way.
+    """Return the condition that a row matches, phrased for the cheaper way to the `depth` newest.
 
     `matching` is how many rows of the span match, if that is known.
     """
@@ -312,7 +312,7 @@ def _counted(view: ReadTransaction, where: Filter) -> Counts:
 
 
 def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
-    """A page of rows that rollups can't count."""
+    """Return a page of rows that rollups can't count."""
     table, condition = view.matching(where)
     [total] = view.one(f"SELECT COUNT(*) FROM {table} WHERE {condition.sql}", condition.values)
     found = _found(view, table, condition, sort, _plain_order(sort, order), limit, offset)
@@ -326,7 +326,7 @@ def _plain_order(sort: Sort, order: Order) -> str:
 
 
 def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
-    """Rows of several lists in the order that `_plain_order` says."""
+    """Sort rows of several lists into the order of `_plain_order`."""
     if order == "desc":
         return sorted(found, key=lambda row: (row[1] is not None, row[1] or 0, row[0]), reverse=True)
     return sorted(found, key=lambda row: (row[1] is None, row[1] or 0, row[0]))
@@ -335,7 +335,7 @@ def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:
 def _found(
     view: ReadTransaction, table: str, condition: Condition, sort: Sort, order: str, limit: int, offset: int
 ) -> list[Found]:
-    """Ids and what they are sorted by, most often from an index alone; only the page's own rows are read then."""
+    """Return ids and sort keys, most often from an index alone; only the page's own rows are read then."""
     sql = f"SELECT id, {_COLUMN[sort]} FROM {table} WHERE {condition.sql} ORDER BY {order} LIMIT ? OFFSET ?"
     return [tuple(row) for row in view.all(sql, (*condition.values, limit, offset))]
 

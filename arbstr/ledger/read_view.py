@@ -40,9 +40,12 @@ ABSENT = {
 }  # what a column that is not there yet would hold, if not null
 
 
+_MOST_IDS = 5000  # found by a text; more are searched for in each statement
+
+
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many rows match, and how many of them have a known cost."""
+    """The number of matching rows, and of those with a known cost."""
 
     total: int
     priced: int
@@ -53,6 +56,7 @@ class ReadTransaction:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._found_ids: dict[Condition, list[int]] = {}
         [self.version] = self.one("PRAGMA user_version")
         self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
         self.backlog = [] if self.version < BACKLOG_SINCE else chunks_of(connection)
@@ -63,15 +67,15 @@ class ReadTransaction:
         self.extent = Extent(None, None) if self.bare else self._extent()
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
-        """The rows of an answer."""
+        """Return all rows of a statement."""
         return self._connection.execute(sql, values).fetchall()
 
     def one(self, sql: str, values: Sequence[Any] = ()) -> Any:
-        """The first row of an answer, None if there is none."""
+        """Return the first row of a statement; None without any."""
         return self._connection.execute(sql, values).fetchone()
 
     def rows(self, *, pending: bool = False) -> str:
-        """A table expression with every column: of all closed rows, or of the pending ones only."""
+        """Return a table expression with every column, of all closed rows or of the pending ones only."""
         if self.bare:
             nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
             return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
@@ -80,44 +84,55 @@ class ReadTransaction:
         return f"(SELECT {others}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})"
 
     def clipped(self, where: Filter) -> tuple[int, int]:
-        """The filter's window as [start, end)."""
+        """Return the filter's window as [start, end)."""
         return clip(where.since_ms, where.end_ms, self.extent)
 
     def listed(self, where: Filter) -> tuple[int, int]:
-        """The same for questions about rows, which there are none of from before they were pruned."""
+        """Return the same for queries of rows: no earlier than the oldest that were kept."""
         start, end = self.clipped(where)
         return max(start, self.extent.pruned_ms), end
 
     def has_refused(self, where: Filter) -> bool:
-        """Whether rows of the filter's models were refused: they are in facets that have no model."""
+        """Check whether rows of the filter's models were refused: their facets have no model."""
         refused = None if self.version < REFUSED_SINCE else filters.of_refused(where)
         return refused is not None and bool(
             self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values)
         )
 
     def needs_parts(self, where: Filter) -> bool:
-        """Whether rollups, and facets alone, can't answer for the filter."""
+        """Check whether more than rollups and facets is needed to answer the filter."""
         return filters.needs_content(where) or self.has_refused(where)
 
     def parts(self, where: Filter) -> list[Part]:
-        """What the filter is made of in that case."""
+        """Return the disjoint parts of such a filter, without those that no facet matches."""
         other_ids = self.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
-        found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where))
+        found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where), having_id=self._having_id)
         return [part for part in found if not part.named or self._has_facet(part)]
+
+    def _having_id(self, among: Condition) -> Condition:
+        """Return the condition that a row's request id is among those meant; all ids are searched once a query."""
+        search = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {among.sql}"
+        if among not in self._found_ids:
+            found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", among.values)
+            self._found_ids[among] = [row_id for (row_id,) in found]
+        ids = self._found_ids[among]
+        if len(ids) > _MOST_IDS:
+            return Condition(f"id IN ({search})", among.values)
+        return Condition(f"id IN ({', '.join(map(str, ids))})")
 
     def _has_facet(self, part: Part) -> bool:
         meant = filters.facets(part, "row")
         return self.one(f"SELECT 1 FROM facets f WHERE {meant.sql}", meant.values) is not None
 
     def pieces(self, where: Filter, *, days: bool = True) -> list[TimeRange]:
-        """What has to be read for the filter's window."""
+        """Return the ranges to read for the filter's window."""
         start, end = self.clipped(where)
         if self.bare or start >= end:
             return []
         return [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
 
     def tallies(self, where: Filter, group_by: GroupBy | None, pieces: list[TimeRange]) -> dict[Label, AggregateSum]:
-        """The sums of the matching rows by group, those in the pieces and the pending ones."""
+        """Return sums by group of the matching rows: those in the pieces, and pending ones."""
         tallies: defaultdict[Label, AggregateSum] = defaultdict(AggregateSum)
         for piece in pieces:
             for label, tally in self._piece_tallies(where, group_by, piece):
@@ -128,11 +143,11 @@ class ReadTransaction:
         return {label: tally for label, tally in tallies.items() if tally.total}
 
     def waiting(self, start_ms: int, end_ms: int, *, unsummed: bool = False) -> list[Chunk]:
-        """The chunks of which rows may have come in from `start_ms` to before `end_ms`; the `unsummed` ones only."""
+        """Return the chunks that may have rows of [start_ms, end_ms); only those not in rollups, if `unsummed`."""
         return [chunk for chunk in self.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)]
 
     def _uncounted(self, where: Filter, piece: TimeRange) -> tuple[str, Condition] | None:
-        """What has to be read besides for a piece: matching rows that are being adopted; None if there are none."""
+        """Return what else to read for a piece: matching rows that are being adopted; None if there are none."""
         chunks = self.waiting(piece.start_ms, piece.end_ms, unsummed=bool(piece.span_ms))
         if not chunks:
             return None
@@ -140,7 +155,7 @@ class ReadTransaction:
         return rows_in(chunks), both(inside, filters.of_any_row(where))
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
-        """Where the matching rows are that are still there: a table expression, and what holds of them."""
+        """Return a table expression and a condition for the matching rows that were kept."""
         if self.pending or self.waiting(*self.listed(where)) or self.has_refused(where):
             return self.rows(), self.plain(where)
         return "requests", self.faceted(where, *self.listed(where))
@@ -168,7 +183,7 @@ class ReadTransaction:
             yield f"{rows} {table} WHERE {condition.sql}", condition.values
 
     def excess_msats(self, where: Filter) -> int:
-        """How much more than they cost budgets count of the matching rows."""
+        """Return by how much budgets count more than the matching rows cost, in msats."""
         start, end = self.listed(where)
         sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
         if start < end and (uncounted := self._uncounted(where, TimeRange(0, start, end))):
@@ -182,7 +197,7 @@ class ReadTransaction:
         return sum(from_columns(found))
 
     def faceted(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
-        """That a row in `requests` matches and came in from `start_ms` to before `end_ms`. Excludes pending ones."""
+        """Return the condition that a row of `requests`, not pending, matches and arrived in [start_ms, end_ms)."""
         return both(
             filters.within(start_ms, end_ms),
             filters.of_row_facets(where),
@@ -190,15 +205,15 @@ class ReadTransaction:
         )
 
     def plain(self, where: Filter) -> Condition:
-        """That a row of `rows()` matches."""
+        """Return the condition that a row of `rows()` matches."""
         until = filters.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
         since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
         return both(since, until, filters.of_any_row(where))
 
     def position(self, where: Filter, piece: TimeRange, offset: int) -> tuple[TimeRange, int]:
-        """In which hour or day of a piece of rollups the row lies that `offset` newer ones precede there.
+        """Find the row at `offset`, newest first, in a piece of rollups.
 
-        Returns it with how many newer ones precede the row within.
+        Returns its hour or day, and its offset within.
         """
         table, condition = self._rollups(where, filters.grain_for(where), piece)
         start, before = self.one(
@@ -224,7 +239,7 @@ class ReadTransaction:
     def _refused_tallies(
         self, where: Filter, group_by: GroupBy | None, piece: TimeRange
     ) -> Iterator[tuple[Label, AggregateSum]]:
-        """The sums of rows that were refused, where the piece's facets can't tell their models and are asked to."""
+        """Yield the sums of refused rows, if the query needs their models, which a piece's facets don't have."""
         among = refused_part(where)
         named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
         if named:
@@ -244,12 +259,12 @@ class ReadTransaction:
                     yield None, counted
 
     def refused(self, where: Filter) -> Condition | None:
-        """Return that a row is one of the filter's models and was refused; None if the filter names no models."""
+        """Return the condition that a row is a refused one of the filter's models; None if it names none."""
         part = None if self.version < REFUSED_SINCE else refused_part(where)
         return None if part is None else self._refused(part, *self.listed(where))
 
     def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
-        """That a row is one of a part of such that were refused."""
+        """Return the condition that a row belongs to a part that consists of refused ones."""
         # The plus signs keep SQLite to the index of such rows.
         within, facets = filters.within(start_ms, end_ms, "+at_ms"), filters.of_row_facets(part, "+facet")
         return both(within, facets, filters.of_content(part, faceted=True))
@@ -282,7 +297,7 @@ class ReadTransaction:
             yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
     def _rollups(self, where: Filter, grain: str, piece: TimeRange) -> tuple[str, Condition]:
-        """Where the rollups of a piece are: a table expression with `r`, and with `f` unless the grain is `all`."""
+        """Return a table expression and a condition for a piece's rollups `r`, with facets `f` if the grain has any."""
         inside = Condition(
             "r.span_ms = ? AND r.start_ms >= ? AND r.start_ms < ?", (piece.span_ms, piece.start_ms, piece.end_ms)
         )
@@ -303,7 +318,7 @@ class ReadTransaction:
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:
-    """The SQL of what a row is grouped by."""
+    """Return the SQL expression that a row is grouped by."""
     match group_by:
         case None:
             return "NULL"

@@ -7,7 +7,7 @@ a filter have no row in common, so they can be counted one by one.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import fields, replace
 from typing import Any
 
@@ -18,22 +18,23 @@ from arbstr.ledger.sql import values
 
 
 def all_fields(where: Filter) -> dict[str, Any]:
-    """What a filter says, as its parts are to say it."""
+    """Return a filter's fields, for its parts."""
     return {field.name: getattr(where, field.name) for field in fields(Filter)}
 
 
 def refused_part(where: Filter) -> Part | None:
-    """The rows of a filter's models that were refused; None if it names no models, or only what succeeded."""
+    """Return the part of a filter that is refused rows; None if it names no models, or only what succeeded."""
     refused = filters.of_refused(where)
     if refused is None or where.success is True:
         return None
     return Part(**{**all_fields(where), "model": None, "models": None, "success": False}, rows=refused)
 
 
-def parts(where: Filter, *, other_ids: bool, refused: bool) -> list[Part]:
-    """The parts of a filter.
+def parts(where: Filter, *, other_ids: bool, refused: bool, having_id: Callable[[Condition], Condition]) -> list[Part]:
+    """Split a filter into parts.
 
-    `other_ids`: there are request ids that arbstr did not make. `refused`: rows of its models were refused.
+    `other_ids`: some request ids were not made by arbstr. `refused`: rows of the filter's models were refused.
+    `having_id` turns a condition on a request id into one that a row is among those.
     """
     texts = tuple(text.casefold() for text in where.texts)
     whole = replace(where, texts=())
@@ -43,12 +44,12 @@ def parts(where: Filter, *, other_ids: bool, refused: bool) -> list[Part]:
         for outcome in by_outcome
         if outcome is not None
         for part in _by_end(outcome)
-        for place in _by_place(texts, other_ids=other_ids)
+        for place in _by_place(texts, other_ids=other_ids, having_id=having_id)
     ]
 
 
 def _by_end(where: Part) -> Iterator[Part]:
-    """Rows that succeeded, and those that failed, where the filter is about statuses."""
+    """Yield the part that succeeded and the part that failed, if the filter is about statuses."""
     if where.statuses is None and not where.without_statuses:
         yield where
         return
@@ -70,8 +71,10 @@ def _failed_with(where: Filter) -> Condition:
     return both(Condition("success = 0"), *among)  # as the index by status has it
 
 
-def _by_place(texts: tuple[str, ...], *, other_ids: bool) -> Iterator[Part]:
-    """Where texts may occur: all in the names; else one in the error; in a refused model's name; in the id."""
+def _by_place(
+    texts: tuple[str, ...], *, other_ids: bool, having_id: Callable[[Condition], Condition]
+) -> Iterator[Part]:
+    """Yield a part for each place: all texts in names, else one in the error, in a refused model's name, in the id."""
     if not texts:
         yield Part()
         return
@@ -84,14 +87,12 @@ def _by_place(texts: tuple[str, ...], *, other_ids: bool) -> Iterator[Part]:
     yield Part(unnamed=texts, rows=both(named_refused, *rest))
     in_ids = [filters.in_id(text) for text in texts if _may_be_in_id(text, other_ids=other_ids)]
     if in_ids:
-        among = either(*in_ids)
-        ids = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {among.sql}"
         elsewhere = both(_not(in_error), _not(in_refused))
-        yield Part(unnamed=texts, rows=both(Condition(f"id IN ({ids})", among.values), elsewhere, *rest))
+        yield Part(unnamed=texts, rows=both(having_id(either(*in_ids)), elsewhere, *rest))
 
 
 def _not(condition: Condition) -> Condition:
-    """It does not hold, or is unknown."""
+    """Return that a condition does not hold, or is unknown."""
     return Condition(f"NOT COALESCE({condition.sql}, FALSE)", condition.values)
 
 

@@ -19,12 +19,12 @@ _SIZES = (64, 32, 16, 8, 4, 2, 1)
 
 @lru_cache(maxsize=512)
 def values(rows: int, columns: int) -> str:
-    """`(?, ?), (?, ?)`: as many rows of as many marks."""
+    """Return placeholders for rows of columns: `(?, ?), (?, ?)`."""
     return ", ".join([f"({', '.join('?' * columns)})"] * rows)
 
 
 def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
-    """The items in pieces that one statement each takes, of a few fixed sizes."""
+    """Yield the items in chunks of a few fixed sizes, one for each statement."""
     start = 0
     for size in _SIZES:
         while len(items) - start >= size:

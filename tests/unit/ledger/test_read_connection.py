@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from arbstr.ledger import session_groups
+from arbstr.ledger import read_view, session_groups
 from arbstr.ledger.latency_histogram import exact_percentiles
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort
 from arbstr.ledger.read_connection import ReadConnection
@@ -360,6 +360,21 @@ def test_sessions_are_those_of_rows_that_are_still_there(tmp_path: Path) -> None
         answer = questions.stats(Filter(), "session")
     assert answer.overall.total == 3
     assert {name: figures.total for name, figures in answer.groups.items()} == {"b" * 16: 1, "(none)": 1}
+
+
+@pytest.mark.parametrize("most", [1000, 2], ids=["few", "too many to be kept"])
+def test_a_page_of_a_text_that_may_be_an_id_searches_all_ids_once(monkeypatch: pytest.MonkeyPatch, most: int) -> None:
+    monkeypatch.setattr(read_view, "_MOST_IDS", most)
+    ids = [f"{n:08x}-0000-4000-8000-00000000abcd" for n in range(5)]
+    rows = [record(request_id=each, cost_msats=n) for n, each in enumerate(ids)] + [record(), record()]
+    searches: list[str] = []
+    with ledger(rows) as questions:
+        questions._connection.set_trace_callback(searches.append)
+        page = questions.page(Filter(texts=("ABCD",)), "cost_sats", "desc", 1, 20)
+    assert [entry.request_id for entry in page.entries] == ids[::-1]
+    assert page.total == 5
+    if most == 1000:
+        assert sum("requests_by_correlation" in search for search in searches) == 1
 
 
 def test_a_series_has_every_hour_of_its_window_oldest_first() -> None:
