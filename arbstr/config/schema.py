@@ -289,7 +289,7 @@ class MockProvider(Section):
     """`[[mock.providers]]`: a fake provider with rates, speed and failures of its own.
 
     Delays in milliseconds, speed in tokens per second (0: at once), `failure_rate` from 0 to 1. `dialects` are those it
-    speaks, all by default; arbstr is not told which.
+    speaks, all by default; arbstr has to learn which.
     """
 
     name: Name

@@ -38,7 +38,7 @@ def merged(text: str, settings: Values) -> str:
 
 
 def merged_list(text: str, items: Sequence[Values], key: str) -> str:
-    """Return the text of a file that is a list with these items in it, told apart by `key`. Raises `Unmergeable`."""
+    """Return the text of a file that is a list with these items in it, distinguished by `key`. Raises `Unmergeable`."""
     lines = _checked(text)
     if any(line.strip() and not line.startswith(("- ", " ", "#")) for line in lines):
         raise Unmergeable("it is no list, or its items are indented")

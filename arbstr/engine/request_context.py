@@ -110,7 +110,7 @@ class RequestContext:
         self.session = session
 
     def announce(self) -> bool:
-        """Return True once: the arrival of the request is to be published, and nobody has done so."""
+        """Return True once: the arrival of the request has yet to be published."""
         first, self.announced = not self.announced, True
         return first
 

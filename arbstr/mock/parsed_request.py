@@ -16,7 +16,7 @@ from arbstr.types import JsonObject
 ANY_OBJECT: JsonObject = {"type": "object"}
 _MOST_CHOICES = 16
 _WORD = re.compile(r"[a-z]{3,}")
-_TOLD_TO_CALL = re.compile(r"\bcall ([\w.:-]+) with (?=\{)", re.IGNORECASE)
+_REQUESTED_CALL = re.compile(r"\bcall ([\w.:-]+) with (?=\{)", re.IGNORECASE)
 
 Role = Literal["system", "user", "assistant", "tool"]
 
@@ -173,23 +173,23 @@ def _calls(tools: Sequence[Tool], choice: ToolChoice, question: str, *, answered
         return
     if choice.mode == "none" or not tools or (answered and choice.mode != "required"):
         return
-    if told := list(_told_calls(tools, question)):
-        yield from told if choice.parallel else told[:1]
+    if requested := list(_requested_calls(tools, question)):
+        yield from requested if choice.parallel else requested[:1]
         return
     words = set(_WORD.findall(question.lower()))
     yield WantedCall(max(tools, key=lambda tool: len(words & _words_of(tool))))  # the first of equals
 
 
-def _told_calls(tools: Sequence[Tool], question: str) -> Iterator[WantedCall]:
+def _requested_calls(tools: Sequence[Tool], question: str) -> Iterator[WantedCall]:
     """Yield the calls that a question spells out: `call NAME with {…}`."""
     by_name = {tool.name: tool for tool in tools}
-    for told in _TOLD_TO_CALL.finditer(question):
+    for found in _REQUESTED_CALL.finditer(question):
         try:
-            arguments, _ = json.JSONDecoder().raw_decode(question, told.end())
+            arguments, _ = json.JSONDecoder().raw_decode(question, found.end())
         except ValueError:
             continue
-        if told[1] in by_name:
-            yield WantedCall(by_name[told[1]], arguments)
+        if found[1] in by_name:
+            yield WantedCall(by_name[found[1]], arguments)
 
 
 def _words_of(tool: Tool) -> set[str]:

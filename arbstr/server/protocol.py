@@ -36,14 +36,14 @@ _MESSAGE_CHARS = 200  # of the parser's words
 
 
 class Awaited(NamedTuple):
-    """What is awaited from a client, and its progress: while both are unchanged nothing has moved."""
+    """What a client is waited for, and its progress: unchanged, nothing has moved."""
 
     what: Literal["first request", "head", "next request", "reading"]
     so_far: int
 
 
 class Protocol(web.RequestHandler):
-    """aiohttp's protocol, but for clients that leave, that are slow, and for what becomes of bytes that are no HTTP."""
+    """aiohttp's protocol, with its own handling of clients that leave or stall, and of bytes that are not HTTP."""
 
     def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(
@@ -60,12 +60,12 @@ class Protocol(web.RequestHandler):
         self._answered: Request | None = None  # the request that is being answered, or the last that was
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Keep the transport, to see what has not been sent yet."""
+        """Keep the transport, to know what is still unsent."""
         self._wire = cast("asyncio.Transport", transport)
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Take in what came. If a body turns into garbage, its reader must learn of it.
+        """Parse received bytes. If a body turns out malformed, fail its reader.
 
         aiohttp keeps the parser's complaint for the time when the request is answered, which then never comes.
         """
@@ -84,7 +84,7 @@ class Protocol(web.RequestHandler):
             request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell the request in flight that its client has disconnected: aiohttp could only cancel it."""
+        """Notify the request in flight that its client has disconnected: aiohttp could only cancel it."""
         request = self._current_request
         super().connection_lost(exc)
         self._wire = self._answered = None
@@ -103,7 +103,7 @@ class Protocol(web.RequestHandler):
         return self._request_count > 0
 
     def awaited(self) -> Awaited | None:
-        """What the client is waited for at the moment, None if for nothing: its body has a clock of its own."""
+        """Return what the client is waited for now; None if nothing. Its body has a deadline of its own."""
         if self._wire is None:
             return None
         if waiting := self._wire.get_write_buffer_size():
@@ -141,7 +141,7 @@ class Protocol(web.RequestHandler):
         exc: BaseException | None = None,
         message: str | None = None,
     ) -> web.StreamResponse:
-        """What the parser refuses is the client's fault: an answer in OpenAI's shape, a line in the log, no more."""
+        """Answer what the parser refuses in OpenAI's shape, and log a line: it is the client's fault."""
         if status >= 500:
             response = super().handle_error(request, status, exc, message)
         else:
@@ -152,7 +152,7 @@ class Protocol(web.RequestHandler):
         return response
 
     def _written_bytes(self) -> int:
-        """What was written so far for the request that is being answered, or was last."""
+        """Return how many bytes were written for the current or last request."""
         return 0 if self._answered is None else self._answered.writer.output_size
 
     def _refuse(self, error: ApiError) -> None:
@@ -168,7 +168,7 @@ def _ignore(protocol: Protocol) -> None:
 
 
 def _unsent_bytes(transport: asyncio.Transport) -> int:
-    """What the system has taken of a connection's bytes and not got rid of, as far as it tells: it takes by the MB."""
+    """Return how many of a connection's bytes the system has buffered, as far as it tells: it takes by the MB."""
     left = array("i", [0])
     if _TIOCOUTQ:
         with suppress(OSError, ValueError):

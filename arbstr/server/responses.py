@@ -1,4 +1,4 @@
-"""How answers look on the wire: JSON bodies, errors in OpenAI's shape, whole answers in one piece."""
+"""Responses on the wire: JSON bodies, errors in OpenAI's shape, whole responses in one piece."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SERVER = "arbstr"  # and no version: that is for those who may ask /health
 
 
 class WholeResponse(web.StreamResponse):
-    """An answer all of which is there, written in one piece.
+    """A complete response, written in one piece.
 
     aiohttp's own response would also know cookies, compression and payloads of other kinds, for three times the CPU.
     """
@@ -62,13 +62,13 @@ class WholeResponse(web.StreamResponse):
         return None
 
     async def write_eof(self, data: bytes = b"") -> None:
-        """Nothing is left to write."""
+        """Do nothing: all has been written."""
 
 
 class EventStream(web.StreamResponse):
-    """A stream of events whose head goes out with its first bytes: one packet less.
+    """A stream of events whose head is sent with its first bytes: one packet less.
 
-    It ends by its last chunk, or before HTTP/1.1 with its connection. aiohttp's own would take twice the CPU.
+    It ends with its last chunk, or before HTTP/1.1 with its connection. aiohttp's own would take twice the CPU.
     """
 
     def __init__(self, headers: HeaderList) -> None:
@@ -84,7 +84,7 @@ class EventStream(web.StreamResponse):
         return self._writer is not None
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
-        """Begin it, once."""
+        """Begin the response, once."""
         if self._writer is None:
             self._writer = request.writer
             self._chunked = request.version >= HttpVersion11
@@ -94,7 +94,7 @@ class EventStream(web.StreamResponse):
         return self._writer
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
-        """Go on; waits while more than enough is on its way. Raises ConnectionError."""
+        """Write data; wait while too much is unsent. Raises ConnectionError."""
         assert self._writer is not None
         await self._writer.write(self._taken_head() + self._coded(data))
 
@@ -117,7 +117,7 @@ class EventStream(web.StreamResponse):
 
 
 def _of_a_stream(headers: HeaderList) -> HeaderList:
-    """The headers of a stream of events, whatever the provider calls it."""
+    """Return the headers of a stream of events, whatever the provider calls it."""
     given = {name.lower(): value for name, value in reversed(headers)}
     if "event-stream" not in given.get("content-type", ""):
         headers = [pair for pair in headers if pair[0].lower() != "content-type"]
@@ -127,7 +127,7 @@ def _of_a_stream(headers: HeaderList) -> HeaderList:
 
 
 def _head(request: web.BaseRequest, status: int, headers: HeaderList, *, keep_alive: bool) -> bytes:
-    """A response's head with its empty line. Raises ValueError if a header would break it."""
+    """Return a response's head with its empty line. Raises ValueError if a header would break it."""
     lines = [f"HTTP/1.{int(request.version >= HttpVersion11)} {_status_line(status)}"]
     lines += [f"{name}: {value}" for name, value in headers]
     lines.append(f"Date: {_http_date(int(time()))}\r\nServer: {SERVER}")
@@ -157,7 +157,7 @@ def error_response(error: ApiError, dialect: Dialect = CHAT) -> web.Response:
 
 
 def error_headers(error: ApiError) -> HeaderList:
-    """Its headers, with `Retry-After` in whole seconds and `Allow` where they say more."""
+    """Return an error's headers, with `Retry-After` in whole seconds and `Allow` where known."""
     headers = [("Content-Type", "application/json")]
     if error.retry_after_s is not None:
         headers.append(("Retry-After", str(max(1, math.ceil(error.retry_after_s)))))

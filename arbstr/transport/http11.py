@@ -21,7 +21,7 @@ Failure = type[httpx.TransportError]
 
 
 class BrokenResponse(httpx.RemoteProtocolError):
-    """A response began and broke off, or is no HTTP: its server has worked on the request.
+    """Raised when a response broke off or is not HTTP: its server has worked on the request.
 
     `status` is the one it had, 0 if it broke off before.
     """
@@ -30,7 +30,7 @@ class BrokenResponse(httpx.RemoteProtocolError):
 
 
 class ResponseStream(httpx.AsyncByteStream):
-    """An answer as it arrives: `head` waits for status and headers, iterating brings the body's bytes.
+    """A response as it arrives: `head` waits for status and headers, iterating yields the body's bytes.
 
     A wait may be cancelled and taken up again. Raises the `httpx.TransportError` that says how the exchange failed.
     """
@@ -73,7 +73,7 @@ class ResponseStream(httpx.AsyncByteStream):
         return data
 
     async def aclose(self) -> None:
-        """Done with it: if it is not complete, nothing but the end of its connection will stop it."""
+        """Close it: an incomplete response ends its connection, as nothing else would stop it."""
         if not self.complete:
             self._connection.abort()
 
@@ -114,12 +114,12 @@ class ResponseStream(httpx.AsyncByteStream):
             self._failure.status = self.status
 
     def wake(self) -> None:
-        """Let the reader see what has changed."""
+        """Wake the reader: something has changed."""
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _progress(self) -> asyncio.Future[None]:
-        """To be awaited: something has come, or will not."""
+        """Wait until something has arrived, or will not."""
         if self._failure is not None:
             raise self._failure
         self._waiter = self._connection.loop.create_future()
@@ -127,7 +127,7 @@ class ResponseStream(httpx.AsyncByteStream):
 
 
 class Connection(asyncio.Protocol):
-    """A connection; `free` is called when it can carry the next exchange. Made on the running loop."""
+    """A connection; `free` is called when it can carry the next exchange. To be created on the running loop."""
 
     def __init__(self, free: Callable[[Connection], None]) -> None:
         self.loop = asyncio.get_running_loop()
@@ -158,11 +158,11 @@ class Connection(asyncio.Protocol):
 
     @property
     def is_open(self) -> bool:
-        """Whether it can be written to, for all that is known."""
+        """Whether it can be written to, as far as is known."""
         return self._transport is not None and not self._transport.is_closing()
 
     def is_idle(self) -> bool:
-        """Whether nothing has arrived that was not read yet: the end of the connection, say."""
+        """Check that nothing unread has arrived, such as the end of the connection."""
         if self._socket is None:
             return self.is_open
         return self.is_open and not self._socket.poll(0)
@@ -204,7 +204,7 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse what came; what comes unasked, or is no HTTP, ends the connection."""
+        """Parse received bytes; unexpected ones, and what is not HTTP, end the connection."""
         response = self._response
         if response is None:
             self.abort()
@@ -227,7 +227,7 @@ class Connection(asyncio.Protocol):
         response.wake()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """The end of the connection, and of what it carries."""
+        """Fail the response that the connection carried, if any."""
         response, self._response = self._response, None
         if response is not None:
             reason = "" if exc is None else str(exc) or type(exc).__name__
@@ -244,7 +244,7 @@ class Connection(asyncio.Protocol):
         self.closed.set_result(None)
 
     def _parse(self, data: bytes) -> Exception | None:
-        """Have the parser call what is below; returns why it can't go on."""
+        """Feed the parser, which calls the methods below; return why it can't continue, if so."""
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -252,7 +252,7 @@ class Connection(asyncio.Protocol):
         return None
 
     def _end(self, response: ResponseStream) -> None:
-        """The answer is complete: on to the next, if there may be one."""
+        """End the response, and free the connection if it can carry another."""
         self._response = None
         sent = self._transport is not None and not self._transport.get_write_buffer_size()
         if self._keep_alive and sent:
@@ -263,13 +263,13 @@ class Connection(asyncio.Protocol):
             self.abort()
 
     def _watch_socket(self) -> None:
-        """From now on `is_idle` can tell; where the system has no such call it knows what the loop does."""
+        """Let `is_idle` ask the socket, where the system can tell."""
         if self._socket is None and self._transport is not None and hasattr(select, "poll"):
             self._socket = select.poll()
             self._socket.register(self._transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def _limit(self, response: ResponseStream, size: int) -> None:
-        """The parser gathers what is no body: not for ever."""
+        """Limit what the parser collects outside of bodies."""
         self._header_bytes += size
         if self._header_bytes > MAX_HEADER_BYTES:
             response.break_off(f"headers of more than {MAX_HEADER_BYTES:,} bytes")
@@ -278,7 +278,7 @@ class Connection(asyncio.Protocol):
     # The parser calls these.
 
     def on_message_begin(self) -> None:
-        """An answer begins, or an interim one."""
+        """Begin a response, final or interim. Raises ValueError if none was requested."""
         if self._response is None or self._response.complete:
             raise ValueError("an unsolicited response")
 
@@ -293,7 +293,7 @@ class Connection(asyncio.Protocol):
         cast("ResponseStream", self._response).status = self._parser.get_status_code()
 
     def on_headers_complete(self) -> None:
-        """The head is there; an interim answer (1xx) is not what was asked for."""
+        """Note that the head is complete; interim responses (1xx) are skipped."""
         response = cast("ResponseStream", self._response)
         response.status = self._parser.get_status_code()
         if response.status < 200:
@@ -302,7 +302,7 @@ class Connection(asyncio.Protocol):
         response.begin_body()
 
     def on_message_complete(self) -> None:
-        """The end of an answer, or of an interim one."""
+        """End a response, final or interim."""
         response = cast("ResponseStream", self._response)
         response.complete = response.has_head
         self._keep_alive = response.framed and not response.framed_twice and self._parser.should_keep_alive()

@@ -45,7 +45,7 @@ _FIGURE = re.compile(r"(?<![\w.,…-])[-+~<]?\d[\d.,:]*(?: ?(?:%|[kMGT]\b|m?s\b|
 
 @lru_cache(16_384)
 def fit(text: str, width: int, align: Align = "left") -> str:
-    """The text in exactly `width` cells: padded, or cut with an ellipsis; a figure in it is left out, never cut."""
+    """Return the text in exactly `width` cells: padded, or cut with an ellipsis; figures are left out, never cut."""
     length = cell_len(text)
     if length > width:
         text = _cut(text, width - 1) + "…" if width > 0 else ""
@@ -55,7 +55,7 @@ def fit(text: str, width: int, align: Align = "left") -> str:
 
 
 def _cut(text: str, width: int) -> str:
-    """The beginning of a longer text, of `width` cells at most."""
+    """Return the beginning of a longer text, of at most `width` cells."""
     kept = set_cell_size(text, width)
     if kept == text[: len(kept)]:  # else a wide character was halved, which no figure has
         place, figures = len(kept), _FIGURE.finditer(text)
@@ -65,12 +65,12 @@ def _cut(text: str, width: int) -> str:
 
 
 def width_of(line: Line) -> int:
-    """How many cells a line takes."""
+    """Return how many cells a line takes."""
     return sum(cell_len(text) for text, _ in line)
 
 
 def fit_line(line: Line, width: int, role: Role = "text") -> Line:
-    """The line in exactly `width` cells: padded at the end with spaces of `role`, or cut with an ellipsis."""
+    """Return the line in exactly `width` cells: padded at its end with spaces of `role`, or cut with an ellipsis."""
     fitted: list[Span] = []
     left = width
     for text, span_role in line:
@@ -86,7 +86,7 @@ def fit_line(line: Line, width: int, role: Role = "text") -> Line:
 
 
 def wrapped(text: str, width: int) -> list[str]:
-    """The text in one or more lines of at most `width` cells, broken between words unless one is longer than a line."""
+    """Return the text in lines of at most `width` cells, broken between words unless one is longer than a line."""
     lines: list[str] = []
     for word in text.split():
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
@@ -100,7 +100,7 @@ Part = tuple[Line, int]
 
 
 def fit_parts(parts: Sequence[Part], width: int) -> Line:
-    """The parts of a line that fit into `width` cells, whole: the highest rank goes first, rank 0 never."""
+    """Return the parts of a line that fit into `width` cells whole: the highest rank goes first, rank 0 never."""
     present = list(parts)
     while sum(width_of(line) for line, _ in present) > width:
         last = max((rank for _, rank in present), default=0)
@@ -111,12 +111,12 @@ def fit_parts(parts: Sequence[Part], width: int) -> Line:
 
 
 def trim(line: Line, width: int) -> Line:
-    """The line without as many of its labels and units as there is no room for, the last ones first."""
+    """Return the line without the labels and units that do not fit, dropped from its end."""
     return fit_parts([((span,), number if span[1] == "muted" else 0) for number, span in enumerate(line, 1)], width)
 
 
 def spread(left: Line, right: Line, width: int) -> Line:
-    """Two lines as one of `width` cells, at its ends; the right one goes when there is no room for both."""
+    """Join two lines at the ends of one of `width` cells; the right one is dropped if both do not fit."""
     gap = width - width_of(left) - width_of(right)
     if gap < 1:
         return fit_line(left, width)
@@ -134,13 +134,13 @@ _UNDER_CURSOR: dict[Role, Role] = {
 
 
 def under_cursor(line: Line) -> Line:
-    """The line as the selected row."""
+    """Return the line as the selected row."""
     return tuple((text, _UNDER_CURSOR.get(role, "cursor")) for text, role in line)
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A table's column: its least width in cells, and its share of what is left over (0: none), `most` cells in all.
+    """A table's column: its least width in cells, its share of the remaining ones (0: none), at most `most` in all.
 
     Where the table is too narrow the columns of the highest `rank` go first. A column on the right holds figures, and
     so may an `exact` one: they are as wide as what stands in them and never cut.
@@ -156,7 +156,7 @@ class Column:
 
     @property
     def figures(self) -> bool:
-        """Whether what stands in it must not be cut."""
+        """Whether its content must not be cut."""
         return self.exact or self.align == "right"
 
 
@@ -167,7 +167,7 @@ NAME = 18  # cells: what a name of a model or a provider may take before a furth
 
 
 def lay_out(columns: tuple[Column, ...], width: int, rows: Sequence[Cells] = (), *, sorted_by: str = "") -> Layout:
-    """Which columns a table of `width` cells shows, and how wide each is; two cells stand between columns.
+    """Choose a table's columns, and the width of each, for `width` cells with two between columns.
 
     `rows` are those in sight; the column that it is `sorted_by` has an arrow beside its title.
     """
@@ -176,7 +176,7 @@ def lay_out(columns: tuple[Column, ...], width: int, rows: Sequence[Cells] = (),
 
 
 def _wanted(column: Column, rows: Sequence[Cells], sorted_by: str) -> int:
-    """How many cells a column needs to show everything."""
+    """Return how many cells a column needs to show everything."""
     title = cell_len(column.title) + (2 if sorted_by and column.title == sorted_by else 0)
     return max([title, *(cell_len(row[column.title][0]) for row in rows if column.title in row)])
 
@@ -199,7 +199,7 @@ def _taken(widths: Sequence[int]) -> int:
 
 
 def _present(columns: Sequence[Column], least: Sequence[int], wants: Sequence[int], width: int) -> list[int]:
-    """The places of the columns that fit; those of the first rank stay in any case.
+    """Return the places of the columns that fit; those of the first rank always stay.
 
     Before a column of a higher rank is shown, the texts before it have the room that an ordinary name takes.
     """
@@ -213,7 +213,7 @@ def _present(columns: Sequence[Column], least: Sequence[int], wants: Sequence[in
 
 
 def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:
-    """Take from texts what there is not room for, from the widest first."""
+    """Shrink text columns until all fit, the widest first."""
     while _taken(widths) > width:
         texts = [place for place, column in enumerate(columns) if not column.figures and widths[place] > 1]
         if not texts:
@@ -223,7 +223,7 @@ def _shrink(columns: Sequence[Column], widths: list[int], width: int) -> None:
 
 
 def _grow(widths: list[int], limits: Sequence[int], shares: Sequence[int], width: int) -> None:
-    """Hand out what is left over by shares, up to each one's limit."""
+    """Distribute the remaining cells by shares, up to each column's limit."""
     while (free := width - _taken(widths)) > 0:
         hungry = [place for place, share in enumerate(shares) if share and widths[place] < limits[place]]
         if not hungry:
@@ -235,7 +235,7 @@ def _grow(widths: list[int], limits: Sequence[int], shares: Sequence[int], width
 
 
 def header(layout: Layout, sorted_by: str = "", arrow: str = "") -> Line:
-    """A table's line of titles; the column it is sorted by carries the arrow."""
+    """Return a table's line of titles; the sorted column carries the arrow."""
     titles = [
         fit(f"{column.title} {arrow}" if sorted_by and column.title == sorted_by else column.title, width, column.align)
         for column, width in layout
@@ -244,7 +244,7 @@ def header(layout: Layout, sorted_by: str = "", arrow: str = "") -> Line:
 
 
 def cells(layout: Layout, row: Cells) -> Line:
-    """A table's line: `row` holds each column's span by title; what it lacks stays empty."""
+    """Return a table's line: `row` has each column's span by title; missing ones are blank."""
     spans: list[Span] = []
     for column, width in layout:
         text, role = row.get(column.title, ("", "text"))
@@ -255,7 +255,7 @@ def cells(layout: Layout, row: Cells) -> Line:
 
 
 def merged(spans: Sequence[Span]) -> Line:
-    """The spans with neighbours of one role joined: fewer pieces are cheaper to paint."""
+    """Join neighbouring spans of one role: fewer pieces are cheaper to paint."""
     joined: list[Span] = []
     for text, role in spans:
         if joined and (joined[-1][1] == role or not text.strip()):
@@ -274,7 +274,7 @@ def framed(
     note: Line = EMPTY,
     thumb: tuple[int, int] | None = None,
 ) -> list[Line]:
-    """A box of `width` by `height` cells around the body, title at its upper left and note at its upper right.
+    """Return a box of `width` by `height` cells around the body, title at the upper left, note at the upper right.
 
     `thumb` are the first and last content line beside which the right edge is thick: a scroll bar.
     """
@@ -289,7 +289,7 @@ def framed(
 
 
 def ruled(body: Sequence[Line], width: int, height: int, *, title: Line = EMPTY, note: Line = EMPTY) -> list[Line]:
-    """The body under a rule that bears title and note: a frame for small terminals."""
+    """Return the body under a rule with title and note: a frame for small terminals."""
     lines = [_edge(title, note, width, "─", "─")]
     lines += [fit_line(((" ", "text"), *line), width) for line in body[: height - 1]]
     lines += [fit_line(EMPTY, width)] * (height - len(lines))
@@ -297,12 +297,12 @@ def ruled(body: Sequence[Line], width: int, height: int, *, title: Line = EMPTY,
 
 
 def beside(left: Sequence[Line], right: Sequence[Line]) -> list[Line]:
-    """Two blocks of the same height as one."""
+    """Join two blocks of the same height side by side."""
     return [(*one, *other) for one, other in zip(left, right, strict=True)]
 
 
 def _edge(title: Line, note: Line, width: int, left: str, right: str) -> Line:
-    """The upper edge of a box, with what stands in it; the note goes first when room is short."""
+    """Return the upper edge of a box with its title and note; the note is dropped first."""
     label: Line = ((" ", "faint"), *title, (" ", "faint")) if title else EMPTY
     remark: Line = ((" ", "faint"), *note, (" ─", "faint")) if note else EMPTY
     room = width - 2 - width_of(label) - width_of(remark)

@@ -61,13 +61,13 @@ _ATTEMPT = ("provider", "started_ms", "duration_ms", "failure", "status", "messa
 
 
 def from_detail(detail: Detail) -> FullRequest:
-    """From the ledger's answer."""
+    """Build from the ledger's answer."""
     known = {name: getattr(detail.entry, name) for name in _SHARED}
     return FullRequest(at_ms=detail.entry.at_ms, attempts=detail.attempts, routing=detail.routing, **known)
 
 
 def from_item(item: Item) -> FullRequest:
-    """From what the feed holds."""
+    """Build from the feed's item."""
     if isinstance(item, RequestRecord):
         return _from_record(item)
     return _from_flight(item) if item.record is None else _from_record(item.record)
@@ -99,7 +99,7 @@ def _from_flight(flight: InFlightRequest) -> FullRequest:
 
 
 def request_lines(request: FullRequest, width: int, zone: tzinfo | None) -> list[Line]:
-    """Everything that is known, in sections."""
+    """Return everything known of a request, in sections."""
     return [
         *_identity(request, zone),
         EMPTY,
@@ -281,7 +281,7 @@ def _routing(request: FullRequest, width: int) -> list[Line]:
 
 
 def _foreseen(what: str, expected: int | None, actual: int | None) -> Line:
-    """As `output   expected 289, was 228 tokens (−21 %)`."""
+    """Return a line like `output   expected 289, was 228 tokens (−21 %)`."""
     was = "" if actual is None else f", was {count(actual)}"
     off = "" if actual is None or not expected else f" ({_deviation(actual / expected - 1)})"
     return ((f"{what:<9}", "muted"), (f"expected {count(expected)}{was} tokens{off}", "text"))
@@ -320,7 +320,7 @@ def _text(value: Json, name: str) -> str:
 
 
 def _each(routing: Json, name: str) -> list[Json]:
-    """The objects in a list; old rows may hold anything."""
+    """Yield the objects in a list; old rows may hold anything."""
     value = routing.get(name)
     return [each for each in value if isinstance(each, Mapping)] if isinstance(value, list) else []
 

@@ -73,7 +73,7 @@ THEMES = (DARK, LIGHT, TERMINAL)
 
 
 def theme_for(colour_system: str | None) -> Theme:
-    """The theme that a terminal with so many colours is begun with, by Rich's name for them; None has no colour.
+    """Return the initial theme for a terminal's colours, by Rich's name for them; None has no colour.
 
     Of sixteen only their owner knows what they look like: a colour of ours would come out as a neighbour of another
     meaning, money as an error.
@@ -85,7 +85,7 @@ _STRIPS_KEPT = 2048
 
 
 class StripCache:
-    """Turns lines into strips in one theme's colours. Lines seen before cost a look-up."""
+    """Turns lines into strips in one theme's colours, and caches them."""
 
     def __init__(self, theme: Theme) -> None:
         self.styles = _terminal_styles() if theme.ansi else _styles(theme)
@@ -93,7 +93,7 @@ class StripCache:
         self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(_STRIPS_KEPT)
 
     def strip(self, line: Line, width: int) -> Strip:
-        """The line in exactly `width` cells."""
+        """Return the line in exactly `width` cells."""
         key = (line, width)
         strip = self._strips.get(key)
         if strip is None:
@@ -111,7 +111,7 @@ def strip_cache_for(name: str) -> StripCache:
 
 
 def _hex(theme: Theme, name: str) -> str:
-    """One of a theme's colours; those it leaves open as Textual derives them."""
+    """Return one of a theme's colours; those it leaves open as Textual derives them."""
     return theme.to_color_system().generate()[name]
 
 
@@ -145,7 +145,7 @@ def _styles(theme: Theme) -> dict[Role, Style]:
 
 
 def _terminal_styles() -> dict[Role, Style]:
-    """Sixteen colours, chosen by the terminal's owner: only attributes and the six hues are sure to be readable."""
+    """Return styles for sixteen colours of the terminal's owner: only attributes and six hues are surely readable."""
     looks: dict[Role, str] = {
         "text": "default on default",
         "strong": "bold default on default",

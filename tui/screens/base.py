@@ -23,7 +23,7 @@ LEAST_WIDTH, LEAST_HEIGHT = 60, 15
 
 
 def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
-    """How things stand, in the line on top."""
+    """Show how things stand in the top bar."""
     top.show(
         dashboard.view(),
         dashboard.now_ms(),
@@ -35,7 +35,7 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
 
 
 class DashboardScreen(Screen[None]):
-    """One of the five. Subclasses say what they hold in `pieces` and paint it in `paint_body`."""
+    """One of the five screens. Subclasses return their widgets in `pieces` and paint them in `paint_body`."""
 
     NAMES: ClassVar[dict[str, str]] = {
         "live": "Live",
@@ -78,30 +78,30 @@ class DashboardScreen(Screen[None]):
     # ── what subclasses are ─────────────────────────────────────────────────────────────────────────────────────
 
     def pieces(self) -> Sequence[Widget]:
-        """The widgets between the bars."""
+        """Return the widgets between the bars."""
         raise NotImplementedError
 
     def paint_body(self) -> Iterator[None]:
-        """Give every piece its values, with a yield after each so that the loop can do other things."""
+        """Give each piece its values, yielding after each so that the loop can do other things."""
         raise NotImplementedError
 
     def keys(self) -> Sequence[KeyHint]:
-        """The hints that are this screen's own."""
+        """Return the hints for this screen's own keys."""
         return ()
 
     def narrow(self, typed: str) -> None:
         """Show only what passes the filter."""
 
     def judge(self, typed: str) -> Sequence[str]:
-        """What of a filter means nothing, and what can be typed instead."""
+        """Return complaints about a filter that means nothing, naming what can be typed instead."""
         return ()
 
     def names(self) -> Names:
-        """What Tab completes from in the filter line."""
+        """Return the names that Tab completes in the filter line."""
         return {}
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Give the pieces their heights; called when the terminal's size changes."""
+        """Set the pieces' heights; called when the terminal's size changes."""
 
     def action_move(self, by: int) -> None:
         """Move the selection."""
@@ -116,19 +116,19 @@ class DashboardScreen(Screen[None]):
         """Open what is selected."""
 
     def action_copy(self) -> None:
-        """Copy what is selected."""
+        """Copy the selection."""
 
     def action_copy_more(self) -> object:
         """Ask what of it to copy."""
 
     def step_back(self) -> bool:
-        """Let the selection go, or the place that was scrolled to; whether there was anything."""
+        """Drop the selection, or the scroll position; return whether there was either."""
         return False
 
     # ── what all of them do ─────────────────────────────────────────────────────────────────────────────────────
 
     def compose(self) -> ComposeResult:
-        """Bars around the pieces."""
+        """Compose the bars and the pieces between them."""
         yield self._top
         yield from self.pieces()
         yield self._line
@@ -143,7 +143,7 @@ class DashboardScreen(Screen[None]):
         yield from self.paint_body()
 
     def repaint(self) -> None:
-        """Paint all at once: a key was pressed and its effect is awaited."""
+        """Paint at once: a key was pressed."""
         if self.is_mounted:
             for _ in self.paint():
                 pass
@@ -166,14 +166,14 @@ class DashboardScreen(Screen[None]):
         return [*own, *self.keys(), *general]
 
     def on_resize(self, event: events.Resize) -> None:
-        """Arrange for the new size and paint."""
+        """Lay out for the new size and paint."""
         if self.too_small and self._line.typing:
             self._line.cancel()
         self.size_pieces(event.size.width, event.size.height)
         self.call_after_refresh(self.repaint)
 
     def on_screen_resume(self) -> None:
-        """Poll the ledger for what this screen shows, now that it is in front."""
+        """Poll the ledger for this screen, now in front."""
         self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS)
         self.repaint()
 
@@ -190,7 +190,7 @@ class DashboardScreen(Screen[None]):
             self._line.open()
 
     def filter_by(self, text: str) -> None:
-        """Put a filter in force as if it had been typed."""
+        """Apply a filter as if it had been typed."""
         self._line.put(text)
 
     @on(FilterLine.Changed)
@@ -199,7 +199,7 @@ class DashboardScreen(Screen[None]):
         self.repaint()
 
     def action_back(self) -> None:
-        """One step back: out of the filter line; out of filter and selection; to the first screen."""
+        """Go back one step: out of the filter line; out of filter and selection; to the first screen."""
         if self._line.typing:
             self._line.cancel()
         elif self.typed:
@@ -217,15 +217,15 @@ class DashboardScreen(Screen[None]):
         return self.app.size.width < LEAST_WIDTH or self.app.size.height < LEAST_HEIGHT
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Refuse the screen's actions where their effect can't be seen."""
+        """Refuse the screen's actions where their effect would be invisible."""
         return not self.too_small
 
 
 class TooSmall(Panel):
-    """What a terminal that is too small shows in place of everything else."""
+    """The message that a terminal that is too small shows in place of everything else."""
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A plain message."""
+        """Draw a plain message."""
         return [
             ((f" arbstr needs {LEAST_WIDTH}x{LEAST_HEIGHT},", "text"),),
             ((f" this terminal is {self.app.size.width}x{self.app.size.height}.", "text"),),

@@ -16,7 +16,7 @@ from tui.widgets.panel import Panel
 
 
 class ChoiceScreen(ModalScreen[str | None]):
-    """Ends with the key of the answer, or None."""
+    """A question with a key for each answer; ends with that key, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back", show=False)]
 
@@ -26,11 +26,11 @@ class ChoiceScreen(ModalScreen[str | None]):
         self._answers = answers
 
     def compose(self) -> ComposeResult:
-        """The question in a box."""
+        """Compose the question in a box."""
         yield Question(self._question, self._answers)
 
     def on_key(self, event: events.Key) -> None:
-        """An answer's key."""
+        """Answer by its key."""
         if any(event.key == key for key, _ in self._answers):
             event.stop()
             leave(self, event.key)
@@ -41,12 +41,12 @@ class ChoiceScreen(ModalScreen[str | None]):
             leave(self, self._answers[event.index - 2][0])
 
     def action_leave(self) -> None:
-        """No answer."""
+        """Leave without an answer."""
         leave(self)
 
 
 class Question(Panel):
-    """The box."""
+    """The question's box."""
 
     def __init__(self, question: str, answers: Sequence[tuple[str, str]]) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ class Question(Panel):
         self.styles.max_width = "100%"
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """An answer a line."""
+        """Draw a line for each answer."""
         body: list[Line] = [EMPTY, *(((f" {key} ", "key"), (label, "text")) for key, label in self._answers)]
         note: Line = (("Esc", "key"), (" back", "muted"))
         return framed(body, width, height, title=((self._question, "title"),), note=note)

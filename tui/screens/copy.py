@@ -17,7 +17,7 @@ _WORDS = {"i": "the request's id", "r": "its row, as CSV", "j": "its JSON", "c":
 
 
 def copy_id(screen: Screen[None], request_id: str) -> None:
-    """Copy a request's id, and say so."""
+    """Copy a request's id, and confirm it."""
     screen.app.copy_to_clipboard(shown(request_id))
     screen.notify("Copied the request's id; Y copies more of it", markup=False)
 

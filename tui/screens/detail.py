@@ -39,7 +39,7 @@ Step = Callable[[int], Awaitable[Opened | None]]  # to a neighbour in the list b
 
 
 class DetailScreen(Screen[None]):
-    """Starts with what the feed knows, if it was opened from there; the ledger's answer takes its place."""
+    """One request in full: first from the feed, if opened from there, then as the ledger has it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,backspace", "leave", "Back", show=False),
@@ -67,7 +67,7 @@ class DetailScreen(Screen[None]):
         self._open(opened)
 
     def _open(self, opened: Opened) -> None:
-        """Begin with a request of which only that much is known."""
+        """Open with a request of which only this much is known."""
         self._request_id, self._item = opened.request_id, opened.item
         self._full: FullRequest | None = None if opened.item is None else from_item(opened.item)
         self._entry: Entry | None = None  # the ledger's; what is shown is its answer from then on
@@ -75,7 +75,7 @@ class DetailScreen(Screen[None]):
         self._problem = ""
 
     def compose(self) -> ComposeResult:
-        """How things stand, the lines, the keys."""
+        """Compose the top bar, the lines, the keys."""
         yield self._top
         yield self._scroller
         yield self._bar
@@ -85,7 +85,7 @@ class DetailScreen(Screen[None]):
         self._ask()
 
     def on_resize(self) -> None:
-        """Lines are made for a width."""
+        """Lay the lines out for the new width."""
         self.call_after_refresh(self.repaint)
 
     @work(exclusive=True, group="ask")
@@ -142,7 +142,7 @@ class DetailScreen(Screen[None]):
         self._scroller.scroll_lines(by)
 
     def action_copy(self) -> None:
-        """Copy the id."""
+        """Copy the request's id."""
         copy_id(self, self._request_id)
 
     def action_copy_more(self) -> None:
@@ -164,7 +164,7 @@ class DetailScreen(Screen[None]):
         self.repaint()
 
     def action_leave(self) -> None:
-        """Back to where it was opened."""
+        """Return to where it was opened."""
         leave(self)
 
     @on(Panel.Wheeled)

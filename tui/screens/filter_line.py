@@ -21,7 +21,7 @@ HELP = "Tab completes, ↑ earlier filters, Enter keeps, Esc cancels"
 
 
 class TypedLine(Input):
-    """What is typed. Tab never leaves it: the next letters would be commands."""
+    """The input of the filter line. Tab never leaves it: the next letters would be commands."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete(1)", "Complete", show=False),
@@ -42,20 +42,20 @@ class TypedLine(Input):
 
     @property
     def offered(self) -> Sequence[str]:
-        """What Tab goes through now."""
+        """The completions that Tab cycles through now."""
         return self._offered[1:] if self._offered and self.value == self._offered[self._place] + self._rest else ()
 
     @property
     def place(self) -> int:
-        """Which of these is in the line; -1 for none."""
+        """The index of the completion in the line; -1 for none."""
         return self._place - 1
 
     def begin(self) -> None:
-        """Typing begins."""
+        """Begin typing."""
         self._offered, self._back = [], 0
 
     def remember(self, text: str) -> None:
-        """A filter was kept."""
+        """Add a filter to the history."""
         if text:
             self._history[:] = [*(each for each in self._history if each != text), text][-HISTORY:]
 
@@ -72,7 +72,7 @@ class TypedLine(Input):
             self._offered = []
 
     def action_recall(self, by: int) -> None:
-        """An earlier filter, or a later one; after the last what had been typed."""
+        """Recall an earlier or later filter; after the last, what had been typed."""
         if self._back == 0:
             self._draft = self.value
         self._back = min(max(self._back + by, 0), len(self._history))
@@ -81,14 +81,14 @@ class TypedLine(Input):
 
 
 class FilterLine(Vertical):
-    """On the screen while it is typed in and while a filter is in force, never when there is none.
+    """The filter line: visible while typing and while a filter applies, hidden otherwise.
 
     `text` is the filter in force. `judge` says what of a filter means nothing, `names` is what Tab completes from,
     `history` are filters that were kept, oldest first.
     """
 
     class Changed(Message):
-        """Another filter is in force."""
+        """Posted when another filter applies."""
 
     def __init__(
         self, example: str, history: list[str], judge: Callable[[str], Sequence[str]], names: Callable[[], Names]
@@ -102,7 +102,7 @@ class FilterLine(Vertical):
         self.display = False
 
     def compose(self) -> ComposeResult:
-        """The line, and what is said of it."""
+        """Compose the line and its message."""
         with Horizontal(id="line"):
             yield Static(" / ", id="slash", markup=False)
             yield self._input
@@ -114,7 +114,7 @@ class FilterLine(Vertical):
         return self._input.has_focus
 
     def open(self) -> None:
-        """Have keys go into the line."""
+        """Focus the line."""
         if not self.typing:
             self._before = self.text
             self._input.begin()
@@ -124,18 +124,18 @@ class FilterLine(Vertical):
         self._say()
 
     def keep(self) -> None:
-        """Leave the line with what was typed in force; stay in it if that means nothing."""
+        """Apply what was typed and leave the line; stay if it means nothing."""
         self._apply()
         if not self._judge(self.text):
             self._input.remember(self.text)
             self._leave()
 
     def cancel(self) -> None:
-        """Leave the line with what was in force before."""
+        """Leave the line and restore the filter that applied before."""
         self.put(self._before)
 
     def put(self, text: str) -> None:
-        """Have a filter in force that was not typed; none if it is empty."""
+        """Apply a filter that was not typed; an empty one clears it."""
         self._input.value = text
         self._apply()
         self._leave()
@@ -147,7 +147,7 @@ class FilterLine(Vertical):
         self.display = bool(self.text)
 
     def _apply(self) -> None:
-        """Have what is in the line in force. Not what a message tells: that may be older than the line."""
+        """Apply what is in the line, not what a message holds: that may be older."""
         text = self._input.value.strip()
         if text != self.text:
             self.text = text

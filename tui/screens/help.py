@@ -38,7 +38,7 @@ class HelpScreen(ModalScreen[None]):
         self._scroller = ScrollPanel(id="found")
 
     def compose(self) -> ComposeResult:
-        """The filter line, and the keys below."""
+        """Compose the filter line, and the keys below it."""
         with Vertical(id="help"):
             yield self._input
             yield self._scroller

@@ -46,11 +46,11 @@ class LiveScreen(DashboardScreen):
         self._below = Horizontal(self._providers, self._shares, id="below")
 
     def pieces(self) -> Sequence[Widget]:
-        """From top to bottom."""
+        """Return the pieces from top to bottom."""
         return (self._tiles, self._chart, self._feed, self._below)
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Boxes where there is room for them, the chart where there is any; the feed takes what is left."""
+        """Box the tiles and show the chart where there is room; the feed takes the rest."""
         boxed = width >= 100 and height >= 30
         providers = len(self.dashboard.view().providers)
         self._tiles.styles.height = BOXED + (height >= 34) if boxed else 4
@@ -60,7 +60,7 @@ class LiveScreen(DashboardScreen):
         self._below.styles.height = rows + (2 if width >= 100 else 1)
 
     def paint_body(self) -> Iterator[None]:
-        """Piece by piece."""
+        """Paint piece by piece."""
         dashboard = self.dashboard
         view, figures, feed = dashboard.view(), dashboard.figures, dashboard.model.feed
         self._tiles.show(view, figures, dashboard.range.name)
@@ -77,7 +77,7 @@ class LiveScreen(DashboardScreen):
         yield
 
     def _note(self) -> Line:
-        """How the feed stands, and what the next Esc does."""
+        """Return whether the feed is held or filtered, and what the next Esc does."""
         feed = self.dashboard.model.feed
         held = feed.held and not self.dashboard.model.frozen
         new = f"held  +{feed.unseen:,} new  " if held else ""
@@ -100,15 +100,15 @@ class LiveScreen(DashboardScreen):
         self.dashboard.model.feed.narrow(parse(typed))
 
     def judge(self, typed: str) -> Sequence[str]:
-        """What of a filter means nothing."""
+        """Return complaints about a filter that means nothing."""
         return judged(typed)
 
     def names(self) -> Names:
-        """The names that the configuration and the feed have."""
+        """Return the names in the configuration and the feed."""
         return names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
 
     def keys(self) -> Sequence[KeyHint]:
-        """What can be done with a selected request."""
+        """Return the hints for the selected request."""
         if self.dashboard.model.feed.selected is None:
             return ()
         return (KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"))
@@ -119,23 +119,23 @@ class LiveScreen(DashboardScreen):
         self.repaint()
 
     def action_page(self, by: int) -> None:
-        """A page of requests."""
+        """Move by a page of requests."""
         self.action_move(by * self._feed.page)
 
     def action_ends(self, last: bool) -> None:
-        """The first or the last request."""
+        """Select the first or the last request."""
         self.dashboard.model.feed.select(10**9 if last else 0)
         self.repaint()
 
     def _chosen(self) -> Item | None:
-        """The selected request; where none is selected yet, the one at the top is from now on."""
+        """Return the selected request, selecting the topmost if none is."""
         feed = self.dashboard.model.feed
         if feed.selected is None:
             self.action_move(0)
         return feed.selected_item
 
     def action_open(self) -> None:
-        """The selected request in full."""
+        """Open the selected request in full."""
         item = self._chosen()
         if item is not None:
             self.app.push_screen(DetailScreen(self.dashboard, Opened(item.request_id, item), self._step))
@@ -146,7 +146,7 @@ class LiveScreen(DashboardScreen):
         return None if item is None else Opened(item.request_id, item)
 
     def action_copy(self) -> None:
-        """The selected request's id, or while there are no requests the command that sends one."""
+        """Copy the selected request's id, or without requests the command that sends one."""
         item = self.dashboard.model.feed.selected_item
         if item is not None:
             copy_id(self, item.request_id)
@@ -166,7 +166,7 @@ class LiveScreen(DashboardScreen):
         offer_copies(self, self.dashboard, item.request_id, None if detail is None else detail.entry)
 
     def step_back(self) -> bool:
-        """Let the selection go."""
+        """Drop the selection; return whether there was one."""
         feed = self.dashboard.model.feed
         if feed.selected is None:
             return False

@@ -27,7 +27,7 @@ LEVEL_KEYS = (
 
 
 class LogScreen(DashboardScreen):
-    """The latest lines, following, until one scrolls up."""
+    """arbstr's log: follows the latest lines until scrolled up."""
 
     RANGED = False
     FILTER_EXAMPLE = "text to find in lines and loggers' names"
@@ -42,7 +42,7 @@ class LogScreen(DashboardScreen):
         self._panel = LogPanel(id="log")
 
     def pieces(self) -> Sequence[Widget]:
-        """The lines."""
+        """Return the lines' panel."""
         return (self._panel,)
 
     def paint_body(self) -> Iterator[None]:
@@ -53,7 +53,7 @@ class LogScreen(DashboardScreen):
         yield
 
     def keys(self) -> Sequence[KeyHint]:
-        """Level and wrapping."""
+        """Return the hints for level and wrapping."""
         level = logging.getLevelName(self.dashboard.log.least_level).lower()
         wrap = "cut" if self._panel.wraps else "wrap"
         return (
@@ -67,7 +67,7 @@ class LogScreen(DashboardScreen):
         self.dashboard.log.narrow(typed)
 
     def names(self) -> Names:
-        """The loggers' names."""
+        """Return the loggers' names."""
         return {"": sorted({line.logger for line in self.dashboard.log.lines})}
 
     def action_level(self, level: int | None = None) -> None:
@@ -84,7 +84,7 @@ class LogScreen(DashboardScreen):
         self.repaint()
 
     def action_open(self) -> None:
-        """The request that the lowest line in sight is about, in full; then those of the lines above and below."""
+        """Open the request of the lowest visible line in full; from there those of the lines above and below."""
         ids = self.dashboard.log.request_ids(self._panel.page)
         place = 0
 
@@ -108,11 +108,11 @@ class LogScreen(DashboardScreen):
         self.action_move(by * self._panel.page)
 
     def action_ends(self, last: bool) -> None:
-        """To the newest line, or the oldest."""
+        """Scroll to the newest or the oldest line."""
         self.action_move(10**9 if last else -(10**9))
 
     def step_back(self) -> bool:
-        """Follow again."""
+        """Follow again; return whether it was scrolled up."""
         scrolled = self.dashboard.log.top is not None
         self.dashboard.log.top = None
         return scrolled

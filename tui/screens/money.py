@@ -23,7 +23,7 @@ PAGES = (*BY, "plans")
 
 
 class MoneyScreen(DashboardScreen):
-    """Four tables, two by two, or one at a time where the terminal is narrow; budgets and ratios below."""
+    """Spending in four tables, two by two, or one at a time if narrow; budgets and learned lengths below."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
     FILTER_EXAMPLE = "a part of a name in these tables"
@@ -48,11 +48,11 @@ class MoneyScreen(DashboardScreen):
         self._one_by_one = False
 
     def pieces(self) -> Sequence[Widget]:
-        """Sums above, what is planned and learned below."""
+        """Return the sums above, budgets and learned lengths below."""
         return (self._summary, *self._rows, self._plans)
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Two by two if there is room."""
+        """Arrange the tables two by two if there is room."""
         self._one_by_one = width < 100 or height < 28
         view = self.dashboard.view()
         rows = min(max(len(view.budgets), len(view.ratios), 1) + 3, height // 4)
@@ -61,7 +61,7 @@ class MoneyScreen(DashboardScreen):
         self._choose()
 
     def _choose(self) -> None:
-        """Have one page or all of it on the screen."""
+        """Show one page, or all tables."""
         for by, table in self._tables.items():
             table.display = not self._one_by_one or by == self._page
         shown = [table.display for table in self._tables.values()]
@@ -69,7 +69,7 @@ class MoneyScreen(DashboardScreen):
         self._plans.display = not self._one_by_one or self._page == "plans"
 
     def paint_body(self) -> Iterator[None]:
-        """Piece by piece."""
+        """Paint piece by piece."""
         dashboard, view = self.dashboard, self.dashboard.view()
         figures = dashboard.figures
         self._summary.show(figures, dashboard.range.name, dashboard.zone)
@@ -83,19 +83,19 @@ class MoneyScreen(DashboardScreen):
         yield
 
     def _named(self, by: GroupBy) -> Groups | None:
-        """The groups whose names have the words of the filter; days have no names."""
+        """Return the groups whose names contain the filter's words; days have no names."""
         groups = self.dashboard.figures.groups.get(by)
         if groups is None or by == "day":
             return groups
         return {name: group for name, group in groups.items() if name_matches(self.typed, name)}
 
     def names(self) -> Names:
-        """All that the tables name."""
+        """Return all names in the tables."""
         groups = self.dashboard.figures.groups
         return {"": [name for by in BY if by != "day" for name in groups.get(by) or ()]}
 
     def keys(self) -> Sequence[KeyHint]:
-        """The next page, if they are shown one by one."""
+        """Return the hint for the next page, if pages are shown one by one."""
         return (KeyHint("→", "more", "screen.table(1)"),) if self._one_by_one else ()
 
     def action_table(self, by: int) -> None:

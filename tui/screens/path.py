@@ -16,7 +16,7 @@ from tui.screens.overlay import leave
 
 
 class PathScreen(ModalScreen[Path | None]):
-    """Ends with the path, or None."""
+    """A question for a file's path; ends with the path, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape", "leave", "Back", show=False)]
 
@@ -26,14 +26,14 @@ class PathScreen(ModalScreen[Path | None]):
         self._path = path
 
     def compose(self) -> ComposeResult:
-        """The question, and the path to change."""
+        """Compose the question and the input."""
         with Vertical(id="path"):
             yield Static(f" {self._question}", markup=False)
             yield Input(str(self._path), id="to", compact=True, select_on_focus=False)
             yield Static(" Enter writes it, Esc does not", id="path-keys", markup=False)
 
     def on_mount(self) -> None:
-        """Have keys go into the path."""
+        """Focus the input."""
         self.query_one(Input).focus()
 
     @on(Input.Submitted)
@@ -43,5 +43,5 @@ class PathScreen(ModalScreen[Path | None]):
         leave(self, Path(typed).expanduser() if typed else None)
 
     def action_leave(self) -> None:
-        """No path."""
+        """Leave without a path."""
         leave(self)

@@ -25,7 +25,7 @@ from tui.widgets.scroll_panel import ScrollPanel
 
 
 class ProvidersScreen(DashboardScreen):
-    """The table, and below it the selected provider's rates and history."""
+    """The providers' table, and below it the selected one's rates and history."""
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
     FILTER_EXAMPLE = "a part of a provider's name"
@@ -42,15 +42,15 @@ class ProvidersScreen(DashboardScreen):
         self._selected = 0
 
     def pieces(self) -> Sequence[Widget]:
-        """The table above, the selected provider below."""
+        """Return the table, and the selected provider's panel."""
         return (self._table, Horizontal(self._rates, self._history, id="provider-detail"))
 
     def size_pieces(self, width: int, height: int) -> None:
-        """The table takes what it needs, half of the screen at most."""
+        """Give the table what it needs, at most half of the screen."""
         self._table.styles.height = min(max(len(self.dashboard.view().providers), 1) + 3, height // 2)
 
     def paint_body(self) -> Iterator[None]:
-        """The table, then the selected provider."""
+        """Paint the table, then the selected provider."""
         dashboard, now_ms, providers = self.dashboard, self.dashboard.view().at_ms, self._providers
         self._selected = min(self._selected, max(len(providers) - 1, 0))
         groups = dashboard.figures.groups.get("provider")
@@ -76,7 +76,7 @@ class ProvidersScreen(DashboardScreen):
             self._rates.show([*rates, EMPTY, *history], title)
 
     def keys(self) -> Sequence[KeyHint]:
-        """What can be done with the selected provider."""
+        """Return the hints for the selected provider."""
         provider = self._provider
         if provider is None:
             return ()
@@ -84,11 +84,11 @@ class ProvidersScreen(DashboardScreen):
         return (KeyHint("space", word, "screen.rotate"), KeyHint("r", "close breaker", "screen.close_breaker"))
 
     def narrow(self, typed: str) -> None:
-        """Only providers whose names have the words."""
+        """Show only providers whose names contain the words."""
         self._selected = 0
 
     def names(self) -> Names:
-        """The providers' names."""
+        """Return the providers' names."""
         return {"": [each.status.name for each in self.dashboard.view().providers]}
 
     @property
@@ -113,11 +113,11 @@ class ProvidersScreen(DashboardScreen):
         self._history.scroll_lines(by * 5)
 
     def action_ends(self, last: bool) -> None:
-        """The first or the last provider."""
+        """Select the first or the last provider."""
         self.action_move(10**6 if last else -(10**6))
 
     def action_rotate(self) -> None:
-        """Take it out of rotation, or back in; out only after a question if no other is left."""
+        """Take the provider out of rotation or back; ask first if no other is left."""
         provider = self._provider
         if provider is None or not self.dashboard.last_in_rotation(provider):
             self._do(self.dashboard.toggle_rotation)

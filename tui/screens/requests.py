@@ -45,7 +45,7 @@ _SORT_WORDS = {
 
 
 class RequestsScreen(DashboardScreen):
-    """A list over the ledger. Reading is done by two workers: one for what is in sight, one for what is new."""
+    """The whole ledger as a list. Two workers read it: one what is visible, one what is new."""
 
     RANGED = False
     FILTER_EXAMPLE = EXAMPLE
@@ -69,18 +69,18 @@ class RequestsScreen(DashboardScreen):
         self._known: dict[str, list[str]] = {}
 
     def pieces(self) -> Sequence[Widget]:
-        """The list."""
+        """Return the list's panel."""
         return (self._panel,)
 
     def paint_body(self) -> Iterator[None]:
-        """Paint what is in sight."""
+        """Paint the visible rows."""
         dashboard = self.dashboard
         hint = () if self._rows.total else self._hint()
         self._panel.show(self._rows, dashboard.now_ms(), dashboard.zone, self._note(), hint)
         yield
 
     def _note(self) -> Line:
-        """How the list is sorted, of when it is, and what the next Esc does."""
+        """Return how the list is sorted, its time, and what the next Esc does."""
         rows = self._rows
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
@@ -93,7 +93,7 @@ class RequestsScreen(DashboardScreen):
         return ((_SORT_WORDS[rows.sort, rows.order], "muted"), *self._age(), (esc, "warn"))
 
     def _age(self) -> Line:
-        """Of when the list is, where requests have finished since."""
+        """Return the list's time, if requests have finished since."""
         new = self._finished - self._seen
         old = self.dashboard.now_ms() - self._as_of_ms >= STALE_AFTER_MS
         if self._seen < 0 or new <= 0 or (self._rows.following and not old):
@@ -109,7 +109,7 @@ class RequestsScreen(DashboardScreen):
         return lines + [((line, "key"),) for line in curl(self.dashboard.view())]
 
     def keys(self) -> Sequence[KeyHint]:
-        """What can be done with the list, and with a selected request."""
+        """Return the hints for the list and for the selected request."""
         own = [KeyHint("s", "sort", "screen.sort"), KeyHint("e", "export", "screen.export")]
         if self._rows.selected is not None:
             own = [KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"), *own]
@@ -122,7 +122,7 @@ class RequestsScreen(DashboardScreen):
         return self.dashboard.model.totals.requests
 
     def on_mount(self) -> None:
-        """Start to read."""
+        """Start the workers."""
         self._keep_up()
 
     def on_screen_resume(self) -> None:
@@ -142,7 +142,7 @@ class RequestsScreen(DashboardScreen):
             self._wake.clear()
 
     async def _answer(self, question: Awaitable[None]) -> None:
-        """Await the answer to a question about the whole list; how long it takes says when it may be asked again."""
+        """Await a query of the whole list; its duration sets when it may be repeated."""
         began, finished, as_of_ms = perf_counter(), self._finished, self.dashboard.now_ms()
         try:
             await question
@@ -169,7 +169,7 @@ class RequestsScreen(DashboardScreen):
 
     @work(group="ask", exclusive=True)
     async def _ask(self, query: Query | None) -> None:
-        """Another filter, or the next sort."""
+        """Read the list with another filter or sort."""
         if query is not None:
             await asyncio.sleep(self.dashboard.timings.typing_pause_s)
         self._asking = True
@@ -199,11 +199,11 @@ class RequestsScreen(DashboardScreen):
         self._ask(parse(typed))
 
     def judge(self, typed: str) -> Sequence[str]:
-        """What of a filter means nothing."""
+        """Return complaints about a filter that means nothing."""
         return judged(typed)
 
     def names(self) -> Names:
-        """The names that the ledger, the configuration and the feed have."""
+        """Return the names in the ledger, the configuration and the feed."""
         near = names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
         return {name: [*dict.fromkeys(near[name] + self._known.get(name, []))] for name in near}
 
@@ -218,23 +218,23 @@ class RequestsScreen(DashboardScreen):
         self._moved()
 
     def action_page(self, by: int) -> None:
-        """A page of rows."""
+        """Move by a page of rows."""
         self.action_move(by * self._panel.page)
 
     def action_ends(self, last: bool) -> None:
-        """The newest or the oldest row."""
+        """Select the newest or the oldest row."""
         self._rows.select((self._rows.total or 0) if last else 0, self._panel.page)
         self._moved()
 
     def _chosen(self) -> Entry | None:
-        """The selected request; where none is selected yet, the one at the top is from now on."""
+        """Return the selected request, selecting the topmost if none is."""
         if self._rows.selected is None:
             self._rows.move(0, self._panel.page)
             self._moved()
         return self._rows.selected_row
 
     def action_open(self) -> None:
-        """The selected request in full."""
+        """Open the selected request in full."""
         entry = self._chosen()
         if entry is not None:
             self.app.push_screen(DetailScreen(self.dashboard, Opened(entry.request_id), self._step))
@@ -249,7 +249,7 @@ class RequestsScreen(DashboardScreen):
         return None if entry is None else Opened(entry.request_id)
 
     def action_copy(self) -> None:
-        """The selected request's id."""
+        """Copy the selected request's id."""
         entry = self._chosen()
         if entry is not None:
             copy_id(self, entry.request_id)
@@ -261,11 +261,11 @@ class RequestsScreen(DashboardScreen):
             offer_copies(self, self.dashboard, entry.request_id, entry)
 
     def action_sort(self) -> None:
-        """Sort by the next column, or the same one the other way round."""
+        """Sort by the next column, or reverse the order."""
         self._ask(None)
 
     def step_back(self) -> bool:
-        """Back to the newest rows."""
+        """Return to the newest rows; return whether it was elsewhere."""
         if self._rows.following:
             return False
         self._rows.follow()
@@ -332,6 +332,6 @@ class RequestsScreen(DashboardScreen):
             self.repaint()
 
     def _written(self, rows: int) -> None:
-        """So many rows are in the file by now."""
+        """Show how many rows have been written to the file."""
         self._exporting = rows
         self.repaint()

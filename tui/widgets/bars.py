@@ -21,7 +21,7 @@ from tui.widgets.stat_tiles import NEARLY, budget_share
 
 
 class TopBar(Panel):
-    """Name, address, how many providers serve, troubles, uptime, and whether the screen is live or frozen."""
+    """The top bar: name, address, serving providers, troubles, uptime, and whether the screen is live or frozen."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -31,7 +31,7 @@ class TopBar(Panel):
     def show(
         self, view: DashboardView, now_ms: int, *, frozen: bool, unseen: int, problem: str | None, zone: tzinfo | None
     ) -> None:
-        """Show other values; `problem` is what the ledger's readers ran into."""
+        """Show other values; `problem` is why the ledger can't be read, if it can't."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         troubles = [*_budgets(view, now_ms, zone), *_balances(view), *_ledger(view.ledger_problem, problem)]
         self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
@@ -44,7 +44,7 @@ class TopBar(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """One line. What is wrong is said before all else, then what is frozen; details of it go when room is short."""
+        """Draw one line: troubles first, then whether it is frozen; details are dropped first."""
         line = fit_parts([*self._left, _STRETCH, *self._right], width - 1)
         place = line.index(_STRETCH[0][0])
         return [spread(line[:place], line[place + 1 :], width)]
@@ -54,7 +54,7 @@ _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and wha
 
 
 def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None) -> list[Part]:
-    """The budgets that refuse; else the one that is nearly spent."""
+    """Return badges of budgets that refuse, else of one that is nearly spent."""
     parts: list[Part] = []
     for budget in view.refusing:
         until = _until(budget.resets_at_ms, now_ms, zone)
@@ -72,7 +72,7 @@ def _named(budget: BudgetStatus) -> str:
 
 
 def _until(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
-    """A time to come: of today only the hour, else the day too."""
+    """Format a future time: the time of day, and the day unless it is today."""
     at = moment(at_ms, zone)
     return f"{at:%H:%M}" if at_ms - now_ms < DAY_MS and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
 
@@ -95,7 +95,7 @@ def _adoption(view: DashboardView) -> list[Part]:
 
 
 def _badge(said: str, details: str, rank: int) -> list[Part]:
-    """What must not be overlooked, with details that go where there is no room for them."""
+    """Return a badge that must not be overlooked; its details are dropped first."""
     return [(((" ", "text"), (f" {said}", "alarm")), 0), (((details, "alarm"),), rank), (((" ", "alarm"),), 0)]
 
 
@@ -112,7 +112,7 @@ def _providers(view: DashboardView) -> list[Part]:
 
 @dataclass(frozen=True, slots=True)
 class KeyHint:
-    """A key, what it does in a word, and the action behind it for the mouse."""
+    """A key, its effect in a word, and its action, for clicks."""
 
     key: str
     label: str
@@ -121,10 +121,10 @@ class KeyHint:
 
 
 class KeyBar(Panel):
-    """Screens on the left, keys on the right; a click is as good as the key."""
+    """The bottom bar: screens on the left, keys on the right; both can be clicked."""
 
     class Chosen(Message):
-        """A hint was clicked."""
+        """Posted when a hint is clicked."""
 
         def __init__(self, action: str) -> None:
             super().__init__()
@@ -141,7 +141,7 @@ class KeyBar(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """One line: all of it, or without two keys, or with names of screens left out, or with fewer keys."""
+        """Draw one line: everything, or without two keys, or without the screens' names, or with fewer keys."""
         screens, keys = _hints(self._screens), list(self._keys)
         if _fits(screens, keys, width):
             return [spread(screens, _hints(keys), width)]
@@ -154,7 +154,7 @@ class KeyBar(Panel):
         return [spread(short, _hints(keys), width)]
 
     def on_click(self, event: events.Click) -> None:
-        """Do what was clicked."""
+        """Post the clicked hint."""
         event.stop()
         x = 0
         actions = {hint.key: hint.action for hint in (*self._screens, *self._keys)}

@@ -53,14 +53,14 @@ _MARKS: dict[str, Span] = {
 
 
 def state_of(row: RequestRow) -> Span:
-    """A row's state as symbol and word; the status of an error in the word's place."""
+    """Return a row's state as symbol and word, or an error's status for the word."""
     if row.state == "failed" and row.error_status is not None:
         return (f"✗ {row.error_status}", "bad")
     return _MARKS[row.state]
 
 
 def row_cells(row: RequestRow, now_ms: int, zone: tzinfo | None) -> dict[str, Span]:
-    """A row's spans by column. The time is when it ended, or came in while it runs."""
+    """Return a row's spans by column. The time is when it ended, or while running, when it arrived."""
     running = row.running
     took = row.age_ms(now_ms) // 100 * 100 if running else row.elapsed_ms
     known = row.output_tokens is not None or row.input_tokens is not None
@@ -83,7 +83,7 @@ def row_cells(row: RequestRow, now_ms: int, zone: tzinfo | None) -> dict[str, Sp
 
 
 def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo | None) -> tuple[Layout, list[Line]]:
-    """The rows as a table, and its layout."""
+    """Return the rows as a table, and its layout."""
     table = [row_cells(row, now_ms, zone) for row in rows]
     layout = lay_out(COLUMNS, width, table)
     titles = {column.title for column, _ in layout}
@@ -96,7 +96,7 @@ def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo
 
 
 def _row_line(row: RequestRow, row_: Cells, layout: Layout) -> Line:
-    """A row's line; of one that failed, the error instead of figures it has not got."""
+    """Return a row's line; a failed one has its error in place of missing figures."""
     titles = [column.title for column, _ in layout]
     if not row.error or row.cost_msats is not None or "tokens" not in titles:
         return cells(layout, row_)
@@ -106,14 +106,14 @@ def _row_line(row: RequestRow, row_: Cells, layout: Layout) -> Line:
 
 
 def _so_far(row: RequestRow, row_: Cells, titles: Container[str]) -> Span:
-    """What stands in a running row for the sats: the time and the tokens that there is no column for."""
+    """Return what a running row shows for sats: the time and tokens that have no column."""
     tokens = count(row.events) if row.events and "tokens" not in titles else ""
     took = row_["whole"][0] if "whole" not in titles else ""
     return (" · ".join(filter(None, (tokens, took))) or "…", "muted")
 
 
 class FeedPanel(Panel):
-    """The newest requests. `hint` is what it says while there are none."""
+    """The newest requests. `hint` is shown while there are none."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -127,7 +127,7 @@ class FeedPanel(Panel):
 
     @property
     def page(self) -> int:
-        """How many rows fit."""
+        """The number of rows that fit."""
         return max(self.size.height - (1 if self._small else 3), 1)
 
     @property
@@ -135,7 +135,7 @@ class FeedPanel(Panel):
         return self.size.width < 100
 
     def row_at(self, line: int) -> int | None:
-        """The index of the row that a line of the panel shows."""
+        """Return the index of the row on a line of the panel."""
         index = self._top + line - (1 if self._small else 2)
         return index if self._top <= index < len(self._rows) else None
 
@@ -156,14 +156,14 @@ class FeedPanel(Panel):
         self.redraw()
 
     def _scroll(self) -> None:
-        """Keep the selected row in sight."""
+        """Scroll to keep the selected row visible."""
         if self._selected is None:
             self._top = 0
         else:
             self._top = min(max(self._top, self._selected - self.page + 1), self._selected)
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Titles, then rows; a box around them where there is room."""
+        """Draw titles and rows, in a box where there is room."""
         title: Line = (("Requests", "title"),)
         inner = width - 2 if self._small else width - 4
         body = self._body(inner, self.page)

@@ -34,12 +34,12 @@ _SORTED_COLUMN = {"timestamp": "when", "cost_sats": "sats", "latency_ms": "first
 
 
 def zoned(title: str, now: datetime) -> str:
-    """The title of a column, that of times with their zone: a clock without one is read as the wrong one."""
+    """Return a column's title; that of times names their zone, lest they be misread."""
     return f"when {now.tzname()}" if title == "when" else title
 
 
 def entry_cells(entry: Entry, zone: tzinfo | None, now: datetime) -> dict[str, Span]:
-    """A row's spans by column; a date of another year than now's names its own."""
+    """Return a row's spans by column; dates of another year than `now` include theirs."""
     known = entry.input_tokens is not None or entry.output_tokens is not None
     return {
         zoned("when", now): (_when(moment(entry.at_ms, zone), now.year), "muted"),
@@ -75,7 +75,7 @@ def _name(name: str | None) -> Span:
 
 
 def _charged(entry: Entry) -> Span:
-    """How what was charged compares with the rates; marked if it should be seen."""
+    """Return how the charge compares with the rates, marked if it should be noticed."""
     more = overcharge(entry)
     if more is None:
         return (NOTHING, "muted")
@@ -84,7 +84,7 @@ def _charged(entry: Entry) -> Span:
 
 
 class LedgerPanel(Panel):
-    """What is in sight of a `LedgerList`."""
+    """The visible rows of a `LedgerList`."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -96,18 +96,18 @@ class LedgerPanel(Panel):
 
     @property
     def page(self) -> int:
-        """How many rows fit."""
+        """The number of rows that fit."""
         return max(self.size.height - 3, 1)
 
     def row_at(self, line: int) -> int | None:
-        """The index of the row that a line of the panel shows."""
+        """Return the index of the row on a line of the panel."""
         if self._list is None or line < 2:
             return None
         index = self._list.top + line - 2
         return index if line - 2 < self.page and index < (self._list.total or 0) else None
 
     def place_at(self, line: int) -> int:
-        """The row that a place on the scroll bar stands for."""
+        """Return the row that a position on the scroll bar stands for."""
         total = (self._list.total or 0) if self._list else 0
         return max(total - self.page, 0) * min(max(line - 2, 0), self.page) // max(self.page - 1, 1)
 
@@ -118,7 +118,7 @@ class LedgerPanel(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A box with titles and rows; rows that are still being read are dots."""
+        """Draw a box with titles and rows; rows still being read are dots."""
         rows = self._list
         if rows is None:
             return []

@@ -30,7 +30,7 @@ _NAME = 9  # cells: most loggers' names, so that what they say begins in one col
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
 def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
-    """A log line as one line, its ids cut short, or as many lines as it needs."""
+    """Return a log line as one line with shortened ids, or wrapped."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
     name = line.logger.removeprefix("arbstr.").ljust(_NAME)
     room = max(width - _HEAD - len(name) - 2, 10)
@@ -45,7 +45,7 @@ def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -
 
 
 class LogPanel(Panel):
-    """What is in sight of a `LogView`."""
+    """The visible lines of a `LogView`."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -55,7 +55,7 @@ class LogPanel(Panel):
 
     @property
     def page(self) -> int:
-        """How many lines fit."""
+        """The number of lines that fit."""
         return max(self.size.height - 2, 1)
 
     def show(self, log: LogView, zone: tzinfo | None) -> None:
@@ -64,7 +64,7 @@ class LogPanel(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A box of lines."""
+        """Draw the lines in a box."""
         log = self._log
         if log is None:
             return []

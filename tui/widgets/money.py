@@ -39,7 +39,7 @@ RATIO_COLUMNS = (
 
 
 def group_lines(groups: Groups, by: GroupBy, width: int, rows: int) -> list[Line]:
-    """The groups with requests, dearest first, days newest first; those that don't fit as one line."""
+    """Return a line for each group with requests, most expensive or newest first; the last sums the others."""
     present = [(name, group) for name, group in groups.items() if group.total or by == "day"]
     order = sorted(present, key=lambda pair: int(pair[0]) if by == "day" else pair[1].cost_msats, reverse=True)
     whole = sum(group.cost_msats for _, group in order)
@@ -80,7 +80,7 @@ def _row(name: str, group: Aggregate, whole: int, spent: str, saved: str) -> dic
 
 
 class GroupTable(Panel):
-    """Spending and savings by one thing."""
+    """Spending and savings by model, provider, policy or day."""
 
     def __init__(self, by: GroupBy, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -94,7 +94,7 @@ class GroupTable(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A box of sums."""
+        """Draw the groups in a box."""
         title: Line = ((f"By {self._by}", "title"), (f"  sats, {self._span}", "muted"))
         if self._groups is None:
             body: list[Line] = [(("asking the ledger …", "muted"),)]
@@ -106,7 +106,7 @@ class GroupTable(Panel):
 
 
 class Summary(Panel):
-    """What the chosen range came to, in two lines."""
+    """The totals of the chosen range, in two lines."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -120,7 +120,7 @@ class Summary(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Spent, and saved against two other choices."""
+        """Draw what was spent, and saved against two other choices."""
         window = self._figures.window
         if window is None:
             return [((f" Last {self._range}: asking the ledger …", "muted"),)]
@@ -155,7 +155,7 @@ def _saved(window: Aggregate) -> list[Part]:
 
 
 class Budgets(Panel):
-    """How much of each budget is spent."""
+    """The budgets and how much of each is spent."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -168,7 +168,7 @@ class Budgets(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A line each."""
+        """Draw a line for each."""
         table = [_budget(each, self._now_ms) for each in self._budgets]
         layout = lay_out(BUDGET_COLUMNS, width - 4, table)
         bars = next((cells_ for column, cells_ in layout if not column.title), 0)
@@ -190,7 +190,7 @@ def _budget(budget: BudgetStatus, now_ms: int) -> dict[str, Span]:
 
 
 class Ratios(Panel):
-    """How long answers turn out, by policy."""
+    """The learned lengths of answers by policy."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -202,7 +202,7 @@ class Ratios(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A line each."""
+        """Draw a line for each."""
         table = [_ratio(each) for each in self._ratios]
         layout = lay_out(RATIO_COLUMNS, width - 4, table)
         body = [header(layout), *(cells(layout, row) for row in table)]

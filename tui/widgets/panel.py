@@ -20,12 +20,12 @@ from tui.render.themes import StripCache, strip_cache_for
 
 
 class Panel(Widget):
-    """A rectangle of lines. Subclasses keep plain values and draw them in `draw`; `redraw` after each change."""
+    """A rectangle of lines. Subclasses draw plain values in `draw`, and call `redraw` after each change."""
 
     ALLOW_SELECT = False
 
     class Picked(Message):
-        """A click on a line; `index` counts the panel's lines from its upper edge, `column` cells from its left."""
+        """Posted for a click on a line; `index` counts lines from the panel's top, `column` cells from its left."""
 
         def __init__(self, panel: Panel, index: int, column: int, *, twice: bool) -> None:
             super().__init__()
@@ -40,7 +40,7 @@ class Panel(Widget):
             return self.panel
 
     class Wheeled(Message):
-        """The mouse wheel turned by so many lines."""
+        """Posted when the mouse wheel turns, with the number of lines."""
 
         def __init__(self, panel: Panel, by: int) -> None:
             super().__init__()
@@ -58,7 +58,7 @@ class Panel(Widget):
         self._strips: list[Strip] = []
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """The panel's lines for that size; missing ones are blank."""
+        """Return the panel's lines for a size; missing ones are blank."""
         raise NotImplementedError
 
     def redraw(self) -> None:
@@ -82,7 +82,7 @@ class Panel(Widget):
         self.refresh(*(Region(0, y, width, 1) for y in changed))
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The strips of a region, as Textual's compositor asks for them."""
+        """Return the strips of a region, for Textual's compositor."""
         width, height = self.size
         if len(self._strips) != height or self._strips[0].cell_length != width:
             self.redraw()

@@ -23,7 +23,7 @@ _NAMED = 3  # columns that a provider which is not asked keeps; its last error t
 
 
 def health(view: ProviderView, now_ms: int) -> tuple[Span, Span]:
-    """A provider's state: symbol and word."""
+    """Return a provider's state as symbol and word."""
     status = view.status
     if not status.in_rotation:
         return ("○", "muted"), ("taken out", "muted")
@@ -38,7 +38,7 @@ def health(view: ProviderView, now_ms: int) -> tuple[Span, Span]:
 
 
 def row_cells(view: ProviderView, now_ms: int) -> dict[str, Span]:
-    """A provider's spans by column."""
+    """Return a provider's spans by column."""
     status = view.status
     mark, word = health(view, now_ms)
     return {
@@ -53,12 +53,12 @@ def row_cells(view: ProviderView, now_ms: int) -> dict[str, Span]:
 
 
 def rate_role(rate: float | None) -> Role:
-    """How a share of attempts that went well is shown."""
+    """Return the role of a success rate."""
     return "text" if rate is None or rate >= 0.9 else "warn" if rate >= 0.5 else "bad"
 
 
 def provider_lines(providers: Sequence[ProviderView], width: int, now_ms: int) -> list[Line]:
-    """A line each; of one that is not asked, the last error instead of figures."""
+    """Return a line for each provider; one that gets no requests has its last error for figures."""
     table = [row_cells(each, now_ms) for each in providers]
     layout = lay_out(COLUMNS, width, table)
     return [_line(each.status, row, layout) for each, row in zip(providers, table, strict=True)]
@@ -71,7 +71,7 @@ def _line(status: ProviderStatus, row: Cells, layout: Layout) -> Line:
 
 
 class ProvidersPanel(Panel):
-    """All providers: state, how many attempts went well, time to the first byte, requests in flight, last error."""
+    """All providers: state, success rate, time to first byte, requests in flight, last error."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -84,7 +84,7 @@ class ProvidersPanel(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """One line a provider; the last line tells of those that did not fit."""
+        """Draw a line for each provider; the last one counts those that did not fit."""
         boxed = self.screen.size.width >= 100
         room = height - 2 if boxed else height - 1
         body = provider_lines(self._providers, width - 4 if boxed else width - 1, self._now_ms)

@@ -32,7 +32,7 @@ SAMPLE_IN, SAMPLE_OUT = 1000, 256
 
 
 def charged(ratio: float | None) -> Span:
-    """Charged against computed, as learned."""
+    """Return the learned ratio of charges to list costs."""
     if ratio is None:
         return (NOTHING, "muted")
     off = ratio - 1
@@ -42,7 +42,7 @@ def charged(ratio: float | None) -> Span:
 
 
 class ProviderTable(Panel):
-    """All providers, one under the cursor."""
+    """All providers, one of them selected."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -73,12 +73,12 @@ class ProviderTable(Panel):
         self.redraw()
 
     def row_at(self, line: int) -> int | None:
-        """The index of the provider that a line of the panel shows."""
+        """Return the index of the provider on a line of the panel."""
         index = line - 2 + self._top
         return index if line >= 2 and index < len(self._providers) else None
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A line each."""
+        """Draw a line for each."""
         table = self._table(self._providers[self._top : self._top + height - 3])
         layout = lay_out(COLUMNS, width - 4, table)
         lines: list[Line] = [header(layout)]
@@ -165,7 +165,7 @@ def _charged_words(view: ProviderView) -> tuple[str, Role]:
 
 
 def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: int) -> list[Line]:
-    """How its attempts went, and how its health changed."""
+    """Return lines about a provider's recent attempts and changes of health."""
     mark, word = health(view, now_ms)
     failures = view.status.failure_count
     note = f"   {failures} failures in a row" if failures else ""

@@ -9,7 +9,7 @@ from tui.widgets.selectable import SelectablePanel
 
 
 def thumb(top: int, page: int, total: int) -> tuple[int, int] | None:
-    """The first and last line of a scroll bar's thumb on a track of `page` lines; None when everything is in sight."""
+    """Return the first and last line of a scroll bar's thumb on a track of `page` lines; None if all is visible."""
     if total <= page or page <= 0:
         return None
     length = max(page * page // total, 1)
@@ -29,7 +29,7 @@ class ScrollPanel(SelectablePanel):
 
     @property
     def page(self) -> int:
-        """How many lines fit."""
+        """The number of lines that fit."""
         return max(self.size.height - 2, 1)
 
     def show(self, lines: Sequence[Line], title: Line, note: Line = EMPTY) -> None:
@@ -45,7 +45,7 @@ class ScrollPanel(SelectablePanel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """The box and what is in sight."""
+        """Draw the visible lines in a box."""
         return framed(
             self._content[self.top : self.top + height - 2],
             width,

@@ -12,7 +12,7 @@ _FRAME = " │┃╭╮╰╯─"
 
 
 class SelectablePanel(Panel):
-    """A panel that tells Textual which text is where, and shows what is selected of it.
+    """A panel whose text can be selected with the mouse.
 
     A selection is of places, not of lines: subclasses call `forget_selection` when other lines come to stand there.
     """
@@ -20,7 +20,7 @@ class SelectablePanel(Panel):
     ALLOW_SELECT = True
 
     def render_lines(self, crop: Region) -> list[Strip]:
-        """The strips of a region, with their places, and what is selected marked."""
+        """Return the strips of a region with offsets, the selection marked."""
         strips = [strip.apply_offsets(crop.x, y) for y, strip in enumerate(super().render_lines(crop), crop.y)]
         selection = self.text_selection
         if selection is None:
@@ -28,7 +28,7 @@ class SelectablePanel(Panel):
         return [self._marked(strip, selection, y, crop.x) for y, strip in enumerate(strips, crop.y)]
 
     def render_line(self, y: int) -> Strip:
-        """One line's strip, as Textual asks for it to find the place under the mouse."""
+        """Return a line's strip, for Textual to find the text under the mouse."""
         strips = self.render_lines(Region(0, y, self.size.width, 1))
         return strips[0] if strips else Strip.blank(self.size.width)
 
@@ -41,12 +41,12 @@ class SelectablePanel(Panel):
         return Strip.join([strip.crop(0, first), strip.crop(first, last).apply_style(style), strip.crop(last)])
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """What is selected, without the frame around it."""
+        """Return the selected text, without the frame around it."""
         text = "\n".join("".join(text for text, _ in line) for line in self._lines)
         lines = selection.extract(text).splitlines()
         return "\n".join(line.strip(_FRAME) for line in lines).strip("\n"), "\n"
 
     def forget_selection(self) -> None:
-        """Other lines stand here now."""
+        """Drop the selection: other lines are here now."""
         if self.is_mounted and self.text_selection is not None:
             self.screen.clear_selection()

@@ -18,13 +18,13 @@ COLUMNS = (
 
 
 def bar(share: float, width: int) -> str:
-    """A bar of `share` of `width` cells, to half a cell; anything above nothing shows."""
+    """Return a bar of `share` of `width` cells, to half a cell; anything above nothing shows."""
     halves = min(max(round(share * width * 2), 1 if share > 0 else 0), width * 2)
     return "━" * (halves // 2) + "╸" * (halves % 2)
 
 
 def share_lines(groups: Groups, width: int, rows: int) -> list[Line]:
-    """The dearest names first, those that don't fit as one line; names without requests are left out."""
+    """Return a line for each name with requests, most expensive first; the last sums those that don't fit."""
     spent = sorted(((group.cost_msats, name) for name, group in groups.items() if group.total), reverse=True)
     whole = sum(cost for cost, _ in spent)
     shown, rest = (spent, []) if len(spent) <= rows else (spent[: rows - 1], spent[rows - 1 :])
@@ -60,7 +60,7 @@ class SpendByModelPanel(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A box of bars."""
+        """Draw the bars in a box."""
         title: Line = (("Spend by model", "title"), (f"  sats, last {self._range}", "muted"))
         if self._groups is None:
             body: list[Line] = [(("asking the ledger …", "muted"),)]

@@ -18,7 +18,7 @@ _BLANK = 0x2800
 
 
 def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
-    """The values as a filled curve of `width` by `height` cells, four dots high and two wide each; top line first.
+    """Return values as a filled curve of `width` by `height` cells, each four dots high and two wide; top line first.
 
     Scaled to the highest value; anything above nothing shows as one dot at least.
     """
@@ -30,7 +30,7 @@ def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
 
 
 def _columns(values: Sequence[int], count: int) -> list[int]:
-    """As many values as there are columns: each repeated, or the highest of several."""
+    """Return a value for each column: repeated, or the highest of several."""
     length = len(values)
     if not length:
         return [0] * count
@@ -47,7 +47,7 @@ def _cell(heights: Sequence[int], x: int, row: int) -> str:
 
 
 class SpendChart(Panel):
-    """Sats over the chosen range, with the peak, and the times below where there is room."""
+    """Spending over the chosen range, with its peak, and times below where there is room."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -61,7 +61,7 @@ class SpendChart(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """A line of title, the curve, and from five lines on a line of times."""
+        """Draw a title, the curve, and from five lines on a line of times."""
         if self._range is None:
             return []
         values = () if self._chart is None else self._chart.values
@@ -83,7 +83,7 @@ class SpendChart(Panel):
         return " asking the ledger …" if self._chart is None else f" nothing spent in the last {name}"
 
     def _times(self, chart: Chart, width: int) -> Line:
-        """Times under the curve, about every 20 cells, and `now` at its end."""
+        """Return the times under the curve, about every 20 cells, and `now` at its end."""
         room = width - 2
         span = chart.width_ms * len(chart.values)
         shape = "%d %b %H:%M" if span > DAY_MS else "%H:%M" if span > 10 * MINUTE_MS else "%H:%M:%S"

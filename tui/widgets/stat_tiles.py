@@ -1,4 +1,4 @@
-"""The figures one looks for first: spent, saved, requests, latency."""
+"""The main figures: spent, saved, requests, latency."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Tile:
 
 
 def tiles(view: DashboardView, figures: LedgerStats, range_name: str) -> tuple[Tile, ...]:
-    """The four tiles, and with a budget a fifth: that of which most is spent."""
+    """Return the four tiles, and with budgets a fifth: the one of which most is spent."""
     four = (
         _spent(view, figures),
         _saved(view, figures.window, range_name),
@@ -45,18 +45,18 @@ def tiles(view: DashboardView, figures: LedgerStats, range_name: str) -> tuple[T
 
 
 def budget_share(budget: BudgetStatus) -> float:
-    """How much of a budget is spent: 1.0 is all of it."""
+    """Return the spent share of a budget: 1.0 is all of it."""
     return budget.spent_msats / budget.limit_msats if budget.limit_msats else 1.0
 
 
 def budget_role(budget: BudgetStatus) -> Role:
-    """How a budget's share is shown."""
+    """Return the role of a budget's share."""
     share = budget_share(budget)
     return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
 
 
 def saved_role(msats: int) -> Role:
-    """How a saving is shown; less than nothing is a loss."""
+    """Return the role of a saving in msats; below zero it is a loss."""
     return "good" if msats > 0 else "bad" if msats < 0 else "text"
 
 
@@ -183,7 +183,7 @@ def _latency(view: DashboardView, window: Aggregate | None, range_name: str) -> 
 
 
 class StatTilesPanel(Panel):
-    """The tiles side by side in boxes, or one line each where there is no room for boxes."""
+    """The tiles side by side in boxes, or a line for each where boxes don't fit."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -195,7 +195,7 @@ class StatTilesPanel(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Boxes if they fit, else lines."""
+        """Draw boxes if they fit, else lines."""
         if not self._tiles:
             return []
         if height < BOXED:

@@ -99,7 +99,7 @@ class Messages(Dialect):
         return verdict.error_of(document)
 
     def counts_of(self, document: Any) -> Counts | None:
-        """See `Dialect`. The input is told when the message starts, the output in its last delta."""
+        """See `Dialect`. Input tokens come when the message starts, output tokens in its last delta."""
         message = document.get("message") if isinstance(document, dict) else None
         return metering.counts_of(message if isinstance(message, dict) else document)
 

@@ -1,6 +1,6 @@
 -- What a request cost by the rates stands beside what it cost (`cost_sats`). `implausible` says which of the provider's
--- claims can't be true: "charge", "tokens" or both. `doubtful_msats` may have been spent besides, by attempts whose end
--- nobody saw: budgets count it, nobody else does. Every row of an earlier arbstr was a chat completion.
+-- claims can't be true: "charge", "tokens" or both. `doubtful_msats` may have been spent besides, by attempts whose end was
+-- not seen: only budgets count it. Every row of an earlier arbstr was a chat completion.
 ALTER TABLE requests ADD COLUMN list_cost_sats REAL;
 ALTER TABLE requests ADD COLUMN cached_tokens INTEGER;
 ALTER TABLE requests ADD COLUMN cache_write_tokens INTEGER;

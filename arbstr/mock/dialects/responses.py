@@ -49,7 +49,7 @@ class Responses:
     path = "/responses"
 
     def parse(self, document: JsonObject) -> ParsedRequest | None:
-        """Parse a request. Return None if it has no input, or goes on from an answer that nobody remembers."""
+        """Parse a request. Return None if it has no input, or continues an answer that is not kept."""
         given = document.get("input")
         if not isinstance(given, str | list) or document.get("previous_response_id") is not None:
             return None

@@ -13,7 +13,7 @@ from arbstr.engine.dialects.translation.messages_tools import chat_choice, chat_
 from arbstr.types import JsonObject
 
 _SAME = ("temperature", "top_p", "top_k")
-_USUAL_EFFORT = "high"  # where nothing is said too; models without reasoning refuse to be told
+_USUAL_EFFORT = "high"  # where nothing is said too; models without reasoning refuse any
 _LONGEST_USER = 64  # what OpenAI takes; Claude Code's are longer
 
 
