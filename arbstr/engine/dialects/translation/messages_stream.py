@@ -16,6 +16,7 @@ from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.messages_answer import skeleton, stop_of, tool_use, usage_of
 from arbstr.engine.dialects.translation.messages_tools import client_names
 from arbstr.engine.lenient_json import loads
+from arbstr.engine.upstream.sse import encode_event
 from arbstr.types import JsonObject
 
 Kind = Literal["text", "thinking", "tool_use"]
@@ -195,4 +196,4 @@ class StreamTranslator:
 
 
 def _event(name: bytes, data: bytes) -> bytes:
-    return b"event: %b\ndata: %b\n\n" % (name, data)
+    return encode_event(data, name=name)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
+from tests.support.virtual_time import run_in_virtual_time
 
 SOON_S = 0.01
 LONG_S = 60.0
@@ -141,6 +146,63 @@ async def test_a_released_deadline_ends_nothing() -> None:
     with deadline.within(SOON_S):
         deadline.close()
         await asyncio.sleep(SOON_S * 3)
+
+
+# As asyncio.timeout does
+
+
+@dataclass(frozen=True)
+class Wait:
+    """A wait within a limit. All are whole seconds: even for what is waited for, odd for limits, so that none meet."""
+
+    takes_s: int
+    limit_s: int
+
+
+Limiter = Callable[[Deadline, Wait], Awaitable[None]]
+WAITS = st.builds(Wait, st.integers(0, 20).map(lambda n: 2 * n), st.integers(0, 20).map(lambda n: 2 * n + 1))
+
+
+async def live(waits: Sequence[Wait], cancelled_after_s: float | None, bounded: Limiter) -> tuple[list[str], bool]:
+    """Go through waits in a task; tell how each ended and when, and whether the task was cancelled at its end."""
+    loop = asyncio.get_running_loop()
+    story: list[str] = []
+
+    async def waiting() -> None:
+        deadline = Deadline(DeadlineTimer())
+        for wait in waits:
+            try:
+                await bounded(deadline, wait)
+            except TimeoutError:
+                story.append(f"late at {loop.time()}")
+            else:
+                story.append(f"in time at {loop.time()}")
+            story.append(str(_not_cancelled()))
+        deadline.close()
+
+    task = asyncio.create_task(waiting())
+    if cancelled_after_s is not None:
+        loop.call_later(cancelled_after_s, task.cancel)
+    await asyncio.wait([task])
+    return story, task.cancelled()
+
+
+async def within_deadline(deadline: Deadline, wait: Wait) -> None:
+    with deadline.within(wait.limit_s):
+        await asyncio.sleep(wait.takes_s)
+
+
+async def within_timeout(deadline: Deadline, wait: Wait) -> None:
+    async with asyncio.timeout(wait.limit_s):
+        await asyncio.sleep(wait.takes_s)
+
+
+@given(st.lists(WAITS, max_size=8), st.none() | st.integers(0, 100).map(lambda n: n + 0.5))
+def test_waits_end_as_within_a_timeout_of_the_standard_library(
+    waits: list[Wait], cancelled_after_s: float | None
+) -> None:
+    model = run_in_virtual_time(live(waits, cancelled_after_s, within_timeout))
+    assert run_in_virtual_time(live(waits, cancelled_after_s, within_deadline)) == model
 
 
 def _not_cancelled() -> bool:
