@@ -55,6 +55,29 @@ def test_a_mock_run_answers_at_once_without_a_configuration_and_leaves_nothing_b
     assert not list(tmp_path.glob("*.db*"))
 
 
+def test_a_mock_run_speaks_every_dialect_and_meters_each(tmp_path: Path) -> None:
+    said = [{"role": "user", "content": "hi"}]
+    requests: dict[str, dict[str, object]] = {
+        "chat/completions": {"model": "gpt-4o", "messages": said},
+        "responses": {"model": "gpt-4o", "input": "hi"},
+        "messages": {"model": "gpt-4o", "messages": said, "max_tokens": 20},
+        "completions": {"model": "gpt-4o", "prompt": "hi"},
+        "embeddings": {"model": "text-embedding-3-small", "input": "hi"},
+        "images/generations": {"model": "gpt-image-1", "prompt": "a cat"},
+        "audio/speech": {"model": "tts-1", "input": "hi", "voice": "alloy"},
+        "moderations": {"input": "hi"},
+    }
+    with ServeProcess(tmp_path, "--mock") as arbstr:
+        for path, body in requests.items():
+            assert httpx.post(f"{arbstr.url}/v1/{path}", json=body, timeout=PATIENCE_S).status_code == 200, path
+        rows = {row["dialect"]: row for row in arbstr.get("/v1/requests")["data"]}
+    assert set(rows) == {"chat", *requests} - {"chat/completions"}
+    for dialect in ("chat", "responses", "messages", "completions", "embeddings", "images/generations"):
+        assert rows[dialect]["success"]
+        assert rows[dialect]["tokens"]["input"] > 0
+        assert rows[dialect]["cost"]["sats"] > 0
+
+
 def test_the_ledger_is_where_the_environment_says(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.db"
     with ServeProcess(tmp_path, "--mock", env={"DATABASE_URL": f"sqlite:///{path}"}) as arbstr:
