@@ -164,8 +164,8 @@ async def result_of(client: Client, at: Server) -> Result:
     result.rows = len(rows)
     result.dialects = sorted({row["dialect"] for row in rows})
     if at.arbstr is not None and result.rows != result.requests:
-        result.faults.append(f"{result.requests} requests were answered, and there are {result.rows} rows")
-    result.faults += [f"not metered: {json.dumps(row)}" for row in rows if not metered(row)]
+        result.faults.append(f"{result.requests} requests reached the provider, and there are {result.rows} rows")
+    result.faults += [f"not metered: {json.dumps(row)}" for row in rows if row["success"] and not metered(row)]
     return result
 
 

@@ -14,7 +14,16 @@ from arbstr.config.schema import Config, Mock, MockDialect, MockProvider
 from arbstr.mock import FakeFleet
 from tests.support.serve_process import ServeProcess
 
-MODELS = ("gpt-4o", "gpt-4o-mini", "mock-echo", "text-embedding-3-small", "text-embedding-ada-002")
+MODELS = (
+    "gpt-4o",
+    "gpt-4o-mini",
+    "mock-echo",
+    "mock-error-429-after-0",
+    "mock-error-529",
+    "mock-late-error",
+    "mock-drop-stream",
+    "text-embedding-3-small",
+)
 TRANSLATED: tuple[MockDialect, ...] = (
     "chat",
     "completions",
@@ -32,6 +41,12 @@ api_key = "sk-provider-alpha"
 models = [{models}]
 input_rate = 10
 output_rate = 30
+
+[retry]
+max_retries = 0
+
+[aliases]
+"claude-*" = "gpt-4o"
 """
 
 
@@ -45,16 +60,16 @@ class Server:
     arbstr: ServeProcess | None
 
     async def rows(self) -> list[dict[str, Any]]:
-        """The rows of successful requests, oldest first."""
+        """The rows of requests that a provider had, oldest first."""
         if self.arbstr is None:
             return []
-        path = "/v1/requests?per_page=100&success=true&order=asc&page="
+        path = "/v1/requests?per_page=100&order=asc&page="
         rows: list[dict[str, Any]] = []
         while True:
             page = await asyncio.to_thread(self.arbstr.get, f"{path}{len(rows) // 100 + 1}")
             rows += page["data"]
             if len(page["data"]) < 100:
-                return rows
+                return [row for row in rows if row["provider"] is not None]
 
 
 @asynccontextmanager

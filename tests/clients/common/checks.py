@@ -15,6 +15,10 @@ PROGRAMS = Path(os.environ["CLIENTS_PROGRAMS"])
 KEY = "clients-own-key"
 MODEL = "gpt-4o"
 ECHO = "mock-echo"  # answers with the question
+BUSY = "mock-error-429-after-0"
+OVERLOADED = "mock-error-529"
+FAILING = "mock-late-error"  # an error in the middle of a stream
+TORN = "mock-drop-stream"  # a connection that breaks there
 EMBEDDINGS = "text-embedding-3-small"
 SAYING = 'Grüße, 世界 🌍: "quoted" and \\ and </tag>.\nA second line, e.g. data: [DONE]'
 QUESTION = "What is the weather in Bern?"
@@ -36,6 +40,28 @@ def run(*checks: Callable[[], None]) -> None:
         except Exception as error:
             why = f"{type(error).__name__}: {error}"[:500]
         print(json.dumps({"check": check.__name__, "ok": not why, "why": why}), flush=True)
+
+
+def raises(kinds: Any, call: Callable[[], Any]) -> None:
+    """Check that a call fails with an error of those kinds."""
+    try:
+        found = call()
+    except kinds:
+        return
+    raise AssertionError(f"{found!r:.200} instead of an error")
+
+
+def breaks_off(events: Callable[[], Any]) -> None:
+    """Check that a stream begins, and then fails."""
+    read = []
+
+    def to_the_end() -> list[Any]:
+        for event in events():
+            read.append(event)  # noqa: PERF402 - those before the failure count
+        return read
+
+    raises(Exception, to_the_end)
+    assert len(read) > 2, f"it failed at once: {read!r:.200}"
 
 
 def same(found: Any, wanted: Any) -> None:

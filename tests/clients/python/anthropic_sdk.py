@@ -8,17 +8,23 @@ import anthropic
 import pydantic
 from checks import (
     AT,
+    BUSY,
     CITIES,
     ECHO,
     ECHOED,
+    FAILING,
     KEY,
     MESSAGES,
     MODEL,
+    OVERLOADED,
     PARAMETERS,
     ROOT,
     SAYING,
+    TORN,
     TWO_CALLS,
+    breaks_off,
     has,
+    raises,
     run,
     same,
     weather,
@@ -126,8 +132,19 @@ def unknown_model() -> None:
     assert body["error"]["message"]
 
 
+def busy() -> None:
+    told: Any = {"model": BUSY, "max_tokens": LIMIT, "messages": MESSAGES}
+    raises(anthropic.RateLimitError, lambda: client.messages.create(**told))
+    raises(anthropic.InternalServerError, lambda: client.messages.create(**{**told, "model": OVERLOADED}))
+
+
+def failing_stream() -> None:
+    for model in (FAILING, TORN):
+        told: Any = {"model": model, "max_tokens": LIMIT, "messages": MESSAGES, "stream": True}
+        breaks_off(lambda told=told: client.messages.create(**told))
+
+
 run(
-    connected,
-    message, stream, raw_stream, limit, tools, streamed_tools, one_of_the_tools_at_a_time, parse, thinking,
-    streamed_thinking, counted, unknown_model,
+    connected, message, stream, raw_stream, limit, tools, streamed_tools, one_of_the_tools_at_a_time, parse, thinking,
+    streamed_thinking, counted, unknown_model, failing_stream, busy,
 )  # fmt: skip

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import openai
 import pydantic
 from checks import (
     BASE,
+    BUSY,
     CITIES,
     ECHO,
     ECHOED,
     EMBEDDINGS,
+    FAILING,
     KEY,
     MESSAGES,
     MODEL,
@@ -21,8 +24,11 @@ from checks import (
     QUESTION,
     SAYING,
     TOOLS,
+    TORN,
     TWO_CALLS,
+    breaks_off,
     has,
+    raises,
     run,
     same,
     weather,
@@ -88,11 +94,31 @@ def parse() -> None:
 
 
 def unknown_model() -> None:
-    try:
-        client.chat.completions.create(model="no-such-model", messages=MESSAGES)
-    except (openai.NotFoundError, openai.BadRequestError):
-        return
-    raise AssertionError("it was answered")
+    refusals = (openai.NotFoundError, openai.BadRequestError)
+    raises(refusals, lambda: client.chat.completions.create(model="no-such-model", messages=MESSAGES))
+    raises(refusals, lambda: client.responses.create(model="no-such-model", input=QUESTION))
+
+
+def busy() -> None:
+    raises(openai.RateLimitError, lambda: client.chat.completions.create(model=BUSY, messages=MESSAGES))
+    raises(openai.RateLimitError, lambda: client.responses.create(model=BUSY, input=QUESTION))
+
+
+def failing_stream() -> None:
+    for model in (FAILING, TORN):
+        told: Any = {"model": model, "messages": MESSAGES, "stream": True}
+        breaks_off(lambda told=told: client.chat.completions.create(**told))
+
+
+def failing_response_stream() -> None:
+    def read(model: str) -> Iterator[Any]:
+        for event in client.responses.create(model=model, input=QUESTION, stream=True):
+            if event.type == "response.failed":  # an error, but for this client an event like others
+                raise RuntimeError(event.response.error.message)
+            yield event
+
+    for model in (FAILING, TORN):
+        breaks_off(lambda model=model: read(model))
 
 
 def models() -> None:
@@ -197,8 +223,8 @@ def one_of_the_tools_at_a_time() -> None:
 
 
 run(
-    connected,
-    chat, stream, stream_helper, tools, streamed_tools, one_of_the_tools_at_a_time, parse, unknown_model,
-    models, response, response_stream, response_stream_helper, response_limit, response_tools, response_streamed_tools,
-    response_parse, response_reasoning, embeddings, completions, completions_stream, images, audio, moderations,
+    connected, chat, stream, stream_helper, tools, streamed_tools, one_of_the_tools_at_a_time, parse, models,
+    unknown_model, response, response_stream, response_stream_helper, response_limit, response_tools,
+    response_streamed_tools, response_parse, response_reasoning, embeddings, completions, completions_stream, images,
+    audio, moderations, failing_stream, failing_response_stream, busy,
 )  # fmt: skip
