@@ -19,11 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
-
 from arbstr.clock import HOUR_MS
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import Chunk
+from arbstr.ledger.database import Database
 from arbstr.ledger.expressions import INSTANT, LATENCY, ROW_SUMS, SAVED_VS_LIST, facet_model, refused
 from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.progress import Progress
@@ -75,7 +74,7 @@ LATE_INDEXES = {
 Sums = list[tuple[FacetKey, int, AggregateSum]]
 
 
-async def prepare(db: aiosqlite.Connection) -> None:
+async def prepare(db: Database) -> None:
     """Prepare a writer's connection for adoption."""
     await db.create_function("epoch_ms", 1, parse_ms, deterministic=True)
     await db.create_function("fold", 1, fold_any, deterministic=True)
@@ -86,7 +85,7 @@ async def prepare(db: aiosqlite.Connection) -> None:
 class Adoption:
     """The steps on one writer's connection, each in its caller's transaction, except for the reading between them."""
 
-    def __init__(self, path: Path, db: aiosqlite.Connection, rollups: Rollups) -> None:
+    def __init__(self, path: Path, db: Database, rollups: Rollups) -> None:
         self._path = path
         self._db = db
         self._rollups = rollups
@@ -158,8 +157,7 @@ class Adoption:
         await self.sum_up()
 
     async def _add(self, chunk: Chunk, sums: Sums) -> None:
-        await self._rollups.facets(self._db, [key for key, _, _ in sums])
-        await self._rollups.add(self._db, sums)
+        await self._db.run(lambda db: self._rollups.add(db, sums))
         await self._db.execute_fetchall(
             f"UPDATE requests SET refused_key = fold(model) WHERE {_waiting(chunk)} AND {refused()}"
         )
@@ -206,8 +204,7 @@ class Adoption:
             return
         rows = await self._db.execute_fetchall(_LIST_COSTS, (upto - CHUNK, upto))
         sums = [(facet_key_of(names), start, _list_cost_alone(saved)) for *names, start, saved in rows]
-        await self._rollups.facets(self._db, [key for key, _, _ in sums])
-        await self._rollups.add(self._db, sums)
+        await self._db.run(lambda db: self._rollups.add(db, sums))
         await self._db.execute_fetchall("UPDATE ledger_state SET value = value - ? WHERE name = ?", (CHUNK, _UPTO))
         await self._db.execute_fetchall(
             "DELETE FROM ledger_state WHERE name = ? AND value < (SELECT COALESCE(MIN(id), value + 1) FROM requests)",
@@ -276,7 +273,7 @@ class Adoption:
             f"SELECT rowid, {', '.join(_KEY_COLUMNS)} FROM temp.keys WHERE facet IS NULL"
         )
         keys = {row_id: facet_key_of(names) for row_id, *names in new}
-        facets = await self._rollups.facets(self._db, keys.values())
+        facets = await self._db.run(lambda db: self._rollups.facets(db, keys.values()))
         for row_id, key in keys.items():
             await self._db.execute_fetchall("UPDATE temp.keys SET facet = ? WHERE rowid = ?", (facets[key], row_id))
         return bool(keys)

@@ -83,39 +83,6 @@ class AggregateSum:
         return percentiles(self.sketch + sum(map(sketch, self.latencies)), _PERCENTS)
 
 
-def sum_row(
-    *,
-    streaming: bool,
-    success: bool,
-    cost_msats: int | None,
-    input_tokens: int | None,
-    output_tokens: int | None,
-    latency_ms: int,
-    dearest_msats: int | None,
-    median_msats: int | None,
-    list_cost_msats: int | None,
-) -> AggregateSum:
-    """Return the sums of one row, with its histogram."""
-    paid = cost_msats or 0
-    known = cost_msats is not None
-    return AggregateSum(
-        (
-            1,
-            int(success),
-            int(streaming),
-            int(known),
-            paid,
-            input_tokens or 0,
-            output_tokens or 0,
-            latency_ms,
-            dearest_msats - paid if known and dearest_msats is not None else 0,
-            median_msats - paid if known and median_msats is not None else 0,
-            list_cost_msats - paid if known and list_cost_msats is not None else 0,
-        ),
-        sketch(latency_ms),
-    )
-
-
 def from_columns(sums: Sequence[Any]) -> list[int]:
     """Return sums as SQL gives them: null where there was no row."""
     return [value or 0 for value in sums]

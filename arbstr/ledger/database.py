@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import aiosqlite
 
@@ -34,15 +34,29 @@ logger = logging.getLogger(__name__)
 BUSY_S = 0.25  # how long a statement waits for another process; then the writer retries
 _LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the database once
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
+_COMMIT = "COMMIT"
+_FETCHED_AT_ONCE = 64  # rows, where a cursor is read piece by piece; none is here
 # Without one, sqlite3 looks at length for an adapter of each None that it binds: a row has ten.
 sqlite3.register_adapter(type(None), lambda value: value)
+
+
+T = TypeVar("T")
 
 
 class NotWritable(LedgerUnavailable):
     """The database can't be written now (locked, full, read-only): worth a retry."""
 
 
-async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[aiosqlite.Connection, Path | None]:
+class Database(aiosqlite.Connection):
+    """An open database. Many statements are one call into its thread by `run`: each call wakes two threads."""
+
+    async def run(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Do work in the connection's thread; return its result."""
+        result: T = await self._execute(work, self._conn)  # type: ignore[no-untyped-call]
+        return result
+
+
+async def open_writable(path: Path, *, begin_anew: bool = True) -> tuple[Database, Path | None]:
     """Open the ledger, created or migrated if need be; also return where a broken file was set aside.
 
     Raises `LedgerUnavailable` when no waiting will help, `NotWritable` when it may. A broken file stays where it is
@@ -75,9 +89,10 @@ def set_aside(path: Path) -> Path:
     return aside
 
 
-async def _open(path: Path) -> aiosqlite.Connection:
+async def _open(path: Path) -> Database:
     make_private(path)
-    db = await aiosqlite.connect(path, timeout=BUSY_S, isolation_level=None)
+    db = Database(lambda: sqlite3.connect(path, timeout=BUSY_S, isolation_level=None), _FETCHED_AT_ONCE)
+    await db
     try:
         db.text_factory = lambda data: data.decode("utf-8", "replace")
         await db.execute_fetchall("PRAGMA journal_mode = WAL")
@@ -94,22 +109,40 @@ async def _open(path: Path) -> aiosqlite.Connection:
 
 
 @asynccontextmanager
-async def transaction(db: aiosqlite.Connection) -> AsyncIterator[None]:
+async def transaction(db: Database) -> AsyncIterator[None]:
     """Run a transaction: all or nothing; waits `BUSY_S` for other writers."""
-    if db.in_transaction:  # left by an earlier failure
-        await db.execute_fetchall("ROLLBACK")
-    await db.execute_fetchall("BEGIN IMMEDIATE")
+    await db.run(_begin)
     try:
         yield
     except BaseException:
-        if db.in_transaction:
-            await db.execute_fetchall("ROLLBACK")
+        await db.run(_roll_back)
         raise
-    # A commit that fails leaves the transaction open; the next one begins by rolling it back.
-    await db.execute_fetchall("COMMIT")
+    await db.execute_fetchall(_COMMIT)
 
 
-async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
+@contextmanager
+def transaction_in(db: sqlite3.Connection) -> Iterator[None]:
+    """Run a transaction within one call into the connection's thread."""
+    _begin(db)
+    try:
+        yield
+    except BaseException:
+        _roll_back(db)
+        raise
+    db.execute(_COMMIT)
+
+
+def _begin(db: sqlite3.Connection) -> None:
+    _roll_back(db)  # what an earlier failure left: a commit that fails leaves the transaction open
+    db.execute("BEGIN IMMEDIATE")
+
+
+def _roll_back(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")
+
+
+async def _migrate(db: Database, path: Path) -> None:
     if await _version(db) == LATEST_VERSION:
         return
     for number, script in migrations():
@@ -122,12 +155,12 @@ async def _migrate(db: aiosqlite.Connection, path: Path) -> None:
                 await db.execute_fetchall(f"PRAGMA user_version = {number}")
 
 
-async def _version(db: aiosqlite.Connection) -> int:
+async def _version(db: Database) -> int:
     [row] = await db.execute_fetchall("PRAGMA user_version")
     return int(row[0])
 
 
-async def _check(db: aiosqlite.Connection, path: Path, version: int) -> None:
+async def _check(db: Database, path: Path, version: int) -> None:
     tables = {row[0] for row in await db.execute_fetchall("SELECT name FROM sqlite_master WHERE type = 'table'")}
     tables = {name for name in tables if not name.startswith("sqlite_")}
     columns = {row[1] for row in await db.execute_fetchall("PRAGMA table_info(requests)")}

@@ -10,9 +10,8 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-import aiosqlite
-
 from arbstr.clock import DAY_MS
+from arbstr.ledger.database import Database
 
 
 class Retention:
@@ -52,7 +51,7 @@ class Retention:
         return int(self._clock() * 1000)
 
 
-async def reached(db: aiosqlite.Connection, now_ms: int) -> int | None:
+async def reached(db: Database, now_ms: int) -> int | None:
     """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
     sql = (
         "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
@@ -62,7 +61,7 @@ async def reached(db: aiosqlite.Connection, now_ms: int) -> int | None:
     return None if row[0] is None else int(row[0])
 
 
-async def mend_cutoff(db: aiosqlite.Connection, now_ms: int) -> None:
+async def mend_cutoff(db: Database, now_ms: int) -> None:
     """In a transaction: have a cutoff that lies ahead of the clock be the day of the oldest row that is there."""
     await db.execute_fetchall(
         "UPDATE ledger_state SET value = "
@@ -72,7 +71,7 @@ async def mend_cutoff(db: aiosqlite.Connection, now_ms: int) -> None:
     )
 
 
-async def prune(db: aiosqlite.Connection, before_ms: int, reached_ms: int, most: int) -> int:
+async def prune(db: Database, before_ms: int, reached_ms: int, most: int) -> int:
     """In a transaction: delete some rows from before that day, keeping their rollups; returns how many.
 
     `reached_ms` is what `reached` says from now on.

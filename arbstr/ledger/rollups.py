@@ -6,10 +6,10 @@ away whenever another process has written, or a transaction has failed: the data
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import sqlite3
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
-import aiosqlite
 import orjson
 
 from arbstr.clock import DAY_MS, HOUR_MS
@@ -45,7 +45,10 @@ _MOST_CELLS = 5_000
 
 
 class Rollups:
-    """Adds rows to the rollups of their hours and days. All calls within one transaction of the ledger's writer."""
+    """Adds rows to the rollups of their hours and days.
+
+    All calls are within one transaction of the ledger's writer, in its connection's thread.
+    """
 
     def __init__(self) -> None:
         self._facets: dict[str, int] = {}
@@ -58,7 +61,7 @@ class Rollups:
         self._families.clear()
         self._cells.clear()
 
-    async def facets(self, db: aiosqlite.Connection, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
+    def facets(self, db: sqlite3.Connection, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
         """Return the numbers of the rows' own facets; new ones are inserted."""
         wanted = set(keys)
         unknown = [key for key in wanted if key not in self._families]
@@ -66,32 +69,33 @@ class Rollups:
             if len(self._facets) > _MOST_FACETS:
                 self.forget()
                 unknown = list(wanted)
-            await self._look_up(db, unknown)
+            self._look_up(db, unknown)
         return {key: self._families[key][0] for key in wanted}
 
-    async def _look_up(self, db: aiosqlite.Connection, keys: list[FacetKey]) -> None:
+    def _look_up(self, db: sqlite3.Connection, keys: list[FacetKey]) -> None:
         families = {key: _family(key) for key in keys}
         rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
         names = list(rows)
         for some in chunks(names):
             marks = values(len(some), len(FACET_COLUMNS))
             sql = f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES {marks} ON CONFLICT DO NOTHING"
-            await db.execute_fetchall(sql, [value for name in some for value in rows[name]])
+            db.execute(sql, [value for name in some for value in rows[name]])
             sql = f"SELECT name, id FROM facets WHERE name IN {values(1, len(some))}"
-            self._facets.update((row[0], row[1]) for row in await db.execute_fetchall(sql, some))
+            self._facets.update((row[0], row[1]) for row in db.execute(sql, some))
         for key, family in families.items():
             self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
 
-    async def add(self, db: aiosqlite.Connection, rows: Iterable[tuple[FacetKey, int, AggregateSum]]) -> None:
-        """Add rows, each with its facet and instant; their facets must have been looked up."""
+    def add(self, db: sqlite3.Connection, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
+        """Add rows, each with its facet and instant."""
+        self.facets(db, [key for key, _, _ in rows])
         changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
-        await self._fetch(db, [key for key in changes if key not in self._cells])
+        self._fetch(db, [key for key in changes if key not in self._cells])
         for key, tally in changes.items():
             self._cells[key].add(tally)
         for some in chunks(list(changes)):
             marks = values(len(some), len(ROLLUP_COLUMNS))
             sql = f"INSERT OR REPLACE INTO rollups ({', '.join(ROLLUP_COLUMNS)}) VALUES {marks}"
-            await db.execute_fetchall(sql, [value for key in some for value in self._columns(key)])
+            db.execute(sql, [value for key in some for value in self._columns(key)])
         if len(self._cells) > _MOST_CELLS:
             self._cells.clear()
 
@@ -115,7 +119,7 @@ class Rollups:
             _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
         return hours | days
 
-    async def _fetch(self, db: aiosqlite.Connection, keys: list[CellKey]) -> None:
+    def _fetch(self, db: sqlite3.Connection, keys: list[CellKey]) -> None:
         for key in keys:
             self._cells[key] = AggregateSum()
         for some in chunks(keys):
@@ -124,9 +128,7 @@ class Rollups:
                 f"FROM (VALUES {values(len(some), 3)}) k "
                 "CROSS JOIN rollups r ON r.span_ms = k.column1 AND r.facet = k.column2 AND r.start_ms = k.column3"
             )
-            for span, facet, start, *sums, latencies in await db.execute_fetchall(
-                sql, [number for key in some for number in key]
-            ):
+            for span, facet, start, *sums, latencies in db.execute(sql, [number for key in some for number in key]):
                 self._cells[span, facet, start] = AggregateSum(from_columns(sums), unpack(latencies))
 
     def _columns(self, key: CellKey) -> tuple[int | bytes, ...]:

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, cast
 import orjson
 
 from arbstr.clock import format_ms, to_ms
-from arbstr.ledger.aggregates import AggregateSum, sum_row
+from arbstr.ledger.aggregates import AggregateSum
+from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
@@ -144,19 +145,33 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
     )
 
 
-def tally_of(record: RequestRecord) -> AggregateSum:
-    """Return what a record adds to its rollups."""
-    return sum_row(
-        streaming=record.streaming,
-        success=record.success,
-        cost_msats=bounded(record.cost_msats),
-        input_tokens=bounded(record.input_tokens),
-        output_tokens=bounded(record.output_tokens),
-        latency_ms=bounded(record.latency_ms) or 0,
-        dearest_msats=bounded(record.dearest_msats),
-        median_msats=bounded(record.median_msats),
-        list_cost_msats=bounded(record.list_cost_msats),
+def tally_of(records: Sequence[RequestRecord]) -> AggregateSum:
+    """Return what records of one facet, at least one, add to its rollups."""
+    total = len(records)
+    costs = _all_bounded([record.cost_msats for record in records])
+    latencies = _all_bounded([record.latency_ms for record in records])
+    return AggregateSum(
+        (
+            total,
+            total * records[0].success,
+            total * records[0].streaming,
+            total - costs.count(None),
+            sum(filter(None, costs)),
+            sum(filter(None, _all_bounded([record.input_tokens for record in records]))),
+            sum(filter(None, _all_bounded([record.output_tokens for record in records]))),
+            sum(filter(None, latencies)),
+            _sum_above(costs, [record.dearest_msats for record in records]),
+            _sum_above(costs, [record.median_msats for record in records]),
+            _sum_above(costs, [record.list_cost_msats for record in records]),
+        ),
+        sketch_all([latency or 0 for latency in latencies]),
     )
+
+
+def _sum_above(costs: list[int | None], others: list[int | None]) -> int:
+    """Return by how much the other sums are above the costs, where both are known."""
+    pairs = zip(costs, _all_bounded(others), strict=True)
+    return sum([other - cost for cost, other in pairs if cost is not None and other is not None])
 
 
 def facet_key_of(columns: Sequence[Any]) -> FacetKey:
@@ -247,6 +262,14 @@ def bounded(number: int | None) -> int | None:
     if number is None or -MOST <= number <= MOST:
         return number
     return MOST if number > 0 else -MOST
+
+
+def _all_bounded(numbers: list[int | None]) -> list[int | None]:
+    """Clamp all numbers so; mostly none has to be."""
+    known = list(filter(None, numbers))
+    if not known or (max(known) <= MOST and min(known) >= -MOST):
+        return numbers
+    return list(map(bounded, numbers))
 
 
 def whole(value: object) -> int | None:

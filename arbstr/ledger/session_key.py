@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import aiosqlite
+from arbstr.ledger.database import Database
 
 _PARTS = "SELECT value FROM ledger_state WHERE name IN ('session_key_1', 'session_key_2') ORDER BY name"
 
 
-async def read_session_key(db: aiosqlite.Connection) -> bytes:
+async def read_session_key(db: Database) -> bytes:
     """Return the key: 16 bytes that only this ledger has."""
     return b"".join(int(part).to_bytes(8, "big", signed=True) for (part,) in await db.execute_fetchall(_PARTS))

@@ -15,9 +15,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import aiosqlite
 import orjson
 
+from arbstr.ledger.database import Database
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.sql import chunks, values
 
@@ -65,7 +65,7 @@ def read_file(path: Path) -> list[StoredRow]:
     return rows
 
 
-async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
+async def take_in(db: Database, rows: Sequence[StoredRow]) -> int:
     """In a transaction: insert missing rows as pending ones, and complete those that have not ended.
 
     Return how many.
@@ -87,7 +87,7 @@ async def take_in(db: aiosqlite.Connection, rows: Sequence[StoredRow]) -> int:
     return added
 
 
-async def _put_pending(db: aiosqlite.Connection, row: StoredRow, row_id: int | None) -> None:
+async def _put_pending(db: Database, row: StoredRow, row_id: int | None) -> None:
     columns = ["id", "facet", "open", *(name for name in row if name in COLUMNS)]
     sets = ", ".join(f"{name} = excluded.{name}" for name in columns[1:])
     await db.execute_fetchall(

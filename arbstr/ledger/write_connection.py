@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from itertools import chain
 from pathlib import Path
 
-import aiosqlite
-
-from arbstr.clock import format_ms, wall_ms
+from arbstr.clock import HOUR_MS, format_ms, wall_ms
 from arbstr.ledger import retention
 from arbstr.ledger.adoption import LATE_INDEXES, Adoption, prepare
-from arbstr.ledger.database import NotWritable, open_writable, transaction
+from arbstr.ledger.database import Database, NotWritable, open_writable, transaction, transaction_in
 from arbstr.ledger.files import explain, identity, logs_of
+from arbstr.ledger.learned import Cells, Ratios, read_learned, write_learned
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, RowValues, facet_key, row_of, tally_of
+from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, facet_key, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
@@ -45,14 +46,10 @@ class PendingRow:
     final: bool
 
 
-Ratios = Mapping[str, tuple[float, int]]
-Cells = Mapping[tuple[str, str], str]
-
-
 class WriteConnection:
     """The one writing connection to a ledger, its session, and what it knows of the file."""
 
-    def __init__(self, path: Path, db: aiosqlite.Connection) -> None:
+    def __init__(self, path: Path, db: Database) -> None:
         self._path = path
         self._db = db
         self._file = identity(path)
@@ -113,34 +110,38 @@ class WriteConnection:
     async def write(self, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
         """Commit rows, their rollups and what was learned, all or nothing."""
         try:
-            async with transaction(self._db):
-                await self._refresh()
-                if batch:
-                    opened = await self._write_rows(batch)
-                await self._write_learned(ratios, cells)
+            await self._db.run(lambda db: self._write(db, batch, ratios, cells))
         except BaseException:
             self._forget()
             raise
-        if batch:
-            self._remember(batch, opened)
 
-    async def _write_rows(self, batch: Sequence[PendingRow]) -> dict[str, int]:
+    def _write(self, db: sqlite3.Connection, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
+        """Do it, in the connection's thread."""
+        with transaction_in(db):
+            self._refresh(db)
+            opened = self._write_rows(db, batch) if batch else {}
+            write_learned(db, ratios, cells)
+        self._remember(batch, opened)
+
+    def _write_rows(self, db: sqlite3.Connection, batch: Sequence[PendingRow]) -> dict[str, int]:
         keyed = [(pending, facet_key(pending.record)) for pending in batch]
-        final = [(key, pending.record) for pending, key in keyed if pending.final]
-        facets = await self._rollups.facets(self._db, [key for key, _ in final])
+        facets = self._rollups.facets(db, [key for pending, key in keyed if pending.final])
         rows: list[RowValues] = []
         opened: dict[str, int] = {}
+        together: dict[tuple[FacetKey, int], list[RequestRecord]] = defaultdict(list)
         for pending, key in keyed:
-            row_id = self._id_for(pending.record)
+            record = pending.record
+            row_id = self._id_for(record)
             if pending.final:
-                rows.append(row_of(pending.record, key, row_id, facets[key], 0))
+                rows.append(row_of(record, key, row_id, facets[key], 0))
+                together[key, record.received_at_ms // HOUR_MS * HOUR_MS].append(record)
             else:
-                rows.append(row_of(pending.record, key, row_id, None, self._number))
-                opened[pending.record.request_id] = row_id
+                rows.append(row_of(record, key, row_id, None, self._number))
+                opened[record.request_id] = row_id
         for some in chunks(rows):
             sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
-            await self._db.execute_fetchall(sql, [value for row in some for value in row])
-        await self._rollups.add(self._db, [(key, record.received_at_ms, tally_of(record)) for key, record in final])
+            db.execute(sql, list(chain.from_iterable(some)))
+        self._rollups.add(db, [(key, start_ms, tally_of(records)) for (key, start_ms), records in together.items()])
         return opened
 
     def _id_for(self, record: RequestRecord) -> int:
@@ -156,25 +157,9 @@ class WriteConnection:
             if pending.final:
                 self._open_ids.pop(pending.record.request_id, None)
 
-    async def _write_learned(self, ratios: Ratios, cells: Cells) -> None:
-        for policy, (ratio, samples) in ratios.items():
-            await self._db.execute_fetchall(
-                "INSERT INTO token_ratios (policy, avg_ratio, sample_count) VALUES (?, ?, ?) ON CONFLICT (policy) "
-                "DO UPDATE SET avg_ratio = excluded.avg_ratio, sample_count = excluded.sample_count",
-                (policy, ratio, samples),
-            )
-        for some in chunks([(kind, key, value) for (kind, key), value in cells.items()]):
-            sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
-            await self._db.execute_fetchall(sql, [value for row in some for value in row])
-
     async def learned(self) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
         """Return all learned values ever given to `write`."""
-        ratios = await self._db.execute_fetchall("SELECT policy, avg_ratio, sample_count FROM token_ratios")
-        cells = await self._db.execute_fetchall("SELECT kind, key, value FROM learned")
-        return (
-            {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
-            {(kind, key): value for kind, key, value in cells},
-        )
+        return await self._db.run(read_learned)
 
     async def session_key(self) -> bytes:
         """The key under which sessions are hashed, of this ledger's own."""
@@ -236,7 +221,7 @@ class WriteConnection:
         """A transaction in which rollups may change; what is known of the database is checked first."""
         try:
             async with transaction(self._db):
-                await self._refresh()
+                await self._db.run(self._refresh)
                 yield
         except BaseException:
             self._forget()
@@ -366,9 +351,9 @@ class WriteConnection:
         [row] = await self._db.execute_fetchall("PRAGMA data_version")
         return bool(row[0] != self._version)
 
-    async def _refresh(self) -> None:
+    def _refresh(self, db: sqlite3.Connection) -> None:
         """In a transaction: what is known of the database, checked."""
-        [(version, last_id)] = await self._db.execute_fetchall(_STATE)
+        [(version, last_id)] = db.execute(_STATE).fetchall()
         self._last_id = last_id or 0
         if version != self._version:
             self._rollups.forget()

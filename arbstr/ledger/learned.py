@@ -1,0 +1,35 @@
+"""What other parts have learned and want to keep: a ratio by policy, and JSON by kind and key."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping
+from itertools import chain
+
+from arbstr.ledger.sql import chunks, values
+
+Ratios = Mapping[str, tuple[float, int]]
+Cells = Mapping[tuple[str, str], str]
+
+
+def read_learned(db: sqlite3.Connection) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
+    """Return all that was ever written."""
+    ratios = db.execute("SELECT policy, avg_ratio, sample_count FROM token_ratios")
+    cells = db.execute("SELECT kind, key, value FROM learned")
+    return (
+        {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
+        {(kind, key): value for kind, key, value in cells},
+    )
+
+
+def write_learned(db: sqlite3.Connection, ratios: Ratios, cells: Cells) -> None:
+    """In a transaction: write values, each in the place of its last."""
+    for policy, (ratio, samples) in ratios.items():
+        db.execute(
+            "INSERT INTO token_ratios (policy, avg_ratio, sample_count) VALUES (?, ?, ?) ON CONFLICT (policy) "
+            "DO UPDATE SET avg_ratio = excluded.avg_ratio, sample_count = excluded.sample_count",
+            (policy, ratio, samples),
+        )
+    for some in chunks([(kind, key, value) for (kind, key), value in cells.items()]):
+        sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
+        db.execute(sql, list(chain.from_iterable(some)))
