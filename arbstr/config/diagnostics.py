@@ -15,7 +15,6 @@ from arbstr.suggest import did_you_mean
 
 SECRET_KEYS = ("api_key", "auth_token", "proxy")
 SET_BY_LOADER = ("key_source", "key_variable")
-STRATEGIES = "cheapest (= lowest_cost), lowest_latency, round_robin, weighted"
 
 _WANTED = {
     "string_type": "a string, in quotes",
@@ -104,7 +103,7 @@ def _choices(expected: str) -> list[str]:
 
 
 def _choice(written: Any, choices: list[str]) -> str:
-    listed = STRATEGIES if "cheapest" in choices else ", ".join(choices)
+    listed = ", ".join(choices).replace("cheapest, lowest_cost", "cheapest (= lowest_cost)")
     meant = did_you_mean(written, choices) if isinstance(written, str) else ""
     return f"it must be one of {listed}" + (meant and f"; {meant}")
 

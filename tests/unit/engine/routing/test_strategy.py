@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
-from arbstr.config.schema import Rule
+from arbstr.config.schema import Rule, Strategy
 from arbstr.engine.routing.router import Router
+from arbstr.engine.routing.strategy import strategies
 from arbstr.types import Attempt
 from tests.support.engine_builders import Clock, answered, chat, order, provider, router
 
@@ -31,6 +32,10 @@ def answer(chosen: Router, name: str, first_byte_ms: int, whole_ms: int, output_
         output_tokens=output_tokens,
     )
     chosen.learn(record, request)
+
+
+def test_the_configuration_offers_every_strategy_and_no_other() -> None:
+    assert set(get_args(Strategy)) == set(strategies(random.random))
 
 
 # --- cheapest
