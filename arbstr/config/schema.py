@@ -176,6 +176,27 @@ class Provider(Section):
         """Return its rates for a model."""
         return self._rates_of_models.get(model.casefold(), self.rates) if self._rates_of_models else self.rates
 
+    @property
+    def has_rates(self) -> bool:
+        """Check whether the file says what it asks for any model."""
+        return bool(self.model_fields_set & {"input_rate", "output_rate"})
+
+    def rates_over(self, listed: Rates, model: str) -> Rates:
+        """Return the rates that it lists itself for a model, under those that the file has."""
+        entry = self._models.get(model.casefold())
+        own = {name: getattr(self, name) for name in RATES if name in self.model_fields_set}
+        own |= {} if entry is None else entry.model_dump(include=set(RATES), exclude_none=True)
+        if not own:
+            return listed
+        filed = _rates({name: own.get(name) for name in RATES})
+        return Rates(
+            input=filed.input if "input_rate" in own else listed.input,
+            output=filed.output if "output_rate" in own else listed.output,
+            base_fee=filed.base_fee if "base_fee" in own else listed.base_fee,
+            cached_input=filed.cached_input if "cached_input_rate" in own else listed.cached_input,
+            cache_write=filed.cache_write if "cache_write_rate" in own else listed.cache_write,
+        )
+
     def upstream_id(self, model: str) -> str:
         """Return the model's name at this provider."""
         entry = self._models.get(model.casefold())

@@ -250,7 +250,8 @@ class Engine:
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, chat)
                 reservation.cover(context.spend.spent_msats + may_cost)
-            context.begin_attempt(provider, candidate.expected_cost_msats)
+            rates = self._router.names.rates(provider, chat.model)
+            context.begin_attempt(provider, candidate.expected_cost_msats, rates)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
                 return await self._upstream.send(provider, upstream_chat, client.dialect, client.headers)

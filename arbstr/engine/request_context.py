@@ -15,7 +15,7 @@ from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import ApiError, AttemptError
 from arbstr.sanitize import quoted
-from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, RequestRecord, Routing, Usage
+from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, Rates, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ class RequestContext:
         "_asked_before",
         "_attempt_started_ms",
         "_clock",
+        "_rates",
         "_started",
         "_waits_s",
         "announced",
@@ -73,6 +74,7 @@ class RequestContext:
         self.routing: Routing | None = None
         self.provider: Provider | None = None  # the last one asked
         self._asked_before: Provider | None = None
+        self._rates: Rates | None = None  # what the provider asked when it was asked
         self.permit: Permit | None = None  # from that provider's breaker
         self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
@@ -132,9 +134,10 @@ class RequestContext:
         if self.permit is not None:
             self.permit.release()
 
-    def begin_attempt(self, provider: Provider, expected_msats: float) -> None:
-        """Record that a provider is being asked."""
+    def begin_attempt(self, provider: Provider, expected_msats: float, rates: Rates | None = None) -> None:
+        """Record that a provider is being asked, at these rates; without any at those of the configuration."""
         self._asked_before, self.provider = self.provider, provider
+        self._rates = rates
         self.spend.begin_attempt(expected_msats)
         self._attempt_started_ms = self.elapsed_ms()
 
@@ -195,7 +198,7 @@ class RequestContext:
             assert self.chat is not None
             assert self.routing is not None
             bounds = bounds_of(self.chat, self.routing, answer_bytes)
-            rates = self.provider.rates_for(self.routing.model)
+            rates = self._rates or self.provider.rates_for(self.routing.model)
             counted = Usage(0, 0) if usage is None and flat and rates.base_fee else usage
             self.spend.price(rates, counted, charged_msats, bounds, complete=complete)
         except Exception:  # the response matters more than its price

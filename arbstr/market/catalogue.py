@@ -1,24 +1,30 @@
-"""The lists of models of providers that are configured without models: read at the start, then every `refresh` seconds.
+"""The lists of models that providers publish: read at the start, then every `refresh` seconds.
 
-Nothing waits for them: a provider whose list is unknown is asked for any model.
+Of OpenAI-compatible providers only those are asked that are configured without models, for the names; one whose list is
+unknown may have any model. A Routstr node's list decides what it sells, and at which rates. Nothing waits for a list.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import httpx
 
 from arbstr import __version__
-from arbstr.config.schema import LONGEST_MODEL, Provider
+from arbstr.config.schema import Provider
 from arbstr.engine import lenient_json
+from arbstr.engine.learning.codec import Cells
+from arbstr.engine.routing.listing import ListedModel
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.upstream.response import chunks_of, close
+from arbstr.market.model_lists import read_ids, read_priced
+from arbstr.market.price_jumps import believed
+from arbstr.market.saved_lists import SavedList, decode, encode
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
+from arbstr.types import Rates
 
 logger = logging.getLogger(__name__)
 
@@ -27,12 +33,13 @@ WAIT_S = 3.0  # after the start, for who wants the first lists
 PATIENCE_S = 30.0
 MAX_BYTES = 4 * 1024 * 1024  # more than any list; parsing that much stops the loop for some 30 ms
 JITTER = 0.2  # up to this share earlier: several arbstrs do not ask at once
+STALE_S = 600.0  # after which a node's prices are doubted
 
-_MOST_NAMES = 10_000
+_KIND = "catalogue"  # of learned state
 
 
 class Catalogues:
-    """Reads the lists of those `providers` that are configured without models, and tells `names`."""
+    """Reads providers' lists, and tells `names`. `now_ms` is the wall clock, for lists are kept over restarts."""
 
     def __init__(
         self,
@@ -42,14 +49,19 @@ class Catalogues:
         redactor: Redactor,
         *,
         random: Callable[[], float],
+        now_ms: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._providers = tuple(provider for provider in providers if not provider.models)
+        self._providers = tuple(one for one in providers if one.kind == "routstr" or not one.models)
         self._names = names
         self._transport = transport
         self._redactor = redactor
         self._random = random
+        self._now_ms = now_ms
         self._sleep = sleep
+        self._known: dict[str, SavedList] = {}
+        self._unsaved: set[str] = set()
+        self._doubted: dict[str, dict[str, Rates]] = {one.name: {} for one in self._providers}
         self._asked: set[str] = set()
         self._settled = asyncio.Event()
 
@@ -90,13 +102,52 @@ class Catalogues:
         """Read one provider's list; return what went wrong, None if nothing did. No fault in it ends the reading."""
         try:
             async with asyncio.timeout(PATIENCE_S):
-                models = self._models(lenient_json.loads_or_none(await self._fetch(_request(provider))))
+                body = await self._fetch(_request(provider))
+            read = read_priced if provider.kind == "routstr" else read_ids
+            models = read(lenient_json.loads_or_none(body), self._is_fit)
         except Exception as error:
+            self._doubt_if_stale(provider)
             return sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
         if not models:
+            self._doubt_if_stale(provider)
             return "what it answers is no list of models"
-        self._names.learn(provider.name, models)
+        self._learn(provider, models)
         return None
+
+    def _learn(self, provider: Provider, read: tuple[ListedModel, ...]) -> None:
+        known = self._known.get(provider.name)
+        rates = {} if known is None else {model.id: model.rates for model in known.models if model.rates is not None}
+        doubted = self._doubted[provider.name]
+        models = believed(rates, read, doubted)
+        if doubted:
+            logger.info(
+                "provider %s: prices of %d models changed tenfold; read again before use", provider.name, len(doubted)
+            )
+        self._known[provider.name] = SavedList(provider.url, self._now_ms(), models)
+        self._unsaved.add(provider.name)
+        self._names.learn(provider, models)
+
+    def _doubt_if_stale(self, provider: Provider) -> None:
+        known = self._known.get(provider.name)
+        if known is not None:
+            self._names.learn(provider, known.models, doubted=self._is_stale(provider, known))
+
+    def _is_stale(self, provider: Provider, known: SavedList) -> bool:
+        """Return whether prices are old; names of models do not become so. A clock may have been set back."""
+        return provider.kind == "routstr" and not 0 <= self._now_ms() - known.at_ms <= STALE_S * 1000
+
+    def export(self) -> Cells:
+        """Return the lists that were read since the last call, to be kept over a restart."""
+        names, self._unsaved = self._unsaved, set()
+        return {(_KIND, name): encode(self._known[name]) for name in names}
+
+    def restore(self, cells: Mapping[tuple[str, str], str]) -> None:
+        """Restore exported lists, those of providers that are still where they were."""
+        for provider in self._providers:
+            saved = decode(cells.get((_KIND, provider.name), ""))
+            if saved is not None and saved.url == provider.url and saved.models:
+                self._known[provider.name] = saved
+                self._names.learn(provider, saved.models, doubted=self._is_stale(provider, saved))
 
     async def _fetch(self, request: httpx.Request) -> bytes:
         response = await self._transport.handle_async_request(request)
@@ -112,15 +163,8 @@ class Catalogues:
         finally:
             await close(response)
 
-    def _models(self, document: Any) -> tuple[str, ...]:
-        """Return the names in OpenAI's list shape, or in a bare list; invalid ones are left out."""
-        listed = document.get("data", document.get("models")) if isinstance(document, dict) else document
-        entries = listed[:_MOST_NAMES] if isinstance(listed, list) else []
-        names = (entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry for entry in entries)
-        return tuple(dict.fromkeys(name for name in names if isinstance(name, str) and self._is_fit(name)))
-
     def _is_fit(self, name: str) -> bool:
-        return 0 < len(name) <= LONGEST_MODEL and name.isprintable() and self._redactor.text(name) == name
+        return self._redactor.text(name) == name
 
 
 def _request(provider: Provider) -> httpx.Request:

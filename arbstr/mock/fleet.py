@@ -170,7 +170,7 @@ def _stand_in(provider: Provider, random: Random) -> MockProvider:
 def _terms(provider: Provider) -> Mapping[str, Any]:
     """Return what else the fake takes from the real one: timeouts, limits, rates of models. Never its key."""
     models = [model.model_copy(update={"upstream_id": None}) for model in provider.models]
-    return {**provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source"}), "models": models}
+    return {**provider.model_dump(exclude={*_SHARED, "url", "api_key", "key_source", "kind"}), "models": models}
 
 
 def _renamed(providers: Iterable[MockProvider]) -> list[MockProvider]:

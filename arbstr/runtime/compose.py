@@ -173,7 +173,15 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     config, started_at_ms = parts.config, wall_ms()
     decisions = _decisions(config, parts.bus, parts.reader)
     changes = parts.bus.subscribe(1, [ProviderHealthChanged])
-    memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, changes)
+    lists = Catalogues(
+        config.providers,
+        decisions.router.names,
+        parts.transport,
+        parts.redactor,
+        random=random.random,
+        now_ms=wall_ms,
+    )
+    memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, lists, changes)
     await memory.load()
     spending = SpendPersistence(decisions.budgets)
     await spending.load()
@@ -192,7 +200,6 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     )
     stack.push_async_callback(upstream.aclose)
     inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room, config.server.passthrough)
-    lists = Catalogues(config.providers, decisions.router.names, parts.transport, parts.redactor, random=random.random)
     _run_in_background(stack, lists.run())
     edge = _app(settings, parts, decisions, inference, room, lists, started_at_ms)
     url = await listen(

@@ -14,6 +14,7 @@ from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.writer import LearnedState, LedgerWriter
+from arbstr.market.catalogue import Catalogues
 from arbstr.sanitize import json_or_none
 
 logger = logging.getLogger(__name__)
@@ -28,12 +29,19 @@ class StatePersistence:
     """Keeps learned state in the ledger over restarts. `changes` receives the breakers' events."""
 
     def __init__(
-        self, ledger: LedgerWriter, router: Router, health: CircuitBreakers, sessions: Sessions, changes: Subscription
+        self,
+        ledger: LedgerWriter,
+        router: Router,
+        health: CircuitBreakers,
+        sessions: Sessions,
+        catalogues: Catalogues,
+        changes: Subscription,
     ) -> None:
         self._ledger = ledger
         self._sessions = sessions
         self._router = router
         self._health = health
+        self._catalogues = catalogues
         self._changes = changes
 
     async def load(self) -> None:
@@ -42,13 +50,14 @@ class StatePersistence:
         self._router.learner.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
         self._health.restore(saved)
+        self._catalogues.restore(learned.cells)
         self._sessions.key = await self._ledger.session_key()
 
     def save(self) -> None:
         """Save the present state in the ledger."""
         ratios, learned = self._router.learner.export()
         states = {(_HEALTH, name): codec.dumps(state) for name, state in self._health.export().items()}
-        self._ledger.save_learned(ratios, {**learned, **states})
+        self._ledger.save_learned(ratios, {**learned, **states, **self._catalogues.export()})
 
     async def save_periodically(self) -> None:
         """Save at intervals, and soon after a breaker has changed; the owner cancels it."""

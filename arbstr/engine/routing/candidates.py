@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from types import MappingProxyType
 
-from arbstr.config.schema import Provider, Rule
+from arbstr.config.schema import Rule
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.strategy import Cheapest, Strategy
 from arbstr.types import Candidate
-
-_UNLISTED = "its list does not have this model"
 
 Ranked = tuple[float, int, Candidate]
 
@@ -19,7 +18,8 @@ Ranked = tuple[float, int, Candidate]
 class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
-    `unlisted` are the providers whose lists do not have the model; they are asked after the others.
+    `last` are the providers that are asked after the others, each with the reason; `unread` those that may sell the
+    model, but have not said yet what they sell.
     """
 
     def __init__(
@@ -27,33 +27,40 @@ class CandidateSet:
         rule: Rule | None,
         model: str,
         strategy: Strategy,
-        offers: Sequence[tuple[Provider, Offer]],
-        unlisted: Collection[str] = (),
+        offers: Sequence[Offer],
+        last: Mapping[str, str] = MappingProxyType({}),
+        unread: Collection[str] = (),
     ) -> None:
         self.policy = None if rule is None else rule.name
         self.model = model
         self.strategy = strategy
-        self.unlisted = unlisted
+        self.last = last
+        self.unread = unread
         max_sats = None if rule is None else rule.max_sats_per_request
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
-        verdicts = [(offer, _policy_violation(rule, provider, model)) for provider, offer in offers]
+        verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
-    def unlisted_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
-        """Return ranked offers with those last, and a note on them, whose provider does not list the model."""
-        last = [
-            (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, _UNLISTED)))))
-            for key, place, candidate in ranked
-            if candidate.provider in self.unlisted
-        ]
-        return [*self.listed(ranked), *last]
+    def take_over(self, outdated: CandidateSet | None) -> None:
+        """Go on exploring where an earlier set of the same offers was."""
+        if outdated is not None and outdated.exploration is not None and outdated.offers == self.offers:
+            self.exploration = outdated.exploration
 
-    def listed(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
-        """Return those ranked offers whose provider lists the model."""
-        return [each for each in ranked if each[2].provider not in self.unlisted] if self.unlisted else ranked
+    def with_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
+        """Return ranked offers with those of the `last` providers at the end, and the reason as a note on them."""
+        last = [
+            (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, reason)))))
+            for key, place, candidate in ranked
+            if (reason := self.last.get(candidate.provider))
+        ]
+        return [*self.preferred(ranked), *last]
+
+    def preferred(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
+        """Return those ranked offers that are not of the `last` providers."""
+        return [each for each in ranked if each[2].provider not in self.last] if self.last else ranked
 
     def cost_violation(self, cost_msats: float) -> str:
         """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""
@@ -71,16 +78,15 @@ class CandidateSet:
         return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
 
 
-def _policy_violation(rule: Rule | None, provider: Provider, model: str) -> str | None:
-    """Return which limit of the rule excludes a provider for every request, None if there is none."""
+def _policy_violation(rule: Rule | None, offer: Offer) -> str | None:
+    """Return which limit of the rule excludes an offer for every request, None if there is none."""
     if rule is None:
         return None
-    if rule.providers and provider.name not in rule.providers:
+    if rule.providers and offer.provider not in rule.providers:
         return "it is not among the policy's providers"
-    if provider.name in rule.exclude_providers:
+    if offer.provider in rule.exclude_providers:
         return "it is among the policy's exclude_providers"
     limit = rule.max_sats_per_1k_output
-    output_rate = float(provider.rates_for(model).output)
-    if limit is not None and output_rate > limit:
-        return f"its output rate of {output_rate:g} is above max_sats_per_1k_output = {limit:g}"
+    if limit is not None and offer.output > limit:
+        return f"its output rate of {offer.output:g} is above max_sats_per_1k_output = {limit:g}"
     return None

@@ -1,16 +1,25 @@
-"""Names of models: what a requested name stands for, who lists that model, and what it is called there."""
+"""Names of models: what a requested name stands for, who sells that model, as what, and at which rates."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 from arbstr.config.aliases import Aliases
 from arbstr.config.schema import Config, Provider, is_pattern
+from arbstr.engine.routing.listing import ListedModel, Listing
+from arbstr.types import Rates
+
+Standing = Literal[
+    "listed",  # on the provider's list, or that has never been read and it may have any model
+    "unlisted",  # not on the list, but a list is not all that a provider may have
+    "doubted",  # listed, but long ago
+    "absent",  # not sold there
+    "unread",  # a node's list decides what it sells, and has not been read yet
+]
 
 _NAMED = 100  # in an error message
 _REMEMBERED = 4096  # requested names; clients may send any
-_DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")
 
 
 class ModelNames:
@@ -26,6 +35,8 @@ class ModelNames:
         self._aliases = Aliases(config.aliases, self.configured)
         self._spelled = {model.casefold(): model for model in reversed(self.configured)}
         self._listings: dict[str, Listing] = {}
+        self._doubted: set[str] = set()  # providers whose lists are old
+        self._rates: dict[tuple[str, str], Rates] = {}
         self._resolved: dict[str, str] = {}
 
     def resolve(self, asked: str) -> str:
@@ -36,74 +47,72 @@ class ModelNames:
         model = self._aliases.resolve(asked)
         folded = model.casefold()
         spelled = self._spelled.get(folded) or next(
-            (name for listing in self._listings.values() if (name := listing.by_name.get(folded))), model
+            (name for listing in self._listings.values() if (name := listing.spelled(folded))), model
         )
         if len(self._resolved) >= _REMEMBERED:
             self._resolved.clear()
         self._resolved[asked] = spelled
         return spelled
 
-    def learn(self, provider: str, models: tuple[str, ...]) -> None:
-        """Set the list of a provider that is configured without models."""
-        if self.learned(provider) != models:
-            self._listings[provider] = Listing(models)
-            self._resolved.clear()
-            self.version += 1
+    def learn(self, provider: Provider, models: tuple[ListedModel, ...], *, doubted: bool = False) -> None:
+        """Set a provider's list; `doubted`: it is old, so that what is on it may no longer be true."""
+        known = self._listings.get(provider.name)
+        was_doubted = provider.name in self._doubted
+        if known is not None and known.models == models and was_doubted == doubted:
+            return
+        (self._doubted.add if doubted else self._doubted.discard)(provider.name)
+        if known is None or known.models != models:
+            self._listings[provider.name] = Listing(models, cuts_dates=provider.kind == "routstr")
+        self._resolved.clear()
+        self._rates.clear()
+        self.version += 1
 
     def learned(self, provider: str) -> tuple[str, ...]:
-        """Return what a provider that is configured without models lists; empty while that is unknown."""
+        """Return the ids on a provider's list; empty while it has not been read."""
         listing = self._listings.get(provider)
-        return () if listing is None else listing.models
+        return () if listing is None else listing.ids
 
     def id_at(self, provider: Provider, model: str) -> str:
         """Return what a model is called at a provider."""
-        listing = self._listings.get(provider.name)
-        return provider.upstream_id(model) if listing is None else listing.find(model) or model
+        found = self._find(provider, model)
+        return provider.upstream_id(model) if found is None else found.id
 
-    def is_listed(self, provider: Provider, model: str) -> bool:
-        """Return whether a provider lists a model; one whose list is unknown may have any."""
+    def standing(self, provider: Provider, model: str) -> Standing:
+        """Return whether a provider sells a model, as far as is known."""
+        if not provider.serves(model):
+            return "absent"
+        if provider.name not in self._listings:
+            return "unread" if provider.kind == "routstr" and not provider.has_rates else "listed"
+        if self._find(provider, model) is None:
+            return "absent" if provider.kind == "routstr" else "unlisted"
+        return "doubted" if provider.name in self._doubted else "listed"
+
+    def rates(self, provider: Provider, model: str) -> Rates:
+        """Return what a provider asks for a model: as configured, else as it says itself."""
+        if provider.name not in self._listings:
+            return provider.rates_for(model)
+        rates = self._rates.get((provider.name, model))
+        if rates is None:
+            found = self._find(provider, model)
+            listed = None if found is None else found.rates
+            rates = provider.rates_for(model) if listed is None else provider.rates_over(listed, model)
+            if len(self._rates) >= _REMEMBERED:
+                self._rates.clear()
+            self._rates[provider.name, model] = rates
+        return rates
+
+    def _find(self, provider: Provider, model: str) -> ListedModel | None:
         listing = self._listings.get(provider.name)
-        return provider.serves(model) if listing is None else listing.find(model) is not None
+        return None if listing is None else listing.find(provider.upstream_id(model))
 
     def all(self) -> Iterator[str]:
         """Yield every model that a provider lists, then the aliases; each once, whatever its case."""
-        learned = (model for listing in self._listings.values() for model in listing.models)
+        learned = (model for listing in self._listings.values() for model in listing.ids)
         seen: set[str] = set()
         for name in (*self.configured, *learned, *self.aliases):
             if (folded := name.casefold()) not in seen:
                 seen.add(folded)
                 yield name
-
-
-class Listing:
-    """The models that a provider says it has, found without regard to case, vendor prefix and date.
-
-    A model may be asked for without its prefix (`openai/gpt-4o` as `gpt-4o`), with one that it lacks there, and without
-    its date; not with another date, for who asks for a date means it. What two models could mean stands for neither.
-    """
-
-    def __init__(self, models: tuple[str, ...]) -> None:
-        self.models = models
-        self.by_name = {model.casefold(): model for model in reversed(models)}
-        self._by_part: dict[str, str | None] = {}
-        for model in self.by_name.values():
-            for part in {_bare(model), _undated(model), _undated(_bare(model))}:
-                folded = part.casefold()
-                self._by_part[folded] = model if folded not in self._by_part else None
-
-    def find(self, name: str) -> str | None:
-        """Return the id of a model there, None if it is not listed."""
-        folded = name.casefold()
-        return self.by_name.get(folded) or self._by_part.get(folded) or self.by_name.get(_bare(folded))
-
-
-def _bare(model: str) -> str:
-    """Return the name without the vendor before the first slash."""
-    return model.partition("/")[2] or model
-
-
-def _undated(model: str) -> str:
-    return _DATE.sub("", model)
 
 
 def some(names: Iterable[str]) -> str:

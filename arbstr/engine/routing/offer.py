@@ -9,6 +9,7 @@ from typing import Any
 from arbstr.config.schema import Policies, Provider
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 from arbstr.events import OverchargeFound
+from arbstr.types import Rates
 
 _AGE_EVERY_S = 60.0
 
@@ -51,11 +52,6 @@ class Offer:
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
-        rates = provider.rates_for(model)
-        self.input = float(rates.input)
-        self.output = float(rates.output)
-        self.base_fee = float(rates.base_fee)
-        self._free = not (self.input or self.output or self.base_fee)
         self._policies = policies
         self._charges = ChargeRatio()
         self._counts = Counts()
@@ -64,6 +60,14 @@ class Offer:
         self.ages_at_s = -math.inf
         self.turn = 0
         self.overcharges = False
+        self.set_rates(provider.rates_for(model))
+
+    def set_rates(self, rates: Rates) -> None:
+        """Set what the provider asks."""
+        self.input = float(rates.input)
+        self.output = float(rates.output)
+        self.base_fee = float(rates.base_fee)
+        self._free = not (self.input or self.output or self.base_fee)
         self._refresh()
 
     def latency_ms(self, output_tokens: float) -> float | None:

@@ -14,7 +14,8 @@ from arbstr.engine.learning.learner import Learner
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.exploration import NOTE, Exploration
-from arbstr.engine.routing.names import ModelNames, some
+from arbstr.engine.routing.names import ModelNames, Standing, some
+from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
@@ -25,6 +26,14 @@ _REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model n
 _UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
 _COOLED = "it is paused for this model, but no other provider is left"
+
+_LAST: dict[Standing, str] = {
+    "unlisted": "its list does not have this model",
+    "doubted": "its list has not been read for a while",
+}
+_UNREAD_S = 2.0  # after which a request may find a list that is being read now
+
+_SetKey = tuple[str | None, str, bool]  # policy, model, and whether it is offered to all
 
 _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
 
@@ -77,8 +86,9 @@ class Router:
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers, self.names.resolve)
         self._strategies = strategies(random)
-        self._candidate_sets: dict[tuple[str | None, str, bool], CandidateSet] = {}
-        self._lists_version = 0  # of the names that they were computed with
+        self._candidate_sets: dict[_SetKey, CandidateSet] = {}
+        self._outdated: dict[_SetKey, CandidateSet] = {}  # those before the last change of a list
+        self._lists_version = 0  # of the names that the sets were computed with
         self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
     def route(self, request: ChatRequest) -> Routing:
@@ -210,8 +220,8 @@ class Router:
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
         ranked.sort()
         ranked += sorted(demoted)
-        if candidate_set.unlisted:
-            ranked = candidate_set.unlisted_last(ranked)
+        if candidate_set.last:
+            ranked = candidate_set.with_last(ranked)
         return _Ranking(tokens, answer, ranked, excluded, unavailable, cooled)
 
     def _explore(
@@ -224,7 +234,7 @@ class Router:
         commit: bool,
     ) -> None:
         """Move an offer that may have become cheaper to the front, if one is due."""
-        index = exploration.pick(candidate_set.listed(ranked))
+        index = exploration.pick(candidate_set.preferred(ranked))
         if index is not None:
             key, place, candidate = ranked.pop(index)
             extra = candidate.weight_msats - ranked[0][2].weight_msats
@@ -284,8 +294,8 @@ class Router:
         """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        by_name, model = self._by_name, routing.model
-        rates = [by_name[candidate.provider].rates_for(model) for candidate in routing.candidates]
+        by_name, model, rates_of = self._by_name, routing.model, self.names.rates
+        rates = [rates_of(by_name[candidate.provider], model) for candidate in routing.candidates]
         costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
@@ -312,7 +322,7 @@ class Router:
         """Return the candidate set of a model under a rule, computed once; see `ChatRequest` for `anywhere`."""
         if self._lists_version != self.names.version:
             self._lists_version = self.names.version
-            self._candidate_sets.clear()
+            self._outdated, self._candidate_sets = self._candidate_sets, {}
         key = (None if rule is None else rule.name, model, anywhere)
         return self._candidate_sets.get(key) or self._new_candidate_set(rule, model, anywhere)
 
@@ -321,21 +331,28 @@ class Router:
             self._candidate_sets.clear()
             self.learner.prune(set(self.names.all()))
         strategy = (rule and rule.strategy) or self._default_strategy
-        sellers = [provider for provider in self._providers if provider.serves(model)]
-        unlisted = frozenset(one.name for one in sellers if not self.names.is_listed(one, model))
-        if anywhere and not any(self._lists(provider, model) for provider in self._providers):
-            sellers = [provider for provider in self._providers if provider.kind == "openai"]
-            unlisted = frozenset()
-        offers = [(provider, self.learner.offer(provider.name, model)) for provider in sellers]
-        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, unlisted)
+        standings = [(one, self.names.standing(one, model)) for one in self._providers]
+        if anywhere and not any(self._lists(one, model) for one in self._providers):
+            standings = [(one, "listed") for one in self._providers if one.kind == "openai"]
+        offers = [self._offer(one, model) for one, standing in standings if standing not in ("absent", "unread")]
+        last = {one.name: _LAST[standing] for one, standing in standings if standing in _LAST}
+        unread = tuple(one.name for one, standing in standings if standing == "unread")
+        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, last, unread)
         if offers:
-            self._candidate_sets[candidate_set.policy, model, anywhere] = candidate_set
+            key = (candidate_set.policy, model, anywhere)
+            candidate_set.take_over(self._outdated.pop(key, None))
+            self._candidate_sets[key] = candidate_set
         return candidate_set
+
+    def _offer(self, provider: Provider, model: str) -> Offer:
+        offer = self.learner.offer(provider.name, model)
+        offer.set_rates(self.names.rates(provider, model))
+        return offer
 
     def _lists(self, provider: Provider, model: str) -> bool:
         """Return whether a provider's list, which must be known, has a model."""
         known = provider.models or self.names.learned(provider.name)
-        return bool(known) and self.names.is_listed(provider, model)
+        return bool(known) and self.names.standing(provider, model) in ("listed", "doubted")
 
     def _refusal(
         self,
@@ -362,4 +379,8 @@ class Router:
                 param="model",
                 policy=policy,
             )
+        if candidate_set.unread:
+            names = ", ".join(candidate_set.unread)
+            message = f"No provider is known to sell the model {model} yet; the lists of {names} are being read."
+            return NoHealthyProvider(message, retry_after_s=_UNREAD_S, policy=policy)
         return ModelNotFound(f"No provider serves the model {model}; served: {some(self.names.all())}.", param="model")

@@ -17,6 +17,7 @@ from arbstr.monitoring.source import ProviderStatus
 from arbstr.server.request import Request
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
+from arbstr.types import Rates
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -87,10 +88,25 @@ class StatusEndpoints:
     def _described(self) -> dict[str, shapes.ModelEntry]:
         models = ((name, self._names.resolve(name)) for name in self._names.all())
         sellers = ((name, model, self._sellers(model)) for name, model in models)
-        return {name: _model(name, model, found, self._started_s) for name, model, found in sellers if found}
+        return {name: self._model(name, model, found) for name, model, found in sellers if found}
 
     def _sellers(self, model: str) -> list[Provider]:
-        return [provider for provider in self._providers if self._names.is_listed(provider, model)]
+        return [one for one in self._providers if self._names.standing(one, model) in ("listed", "doubted")]
+
+    def _model(self, name: str, model: str, sellers: Sequence[Provider]) -> shapes.ModelEntry:
+        """Describe a model, or an alias `name` of it."""
+        prices = [_typical_msats(self._names.rates(one, model)) for one in sellers]
+        cheapest = sellers[prices.index(min(prices))]
+        offers: shapes.ModelOffers = {"providers": [one.name for one in sellers], "cheapest": cheapest.name}
+        if name.casefold() != model.casefold():
+            offers["alias_of"] = model
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._started_s,
+            "owned_by": "routstr",
+            "arbstr": offers,
+        }
 
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Return whether arbstr can serve: 503 when no provider is available."""
@@ -119,22 +135,8 @@ class StatusEndpoints:
         return json_response(document)
 
 
-def _model(name: str, model: str, providers: Sequence[Provider], created_s: int) -> shapes.ModelEntry:
-    """Describe a model, or an alias `name` of it."""
-    cheapest = min(
-        providers,
-        key=lambda provider: expected_msats(provider.rates_for(model), _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS),
-    )
-    offers: shapes.ModelOffers = {"providers": [provider.name for provider in providers], "cheapest": cheapest.name}
-    if name.casefold() != model.casefold():
-        offers["alias_of"] = model
-    return {
-        "id": name,
-        "object": "model",
-        "created": created_s,
-        "owned_by": "routstr",
-        "arbstr": offers,
-    }
+def _typical_msats(rates: Rates) -> float:
+    return expected_msats(rates, _TYPICAL_INPUT_TOKENS, _TYPICAL_OUTPUT_TOKENS)
 
 
 def _verdict(statuses: Sequence[ProviderStatus]) -> shapes.HealthVerdict:

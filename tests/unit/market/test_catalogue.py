@@ -36,6 +36,8 @@ class Market:
         self.asked: list[httpx.Request] = []
         self.pauses: list[float] = []
         self._replies = replies
+        self.now_ms = 1_000_000
+        self.on_pause: Callable[[float], None] = lambda seconds: None
         self._over = asyncio.Event()
         self.catalogues = Catalogues(
             providers,
@@ -43,6 +45,7 @@ class Market:
             httpx.MockTransport(self._reply),
             Redactor([KEY]),
             random=lambda: random,
+            now_ms=lambda: self.now_ms,
             sleep=self._sleep,
         )
 
@@ -62,6 +65,7 @@ class Market:
     async def _sleep(self, seconds: float) -> None:
         if seconds != catalogue.WAIT_S:
             self.pauses.append(seconds)
+            self.on_pause(seconds)
             if len(self.pauses) < len(self._replies):
                 return
             self._over.set()
@@ -141,3 +145,104 @@ async def test_no_more_than_ten_thousand_names_are_kept() -> None:
     market = Market(listed(*map(str, range(10_500))))
     await market.runs()
     assert len(market.names.learned("open")) == 10_000
+
+
+# Routstr nodes
+
+
+NODE = provider("node", kind="routstr", api_key=KEY, refresh=100)
+
+
+def priced(prompt: float, name: str = "m") -> httpx.Response:
+    return httpx.Response(200, json={"data": [{"id": name, "sats_pricing": {"prompt": prompt, "completion": 0.1}}]})
+
+
+def input_rate(market: Market, node: Provider = NODE) -> float:
+    return float(market.names.rates(node, "m").input)
+
+
+async def test_a_nodes_list_says_what_it_sells_and_for_how_much() -> None:
+    assert Market(providers=(NODE,)).names.standing(NODE, "m") == "listed", "its rates are configured"
+    node = bare()
+    market = Market(priced(0.005), providers=(node,))
+    assert market.names.standing(node, "m") == "unread"
+    await market.runs()
+    assert [market.names.standing(node, model) for model in ("m", "other")] == ["listed", "absent"]
+    assert input_rate(market, node) == 5
+
+
+async def test_configured_rates_and_models_hold_before_a_nodes_own() -> None:
+    models = ({"id": "M", "output_rate": 7}, {"id": "mine", "upstream_id": "m"}, "absent")
+    node = Provider.model_validate(
+        {"name": "node", "url": NODE.url, "kind": "routstr", "models": models, "base_fee": 1}
+    )
+    market = Market(priced(0.005), providers=(node,))
+    await market.runs()
+    standings = [market.names.standing(node, model) for model in ("m", "mine", "absent", "other")]
+    assert standings == ["listed", "listed", "absent", "absent"]
+    rates = market.names.rates(node, "m")
+    assert (float(rates.input), float(rates.output), float(rates.base_fee)) == (5, 7, 1000)
+    assert float(market.names.rates(node, "mine").output) == 100
+    assert market.names.id_at(node, "mine") == "m"
+
+
+def bare(url: str = "http://node.example/v1") -> Provider:
+    return Provider(name="node", url=url, kind="routstr", api_key=KEY, refresh=100)
+
+
+async def test_a_tenfold_jump_is_used_when_it_was_read_twice(caplog: pytest.LogCaptureFixture) -> None:
+    node = bare()
+    once = Market(priced(5), priced(0.5), providers=(node,))
+    twice = Market(priced(5), priced(0.5), priced(0.5), providers=(node,))
+    with caplog.at_level(logging.INFO):
+        await once.runs()
+    assert input_rate(once, node) == 5000
+    assert "prices of 1 models changed tenfold" in caplog.text
+    await twice.runs()
+    assert input_rate(twice, node) == 500
+
+
+async def test_a_nodes_prices_are_doubted_when_they_are_old() -> None:
+    node, market = bare(), Market(priced(1), httpx.Response(500), httpx.Response(500), providers=(bare(),))
+    standings = []
+
+    def later(seconds: float) -> None:
+        standings.append(market.names.standing(node, "m"))
+        market.now_ms += 601_000
+
+    market.on_pause = later
+    await market.runs()
+    assert standings == ["listed", "doubted", "doubted"]
+    assert input_rate(market, node) == 1000
+
+
+@pytest.mark.parametrize(
+    ("away_ms", "standing"), [(0, "listed"), (600_000, "listed"), (600_001, "doubted"), (-5, "doubted")]
+)
+async def test_a_list_is_kept_over_a_restart_and_doubted_when_that_was_long(away_ms: int, standing: str) -> None:
+    before, after = Market(priced(1), providers=(bare(),)), Market(priced(1), providers=(bare(),))
+    await before.runs()
+    cells = before.catalogues.export()
+    assert before.catalogues.export() == {}, "once is enough"
+    after.now_ms += away_ms
+    after.catalogues.restore({**cells, ("catalogue", "gone"): "[]", ("other", "node"): "x"})
+    assert after.names.standing(bare(), "m") == standing
+    assert input_rate(after, bare()) == 1000
+
+
+async def test_a_list_of_another_address_is_not_taken_up() -> None:
+    market = Market(priced(1), providers=(bare(),))
+    await market.runs()
+    cells = market.catalogues.export()
+    elsewhere = bare("http://other.example/v1")
+    other = Market(priced(1), providers=(elsewhere,))
+    other.catalogues.restore(cells)
+    assert other.names.standing(elsewhere, "m") == "unread"
+
+
+async def test_a_tenfold_jump_over_a_restart_is_doubted_too() -> None:
+    before, after = Market(priced(5), providers=(bare(),)), Market(priced(0.5), providers=(bare(),))
+    await before.runs()
+    after.catalogues.restore(before.catalogues.export())
+    await after.runs()
+    assert input_rate(after, bare()) == 5000

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from arbstr.config.schema import Config, Provider
-from arbstr.engine.routing.names import Listing, ModelNames, some
+from arbstr.engine.routing.listing import ListedModel, Listing
+from arbstr.engine.routing.names import ModelNames, some
 from tests.support.engine_builders import provider
 
 LISTED = provider("listed", models=("GPT-4o", {"id": "claude", "upstream_id": "anthropic/claude"}))
@@ -16,10 +17,14 @@ def names(*providers: Provider, **aliases: str) -> ModelNames:
     return ModelNames(Config(providers=providers or (LISTED, OPEN), aliases=aliases))
 
 
+def listed(*ids: str) -> tuple[ListedModel, ...]:
+    return tuple(map(ListedModel, ids))
+
+
 def test_a_model_is_spelled_as_it_is_listed() -> None:
     known = names(fast="gpt-4O")
     assert [known.resolve(asked) for asked in ("gpt-4o", "FAST", "o3")] == ["GPT-4o", "GPT-4o", "o3"]
-    known.learn("open", ("O3",))
+    known.learn(OPEN, listed("O3"))
     assert known.resolve("o3") == "O3"
 
 
@@ -27,32 +32,33 @@ def test_a_provider_is_asked_by_its_own_id() -> None:
     known = names()
     assert [known.id_at(LISTED, model) for model in ("gpt-4o", "CLAUDE")] == ["GPT-4o", "anthropic/claude"]
     assert known.id_at(OPEN, "gpt-4o") == "gpt-4o", "it has not said what it lists"
-    known.learn("open", ("openai/gpt-4o",))
+    known.learn(OPEN, listed("openai/gpt-4o"))
     assert [known.id_at(OPEN, model) for model in ("gpt-4o", "o3")] == ["openai/gpt-4o", "o3"]
 
 
 def test_what_a_provider_lists_is_known_once_it_was_read() -> None:
     known = names()
-    assert known.is_listed(OPEN, "anything")
-    known.learn("open", ("o3",))
-    assert [known.is_listed(OPEN, model) for model in ("O3", "o4")] == [True, False]
+    assert known.standing(OPEN, "anything") == "listed"
+    known.learn(OPEN, listed("o3"))
+    assert [known.standing(OPEN, model) for model in ("O3", "o4")] == ["listed", "unlisted"]
+    assert [known.standing(LISTED, model) for model in ("gpt-4O", "o3")] == ["listed", "absent"]
     assert known.learned("open") == ("o3",)
     assert known.learned("listed") == ()
 
 
 def test_a_list_that_has_not_changed_changes_nothing() -> None:
     known = names()
-    known.learn("open", ("o3",))
+    known.learn(OPEN, listed("o3"))
     version = known.version
-    known.learn("open", ("o3",))
+    known.learn(OPEN, listed("o3"))
     assert known.version == version
-    known.learn("open", ("o4",))
+    known.learn(OPEN, listed("o4"))
     assert known.version == version + 1
 
 
 def test_every_model_and_alias_is_named_once() -> None:
     known = names(fast="claude", CLAUDE="gpt-4o")
-    known.learn("open", ("gpt-4o", "o3"))
+    known.learn(OPEN, listed("gpt-4o", "o3"))
     assert list(known.all()) == ["GPT-4o", "claude", "o3", "fast"]
 
 
@@ -85,7 +91,7 @@ def test_few_of_many_names_are_remembered() -> None:
 )
 def test_a_model_is_found_whatever_its_case_prefix_or_date(asked: str, found: str | None) -> None:
     listing = Listing(
-        (
+        listed(
             "openai/gpt-4o",
             "Llama",
             "anthropic/claude-sonnet-4-20250514",
@@ -95,7 +101,8 @@ def test_a_model_is_found_whatever_its_case_prefix_or_date(asked: str, found: st
             "other/gemini",  # which of the two "gemini" means is not for arbstr to guess
         )
     )
-    assert listing.find(asked) == found
+    model = listing.find(asked)
+    assert (None if model is None else model.id) == found
 
 
 def test_an_error_names_some_of_many_models() -> None:

@@ -1,0 +1,107 @@
+"""What providers answer to `GET /v1/models`: read into models, with their prices where a Routstr node says them.
+
+A node states what a token costs in sats (`sats_pricing`) and in USD (`pricing`). What is not a price, or no model, is
+left out: the list comes from a stranger.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any, TypeGuard
+
+from arbstr.config.schema import LONGEST_MODEL
+from arbstr.engine.routing.listing import ListedModel
+from arbstr.types import JsonObject, Rates
+
+MOST_MODELS = 10_000
+_MOST_NAMES = 16  # of one model
+_DEAREST = 1e6  # sats for a token: more is no price
+_MSATS = 1000
+_PRICES = ("prompt", "completion", "input_cache_read", "input_cache_write")
+
+IsFit = Callable[[str], bool]
+
+
+def read_ids(document: Any, is_fit: IsFit) -> tuple[ListedModel, ...]:
+    """Return the models of a list in OpenAI's shape, or of a bare list, by their ids alone."""
+    found = ((entry.get("id", entry.get("name")) if isinstance(entry, dict) else entry) for entry in _entries(document))
+    return tuple(map(ListedModel, dict.fromkeys(name for name in found if _is_name(name, is_fit))))
+
+
+def read_priced(document: Any, is_fit: IsFit) -> tuple[ListedModel, ...]:
+    """Return the models that a node sells, with rates and all names; those without a price are left out."""
+    entries = [entry for entry in _entries(document) if isinstance(entry, dict) and entry.get("enabled") is not False]
+    sats_per_usd = _sats_per_usd(entries)
+    models: dict[str, ListedModel] = {}
+    for entry in entries:
+        name, rates = entry.get("id"), _rates(entry, sats_per_usd)
+        if _is_name(name, is_fit) and rates is not None:
+            models.setdefault(name, ListedModel(name, tuple(_other_names(entry, name, is_fit)), rates))
+    return tuple(models.values())
+
+
+def _entries(document: Any) -> list[Any]:
+    listed = document.get("data", document.get("models")) if isinstance(document, dict) else document
+    return listed[:MOST_MODELS] if isinstance(listed, list) else []
+
+
+def _is_name(name: Any, is_fit: IsFit) -> TypeGuard[str]:
+    return isinstance(name, str) and 0 < len(name) <= LONGEST_MODEL and name.isprintable() and is_fit(name)
+
+
+def _other_names(entry: JsonObject, name: str, is_fit: IsFit) -> Iterator[str]:
+    aliases = entry.get("alias_ids")
+    others = [entry.get("canonical_slug"), *(aliases[:_MOST_NAMES] if isinstance(aliases, list) else ())]
+    return (
+        other for other in dict.fromkeys(filter(None, map(_text, others))) if other != name and _is_name(other, is_fit)
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
+
+
+def _rates(entry: JsonObject, sats_per_usd: float | None) -> Rates | None:
+    """Return a model's rates; None where it has no price."""
+    sats = _prices(entry.get("sats_pricing"))
+    if sats is None and sats_per_usd is not None and (usd := _prices(entry.get("pricing"))) is not None:
+        sats = [price * sats_per_usd for price in usd]
+    if sats is None or not all(map(_is_price, sats)):
+        return None
+    prompt, completion, cache_read, cache_write = map(_msats, sats)
+    return Rates(
+        input=prompt,
+        output=completion,
+        base_fee=Decimal(0),  # nodes state one with every model, and never charge it
+        cached_input=cache_read or None,  # zero stands for none
+        cache_write=cache_write or None,
+    )
+
+
+def _prices(pricing: Any) -> list[float] | None:
+    """Return what a prompt, completion, cache-read and cache-write token cost; None if that is not said."""
+    if not isinstance(pricing, dict):
+        return None
+    prices = [pricing.get(name, 0) for name in _PRICES]
+    if "prompt" not in pricing or "completion" not in pricing or not all(map(_is_price, prices)):
+        return None
+    return prices
+
+
+def _is_price(price: Any) -> bool:
+    return isinstance(price, int | float) and not isinstance(price, bool) and 0 <= price <= _DEAREST
+
+
+def _msats(sats: float) -> Decimal:
+    """Return a price in msats, without what only the binary notation of a float added to it."""
+    return Decimal(f"{sats:.12g}") * _MSATS
+
+
+def _sats_per_usd(entries: list[JsonObject]) -> float | None:
+    """Return the exchange rate that a list was made with; None if no model tells."""
+    for entry in entries:
+        sats, usd = _prices(entry.get("sats_pricing")), _prices(entry.get("pricing"))
+        if sats and usd and sats[0] and usd[0]:
+            return float(sats[0] / usd[0])
+    return None

@@ -1,0 +1,123 @@
+"""Routstr nodes by name, address and key alone: what they sell and ask is read from them, again and again."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import Any
+
+from arbstr.config.schema import Provider
+from arbstr.redaction import Secret
+from tests.support.harness import Arbstr, ProxyHarness, key_of
+from tests.support.provider import Part, ScriptedProvider, completion, error_reply, json_reply
+from tests.support.recordings import recording
+
+ANSWER = json_reply(completion(tokens=(1000, 500)))
+
+
+def prices(prompt: float, completion: float, name: str = "gpt-4o", **more: Any) -> list[Part]:
+    """A node's list of one model, in sats per token."""
+    entry = {"id": name, "sats_pricing": {"prompt": prompt, "completion": completion, "request": 0.001, **more}}
+    return json_reply({"data": [entry]})
+
+
+async def node(harness: ProxyHarness, name: str, listing: list[Part], *script: list[Part]) -> ScriptedProvider:
+    provider = await harness.add_provider(name, *(script or (ANSWER,)), listing=listing)
+    harness.providers[-1] = bare(name, provider.url)
+    return provider
+
+
+def bare(name: str, url: str) -> Provider:
+    """All that a node's table needs, and a list that is read often."""
+    return Provider(name=name, url=url, kind="routstr", api_key=Secret(key_of(name)), refresh=0.1)
+
+
+async def listed(arbstr: Arbstr) -> dict[str, Any]:
+    return {model["id"]: model["arbstr"] for model in (await arbstr.get("/v1/models")).json["data"]}
+
+
+async def test_a_recorded_node_is_bought_from_at_its_own_rates_by_any_of_a_models_names(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", recording("models_list").reply())
+    arbstr = await harness.start()
+    assert "claude-sonnet-4" in await listed(arbstr)
+    for asked in ("gpt-4o-mini", "OpenAI/GPT-4o-mini", "openai/gpt-4o-mini-2024-07-18", "gpt-4o-mini-20240718"):
+        answer = await arbstr.chat(model=asked)
+        assert answer.headers["X-Arbstr-Cost-Sats"] == "0.455"  # 1000 · 0.1515 + 500 · 0.606, rounded up
+        assert alpha.requests[-1].json["model"] == "gpt-4o-mini"
+    (row,) = (await arbstr.get("/v1/requests?model=gpt-4o-mini")).json["data"]
+    assert row["cost"] == {"sats": 0.455, "provider_sats": None, "list_sats": 0.455}
+
+
+async def test_the_cheaper_node_is_chosen_and_a_fall_is_used_after_one_refresh(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", prices(0.002, 0.008))
+    beta = await node(harness, "beta", prices(0.001, 0.004))
+    arbstr = await harness.start()
+    assert (await listed(arbstr))["gpt-4o"] == {"providers": ["alpha", "beta"], "cheapest": "beta"}
+    assert (await arbstr.chat()).headers["X-Arbstr-Provider"] == "beta"
+    alpha.listing = prices(0.0005, 0.002)
+    await alpha.looked_up(len(alpha.lookups) + 2)
+    answer = await arbstr.chat()
+    assert (answer.headers["X-Arbstr-Provider"], answer.headers["X-Arbstr-Cost-Sats"]) == ("alpha", "1.500")
+    assert [len(alpha.requests), len(beta.requests)] == [1, 1]
+
+
+async def test_a_price_is_the_one_at_which_a_request_was_sent(harness: ProxyHarness) -> None:
+    go_on = asyncio.Event()
+    alpha = await node(harness, "alpha", prices(0.001, 0.004), [go_on, *ANSWER])
+    arbstr = await harness.start()
+    await listed(arbstr)
+    asking = asyncio.create_task(arbstr.chat())
+    await alpha.asked()
+    alpha.listing = prices(0.005, 0.020)
+    await alpha.looked_up(len(alpha.lookups) + 2)
+    go_on.set()
+    assert (await asking).headers["X-Arbstr-Cost-Sats"] == "3.000"
+
+
+async def test_what_a_node_does_not_list_is_not_bought_there(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", prices(0.001, 0.004))
+    arbstr = await harness.start()
+    await listed(arbstr)
+    answer = await arbstr.chat(model="other")
+    assert answer.refusal == (404, "invalid_request_error", "model_not_found")
+    assert "served: gpt-4o" in answer.error["message"]
+    assert alpha.requests == []
+
+
+async def test_nothing_is_bought_from_a_node_before_its_prices_are_known(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", error_reply(500))
+    arbstr = await harness.start()
+    await alpha.looked_up()
+    answer = await arbstr.chat()
+    assert answer.refusal == (503, "upstream_error", "no_healthy_provider")
+    assert "the lists of alpha are being read" in answer.error["message"]
+    assert int(answer.headers["Retry-After"]) >= 1
+    assert alpha.requests == []
+
+
+async def test_the_others_serve_meanwhile(harness: ProxyHarness) -> None:
+    await node(harness, "alpha", error_reply(500))
+    await harness.add_provider("beta", ANSWER)
+    arbstr = await harness.start()
+    assert (await arbstr.chat()).headers["X-Arbstr-Provider"] == "beta"
+
+
+async def test_a_policys_price_limit_holds_for_a_nodes_prices(harness: ProxyHarness) -> None:
+    await node(harness, "alpha", prices(0.001, 0.060))
+    arbstr = await harness.start(policies={"rules": [{"name": "r", "max_sats_per_1k_output": 50}]})
+    await listed(arbstr)
+    answer = await arbstr.chat(headers={"X-Arbstr-Policy": "r"})
+    assert answer.refusal == (400, "invalid_request_error", "no_provider_within_policy")
+    assert "its output rate of 60 is above max_sats_per_1k_output = 50" in answer.error["message"]
+
+
+async def test_prices_are_known_at_once_after_a_restart(harness: ProxyHarness, tmp_path: Path) -> None:
+    alpha = await node(harness, "alpha", prices(0.001, 0.004))
+    for _ in range(2):
+        async with ProxyHarness(tmp_path / "kept.db") as run:
+            run.providers.append(bare("alpha", alpha.url))
+            arbstr = await run.start()
+            if not alpha.requests:
+                await listed(arbstr)
+            assert (await arbstr.chat()).headers["X-Arbstr-Cost-Sats"] == "3.000"
+        alpha.listing = [asyncio.Event()]
