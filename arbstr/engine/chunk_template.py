@@ -11,6 +11,7 @@ from arbstr.engine.upstream.sse import data_of, event_start
 # Texts are separated by a byte that never stands unescaped in a JSON string.
 _TEXT_END = b"\t"
 
+_ENDS_TEXT = re.compile(rb'["\\\r\n]')
 _TEXT = re.compile(rb'(?:[^"\\\r\n]++|\\.)*+(?="[,}])')
 _MUST_BE_READ = re.compile(rb'error|[\r\\]|"(?:(?:usage|cost)"\s*:\s*\{|(?:finish|stop)_reason"\s*:\s*"|success")')
 _CHUNK = re.compile(rb"(?:event: ?[a-z_.]+\n)?data:[^\n]*\n\n")
@@ -45,6 +46,23 @@ class ChunkTemplate:
             return None
         count = 1 + (len(joined) - len(texts)) // (len(self.between) - len(_TEXT_END))
         return size + len(self._after), count, texts
+
+    def run(self, block: bytes) -> tuple[int, int, bytes] | None:
+        """Return the start, the end and the joined texts of this template's chunks in a block, wherever they begin.
+
+        None if there are none, or if something other than text may be among them.
+        """
+        if block.startswith(self._before) and block.endswith(self._after):  # a single chunk, as most are read
+            text = block[len(self._before) : -len(self._after)]
+            if _ENDS_TEXT.search(text) is None:
+                return 0, len(block), text
+        start = 0 if block.startswith(self._before) else block.find(b"\n\n" + self._before) + 2
+        found = self.texts(block[start:] if start else block)
+        return None if found is None else (start, start + found[0], found[2].replace(_TEXT_END, b""))
+
+    def sample(self, text: bytes) -> bytes:
+        """Return a chunk with a text of one's own."""
+        return self._before + text + self._after
 
     def _texts_in(self, joined: bytes) -> bytes:
         """Return the texts of several chunks, separated by `_TEXT_END`."""

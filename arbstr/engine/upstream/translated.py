@@ -6,8 +6,12 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
+import orjson
+
+from arbstr.engine.chunk_template import ChunkTemplate
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.dialects.translation.chat_answer import only_text_of
 from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.response_history import ResponseHistory
 from arbstr.engine.lenient_json import loads_or_none
@@ -78,6 +82,8 @@ class TranslatingObserver(StreamObserver):
         self._on_end = on_end
         self._held = b""  # of an event too long for the observer to hold back
         self._closed = False
+        self._known: ChunkTemplate | None = None  # the last template that was looked at
+        self._known_as_text = False
 
     @property
     def between_events(self) -> bool:
@@ -98,15 +104,48 @@ class TranslatingObserver(StreamObserver):
         return failed
 
     def _translated(self, block: bytes) -> bytes:
-        block = self._held + block
-        if not super().between_events:
+        if self._held:
+            block = self._held + block
+        if not self._framer.between_events:
             self._held = block
             if len(block) > MAX_EVENT_BYTES:
                 raise ValueError("an event is too long")
             return b""
         self._held = b""
-        out = b"".join([self._event(raw, data_of(raw)) for raw, _ in events(block)])
+        out = self._by_template(block)
         return out + self._last() if self.done else out
+
+    def _by_template(self, block: bytes) -> bytes:
+        """Return the client's events for a block; texts that came together go as one, read at once."""
+        run = self._template.run(block) if self._template is not None and self._is_of_text_alone() else None
+        if run is None:
+            return self._event_by_event(block)
+        start, end, texts = run
+        before = self._event_by_event(block[:start]) if start else b""
+        said = self._said(texts)
+        if said is None:
+            return before + self._event_by_event(block[start:])
+        return b"".join((before, said, self._event_by_event(block[end:]) if end < len(block) else b""))
+
+    def _said(self, texts: bytes) -> bytes | None:
+        """Return the client's events for texts of JSON strings, None if they have to be taken in one by one."""
+        try:
+            said: bytes | None = self._translator.say(orjson.loads(b'"%b"' % texts))
+        except orjson.JSONDecodeError:  # half of a surrogate pair, say
+            return None
+        return said
+
+    def _is_of_text_alone(self) -> bool:
+        """Return whether the chunks of the template are of the answer's words, not of its reasoning."""
+        template = self._template
+        if template is not self._known:
+            self._known = template
+            sample = None if template is None else loads_or_none(data_of(template.sample(b"x")) or b"")
+            self._known_as_text = isinstance(sample, dict) and only_text_of(sample) == "x"
+        return self._known_as_text
+
+    def _event_by_event(self, block: bytes) -> bytes:
+        return b"".join([self._event(raw, data) for raw, data in events(block)])
 
     def _event(self, raw: bytes, data: bytes | None) -> bytes:
         if data is None:

@@ -101,6 +101,10 @@ class StreamTranslator:
             out += self._add(self._block_of("text"), text)
         return out + self._add_rest(delta)
 
+    def say(self, text: str) -> bytes | None:
+        """Take in text alone, of one or several chunks; return its events, None if a first chunk has to come before."""
+        return self._add(self._block_of("text"), text) if self._begun else None
+
     def end(self) -> bytes:
         """Return the events that close the answer, with its stop reason and usage."""
         out = b"" if self._begun else self._begin({})

@@ -56,6 +56,10 @@ class StreamTranslator:
             out += self._say(text, chat_answer.logprobs_of(choice))
         return out + self._add_rest(delta)
 
+    def say(self, text: str) -> bytes | None:
+        """Take in text alone, of one or several chunks; return its events, None if a first chunk has to come before."""
+        return self._say(text, []) if self._head else None
+
     def end(self) -> bytes:
         """Return the events that close the answer, with its usage."""
         out = b"" if self._head else self._begin({})
