@@ -17,7 +17,7 @@ from arbstr.ledger import filters
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
 from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
-from arbstr.ledger.filters import Condition, Part, both
+from arbstr.ledger.filters import Condition, Part, both, either
 from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
@@ -156,9 +156,11 @@ class ReadTransaction:
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Return a table expression and a condition for the matching rows that were kept."""
-        if self.pending or self.waiting(*self.listed(where)) or self.has_refused(where):
+        if self.pending or self.waiting(*self.listed(where)):
             return self.rows(), self.plain(where)
-        return "requests", self.faceted(where, *self.listed(where))
+        matching = self.faceted(where, *self.listed(where))
+        refused = self.refused(where) if self.has_refused(where) else None
+        return "requests", matching if refused is None else either(matching, refused)
 
     def counts(self, where: Filter, pieces: list[TimeRange]) -> Counts:
         """Return how many rows match in the pieces, without pending ones."""
