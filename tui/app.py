@@ -24,11 +24,11 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 from arbstr.clock import wall_ms
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
 from tui.keymap import KEYS
 from tui.model.dashboard import DashboardModel
-from tui.model.log_view import LogRing
 from tui.refresh.frame_budget import FrameBudget
 from tui.refresh.loop import RefreshLoop
 from tui.render.themes import THEMES, theme_for

@@ -16,9 +16,9 @@ from typing import Literal
 
 from textual.worker import WorkerFailed
 
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.app import Dashboard
-from tui.model.log_view import LogRing
 
 logger = logging.getLogger(__name__)
 

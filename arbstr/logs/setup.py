@@ -8,12 +8,9 @@ from __future__ import annotations
 import logging
 import os
 import re
-import threading
 import time
 import traceback
-from collections import deque
 from collections.abc import Mapping, Sequence
-from itertools import islice
 from typing import Literal, NamedTuple
 
 import orjson
@@ -22,6 +19,7 @@ from arbstr.clock import format_ms
 from arbstr.config.levels import parse_levels
 from arbstr.errors import ConfigError
 from arbstr.fd_writer import FdWriter
+from arbstr.logs.ring import LogRing
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
 
@@ -32,7 +30,6 @@ _NONE: Fields = {}
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
 WAITING_CHARACTERS = 1024 * 1024  # some thousand lines
-RING_LINES = 5000
 REQUESTS = "arbstr.requests"  # the logger of single requests
 CLOSE_WITHIN_S = 1.0
 _STDERR = 2
@@ -46,37 +43,6 @@ class LogEntry(NamedTuple):
     logger: str
     message: str
     fields: Fields = _NONE
-
-
-class LogLine(NamedTuple):
-    """A line as the dashboard shows it. `seq` counts from 1 without gaps; `level` is a number of `logging`."""
-
-    seq: int
-    at_ms: int
-    level: int
-    logger: str
-    text: str
-
-
-class LogRing:
-    """The latest lines, in memory; safe to use from any thread."""
-
-    def __init__(self, capacity: int = RING_LINES) -> None:
-        self._lines: deque[LogLine] = deque(maxlen=capacity)
-        self._lock = threading.Lock()
-        self._last = 0
-
-    def add(self, at_ms: int, level: int, logger: str, text: str) -> None:
-        """Keep a line; the oldest is dropped when there are too many."""
-        with self._lock:
-            self._last += 1
-            self._lines.append(LogLine(self._last, at_ms, level, logger, text))
-
-    def since(self, seq: int = 0) -> list[LogLine]:
-        """Return the lines after the one numbered `seq`, oldest first; after a gap where older ones are gone."""
-        with self._lock:
-            new = min(self._last - seq, len(self._lines))
-            return list(islice(reversed(self._lines), max(new, 0)))[::-1]
 
 
 class LineWriter(FdWriter):

@@ -35,6 +35,7 @@ from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.logs import setup
 from arbstr.logs.access_log import AccessLog
+from arbstr.logs.ring import LogRing
 from arbstr.market.catalogue import Catalogues
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
@@ -85,7 +86,7 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(settings: Settings, ring: setup.LogRing | None = None) -> AsyncIterator[Proxy]:
+async def running(settings: Settings, ring: LogRing | None = None) -> AsyncIterator[Proxy]:
     """Run a proxy that listens. With a `ring`, arbstr's log goes there instead of to stderr."""
     async with AsyncExitStack() as stack:
         fleet = await _open_fleet(stack, settings)
@@ -292,7 +293,7 @@ def _open_log(
     config: Config,
     bus: EventBus,
     redactor: Redactor,
-    ring: setup.LogRing | None,
+    ring: LogRing | None,
 ) -> setup.Logs:
     log = setup.configure(
         settings.log_spec,

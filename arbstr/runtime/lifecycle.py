@@ -11,7 +11,7 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 from arbstr.config.settings import Settings
-from arbstr.logs.setup import LogRing
+from arbstr.logs.ring import LogRing
 from arbstr.runtime import process
 from arbstr.runtime.compose import running
 

@@ -24,7 +24,7 @@ import uvloop
 
 from arbstr.events import RequestFinished
 from arbstr.ledger.model import Detail
-from arbstr.logs.setup import LogLine
+from arbstr.logs.ring import LogLine
 from arbstr.sanitize import sanitize
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
+from arbstr.logs.ring import LogRing
+from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 
 SEED = 74
@@ -66,9 +67,9 @@ async def settled(each: DashboardPilot) -> None:
     await each.pilot.pause(0.05)
 
 
-def fill_log(log: FakeLog) -> None:
+def fill_log(log: LogRing) -> None:
     """Lines as arbstr would have logged them."""
-    if log.lines:
+    if log.since():
         return
     info, warning = logging.INFO, logging.WARNING
     log.add(NOON - 8_040_000, info, "arbstr.runtime.compose", "arbstr 0.1.0 listens on http://127.0.0.1:8080")

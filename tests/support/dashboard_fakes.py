@@ -27,7 +27,6 @@ from arbstr.monitoring.in_flight import InFlight, advance, arrived
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
 from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
-from tui.model.log_view import ShownLine
 from tui.model.request_row import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
@@ -195,19 +194,6 @@ def _aggregate(rows: list[RequestRecord]) -> Aggregate:
 
 def _quantile(values: list[int], share: float) -> int:
     return values[min(int(len(values) * share), len(values) - 1)] if values else 0
-
-
-class FakeLog:
-    """A log ring with lines put in by hand."""
-
-    def __init__(self) -> None:
-        self.lines: list[ShownLine] = []
-
-    def add(self, at_ms: int, level: int, logger: str, text: str) -> None:
-        self.lines.append(ShownLine(len(self.lines) + 1, at_ms, level, logger, text))
-
-    def since(self, seq: int = 0) -> list[ShownLine]:
-        return [line for line in self.lines if line.seq > seq]
 
 
 PROVIDERS = (

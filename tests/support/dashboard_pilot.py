@@ -10,7 +10,8 @@ from datetime import UTC
 
 from textual.pilot import Pilot
 
-from tests.support.dashboard_fakes import FakeLog, FakeSource
+from arbstr.logs.ring import LogRing
+from tests.support.dashboard_fakes import FakeSource
 from tui.app import Dashboard
 from tui.timings import Timings
 
@@ -31,7 +32,7 @@ SHORT = Timings(  # as often as tests can wait for
 class DashboardPilot:
     """A running dashboard and its source."""
 
-    def __init__(self, source: FakeSource, log: FakeLog, app: Dashboard, pilot: Pilot[None]) -> None:
+    def __init__(self, source: FakeSource, log: LogRing, app: Dashboard, pilot: Pilot[None]) -> None:
         self.source = source
         self.log = log
         self.app = app
@@ -71,7 +72,7 @@ async def dashboard_pilot(
     source: FakeSource, *, size: tuple[int, int] = (120, 36), timings: Timings = SHORT
 ) -> AsyncIterator[DashboardPilot]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
-    log = FakeLog()
+    log = LogRing()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = DashboardPilot(source, log, app, pilot)

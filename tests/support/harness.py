@@ -25,7 +25,7 @@ from multidict import CIMultiDictProxy
 from arbstr.config.schema import Config, Provider
 from arbstr.config.settings import Settings
 from arbstr.events import Event, RequestFinished
-from arbstr.logs.setup import LogRing
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.local_source import LocalSource
 from arbstr.runtime.compose import Proxy, running
 from arbstr.types import RequestRecord

@@ -18,7 +18,8 @@ from collections.abc import Iterator
 from datetime import UTC
 from pathlib import Path
 
-from tests.support.dashboard_fakes import FakeLog, Traffic, lived_in
+from arbstr.logs.ring import LogRing
+from tests.support.dashboard_fakes import Traffic, lived_in
 from tui.run import run_dashboard
 from tui.screens.live import LiveScreen
 
@@ -52,7 +53,7 @@ def crash() -> None:
 async def main(report: Path, crash_after_s: float) -> int:
     """Run until the dashboard ends; after a crash go on for a moment, as a proxy would."""
     logging.getLogger().addHandler(logging.NullHandler())
-    source, log, stop, tick = lived_in(), FakeLog(), asyncio.Event(), Tick()
+    source, log, stop, tick = lived_in(), LogRing(), asyncio.Event(), Tick()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         loop.add_signal_handler(number, stop.set)

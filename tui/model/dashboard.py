@@ -10,10 +10,11 @@ from datetime import UTC, tzinfo
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.model.feed import KEPT
 from tui.model.ledger_stats import RANGES, LedgerStats, Range, StatsPoller, ended_ms
-from tui.model.log_view import LogRing, LogView
+from tui.model.log_view import LogView
 from tui.model.request_row import record_of
 from tui.model.time_series import Chart
 from tui.model.view_model import DashboardView, ProviderView, ViewModel

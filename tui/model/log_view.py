@@ -5,63 +5,13 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Protocol
 
+from arbstr.logs.ring import LogLine, LogRing
 from tui.format import shown
 
 KEPT = 5000
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
-
-
-class LogLine(Protocol):
-    """A log line: `seq` counts from 1 without gaps, `level` is a number of `logging`."""
-
-    @property
-    def seq(self) -> int:
-        """Its number."""
-        ...
-
-    @property
-    def at_ms(self) -> int:
-        """The time of writing, in epoch milliseconds."""
-        ...
-
-    @property
-    def level(self) -> int:
-        """The level, a number of `logging`."""
-        ...
-
-    @property
-    def logger(self) -> str:
-        """The logger's name."""
-        ...
-
-    @property
-    def text(self) -> str:
-        """The message, on one line."""
-        ...
-
-
-class LogRing(Protocol):
-    """The buffer of the latest log lines."""
-
-    def since(self, seq: int = 0) -> Sequence[LogLine]:
-        """Return the lines after the one numbered `seq`, oldest first."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class ShownLine:
-    """A line fit to show."""
-
-    seq: int
-    at_ms: int
-    level: int
-    logger: str
-    text: str
 
 
 class LogView:
@@ -73,10 +23,10 @@ class LogView:
     def __init__(self, ring: LogRing) -> None:
         self._ring = ring
         self._seq = 0
-        self._all: deque[ShownLine] = deque(maxlen=KEPT)
+        self._all: deque[LogLine] = deque(maxlen=KEPT)
         self.least_level = logging.INFO
         self.text = ""
-        self.lines: list[ShownLine] = []
+        self.lines: list[LogLine] = []
         self.top: int | None = None
 
     def catch_up(self) -> bool:
@@ -86,7 +36,7 @@ class LogView:
             return False
         self._seq = new[-1].seq
         clean = [
-            ShownLine(line.seq, line.at_ms, line.level, shown(line.logger, 40), shown(line.text, 2000)) for line in new
+            LogLine(line.seq, line.at_ms, line.level, shown(line.logger, 40), shown(line.text, 2000)) for line in new
         ]
         dropped = max(len(self._all) + len(clean) - KEPT, 0)
         self._all.extend(clean)
@@ -123,12 +73,12 @@ class LogView:
         top = (last if self.top is None else self.top) + by
         self.top = None if top >= last else max(top, 0)
 
-    def window(self, page: int) -> list[ShownLine]:
+    def window(self, page: int) -> list[LogLine]:
         """Return the lines to show."""
         top = max(len(self.lines) - page, 0) if self.top is None else self.top
         return self.lines[top : top + page]
 
-    def _passes(self, line: ShownLine) -> bool:
+    def _passes(self, line: LogLine) -> bool:
         text = self.text
         return line.level >= self.least_level and (not text or text in line.text.lower() or text in line.logger.lower())
 

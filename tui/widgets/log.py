@@ -10,8 +10,9 @@ from functools import lru_cache
 
 from rich.cells import chop_cells
 
+from arbstr.logs.ring import LogLine
 from tui.format import clock
-from tui.model.log_view import LogView, ShownLine
+from tui.model.log_view import LogView
 from tui.render.layout import Line, Role, framed
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import thumb
@@ -29,7 +30,7 @@ _NAME = 9  # cells: most loggers' names, so that what they say begins in one col
 
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
-def log_lines(line: ShownLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
+def log_lines(line: LogLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
     """Return a log line as one line with shortened ids, or wrapped."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
     name = line.logger.removeprefix("arbstr.").ljust(_NAME)
@@ -79,5 +80,5 @@ class LogPanel(Panel):
         title: Line = (("Log", "title"), (f"  {len(log.lines):,} lines, {level} and above", "muted"))
         return framed(body, width, height, title=title, note=note, thumb=thumb(top, page, len(log.lines)))
 
-    def _pieces(self, line: ShownLine, width: int) -> tuple[Line, ...]:
+    def _pieces(self, line: LogLine, width: int) -> tuple[Line, ...]:
         return log_lines(line, width, self._zone, wrap=self.wraps)

@@ -24,8 +24,9 @@ import uvloop
 from textual.drivers.headless_driver import HeadlessDriver
 
 from arbstr.ledger.reader import LedgerReader
+from arbstr.logs.ring import LogRing
 from tests.perf.bench import ledger
-from tests.support.dashboard_fakes import FakeLog, FakeSource
+from tests.support.dashboard_fakes import FakeSource
 from tui.app import Dashboard
 from tui.model.filter_language import parse
 from tui.screens.requests import RequestsScreen
@@ -73,7 +74,7 @@ async def browsing(path: Path) -> AsyncIterator[Dashboard]:
     source = FakeSource(now_ms=time.time_ns() // 1_000_000)
     reader = LedgerReader(path)
     source.ledger = reader  # type: ignore[assignment]  # the real one where its fake is declared
-    app = Dashboard(source, log=FakeLog(), now_ms=lambda: ledger.NOW, zone=UTC, driver_class=Blind)
+    app = Dashboard(source, log=LogRing(), now_ms=lambda: ledger.NOW, zone=UTC, driver_class=Blind)
     running = asyncio.create_task(app.run_async(size=(160, 50)))
     while not app.is_running or app.screen.name != "live":  # noqa: ASYNC110 - Textual has no event for it
         await asyncio.sleep(0.01)

@@ -22,7 +22,8 @@ from arbstr.events import (
     StreamProgress,
 )
 from arbstr.logs.access_log import AccessLog
-from arbstr.logs.setup import LogRing, configure
+from arbstr.logs.ring import LogRing
+from arbstr.logs.setup import configure
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import Attempt, RequestRecord
 

@@ -21,7 +21,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbstr.errors import ConfigError
-from arbstr.logs.setup import LineWriter, LogRing, Logs, configure
+from arbstr.logs.ring import LogRing
+from arbstr.logs.setup import LineWriter, Logs, configure
 from arbstr.redaction import Redactor, Secret
 
 KEY = "sk-5ecret0123456789"

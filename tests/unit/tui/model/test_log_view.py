@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 
-from tests.support.dashboard_fakes import NOON, FakeLog
+from arbstr.logs.ring import LogRing
+from tests.support.dashboard_fakes import NOON
 from tui.model.log_view import KEPT, LogView
 
 
-def ring(count: int, level: int = logging.INFO) -> FakeLog:
-    log = FakeLog()
+def ring(count: int, level: int = logging.INFO) -> LogRing:
+    log = LogRing()
     for number in range(count):
         log.add(NOON + number, level, "arbstr.test", f"line {number}")
     return log
@@ -58,7 +59,7 @@ def test_levels_and_text_narrow_the_log_view() -> None:
 
 
 def test_lines_are_harmless() -> None:
-    log = FakeLog()
+    log = LogRing()
     log.add(NOON, logging.INFO, "arbstr\x1b", "a\x1b]52;c;x\x07b\nc")
     view = LogView(log)
     view.catch_up()

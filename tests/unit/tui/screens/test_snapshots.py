@@ -8,8 +8,9 @@ from datetime import UTC
 import pytest
 from textual.pilot import Pilot
 
+from arbstr.logs.ring import LogRing
 from tests.screenshots.scenes import SCENES, SEED, play
-from tests.support.dashboard_fakes import FakeLog, lived_in
+from tests.support.dashboard_fakes import lived_in
 from tests.support.dashboard_pilot import SHORT, DashboardPilot
 from tui.app import Dashboard
 
@@ -17,7 +18,7 @@ from tui.app import Dashboard
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 60)], ids=lambda size: f"{size[0]}x{size[1]}")
 @pytest.mark.parametrize("name", ["live", "requests", "providers", "money", "log"])
 def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], snap_compare: Callable[..., bool]) -> None:
-    source, log = lived_in(SEED), FakeLog()
+    source, log = lived_in(SEED), LogRing()
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=SHORT)
 
     async def before(pilot: Pilot[None]) -> None:

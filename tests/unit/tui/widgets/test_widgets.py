@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.events import OverchargeFound
 from arbstr.ledger.model import Aggregate, Entry
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Totals
-from tests.support.dashboard_fakes import NOON, FakeLog, FakeSource, Traffic, lived_in
+from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
 from tui.model.ledger_stats import RANGES, LedgerStats
 from tui.model.log_view import LogView
@@ -338,7 +339,7 @@ def test_an_error_may_say_anything(message: str) -> None:
 
 
 def test_log_lines_wrap_or_are_cut() -> None:
-    log = FakeLog()
+    log = LogRing()
     log.add(NOON, 40, "arbstr.ledger", "x" * 100)
     view = LogView(log)
     view.catch_up()
@@ -351,7 +352,7 @@ def test_log_lines_wrap_or_are_cut() -> None:
 
 
 def test_the_log_shows_the_digits_of_an_id_that_are_its_own() -> None:
-    log = FakeLog()
+    log = LogRing()
     for number in (1, 2):
         log.add(NOON, 20, "arbstr.requests", f"request id=fa2510fe-1b2c-4d3e-8f00-0000{number:08x} model=gpt-4o")
     view = LogView(log)
