@@ -4,5 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-settings.register_profile("arbstr", deadline=None)
+from tests.support.effort import examples
+
+settings.register_profile("arbstr", deadline=None, max_examples=examples(50))
 settings.load_profile("arbstr")

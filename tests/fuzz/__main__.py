@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 
-from tests.fuzz.effort import EXAMPLES
+from tests.support.effort import EXAMPLES
 
 EXAMPLES_A_ROUND = 1000
 MINUTES = 30.0
@@ -25,7 +25,7 @@ def a_round(number: int, arguments: list[str]) -> int:
         "-m",
         "hypothesis",
         "-p",
-        "tests.fuzz.effort",
+        "tests.support.effort",
         "--timeout=0",
         f"--hypothesis-seed={os.getpid()}{number}",
     ]

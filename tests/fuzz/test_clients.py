@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from hypothesis import given, note
 
-from tests.fuzz.effort import fuzzed
 from tests.fuzz.harness import FuzzHarness
 from tests.fuzz.requests import Sent, disorderly, orderly
+from tests.support.effort import fuzzed
 
 
 @fuzzed(80)

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from arbstr.config.loader import load
 from arbstr.errors import ConfigError
 from arbstr.sanitize import sanitize
-from tests.fuzz.effort import fuzzed
 from tests.fuzz.spoil import spoilt
+from tests.support.effort import fuzzed
 from tests.support.paths import TOP
 
 KEY = "sk-config-0123456789abcdef"

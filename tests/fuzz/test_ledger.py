@@ -12,9 +12,9 @@ from hypothesis import given, note
 from hypothesis import strategies as st
 
 from arbstr.cli import run
-from tests.fuzz.effort import fuzzed
 from tests.fuzz.harness import FuzzHarness
 from tests.fuzz.requests import asking
+from tests.support.effort import fuzzed
 from tests.support.provider import Move, error_reply
 
 NAMES = (

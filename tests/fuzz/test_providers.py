@@ -5,10 +5,10 @@ from __future__ import annotations
 from hypothesis import given, note
 from hypothesis import strategies as st
 
-from tests.fuzz.effort import fuzzed
 from tests.fuzz.harness import FuzzHarness
 from tests.fuzz.replies import replies
 from tests.fuzz.requests import asking
+from tests.support.effort import fuzzed
 from tests.support.provider import Part
 
 

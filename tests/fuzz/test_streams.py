@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.upstream.sse import MAX_HELD
 from arbstr.engine.upstream.stream_observer import StreamObserver
-from tests.fuzz.effort import fuzzed
 from tests.fuzz.replies import streams
 from tests.fuzz.spoil import in_pieces
+from tests.support.effort import fuzzed
 
 
 def watched(pieces: list[bytes], *, keep: bool) -> tuple[bytes, list[object]]:

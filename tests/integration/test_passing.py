@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.effort import examples
 from tests.support.harness import ProxyHarness, body, key_of
 from tests.support.provider import (
     DONE,
@@ -511,12 +512,12 @@ async def test_any_fields_pass_both_ways(harness: ProxyHarness) -> None:
 
     await harness.add_provider("alpha", echoes)
     arbstr = await harness.start()
-    examples: list[dict[str, object]] = []
+    drawn: list[dict[str, object]] = []
 
-    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(30), database=None, suppress_health_check=list(HealthCheck))
     @given(st.dictionaries(st.text(min_size=1), JSON, max_size=5))
     def draw(fields: dict[str, object]) -> None:
-        examples.append(fields)
+        drawn.append(fields)
 
     draw()
     checked = {
@@ -535,7 +536,7 @@ async def test_any_fields_pass_both_ways(harness: ProxyHarness) -> None:
         "choices",
         "usage",
     }
-    for fields in examples:
+    for fields in drawn:
         document = json.dumps(
             {**{k: v for k, v in fields.items() if k not in checked}, **body(), **completion()}
         ).encode()

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests.support.effort import examples
 from tests.support.harness import PATIENCE_S, ProxyHarness, body
 from tests.support.provider import (
     DONE,
@@ -73,7 +74,7 @@ async def test_a_stream_cut_anywhere_is_the_same_stream(harness: ProxyHarness) -
     text = MIXED + usage_chunk(12, 9) + DONE
     cuts: list[list[int]] = []
 
-    @settings(max_examples=60, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=examples(30), database=None, suppress_health_check=list(HealthCheck))
     @given(st.lists(st.integers(1, len(text) - 1), max_size=8))
     def draw(places: list[int]) -> None:
         cuts.append(places)

@@ -6,6 +6,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Literal, cast
 
 from arbstr.bus import EventBus, Subscription
@@ -139,11 +140,12 @@ def _attempt_json(attempt: Attempt) -> AttemptEntry:
 
 def matches_filter(row: RequestRecord, where: Filter) -> bool:
     """What a filter means, said in plain words."""
+    if not _within(row.received_at_ms, where.since_ms, where.until_ms):
+        return False
     hay = " ".join((row.model, row.provider or "", row.policy or "", row.request_id, row.error_message or "")).lower()
     status = 200 if row.success else row.error_status or 0
     return (
-        _within(row.received_at_ms, where.since_ms, where.until_ms)
-        and where.success in (None, row.success)
+        where.success in (None, row.success)
         and where.streaming in (None, row.streaming)
         and (where.statuses is None or status in where.statuses)
         and status not in where.without_statuses
@@ -435,19 +437,17 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
 
 def lived_in(seed: int = 7) -> FakeSource:
     """A source that has run for two hours and has some requests under way, one provider open and one probing."""
-    source, traffic = FakeSource(), Traffic(seed)
-    rng = random.Random(seed)
-    for hours_ago in range(160, 0, -1):
-        for _ in range(rng.randrange(1, 7)):
-            _settle(source, traffic, source.now_ms - hours_ago * HOUR + rng.randrange(HOUR))
-    source.totals = Totals()
+    source = FakeSource()
     now = source.now_ms
-    for at in sorted(now - int(rng.random() ** 1.6 * HOUR) for _ in range(260)):
-        _settle(source, traffic, at)
+    week, hour, running = _history(seed)
+    for event in week:
+        source.publish(event)
+    source.totals = Totals()
+    for event in hour:
+        source.publish(event)
     source.ledger.records.sort(key=lambda record: record.received_at_ms)
-    for ago in (3200, 2600, 900):
-        for event in traffic.request(now - ago)[0]:
-            source.publish(event)
+    for event in running:
+        source.publish(event)
     source.providers["beta"] = replace(
         source.providers["beta"], state="half_open", success_rate=0.71, latency_ms=1900.0
     )
@@ -469,7 +469,21 @@ def lived_in(seed: int = 7) -> FakeSource:
     return source
 
 
-def _settle(source: FakeSource, traffic: Traffic, at_ms: int) -> None:
+@cache
+def _history(seed: int) -> tuple[list[Event], list[Event], list[Event]]:
+    """The events of the week before `NOON`, of the last hour, and of the requests that still run; made once."""
+    traffic, rng = Traffic(seed), random.Random(seed)
+    week: list[Event] = []
+    for hours_ago in range(160, 0, -1):
+        for _ in range(rng.randrange(1, 7)):
+            week += _whole(traffic, NOON - hours_ago * HOUR + rng.randrange(HOUR))
+    hour: list[Event] = []
+    for at_ms in sorted(NOON - int(rng.random() ** 1.6 * HOUR) for _ in range(260)):
+        hour += _whole(traffic, at_ms)
+    running = [event for ago in (3200, 2600, 900) for event in traffic.request(NOON - ago)[0]]
+    return week, hour, running
+
+
+def _whole(traffic: Traffic, at_ms: int) -> list[Event]:
     events, end = traffic.request(at_ms)
-    for event in (*events, end):
-        source.publish(event)
+    return [*events, end]

@@ -20,6 +20,7 @@ from arbstr.errors import ConfigError
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
+from tests.support.effort import examples
 from tests.support.paths import TOP
 
 EXAMPLE = TOP / "config.example.toml"
@@ -740,7 +741,7 @@ values = st.recursive(
     scalars, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(keys, inner, max_size=6), max_leaves=25
 )
 documents = st.dictionaries(keys, values, max_size=5)
-fuzz = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
+fuzz = settings(max_examples=examples(50), suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @fuzz

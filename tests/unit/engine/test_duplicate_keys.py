@@ -190,9 +190,9 @@ def test_an_escaped_backslash_begins_no_escape() -> None:
 
 @pytest.mark.parametrize("text", [rb"\u0061", rb"\" ", b"word ", rb"\"model\" ", rb"\"conten "])
 def test_a_long_body_holds_up_the_loop_for_a_moment(text: bytes) -> None:
-    content = text * (50_000_000 // len(text))
+    content = text * (25_000_000 // len(text))
     body = b'{"model":"m","messages":"%b","\\u006do":1,"x":{"model":1,"n":2,"content":1},"n":1}' % content
     document = lenient_json.loads(body)
     began = time.process_time()
     refuse_duplicates(body, document)
-    assert time.process_time() - began < 3
+    assert time.process_time() - began < 1.5

@@ -6,7 +6,6 @@ import contextlib
 import logging
 import shutil
 import sqlite3
-import statistics
 import time
 from collections.abc import Iterator
 from contextlib import AbstractAsyncContextManager, closing
@@ -304,7 +303,7 @@ async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path,
     connection, _ = await WriteConnection.open(path)
     steps = 0
     while await connection.absorb():
-        if steps % 4 == 0:
+        if steps % 7 == 0:  # a prime: whatever rhythm the adoption has, each of its beats comes
             assert all_answers(path) == wanted, f"after {steps} steps"
         if killed:
             await connection.close()  # what was not committed is gone, as after a kill
@@ -420,12 +419,12 @@ async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: P
 
 
 async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path) -> None:
-    """A ledger like real ones; the CPU of all threads. The middle one of a few: other processes take caches away."""
+    """A ledger like real ones; the CPU of all threads. The middle of seven: other processes take caches away."""
     path = tmp_path / "arbstr.db"
     first_ledger(path)
-    many_rows(path, 40_000)
-    ratios = []
-    for n in range(5):
+    many_rows(path, 20_000)
+    ratios: list[float] = []
+    for n in range(7):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
         connection, _ = await WriteConnection.open(Path(copy))
         began = time.process_time()
@@ -435,7 +434,9 @@ async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path
         await connection.rebuild(lambda done, total: None)
         ratios.append((adopted - began) / (time.process_time() - adopted))
         await connection.close()
-    assert statistics.median(ratios) <= 1.2
+        if sum(ratio <= 1.2 for ratio in ratios) > 7 // 2:  # then the middle one is, whatever comes
+            return
+    raise AssertionError(f"the middle of {sorted(ratios)} is more than 1.2")
 
 
 def many_rows(path: Path, rows: int) -> None:

@@ -21,6 +21,7 @@ from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.write_connection import WriteConnection
 from arbstr.types import RequestRecord
+from tests.support.effort import examples
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 
 MODELS = ("gpt-4o", "GPT-4O", "claude", "Ünïcode")
@@ -206,7 +207,7 @@ def ledger(rows: list[RequestRecord], exact: int = 0) -> Iterator[ReadConnection
             yield questions
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(20))
 @given(rows=ledgers, wheres=st.lists(filters, min_size=1, max_size=4))
 def test_sums_are_exact_and_percentiles_within_two_percent(rows: list[RequestRecord], wheres: list[Filter]) -> None:
     with ledger(rows) as questions:
@@ -243,7 +244,7 @@ def ids(entries: list[Entry]) -> list[str]:
     return [entry.request_id for entry in entries]
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(10))
 @given(rows=ledgers, wheres=st.lists(filters, min_size=3, max_size=3), per_page=st.sampled_from([7, 25, 100]))
 def test_pages_put_together_are_the_matching_rows_in_order(
     rows: list[RequestRecord], wheres: list[Filter], per_page: int
@@ -261,7 +262,7 @@ def test_pages_put_together_are_the_matching_rows_in_order(
             assert found == wanted
 
 
-@settings(max_examples=30)
+@settings(max_examples=examples(10))
 @given(rows=ledgers, where=filters, sort=st.sampled_from(SORTS), order=st.sampled_from(ORDERS))
 def test_an_export_is_the_matching_rows_in_order(
     rows: list[RequestRecord], where: Filter, sort: Sort, order: Order
@@ -272,7 +273,7 @@ def test_an_export_is_the_matching_rows_in_order(
         assert questions.count(where) == len(wanted)
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(rows=ledgers, where=filters, limit=st.sampled_from([1, 7, 50]))
 def test_slices_put_together_are_the_matching_rows_newest_first(
     rows: list[RequestRecord], where: Filter, limit: int
@@ -287,7 +288,7 @@ def test_slices_put_together_are_the_matching_rows_newest_first(
         assert found == listed(rows, where, "timestamp", "desc")
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(15))
 @given(ledgers, filters)
 def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
     rows: list[RequestRecord], where: Filter

@@ -24,6 +24,7 @@ from arbstr.errors import ConfigError
 from arbstr.logs.ring import LogRing
 from arbstr.logs.setup import LineWriter, Logs, configure
 from arbstr.redaction import Redactor, Secret
+from tests.support.effort import examples
 
 KEY = "sk-5ecret0123456789"
 AT = 1_700_000_000.25
@@ -131,7 +132,7 @@ def test_nothing_in_foreign_text_acts(file: Path, form: str, hostile: str) -> No
     assert text.replace("\n", "").isprintable()
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(25), suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(), st.text())
 def test_one_record_is_one_line_whatever_it_says(tmp_path: Path, message: str, value: str) -> None:
     ring = LogRing()

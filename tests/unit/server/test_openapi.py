@@ -24,6 +24,7 @@ from schemathesis.specs.openapi.checks import (
 
 from arbstr.ledger.params import LISTING, STATS
 from arbstr.server.openapi import describe
+from tests.support.effort import examples
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -64,7 +65,7 @@ schema = schemathesis.pytest.from_fixture("described")
 
 @schema.parametrize()
 @settings(
-    max_examples=25,
+    max_examples=min(examples(10), 100),  # of each operation
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
     derandomize=True,

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, Traffic
+from tests.support.effort import examples
 from tui.model.filter_language import parse
 from tui.model.ledger_list import CHUNK, CHUNKS_KEPT, LedgerList
 
@@ -50,7 +51,7 @@ async def test_an_empty_ledger_is_an_empty_list() -> None:
     assert (rows.total, rows.selected, rows.missing(PAGE)) == (0, None, None)
 
 
-@settings(max_examples=25)
+@settings(max_examples=examples(12))
 @given(st.lists(st.tuples(st.sampled_from(["move", "scroll", "select"]), st.integers(-900, 900)), max_size=8))
 async def test_what_is_in_sight_is_what_the_ledger_has_there(moves: list[tuple[str, int]]) -> None:
     fake = ledger(750)

@@ -25,6 +25,7 @@ from arbstr.events import (
 )
 from arbstr.types import Attempt, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
+from tests.support.effort import examples
 from tui.model.request_row import row_of
 from tui.model.view_model import ViewModel
 
@@ -47,7 +48,7 @@ def follow(source: FakeSource, events: list[Event]) -> ViewModel:
     return model
 
 
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(st.integers(0, 50), st.integers(0, 30), st.randoms(use_true_random=False))
 def test_any_loss_and_order_of_events_ends_in_the_same_state_after_a_snapshot(
     seed: int, requests: int, chance: random.Random
@@ -68,7 +69,7 @@ def test_any_loss_and_order_of_events_ends_in_the_same_state_after_a_snapshot(
     assert model.view(NOON).providers == fresh.view(NOON).providers or requests > 0
 
 
-@settings(max_examples=40)
+@settings(max_examples=examples(20))
 @given(st.integers(0, 50), st.integers(0, 30))
 def test_events_alone_keep_the_totals_that_a_snapshot_would_give(seed: int, requests: int) -> None:
     source = FakeSource()

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from arbstr.engine import metering
 from arbstr.engine.dialects.translation import messages, responses
+from tests.support.effort import examples
 from tests.support.translation import (
     answer,
     as_chunks,
@@ -96,7 +97,7 @@ def test_an_answer_of_messages_sent_back_is_what_the_provider_said(message: dict
     assert said(found[1]) == said(message)
 
 
-@settings(max_examples=40)  # the official readers are slow
+@settings(max_examples=examples(20))  # the official readers are slow
 @given(message=spoken, sizes=cuts, usage=usages(), finish=st.sampled_from(["stop", "length", "tool_calls"]))
 def test_a_responses_stream_says_what_the_whole_answer_does(
     message: dict[str, Any], sizes: list[int], usage: dict[str, Any], finish: str
@@ -108,7 +109,7 @@ def test_a_responses_stream_says_what_the_whole_answer_does(
     assert streamed == read_response(whole)
 
 
-@settings(max_examples=40)  # the official readers are slow
+@settings(max_examples=examples(20))  # the official readers are slow
 @given(message=spoken, sizes=cuts, usage=usages(), finish=st.sampled_from(["stop", "length", "tool_calls"]))
 def test_a_messages_stream_says_what_the_whole_answer_does(
     message: dict[str, Any], sizes: list[int], usage: dict[str, Any], finish: str

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from arbstr.engine.dialects.translation import messages, responses
 from arbstr.engine.lenient_json import loads
 from arbstr.errors import InvalidRequest
+from tests.support.effort import examples
 from tests.support.translation import USAGE, answer, call, call_chunk, chunk, events_of, usage_chunk
 
 IMAGE = "data:image/png;base64,AAAA"
@@ -190,7 +191,7 @@ def translate(dialect: ModuleType, request: Any) -> None:
 
 
 @dialects
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_any_request_is_translated_or_refused(
     dialect: ModuleType, request_of: dict[str, Any], data: st.DataObject
@@ -200,7 +201,7 @@ def test_any_request_is_translated_or_refused(
 
 
 @dialects
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_any_answer_is_translated(dialect: ModuleType, request_of: dict[str, Any], data: st.DataObject) -> None:
     document = data.draw(mutations(ANSWER) | st.dictionaries(words, values))
@@ -208,7 +209,7 @@ def test_any_answer_is_translated(dialect: ModuleType, request_of: dict[str, Any
 
 
 @dialects
-@settings(max_examples=60)
+@settings(max_examples=examples(30))
 @given(data=st.data())
 def test_any_stream_is_translated(dialect: ModuleType, request_of: dict[str, Any], data: st.DataObject) -> None:
     translator = dialect.StreamTranslator(request_of, answer_id="id_1", now_s=1.0)

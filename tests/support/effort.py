@@ -20,6 +20,11 @@ if EXAMPLES in os.environ:
     settings.load_profile("long")
 
 
+def examples(few: int) -> int:
+    """How many examples to try: a few in the suite, in a long run as many as it asks for."""
+    return int(os.environ.get(EXAMPLES, few))
+
+
 def fuzzed(few: int) -> Callable[[_Property], _Property]:
     """Tries a property with a few examples in the suite, with as many as all others in a long run."""
     tried = settings() if EXAMPLES in os.environ else settings(max_examples=few, derandomize=True, **_TRIED_ALIKE)
