@@ -13,6 +13,7 @@ _MOST_MSATS = 10**12
 _COSTS = (("usage", "cost"), ("cost",), ("metadata", "routstr", "cost"), ("response", "usage", "cost"))
 _NOTHING: JsonObject = {}
 _PLAIN = {"prompt_tokens", "completion_tokens", "total_tokens"}
+_PLAIN_TOO = {"input_tokens", "output_tokens", "total_tokens"}
 _DIGITS = re.compile("[0-9]{1,400}")
 
 
@@ -127,6 +128,8 @@ def _counts(usage: JsonObject) -> Counts:
     get = usage.get
     if usage.keys() <= _PLAIN:  # the common case, on every request
         return Counts(_count(get("prompt_tokens")), _count(get("completion_tokens")), _count(get("total_tokens")))
+    if usage.keys() <= _PLAIN_TOO:
+        return Counts(_count(get("input_tokens")), _count(get("output_tokens")), _count(get("total_tokens")))
     of_prompt = _table(get("prompt_tokens_details")) or _table(get("input_tokens_details"))
     of_answer = _table(get("completion_tokens_details")) or _table(get("output_tokens_details"))
     prompt = _first(get("prompt_tokens"))

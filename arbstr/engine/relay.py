@@ -27,7 +27,7 @@ async def relay(
     # How long the provider has sent nothing; events without content do not count.
     silent_ms = 0 if stream.begun else context.time_to_first_byte_ms
     published_ms = context.elapsed_ms()
-    while not observer.done:
+    while not stream.is_over:
         left_s = stream.limit_s - silent_ms / 1000
         if left_s <= 0:
             return stream.end(), f"no content for {stream.limit_s:g} s"

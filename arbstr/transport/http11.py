@@ -51,6 +51,11 @@ class ResponseStream(httpx.AsyncByteStream):
         self._held_bytes = 0
         self._waiter: asyncio.Future[None] | None = None
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the whole body has arrived and has been read."""
+        return self.complete and not self._parts
+
     async def head(self) -> None:
         """Wait for status and headers."""
         while not self.has_head:

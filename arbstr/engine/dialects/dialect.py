@@ -66,8 +66,11 @@ class Dialect(ABC):
     words_in: ClassVar[frozenset[str]] = frozenset()  # fields of an answer or event that hold the model's words
     spoken_in: ClassVar[bytes] = b'"choices"'  # part of every event with the model's words, and of few others
     text_begins: ClassVar[re.Pattern[bytes]] = _NEVER  # an event that brings text, up to the text
+    text_run: ClassVar[re.Pattern[bytes] | None] = None  # or: whole events, as many as follow, with nothing but text
+    harmless: ClassVar[re.Pattern[bytes] | None] = None  # an event that is no error unless it holds one
     finish: ClassVar[re.Pattern[bytes]] = _NEVER  # what `finishes` looks at
-    last: ClassVar[re.Pattern[bytes]] = _NEVER  # what `is_last` looks at; `[DONE]` ends every stream
+    # What `is_last` looks at, where that is another event than the one that finishes; `[DONE]` ends every stream.
+    last: ClassVar[re.Pattern[bytes] | None] = None
 
     def decode(self, body: bytes, content_type: str) -> JsonObject:
         """Return a request's document. Raises `InvalidJson`."""

@@ -54,7 +54,11 @@ class Messages(Dialect):
     retryable = Dialect.retryable | {529}  # overloaded
     spoken_in = b"content_block"
     words_in = frozenset(("content", "content_block", "delta", "message"))
-    text_begins = re.compile(rb'"delta": ?\{"type": ?"[a-z_]+", ?"(?:text|thinking|partial_json)": ?"(?!")')
+    text_run = re.compile(
+        rb'(?<![^\n])(?:(?:event: ?content_block_delta\n)?data: ?\{"type": ?"content_block_delta", ?"index": ?\d++,'
+        rb' ?"delta": ?\{"type": ?"[a-z_]++", ?"[a-z_]++": ?"(?:[^"\\\r\n]++|\\[^\r\n])*+"\}\}\n\n)++'
+    )
+    harmless = re.compile(rb'"type"\s*:\s*"(?:message_|content_block_|ping")')
     finish = re.compile(rb'"stop_reason"\s*:\s*"(?!")')
     last = re.compile(rb'"type"\s*:\s*"message_stop"')
     translation: ClassVar[ModuleType | None] = messages

@@ -38,9 +38,12 @@ class Responses(Dialect):
     caps = ("max_output_tokens",)
     spoken_in = b'.delta"'
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))
-    text_begins = re.compile(rb'"delta": ?"(?!")')
+    text_run = re.compile(
+        rb'(?<![^\n])(?:(?:event: ?response\.[a-z_.]++\n)?data: ?\{"type": ?"response\.[a-z_]++\.delta"'
+        rb'(?:, ?"(?!error)[a-z_]++": ?(?:"(?:[^"\\\r\n]++|\\[^\r\n])*+"|-?\d++|\[\]|null))*+\}\n\n)++'
+    )
+    harmless = re.compile(rb'"type"\s*:\s*"response\.(?!failed)')
     finish = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
-    last = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete|failed)"')
     translation: ClassVar[ModuleType | None] = responses
 
     def read_prompt(self, document: JsonObject) -> Prompt:
@@ -80,7 +83,7 @@ class Responses(Dialect):
 
     def is_last(self, document: Any) -> bool:
         """See `Dialect`."""
-        return isinstance(document, dict) and document.get("type") in (*_ENDS, _FAILED)
+        return self.finishes(document)
 
     def error_of(self, document: Any) -> JsonObject | None:
         """See `Dialect`."""

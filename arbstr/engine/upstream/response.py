@@ -101,6 +101,14 @@ class UpstreamStream:
             raise AttemptError("bad_response", f"it is unreadable ({type(error).__name__})", status=200) from error
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing more can come that is wanted: after `[DONE]`, or after the last event and all of the body."""
+        if self.observer.done or not self.observer.ended:
+            return self.observer.done
+        stream = self._response.extensions.get("response")
+        return stream is not None and stream.is_read and not stream.encoding
+
+    @property
     def body_complete(self) -> bool:
         """Whether its whole body has arrived, as far as the transport knows: then there is nothing to close."""
         stream = self._response.extensions.get("response")
@@ -113,7 +121,7 @@ class UpstreamStream:
     async def close(self) -> None:
         """Return the connection to its pool, or close it if the stream does not end by itself."""
         try:
-            if self.observer.done:
+            if self.observer.ended:
                 await self._read_tail()
         finally:
             await close(self._response)

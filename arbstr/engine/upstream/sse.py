@@ -87,13 +87,18 @@ def looks_like_events(start: bytes) -> bool | None:
 
 def events(block: bytes) -> Iterator[tuple[bytes, bytes | None]]:
     """Yield each event of a block of complete events: its raw bytes, and its data, None if it has none."""
+    for raw in raw_events(block):
+        yield raw, data_of(raw)
+
+
+def raw_events(block: bytes) -> Iterator[bytes]:
+    """Yield the bytes of each event of a block of complete events."""
     start = 0
     for end in _ends(block):
-        raw = block[start:end]
+        yield block[start:end]
         start = end
-        yield raw, data_of(raw)
     if start < len(block):
-        yield block[start:], data_of(block[start:])
+        yield block[start:]
 
 
 def _ends(block: bytes) -> Iterator[int]:
@@ -119,6 +124,10 @@ def data_of(raw: bytes) -> bytes | None:
     """Return the data of one event: its `data` lines joined by LF; None if it has no such line."""
     if raw.startswith(b"data: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 2 and b"\r" not in raw:
         return raw[6:-2]  # how almost every event looks
+    if raw.startswith(b"event: ") and raw.endswith(b"\n\n") and raw.count(b"\n") == 3 and b"\r" not in raw:
+        name, _, data = raw[:-2].partition(b"\ndata: ")
+        if b"\n" not in name and data:
+            return data  # and how those with a name do
     if raw.find(b"data") < 0:  # comments, and empty lines by the hundred thousand
         return None
     lines = [

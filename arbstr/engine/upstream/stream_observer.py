@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import logging
 import re
+from typing import Any
 
 from arbstr.engine import lenient_json, metering
 from arbstr.engine.chunk_template import ChunkTemplate, first_template
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.long_event import LongEvent
 from arbstr.engine.upstream.masking import PieceMasker, mask_events
-from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events
+from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events, raw_events
 from arbstr.errors import ApiError
 from arbstr.redaction import Redactor
 from arbstr.types import JsonObject, Usage
@@ -25,13 +26,15 @@ logger = logging.getLogger(__name__)
 # that writes about usage does not match.
 _USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
 _COST = re.compile(rb'"cost"\s*:\s*\{')
+_USAGE_FIELD = b'"usage"'
+_COST_FIELD = b'"cost"'
 _ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
 _BEGINS_AS_JSON = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[\r\n])data: ?\s*(\{?)")
 _DATA = (b"data:", BYTE_ORDER_MARK + b"data:")
 _DONE = b"[DONE]"
 _LAST = b"\n\ndata: [DONE]\n\n"
 _ERROR = b"error"
-_QUOTED_ERROR = b'"error"'
+_ERROR_VALUE = re.compile(rb'"error"(?!\s*:\s*null\b)')
 _NO_KEYS = Redactor([])
 _NO_JSON = "the first event is not JSON"
 _LONG_ERROR = "an error of more than 64 KB"
@@ -60,8 +63,9 @@ class StreamObserver:
         self._redactor = redactor
         self._long_masker = PieceMasker(redactor.of_long)
         self._template: ChunkTemplate | None = None
-        self._templates_left = _MOST_TEMPLATES
+        self._templates_left = _MOST_TEMPLATES if dialect.text_run is None else 0
         self._broken = False
+        self._read_last: tuple[bytes, Any] = (b"", None)
         self._begun = False  # an event with data has come
         self.answered = False
         self.error: JsonObject | None = None
@@ -157,7 +161,7 @@ class StreamObserver:
             return
         if not data[1]:
             self.error = self.error or (None if self._begun else {"message": _NO_JSON})
-        elif _QUOTED_ERROR in block and self._spoken_in not in block:
+        elif _ERROR_VALUE.search(block) is not None and self._spoken_in not in block:
             self.error = self.error or {"message": _LONG_ERROR}
         else:
             self.answered = True
@@ -165,6 +169,8 @@ class StreamObserver:
 
     def _scan(self, block: bytes) -> bytes:
         """Process complete events. Chunks with text and nothing else pass unparsed, however many there are."""
+        if self._dialect.text_run is not None:
+            return self._scan_runs(block, self._dialect.text_run)
         out = b""
         if self._template is None and self._templates_left:
             start = self._find_template(block)
@@ -176,6 +182,23 @@ class StreamObserver:
             out += block[:size]
             block = block[size:]
         return out + self._look(block) if block and not self.done else out
+
+    def _scan_runs(self, block: bytes, text_run: re.Pattern[bytes]) -> bytes:
+        """Process complete events, a run of events with text at once; the first of them is looked at."""
+        found = None if self.in_doubt else text_run.search(block)
+        if found is None:
+            return self._look(block)
+        start, end = found.span()
+        if not self.answered:
+            start = block.find(b"\n\n", start) + 2
+        out = self._look(block[:start]) if start else b""
+        run = block[start:end]
+        if run and (not self.answered or self.error is not None or self.done or self._redactor.seems_to_be_in(run)):
+            out += self._look(run)
+        else:
+            self.events += run.count(b"\n\n")
+            out += run
+        return out + self._look(block[end:]) if end < len(block) and not self.done else out
 
     def _find_template(self, block: bytes) -> int:
         """Make a template of a block's first text chunk if no key can be in it; return where the chunk begins."""
@@ -222,8 +245,9 @@ class StreamObserver:
             self._look_for_error(block)
         if not self.finished and (found := self._dialect.finish.search(block)) is not None:
             self._look_for_finish(block[event_start(block, found.start()) :])
-        if not self.ended and (found := self._dialect.last.search(block)) is not None:
-            self._look_for_last(block[event_start(block, found.start()) :])
+        last_event = self._dialect.last
+        if last_event is not None and not self.ended and (found := last_event.search(block)) is not None:
+            self._look_for_last(block[event_start(block, found.start()) :], last_event)
         block = self._sifted(block)
         return block + last if self.error is None and self.answered else block
 
@@ -233,6 +257,9 @@ class StreamObserver:
         if usage is None and cost is None:
             return block
         start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
+        if self._keep_usage_chunk:
+            self._meter_events(block[start:])
+            return block
         return block[:start] + self._filter_events(block[start:])
 
     def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
@@ -253,7 +280,7 @@ class StreamObserver:
         for raw, data in events(block):
             if not data:
                 continue
-            document = lenient_json.loads_or_none(data)
+            document = self._read(data)
             self.error = self._error_of(raw, data)
             if self.error is None and document is None and not self._begun:
                 self.error = {"message": _NO_JSON}
@@ -263,21 +290,33 @@ class StreamObserver:
                 return
 
     def _look_for_error(self, block: bytes) -> None:
-        for raw, data in events(block):
+        spoken_in = self._spoken_in
+        for raw in raw_events(block):
+            if raw.find(_ERROR) < 0 and (raw.find(spoken_in) >= 0 or self._is_harmless(raw)):  # almost every one
+                continue
+            data = data_of(raw)
             if self.error is None and data is not None:
                 self.error = self._error_of(raw, data)
 
     def _look_for_finish(self, block: bytes) -> None:
-        for raw, data in events(block):
-            if data is not None and self._dialect.finish.search(raw) is not None:
-                self.finished = self._dialect.finishes(lenient_json.loads_or_none(data))
+        for raw in raw_events(block):
+            if self._dialect.finish.search(raw) is not None and (data := data_of(raw)) is not None:
+                self.finished = self._dialect.finishes(self._read(data))
+                self.ended = self.ended or (self.finished and self._dialect.is_last(self._read(data)))
             if self.finished:
                 return
 
-    def _look_for_last(self, block: bytes) -> None:
-        for _, data in events(block):
-            if data is not None and self._dialect.last.search(data) is not None:
-                self.ended = self.ended or self._dialect.is_last(lenient_json.loads_or_none(data))
+    def _look_for_last(self, block: bytes, last: re.Pattern[bytes]) -> None:
+        for raw in raw_events(block):
+            if last.search(raw) is not None and (data := data_of(raw)) is not None:
+                self.ended = self.ended or self._dialect.is_last(self._read(data))
+
+    def _meter_events(self, block: bytes) -> None:
+        for raw in raw_events(block):
+            if (raw.find(_USAGE_FIELD) >= 0 or raw.find(_COST_FIELD) >= 0) and not self._broken:
+                data = data_of(raw)
+                if data is not None:
+                    self._meter(data)
 
     def _filter_events(self, block: bytes) -> bytes:
         """Meter a block event by event; drop the chunk that only carries usage."""
@@ -287,25 +326,29 @@ class StreamObserver:
 
     def _is_left_out(self, data: bytes | None) -> bool:
         """Meter an event; return whether to drop it."""
-        if data is None or self._broken:
-            return False
-        return self._meter(data) and not self._keep_usage_chunk
+        return data is not None and not self._broken and self._meter(data)
 
     def _meter(self, data: bytes) -> bool:
         """Read usage and charge; return True for a chunk with nothing else. Exceptions end the metering only."""
         try:
-            return self._read(data)
+            return self._count(data)
         except Exception:
             logger.exception("could not read the usage of a stream; it is unknown")
             self._broken = True
             self._counts = self.charged_msats = None
             return False
 
-    def _read(self, data: bytes) -> bool:
+    def _read(self, data: bytes) -> Any:
+        """Return an event's document; asked again for the same one at once, it need not be parsed again."""
+        if data != self._read_last[0]:
+            self._read_last = data, lenient_json.loads_or_none(data)
+        return self._read_last[1]
+
+    def _count(self, data: bytes) -> bool:
         cost = _COST.search(data)
         if cost is None and _USAGE.search(data) is None:
             return False
-        document = lenient_json.loads_or_none(data)
+        document = self._read(data)
         counts = self._dialect.counts_of(document)
         charged = None if cost is None else metering.charged_msats(document)
         if counts is not None:
@@ -319,7 +362,7 @@ class StreamObserver:
         return any(
             data
             and (
-                self._dialect.has_substance(lenient_json.loads_or_none(data))
+                self._dialect.has_substance(self._read(data))
                 or _USAGE.search(data) is not None
                 or self._error_of(raw, data) is not None
             )
@@ -340,16 +383,20 @@ class StreamObserver:
     def _error_of(self, raw: bytes, data: bytes) -> JsonObject | None:
         """Return the error in an event, by its name or its JSON; None if there is none."""
         named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
-        if not named and _QUOTED_ERROR not in raw and self._spoken_in in raw:
+        if not named and _ERROR_VALUE.search(raw) is None and (self._spoken_in in raw or self._is_harmless(raw)):
             return None
-        document = lenient_json.loads_or_none(data)
+        document = self._read(data)
         error = self._dialect.error_of(document)
         if error is None and named:
             return document if isinstance(document, dict) else {"message": "an error event"}
         return error
 
+    def _is_harmless(self, raw: bytes) -> bool:
+        harmless = self._dialect.harmless
+        return harmless is not None and harmless.search(raw) is not None
+
     def _is_models(self, raw: bytes) -> bool:
-        return self._spoken_in in raw and _QUOTED_ERROR not in raw
+        return self._spoken_in in raw and _ERROR_VALUE.search(raw) is None
 
 
 def _is_whole(event: bytes) -> bool:

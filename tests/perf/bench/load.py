@@ -14,19 +14,21 @@ from typing import cast
 
 import uvloop
 
-from tests.perf.bench import wire
+from tests.perf.bench import spoken, wire
 from tests.perf.bench.process import cpu_s
 
 _TAKEN_APART = 16  # one stream in so many is dechunked and its events counted; of all the others the end is looked at
 _LAST_WAIT_S = 15.0  # for answers still to come when the time is over
 _RETRY_S = 0.02
+_LAST_BYTES = 4096
 
 
 @dataclass(frozen=True)
 class Job:
     """What to measure: `kind` of request at `port` over `connections`, for `seconds` after `warmup` seconds.
 
-    `watch` is the process whose CPU time is taken over the same interval, if any.
+    `watch` is the process whose CPU time is taken over the same interval, if any; `dialect` is one of `spoken.ALL`,
+    chat if none is named.
     """
 
     kind: wire.Kind
@@ -35,6 +37,7 @@ class Job:
     seconds: float
     warmup: float = 0.2
     watch: int | None = None
+    dialect: str = ""
 
 
 @dataclass(frozen=True)
@@ -153,6 +156,9 @@ class Client(asyncio.Protocol):
         """What is wrong with the answer, None if nothing."""
         if not self._buffer.startswith(b"HTTP/1.1 200 "):
             return bytes(self._buffer[:300]).decode("latin-1")
+        if (expected := self._load.spoken) is not None:
+            is_whole = (expected.says if self._load.kind == "json" else expected.ends) in self._buffer[-_LAST_BYTES:]
+            return None if is_whole else "another answer than expected"
         if self._size is not None:
             body = bytes(self._buffer[self._body_at :])
             return None if self._load.kind == "json" and wire.is_whole_answer(body) else "another answer than expected"
@@ -170,7 +176,8 @@ class Load:
         self._tally = Tally()
         self._counting = False
         self.kind = job.kind
-        self.request = wire.request(job.kind, job.port)
+        self.spoken = spoken.ALL.get(job.dialect)
+        self.request = self.spoken.request(job.kind, job.port) if self.spoken else wire.request(job.kind, job.port)
         self.is_over = False
 
     def answered(self, now: float, latency: float, first_byte: float) -> None:

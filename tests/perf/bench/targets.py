@@ -43,6 +43,14 @@ input_rate = 12
 output_rate = 40
 base_fee = 1
 
+[[providers]]
+name = "bench-chat-only"
+url = "http://127.0.0.1:{upstream}/v1"
+models = ["bench-translated"]
+input_rate = 10
+output_rate = 30
+dialects = ["chat"]
+
 [[policies.rules]]
 name = "code_generation"
 allowed_models = ["bench-model", "bench-paced", "gpt-4o"]

@@ -9,16 +9,23 @@ from typing import cast
 
 import uvloop
 
-from tests.perf.bench import wire
+from tests.perf.bench import spoken, wire
 
 _HEAD = b"HTTP/1.1 200 OK\r\nServer: bench\r\nX-Request-Id: req-0123456789\r\n"
 _STREAM_HEAD = (
     _HEAD + b"Content-Type: text/event-stream\r\nCache-Control: no-cache\r\nTransfer-Encoding: chunked\r\n\r\n"
 )
 _CHUNKS = [wire.chunk(event) for event in wire.events()]
-_STREAM = _STREAM_HEAD + b"".join(_CHUNKS) + b"0\r\n\r\n"
-_BODY = wire.answer_body()
-_ANSWER = _HEAD + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n" % len(_BODY) + _BODY
+_WHOLE = _HEAD + b"Content-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+
+
+def _replies(dialect: spoken.Spoken) -> tuple[bytes, bytes]:
+    """A whole answer, and an instant stream."""
+    chunks = b"".join(map(wire.chunk, dialect.events))
+    return _WHOLE % len(dialect.answer) + dialect.answer, _STREAM_HEAD + chunks + b"0\r\n\r\n"
+
+
+_REPLIES = {each.path.encode(): _replies(each) for each in spoken.ALL.values()}
 _NO_LENGTH = b"HTTP/1.1 411 Length Required\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 
 
@@ -50,17 +57,19 @@ class Provider(asyncio.Protocol):
             end = head_end + 4 + size
             if len(self._buffer) < end:
                 return
+            path = self._buffer[: self._buffer.find(b" HTTP/")].partition(b" ")[2]
             body, self._buffer = self._buffer[head_end + 4 : end], self._buffer[end:]
-            self._answer(body)
+            self._answer(path, body)
 
-    def _answer(self, body: bytes) -> None:
+    def _answer(self, path: bytes, body: bytes) -> None:
+        answer, stream = _REPLIES[path]
         if b'"stream":true' not in body:
-            self._transport.write(_ANSWER)
+            self._transport.write(answer)
         elif wire.PACED_MODEL.encode() in body:
             self._transport.write(_STREAM_HEAD)
             self._send_paced(0)
         else:
-            self._transport.write(_STREAM)
+            self._transport.write(stream)
 
     def _send_paced(self, number: int) -> None:
         """One event now, the next after the pace."""

@@ -37,7 +37,11 @@ def request_body(kind: Kind) -> bytes:
 
 def request(kind: Kind, port: int, path: str = PATH) -> bytes:
     """The whole HTTP request, as a client library would send it."""
-    body = request_body(kind)
+    return http_request(path, request_body(kind), port)
+
+
+def http_request(path: str, body: bytes, port: int) -> bytes:
+    """A whole HTTP request with this body."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nAccept: application/json\r\n"
         "Content-Type: application/json\r\nUser-Agent: bench\r\nAuthorization: Bearer sk-of-the-client\r\n"
