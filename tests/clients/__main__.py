@@ -30,6 +30,7 @@ from tests.clients.servers import Server, server
 SERVERS = ("provider", "native", "translated")
 KINDS = ("right", "streams", "tools")
 CLIENT_S = 240
+ROUNDED_SATS = 0.0011  # providers charge whole msats
 QUIET = {
     "AIDER_ANALYTICS": "false",
     "AIDER_CHECK_UPDATE": "false",
@@ -170,10 +171,16 @@ async def result_of(client: Client, at: Server) -> Result:
 
 
 def metered(row: dict[str, Any]) -> bool:
-    """Check whether a row has its tokens and cost; images, sound and moderations need none."""
+    """Check whether a row has its tokens, and the cost that they come to, which is what the provider charged.
+
+    Images, sound and moderations need neither.
+    """
     if row["dialect"] not in ("chat", "responses", "messages", "embeddings", "completions"):
         return True
-    return None not in (row["tokens"]["input"], row["tokens"]["output"], row["cost"]["sats"])
+    tokens, cost = row["tokens"], row["cost"]
+    if None in (tokens["input"], tokens["output"], cost["sats"], cost["provider_sats"]):
+        return False
+    return abs(cost["list_sats"] - cost["provider_sats"]) < ROUNDED_SATS
 
 
 async def ask(name: str, clients: Sequence[Client]) -> list[Result]:
