@@ -180,7 +180,7 @@ def metered(row: dict[str, Any]) -> bool:
     tokens, cost = row["tokens"], row["cost"]
     if None in (tokens["input"], tokens["output"], cost["sats"], cost["provider_sats"]):
         return False
-    return abs(cost["list_sats"] - cost["provider_sats"]) < ROUNDED_SATS
+    return bool(abs(cost["list_sats"] - cost["provider_sats"]) < ROUNDED_SATS)
 
 
 async def ask(name: str, clients: Sequence[Client]) -> list[Result]:
