@@ -13,7 +13,6 @@ from arbstr.engine.routing.router import Router
 from arbstr.ledger.model import LedgerQueries
 from arbstr.monitoring.live_state import LiveState
 from arbstr.monitoring.source import ProviderStatus, Snapshot
-from arbstr.types import Rates
 
 
 class LocalSource:
@@ -95,16 +94,13 @@ def provider_statuses(
     return tuple(_status(provider, health, router) for provider in providers)
 
 
-def _three(rates: Rates) -> tuple[float, float, float]:
-    return float(rates.input), float(rates.output), float(rates.base_fee) / 1000
-
-
 def _status(provider: Provider, health: CircuitBreakers, router: Router) -> ProviderStatus:
     view = health.view(provider.name)
+    prices = router.names.price_list(provider)
     return ProviderStatus(
         name=provider.name,
         url=provider.url,
-        models=provider.model_ids,
+        models=tuple(prices),
         input_rate=provider.input_rate,
         output_rate=provider.output_rate,
         base_fee=provider.base_fee,
@@ -118,6 +114,6 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router) -> Prov
         latency_ms=view.latency_ms,
         last_error=view.last_error,
         open_until_ms=view.open_until_ms,
-        model_rates={model: _three(provider.rates_for(model)) for model in provider.model_ids},
+        model_rates=prices,
         charged_ratio=router.learner.charged_ratio(provider.name),
     )

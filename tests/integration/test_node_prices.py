@@ -48,6 +48,18 @@ async def test_a_recorded_node_is_bought_from_at_its_own_rates_by_any_of_a_model
     assert row["cost"] == {"sats": 0.455, "provider_sats": None, "list_sats": 0.455}
 
 
+async def test_a_nodes_prices_are_shown_with_the_provider(harness: ProxyHarness) -> None:
+    await node(harness, "alpha", prices(0.002, 0.008))
+    arbstr = await harness.start()
+    await listed(arbstr)
+    (shown,) = (await arbstr.get("/providers")).json["providers"]
+    assert shown["models"] == ["gpt-4o"]
+    rates = {"input_rate_sats_per_1k": 2.0, "output_rate_sats_per_1k": 8.0, "base_fee_sats": 0.0}
+    assert shown["model_rates"] == {"gpt-4o": rates}
+    (status,) = arbstr.proxy.watch().snapshot().providers
+    assert (status.models, status.rates_for("gpt-4o")) == (("gpt-4o",), (2.0, 8.0, 0.0))
+
+
 async def test_the_cheaper_node_is_chosen_and_a_fall_is_used_after_one_refresh(harness: ProxyHarness) -> None:
     alpha = await node(harness, "alpha", prices(0.002, 0.008))
     beta = await node(harness, "beta", prices(0.001, 0.004))

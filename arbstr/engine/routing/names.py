@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Literal
 
 from arbstr.config.aliases import Aliases
@@ -37,6 +37,7 @@ class ModelNames:
         self._listings: dict[str, Listing] = {}
         self._doubted: set[str] = set()  # providers whose lists are old
         self._rates: dict[tuple[str, str], Rates] = {}
+        self._price_lists: dict[str, dict[str, tuple[float, float, float]]] = {}
         self._resolved: dict[str, str] = {}
 
     def resolve(self, asked: str) -> str:
@@ -65,6 +66,7 @@ class ModelNames:
             self._listings[provider.name] = Listing(models, cuts_dates=provider.kind == "routstr")
         self._resolved.clear()
         self._rates.clear()
+        self._price_lists.clear()
         self.version += 1
 
     def learned(self, provider: str) -> tuple[str, ...]:
@@ -101,6 +103,18 @@ class ModelNames:
             self._rates[provider.name, model] = rates
         return rates
 
+    def price_list(self, provider: Provider) -> Mapping[str, tuple[float, float, float]]:
+        """Return input rate, output rate and fee, in sats, of each model that is configured or priced by a node."""
+        listing = self._listings.get(provider.name)
+        if listing is None or provider.kind != "routstr":
+            return {model: _in_sats(provider.rates_for(model)) for model in provider.model_ids}
+        prices = self._price_lists.get(provider.name)
+        if prices is None:
+            sold = [model for model in provider.model_ids or listing.ids if self.standing(provider, model) != "absent"]
+            prices = {model: _in_sats(self.rates(provider, model)) for model in sold}
+            self._price_lists[provider.name] = prices
+        return prices
+
     def _find(self, provider: Provider, model: str) -> ListedModel | None:
         listing = self._listings.get(provider.name)
         return None if listing is None else listing.find(provider.upstream_id(model))
@@ -113,6 +127,10 @@ class ModelNames:
             if (folded := name.casefold()) not in seen:
                 seen.add(folded)
                 yield name
+
+
+def _in_sats(rates: Rates) -> tuple[float, float, float]:
+    return float(rates.input), float(rates.output), float(rates.base_fee / 1000)
 
 
 def some(names: Iterable[str]) -> str:

@@ -122,17 +122,27 @@ class StatusEndpoints:
 
     async def providers(self, request: web.BaseRequest) -> web.Response:
         """Return the providers as configured, keys masked, and their health."""
-        listed: list[shapes.ProviderEntry] = [
-            {
-                **provider.public(),
-                "models": [*(provider.model_ids or self._names.learned(provider.name))],
-                "health": _health(status),
-                "charged_ratio": status.charged_ratio,
-            }
-            for provider, status in zip(self._providers, self._statuses(), strict=True)
-        ]
-        document: shapes.ProviderList = {"providers": listed}
+        pairs = zip(self._providers, self._statuses(), strict=True)
+        document: shapes.ProviderList = {"providers": [self._entry(provider, status) for provider, status in pairs]}
         return json_response(document)
+
+    def _entry(self, provider: Provider, status: ProviderStatus) -> shapes.ProviderEntry:
+        entry: shapes.ProviderEntry = {
+            **provider.public(),
+            "models": [*(provider.model_ids or self._names.learned(provider.name))],
+            "health": _health(status),
+            "charged_ratio": status.charged_ratio,
+        }
+        if provider.kind == "routstr":
+            entry["model_rates"] = {
+                model: {
+                    "input_rate_sats_per_1k": asked[0],
+                    "output_rate_sats_per_1k": asked[1],
+                    "base_fee_sats": asked[2],
+                }
+                for model, asked in self._names.price_list(provider).items()
+            }
+        return entry
 
 
 def _typical_msats(rates: Rates) -> float:
