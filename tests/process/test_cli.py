@@ -1,4 +1,4 @@
-"""The command line as people and scripts meet it: real processes, their output, their exit status."""
+"""The command line as people and scripts meet it: output and exit status; as processes where it makes a difference."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import pytest
 
 import arbstr
 from arbstr.cli.tables import Column, table
+from tests.support.command import Done, run_command
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
@@ -79,10 +80,13 @@ def python(
     )
 
 
-def arbstr_run(
-    *arguments: str, cwd: Path, environ: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL
-) -> subprocess.CompletedProcess[str]:
-    return python("-m", "arbstr", *arguments, cwd=cwd, environ=environ, stdin=stdin)
+def arbstr_run(*arguments: str, cwd: Path, environ: dict[str, str] | None = None) -> Done:
+    return run_command(*arguments, cwd=cwd, environ=environment(environ))
+
+
+def process(*arguments: str, cwd: Path, environ: dict[str, str] | None = None, stdin: int = subprocess.DEVNULL) -> Done:
+    done = python("-m", "arbstr", *arguments, cwd=cwd, environ=environ, stdin=stdin)
+    return Done(done.stdout, done.stderr, done.returncode)
 
 
 @pytest.fixture
@@ -93,12 +97,29 @@ def cwd(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def complaints(run: subprocess.CompletedProcess[str], status: int) -> list[str]:
+def complaints(run: Done, status: int) -> list[str]:
     """What was said on stderr by a command that failed as it should: sentences, nothing else."""
     assert run.returncode == status, run.stderr
     assert "Traceback" not in run.stderr
     assert all(line.startswith("arbstr: ") for line in run.stderr.splitlines())
     return [line.removeprefix("arbstr: ") for line in run.stderr.splitlines()]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--version",),
+        ("--help",),
+        (),
+        ("serve", "--help"),
+        ("check",),
+        ("providers",),
+        ("providers", "--json"),
+        ("servd",),
+    ],
+)
+def test_a_command_prints_the_same_as_a_process(cwd: Path, arguments: tuple[str, ...]) -> None:
+    assert process(*arguments, cwd=cwd, environ=ENVIRON) == arbstr_run(*arguments, cwd=cwd, environ=ENVIRON)
 
 
 # --- help and version
@@ -173,14 +194,14 @@ def test_wrong_usage_is_one_sentence(cwd: Path, arguments: list[str], complaint:
 
 
 def test_the_dashboard_needs_a_terminal(cwd: Path) -> None:
-    (said,) = complaints(arbstr_run("tui", "--demo", cwd=cwd), 2)
+    (said,) = complaints(process("tui", "--demo", cwd=cwd), 2)
     assert "terminal" in said
     assert "arbstr serve" in said
 
 
 def test_the_dashboard_needs_a_terminal_on_both_sides(cwd: Path) -> None:
     controller, terminal = pty.openpty()
-    (said,) = complaints(arbstr_run("tui", "--demo", cwd=cwd, stdin=terminal), 2)
+    (said,) = complaints(process("tui", "--demo", cwd=cwd, stdin=terminal), 2)
     os.close(controller)
     os.close(terminal)
     assert "arbstr serve" in said
@@ -391,7 +412,7 @@ def test_output_that_cannot_be_written_is_one_sentence(cwd: Path) -> None:
 
 def test_a_terminal_of_few_characters_is_no_error(cwd: Path) -> None:
     (cwd / "config.toml").write_text('[[providers]]\nname = "東京"\nurl = "http://a"')
-    run = arbstr_run("providers", cwd=cwd, environ={"PYTHONIOENCODING": "ascii"})
+    run = process("providers", cwd=cwd, environ={"PYTHONIOENCODING": "ascii"})
     assert run.stderr == ""
     assert run.returncode == 0
     assert "\\u6771\\u4eac" in run.stdout

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import json
 import re
-import subprocess
 import tomllib
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import pytest
 
 from arbstr.connect.clients import CLIENTS
 from tests.process.test_cli import arbstr_run, complaints
+from tests.support.command import Done
 from tests.support.paths import TOP
 
 README = (TOP / "README.md").read_text()
@@ -42,7 +42,7 @@ name = "code & more"
 """
 
 
-def connect(cwd: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+def connect(cwd: Path, *arguments: str, **environ: str) -> Done:
     given = {"HOME": str(cwd / "home"), "ALPHA_KEY": "sk-0123456789abcdef", "ARBSTR_TOKEN": TOKEN, "MY_TOKEN": TOKEN}
     return arbstr_run("connect", *arguments, cwd=cwd, environ=given | environ)
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from pathlib import Path
 from unittest.mock import patch
 
 from arbstr import cli
@@ -25,10 +26,10 @@ class Done:
     returncode: int
 
 
-def run_command(*arguments: str, environ: Mapping[str, str]) -> Done:
-    """Run `arbstr` with these arguments in this environment."""
+def run_command(*arguments: str, environ: Mapping[str, str], cwd: Path | str = ".") -> Done:
+    """Run `arbstr` with these arguments in this environment and directory."""
     out, err = _stream(), _stream()
-    with patch.dict(os.environ, environ, clear=True), redirect_stdout(out), redirect_stderr(err):
+    with chdir(cwd), patch.dict(os.environ, environ, clear=True), redirect_stdout(out), redirect_stderr(err):
         status = cli.run(list(arguments))
     return Done(_text(out), _text(err), status)
 
