@@ -104,7 +104,7 @@ async def test_a_base_url_without_its_version_works(harness: ProxyHarness) -> No
 
 async def test_a_path_that_is_not_served_says_which_are(harness: ProxyHarness) -> None:
     arbstr = await harness.start()
-    answer = await arbstr.get("/v1/embeddings")
+    answer = await arbstr.get("/v1/assistants")
     assert answer.refusal == (404, "invalid_request_error", "not_found")
     assert "POST /v1/chat/completions" in answer.error["message"]
 

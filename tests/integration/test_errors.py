@@ -235,7 +235,7 @@ async def test_model_not_found(harness: ProxyHarness) -> None:
     assert (await arbstr.row(answer))["model"] == "gpt-5"
 
 
-@pytest.mark.parametrize("path", ["/v1", "/v1/completions", "/v1/chat/completions/", "/v1/models/", "/%00", "/%ff"])
+@pytest.mark.parametrize("path", ["/v1", "/v1/assistants", "/v1/chat/completions/", "/v1/models/", "/%00", "/%ff"])
 @pytest.mark.parametrize("method", ["GET", "POST"])
 async def test_not_found(harness: ProxyHarness, path: str, method: str) -> None:
     arbstr = await harness.start()
