@@ -16,6 +16,7 @@ import asyncio
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -120,36 +121,44 @@ def interpreter_of(client: Client) -> str:
     return sys.executable if client.folder == "cli" else str(programs(client.kind) / "python")
 
 
+def environment(client: Client, at: Server, proxy: str, home: str) -> dict[str, str]:
+    """What a client's program finds in its environment: an empty home, and no way out but the server."""
+    return {
+        **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR") if name in os.environ},
+        **QUIET,
+        **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
+        **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
+        "HOME": home,
+        "PYTHONPATH": str(HERE / "common"),
+        "CLIENTS_ARBSTR": sys.executable,
+        "CLIENTS_AT": at.name,
+        "CLIENTS_BASE_URL": at.url,
+        "CLIENTS_PROGRAMS": str(programs(client.kind)),
+    }
+
+
 def checks_of(client: Client, at: Server, proxy: str) -> list[dict[str, Any]]:
     """Run a client against a server; what it found out."""
     program = (installed("node") if client.folder == "node" else HERE / client.folder) / client.program
-    with tempfile.TemporaryDirectory(prefix="arbstr-client-home-") as home:
-        environ = {
-            **{name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL", "TERM", "TMPDIR") if name in os.environ},
-            **QUIET,
-            **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), proxy),
-            "NO_PROXY": "127.0.0.1,localhost",
-            "no_proxy": "127.0.0.1,localhost",
-            "HOME": home,
-            "PYTHONPATH": str(HERE / "common"),
-            "CLIENTS_ARBSTR": sys.executable,
-            "CLIENTS_AT": at.name,
-            "CLIENTS_BASE_URL": at.url,
-            "CLIENTS_PROGRAMS": str(programs(client.kind)),
-        }
-        run = subprocess.run(
+    with tempfile.TemporaryDirectory(prefix="arbstr-client-home-", ignore_cleanup_errors=True) as home:
+        run = subprocess.Popen(
             [interpreter_of(client), str(program)],
             cwd=home,
-            env=environ,
+            env=environment(client, at, proxy, home),
             stdin=subprocess.DEVNULL,
-            capture_output=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=CLIENT_S,
-            check=False,
+            start_new_session=True,
         )
-    found = [json.loads(line) for line in run.stdout.splitlines() if line.startswith('{"check"')]
+        try:
+            out, said = run.communicate(timeout=CLIENT_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(run.pid, signal.SIGKILL)  # with what it started itself
+            out, said = run.communicate()
+    found = [json.loads(line) for line in out.splitlines() if line.startswith('{"check"')]
     if run.returncode or not found:
-        found.append({"check": "runs", "ok": False, "why": run.stderr.strip()[-500:]})
+        found.append({"check": "runs", "ok": False, "why": f"status {run.returncode}: {said.strip()[-500:]}"})
     return found
 
 
