@@ -6,6 +6,7 @@ Stored as a hash, since names may identify people, and prompts even more.
 from __future__ import annotations
 
 import hmac
+from functools import lru_cache
 from typing import Any
 
 from arbstr.types import HeaderList, JsonObject
@@ -13,6 +14,8 @@ from arbstr.types import HeaderList, JsonObject
 _HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
 _LENGTHS = frozenset(map(len, _HEADERS))
 _BYTES = 8  # of the hash; 16 digits
+_REMEMBERED = 256  # names and openings, with their hashes
+_LONGEST_REMEMBERED = 4096  # characters
 _CONVERSING = frozenset({"chat", "responses", "messages"})  # dialects whose requests repeat what was said before
 _BEFORE_AN_ANSWER = ("user", "system", "developer")
 _MOST_MESSAGES = 32  # looked at
@@ -34,7 +37,12 @@ class Sessions:
         name = name or (_opening(document) if dialect in _CONVERSING else "")
         if not name:
             return None
-        return hmac.digest(self.key, name.encode("utf-8", "replace"), "sha256")[:_BYTES].hex()
+        return (_hashed if len(name) <= _LONGEST_REMEMBERED else _hashed.__wrapped__)(self.key, name)
+
+
+@lru_cache(maxsize=_REMEMBERED)  # all requests of a conversation have the same name
+def _hashed(key: bytes, name: str) -> str:
+    return hmac.digest(key, name.encode("utf-8", "replace"), "sha256")[:_BYTES].hex()
 
 
 def _in_headers(headers: HeaderList) -> str:

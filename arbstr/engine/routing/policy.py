@@ -21,6 +21,7 @@ ENTRY_POINTS = "arbstr.matchers"
 _UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff"
 _SPACED_WORD = re.compile(rf"[^\W{_UNSPACED}]")
 _BY_NAME = "named by the request"
+_REMEMBERED = 4096  # models
 _LOOKED_AT = 500  # occurrences of a word, one by one
 
 
@@ -62,13 +63,18 @@ class KeywordMatcher:
         if not request.last_user_text:
             return _NONE
         folded = request.last_user_text.casefold()
+        find = folded.find
         text: _Text | None = None
         for rule in rules:
             for keyword in self._fold(rule.keywords):
-                if keyword in folded:  # most texts hold none of the words
+                at = find(keyword)
+                if at < 0:  # most texts hold none of the words
+                    continue
+                if at > 0 and folded[at - 1] != " ":  # where most words begin
                     text = text or _Text(folded)
-                    if text.has_word(keyword):
-                        return Selected(rule, f"by the keyword {keyword!r}")
+                    if not text.has_word(keyword):
+                        continue
+                return Selected(rule, f"by the keyword {keyword!r}")
         return _NONE
 
     def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
@@ -151,6 +157,7 @@ class PolicySelector:
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
         self._allowed = {rule.name: _allowed(rule, resolve) for rule in rules}
+        self._allowing: dict[str, list[Rule]] = {}  # by model; clients may ask for any name
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
     def select(self, request: ChatRequest, model: str | None = None) -> Selected:
@@ -184,7 +191,11 @@ class PolicySelector:
         return rule
 
     def _recognised(self, request: ChatRequest, model: str) -> Selected:
-        rules = [rule for rule in self._rules if self.allows(rule, model)]
+        rules = self._allowing.get(model)
+        if rules is None:
+            if len(self._allowing) >= _REMEMBERED:
+                self._allowing.clear()
+            rules = self._allowing[model] = [rule for rule in self._rules if self.allows(rule, model)]
         for matcher in self._matchers if rules else ():
             found = self._ask(matcher, request, rules)
             if found.rule is not None:
