@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from arbstr.errors import ApiError
 from arbstr.redaction import Redactor
 from arbstr.types import ChatRequest, JsonObject
 
+_SECRET_BYTES = 12
 MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image may be in it
 
 
@@ -38,8 +40,10 @@ class Translation:
         self._dialect = dialect
         self._modules = dialect.translation
         self._document = request.document
+        # Whoever knows the id of a remembered answer may go on with its conversation: the system's randomness, then.
+        unguessable = "" if history is None else os.urandom(_SECRET_BYTES).hex()
         self._given = {
-            "answer_id": f"{dialect.id_prefix}_{request.request_id.replace('-', '')}",
+            "answer_id": f"{dialect.id_prefix}_{request.request_id.replace('-', '')}{unguessable}",
             "now_s": now_s,
         }
 
