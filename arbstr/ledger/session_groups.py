@@ -61,7 +61,7 @@ def session_sums_of_rows(view: ReadTransaction, where: Filter) -> dict[Label, Ag
 
 
 def _of_sessions(view: ReadTransaction, where: Filter) -> Condition:
-    """That a row matches and has a session. The plus signs keep SQLite to the index of such rows."""
+    """Return the condition that a row matches and has a session; plus signs keep SQLite to the index of such rows."""
     start, end = view.listed(where)
     within = filters.within(start, end, "+at_ms")
     matching = both(within, filters.of_row_facets(where, "+facet"))

@@ -18,11 +18,11 @@ from tui.widgets.stat_tiles import budget_role, budget_share, by_rates, over_rat
 COLUMNS = (
     Column("name", 14, share=1, most=32),
     Column("requests", 8, "right", rank=2),
-    Column("sats", 8, "right"),
+    Column("sats", 7, "right"),
     Column("share", 5, "right", rank=4),
     Column("", 5, share=4, most=40, rank=5),
-    Column("charged", 8, "right", rank=3),
-    Column("saved", 8, "right", rank=1),
+    Column("charged", 7, "right", rank=3),
+    Column("saved", 7, "right", rank=1),
 )
 BUDGET_COLUMNS = (
     Column("budget", 12, share=1, most=26),

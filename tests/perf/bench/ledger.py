@@ -2,8 +2,9 @@
 
 `python -m tests.perf.bench.ledger [--rows 10000 1000000 10000000]`.
 
-Builds a ledger of each size (30 days of requests to 10 models of 4 providers under 4 policies), asks it what endpoints
-and screens ask, and prints milliseconds for each size and how many times longer the largest takes than the smallest.
+Builds a ledger of each size (30 days of requests to 10 models of 4 providers under 4 policies, in sessions of 20), asks
+it what endpoints and screens ask, and prints milliseconds for each size and how many times longer the largest takes
+than the smallest.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ WITH RECURSIVE numbers(n) AS (SELECT :first UNION ALL SELECT n + 1 FROM numbers 
 drawn AS (SELECT n, ABS(RANDOM()) AS a, ABS(RANDOM()) AS b, ABS(RANDOM()) AS c FROM numbers)
 INSERT INTO requests (correlation_id, timestamp, model, provider, policy, streaming, input_tokens, output_tokens,
     cost_sats, latency_ms, stream_duration_ms, success, error_status, error_message, dearest_msats, median_msats,
-    attempts, routing)
+    attempts, routing, session, list_cost_sats)
 SELECT LOWER(HEX(RANDOMBLOB(4)) || '-' || HEX(RANDOMBLOB(2)) || '-4' || SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-8' ||
         SUBSTR(HEX(RANDOMBLOB(2)), 2) || '-' || HEX(RANDOMBLOB(6))),
     STRFTIME('%Y-%m-%dT%H:%M:%fZ', ({NOW - 30 * DAY} + n * {30 * DAY}.0 / :rows) / 1000.0, 'unixepoch'),
@@ -51,7 +52,8 @@ SELECT LOWER(HEX(RANDOMBLOB(4)) || '-' || HEX(RANDOMBLOB(2)) || '-4' || SUBSTR(H
     a / 10 % 2, a / 7 % 3000, b / 7 % 900, c / 7 % 50000 / 1000.0, CAST(EXP(4 + c % 1000 / 140.0) AS INTEGER),
     1200, b / 9 % 100 > 0, CASE WHEN b / 9 % 100 = 0 THEN 502 END,
     CASE WHEN b / 9 % 100 = 0 THEN 'connection refused' END, 60000, 40000,
-    '[{{"provider":"alpha","started_ms":1,"duration_ms":300,"failure":null,"status":200,"message":""}}]', :routing
+    '[{{"provider":"alpha","started_ms":1,"duration_ms":300,"failure":null,"status":200,"message":""}}]', :routing,
+    PRINTF('%016x', n / 20 * 7919), c / 7 % 50000 / 1000.0
 FROM drawn
 """
 _ROUTING = (
@@ -89,6 +91,8 @@ QUESTIONS: dict[str, Question] = {
     "stats, 30 days by policy": lambda q: q.stats(MONTH, "policy"),
     "stats, 30 days by day": lambda q: q.stats(MONTH, "day"),
     "stats, 30 days by hour": lambda q: q.stats(MONTH, "hour"),
+    "stats, 30 days by session": lambda q: q.stats(MONTH, "session"),
+    "stats, 30 days, a model by session": lambda q: q.stats(Filter(MONTH.since_ms, NOW, model="model-1"), "session"),
     "stats, 30 days, a model at a provider": lambda q: q.stats(ALPHA_1),
     "stats, the same by hour": lambda q: q.stats(ALPHA_1, "hour"),
     "stats, 30 days, failed, by model": lambda q: q.stats(Filter(MONTH.since_ms, NOW, success=False), "model"),
@@ -103,6 +107,7 @@ QUESTIONS: dict[str, Question] = {
     "page 1 by cost": lambda q: q.page(MONTH, "cost_sats", "desc", 1, 20),
     "page 1 by latency, a model": lambda q: q.page(ALPHA_1, "latency_ms", "desc", 1, 20),
     "page 1 by cost, 24 hours": lambda q: q.page(Filter(NOW - DAY, NOW), "cost_sats", "asc", 1, 20),
+    "page 1 by cost, a text that may be an id": lambda q: q.page(Filter(texts=("abcd",)), "cost_sats", "desc", 1, 20),
     "page 500 by latency": lambda q: q.page(MONTH, "latency_ms", "desc", 500, 20),
     "slice, newest": lambda q: q.slice(Filter(), None, 100),
     "slice, a rare model": lambda q: q.slice(Filter(model="rare"), None, 100),
