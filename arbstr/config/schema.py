@@ -302,7 +302,7 @@ class Logging(Section):
 
 MockDialect = Literal[
     "chat", "completions", "responses", "messages", "embeddings",
-    "images/generations", "audio/speech", "audio/transcriptions", "moderations",
+    "images/generations", "audio/speech", "audio/transcriptions", "moderations", "rerank",
 ]  # fmt: skip
 
 

@@ -4,8 +4,8 @@ A *fake provider* is a real HTTP server on 127.0.0.1 that answers as a Routstr n
 failure rate. The *fleet* is all of them, and the configuration that names them. *Demo traffic* is the made-up clients.
 
 It speaks chat completions, completions, Responses, Anthropic's messages and embeddings, and knows images, speech,
-transcriptions and moderations; `dialects` of a `[[mock.providers]]` makes it speak some of them only, and answer 404 to
-the others. A token counter (`/v1/messages/count_tokens`) it has none: real nodes hold money for such a request.
+transcriptions, moderations and reranking; `dialects` of a `[[mock.providers]]` makes it speak some of them only, and
+answer 404 to the others. It does not count tokens (`/v1/messages/count_tokens`): real nodes hold money for that.
 
 A request with tools gets a call of one of them: the one that `tool_choice` names, or those that the question spells out
 (`call get_weather with {"city": "Bern"} and call get_time with {}`), or the one whose words fit it. Once a result is

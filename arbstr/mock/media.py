@@ -1,4 +1,4 @@
-"""Images, audio and moderations: the paths that are neither chat nor text. Nodes report no cost for them."""
+"""Images, audio, moderations and reranking: paths that write no text. Nodes report no cost for them."""
 
 from __future__ import annotations
 
@@ -97,11 +97,28 @@ def moderation(request: JsonObject) -> Media | None:
     return _json({"id": "modr-mock", "model": model, "results": [verdict] * number})
 
 
+def ranking(request: JsonObject) -> Media | None:
+    """Return the documents in the order of how many of the query's words they have."""
+    query, documents = request.get("query"), request.get("documents")
+    if not isinstance(query, str) or not isinstance(documents, list):
+        return None
+    words = set(query.lower().split())
+    texts = [one if isinstance(one, str) else str(one) for one in documents]
+    scores = [len(words & set(text.lower().split())) / max(1, len(words)) for text in texts]
+    order = sorted(range(len(texts)), key=lambda i: -scores[i])
+    results = [{"index": i, "relevance_score": scores[i]} for i in order]
+    top = request.get("top_n")
+    usage = {"total_tokens": sum(map(_tokens, [query, *texts]))}
+    ranked = results[:top] if is_count(top) else results
+    return _json({"id": "rerank-mock", "model": request.get("model"), "results": ranked, "usage": usage})
+
+
 ANSWERS: dict[str, Answer] = {
     "images/generations": image,
     "audio/speech": speech,
     "audio/transcriptions": transcription,
     "moderations": moderation,
+    "rerank": ranking,
 }
 
 

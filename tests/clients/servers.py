@@ -32,6 +32,7 @@ TRANSLATED: tuple[MockDialect, ...] = (
     "audio/speech",
     "audio/transcriptions",
     "moderations",
+    "rerank",
 )  # Responses and messages are for arbstr to translate
 PROVIDER = """
 [[providers]]

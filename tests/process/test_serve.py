@@ -66,6 +66,7 @@ def test_a_mock_run_speaks_every_dialect_and_meters_each(tmp_path: Path) -> None
         "images/generations": {"model": "gpt-image-1", "prompt": "a cat"},
         "audio/speech": {"model": "tts-1", "input": "hi", "voice": "alloy"},
         "moderations": {"input": "hi"},
+        "rerank": {"model": "rerank-1", "query": "hi", "documents": ["hi"]},
     }
     with ServeProcess(tmp_path, "--mock") as arbstr:
         for path, body in requests.items():

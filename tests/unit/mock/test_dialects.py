@@ -400,6 +400,16 @@ async def test_nothing_is_to_be_moderated_and_no_model_is_needed() -> None:
     assert [verdict["flagged"] for verdict in verdicts] == [False, False]
 
 
+async def test_documents_are_ranked_by_the_words_of_the_query() -> None:
+    documents = ["a dog", "the blue cat", "a cat"]
+    async with asker() as client:
+        ranked = (await client.ask("rerank", query="the cat", documents=documents, top_n=2)).json
+        refused = await client.ask("rerank", query="the cat")
+    assert [one["index"] for one in ranked["results"]] == [1, 2]
+    assert ranked["usage"]["total_tokens"] > 0
+    assert refused.status == 400
+
+
 # --- which dialects
 
 
