@@ -20,11 +20,11 @@ class VirtualTimeLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def _run_once(self) -> None:
-        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]
-        if not self._ready:  # type: ignore[attr-defined]
+        timers: list[asyncio.TimerHandle] = self._scheduled  # type: ignore[attr-defined]  # asyncio's own
+        if not self._ready:  # type: ignore[attr-defined]  # asyncio's own
             due = min((timer.when() for timer in timers if not timer.cancelled()), default=self._now)
             self._now = max(self._now, due)
-        super()._run_once()  # type: ignore[misc]
+        super()._run_once()  # type: ignore[misc]  # asyncio's own
 
 
 def run_in_virtual_time(main: Coroutine[Any, Any, T]) -> T:

@@ -22,7 +22,7 @@ APART = 4  # turns of the loop in which everything that is on its way arrives
 
 
 @dataclass
-class Served:
+class Request:
     """A request that calls one provider after the other until something else than a deadline ends it."""
 
     limit: asyncio.Timeout = field(default_factory=lambda: asyncio.timeout(None))
@@ -52,30 +52,30 @@ class Served:
             self.calls_that_timed_out += 1
 
 
-async def serve(*steps: tuple[int, Happening]) -> tuple[Served, asyncio.Task[None], set[Happening]]:
+async def serve(*steps: tuple[int, Happening]) -> tuple[Request, asyncio.Task[None], set[Happening]]:
     """Let things happen to a request, each so many turns of the loop after the one before; tell what could."""
-    served, happened = Served(), set[Happening]()
-    task = asyncio.create_task(served.run())
+    request, happened = Request(), set[Happening]()
+    task = asyncio.create_task(request.run())
     await turns(1)
     for pause, happening in steps:
         await turns(pause)
-        if task.done() or (happening == "late" and not served.deadline.waiting):
+        if task.done() or (happening == "late" and not request.deadline.waiting):
             continue
         happened.add(happening)
-        MAKE_IT[happening](served, task)
+        MAKE_IT[happening](request, task)
     await turns(APART)
-    return served, task, happened
+    return request, task, happened
 
 
-def client_leaves(served: Served, task: asyncio.Task[None]) -> None:
-    if not served.limit.expired():  # clients leave once
-        served.limit.reschedule(asyncio.get_running_loop().time())
+def client_leaves(request: Request, task: asyncio.Task[None]) -> None:
+    if not request.limit.expired():  # clients leave once
+        request.limit.reschedule(asyncio.get_running_loop().time())
 
 
-MAKE_IT: dict[Happening, Callable[[Served, asyncio.Task[None]], object]] = {
-    "late": lambda served, task: served.deadline.expire(),
+MAKE_IT: dict[Happening, Callable[[Request, asyncio.Task[None]], object]] = {
+    "late": lambda request, task: request.deadline.expire(),
     "left": client_leaves,
-    "stopped": lambda served, task: task.cancel(),
+    "stopped": lambda request, task: task.cancel(),
 }
 
 
@@ -85,13 +85,13 @@ async def turns(count: int) -> None:
 
 
 async def ends_as_it_should(*steps: tuple[int, Happening]) -> None:
-    served, task, happened = await serve(*steps)
+    request, task, happened = await serve(*steps)
     if "stopped" in happened:
         assert task.cancelled(), "whoever cancels the task from outside is obeyed, whatever else there is"
     elif "left" in happened:
         assert task.done()
-        assert served.left
-        assert served.cancelling == 0
+        assert request.left
+        assert request.cancelling == 0
     else:
         assert not task.done(), "a deadline ends its call, not the request"
         assert task.cancelling() == 0
@@ -113,31 +113,31 @@ async def test_late_left_and_stopped_at_once_or_one_after_the_other(order: tuple
 @pytest.mark.parametrize("pause", [0, 1], ids=["the deadline first", "the limit first"])
 async def test_a_call_that_is_late_at_the_moment_its_client_leaves_is_not_taken_for_a_failure(pause: int) -> None:
     """A limit set to now comes due in the loop's next turn; both cancel the task before it runs."""
-    served, _, happened = await serve((0, "left"), (pause, "late"))
+    request, _, happened = await serve((0, "left"), (pause, "late"))
     assert happened == {"left", "late"}
-    assert (served.left, served.calls_that_timed_out, served.cancelling) == (True, 0, 0)
+    assert (request.left, request.calls_that_timed_out, request.cancelling) == (True, 0, 0)
 
 
 async def test_a_call_that_is_late_before_its_client_leaves_is() -> None:
-    served, _, _ = await serve((0, "late"), (APART, "left"))
-    assert (served.left, served.calls_that_timed_out, served.cancelling) == (True, 1, 0)
+    request, _, _ = await serve((0, "late"), (APART, "left"))
+    assert (request.left, request.calls_that_timed_out, request.cancelling) == (True, 1, 0)
 
 
 async def test_a_client_that_left_is_known_although_the_task_is_cancelled_too() -> None:
-    served, task, _ = await serve((0, "left"), (1, "stopped"))
+    request, task, _ = await serve((0, "left"), (1, "stopped"))
     assert task.cancelled()
-    assert served.limit.expired()
+    assert request.limit.expired()
 
 
 async def test_a_limit_in_the_future_leaves_the_deadlines_of_calls_alone() -> None:
     """The client has left, and what it has asked for is read on for a while."""
-    served = Served()
-    task = asyncio.create_task(served.run())
+    request = Request()
+    task = asyncio.create_task(request.run())
     await turns(1)
-    served.limit.reschedule(asyncio.get_running_loop().time() + LONG_S)
+    request.limit.reschedule(asyncio.get_running_loop().time() + LONG_S)
     for count in range(3):
-        served.deadline.expire()
+        request.deadline.expire()
         await turns(APART)
-        assert (served.calls_that_timed_out, task.cancelling(), served.limit.expired()) == (count + 1, 0, False)
+        assert (request.calls_that_timed_out, task.cancelling(), request.limit.expired()) == (count + 1, 0, False)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
