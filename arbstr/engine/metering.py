@@ -134,7 +134,8 @@ def _counts(usage: JsonObject) -> Counts:
     of_answer = _table(get("completion_tokens_details")) or _table(get("output_tokens_details"))
     prompt = _first(get("prompt_tokens"))
     read, written = get("cache_read_input_tokens"), get("cache_creation_input_tokens")
-    beside = read is not None or written is not None  # Anthropic's: beside its `input_tokens`, not part of them
+    # Anthropic's are beside its `input_tokens`, not part of them; zeros of that name stand beside OpenAI's details too.
+    beside = "cached_tokens" not in of_prompt and bool(_first(read, written))
     cached = _first(of_prompt.get("cached_tokens"), read, get("prompt_cache_hit_tokens"), get("cached_tokens"))
     written = _first(
         of_prompt.get("cache_write_tokens"), of_prompt.get("cache_creation_tokens"), written, get("cache_write_tokens")

@@ -348,3 +348,68 @@ async def test_chat_is_as_it_was(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", json_reply(CHAT.answer))
     arbstr = await harness.start()
     assert (await arbstr.row(await ask(arbstr, CHAT)))["dialect"] == "chat"
+
+
+async def test_a_stream_is_kept_alive_between_events(harness: ProxyHarness, streamed: Speech) -> None:
+    go_on = asyncio.Event()
+    begun = b"".join(streamed.events[: streamed.content + 1])
+    await harness.add_provider("alpha", sse_reply(begun, go_on, streamed.stream[len(begun) :]))
+    arbstr = await harness.start(server={"keepalive": 0.05})
+    async with arbstr.open(streamed.request(stream=True), path=streamed.path) as stream:
+        await stream.until(b": keep-alive\n\n")
+        go_on.set()
+        answer = await stream.rest()
+    assert answer.body.replace(b": keep-alive\n\n", b"").startswith(streamed.shown)
+    assert figures(answer, streamed)["output_tokens"] == 7
+
+
+async def test_a_stream_that_stands_still_is_given_up(harness: ProxyHarness, streamed: Speech) -> None:
+    begun = streamed.events[: streamed.content + 1]
+    await harness.add_provider("alpha", sse_reply(*begun, Move.NEVER), timeouts={"idle": 0.2})
+    arbstr = await harness.start()
+    row = await arbstr.row(await ask(arbstr, streamed, stream=True))
+    assert (row["success"], row["error"]["status"]) == (False, 502)
+
+
+async def test_a_provider_that_does_not_answer_in_time_may_have_charged(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.1}, input_rate=1)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech)
+    assert (answer.status, answer.headers["X-Should-Retry"]) == (504, "false")
+    assert error_of(answer, speech)["type"] == ("timeout_error" if speech is MESSAGES else "upstream_error")
+
+
+async def test_json_in_answer_to_a_stream_request_passes_as_json(harness: ProxyHarness, streamed: Speech) -> None:
+    await harness.add_provider("alpha", json_reply(streamed.answer))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, streamed, stream=True)
+    assert (answer.json, answer.headers["Content-Type"]) == (streamed.answer, "application/json")
+    assert tokens_of(await arbstr.row(answer)) == (12, 7)
+
+
+async def test_a_stream_that_ends_without_its_last_event_gets_one(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", sse_reply(*MESSAGES.events[:-1]))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, MESSAGES, stream=True)
+    assert answer.events[-2].startswith(b"event: message_stop\n")
+    assert (await arbstr.row(answer))["success"]
+
+
+async def test_a_million_numbers_are_an_answer(harness: ProxyHarness) -> None:
+    data = [{"object": "embedding", "index": index, "embedding": [0] * 1000} for index in range(1200)]
+    raw = json.dumps({**EMBEDDINGS.answer, "data": data}).encode()
+    await harness.add_provider("alpha", reply(raw))
+    arbstr = await harness.start()
+    answer = await ask(arbstr, EMBEDDINGS)
+    assert answer.body == raw
+    assert tokens_of(await arbstr.row(answer)) == (12, 0)
+
+
+async def test_what_has_no_output_teaches_nothing_about_answers(harness: ProxyHarness) -> None:
+    replies = [json_reply(EMBEDDINGS.answer)] * 3 + [json_reply({"data": [], "usage": {"total_tokens": 9000}})] * 3
+    await harness.add_provider("alpha", *replies)
+    arbstr = await harness.start()
+    for speech, path in [(EMBEDDINGS, EMBEDDINGS.path)] * 3 + [(CHAT, "/v1/images/generations")] * 3:
+        assert (await arbstr.send(speech.request(), path=path)).status == 200
+    await arbstr.finished(6)
+    assert (await arbstr.send(CHAT.request(), path="/v1/cost")).json["expected_output_tokens"] == 256

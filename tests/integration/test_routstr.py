@@ -147,3 +147,34 @@ async def test_a_balance_too_low_everywhere_is_reported_in_the_nodes_words(harne
     answer = await arbstr.chat()
     assert answer.refusal == (402, "upstream_error", "insufficient_balance")
     assert "Insufficient balance: 9.83 sats" in answer.error["message"]
+
+
+async def replayed_at(harness: ProxyHarness, name: str) -> tuple[Answer, dict[str, Any], bytes]:
+    """The same for a recording of another dialect."""
+    recorded = recording(name)
+    await harness.add_provider("node", recorded.reply(), **{**RATES, "models": ()})
+    arbstr = await harness.start()
+    answer = await arbstr.send(json.dumps(recorded.request["body"]).encode(), path=recorded.request["path"])
+    return answer, await arbstr.row(answer), recorded.body
+
+
+@pytest.mark.parametrize(
+    ("name", "tokens", "sats"),
+    [
+        ("messages_nonstream", (1000, 500), 10.605),
+        ("messages_stream", (1000, 500), 10.605),
+        ("responses_nonstream", (1000, 500), 0.455),
+        ("responses_nonstream_cached", (1000, 500), 0.455),
+        ("responses_stream", (1000, 500), 0.0),  # old nodes charge nothing for these
+        ("embeddings_bearer", (1000, 0), 0.163),
+    ],
+)
+async def test_other_dialects_pass_with_what_was_charged(
+    harness: ProxyHarness, name: str, tokens: tuple[int, int], sats: float
+) -> None:
+    answer, row, body = await replayed_at(harness, name)
+    assert answer.status == 200
+    assert answer.body.startswith(body)
+    assert (row["success"], tokens_of(row)) == (True, tokens)
+    assert row["cost"]["provider_sats"] == sats
+    assert row["cost"]["list_sats"] is not None

@@ -70,7 +70,10 @@ class Learner:
     ) -> None:
         """Learn the visible length of a response for all providers, and tokens counted beyond it for its own."""
         used_input, used_output = record.input_tokens, record.output_tokens
-        if used_input is None or used_output is None:
+        if used_input is None or used_output is None or request.anywhere:
+            return  # what was passed through may be a picture
+        if request.max_tokens == 0:
+            self.tokens.update_texts(offer.provider, offer.model, request.prompt_chars, used_input)
             return
         seen = used_output if answer_bytes is None else min(used_output, answer_bytes // _BYTES_PER_TOKEN)
         offer.record_counts(used_output / request.choices, seen / request.choices)

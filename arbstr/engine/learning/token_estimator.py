@@ -98,9 +98,13 @@ class TokenEstimator:
         for group in _groups(policy, model, tokens):
             self._outputs[group].add(provider, output)
         if not images:  # their tokens would count as text
-            self._texts[model].add(provider, chars, used_input)
+            self.update_texts(provider, model, chars, used_input)
         if used_input:
             self._ratios[policy].add(answered / used_input)
+
+    def update_texts(self, provider: str, model: str, chars: int, used_input: int) -> None:
+        """Learn the tokens of a prompt alone."""
+        self._texts[model].add(provider, chars, used_input)
 
     def ratios(self) -> tuple[LearnedRatio, ...]:
         """Return the learned output tokens per input token, by policy."""

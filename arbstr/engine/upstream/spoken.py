@@ -52,7 +52,7 @@ class SpokenDialects:
     def unlearn(self, provider: Provider, dialect: Dialect) -> None:
         """Remember that a provider has no endpoint for a dialect."""
         if provider.dialects is None:
-            logger.warning("provider %s does not speak %s; not asked in it for a day", provider.name, dialect.name)
+            logger.info("provider %s does not speak %s; not asked in it for a day", provider.name, dialect.name)
             self._unlearned[provider.name, dialect.name] = self._clock() + UNLEARNED_S
             self._missed.pop((provider.name, dialect.name), None)
 

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from tests.perf.bench import report, targets, wire
+from tests.perf.bench import report, spoken, targets, wire
 from tests.perf.bench.load import Job
 from tests.perf.bench.proxy import measure_once
 
@@ -27,6 +27,14 @@ def test_measures_the_provider_and_the_bare_pass_through() -> None:
     assert [each.first_error for each in samples] == [""] * 4
     assert all(each.per_second > 0 and each.p50_ms > 0 and each.first_byte_ms > 0 for each in samples)
     assert "| 2 | bare |" in table
+
+
+@pytest.mark.parametrize("dialect", spoken.ALL)
+def test_measures_every_dialect(dialect: str) -> None:
+    kinds: list[wire.Kind] = [kind for kind in KINDS if kind == "json" or spoken.ALL[dialect].events]
+    with targets.direct([], 1) as upstream:
+        samples = [measure_once(Job(kind, upstream.port, 2, 0.1, warmup=0.05, dialect=dialect)) for kind in kinds]
+    assert [each.first_error for each in samples] == [""] * len(kinds)
 
 
 def test_counts_an_answer_that_is_not_whole_as_an_error() -> None:

@@ -218,3 +218,11 @@ def test_no_answer_makes_it_stumble_or_believe_the_absurd(document: Any) -> None
     assert all(count is None or 0 <= count <= 3 * 10**9 for count in (usage.input_tokens, usage.output_tokens))
     assert 0 <= usage.cached_tokens + usage.cache_write_tokens <= (usage.input_tokens or 0) <= 3 * 10**9
     assert 0 <= (charged_msats(document) or 0) <= 10**12
+
+
+@pytest.mark.parametrize("read", [0, 800])
+def test_cached_tokens_in_openais_details_are_part_of_the_input_whatever_stands_beside(read: int) -> None:
+    """Routstr nodes write Anthropic's fields beside OpenAI's."""
+    details = {"input_tokens_details": {"cached_tokens": 800}, "cache_read_input_tokens": read}
+    usage = {"input_tokens": 1000, "output_tokens": 5, "cache_creation_input_tokens": 0, **details}
+    assert usage_of({"usage": usage}) == Usage(1000, 5, 800)
