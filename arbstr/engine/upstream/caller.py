@@ -26,6 +26,7 @@ from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.native import for_native
 from arbstr.engine.dialects.translation.response_history import ResponseHistory
 from arbstr.engine.upstream.answers import AnswerReader, Expected
+from arbstr.engine.upstream.cap_limits import CapLimits
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import forwarded_request_headers
 from arbstr.engine.upstream.opening import PendingCall
@@ -101,6 +102,7 @@ class UpstreamCaller:
         ] = {}  # by provider and dialect: send bodies without arbstr's additions
         self._history = ResponseHistory()
         self._optional = OptionalFields(clock)
+        self._caps = CapLimits(clock)
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
@@ -181,16 +183,18 @@ class UpstreamCaller:
         translation = Translation(dialect, chat, history, now_s=time.time())
         document = translation.chat(chat)
         while True:
-            document = self._optional.left_out(document, provider.name)
+            document = self._caps.applied(self._optional.left_out(document, provider.name), provider.name)
             body = dumps(document)
             sent = replace(chat, body=body, plain_body=None, wants_usage=True, query="")
             answer = await self._ask(provider, sent, Expected(CHAT, translation), headers, body)
             if isinstance(answer, UpstreamStream) or answer.client_error is None:
                 return answer
             named = self._optional.learn(document, provider.name, answer.body)
+            if self._caps.learn(document, provider.name, answer.body):
+                named.append("the cap on output tokens")
             if not named:
                 return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
-            logger.warning("provider %s rejects %s; omitted for a day", provider.name, ", ".join(named))
+            logger.warning("provider %s rejects %s; adapted for a day", provider.name, ", ".join(named))
 
     async def _send_as(
         self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList

@@ -14,6 +14,7 @@ from arbstr.types import JsonObject
 
 _SAME = ("temperature", "top_p", "top_k")
 _USUAL_EFFORT = "high"  # where nothing is said too; models without reasoning refuse any
+_BUDGETS = (("low", 4096), ("medium", 16_384))  # tokens of thinking
 _LONGEST_USER = 64  # what OpenAI takes; Claude Code's are longer
 
 
@@ -88,8 +89,9 @@ def _add_tools(document: JsonObject, chat: JsonObject) -> None:
 def _add_output(document: JsonObject, chat: JsonObject) -> None:
     """Add the effort, and the schema of the answer."""
     config = table(document.get("output_config"), "output_config")
-    if config.get("effort") not in (None, _USUAL_EFFORT):
-        chat["reasoning_effort"] = config["effort"]
+    effort = config.get("effort") or _effort_of(table(document.get("thinking"), "thinking"))
+    if effort not in (None, _USUAL_EFFORT):
+        chat["reasoning_effort"] = effort
     path, form = "output_config.format", _format(config.get("format"), "output_config.format")
     if not form:
         path, form = "output_format", _format(document.get("output_format"), "output_format")
@@ -99,6 +101,14 @@ def _add_output(document: JsonObject, chat: JsonObject) -> None:
         if is_strict(schema):
             named["strict"] = True
         chat["response_format"] = {"type": "json_schema", "json_schema": named}
+
+
+def _effort_of(thinking: JsonObject) -> str | None:
+    """Return the effort for a budget of thinking; None if the client has set none."""
+    budget = thinking.get("budget_tokens")
+    if thinking.get("type") != "enabled" or not isinstance(budget, int):
+        return None
+    return next((effort for effort, most in _BUDGETS if budget <= most), _USUAL_EFFORT)
 
 
 def _format(value: Any, path: str) -> JsonObject:

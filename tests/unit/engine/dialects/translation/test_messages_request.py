@@ -180,6 +180,10 @@ def test_blocks_of_tools_that_another_server_ran_are_left_out() -> None:
         ({"stream": True}, {"stream": True, "stream_options": {"include_usage": True}}),
         ({"thinking": {"type": "disabled"}, "context_management": {"edits": []}}, {}),
         ({"output_config": {"effort": "low"}}, {"reasoning_effort": "low"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 2000}}, {"reasoning_effort": "low"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 10_000}}, {"reasoning_effort": "medium"}),
+        ({"thinking": {"type": "enabled", "budget_tokens": 31_999}}, {}),
+        ({"thinking": {"type": "adaptive"}}, {}),
         ({"output_config": {"effort": "high"}}, {}),
     ],
 )
