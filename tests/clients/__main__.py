@@ -26,7 +26,7 @@ from typing import Any
 
 from tests.clients.install import BY_NPM, HERE, installed, programs
 from tests.clients.refusing_proxy import RefusingProxy
-from tests.clients.servers import Server, server
+from tests.clients.servers import TOKEN, Server, server
 
 SERVERS = ("provider", "native", "translated")
 KINDS = ("right", "streams", "tools")
@@ -130,6 +130,7 @@ def environment(client: Client, at: Server, proxy: str, home: str) -> dict[str, 
         **dict.fromkeys(("NO_PROXY", "no_proxy"), "127.0.0.1,localhost"),
         "HOME": home,
         "PYTHONPATH": str(HERE / "common"),
+        **({"ARBSTR_CONFIG": str(at.config), "ARBSTR_TOKEN": TOKEN} if at.config else {}),
         "CLIENTS_ARBSTR": sys.executable,
         "CLIENTS_AT": at.name,
         "CLIENTS_BASE_URL": at.url,
@@ -173,7 +174,7 @@ async def result_of(client: Client, at: Server) -> Result:
     rows = (await at.rows())[before:]
     result.rows = len(rows)
     result.dialects = sorted({row["dialect"] for row in rows})
-    if at.arbstr is not None and result.rows != result.requests:
+    if at.config is not None and result.rows != result.requests:
         result.faults.append(f"{result.requests} requests reached the provider, and there are {result.rows} rows")
     result.faults += [f"not metered: {json.dumps(row)}" for row in rows if row["success"] and not metered(row)]
     return result

@@ -10,9 +10,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from arbstr.config.schema import Config, Mock, MockDialect, MockProvider
 from arbstr.mock import FakeFleet
-from tests.support.serve_process import ServeProcess
+from tests.support.serve_process import PATIENCE_S, ServeProcess
 
 MODELS = (
     "gpt-4o",
@@ -34,7 +36,11 @@ TRANSLATED: tuple[MockDialect, ...] = (
     "moderations",
     "rerank",
 )  # Responses and messages are for arbstr to translate
-PROVIDER = """
+TOKEN = "clients-own-key"
+CONFIG = """
+[server]
+auth_token = "${{ARBSTR_TOKEN}}"
+
 [[providers]]
 name = "provider-alpha"
 url = "{url}"
@@ -53,24 +59,26 @@ max_retries = 0
 
 @dataclass(frozen=True)
 class Server:
-    """Something to ask: its name, its address, the providers behind it and arbstr, if it is there."""
+    """Something to ask: its name, its address, the providers behind it, and arbstr's configuration, if it is there."""
 
     name: str
     url: str
     fleet: FakeFleet
-    arbstr: ServeProcess | None
+    config: Path | None = None
 
     async def rows(self) -> list[dict[str, Any]]:
         """The rows of requests that a provider had, oldest first."""
-        if self.arbstr is None:
+        if self.config is None:
             return []
-        path = "/v1/requests?per_page=100&order=asc&page="
         rows: list[dict[str, Any]] = []
-        while True:
-            page = await asyncio.to_thread(self.arbstr.get, f"{path}{len(rows) // 100 + 1}")
-            rows += page["data"]
-            if len(page["data"]) < 100:
-                return [row for row in rows if row["provider"] is not None]
+        async with httpx.AsyncClient(headers={"Authorization": f"Bearer {TOKEN}"}, timeout=PATIENCE_S) as client:
+            while len(rows) % 100 == 0:
+                query: dict[str, str | int] = {"per_page": 100, "order": "asc", "page": len(rows) // 100 + 1}
+                found = (await client.get(f"{self.url}/requests", params=query)).json()["data"]
+                rows += found
+                if not found:
+                    break
+        return [row for row in rows if row["provider"] is not None]
 
 
 @asynccontextmanager
@@ -81,13 +89,13 @@ async def server(name: str) -> AsyncIterator[Server]:
     async with FakeFleet(Config(mock=Mock(providers=(fake,)))) as fleet:
         url = fleet.config.providers[0].url
         if name == "provider":
-            yield Server(name, url, fleet, None)
+            yield Server(name, url, fleet)
             return
         with tempfile.TemporaryDirectory(prefix="arbstr-clients-") as home:
             listed = ", ".join(f'"{model}"' for model in MODELS)
             path = Path(home) / "config.toml"
-            path.write_text(PROVIDER.format(url=url, models=listed))
+            path.write_text(CONFIG.format(url=url, models=listed))
             path.chmod(0o600)
-            arbstr = ServeProcess(Path(home), "-c", "config.toml")
+            arbstr = ServeProcess(Path(home), "-c", "config.toml", env={"ARBSTR_TOKEN": TOKEN})
             with await asyncio.to_thread(arbstr.__enter__):
-                yield Server(name, f"{arbstr.url}/v1", fleet, arbstr)
+                yield Server(name, f"{arbstr.url}/v1", fleet, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from checks import ECHO, has, run
+from checks import AT, ECHO, KEY, has, run
 from cli import call
 from connect import variables, write_settings
 
@@ -23,7 +23,8 @@ It is sunny in Zürich.
 
 def aider(model: str, *options: str, message: str) -> str:
     write_settings("aider", model)
-    return call("aider", *QUIET, *options, "--message", message)
+    key = {} if AT == "provider" else {"OPENAI_API_KEY": KEY}  # a token is not written into its file
+    return call("aider", *QUIET, *options, "--message", message, env=key)
 
 
 def answer() -> None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from checks import ECHO, MODEL, has, run, same
+from checks import AT, ECHO, KEY, MODEL, has, run, same
 from cli import call, json_lines
 from connect import write_settings
 
 
 def llm(model: str, *arguments: str) -> str:
     write_settings("llm", model)
+    if AT != "provider":
+        call("llm", "keys", "set", "arbstr", "--value", KEY)
     return call("llm", "-m", f"arbstr/{model}", *arguments)
 
 

@@ -28,10 +28,10 @@ def program(client: str, model: str) -> dict[str, Any]:
 
 
 def variables(client: str, model: str) -> None:
-    """Set the variables that `arbstr connect` exports."""
+    """Set the variables that `arbstr connect` exports, as a shell would."""
     for line in settings(client, model).splitlines():
         name, _, value = line.removeprefix("export ").partition("=")
-        os.environ[name] = value
+        os.environ[name] = os.path.expandvars(value.strip('"'))
 
 
 def _connect(*arguments: str) -> str:
