@@ -22,6 +22,7 @@ from arbstr.ledger.latency_histogram import unpack
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
+from arbstr.ledger.sql import MOST_AMONG, among
 from arbstr.ledger.time_buckets import Extent, TimeRange, clip, cut
 
 ROLLUPS_SINCE = 2  # the schema version that brought them
@@ -40,7 +41,7 @@ ABSENT = {
 }  # what a column that is not there yet would hold, if not null
 
 
-_MOST_IDS = 5000  # found by a text; more are searched for in each statement
+_MOST_IDS = MOST_AMONG  # found by a text; more are searched for in each statement
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +110,19 @@ class ReadTransaction:
         found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where), having_id=self._having_id)
         return [part for part in found if not part.named or self._has_facet(part)]
 
-    def _having_id(self, among: Condition) -> Condition:
+    def _having_id(self, wanted: Condition) -> Condition:
         """Return the condition that a row's request id is among those meant; all ids are searched once a query."""
-        search = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {among.sql}"
-        if among not in self._found_ids:
-            found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", among.values)
-            self._found_ids[among] = [row_id for (row_id,) in found]
-        ids = self._found_ids[among]
+        search = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {wanted.sql}"
+        if wanted not in self._found_ids:
+            found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", wanted.values)
+            self._found_ids[wanted] = [row_id for (row_id,) in found]
+        ids = self._found_ids[wanted]
+        if not ids:
+            return Condition("FALSE")
         if len(ids) > _MOST_IDS:
-            return Condition(f"id IN ({search})", among.values)
-        return Condition(f"id IN ({', '.join(map(str, ids))})")
+            return Condition(f"id IN ({search})", wanted.values)
+        marks, listed = among(ids)
+        return Condition(f"id IN {marks}", listed)
 
     def _has_facet(self, part: Part) -> bool:
         meant = filters.facets(part, "row")
@@ -159,7 +163,7 @@ class ReadTransaction:
         if self.pending or self.waiting(*self.listed(where)):
             return self.rows(), self.plain(where)
         matching = self.faceted(where, *self.listed(where))
-        refused = self.refused(where) if self.has_refused(where) else None
+        refused = self.refused(where)
         return "requests", matching if refused is None else either(matching, refused)
 
     def counts(self, where: Filter, pieces: list[TimeRange]) -> Counts:
@@ -261,8 +265,8 @@ class ReadTransaction:
                     yield None, counted
 
     def refused(self, where: Filter) -> Condition | None:
-        """Return the condition that a row is a refused one of the filter's models; None if it names none."""
-        part = None if self.version < REFUSED_SINCE else refused_part(where)
+        """Return the condition that a row is a refused one of the filter's models; None if there is none."""
+        part = refused_part(where) if self.has_refused(where) else None
         return None if part is None else self._refused(part, *self.listed(where))
 
     def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:

@@ -16,7 +16,7 @@ from arbstr.ledger.expressions import MSATS
 from arbstr.ledger.filters import Condition, both, either
 from arbstr.ledger.model import OTHER_GROUPS, Filter
 from arbstr.ledger.read_view import Label, ReadTransaction
-from arbstr.ledger.sql import values
+from arbstr.ledger.sql import among
 
 NAMED_SESSIONS = 1000
 
@@ -32,15 +32,15 @@ def session_sums(view: ReadTransaction, where: Filter, whole: AggregateSum) -> d
     )
     named = [session for session, *_ in found]
     sessions, rows = found[0][1:] if found else (0, 0)
-    among = Condition(f"session IN {values(1, len(named))}", tuple(named)) if named else Condition("FALSE")
+    marks, listed = among(named) if named else ("(NULL)", ())
+    inside, outside = Condition(f"session IN {marks}", listed), Condition(f"session NOT IN {marks}", listed)
     sums: defaultdict[Label, AggregateSum] = defaultdict(AggregateSum)
-    sums.update(view.row_sums("session", "requests", both(among, matching)))
+    sums.update(view.row_sums("session", "requests", both(inside, matching)))
     left = AggregateSum(whole.sums, whole.sketch, whole.latencies)
     for each in list(sums.values()):
         left.subtract(each)
     if sessions > len(named) and whole.total > rows:  # others, and rows without a session
-        others = both(Condition(f"session NOT IN {values(1, len(named))}", tuple(named)), matching)
-        for _, each in view.row_sums("NULL", "requests", others):
+        for _, each in view.row_sums("NULL", "requests", both(outside, matching)):
             sums[OTHER_GROUPS] = each
             left.subtract(each)
         sums[None] = left

@@ -15,6 +15,8 @@ T = TypeVar("T")
 # Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, a megabyte for 256 rows,
 # and a batch of a new size would be one more. Larger ones are no faster. Columns times rows must stay below 32,766.
 _SIZES = (64, 32, 16, 8, 4, 2, 1)
+MOST_AMONG = 4096  # items of an `IN` list
+_LISTS = (64, 1024, MOST_AMONG)
 
 
 @lru_cache(maxsize=512)
@@ -30,3 +32,9 @@ def chunks(items: Sequence[T]) -> Iterator[Sequence[T]]:
         while len(items) - start >= size:
             yield items[start : start + size]
             start += size
+
+
+def among(items: Sequence[T]) -> tuple[str, tuple[T, ...]]:
+    """Return an `IN` list and its values for 1 to `MOST_AMONG` items: of a few sizes, filled up with the first item."""
+    size = next(size for size in _LISTS if len(items) <= size)
+    return values(1, size), (*items, *(items[0],) * (size - len(items)))

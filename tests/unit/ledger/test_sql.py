@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.ledger.row_mapping import COLUMNS
-from arbstr.ledger.sql import chunks, values
+from arbstr.ledger.sql import MOST_AMONG, among, chunks, values
 
 MOST_VARIABLES = 32_766  # that SQLite takes in a statement, unless it is built otherwise
 
@@ -29,3 +29,14 @@ def test_the_largest_piece_fits_into_a_statement() -> None:
 
 def test_rows_of_marks_are_what_sql_expects() -> None:
     assert values(2, 3) == "(?, ?, ?), (?, ?, ?)"
+
+
+@given(st.integers(1, MOST_AMONG))
+def test_an_in_list_holds_its_items_and_no_others(size: int) -> None:
+    marks, listed = among(range(size))
+    assert marks.count("?") == len(listed) < MOST_VARIABLES
+    assert set(listed) == set(range(size))
+
+
+def test_in_lists_of_all_sizes_come_down_to_a_few_statements() -> None:
+    assert len({among(range(size))[0] for size in range(1, MOST_AMONG + 1)}) == 3
