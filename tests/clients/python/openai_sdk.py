@@ -9,6 +9,7 @@ from typing import Any
 import openai
 import pydantic
 from checks import (
+    AT,
     BASE,
     BUSY,
     CITIES,
@@ -167,6 +168,20 @@ def response_tools() -> None:
     has(answer.output_text, "sunny in Bern sunny in Zürich")
 
 
+def response_tools_continued() -> None:
+    if AT != "translated":  # fake providers don't remember; arbstr does, for those that speak chat alone
+        return
+    asked = client.responses.create(model=MODEL, input=TWO_CALLS, tools=RESPONSE_TOOLS)
+    results: Any = [
+        {"type": "function_call_output", "call_id": call.call_id, "output": weather(json.loads(call.arguments)["city"])}
+        for call in asked.output
+        if call.type == "function_call"
+    ]
+    answer = client.responses.create(model=MODEL, input=results, previous_response_id=asked.id, tools=RESPONSE_TOOLS)
+    has(answer.output_text, "sunny in Bern sunny in Zürich")
+    assert answer.usage.input_tokens > asked.usage.input_tokens
+
+
 def response_streamed_tools() -> None:
     with client.responses.stream(model=MODEL, input=TWO_CALLS, tools=RESPONSE_TOOLS) as stream:
         calls = [item for item in stream.get_final_response().output if item.type == "function_call"]
@@ -225,6 +240,6 @@ def one_of_the_tools_at_a_time() -> None:
 run(
     connected, chat, stream, stream_helper, tools, streamed_tools, one_of_the_tools_at_a_time, parse, models,
     unknown_model, response, response_stream, response_stream_helper, response_limit, response_tools,
-    response_streamed_tools, response_parse, response_reasoning, embeddings, completions, completions_stream, images,
-    audio, moderations, failing_stream, failing_response_stream, busy,
+    response_tools_continued, response_streamed_tools, response_parse, response_reasoning, embeddings, completions,
+    completions_stream, images, audio, moderations, failing_stream, failing_response_stream, busy,
 )  # fmt: skip
