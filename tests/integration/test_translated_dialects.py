@@ -330,10 +330,10 @@ async def test_anthropics_client_sends_the_whole_conversation_where_there_are_no
 
 
 async def test_a_cap_beyond_what_a_provider_has_is_cut_to_it(harness: ProxyHarness) -> None:
-    refusal = error_reply(400, "max_tokens is too large: 64000. This model supports at most 16384 completion tokens.")
+    refusal = error_reply(400, "max_tokens is too large: 64000. This model supports at most 40000 completion tokens.")
     answers = [json_reply(completion("Hello there")) for _ in range(2)]
     alpha = await harness.add_provider("alpha", refusal, *answers, **CHAT_ONLY)
     arbstr = await harness.start()
     for _ in range(2):
         assert text_of((await ask(arbstr, MESSAGES, max_tokens=64_000)).json) == "Hello there"
-    assert [request.json["max_tokens"] for request in alpha.requests] == [64_000, 16_384, 16_384]
+    assert [request.json["max_tokens"] for request in alpha.requests] == [64_000, 40_000, 40_000]

@@ -26,7 +26,7 @@ from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.native import for_native
 from arbstr.engine.dialects.translation.response_history import ResponseHistory
 from arbstr.engine.upstream.answers import AnswerReader, Expected
-from arbstr.engine.upstream.cap_limits import CapLimits
+from arbstr.engine.upstream.cap_limits import Cap, CapLimits, cap_taken
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
 from arbstr.engine.upstream.headers import forwarded_request_headers
 from arbstr.engine.upstream.opening import PendingCall
@@ -177,24 +177,30 @@ class UpstreamCaller:
     ) -> UpstreamResponse | UpstreamStream:
         """Send a request as chat. Raises `AttemptError` and `InvalidRequest`.
 
-        If the provider refuses a field that the answer does not need, the request is sent again without it.
+        If the provider refuses a field that the answer does not need, or a cap beyond what its model has, the request
+        is sent again without it, or with a lower one.
         """
         history = self._history if dialect is RESPONSES else None
         translation = Translation(dialect, chat, history, now_s=time.time())
-        document = translation.chat(chat)
+        document = self._caps.applied(translation.chat(chat), provider.name)
+        taken: Cap | None = None
         while True:
-            document = self._caps.applied(self._optional.left_out(document, provider.name), provider.name)
+            document = self._optional.left_out(document, provider.name)
             body = dumps(document)
             sent = replace(chat, body=body, plain_body=None, wants_usage=True, query="")
             answer = await self._ask(provider, sent, Expected(CHAT, translation), headers, body)
             if isinstance(answer, UpstreamStream) or answer.client_error is None:
+                if taken is not None:
+                    self._caps.keep(taken, provider.name, chat.model)
                 return answer
             named = self._optional.learn(document, provider.name, answer.body)
-            if self._caps.learn(document, provider.name, answer.body):
+            cap = cap_taken(document, answer.body)
+            if cap is not None:
+                taken, document = cap, cap.applied(document)
                 named.append("the cap on output tokens")
             if not named:
                 return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
-            logger.warning("provider %s rejects %s; adapted for a day", provider.name, ", ".join(named))
+            logger.warning("provider %s rejects %s; asking again without", provider.name, ", ".join(named))
 
     async def _send_as(
         self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList
