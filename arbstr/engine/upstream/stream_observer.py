@@ -8,26 +8,20 @@ from __future__ import annotations
 
 import logging
 import re
-from typing import Any
 
-from arbstr.engine import lenient_json, metering
+from arbstr.engine import lenient_json
 from arbstr.engine.chunk_template import ChunkTemplate, first_template
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.long_event import LongEvent
 from arbstr.engine.upstream.masking import PieceMasker, mask_events
 from arbstr.engine.upstream.sse import BYTE_ORDER_MARK, EventFramer, data_of, event_start, events, raw_events
+from arbstr.engine.upstream.stream_meter import USAGE, EventReader, StreamMeter
 from arbstr.errors import ApiError
 from arbstr.redaction import Redactor
 from arbstr.types import JsonObject, Usage
 
 logger = logging.getLogger(__name__)
 
-# What makes a block worth parsing; everything else passes unparsed. Quotes in a chunk's text are escaped, so a model
-# that writes about usage does not match.
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')  # both at once would take twice as long
-_COST = re.compile(rb'"cost"\s*:\s*\{')
-_USAGE_FIELD = b'"usage"'
-_COST_FIELD = b'"cost"'
 _ERROR_FIELD = re.compile(rb"(?:^|[\r\n])event: ?error[\r\n]")
 _BEGINS_AS_JSON = re.compile(rb"(?:^(?:\xef\xbb\xbf)?|[\r\n])data: ?\s*(\{?)")
 _DATA = (b"data:", BYTE_ORDER_MARK + b"data:")
@@ -49,8 +43,7 @@ class StreamObserver:
     brought a part of the answer (content, a tool call, a `finish_reason`), `error` is the first error in the stream.
     `finished` says that the answer is complete, `ended` that clients have all that they wait for, `done` that `[DONE]`
     came. `in_doubt`, set from outside, has every event read until one says something: for all of them that would cost
-    too much. `usage` and `charged_msats` stay None until the provider says them. A fault of the metering is logged once
-    and leaves both None; the bytes go on.
+    too much.
     """
 
     def __init__(self, dialect: Dialect, *, keep_usage_chunk: bool, redactor: Redactor = _NO_KEYS) -> None:
@@ -59,13 +52,12 @@ class StreamObserver:
         self._framer = EventFramer()
         self._long = LongEvent()  # the passed parts of an event too long to be held back
         self._in_long = False
-        self._keep_usage_chunk = keep_usage_chunk
+        self._reader = EventReader()
+        self._meter = StreamMeter(dialect, self._reader, keep_usage_chunk=keep_usage_chunk)
         self._redactor = redactor
         self._long_masker = PieceMasker(redactor.of_long)
         self._template: ChunkTemplate | None = None
         self._templates_left = _MOST_TEMPLATES if dialect.text_run is None else 0
-        self._broken = False
-        self._read_last: tuple[bytes, Any] = (b"", None)
         self._begun = False  # an event with data has come
         self.answered = False
         self.error: JsonObject | None = None
@@ -75,13 +67,16 @@ class StreamObserver:
         self.in_doubt = False  # whether the provider still says something
         self.events = 0
         self.size = 0  # bytes
-        self.charged_msats: int | None = None
-        self._counts: metering.Counts | None = None
 
     @property
     def usage(self) -> Usage | None:
         """The usage over all events; None until the provider states it."""
-        return None if self._counts is None else self._counts.usage()
+        return self._meter.usage
+
+    @property
+    def charged_msats(self) -> int | None:
+        """What the provider says it charged, in msats; None until it does."""
+        return self._meter.charged_msats
 
     @property
     def between_events(self) -> bool:
@@ -248,19 +243,8 @@ class StreamObserver:
         last_event = self._dialect.last
         if last_event is not None and not self.ended and (found := last_event.search(block)) is not None:
             self._look_for_last(block[event_start(block, found.start()) :], last_event)
-        block = self._sifted(block)
+        block = self._meter.sift(block)
         return block + last if self.error is None and self.answered else block
-
-    def _sifted(self, block: bytes) -> bytes:
-        """Meter the block; return it without the chunk that only carries usage."""
-        usage, cost = _USAGE.search(block), _COST.search(block)
-        if usage is None and cost is None:
-            return block
-        start = event_start(block, min(found.start() for found in (usage, cost) if found is not None))
-        if self._keep_usage_chunk:
-            self._meter_events(block[start:])
-            return block
-        return block[:start] + self._filter_events(block[start:])
 
     def _cut_at_done(self, block: bytes) -> tuple[bytes, bytes]:
         """Return the bytes before the final `[DONE]`, and that event; what follows is dropped."""
@@ -280,7 +264,7 @@ class StreamObserver:
         for raw, data in events(block):
             if not data:
                 continue
-            document = self._read(data)
+            document = self._reader.read(data)
             self.error = self._error_of(raw, data)
             if self.error is None and document is None and not self._begun:
                 self.error = {"message": _NO_JSON}
@@ -301,69 +285,23 @@ class StreamObserver:
     def _look_for_finish(self, block: bytes) -> None:
         for raw in raw_events(block):
             if self._dialect.finish.search(raw) is not None and (data := data_of(raw)) is not None:
-                self.finished = self._dialect.finishes(self._read(data))
-                self.ended = self.ended or (self.finished and self._dialect.is_last(self._read(data)))
+                self.finished = self._dialect.finishes(self._reader.read(data))
+                self.ended = self.ended or (self.finished and self._dialect.is_last(self._reader.read(data)))
             if self.finished:
                 return
 
     def _look_for_last(self, block: bytes, last: re.Pattern[bytes]) -> None:
         for raw in raw_events(block):
             if last.search(raw) is not None and (data := data_of(raw)) is not None:
-                self.ended = self.ended or self._dialect.is_last(self._read(data))
-
-    def _meter_events(self, block: bytes) -> None:
-        for raw in raw_events(block):
-            if (raw.find(_USAGE_FIELD) >= 0 or raw.find(_COST_FIELD) >= 0) and not self._broken:
-                data = data_of(raw)
-                if data is not None:
-                    self._meter(data)
-
-    def _filter_events(self, block: bytes) -> bytes:
-        """Meter a block event by event; drop the chunk that only carries usage."""
-        if block.find(b"\n\n") == len(block) - 2 and block.find(b"\r") < 0:  # one event, as a rule
-            return b"" if self._is_left_out(data_of(block)) else block
-        return b"".join(raw for raw, data in events(block) if not self._is_left_out(data))
-
-    def _is_left_out(self, data: bytes | None) -> bool:
-        """Meter an event; return whether to drop it."""
-        return data is not None and not self._broken and self._meter(data)
-
-    def _meter(self, data: bytes) -> bool:
-        """Read usage and charge; return True for a chunk with nothing else. Exceptions end the metering only."""
-        try:
-            return self._count(data)
-        except Exception:
-            logger.exception("could not read the usage of a stream; it is unknown")
-            self._broken = True
-            self._counts = self.charged_msats = None
-            return False
-
-    def _read(self, data: bytes) -> Any:
-        """Return an event's document; asked again for the same one at once, it need not be parsed again."""
-        if data != self._read_last[0]:
-            self._read_last = data, lenient_json.loads_or_none(data)
-        return self._read_last[1]
-
-    def _count(self, data: bytes) -> bool:
-        cost = _COST.search(data)
-        if cost is None and _USAGE.search(data) is None:
-            return False
-        document = self._read(data)
-        counts = self._dialect.counts_of(document)
-        charged = None if cost is None else metering.charged_msats(document)
-        if counts is not None:
-            self._counts = metering.merge(self._counts, counts)
-        if charged or self.charged_msats is None:
-            self.charged_msats = charged
-        return counts is not None and self._dialect.is_usage_only(document)
+                self.ended = self.ended or self._dialect.is_last(self._reader.read(data))
 
     def _says_something(self, block: bytes) -> bool:
         """Return whether a block has content, an error or usage; pings and empty chunks have not."""
         return any(
             data
             and (
-                self._dialect.has_substance(self._read(data))
-                or _USAGE.search(data) is not None
+                self._dialect.has_substance(self._reader.read(data))
+                or USAGE.search(data) is not None
                 or self._error_of(raw, data) is not None
             )
             for raw, data in events(block)
@@ -385,7 +323,7 @@ class StreamObserver:
         named = _ERROR in raw and _ERROR_FIELD.search(raw) is not None
         if not named and _ERROR_VALUE.search(raw) is None and (self._spoken_in in raw or self._is_harmless(raw)):
             return None
-        document = self._read(data)
+        document = self._reader.read(data)
         error = self._dialect.error_of(document)
         if error is None and named:
             return document if isinstance(document, dict) else {"message": "an error event"}

@@ -72,6 +72,36 @@ def test_headers_of_the_clients_may_be_named_that_go_up(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.parametrize("path", ["images/*", "audio/speech", "a-b_c/d.e", "moderations"])
+def test_a_path_below_v1_can_be_passed_through(tmp_path: Path, path: str) -> None:
+    config = reading(tmp_path, f'{SELLER}[server]\npassthrough = ["{path}"]\n').config
+    assert config.server.passthrough == (path,)
+
+
+@pytest.mark.parametrize(
+    ("path", "problem"),
+    [
+        ("/images", "is not a path below /v1"),
+        ("images/*/x", "is not a path below /v1"),
+        ("*", "is not a path below /v1"),
+        ("", "is not a path below /v1"),
+        ("a/../b", "is not a path below /v1"),
+        ("chat/x", "is a path that arbstr answers itself"),
+        ("models/*", "is a path that arbstr answers itself"),
+    ],
+)
+def test_what_can_not_be_passed_through_is_refused(tmp_path: Path, path: str, problem: str) -> None:
+    (found,) = refused(tmp_path, f'{SELLER}[server]\npassthrough = ["{path}"]\n')
+    assert found.startswith(f"server.passthrough[0] {problem}")
+
+
+def test_dialects_are_named_and_typing_mistakes_noticed(tmp_path: Path) -> None:
+    assert load_provider(tmp_path, "").dialects is None
+    assert load_provider(tmp_path, 'dialects = ["chat", "messages"]').dialects == ("chat", "messages")
+    (problem,) = refused(tmp_path, f'{SELLER}dialects = ["mesages"]')
+    assert 'did you mean "messages"?' in problem
+
+
 @pytest.mark.parametrize(
     "name",
     [
