@@ -21,7 +21,7 @@ from arbstr.engine import wire
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.circuit_breaker import CircuitBreakers
-from arbstr.engine.dialects.body import for_model
+from arbstr.engine.dialects.body import for_model, with_max_tokens
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.outcome import all_failed
 from arbstr.engine.ports import Client, LedgerPort, Upstream
@@ -246,6 +246,8 @@ class Engine:
         provider = self._providers[candidate.provider]
         name_there = self._router.names.id_at(provider, chat.model)
         upstream_chat = chat if name_there == chat.model else for_model(chat, name_there)
+        if provider.kind == "routstr":
+            upstream_chat = with_max_tokens(upstream_chat)
         for tries in count():
             if reservation.is_bounded:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, chat)

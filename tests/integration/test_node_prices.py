@@ -6,10 +6,12 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from arbstr.config.schema import Provider
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
-from tests.support.provider import Part, ScriptedProvider, completion, error_reply, json_reply
+from tests.support.provider import Part, ScriptedProvider, completion, error_reply, json_reply, sse_reply, stream_events
 from tests.support.recordings import recording
 
 ANSWER = json_reply(completion(tokens=(1000, 500)))
@@ -133,3 +135,28 @@ async def test_prices_are_known_at_once_after_a_restart(harness: ProxyHarness, t
                 await listed(arbstr)
             assert (await arbstr.chat()).headers["X-Arbstr-Cost-Sats"] == "3.000"
         alpha.listing = [asyncio.Event()]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+async def test_a_cap_on_completion_tokens_is_one_that_a_node_counts(harness: ProxyHarness, stream: bool) -> None:
+    alpha = await node(harness, "alpha", prices(0.001, 0.004), sse_reply(*stream_events("Hi")) if stream else ANSWER)
+    beta = await harness.add_provider("beta", models=("other",))
+    arbstr = await harness.start()
+    await listed(arbstr)
+    schema = {
+        "type": "function",
+        "function": {"name": "f", "parameters": {"properties": {"max_completion_tokens": {}}}},
+    }
+    cases: list[tuple[dict[str, Any], int | None]] = [
+        ({"max_completion_tokens": 300}, 300),
+        ({"max_completion_tokens": 300, "max_tokens": 200}, 200),
+        ({"max_tokens": 200}, 200),
+        ({"tools": [schema]}, None),
+    ]
+    for fields, sent in cases:
+        assert (await arbstr.chat(stream=stream, **fields)).status == 200
+        asked = alpha.requests[-1].json
+        assert asked.get("max_tokens") == sent
+        assert asked.get("max_completion_tokens") == fields.get("max_completion_tokens")
+    await arbstr.chat(model="other", max_completion_tokens=300)
+    assert "max_tokens" not in beta.requests[0].json

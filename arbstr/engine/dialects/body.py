@@ -17,6 +17,7 @@ from arbstr.types import ChatRequest, JsonObject
 
 _MODEL_KEY = b'"model"'
 _MODEL = re.compile(_MODEL_KEY + rb'\s*:\s*("(?:[^"\\]|\\.)*")')
+_CAP = b'"max_completion_tokens"'
 _ESCAPED_LETTER = b"\\u00"  # as a key's letters may be written
 
 
@@ -38,6 +39,19 @@ def for_model(request: ChatRequest, model: str) -> ChatRequest:
     """Return the request for another model, all else equal."""
     plain = None if request.plain_body is None else with_model(request.plain_body, model)
     return replace(request, model=model, body=with_model(request.body, model), plain_body=plain)
+
+
+def with_max_tokens(request: ChatRequest) -> ChatRequest:
+    """Return the request with `max_tokens` beside a chat's `max_completion_tokens`: nodes reserve by that alone."""
+    body, plain = request.body, request.plain_body
+    if request.dialect != "chat" or request.max_tokens is None or _CAP not in body or b'"max_tokens"' in body:
+        return request
+    cap = b'{"max_tokens":%d,' % request.max_tokens
+    return replace(
+        request,
+        body=body.replace(b"{", cap, 1),
+        plain_body=None if plain is None else plain.replace(b"{", cap, 1),
+    )
 
 
 def with_model(body: bytes, model: str) -> bytes:
