@@ -60,6 +60,8 @@ def _cost_headers(context: RequestContext) -> HeaderList:
 def _retries(context: RequestContext) -> str:
     """Return the failed attempts by provider in order, as `3/provider-alpha, 1/provider-beta`."""
     failed = [attempt.provider for attempt in context.attempts if attempt.failure is not None]
+    if not failed:
+        return ""
     return ", ".join(f"{len(list(run))}/{name}" for name, run in groupby(failed))
 
 

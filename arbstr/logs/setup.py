@@ -11,6 +11,7 @@ import re
 import time
 import traceback
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Literal, NamedTuple
 
 import orjson
@@ -206,7 +207,13 @@ def _message(record: logging.LogRecord) -> str:
 
 
 def _text_line(level: int, logger: str, body: str, at: float) -> str:
-    return f"{format_ms(int(at * 1000))} {logging.getLevelName(level):<7} {logger}: {body}\n"
+    return f"{_text_start(level, logger, int(at * 1000))}{body}\n"
+
+
+@lru_cache(maxsize=8)
+def _text_start(level: int, logger: str, at_ms: int) -> str:
+    """Return how a line begins: most lines are of a batch, and alike so far."""
+    return f"{format_ms(at_ms)} {logging.getLevelName(level):<7} {logger}: "
 
 
 def _json_line(level: int, logger: str, message: str, fields: Fields, at: float) -> str:

@@ -45,10 +45,10 @@ class Lengths:
         """Add a response of `tokens` tokens from a provider."""
         known = self._by_provider
         length = known.get(provider) or _new(known, provider, _Length)
-        value, longest, weight = length.add(tokens)
+        length.add(tokens)
         self.seen += 1
         if len(known) == 1:
-            self.value, self.longest, self.weight = value, longest, weight
+            self.value, self.longest, self.weight = length.value, length.longest, length.weight
         elif length.seen <= _JOINED_EVERY or self.seen % _JOINED_EVERY == 0:
             self._join()
 
@@ -146,16 +146,15 @@ class _Length:
         self.longest = longest
         self.weight = float(min(seen, MEMORY))
 
-    def add(self, tokens: float) -> tuple[float, float, float]:
-        """Add a response of `tokens` tokens; return the new value, longest and weight."""
+    def add(self, tokens: float) -> None:
+        """Add a response of `tokens` tokens."""
         self.seen += 1
-        value, longest, weight = self.value, self.longest, self.weight
+        weight = self.weight
         if weight < MEMORY:
             weight = self.weight = weight + 1.0
-        value = self.value = value + (tokens - value) / weight
-        longest += (value - longest) / _LONGEST_MEMORY
-        longest = self.longest = max(tokens, longest)
-        return value, longest, weight
+        value = self.value = self.value + (tokens - self.value) / weight
+        longest = self.longest + (value - self.longest) / _LONGEST_MEMORY
+        self.longest = max(tokens, longest)
 
 
 class _Text:
