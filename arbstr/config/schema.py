@@ -133,7 +133,7 @@ class Provider(Section):
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
     kind: Literal["openai", "routstr"] = "openai"
-    dialects: Annotated[tuple[DialectName, ...], Field(min_length=1)] | None = None
+    dialects: tuple[DialectName, ...] = ()  # empty: found out
     models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
     input_rate: Rate = 0
     output_rate: Rate = 0

@@ -23,14 +23,14 @@ class SpokenDialects:
 
     def __init__(self, providers: Iterable[Provider], clock: Callable[[], float]) -> None:
         self._providers = {provider.name: provider for provider in providers}
-        self._configured = any(provider.dialects is not None for provider in self._providers.values())
+        self._configured = any(provider.dialects for provider in self._providers.values())
         self._clock = clock
         self._unlearned: dict[tuple[str, str], float] = {}  # provider and dialect, until when
         self._missed: dict[tuple[str, str], dict[str, float]] = {}  # likewise, by model
 
     def speaks(self, provider: Provider, dialect: str, model: str) -> bool:
         """Return whether a provider may be asked for a model in a dialect."""
-        if provider.dialects is not None:
+        if provider.dialects:
             return dialect in provider.dialects or dialect not in NAMES
         if not self._unlearned and not self._missed:  # nearly always
             return True
@@ -51,7 +51,7 @@ class SpokenDialects:
 
     def unlearn(self, provider: Provider, dialect: Dialect) -> None:
         """Remember that a provider has no endpoint for a dialect."""
-        if provider.dialects is None:
+        if not provider.dialects:
             logger.info("provider %s does not speak %s; not asked in it for a day", provider.name, dialect.name)
             self._unlearned[provider.name, dialect.name] = self._clock() + UNLEARNED_S
             self._missed.pop((provider.name, dialect.name), None)

@@ -96,7 +96,7 @@ def test_what_can_not_be_passed_through_is_refused(tmp_path: Path, path: str, pr
 
 
 def test_dialects_are_named_and_typing_mistakes_noticed(tmp_path: Path) -> None:
-    assert load_provider(tmp_path, "").dialects is None
+    assert load_provider(tmp_path, "").dialects == ()
     assert load_provider(tmp_path, 'dialects = ["chat", "messages"]').dialects == ("chat", "messages")
     (problem,) = refused(tmp_path, f'{SELLER}dialects = ["mesages"]')
     assert 'did you mean "messages"?' in problem
