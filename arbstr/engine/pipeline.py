@@ -40,7 +40,6 @@ from arbstr.errors import (
     ClientGone,
     InternalError,
     InvalidRequest,
-    NoHealthyProvider,
     ShuttingDown,
 )
 from arbstr.events import (
@@ -297,12 +296,11 @@ class Engine:
 
     def _all_failed(self, context: RequestContext) -> ApiError:
         names = [candidate.provider for candidate in context.routing.candidates] if context.routing else []
-        if not context.attempts:
-            message = f"No provider of '{context.model}' can take a request now: {', '.join(names)}."
-            return NoHealthyProvider(message, retry_after_s=self._breakers.retry_after_s(names))
         return all_failed(
             context.model,
+            context.dialect.path,
             context.attempts,
+            candidates=names,
             served=self._router.names.all(),
             retry_after_s=context.shortest_wait_s or self._breakers.retry_after_s(names),
         )

@@ -81,7 +81,7 @@ class AccessControl:
         scheme, _, bearer = authorization.partition(" ")
         is_bearer = scheme.lower() == "bearer" and self._is_token(bearer)
         if not is_bearer and (api_key is None or not self._is_token(api_key)):
-            message = "Send server.auth_token as a bearer token: 'Authorization: Bearer …'."
+            message = "Send server.auth_token as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
             raise InvalidApiKey(message)
 
     def _is_token(self, given: str) -> bool:

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from arbstr.engine.body_memory import FREE_BYTES, BodyMemory
 from arbstr.errors import ClientGone, RequestTimeout, RequestTooLarge, UnsupportedMediaType
-from arbstr.sanitize import sanitize
+from arbstr.sanitize import quoted
 from arbstr.transport.decoding import ENCODINGS, Decoder
 
 SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
@@ -129,7 +129,7 @@ def _encoding(request: web.BaseRequest) -> str:
     if encoding in ("", "identity"):
         return ""
     if encoding not in ENCODINGS:
-        message = f"The request body is compressed as {sanitize(encoding, 40)!r}, which is not supported."
+        message = f"The request body is compressed as {quoted(encoding, 40)}, which is not supported."
         raise UnsupportedMediaType(f"{message} Send it uncompressed, or as gzip or deflate.")
     return encoding
 

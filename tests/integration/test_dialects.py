@@ -273,6 +273,7 @@ async def test_a_token_is_asked_for_in_the_dialects_shape(harness: ProxyHarness,
     arbstr = await harness.start(server={"auth_token": "open-sesame-0123456789"})
     answer = await ask(arbstr, speech)
     assert (answer.status, error_of(answer, speech)["type"]) == (401, "authentication_error")
+    assert "x-api-key" in error_of(answer, speech)["message"]
     answer = await ask(arbstr, speech, headers={"x-api-key": "open-sesame-0123456789"})
     assert answer.status == 200
     assert "x-api-key" not in alpha.requests[0].headers

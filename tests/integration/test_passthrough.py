@@ -136,6 +136,22 @@ async def test_a_missing_model_is_no_error_and_goes_to_every_provider_of_its_kin
     assert (row["model"], row["dialect"], row["provider"]) == ("", "moderations", "gamma")
 
 
+async def test_what_nobody_serves_is_called_by_its_path_where_no_model_is_named(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", error_reply(404))
+    arbstr = await harness.start()
+    answer = await post(arbstr, "/v1/moderations", {"input": "hello"})
+    message = await arbstr.refused(answer, 404, "invalid_request_error", "not_found")
+    assert message.startswith("No provider serves /v1/moderations: 'alpha'")
+
+
+async def test_a_node_is_not_asked_for_what_names_no_model(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", kind="routstr", models=(), input_rate=0, output_rate=0)
+    arbstr = await harness.start()
+    answer = await post(arbstr, "/v1/moderations", {"input": "hello"})
+    message = await arbstr.refused(answer, 404, "invalid_request_error", "not_found")
+    assert "No provider serves /v1/moderations" in message
+
+
 async def test_a_model_that_nobody_lists_is_offered_to_all_of_them(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", json_reply({"results": []}))
     arbstr = await harness.start()

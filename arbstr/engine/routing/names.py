@@ -8,6 +8,7 @@ from typing import Literal
 from arbstr.config.aliases import Aliases
 from arbstr.config.schema import Config, Provider, is_pattern
 from arbstr.engine.routing.listing import ListedModel, Listing
+from arbstr.sanitize import quoted
 from arbstr.types import Rates
 
 Standing = Literal[
@@ -19,6 +20,7 @@ Standing = Literal[
 ]
 
 _NAMED = 100  # in an error message
+_SHOWN = 100  # characters of a name, there
 _REMEMBERED = 4096  # requested names; clients may send any
 
 
@@ -138,3 +140,13 @@ def some(names: Iterable[str]) -> str:
     known = list(names)
     more = f" and {len(known) - _NAMED} more" if len(known) > _NAMED else ""
     return (", ".join(known[:_NAMED]) or "none") + more
+
+
+def shown(name: str) -> str:
+    """Return a name that a client has given, in quotes, for an error message."""
+    return quoted(name, _SHOWN, "'")
+
+
+def wanted(model: str, path: str) -> str:
+    """Return what a request is for, for an error message: its model, or the path below `/v1` if it names none."""
+    return f"the model {shown(model)}" if model else f"/v1/{path}"

@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from arbstr.config.schema import Rule
+from arbstr.engine.routing.names import shown
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
 from arbstr.types import ChatRequest
 
@@ -174,7 +175,7 @@ class PolicySelector:
         rule = self._by_name.get(name)
         if rule is None:
             known = ", ".join(self._by_name) or "none is configured"
-            raise UnknownPolicy(f"no policy is named {name[:100]!r}; known: {known}", param="X-Arbstr-Policy")
+            raise UnknownPolicy(f"no policy is named {shown(name)}; known: {known}", param="X-Arbstr-Policy")
         return rule
 
     def allows(self, rule: Rule, model: str) -> bool:
@@ -186,7 +187,7 @@ class PolicySelector:
         rule = self.rule(name)
         if not self.allows(rule, model):
             allowed = ", ".join(rule.allowed_models)
-            message = f"policy {rule.name!r} does not allow the model {model[:100]!r}; it allows: {allowed}"
+            message = f"policy {shown(rule.name)} does not allow the model {shown(model)}; it allows: {allowed}"
             raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 

@@ -14,11 +14,11 @@ from arbstr.engine.learning.learner import Learner
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.exploration import NOTE, Exploration
-from arbstr.engine.routing.names import ModelNames, Standing, some
+from arbstr.engine.routing.names import ModelNames, Standing, shown, some, wanted
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
-from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
+from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy, NotFound
 from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
 
@@ -362,25 +362,26 @@ class Router:
         unavailable: list[str],
     ) -> ApiError:
         """Return the error for a request without candidates."""
-        model, policy = repr(candidate_set.model[:100]), candidate_set.policy
+        what, policy = wanted(candidate_set.model, request.dialect), candidate_set.policy
         if unavailable:
-            message = f"No provider is available for the model {model}: {', '.join(unavailable)} ({_UNAVAILABLE})."
+            message = f"No provider is available for {what}: {', '.join(unavailable)} ({_UNAVAILABLE})."
             return NoHealthyProvider(message, retry_after_s=self._retry_after_s(unavailable), policy=policy)
         unable = self._unable(request.dialect, candidate_set.model) if excluded else {}
         if excluded and all(provider in unable for provider, _ in excluded):
             names = ", ".join(provider for provider, _ in excluded)
-            message = f"No provider of the model {model} speaks {request.dialect}: not {names}."
-            return ModelNotFound(message, param="model")
+            return ModelNotFound(f"No provider of {what} speaks {request.dialect}: not {names}.", param="model")
         if excluded:
-            limits = "the tolerated overcharge" if policy is None else f"the limits of policy {policy!r}"
+            limits = "the tolerated overcharge" if policy is None else f"the limits of policy {shown(policy)}"
             reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)
             return NoProviderWithinPolicy(
-                f"No provider of the model {model} is within {limits}: {reasons}.",
+                f"No provider of {what} is within {limits}: {reasons}.",
                 param="model",
                 policy=policy,
             )
         if candidate_set.unread:
             names = ", ".join(candidate_set.unread)
-            message = f"No provider is known to sell the model {model} yet; the lists of {names} are being read."
+            message = f"No provider is known to sell {what} yet; the lists of {names} are being read."
             return NoHealthyProvider(message, retry_after_s=_UNREAD_S, policy=policy)
-        return ModelNotFound(f"No provider serves the model {model}; served: {some(self.names.all())}.", param="model")
+        if not candidate_set.model:
+            return NotFound(f"No provider serves {what}: none is of kind openai.")
+        return ModelNotFound(f"No provider serves {what}; served: {some(self.names.all())}.", param="model")

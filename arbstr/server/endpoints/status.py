@@ -10,7 +10,7 @@ from aiohttp import web
 from arbstr import __version__
 from arbstr.config.schema import Provider
 from arbstr.engine.pricing import expected_msats
-from arbstr.engine.routing.names import some
+from arbstr.engine.routing.names import shown, some
 from arbstr.engine.routing.router import Router
 from arbstr.errors import ModelNotFound
 from arbstr.monitoring.source import ProviderStatus
@@ -73,7 +73,7 @@ class StatusEndpoints:
         """One model."""
         models = {known.casefold(): described for known, described in (await self._known()).items()}
         if name.casefold() not in models:
-            message = f"No provider lists the model {name[:100]!r}; listed: {some(await self._known())}."
+            message = f"No provider lists the model {shown(name)}; listed: {some(await self._known())}."
             raise ModelNotFound(message, param="model")
         return json_response(models[name.casefold()])
 

@@ -6,7 +6,7 @@ import pytest
 
 from arbstr.config.schema import Config, Provider
 from arbstr.engine.routing.listing import ListedModel, Listing
-from arbstr.engine.routing.names import ModelNames, some
+from arbstr.engine.routing.names import ModelNames, shown, some, wanted
 from tests.support.engine_builders import provider
 
 LISTED = provider("listed", models=("GPT-4o", {"id": "claude", "upstream_id": "anthropic/claude"}))
@@ -109,3 +109,14 @@ def test_an_error_names_some_of_many_models() -> None:
     assert some([]) == "none"
     assert some(["a", "b"]) == "a, b"
     assert some(f"m{number}" for number in range(250)).endswith("m98, m99 and 150 more")
+
+
+def test_a_clients_name_for_a_model_cannot_change_the_sentence_that_repeats_it() -> None:
+    assert shown("gpt-4o") == "'gpt-4o'"
+    assert shown("gpt\x1b[31m\u202e'4o") == "'gpt\ufffd[31m\ufffd'4o'"
+    assert len(shown("x" * 500)) == 102
+
+
+def test_what_names_no_model_is_called_by_its_path() -> None:
+    assert wanted("gpt-4o", "moderations") == "the model 'gpt-4o'"
+    assert wanted("", "moderations") == "/v1/moderations"
