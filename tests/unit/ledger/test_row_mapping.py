@@ -12,6 +12,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from arbstr.clock import format_ms
+from arbstr.ledger.aggregates import SUMS
 from arbstr.ledger.expressions import MSATS
 from arbstr.ledger.routing_json import routing_json
 from arbstr.ledger.row_mapping import (
@@ -24,6 +25,7 @@ from arbstr.ledger.row_mapping import (
     parse_ms,
     read_routing,
     row_of,
+    tally_of,
     whole,
 )
 from arbstr.sanitize import json_or_none
@@ -167,3 +169,37 @@ def test_a_decision_of_another_shape_is_given_as_it_is(candidates: list[object],
     }
     shape |= {"expected_input_tokens": 1, "expected_output_tokens": 1}
     assert read_routing(json.dumps(shape)) == shape
+
+
+@given(st.lists(st.tuples(*[st.none() | st.integers(-5, 500) | st.just(10**20)] * 6), min_size=1, max_size=8))
+def test_a_tally_of_many_records_is_the_sum_of_their_tallies(numbers: list[tuple[int | None, ...]]) -> None:
+    records = [
+        RequestRecord(
+            request_id="r",
+            received_at_ms=NOON,
+            model="m",
+            streaming=True,
+            success=True,
+            latency_ms=place * 40,
+            input_tokens=tokens_in,
+            output_tokens=tokens_out,
+            cost_msats=cost,
+            dearest_msats=dearest,
+            median_msats=median,
+            list_cost_msats=listed,
+        )
+        for place, (tokens_in, tokens_out, cost, dearest, median, listed) in enumerate(numbers)
+    ]
+    together, singly = tally_of(records), [tally_of([record]) for record in records]
+    assert tuple(together.sums) == tuple(map(sum, zip(*(one.sums for one in singly), strict=True)))
+    assert together.sketch == sum(one.sketch for one in singly)
+
+
+def test_a_tally_counts_absurd_numbers_as_the_largest_and_compares_known_costs_only() -> None:
+    known = {"request_id": "r", "received_at_ms": NOON, "model": "m", "streaming": False, "success": True}
+    priced = RequestRecord(**known, latency_ms=7, cost_msats=10, dearest_msats=30, input_tokens=10**20)  # type: ignore[arg-type]
+    unpriced = RequestRecord(**known, latency_ms=9, dearest_msats=30, input_tokens=1)  # type: ignore[arg-type]
+    sums = dict(zip(SUMS, tally_of([priced, unpriced]).sums, strict=True))
+    assert sums["input_tokens"] == MOST + 1
+    assert (sums["total"], sums["success"], sums["streaming"], sums["priced"]) == (2, 2, 0, 1)
+    assert (sums["cost_msats"], sums["saved_vs_dearest_msats"], sums["latency_ms"]) == (10, 20, 16)

@@ -83,6 +83,13 @@ def test_a_streams_whole_duration_is_logged() -> None:
     assert "ms=310 stream_ms=1200" in said(finished(streaming=True, stream_duration_ms=1200))[0]
 
 
+def test_a_key_in_one_of_many_lines_is_masked_there() -> None:
+    before, masked, after = said(finished(), finished(model=f"x-{KEY}"), finished())
+    assert KEY not in masked
+    assert "model=x-sk-5ec...***" in masked
+    assert before == after == said(finished())[0]
+
+
 @pytest.mark.parametrize(
     ("event", "line"),
     [
