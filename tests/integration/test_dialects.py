@@ -43,11 +43,11 @@ def figures(answer: Answer, speech: Speech) -> dict[str, Any]:
         assert last == b"data: [DONE]"
         chunk = json.loads(before.removeprefix(b"data: "))
         assert (chunk["object"], chunk["choices"]) == ("text_completion", [])
-        told: dict[str, Any] = chunk["arbstr"]
-        return told
-    told = json.loads(last.removeprefix(b": arbstr "))
-    assert isinstance(told, dict)
-    return told
+        reported: dict[str, Any] = chunk["arbstr"]
+        return reported
+    reported = json.loads(last.removeprefix(b": arbstr "))
+    assert isinstance(reported, dict)
+    return reported
 
 
 def error_of(answer: Answer, speech: Speech) -> dict[str, Any]:
@@ -88,10 +88,10 @@ async def test_a_stream_passes_byte_for_byte_with_its_cost_at_the_end(
     answer = await ask(arbstr, streamed, stream=True)
     assert answer.body.startswith(streamed.shown)
     assert answer.headers["X-Arbstr-Streaming"] == "true"
-    told = figures(answer, streamed)
-    assert (told["input_tokens"], told["output_tokens"], told["provider"]) == (12, 7, "alpha")
-    assert told["cost_sats"] == pytest.approx(1.33)
-    assert told["request_id"] == answer.headers["X-Arbstr-Request-Id"]
+    reported = figures(answer, streamed)
+    assert (reported["input_tokens"], reported["output_tokens"], reported["provider"]) == (12, 7, "alpha")
+    assert reported["cost_sats"] == pytest.approx(1.33)
+    assert reported["request_id"] == answer.headers["X-Arbstr-Request-Id"]
     row = await arbstr.row(answer)
     assert (row["dialect"], row["success"], row["streaming"], tokens_of(row)) == (streamed.name, True, True, (12, 7))
 
@@ -216,9 +216,9 @@ async def test_a_key_is_masked_everywhere_but_in_the_models_words(harness: Proxy
 
 
 async def test_a_models_words_are_never_masked(harness: ProxyHarness, streamed: Speech) -> None:
-    told = streamed.stream.replace(b"Hello", KEY.encode()[:40])
+    half = streamed.stream.replace(b"Hello", KEY.encode()[:40])
     whole = json.dumps(streamed.answer).replace("Hello", KEY).encode()
-    await harness.add_provider("alpha", sse_reply(told.replace(b" there", KEY.encode())), reply(whole))
+    await harness.add_provider("alpha", sse_reply(half.replace(b" there", KEY.encode())), reply(whole))
     arbstr = await harness.start()
     answer = await ask(arbstr, streamed, stream=True)
     assert answer.body.count(KEY.encode()) >= 1

@@ -176,7 +176,9 @@ async def test_a_provider_that_asks_for_more_than_ten_seconds_is_left_at_once(ha
     ],
     ids=["milliseconds", "Azure's milliseconds", "Google's RetryInfo"],
 )
-async def test_a_wait_in_other_words_is_waited_for_too(harness: ProxyHarness, refusal: list[Part]) -> None:
+async def test_waits_in_milliseconds_and_in_googles_words_are_waited_for(
+    harness: ProxyHarness, refusal: list[Part]
+) -> None:
     await harness.add_provider("alpha", refusal, GOOD)
     arbstr = await harness.start(retry={"backoff": 0.001})
     assert retries(await arbstr.chat()) == "1/alpha"

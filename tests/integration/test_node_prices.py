@@ -109,7 +109,7 @@ async def test_nothing_is_bought_from_a_node_before_its_prices_are_known(harness
     assert alpha.requests == []
 
 
-async def test_the_others_serve_meanwhile(harness: ProxyHarness) -> None:
+async def test_while_a_nodes_prices_are_unknown_other_providers_serve(harness: ProxyHarness) -> None:
     await node(harness, "alpha", error_reply(500))
     await harness.add_provider("beta", ANSWER)
     arbstr = await harness.start()

@@ -43,7 +43,7 @@ async def test_a_stream_under_way_finishes(harness: ProxyHarness) -> None:
     await draining
 
 
-async def test_an_answer_that_is_drained_is_waited_for_too(harness: ProxyHarness) -> None:
+async def test_a_shutdown_waits_for_an_answer_that_is_drained(harness: ProxyHarness) -> None:
     go_on = asyncio.Event()
     alpha = await harness.add_provider("alpha", [go_on, *json_reply(completion(tokens=(1000, 500)))])
     arbstr = await harness.start()

@@ -76,8 +76,8 @@ async def test_a_stream_comes_back_in_the_clients_dialect(harness: ProxyHarness,
     assert b"[DONE]" not in answer.body
     last = {"responses": b"event: response.completed", "messages": b"event: message_stop"}[speech.name]
     assert answer.events[-2].startswith(last)
-    told = figures(answer, speech)
-    assert (told["input_tokens"], told["output_tokens"], told["cost_sats"]) == (12, 7, 0.455)
+    reported = figures(answer, speech)
+    assert (reported["input_tokens"], reported["output_tokens"], reported["cost_sats"]) == (12, 7, 0.455)
     assert alpha.requests[0].json["stream_options"] == {"include_usage": True}
     row = await arbstr.row(answer)
     assert (row["dialect"], row["success"], row["cost"]["provider_sats"]) == (speech.name, True, 0.455)
@@ -186,7 +186,7 @@ async def test_a_404_for_both_endpoints_is_about_the_model(harness: ProxyHarness
     assert len(alpha.requests) == 2
 
 
-async def test_what_is_refused_by_a_provider_of_chat_is_told_in_the_clients_shape(
+async def test_what_is_refused_by_a_provider_of_chat_is_reported_in_the_clients_shape(
     harness: ProxyHarness, speech: Speech
 ) -> None:
     await harness.add_provider("alpha", error_reply(422, "temperature: too hot"), **CHAT_ONLY)
@@ -209,7 +209,7 @@ async def test_an_endpoint_for_embeddings_that_is_not_there_is_missed_for_severa
     assert len(beta.requests) == 4
 
 
-async def test_it_says_nothing_about_other_dialects(harness: ProxyHarness) -> None:
+async def test_a_missing_endpoint_of_embeddings_says_nothing_about_other_dialects(harness: ProxyHarness) -> None:
     alpha = await harness.add_provider("alpha", NOT_FOUND, json_reply(completion()))
     arbstr = await harness.start()
     assert (await ask(arbstr, EMBEDDINGS)).status == 404

@@ -92,7 +92,7 @@ def test_a_very_short_key_is_masked_where_it_stands_alone() -> None:
 
 
 @pytest.mark.parametrize("key", ["ab/cd+ef==0123", 'quo"te\\0123', "a%b&c=d0123456"])
-def test_other_spellings_of_a_key_are_masked_too(key: str) -> None:
+def test_a_keys_spellings_in_json_and_urls_are_masked(key: str) -> None:
     redactor = Redactor([Secret(key)])
     for spelling in (key, json.dumps(key)[1:-1], json.dumps(key)[1:-1].replace("/", "\\/"), quote(key, safe="")):
         assert redactor.text(f"<{spelling}>") == f"<{mask(key)}>"

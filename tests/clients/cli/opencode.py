@@ -36,8 +36,8 @@ def answers(library: str) -> None:
 
 def uses_tools(library: str) -> None:
     asked = {"command": "echo sunny in Zürich", "description": "weather"}
-    told = json.dumps(asked, separators=(",", ":")).replace(" ", "\\u0020")
-    events = opencode(library, MODEL, f"Please call bash with {told}.")
+    arguments = json.dumps(asked, separators=(",", ":")).replace(" ", "\\u0020")
+    events = opencode(library, MODEL, f"Please call bash with {arguments}.")
     states = [event["part"]["state"] for event in events if event["type"] == "tool_use"]
     same([(state["status"], state["output"].strip()) for state in states], [("completed", "sunny in Zürich")])
     has([event["part"]["text"] for event in events if event["type"] == "text"], "The tool said: sunny in Zürich")

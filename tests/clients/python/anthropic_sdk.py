@@ -133,15 +133,15 @@ def unknown_model() -> None:
 
 
 def busy() -> None:
-    told: Any = {"model": BUSY, "max_tokens": LIMIT, "messages": MESSAGES}
-    raises(anthropic.RateLimitError, lambda: client.messages.create(**told))
-    raises(anthropic.InternalServerError, lambda: client.messages.create(**{**told, "model": OVERLOADED}))
+    request: Any = {"model": BUSY, "max_tokens": LIMIT, "messages": MESSAGES}
+    raises(anthropic.RateLimitError, lambda: client.messages.create(**request))
+    raises(anthropic.InternalServerError, lambda: client.messages.create(**{**request, "model": OVERLOADED}))
 
 
 def failing_stream() -> None:
     for model in (FAILING, TORN):
-        told: Any = {"model": model, "max_tokens": LIMIT, "messages": MESSAGES, "stream": True}
-        breaks_off(lambda told=told: client.messages.create(**told))
+        request: Any = {"model": model, "max_tokens": LIMIT, "messages": MESSAGES, "stream": True}
+        breaks_off(lambda request=request: client.messages.create(**request))
 
 
 run(

@@ -107,8 +107,8 @@ def busy() -> None:
 
 def failing_stream() -> None:
     for model in (FAILING, TORN):
-        told: Any = {"model": model, "messages": MESSAGES, "stream": True}
-        breaks_off(lambda told=told: client.chat.completions.create(**told))
+        request: Any = {"model": model, "messages": MESSAGES, "stream": True}
+        breaks_off(lambda request=request: client.chat.completions.create(**request))
 
 
 def failing_response_stream() -> None:

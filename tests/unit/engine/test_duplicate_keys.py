@@ -65,9 +65,7 @@ MESSAGE = (
     "others", [b"%b", b"%%b,%b" % MESSAGE, b'{"role":"assistant"},%b', b'{"role":"user","content":"content"},%b']
 )
 @pytest.mark.parametrize("rest", [b"", b',"tools":[{"content":["role","text"]}]', b',"seed":%d' % 10**30])
-def test_a_key_that_decides_within_a_message_is_refused_too(
-    inner: bytes, where: str, others: bytes, rest: bytes
-) -> None:
+def test_a_key_that_decides_within_a_message_is_refused(inner: bytes, where: str, others: bytes, rest: bytes) -> None:
     body = b'{"model":"m","messages":[%b]%b}' % (others % inner, rest)
     with pytest.raises(InvalidJson, match=f"{where} more than once"):
         check(body)

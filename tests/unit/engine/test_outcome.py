@@ -1,4 +1,4 @@
-"""What a client is told when its request failed at every provider tried."""
+"""The error that a client gets when its request failed at every provider tried."""
 
 from __future__ import annotations
 

@@ -85,14 +85,14 @@ def session(document: Any, dialect: str = "chat") -> str | None:
         ),
     ],
 )
-def test_a_conversation_without_a_name_is_told_by_its_opening(dialect: str, first: Any, later: Any) -> None:
+def test_a_conversation_without_a_name_is_recognised_by_its_opening(dialect: str, first: Any, later: Any) -> None:
     assert session(first, dialect) is not None
     assert session(first, dialect) == session(later, dialect)
     other = {"role": "user", "content": "What is a bitcoin?"}
     assert session(first | {"messages": [other], "input": [other]}, dialect) != session(first, dialect)
 
 
-def test_long_openings_are_told_apart_by_their_beginnings_lengths_and_ends() -> None:
+def test_long_openings_differ_by_their_beginnings_lengths_and_ends() -> None:
     book = "It was a dark and stormy night. " * 30_000
     texts = (book, f"Once, {book}", f"{book} The end.", book[:-32], "short")
     assert len({session({"messages": [{"role": "user", "content": text}]}) for text in texts}) == len(texts)

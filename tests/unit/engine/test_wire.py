@@ -113,8 +113,8 @@ def cost_event(context: RequestContext) -> dict[str, object]:
     assert wire.final_event(context, done=False).decode() == f"data: [DONE]\n\n{text}"
     first, second, rest = text.split("\n\n")
     assert (second, rest) == ("data: [DONE]", "")
-    told: dict[str, object] = json.loads(first.removeprefix("data: "))["arbstr"]
-    return told
+    reported: dict[str, object] = json.loads(first.removeprefix("data: "))["arbstr"]
+    return reported
 
 
 def test_the_final_event_has_the_figures_of_the_row(context: RequestContext, clock: Clock) -> None:

@@ -240,7 +240,7 @@ async def test_a_list_of_another_address_is_not_taken_up() -> None:
     assert other.names.standing(elsewhere, "m") == "unread"
 
 
-async def test_a_tenfold_jump_over_a_restart_is_doubted_too() -> None:
+async def test_a_tenfold_jump_over_a_restart_is_doubted() -> None:
     before, after = Market(priced(5), providers=(bare(),)), Market(priced(0.5), providers=(bare(),))
     await before.runs()
     after.catalogues.restore(before.catalogues.export())

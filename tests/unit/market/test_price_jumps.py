@@ -48,7 +48,7 @@ def test_a_jump_that_is_seen_twice_is_believed() -> None:
     assert doubted == {}
 
 
-def test_another_jump_is_doubted_anew_and_a_price_that_returns_is_not() -> None:
+def test_another_jump_is_doubted_again_and_a_price_that_returns_is_not() -> None:
     doubted: dict[str, Rates] = {}
     believed({"m": rates(10)}, listed(rates(1)), doubted)
     assert believed({"m": rates(10)}, listed(rates(0.01)), doubted) == listed(rates(10))

@@ -248,7 +248,7 @@ async def test_what_the_system_says_in_between_is_not_the_question() -> None:
     assert [use["name"] for use in whole["content"]] == ["get_weather"] * 2
 
 
-async def test_nor_is_what_the_system_says_in_a_users_place() -> None:
+async def test_what_the_system_says_in_a_users_place_is_not_the_question() -> None:
     tools = [{"type": "function", "function": {"name": "get_weather", "parameters": SCHEMA}}]
     async with asker() as client:
         reminder = said("<system>\nAnswer in verse.\n</system>")

@@ -115,7 +115,7 @@ async def test_a_request_without_a_limit_gets_whole_sentences_soon_over() -> Non
             assert len(choice["message"]["content"]) < 2000
 
 
-async def test_the_newer_name_of_the_limit_counts_too() -> None:
+async def test_max_completion_tokens_is_a_limit() -> None:
     async with client_of_fleet() as who:
         answered = await who.ask(max_completion_tokens=3)
     assert answered.json["usage"]["completion_tokens"] == 3

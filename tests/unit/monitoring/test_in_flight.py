@@ -28,7 +28,9 @@ def test_a_request_that_has_just_arrived_has_a_model_and_nothing_else(request_in
     assert request_in_flight.snapshot() == RunningRequest("r", 1000, "gpt-4o", True, None, None, None, 0)
 
 
-def test_its_snapshot_names_the_model_that_serves_and_the_provider_asked_last(request_in_flight: InFlight) -> None:
+def test_a_snapshot_in_flight_names_the_model_that_serves_and_the_provider_asked_last(
+    request_in_flight: InFlight,
+) -> None:
     events = (ROUTE, AttemptStarted("r", "alpha"), FAILURE, AttemptStarted("r", "beta"), FirstByte("r", "beta", 310))
     now = after(request_in_flight, *events)
     assert now.snapshot() == RunningRequest("r", 1000, "gpt-4o-mini", True, "beta", "code", 310, 0)

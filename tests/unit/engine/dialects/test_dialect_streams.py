@@ -40,7 +40,7 @@ def cut(data: bytes, cuts: list[int]) -> list[bytes]:
     return [data[start:end] for start, end in itertools.pairwise(edges)]
 
 
-def told(observer: StreamObserver) -> dict[str, Any]:
+def state_of(observer: StreamObserver) -> dict[str, Any]:
     """All that is known of a stream at its end."""
     names = ("usage", "charged_msats", "complete", "finished", "ended", "answered", "error", "events", "size")
     return {name: getattr(observer, name) for name in names}
@@ -55,12 +55,14 @@ def test_any_split_gives_the_same_bytes_and_the_same_usage(speech: Speech, cuts:
     assert whole.complete
     parts, out = observe(speech, *cut(speech.stream, cuts))
     assert out == expected
-    assert told(parts) == told(whole)
+    assert state_of(parts) == state_of(whole)
 
 
 @pytest.mark.parametrize("name", ["chat", "messages", "responses"])
 @given(words=WORDS, cuts=CUTS)
-def test_so_does_any_stream_whatever_its_words(name: str, words: list[str], cuts: list[int]) -> None:
+def test_any_split_of_any_words_gives_the_same_bytes_and_the_same_usage(
+    name: str, words: list[str], cuts: list[int]
+) -> None:
     speech = {"chat": dialects.CHAT, "messages": dialects.MESSAGES, "responses": dialects.RESPONSES}[name]
     events = {"chat": stream_events, "messages": message_events, "responses": response_events}[name](
         *words, tokens=TOKENS
@@ -70,7 +72,7 @@ def test_so_does_any_stream_whatever_its_words(name: str, words: list[str], cuts
     assert whole.usage == Usage(*TOKENS)
     assert whole.complete
     parts, out = observe(speech, *cut(stream, cuts))
-    assert (out, told(parts)) == (expected, told(whole))
+    assert (out, state_of(parts)) == (expected, state_of(whole))
 
 
 @pytest.mark.parametrize("name", ["messages", "responses"])

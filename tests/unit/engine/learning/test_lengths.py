@@ -27,7 +27,7 @@ def test_what_a_single_provider_says_is_all_there_is() -> None:
     assert (known.value, known.seen, known.weight) == (200, 3, 3)
 
 
-def test_those_who_agree_are_as_good_as_one() -> None:
+def test_providers_that_agree_are_as_good_as_one() -> None:
     assert lengths(alpha=[100] * 10, beta=[130] * 20).value == pytest.approx(120, rel=0.03)
 
 
@@ -46,7 +46,7 @@ def test_of_two_the_one_nearer_to_what_is_assumed_is_believed(claim: float, time
     assert 128 <= known.value <= 600
 
 
-def test_one_who_has_seen_little_has_no_say_in_the_middle() -> None:
+def test_a_provider_seen_little_has_no_say_in_the_middle() -> None:
     known = lengths(alpha=[900] * 50, beta=[1000] * 50, new=[3], newer=[1], newest=[2])
     assert known.value == pytest.approx(940, rel=0.02)
 

@@ -20,7 +20,7 @@ def test_a_refused_field_is_left_out_for_a_day() -> None:
     assert fields.left_out(CHAT, "alpha") == CHAT
 
 
-def test_it_still_goes_to_other_providers_and_models() -> None:
+def test_a_field_refused_by_one_provider_still_goes_to_others_and_to_other_models() -> None:
     fields = OptionalFields(Clock())
     fields.learn(CHAT, "alpha", b"unknown field 'verbosity'")
     assert fields.left_out(CHAT, "beta") == CHAT

@@ -70,7 +70,7 @@ def test_references_to_items_stand_for_them() -> None:
     assert sent[1] == {"role": "assistant", "content": "I look.", "tool_calls": [CALL]}
 
 
-def test_a_stream_can_be_remembered_too() -> None:
+def test_a_streamed_answer_is_part_of_the_history() -> None:
     history = ResponseHistory()
     request = {"model": "m", "input": "One"}
     translator = responses.StreamTranslator(request, answer_id="resp_1", now_s=1.0)
