@@ -8,16 +8,7 @@ from typing import Any
 from arbstr.config.schema import Config, Policies, Provider, Rule
 from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
-
-
-class Clock:
-    """Seconds that pass only by hand."""
-
-    def __init__(self) -> None:
-        self.now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def chat(model: str = "gpt-4o", **fields: Any) -> ChatRequest:

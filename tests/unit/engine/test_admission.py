@@ -6,17 +6,11 @@ import pytest
 
 from arbstr.engine.admission import AdmissionControl
 from arbstr.errors import Overloaded, RateLimited, ShuttingDown
-
-
-class Clock:
-    now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
+from tests.support.clock import Clock
 
 
 def test_more_than_the_most_in_flight_are_overload() -> None:
-    admission = AdmissionControl(2, 0, Clock())
+    admission = AdmissionControl(2, 0, Clock(0.0))
     admission.acquire()
     admission.acquire()
     with pytest.raises(Overloaded, match="max_in_flight"):
@@ -26,7 +20,7 @@ def test_more_than_the_most_in_flight_are_overload() -> None:
 
 
 def test_a_rate_lets_a_burst_of_one_second_pass_and_says_when_to_come_back() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     admission = AdmissionControl(100, 2, clock)
     admission.check()
     admission.check()
@@ -40,7 +34,7 @@ def test_a_rate_lets_a_burst_of_one_second_pass_and_says_when_to_come_back() -> 
 
 
 def test_a_check_fails_at_once_when_all_places_are_taken_and_takes_none() -> None:
-    admission = AdmissionControl(1, 0, Clock())
+    admission = AdmissionControl(1, 0, Clock(0.0))
     admission.check()
     admission.check()
     admission.acquire()
@@ -51,7 +45,7 @@ def test_a_check_fails_at_once_when_all_places_are_taken_and_takes_none() -> Non
 
 
 def test_a_closed_admission_control_admits_no_request() -> None:
-    admission = AdmissionControl(100, 0, Clock())
+    admission = AdmissionControl(100, 0, Clock(0.0))
     admission.close()
     with pytest.raises(ShuttingDown):
         admission.check()
@@ -61,7 +55,7 @@ def test_a_closed_admission_control_admits_no_request() -> None:
 
 
 def test_who_is_only_drained_gives_its_place_to_others_but_not_without_bound() -> None:
-    admission = AdmissionControl(2, 0, Clock())
+    admission = AdmissionControl(2, 0, Clock(0.0))
     for _ in range(2):
         admission.acquire()
     assert admission.drain()
@@ -79,7 +73,7 @@ def test_who_is_only_drained_gives_its_place_to_others_but_not_without_bound() -
 
 
 def test_its_repr_says_how_many_are_in_flight() -> None:
-    admission = AdmissionControl(2, 0, Clock())
+    admission = AdmissionControl(2, 0, Clock(0.0))
     admission.acquire()
     assert repr(admission) == "<AdmissionControl 1 of 2 in flight>"
     admission.drain()

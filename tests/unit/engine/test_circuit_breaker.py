@@ -18,7 +18,8 @@ from arbstr.engine.routing.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S,
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
 from arbstr.types import ChatRequest
-from tests.support.engine_builders import Clock, chat
+from tests.support.clock import Clock
+from tests.support.engine_builders import chat
 
 SETTINGS = Breaker(failure_threshold=3, open_for=30, max_open_for=100)
 WALL_MS = 1_700_000_000_000

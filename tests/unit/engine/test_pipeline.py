@@ -25,7 +25,8 @@ from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
 from arbstr.types import ChatRequest, HeaderList, RequestRecord, Usage
-from tests.support.engine_builders import Clock, chat, provider
+from tests.support.clock import Clock
+from tests.support.engine_builders import chat, provider
 
 BODY = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}).encode()
 GOOD = UpstreamResponse(200, [("Content-Type", "application/json")], b"{}", Usage(1000, 500))

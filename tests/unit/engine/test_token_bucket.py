@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.engine.token_bucket import TokenBucket
-from tests.support.engine_builders import Clock
+from tests.support.clock import Clock
 
 
 @pytest.fixture

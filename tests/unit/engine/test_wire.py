@@ -12,7 +12,8 @@ from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamResponse
 from arbstr.errors import AttemptError
 from arbstr.types import HeaderList, Routing, Usage
-from tests.support.engine_builders import Clock, chat, provider
+from tests.support.clock import Clock
+from tests.support.engine_builders import chat, provider
 
 ALPHA = provider("alpha", 10, 30, base_fee=1)
 BETA = provider("beta", 10, 30)

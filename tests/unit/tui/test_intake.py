@@ -8,17 +8,8 @@ from hypothesis import strategies as st
 from textual import events
 from textual.message import Message
 
+from tests.support.clock import Clock
 from tui.intake import LONGEST_PASTE, PASTE_STALLS_S, Intake
-
-
-class Clock:
-    """Moved by hand."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def keys(messages: list[Message]) -> list[str]:
@@ -86,7 +77,7 @@ def test_a_huge_paste_is_cut_and_never_held() -> None:
 
 
 def test_a_paste_without_an_end_does_not_swallow_keys_for_ever() -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     intake = Intake(clock)
     intake.feed(b"\x1b[200~abc")
     assert not intake.tick()
@@ -97,7 +88,7 @@ def test_a_paste_without_an_end_does_not_swallow_keys_for_ever() -> None:
 
 @given(st.lists(st.one_of(st.binary(max_size=40), st.sampled_from([b"\x1b[200~", b"\x1b[201~", b"\x1b[", b"\x1b"]))))
 def test_no_bytes_break_it_and_a_key_after_them_is_read(readings: list[bytes]) -> None:
-    clock = Clock()
+    clock = Clock(0.0)
     intake = Intake(clock)
     for data in readings:
         intake.feed(data)

@@ -6,7 +6,7 @@ import pytest
 
 from arbstr.engine.routing.cooldown import MODEL_GONE_S, MONEY_SHORT_S, REMEMBERED, UPSTREAM_DOWN_S, Cooldowns
 from arbstr.errors import AttemptError
-from tests.support.engine_builders import Clock
+from tests.support.clock import Clock
 
 GONE = AttemptError("stale_catalogue", "HTTP 404: no such model", status=404)
 UPSTREAM = AttemptError("status", "HTTP 424: its upstream", status=424)

@@ -26,7 +26,8 @@ from arbstr.errors import (
 from arbstr.events import OverchargeFound
 from arbstr.ledger.routing_json import routing_json
 from arbstr.types import Attempt, Routing, Usage
-from tests.support.engine_builders import Clock, answered, chat, order, provider, router
+from tests.support.clock import Clock
+from tests.support.engine_builders import answered, chat, order, provider, router
 
 ALPHA = provider("alpha")
 BETA = provider("beta")

@@ -12,7 +12,8 @@ from arbstr.config.schema import Rule, Strategy
 from arbstr.engine.routing.router import Router
 from arbstr.engine.routing.strategy import strategies
 from arbstr.types import Attempt
-from tests.support.engine_builders import Clock, answered, chat, order, provider, router
+from tests.support.clock import Clock
+from tests.support.engine_builders import answered, chat, order, provider, router
 
 
 def serve(chosen: Router, times: int = 1, **fields: Any) -> list[str]:

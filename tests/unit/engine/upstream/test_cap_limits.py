@@ -8,7 +8,7 @@ import pytest
 
 from arbstr.engine.upstream.cap_limits import Cap, CapLimits, cap_taken
 from arbstr.engine.upstream.optional_fields import UNSUPPORTED_S
-from tests.support.engine_builders import Clock
+from tests.support.clock import Clock
 
 ASKED: dict[str, Any] = {"model": "m", "messages": [], "max_tokens": 64_000}
 RENAMED = "Unsupported parameter: 'max_tokens' is not supported. Use 'max_completion_tokens' instead."

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from arbstr.engine.upstream.optional_fields import UNSUPPORTED_S, OptionalFields
-from tests.support.engine_builders import Clock
+from tests.support.clock import Clock
 
 CHAT: dict[str, Any] = {"model": "m", "messages": [], "verbosity": "low", "prompt_cache_key": "k", "temperature": 0}
 

@@ -7,7 +7,8 @@ import pytest
 from arbstr.engine.dialects.embeddings import EMBEDDINGS
 from arbstr.engine.dialects.messages import MESSAGES
 from arbstr.engine.upstream.spoken import MISSED_S, UNLEARNED_S, SpokenDialects
-from tests.support.engine_builders import Clock, provider
+from tests.support.clock import Clock
+from tests.support.engine_builders import provider
 
 ALPHA = provider("alpha")
 CHAT_ONLY = provider("beta", dialects=("chat",))

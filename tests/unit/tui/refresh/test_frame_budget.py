@@ -4,16 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.support.clock import Clock
 from tui.refresh.frame_budget import FrameBudget
 from tui.timings import NORMAL
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def paced() -> tuple[FrameBudget, Clock]:
