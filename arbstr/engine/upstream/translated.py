@@ -40,7 +40,7 @@ class Translation:
         self._dialect = dialect
         self._modules = dialect.translation
         self._document = request.document
-        # Whoever knows the id of a remembered answer may go on with its conversation: the system's randomness, then.
+        # A remembered answer's id is all that it takes to go on with its conversation: hence the system's randomness.
         unguessable = "" if history is None else os.urandom(_SECRET_BYTES).hex()
         self._given = {
             "answer_id": f"{dialect.id_prefix}_{request.request_id.replace('-', '')}{unguessable}",

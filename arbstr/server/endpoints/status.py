@@ -87,17 +87,17 @@ class StatusEndpoints:
 
     def _described(self) -> dict[str, shapes.ModelEntry]:
         models = ((name, self._names.resolve(name)) for name in self._names.all())
-        sellers = ((name, model, self._sellers(model)) for name, model in models)
-        return {name: self._model(name, model, found) for name, model, found in sellers if found}
+        offered = ((name, model, self._offering(model)) for name, model in models)
+        return {name: self._model(name, model, found) for name, model, found in offered if found}
 
-    def _sellers(self, model: str) -> list[Provider]:
+    def _offering(self, model: str) -> list[Provider]:
         return [one for one in self._providers if self._names.standing(one, model) in ("listed", "doubted")]
 
-    def _model(self, name: str, model: str, sellers: Sequence[Provider]) -> shapes.ModelEntry:
+    def _model(self, name: str, model: str, offering: Sequence[Provider]) -> shapes.ModelEntry:
         """Describe a model, or an alias `name` of it."""
-        prices = [_typical_msats(self._names.rates(one, model)) for one in sellers]
-        cheapest = sellers[prices.index(min(prices))]
-        offers: shapes.ModelOffers = {"providers": [one.name for one in sellers], "cheapest": cheapest.name}
+        prices = [_typical_msats(self._names.rates(one, model)) for one in offering]
+        cheapest = offering[prices.index(min(prices))]
+        offers: shapes.ModelOffers = {"providers": [one.name for one in offering], "cheapest": cheapest.name}
         if name.casefold() != model.casefold():
             offers["alias_of"] = model
         return {
