@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from arbstr.config.schema import Config, Provider
     from arbstr.config.settings import Settings
 
+_LISTED = "listed"  # by the provider itself, when arbstr serves
 _KEYS = (Column("provider"), Column("key"), Column("source"))
 _RATES = (Column("in/1k", right=True), Column("out/1k", right=True), Column("fee", right=True))
 _PROVIDERS = (Column("name"), *_RATES, Column("key"), Column("source"), Column("url"), Column("models"))
@@ -85,7 +86,7 @@ def _summary(config: Config) -> str:
     return ", ".join(
         [
             counted(len(config.providers), "provider"),
-            counted(len(models), "model"),
+            counted(len(models), "model") if models else "models as listed",
             counted(len(config.policies.rules), "rule"),
         ]
     )
@@ -99,13 +100,20 @@ def _model_words(provider: Provider, model: str) -> str:
     return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
 
 
+def _rate_words(provider: Provider, key: str) -> str:
+    """Return a configured rate; a Routstr node's own are in its list, which is not read here."""
+    if provider.kind == "routstr" and key not in provider.model_fields_set:
+        return _LISTED
+    return f"{getattr(provider, key):.10g}"
+
+
 def _provider_row(provider: Provider) -> tuple[str, ...]:
-    rates = (provider.input_rate, provider.output_rate, provider.base_fee)
     return (
         provider.name,
-        *(f"{rate:.10g}" for rate in rates),
+        *(_rate_words(provider, key) for key in ("input_rate", "output_rate", "base_fee")),
         str(provider.api_key or "-"),
         provider.key_source,
         provider.url,
-        ", ".join(_model_words(provider, model) for model in provider.model_ids) or "any",
+        ", ".join(_model_words(provider, model) for model in provider.model_ids)
+        or (_LISTED if provider.kind == "routstr" else "any"),
     )

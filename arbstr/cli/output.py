@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from arbstr.cli.tables import ENDLESS, Column, Table
+from arbstr.cli.tables import ENDLESS, Column, Table, counted
 from arbstr.clock import format_ms
 from arbstr.ledger.export import each_entry
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
@@ -115,7 +115,7 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
         return
     failed = total.total - total.success
     yield f"requests  {total.total:,} {_window(where)}"
-    yield f"          {total.success:,} ok, {failed:,} failed, {total.streaming:,} streams"
+    yield f"          {total.success:,} ok, {failed:,} failed, {counted(total.streaming, 'stream')}"
     yield f"spent     {_sats(total.cost_msats)} sats, {_sats(total.list_cost_msats)} by the rates"
     yield (
         f"saved     {_sats(total.saved_vs_median_msats)} sats against the median provider, "

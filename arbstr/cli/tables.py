@@ -91,4 +91,4 @@ def cell_width(text: str) -> int:
 
 def counted(number: int, noun: str) -> str:
     """`1 provider`, `2 providers`."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

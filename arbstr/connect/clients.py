@@ -320,6 +320,6 @@ CLIENTS: Sequence[Client] = (
     Client("openai-agents", _openai_agents, place="your program", hint=_needs_the_variable),
     Client("vercel", _vercel, place="your program", hint=_needs_the_variable),
     Client("continue", _continue, place="~/.continue/config.yaml", hint=_continues_key),
-    Client("cline", _cline, place="its settings in the editor"),
+    Client("cline", _cline, place="cline's settings in the editor"),
     Client("curl", _curl, place="a shell"),
 )

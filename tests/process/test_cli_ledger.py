@@ -212,7 +212,7 @@ def test_foreign_text_reaches_neither_terminal_nor_spreadsheet_as_a_command(tmp_
 def test_stats_show_totals_and_a_bar_for_each_group(ledger: Path) -> None:
     text = shown(ledger, "stats", "--group-by", "provider")
     assert "3 from " in text
-    assert "2 ok, 1 failed, 1 streams" in text
+    assert "2 ok, 1 failed, 1 stream\n" in text
     assert "spent     2.000 sats" in text
     *_, header, alpha, beta, none = text.splitlines()
     assert header.split()[0] == "provider"
