@@ -134,7 +134,9 @@ def _write(client: Client, target: Target) -> None:
     from arbstr.errors import UnusableInput
 
     if client.file is None:
-        raise UnusableInput(f"arbstr does not write settings for {client.name}; without --write they are printed, for {client.place}")
+        raise UnusableInput(
+            f"arbstr does not write settings for {client.name}; without --write they are printed, for {client.place}"
+        )
     done = change(client.file(os.environ), client.form(target).merged)
     if not done.written:
         print(f"{done.path} has these settings already")

@@ -312,7 +312,16 @@ def test_what_a_node_lists_is_not_shown_as_free(tmp_path: Path) -> None:
     path.write_text('[[providers]]\nname = "node"\nurl = "https://node.example/v1"\nkind = "routstr"\nbase_fee = 2\n')
     path.chmod(0o600)
     row = arbstr_run("providers", cwd=tmp_path).stdout.splitlines()[1]
-    assert re.split(r" {2,}", row) == ["node", "listed", "listed", "2", "-", "none", "https://node.example/v1", "listed"]
+    assert re.split(r" {2,}", row) == [
+        "node",
+        "listed",
+        "listed",
+        "2",
+        "-",
+        "none",
+        "https://node.example/v1",
+        "listed",
+    ]
     assert "is valid: 1 provider, models as listed, 0 rules, " in arbstr_run("check", cwd=tmp_path).stdout
 
 

@@ -157,7 +157,10 @@ def test_what_is_not_known_is_said_with_what_is(tmp_path: Path, arguments: tuple
 
 def test_a_client_without_a_file_of_its_own_is_not_written(tmp_path: Path) -> None:
     (said,) = complaints(connect(tmp_path, "openai", "--write"), 1)
-    assert said == "arbstr does not write settings for openai; without --write they are printed, for your shell's environment"
+    assert (
+        said
+        == "arbstr does not write settings for openai; without --write they are printed, for your shell's environment"
+    )
 
 
 def test_a_file_that_cannot_be_merged_is_left(tmp_path: Path) -> None:
