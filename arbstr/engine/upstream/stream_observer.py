@@ -187,8 +187,10 @@ class StreamObserver:
         if not self.answered:
             start = block.find(b"\n\n", start) + 2
         out = self._look(block[:start]) if start else b""
+        if self.done:
+            return out
         run = block[start:end]
-        if run and (not self.answered or self.error is not None or self.done or self._redactor.seems_to_be_in(run)):
+        if run and (not self.answered or self.error is not None or self._redactor.seems_to_be_in(run)):
             out += self._look(run)
         else:
             self.events += run.count(b"\n\n")

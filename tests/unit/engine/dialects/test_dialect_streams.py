@@ -19,7 +19,7 @@ from arbstr.redaction import Redactor, Secret
 from arbstr.types import Usage
 from tests.support import dialects
 from tests.support.dialects import STREAMED, TOKENS, Speech, message_events, named, response_events
-from tests.support.provider import event, stream_events
+from tests.support.provider import DONE, event, stream_events
 
 BY_NAME: dict[str, Dialect] = {dialect.name: dialect for dialect in DIALECTS}
 NO_KEYS = Redactor([])
@@ -162,3 +162,11 @@ def test_a_path_that_is_passed_through(path: str) -> None:
 )
 def test_a_path_that_is_none(path: str) -> None:
     assert not is_path(path)
+
+
+@pytest.mark.parametrize("speech", STREAMED, ids=lambda speech: speech.name)
+def test_nothing_passes_after_done_however_it_comes(speech: Speech) -> None:
+    begun = speech.events[: speech.content + 1]
+    after = speech.events[speech.content] * 2
+    _, out = observe(speech, b"".join(begun) + DONE + after)
+    assert out == b"".join(begun) + DONE
