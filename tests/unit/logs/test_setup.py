@@ -306,6 +306,17 @@ def test_a_reader_that_stops_blocks_no_logging_and_dropped_lines_are_counted(pip
     assert text.count("x\n") < 10_000
 
 
+def test_lines_written_at_once_are_kept_or_dropped_one_by_one(pipe: tuple[int, int]) -> None:
+    writer = LineWriter(pipe[1], capacity=10)
+    writer.write(*(f"{number:04}\n" for number in range(100)))
+    closing = threading.Thread(target=writer.close, kwargs={"within_s": 30})
+    closing.start()
+    text = everything(pipe[0])
+    closing.join()
+    assert text.startswith("0000\n0001\n0002\n20")
+    assert "97 log lines were dropped here" in text
+
+
 def test_dropped_lines_are_counted_in_json_where_the_log_is_json(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], form="json", capacity=1)
     for _ in range(10_000):
