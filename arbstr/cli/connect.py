@@ -114,7 +114,10 @@ def _policy_path(settings: Settings, policy: str | None) -> str:
         return ""
     known = [rule.name for rule in settings.config.policies.rules]
     if policy not in known:
-        hint = did_you_mean(policy, known) or f"the policies are {', '.join(known) or 'none so far'}"
+        listed = (
+            f"the policies are {', '.join(known)}" if known else "the configuration has none; add [[policies.rules]]"
+        )
+        hint = did_you_mean(policy, known) or listed
         raise typer.BadParameter(f"no policy is named {quoted(policy)}; {hint}")
     return f"/policy/{quote(policy, safe='')}"
 

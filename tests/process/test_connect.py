@@ -155,6 +155,11 @@ def test_what_is_not_known_is_said_with_what_is(tmp_path: Path, arguments: tuple
     assert complaint in said
 
 
+def test_without_a_configuration_there_are_no_policies(tmp_path: Path) -> None:
+    (said,) = complaints(connect(tmp_path, "codex", "--policy", "code"), 2)
+    assert 'no policy is named "code"; the configuration has none; add [[policies.rules]]' in said
+
+
 def test_a_client_without_a_file_of_its_own_is_not_written(tmp_path: Path) -> None:
     (said,) = complaints(connect(tmp_path, "openai", "--write"), 1)
     assert (
