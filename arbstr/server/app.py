@@ -44,13 +44,13 @@ class App:
                 response = await self._router.find(request)(request)
         except ApiError as error:
             self._refusals.log(request, error)
-            response = error_response(error, dialect_at(request.path))
+            response = error_response(error, dialect_at(request.raw_path))
         except ClientGone:
             response = web.Response(status=CLIENT_CLOSED)  # never sent
         except Exception:
             logger.exception("unhandled exception in request %s", request.id)
             fault = InternalError(f"Internal error (request {request.id}); see arbstr's log.")
-            response = error_response(fault, dialect_at(request.path))
+            response = error_response(fault, dialect_at(request.raw_path))
         if not response.prepared:
             response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response

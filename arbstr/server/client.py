@@ -24,7 +24,7 @@ class ClientConnection:
         self.received_at_ms = received_at_ms
         self.dialect = dialect
         self.content_type = request.content_type
-        self.query: Mapping[str, str] = request.query if dialect.query else {}
+        self.query: Mapping[str, str] = request.query if dialect.query or dialect.takes_anything else {}
         self.policy = request.policy
         self.headers = list(request.headers.items())
         self.response: web.StreamResponse | None = None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
 
 from tests.support.harness import Answer, Arbstr, ProxyHarness, key_of, tokens_of
-from tests.support.provider import error_reply, event, json_reply, reply, sse_reply
+from tests.support.provider import Move, error_reply, event, json_reply, reply, sse_reply
 
 IMAGE = {"created": 1, "data": [{"b64_json": "aGVsbG8="}]}
 AUDIO = b"ID3\x04\x00\xff\xfb\x90d" + bytes(range(256)) * 50
@@ -36,6 +37,13 @@ async def test_a_request_and_its_answer_pass_byte_for_byte(harness: ProxyHarness
     row = await arbstr.row(answer)
     assert (row["dialect"], row["model"], row["success"]) == ("images/generations", "gpt-image-1", True)
     assert (tokens_of(row), row["cost"]["sats"]) == ((None, None), 1.0)
+
+
+async def test_what_stands_behind_the_path_passes_too(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(IMAGE), models=())
+    arbstr = await harness.start()
+    assert (await post(arbstr, "/v1/images/edits?size=a%20b&size=c%26d&e=", {"prompt": "a cat"})).status == 200
+    assert alpha.requests[0].path == "/v1/images/edits?size=a+b&size=c%26d&e="
 
 
 async def test_without_a_base_fee_the_cost_is_unknown(harness: ProxyHarness) -> None:
@@ -122,6 +130,32 @@ async def test_a_stream_passes_untouched(harness: ProxyHarness) -> None:
     assert answer.body == b"".join(events)
     row = await arbstr.row(answer)
     assert (row["success"], tokens_of(row)) == (True, (12, 7))
+
+
+async def test_a_stream_that_is_cut_off_says_so(harness: ProxyHarness) -> None:
+    begun = event({"type": "transcript.text.delta", "delta": "Hello"})
+    await harness.add_provider("alpha", sse_reply(begun, Move.RESET), models=())
+    arbstr = await harness.start()
+    answer = await post(arbstr, "/v1/audio/transcriptions", {"stream": True})
+    assert answer.body.startswith(begun)
+    assert json.loads(answer.events[-1].removeprefix(b"data: "))["error"]["code"] == "bad_upstream_response"
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, 502)
+
+
+async def test_a_client_that_leaves_pays_the_fee_of_what_is_drained(harness: ProxyHarness) -> None:
+    go_on = asyncio.Event()
+    raw = json.dumps(IMAGE).encode()
+    alpha = await harness.add_provider("alpha", [*reply(raw)[:1], raw[:5], go_on, raw[5:]], models=(), base_fee=1)
+    arbstr = await harness.start()
+    task = asyncio.create_task(post(arbstr, "/v1/images/generations", {"prompt": "a cat"}))
+    await alpha.asked()
+    task.cancel()
+    await asyncio.wait([task])
+    await arbstr.catch_up()
+    go_on.set()
+    row = await arbstr.row()
+    assert (row["success"], row["error"]["status"], row["cost"]["sats"]) == (False, 499, 1.0)
 
 
 async def test_a_missing_model_is_no_error_and_goes_to_every_provider_of_its_kind(harness: ProxyHarness) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from arbstr.engine import metering
 from arbstr.engine.dialects.body import decode
@@ -61,6 +62,7 @@ class Passthrough(Dialect):
             policy=policy,
             body=body,
             dialect=self.name,
+            query="" if not query else urlencode(query),
             anywhere=True,
         )
 

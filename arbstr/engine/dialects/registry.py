@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.completions import COMPLETIONS
 from arbstr.engine.dialects.dialect import Dialect
@@ -11,16 +13,16 @@ from arbstr.engine.dialects.responses import RESPONSES
 from arbstr.types import JsonObject
 
 DIALECTS: tuple[Dialect, ...] = (CHAT, RESPONSES, MESSAGES, EMBEDDINGS, COMPLETIONS)
-_OF_MESSAGES = ("/messages/", "/messages/count_tokens/")
+_OF_MESSAGES = re.compile(r"(?:/policy/[^/?]*)?(?:/v1)?/messages(?![^/?])")
 _OF_ANTHROPIC = frozenset(("system", "stop_sequences", "thinking", "anthropic_version"))
 _OF_EMBEDDINGS = frozenset(("encoding_format", "dimensions"))
 NAMES = frozenset(dialect.name for dialect in DIALECTS)
 TRANSLATED = frozenset(dialect.name for dialect in DIALECTS if dialect.translation is not None)
 
 
-def dialect_at(path: str) -> Dialect:
-    """Return the dialect in whose shape errors at a path are: that of the endpoint, chat's for all others."""
-    return MESSAGES if f"{path}/".endswith(_OF_MESSAGES) else CHAT
+def dialect_at(raw_path: str) -> Dialect:
+    """Return the dialect in whose shape errors at a path, as it came, are: Anthropic's below its own, else OpenAI's."""
+    return MESSAGES if _OF_MESSAGES.match(raw_path) else CHAT
 
 
 def dialect_of(document: JsonObject) -> Dialect:
