@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -113,6 +114,46 @@ async def test_a_stream_that_breaks_off_ends_in_the_clients_error(harness: Proxy
     assert b": arbstr" not in answer.body
     row = await arbstr.row(answer)
     assert (row["success"], row["error"]["status"]) == (False, 502)
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize(("on_client_gone", "tokens"), [("drain", (12, 7)), ("cancel", (None, None))])
+async def test_a_client_that_leaves_before_the_end(
+    harness: ProxyHarness, speech: Speech, stream: bool, on_client_gone: str, tokens: tuple[int | None, int | None]
+) -> None:
+    go_on = asyncio.Event()
+    raw = json.dumps(completion("Hello there", tokens=(12, 7))).encode()
+    script = sse_reply(STREAM[0], go_on, *STREAM[1:]) if stream else [*reply(raw)[:1], raw[:20], go_on, raw[20:]]
+    alpha = await harness.add_provider("alpha", script, on_client_gone=on_client_gone, **CHAT_ONLY)
+    await harness.add_provider("beta", input_rate=1000, **CHAT_ONLY)
+    arbstr = await harness.start()
+    task = asyncio.create_task(ask(arbstr, speech, stream=stream))
+    await alpha.asked()
+    task.cancel()
+    await asyncio.wait([task])
+    await arbstr.catch_up()
+    go_on.set()
+    row = await arbstr.row()
+    assert (row["success"], row["error"]["status"], row["provider"]) == (False, 499, "alpha")
+    assert tokens_of(row) == tokens
+
+
+async def test_who_leaves_with_the_last_event_has_had_the_answer(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", sse_reply(*STREAM, Move.NEVER), **CHAT_ONLY)
+    arbstr = await harness.start()
+    last = {"responses": b"event: response.completed", "messages": b"event: message_stop"}[speech.name]
+    async with arbstr.open(speech.request(stream=True), path=speech.path) as stream:
+        await stream.until(last)
+    row = await arbstr.row()
+    assert (row["success"], tokens_of(row)) == (True, (12, 7))
+
+
+async def test_a_policy_is_named_beside_what_was_translated(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", sse_reply(*STREAM), **CHAT_ONLY)
+    arbstr = await harness.start(policies={"rules": [{"name": "greeting", "keywords": ["hello"]}]})
+    answer = await ask(arbstr, speech, stream=True)
+    assert (answer.headers["X-Arbstr-Policy"], answer.headers["X-Arbstr-Streaming"]) == ("greeting", "true")
+    assert (await arbstr.row(answer))["policy"] == "greeting"
 
 
 async def test_what_chat_cannot_say_is_refused_by_name_before_anything_is_paid(
