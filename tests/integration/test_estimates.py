@@ -53,6 +53,16 @@ async def test_what_was_learned_of_a_model_counts(harness: ProxyHarness) -> None
     assert (await count(arbstr, messages=text)).json["input_tokens"] > 2000
 
 
+async def test_a_policy_that_nobody_has_is_refused_before_the_message_itself_is_sent(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha", json_reply(MESSAGES.answer))
+    arbstr = await harness.start(policies={"rules": [{"name": "code"}]})
+    assert (await arbstr.send(MESSAGES.request(), path="/policy/code/v1/messages/count_tokens")).status == 200
+    answer = await arbstr.send(MESSAGES.request(), path="/policy/cod/v1/messages/count_tokens")
+    assert answer.status == 400
+    assert answer.json["error"]["message"].startswith("no policy is named 'cod'")
+    assert await arbstr.rows() == []
+
+
 async def test_a_count_that_is_refused_has_anthropics_shape(harness: ProxyHarness) -> None:
     await harness.add_provider("alpha", json_reply(MESSAGES.answer))
     arbstr = await harness.start()

@@ -11,7 +11,7 @@ import pytest
 
 from tests.integration.test_dialects import ask, error_of, figures
 from tests.support.dialects import CHAT, EMBEDDINGS, MESSAGES, RESPONSES, Speech
-from tests.support.harness import ProxyHarness, tokens_of
+from tests.support.harness import ProxyHarness, key_of, tokens_of
 from tests.support.provider import (
     DONE,
     MODEL,
@@ -20,6 +20,7 @@ from tests.support.provider import (
     chunk,
     completion,
     error_reply,
+    event,
     json_reply,
     reply,
     sse_reply,
@@ -114,6 +115,45 @@ async def test_a_stream_that_breaks_off_ends_in_the_clients_error(harness: Proxy
     assert b": arbstr" not in answer.body
     row = await arbstr.row(answer)
     assert (row["success"], row["error"]["status"]) == (False, 502)
+
+
+async def test_json_in_answer_to_a_stream_request_comes_back_as_json(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", json_reply(completion("Hello there", tokens=(12, 7))), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert (text_of(answer.json), answer.headers["Content-Type"]) == ("Hello there", "application/json")
+    assert tokens_of(await arbstr.row(answer)) == (12, 7)
+
+
+async def test_a_translated_stream_is_kept_alive(harness: ProxyHarness, speech: Speech) -> None:
+    go_on = asyncio.Event()
+    await harness.add_provider("alpha", sse_reply(*STREAM[:2], go_on, *STREAM[2:]), **CHAT_ONLY)
+    arbstr = await harness.start(server={"keepalive": 0.05})
+    async with arbstr.open(speech.request(stream=True), path=speech.path) as stream:
+        await stream.until(b": keep-alive\n\n")
+        go_on.set()
+        answer = await stream.rest()
+    assert streamed_text(answer.body) == "Hello there"
+    assert figures(answer, speech)["output_tokens"] == 7
+
+
+async def test_a_chat_stream_that_says_nothing_is_no_answer(harness: ProxyHarness, speech: Speech) -> None:
+    await harness.add_provider("alpha", sse_reply(DONE), input_rate=1, **CHAT_ONLY)
+    await harness.add_provider("beta", sse_reply(*STREAM), input_rate=2, **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert answer.headers["X-Arbstr-Retries"] == "1/alpha"
+    assert streamed_text(answer.body) == "Hello there"
+
+
+async def test_a_key_in_an_error_in_the_middle_is_masked(harness: ProxyHarness, speech: Speech) -> None:
+    error = {"error": {"message": f"out of coffee, {key_of('alpha')}"}}
+    await harness.add_provider("alpha", sse_reply(*STREAM[:2], event(error)), **CHAT_ONLY)
+    arbstr = await harness.start()
+    answer = await ask(arbstr, speech, stream=True)
+    assert b"out of coffee" in answer.body
+    assert key_of("alpha").encode() not in answer.body
+    assert key_of("alpha") not in json.dumps(await arbstr.row(answer))
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])

@@ -39,9 +39,14 @@ class EstimateEndpoints:
         return json_response(routing_json(self._router.preview(asked)))
 
     async def _count_tokens(self, request: Request) -> web.Response:
-        """Return how many tokens a message's prompt is expected to have, by what was learned of the model."""
+        """Return how many tokens a message's prompt is expected to have, by what was learned of the model.
+
+        Raises `UnknownPolicy`, as the request itself would.
+        """
         body = await self._body(request)
         asked = MESSAGES.parse(decode(body), body, request_id=request.id, policy=request.policy)
+        if request.policy:
+            self._router.rule(request.policy)
         response = json_response({"input_tokens": self._router.input_tokens(asked), "estimate": True})
         response.headers["X-Arbstr-Estimate"] = "true"
         return response
