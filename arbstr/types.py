@@ -77,8 +77,8 @@ class Usage:
 
 
 @value_object
-class ChatRequest:
-    """A valid chat completion request.
+class InferenceRequest:
+    """A valid request for inference, of any dialect.
 
     `body` is what is sent: the client's own bytes, except that a stream's `include_usage` is set; in that case
     `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that

@@ -30,7 +30,7 @@ from arbstr.config.schema import Breaker as Settings
 from arbstr.engine.routing.cooldown import Cooldowns, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
-from arbstr.types import BreakerState, ChatRequest, JsonObject
+from arbstr.types import BreakerState, InferenceRequest, JsonObject
 
 WINDOW = 20  # attempts over which the failure rate is computed
 RATE = 0.5  # of a full window: at this failure rate the breaker opens although there were successes
@@ -99,7 +99,7 @@ class CircuitBreakers:
         due = min((b for b in breakers if b.takes_early_probe()), key=lambda b: b.open_until or 0.0, default=None)
         return None if due is None else due.name
 
-    def acquire(self, name: str, request: ChatRequest | None = None, *, early: bool = False) -> Permit | None:
+    def acquire(self, name: str, request: InferenceRequest | None = None, *, early: bool = False) -> Permit | None:
         """Return a permit for one request's attempts (the probe's, if half open); None if unavailable.
 
         `early`: the request may probe an open breaker before its time.
@@ -152,7 +152,7 @@ class Permit:
 
     __slots__ = ("_breaker", "_cooldowns", "_held", "counted", "generation", "request")
 
-    def __init__(self, breaker: _Breaker, cooldowns: Cooldowns, request: ChatRequest | None) -> None:
+    def __init__(self, breaker: _Breaker, cooldowns: Cooldowns, request: InferenceRequest | None) -> None:
         self._breaker = breaker
         self._cooldowns = cooldowns
         self._held = True

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from arbstr.engine.pricing import cost_msats
-from arbstr.types import ChatRequest, Rates, Routing, Usage
+from arbstr.types import InferenceRequest, Rates, Routing, Usage
 
 FACTOR = 100
 _ANY_ANSWER = 1000  # output tokens that are plausible however short the response: reasoning is not shown
@@ -39,13 +39,13 @@ class Bill(NamedTuple):
     implausible: str | None = None
 
 
-def bounds_of(chat: ChatRequest, routing: Routing, answer_bytes: int) -> Bounds:
+def bounds_of(request: InferenceRequest, routing: Routing, answer_bytes: int) -> Bounds:
     """Return the bounds of a request with a response of `answer_bytes`. No token is shorter than a byte."""
     answer = max(answer_bytes, _ANY_ANSWER)
-    if chat.max_tokens is not None:
-        answer = min(answer, chat.max_tokens * chat.choices)
+    if request.max_tokens is not None:
+        answer = min(answer, request.max_tokens * request.choices)
     expected = routing.expected_input_tokens
-    return Bounds(expected, max(len(chat.body), expected), answer)
+    return Bounds(expected, max(len(request.body), expected), answer)
 
 
 def bill(rates: Rates, usage: Usage | None, charged_msats: int | None, bounds: Bounds) -> Bill:

@@ -50,7 +50,7 @@ from arbstr.events import (
     RequestReceived,
     RouteChosen,
 )
-from arbstr.types import Candidate, ChatRequest
+from arbstr.types import Candidate, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -160,18 +160,18 @@ class Engine:
         except ApiError:
             await self._read_if_sent(context, client)
             raise
-        chat = await self._read(context, client)
+        request = await self._read(context, client)
         self._admission.acquire()
         try:
-            routing = self._router.route(chat)
+            routing = self._router.route(request)
             context.set_routing(routing)
             self._bus.publish(RouteChosen(context.request_id, routing))
-            if routing.model != chat.model:
-                chat = for_model(chat, routing.model)
+            if routing.model != request.model:
+                request = for_model(request, routing.model)
             await self._budgets.ready()
             reservation = self._budgets.open(routing.policy)
             try:
-                response = await self._try_candidates(context, chat, client, reservation)
+                response = await self._try_candidates(context, request, client, reservation)
                 await self._deliver(context, response, client)
             finally:
                 reservation.settle(context.spend.spent_msats)
@@ -184,20 +184,20 @@ class Engine:
             with suppress(ApiError):
                 await self._read(context, client)
 
-    async def _read(self, context: RequestContext, client: Client) -> ChatRequest:
+    async def _read(self, context: RequestContext, client: Client) -> InferenceRequest:
         body = await client.body()
         document = client.dialect.decode(body, client.content_type)
         session = self._sessions.of(client.headers, document, client.dialect.name)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
-        chat = client.dialect.parse(
+        request = client.dialect.parse(
             document, body, request_id=context.request_id, policy=client.policy, query=client.query
         )
-        context.set_chat(chat)
-        return chat
+        context.set_request(request)
+        return request
 
     async def _try_candidates(
-        self, context: RequestContext, chat: ChatRequest, client: Client, reservation: Reservation
+        self, context: RequestContext, request: InferenceRequest, client: Client, reservation: Reservation
     ) -> UpstreamResponse | UpstreamStream:
         """Try the candidates in order until one responds.
 
@@ -208,12 +208,12 @@ class Engine:
         over_budget: BudgetExceeded | None = None
         untranslatable: InvalidRequest | None = None
         for candidate in context.routing.candidates:
-            permit = self._breakers.acquire(candidate.provider, chat, early=candidate.early)
+            permit = self._breakers.acquire(candidate.provider, request, early=candidate.early)
             if permit is None:
                 continue
             context.set_permit(permit)
             try:
-                response = await self._try_provider(context, chat, client, candidate, reservation)
+                response = await self._try_provider(context, request, client, candidate, reservation)
             except BudgetExceeded as error:
                 permit.release()
                 over_budget = error
@@ -231,7 +231,7 @@ class Engine:
     async def _try_provider(
         self,
         context: RequestContext,
-        chat: ChatRequest,
+        request: InferenceRequest,
         client: Client,
         candidate: Candidate,
         reservation: Reservation,
@@ -243,19 +243,19 @@ class Engine:
         """
         assert context.routing is not None
         provider = self._providers[candidate.provider]
-        name_there = self._router.names.id_at(provider, chat.model)
-        upstream_chat = chat if name_there == chat.model else for_model(chat, name_there)
+        name_there = self._router.names.id_at(provider, request.model)
+        upstream_request = request if name_there == request.model else for_model(request, name_there)
         if provider.kind == "routstr":
-            upstream_chat = with_max_tokens(upstream_chat)
+            upstream_request = with_max_tokens(upstream_request)
         for tries in count():
             if reservation.is_bounded:
-                may_cost = self._router.may_cost_msats(candidate, context.routing, chat)
+                may_cost = self._router.may_cost_msats(candidate, context.routing, request)
                 reservation.cover(context.spend.spent_msats + may_cost)
-            rates = self._router.names.rates(provider, chat.model)
+            rates = self._router.names.rates(provider, request.model)
             context.begin_attempt(provider, candidate.expected_cost_msats, rates)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
-                return await self._upstream.send(provider, upstream_chat, client.dialect, client.headers)
+                return await self._upstream.send(provider, upstream_request, client.dialect, client.headers)
             except InvalidRequest:  # it can't be translated for this provider
                 context.withdraw_attempt()
                 raise
@@ -379,8 +379,8 @@ class Engine:
         record = context.record()
         _best_effort(self._ledger.append, record)
         self._bus.publish(RequestFinished(record))
-        if context.chat is not None:
-            _best_effort(self._router.learn, record, context.chat, context.answer_bytes)
+        if context.request is not None:
+            _best_effort(self._router.learn, record, context.request, context.answer_bytes)
 
 
 def _check_present(client: Client) -> None:

@@ -9,7 +9,7 @@ from arbstr.config.schema import Provider
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
-from arbstr.types import ChatRequest, HeaderList, RequestRecord
+from arbstr.types import HeaderList, InferenceRequest, RequestRecord
 
 
 class Client(Protocol):
@@ -66,7 +66,7 @@ class Upstream(Protocol):
     """Calls providers."""
 
     async def send(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+        self, provider: Provider, request: InferenceRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
         """Make one attempt at one provider, in `dialect`. `headers` are the client's. Raises `AttemptError`."""
         ...

@@ -15,7 +15,7 @@ from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import ApiError, AttemptError
 from arbstr.sanitize import quoted
-from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, Rates, RequestRecord, Routing, Usage
+from arbstr.types import CLIENT_CLOSED, Attempt, InferenceRequest, Rates, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +35,6 @@ class RequestContext:
         "answer_bytes",
         "attempts",
         "baselines",
-        "chat",
         "dialect",
         "drained",
         "ended_ms",
@@ -47,6 +46,7 @@ class RequestContext:
         "policy",
         "provider",
         "received_at_ms",
+        "request",
         "request_id",
         "routing",
         "served_model",
@@ -67,7 +67,7 @@ class RequestContext:
         self._attempt_started_ms = 0
         self.announced = False  # on the bus
         self.drained = False  # its client has left, and its slot is free
-        self.chat: ChatRequest | None = None
+        self.request: InferenceRequest | None = None
         self.model = ""
         self.streaming = False
         self.policy: str | None = None
@@ -116,9 +116,9 @@ class RequestContext:
         first, self.announced = not self.announced, True
         return first
 
-    def set_chat(self, chat: ChatRequest) -> None:
+    def set_request(self, request: InferenceRequest) -> None:
         """Set the request: it is valid."""
-        self.chat = chat
+        self.request = request
 
     def set_routing(self, routing: Routing) -> None:
         """Set the routing decision."""
@@ -195,9 +195,9 @@ class RequestContext:
         self.answer_bytes = answer_bytes
         try:
             assert self.provider is not None
-            assert self.chat is not None
+            assert self.request is not None
             assert self.routing is not None
-            bounds = bounds_of(self.chat, self.routing, answer_bytes)
+            bounds = bounds_of(self.request, self.routing, answer_bytes)
             rates = self._rates or self.provider.rates_for(self.routing.model)
             counted = Usage(0, 0) if usage is None and flat and rates.base_fee else usage
             self.spend.price(rates, counted, charged_msats, bounds, complete=complete)
@@ -244,7 +244,7 @@ class RequestContext:
 
     def without_quotes(self, message: str) -> str:
         """Return a provider's message without quotes of the request, fit to be stored, logged and shown."""
-        return message if self.chat is None else without_quotes(message, self.chat.body)
+        return message if self.request is None else without_quotes(message, self.request.body)
 
     def fail(self, status: int, message: str) -> None:
         """Mark the request as failed; the first reason given stands."""

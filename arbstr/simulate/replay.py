@@ -12,7 +12,7 @@ from datetime import datetime
 
 from arbstr.config.schema import Config, Policies, Provider, Rule
 from arbstr.engine.routing.router import Router
-from arbstr.types import ChatRequest
+from arbstr.types import InferenceRequest
 
 RULES = ("arbstr", "oracle", "output_price", "blend", "mean", "dearest")
 
@@ -99,7 +99,7 @@ def _costs(providers: Sequence[PricedProvider], rows: Sequence[TracedRequest]) -
 
 
 def _bought_by_arbstr(
-    providers: Sequence[PricedProvider], requests: Sequence[tuple[TracedRequest, ChatRequest]]
+    providers: Sequence[PricedProvider], requests: Sequence[tuple[TracedRequest, InferenceRequest]]
 ) -> float:
     """Route each request, pay the first candidate, learn from the answer; return the sum in msats."""
     router = _router(providers, {request.policy for _, request in requests if request.policy})
@@ -137,8 +137,8 @@ def _router(providers: Sequence[PricedProvider], policies: Iterable[str]) -> Rou
     return Router(config, clock=lambda: 0.0, random=lambda: 0.0, matchers=())
 
 
-def _request(row: TracedRequest) -> ChatRequest:
-    return ChatRequest(
+def _request(row: TracedRequest) -> InferenceRequest:
+    return InferenceRequest(
         request_id="",
         model=_MODEL,
         stream=False,

@@ -7,11 +7,11 @@ from typing import Any
 
 from arbstr.config.schema import Config, Policies, Provider, Rule
 from arbstr.engine.routing.router import Router
-from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
+from arbstr.types import Attempt, InferenceRequest, RequestRecord, Routing
 from tests.support.clock import Clock
 
 
-def chat(model: str = "gpt-4o", **fields: Any) -> ChatRequest:
+def chat(model: str = "gpt-4o", **fields: Any) -> InferenceRequest:
     given: dict[str, Any] = {
         "request_id": "r-1",
         "model": model,
@@ -23,7 +23,7 @@ def chat(model: str = "gpt-4o", **fields: Any) -> ChatRequest:
         "policy": None,
         "body": b"{}",
     }
-    return ChatRequest(**(given | fields))
+    return InferenceRequest(**(given | fields))
 
 
 def provider(name: str, input_rate: float = 10, output_rate: float = 30, **fields: Any) -> Provider:
@@ -41,7 +41,7 @@ def router(providers: Sequence[Provider], *rules: Rule, clock: Clock | None = No
     return Router(config(providers, *rules, **policies), **parts)
 
 
-def answered(request: ChatRequest, routing: Routing, **fields: Any) -> RequestRecord:
+def answered(request: InferenceRequest, routing: Routing, **fields: Any) -> RequestRecord:
     """The row of a request that its first candidate answered."""
     name = fields.get("provider", routing.candidates[0].provider)
     given: dict[str, Any] = {

@@ -13,7 +13,7 @@ from arbstr.engine import lenient_json
 from arbstr.engine.dialects.fields import kind_of
 from arbstr.engine.dialects.multipart import is_multipart, with_form_field
 from arbstr.errors import InvalidJson
-from arbstr.types import ChatRequest, JsonObject
+from arbstr.types import InferenceRequest, JsonObject
 
 _MODEL_KEY = b'"model"'
 _MODEL = re.compile(_MODEL_KEY + rb'\s*:\s*("(?:[^"\\]|\\.)*")')
@@ -35,13 +35,13 @@ def decode(body: bytes) -> JsonObject:
     return document
 
 
-def for_model(request: ChatRequest, model: str) -> ChatRequest:
+def for_model(request: InferenceRequest, model: str) -> InferenceRequest:
     """Return the request for another model, all else equal."""
     plain = None if request.plain_body is None else with_model(request.plain_body, model)
     return replace(request, model=model, body=with_model(request.body, model), plain_body=plain)
 
 
-def with_max_tokens(request: ChatRequest) -> ChatRequest:
+def with_max_tokens(request: InferenceRequest) -> InferenceRequest:
     """Return the request with `max_tokens` beside a chat's `max_completion_tokens`: nodes reserve by that alone."""
     body, plain = request.body, request.plain_body
     if request.dialect != "chat" or request.max_tokens is None or _CAP not in body or b'"max_tokens"' in body:

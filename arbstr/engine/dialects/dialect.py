@@ -19,7 +19,7 @@ from arbstr.engine.metering import Counts
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
 from arbstr.errors import ApiError
-from arbstr.types import ChatRequest, JsonObject, Usage
+from arbstr.types import InferenceRequest, JsonObject, Usage
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -84,7 +84,7 @@ class Dialect(ABC):
         request_id: str,
         policy: str | None,
         query: Mapping[str, str] | None = None,
-    ) -> ChatRequest:
+    ) -> InferenceRequest:
         """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
         hidden_chars = refuse_duplicates(body, document)
         model = model_of(document)
@@ -92,7 +92,7 @@ class Dialect(ABC):
         stream = self.streams and boolean(document, "stream")
         body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
         sent = self.sent(document, body, stream=stream)
-        return ChatRequest(
+        return InferenceRequest(
             request_id=request_id,
             model=model,
             stream=stream,

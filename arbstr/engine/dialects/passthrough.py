@@ -12,7 +12,7 @@ from arbstr.engine.dialects.body import decode
 from arbstr.engine.dialects.dialect import Dialect, Prompt
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.dialects.multipart import form_field, is_multipart
-from arbstr.types import ChatRequest, JsonObject, Usage
+from arbstr.types import InferenceRequest, JsonObject, Usage
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -48,10 +48,10 @@ class Passthrough(Dialect):
         request_id: str,
         policy: str | None,
         query: Mapping[str, str] | None = None,
-    ) -> ChatRequest:
+    ) -> InferenceRequest:
         """See `Dialect`. No field is refused: what it means is for the provider to say."""
         prompt = self.read_prompt(document)
-        return ChatRequest(
+        return InferenceRequest(
             request_id=request_id,
             model=named_model(document),
             stream=document.get("stream") in (True, "true"),

@@ -13,7 +13,7 @@ from arbstr.engine.routing.offer import Offer
 from arbstr.errors import counts_for_breaker
 from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
-from arbstr.types import CLIENT_CLOSED, Attempt, ChatRequest, RequestRecord
+from arbstr.types import CLIENT_CLOSED, Attempt, InferenceRequest, RequestRecord
 
 _CHARGES = "charges"
 _COUNTS = "counts"
@@ -48,7 +48,7 @@ class Learner:
         """Drop the offers for models that no provider lists: a provider may accept any model name."""
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
 
-    def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
+    def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a finished request: attempts, and the tokens, time and cost of complete responses."""
         routing = record.routing
         if routing is None:
@@ -66,7 +66,7 @@ class Learner:
         self._learn_charge(offer, record, now_s)
 
     def _learn_tokens(
-        self, offer: Offer, record: RequestRecord, request: ChatRequest, answer_bytes: int | None
+        self, offer: Offer, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None
     ) -> None:
         """Learn the visible length of a response for all providers, and tokens counted beyond it for its own."""
         used_input, used_output = record.input_tokens, record.output_tokens

@@ -12,7 +12,7 @@ from typing import NamedTuple, Protocol, runtime_checkable
 from arbstr.config.schema import Rule
 from arbstr.engine.routing.names import shown
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
-from arbstr.types import ChatRequest
+from arbstr.types import InferenceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +44,7 @@ class Matcher(Protocol):
     matcher when called without arguments.
     """
 
-    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         """Return which of `rules` (all allow the request's model) applies, or None. Must not block."""
         ...
 
@@ -55,11 +55,11 @@ class KeywordMatcher:
     def __init__(self) -> None:
         self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
 
-    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         """See `Matcher`."""
         return self.find(request, rules).rule
 
-    def find(self, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
+    def find(self, request: InferenceRequest, rules: Sequence[Rule]) -> Selected:
         """Return the rule that applies, and by which keyword."""
         if not request.last_user_text:
             return _NONE
@@ -161,7 +161,7 @@ class PolicySelector:
         self._allowing: dict[str, list[Rule]] = {}  # by model; clients may ask for any name
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
-    def select(self, request: ChatRequest, model: str | None = None) -> Selected:
+    def select(self, request: InferenceRequest, model: str | None = None) -> Selected:
         """Return the rule that applies, and why. Only a rule that the request names can refuse its model.
 
         `model` is what the request's model stands for.
@@ -191,7 +191,7 @@ class PolicySelector:
             raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 
-    def _recognised(self, request: ChatRequest, model: str) -> Selected:
+    def _recognised(self, request: InferenceRequest, model: str) -> Selected:
         rules = self._allowing.get(model)
         if rules is None:
             if len(self._allowing) >= _REMEMBERED:
@@ -203,7 +203,7 @@ class PolicySelector:
                 return found
         return _NONE
 
-    def _ask(self, matcher: Matcher, request: ChatRequest, rules: Sequence[Rule]) -> Selected:
+    def _ask(self, matcher: Matcher, request: InferenceRequest, rules: Sequence[Rule]) -> Selected:
         """Call a matcher. It may be another package's code: its exceptions are logged once and fail no request."""
         try:
             if type(matcher) is KeywordMatcher:

@@ -20,7 +20,7 @@ from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy, NotFound
 from arbstr.events import OverchargeFound
-from arbstr.types import Candidate, ChatRequest, RequestRecord, Routing, Usage
+from arbstr.types import Candidate, InferenceRequest, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model name
 _UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
@@ -91,7 +91,7 @@ class Router:
         self._lists_version = 0  # of the names that the sets were computed with
         self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
-    def route(self, request: ChatRequest) -> Routing:
+    def route(self, request: InferenceRequest) -> Routing:
         """Return the routing decision for a request.
 
         Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy` or `NoHealthyProvider`,
@@ -107,11 +107,11 @@ class Router:
         """Return whether the rule of that name allows a model. Raises `UnknownPolicy`."""
         return self._policies.allows(self.rule(policy), self.names.resolve(model))
 
-    def preview(self, request: ChatRequest) -> Routing:
+    def preview(self, request: InferenceRequest) -> Routing:
         """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""
         return self._decide(request, commit=False)
 
-    def _decide(self, request: ChatRequest, *, commit: bool) -> Routing:
+    def _decide(self, request: InferenceRequest, *, commit: bool) -> Routing:
         """Route by the model asked for, else by the first of the rule's fallback models that has a candidate.
 
         If none has one because every breaker is open, a provider is probed early (`due_next`).
@@ -135,7 +135,7 @@ class Router:
 
     def _rank(
         self,
-        request: ChatRequest,
+        request: InferenceRequest,
         candidate_set: CandidateSet,
         policy_reason: str | None,
         commit: bool,
@@ -174,7 +174,7 @@ class Router:
             policy_reason=policy_reason,
         )
 
-    def _judge(self, request: ChatRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> _Ranking:
+    def _judge(self, request: InferenceRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> _Ranking:
         """Price every offer, leave out what a limit, overcharge, breaker or cool-down forbids, sort the rest."""
         tokens, answer = self.learner.tokens.predict(
             candidate_set.policy,
@@ -226,7 +226,7 @@ class Router:
 
     def _explore(
         self,
-        request: ChatRequest,
+        request: InferenceRequest,
         candidate_set: CandidateSet,
         exploration: Exploration,
         ranked: list[tuple[float, int, Candidate]],
@@ -269,13 +269,13 @@ class Router:
             for candidate in candidates
         )
 
-    def input_tokens(self, request: ChatRequest) -> int:
+    def input_tokens(self, request: InferenceRequest) -> int:
         """Return the expected input tokens of a request, at least 1."""
         model, learned = self.names.resolve(request.model), self.learner.tokens
         tokens, _ = learned.predict(None, model, request.prompt_chars, request.max_tokens, images=request.prompt_images)
         return max(1, int(tokens + 0.5))
 
-    def may_cost_msats(self, candidate: Candidate, routing: Routing, request: ChatRequest) -> float:
+    def may_cost_msats(self, candidate: Candidate, routing: Routing, request: InferenceRequest) -> float:
         """Return what a request may cost at a candidate, in msats, for the most output tokens to be expected."""
         offer = self.learner.offer(candidate.provider, routing.model)
         tokens, longest = self.learner.tokens.at_most(
@@ -299,7 +299,7 @@ class Router:
         costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
-    def learn(self, record: RequestRecord, request: ChatRequest, answer_bytes: int | None = None) -> None:
+    def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a request that has ended, and its response's size; to be called once per request."""
         self._learn_prices(record)
         self.learner.learn(record, request, answer_bytes)
@@ -319,7 +319,7 @@ class Router:
             exploration.found(place, extra, record.provider_cost_msats if answered else None, listed)
 
     def _candidate_set(self, rule: Rule | None, model: str, anywhere: bool = False) -> CandidateSet:
-        """Return the candidate set of a model under a rule, computed once; see `ChatRequest` for `anywhere`."""
+        """Return the candidate set of a model under a rule, computed once; see `InferenceRequest` for `anywhere`."""
         if self._lists_version != self.names.version:
             self._lists_version = self.names.version
             self._outdated, self._candidate_sets = self._candidate_sets, {}
@@ -356,7 +356,7 @@ class Router:
 
     def _refusal(
         self,
-        request: ChatRequest,
+        request: InferenceRequest,
         candidate_set: CandidateSet,
         excluded: list[tuple[str, str]],
         unavailable: list[str],

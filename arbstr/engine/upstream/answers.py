@@ -24,7 +24,7 @@ from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
-from arbstr.types import ChatRequest, JsonObject
+from arbstr.types import InferenceRequest, JsonObject
 
 MAX_ANSWER_BYTES = 64 * 1024 * 1024
 MAX_ERROR_BYTES = 1024 * 1024
@@ -55,7 +55,7 @@ class AnswerReader:
         self._deadline_timer = deadline_timer
 
     async def read(
-        self, response: httpx.Response, chat: ChatRequest, expected: Expected, call: PendingCall
+        self, response: httpx.Response, request: InferenceRequest, expected: Expected, call: PendingCall
     ) -> UpstreamResponse | UpstreamStream:
         """Read a response as far as needed to classify it. Raises `AttemptError` if it is no answer."""
         head = self._heads.read(response)
@@ -63,8 +63,8 @@ class AnswerReader:
             return await self._refused(response, head, expected)
         chunks = chunks_of(response)
         try:
-            if (_EVENTS in head.label) if expected.dialect.takes_anything else chat.stream:
-                observer = self._observer(chat, expected)
+            if (_EVENTS in head.label) if expected.dialect.takes_anything else request.stream:
+                observer = self._observer(request, expected)
                 opening = Opening(chunks, observer, call, Deadline(self._deadline_timer), self._keepalive_s)
                 return await self._judge_stream(response, opening, head, expected)
             return await self._whole(response.status_code, head, expected, b"", chunks)
@@ -72,10 +72,10 @@ class AnswerReader:
             message = sanitize_clause(self._redactor.text(str(error)))
             raise AttemptError("bad_response", f"HTTP 200 that was cut off: {message}", status=200) from error
 
-    def _observer(self, chat: ChatRequest, expected: Expected) -> StreamObserver:
+    def _observer(self, request: InferenceRequest, expected: Expected) -> StreamObserver:
         if expected.translation is not None:
             return expected.translation.observer(self._redactor)
-        return StreamObserver(expected.dialect, keep_usage_chunk=chat.wants_usage, redactor=self._redactor)
+        return StreamObserver(expected.dialect, keep_usage_chunk=request.wants_usage, redactor=self._redactor)
 
     async def _judge_stream(
         self, response: httpx.Response, opening: Opening, head: Head, expected: Expected

@@ -37,7 +37,7 @@ from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
-from arbstr.types import ChatRequest, FailureKind, HeaderList
+from arbstr.types import FailureKind, HeaderList, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -126,7 +126,7 @@ class UpstreamCaller:
         task.add_done_callback(self._closing.discard)
 
     async def send(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+        self, provider: Provider, request: InferenceRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
         """Make one attempt at one provider, for a client that speaks `dialect` and has sent `headers`.
 
@@ -134,25 +134,30 @@ class UpstreamCaller:
         is no other attempt: the refusal costs nothing. Raises `AttemptError`, and `InvalidRequest` for what can't be
         translated.
         """
-        if not self._spoken.speaks(provider, dialect.name, chat.model):
-            return await self._send_translated(provider, chat, dialect, headers)
+        if not self._spoken.speaks(provider, dialect.name, request.model):
+            return await self._send_translated(provider, request, dialect, headers)
         try:
-            answer = await self._send_as(provider, self._native(chat), Expected(dialect), headers)
+            answer = await self._send_as(provider, self._native(request), Expected(dialect), headers)
         except AttemptError as error:
             if error.kind != "no_endpoint":
                 raise
-            return await self._send_otherwise(provider, chat, dialect, headers, error)
+            return await self._send_otherwise(provider, request, dialect, headers, error)
         if dialect is not CHAT:
             self._spoken.answered(provider, dialect)
         return answer
 
-    def _native(self, chat: ChatRequest) -> ChatRequest:
+    def _native(self, request: InferenceRequest) -> InferenceRequest:
         """Return the request for a provider of its dialect: as it is, unless it refers to translated answers."""
-        changed = None if chat.document is None else for_native(chat.document, chat.body, self._history)
-        return chat if changed is None else replace(chat, body=dumps({**changed, "model": chat.model}))
+        changed = None if request.document is None else for_native(request.document, request.body, self._history)
+        return request if changed is None else replace(request, body=dumps({**changed, "model": request.model}))
 
     async def _send_otherwise(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList, missing: AttemptError
+        self,
+        provider: Provider,
+        request: InferenceRequest,
+        dialect: Dialect,
+        headers: HeaderList,
+        missing: AttemptError,
     ) -> UpstreamResponse | UpstreamStream:
         """Send a request as chat, there being no endpoint for its dialect; raise `missing` if that is not possible.
 
@@ -160,20 +165,20 @@ class UpstreamCaller:
         """
         if missing.status != httpx.codes.NOT_FOUND:
             self._spoken.unlearn(provider, dialect)
-        if dialect.translation is None or not self._spoken.speaks(provider, CHAT.name, chat.model):
-            self._spoken.missed(provider, dialect, chat.model)
+        if dialect.translation is None or not self._spoken.speaks(provider, CHAT.name, request.model):
+            self._spoken.missed(provider, dialect, request.model)
             raise missing
         try:
-            answer = await self._send_translated(provider, chat, dialect, headers)
+            answer = await self._send_translated(provider, request, dialect, headers)
         except AttemptError as error:
             if error.kind != "stale_catalogue":
-                self._spoken.missed(provider, dialect, chat.model)
+                self._spoken.missed(provider, dialect, request.model)
             raise
         self._spoken.unlearn(provider, dialect)
         return answer
 
     async def _send_translated(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+        self, provider: Provider, request: InferenceRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
         """Send a request as chat. Raises `AttemptError` and `InvalidRequest`.
 
@@ -181,17 +186,17 @@ class UpstreamCaller:
         is sent again without it, or with a lower one.
         """
         history = self._history if dialect is RESPONSES else None
-        translation = Translation(dialect, chat, history, now_s=time.time())
-        document = self._caps.applied(translation.chat(chat), provider.name)
+        translation = Translation(dialect, request, history, now_s=time.time())
+        document = self._caps.applied(translation.chat(request), provider.name)
         taken: Cap | None = None
         while True:
             document = self._optional.left_out(document, provider.name)
             body = dumps(document)
-            sent = replace(chat, body=body, plain_body=None, wants_usage=True, query="")
+            sent = replace(request, body=body, plain_body=None, wants_usage=True, query="")
             answer = await self._ask(provider, sent, Expected(CHAT, translation), headers, body)
             if isinstance(answer, UpstreamStream) or answer.client_error is None:
                 if taken is not None:
-                    self._caps.keep(taken, provider.name, chat.model)
+                    self._caps.keep(taken, provider.name, request.model)
                 return answer
             named = self._optional.learn(document, provider.name, answer.body)
             cap = cap_taken(document, answer.body)
@@ -203,49 +208,49 @@ class UpstreamCaller:
             logger.warning("provider %s rejects %s; asking again without", provider.name, ", ".join(named))
 
     async def _send_as(
-        self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList
+        self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
         """Send a request as it is. Raises `AttemptError`.
 
         If the provider refuses a field that arbstr has added, the request is sent again without it: the refusal costs
         nothing and is no attempt.
         """
-        plain = chat.plain_body
+        plain = request.plain_body
         if plain is None:
-            return await self._ask(provider, chat, expected, headers, chat.body)
+            return await self._ask(provider, request, expected, headers, request.body)
         key = provider.name, expected.dialect.name
         if self._clock() < self._plain_until.get(key, -math.inf):
-            return await self._ask(provider, chat, expected, headers, plain)
-        answer = await self._ask(provider, chat, expected, headers, chat.body)
+            return await self._ask(provider, request, expected, headers, plain)
+        answer = await self._ask(provider, request, expected, headers, request.body)
         if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
             return answer
-        retried = await self._ask(provider, chat, expected, headers, plain)
+        retried = await self._ask(provider, request, expected, headers, plain)
         if isinstance(retried, UpstreamStream) or retried.client_error is None:
             logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
             self._plain_until[key] = self._clock() + UNSUPPORTED_S
         return retried
 
     async def _ask(
-        self, provider: Provider, chat: ChatRequest, expected: Expected, headers: HeaderList, body: bytes
+        self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList, body: bytes
     ) -> UpstreamResponse | UpstreamStream:
-        self._connecting.add(chat.request_id)
-        request = _TemplatedRequest(
-            self._template(provider, expected.dialect.path, chat.query, headers),
+        self._connecting.add(request.request_id)
+        sent = _TemplatedRequest(
+            self._template(provider, expected.dialect.path, request.query, headers),
             body,
-            partial(self._connecting.discard, chat.request_id),
+            partial(self._connecting.discard, request.request_id),
         )
         deadline = Deadline(self._deadline_timer)
         call = PendingCall(provider.timeouts, deadline)
         try:
             with deadline.within(call.limit_s):
-                response = await self._transport.handle_async_request(request)
+                response = await self._transport.handle_async_request(sent)
                 try:
-                    return await self._answers.read(response, chat, expected, call)
+                    return await self._answers.read(response, request, expected, call)
                 except BaseException:
                     await close(response)
                     raise
         except TimeoutError:
-            if chat.request_id in self._connecting:
+            if request.request_id in self._connecting:
                 message = f"no connection within {call.limit_s:g} s"
                 raise AttemptError("timeout", message, retryable=True) from None
             raise AttemptError("timeout", f"no answer within {call.limit_s:g} s", sent=True) from None
@@ -258,7 +263,7 @@ class UpstreamCaller:
             raise AttemptError("bad_response", f"an unreadable response ({type(error).__name__})") from error
         finally:
             deadline.close()
-            self._connecting.discard(chat.request_id)
+            self._connecting.discard(request.request_id)
 
     def _template(self, provider: Provider, path: str, query: str, headers: HeaderList) -> httpx.Request:
         """Return the request template of a client's headers and a provider; clients repeat their headers."""

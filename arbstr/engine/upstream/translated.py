@@ -20,7 +20,7 @@ from arbstr.engine.upstream.sse import data_of, events
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import ApiError
 from arbstr.redaction import Redactor
-from arbstr.types import ChatRequest, JsonObject
+from arbstr.types import InferenceRequest, JsonObject
 
 _SECRET_BYTES = 12
 MAX_EVENT_BYTES = 16 * 1024 * 1024  # an image may be in it
@@ -30,7 +30,7 @@ class Translation:
     """The translation of one request in `dialect`, and of what is answered to it."""
 
     def __init__(
-        self, dialect: Dialect, request: ChatRequest, history: ResponseHistory | None, *, now_s: float
+        self, dialect: Dialect, request: InferenceRequest, history: ResponseHistory | None, *, now_s: float
     ) -> None:
         """`history` is for a dialect whose requests may refer to earlier answers. Raises `InvalidRequest`."""
         assert dialect.translation is not None
@@ -47,7 +47,7 @@ class Translation:
             "now_s": now_s,
         }
 
-    def chat(self, request: ChatRequest) -> JsonObject:
+    def chat(self, request: InferenceRequest) -> JsonObject:
         """Return the request as chat. Raises `InvalidRequest` for what chat can't express."""
         document: JsonObject = self._modules.to_chat({**self._resolved, "model": request.model})
         return document

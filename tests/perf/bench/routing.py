@@ -13,7 +13,7 @@ import time
 from arbstr.config.schema import Breaker, Config, Policies, Provider, Rule
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
-from arbstr.types import Attempt, ChatRequest, RequestRecord, Routing
+from arbstr.types import Attempt, InferenceRequest, RequestRecord, Routing
 
 PROVIDERS = 20
 REQUESTS = 2000
@@ -50,11 +50,11 @@ def health() -> CircuitBreakers:
     )
 
 
-def requests() -> list[ChatRequest]:
+def requests() -> list[InferenceRequest]:
     sizes = random.Random(2)
     texts = ("please implement this function", "what is the weather like in Lisbon today")
     return [
-        ChatRequest(
+        InferenceRequest(
             request_id="r",
             model="model",
             stream=number % 2 == 0,
@@ -69,7 +69,7 @@ def requests() -> list[ChatRequest]:
     ]
 
 
-def outcome(request: ChatRequest, routing: Routing) -> RequestRecord:
+def outcome(request: InferenceRequest, routing: Routing) -> RequestRecord:
     """A whole answer with a charge: everything there is to learn from."""
     provider = routing.candidates[0].provider
     return RequestRecord(

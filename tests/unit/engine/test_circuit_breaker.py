@@ -17,7 +17,7 @@ from arbstr.engine.circuit_breaker import JITTER, WINDOW, CircuitBreakers, Permi
 from arbstr.engine.routing.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged
-from arbstr.types import ChatRequest
+from arbstr.types import InferenceRequest
 from tests.support.clock import Clock
 from tests.support.engine_builders import chat
 
@@ -53,7 +53,7 @@ class BreakerHarness:
     def transitions(self) -> list[tuple[str, str]]:
         return [(event.old, event.new) for event in self.changes]
 
-    def permit(self, request: ChatRequest | None = None, *, early: bool = False) -> Permit:
+    def permit(self, request: InferenceRequest | None = None, *, early: bool = False) -> Permit:
         permit = self.breakers.acquire("a", request, early=early)
         assert permit is not None
         return permit

@@ -24,7 +24,7 @@ from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError, AttemptError, ClientGone
 from arbstr.events import AttemptFailed, AttemptStarted, Event, RequestFinished, RequestReceived, RouteChosen
-from arbstr.types import ChatRequest, HeaderList, RequestRecord, Usage
+from arbstr.types import HeaderList, InferenceRequest, RequestRecord, Usage
 from tests.support.clock import Clock
 from tests.support.engine_builders import chat, provider
 
@@ -115,7 +115,7 @@ class FakeUpstream:
         self.scripts = {name: iter(script) for name, script in scripts.items()}
 
     async def send(
-        self, provider: Provider, chat: ChatRequest, dialect: Dialect, headers: HeaderList
+        self, provider: Provider, chat: InferenceRequest, dialect: Dialect, headers: HeaderList
     ) -> UpstreamResponse:
         await self.on_send()
         self.asked.append(provider.name)

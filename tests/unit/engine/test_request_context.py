@@ -38,7 +38,7 @@ def exchange(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
     exchange = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     exchange.identify("gpt-4o", streaming=False, session=None)
-    exchange.set_chat(chat(max_tokens=500))
+    exchange.set_request(chat(max_tokens=500))
     exchange.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
     return exchange
 

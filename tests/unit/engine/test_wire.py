@@ -32,7 +32,7 @@ def context(clock: Clock) -> RequestContext:
     """A request of 100 tokens that has been routed, by no rule."""
     context = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
     context.identify("gpt-4o", streaming=False, session=None)
-    context.set_chat(chat(max_tokens=500))
+    context.set_request(chat(max_tokens=500))
     context.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
     return context
 

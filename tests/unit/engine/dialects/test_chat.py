@@ -17,12 +17,12 @@ from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.upstream.sse import encode_event
 from arbstr.errors import ApiError, BadUpstreamResponse, InvalidJson, InvalidRequest
-from arbstr.types import ChatRequest, JsonObject
+from arbstr.types import InferenceRequest, JsonObject
 
 HELLO = [{"role": "user", "content": "hello"}]
 
 
-def read(body: bytes | dict[str, Any]) -> ChatRequest:
+def read(body: bytes | dict[str, Any]) -> InferenceRequest:
     raw = body if isinstance(body, bytes) else json.dumps(body).encode()
     return CHAT.parse(decode(raw), raw, request_id="r", policy=None)
 

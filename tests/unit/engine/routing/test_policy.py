@@ -15,7 +15,7 @@ from arbstr.config.schema import Rule
 from arbstr.engine.routing import policy
 from arbstr.engine.routing.policy import KeywordMatcher, PolicySelector, load_matchers
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
-from arbstr.types import ChatRequest
+from arbstr.types import InferenceRequest
 from tests.support.engine_builders import chat
 
 
@@ -164,21 +164,21 @@ def test_ten_megabytes_and_forty_rules_hold_up_the_loop_for_a_moment(piece: str)
 class Long:
     """Every long text is the first rule's."""
 
-    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         return rules[0] if len(request.last_user_text) > 10 else None
 
 
 class Broken:
     """Fails whatever it is asked."""
 
-    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         raise RuntimeError("out of order")
 
 
 class Inventive:
     """Returns a rule of its own."""
 
-    def match(self, request: ChatRequest, rules: Sequence[Rule]) -> Rule | None:
+    def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         return Rule(name="invented")
 
 

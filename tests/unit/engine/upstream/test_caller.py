@@ -19,7 +19,7 @@ from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.engine.upstream.spoken import SpokenDialects
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor, Secret
-from arbstr.types import ChatRequest, Usage
+from arbstr.types import InferenceRequest, Usage
 
 KEY = "sk-very-secret-key-0123456789"
 URL = "http://provider.test/v1/chat/completions"
@@ -35,8 +35,8 @@ def provider(**timeouts: float) -> Provider:
     return Provider(name="alpha", url="http://provider.test/v1/", api_key=Secret(KEY), timeouts=Timeouts(**timeouts))
 
 
-def chat(*, stream: bool = False) -> ChatRequest:
-    return ChatRequest("r", "gpt-4o", stream, False, None, 2, "hi", None, b'{"model":"gpt-4o"}')
+def chat(*, stream: bool = False) -> InferenceRequest:
+    return InferenceRequest("r", "gpt-4o", stream, False, None, 2, "hi", None, b'{"model":"gpt-4o"}')
 
 
 @pytest.fixture
