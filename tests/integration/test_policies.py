@@ -198,7 +198,7 @@ async def test_providers_beyond_a_rules_limit_are_no_candidates(harness: ProxyHa
 
 
 async def test_lowest_latency_learns_who_is_quick(harness: ProxyHarness) -> None:
-    """Whoever is unknown is tried; then the quickest stays."""
+    """Unknown providers are tried; then the quickest stays."""
     alpha = await harness.add_provider("alpha")
     beta = await harness.add_provider("beta")
     arbstr = await harness.start(policies={"default_strategy": "lowest_latency"})

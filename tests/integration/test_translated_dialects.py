@@ -390,7 +390,7 @@ async def test_the_cap_goes_by_the_name_that_the_model_takes_where_an_alias_name
 
 
 async def test_anthropics_client_sends_the_whole_conversation_where_there_are_no_threads(harness: ProxyHarness) -> None:
-    """Its tool runner refers to earlier messages by id unless it is told that it can't."""
+    """Its tool runner refers to earlier messages by id unless that is refused."""
     calls = [{"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}]
     asking = completion("Let me see.")
     asking["choices"][0]["message"]["tool_calls"] = calls

@@ -81,7 +81,7 @@ async def test_rows_that_a_crash_left_open_are_closed_as_interrupted_at_the_next
 
 
 async def test_what_an_interrupted_stream_may_have_cost_is_spent(path: Path) -> None:
-    """It stands in the row from its opening on; whoever crashed settled nothing."""
+    """It stands in the row from its opening on; a crashed process settled nothing."""
     ledger = LedgerWriter(path)
     await ledger.start()
     ledger.begin(record(request_id="broken", streaming=True, cost_msats=None, doubtful_msats=901))

@@ -1,4 +1,4 @@
-"""`python -m tests.screenshots`: draw every picture anew, as SVG and PNG. `--check` only says which are out of date."""
+"""`python -m tests.screenshots`: redraw every picture, as SVG and PNG. `--check` only says which are out of date."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def main() -> int:
     options = parser.parse_args()
     outdated = [name for name in options.names or SCENES if _draw(name, write=not options.check)]
     for name in outdated:
-        print(f"{name}: {'out of date' if options.check else 'drawn anew'}")
+        print(f"{name}: {'out of date' if options.check else 'redrawn'}")
     return int(options.check and bool(outdated))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from arbstr.config.schema import Config, Policies, Provider, Rule
+from arbstr.engine.dialects.chat import CHAT
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, InferenceRequest, RequestRecord, Routing
 from tests.support.clock import Clock
@@ -28,6 +30,15 @@ def chat(model: str = "gpt-4o", **fields: Any) -> InferenceRequest:
 
 def provider(name: str, input_rate: float = 10, output_rate: float = 30, **fields: Any) -> Provider:
     return Provider(name=name, url="http://localhost:1/v1", input_rate=input_rate, output_rate=output_rate, **fields)
+
+
+def routed(clock: Clock) -> RequestContext:
+    """A request of 100 tokens that has been routed, by no rule."""
+    context = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
+    context.identify("gpt-4o", streaming=False, session=None)
+    context.set_request(chat(max_tokens=500))
+    context.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
+    return context
 
 
 def config(providers: Sequence[Provider], *rules: Rule, **policies: Any) -> Config:

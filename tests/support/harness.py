@@ -64,7 +64,7 @@ class ProxyHarness:
         return provider
 
     def add_provider_at(self, name: str, url: str, **fields: Any) -> None:
-        """A provider at some address, whoever lives there."""
+        """A provider at some address, whether or not anything listens there."""
         given = {"models": (MODEL,), "api_key": key_of(name), "input_rate": 10, "output_rate": 30, "base_fee": 1}
         self.providers.append(Provider(name=name, url=url, **(given | fields)))
 
@@ -245,7 +245,7 @@ class Arbstr:
             return Answer(response.status, response.headers, await response.read())
 
     async def start_chat(self, content: Any = "hi", **fields: Any) -> asyncio.Task[Answer]:
-        """A chat request under way; whoever cancels the task closes the connection."""
+        """A chat request under way; cancelling the task closes the connection."""
         return asyncio.create_task(self.chat(content, **fields))
 
     async def catch_up(self) -> None:

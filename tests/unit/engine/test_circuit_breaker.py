@@ -636,7 +636,7 @@ def test_retry_after_is_when_the_first_may_serve_again(breaker: BreakerHarness) 
 
 
 def restarted(breaker: BreakerHarness, after_s: float) -> BreakerHarness:
-    """A new start that remembers, after some time by the wall clock; the monotonic one begins anew."""
+    """A new start that remembers, after some time by the wall clock; the monotonic one starts again."""
     saved = json.loads(json.dumps(breaker.breakers.export()))
     new = BreakerHarness()
     earlier_ms = breaker.now_ms()

@@ -13,7 +13,7 @@ from arbstr.engine.upstream.response import UpstreamResponse
 from arbstr.errors import AttemptError
 from arbstr.types import HeaderList, Routing, Usage
 from tests.support.clock import Clock
-from tests.support.engine_builders import chat, provider
+from tests.support.engine_builders import provider, routed
 
 ALPHA = provider("alpha", 10, 30, base_fee=1)
 BETA = provider("beta", 10, 30)
@@ -29,12 +29,7 @@ def clock() -> Clock:
 
 @pytest.fixture
 def context(clock: Clock) -> RequestContext:
-    """A request of 100 tokens that has been routed, by no rule."""
-    context = RequestContext("r-1", 1_700_000_000_000, CHAT, clock)
-    context.identify("gpt-4o", streaming=False, session=None)
-    context.set_request(chat(max_tokens=500))
-    context.set_routing(Routing("cheapest", None, "gpt-4o", 100, 256, ()))
-    return context
+    return routed(clock)
 
 
 def failed(context: RequestContext, name: str, *errors: AttemptError) -> None:

@@ -30,7 +30,7 @@ from arbstr.ledger.row_mapping import (
 )
 from arbstr.sanitize import json_or_none
 from arbstr.types import Candidate, RequestRecord, Routing
-from tests.support.ledger_builders import NOON
+from tests.support.ledger_builders import NOON, record
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,8 @@ def test_a_tally_of_many_records_is_the_sum_of_their_tallies(numbers: list[tuple
 
 
 def test_a_tally_counts_absurd_numbers_as_the_largest_and_compares_known_costs_only() -> None:
-    known = {"request_id": "r", "received_at_ms": NOON, "model": "m", "streaming": False, "success": True}
-    priced = RequestRecord(**known, latency_ms=7, cost_msats=10, dearest_msats=30, input_tokens=10**20)  # type: ignore[arg-type]
-    unpriced = RequestRecord(**known, latency_ms=9, dearest_msats=30, input_tokens=1)  # type: ignore[arg-type]
+    priced = record(latency_ms=7, cost_msats=10, dearest_msats=30, input_tokens=10**20)
+    unpriced = record(latency_ms=9, cost_msats=None, dearest_msats=30, input_tokens=1)
     sums = dict(zip(SUMS, tally_of([priced, unpriced]).sums, strict=True))
     assert sums["input_tokens"] == MOST + 1
     assert (sums["total"], sums["success"], sums["streaming"], sums["priced"]) == (2, 2, 0, 1)

@@ -1,4 +1,4 @@
-"""arbstr's own log: one record, one line, no key, and nobody waits for whoever reads it."""
+"""arbstr's own log: one record, one line, no key, and nothing waits for its reader."""
 
 from __future__ import annotations
 

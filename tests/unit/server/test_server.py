@@ -66,7 +66,7 @@ async def answer(port: int) -> bytes:
 
 
 async def refusal(port: int) -> bytes:
-    """All that whoever connects now gets, unasked, until the connection is closed."""
+    """All that a new connection gets, unasked, until the connection is closed."""
     reader, writer = await connected(port)
     try:
         async with asyncio.timeout(PATIENCE_S):

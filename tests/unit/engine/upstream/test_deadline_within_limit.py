@@ -87,7 +87,7 @@ async def turns(count: int) -> None:
 async def ends_as_it_should(*steps: tuple[int, Happening]) -> None:
     request, task, happened = await serve(*steps)
     if "stopped" in happened:
-        assert task.cancelled(), "whoever cancels the task from outside is obeyed, whatever else there is"
+        assert task.cancelled(), "a cancel from outside is obeyed, whatever else happens"
     elif "left" in happened:
         assert task.done()
         assert request.left

@@ -172,7 +172,7 @@ CODE = BudgetStatus("code", "day", 900, 0, 10_000, NOON + 1_800_000)
         pytest.param([HOURLY, CODE], "code", ["hour"], id="the fuller one of two"),
         pytest.param([HOURLY, replace(CODE, reserved_msats=9_000)], "code", ["day"], id="what is reserved counts"),
         pytest.param([CODE], None, [], id="another policy's"),
-        pytest.param([replace(HOURLY, resets_at_ms=NOON)], None, [], id="begun anew since"),
+        pytest.param([replace(HOURLY, resets_at_ms=NOON)], None, [], id="restarted since"),
     ],
 )
 def test_a_budget_that_refuses_is_known(budgets: list[BudgetStatus], policy: str | None, shown: list[str]) -> None:
