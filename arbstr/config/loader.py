@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from arbstr.config.aliases import alias_problems
 from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
-from arbstr.config.proxies import is_onion
 from arbstr.config.schema import Breaker, Config
 from arbstr.config.toml_file import ConfigFile, Loc, expand, is_literal, key_path, read, refers, sentence, tables
 from arbstr.config.warnings import warnings
@@ -22,6 +21,7 @@ from arbstr.errors import ConfigError
 from arbstr.redaction import UNFIT, fits_header
 from arbstr.sanitize import quoted
 from arbstr.suggest import did_you_mean
+from arbstr.transport.resolver import is_onion
 
 Table = dict[str, Any]
 

@@ -16,6 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from arbstr.config.address import Address
 from arbstr.config.environment import problem_with, value_of
 from arbstr.redaction import REDACTED, Secret
+from arbstr.transport.resolver import is_onion
 
 Scheme = Literal["http", "socks5", "socks5h"]
 
@@ -107,11 +108,6 @@ def _credentials(parts: SplitResult) -> tuple[str, Secret | None]:
     if ":" in username:
         raise ValueError("has a colon in its user name, where proxies take it for the end of the name")
     return username, Secret(password) if password else None
-
-
-def is_onion(host: str) -> bool:
-    """Check whether a host can be reached only within Tor."""
-    return host.rstrip(".").lower().endswith(".onion")
 
 
 def is_this_machine(host: str) -> bool:

@@ -12,13 +12,11 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 
 import httpx
 
-from arbstr import __version__
 from arbstr.config.schema import Provider
-from arbstr.engine import lenient_json
 from arbstr.engine.learning.codec import Cells
 from arbstr.engine.routing.listing import ListedModel
 from arbstr.engine.routing.names import ModelNames
-from arbstr.engine.upstream.response import chunks_of, close
+from arbstr.market.fetching import fetch, get_request
 from arbstr.market.model_lists import read_ids, read_priced
 from arbstr.market.price_jumps import believed
 from arbstr.market.saved_lists import SavedList, decode, encode
@@ -31,7 +29,6 @@ logger = logging.getLogger(__name__)
 AGAIN_S = 5.0  # after the first failure; then twice as long each time, up to `refresh`
 WAIT_S = 3.0  # after the start, for who wants the first lists
 PATIENCE_S = 30.0
-MAX_BYTES = 4 * 1024 * 1024  # more than any list; parsing that much stops the loop for some 30 ms
 JITTER = 0.2  # up to this share earlier: several arbstrs do not ask at once
 STALE_S = 600.0  # after which a node's prices are doubted
 
@@ -101,10 +98,15 @@ class Catalogues:
     async def _read(self, provider: Provider) -> str | None:
         """Read one provider's list; return what went wrong, None if nothing did. No fault in it ends the reading."""
         try:
-            async with asyncio.timeout(PATIENCE_S):
-                body = await self._fetch(_request(provider))
+            request = get_request(
+                f"{provider.url}/models",
+                key=provider.api_key,
+                proxy=provider.proxy,
+                connect_s=provider.timeouts.connect,
+            )
+            answer = await fetch(self._transport, request, within_s=PATIENCE_S)
             read = read_priced if provider.kind == "routstr" else read_ids
-            models = read(lenient_json.loads_or_none(body), self._is_fit)
+            models = read(answer.content(), self._is_fit)
         except Exception as error:
             self._doubt_if_stale(provider)
             return sanitize_clause(self._redactor.text(str(error) or type(error).__name__))
@@ -149,31 +151,5 @@ class Catalogues:
                 self._known[provider.name] = saved
                 self._names.learn(provider, saved.models, doubted=self._is_stale(provider, saved))
 
-    async def _fetch(self, request: httpx.Request) -> bytes:
-        response = await self._transport.handle_async_request(request)
-        try:
-            if response.status_code != httpx.codes.OK:
-                raise httpx.TransportError(f"HTTP {response.status_code}")
-            body = bytearray()
-            async for chunk in chunks_of(response):
-                body += chunk
-                if len(body) > MAX_BYTES:
-                    raise httpx.TransportError(f"a list of more than {MAX_BYTES:,} bytes")
-            return bytes(body)
-        finally:
-            await close(response)
-
     def _is_fit(self, name: str) -> bool:
         return self._redactor.text(name) == name
-
-
-def _request(provider: Provider) -> httpx.Request:
-    headers = {"Accept": "application/json", "Accept-Encoding": "identity", "User-Agent": f"arbstr/{__version__}"}
-    if provider.api_key is not None:
-        headers["Authorization"] = f"Bearer {provider.api_key.reveal()}"
-    return httpx.Request(
-        "GET",
-        f"{provider.url}/models",
-        headers=headers,
-        extensions={"timeout": {"connect": provider.timeouts.connect}, "proxy": provider.proxy},
-    )

@@ -14,11 +14,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import aiohappyeyeballs
 
-from arbstr.transport.resolver import AddressInfo, Resolver
+from arbstr.transport.resolver import AddressInfo, Resolver, addresses_without_lookup, is_onion
 
 NEXT_ADDRESS_S = 0.25  # before the next address of a host is tried as well (RFC 8305)
 MAX_REPLY_BYTES = 64 * 1024  # of a proxy to `CONNECT`
@@ -71,29 +72,54 @@ class Proxy(Protocol):
         ...
 
 
+AddressCheck = Callable[[str], bool]
+
+
+def any_address(ip: str) -> bool:
+    """Allow every address."""
+    return True
+
+
 class ProxyRefused(OSError):
     """A proxy did not connect; the text says which one and why, without its credentials."""
 
 
 class Connector:
-    """Opens sockets to one host. `tunnels`: use CONNECT at an HTTP proxy, instead of requesting whole URLs."""
+    """Opens sockets to one host. `tunnels`: use CONNECT at an HTTP proxy, instead of requesting whole URLs.
 
-    def __init__(self, resolver: Resolver, host: str, port: int, proxy: Proxy | None, *, tunnels: bool) -> None:
+    `allows` is asked of each IP address of the host before anything is sent there; what a proxy looks up is not seen.
+    """
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        host: str,
+        port: int,
+        proxy: Proxy | None,
+        *,
+        tunnels: bool,
+        allows: AddressCheck = any_address,
+    ) -> None:
         self._resolver = resolver
         self._host = host
         self._port = port
         self._proxy = proxy
         self._tunnels = tunnels
+        self._allows = allows
 
     async def open(self) -> socket.socket:
         """Return a connected socket. Raises OSError, or ValueError for an invalid host name."""
         proxy = self._proxy
         if proxy is None:
-            return await self._open_tcp(self._host, self._port)
+            return await self._open_tcp(self._host, self._allowed(await self._looked_up()))
+        if known := addresses_without_lookup(self._host):
+            self._allowed(known)
         if proxy.is_socks:
             return await self._open_through_socks(proxy)
+        if is_onion(self._host):
+            raise OSError("an .onion name is not told to an HTTP proxy; it takes a SOCKS proxy")
         try:
-            sock = await self._open_tcp(proxy.host, proxy.port)
+            sock = await self._open_tcp(proxy.host, await self._resolver.addresses(proxy.host, proxy.port))
         except OSError as error:
             raise ProxyRefused(f"the proxy {proxy} can't be reached: {error}") from error
         if self._tunnels:
@@ -104,8 +130,17 @@ class Connector:
                 raise
         return sock
 
-    async def _open_tcp(self, host: str, port: int) -> socket.socket:
-        addresses: list[AddressInfo] = await self._resolver.addresses(host, port)
+    async def _looked_up(self) -> list[AddressInfo]:
+        return await self._resolver.addresses(self._host, self._port)
+
+    def _allowed(self, addresses: Sequence[AddressInfo]) -> list[AddressInfo]:
+        """Return the addresses that may be connected to. Raises OSError if there is none."""
+        allowed = [each for each in addresses if self._allows(each[4][0])]
+        if not allowed:
+            raise OSError(f"{addresses[0][4][0]} is not an address to connect to for this")
+        return allowed
+
+    async def _open_tcp(self, host: str, addresses: list[AddressInfo]) -> socket.socket:
         try:
             return await aiohappyeyeballs.start_connection(addresses, happy_eyeballs_delay=NEXT_ADDRESS_S, interleave=1)
         except OSError:
@@ -122,7 +157,7 @@ class Connector:
 
         host = self._host
         if not proxy.looks_up(host):
-            host = (await self._resolver.addresses(host, self._port))[0][4][0]
+            host = self._allowed(await self._looked_up())[0][4][0]
         password = None if proxy.password is None else proxy.password.reveal()
         failure: Exception | None = None
         for *_, where in await self._resolver.addresses(proxy.host, proxy.port):

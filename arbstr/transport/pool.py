@@ -29,7 +29,7 @@ from typing import Any
 
 import httpx
 
-from arbstr.transport.connector import Connector, Proxy, ProxyRefused, proxy_headers
+from arbstr.transport.connector import AddressCheck, Connector, Proxy, ProxyRefused, any_address, proxy_headers
 from arbstr.transport.decoding import ENCODINGS, Decoder
 from arbstr.transport.http11 import Connection, ResponseStream
 from arbstr.transport.resolver import Resolver
@@ -56,13 +56,21 @@ class PooledTransport(httpx.AsyncBaseTransport):
     request's URL and its extension `proxy`, and returns the proxy to use, None for a direct connection; it raises
     ValueError with the reason if there can be none. An extension `memo`, a dictionary shared by requests that differ in
     their bodies only, caches what the transport computes for them. The response's extension `response` is its
-    `ResponseStream`: `complete` once the whole body has arrived, read or not, with the raw headers.
+    `ResponseStream`: `complete` once the whole body has arrived, read or not, with the raw headers. `allows` is
+    asked of each IP address of a host, after its lookup, before a connection to it.
     """
 
-    def __init__(self, proxy_for: ProxyFor = _as_asked, resolver: Resolver | None = None) -> None:
+    def __init__(
+        self,
+        proxy_for: ProxyFor = _as_asked,
+        resolver: Resolver | None = None,
+        *,
+        allows: AddressCheck = any_address,
+    ) -> None:
         self._loop = asyncio.get_running_loop()
         self._proxy_for = proxy_for
         self._resolver = resolver or Resolver()
+        self._allows = allows
         self._host_pools: dict[tuple[httpx.URL, Proxy | None], _HostPool] = {}
 
     def __repr__(self) -> str:
@@ -108,7 +116,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
         proxy = request.extensions.get("proxy")
         pool = self._host_pools.get((request.url, proxy))
         if pool is None:
-            pool = _HostPool(request.url, self._proxy(request), self._resolver)
+            pool = _HostPool(request.url, self._proxy(request), self._resolver, self._allows)
             self._host_pools[request.url, proxy] = pool
         return pool
 
@@ -133,7 +141,7 @@ class PooledTransport(httpx.AsyncBaseTransport):
 class _HostPool:
     """The connections to one URL, and what requests to it have in common."""
 
-    def __init__(self, url: httpx.URL, proxy: Proxy | None, resolver: Resolver) -> None:
+    def __init__(self, url: httpx.URL, proxy: Proxy | None, resolver: Resolver, allows: AddressCheck) -> None:
         self.authority = url.netloc
         self.connections: set[Connection] = set()
         self._host = url.raw_host.decode("ascii")
@@ -142,7 +150,7 @@ class _HostPool:
         self.asks_proxy = proxy is not None and not proxy.is_socks and not self._tls
         self.path = b"http://%b%b" % (url.netloc, url.raw_path) if self.asks_proxy else url.raw_path
         self.proxy_headers = [line.encode() for line in proxy_headers(proxy)] if proxy and self.asks_proxy else []
-        self._connector = Connector(resolver, self._host, self._port, proxy, tunnels=self._tls)
+        self._connector = Connector(resolver, self._host, self._port, proxy, tunnels=self._tls, allows=allows)
         self._idle: deque[Connection] = deque()  # most recently used last
         self._sweeping: asyncio.TimerHandle | None = None
 

@@ -5,7 +5,8 @@ never responds would block every provider, and the shutdown. Here each lookup ha
 hanging one can't be stopped; a host has at most one at a time. The system's resolver is used, so `/etc/hosts`,
 multicast DNS and split horizons work as usual.
 
-Addresses are fresh for a minute. If the next lookup fails or takes long, they are used further.
+Addresses are fresh for a minute. If the next lookup fails or takes long, they are used further. A `.onion` name is
+never looked up: that would tell a name server what is meant for Tor alone.
 """
 
 from __future__ import annotations
@@ -52,8 +53,10 @@ class Resolver:
 
         Raises OSError, or ValueError for an invalid host name.
         """
-        found = _LOCALHOST if host.rstrip(".").lower() == "localhost" else _literal(host)
+        found = addresses_without_lookup(host)
         if not found:
+            if is_onion(host):
+                raise OSError("an .onion name is not looked up; it takes a SOCKS proxy")
             entry = self._hosts.get(host)
             if entry is None:
                 entry = self._hosts[host] = _Host(host, self._loop, self._look_up)
@@ -132,8 +135,15 @@ class _Host:
             lookup.set_result(outcome)
 
 
-def _literal(host: str) -> Sequence[AddressInfo]:
-    """Return the address if a host is an IP address in any notation the system knows; empty for a name."""
+def is_onion(host: str) -> bool:
+    """Check whether a host can be reached only within Tor."""
+    return host.rstrip(".").lower().endswith(".onion")
+
+
+def addresses_without_lookup(host: str) -> Sequence[AddressInfo]:
+    """Return the address if a host is an IP address in any notation the system knows, or `localhost`; else nothing."""
+    if host.rstrip(".").lower() == "localhost":
+        return _LOCALHOST
     try:
         return socket.getaddrinfo(host, None, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
     except (OSError, ValueError):

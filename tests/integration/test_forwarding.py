@@ -204,6 +204,70 @@ async def test_an_onion_address_without_a_socks_proxy_is_refused(proxy: str | No
     assert names.asked == []
 
 
+@pytest.mark.parametrize("proxy", [None, "http://127.0.0.1:9"])
+@pytest.mark.parametrize("host", [ONION, ONION.upper(), f"{ONION}."])
+async def test_a_transport_that_is_told_no_rule_looks_no_onion_name_up_either(proxy: str | None, host: str) -> None:
+    names = Names()
+    way = PooledTransport(resolver=Resolver(names))
+    asked = post(f"http://{host}/v1")
+    asked.extensions["proxy"] = parse_proxy(proxy) if proxy else None
+    with pytest.raises(httpx.ConnectError, match="it takes a SOCKS proxy"):
+        await ask(way, asked)
+    assert names.asked == []
+
+
+async def test_a_proxy_with_an_onion_name_is_not_looked_up() -> None:
+    names = Names()
+    async with transport(names) as way:
+        with pytest.raises(httpx.ProxyError, match=r"can't be reached: an \.onion name is not looked up"):
+            await ask(way, through("http://node.test/v1", f"http://{ONION}:3128"))
+    assert names.asked == []
+
+
+# --- addresses that are not allowed
+
+
+def no_loopback(ip: str) -> bool:
+    return not ip.startswith("127.") and ip != "::1"
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "2130706433", "inside.test"])
+@pytest.mark.parametrize("scheme", [None, "socks5"])
+async def test_an_address_that_is_not_allowed_gets_no_connection(host: str, scheme: str | None) -> None:
+    names = Names(inside_test="127.0.0.1")
+    async with ScriptedProvider() as provider, ForwardProxy() as proxy:
+        url = f"http://{host}:{port_of(provider.url)}/v1"
+        way = PooledTransport(resolver=Resolver(names), allows=no_loopback)
+        asked = post(url)
+        asked.extensions["proxy"] = parse_proxy(proxy.url(scheme)) if scheme else None
+        with pytest.raises(httpx.ConnectError, match="is not an address to connect to"):
+            await ask(way, asked)
+        assert (provider.connections, proxy.asked) == (0, [])
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize("scheme", ["http", "socks5h"])
+async def test_a_proxy_is_not_asked_for_an_address_that_is_not_allowed(host: str, scheme: str) -> None:
+    async with ForwardProxy() as proxy:
+        way = PooledTransport(resolver=Resolver(Names()), allows=no_loopback)
+        asked = post(f"http://{host}/v1")
+        asked.extensions["proxy"] = parse_proxy(proxy.url(scheme))
+        with pytest.raises(httpx.ConnectError, match="is not an address to connect to"):
+            await ask(way, asked)
+        assert proxy.asked == []
+
+
+async def test_a_proxy_itself_may_be_where_providers_may_not() -> None:
+    async with ScriptedProvider() as provider, ForwardProxy() as proxy:
+        proxy.routes = {"node.test": port_of(provider.url)}
+        way = PooledTransport(resolver=Resolver(Names()), allows=no_loopback)
+        asked = post("http://node.test/v1")
+        asked.extensions["proxy"] = parse_proxy(proxy.url("socks5h"))
+        await ask(way, asked)
+        await way.aclose()
+    assert proxy.asked == [("socks5", "node.test", 80)]
+
+
 # --- which way is taken
 
 
