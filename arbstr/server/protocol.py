@@ -15,6 +15,7 @@ from aiohttp.http_exceptions import LineTooLong
 from arbstr.errors import ApiError, HeadersTooLarge, InvalidParameter, RequestTimeout
 from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
+from arbstr.server.known_heads import KnownHeads
 from arbstr.server.request import Request
 from arbstr.server.responses import REQUEST_ID, SERVER, bare_response, error_response
 
@@ -45,7 +46,7 @@ class Awaited(NamedTuple):
 class Protocol(web.RequestHandler):
     """aiohttp's protocol, with its own handling of clients that leave or stall, and of bytes that are not HTTP."""
 
-    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, server: web.Server, loop: asyncio.AbstractEventLoop, heads: KnownHeads) -> None:
         super().__init__(
             server,
             loop=loop,
@@ -56,7 +57,9 @@ class Protocol(web.RequestHandler):
         )
         self.on_lost = _ignore
         self._wire: asyncio.Transport | None = None  # aiohttp forgets its own before all that was written has gone out
+        self._heads = heads
         self._head_bytes = 0  # of a head that is not complete
+        self._due: int | None = 0  # bytes of a body that have yet to come, None if there is no telling
         self._answered: Request | None = None  # the request that is being answered, or the last that was
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -65,11 +68,16 @@ class Protocol(web.RequestHandler):
         super().connection_made(transport)
 
     def data_received(self, data: bytes) -> None:
-        """Parse received bytes. If a body turns out malformed, fail its reader.
+        """Parse received bytes, unless they are a request whose head is known. If a body is malformed, fail its reader.
 
         aiohttp keeps the parser's complaint for the time when the request is answered, which then never comes.
         """
+        if self._due == 0 and not self._messages and self._take_known(data):
+            return
+        queued = len(self._messages)
         super().data_received(data)
+        if data:
+            self._due = self._still_due(data, queued)
         waiter, request = self._waiter, self._current_request
         if self._request_count and (waiter is None or waiter.done()):
             self._head_bytes = 0
@@ -150,6 +158,26 @@ class Protocol(web.RequestHandler):
             response.force_close()
         response.headers["Server"] = SERVER
         return response
+
+    def _take_known(self, data: bytes) -> bool:
+        """Queue the request that `data` is, if its head is known; the parser, which is between requests, is spared."""
+        known = None if self._close or self._force_close else self._heads.request(data)
+        if known is None:
+            return False
+        self._request_count += 1
+        self._messages.append(known)
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+        return True
+
+    def _still_due(self, data: bytes, queued: int) -> int | None:
+        """Return how many bytes of a body are due after `data`, before which `queued` requests waited."""
+        if self._due is None:
+            return None
+        if self._due:
+            return self._due - len(data) if len(data) <= self._due else None
+        message = self._messages[-1][0] if len(self._messages) == queued + 1 else None
+        return self._heads.learn(data, message) if isinstance(message, RawRequestMessage) else None
 
     def _written_bytes(self) -> int:
         """Return how many bytes were written for the current or last request."""

@@ -34,7 +34,6 @@ class RequestBody:
             message = "Send the request as JSON, with the header 'Content-Type: application/json'."
             raise UnsupportedMediaType(message)
         encoding = _encoding(request)
-        self._check_length(request.content_length or 0)
         try:
             body = self._all_here() if request.content.is_eof() else await self._await_rest()
         except (web.RequestPayloadError, ConnectionError) as error:
@@ -88,6 +87,7 @@ class RequestBody:
     async def _await_rest(self) -> bytes:
         """Read a body that is still arriving; sends `100 Continue` if the client expects it."""
         request = self._request
+        self._check_length(request.content_length or 0)
         if request.headers.get("Expect", "").lower() == "100-continue":
             await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
             request.writer.output_size = 0  # the answer itself has not begun by that

@@ -16,6 +16,7 @@ from aiohttp.streams import StreamReader
 from arbstr.errors import AddressInUse, ArbstrError
 from arbstr.server.acceptor import Acceptor
 from arbstr.server.connections import ConnectionLimit
+from arbstr.server.known_heads import KnownHeads
 from arbstr.server.protocol import Protocol
 from arbstr.server.request import Request
 from arbstr.server.router import Handler
@@ -57,10 +58,11 @@ class _Server(web.Server):
         super().__init__(handler, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
         self._event_loop = asyncio.get_running_loop()
         self._max_request_bytes = max_request_bytes
+        self._heads = KnownHeads()
 
     def __call__(self) -> Protocol:
         """Return the protocol for a new connection."""
-        return Protocol(self, self._event_loop)
+        return Protocol(self, self._event_loop, self._heads)
 
     def _request(
         self,

@@ -1,0 +1,83 @@
+"""The heads of requests that were parsed before: a client's next request differs in its body, and little else.
+
+Parsing a head costs several times as much as finding its bytes among those already parsed. Only aiohttp's parser
+parses: what it makes of a head is remembered, so that the same bytes mean the same every time.
+"""
+
+from __future__ import annotations
+
+import re
+
+from aiohttp.http import RawRequestMessage
+from aiohttp.streams import StreamReader
+from multidict import CIMultiDict, CIMultiDictProxy
+
+_END = b"\r\n\r\n"
+_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
+_MOST_KNOWN = 256
+_LONGEST_KNOWN = 8192  # bytes
+
+
+class ArrivedBody(StreamReader):
+    """A request's body that arrived in whole, with its head: no part of it need be waited for."""
+
+    def __init__(self, body: bytes) -> None:  # without what a stream needs to grow
+        self._body = body
+
+    def is_eof(self) -> bool:
+        """Return True: nothing more comes."""
+        return True
+
+    def read_nowait(self, n: int = -1) -> bytes:
+        """Return the whole body, once."""
+        body, self._body = self._body, b""
+        return body
+
+    def set_exception(self, exc: BaseException, exc_cause: BaseException | None = None) -> None:
+        """Drop the body: the request has ended, or its client has left."""
+        self._body = b""
+
+
+class KnownHeads:
+    """Heads as they were parsed, by their bytes without the digits of the body's length, which varies."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, RawRequestMessage] = {}
+
+    def request(self, data: bytes) -> tuple[RawRequestMessage, ArrivedBody] | None:
+        """Return the request that `data` is; None unless it is a single one, in whole, with a known head."""
+        begin = data.find(_END) + len(_END)
+        length = _LENGTH.search(data, 0, begin)
+        if length is None or int(length[1]) != len(data) - begin:
+            return None
+        message = self._known.get(_varying(data, begin, length))
+        return None if message is None else (message, ArrivedBody(data[begin:]))
+
+    def learn(self, data: bytes, message: RawRequestMessage) -> int | None:
+        """Remember the head at the beginning of `data`, parsed as `message`.
+
+        Return how many bytes of the body are still to come; None if `data` is not a single request, or its body has no
+        length.
+        """
+        begin = data.find(_END) + len(_END)
+        head = data[:begin]
+        if message.chunked or message.upgrade or begin < len(_END) or head.count(b"\n") != head.count(b"\r\n"):
+            return None
+        length = _LENGTH.search(head)
+        missing = begin + (0 if length is None else int(length[1])) - len(data)
+        if length is not None and begin <= _LONGEST_KNOWN:
+            if len(self._known) >= _MOST_KNOWN:
+                self._known.clear()
+            self._known[_varying(data, begin, length)] = _without_length(message)
+        return missing if missing >= 0 else None
+
+
+def _varying(data: bytes, begin: int, length: re.Match[bytes]) -> bytes:
+    """Return a head without the digits of its length."""
+    return data[: length.start(1)] + data[length.end(1) : begin]
+
+
+def _without_length(message: RawRequestMessage) -> RawRequestMessage:
+    headers = CIMultiDict(message.headers)
+    headers.popall("Content-Length")
+    return message._replace(headers=CIMultiDictProxy(headers))
