@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from arbstr.types import BreakerState, FailureKind
+from arbstr.types import BalanceState, BreakerState, FailureKind
 
 Count = Annotated[int, Field(ge=0)]
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -127,11 +127,23 @@ class ProviderSettings(ProviderRates):
     key_source: str
 
 
+class ProviderBalance(TypedDict):
+    """What a Routstr node says the key holds; null is unknown."""
+
+    state: Annotated[BalanceState, Field(description="Whether the key can be used, as far as is known.")]
+    free_sats: Annotated[float | None, Field(description="What can be spent.")]
+    reserved_sats: Annotated[float | None, Field(description="Set aside for requests under way, not part of the free.")]
+    spent_sats: Annotated[float | None, Field(description="All that the key has spent.")]
+    read_at: Instant | None
+    node_version: str | None
+
+
 class ProviderEntry(ProviderSettings):
-    """A provider as configured, and its health."""
+    """A provider as configured, its health, and what the key there holds."""
 
     health: ProviderState
     charged_ratio: Annotated[float | None, Field(description="What it charged over the cost by its rates, as learned.")]
+    balance: Annotated[ProviderBalance | None, Field(description="Of providers of kind routstr with a key.")]
 
 
 class ProviderList(TypedDict):

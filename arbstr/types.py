@@ -12,6 +12,12 @@ from math import lcm
 from typing import Any, Literal, NamedTuple, TypeVar, dataclass_transform
 
 BreakerState = Literal["closed", "open", "half_open"]
+BalanceState = Literal[
+    "known",
+    "unknown",  # not read yet, or not for a while
+    "expired",  # the key is past its date
+    "bad_key",  # the node does not know the key
+]
 FailureKind = Literal[
     "status",  # an HTTP status that means "not now" or "not here"
     "connect",  # no connection, or it broke before an answer
@@ -215,6 +221,24 @@ class BudgetStatus:
     reserved_msats: int
     limit_msats: int
     resets_at_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Balance:
+    """What a Routstr node last said of the key that arbstr has there, in msats.
+
+    `free_msats` can be spent; `reserved_msats` is set aside by the node for requests under way and not part of it;
+    `spent_msats` is all that the key has ever spent, in `requests` requests. They are None until they have been read,
+    at `read_at_ms`. `node_version` is what the node says it runs, None while it does not say.
+    """
+
+    state: BalanceState = "unknown"
+    free_msats: int | None = None
+    reserved_msats: int | None = None
+    spent_msats: int | None = None
+    requests: int | None = None
+    read_at_ms: int | None = None
+    node_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -125,6 +125,11 @@ class CircuitBreakers:
         """Return the provider's state for display."""
         return self._breakers[name].view()
 
+    def traffic(self, name: str) -> tuple[int, int]:
+        """Return how many requests are at a provider, and how many have ever been sent there."""
+        breaker = self._breakers[name]
+        return breaker.in_flight, breaker.admitted
+
     def set_in_rotation(self, name: str, in_rotation: bool) -> None:
         """Take a provider out of rotation, or put it back. Raises KeyError for an unknown name."""
         self._breakers[name].set_in_rotation(in_rotation)
@@ -206,6 +211,7 @@ class _Breaker:
         self._on_change = on_change
         self._max_in_flight = max_in_flight
         self.in_flight = 0
+        self.admitted = 0  # requests, so far
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
         self._asked_until = 0.0  # by the clock: a pause requested by the provider
@@ -254,6 +260,7 @@ class _Breaker:
             if self.state == "half_open":
                 self._publish("open", "half_open", "probing with one request")
         self.in_flight += 1
+        self.admitted += 1
         return permit
 
     def succeeded(self, latency_ms: float, permit: Permit) -> None:

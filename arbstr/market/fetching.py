@@ -17,7 +17,7 @@ from arbstr.transport.connector import Proxy
 
 MAX_BYTES = 4 * 1024 * 1024  # more than any list of models; parsing that much stops the loop for some 30 ms
 
-Failure = Literal["name", "tls", "timeout", "proxy", "connection", "size", "url", "status"]
+Failure = Literal["name", "tls", "timeout", "proxy", "connection", "size", "url", "status", "content"]
 
 
 class FetchFailed(Exception):

@@ -13,13 +13,15 @@ from arbstr.engine.routing.router import Router
 from arbstr.ledger.model import LedgerQueries
 from arbstr.monitoring.live_state import LiveState
 from arbstr.monitoring.source import ProviderStatus, Snapshot
+from arbstr.types import Balance
 
 
 class LocalSource:
     """Implements `source.Source`.
 
     `now_ms` is the wall clock; `address` the URL that clients use. `ledger_problem` says why the ledger can't be
-    written now, also if that began before the first subscriber.
+    written now, also if that began before the first subscriber. `balance_of` returns what is known of the balance at a
+    provider, None where there is nothing to ask.
     """
 
     def __init__(
@@ -30,6 +32,7 @@ class LocalSource:
         health: CircuitBreakers,
         router: Router,
         budgets: Budgets,
+        balance_of: Callable[[str], Balance | None],
         ledger: LedgerQueries,
         ledger_problem: Callable[[], str | None],
         address: str,
@@ -41,6 +44,7 @@ class LocalSource:
         self._health = health
         self._router = router
         self._budgets = budgets
+        self._balance_of = balance_of
         self._ledger = ledger
         self._ledger_problem = ledger_problem
         self._address = address
@@ -69,7 +73,7 @@ class LocalSource:
             started_at_ms=self._started_at_ms,
             address=self._address,
             version=__version__,
-            providers=provider_statuses(self._providers, self._health, self._router),
+            providers=provider_statuses(self._providers, self._health, self._router, self._balance_of),
             running=self._live.running,
             recent=self._live.recent,
             totals=self._live.totals,
@@ -88,13 +92,16 @@ class LocalSource:
 
 
 def provider_statuses(
-    providers: Sequence[Provider], health: CircuitBreakers, router: Router
+    providers: Sequence[Provider],
+    health: CircuitBreakers,
+    router: Router,
+    balance_of: Callable[[str], Balance | None],
 ) -> tuple[ProviderStatus, ...]:
     """Return the status of every provider, in the configuration's order."""
-    return tuple(_status(provider, health, router) for provider in providers)
+    return tuple(_status(provider, health, router, balance_of(provider.name)) for provider in providers)
 
 
-def _status(provider: Provider, health: CircuitBreakers, router: Router) -> ProviderStatus:
+def _status(provider: Provider, health: CircuitBreakers, router: Router, balance: Balance | None) -> ProviderStatus:
     view = health.view(provider.name)
     prices = router.names.price_list(provider)
     return ProviderStatus(
@@ -116,4 +123,5 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router) -> Prov
         open_until_ms=view.open_until_ms,
         model_rates=prices,
         charged_ratio=router.learner.charged_ratio(provider.name),
+        balance=balance,
     )

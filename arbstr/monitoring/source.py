@@ -11,7 +11,7 @@ from typing import Protocol
 
 from arbstr.bus import Subscription
 from arbstr.ledger.model import LedgerQueries
-from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
+from arbstr.types import Balance, BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,8 @@ class ProviderStatus:
 
     `model_rates` are input rate, output rate and fee of models that have rates of their own.
     `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
-    `charged_ratio` is charged over computed as learned, None where the provider never said.
+    `charged_ratio` is charged over computed as learned, None where the provider never said. `balance` is what a Routstr
+    node says the key holds, None where there is nothing to ask.
     """
 
     name: str
@@ -41,6 +42,7 @@ class ProviderStatus:
     open_until_ms: int | None = None
     charged_ratio: float | None = None
     model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
+    balance: Balance | None = None
 
     def rates_for(self, model: str) -> tuple[float, float, float]:
         """Return input rate, output rate and fee for a model."""

@@ -29,13 +29,14 @@ from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.spoken import SpokenDialects
-from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
+from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged, RequestFinished
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.logs import setup
 from arbstr.logs.access_log import AccessLog
 from arbstr.logs.ring import LogRing
+from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
@@ -182,6 +183,16 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         random=random.random,
         now_ms=wall_ms,
     )
+    balances = Balances(
+        config.providers,
+        parts.transport,
+        parts.redactor,
+        clock=time.monotonic,
+        now_ms=wall_ms,
+        random=random.random,
+        traffic=decisions.health.traffic,
+    )
+    parts.bus.attach(balances, [RequestFinished])
     memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, lists, changes)
     await memory.load()
     spending = SpendPersistence(decisions.budgets)
@@ -202,7 +213,8 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     stack.push_async_callback(upstream.aclose)
     inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room, config.server.passthrough)
     _run_in_background(stack, lists.run())
-    edge = _app(settings, parts, decisions, inference, room, lists, started_at_ms)
+    _run_in_background(stack, balances.run())
+    edge = _app(settings, parts, decisions, inference, room, lists, balances, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
@@ -219,6 +231,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
             health=decisions.health,
             router=decisions.router,
             budgets=decisions.budgets,
+            balance_of=balances.of,
             ledger=parts.reader,
             ledger_problem=lambda: parts.ledger.problem,
             address=url,
@@ -253,6 +266,7 @@ def _app(
     inference: InferenceEndpoints,
     room: BodyMemory,
     lists: Catalogues,
+    balances: Balances,
     started_at_ms: int,
 ) -> App:
     config = parts.config
@@ -260,7 +274,7 @@ def _app(
         config.providers,
         decisions.router,
         lists.first_lists,
-        statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router),
+        statuses=lambda: provider_statuses(config.providers, decisions.health, decisions.router, balances.of),
         uptime_s=lambda: (wall_ms() - started_at_ms) / 1000,
         started_s=started_at_ms // 1000,
     )

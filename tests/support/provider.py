@@ -22,6 +22,7 @@ from typing import Any, Self, cast
 
 DONE = b"data: [DONE]\n\n"
 MODEL = "gpt-4o"
+_ACCOUNT, _INFO = "/v1/balance/info", "/v1/info"
 
 
 class Move(Enum):
@@ -67,7 +68,8 @@ Script = Reply | Callable[[Asked], Reply]
 class ScriptedProvider:
     """Answers each request by the next reply of its script, and by the last one again and again.
 
-    Who asks for its list of models gets `listing`, a 404 unless a test has one, and is kept in `lookups`.
+    Who asks for its list of models gets `listing`, a 404 unless a test has one, and is kept in `lookups`; so it is with
+    `account` and `info`, for a key's balance and a node's version, kept in `polls`.
     """
 
     def __init__(self, *script: Script, listing: Script | None = None) -> None:
@@ -75,6 +77,9 @@ class ScriptedProvider:
         self.listing: Script = error_reply(404) if listing is None else listing
         self.requests: list[Asked] = []
         self.lookups: list[Asked] = []
+        self.account: Script = error_reply(404)
+        self.info: Script = error_reply(404)
+        self.polls: list[Asked] = []
         self.connections = 0  # so far
         self.open: set[asyncio.Transport] = set()  # of these, those that have not ended
         self._tasks: set[asyncio.Task[None]] = set()
@@ -113,6 +118,12 @@ class ScriptedProvider:
             self._arrival.clear()
             await self._arrival.wait()
 
+    async def polled(self, count: int = 1) -> None:
+        """Wait until a balance has been asked for so often."""
+        while sum(asked.path == _ACCOUNT for asked in self.polls) < count:
+            self._arrival.clear()
+            await self._arrival.wait()
+
     async def asked(self, count: int = 1) -> Asked:
         """Wait for the request of that number (from 1)."""
         while len(self.requests) < count:
@@ -125,6 +136,9 @@ class ScriptedProvider:
         if (asked.method, asked.path) == ("GET", "/v1/models"):
             self.lookups.append(asked)
             step = self.listing
+        elif asked.method == "GET" and asked.path in (_ACCOUNT, _INFO):
+            self.polls.append(asked)
+            step = self.account if asked.path == _ACCOUNT else self.info
         else:
             step = self.script[min(len(self.requests), len(self.script) - 1)]
             self.requests.append(asked)

@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING
 from aiohttp import web
 
 from arbstr import __version__
+from arbstr.clock import format_ms
 from arbstr.config.schema import Provider
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.routing.names import shown, some
 from arbstr.engine.routing.router import Router
 from arbstr.errors import ModelNotFound
+from arbstr.money import to_sats
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.server.request import Request
 from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
-from arbstr.types import Rates
+from arbstr.types import Balance, Rates
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -132,6 +134,7 @@ class StatusEndpoints:
             "models": [*(provider.model_ids or self._names.learned(provider.name))],
             "health": _health(status),
             "charged_ratio": status.charged_ratio,
+            "balance": None if status.balance is None else _balance(status.balance),
         }
         if provider.kind == "routstr":
             entry["model_rates"] = {
@@ -143,6 +146,17 @@ class StatusEndpoints:
                 for model, asked in self._names.price_list(provider).items()
             }
         return entry
+
+
+def _balance(balance: Balance) -> shapes.ProviderBalance:
+    return {
+        "state": balance.state,
+        "free_sats": to_sats(balance.free_msats),
+        "reserved_sats": to_sats(balance.reserved_msats),
+        "spent_sats": to_sats(balance.spent_msats),
+        "read_at": None if balance.read_at_ms is None else format_ms(balance.read_at_ms),
+        "node_version": balance.node_version,
+    }
 
 
 def _typical_msats(rates: Rates) -> float:

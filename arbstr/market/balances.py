@@ -1,0 +1,176 @@
+"""What arbstr holds at each Routstr node: read at the start, soon after charges, and now and then without any.
+
+Others read `of`, or are told of each reading by `on_reading`. Nothing waits for a balance.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import replace
+from typing import NamedTuple
+
+import httpx
+
+from arbstr.config.schema import Provider
+from arbstr.events import Event, RequestFinished
+from arbstr.market.balance_reading import read_balance, read_version
+from arbstr.market.fetching import FetchFailed
+from arbstr.market.poll_schedule import PollSchedule
+from arbstr.redaction import Redactor
+from arbstr.sanitize import sanitize_clause
+from arbstr.types import Balance
+
+logger = logging.getLogger(__name__)
+
+VERSION_S = 600.0  # a node is asked for its version that often; operators update them
+STALE_MS = 600_000  # after which a balance that can't be read is unknown
+
+_NOTHING = Balance()
+_PROBLEMS = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
+
+
+class Reading(NamedTuple):
+    """A balance that was read; `before` is the one of the last reading.
+
+    `under_way`: requests were at the provider while it was read, so that the figures may be from before or after their
+    charges.
+    """
+
+    provider: str
+    before: Balance
+    balance: Balance
+    under_way: bool
+
+
+class Balances:
+    """Reads the balance of every provider of kind routstr with a key, again and again.
+
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
+    many requests are at a provider, and how many have ever been sent there.
+    """
+
+    def __init__(
+        self,
+        providers: Iterable[Provider],
+        transport: httpx.AsyncBaseTransport,
+        redactor: Redactor,
+        *,
+        clock: Callable[[], float],
+        now_ms: Callable[[], int],
+        random: Callable[[], float],
+        traffic: Callable[[str], tuple[int, int]],
+    ) -> None:
+        self._transport = transport
+        self._redactor = redactor
+        self._clock = clock
+        self._now_ms = now_ms
+        self._traffic = traffic
+        self._accounts = {
+            provider.name: _Account(provider, PollSchedule(provider.refresh, random))
+            for provider in providers
+            if provider.kind == "routstr" and provider.api_key is not None
+        }
+        self._listeners: list[Callable[[Reading], None]] = []
+
+    def of(self, provider: str) -> Balance | None:
+        """Return what is known of a provider's balance; None where it has none that could be read."""
+        account = self._accounts.get(provider)
+        return None if account is None else account.balance
+
+    def on_reading(self, listener: Callable[[Reading], None]) -> None:
+        """Call `listener` with each reading, failed ones excepted; it must be quick."""
+        self._listeners.append(listener)
+
+    def read_soon(self, provider: str) -> None:
+        """Read a provider's balance within seconds, because something waits for it."""
+        account = self._accounts.get(provider)
+        if account is not None:
+            account.schedule.urgent(self._clock())
+            account.woken.set()
+
+    def put(self, event: Event) -> None:
+        """Read soon where a request has ended (of bus events this is the only one that matters)."""
+        if isinstance(event, RequestFinished):
+            for provider in {event.record.provider, *(attempt.provider for attempt in event.record.attempts)}:
+                account = self._accounts.get(provider or "")
+                if account is not None:
+                    account.schedule.active(self._clock())
+                    account.woken.set()
+
+    async def run(self) -> None:
+        """Read all balances, again and again."""
+        async with asyncio.TaskGroup() as group:
+            for account in self._accounts.values():
+                group.create_task(self._follow(account))
+
+    async def _follow(self, account: _Account) -> None:
+        while True:
+            quiet = await self._read(account)
+            account.schedule.polled(self._clock(), quiet=quiet)
+            while (wait_s := account.schedule.due_s - self._clock()) > 0:
+                account.woken.clear()
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(wait_s):
+                        await account.woken.wait()
+
+    async def _read(self, account: _Account) -> bool:
+        """Read one balance; return whether nothing has changed. No fault in it ends the reading."""
+        name, before = account.provider.name, account.balance
+        at_node, sent = self._traffic(name)
+        try:
+            await self._read_version(account)
+            read = await read_balance(self._transport, account.provider, self._now_ms())
+        except Exception as error:
+            self._failed(account, error)
+            return True
+        balance = replace(read, node_version=account.version)
+        account.balance = balance
+        self._report(account, _PROBLEMS.get(balance.state))
+        under_way = at_node > 0 or self._traffic(name)[1] != sent
+        for listener in self._listeners:
+            listener(Reading(name, before, balance, under_way))
+        return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
+
+    async def _read_version(self, account: _Account) -> None:
+        """Read the version of the account's node, if that is due. One that can't be read stays as it was."""
+        if self._clock() < account.version_due_s:
+            return
+        with suppress(FetchFailed):
+            version = await read_version(self._transport, account.provider)
+            account.version = None if version is None else self._redactor.text(version)
+            account.version_due_s = self._clock() + VERSION_S
+
+    def _failed(self, account: _Account, error: Exception) -> None:
+        """Keep what is known, until it is too old to be used."""
+        known = account.balance
+        self._report(account, sanitize_clause(self._redactor.text(str(error) or type(error).__name__)))
+        if known.read_at_ms is None or not 0 <= self._now_ms() - known.read_at_ms <= STALE_MS:
+            account.balance = replace(known, state="unknown")
+
+    def _report(self, account: _Account, problem: str | None) -> None:
+        """Log a problem once, and its end."""
+        if problem and not account.problem:
+            logger.warning("provider %s: its balance can't be used: %s", account.provider.name, problem)
+        elif account.problem and not problem:
+            logger.info("provider %s: its balance has been read", account.provider.name)
+        account.problem = problem
+
+
+class _Account:
+    """A key's balance at one node, and when it is read next."""
+
+    def __init__(self, provider: Provider, schedule: PollSchedule) -> None:
+        self.provider = provider
+        self.schedule = schedule
+        self.balance = _NOTHING
+        self.version: str | None = None
+        self.version_due_s = 0.0
+        self.woken = asyncio.Event()
+        self.problem: str | None = None
+
+
+def _figures(balance: Balance) -> tuple[object, ...]:
+    return balance.state, balance.free_msats, balance.reserved_msats, balance.spent_msats
