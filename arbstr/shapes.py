@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, NotRequired
 from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
 
-from arbstr.types import BalanceState, BreakerState, FailureKind
+from arbstr.types import BalanceState, BreakerState, FailureKind, PriceSource
 
 Count = Annotated[int, Field(ge=0)]
 Instant = Annotated[str, Field(json_schema_extra={"format": "date-time"})]
@@ -144,12 +144,21 @@ class ProviderEntry(ProviderSettings):
     health: ProviderState
     charged_ratio: Annotated[float | None, Field(description="What it charged over the cost by its rates, as learned.")]
     balance: Annotated[ProviderBalance | None, Field(description="Of providers of kind routstr with a key.")]
+    list_age_s: Annotated[float | None, Field(description="Since its list was read; null: it never was.")]
+    list_stale: Annotated[bool, Field(description="Whether that is so long ago that its prices are doubted.")]
 
 
 class ProviderList(TypedDict):
     """The configured providers, in the configuration's order."""
 
     providers: list[ProviderEntry]
+
+
+class CandidatePrice(ProviderRates):
+    """What a provider asked for the model at that moment, and where that was known from."""
+
+    source: PriceSource
+    age_s: Annotated[Count | None, Field(description="Since it was read from the provider; null: it was not.")]
 
 
 class CandidateEntry(TypedDict):
@@ -159,6 +168,7 @@ class CandidateEntry(TypedDict):
     expected_cost_sats: float
     weight_sats: float
     reason: str
+    price: Annotated[CandidatePrice | None, Field(description="Null in rows of earlier versions.")]
 
 
 class ExclusionEntry(TypedDict):

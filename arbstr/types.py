@@ -112,6 +112,27 @@ class InferenceRequest:
     anywhere: bool = False
 
 
+PriceSource = Literal[
+    "configured",  # in the configuration file
+    "list",  # on the provider's own list
+    "doubted",  # the list's price has just jumped tenfold: the higher one, until it is seen again
+    "stale",  # the list has not been read for long
+    "learned",  # free by its rates, but it charges: the median charge
+]
+
+
+class Price(NamedTuple):
+    """What a provider asks for a model, as routing compared it, and where that comes from.
+
+    Rates are sats per 1000 tokens, `base_fee` is sats per request; a learned one is all fee.
+    """
+
+    input_rate: float
+    output_rate: float
+    base_fee: float
+    source: PriceSource
+
+
 class Candidate(NamedTuple):
     """A provider that may serve a request, and why it ranks where it does.
 
@@ -119,7 +140,8 @@ class Candidate(NamedTuple):
 
     `expected_cost_msats` is the expected list cost; `weight_msats` is what it was ranked by (the same, adjusted for
     learned charges and reliability). `note` explains the adjustment in words, empty if there is none. `early`: its
-    breaker is open, and the request may probe it before its time.
+    breaker is open, and the request may probe it before its time. `price` was read from the provider `price_age_s`
+    before; None where it has not been.
     """
 
     provider: str
@@ -127,6 +149,8 @@ class Candidate(NamedTuple):
     weight_msats: float
     note: str = ""
     early: bool = False
+    price: Price | None = None
+    price_age_s: int | None = None
 
 
 @value_object

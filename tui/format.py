@@ -116,6 +116,15 @@ def countdown(ms: float) -> str:
     return f"{seconds} s" if seconds < 60 else duration(seconds * 1000)
 
 
+def age(ms: float) -> str:
+    """How long ago something was, in whole units: `12 s`, `4 m`, `2 h`, `3 d`."""
+    seconds = max(int(ms / 1000), 0)
+    for unit, length in (("d", 86_400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{seconds // length} {unit}"
+    return f"{seconds} s"
+
+
 def uptime(ms: float) -> str:
     """A long time span, to the minute, so that it changes once a minute: `less than 1 m`, `14 m`, `2 h 14 m`."""
     minutes = int(ms // 60_000)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arbstr.types import Candidate, Routing
+from arbstr.types import Candidate, Price, Routing
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -41,4 +41,15 @@ def _candidate_json(candidate: Candidate, place: int, strategy: str) -> shapes.C
         "expected_cost_sats": round(candidate.expected_cost_msats / 1000, 6),
         "weight_sats": round(candidate.weight_msats / 1000, 6),
         "reason": f"{reason}; {candidate.note}" if candidate.note else reason,
+        "price": None if candidate.price is None else _price_json(candidate.price, candidate.price_age_s),
+    }
+
+
+def _price_json(price: Price, age_s: int | None) -> shapes.CandidatePrice:
+    return {
+        "input_rate_sats_per_1k": price.input_rate,
+        "output_rate_sats_per_1k": price.output_rate,
+        "base_fee_sats": price.base_fee,
+        "source": price.source,
+        "age_s": age_s,
     }

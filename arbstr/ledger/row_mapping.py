@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from math import copysign
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import orjson
 
@@ -17,7 +17,7 @@ from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
-from arbstr.types import Candidate, RequestRecord, Routing
+from arbstr.types import Candidate, Price, PriceSource, RequestRecord, Routing
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -228,14 +228,26 @@ def read_routing(text: Any) -> shapes.RoutingEntry | None:
     try:
         if not all(isinstance(entry, list) for entry in (*kept["candidates"], *kept["excluded"])):
             raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
-        candidates = tuple(
-            Candidate(str(name), float(cost), float(weight), note, *map(bool, early))
-            for name, cost, weight, note, *early in kept["candidates"]
-        )
+        candidates = tuple(_candidate(*each) for each in kept["candidates"])
         excluded = tuple((name, reason) for name, reason in kept["excluded"])
         return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
     except (TypeError, ValueError, KeyError, OverflowError):
         return cast("shapes.RoutingEntry", kept) if isinstance(kept, dict) else None
+
+
+def _candidate(
+    name: object, cost: Any, weight: Any, note: Any, early: object = False, price: Any = None, age_s: Any = None
+) -> Candidate:
+    """Return a candidate as it is kept; earlier versions kept fewer fields."""
+    asked = None if price is None else _price(*price)
+    age = None if age_s is None else int(age_s)
+    return Candidate(str(name), float(cost), float(weight), note, bool(early), asked, age)
+
+
+def _price(input_rate: Any, output_rate: Any, base_fee: Any, source: Any) -> Price:
+    if source not in get_args(PriceSource):
+        raise ValueError("no source of a price")
+    return Price(float(input_rate), float(output_rate), float(base_fee), source)
 
 
 def clean(text: str) -> str:

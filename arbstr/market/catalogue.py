@@ -132,7 +132,12 @@ class Catalogues:
     def _doubt_if_stale(self, provider: Provider) -> None:
         known = self._known.get(provider.name)
         if known is not None:
-            self._names.learn(provider, known.models, doubted=self._is_stale(provider, known))
+            self._learn_again(provider, known)
+
+    def _learn_again(self, provider: Provider, known: SavedList) -> None:
+        """Tell of a list that was read before."""
+        age_s = max(self._now_ms() - known.at_ms, 0) / 1000
+        self._names.learn(provider, known.models, doubted=self._is_stale(provider, known), age_s=age_s)
 
     def _is_stale(self, provider: Provider, known: SavedList) -> bool:
         """Return whether prices are old; names of models do not become so. A clock may have been set back."""
@@ -149,7 +154,7 @@ class Catalogues:
             saved = decode(cells.get((_KIND, provider.name), ""))
             if saved is not None and saved.url == provider.url and saved.models:
                 self._known[provider.name] = saved
-                self._names.learn(provider, saved.models, doubted=self._is_stale(provider, saved))
+                self._learn_again(provider, saved)
 
     def _is_fit(self, name: str) -> bool:
         return self._redactor.text(name) == name

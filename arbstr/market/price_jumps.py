@@ -36,7 +36,7 @@ def _believed(
     if seen is not None and not _has_jumped(seen, rates):
         return model
     doubted[model.id] = rates
-    return model._replace(rates=_higher(known, rates))
+    return model._replace(rates=_higher(known, rates), doubted=True)
 
 
 def _has_jumped(old: Rates, new: Rates) -> bool:

@@ -124,4 +124,6 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router, balance
         model_rates=prices,
         charged_ratio=router.learner.charged_ratio(provider.name),
         balance=balance,
+        list_age_s=router.names.list_age_s(provider.name),
+        list_stale=router.names.is_stale(provider.name),
     )

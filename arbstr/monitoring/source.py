@@ -21,7 +21,8 @@ class ProviderStatus:
     `model_rates` are input rate, output rate and fee of models that have rates of their own.
     `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
     `charged_ratio` is charged over computed as learned, None where the provider never said. `balance` is what a Routstr
-    node says the key holds, None where there is nothing to ask.
+    node says the key holds, None where there is nothing to ask. `list_age_s` is the time since its list of models and
+    prices was read, None if it never was; `list_stale`: so long that it is doubted.
     """
 
     name: str
@@ -43,6 +44,8 @@ class ProviderStatus:
     charged_ratio: float | None = None
     model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     balance: Balance | None = None
+    list_age_s: float | None = None
+    list_stale: bool = False
 
     def rates_for(self, model: str) -> tuple[float, float, float]:
         """Return input rate, output rate and fee for a model."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,7 @@ async def test_a_nodes_prices_are_shown_with_the_provider(harness: ProxyHarness)
     await listed(arbstr)
     (shown,) = (await arbstr.get("/providers")).json["providers"]
     assert shown["models"] == ["gpt-4o"]
+    assert (0 <= shown["list_age_s"] < 60, shown["list_stale"]) == (True, False)
     rates = {"input_rate_sats_per_1k": 2.0, "output_rate_sats_per_1k": 8.0, "base_fee_sats": 0.0}
     assert shown["model_rates"] == {"gpt-4o": rates}
     (status,) = arbstr.proxy.watch().snapshot().providers
@@ -73,6 +75,52 @@ async def test_the_cheaper_node_is_chosen_and_a_fall_is_used_after_one_refresh(h
     answer = await arbstr.chat()
     assert (answer.headers["X-Arbstr-Provider"], answer.headers["X-Arbstr-Cost-Sats"]) == ("alpha", "1.500")
     assert [len(alpha.requests), len(beta.requests)] == [1, 1]
+
+
+@pytest.mark.parametrize("charges", [None, 1500], ids=["silent", "says what it charges"])
+async def test_twenty_requests_after_a_fall_cost_what_the_cheaper_node_asks(
+    harness: ProxyHarness, charges: int | None
+) -> None:
+    answer = json_reply(completion("so many words " * 150, tokens=(1000, 500), cost_msats=charges))
+    beta = await node(harness, "beta", prices(0.001, 0.004), json_reply(completion(tokens=(1000, 500))))
+    alpha = await node(harness, "alpha", prices(0.002, 0.008), answer)
+    arbstr = await harness.start()
+    await listed(arbstr)
+    assert (await arbstr.chat()).headers["X-Arbstr-Cost-Sats"] == "3.000"
+    alpha.listing = prices(0.0005, 0.002)
+    await alpha.looked_up(len(alpha.lookups) + 2)
+    answers = [await arbstr.chat() for _ in range(20)]
+    assert {answer.headers["X-Arbstr-Cost-Sats"] for answer in answers} == {"1.500"}
+    assert [len(alpha.requests), len(beta.requests)] == [20, 1]
+
+
+async def test_a_price_that_rises_is_left_after_one_refresh(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", prices(0.001, 0.004))
+    await node(harness, "beta", prices(0.0015, 0.006))
+    arbstr = await harness.start()
+    await listed(arbstr)
+    assert (await arbstr.chat()).headers["X-Arbstr-Provider"] == "alpha"
+    alpha.listing = prices(0.002, 0.008)
+    await alpha.looked_up(len(alpha.lookups) + 2)
+    answer = await arbstr.chat()
+    assert (answer.headers["X-Arbstr-Provider"], answer.headers["X-Arbstr-Cost-Sats"]) == ("beta", "4.500")
+
+
+async def test_an_estimate_and_a_row_say_the_price_its_age_and_its_source(harness: ProxyHarness) -> None:
+    await node(harness, "alpha", prices(0.001, 0.004))
+    await harness.add_provider("beta", ANSWER)
+    arbstr = await harness.start()
+    await listed(arbstr)
+    asked = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
+    estimate = (await arbstr.send(json.dumps(asked).encode(), path="/v1/cost")).json
+    answer = await arbstr.chat()
+    row = (await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}")).json
+    for said in (estimate, row["routing"]):
+        prices_said = {each["provider"]: each["price"] for each in said["candidates"]}
+        alpha, beta = prices_said["alpha"], prices_said["beta"]
+        assert (alpha["input_rate_sats_per_1k"], alpha["output_rate_sats_per_1k"]) == (1.0, 4.0)
+        assert (alpha["source"], 0 <= alpha["age_s"] < 60) == ("list", True)
+        assert (beta["source"], beta["age_s"]) == ("configured", None)
 
 
 async def test_a_price_is_the_one_at_which_a_request_was_sent(harness: ProxyHarness) -> None:

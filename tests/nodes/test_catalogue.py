@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,7 +11,7 @@ import httpx
 import pytest
 
 from tests.nodes.market import ONE_SAT_USD, await_price, rich, set_bitcoin_price
-from tests.nodes.test_charges import MINI, Buyer
+from tests.nodes.test_charges import MINI, Buyer, request
 from tests.support.serve_process import ServeProcess, eventually
 
 pytestmark = pytest.mark.nodes
@@ -65,3 +66,26 @@ def test_a_price_that_moves_is_used_after_one_refresh(tmp_path: Path, usual_b: f
         assert bought.headers["x-arbstr-provider"] == "b"
         assert bought.said_msats == bought.took_msats["b"]
         assert bought.row["cost"]["list_sats"] == bought.row["cost"]["sats"]
+        set_bitcoin_price("b", ONE_SAT_USD / 2)  # and now twice as many as usual
+        await_price(rich("b"), MINI, usual_b * 2)
+        eventually(lambda: cheapest(buyer.arbstr.url)[MINI] == "a")
+        assert buyer.ask(USAGE).headers["x-arbstr-provider"] == "a"
+
+
+def test_twenty_requests_after_a_fall_cost_what_the_cheaper_node_asks(tmp_path: Path, usual_b: float) -> None:
+    with buying(tmp_path) as buyer:
+        set_bitcoin_price("b", ONE_SAT_USD * 2)
+        await_price(rich("b"), MINI, usual_b / 2)
+        eventually(lambda: cheapest(buyer.arbstr.url)[MINI] == "b")
+        rates = rich("b").rates[MINI]
+        least_msats = math.ceil(round(1000 * rates["prompt"] + 500 * rates["completion"], 6))
+        before = buyer.balances()
+        with httpx.Client(timeout=60) as client:
+            path = f"{buyer.arbstr.url}/v1/chat/completions"
+            answers = [client.post(path, json=request(USAGE)) for _ in range(20)]
+        after = buyer.balances()
+        assert {answer.headers["x-arbstr-provider"] for answer in answers} == {"b"}
+        assert {name: before[name] - after[name] for name in before} == {"a": 0, "b": 20 * least_msats}
+        price = httpx.post(f"{buyer.arbstr.url}/v1/cost", json=request(""), timeout=10).json()["candidates"][0]["price"]
+        assert price["output_rate_sats_per_1k"] == pytest.approx(rates["completion"], rel=1e-3)
+        assert (price["source"], price["age_s"] <= 2) == ("list", True)

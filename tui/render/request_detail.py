@@ -10,7 +10,7 @@ from typing import Any
 from arbstr.ledger.model import Detail, Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.types import RequestRecord
-from tui.format import NOTHING, count, duration, exact_stamp, sats, shown
+from tui.format import NOTHING, age, count, duration, exact_stamp, rate, sats, shown
 from tui.model.request_row import InFlightRequest, Item, by_rates, overcharge
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
 
@@ -261,6 +261,10 @@ _CANDIDATES = (
     Column("candidate", 12, share=1, most=28),
     Column("expected sats", 13, "right"),
     Column("ranked as", 10, "right", rank=1),
+    Column("in/1k", 5, "right", rank=5),
+    Column("out/1k", 6, "right", rank=5),
+    Column("fee", 3, "right", rank=6),
+    Column("price from", 10, rank=4, exact=True),
     Column("why", 16, share=4, most=120, rank=2),
 )
 
@@ -299,8 +303,27 @@ def _candidate(number: int, candidate: Json) -> dict[str, Span]:
         "candidate": (_text(candidate, "provider"), "text"),
         "expected sats": (_sats(cost), "text"),
         "ranked as": (_sats(weight), "text" if moved else "muted"),
+        **_price(candidate.get("price")),
         "why": (_text(candidate, "reason"), "muted"),
     }
+
+
+def _price(price: object) -> dict[str, Span]:
+    """Return what a candidate asked and where that was known from; rows of earlier versions don't say."""
+    if not isinstance(price, Mapping):
+        return {}
+    rates = [_number(price.get(key)) for key in _RATE_KEYS]
+    asked = [NOTHING if each is None else rate(each) for each in rates]
+    source, age_s = _text(price, "source"), _number(price.get("age_s"))
+    known = source if age_s is None else f"{source}, {age(age_s * 1000)} old"
+    doubted = source in ("doubted", "stale")
+    return {
+        **{title: (text, "text") for title, text in zip(("in/1k", "out/1k", "fee"), asked, strict=True)},
+        "price from": (known, "warn" if doubted else "muted"),
+    }
+
+
+_RATE_KEYS = ("input_rate_sats_per_1k", "output_rate_sats_per_1k", "base_fee_sats")
 
 
 def _sats(value: float | None) -> str:

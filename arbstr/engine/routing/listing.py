@@ -12,11 +12,15 @@ _DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")
 
 
 class ListedModel(NamedTuple):
-    """A model on a provider's list: its id there, other names that the provider knows it by, and what it asks."""
+    """A model on a provider's list: its id there, other names that the provider knows it by, and what it asks.
+
+    `doubted`: the price has jumped, and stands here as long as that may be a mistake.
+    """
 
     id: str
     names: tuple[str, ...] = ()
     rates: Rates | None = None
+    doubted: bool = False
 
 
 class Listing:

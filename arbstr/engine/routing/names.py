@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
 
 from arbstr.config.aliases import Aliases
 from arbstr.config.schema import Config, Provider, is_pattern
 from arbstr.engine.routing.listing import ListedModel, Listing
 from arbstr.sanitize import quoted
-from arbstr.types import Rates
+from arbstr.types import PriceSource, Rates
 
 Standing = Literal[
     "listed",  # on the provider's list, or that has never been read and it may have any model
@@ -24,19 +25,31 @@ _SHOWN = 100  # characters of a name, there
 _REMEMBERED = 4096  # requested names; clients may send any
 
 
+class Reading:
+    """The latest reading of a provider's list: `at_s` is when, by the clock of `ModelNames`."""
+
+    __slots__ = ("at_s",)
+
+    def __init__(self) -> None:
+        self.at_s = 0.0
+
+
 class ModelNames:
     """Resolves names of models. `version` grows with each change to what providers list.
 
-    `configured` are the models of the configuration, `aliases` those that are no patterns.
+    `configured` are the models of the configuration, `aliases` those that are no patterns. `clock` is monotonic
+    seconds.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
         self.configured = tuple(dict.fromkeys(model for provider in config.providers for model in provider.model_ids))
         self.aliases = {name: model for name, model in config.aliases.items() if not is_pattern(name)}
         self.version = 0
         self._aliases = Aliases(config.aliases, self.configured)
         self._spelled = {model.casefold(): model for model in reversed(self.configured)}
+        self._clock = clock
         self._listings: dict[str, Listing] = {}
+        self._readings: dict[str, Reading] = {}
         self._doubted: set[str] = set()  # providers whose lists are old
         self._rates: dict[tuple[str, str], Rates] = {}
         self._price_lists: dict[str, dict[str, tuple[float, float, float]]] = {}
@@ -57,8 +70,11 @@ class ModelNames:
         self._resolved[asked] = spelled
         return spelled
 
-    def learn(self, provider: Provider, models: tuple[ListedModel, ...], *, doubted: bool = False) -> None:
-        """Set a provider's list; `doubted`: it is old, so that what is on it may no longer be true."""
+    def learn(
+        self, provider: Provider, models: tuple[ListedModel, ...], *, doubted: bool = False, age_s: float = 0.0
+    ) -> None:
+        """Set a provider's list, read `age_s` ago; `doubted`: that is long, and it may no longer be true."""
+        self._readings.setdefault(provider.name, Reading()).at_s = self._clock() - age_s
         known = self._listings.get(provider.name)
         was_doubted = provider.name in self._doubted
         if known is not None and known.models == models and was_doubted == doubted:
@@ -104,6 +120,29 @@ class ModelNames:
                 self._rates.clear()
             self._rates[provider.name, model] = rates
         return rates
+
+    def reading(self, provider: Provider, model: str) -> Reading | None:
+        """Return the reading that a provider's rates for a model come from, None where they come from no list."""
+        return None if self.price_source(provider, model) == "configured" else self._readings[provider.name]
+
+    def price_source(self, provider: Provider, model: str) -> PriceSource:
+        """Return where a provider's rates for a model come from: its list, unless the file has both of its own."""
+        found, filed = self._find(provider, model), provider.rates_for(model)
+        if found is None or found.rates is None:
+            return "configured"
+        rates = self.rates(provider, model)
+        if rates != found.rates and (rates.input, rates.output) == (filed.input, filed.output):
+            return "configured"
+        return "stale" if provider.name in self._doubted else "doubted" if found.doubted else "list"
+
+    def list_age_s(self, provider: str) -> float | None:
+        """Return how long ago a provider's list was read, in seconds; None if it never was."""
+        reading = self._readings.get(provider)
+        return None if reading is None else max(self._clock() - reading.at_s, 0.0)
+
+    def is_stale(self, provider: str) -> bool:
+        """Check whether a provider's list is so old that its prices are doubted."""
+        return provider in self._doubted
 
     def price_list(self, provider: Provider) -> Mapping[str, tuple[float, float, float]]:
         """Return input rate, output rate and fee, in sats, of each model that is configured or priced by a node."""

@@ -8,8 +8,9 @@ from typing import Any
 
 from arbstr.config.schema import Policies, Provider
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
+from arbstr.engine.routing.names import Reading
 from arbstr.events import OverchargeFound
-from arbstr.types import Rates
+from arbstr.types import Price, PriceSource, Rates
 
 _AGE_EVERY_S = 60.0
 
@@ -20,7 +21,8 @@ class Offer:
     Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
     divided by `success`, the share of attempts that succeed. `note` says in words how it differs from the rates.
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
-    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due.
+    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `price` is what it asks,
+    as it is shown; `reading` says since when that is known.
     """
 
     __slots__ = (
@@ -29,6 +31,7 @@ class Offer:
         "_counts",
         "_free",
         "_policies",
+        "_source",
         "_speed",
         "ages_at_s",
         "base_fee",
@@ -41,8 +44,10 @@ class Offer:
         "note",
         "output",
         "overcharges",
+        "price",
         "provider",
         "ratio",
+        "reading",
         "share",
         "success",
         "turn",
@@ -62,8 +67,10 @@ class Offer:
         self.overcharges = False
         self.set_rates(provider.rates_for(model))
 
-    def set_rates(self, rates: Rates) -> None:
-        """Set what the provider asks."""
+    def set_rates(self, rates: Rates, source: PriceSource = "configured", reading: Reading | None = None) -> None:
+        """Set what the provider asks, and where that comes from."""
+        self._source: PriceSource = source
+        self.reading = reading
         self.input = float(rates.input)
         self.output = float(rates.output)
         self.base_fee = float(rates.base_fee)
@@ -144,7 +151,13 @@ class Offer:
         self.overcharges = self.ratio > 1.0 and self._exceeds_tolerance()
         self.demoted = self.overcharges and self._policies.on_overcharge == "demote"
         self.excluded = self.overcharges and self._policies.on_overcharge == "exclude"
+        self.price = self._price()
         self.note = "; ".join(self._notes()) if self.ratio != 1.0 or self.success != 1.0 or self.extra else ""
+
+    def _price(self) -> Price:
+        if self.extra:
+            return Price(0.0, 0.0, self.extra / 1000, "learned")
+        return Price(self.input, self.output, self.base_fee / 1000, self._source)
 
     def _exceeds_tolerance(self) -> bool:
         tolerance = self._policies.overcharge_tolerance

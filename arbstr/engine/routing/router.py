@@ -73,7 +73,7 @@ class Router:
         publish: Callable[[OverchargeFound], None] = lambda event: None,
         matchers: Sequence[Matcher] | None = None,
     ) -> None:
-        self.names = ModelNames(config)
+        self.names = ModelNames(config, clock)
         self.learner = Learner(config, clock=clock, publish=publish)
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
@@ -215,7 +215,9 @@ class Router:
                 cooled.append((offer.provider, cooling[offer.provider]))
             else:
                 weight = paid / offer.success
-                candidate = Candidate(offer.provider, cost, weight, offer.note)
+                reading = offer.reading
+                age_s = None if reading is None else int(now_s - reading.at_s)
+                candidate = Candidate(offer.provider, cost, weight, offer.note, False, offer.price, age_s)
                 # Places are unique: equal keys keep the configuration's order and candidates are never compared.
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
         ranked.sort()
@@ -346,7 +348,10 @@ class Router:
 
     def _offer(self, provider: Provider, model: str) -> Offer:
         offer = self.learner.offer(provider.name, model)
-        offer.set_rates(self.names.rates(provider, model))
+        names = self.names
+        offer.set_rates(
+            names.rates(provider, model), names.price_source(provider, model), names.reading(provider, model)
+        )
         return offer
 
     def _lists(self, provider: Provider, model: str) -> bool:

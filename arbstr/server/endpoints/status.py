@@ -135,6 +135,8 @@ class StatusEndpoints:
             "health": _health(status),
             "charged_ratio": status.charged_ratio,
             "balance": None if status.balance is None else _balance(status.balance),
+            "list_age_s": None if status.list_age_s is None else round(status.list_age_s, 3),
+            "list_stale": status.list_stale,
         }
         if provider.kind == "routstr":
             entry["model_rates"] = {

@@ -29,7 +29,7 @@ from arbstr.ledger.row_mapping import (
     whole,
 )
 from arbstr.sanitize import json_or_none
-from arbstr.types import Candidate, RequestRecord, Routing
+from arbstr.types import Candidate, Price, RequestRecord, Routing
 from tests.support.ledger_builders import NOON, record
 
 
@@ -104,6 +104,10 @@ def test_half_a_surrogate_pair_becomes_storable() -> None:
 
 names = st.text(max_size=5) | st.just("half \ud83d")
 msats_ = st.floats(0, 1e12)
+prices = st.builds(Price, msats_, msats_, msats_, st.sampled_from(["list", "configured", "stale"]))
+candidates = st.builds(
+    Candidate, names, msats_, msats_, names, st.booleans(), st.none() | prices, st.none() | st.integers(0, 10**9)
+)
 routings = st.builds(
     Routing,
     strategy=st.sampled_from(["cheapest", "weighted"]),
@@ -111,7 +115,7 @@ routings = st.builds(
     model=names,
     expected_input_tokens=st.integers(0, 10**9),
     expected_output_tokens=st.integers(0, 10**9),
-    candidates=st.lists(st.builds(Candidate, names, msats_, msats_, names), max_size=3).map(tuple),
+    candidates=st.lists(candidates, max_size=3).map(tuple),
     excluded=st.lists(st.tuples(names, names), max_size=2).map(tuple),
     policy_reason=st.none() | names,
 )

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Iterable
 from dataclasses import replace
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from hypothesis import strategies as st
 
 from arbstr.config.schema import Provider, Rule
 from arbstr.engine.pricing import cost_msats
+from arbstr.engine.routing.listing import ListedModel
 from arbstr.engine.routing.router import Router
 from arbstr.errors import (
     ApiError,
@@ -25,7 +27,7 @@ from arbstr.errors import (
 )
 from arbstr.events import OverchargeFound
 from arbstr.ledger.routing_json import routing_json
-from arbstr.types import Attempt, Routing, Usage
+from arbstr.types import Attempt, Rates, Routing, Usage
 from tests.support.clock import Clock
 from tests.support.engine_builders import answered, chat, order, provider, router
 
@@ -563,14 +565,72 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
         "expected_input_tokens": 100,
         "expected_output_tokens": 10,
         "candidates": [
-            {"provider": "a", "expected_cost_sats": 1.3, "weight_sats": 1.3, "reason": "number 1 by expected price"},
-            {"provider": "b", "expected_cost_sats": 2.4, "weight_sats": 2.4, "reason": "number 2 by expected price"},
+            {
+                "provider": "a",
+                "expected_cost_sats": 1.3,
+                "weight_sats": 1.3,
+                "reason": "number 1 by expected price",
+                "price": asked(10, 30, "configured"),
+            },
+            {
+                "provider": "b",
+                "expected_cost_sats": 2.4,
+                "weight_sats": 2.4,
+                "reason": "number 2 by expected price",
+                "price": asked(20, 40, "configured"),
+            },
         ],
         "excluded": [
             {"provider": "dear", "reason": "its output rate of 60 is above max_sats_per_1k_output = 50"},
         ],
     }
     assert json.loads(json.dumps(document)) == document
+
+
+def asked(input_rate: float, output_rate: float, source: str, *, fee: float = 0, age_s: int | None = None) -> object:
+    """A price as JSON."""
+    return {
+        "input_rate_sats_per_1k": input_rate,
+        "output_rate_sats_per_1k": output_rate,
+        "base_fee_sats": fee,
+        "source": source,
+        "age_s": age_s,
+    }
+
+
+def test_a_price_is_said_with_its_age_and_where_it_is_from() -> None:
+    clock = Clock()
+    node, filed = Provider(name="node", url="http://localhost:1/v1", kind="routstr"), provider("filed", 10, 30)
+    half = Provider(name="half", url="http://localhost:1/v1", kind="routstr", output_rate=7)
+    chosen = router([node, filed, half], clock=clock)
+    rates = Rates(Decimal(2), Decimal(8), Decimal(0))
+
+    def said(model: ListedModel, **known: Any) -> dict[str, object]:
+        for one in (node, half):
+            chosen.names.learn(one, (model,), **known)
+        clock.now += 61
+        return {each["provider"]: each["price"] for each in routing_json(chosen.preview(chat()))["candidates"]}
+
+    fresh = said(ListedModel("gpt-4o", (), rates))
+    assert fresh == {
+        "node": asked(2, 8, "list", age_s=61),
+        "half": asked(2, 7, "list", age_s=61),
+        "filed": asked(10, 30, "configured"),
+    }
+    read_again = said(ListedModel("gpt-4o", (), rates))
+    assert read_again == fresh
+    assert said(ListedModel("gpt-4o", (), rates, doubted=True))["node"] == asked(2, 8, "doubted", age_s=61)
+    old = said(ListedModel("gpt-4o", (), rates), doubted=True, age_s=700)
+    assert old["node"] == asked(2, 8, "stale", age_s=761)
+
+
+def test_what_a_provider_that_says_it_is_free_charges_is_a_learned_price() -> None:
+    chosen = router([provider("free", 0, 0)])
+    request = chat()
+    for _ in range(8):
+        chosen.learn(answered(request, chosen.route(request), provider_cost_msats=300, list_cost_msats=0), request)
+    (candidate,) = routing_json(chosen.preview(chat()))["candidates"]
+    assert candidate["price"] == asked(0, 0, "learned", fee=0.3)
 
 
 def test_what_moved_a_provider_is_part_of_the_reason() -> None:
