@@ -3,7 +3,8 @@
 A fallen price goes unnoticed where nothing is bought. A provider that was passed over for a while, and would be the
 cheapest if it charged its rates, or half of them at best, is tried again. The expected extra cost over the cheapest
 offer is paid from `SHARE` of what requests have cost, and stays within that whatever the outcome. A provider that has
-become cheaper is tried again at once, until the new charges outweigh the old ones.
+become cheaper is tried again at once, until the new charges outweigh the old ones. Prices that are read from a
+provider's list are known without buying: nobody who keeps to such a list is tried for that.
 """
 
 from __future__ import annotations
@@ -65,7 +66,9 @@ class Exploration:
         listed = 0.0 if offer.extra else candidate.weight_msats / offer.ratio
         if (offer.ratio > _DEAR or offer.extra) and listed < first.weight_msats:
             return passed_over >= _PASSED_OVER
-        return states_charges and listed * _HALF < first.weight_msats and passed_over >= self._patience[place]
+        if not states_charges or offer.price.source != "configured":
+            return False
+        return listed * _HALF < first.weight_msats and passed_over >= self._patience[place]
 
     def routed(self, place: int) -> None:
         """Record that a request goes to the offer at `place` first."""

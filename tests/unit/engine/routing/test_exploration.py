@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Any
 
 import pytest
 
-from arbstr.config.schema import Rule
+from arbstr.config.schema import Provider, Rule
 from arbstr.engine.routing.exploration import NOTE, SHARE
+from arbstr.engine.routing.listing import ListedModel
 from arbstr.engine.routing.router import Router
-from arbstr.types import RequestRecord
+from arbstr.types import Rates, RequestRecord
 from tests.support.engine_builders import answered, chat, order, provider, router
 
 RATES = {"ten": 10, "twelve": 12, "thirty": 30}
@@ -69,6 +71,20 @@ def test_a_provider_that_charged_too_much_is_found_when_it_no_longer_does(risen:
     buyer.factors["ten"] = 1.0
     buyer.buys(within)
     assert buyer.buys(20)["ten"] >= 19
+
+
+def test_what_a_provider_asks_by_its_own_list_is_known_and_not_bought_to_find_out() -> None:
+    nodes = [Provider(name=name, url="http://localhost:1/v1", kind="routstr") for name in ("ten", "twelve")]
+    buyer = Buyer(router(nodes))
+    for node in nodes:
+        rate = Decimal(RATES[node.name])
+        buyer.router.names.learn(node, (ListedModel("gpt-4o", (), Rates(rate, rate, Decimal(0))),))
+    assert buyer.buys(200) == {"ten": 200}
+    buyer.factors["ten"] = 3.5
+    buyer.buys(40)
+    buyer.factors["ten"] = 1.0
+    buyer.buys(80)
+    assert buyer.buys(20)["ten"] >= 19, "who charged more than its list is tried again"
 
 
 def test_a_fallen_price_is_found_within_twenty_requests_where_the_other_is_three_and_a_half_times_as_dear() -> None:
