@@ -113,7 +113,7 @@ class Redactor:
         if len(text) < self._shortest:
             return text
         for beginning in self._beginnings:
-            if beginning in text:  # nearly every call needs only a few plain searches
+            if text.find(beginning) >= 0:  # nearly every call needs only a few plain searches
                 if any(spelling in text for spelling in self._masks):
                     text = self._pattern.sub(lambda match: self._masks[match[0]], text)
                 break
@@ -124,7 +124,7 @@ class Redactor:
     def data(self, data: bytes) -> bytes:
         """Return the bytes with every secret masked; the same object if there is none."""
         for beginning in self._byte_beginnings:
-            if beginning in data:
+            if data.find(beginning) >= 0:
                 if any(spelling in data for spelling in self._byte_masks):
                     data = self._byte_pattern.sub(lambda match: self._byte_masks[match[0]], data)
                 break
@@ -176,9 +176,10 @@ _PERCENT_BYTES = re.compile(rb"%[2-7]")
 
 def _may_be_numbers(text: str | bytes) -> bool:
     """Return whether the text may contain a numeric escape of an ASCII character; mostly it does not."""
-    if isinstance(text, bytes):  # a single character is found ten times as fast as several
-        return (b"\\" in text and b"\\u00" in text and _HEX_BYTES.search(text) is not None) or (
-            b"%" in text and _PERCENT_BYTES.search(text) is not None
+    # A single character is found ten times as fast as several, and `in` first takes bytes for a number and fails.
+    if isinstance(text, bytes):
+        return (text.find(b"\\") >= 0 and text.find(b"\\u00") >= 0 and _HEX_BYTES.search(text) is not None) or (
+            text.find(b"%") >= 0 and _PERCENT_BYTES.search(text) is not None
         )
     return ("\\u00" in text and _HEX.search(text) is not None) or ("%" in text and _PERCENT.search(text) is not None)
 

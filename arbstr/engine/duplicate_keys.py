@@ -98,7 +98,7 @@ def _refuse_within_messages(body: bytes, written: bytes, messages: _Objects) -> 
 
 def _unescaped(body: bytes) -> bytes:
     """Return the body with escaped letters of keys written plainly."""
-    if b"\\" in body and b"\\u00" in body and _LETTER.search(body) is not None:
+    if body.find(b"\\") >= 0 and body.find(b"\\u00") >= 0 and _LETTER.search(body) is not None:
         for spelling, letter in (_BACKSLASH, *_ESCAPES):  # by plain searches: a body may be long
             body = body.replace(spelling, letter)
     return body
