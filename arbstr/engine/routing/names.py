@@ -51,7 +51,9 @@ class ModelNames:
         self._listings: dict[str, Listing] = {}
         self._readings: dict[str, Reading] = {}
         self._doubted: set[str] = set()  # providers whose lists are old
+        # By provider and model. The configuration's own look-ups are slow, and every request needs several.
         self._rates: dict[tuple[str, str], Rates] = {}
+        self._ids: dict[tuple[str, str], str] = {}
         self._price_lists: dict[str, dict[str, tuple[float, float, float]]] = {}
         self._resolved: dict[str, str] = {}
 
@@ -84,6 +86,7 @@ class ModelNames:
             self._listings[provider.name] = Listing(models, cuts_dates=provider.kind == "routstr")
         self._resolved.clear()
         self._rates.clear()
+        self._ids.clear()
         self._price_lists.clear()
         self.version += 1
 
@@ -94,8 +97,15 @@ class ModelNames:
 
     def id_at(self, provider: Provider, model: str) -> str:
         """Return what a model is called at a provider."""
-        found = self._find(provider, model)
-        return provider.upstream_id(model) if found is None else found.id
+        key = (provider.name, model)
+        return self._ids.get(key) or self._new_id(provider, key)
+
+    def _new_id(self, provider: Provider, key: tuple[str, str]) -> str:
+        found = self._find(provider, key[1])
+        if len(self._ids) >= _REMEMBERED:
+            self._ids.clear()
+        known = self._ids[key] = provider.upstream_id(key[1]) if found is None else found.id
+        return known
 
     def standing(self, provider: Provider, model: str) -> Standing:
         """Return whether a provider sells a model, as far as is known."""
@@ -109,16 +119,16 @@ class ModelNames:
 
     def rates(self, provider: Provider, model: str) -> Rates:
         """Return what a provider asks for a model: as configured, else as it says itself."""
-        if provider.name not in self._listings:
-            return provider.rates_for(model)
-        rates = self._rates.get((provider.name, model))
-        if rates is None:
-            found = self._find(provider, model)
-            listed = None if found is None else found.rates
-            rates = provider.rates_for(model) if listed is None else provider.rates_over(listed, model)
-            if len(self._rates) >= _REMEMBERED:
-                self._rates.clear()
-            self._rates[provider.name, model] = rates
+        key = (provider.name, model)
+        return self._rates.get(key) or self._new_rates(provider, key)
+
+    def _new_rates(self, provider: Provider, key: tuple[str, str]) -> Rates:
+        found = self._find(provider, key[1])
+        listed = None if found is None else found.rates
+        if len(self._rates) >= _REMEMBERED:
+            self._rates.clear()
+        rates = provider.rates_for(key[1]) if listed is None else provider.rates_over(listed, key[1])
+        self._rates[key] = rates
         return rates
 
     def reading(self, provider: Provider, model: str) -> Reading | None:

@@ -24,6 +24,7 @@ class SpokenDialects:
     def __init__(self, providers: Iterable[Provider], clock: Callable[[], float]) -> None:
         self._providers = {provider.name: provider for provider in providers}
         self._configured = any(provider.dialects for provider in self._providers.values())
+        self._unable: dict[str, dict[str, str]] = {}  # by dialect, while nothing is known but the configuration
         self._clock = clock
         self._unlearned: dict[tuple[str, str], float] = {}  # provider and dialect, until when
         self._missed: dict[tuple[str, str], dict[str, float]] = {}  # likewise, by model
@@ -40,8 +41,19 @@ class SpokenDialects:
 
     def unable(self, dialect: str, model: str) -> Mapping[str, str]:
         """Return the providers that can't serve a model's requests in a dialect, also not translated, with reasons."""
-        if not self._configured and not self._unlearned and not self._missed:
-            return {}
+        if not self._unlearned and not self._missed:  # nearly always
+            return self._unable_by_configuration(dialect) if self._configured else {}
+        return self._unable_now(dialect, model)
+
+    def _unable_by_configuration(self, dialect: str) -> Mapping[str, str]:
+        known = self._unable.get(dialect)
+        if known is None:
+            known = self._unable_now(dialect, "")
+            if dialect in NAMES:
+                self._unable[dialect] = known
+        return known
+
+    def _unable_now(self, dialect: str, model: str) -> dict[str, str]:
         return {
             name: f"it does not speak {dialect}"
             for name, provider in self._providers.items()
