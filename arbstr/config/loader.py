@@ -21,7 +21,7 @@ from arbstr.errors import ConfigError
 from arbstr.redaction import UNFIT, fits_header
 from arbstr.sanitize import quoted
 from arbstr.suggest import did_you_mean
-from arbstr.transport.resolver import is_onion
+from arbstr.transport.hosts import is_onion
 
 Table = dict[str, Any]
 

@@ -16,7 +16,7 @@ from pydantic_core import CoreSchema, core_schema
 from arbstr.config.address import Address
 from arbstr.config.environment import problem_with, value_of
 from arbstr.redaction import REDACTED, Secret
-from arbstr.transport.resolver import is_onion
+from arbstr.transport.hosts import is_onion
 
 Scheme = Literal["http", "socks5", "socks5h"]
 

@@ -19,7 +19,8 @@ from typing import Protocol
 
 import aiohappyeyeballs
 
-from arbstr.transport.resolver import AddressInfo, Resolver, addresses_without_lookup, is_onion
+from arbstr.transport.hosts import is_onion
+from arbstr.transport.resolver import AddressInfo, Resolver, addresses_without_lookup
 
 NEXT_ADDRESS_S = 0.25  # before the next address of a host is tried as well (RFC 8305)
 MAX_REPLY_BYTES = 64 * 1024  # of a proxy to `CONNECT`

@@ -19,6 +19,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
+from arbstr.transport.hosts import is_onion
+
 logger = logging.getLogger(__name__)
 
 FRESH_S = 60.0
@@ -133,11 +135,6 @@ class _Host:
             logger.warning("could not resolve %s (%s); using its last known addresses", self._name, outcome)
         if lookup is not None and not lookup.done():
             lookup.set_result(outcome)
-
-
-def is_onion(host: str) -> bool:
-    """Check whether a host can be reached only within Tor."""
-    return host.rstrip(".").lower().endswith(".onion")
 
 
 def addresses_without_lookup(host: str) -> Sequence[AddressInfo]:
