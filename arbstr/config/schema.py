@@ -177,6 +177,11 @@ class Provider(Section):
         return self._rates_of_models.get(model.casefold(), self.rates) if self._rates_of_models else self.rates
 
     @property
+    def is_inert(self) -> bool:
+        """Check whether it is a node without a key, which can't be bought from: it is not used until it is funded."""
+        return self.kind == "routstr" and self.api_key is None
+
+    @property
     def has_rates(self) -> bool:
         """Check whether the file says what it asks for any model."""
         return bool(self.model_fields_set & {"input_rate", "output_rate"})

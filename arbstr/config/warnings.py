@@ -29,9 +29,11 @@ def warnings(file: ConfigFile, config: Config, environ: Mapping[str, str], *, mo
 
 def _provider_warnings(table: dict[str, Any], provider: Provider, environ: Mapping[str, str]) -> Iterator[str]:
     """Yield what follows `providers[i]` in a warning."""
-    if provider.api_key is None:
+    if provider.is_inert:
+        yield f" has no key and is not used; 'arbstr fund {provider.name}' gets it one, or set api_key"
+    elif provider.api_key is None:
         yield _missing_key(provider.key_variable, environ)
-    elif _is_readable_on_the_way(provider.url):
+    elif is_readable_on_the_way(provider.url):
         yield f".url sends the key over plain http, where others can read it; write https:// ({provider.url})"
     yield from _rate_warnings(table, provider)
 
@@ -57,7 +59,7 @@ def _rate_warnings(table: dict[str, Any], provider: Provider) -> Iterator[str]:
             )
 
 
-def _is_readable_on_the_way(url: str) -> bool:
+def is_readable_on_the_way(url: str) -> bool:
     """Check whether others can read what is sent there: plain http, unless on this machine or through Tor."""
     parts = urlsplit(url)
     host = parts.hostname or ""

@@ -49,7 +49,9 @@ class Catalogues:
         now_ms: Callable[[], int],
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
-        self._providers = tuple(one for one in providers if one.kind == "routstr" or not one.models)
+        self._providers = tuple(
+            one for one in providers if not one.is_inert and (one.kind == "routstr" or not one.models)
+        )
         self._names = names
         self._transport = transport
         self._redactor = redactor

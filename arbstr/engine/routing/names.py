@@ -42,7 +42,8 @@ class ModelNames:
     """
 
     def __init__(self, config: Config, clock: Callable[[], float] = time.monotonic) -> None:
-        self.configured = tuple(dict.fromkeys(model for provider in config.providers for model in provider.model_ids))
+        usable = (provider for provider in config.providers if not provider.is_inert)
+        self.configured = tuple(dict.fromkeys(model for provider in usable for model in provider.model_ids))
         self.aliases = {name: model for name, model in config.aliases.items() if not is_pattern(name)}
         self.version = 0
         self._aliases = Aliases(config.aliases, self.configured)
@@ -109,7 +110,7 @@ class ModelNames:
 
     def standing(self, provider: Provider, model: str) -> Standing:
         """Return whether a provider sells a model, as far as is known."""
-        if not provider.serves(model):
+        if provider.is_inert or not provider.serves(model):
             return "absent"
         if provider.name not in self._listings:
             return "unread" if provider.kind == "routstr" and not provider.has_rates else "listed"

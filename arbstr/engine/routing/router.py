@@ -31,6 +31,7 @@ _LAST: dict[Standing, str] = {
     "unlisted": "its list does not have this model",
     "doubted": "its list has not been read for a while",
 }
+_UNFUNDED_S = 60.0
 _UNREAD_S = 2.0  # after which a request may find a list that is being read now
 
 _SetKey = tuple[str | None, str, bool]  # policy, model, and whether it is offered to all
@@ -383,10 +384,17 @@ class Router:
                 param="model",
                 policy=policy,
             )
+        return self._unsold(candidate_set, what)
+
+    def _unsold(self, candidate_set: CandidateSet, what: str) -> ApiError:
+        """Return the error for a model that no provider is known to sell."""
         if candidate_set.unread:
             names = ", ".join(candidate_set.unread)
             message = f"No provider is known to sell {what} yet; the lists of {names} are being read."
-            return NoHealthyProvider(message, retry_after_s=_UNREAD_S, policy=policy)
+            return NoHealthyProvider(message, retry_after_s=_UNREAD_S, policy=candidate_set.policy)
+        if self._providers and all(provider.is_inert for provider in self._providers):
+            message = "No provider has a key; 'arbstr fund PROVIDER' gets one from a Routstr node."
+            return NoHealthyProvider(message, retry_after_s=_UNFUNDED_S, policy=candidate_set.policy)
         if not candidate_set.model:
             return NotFound(f"No provider serves {what}: none is of kind openai.")
         return ModelNotFound(f"No provider serves {what}; served: {some(self.names.all())}.", param="model")

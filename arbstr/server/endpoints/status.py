@@ -113,7 +113,8 @@ class StatusEndpoints:
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Return whether arbstr can serve: 503 when no provider is available."""
         statuses = self._statuses()
-        verdict = _verdict(statuses)
+        usable = [status for one, status in zip(self._providers, statuses, strict=True) if not one.is_inert]
+        verdict = _verdict(usable)
         document: shapes.Health = {
             "status": verdict,
             "version": __version__,
@@ -166,7 +167,7 @@ def _typical_msats(rates: Rates) -> float:
 
 
 def _verdict(statuses: Sequence[ProviderStatus]) -> shapes.HealthVerdict:
-    if all(status.state == "closed" and status.in_rotation for status in statuses):
+    if statuses and all(status.state == "closed" and status.in_rotation for status in statuses):
         return "ok"
     is_down = all(status.state == "open" or not status.in_rotation for status in statuses)
     return "unhealthy" if is_down else "degraded"

@@ -174,7 +174,14 @@ async def test_a_nodes_list_says_what_it_sells_and_for_how_much() -> None:
 async def test_configured_rates_and_models_hold_before_a_nodes_own() -> None:
     models = ({"id": "M", "output_rate": 7}, {"id": "mine", "upstream_id": "m"}, "absent")
     node = Provider.model_validate(
-        {"name": "node", "url": NODE.url, "kind": "routstr", "models": models, "base_fee": 1}
+        {
+            "name": "node",
+            "url": NODE.url,
+            "kind": "routstr",
+            "api_key": "sk-0123456789",
+            "models": models,
+            "base_fee": 1,
+        }
     )
     market = Market(priced(0.005), providers=(node,))
     await market.runs()
