@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `config`, `connect`, `ledger`, `db` and `simulate` hold the commands; each imports what is slow to import when
-it runs.
+`serve`, `config`, `connect`, `discover`, `ledger`, `db` and `simulate` hold the commands; each imports what is slow to
+import when it runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import arbstr
-from arbstr.cli import config, connect, db, ledger, serve, simulate
+from arbstr.cli import config, connect, db, discover, ledger, serve, simulate
 from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
@@ -129,5 +129,5 @@ def _arbstr(
         raise typer.Exit(USAGE)
 
 
-for commands in (serve, config, connect, ledger, db, simulate):
+for commands in (serve, config, connect, discover, ledger, db, simulate):
     commands.register(app)

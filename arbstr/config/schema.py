@@ -305,6 +305,21 @@ class Logging(Section):
     file: Annotated[str, AfterValidator(validators.file_path)] | None = None
 
 
+class Discovery(Section):
+    """`[discovery]`: the Nostr relays that `arbstr discover` asks, and whose reviews and model ids it believes.
+
+    `proxy` is for relays and nodes alike, but those on this machine.
+    """
+
+    relays: tuple[Annotated[str, AfterValidator(validators.relay_url)], ...] = Field(
+        ("wss://relay.routstr.com", "wss://relay.damus.io", "wss://nos.lol", "wss://relay.primal.net"), max_length=20
+    )
+    trusted: tuple[Annotated[str, AfterValidator(validators.public_key)], ...] = (
+        "4ad6fa2d16e2a9b576c863b4cf7404a70d4dc320c0c447d10ad6ff58993eacc8",  # the Routstr project's
+    )
+    proxy: ProxyUrl | None = None
+
+
 MockDialect = Literal[
     "chat", "completions", "responses", "messages", "embeddings",
     "images/generations", "audio/speech", "audio/transcriptions", "moderations", "rerank",
@@ -349,12 +364,14 @@ class Config(Section):
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     logging: Logging = Logging()
+    discovery: Discovery = Discovery()
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
         """Return all secrets: the providers' keys, the clients' token, the proxies' passwords."""
         keys = [provider.api_key for provider in self.providers]
-        proxies = [secret for provider in self.providers if provider.proxy for secret in provider.proxy.secrets]
+        used = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
+        proxies = [secret for proxy in used if proxy for secret in proxy.secrets]
         return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
 
 

@@ -10,6 +10,7 @@ from arbstr.config.levels import parse_levels
 from arbstr.config.toml_file import IN_MEMORY
 from arbstr.types import NO_GROUP
 
+_PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _NEVER_FORWARDED = frozenset(
     {
@@ -71,6 +72,20 @@ def _url_problem(parts: SplitResult) -> str | None:
     if parts.query or parts.fragment:
         return "it has a query or a fragment (? or #); remove that"
     return None
+
+
+def relay_url(text: str) -> str:
+    """Check a Nostr relay's URL, as `provider_url` checks a provider's."""
+    if not text.startswith(("ws://", "wss://")):
+        raise ValueError("is not the URL of a Nostr relay; write it like wss://relay.example.com")
+    return "ws" + provider_url("http" + text.removeprefix("ws")).removeprefix("http")
+
+
+def public_key(text: str) -> str:
+    """Check a Nostr public key."""
+    if not _PUBLIC_KEY.fullmatch(text):
+        raise ValueError("is not a Nostr public key of 64 lower-case hexadecimal digits")
+    return text
 
 
 def listen_address(text: str) -> str:

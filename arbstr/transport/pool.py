@@ -174,7 +174,7 @@ class _HostPool:
         opened = await self._connector.open()
         try:
             opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            tls = _tls_context() if self._tls else None
+            tls = tls_context() if self._tls else None
             _, connection = await loop.create_connection(
                 lambda: Connection(self._free), sock=opened, ssl=tls, server_hostname=self._host if tls else None
             )
@@ -312,7 +312,8 @@ async def _content(request: httpx.Request) -> bytes:
 
 
 @cache
-def _tls_context() -> ssl.SSLContext:
+def tls_context() -> ssl.SSLContext:
+    """Return the context for connections to hosts: the system's certificates, HTTP/1.1."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context

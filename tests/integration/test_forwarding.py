@@ -119,7 +119,7 @@ async def test_http_hosts_are_asked_of_an_http_proxy_by_their_whole_url(credenti
 @pytest.mark.parametrize("scheme", ["http", "socks5h", "socks5"])
 async def test_https_goes_through_a_tunnel_and_certificates_count(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool.tls_context", lambda: trusting)
     names = Names(other_test="127.0.0.1")
     async with tls_server(OK) as url, ForwardProxy() as proxy:
         proxy.routes = {"localhost": port_of(url), "other.test": port_of(url)}
@@ -135,7 +135,7 @@ async def test_https_goes_through_a_tunnel_and_certificates_count(scheme: str, m
 @pytest.mark.parametrize("scheme", ["http", "socks5h"])
 async def test_a_tunnel_takes_the_proxys_credentials(scheme: str, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool.tls_context", lambda: trusting)
     async with tls_server(OK) as url, ForwardProxy(credentials="user:p:ss") as proxy, transport() as way:
         proxy.routes = {"localhost": port_of(url)}
         assert await ask(way, through(url, proxy.url(scheme, "user:p%3Ass"))) == b"hi"

@@ -21,7 +21,7 @@ from tests.support.command import Done, run_command
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
-COMMANDS = ["serve", "tui", "check", "connect", "providers", "requests", "stats", "simulate", "db"]
+COMMANDS = ["serve", "tui", "check", "connect", "discover", "providers", "requests", "stats", "simulate", "db"]
 SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]
 GOOD = f"""
 [server]
@@ -159,7 +159,7 @@ def test_nothing_asked_shows_the_help_and_is_no_success(tmp_path: Path, argument
 
 @pytest.mark.parametrize("arguments", [["--help"], ["--version"], ["check"], ["providers"], ["providers", "--json"]])
 def test_no_command_that_does_not_serve_loads_what_serving_needs(cwd: Path, arguments: list[str]) -> None:
-    heavy = {"aiohttp", "httpx", "textual", "rich", "aiosqlite", "asyncio", "uvloop", "orjson"}
+    heavy = {"aiohttp", "httpx", "textual", "rich", "aiosqlite", "asyncio", "uvloop", "orjson", "coincurve"}
     program = f"""
 import sys
 sys.argv = ["arbstr", *{arguments}]

@@ -737,7 +737,7 @@ async def test_a_certificate_that_nobody_vouches_for_ends_the_attempt(transport:
 
 async def test_tls(transport: PooledTransport, monkeypatch: pytest.MonkeyPatch) -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
-    monkeypatch.setattr("arbstr.transport.pool._tls_context", lambda: trusting)
+    monkeypatch.setattr("arbstr.transport.pool.tls_context", lambda: trusting)
     async with tls_server(OK) as url:
         assert await exchange(transport, url) == (200, b"hi")
         with pytest.raises(httpx.ConnectError, match="certificate"):  # it is not that host's

@@ -13,9 +13,11 @@ from arbstr.config.schema import Provider, Rule
 from arbstr.engine.routing.exploration import NOTE, SHARE
 from arbstr.engine.routing.listing import ListedModel
 from arbstr.engine.routing.router import Router
+from arbstr.redaction import Secret
 from arbstr.types import Rates, RequestRecord
 from tests.support.engine_builders import answered, chat, order, provider, router
 
+KEY = Secret("sk-0123456789")
 RATES = {"ten": 10, "twelve": 12, "thirty": 30}
 
 
@@ -74,7 +76,9 @@ def test_a_provider_that_charged_too_much_is_found_when_it_no_longer_does(risen:
 
 
 def test_what_a_provider_asks_by_its_own_list_is_known_and_not_bought_to_find_out() -> None:
-    nodes = [Provider(name=name, url="http://localhost:1/v1", kind="routstr") for name in ("ten", "twelve")]
+    nodes = [
+        Provider(name=name, url="http://localhost:1/v1", kind="routstr", api_key=KEY) for name in ("ten", "twelve")
+    ]
     buyer = Buyer(router(nodes))
     for node in nodes:
         rate = Decimal(RATES[node.name])

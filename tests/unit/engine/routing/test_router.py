@@ -27,10 +27,12 @@ from arbstr.errors import (
 )
 from arbstr.events import OverchargeFound
 from arbstr.ledger.routing_json import routing_json
+from arbstr.redaction import Secret
 from arbstr.types import Attempt, Rates, Routing, Usage
 from tests.support.clock import Clock
 from tests.support.engine_builders import answered, chat, order, provider, router
 
+KEY = Secret("sk-0123456789")
 ALPHA = provider("alpha")
 BETA = provider("beta")
 
@@ -600,8 +602,11 @@ def asked(input_rate: float, output_rate: float, source: str, *, fee: float = 0,
 
 def test_a_price_is_said_with_its_age_and_where_it_is_from() -> None:
     clock = Clock()
-    node, filed = Provider(name="node", url="http://localhost:1/v1", kind="routstr"), provider("filed", 10, 30)
-    half = Provider(name="half", url="http://localhost:1/v1", kind="routstr", output_rate=7)
+    node, filed = (
+        Provider(name="node", url="http://localhost:1/v1", kind="routstr", api_key=KEY),
+        provider("filed", 10, 30),
+    )
+    half = Provider(name="half", url="http://localhost:1/v1", kind="routstr", api_key=KEY, output_rate=7)
     chosen = router([node, filed, half], clock=clock)
     rates = Rates(Decimal(2), Decimal(8), Decimal(0))
 

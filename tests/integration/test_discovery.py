@@ -1,0 +1,380 @@
+"""The market as relays announce it: forged, future and flooding events change nothing; nodes are asked with care."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+import tomllib
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from arbstr.config.proxies import NO_PROXIES, parse_proxy
+from arbstr.config.schema import Config, Discovery
+from arbstr.discovery import relay as relay_module
+from arbstr.discovery.mix import Mix, Part, mix_of
+from arbstr.discovery.survey import MOST_PER_HOST, Survey, survey
+from arbstr.transport.resolver import AddressInfo, Resolver
+from tests.support.command import Done, run_command
+from tests.support.forward_proxy import ForwardProxy
+from tests.support.nostr import Author, Document, FakeNode, FakeRelay
+from tests.unit.transport.test_resolver import at
+
+ALPHA, BETA, EVIL, REVIEWER = map(Author, range(1, 5))
+MIX = Mix((Part("gpt-4o", 0.5, 1000, 100), Part("cheap", 0.5, 1000, 100)), "ledger")
+ONION = "2gzyxa5ihm7nsggfxnu52rck2vv4rvmdlkiu3zzui5du4xyclen53wid.onion"
+
+
+class NoLookups:
+    """A look-up that fails the test when it is asked."""
+
+    def __init__(self, *allowed: str) -> None:
+        self.asked: list[str] = []
+        self._allowed = allowed
+
+    def __call__(self, host: str) -> Sequence[AddressInfo]:
+        self.asked.append(host)
+        return at("127.0.0.1") if host in self._allowed else []
+
+
+async def look(*relays: FakeRelay | str, resolver: Resolver | None = None, **settings: Any) -> Survey:
+    urls = tuple(relay if isinstance(relay, str) else relay.url for relay in relays)
+    wanted = Discovery(relays=urls, trusted=(REVIEWER.pubkey,), **settings)
+    return await survey(wanted, MIX, NO_PROXIES, now_s=time.time(), resolver=resolver)
+
+
+def urls(found: Survey) -> list[str]:
+    return [offer.node.url for offer in found.offers]
+
+
+def events_of(found: Survey) -> list[int]:
+    return [len(heard.events) for heard in found.relays]
+
+
+# --- what is found
+
+
+async def test_nodes_are_found_with_price_reviews_version_and_answer() -> None:
+    async with FakeNode({"gpt-4o": (0.01, 0.03)}, version="9.9") as node:
+        announced = ALPHA.announces(node.url, name="Alpha", version="0.1")
+        async with FakeRelay(announced, BETA.reviews(ALPHA, "lgtm"), REVIEWER.reviews(ALPHA, "lgtm")) as relay:
+            found = await look(relay)
+    (offer,) = found.offers
+    assert (offer.node.url, offer.node.announcement.name, offer.node.version) == (node.url, "Alpha", "9.9")
+    assert (offer.reviews.good, offer.reviews.trusted) == (2, "lgtm")
+    assert offer.quote is not None
+    assert (offer.quote.sats_per_request, offer.quote.covered, offer.quote.times_cheapest) == (13.0, 0.5, 1.0)
+    assert offer.node.latency_ms is not None
+    (filters,) = relay.asked
+    assert [kind for asked in filters for kind in asked["kinds"]] == [38421, 38425, 38426]
+
+
+async def test_a_node_is_asked_without_any_secret() -> None:
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as relay:
+        await look(relay)
+        assert [request.path for request in node.asked] == ["/v1/models", "/v1/info"]
+        for request in node.asked:
+            assert not {"authorization", "cookie", "x-cashu", "x-api-key"} & {name.lower() for name in request.headers}
+
+
+async def test_nodes_are_listed_by_what_they_sell_and_ask() -> None:
+    both, dear = {"gpt-4o": (0.01, 0.03), "cheap": (0.001, 0.002)}, {"gpt-4o": (0.02, 0.06), "cheap": (0.002, 0.004)}
+    async with FakeNode({"gpt-4o": (0.001, 0.003)}) as one, FakeNode(both) as two, FakeNode(dear) as three:
+        authors = {one.url: ALPHA, two.url: BETA, three.url: Author(9)}
+        async with FakeRelay(*(author.announces(url) for url, author in authors.items())) as relay:
+            relay.events.append(Author(10).announces("http://127.0.0.1:9"))
+            found = await look(relay)
+    assert urls(found) == [two.url, three.url, one.url, "http://127.0.0.1:9"]
+    ratios = [offer.quote and offer.quote.times_cheapest for offer in found.offers]
+    assert ratios[0] is not None
+    assert ratios[1] is not None
+    assert ratios[1] == pytest.approx(2 * ratios[0])
+    assert "127.0.0.1:9" in (found.offers[3].node.problem or "")
+
+
+async def test_a_node_that_a_trusted_author_warns_of_comes_after_the_others() -> None:
+    async with FakeNode({"gpt-4o": (0.001, 0.003)}) as bad, FakeNode({"gpt-4o": (0.01, 0.03)}) as good:
+        events = [ALPHA.announces(bad.url), BETA.announces(good.url), REVIEWER.reviews(ALPHA, "avoid")]
+        async with FakeRelay(*events) as relay:
+            assert urls(await look(relay)) == [good.url, bad.url]
+
+
+async def test_a_models_name_at_a_node_is_found_by_the_trusted_table() -> None:
+    async with FakeNode({"node-own-name": (0.01, 0.03)}) as node:
+        mapped = {"node-own-name": "gpt-4o"}
+        async with FakeRelay(ALPHA.announces(node.url), REVIEWER.maps(mapped), EVIL.maps({"x": "gpt-4o"})) as relay:
+            (offer,) = (await look(relay)).offers
+    assert offer.quote is not None
+
+
+# --- what changes nothing
+
+
+def forged(event: Document, **fields: Any) -> Document:
+    return {**event, **fields}
+
+
+async def test_forged_and_future_announcements_change_nothing() -> None:
+    async with (
+        FakeNode() as node,
+        FakeNode() as evil,
+        FakeRelay(ALPHA.announces(node.url, at_s=time.time() - 9)) as relay,
+    ):
+        genuine = await look(relay)
+        mine = EVIL.announces(evil.url)
+        relay.events += [
+            forged(mine, pubkey=ALPHA.pubkey),
+            forged(ALPHA.announces(node.url), tags=mine["tags"]),
+            forged(ALPHA.announces(evil.url), sig=mine["sig"]),
+            forged(ALPHA.announces(evil.url), id=mine["id"]),
+            ALPHA.announces(evil.url, at_s=time.time() + 16 * 60),
+            EVIL.announces(evil.url, at_s=time.time() + 10**9),
+            forged(REVIEWER.reviews(ALPHA, "avoid"), pubkey=BETA.pubkey),
+            REVIEWER.reviews(ALPHA, "avoid", at_s=time.time() + 16 * 60),
+            EVIL.signs(38421, ("d", "1"), content="another protocol's"),
+            {"not": "an event"},
+        ]
+        found = await look(relay)
+        assert evil.asked == []
+    assert [offer.node.announcement for offer in found.offers] == [offer.node.announcement for offer in genuine.offers]
+    assert [offer.reviews for offer in found.offers] == [offer.reviews for offer in genuine.offers]
+    assert found.relays[0].forged == 6
+
+
+async def test_a_relay_that_floods_is_cut_short_and_spoils_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "MOST_EVENTS", 50)
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as good, FakeRelay() as bad:
+        bad.events = [forged(EVIL.announces("http://evil.example"), content=str(number)) for number in range(500)]
+        bad.ends = False
+        found = await look(bad, good)
+    assert urls(found) == [node.url]
+    assert found.relays[0].forged == 50
+    assert "more than 50 events" in (found.relays[0].problem or "")
+    assert found.relays[1].problem is None
+
+
+async def test_a_relay_that_sends_too_many_bytes_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(relay_module, "MOST_BYTES", 100_000)
+    async with FakeRelay(ALPHA.announces("http://127.0.0.1:9")) as relay:
+        relay.texts = [json.dumps(["NOTICE", "x" * 50_000])] * 10
+        found = await look(relay)
+    assert "more than" in (found.relays[0].problem or "")
+    assert events_of(found) == [1], "what came before counts"
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        ["x" * (relay_module.MOST_MESSAGE_BYTES + 1)],
+        [b"\x00\x01"],
+        ['["CLOSED", "arbstr", "rate-limited: \\u001b[31m slow down"]'],
+    ],
+    ids=["a huge message", "bytes", "a refusal"],
+)
+async def test_a_relay_that_misbehaves_has_said_what_it_said_before(texts: list[str | bytes]) -> None:
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as relay:
+        relay.texts = texts
+        found = await look(relay)
+    assert urls(found) == [node.url]
+    assert found.relays[0].problem
+    assert "\x1b" not in found.relays[0].problem
+
+
+@pytest.mark.parametrize("text", ["", "no JSON", "[]", "{}", "7", '["EVENT"]', '["EVENT", "x", null]', "[" * 9999])
+async def test_messages_that_mean_nothing_are_passed_over(text: str) -> None:
+    async with FakeNode() as node, FakeRelay() as relay:
+        relay.texts = [text, json.dumps(["EVENT", "arbstr", ALPHA.announces(node.url)])]
+        found = await look(relay)
+    assert urls(found) == [node.url]
+    assert found.relays[0].problem is None
+
+
+async def test_a_relay_that_never_ends_is_given_up_in_time() -> None:
+    async with FakeRelay(ALPHA.announces("http://127.0.0.1:9")) as relay:
+        relay.ends = False
+        heard = await relay_module.ask(relay.url, [{"kinds": [38421]}], within_s=0.3)
+    assert (len(heard.events), heard.problem) == (1, "it was not done within 0.3 s")
+
+
+@pytest.mark.parametrize("relay", ["ws://127.0.0.1:9", "wss://127.0.0.1:9", "ws://no-such-host.invalid"])
+async def test_a_relay_that_can_not_be_reached_says_so(relay: str) -> None:
+    resolver = Resolver(NoLookups())
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as good:
+        found = await look(relay, good, resolver=resolver)
+    assert found.relays[0].problem
+    assert urls(found) == [node.url]
+
+
+# --- nodes that misbehave
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (b"no JSON", "lists no model with a price"),
+        (b"[]", "lists no model with a price"),
+        (b'{"data": [{"id": "m"}]}', "lists no model with a price"),
+        (b"x" * 3_000_000, "more than 2,097,152 bytes"),
+    ],
+    ids=["no JSON", "empty", "no price", "huge"],
+)
+async def test_a_node_whose_list_is_none_says_so(body: bytes, problem: str) -> None:
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as relay:
+        node.body = body
+        (offer,) = (await look(relay)).offers
+    assert problem in (offer.node.problem or "")
+    assert (offer.quote, offer.node.listing) == (None, None)
+
+
+async def test_a_nodes_second_address_is_tried_when_the_first_does_not_answer() -> None:
+    async with FakeNode() as node, FakeRelay(ALPHA.announces("http://127.0.0.1:9", node.url)) as relay:
+        assert urls(await look(relay)) == [node.url]
+
+
+async def test_a_host_is_asked_for_few_of_those_who_announce_it() -> None:
+    async with FakeNode() as node:
+        events = [Author(number).announces(node.url) for number in range(100, 120)]
+        async with FakeRelay(*events) as relay:
+            found = await look(relay)
+        assert len(node.asked) == 2 * MOST_PER_HOST
+    assert (len(found.offers), found.left_out) == (MOST_PER_HOST, 20 - MOST_PER_HOST)
+
+
+# --- private networks and Tor
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "inside.test"])
+@pytest.mark.parametrize("private", [False, True])
+async def test_a_relay_elsewhere_can_not_send_arbstr_into_private_networks(host: str, private: bool) -> None:
+    """The relay is elsewhere by its name, and the node's name is in its owner's hands."""
+    resolver = Resolver(NoLookups("relay.test", "inside.test"))
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(f"http://{host}:{node.port}")) as relay:
+        wanted = Discovery(relays=(f"ws://relay.test:{relay.port}",))
+        found = await survey(wanted, MIX, NO_PROXIES, now_s=time.time(), private=private, resolver=resolver)
+        assert bool(node.asked) == private
+    (offer,) = found.offers
+    assert private or "is not an address to connect to" in (offer.node.problem or "")
+
+
+async def test_an_onion_node_is_asked_through_the_proxy_and_never_looked_up() -> None:
+    names = NoLookups()
+    relay = FakeRelay(ALPHA.announces(f"http://{ONION}"))
+    async with FakeNode() as node, ForwardProxy({ONION: node.port}) as proxy, relay:
+        found = await look(relay, resolver=Resolver(names), proxy=parse_proxy(proxy.url("socks5h")))
+        (without,) = (await look(relay, resolver=Resolver(names))).offers
+    (offer,) = found.offers
+    assert offer.node.listing is not None
+    assert {asked[:2] for asked in proxy.asked} == {("socks5", ONION)}
+    assert without.node.problem == "its .onion address takes a SOCKS proxy; set discovery.proxy"
+    assert names.asked == []
+
+
+async def test_an_onion_relay_is_asked_through_the_proxy_and_never_looked_up() -> None:
+    names = NoLookups()
+    async with FakeRelay(ALPHA.announces("http://127.0.0.1:9")) as relay, ForwardProxy({ONION: relay.port}) as proxy:
+        found = await look(f"ws://{ONION}", resolver=Resolver(names), proxy=parse_proxy(proxy.url("socks5h")))
+        refused = await look(f"ws://{ONION}", resolver=Resolver(names))
+    assert events_of(found) == [1]
+    assert "through a SOCKS proxy only" in (refused.relays[0].problem or "")
+    assert names.asked == []
+
+
+# --- the command
+
+
+async def command(directory: Path, *arguments: str) -> Done:
+    return await asyncio.to_thread(run_command, "discover", *arguments, environ={}, cwd=directory)
+
+
+CONFIG = """# my providers
+[discovery]
+relays = ["RELAY"]   # mine alone
+
+[[providers]]
+name = "node"    # an old friend
+url = "https://old.example/v1"
+input_rate = 1
+"""
+
+
+async def test_the_command_shows_a_table_and_adds_what_answers(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    async with AsyncExitStack() as stack:
+        one, two = [await stack.enter_async_context(FakeNode()) for _ in range(2)]
+        events = [ALPHA.announces(one.url, name="Node"), BETA.announces(two.url, name="Évil\x1b[31m [[name]]")]
+        relay = await stack.enter_async_context(FakeRelay(*events, EVIL.announces("http://127.0.0.1:9", name="gone")))
+        before = CONFIG.replace("RELAY", relay.url)
+        path.write_text(before)
+        done = await command(tmp_path, "--add")
+        again = await command(tmp_path, "--add")
+    assert done.returncode == 0
+    assert "\x1b" not in done.stdout + done.stderr
+    assert next(line.split()[0] for line in done.stdout.splitlines()[2:]) == "node"
+    assert "gone" in done.stdout
+    assert path.read_text().startswith(before)
+    assert path.stat().st_mode & 0o777 == 0o600
+    added = tomllib.loads(path.read_text())["providers"][1:]
+    assert {table["url"] for table in added} == {f"{one.url}/v1", f"{two.url}/v1"}
+    assert {table["kind"] for table in added} == {"routstr"}
+    assert sorted(table["name"] for table in added) == ["node-2", "vil-31m-name"]
+    assert again.returncode == 1
+    assert "nothing was added" in again.stderr
+    check = await asyncio.to_thread(run_command, "check", environ={}, cwd=tmp_path)
+    assert check.returncode == 0
+    assert "is not used; 'arbstr fund node-2' gets it one" in check.stderr
+
+
+async def test_the_command_adds_only_those_that_were_named(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("")
+    async with FakeNode() as one, FakeNode() as two, FakeRelay() as relay:
+        relay.events = [ALPHA.announces(one.url, name="One"), BETA.announces(two.url, name="Two")]
+        done = await command(tmp_path, "--relay", relay.url, "--add", BETA.pubkey[:10])
+        unknown = await command(tmp_path, "--relay", relay.url, "--add", "three")
+    assert done.returncode == 0
+    (added,) = tomllib.loads((tmp_path / "config.toml").read_text())["providers"]
+    assert (added["name"], added["url"]) == ("two", f"{two.url}/v1")
+    assert unknown.returncode == 2
+    assert "no node that was found" in unknown.stderr
+
+
+async def test_the_command_prints_json(tmp_path: Path) -> None:
+    async with FakeNode() as node, FakeRelay(ALPHA.announces(node.url)) as relay:
+        done = await command(tmp_path, "--relay", relay.url, "--json")
+    document = json.loads(done.stdout)
+    assert document["mix"]["source"] == "default"
+    assert document["relays"] == [{"url": relay.url, "events": 1, "forged": 0, "problem": None}]
+    (entry,) = document["nodes"]
+    assert (entry["name"], entry["url"], entry["reachable"], entry["models"]) == ("Node", node.url, True, 1)
+    assert entry["reviews"] == {"good": 0, "bad": 0, "trusted": None}
+
+
+async def test_the_command_fails_when_no_relay_answers(tmp_path: Path) -> None:
+    done = await command(tmp_path, "--relay", "ws://127.0.0.1:9")
+    assert done.returncode == 1
+    assert "arbstr: ws://127.0.0.1:9: " in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [("--relay", "https://x.example"), ("--relay", "wss://u:p@x.example")])
+async def test_the_command_refuses_what_is_no_relay(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    assert (await command(tmp_path, *arguments)).returncode == 2
+
+
+async def test_adding_needs_a_configuration_file(tmp_path: Path) -> None:
+    done = await command(tmp_path, "--relay", "ws://127.0.0.1:9", "--add")
+    assert done.returncode == 1
+    assert "there is no configuration file" in done.stderr
+
+
+def test_the_mix_is_the_configurations_where_there_are_no_requests() -> None:
+    provider = {"name": "a", "url": "https://a.example", "models": ("gpt-4o", "alias")}
+    config = Config.model_validate(
+        {"providers": (provider,), "policies": {"rules": ({"name": "r", "allowed_models": ("b",)},)}}
+    )
+    mix = mix_of(config, None, lambda name: {"alias": "meant"}.get(name, name))
+    assert [part.model for part in mix.parts] == ["gpt-4o", "meant", "b"]
+    assert sum(part.share for part in mix.parts) == pytest.approx(1)
+    assert mix.source == "configuration"
