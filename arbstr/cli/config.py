@@ -29,7 +29,12 @@ def register(app: typer.Typer) -> None:
     app.command(epilog="Example: arbstr providers --json")(providers)
 
 
-def check(config: ConfigOption = None) -> None:
+def check(
+    config: ConfigOption = None,
+    online: Annotated[
+        bool, typer.Option("--online", help="Also ask every provider about its address, key, balance and models.")
+    ] = False,
+) -> int:
     """Validate the configuration and show where keys come from."""
     from arbstr.config.settings import exposure, resolve
 
@@ -39,8 +44,14 @@ def check(config: ConfigOption = None) -> None:
     warnings = [*settings.warnings, *([exposed] if exposed else [])]
     print("\n".join(_check_lines(settings, address)))
     print(f"{settings.config_path} is valid: {_summary(settings.config)}, {counted(len(warnings), 'warning')}.")
+    sys.stdout.flush()
     for warning in warnings:
         print(f"warning: {warning}", file=sys.stderr)
+    if not online:
+        return 0
+    from arbstr.cli.online import check_online
+
+    return check_online(settings)
 
 
 def providers(

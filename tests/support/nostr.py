@@ -125,6 +125,7 @@ class FakeNode(_Site):
         self.status = 200
         self.body: bytes | None = None  # in place of its list
         self.pause_s = 0.0
+        self.keys: dict[str, tuple[int, Document]] = {}  # what it answers about the balance of each key
         self.asked: list[web.BaseRequest] = []
 
     @property
@@ -146,4 +147,8 @@ class FakeNode(_Site):
                 for model, (prompt, completion) in self.models.items()
             ]
             return web.json_response({"data": listed}, status=self.status)
+        key = request.headers.get("Authorization", "").removeprefix("Bearer ")
+        if request.path == "/v1/balance/info" and key in self.keys:
+            status, document = self.keys[key]
+            return web.json_response(document, status=status)
         return web.json_response({"error": {"message": "no such path"}}, status=400)
