@@ -49,7 +49,14 @@ def sats_alike(amounts: Sequence[int]) -> list[str]:
     return [_sats_with(msats, decimals) for msats in amounts]
 
 
-def _sats_with(msats: int, decimals: int) -> str:
+def prices_alike(amounts: Sequence[float]) -> list[str]:
+    """Sats of prices, in msats, with decimals enough to compare them: three or four figures of the largest."""
+    largest = max(amounts, default=0.0)
+    decimals = next((places for places, below in ((3, 10_000), (2, 100_000), (1, 1_000_000)) if largest < below), 0)
+    return [_sats_with(msats, decimals) for msats in amounts]
+
+
+def _sats_with(msats: float, decimals: int) -> str:
     least = 10.0**-decimals
     if 0 < abs(msats) < 1000 * least:
         return f"{'<' if msats > 0 else '>-'}{least:.{decimals}f}"
@@ -90,6 +97,26 @@ def percent(part: float | None, decimals: int = 1) -> str:
     if part < 1:
         value = min(value, 100 - step)
     return "100 %" if value == 100 else f"{value:,.{decimals}f} %"
+
+
+def percent_more(part: float | None) -> str:
+    """By what share something is more: `+2.8 %`, `−4.0 %`, `0 %`."""
+    if part is None:
+        return NOTHING
+    if abs(part) < 0.0005:
+        return "0 %"
+    return f"{part * 100:+,.1f} %" if abs(part) < 9.995 else f"{part * 100:+,.0f} %"
+
+
+_BARS = "▁▂▃▄▅▆▇█"
+
+
+def spark(values: Sequence[float]) -> str:
+    """Values as bars of eighths, scaled to the largest; nothing has no bar: `▂▁▂▃▅`."""
+    largest = max(values, default=0.0)
+    if largest <= 0:
+        return " " * len(values)
+    return "".join(_BARS[min(int(value / largest * 8), 7)] if value > 0 else " " for value in values)
 
 
 def duration(ms: float | None) -> str:

@@ -26,7 +26,7 @@ class Key:
 KEYS = (
     Key("1", "Live: what is being spent now", EVERYWHERE, "app.go('live')"),
     Key("2", "Requests: the whole ledger", EVERYWHERE, "app.go('requests')"),
-    Key("3", "Providers: rates, health, history", EVERYWHERE, "app.go('providers')"),
+    Key("3", "Providers: price board, balances, health", EVERYWHERE, "app.go('providers')"),
     Key("4", "Money: spend, savings, budgets", EVERYWHERE, "app.go('money')"),
     Key("5", "Log: arbstr's own log lines", EVERYWHERE, "app.go('log')"),
     Key("Tab Shift-Tab", "Next screen, the one before", EVERYWHERE),
@@ -43,6 +43,7 @@ KEYS = (
     Key("PgDn PgUp", "A page down, up", LISTS),
     Key("g G Home End", "First row, last row", LISTS),
     Key("Enter", "Open the selected request in full", "Live, Requests", "screen.open", ("live", "requests")),
+    Key("Enter", "The selected provider's requests", "Providers", "screen.open", ("providers",)),
     Key("y", "Copy the selected request's id", "Live, Requests", "screen.copy", ("live", "requests")),
     Key("Y", "Copy its row, its JSON, the command for it", "Live, Requests", "screen.copy_more", ("live", "requests")),
     Key("n p → ←", "The next request in full, the one before", "A request in full"),

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from arbstr import __version__
 from arbstr.bus import DEFAULT_CAPACITY, EventBus, Subscription
 from arbstr.config.schema import Provider
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.router import Router
 from arbstr.ledger.model import LedgerQueries
 from arbstr.monitoring.live_state import LiveState
-from arbstr.monitoring.source import ProviderStatus, Snapshot
-from arbstr.types import Balance
+from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot
+from arbstr.types import Balance, Price
 
 
 class LocalSource:
@@ -82,6 +83,10 @@ class LocalSource:
             ledger_problem=self._ledger_problem(),
         )
 
+    def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
+        """Return for each model, by any of its names, what the providers that sell it ask now."""
+        return {model: tuple(_offer_status(*sold) for sold in self._router.offers_of(model)) for model in models}
+
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
         """Take a provider out of rotation or back. Raises KeyError for an unknown name."""
         self._health.set_in_rotation(provider, in_rotation)
@@ -126,4 +131,19 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router, balance
         balance=balance,
         list_age_s=router.names.list_age_s(provider.name),
         list_stale=router.names.is_stale(provider.name),
+    )
+
+
+def _offer_status(provider: Provider, price: Price, learned: Offer | None) -> OfferStatus:
+    rates = (price.input_rate, price.output_rate, price.base_fee)
+    doubted = price.source in ("doubted", "stale")
+    if learned is None:
+        return OfferStatus(provider.name, *rates, doubted=doubted)
+    return OfferStatus(
+        provider.name,
+        *rates,
+        ratio=learned.ratio,
+        extra_sats=learned.extra / 1000,
+        success=learned.success,
+        doubted=doubted,
     )

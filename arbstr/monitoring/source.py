@@ -5,7 +5,7 @@ The one in this process is made by `arbstr.runtime.compose`; another could stand
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -50,6 +50,29 @@ class ProviderStatus:
     def rates_for(self, model: str) -> tuple[float, float, float]:
         """Return input rate, output rate and fee for a model."""
         return self.model_rates.get(model, (self.input_rate, self.output_rate, self.base_fee))
+
+
+@dataclass(frozen=True, slots=True)
+class OfferStatus:
+    """A provider's price for a model: rates in sats per 1000 tokens, fee in sats per request; and what was learned.
+
+    It charges `ratio` times its rates and `extra_sats` more, and answers the share `success` of requests. `doubted`:
+    the price is old, or has just jumped.
+    """
+
+    provider: str
+    input_rate: float
+    output_rate: float
+    base_fee: float
+    ratio: float = 1.0
+    extra_sats: float = 0.0
+    success: float = 1.0
+    doubted: bool = False
+
+    def effective_msats(self, input_tokens: float, output_tokens: float) -> float:
+        """Return what an answer of this size is expected to cost there, as routing compares it, in msats."""
+        listed = input_tokens * self.input_rate + output_tokens * self.output_rate + self.base_fee * 1000
+        return (listed * self.ratio + self.extra_sats * 1000) / self.success
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +144,10 @@ class Source(Protocol):
 
     def snapshot(self) -> Snapshot:
         """Return the state now, consistent with the events published so far."""
+        ...
+
+    def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
+        """Return for each model, by any of its names, what the providers that sell it ask now."""
         ...
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:

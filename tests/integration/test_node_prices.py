@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from arbstr.config.schema import Provider
+from arbstr.monitoring.source import OfferStatus
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
 from tests.support.provider import Part, ScriptedProvider, completion, error_reply, json_reply, sse_reply, stream_events
@@ -62,6 +63,23 @@ async def test_a_nodes_prices_are_shown_with_the_provider(harness: ProxyHarness)
     assert shown["model_rates"] == {"gpt-4o": rates}
     (status,) = arbstr.proxy.watch().snapshot().providers
     assert (status.models, status.rates_for("gpt-4o")) == (("gpt-4o",), (2.0, 8.0, 0.0))
+
+
+async def test_offers_are_found_by_any_of_a_models_names_with_what_was_learned_of_them(harness: ProxyHarness) -> None:
+    charging = json_reply(completion(tokens=(1000, 500), cost_msats=9000))
+    await node(harness, "alpha", prices(0.002, 0.008, "openai/gpt-4o"), charging)
+    await harness.add_provider("beta", models=("other",))
+    arbstr = await harness.start()
+    await listed(arbstr)
+    source = arbstr.proxy.watch()
+    offers = source.offers(("GPT-4o", "nobody's"))
+    assert offers == {"GPT-4o": (OfferStatus("alpha", 2.0, 8.0, 0.0),), "nobody's": ()}
+    assert offers["GPT-4o"][0].effective_msats(1000, 500) == 6000
+    for _ in range(6):
+        await arbstr.chat(model="gpt-4o")
+    (offer,) = source.offers(("gpt-4o",))["gpt-4o"]
+    assert 1.4 < offer.ratio <= 1.5
+    assert offer.effective_msats(1000, 500) == pytest.approx(6000 * offer.ratio)
 
 
 async def test_the_cheaper_node_is_chosen_and_a_fall_is_used_after_one_refresh(harness: ProxyHarness) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
@@ -25,7 +25,7 @@ from arbstr.events import (
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.in_flight import InFlight, advance, arrived
-from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
+from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
 from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
 from tui.model.request_row import by_rates
@@ -251,6 +251,9 @@ class FakeSource:
             self.ledger_problem,
         )
 
+    def offers(self, models: Sequence[str]) -> dict[str, tuple[OfferStatus, ...]]:
+        return {model: tuple(_offers(model, self.providers.values())) for model in models}
+
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
         self.change(provider, in_rotation=in_rotation, reason="by hand")
 
@@ -292,6 +295,13 @@ class FakeSource:
                 self.own_ledger.records.append(event.record)
                 self.totals = _counted(self.totals, event.record)
         self.bus.publish(event)
+
+
+def _offers(model: str, providers: Iterable[ProviderStatus]) -> Iterator[OfferStatus]:
+    for each in providers:
+        if model in each.models:
+            ratio, success = each.charged_ratio or 1.0, max(each.success_rate or 1.0, 0.2)
+            yield OfferStatus(each.name, *each.rates_for(model), ratio=ratio, success=success)
 
 
 def _counted(totals: Totals, record: RequestRecord) -> Totals:

@@ -15,6 +15,7 @@ from arbstr.monitoring.source import Source
 from tui.model.feed import KEPT
 from tui.model.ledger_stats import RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogView
+from tui.model.price_board import PriceBoard, models_of_interest, price_board
 from tui.model.request_row import record_of
 from tui.model.time_series import Chart
 from tui.model.view_model import DashboardView, ProviderView, ViewModel
@@ -53,7 +54,8 @@ class DashboardModel:
         self.model = ViewModel(snapshot, self.watch.finished)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
-        self._frozen: tuple[Chart | None, LedgerStats] | None = None
+        self._frozen: tuple[Chart | None, LedgerStats, PriceBoard] | None = None
+        self._board: tuple[LedgerStats, int, PriceBoard] | None = None  # with what it was made of
         self._busy_until_ms = 0
         self.past_loaded = False  # the feed has the requests from before this start
 
@@ -109,7 +111,7 @@ class DashboardModel:
     def next_range(self) -> Range:
         """Choose and return the next time range."""
         self._range = (self._range + 1) % len(RANGES)
-        self.watch.look_at(self.range, self.watch.groups)
+        self.watch.look_at(self.range, self.watch.groups, losses=self.watch.losses)
         return self.range
 
     def toggle_utc(self) -> bool:
@@ -125,7 +127,8 @@ class DashboardModel:
         else:
             now = self.now_ms()
             self.model.freeze(now)
-            self._frozen = (self.watch.chart(now), self.watch.figures)
+            board = self.board()
+            self._frozen = (self.watch.chart(now), self.watch.figures, board)
         return self.model.frozen
 
     def view(self) -> DashboardView:
@@ -140,6 +143,19 @@ class DashboardModel:
     def figures(self) -> LedgerStats:
         """The ledger's figures, live or as frozen."""
         return self.watch.figures if self._frozen is None else self._frozen[1]
+
+    def board(self) -> PriceBoard:
+        """Return the price board, live or as frozen."""
+        if self._frozen is not None:
+            return self._frozen[2]
+        figures, known = self.figures, self._board
+        if known is not None and known[0] is figures and known[1] == self._snapshot_ms:
+            return known[2]
+        providers, groups = self.view().providers, figures.groups.get("model")
+        models = models_of_interest(groups, providers)
+        board = price_board(models, groups, figures.lost, self.source.offers(models), providers)
+        self._board = (figures, self._snapshot_ms, board)
+        return board
 
     def moving(self) -> bool:
         """Check whether the screen changes with time alone: something runs, just ended, or counts down."""

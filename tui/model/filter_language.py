@@ -14,6 +14,7 @@ from types import MappingProxyType
 
 from arbstr.clock import HOUR_MS, MINUTE_MS
 from arbstr.suggest import did_you_mean
+from arbstr.types import NO_GROUP
 from tui.model.filter_query import EVERYTHING, NAMES, NONE, Choice, Query, Span
 
 FIELDS = (*NAMES, "status", "kind")
@@ -175,6 +176,11 @@ def judged(typed: str) -> tuple[str, ...]:
     query = parse(typed)
     said = (*query.problems, *filter(None, [query.hint]))
     return ("not in force: " + said[0], *said[1:]) if said else ()
+
+
+def term(field_name: str, name: str) -> str:
+    """Return the term of a filter that finds a name of this field; the ledger's word for none is `-`."""
+    return f"{field_name}:-" if name == NO_GROUP else f'{field_name}:"{name.partition(chr(34))[0]}"'
 
 
 def name_matches(typed: str, name: str) -> bool:

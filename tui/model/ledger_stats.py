@@ -43,7 +43,8 @@ class LedgerStats:
     """The ledger's figures as of the last round; None before the first query.
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
-    they are today and the six before. `as_of_ms` is the time of the query.
+    they are today and the six before. `lost` are sums by the same groups of failed requests, where they are asked for.
+    `as_of_ms` is the time of the query.
     """
 
     today: Aggregate | None = None
@@ -53,12 +54,14 @@ class LedgerStats:
     hours: Chart | None = None
     problem: str | None = None
     as_of_ms: int | None = None
+    lost: dict[GroupBy, Groups] = field(default_factory=dict)
 
 
 class StatsPoller:
     """Keeps `figures` current: polls when something has finished, or when the range or the groups change.
 
-    `groups` are those that the visible screen needs. `on_change` is called after each round.
+    `groups` are those that the visible screen needs, and of failed requests too if it needs `losses`. `on_change` is
+    called after each round.
     """
 
     def __init__(
@@ -78,6 +81,7 @@ class StatsPoller:
         self.figures = LedgerStats()
         self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
+        self.losses = False
         live_since = now_ms()
         self.fine = {
             each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, live_since) for each in RANGES[:2]
@@ -97,11 +101,11 @@ class StatsPoller:
         for series in self.fine.values():
             series.invalidate(since_ms, self._now_ms())
 
-    def look_at(self, range_: Range, groups: tuple[GroupBy, ...]) -> None:
+    def look_at(self, range_: Range, groups: tuple[GroupBy, ...], *, losses: bool = False) -> None:
         """Set the range and the groups on the screen."""
-        if (range_, groups) != (self.range, self.groups):
-            self.range, self.groups = range_, groups
-            self.figures = replace(self.figures, window=None, groups={}, hours=None)
+        if (range_, groups, losses) != (self.range, self.groups, self.losses):
+            self.range, self.groups, self.losses = range_, groups, losses
+            self.figures = replace(self.figures, window=None, groups={}, hours=None, lost={})
             self._wake.set()
 
     def chart(self, now_ms: int) -> Chart | None:
@@ -132,16 +136,16 @@ class StatsPoller:
 
     async def _round(self) -> None:
         self._stale = False
-        chosen, groups = self.range, self.groups
+        asked = chosen, groups, losses = self.range, self.groups, self.losses
         try:
-            figures = await self._ask(chosen, groups)
-            if (chosen, groups) == (self.range, self.groups):  # else the result is for an old range
+            figures = await self._ask(chosen, groups, losses=losses)
+            if asked == (self.range, self.groups, self.losses):  # else the result is for an old range
                 self.figures = figures
                 await self._settle()
         except LedgerUnavailable as problem:
             self.figures = replace(self.figures, problem=shown(str(problem)))
 
-    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...]) -> LedgerStats:
+    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...], *, losses: bool) -> LedgerStats:
         now = self._now_ms()
         today = await self._stats(now - now % DAY_MS)
         week = await self._stats(now - 7 * DAY_MS)
@@ -157,7 +161,12 @@ class StatsPoller:
         if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
         hours = None if chosen.name in self.fine else await self._hours(now, chosen)
-        return LedgerStats(today.overall, week.overall, window, by, hours, as_of_ms=now)
+        lost = {group: await self._lost(now - chosen.length_ms, group) for group in groups if losses}
+        return LedgerStats(today.overall, week.overall, window, by, hours, as_of_ms=now, lost=lost)
+
+    async def _lost(self, since_ms: int, group: GroupBy) -> Groups:
+        """Query what failed requests have cost, by group."""
+        return _named((await self._ledger.stats(Filter(since_ms=since_ms, success=False), group)).groups)
 
     async def _hours(self, now: int, chosen: Range) -> Chart:
         since = now - chosen.length_ms

@@ -6,8 +6,8 @@ Foreign text is made harmless where it enters here; nothing behind this module n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from statistics import median
 
@@ -34,6 +34,7 @@ from tui.format import shown
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice
 from tui.model.request_row import InFlightRequest, in_flight_of
+from tui.model.speed import SpeedLog, Speeds
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
@@ -66,6 +67,7 @@ class ProviderView:
     health_changes: tuple[HealthChange, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
     unfunded: bool = False  # the newest attempt was refused for lack of balance
+    speeds: Speeds = field(default_factory=Speeds)
 
     @property
     def serves(self) -> bool:
@@ -111,12 +113,15 @@ class ViewModel:
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
         self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
         self._unfunded: set[str] = set()
+        self._speeds = SpeedLog()
+        self._price_lists: dict[str, _PriceList] = {}
         self._adopted: float | None = None
         self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
         self._frozen: DashboardView | None = None
         self.resync(snapshot)
         self._remember_attempts(tuple(reversed(snapshot.recent)))
+        self._speeds.add(reversed(snapshot.recent))
         streams = [record.latency_ms for record in snapshot.recent if record.streaming and record.success]
         self._first_bytes.extend(reversed(streams))
 
@@ -126,7 +131,7 @@ class ViewModel:
         """Replace what is known by the snapshot; what only events report (history, notices) stays."""
         self._snapshot = snapshot
         self._totals = snapshot.totals
-        self._providers = {each.name: _shown_provider(each) for each in snapshot.providers}
+        self._providers = {each.name: self._shown_provider(each) for each in snapshot.providers}
         flying = self.feed.running
         self.feed.replace_all(
             [_moved_on(flying.get(each.request_id), in_flight_of(each)) for each in snapshot.running],
@@ -137,10 +142,27 @@ class ViewModel:
         self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
 
+    def _shown_provider(self, status: ProviderStatus) -> ProviderStatus:
+        """Return a status fit to show; price lists are long and seldom change, so the latest one is kept."""
+        known = self._price_lists.get(status.name)
+        if known is None or known.models != status.models or known.rates != status.model_rates:
+            known = self._price_lists[status.name] = _PriceList(status.models, status.model_rates)
+        return replace(
+            status,
+            name=shown(status.name),
+            url=shown(status.url),
+            models=known.shown_models,
+            model_rates=known.shown_rates,
+            masked_key=None if status.masked_key is None else shown(status.masked_key),
+            last_error=None if status.last_error is None else shown(status.last_error),
+        )
+
     def remember(self, past: Sequence[RequestRecord]) -> None:
         """Append requests from before this start, newest first, to the feed."""
         self._past = tuple(past)
         self.feed.lengthen(self._past)
+        if not self._ended:  # else newer ones are known
+            self._speeds.add(reversed(self._past))
 
     def apply(self, events: Sequence[Event]) -> None:
         """Apply events in order; unknown requests and providers are no error."""
@@ -168,6 +190,7 @@ class ViewModel:
         self._totals = summed(self._totals, new)
         self.feed.finish(new)
         self._remember_attempts(new)
+        self._speeds.add(new)
         self._remember_refusals(new)
         self._on_finished(new)
 
@@ -307,6 +330,7 @@ class ViewModel:
             tuple(self._moments.get(name, ())),
             tuple(reversed(self._overcharges.get(name, {}).values())),
             name in self._unfunded,
+            self._speeds.of(name),
         )
 
     def _per_second(self, now_ms: int) -> float:
@@ -339,16 +363,15 @@ def _filled(budget: BudgetStatus) -> float:
     return (budget.spent_msats + budget.reserved_msats) / budget.limit_msats if budget.limit_msats else 1.0
 
 
-def _shown_provider(status: ProviderStatus) -> ProviderStatus:
-    return replace(
-        status,
-        name=shown(status.name),
-        url=shown(status.url),
-        models=tuple(shown(model) for model in status.models),
-        model_rates={shown(model): rates for model, rates in status.model_rates.items()},
-        masked_key=None if status.masked_key is None else shown(status.masked_key),
-        last_error=None if status.last_error is None else shown(status.last_error),
-    )
+class _PriceList:
+    """A provider's models and their rates, as they came and fit to show."""
+
+    __slots__ = ("models", "rates", "shown_models", "shown_rates")
+
+    def __init__(self, models: tuple[str, ...], rates: Mapping[str, tuple[float, float, float]]) -> None:
+        self.models, self.rates = models, rates
+        self.shown_models = tuple(map(shown, models))
+        self.shown_rates = {shown(model): asked for model, asked in rates.items()}
 
 
 def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequest:

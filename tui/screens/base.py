@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Sequence
 from typing import ClassVar
 
 from textual import events, on
@@ -46,6 +46,7 @@ class DashboardScreen(Screen[None]):
     }
     AUTO_FOCUS = ""  # keys go to the screen; the filter line is focused when it is asked for
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ()
+    LOSSES = False  # whether it shows what failed requests cost, by these groups
     FILTER_EXAMPLE = ""
     RANGED = True  # whether what it shows is of a time range
     FILTERS = ""  # whose filters are remembered together; the screen's own name if empty
@@ -112,8 +113,9 @@ class DashboardScreen(Screen[None]):
     def action_ends(self, last: bool) -> None:
         """Go to the first or the last row."""
 
-    def action_open(self) -> None:
+    def action_open(self) -> Awaitable[None] | None:
         """Open what is selected."""
+        return None
 
     def action_copy(self) -> None:
         """Copy the selection."""
@@ -174,7 +176,7 @@ class DashboardScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Poll the ledger for this screen, now in front."""
-        self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS)
+        self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS, losses=self.LOSSES)
         self.repaint()
 
     # ── the filter line ─────────────────────────────────────────────────────────────────────────────────────────
@@ -192,6 +194,12 @@ class DashboardScreen(Screen[None]):
     def filter_by(self, text: str) -> None:
         """Apply a filter as if it had been typed."""
         self._line.put(text)
+
+    async def show_requests(self, filter_text: str) -> None:
+        """Show the ledger's requests that pass a filter."""
+        await self.app.switch_mode("requests")
+        if isinstance(self.app.screen, DashboardScreen):
+            self.app.screen.filter_by(filter_text)
 
     @on(FilterLine.Changed)
     def _filtered(self) -> None:

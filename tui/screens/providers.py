@@ -13,21 +13,23 @@ from textual.widget import Widget
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
-from tui.model.filter_language import name_matches
+from tui.model.filter_language import name_matches, term
 from tui.model.view_model import ProviderView
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.widgets.bars import KeyHint
 from tui.widgets.panel import Panel
-from tui.widgets.provider_table import ProviderTable, history_lines, rate_lines
+from tui.widgets.price_board import PriceBoardPanel
+from tui.widgets.provider_table import ProviderTable, history_lines, identity_lines, rate_lines
 from tui.widgets.scroll_panel import ScrollPanel
 
 
 class ProvidersScreen(DashboardScreen):
-    """The providers' table, and below it the selected one's rates and history."""
+    """The providers' table, the price board, and below them the selected one's rates and history."""
 
-    GROUPS: ClassVar[tuple[GroupBy, ...]] = ("provider",)
+    GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model", "provider")
+    LOSSES = True
     FILTER_EXAMPLE = "a part of a provider's name"
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "rotate", "In or out of rotation", show=False),
@@ -37,17 +39,25 @@ class ProvidersScreen(DashboardScreen):
     def __init__(self, dashboard: DashboardModel) -> None:
         super().__init__(dashboard, "providers")
         self._table = ProviderTable(id="provider-table")
+        self._board = PriceBoardPanel(id="price-board")
         self._rates = ScrollPanel(id="rates")
         self._history = ScrollPanel(id="history")
         self._selected = 0
+        self._heights = (0, 0)
+        self._priced: tuple[object, int, list[Line]] | None = None  # a price list's lines, with what they were made of
 
     def pieces(self) -> Sequence[Widget]:
-        """Return the table, and the selected provider's panel."""
-        return (self._table, Horizontal(self._rates, self._history, id="provider-detail"))
+        """Return the table, the board, and the selected provider's panels."""
+        return (self._table, self._board, Horizontal(self._rates, self._history, id="provider-detail"))
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Give the table what it needs, at most half of the screen."""
-        self._table.styles.height = min(max(len(self.dashboard.view().providers), 1) + 3, height // 2)
+        """Give table and board what they need, at most a third of the screen each."""
+        most = max(height // 3, 6)
+        providers, models = len(self.dashboard.view().providers), len(self.dashboard.board().rows)
+        heights = min(max(providers, 1) + 3, most), min(max(models, 1) + 3, most)
+        if heights != self._heights:
+            self._heights = heights
+            self._table.styles.height, self._board.styles.height = heights
 
     def paint_body(self) -> Iterator[None]:
         """Paint the table, then the selected provider."""
@@ -55,7 +65,12 @@ class ProvidersScreen(DashboardScreen):
         self._selected = min(self._selected, max(len(providers) - 1, 0))
         groups = dashboard.figures.groups.get("provider")
         hint = "no provider passes the filter" if self.typed else "no provider is configured"
-        self._table.show(providers, self._selected, groups, now_ms, dashboard.range.name, hint=hint)
+        board, range_name = dashboard.board(), dashboard.range.name
+        self.size_pieces(*self.size)
+        self._table.show(providers, self._selected, groups, now_ms, range_name, hint=hint, lost=board.lost)
+        yield
+        chosen = providers[self._selected].key if providers else None
+        self._board.show(board, providers, chosen, range_name)
         yield
         if providers:
             self._show(providers[self._selected], now_ms)
@@ -66,7 +81,7 @@ class ProvidersScreen(DashboardScreen):
 
     def _show(self, provider: ProviderView, now_ms: int) -> None:
         width = max(self._rates.size.width - 4, 20)
-        rates = rate_lines(provider, width)
+        rates = [*identity_lines(provider), EMPTY, *self._rate_lines(provider, width)]
         history = history_lines(provider, now_ms, self.dashboard.zone, width)
         title: Line = ((provider.status.name, "title"),)
         if self._history.size.width:
@@ -75,13 +90,24 @@ class ProvidersScreen(DashboardScreen):
         else:
             self._rates.show([*rates, EMPTY, *history], title)
 
+    def _rate_lines(self, provider: ProviderView, width: int) -> list[Line]:
+        """Return a provider's price list: some have hundreds of models, which seldom change."""
+        rates, known = provider.status.model_rates, self._priced
+        if known is None or known[0] is not rates or known[1] != width:
+            known = self._priced = (rates, width, rate_lines(provider, width))
+        return known[2]
+
     def keys(self) -> Sequence[KeyHint]:
         """Return the hints for the selected provider."""
         provider = self._provider
         if provider is None:
             return ()
         word = "take out" if provider.status.in_rotation else "put back"
-        return (KeyHint("space", word, "screen.rotate"), KeyHint("r", "close breaker", "screen.close_breaker"))
+        return (
+            KeyHint("↵", "requests", "screen.open"),
+            KeyHint("space", word, "screen.rotate"),
+            KeyHint("r", "close breaker", "screen.close_breaker"),
+        )
 
     def narrow(self, typed: str) -> None:
         """Show only providers whose names contain the words."""
@@ -116,6 +142,11 @@ class ProvidersScreen(DashboardScreen):
         """Select the first or the last provider."""
         self.action_move(10**6 if last else -(10**6))
 
+    async def action_open(self) -> None:
+        """Show the selected provider's requests."""
+        if self._provider is not None:
+            await self.show_requests(term("provider", self._provider.status.name))
+
     def action_rotate(self) -> None:
         """Take the provider out of rotation or back; ask first if no other is left."""
         provider = self._provider
@@ -146,10 +177,18 @@ class ProvidersScreen(DashboardScreen):
         self.repaint()
 
     @on(Panel.Picked, "#provider-table")
-    def _picked(self, event: Panel.Picked) -> None:
+    async def _picked(self, event: Panel.Picked) -> None:
         index = self._table.row_at(event.index)
         if index is not None:
             self.action_move(index - self._selected)
+            if event.twice:
+                await self.action_open()
+
+    @on(Panel.Picked, "#price-board")
+    async def _model_picked(self, event: Panel.Picked) -> None:
+        model = self._board.model_at(event.index)
+        if model is not None:
+            await self.show_requests(term("model", model))
 
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
-from tui.format import NOTHING, count, percent, rate, sats_alike, sats_round, shown, stamp
+from tui.format import NOTHING, age, count, duration, percent, rate, sats_alike, sats_round, shown, spark, stamp
 from tui.model.ledger_stats import Groups
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import HealthChange, ProviderView
@@ -19,16 +19,52 @@ COLUMNS = (
     Column("provider", 10, share=3, most=28),
     Column("state", 9, exact=True),
     Column("health", 6, "right", rank=1),
-    Column("first byte", 10, "right", rank=2),
-    Column("running", 7, "right", rank=5),
-    Column("in/1k", 5, "right", rank=3),
-    Column("out/1k", 6, "right", rank=3),
-    Column("fee", 3, "right", rank=4),
-    Column("charged", 8, "right", rank=6),
-    Column("requests", 8, "right", rank=7),
-    Column("sats", 8, "right", rank=7),
+    Column("first byte", 10, "right", rank=3),
+    Column("lately", 8, rank=8),
+    Column("tok/s", 5, "right", rank=6),
+    Column("running", 7, "right", rank=7),
+    Column("charged", 7, "right", rank=4),
+    Column("balance", 7, "right", rank=2),
+    Column("prices", 6, rank=5, exact=True),
+    Column("requests", 8, "right", rank=9),
+    Column("sats", 8, "right", rank=9),
+    Column("lost", 4, "right", rank=10),
 )
 SAMPLE_IN, SAMPLE_OUT = 1000, 256
+_NO_BALANCE: dict[str, Span] = {
+    "unknown": ("unknown", "warn"),
+    "expired": ("key expired", "bad"),
+    "bad_key": ("key unknown", "bad"),
+}
+
+
+def _columns(providers: Sequence[ProviderView]) -> tuple[Column, ...]:
+    """Return the columns without those that would be empty: balances and lists that no provider has."""
+    empty = set()
+    if all(each.status.balance is None for each in providers):
+        empty.add("balance")
+    if all(each.status.list_age_s is None for each in providers):
+        empty.add("prices")
+    return tuple(column for column in COLUMNS if column.title not in empty)
+
+
+def balance(view: ProviderView) -> Span:
+    """Return what can be spent at a provider, or why that is not known."""
+    known = view.status.balance
+    if known is None:
+        return (NOTHING, "muted")
+    if known.state != "known" or known.free_msats is None:
+        return _NO_BALANCE.get(known.state, ("unknown", "warn"))
+    return (sats_round(known.free_msats), "text" if known.free_msats > 0 else "bad")
+
+
+def price_age(view: ProviderView) -> Span:
+    """Return how old a provider's price list is; without one its prices are those of the file."""
+    age_s = view.status.list_age_s
+    if age_s is None:
+        return ("file", "muted")
+    old = age(age_s * 1000)
+    return (f"stale {old}", "warn") if view.status.list_stale else (old, "text")
 
 
 def charged(ratio: float | None) -> Span:
@@ -53,6 +89,7 @@ class ProviderTable(Panel):
         self._range = ""
         self._top = 0
         self._hint = ""
+        self._lost: Mapping[str, int] = {}
 
     def show(
         self,
@@ -63,9 +100,10 @@ class ProviderTable(Panel):
         range_name: str,
         *,
         hint: str,
+        lost: Mapping[str, int],
     ) -> None:
-        """Show other states; `hint` in their place where there are none."""
-        self._hint = hint
+        """Show other states; `hint` in their place where there are none. `lost` is what failed requests cost."""
+        self._hint, self._lost = hint, lost
         self._providers, self._selected, self._groups = providers, selected, groups
         self._now_ms, self._range = now_ms, range_name
         page = max(self.size.height - 3, 1)
@@ -80,7 +118,7 @@ class ProviderTable(Panel):
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw a line for each."""
         table = self._table(self._providers[self._top : self._top + height - 3])
-        layout = lay_out(COLUMNS, width - 4, table)
+        layout = lay_out(_columns(self._providers), width - 4, table)
         lines: list[Line] = [header(layout)]
         for index, row in enumerate(table, self._top):
             line = cells(layout, row)
@@ -88,8 +126,8 @@ class ProviderTable(Panel):
         if not self._providers:
             lines = [((self._hint, "muted"),)]
         counted = any(column.title == "sats" for column, _ in layout)
-        note: Line = ((f"requests and sats: last {self._range}", "muted"),) if counted else EMPTY
-        title: Line = (("Providers", "title"), ("  rates in sats per 1,000 tokens", "muted"))
+        note: Line = ((f"requests, sats, lost to failures: last {self._range}", "muted"),) if counted else EMPTY
+        title: Line = (("Providers", "title"),)
         return framed(lines, width, height, title=title, note=note)
 
     def _table(self, providers: Sequence[ProviderView]) -> list[dict[str, Span]]:
@@ -99,7 +137,7 @@ class ProviderTable(Panel):
 
     def _row(self, view: ProviderView, group: Aggregate | None, spent: str) -> dict[str, Span]:
         status = view.status
-        row = row_cells(view, self._now_ms)
+        row, lost = row_cells(view, self._now_ms), self._lost.get(status.name, 0)
         return {
             "": row[""],
             "provider": row["name"],
@@ -107,31 +145,40 @@ class ProviderTable(Panel):
             "health": row["health"],
             "first byte": row["first byte"],
             "running": (count(status.in_flight), "text" if status.in_flight else "muted"),
-            "in/1k": (rate(status.input_rate), "text"),
-            "out/1k": (rate(status.output_rate), "text"),
-            "fee": (rate(status.base_fee), "text"),
+            "lately": (spark(view.speeds.history), "muted"),
+            "tok/s": _tokens_per_second(view),
             "charged": charged(status.charged_ratio),
+            "balance": balance(view),
+            "prices": price_age(view),
             "requests": (NOTHING if group is None else count(group.total), "text"),
             "sats": (NOTHING if group is None else spent, "text"),
+            "lost": (sats_round(lost), "warn") if lost else (NOTHING, "muted"),
         }
+
+
+def _tokens_per_second(view: ProviderView) -> Span:
+    speed = view.speeds.tokens_per_second
+    return (NOTHING, "muted") if speed is None else (f"{speed:,.0f}", "text")
 
 
 _RATES = (
     Column("model", 16, share=1, most=36),
-    Column("in/1k", 8, "right"),
-    Column("out/1k", 8, "right"),
-    Column("fee", 6, "right"),
+    Column("in/1k", 6, "right"),
+    Column("out/1k", 6, "right"),
+    Column("fee", 3, "right", rank=2),
     Column("1,000 in + 256 out", 18, "right", rank=1),
 )
 
 
-def rate_lines(view: ProviderView, width: int) -> list[Line]:
-    """Return its identity, its rates and its charges."""
+def identity_lines(view: ProviderView) -> list[Line]:
+    """Return its address, key, balance, charges and the age of its prices."""
     status = view.status
     key = "none" if status.masked_key is None else f"{status.masked_key}  ({status.key_source})"
     lines = [
         _field("URL", status.url),
         _field("Key", key),
+        *_balance_lines(view),
+        _field("Prices", *_price_words(view)),
         _field("Charged", *_charged_words(view)),
     ]
     lines += [
@@ -140,9 +187,33 @@ def rate_lines(view: ProviderView, width: int) -> list[Line]:
     ]
     if status.last_error:
         lines.append(_field("Last error", status.last_error, "bad" if status.state == "open" else "text"))
+    return lines
+
+
+def _balance_lines(view: ProviderView) -> list[Line]:
+    known = view.status.balance
+    if known is None:
+        return []
+    text, role = balance(view)
+    held = f", {sats_round(known.reserved_msats)} reserved" if known.reserved_msats else ""
+    unit = " sats" if known.state == "known" else ""
+    return [_field("Balance", f"{text}{unit}{held}", role)]
+
+
+def _price_words(view: ProviderView) -> tuple[str, Role]:
+    status = view.status
+    if status.list_age_s is None:
+        return "as configured", "muted"
+    read = f"list of {len(status.models):,} models, read {age(status.list_age_s * 1000)} ago"
+    return (f"{read}: doubted", "warn") if status.list_stale else (read, "text")
+
+
+def rate_lines(view: ProviderView, width: int) -> list[Line]:
+    """Return its rates by model, with a header."""
+    status = view.status
     table = [_prices(model, *status.rates_for(model)) for model in status.models or ("every model",)]
     layout = lay_out(_RATES, width, table)
-    return [*lines, EMPTY, header(layout), *(cells(layout, row) for row in table)]
+    return [header(layout), *(cells(layout, row) for row in table)]
 
 
 def _prices(model: str, input_rate: float, output_rate: float, base_fee: float) -> dict[str, Span]:
@@ -172,6 +243,7 @@ def history_lines(view: ProviderView, now_ms: int, zone: tzinfo | None, width: i
     lines: list[Line] = [
         (("State      ", "muted"), mark, (" ", "text"), word, (note, "muted")),
         *_outcomes(view, width),
+        *_speed_lines(view),
     ]
     if not view.health_changes:
         return [*lines, EMPTY, (("no change of health since the dashboard began", "muted"),)]
@@ -195,6 +267,18 @@ def _outcomes(view: ProviderView, width: int) -> list[Line]:
         said,
         (("Health     ", "muted"), (learned, "text"), (" answered, the newest counting most", "muted")),
     ]
+
+
+def _speed_lines(view: ProviderView) -> list[Line]:
+    speeds = view.speeds
+    if speeds.half_ms is None:
+        return []
+    most = "" if speeds.most_ms is None else f", 95 % within {duration(speeds.most_ms)}"
+    began: Line = (("First byte ", "muted"), (duration(speeds.half_ms), "text"), (f"{most}  ", "text"))
+    lines: list[Line] = [(*began, (spark(speeds.history), "muted"))]
+    if speeds.tokens_per_second is not None:
+        lines.append((("Speed      ", "muted"), (f"{speeds.tokens_per_second:,.0f}", "text"), (" tokens/s", "muted")))
+    return lines
 
 
 def _change_line(change: HealthChange, zone: tzinfo | None) -> Line:

@@ -44,6 +44,10 @@ class Learner:
             offer = self._offers[key] = Offer(self._providers[provider], model, self._policies)
         return offer
 
+    def known_offer(self, provider: str, model: str) -> Offer | None:
+        """Return a provider's offer for a model if anything can have been learned about it."""
+        return self._offers.get((provider, model))
+
     def prune(self, listed: Collection[str]) -> None:
         """Drop the offers for models that no provider lists: a provider may accept any model name."""
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}

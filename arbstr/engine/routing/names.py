@@ -10,7 +10,7 @@ from arbstr.config.aliases import Aliases
 from arbstr.config.schema import Config, Provider, is_pattern
 from arbstr.engine.routing.listing import ListedModel, Listing
 from arbstr.sanitize import quoted
-from arbstr.types import PriceSource, Rates
+from arbstr.types import Price, PriceSource, Rates
 
 Standing = Literal[
     "listed",  # on the provider's list, or that has never been read and it may have any model
@@ -145,6 +145,10 @@ class ModelNames:
         if rates != found.rates and (rates.input, rates.output) == (filed.input, filed.output):
             return "configured"
         return "stale" if provider.name in self._doubted else "doubted" if found.doubted else "list"
+
+    def price(self, provider: Provider, model: str) -> Price:
+        """Return what a provider asks for a model, and where that comes from."""
+        return Price(*_in_sats(self.rates(provider, model)), self.price_source(provider, model))
 
     def list_age_s(self, provider: str) -> float | None:
         """Return how long ago a provider's list was read, in seconds; None if it never was."""

@@ -20,7 +20,7 @@ from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy, NotFound
 from arbstr.events import OverchargeFound
-from arbstr.types import Candidate, InferenceRequest, RequestRecord, Routing, Usage
+from arbstr.types import Candidate, InferenceRequest, Price, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model name
 _UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
@@ -107,6 +107,12 @@ class Router:
     def allows(self, policy: str, model: str) -> bool:
         """Return whether the rule of that name allows a model. Raises `UnknownPolicy`."""
         return self._policies.allows(self.rule(policy), self.names.resolve(model))
+
+    def offers_of(self, model: str) -> list[tuple[Provider, Price, Offer | None]]:
+        """Return who sells a model, what each asks for it, and what was learned of that, None if nothing was."""
+        names, model = self.names, self.names.resolve(model)
+        sellers = [one for one in self._providers if names.standing(one, model) in ("listed", "doubted")]
+        return [(one, names.price(one, model), self.learner.known_offer(one.name, model)) for one in sellers]
 
     def preview(self, request: InferenceRequest) -> Routing:
         """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""

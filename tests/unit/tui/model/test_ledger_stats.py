@@ -127,3 +127,14 @@ async def test_an_idle_ledger_is_left_in_peace() -> None:
     await asyncio.sleep(0.1)
     task.cancel()
     assert source.ledger.asked - asked <= 60  # the chart's first buckets, and no second round
+
+
+async def test_what_failed_requests_cost_is_asked_for_by_the_screens_that_show_it() -> None:
+    source = lived_in()
+    watch = StatsPoller(source.ledger, source.clock, lambda: None)
+    watch.look_at(RANGES[1], ("model", "provider"), losses=True)
+    await watched(source, watch, lambda: "provider" in watch.figures.lost)
+    since = Filter(since_ms=source.now_ms - RANGES[1].length_ms, success=False)
+    assert watch.figures.lost["provider"] == (await source.ledger.stats(since, "provider")).groups
+    watch.look_at(RANGES[1], ("model",))
+    assert watch.figures.lost == {}

@@ -883,3 +883,18 @@ async def test_nothing_is_painted_when_nothing_changes() -> None:
         await each.pilot.pause(0.5)
         assert displays == 0
         assert len(each.app.frame_budget.holds) == painted
+
+
+async def test_enter_on_a_provider_shows_its_requests_and_a_click_on_a_model_those_of_the_model() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("3", "j")
+        await each.shows("Price board", "★")
+        await each.press("enter")
+        await each.shows("newest first", 'provider:"beta"')
+        await each.until(lambda: "alpha" not in each.text)
+        await each.press("3")
+        await each.shows("Price board")
+        line = next(y for y, text in enumerate(each.text.splitlines()) if "llama-3.3-70b" in text)
+        await each.pilot.click(offset=(6, line))
+        await each.shows("newest first", 'model:"llama-3.3-70b"')
+        await each.until(lambda: "gpt-4o" not in each.text)

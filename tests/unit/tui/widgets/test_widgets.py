@@ -30,7 +30,7 @@ from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.ledger_table import entry_cells
 from tui.widgets.log import log_lines
 from tui.widgets.provider_health import health
-from tui.widgets.provider_table import charged, history_lines, rate_lines
+from tui.widgets.provider_table import charged, history_lines, identity_lines, rate_lines
 from tui.widgets.scroll_panel import thumb
 from tui.widgets.spend_chart import SpendChart, area
 from tui.widgets.stat_tiles import saved_role, tiles
@@ -237,7 +237,7 @@ def test_a_provider_in_full() -> None:
     model = ViewModel(source.snapshot())
     model.apply([OverchargeFound("gamma", "llama-3.3-70b", 1.2, 120, 100)])
     gamma = next(each for each in model.view(NOON).providers if each.key == "gamma")
-    lines = "\n".join(texts(rate_lines(gamma, 100)))
+    lines = "\n".join(texts([*identity_lines(gamma), *rate_lines(gamma, 100)]))
     for part in (
         "https://gamma.example.com/v1",
         "sk-abc...***",
@@ -256,7 +256,7 @@ def test_a_provider_without_a_list_takes_every_model() -> None:
     source = FakeSource()
     source.providers["alpha"] = replace(source.providers["alpha"], models=(), masked_key=None)
     alpha = ViewModel(source.snapshot()).view(NOON).providers[0]
-    lines = "\n".join(texts(rate_lines(alpha, 80)))
+    lines = "\n".join(texts([*identity_lines(alpha), *rate_lines(alpha, 80)]))
     assert "every model" in lines
     assert "Key        none" in lines
 

@@ -1,0 +1,44 @@
+"""The price board as a table."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import replace
+
+from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
+from tui.model.price_board import BoardRow, PriceBoard
+from tui.model.view_model import ViewModel
+from tui.render.layout import Line
+from tui.widgets.price_board import board_lines
+
+
+def texts(lines: Iterable[Line]) -> list[str]:
+    return ["".join(text for text, _ in line).rstrip() for line in lines]
+
+
+def test_the_board_marks_the_cheapest_and_drops_the_providers_that_matter_least() -> None:
+    source = lived_in()
+    views = ViewModel(source.snapshot()).view(NOON).providers
+    rows = (
+        BoardRow("gpt-4o", 400, 200, {"alpha": 11_000, "beta": 12_000}, "alpha", 11_500, 0),
+        BoardRow("llama", 400, 200, {"delta": 2000}, "delta", None, 40, frozenset({"delta"})),
+    )
+    wide, models = board_lines(PriceBoard(rows, bought=True), views, 116, "alpha")
+    text = "\n".join(texts(wide))
+    assert models == ["gpt-4o", "llama"]
+    assert re.search(r"gpt-4o +11\.00 ★ +12\.00 +– +– +11\.50 +\+4\.5 %", text)
+    assert "0.040" in text
+    narrow = texts(board_lines(PriceBoard(rows, bought=True), views, 40, None)[0])[0]
+    assert narrow.split() == ["model", "alpha", "delta"], "the cheapest of something stay"
+
+
+def test_a_provider_may_be_called_as_a_column_is() -> None:
+    source = FakeSource()
+    source.providers = {"paid": replace(source.providers["alpha"], name="paid")}
+    views = ViewModel(source.snapshot()).view(NOON).providers
+    row = BoardRow("gpt-4o", 400, 200, {"paid": 11_000}, "paid", 12_000, 0)
+    header_, line = texts(board_lines(PriceBoard((row,), bought=True), views, 116, None)[0])
+    assert "paid′" in header_
+    assert "11.00 ★" in line
+    assert "12.00" in line
