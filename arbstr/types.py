@@ -6,6 +6,7 @@ same number in millisats per token. Instants are milliseconds since the Unix epo
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import lcm
@@ -229,6 +230,17 @@ class RequestRecord:
 
 JsonObject = dict[str, Any]
 HeaderList = list[tuple[str, str]]
+
+
+class ClientHeaders(HeaderList):
+    """A client's headers as received, never changed.
+
+    Clients repeat their headers: `memo` is for what is found out from these alone, and is there for the next request.
+    """
+
+    def __init__(self, headers: Iterable[tuple[str, str]]) -> None:
+        super().__init__(headers)
+        self.memo: dict[object, Any] = {}
 
 
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response

@@ -9,7 +9,7 @@ import hmac
 from functools import lru_cache
 from typing import Any
 
-from arbstr.types import HeaderList, JsonObject
+from arbstr.types import ClientHeaders, HeaderList, JsonObject
 
 _HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
 _LENGTHS = frozenset(map(len, _HEADERS))
@@ -33,7 +33,7 @@ class Sessions:
         """Return the session of a request: from the first header or field that names one, else from its opening."""
         if not self.key:
             return None
-        name = _in_headers(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
+        name = _named_in(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
         name = name or (_opening(document) if dialect in _CONVERSING else "")
         if not name:
             return None
@@ -43,6 +43,15 @@ class Sessions:
 @lru_cache(maxsize=_REMEMBERED)  # all requests of a conversation have the same name
 def _hashed(key: bytes, name: str) -> str:
     return hmac.digest(key, name.encode("utf-8", "replace"), "sha256")[:_BYTES].hex()
+
+
+def _named_in(headers: HeaderList) -> str:
+    if not isinstance(headers, ClientHeaders):
+        return _in_headers(headers)
+    name: str | None = headers.memo.get(_HEADERS)
+    if name is None:
+        name = headers.memo[_HEADERS] = _in_headers(headers)
+    return name
 
 
 def _in_headers(headers: HeaderList) -> str:

@@ -14,7 +14,7 @@ from arbstr.server.access import AccessControl
 from arbstr.server.ids import new_id
 from arbstr.server.request import Request
 from arbstr.server.responses import REQUEST_ID, SERVER, error_response
-from arbstr.server.router import EndpointRouter
+from arbstr.server.router import EndpointRouter, Handler
 from arbstr.types import CLIENT_CLOSED
 
 logger = logging.getLogger(__name__)
@@ -34,14 +34,12 @@ class App:
     async def serve(self, request: Request) -> web.StreamResponse:
         """Return a response to a request, whatever happens."""
         request.id = new_id()
-        request.common_headers = [(REQUEST_ID, request.id), *self._access.cors_headers(request)]
+        known = request.head.endpoint
+        cors = [] if known is not None else self._access.cors_headers(request)
+        request.common_headers = [(REQUEST_ID, request.id), *cors]
         response: web.StreamResponse
         try:
-            self._access.check(request)
-            if self._access.is_preflight(request):
-                response = web.Response(status=204)
-            else:
-                response = await self._router.find(request)(request)
+            response = await (known or self._endpoint(request))(request)
         except ApiError as error:
             self._refusals.log(request, error)
             response = error_response(error, dialect_at(request.raw_path))
@@ -54,6 +52,23 @@ class App:
         if not response.prepared:
             response.headers.update([*request.common_headers, ("Server", SERVER)])
         return response
+
+    def _endpoint(self, request: Request) -> Handler:
+        """Return who serves a request. Raises an `ApiError` if it is not allowed, or nobody does.
+
+        Remembered with its head, unless the answer depends on more of it: on the page or the policy it is from.
+        """
+        self._access.check(request)
+        if self._access.is_preflight(request):
+            return _preflight
+        endpoint = self._router.find(request)
+        if request.path_policy is None and "Origin" not in request.headers:
+            request.head.endpoint = endpoint
+        return endpoint
+
+
+async def _preflight(request: Request) -> web.StreamResponse:
+    return web.Response(status=204)
 
 
 class _Refusals:

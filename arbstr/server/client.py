@@ -26,7 +26,7 @@ class ClientConnection:
         self.content_type = request.content_type
         self.query: Mapping[str, str] = request.query if dialect.query or dialect.takes_anything else {}
         self.policy = request.policy
-        self.headers = list(request.headers.items())
+        self.headers: HeaderList = request.head.headers
         self.response: web.StreamResponse | None = None
         self._request = request
         self._body = RequestBody(request, memory, any_type=dialect.takes_anything)

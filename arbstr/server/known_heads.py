@@ -7,10 +7,17 @@ parses: what it makes of a head is remembered, so that the same bytes mean the s
 from __future__ import annotations
 
 import re
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 from multidict import CIMultiDict, CIMultiDictProxy
+
+from arbstr.types import ClientHeaders
+
+if TYPE_CHECKING:
+    from arbstr.server.router import Handler
 
 _END = b"\r\n\r\n"
 _LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([0-9]{1,15})\r\n")
@@ -18,10 +25,33 @@ _MOST_KNOWN = 256
 _LONGEST_KNOWN = 8192  # bytes
 
 
+class Head:
+    """A request's head, with what follows from it alone: found out once for all requests that have the same.
+
+    `endpoint` serves them, once one of them was let in; `content_type` is None until somebody has asked.
+    """
+
+    def __init__(self, message: RawRequestMessage) -> None:
+        self.message = message
+        self.content_type: str | None = None
+        self.endpoint: Handler | None = None
+
+    @cached_property
+    def headers(self) -> ClientHeaders:
+        """The headers, in order."""
+        return ClientHeaders(self.message.headers.items())
+
+    @cached_property
+    def policy(self) -> str:
+        """The policy that a header names, empty for none."""
+        return self.message.headers.get("X-Arbstr-Policy", "").strip()
+
+
 class ArrivedBody(StreamReader):
     """A request's body that arrived in whole, with its head: no part of it need be waited for."""
 
-    def __init__(self, body: bytes) -> None:  # without what a stream needs to grow
+    def __init__(self, head: Head, body: bytes) -> None:  # without what a stream needs to grow
+        self.head = head
         self._body = body
 
     def is_eof(self) -> bool:
@@ -42,7 +72,7 @@ class KnownHeads:
     """Heads as they were parsed, by their bytes without the digits of the body's length, which varies."""
 
     def __init__(self) -> None:
-        self._known: dict[bytes, RawRequestMessage] = {}
+        self._known: dict[bytes, Head] = {}
 
     def request(self, data: bytes) -> tuple[RawRequestMessage, ArrivedBody] | None:
         """Return the request that `data` is; None unless it is a single one, in whole, with a known head."""
@@ -50,8 +80,8 @@ class KnownHeads:
         length = _LENGTH.search(data, 0, begin)
         if length is None or int(length[1]) != len(data) - begin:
             return None
-        message = self._known.get(_varying(data, begin, length))
-        return None if message is None else (message, ArrivedBody(data[begin:]))
+        head = self._known.get(_unvarying(data, begin, length))
+        return None if head is None else (head.message, ArrivedBody(head, data[begin:]))
 
     def learn(self, data: bytes, message: RawRequestMessage) -> int | None:
         """Remember the head at the beginning of `data`, parsed as `message`.
@@ -68,11 +98,11 @@ class KnownHeads:
         if length is not None and begin <= _LONGEST_KNOWN:
             if len(self._known) >= _MOST_KNOWN:
                 self._known.clear()
-            self._known[_varying(data, begin, length)] = _without_length(message)
+            self._known[_unvarying(data, begin, length)] = Head(_without_length(message))
         return missing if missing >= 0 else None
 
 
-def _varying(data: bytes, begin: int, length: re.Match[bytes]) -> bytes:
+def _unvarying(data: bytes, begin: int, length: re.Match[bytes]) -> bytes:
     """Return a head without the digits of its length."""
     return data[: length.start(1)] + data[length.end(1) : begin]
 

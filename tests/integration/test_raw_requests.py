@@ -282,3 +282,46 @@ async def test_a_stream_that_is_over_keeps_nobody_waiting_on_its_connection(
     first = POST + b"Content-Length: %d\r\n\r\n%b" % (len(streaming), streaming)
     async with talk_with(arbstr, first + GET + b"Connection: close\r\n\r\n") as talk:
         assert (await talk.rest()).count(b"HTTP/1.1 200 OK\r\n") == 2
+
+
+@pytest.mark.parametrize(
+    ("header", "status", "comes_with"),
+    [
+        (b"", 200, b"X-Arbstr-Provider: alpha"),
+        (b"Origin: https://app.test\r\n", 200, b"Access-Control-Allow-Origin: https://app.test"),
+        (b"Origin: https://evil.test\r\n", 403, b"Content-Type: application/json"),
+        (b"X-Arbstr-Policy: thrifty\r\n", 200, b"X-Arbstr-Policy: thrifty"),
+        (b"X-Arbstr-Policy: unheard-of\r\n", 400, b"Content-Type: application/json"),
+        (b"Content-Encoding: gzip\r\n", 415, b"Content-Type: application/json"),
+        (b"Authorization: Bearer of-nobody\r\n", 401, b"Content-Type: application/json"),
+    ],
+)
+async def test_a_head_sent_again_has_the_same_effect(
+    harness: ProxyHarness, header: bytes, status: int, comes_with: bytes
+) -> None:
+    alpha = await harness.add_provider("alpha")
+    server = {"auth_token": "client-token-0123456789", "allowed_origins": ["https://app.test"]}
+    arbstr = await harness.start(server=server, policies={"rules": [{"name": "thrifty"}]})
+    token = b"" if header.startswith(b"Auth") else b"Authorization: Bearer client-token-0123456789\r\n"
+    names = []
+    for name in (b"one", b"another", b"a third"):
+        body = BODY.replace(b"Hello", name)
+        sent = b"%b%b%bContent-Length: %d\r\nConnection: keep-alive\r\n\r\n%b" % (POST, token, header, len(body), body)
+        async with talk_with(arbstr, sent) as talk:
+            head = await talk.head()
+            assert head.startswith(b"HTTP/1.1 %d " % status)
+            assert comes_with in head
+            names.append(name.decode())
+    asked = [request.json["messages"][0]["content"] for request in alpha.requests]
+    assert asked == (names if status == 200 else [])
+
+
+async def test_requests_with_the_same_session_header_are_of_one_session(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start()
+    for session in (b"one", b"one", b"other"):
+        async with talk_with(arbstr, POST + b"X-Session-Id: " + session + b"\r\n" + LENGTH + b"\r\n" + BODY) as talk:
+            await talk.head()
+    first, second, third = [record.session for record in await arbstr.finished(3)]
+    assert first is not None
+    assert first == second != third

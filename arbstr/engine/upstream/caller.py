@@ -37,7 +37,7 @@ from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
-from arbstr.types import FailureKind, HeaderList, InferenceRequest
+from arbstr.types import ClientHeaders, FailureKind, HeaderList, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -267,6 +267,15 @@ class UpstreamCaller:
 
     def _template(self, provider: Provider, path: str, query: str, headers: HeaderList) -> httpx.Request:
         """Return the request template of a client's headers and a provider; clients repeat their headers."""
+        if query or not isinstance(headers, ClientHeaders):
+            return self._new_template(provider, path, query, headers)
+        key = provider.name, path
+        known: httpx.Request | None = headers.memo.get(key)
+        if known is None:
+            known = headers.memo[key] = self._new_template(provider, path, query, headers)
+        return known
+
+    def _new_template(self, provider: Provider, path: str, query: str, headers: HeaderList) -> httpx.Request:
         passing = forwarded_request_headers(headers, provider.forward_headers)
         key = provider.name, path, query, *passing
         common = self._templates.get(key)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sqlite3
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, closing
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +22,7 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
+from arbstr.server.request import Request
 from arbstr.server.router import EndpointRouter
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tests.support.engine_builders import provider
@@ -49,7 +52,9 @@ async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOO
     routes = ledger_api.routes(reader, NAMES, ["alpha", "beta"], lambda: now)
     edge = App(AccessControl("127.0.0.1", None, (), ()), EndpointRouter(routes))
     try:
-        server = RawTestServer(cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", edge.serve))
+        handler = cast("Callable[[web.BaseRequest], Awaitable[web.StreamResponse]]", edge.serve)
+        server = RawTestServer(handler)
+        await server.start_server(request_factory=partial(Request, loop=asyncio.get_running_loop()))
         client: Client = TestClient(server)
         async with client:
             yield client
