@@ -9,15 +9,17 @@ from contextlib import suppress
 from typing import Literal, NamedTuple, cast
 
 from aiohttp import web
-from aiohttp.http import RawRequestMessage
+from aiohttp.http import RawRequestMessage, StreamWriter
 from aiohttp.http_exceptions import LineTooLong
+from aiohttp.streams import StreamReader
+from aiohttp.web_protocol import ERROR
 
 from arbstr.errors import ApiError, HeadersTooLarge, InvalidParameter, RequestTimeout
 from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
-from arbstr.server.known_heads import KnownHeads
+from arbstr.server.known_heads import ArrivedBody, KnownHeads
 from arbstr.server.request import Request
-from arbstr.server.responses import REQUEST_ID, SERVER, bare_response, error_response
+from arbstr.server.responses import REQUEST_ID, SERVER, WholeResponse, bare_response, error_response
 
 try:
     import fcntl
@@ -34,6 +36,7 @@ LONGEST_ADDRESS = 32 * 1024
 LONGEST_HEAD = 256 * 1024
 
 _MESSAGE_CHARS = 200  # of the parser's words
+_OVER = web.PayloadAccessError("the request has ended")
 
 
 class Awaited(NamedTuple):
@@ -54,6 +57,7 @@ class Protocol(web.RequestHandler):
             max_line_size=LONGEST_ADDRESS,
             max_field_size=LONGEST_HEADER,
             auto_decompress=False,
+            keepalive_timeout=0,  # without a timer
         )
         self.on_lost = _ignore
         self._wire: asyncio.Transport | None = None  # aiohttp forgets its own before all that was written has gone out
@@ -90,6 +94,78 @@ class Protocol(web.RequestHandler):
         if not request.content.is_eof():
             self._messages.pop()
             request.content.set_exception(web.RequestPayloadError("a body that turned into something else"))
+
+    async def start(self) -> None:
+        """Serve the requests on this connection, one after the other.
+
+        aiohttp's own loop makes a task of each, and keeps a timer that `ConnectionLimit` makes needless.
+        """
+        goes_on = True
+        while goes_on and not self._force_close:
+            if not self._messages:
+                await self._next_message()
+                continue
+            try:
+                goes_on = await self._serve()
+            except ConnectionError:
+                goes_on = False
+            except Exception:
+                logger.exception("unhandled exception on a client's connection")
+                self.force_close()
+            except BaseException:
+                self.force_close()
+                raise
+        if not self._force_close:
+            self._task_handler = None
+            if self.transport is not None:
+                self.transport.close()
+
+    async def _next_message(self) -> None:
+        """Wait for a request; cancelled when the connection closes."""
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    async def _serve(self) -> bool:
+        """Serve the next request; return whether another may follow."""
+        message, payload = self._messages.popleft()
+        if type(payload) is not ArrivedBody and self._parser is not None:
+            self._parser.message_consumed()
+        if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
+            self._resume_reading_if_drained()
+        assert self._request_handler is not None
+        handler = self._request_handler
+        if not isinstance(message, RawRequestMessage):
+            handler, message = self._make_error_handler(message), ERROR
+        assert self._request_factory is not None
+        assert self._task_handler is not None
+        writer = StreamWriter(self, self._loop)
+        request = self._request_factory(message, payload, self, writer, self._task_handler)
+        response, has_left = await self._handle_request(request, None, handler)
+        if not has_left and not payload.is_eof():
+            await self._skip_rest(payload)
+        payload.set_exception(_OVER)
+        self._keepalive = bool(response.keep_alive)
+        return self._keepalive and not has_left and not self._close
+
+    async def _skip_rest(self, payload: StreamReader) -> None:
+        """Read past a body that nobody has read, for its sender to read the answer; close if it takes too long."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._lingering_time):
+                while not payload.is_eof() and not self._force_close:
+                    await payload.readany()
+        if not payload.is_eof():
+            self.close()
+
+    async def finish_response(
+        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
+    ) -> tuple[web.StreamResponse, bool]:
+        """Send what is left of a response; most have been written."""
+        if type(resp) is WholeResponse and resp.prepared and not self._upgraded:
+            return resp, False
+        return await super().finish_response(request, resp, start_time)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Notify the request in flight that its client has disconnected: aiohttp could only cancel it."""

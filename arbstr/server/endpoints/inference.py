@@ -33,7 +33,8 @@ class InferenceEndpoints:
         self._passthrough = tuple(passthrough)
         self._engine = engine
         self._memory = memory
-        self._tasks: set[asyncio.Task[Any]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()  # of connections, each with one request in flight
+        self._finished = asyncio.Event()  # all of them, while draining
 
     def routes(self) -> list[Route | NamedRoute]:
         """Return the routes."""
@@ -68,15 +69,20 @@ class InferenceEndpoints:
             client.abort()
         finally:
             self._tasks.discard(task)
+            if not self._tasks:
+                self._finished.set()
             client.close()
             request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=CLIENT_CLOSED)  # never sent: its client has left
 
     async def drain(self, grace_s: float, force: asyncio.Event) -> None:
         """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""
-        forced: asyncio.Future[Any] = asyncio.create_task(force.wait())
-        finished: asyncio.Future[Any] = asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.wait([forced, finished], timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-        forced.cancel()
-        finished.cancel()
-        await asyncio.gather(forced, finished, return_exceptions=True)
+        if not self._tasks:
+            return
+        self._finished.clear()
+        waits = [asyncio.create_task(event.wait()) for event in (force, self._finished)]
+        await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        ending = [*waits, *self._tasks]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
