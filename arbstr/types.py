@@ -90,7 +90,8 @@ class InferenceRequest:
     `body` is what is sent: the client's own bytes, except that a stream's `include_usage` is set; in that case
     `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that
     the model will read, `last_user_text` is the last user message's text. `policy` is the rule that the client named,
-    if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens. `document` is the body's JSON, in the
+    if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens, `loosest_cap` the highest where it has
+    several. `document` is the body's JSON, in the
     client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
     `anywhere`: a model that no provider lists may be any provider's.
     """
@@ -111,6 +112,7 @@ class InferenceRequest:
     document: JsonObject | None = field(default=None, repr=False, compare=False)
     query: str = ""
     anywhere: bool = False
+    loosest_cap: int | None = None
 
 
 PriceSource = Literal[

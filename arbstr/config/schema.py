@@ -148,6 +148,11 @@ class Provider(Section):
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
     forward_headers: tuple[Annotated[str, AfterValidator(validators.forwarded_header)], ...] = ()
 
+    @property
+    def has_account(self) -> bool:
+        """Check whether its key holds a balance that can be asked for: it is a Routstr node's."""
+        return self.kind == "routstr" and self.api_key is not None
+
     @cached_property
     def rates(self) -> Rates:
         """Return the rates of models that have none of their own."""

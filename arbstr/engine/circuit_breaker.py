@@ -58,7 +58,8 @@ class CircuitBreakers:
     """The breakers of all providers.
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `limits` are the most
-    attempts in flight by provider, 0 or absent for no limit. `on_change` is called at every change of state.
+    attempts in flight by provider, 0 or absent for no limit. `is_balance_known` is for `Cooldowns`. `on_change` is
+    called at every change of state.
     """
 
     def __init__(
@@ -71,10 +72,11 @@ class CircuitBreakers:
         random: Callable[[], float],
         on_change: Callable[[ProviderHealthChanged], None] = lambda event: None,
         limits: Mapping[str, int] | None = None,
+        is_balance_known: Callable[[str], bool] = lambda provider: False,
     ) -> None:
         self._clock = clock
         self._now_ms = now_ms
-        self.cooldowns = Cooldowns(clock)
+        self.cooldowns = Cooldowns(clock, is_balance_known)
         limits = limits or {}
         self._breakers = {
             name: _Breaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0)) for name in names
@@ -124,11 +126,6 @@ class CircuitBreakers:
     def view(self, name: str) -> HealthView:
         """Return the provider's state for display."""
         return self._breakers[name].view()
-
-    def traffic(self, name: str) -> tuple[int, int]:
-        """Return how many requests are at a provider, and how many have ever been sent there."""
-        breaker = self._breakers[name]
-        return breaker.in_flight, breaker.admitted
 
     def set_in_rotation(self, name: str, in_rotation: bool) -> None:
         """Take a provider out of rotation, or put it back. Raises KeyError for an unknown name."""
@@ -211,7 +208,6 @@ class _Breaker:
         self._on_change = on_change
         self._max_in_flight = max_in_flight
         self.in_flight = 0
-        self.admitted = 0  # requests, so far
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
         self._asked_until = 0.0  # by the clock: a pause requested by the provider
@@ -260,7 +256,6 @@ class _Breaker:
             if self.state == "half_open":
                 self._publish("open", "half_open", "probing with one request")
         self.in_flight += 1
-        self.admitted += 1
         return permit
 
     def succeeded(self, latency_ms: float, permit: Permit) -> None:

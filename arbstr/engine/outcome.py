@@ -10,7 +10,9 @@ from arbstr.errors import (
     AllProvidersFailed,
     ApiError,
     BadUpstreamResponse,
+    BudgetExceeded,
     InsufficientBalance,
+    InvalidRequest,
     ModelNotFound,
     NoHealthyProvider,
     NotFound,
@@ -21,6 +23,16 @@ from arbstr.types import Attempt
 
 _PAYMENT_REQUIRED = 402
 _TOO_MANY = 429
+
+
+def why_skipped(skipped: Collection[ApiError], *, any_asked: bool) -> ApiError | None:
+    """Return the error for a request of which candidates were skipped, None if it is not what they were skipped for.
+
+    A budget decides even if others were asked; what can't be translated or paid for there, only if none was.
+    """
+    kinds = (BudgetExceeded,) if any_asked else (InvalidRequest, BudgetExceeded, InsufficientBalance)
+    latest = list(skipped)[::-1]
+    return next((error for kind in kinds for error in latest if isinstance(error, kind)), None)
 
 
 def all_failed(

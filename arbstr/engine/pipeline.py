@@ -23,7 +23,7 @@ from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.dialects.body import for_model, with_max_tokens
 from arbstr.engine.dialects.fields import named_model
-from arbstr.engine.outcome import all_failed
+from arbstr.engine.outcome import all_failed, why_skipped
 from arbstr.engine.ports import Client, LedgerPort, Upstream
 from arbstr.engine.relay import relay
 from arbstr.engine.request_context import RequestContext
@@ -38,6 +38,7 @@ from arbstr.errors import (
     BadUpstreamResponse,
     BudgetExceeded,
     ClientGone,
+    InsufficientBalance,
     InternalError,
     InvalidRequest,
     ShuttingDown,
@@ -132,7 +133,7 @@ class Engine:
         A provider that has the request is paid in any case. One that is not connected yet can't have it.
         """
         if self._upstream.is_connecting(context.request_id):
-            context.spend.drop_attempt()
+            context.drop_attempt()
         provider = context.provider if context.spend.in_flight else None
         if provider is None or provider.on_client_gone != "drain" or not self._admission.drain():
             return False
@@ -201,12 +202,12 @@ class Engine:
     ) -> UpstreamResponse | UpstreamStream:
         """Try the candidates in order until one responds.
 
-        Raises `InvalidRequest` if none was asked because it can't be translated for any, `BudgetExceeded` if one was
-        skipped because a budget does not allow what it may cost, else the `ApiError` that says how all failed.
+        Raises `InvalidRequest` if none was asked because it can't be translated for any, `InsufficientBalance` because
+        other requests hold the money, `BudgetExceeded` if one was skipped because a budget does not allow what it may
+        cost, else the `ApiError` that says how all failed.
         """
         assert context.routing is not None
-        over_budget: BudgetExceeded | None = None
-        untranslatable: InvalidRequest | None = None
+        skipped: list[ApiError] = []
         for candidate in context.routing.candidates:
             permit = self._breakers.acquire(candidate.provider, request, early=candidate.early)
             if permit is None:
@@ -214,19 +215,13 @@ class Engine:
             context.set_permit(permit)
             try:
                 response = await self._try_provider(context, request, client, candidate, reservation)
-            except BudgetExceeded as error:
+            except (BudgetExceeded, InvalidRequest, InsufficientBalance) as error:
                 permit.release()
-                over_budget = error
-                continue
-            except InvalidRequest as error:
-                permit.release()
-                untranslatable = error
+                skipped.append(error)
                 continue
             if response is not None:
                 return response
-        if untranslatable is not None and not context.attempts:
-            raise untranslatable
-        raise over_budget or self._all_failed(context)
+        raise why_skipped(skipped, any_asked=bool(context.attempts)) or self._all_failed(context)
 
     async def _try_provider(
         self,
@@ -238,8 +233,8 @@ class Engine:
     ) -> UpstreamResponse | UpstreamStream | None:
         """Try one provider, with retries; return None when the next one should be tried.
 
-        Every attempt reserves what it may cost on top of what earlier ones may have cost. Raises `BudgetExceeded`, and
-        `InvalidRequest` for a request that can't be translated for this provider.
+        Every attempt reserves what it may cost on top of what earlier ones may have cost. Raises `BudgetExceeded`,
+        `InsufficientBalance`, and `InvalidRequest` for a request that can't be translated for this provider.
         """
         assert context.routing is not None
         provider = self._providers[candidate.provider]
@@ -252,7 +247,8 @@ class Engine:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, request)
                 reservation.cover(context.spend.spent_msats + may_cost)
             rates = self._router.names.rates(provider, request.model)
-            context.begin_attempt(provider, candidate.expected_cost_msats, rates)
+            hold = self._router.hold(provider.name, context.routing, request)
+            context.begin_attempt(provider, candidate.expected_cost_msats, rates, hold)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
                 return await self._upstream.send(provider, upstream_request, client.dialect, client.headers)
@@ -373,6 +369,7 @@ class Engine:
         self._publish_received(context)
         context.fail(InternalError.status, "ended without an answer")  # unless it has ended already
         _best_effort(context.release_permit)
+        _best_effort(context.settle_hold)
         if context.routing is not None and context.usage is not None and context.spend.implausible is None:
             baselines = _best_effort(self._router.baselines, context.routing, context.usage)
             context.set_baselines(*(baselines or (None, None)))

@@ -9,6 +9,7 @@ from arbstr.config.schema import Provider
 from arbstr.engine.circuit_breaker import Permit
 from arbstr.engine.claims import bounds_of
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.node_funds import Hold
 from arbstr.engine.quotes import without_quotes
 from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
@@ -18,6 +19,9 @@ from arbstr.sanitize import quoted
 from arbstr.types import CLIENT_CLOSED, Attempt, InferenceRequest, Rates, RequestRecord, Routing, Usage
 
 logger = logging.getLogger(__name__)
+
+_OK = 200
+_PAYMENT_REQUIRED = 402
 
 
 class RequestContext:
@@ -41,6 +45,7 @@ class RequestContext:
         "error_message",
         "error_status",
         "first_byte_ms",
+        "hold",
         "model",
         "permit",
         "policy",
@@ -76,6 +81,7 @@ class RequestContext:
         self._asked_before: Provider | None = None
         self._rates: Rates | None = None  # what the provider asked when it was asked
         self.permit: Permit | None = None  # from that provider's breaker
+        self.hold: Hold | None = None  # of money at that provider
         self.stream: UpstreamStream | None = None
         self.attempts: list[Attempt] = []
         self._waits_s: dict[str, float | None] = {}  # by provider, the wait that its last failure asked for
@@ -134,16 +140,28 @@ class RequestContext:
         if self.permit is not None:
             self.permit.release()
 
-    def begin_attempt(self, provider: Provider, expected_msats: float, rates: Rates | None = None) -> None:
-        """Record that a provider is being asked, at these rates; without any at those of the configuration."""
+    def begin_attempt(
+        self, provider: Provider, expected_msats: float, rates: Rates | None = None, hold: Hold | None = None
+    ) -> None:
+        """Record that a provider is being asked, at these rates; without any at those of the configuration.
+
+        `hold` is of the money there, which the request now holds.
+        """
         self._asked_before, self.provider = self.provider, provider
         self._rates = rates
+        self.hold = hold
         self.spend.begin_attempt(expected_msats)
         self._attempt_started_ms = self.elapsed_ms()
 
+    def drop_attempt(self) -> None:
+        """Record that the provider can't have seen the request."""
+        self.spend.drop_attempt()
+        if self.hold is not None:
+            self.hold.settle(0)
+
     def withdraw_attempt(self) -> None:
         """Record that the provider has not been asked after all."""
-        self.spend.drop_attempt()
+        self.drop_attempt()
         self.provider = self._asked_before
 
     def attempt_succeeded(self, status: int) -> Attempt:
@@ -167,6 +185,8 @@ class RequestContext:
         """Record the end of an attempt without telling the provider's breaker."""
         assert self.provider is not None
         self.spend.end_attempt(error, status)
+        if self.hold is not None:
+            self._end_hold(self.hold, error, status)
         message = "" if error is None else self.without_quotes(str(error))
         attempt = Attempt(
             provider=self.provider.name,
@@ -178,6 +198,20 @@ class RequestContext:
         )
         self.attempts.append(attempt)
         return attempt
+
+    def _end_hold(self, hold: Hold, error: AttemptError | None, status: int | None) -> None:
+        """End the hold of an attempt that was refused or failed; one that was answered ends when its cost is known."""
+        if error is not None and status == _PAYMENT_REQUIRED:
+            hold.refuse(str(error))
+        elif error is not None:
+            hold.settle(None if error.may_be_billed else 0)
+        elif status != _OK:
+            hold.settle(0)
+
+    def settle_hold(self) -> None:
+        """End the last attempt's hold: it took what the request has cost, as far as that is known."""
+        if self.hold is not None:
+            self.hold.settle(self.spend.cost_msats)
 
     def set_usage(
         self,
@@ -205,6 +239,8 @@ class RequestContext:
             logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return
         self.usage = usage
+        if self.spend.cost_msats is not None:
+            self.settle_hold()
 
     def set_baselines(self, dearest_msats: int | None, median_msats: int | None) -> None:
         """Set what the most expensive and the median candidate would have cost, in msats."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from typing import NamedTuple
@@ -15,7 +15,7 @@ from typing import NamedTuple
 import httpx
 
 from arbstr.config.schema import Provider
-from arbstr.events import Event, RequestFinished
+from arbstr.engine.node_funds import BeganReading, NodeFunds
 from arbstr.market.balance_reading import read_balance, read_version
 from arbstr.market.fetching import FetchFailed
 from arbstr.market.poll_schedule import PollSchedule
@@ -28,7 +28,6 @@ logger = logging.getLogger(__name__)
 VERSION_S = 600.0  # a node is asked for its version that often; operators update them
 STALE_MS = 600_000  # after which a balance that can't be read is unknown
 
-_NOTHING = Balance()
 _PROBLEMS = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
 
 
@@ -46,39 +45,37 @@ class Reading(NamedTuple):
 
 
 class Balances:
-    """Reads the balance of every provider of kind routstr with a key, again and again.
+    """Reads the balance of every provider whose `funds` are to be known, again and again, and tells these.
 
-    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
-    many requests are at a provider, and how many have ever been sent there.
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1.
     """
 
     def __init__(
         self,
         providers: Iterable[Provider],
+        funds: Mapping[str, NodeFunds],
         transport: httpx.AsyncBaseTransport,
         redactor: Redactor,
         *,
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         random: Callable[[], float],
-        traffic: Callable[[str], tuple[int, int]],
     ) -> None:
         self._transport = transport
         self._redactor = redactor
         self._clock = clock
         self._now_ms = now_ms
-        self._traffic = traffic
         self._accounts = {
-            provider.name: _Account(provider, PollSchedule(provider.refresh, random))
+            provider.name: _Account(provider, funds[provider.name], PollSchedule(provider.refresh, random), clock)
             for provider in providers
-            if provider.kind == "routstr" and provider.api_key is not None
+            if provider.name in funds
         }
         self._listeners: list[Callable[[Reading], None]] = []
 
     def of(self, provider: str) -> Balance | None:
         """Return what is known of a provider's balance; None where it has none that could be read."""
         account = self._accounts.get(provider)
-        return None if account is None else account.balance
+        return None if account is None else account.funds.balance
 
     def on_reading(self, listener: Callable[[Reading], None]) -> None:
         """Call `listener` with each reading, failed ones excepted; it must be quick."""
@@ -88,17 +85,7 @@ class Balances:
         """Read a provider's balance within seconds, because something waits for it."""
         account = self._accounts.get(provider)
         if account is not None:
-            account.schedule.urgent(self._clock())
-            account.woken.set()
-
-    def put(self, event: Event) -> None:
-        """Read soon where a request has ended (of bus events this is the only one that matters)."""
-        if isinstance(event, RequestFinished):
-            for provider in {event.record.provider, *(attempt.provider for attempt in event.record.attempts)}:
-                account = self._accounts.get(provider or "")
-                if account is not None:
-                    account.schedule.active(self._clock())
-                    account.woken.set()
+            account.request_ended(True)
 
     async def run(self) -> None:
         """Read all balances, again and again."""
@@ -118,20 +105,18 @@ class Balances:
 
     async def _read(self, account: _Account) -> bool:
         """Read one balance; return whether nothing has changed. No fault in it ends the reading."""
-        name, before = account.provider.name, account.balance
-        at_node, sent = self._traffic(name)
+        before, began = account.funds.balance, account.funds.begin_reading()
         try:
             await self._read_version(account)
             read = await read_balance(self._transport, account.provider, self._now_ms())
         except Exception as error:
-            self._failed(account, error)
+            self._failed(account, began, error)
             return True
         balance = replace(read, node_version=account.version)
-        account.balance = balance
+        under_way = account.funds.learn(balance, began)
         self._report(account, _PROBLEMS.get(balance.state))
-        under_way = at_node > 0 or self._traffic(name)[1] != sent
         for listener in self._listeners:
-            listener(Reading(name, before, balance, under_way))
+            listener(Reading(account.provider.name, before, balance, under_way))
         return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
 
     async def _read_version(self, account: _Account) -> None:
@@ -143,12 +128,12 @@ class Balances:
             account.version = None if version is None else self._redactor.text(version)
             account.version_due_s = self._clock() + VERSION_S
 
-    def _failed(self, account: _Account, error: Exception) -> None:
+    def _failed(self, account: _Account, began: BeganReading, error: Exception) -> None:
         """Keep what is known, until it is too old to be used."""
-        known = account.balance
+        known = account.funds.balance
         self._report(account, sanitize_clause(self._redactor.text(str(error) or type(error).__name__)))
         if known.read_at_ms is None or not 0 <= self._now_ms() - known.read_at_ms <= STALE_MS:
-            account.balance = replace(known, state="unknown")
+            account.funds.learn(replace(known, state="unknown"), began)
 
     def _report(self, account: _Account, problem: str | None) -> None:
         """Log a problem once, and its end."""
@@ -160,16 +145,26 @@ class Balances:
 
 
 class _Account:
-    """A key's balance at one node, and when it is read next."""
+    """A key at one node, and when its balance is read next."""
 
-    def __init__(self, provider: Provider, schedule: PollSchedule) -> None:
+    def __init__(
+        self, provider: Provider, funds: NodeFunds, schedule: PollSchedule, clock: Callable[[], float]
+    ) -> None:
         self.provider = provider
+        self.funds = funds
         self.schedule = schedule
-        self.balance = _NOTHING
         self.version: str | None = None
         self.version_due_s = 0.0
         self.woken = asyncio.Event()
         self.problem: str | None = None
+        self._clock = clock
+        funds.on_end = self.request_ended
+
+    def request_ended(self, unclear: bool) -> None:
+        """Read within ten seconds, because a request has ended there; within a second or two if only that can tell."""
+        earlier = self.schedule.urgent if unclear else self.schedule.active
+        if earlier(self._clock()):
+            self.woken.set()
 
 
 def _figures(balance: Balance) -> tuple[object, ...]:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any, TypeGuard
 
 from arbstr.config.schema import LONGEST_MODEL
+from arbstr.engine.node_reservation import TOLERANCE, ReservationTerms
 from arbstr.engine.routing.listing import ListedModel
 from arbstr.types import JsonObject, Rates
 
@@ -18,6 +19,9 @@ MOST_MODELS = 10_000
 _MOST_NAMES = 16  # of one model
 _DEAREST = 1e6  # sats for a token: more is no price
 _MSATS = 1000
+_MOST_TOKENS = 1_000_000_000  # of a context
+_OF_RESERVATION = ("max_cost", "max_completion_cost", "prompt", "completion")
+_TOP = ("context_length", "max_completion_tokens")
 _PRICES = ("prompt", "completion", "input_cache_read", "input_cache_write")
 
 IsFit = Callable[[str], bool]
@@ -37,7 +41,8 @@ def read_priced(document: Any, is_fit: IsFit) -> tuple[ListedModel, ...]:
     for entry in entries:
         name, rates = entry.get("id"), _rates(entry, sats_per_usd)
         if _is_name(name, is_fit) and rates is not None:
-            models.setdefault(name, ListedModel(name, tuple(_other_names(entry, name, is_fit)), rates))
+            names = tuple(_other_names(entry, name, is_fit))
+            models.setdefault(name, ListedModel(name, names, rates, terms=_terms(entry)))
     return tuple(models.values())
 
 
@@ -77,6 +82,41 @@ def _rates(entry: JsonObject, sats_per_usd: float | None) -> Rates | None:
         cached_input=cache_read or None,  # zero stands for none
         cache_write=cache_write or None,
     )
+
+
+def _terms(entry: JsonObject) -> ReservationTerms | None:
+    """Return what a node reserves for a model by; None where it does not say what the model costs at most."""
+    prices = entry.get("sats_pricing")
+    if not isinstance(prices, dict) or not all(_is_price(prices.get(name)) for name in _OF_RESERVATION):
+        return None
+    most, longest_answer, prompt, completion = (prices[name] for name in _OF_RESERVATION)
+    limit = _prompt_limit(entry)
+    if limit is not None:
+        longest_prompt = limit * prompt
+    elif _is_price(prices.get("max_prompt_cost")):
+        longest_prompt = prices["max_prompt_cost"]
+    else:
+        return None
+    return ReservationTerms(
+        most_msats=max(1, int(most * 1000 * TOLERANCE)),
+        prompt_allowance=longest_prompt * TOLERANCE,
+        completion_allowance=longest_answer * TOLERANCE,
+        prompt=prompt,
+        completion=completion,
+    )
+
+
+def _prompt_limit(entry: JsonObject) -> int | None:
+    """Return the longest prompt as nodes see it: the context less the longest answer; None where neither is said."""
+    top = entry.get("top_provider")
+    context, answer = (_tokens(top.get(name)) for name in _TOP) if isinstance(top, dict) else (0, 0)
+    if context or answer:
+        return max(0, context - answer)
+    return _tokens(entry.get("context_length")) or None
+
+
+def _tokens(value: Any) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 < value <= _MOST_TOKENS else 0
 
 
 def _prices(pricing: Any) -> list[float] | None:

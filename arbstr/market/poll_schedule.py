@@ -32,12 +32,16 @@ class PollSchedule:
         self._pause_s = min(2 * self._pause_s, self._longest_s) if quiet else self._active_s
         self.due_s = now_s + self._pause_s * (1 - JITTER * self._random())
 
-    def active(self, now_s: float) -> None:
-        """Note that a request has ended there."""
-        self._pause_s = self._active_s
-        self.due_s = min(self.due_s, now_s + self._active_s)
+    def active(self, now_s: float) -> bool:
+        """Note that a request has ended there; return whether the next reading is due earlier now."""
+        return self._bring_forward(now_s + self._active_s)
 
-    def urgent(self, now_s: float) -> None:
-        """Note that something waits for the balance."""
+    def urgent(self, now_s: float) -> bool:
+        """Note that something waits for the balance; return whether the next reading is due earlier now."""
+        return self._bring_forward(max(now_s + self._soon_s, self._last_s + self._apart_s))
+
+    def _bring_forward(self, due_s: float) -> bool:
         self._pause_s = self._active_s
-        self.due_s = min(self.due_s, max(now_s + self._soon_s, self._last_s + self._apart_s))
+        is_earlier = due_s < self.due_s
+        self.due_s = min(self.due_s, due_s)
+        return is_earlier

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from decimal import Decimal, InvalidOperation
 from typing import Any, NamedTuple
 
 from arbstr.engine.learning.codec import dumps
+from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.listing import ListedModel
 from arbstr.sanitize import json_or_none
 from arbstr.types import Rates
@@ -21,7 +23,7 @@ class SavedList(NamedTuple):
 
 def encode(saved: SavedList) -> str:
     """Return a list as JSON."""
-    models = [[model.id, list(model.names), _encoded(model.rates)] for model in saved.models]
+    models = [[model.id, list(model.names), _encoded(model.rates), model.terms] for model in saved.models]
     return dumps([saved.url, saved.at_ms, models])
 
 
@@ -29,10 +31,25 @@ def decode(text: str) -> SavedList | None:
     """Return the list in JSON, None if it is not one."""
     try:
         url, at_ms, models = json_or_none(text)
-        read = tuple(ListedModel(str(name), tuple(map(str, names)), _decoded(rates)) for name, names, rates in models)
-        return SavedList(str(url), int(at_ms), read)
+        return SavedList(str(url), int(at_ms), tuple(_model(*fields) for fields in models))
     except (TypeError, ValueError, InvalidOperation, OverflowError):
         return None
+
+
+def _model(name: Any, names: Any, rates: Any, terms: Any = None) -> ListedModel:
+    """Return a model; those of earlier versions say nothing of what is reserved for it."""
+    return ListedModel(str(name), tuple(map(str, names)), _decoded(rates), terms=_decoded_terms(terms))
+
+
+def _decoded_terms(numbers: Any) -> ReservationTerms | None:
+    if numbers is None:
+        return None
+    most_msats, *sats = numbers
+    prices = [float(number) for number in sats]
+    if not all(math.isfinite(price) and price >= 0 for price in prices):
+        raise ValueError("no terms")
+    prompt_allowance, completion_allowance, prompt, completion = prices
+    return ReservationTerms(int(most_msats), prompt_allowance, completion_allowance, prompt, completion)
 
 
 def _encoded(rates: Rates | None) -> list[str | None] | None:

@@ -24,12 +24,13 @@ from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.spoken import SpokenDialects
-from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged, RequestFinished
+from arbstr.events import AdoptionProgressed, LedgerStateChanged, ProviderHealthChanged
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
@@ -132,6 +133,7 @@ class Infrastructure:
 class Decisions:
     """The parts that decide about requests and learn from them."""
 
+    funds: dict[str, NodeFunds]
     health: CircuitBreakers
     router: Router
     budgets: Budgets
@@ -140,6 +142,7 @@ class Decisions:
 
 
 def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
+    funds = {one.name: NodeFunds(time.monotonic) for one in config.providers if one.has_account}
     health = CircuitBreakers(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -148,6 +151,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         random=random.random,
         on_change=bus.publish,
         limits={provider.name: provider.max_in_flight for provider in config.providers},
+        is_balance_known=lambda provider: provider in funds and funds[provider].is_known,
     )
     spoken = SpokenDialects(config.providers, time.monotonic)
     router = Router(
@@ -159,10 +163,11 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         retry_after_s=health.retry_after_s,
         due_next=health.due_next,
         unable=spoken.unable,
+        funds=funds,
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(health, router, budgets, Sessions(), spoken)
+    return Decisions(funds, health, router, budgets, Sessions(), spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
@@ -185,14 +190,13 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     )
     balances = Balances(
         config.providers,
+        decisions.funds,
         parts.transport,
         parts.redactor,
         clock=time.monotonic,
         now_ms=wall_ms,
         random=random.random,
-        traffic=decisions.health.traffic,
     )
-    parts.bus.attach(balances, [RequestFinished])
     memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, lists, changes)
     await memory.load()
     spending = SpendPersistence(decisions.budgets)

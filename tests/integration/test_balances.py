@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -101,3 +102,127 @@ async def test_a_key_that_the_node_does_not_know_is_shown_as_such(harness: Proxy
 
 def is_poll(asked: Asked) -> bool:
     return asked.path == "/v1/balance/info"
+
+
+# --- admission
+
+MINI = "gpt-4o-mini"
+EMPTY = json_reply(
+    {
+        "error": {
+            "message": "Insufficient balance: 9.830 sats (9830 msats) required for this model; 1 sats available.",
+            "type": "insufficient_quota",
+            "code": "insufficient_balance",
+        }
+    },
+    status=402,
+)
+
+
+def cheap() -> list[Part]:
+    """A recorded list at half the price."""
+    document = json.loads(recording("models_list").body)
+    for model in document["data"]:
+        model["sats_pricing"] = {name: price / 2 for name, price in model["sats_pricing"].items()}
+    return json_reply(document)
+
+
+async def market(harness: ProxyHarness, *held_msats: int) -> tuple[Arbstr, list[ScriptedProvider]]:
+    """Nodes that hold so much, the first of them at half the price of the others."""
+    names = ("alpha", "beta", "gamma")
+    nodes = [await node(harness, name, holding(msats)) for name, msats in zip(names, held_msats, strict=False)]
+    nodes[0].listing = cheap()
+    arbstr = await harness.start()
+    for each in nodes:
+        await each.polled(2)
+    await arbstr.get("/v1/models")
+    return arbstr, nodes
+
+
+async def test_what_a_balance_does_not_hold_is_bought_elsewhere_before_a_402(harness: ProxyHarness) -> None:
+    arbstr, (alpha, beta) = await market(harness, 4_000, 25_000)
+    answer = await arbstr.chat(model=MINI)  # reserves 4.9 sats at alpha
+    assert (answer.status, answer.headers["X-Arbstr-Provider"]) == (200, "beta")
+    assert "X-Arbstr-Retries" not in answer.headers
+    detail = (await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}")).json
+    assert detail["routing"]["excluded"] == [
+        {"provider": "alpha", "reason": "it would reserve 4.915 sats, and 4.000 are free"}
+    ]
+    answer = await arbstr.chat(model=MINI, max_tokens=1000)
+    assert answer.headers["X-Arbstr-Provider"] == "alpha", "what fits is bought there"
+    assert [len(alpha.requests), len(beta.requests)] == [1, 1]
+
+
+async def test_when_no_balance_does_the_error_names_the_largest_cap_that_would_fit(harness: ProxyHarness) -> None:
+    arbstr, (alpha, beta) = await market(harness, 1_000, 1_500)
+    answer = await arbstr.chat(model=MINI, max_tokens=16_000)
+    assert answer.refusal == (402, "upstream_error", "insufficient_balance")
+    assert answer.error["param"] == "max_tokens"
+    assert "'gpt-4o-mini'" in answer.error["message"]
+    assert "alpha: it would reserve 4.849 sats, and 1.000 are free" in answer.error["message"]
+    assert "beta: it would reserve 9.697 sats, and 1.500 are free" in answer.error["message"]
+    largest = int(answer.error["message"].split("would fit is ")[1].split(",")[0])
+    assert (await arbstr.chat(model=MINI, max_tokens=largest + 1)).status == 402
+    assert (await arbstr.chat(model=MINI, max_tokens=largest)).status == 200
+    assert [len(alpha.requests), len(beta.requests)] == [1, 0]
+    row = await arbstr.row(answer)
+    assert (row["success"], row["error"]["status"]) == (False, 402)
+
+
+async def test_when_no_cap_would_fit_the_error_says_so(harness: ProxyHarness) -> None:
+    arbstr, (alpha,) = await market(harness, 0)
+    answer = await arbstr.chat(model=MINI, max_tokens=1)
+    assert answer.refusal == (402, "upstream_error", "insufficient_balance")
+    assert "No max_tokens would fit" in answer.error["message"]
+    assert answer.error["param"] is None
+    assert alpha.requests == []
+
+
+async def test_requests_under_way_hold_their_reservations(harness: ProxyHarness) -> None:
+    arbstr, (alpha, beta) = await market(harness, 25_000, 10_000_000)
+    go_on = asyncio.Event()
+    alpha.script = [[go_on, *json_reply({**completion(), "cost": {"total_msats": 1000}})]]
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(arbstr.chat(model=MINI)) for _ in range(8)]
+        await beta.asked(3)  # five fit into 25 sats at 4.9 each
+        go_on.set()
+    assert {task.result().status for task in asked} == {200}
+    assert [len(alpha.requests), len(beta.requests)] == [5, 3]
+
+
+async def test_a_402_of_a_node_rests_its_money_until_a_reading_shows_more(harness: ProxyHarness) -> None:
+    arbstr, (alpha, beta) = await market(harness, 6_000, 25_000)
+    alpha.script = [EMPTY, json_reply(completion())]
+    first = await arbstr.chat(model=MINI)
+    assert first.headers["X-Arbstr-Retries"] == "1/alpha"
+    for _ in range(3):
+        await alpha.polled(count_polls(alpha) + 2)
+        assert (await arbstr.chat(model=MINI)).headers["X-Arbstr-Provider"] == "beta"
+    assert (await arbstr.get("/health")).json["providers"]["alpha"]["state"] == "closed"
+    alpha.account = holding(50_000)
+    await alpha.polled(count_polls(alpha) + 2)
+    assert (await arbstr.chat(model=MINI)).headers["X-Arbstr-Provider"] == "alpha"
+    assert [len(alpha.requests), len(beta.requests)] == [2, 4]
+
+
+async def test_money_that_rests_is_not_asked_for_as_a_last_resort(harness: ProxyHarness) -> None:
+    arbstr, (alpha,) = await market(harness, 6_000)
+    alpha.script = [EMPTY]
+    statuses = [(await arbstr.chat(model=MINI)).refusal for _ in range(3)]
+    assert set(statuses) == {(402, "upstream_error", "insufficient_balance")}
+    assert len(alpha.requests) == 1
+
+
+async def test_a_cheaper_model_of_the_policy_is_bought_where_the_balance_does_for_it(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", holding(10_000))
+    rule = {"name": "frugal", "fallback_models": [MINI]}
+    arbstr = await harness.start(policies={"rules": [rule]})
+    await alpha.polled(2)
+    await arbstr.get("/v1/models")
+    answer = await arbstr.chat(model="claude-sonnet-4", headers={"X-Arbstr-Policy": "frugal"})
+    assert answer.status == 200
+    assert alpha.requests[-1].json["model"] == MINI
+
+
+def count_polls(provider: ScriptedProvider) -> int:
+    return sum(is_poll(asked) for asked in provider.polls)

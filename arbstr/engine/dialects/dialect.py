@@ -13,7 +13,7 @@ import orjson
 
 from arbstr.engine import lenient_json, metering
 from arbstr.engine.dialects.body import decode
-from arbstr.engine.dialects.fields import boolean, model_of, tightest_cap
+from arbstr.engine.dialects.fields import boolean, loosest_cap, model_of, tightest_cap
 from arbstr.engine.duplicate_keys import refuse_duplicates
 from arbstr.engine.metering import Counts
 from arbstr.engine.upstream import verdict
@@ -108,6 +108,7 @@ class Dialect(ABC):
             dialect=self.name,
             query="" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
             document=None if self.translation is None else document,
+            loosest_cap=loosest_cap(document, *self.caps),
         )
 
     @abstractmethod

@@ -95,6 +95,12 @@ def tightest_cap(document: JsonObject, *names: str) -> int | None:
     return min(*caps, _LARGEST_CAP) if caps else None
 
 
+def loosest_cap(document: JsonObject, *names: str) -> int | None:
+    """Return the highest cap on output tokens in a request whose caps are valid."""
+    caps = [int(cap) for name in names if (cap := document.get(name)) is not None]
+    return min(max(caps), _LARGEST_CAP) if caps else None
+
+
 def kind_of(value: Any) -> str:
     """Return the name of a JSON value's type, as used in a sentence."""
     if value is None:

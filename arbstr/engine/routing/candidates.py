@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from arbstr.config.schema import Rule
 from arbstr.engine.routing.exploration import Exploration
@@ -13,6 +14,18 @@ from arbstr.engine.routing.strategy import Cheapest, Strategy
 from arbstr.types import Candidate
 
 Ranked = tuple[float, int, Candidate]
+
+
+class Ranking(NamedTuple):
+    """The offers of a candidate set: those to try, in order, and those left out, with the reasons."""
+
+    input_tokens: float
+    output_tokens: float
+    ranked: list[Ranked]
+    excluded: list[tuple[str, str]]
+    unavailable: list[str]
+    cooled: list[tuple[str, str]]
+    unfunded: list[Offer]
 
 
 class CandidateSet:
@@ -49,8 +62,10 @@ class CandidateSet:
         if outdated is not None and outdated.exploration is not None and outdated.offers == self.offers:
             self.exploration = outdated.exploration
 
-    def with_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
+    def with_last(self, ranked: list[Ranked]) -> list[Ranked]:
         """Return ranked offers with those of the `last` providers at the end, and the reason as a note on them."""
+        if not self.last:
+            return ranked
         last = [
             (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, reason)))))
             for key, place, candidate in ranked

@@ -24,10 +24,17 @@ _FAILED_DEPENDENCY = 424
 
 
 class Cooldowns:
-    """The active cool-downs, by model (None: every model) and provider. `clock` is monotonic seconds."""
+    """The active cool-downs, by model (None: every model) and provider.
 
-    def __init__(self, clock: Callable[[], float]) -> None:
+    `clock` is monotonic seconds. `is_balance_known` returns whether the balance at a provider is known: then that says
+    when its money has rested enough, and no time does.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float], is_balance_known: Callable[[str], bool] = lambda provider: False
+    ) -> None:
         self._clock = clock
+        self._is_balance_known = is_balance_known
         self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
 
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
@@ -36,7 +43,7 @@ class Cooldowns:
             self._rest(model, provider, MODEL_GONE_S, "it reported that it does not have this model")
         elif error.status == _FAILED_DEPENDENCY:
             self._rest(model, provider, UPSTREAM_DOWN_S, "its own upstream for this model failed")
-        elif error.status == _PAYMENT_REQUIRED:
+        elif error.status == _PAYMENT_REQUIRED and not self._is_balance_known(provider):
             self._rest(None, provider, MONEY_SHORT_S, "the balance there was insufficient")
 
     def succeeded(self, provider: str, model: str) -> None:

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.types import Rates
 
 _DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")
@@ -14,13 +15,15 @@ _DATE = re.compile(r"[-@]20\d\d-?[01]\d-?[0-3]\d$")
 class ListedModel(NamedTuple):
     """A model on a provider's list: its id there, other names that the provider knows it by, and what it asks.
 
-    `doubted`: the price has jumped, and stands here as long as that may be a mistake.
+    `doubted`: the price has jumped, and stands here as long as that may be a mistake. `terms` are what a Routstr node
+    reserves for a request by.
     """
 
     id: str
     names: tuple[str, ...] = ()
     rates: Rates | None = None
     doubted: bool = False
+    terms: ReservationTerms | None = None
 
 
 class Listing:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from arbstr.config.aliases import Aliases
 from arbstr.config.schema import Config, Provider, is_pattern
+from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.listing import ListedModel, Listing
 from arbstr.sanitize import quoted
 from arbstr.types import Price, PriceSource, Rates
@@ -131,6 +132,11 @@ class ModelNames:
         rates = provider.rates_for(key[1]) if listed is None else provider.rates_over(listed, key[1])
         self._rates[key] = rates
         return rates
+
+    def terms(self, provider: Provider, model: str) -> ReservationTerms | None:
+        """Return what a node reserves for a model by, None where it does not say."""
+        found = self._find(provider, model)
+        return None if found is None else found.terms
 
     def reading(self, provider: Provider, model: str) -> Reading | None:
         """Return the reading that a provider's rates for a model come from, None where they come from no list."""

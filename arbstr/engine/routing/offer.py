@@ -8,9 +8,11 @@ from typing import Any
 
 from arbstr.config.schema import Policies, Provider
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
+from arbstr.engine.node_funds import NodeFunds
+from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.names import Reading
 from arbstr.events import OverchargeFound
-from arbstr.types import Price, PriceSource, Rates
+from arbstr.types import InferenceRequest, Price, PriceSource, Rates
 
 _AGE_EVERY_S = 60.0
 
@@ -22,7 +24,8 @@ class Offer:
     divided by `success`, the share of attempts that succeed. `note` says in words how it differs from the rates.
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
     so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `price` is what it asks,
-    as it is shown; `reading` says since when that is known.
+    as it is shown; `reading` says since when that is known. `funds` are what can be spent at a node, and `terms` what
+    it reserves for a request by.
     """
 
     __slots__ = (
@@ -38,6 +41,7 @@ class Offer:
         "demoted",
         "excluded",
         "extra",
+        "funds",
         "hidden",
         "input",
         "model",
@@ -50,6 +54,7 @@ class Offer:
         "reading",
         "share",
         "success",
+        "terms",
         "turn",
     )
 
@@ -65,6 +70,8 @@ class Offer:
         self.ages_at_s = -math.inf
         self.turn = 0
         self.overcharges = False
+        self.funds: NodeFunds | None = None
+        self.terms: ReservationTerms | None = None
         self.set_rates(provider.rates_for(model))
 
     def set_rates(self, rates: Rates, source: PriceSource = "configured", reading: Reading | None = None) -> None:
@@ -76,6 +83,14 @@ class Offer:
         self.base_fee = float(rates.base_fee)
         self._free = not (self.input or self.output or self.base_fee)
         self._refresh()
+
+    def set_funds(self, funds: NodeFunds | None, terms: ReservationTerms | None) -> None:
+        """Set what can be spent there, None where that is not limited, and what a request needs of it."""
+        self.funds, self.terms = funds, terms
+
+    def affords(self, request: InferenceRequest) -> bool:
+        """Return whether the money there would do for a request, as far as is known."""
+        return self.funds is None or self.funds.affords(self.terms, request)
 
     def latency_ms(self, output_tokens: float) -> float | None:
         """Return the expected time of a response of `output_tokens` in ms, None while unknown.

@@ -7,23 +7,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from typing import NamedTuple
+from types import MappingProxyType
 
 from arbstr.config.schema import Config, Provider, Rule
 from arbstr.engine.learning.learner import Learner
+from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
-from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.candidates import CandidateSet, Ranking
 from arbstr.engine.routing.exploration import NOTE, Exploration
-from arbstr.engine.routing.names import ModelNames, Standing, shown, some, wanted
+from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector
+from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
 from arbstr.engine.routing.strategy import strategies
-from arbstr.errors import ApiError, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy, NotFound
+from arbstr.errors import ApiError, InsufficientBalance, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
 from arbstr.events import OverchargeFound
 from arbstr.types import Candidate, InferenceRequest, Price, RequestRecord, Routing, Usage
 
 _REMEMBERED = 4096  # pairs of rule and model; a provider may accept any model name
-_UNAVAILABLE = "breaker open, out of rotation, or at max_in_flight"
 _EARLY = "its breaker is open, but no other provider is left"
 _COOLED = "it is paused for this model, but no other provider is left"
 
@@ -31,23 +32,10 @@ _LAST: dict[Standing, str] = {
     "unlisted": "its list does not have this model",
     "doubted": "its list has not been read for a while",
 }
-_UNFUNDED_S = 60.0
-_UNREAD_S = 2.0  # after which a request may find a list that is being read now
 
 _SetKey = tuple[str | None, str, bool]  # policy, model, and whether it is offered to all
 
-_NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider)
-
-
-class _Ranking(NamedTuple):
-    """The offers of a candidate set: those to try, in order, and those left out, with the reasons."""
-
-    input_tokens: float
-    output_tokens: float
-    ranked: list[tuple[float, int, Candidate]]
-    excluded: list[tuple[str, str]]
-    unavailable: list[str]
-    cooled: list[tuple[str, str]]
+_NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider, InsufficientBalance)
 
 
 class Router:
@@ -55,9 +43,8 @@ class Router:
 
     `clock` is monotonic seconds, `random` returns numbers from 0 to 1. `is_available` returns whether a provider may be
     asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `unable` the providers
-    that can't serve a dialect, `retry_after_s` the seconds until the first of some unavailable providers may serve
-    again, `due_next` which of them may be probed early.
-    `publish` receives the events.
+    that can't serve a dialect, `funds` what can be spent at nodes, `retry_after_s` the seconds until the first of some
+    unavailable providers may serve again, `due_next` which of them may be probed early. `publish` receives the events.
     """
 
     def __init__(
@@ -69,6 +56,7 @@ class Router:
         is_available: Callable[[str], bool] = lambda provider: True,
         cooling: Callable[[str], Mapping[str, str]] = lambda model: {},
         unable: Callable[[str, str], Mapping[str, str]] = lambda dialect, model: {},
+        funds: Mapping[str, NodeFunds] = MappingProxyType({}),
         retry_after_s: Callable[[Iterable[str]], float] = lambda providers: 1.0,
         due_next: Callable[[Iterable[str]], str | None] = lambda providers: None,
         publish: Callable[[OverchargeFound], None] = lambda event: None,
@@ -83,6 +71,7 @@ class Router:
         self._is_available = is_available
         self._cooling = cooling
         self._unable = unable
+        self._funds = funds
         self._due_next = due_next
         self._retry_after_s = retry_after_s
         self._policies = PolicySelector(config.policies.rules, matchers, self.names.resolve)
@@ -95,8 +84,8 @@ class Router:
     def route(self, request: InferenceRequest) -> Routing:
         """Return the routing decision for a request.
 
-        Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy` or `NoHealthyProvider`,
-        whichever of them comes first.
+        Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy`, `NoHealthyProvider` or
+        `InsufficientBalance`, whichever of them comes first.
         """
         return self._decide(request, commit=True)
 
@@ -160,7 +149,7 @@ class Router:
             fallbacks = self._last_resort(ranking, last_resort=last_resort)
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
-            raise self._refusal(request, candidate_set, ranking.excluded, ranking.unavailable)
+            raise self._refusal(request, candidate_set, ranking)
         if candidate_set.exploration is not None and not anyway:
             self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
         if commit:
@@ -168,8 +157,10 @@ class Router:
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
         excluded = ranking.excluded
         if ranking.unavailable or ranking.cooled:
-            excluded += [(provider, _UNAVAILABLE) for provider in ranking.unavailable]
+            excluded += [(provider, UNAVAILABLE) for provider in ranking.unavailable]
             excluded += [(provider, f"it is paused for this model: {reason}") for provider, reason in ranking.cooled]
+        if ranking.unfunded:
+            excluded += [(offer.provider, shortage(offer, request)) for offer in ranking.unfunded]
         return Routing(
             strategy=candidate_set.strategy.name,
             policy=candidate_set.policy,
@@ -181,7 +172,7 @@ class Router:
             policy_reason=policy_reason,
         )
 
-    def _judge(self, request: InferenceRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> _Ranking:
+    def _judge(self, request: InferenceRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> Ranking:
         """Price every offer, leave out what a limit, overcharge, breaker or cool-down forbids, sort the rest."""
         tokens, answer = self.learner.tokens.predict(
             candidate_set.policy,
@@ -202,6 +193,7 @@ class Router:
         excluded: list[tuple[str, str]] = list(candidate_set.excluded)
         unavailable: list[str] = []
         cooled: list[tuple[str, str]] = []
+        unfunded: list[Offer] = []
         for place, offer in enumerate(candidate_set.offers):
             if now_s >= offer.ages_at_s:
                 offer.age(now_s)
@@ -216,6 +208,8 @@ class Router:
                 excluded.append((offer.provider, candidate_set.cost_violation(max(cost, paid))))
             elif has_latency_limit and (reason := candidate_set.latency_violation(offer, expected_wait_tokens)):
                 excluded.append((offer.provider, reason))
+            elif offer.funds is not None and not offer.affords(request):
+                unfunded.append(offer)
             elif not is_available(offer.provider) and offer.provider not in anyway:
                 unavailable.append(offer.provider)
             elif cooling and offer.provider in cooling and offer.provider not in anyway:
@@ -229,9 +223,8 @@ class Router:
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
         ranked.sort()
         ranked += sorted(demoted)
-        if candidate_set.last:
-            ranked = candidate_set.with_last(ranked)
-        return _Ranking(tokens, answer, ranked, excluded, unavailable, cooled)
+        ranked = candidate_set.with_last(ranked)
+        return Ranking(tokens, answer, ranked, excluded, unavailable, cooled, unfunded)
 
     def _explore(
         self,
@@ -257,7 +250,7 @@ class Router:
         if commit:
             exploration.routed(ranked[0][1])
 
-    def _last_resort(self, ranking: _Ranking, *, last_resort: bool) -> list[str]:
+    def _last_resort(self, ranking: Ranking, *, last_resort: bool) -> list[str]:
         """Return the providers to try when all are unavailable or cooling down."""
         cooled = [provider for provider, _ in ranking.cooled]
         if not ranking.unavailable:
@@ -298,6 +291,18 @@ class Router:
         )
         cost = offer.base_fee + tokens * offer.input + longest * offer.output
         return cost * max(offer.ratio, 1.0) + offer.extra
+
+    def hold(self, provider: str, routing: Routing, request: InferenceRequest) -> Hold | None:
+        """Hold what a provider will reserve for a request, None if nothing there limits it.
+
+        Raises `InsufficientBalance` if the money there does not do, since requests that began meanwhile hold it.
+        """
+        offer = self.learner.offer(provider, routing.model)
+        if offer.funds is None:
+            return None
+        if not offer.affords(request):
+            raise insufficient_balance(request, routing.model, [offer], routing.policy)
+        return offer.funds.hold(offer.terms, request)
 
     def baselines(self, routing: Routing, usage: Usage) -> tuple[int | None, int | None]:
         """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""
@@ -359,6 +364,7 @@ class Router:
         offer.set_rates(
             names.rates(provider, model), names.price_source(provider, model), names.reading(provider, model)
         )
+        offer.set_funds(self._funds.get(provider.name), names.terms(provider, model))
         return offer
 
     def _lists(self, provider: Provider, model: str) -> bool:
@@ -366,41 +372,14 @@ class Router:
         known = provider.models or self.names.learned(provider.name)
         return bool(known) and self.names.standing(provider, model) in ("listed", "doubted")
 
-    def _refusal(
-        self,
-        request: InferenceRequest,
-        candidate_set: CandidateSet,
-        excluded: list[tuple[str, str]],
-        unavailable: list[str],
-    ) -> ApiError:
+    def _refusal(self, request: InferenceRequest, candidate_set: CandidateSet, ranking: Ranking) -> ApiError:
         """Return the error for a request without candidates."""
-        what, policy = wanted(candidate_set.model, request.dialect), candidate_set.policy
-        if unavailable:
-            message = f"No provider is available for {what}: {', '.join(unavailable)} ({_UNAVAILABLE})."
-            return NoHealthyProvider(message, retry_after_s=self._retry_after_s(unavailable), policy=policy)
-        unable = self._unable(request.dialect, candidate_set.model) if excluded else {}
-        if excluded and all(provider in unable for provider, _ in excluded):
-            names = ", ".join(provider for provider, _ in excluded)
-            return ModelNotFound(f"No provider of {what} speaks {request.dialect}: not {names}.", param="model")
-        if excluded:
-            limits = "the tolerated overcharge" if policy is None else f"the limits of policy {shown(policy)}"
-            reasons = "; ".join(f"{provider}: {reason}" for provider, reason in excluded)
-            return NoProviderWithinPolicy(
-                f"No provider of {what} is within {limits}: {reasons}.",
-                param="model",
-                policy=policy,
-            )
-        return self._unsold(candidate_set, what)
-
-    def _unsold(self, candidate_set: CandidateSet, what: str) -> ApiError:
-        """Return the error for a model that no provider is known to sell."""
-        if candidate_set.unread:
-            names = ", ".join(candidate_set.unread)
-            message = f"No provider is known to sell {what} yet; the lists of {names} are being read."
-            return NoHealthyProvider(message, retry_after_s=_UNREAD_S, policy=candidate_set.policy)
-        if self._providers and all(provider.is_inert for provider in self._providers):
-            message = "No provider has a key; 'arbstr fund PROVIDER' gets one from a Routstr node."
-            return NoHealthyProvider(message, retry_after_s=_UNFUNDED_S, policy=candidate_set.policy)
-        if not candidate_set.model:
-            return NotFound(f"No provider serves {what}: none is of kind openai.")
-        return ModelNotFound(f"No provider serves {what}; served: {some(self.names.all())}.", param="model")
+        return refusal(
+            request,
+            candidate_set,
+            ranking,
+            unable=self._unable(request.dialect, candidate_set.model) if ranking.excluded else {},
+            retry_after_s=self._retry_after_s,
+            served=self.names.all(),
+            any_key=not self._providers or not all(provider.is_inert for provider in self._providers),
+        )

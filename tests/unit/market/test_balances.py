@@ -11,12 +11,11 @@ import httpx
 import pytest
 
 from arbstr.config.schema import Provider
-from arbstr.events import RequestFinished
+from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.market.balances import STALE_MS, Balances, Reading
 from arbstr.redaction import Redactor, Secret
-from arbstr.types import Attempt, Balance
-from tests.support.engine_builders import provider
-from tests.support.ledger_builders import record
+from arbstr.types import Balance
+from tests.support.engine_builders import chat, provider
 from tests.support.virtual_time import run_in_virtual_time
 
 KEY = Secret("sk-0123456789abcdef")
@@ -37,16 +36,16 @@ class Market:
         self.asked: list[httpx.Request] = []
         self.read_s: list[float] = []
         self.told: list[Reading] = []
-        self.at_node, self.sent = 0, 0
-        self.on_asked: Callable[[], None] = lambda: None
+        self.on_asked: Callable[[], object] = lambda: None
+        self.funds = NodeFunds(self.now_s)
         self.balances = Balances(
             providers or (NODE,),
+            {"node": self.funds},
             httpx.MockTransport(self._reply),
             Redactor([KEY]),
             clock=self.now_s,
             now_ms=lambda: int(self.now_s() * 1000),
             random=lambda: 0.0,
-            traffic=lambda name: (self.at_node, self.sent),
         )
         self.balances.on_reading(self.told.append)
 
@@ -60,9 +59,9 @@ class Market:
         assert known is not None
         return known
 
-    def finished(self, *attempted: str) -> None:
-        attempts = tuple(Attempt(name, 0, 1) for name in attempted)
-        self.balances.put(RequestFinished(record(provider=attempted[-1], attempts=attempts)))
+    def begun(self) -> Hold:
+        """A request goes there."""
+        return self.funds.hold(None, chat())
 
     def lives(self, story: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Read in the background while a story happens, on a clock of its own."""
@@ -101,11 +100,17 @@ def test_a_balance_is_read_at_the_start_with_the_nodes_version() -> None:
     assert market.balance == Balance("known", 5000, 10, 90, 0, 0, "0.4.5")
 
 
-def test_only_nodes_with_a_key_are_asked() -> None:
-    market = Market(holding(1), provider("plain", api_key=KEY), provider("new", kind="routstr", api_key=None))
+def test_only_those_are_asked_whose_funds_are_to_be_known() -> None:
+    market = Market(holding(1), provider("plain", api_key=KEY))
     market.lives(until(1000))
     assert market.asked == []
-    assert [market.balances.of(name) for name in ("plain", "new", "other")] == [None, None, None]
+    assert [market.balances.of(name) for name in ("plain", "other")] == [None, None]
+
+
+def test_only_a_node_with_a_key_has_funds() -> None:
+    others = provider("plain", api_key=KEY), provider("new", kind="routstr")
+    assert NODE.has_account
+    assert not any(other.has_account for other in others)
 
 
 def test_while_nothing_happens_it_is_read_less_and_less_often() -> None:
@@ -120,30 +125,31 @@ def test_while_the_node_holds_a_reservation_it_is_read_every_ten_seconds() -> No
     assert market.read_s == [0, 10, 20, 30, 40]
 
 
-@pytest.mark.parametrize("attempted", [("node",), ("node", "other")], ids=["served", "failed"])
-def test_a_request_that_ends_there_brings_a_reading_within_ten_seconds(attempted: tuple[str, ...]) -> None:
+@pytest.mark.parametrize("charged", [0, 455])
+def test_a_request_that_ends_there_brings_a_reading_within_ten_seconds(charged: int) -> None:
     market = Market(holding(5000))
 
     async def story() -> None:
         await until(80)()
-        market.finished(*attempted)
-        market.finished(*attempted)
+        market.begun().settle(charged)
+        market.begun().settle(charged)
         await until(100)()
 
     market.lives(story)
     assert market.read_s == [0, 10, 30, 70, 90]
 
 
-def test_a_request_elsewhere_brings_none() -> None:
+@pytest.mark.parametrize("end", [lambda hold: hold.settle(None), lambda hold: hold.refuse("no money")])
+def test_one_whose_charge_only_a_reading_can_tell_brings_it_within_a_second(end: Callable[[Hold], None]) -> None:
     market = Market(holding(5000))
 
     async def story() -> None:
         await until(80)()
-        market.finished("other")
-        await until(140)()
+        end(market.begun())
+        await until(90)()
 
     market.lives(story)
-    assert market.read_s == [0, 10, 30, 70]
+    assert market.read_s == [0, 10, 30, 70, 81]
 
 
 def test_what_waits_for_it_has_it_within_a_second_or_two() -> None:
@@ -175,20 +181,26 @@ def test_listeners_are_told_of_each_reading_and_the_one_before() -> None:
     assert not second.under_way
 
 
-@pytest.mark.parametrize("when", ["before and after", "all along", "begun meanwhile", "begun and ended meanwhile"])
+@pytest.mark.parametrize("when", ["all along", "begun meanwhile", "begun and ended meanwhile"])
 def test_a_reading_says_whether_requests_were_under_way(when: str) -> None:
     market = Market(holding(5000))
-
-    def begun() -> None:
-        market.sent += 1
-        market.at_node = int(when == "begun meanwhile")
-
     if when == "all along":
-        market.at_node = 1
-    elif when != "before and after":
-        market.on_asked = begun
+        market.begun()
+    else:
+        market.on_asked = market.begun if when == "begun meanwhile" else lambda: market.begun().settle(0)
     market.lives(until(1))
-    assert [reading.under_way for reading in market.told] == [when != "before and after"]
+    assert [reading.under_way for reading in market.told] == [True]
+
+
+def test_requests_that_ended_before_it_were_not_under_way() -> None:
+    market = Market(holding(5000))
+
+    async def story() -> None:
+        market.begun().settle(0)
+        await until(11)()
+
+    market.lives(story)
+    assert [reading.under_way for reading in market.told] == [False, False]
 
 
 @pytest.mark.parametrize("failure", [httpx.ConnectError("no"), httpx.Response(500), RuntimeError("a fault in here")])

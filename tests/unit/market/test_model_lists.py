@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.listing import ListedModel
 from arbstr.market.model_lists import read_ids, read_priced
 from arbstr.types import Rates
@@ -115,6 +116,41 @@ def test_a_models_other_names_are_its_slug_and_its_aliases() -> None:
 def test_what_is_no_list_has_no_models(document: Any) -> None:
     assert read_ids(document, anything) == ()
     assert read_priced(document, anything) == ()
+
+
+COSTS = {"prompt": 0.001, "completion": 0.002, "max_cost": 10.0, "max_completion_cost": 4.0, "max_prompt_cost": 6.0}
+
+
+def terms(costs: dict[str, Any] = COSTS, **fields: Any) -> ReservationTerms | None:
+    (model,) = read_priced({"data": [node_model(sats_pricing=costs, **fields)]}, anything)
+    return model.terms
+
+
+@pytest.mark.parametrize(
+    ("fields", "longest_prompt"),
+    [
+        ({"top_provider": {"context_length": 5000, "max_completion_tokens": 1000}, "context_length": 9000}, 4.0),
+        ({"top_provider": {"context_length": 5000, "max_completion_tokens": None}}, 5.0),
+        ({"top_provider": {"context_length": None, "max_completion_tokens": 1000}}, 0.0),
+        ({"top_provider": {"context_length": 500, "max_completion_tokens": 1000}}, 0.0),
+        ({"top_provider": {"context_length": None}, "context_length": 9000}, 9.0),
+        ({"top_provider": None, "context_length": 9000}, 9.0),
+        ({"top_provider": "x", "context_length": True}, 6.0),
+        ({}, 6.0),
+    ],
+)
+def test_what_is_reserved_for_a_model_goes_by_its_costs_and_its_longest_prompt(
+    fields: dict[str, Any], longest_prompt: float
+) -> None:
+    expected = ReservationTerms(9900, longest_prompt * 0.99, 4.0 * 0.99, 0.001, 0.002)
+    assert terms(**fields) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("missing", ["max_cost", "max_completion_cost", "max_prompt_cost"])
+@pytest.mark.parametrize("odd", [None, "4", -1, float("nan"), True])
+def test_what_is_reserved_is_unknown_where_a_cost_is_not_said(missing: str, odd: Any) -> None:
+    assert terms({**COSTS, missing: odd}) is None
+    assert terms({name: cost for name, cost in COSTS.items() if name != missing}) is None
 
 
 WILD = st.recursive(
