@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import stat
-import tempfile
 from collections.abc import Callable
 from itertools import count
 from pathlib import Path
@@ -12,8 +11,8 @@ from typing import NamedTuple
 
 from arbstr.connect.merging import Unmergeable
 from arbstr.errors import UnusableInput
+from arbstr.private_files import PRIVATE, replace
 
-_PRIVATE = 0o600  # a new file may get secrets later
 _LARGEST_BYTES = 4 * 1024 * 1024
 
 
@@ -44,7 +43,7 @@ def change(path: Path, merged: Callable[[str], str]) -> Change:
     data = new.replace("\n", "\r\n" if b"\r\n" in before else "\n").encode()
     target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     backup = _back_up(target, before, mode) if target.exists() else None
-    _replace(target, data, mode)
+    replace(target, data, mode)
     return Change(path, written=True, backup=backup)
 
 
@@ -53,7 +52,7 @@ def _read(path: Path) -> tuple[bytes, int]:
     try:
         known = path.stat()
     except FileNotFoundError:
-        return b"", _PRIVATE
+        return b"", PRIVATE  # it may get secrets later
     if not stat.S_ISREG(known.st_mode) or known.st_size > _LARGEST_BYTES:
         raise UnusableInput(f"{path} is no settings file; it was left as it is")
     return path.read_bytes(), stat.S_IMODE(known.st_mode)
@@ -64,7 +63,7 @@ def _back_up(path: Path, data: bytes, mode: int) -> Path:
     for number in count():
         backup = path.with_name(f"{path.name}.bak{number or ''}")
         try:
-            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+            descriptor = os.open(backup, os.O_WRONLY | os.O_CREAT | os.O_EXCL, PRIVATE)
         except FileExistsError:
             continue
         with os.fdopen(descriptor, "wb") as file:
@@ -72,18 +71,3 @@ def _back_up(path: Path, data: bytes, mode: int) -> Path:
             os.fchmod(descriptor, mode)
         return backup
     raise AssertionError("names never run out")
-
-
-def _replace(path: Path, data: bytes, mode: int) -> None:
-    """Put the data in the file's place in one step."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(descriptor)
-            os.fchmod(descriptor, mode)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
