@@ -76,6 +76,14 @@ def mask(text: str) -> str:
     return REDACTED if len(text) < _SHORTEST_SHOWN else f"{text[:_SHOWN]}...***"
 
 
+_LOOKALIKE = re.compile(r"\b(?:sk-|cashu[AB]|ln(?:bc|tb|tbs|bcrt)[0-9a-z]{6})[\w=-]{4,}", re.IGNORECASE)
+
+
+def mask_lookalikes(text: str) -> str:
+    """Return the text with all masked that looks like a key, a Cashu token or a Lightning invoice, known or not."""
+    return _LOOKALIKE.sub(lambda found: mask(found[0]), text)
+
+
 class Redactor:
     """Masks known secrets in any text, also where JSON, a URL or base64 spells them differently.
 

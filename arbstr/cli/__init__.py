@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `config`, `connect`, `discover`, `ledger`, `db` and `simulate` hold the commands; each imports what is slow to
-import when it runs.
+`serve`, `config`, `connect`, `discover`, `ledger`, `balance`, `money`, `db` and `simulate` hold the commands; each
+imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Annotated
 import typer
 
 import arbstr
-from arbstr.cli import config, connect, db, discover, ledger, serve, simulate
+from arbstr.cli import balance, config, connect, db, discover, ledger, money, serve, simulate
 from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
@@ -78,8 +78,10 @@ def _silence_stdout() -> None:
 
 
 def _report(error: Exception) -> int:
+    from arbstr.redaction import mask_lookalikes
+
     for line in _messages(error):
-        print(f"arbstr: {line}", file=sys.stderr)
+        print(f"arbstr: {mask_lookalikes(line)}", file=sys.stderr)  # a token may have strayed into an argument
     if isinstance(error, typer.TyperException):
         return error.exit_code
     return USAGE if isinstance(error, AddressInUse) else INVALID
@@ -129,5 +131,5 @@ def _arbstr(
         raise typer.Exit(USAGE)
 
 
-for commands in (serve, config, connect, discover, ledger, db, simulate):
+for commands in (serve, config, connect, discover, ledger, balance, money, db, simulate):
     commands.register(app)

@@ -14,7 +14,7 @@ from typing import Any
 import arbstr
 from arbstr.config.environment import problem_with, value_of
 from arbstr.errors import ConfigError
-from arbstr.redaction import mask
+from arbstr.redaction import mask_lookalikes
 from arbstr.sanitize import sanitize
 
 IN_MEMORY = ":memory:"  # what SQLite takes for no file at all: everything would be lost at the end
@@ -23,7 +23,6 @@ Loc = tuple[str | int, ...]  # the way to a value: ("providers", 1, "input_rate"
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _WHERE = re.compile(r"(?P<what>.*) \(at (?P<where>line \d+, column \d+|end of document)\)", re.DOTALL)
 _TWICE = re.compile(r"overwrite|twice|declare")  # in the parser's words
-_LOOKS_LIKE_A_KEY = re.compile(r"\b(?:sk-|cashu[AB])[\w-]{4,}")
 _DOLLAR = re.compile(r"\$\$|\$\{(?P<name>[^}]*)(?P<close>\}?)")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 12
@@ -94,7 +93,7 @@ def _refused(path: Path, what: str) -> ConfigError:
 
 def sentence(path: Path, what: str) -> str:
     """Return one problem as one line: the file, what is wrong; a key that strayed into it is masked."""
-    return sanitize(f"{path}: {_LOOKS_LIKE_A_KEY.sub(lambda key: mask(key[0]), what)}", most=_LONGEST)
+    return sanitize(f"{path}: {mask_lookalikes(what)}", most=_LONGEST)
 
 
 def key_path(loc: Loc) -> str:

@@ -40,7 +40,7 @@ async def read_balance(transport: httpx.AsyncBaseTransport, provider: Provider, 
 
 async def read_version(transport: httpx.AsyncBaseTransport, provider: Provider) -> str | None:
     """Return what a provider's node says it runs, None if it does not say. Raises as `read_balance` does."""
-    _, document = await _look_up(transport, provider, "info", None)
+    document = (await _look_up(transport, provider, "info", None)).document
     version = document.get("version") if isinstance(document, dict) else None
     return sanitize(version, _LONGEST_VERSION) or None if isinstance(version, str) else None
 

@@ -28,11 +28,15 @@ class FetchFailed(Exception):
         self.kind = kind
 
 
+NO_HEADERS = httpx.Headers()
+
+
 class Fetched(NamedTuple):
-    """A whole answer: its status and its body as JSON, None where it is none."""
+    """A whole answer: its status, its body as JSON (None where it is none), its headers."""
 
     status: int
     document: Any
+    headers: httpx.Headers = NO_HEADERS
 
     def content(self) -> Any:
         """Return the document of a 200. Raises `FetchFailed` for any other status."""
@@ -57,15 +61,17 @@ async def fetch(
     """Return the answer to a request. Raises `FetchFailed`, whose text may quote the server."""
     try:
         async with asyncio.timeout(within_s):
-            status, body = await _read(transport, request, most_bytes)
+            status, headers, body = await _read(transport, request, most_bytes)
     except TimeoutError:
         raise FetchFailed("timeout", f"no whole answer within {within_s:g} s") from None
     except httpx.TransportError as error:
         raise FetchFailed(_kind(error), str(error) or type(error).__name__) from error
-    return Fetched(status, lenient_json.loads_or_none(body))
+    return Fetched(status, lenient_json.loads_or_none(body), headers)
 
 
-async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, most_bytes: int) -> tuple[int, bytes]:
+async def _read(
+    transport: httpx.AsyncBaseTransport, request: httpx.Request, most_bytes: int
+) -> tuple[int, httpx.Headers, bytes]:
     response = await transport.handle_async_request(request)
     try:
         body = bytearray()
@@ -73,7 +79,7 @@ async def _read(transport: httpx.AsyncBaseTransport, request: httpx.Request, mos
             body += chunk
             if len(body) > most_bytes:
                 raise FetchFailed("size", f"an answer of more than {most_bytes:,} bytes")
-        return response.status_code, bytes(body)
+        return response.status_code, response.headers, bytes(body)
     finally:
         await close(response)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -39,6 +40,7 @@ from arbstr.logs.access_log import AccessLog
 from arbstr.logs.ring import LogRing
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
+from arbstr.market.money_watch import MoneyWatch
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
@@ -218,6 +220,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room, config.server.passthrough)
     _run_in_background(stack, lists.run())
     _run_in_background(stack, balances.run())
+    _watch_money(stack, settings, parts.transport, balances)
     edge = _app(settings, parts, decisions, inference, room, lists, balances, started_at_ms)
     url = await listen(
         stack,
@@ -244,6 +247,19 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         )
 
     return Proxy(url, config, parts.log, parts.fleet, watch, admission, inference)
+
+
+def _watch_money(stack: AsyncExitStack, settings: Settings, transport: PooledTransport, balances: Balances) -> None:
+    """Look after money that is under way; a mock run has none."""
+    if settings.mock or settings.config_path is None:
+        return
+
+    def read_balances() -> None:
+        for provider in settings.config.providers:
+            balances.read_soon(provider.name)
+
+    watch = MoneyWatch(settings.config_path, os.environ, transport, on_moved=read_balances)
+    _run_in_background(stack, watch.run())
 
 
 def _engine(
