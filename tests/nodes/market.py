@@ -75,9 +75,18 @@ def rich(name: str) -> Node:
 
 def funded(name: str, sats: int) -> Node:
     """A node with a fresh key that holds so many sats."""
-    command = [str(_market() / "venv/bin/python"), str(scripts() / "money.py"), "fund", name, str(sats)]
+    return Node(name, _money("fund", name, str(sats)))
+
+
+def token(sats: int) -> str:
+    """A fresh Cashu token of the market's mint."""
+    return _money("token", str(sats))
+
+
+def _money(*arguments: str) -> str:
+    command = [str(_market() / "venv/bin/python"), str(scripts() / "money.py"), *arguments]
     made = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
-    return Node(name, made.stdout.split()[-1])
+    return made.stdout.split()[-1]
 
 
 def set_bitcoin_price(name: str, usd: float) -> None:
