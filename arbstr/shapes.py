@@ -134,6 +134,7 @@ class ProviderBalance(TypedDict):
     free_sats: Annotated[float | None, Field(description="What can be spent.")]
     reserved_sats: Annotated[float | None, Field(description="Set aside for requests under way, not part of the free.")]
     spent_sats: Annotated[float | None, Field(description="All that the key has spent.")]
+    runway_hours: Annotated[float | None, Field(description="How long the free sats last at the last hour's rate.")]
     read_at: Instant | None
     node_version: str | None
 

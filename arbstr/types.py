@@ -267,7 +267,8 @@ class Balance:
 
     `free_msats` can be spent; `reserved_msats` is set aside by the node for requests under way and not part of it;
     `spent_msats` is all that the key has ever spent, in `requests` requests. They are None until they have been read,
-    at `read_at_ms`. `node_version` is what the node says it runs, None while it does not say.
+    at `read_at_ms`. `node_version` is what the node says it runs, None while it does not say. `hourly_msats` is what
+    is spent in an hour, at the rate of the last one.
     """
 
     state: BalanceState = "unknown"
@@ -277,6 +278,14 @@ class Balance:
     requests: int | None = None
     read_at_ms: int | None = None
     node_version: str | None = None
+    hourly_msats: int = 0
+
+    @property
+    def runway_hours(self) -> float | None:
+        """How long what is free lasts at the rate of the last hour; None if that is unknown, or nothing is spent."""
+        if self.free_msats is None or not self.hourly_msats:
+            return None
+        return self.free_msats / self.hourly_msats
 
 
 @dataclass(frozen=True, slots=True)

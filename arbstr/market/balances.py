@@ -17,8 +17,10 @@ import httpx
 from arbstr.config.schema import Provider
 from arbstr.engine.node_funds import BeganReading, NodeFunds
 from arbstr.market.balance_reading import read_balance, read_version
+from arbstr.market.burn import BurnRate
 from arbstr.market.fetching import FetchFailed
 from arbstr.market.poll_schedule import PollSchedule
+from arbstr.money import format_sats
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
 from arbstr.types import Balance
@@ -27,6 +29,9 @@ logger = logging.getLogger(__name__)
 
 VERSION_S = 600.0  # a node is asked for its version that often; operators update them
 STALE_MS = 600_000  # after which a balance that can't be read is unknown
+
+LOW_HOURS = 12.0
+_PLENTY = 1.25  # times that, and it no longer is low: a rate that wavers is one warning, not many
 
 _PROBLEMS = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
 
@@ -112,12 +117,20 @@ class Balances:
         except Exception as error:
             self._failed(account, began, error)
             return True
-        balance = replace(read, node_version=account.version)
+        balance = self._completed(account, read)
         under_way = account.funds.learn(balance, began)
         self._report(account, _PROBLEMS.get(balance.state))
+        account.report_runway()
         for listener in self._listeners:
             listener(Reading(account.provider.name, before, balance, under_way))
         return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
+
+    @staticmethod
+    def _completed(account: _Account, read: Balance) -> Balance:
+        """Return a balance as read with what else is known of node and key."""
+        if read.read_at_ms is not None and read.spent_msats is not None:
+            account.burn.add(read.read_at_ms, read.spent_msats)
+        return replace(read, node_version=account.version, hourly_msats=account.burn.msats_per_hour)
 
     async def _read_version(self, account: _Account) -> None:
         """Read the version of the account's node, if that is due. One that can't be read stays as it was."""
@@ -157,6 +170,8 @@ class _Account:
         self.version_due_s = 0.0
         self.woken = asyncio.Event()
         self.problem: str | None = None
+        self.burn = BurnRate()
+        self._is_low = False
         self._clock = clock
         funds.on_end = self.request_ended
 
@@ -165,6 +180,19 @@ class _Account:
         earlier = self.schedule.urgent if unclear else self.schedule.active
         if earlier(self._clock()):
             self.woken.set()
+
+    def report_runway(self) -> None:
+        """Log once that the balance is about to end, and when it no longer is."""
+        hours = self.funds.balance.runway_hours
+        name, free = self.provider.name, format_sats(self.funds.balance.free_msats or 0)
+        if hours is not None and hours < LOW_HOURS and not self._is_low:
+            self._is_low = True
+            logger.warning(
+                "provider %s: the balance of %s sats lasts %.1f h at this rate; top it up", name, free, hours
+            )
+        elif self._is_low and (hours is None or hours >= _PLENTY * LOW_HOURS):
+            self._is_low = False
+            logger.info("provider %s: the balance of %s sats lasts longer again", name, free)
 
 
 def _figures(balance: Balance) -> tuple[object, ...]:

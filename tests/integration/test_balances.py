@@ -47,6 +47,7 @@ async def test_a_nodes_balance_is_shown_with_the_provider(harness: ProxyHarness)
             "free_sats": 25.0,
             "reserved_sats": 0.7,
             "spent_sats": 0.3,
+            "runway_hours": None,
             "node_version": "0.4.5+g8bd7d7e",
         },
         "plain": None,
@@ -64,6 +65,7 @@ async def test_a_balance_that_has_not_been_read_is_unknown(harness: ProxyHarness
         "free_sats": None,
         "reserved_sats": None,
         "spent_sats": None,
+        "runway_hours": None,
         "read_at": None,
         "node_version": None,
     }
@@ -81,6 +83,15 @@ async def test_after_a_request_the_balance_is_read_again_with_the_key_alone(harn
     assert (await balances(arbstr))["alpha"]["free_sats"] == 24
     keys = {(asked.path, asked.headers.get("authorization")) for asked in alpha.polls}
     assert keys == {("/v1/balance/info", f"Bearer {key_of('alpha')}"), ("/v1/info", None)}
+
+
+async def test_how_long_a_balance_lasts_is_shown_once_something_is_spent(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", holding(25_000))
+    arbstr = await harness.start()
+    await alpha.polled(2)
+    alpha.account = holding(24_000, spent=1000)
+    await alpha.polled(count_polls(alpha) + 2)
+    assert (await balances(arbstr))["alpha"]["runway_hours"] == 4.0  # a sat within ten minutes is six an hour
 
 
 async def test_a_node_that_redirects_its_balance_does_not_get_the_key_sent_elsewhere(harness: ProxyHarness) -> None:

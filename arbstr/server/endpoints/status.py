@@ -157,6 +157,7 @@ def _balance(balance: Balance) -> shapes.ProviderBalance:
         "free_sats": to_sats(balance.free_msats),
         "reserved_sats": to_sats(balance.reserved_msats),
         "spent_sats": to_sats(balance.spent_msats),
+        "runway_hours": None if balance.runway_hours is None else round(balance.runway_hours, 3),
         "read_at": None if balance.read_at_ms is None else format_ms(balance.read_at_ms),
         "node_version": balance.node_version,
     }
