@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from math import copysign
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import orjson
@@ -70,6 +71,16 @@ ENTRY_COLUMNS = (
 
 # No real number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
 MOST = 10**12
+_TEXT_FIELDS = (
+    *("request_id", "model", "provider", "policy", "client", "dialect", "error_message", "served_model", "session"),
+)
+_NUMBER_FIELDS = (
+    *("input_tokens", "output_tokens", "cost_msats", "provider_cost_msats", "latency_ms", "stream_duration_ms"),
+    *("error_status", "dearest_msats", "median_msats", "list_cost_msats", "cached_tokens", "cache_write_tokens"),
+    "doubtful_msats",
+)
+_TEXTS: Callable[[RequestRecord], tuple[str | None, ...]] = attrgetter(*_TEXT_FIELDS)
+_NUMBERS: Callable[[RequestRecord], tuple[int | None, ...]] = attrgetter(*_NUMBER_FIELDS)
 _ALL_WHOLE = 2.0**52  # floats from here on have no fraction
 
 
@@ -84,16 +95,27 @@ def parse_ms(timestamp: object) -> int:
         return 0
 
 
+def storable(record: RequestRecord) -> RequestRecord:
+    """Return a record with texts and numbers that a database can hold: itself, unless it is odd."""
+    numbers = list(filter(None, _NUMBERS(record)))
+    is_bounded = not numbers or (max(numbers) <= MOST and min(numbers) >= -MOST)
+    if is_bounded and "".join(filter(None, _TEXTS(record))).isascii():
+        return record
+    fit: dict[str, Any] = {name: _clean(text) for name, text in zip(_TEXT_FIELDS, _TEXTS(record), strict=True)}
+    fit |= {name: bounded(number) for name, number in zip(_NUMBER_FIELDS, _NUMBERS(record), strict=True)}
+    return replace(record, **fit)
+
+
 def facet_key(record: RequestRecord) -> FacetKey:
-    """Return a record's facet: the names it shares with others."""
+    """Return a storable record's facet: the names it shares with others."""
     return (
-        None if is_refused(record) else clean(record.model),
-        _clean(record.provider),
-        _clean(record.policy),
+        None if is_refused(record) else record.model,
+        record.provider,
+        record.policy,
         record.streaming,
         record.success,
-        _clean(record.client),
-        clean(record.dialect),
+        record.client,
+        record.dialect,
     )
 
 
@@ -105,51 +127,50 @@ def is_refused(record: RequestRecord) -> bool:
 
 
 def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None, opener: int) -> RowValues:
-    """A record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, and then without a facet."""
-    _, provider, policy, streaming, success, client, dialect = key
-    model = clean(record.model)
+    """A storable record as a row in the order of `COLUMNS`; `opener` other than 0 leaves it open, without a facet."""
+    cost, charge, list_cost = record.cost_msats, record.provider_cost_msats, record.list_cost_msats
     return (
         row_id,
-        clean(record.request_id),
+        record.request_id,
         format_ms(record.received_at_ms),
-        model,
-        provider,
-        policy,
-        int(streaming),  # sqlite3 is slow to bind booleans
-        bounded(record.input_tokens),
-        bounded(record.output_tokens),
-        _sats(record.cost_msats),
-        _sats(record.provider_cost_msats),
-        bounded(record.latency_ms),
-        None if opener else bounded(record.stream_duration_ms),  # it has not ended
-        int(success),
-        bounded(record.error_status),
-        _clean(record.error_message),
+        record.model,
+        record.provider,
+        record.policy,
+        1 if record.streaming else 0,  # sqlite3 is slow to bind booleans
+        record.input_tokens,
+        record.output_tokens,
+        None if cost is None else cost / 1000,
+        None if charge is None else charge / 1000,
+        record.latency_ms,
+        None if opener else record.stream_duration_ms,  # it has not ended
+        1 if record.success else 0,
+        record.error_status,
+        record.error_message,
         None if opener else record.received_at_ms,
         facet,
         opener,
-        bounded(record.dearest_msats),
-        bounded(record.median_msats),
+        record.dearest_msats,
+        record.median_msats,
         _json(record.attempts),
         None if record.routing is None else _json(record.routing),
-        _sats(record.list_cost_msats),
-        bounded(record.cached_tokens),
-        bounded(record.cache_write_tokens),
-        _clean(record.served_model),
-        dialect,
-        _clean(record.session),
-        client,
+        None if list_cost is None else list_cost / 1000,
+        record.cached_tokens,
+        record.cache_write_tokens,
+        record.served_model,
+        record.dialect,
+        record.session,
+        record.client,
         record.implausible,
-        bounded(record.doubtful_msats) or None,
-        fold(model) if key[0] is None and not opener else None,
+        record.doubtful_msats or None,
+        fold(record.model) if key[0] is None and not opener else None,
     )
 
 
 def tally_of(records: Sequence[RequestRecord]) -> AggregateSum:
-    """Return what records of one facet, at least one, add to its rollups."""
+    """Return what storable records of one facet, at least one, add to its rollups."""
     total = len(records)
-    costs = _all_bounded([record.cost_msats for record in records])
-    latencies = _all_bounded([record.latency_ms for record in records])
+    costs = [record.cost_msats for record in records]
+    latencies = [record.latency_ms for record in records]
     return AggregateSum(
         (
             total,
@@ -157,20 +178,20 @@ def tally_of(records: Sequence[RequestRecord]) -> AggregateSum:
             total * records[0].streaming,
             total - costs.count(None),
             sum(filter(None, costs)),
-            sum(filter(None, _all_bounded([record.input_tokens for record in records]))),
-            sum(filter(None, _all_bounded([record.output_tokens for record in records]))),
-            sum(filter(None, latencies)),
+            sum(filter(None, [record.input_tokens for record in records])),
+            sum(filter(None, [record.output_tokens for record in records])),
+            sum(latencies),
             _sum_above(costs, [record.dearest_msats for record in records]),
             _sum_above(costs, [record.median_msats for record in records]),
             _sum_above(costs, [record.list_cost_msats for record in records]),
         ),
-        sketch_all([latency or 0 for latency in latencies]),
+        sketch_all(latencies),
     )
 
 
 def _sum_above(costs: list[int | None], others: list[int | None]) -> int:
     """Return by how much the other sums are above the costs, where both are known."""
-    pairs = zip(costs, _all_bounded(others), strict=True)
+    pairs = zip(costs, others, strict=True)
     return sum([other - cost for cost, other in pairs if cost is not None and other is not None])
 
 
@@ -276,14 +297,6 @@ def bounded(number: int | None) -> int | None:
     return MOST if number > 0 else -MOST
 
 
-def _all_bounded(numbers: list[int | None]) -> list[int | None]:
-    """Clamp all numbers so; mostly none has to be."""
-    known = list(filter(None, numbers))
-    if not known or (max(known) <= MOST and min(known) >= -MOST):
-        return numbers
-    return list(map(bounded, numbers))
-
-
 def whole(value: object) -> int | None:
     """What another program may have put where a whole number belongs."""
     if value is None or type(value) is int:
@@ -303,10 +316,6 @@ def msats(sats: object) -> int | None:
     except ValueError:
         return 0
     return int(exact + copysign(0.5, exact)) if abs(exact) < _ALL_WHOLE else int(exact)
-
-
-def _sats(millisats: int | None) -> float | None:
-    return None if millisats is None else (bounded(millisats) or 0) / 1000
 
 
 def _name(value: object) -> str | None:

@@ -19,7 +19,7 @@ from arbstr.ledger.learned import Cells, Ratios, read_learned, write_learned
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, facet_key, row_of, tally_of
+from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, facet_key, row_of, storable, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
@@ -124,15 +124,15 @@ class WriteConnection:
         self._remember(batch, opened)
 
     def _write_rows(self, db: sqlite3.Connection, batch: Sequence[PendingRow]) -> dict[str, int]:
-        keyed = [(pending, facet_key(pending.record)) for pending in batch]
-        facets = self._rollups.facets(db, [key for pending, key in keyed if pending.final])
+        records = [storable(pending.record) for pending in batch]
+        keyed = [(pending.final, record, facet_key(record)) for pending, record in zip(batch, records, strict=True)]
+        facets = self._rollups.facets(db, [key for final, _, key in keyed if final])
         rows: list[RowValues] = []
         opened: dict[str, int] = {}
         together: dict[tuple[FacetKey, int], list[RequestRecord]] = defaultdict(list)
-        for pending, key in keyed:
-            record = pending.record
+        for final, record, key in keyed:
             row_id = self._id_for(record)
-            if pending.final:
+            if final:
                 rows.append(row_of(record, key, row_id, facets[key], 0))
                 together[key, record.received_at_ms // HOUR_MS * HOUR_MS].append(record)
             else:

@@ -22,7 +22,7 @@ from arbstr.ledger.database import NotWritable, set_aside
 from arbstr.ledger.files import explain, is_broken
 from arbstr.ledger.progress import Progress, ProgressReport
 from arbstr.ledger.retention import Retention
-from arbstr.ledger.row_mapping import RowValues, facet_key, row_of
+from arbstr.ledger.row_mapping import RowValues, facet_key, row_of, storable
 from arbstr.ledger.spill import put_aside
 from arbstr.ledger.write_connection import INTERRUPTED, INTERRUPTED_STATUS, PendingRow, WriteConnection
 from arbstr.types import RequestRecord
@@ -387,6 +387,7 @@ def _row_beside(pending: PendingRow) -> RowValues | None:
     if not pending.final:
         record = replace(record, success=False, error_status=INTERRUPTED_STATUS, error_message=INTERRUPTED)
     try:
+        record = storable(record)
         return row_of(record, facet_key(record), 0, None, 0)
     except (TypeError, ValueError, AttributeError):
         logger.exception("could not store the row of request %s; it is lost", record.request_id)

@@ -25,6 +25,7 @@ from arbstr.ledger.row_mapping import (
     parse_ms,
     read_routing,
     row_of,
+    storable,
     tally_of,
     whole,
 )
@@ -100,6 +101,27 @@ def test_absurd_numbers_are_cut_off() -> None:
 def test_half_a_surrogate_pair_becomes_storable() -> None:
     assert clean("a\ud83d") == "a?"
     assert clean("Ünïcode 🙂") == "Ünïcode 🙂"
+
+
+def test_an_odd_record_becomes_storable_in_every_field() -> None:
+    odd = record(
+        model="a\ud83d",
+        provider="b\ud83d",
+        error_message="Ünïcode \ud83d",
+        session=None,
+        input_tokens=10**20,
+        cost_msats=-(10**20),
+        doubtful_msats=7,
+    )
+    kept = storable(odd)
+    assert (kept.model, kept.provider, kept.error_message, kept.session) == ("a?", "b?", "Ünïcode ?", None)
+    assert (kept.input_tokens, kept.cost_msats, kept.doubtful_msats) == (MOST, -MOST, 7)
+    assert storable(kept) == kept
+
+
+def test_an_ordinary_record_is_storable_as_it_is() -> None:
+    ordinary = record(input_tokens=0, output_tokens=None)
+    assert storable(ordinary) is ordinary
 
 
 names = st.text(max_size=5) | st.just("half \ud83d")
@@ -194,6 +216,7 @@ def test_a_tally_of_many_records_is_the_sum_of_their_tallies(numbers: list[tuple
         )
         for place, (tokens_in, tokens_out, cost, dearest, median, listed) in enumerate(numbers)
     ]
+    records = list(map(storable, records))
     together, singly = tally_of(records), [tally_of([record]) for record in records]
     assert tuple(together.sums) == tuple(map(sum, zip(*(one.sums for one in singly), strict=True)))
     assert together.sketch == sum(one.sketch for one in singly)
@@ -202,7 +225,7 @@ def test_a_tally_of_many_records_is_the_sum_of_their_tallies(numbers: list[tuple
 def test_a_tally_counts_absurd_numbers_as_the_largest_and_compares_known_costs_only() -> None:
     priced = record(latency_ms=7, cost_msats=10, dearest_msats=30, input_tokens=10**20)
     unpriced = record(latency_ms=9, cost_msats=None, dearest_msats=30, input_tokens=1)
-    sums = dict(zip(SUMS, tally_of([priced, unpriced]).sums, strict=True))
+    sums = dict(zip(SUMS, tally_of([storable(priced), storable(unpriced)]).sums, strict=True))
     assert sums["input_tokens"] == MOST + 1
     assert (sums["total"], sums["success"], sums["streaming"], sums["priced"]) == (2, 2, 0, 1)
     assert (sums["cost_msats"], sums["saved_vs_dearest_msats"], sums["latency_ms"]) == (10, 20, 16)

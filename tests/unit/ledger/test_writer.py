@@ -18,7 +18,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import writer
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
-from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of
+from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of, storable
 from arbstr.ledger.writer import LearnedState, LedgerWriter
 from arbstr.types import Attempt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
@@ -293,7 +293,7 @@ async def test_rows_that_can_not_be_written_at_the_end_come_back_at_the_next_sta
     row_id, facet = found[0][0], found[0][COLUMNS.index("facet")]
     assert isinstance(row_id, int)
     assert isinstance(facet, int)
-    assert found == [row_of(full, facet_key(full), row_id, facet, 0)]
+    assert found == [row_of(storable(full), facet_key(full), row_id, facet, 0)]
 
 
 @pytest.mark.usefixtures("impatient")
