@@ -21,6 +21,7 @@ from arbstr.engine import wire
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.cut_off import CutOff
 from arbstr.engine.dialects.body import for_model, with_max_tokens
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.outcome import all_failed, why_skipped
@@ -103,29 +104,26 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock)
-        limit = asyncio.timeout(None)
+        cut_off = CutOff()
         try:
-            async with limit:
-                client.on_disconnect(partial(self._disconnected, context, limit))
-                await self._respond(context, client)
-        except TimeoutError:  # the limit's: `_respond` answers all others
-            context.client_left()
+            client.on_disconnect(partial(self._disconnected, context, cut_off))
+            await self._respond(context, client)
         except asyncio.CancelledError:
-            if limit.expired():
+            if cut_off.fired:
                 context.client_left()
-            context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
-            raise
+            if not cut_off.end():
+                context.fail(ShuttingDown.status, "arbstr stopped before the answer was complete")
+                raise
         finally:
+            cut_off.end()
             self._record(context)
             if context.stream is not None:
                 self._upstream.close_in_background(context.stream)
 
-    def _disconnected(self, context: RequestContext, limit: asyncio.Timeout) -> None:
+    def _disconnected(self, context: RequestContext, cut_off: CutOff) -> None:
         """Limit a request whose client has disconnected: it ends at once, or when draining takes too long."""
-        if context.success:  # it had its answer, and what may follow comes soon
-            return
-        now = asyncio.get_running_loop().time()
-        limit.reschedule(now + DRAIN_S if self._begin_drain(context) else now)
+        if not context.success:  # else it had its answer, and what may follow comes soon
+            cut_off.after(DRAIN_S if self._begin_drain(context) else 0)
 
     def _begin_drain(self, context: RequestContext) -> bool:
         """Return whether the response is still read, for the row alone, and free the request's slot if so.
