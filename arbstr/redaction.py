@@ -1,4 +1,4 @@
-"""Secrets that must never be shown: provider keys and the clients' token."""
+"""Secrets that must never be shown: provider keys, the clients' token, and money: ecash tokens and invoices."""
 
 from __future__ import annotations
 
@@ -76,17 +76,32 @@ def mask(text: str) -> str:
     return REDACTED if len(text) < _SHORTEST_SHOWN else f"{text[:_SHOWN]}...***"
 
 
-_LOOKALIKE = re.compile(r"\b(?:sk-|cashu[AB]|ln(?:bc|tb|tbs|bcrt)[0-9a-z]{6})[\w=-]{4,}", re.IGNORECASE)
+# Secrets that nobody told arbstr of, known by their look: ecash, Lightning invoices (a node gives the key that one pays
+# for to anyone who has it), Nostr's private keys, providers' keys, what follows an authorization scheme.
+_LOOKALIKE = re.compile(
+    r"cashu[AB][\w+/=-]{8,}"
+    r"|(?i:\bln(?:bcrt|bc|tbs|tb)[0-9a-z]{10,})"
+    r"|(?i:\bnsec1[0-9a-z]{10,})"
+    r"|\bsk-[\w-]{8,}"
+    # Words follow `basic` too; and what is known has been masked by now.
+    r"|(?i:(?<=\bbearer )|(?<=\bbasic ))(?=\S*[0-9A-Z])(?!\S*\.\.\.\*\*\*)[\w.~+/=-]{16,}"
+)
+_SHORTEST_LOOKALIKE = 11
+_MARKS = ("cashu", "lnbc", "LNBC", "lntb", "nsec1", "sk-", "earer ", "EARER ", "asic ")
 
 
 def mask_lookalikes(text: str) -> str:
-    """Return the text with all masked that looks like a key, a Cashu token or a Lightning invoice, known or not."""
-    return _LOOKALIKE.sub(lambda found: mask(found[0]), text)
+    """Return the text with all masked that looks like ecash, an invoice or a key; the same object if nothing does."""
+    for mark in _MARKS:
+        if mark in text:  # nearly every text needs only these plain searches
+            return _LOOKALIKE.sub(lambda match: mask(match[0]), text)
+    return text
 
 
 class Redactor:
     """Masks known secrets in any text, also where JSON, a URL or base64 spells them differently.
 
+    In texts, which are logged and stored, it masks by look as well; in data, which clients get, only what is known.
     `reach` is the longest spelling in characters: to mask piece by piece, hold back one less than that.
     """
 
@@ -104,7 +119,7 @@ class Redactor:
         self._beginnings = _beginnings(self._masks)
         self._byte_beginnings = [beginning.encode() for beginning in self._beginnings]
         self._secrets = [Secret(text) for text in texts]
-        self._shortest = min(map(len, self._masks), default=0)
+        self._shortest = min((_SHORTEST_LOOKALIKE, *map(len, self._masks)))
         self.reach = max(map(len, self._masks), default=0) * _LONGEST_SPELLING
 
     @cached_property
@@ -126,8 +141,8 @@ class Redactor:
                     text = self._pattern.sub(lambda match: self._masks[match[0]], text)
                 break
         if _may_be_numbers(text) and self._is_spelled_out(text):
-            return self._spelled_out.sub(self._mask_of, text)
-        return text
+            text = self._spelled_out.sub(self._mask_of, text)
+        return mask_lookalikes(text)
 
     def data(self, data: bytes) -> bytes:
         """Return the bytes with every secret masked; the same object if there is none."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from types import TracebackType
 from typing import Annotated
@@ -102,7 +103,9 @@ def _messages(error: Exception) -> list[str]:
 def _internal_error(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     """Report an unexpected exception: where it was raised, not its message, which may hold secrets."""
     if "debug" in os.environ.get("ARBSTR_LOG", ""):
-        sys.__excepthook__(kind, error, trace)
+        from arbstr.redaction import mask_lookalikes
+
+        print(mask_lookalikes("".join(traceback.format_exception(kind, error, trace))), end="", file=sys.stderr)
         return
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next

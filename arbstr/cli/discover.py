@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -80,6 +80,7 @@ def discover(
     import asyncio
 
     from arbstr.discovery.survey import survey
+    from arbstr.redaction import Redactor
 
     loaded, proxies = _settings(config)
     if add and loaded.path is None:
@@ -88,11 +89,13 @@ def discover(
     mix = _mix(loaded, config)
     found = asyncio.run(survey(settings, mix, proxies, now_s=wall_ms() / 1000, private=allow_private))
     offers = _selected(found.offers, nodes or [])
+    mask = Redactor([*loaded.config.secrets(), *proxies.secrets]).text
     if as_json:
-        print(json.dumps(_document(found, offers, mix, loaded.config.providers), indent=2, ensure_ascii=False))
+        document = _document(found, offers, mix, loaded.config.providers)
+        print(mask(json.dumps(document, indent=2, ensure_ascii=False)))
     else:
-        print("\n".join(_lines(found, offers, mix, loaded.config.providers)))
-    _report_relays(found)
+        print(mask("\n".join(_lines(found, offers, mix, loaded.config.providers))))
+    _report_relays(found, mask)
     if add:
         _add(loaded, offers, named=bool(nodes))
     return 0 if any(heard.problem is None or heard.events for heard in found.relays) else 1
@@ -212,11 +215,11 @@ def _review_words(offer: Offer) -> str:
     return " ".join(words) or "none"
 
 
-def _report_relays(found: Survey) -> None:
+def _report_relays(found: Survey, mask: Callable[[str], str]) -> None:
     sys.stdout.flush()
     for heard in found.relays:
         if heard.problem is not None:
-            print(f"arbstr: {heard.relay}: {heard.problem}", file=sys.stderr)
+            print(f"arbstr: {heard.relay}: {mask(heard.problem)}", file=sys.stderr)
         if heard.forged:
             print(f"arbstr: {heard.relay}: {counted(heard.forged, 'forged event')} left out", file=sys.stderr)
 

@@ -52,7 +52,8 @@ async def _check(provider: Provider, transport: httpx.AsyncBaseTransport, redact
         checked = await _checked(provider, transport, now_ms)
     except FetchFailed as error:
         checked = Checked(provider, problems=(_unreachable(provider, error),))
-    return checked._replace(problems=tuple(map(redactor.text, checked.problems)))
+    version = None if checked.version is None else redactor.text(checked.version)
+    return checked._replace(version=version, problems=tuple(map(redactor.text, checked.problems)))
 
 
 async def _checked(provider: Provider, transport: httpx.AsyncBaseTransport, now_ms: int) -> Checked:

@@ -156,3 +156,58 @@ def test_a_key_is_found_among_thousands_of_characters_written_by_number(before: 
     spelled = "".join(f"\\u{ord(character):04x}" for character in "A" * before + key + "B" * 1500)
     data = spelled.encode()
     assert Redactor([Secret(key)]).data(data) == data[: 6 * before] + mask(key).encode() + b"\\u0042" * 1500
+
+
+# --- secrets that nobody told of
+
+TOKEN = "cashuBo2F0gaJhaUgB8vxFdYeLxGFwhqNhYRkBAGFzeEBlNjI2ODdl-_OWQ2ZTY2MmM2NzliNDg2ZTFm"
+INVOICE = "lnbc770n1p4sch5j9qypqqqdqqxqrrsssp58rmwt3gag87ve2g8tqnzeh2x20tn3dwyassyvafjl6a3cgvlkxgqpp5kyqaaa8cv757z9gj"
+NSEC = "nsec1vl029mgpspedva04g90vltkh6fvh240zqtv9k0t9af8935ke9laqsnlfe5"
+CHILD_KEY = "sk-defec08f90149353a970282efbf97f17286d4151414db32262973467f482f1e3"
+BY_LOOK = {
+    "a token": TOKEN,
+    "an older token": TOKEN.replace("cashuB", "cashuA"),
+    "an invoice": INVOICE,
+    "an invoice as QR codes have it": INVOICE.upper(),
+    "an invoice of a test network": INVOICE.replace("lnbc", "lnbcrt"),
+    "a private key of Nostr": NSEC,
+    "a key of a node": CHILD_KEY,
+}
+
+
+@pytest.mark.parametrize("secret", BY_LOOK.values(), ids=BY_LOOK)
+@pytest.mark.parametrize(
+    "around", ["{}", "it said {}.", '{{"token": "{}"}}', "cashu:{}", "lightning:{}\n", "?t={}&x=1"]
+)
+def test_money_and_keys_are_masked_by_their_look(secret: str, around: str) -> None:
+    masked = Redactor([]).text(around.format(secret))
+    assert masked == around.format(mask(secret))
+    assert Redactor([Secret(KEY)]).text(around.format(secret)) == masked
+
+
+@pytest.mark.parametrize(
+    "scheme", ["Authorization: Bearer", "authorization: bearer", "BEARER", "Basic", "Proxy: basic"]
+)
+def test_what_follows_an_authorization_scheme_is_masked(scheme: str) -> None:
+    assert Redactor([]).text(f"{scheme} dXNlcjpwYXNzd29yZA==, then") == f"{scheme} dXNlcj...***, then"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "cashuAware wallets",
+        "a task-force-of-very-many-people-who-sk-i",
+        "sk-alp...***",
+        "Bearer sk-alp...***",
+        "lnbc is a prefix, nsec1 too",
+        "a basic misunderstanding of bearer tokens",
+    ],
+)
+def test_words_that_only_begin_like_money_stay(text: str) -> None:
+    assert Redactor([]).text(text) is text or Redactor([]).text(text) == text
+
+
+def test_what_clients_get_is_masked_only_where_it_is_known() -> None:
+    """Their own tokens may be in it, and the model's words are."""
+    data = f"{TOKEN} {INVOICE}".encode()
+    assert Redactor([Secret(KEY)]).data(data) is data
