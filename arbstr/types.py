@@ -84,6 +84,19 @@ class Usage:
 
 
 @value_object
+class Prefix:
+    """A prompt's beginnings, in the order in which providers cache: a hash of all up to each of some places.
+
+    `ends` says how far each place is, of `size` in all, in any unit; no place is beyond the prompt's end. Hashes are of
+    this process alone.
+    """
+
+    hashes: tuple[int, ...]
+    ends: tuple[int, ...]
+    size: int
+
+
+@value_object
 class InferenceRequest:
     """A valid request for inference, of any dialect.
 
@@ -93,7 +106,8 @@ class InferenceRequest:
     if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens, `loosest_cap` the highest where it has
     several. `document` is the body's JSON, in the
     client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
-    `anywhere`: a model that no provider lists may be any provider's.
+    `anywhere`: a model that no provider lists may be any provider's. `prefix` is None where no cache can matter;
+    `session` is the conversation, as stored.
     """
 
     request_id: str
@@ -113,6 +127,8 @@ class InferenceRequest:
     query: str = ""
     anywhere: bool = False
     loosest_cap: int | None = None
+    prefix: Prefix | None = field(default=None, repr=False, compare=False)
+    session: str | None = None
 
 
 PriceSource = Literal[
@@ -141,10 +157,11 @@ class Candidate(NamedTuple):
 
     A tuple, because twenty are made for every request: three times as fast as a frozen dataclass.
 
-    `expected_cost_msats` is the expected list cost; `weight_msats` is what it was ranked by (the same, adjusted for
-    learned charges and reliability). `note` explains the adjustment in words, empty if there is none. `early`: its
-    breaker is open, and the request may probe it before its time. `price` was read from the provider `price_age_s`
-    before; None where it has not been.
+    `expected_cost_msats` is the expected list cost, `cached_tokens` of the prompt read from the provider's cache;
+    `weight_msats` is what it was ranked by (the same, adjusted for learned charges and reliability, and for what its
+    cache will be worth to the conversation's next requests). `note` explains the adjustment in words, empty if there is
+    none. `early`: its breaker is open, and the request may probe it before its time. `price` was read from the provider
+    `price_age_s` before; None where it has not been.
     """
 
     provider: str
@@ -154,6 +171,7 @@ class Candidate(NamedTuple):
     early: bool = False
     price: Price | None = None
     price_age_s: int | None = None
+    cached_tokens: int = 0
 
 
 @value_object

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Mapping
-from typing import Any, TypeGuard, TypeVar
+from typing import Any, Protocol, TypeGuard, TypeVar
 
 from arbstr.engine.learning.codec import Cells, Ratios, dumps, is_pair
 from arbstr.engine.learning.lengths import CHARS_PER_TOKEN, MEMORY, MOST_TOKENS, OUTPUT_TOKENS, Lengths, Texts
@@ -27,8 +27,14 @@ _REMEMBERED = 4096  # groups, models; clients may ask for any name
 Group = tuple[str | int | None, ...]
 _EVERYTHING: Group = ()
 
+
+class _Counted(Protocol):
+    @property
+    def seen(self) -> float: ...
+
+
 _Key = TypeVar("_Key", bound=Hashable)
-_Value = TypeVar("_Value", bound="_Mean | Lengths | Texts")
+_Value = TypeVar("_Value", bound=_Counted)
 
 
 class TokenEstimator:

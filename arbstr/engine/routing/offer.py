@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from arbstr.config.schema import Policies, Provider
+from arbstr.engine.learning.cache_stats import CacheStats
 from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyModel, SuccessRate
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.node_reservation import ReservationTerms
@@ -25,7 +26,8 @@ class Offer:
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
     so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `price` is what it asks,
     as it is shown; `reading` says since when that is known. `funds` are what can be spent at a node, and `terms` what
-    it reserves for a request by.
+    it reserves for a request by. `discount` is what an input token costs less when it is read from the prompt `cache`,
+    `surcharge` what it costs more when it is written there.
     """
 
     __slots__ = (
@@ -38,7 +40,9 @@ class Offer:
         "_speed",
         "ages_at_s",
         "base_fee",
+        "cache",
         "demoted",
+        "discount",
         "excluded",
         "extra",
         "funds",
@@ -54,6 +58,7 @@ class Offer:
         "reading",
         "share",
         "success",
+        "surcharge",
         "terms",
         "turn",
     )
@@ -67,6 +72,7 @@ class Offer:
         self._counts = Counts()
         self._attempts = SuccessRate()
         self._speed = LatencyModel()
+        self.cache = CacheStats()
         self.ages_at_s = -math.inf
         self.turn = 0
         self.overcharges = False
@@ -81,6 +87,8 @@ class Offer:
         self.input = float(rates.input)
         self.output = float(rates.output)
         self.base_fee = float(rates.base_fee)
+        self.discount = 0.0 if rates.cached_input is None else float(rates.input - rates.cached_input)
+        self.surcharge = 0.0 if rates.cache_write is None else float(rates.cache_write - rates.input)
         self._free = not (self.input or self.output or self.base_fee)
         self._refresh()
 
@@ -134,6 +142,7 @@ class Offer:
         self._charges.age(now_s)
         self._attempts.age(now_s)
         self._speed.age(now_s)
+        self.cache.age(now_s)
         self._refresh()
 
     def record_counts(self, tokens: float, seen: float) -> None:

@@ -1,0 +1,106 @@
+"""What a provider's prompt cache finds of what it should hold: how much, for how long, and from which length on.
+
+A cache that was never tried is expected to find everything, so that it gets a few requests; one that finds nothing is
+tried again as its misses fade. Ages are seconds since the provider last had the prompt.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+
+_AGES_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # upper ends of the classes
+_USUAL_LIFE = 4  # classes: most caches keep a prompt for five minutes
+_LENGTHS = (1024, 2048, 4096)  # tokens: lower ends, where providers begin to cache
+_MEMORY = 50.0  # requests that a mean covers
+_HOPE = 4.0  # requests that a cache is credited with having found everything
+_LEAN = 16.0  # requests of a class after which it counts as much as all classes
+_AFTERWARDS = 0.25  # of what is found within the usual life, for each class beyond it
+_HALF_LIFE_S = 3600.0
+
+
+class _Share:
+    """The share found: a forgetting mean."""
+
+    __slots__ = ("found", "seen")
+
+    def __init__(self) -> None:
+        self.found = self.seen = 0.0
+
+    def add(self, share: float) -> None:
+        keep = 1.0 if self.seen < _MEMORY else (_MEMORY - 1.0) / self.seen
+        self.seen = self.seen * keep + 1.0
+        self.found = self.found * keep + share
+
+    def fade(self, keep: float) -> None:
+        self.seen *= keep
+        self.found *= keep
+
+    def mean(self, prior: float, weight: float) -> float:
+        return (self.found + prior * weight) / (self.seen + weight)
+
+
+class CacheStats:
+    """One offer's prompt cache, as far as its `cached_tokens` tell.
+
+    `written` is the share of a prompt's fresh tokens that the provider says it wrote to its cache.
+    """
+
+    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_factors", "_written", "written")
+
+    def __init__(self) -> None:
+        self._all = _Share()
+        self._by_age = [_Share() for _ in range(len(_AGES_S) + 1)]
+        self._by_length = [_Share() for _ in range(len(_LENGTHS) + 1)]
+        self._written = _Share()
+        self._at_s = 0.0
+        self.written = 0.0
+        self._divide()
+
+    @property
+    def tried(self) -> bool:
+        """Whether anything has been learned."""
+        return self._all.seen > 0.0
+
+    def expected(self, age_s: float, tokens: float) -> float:
+        """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
+        by_age, by_length = self._factors
+        share = by_age[bisect_left(_AGES_S, age_s)] * by_length[bisect_right(_LENGTHS, tokens)]
+        return share if share < 1.0 else 1.0
+
+    def add(self, age_s: float, tokens: float, cached: int) -> None:
+        """Add a request of which `tokens` were to be found, and `cached` were."""
+        share = min(cached / tokens, 1.0)
+        age = bisect_left(_AGES_S, age_s)
+        self._by_age[age].add(share)
+        if age < _USUAL_LIFE:  # later, it may have forgotten
+            self._all.add(share)
+            self._by_length[bisect_right(_LENGTHS, tokens)].add(share)
+        self._divide()
+
+    def add_written(self, share: float) -> None:
+        """Add the share of a request's fresh input that was written to the cache."""
+        self._written.add(share)
+        self.written = self._written.mean(0.0, 0.0)
+
+    def age(self, now_s: float) -> None:
+        """Fade what was learned: it halves every hour."""
+        if self._all.seen or self._written.seen:
+            keep = 0.5 ** ((now_s - self._at_s) / _HALF_LIFE_S)
+            for share in (self._all, *self._by_age, *self._by_length):
+                share.fade(keep)
+            self._divide()
+        self._at_s = now_s
+
+    def _divide(self) -> None:
+        """Compute the factors by age and by length, so that `expected` only has to multiply."""
+        usual = self._all.mean(1.0, _HOPE)
+        by_age, prior = [], usual
+        for place, share in enumerate(self._by_age):
+            if place >= _USUAL_LIFE:
+                prior *= _AFTERWARDS
+                prior = share.mean(prior, _HOPE)
+                by_age.append(prior)
+            else:
+                by_age.append(share.mean(usual, _LEAN))
+        by_length = [share.mean(usual, _LEAN) / usual if usual else 1.0 for share in self._by_length]
+        self._factors = by_age, by_length

@@ -1,0 +1,98 @@
+"""How conversations go on: how likely a next request is, how much of the prompt it repeats, how long its answer is.
+
+Learned from which requests were continued within `WITHIN_S`, by policy, turn and size of the prompt. A request counts once
+that time has passed, whether or not it was continued: counting the quick ones first would promise too much.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from arbstr.engine.learning.prefix_index import Visit
+from arbstr.engine.learning.token_estimator import BoundedDict
+
+WITHIN_S = 300.0  # the usual life of a cache
+
+_PRIOR = 0.3
+_PRIOR_WEIGHT = 4.0  # requests after which a group counts as much as the next coarser one
+_MEMORY = 200.0  # requests that a mean covers
+_TURNS = 3  # told apart
+_MOST_WAITING = 20_000  # beyond, requests are not counted at all
+_REPEATED, _PAUSE_S = 0.95, 60.0  # before anything is known
+_PAIRS_WEIGHT = 10.0  # pairs of lengths after which their relation counts half
+_PAIRS_MEMORY = 200.0
+
+_Group = tuple[str | int | None, ...]
+
+
+class _Share:
+    """How often something happened, of how many times: forgetting."""
+
+    __slots__ = ("happened", "seen")
+
+    def __init__(self) -> None:
+        self.happened = self.seen = 0.0
+
+    def add(self, happened: bool) -> None:
+        keep = 1.0 if self.seen < _MEMORY else (_MEMORY - 1.0) / self.seen
+        self.seen = self.seen * keep + 1.0
+        self.happened = self.happened * keep + happened
+
+
+class Conversations:
+    """Learns how conversations go on. `repeated` is the share of a prompt that the next request repeats, `pause_s` the mean
+    time until it comes."""
+
+    def __init__(self) -> None:
+        self._shares: BoundedDict[_Group, _Share] = BoundedDict(_Share)
+        self._waiting: deque[tuple[Visit, list[_Group]]] = deque()
+        self._square = self._product = self._pairs = 0.0
+        self.repeated, self.pause_s = _REPEATED, _PAUSE_S
+
+    def goes_on(self, policy: str | None, turn: int, tokens: float) -> float:
+        """Return how likely a request is continued within `WITHIN_S`."""
+        value = _PRIOR
+        for group in _groups(policy, turn, tokens):
+            share = self._shares.get(group)
+            if share is not None:
+                value = (share.happened + value * _PRIOR_WEIGHT) / (share.seen + _PRIOR_WEIGHT)
+        return value
+
+    def output_tokens(self, parent: Visit, expected: float) -> float:
+        """Return the expected length of an answer, given that of the one before in its conversation."""
+        if not self._square:
+            return expected
+        slope = self._product / self._square * self._pairs / (self._pairs + _PAIRS_WEIGHT)
+        return expected + min(max(slope, 0.0), 1.0) * (parent.output_tokens - expected)
+
+    def add(self, visit: Visit, policy: str | None, tokens: float) -> None:
+        """Add a request that may be continued."""
+        waiting = self._waiting
+        while waiting and visit.at_s - waiting[0][0].at_s > WITHIN_S:
+            over, groups = waiting.popleft()
+            for group in groups:
+                self._shares[group].add(over.continued)
+        if len(waiting) < _MOST_WAITING:
+            waiting.append((visit, _groups(policy, visit.turn, tokens)))
+
+    def continued(self, parent: Visit, at_s: float, repeated: float, expected: float, output_tokens: int) -> None:
+        """Add the request that continues another. `expected` is how long its answer was expected to be without `parent`.
+
+        `repeated` is the share of the earlier prompt that it repeats.
+        """
+        pause_s = at_s - parent.at_s
+        if pause_s <= WITHIN_S and not parent.continued:
+            parent.continued = True
+            self.repeated += (min(repeated, 1.0) - self.repeated) / _MEMORY
+            self.pause_s += (pause_s - self.pause_s) / _MEMORY
+        apart = parent.output_tokens - expected
+        keep = 1.0 - 1.0 / _PAIRS_MEMORY
+        self._square = self._square * keep + apart * apart
+        self._product = self._product * keep + apart * (output_tokens - expected)
+        self._pairs = self._pairs * keep + 1.0
+
+
+def _groups(policy: str | None, turn: int, tokens: float) -> list[_Group]:
+    """Return a request's groups, from the coarsest to the finest; sizes are octaves of input tokens."""
+    turn = min(turn, _TURNS)
+    return [*[(policy, earlier) for earlier in range(min(turn, 1), turn + 1)], (policy, turn, int(tokens).bit_length())]

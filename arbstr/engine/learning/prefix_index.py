@@ -1,0 +1,144 @@
+"""Which prompts providers have seen lately, and so may still hold in their caches; hashes alone, no text.
+
+Of each prompt a dozen places are kept: the ends, and the last place below each power of two. A longer prompt that
+begins alike is then known to the last place that it shares.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from typing import NamedTuple
+
+from arbstr.engine.routing.offer import Offer
+from arbstr.types import Prefix
+
+RETAIN_S = 3600.0  # no cache is expected to hold a prompt longer
+MOST_PLACES = 100_000
+
+_FIRST = 2  # places that are always kept: the tools and the instructions, which many conversations share
+_LAST = 2
+_LEAST_BITS, _MOST_BITS = 9, 40
+_LOOKED_AT = 64  # places before the end of a prompt, among which that of the request before is looked for
+_HOLDERS = 32  # offers remembered for a place
+
+
+class Visit:
+    """A request that an offer has answered. `end` is the hash of all of its prompt.
+
+    `turn` counts the requests of its conversation so far, 0 where none can be told: its prompt held nothing new.
+    """
+
+    __slots__ = ("at_s", "continued", "end", "offer", "output_tokens", "size", "turn")
+
+    def __init__(self, offer: Offer, at_s: float, end: int, turn: int, size: int, output_tokens: int) -> None:
+        self.offer = offer
+        self.at_s = at_s
+        self.end = end
+        self.turn = turn
+        self.size = size
+        self.output_tokens = output_tokens
+        self.continued = False
+
+
+class Known(NamedTuple):
+    """What is known of a prompt.
+
+    `parent` is the request that it continues. `held` are, by offer, the shares of the prompt that it has seen, each with
+    the instant when; `share` is the largest of any. `places` are those to remember it by.
+    """
+
+    parent: Visit | None
+    held: dict[Offer, list[tuple[float, float]]]
+    share: float
+    places: list[int]
+
+
+class PrefixIndex:
+    """The places of prompts, with the latest visit of each offer there.
+
+    Two generations: what is seen is in the younger one, which becomes the older one when it is full or half of
+    `RETAIN_S` old; then the older one is dropped. Times are monotonic seconds.
+    """
+
+    def __init__(self, most: int = MOST_PLACES) -> None:
+        self._most = most // 2
+        self._young: dict[int, tuple[Visit, ...]] = {}
+        self._old: dict[int, tuple[Visit, ...]] = {}
+        self._born_s: float | None = None
+
+    def __len__(self) -> int:
+        return len(self._young) + len(self._old)
+
+    def find(self, prefix: Prefix, now_s: float) -> Known:
+        """Return what is known of a prompt."""
+        hashes, ends, size = prefix.hashes, prefix.ends, prefix.size
+        places = _places(ends)
+        deepest = self._deepest(hashes, places)
+        held: dict[Offer, list[tuple[float, float]]] = {}
+        if deepest < 0:
+            return Known(None, held, 0.0, places)
+        parent, share = None, 0.0
+        for place in [deepest, *[place for place in places if place < deepest]]:
+            visits = self._visits(hashes[place])
+            for visit in visits:
+                if now_s - visit.at_s > RETAIN_S:
+                    continue
+                share = share or ends[place] / size
+                seen = held.get(visit.offer)
+                if seen is None:
+                    held[visit.offer] = [(ends[place] / size, visit.at_s)]
+                elif visit.at_s > seen[-1][1]:
+                    seen.append((ends[place] / size, visit.at_s))
+            if place == deepest:
+                parent = _parent(visits[-1], hashes[place], now_s)
+                if place not in places:
+                    places.append(place)
+        return Known(parent, held, share, places)
+
+    def add(self, prefix: Prefix, known: Known, visit: Visit) -> None:
+        """Add a request, of whose prompt `known` was found before."""
+        self._turn_over(visit.at_s)
+        hashes, young, offer = prefix.hashes, self._young, visit.offer
+        alone = (visit,)
+        for place in known.places:
+            key = hashes[place]
+            visits = self._visits(key)
+            if not visits or (len(visits) == 1 and visits[0].offer is offer):
+                young[key] = alone
+            else:
+                young[key] = (*[one for one in visits if one.offer is not offer][1 - _HOLDERS :], visit)
+
+    def _deepest(self, hashes: tuple[int, ...], places: list[int]) -> int:
+        """Return the last place that is known; -1 if none is."""
+        young, old = self._young, self._old
+        last = len(hashes) - 1
+        for place in range(last, max(last - _LOOKED_AT, -1), -1):
+            if hashes[place] in young or hashes[place] in old:
+                return place
+        return next((place for place in places if hashes[place] in young or hashes[place] in old), -1)
+
+    def _visits(self, key: int) -> tuple[Visit, ...]:
+        return self._young.get(key) or self._old.get(key) or ()
+
+    def _turn_over(self, now_s: float) -> None:
+        if self._born_s is None:
+            self._born_s = now_s
+        room = self._most - (_FIRST + _LAST + _MOST_BITS - _LEAST_BITS)
+        if len(self._young) >= room or now_s - self._born_s > RETAIN_S / 2:
+            self._old, self._young, self._born_s = self._young, {}, now_s
+
+
+def _parent(visit: Visit, key: int, now_s: float) -> Visit | None:
+    """Return the request that a prompt continues, whose deepest known place has this latest visit; None: it is new."""
+    return visit if visit.end == key and visit.turn and now_s - visit.at_s <= RETAIN_S else None
+
+
+def _places(ends: tuple[int, ...]) -> list[int]:
+    """Return the places to remember a prompt by, the last one first."""
+    count = len(ends)
+    last = ends[-1].bit_length() if count else 0
+    found = {bisect_right(ends, 1 << bits) - 1 for bits in range(_LEAST_BITS, min(last, _MOST_BITS))}
+    found.update(range(min(_FIRST, count)))
+    found.update(range(max(count - _LAST, 0), count))
+    found.discard(-1)
+    return sorted(found, reverse=True)
