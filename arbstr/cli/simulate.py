@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _NAMES = {
     "arbstr": "arbstr",
     "oracle": "perfect foresight",
+    "list_price": "lowest list price",
     "output_price": "lowest output price",
     "blend": "lowest 1:3 blend of input and output prices",
     "mean": "average provider",
@@ -33,12 +34,19 @@ _COLUMNS = (Column("strategy"), Column("mean", right=True), Column("worst", righ
 PricesOption = Annotated[
     Path | None,
     typer.Option(
-        "--prices", metavar="FILE", help="JSON {model: {provider: [input, output]}} [the configured providers]."
+        "--prices",
+        metavar="FILE",
+        help="JSON {model: {provider: [input, output]}}, with a cache [input, output, cached input, hit] "
+        "[the configured providers].",
     ),
 ]
 TraceOption = Annotated[
     list[Path] | None,
-    typer.Option("--trace", metavar="FILE", help="CSV of timestamp,policy,input_tokens,output_tokens; repeatable."),
+    typer.Option(
+        "--trace",
+        metavar="FILE",
+        help="CSV of timestamp,policy,input_tokens,output_tokens, and maybe prefix; repeatable.",
+    ),
 ]
 LedgerOption = Annotated[bool, typer.Option("--from-ledger", help="Use the requests in the ledger.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print the ratios as JSON, overall and by model.")]
@@ -93,7 +101,8 @@ def _priced_provider(provider: Provider, model: str) -> PricedProvider:
     from arbstr.simulate.replay import PricedProvider
 
     rates = provider.rates_for(model)
-    return PricedProvider(float(rates.input), float(rates.output), float(rates.base_fee) / 1000)
+    cached = None if rates.cached_input is None else float(rates.cached_input)
+    return PricedProvider(float(rates.input), float(rates.output), float(rates.base_fee) / 1000, cached)
 
 
 def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[TracedRequest]:

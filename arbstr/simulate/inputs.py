@@ -26,7 +26,9 @@ _LONGEST_POLICY = 100
 
 
 def read_prices(path: Path) -> PriceList:
-    """Read `{model: {provider: [input, output]}}`, in sats per 1000 tokens. Raises `UnusableInput`, `OSError`."""
+    """Read `{model: {provider: [input, output]}}`, in sats per 1000 tokens; where it has a prompt cache
+    `[input, output, cached input, hit]`. Raises `UnusableInput`, `OSError`.
+    """
     try:
         document = json.loads(path.read_bytes())
     except (ValueError, RecursionError) as error:
@@ -46,9 +48,14 @@ def _providers(path: Path, model: str, providers: Any) -> list[PricedProvider]:
 
 
 def _priced_provider(what: str, rates: Any) -> PricedProvider:
-    if not isinstance(rates, list) or len(rates) != 2 or not all(_is_rate(rate) for rate in rates):
-        raise UnusableInput(f"{what} must be [input, output], two numbers from 0 to {_MOST_RATE:g}.")
-    return PricedProvider(float(rates[0]), float(rates[1]))
+    if not isinstance(rates, list) or len(rates) not in (2, 4) or not all(_is_rate(rate) for rate in rates):
+        shape = "[input, output] or [input, output, cached input, hit]"
+        raise UnusableInput(f"{what} must be {shape}, numbers from 0 to {_MOST_RATE:g}.")
+    if len(rates) == 2:
+        return PricedProvider(float(rates[0]), float(rates[1]))
+    if rates[3] > 1:
+        raise UnusableInput(f"{what} must have a hit, its last number, from 0 to 1.")
+    return PricedProvider(float(rates[0]), float(rates[1]), cached_rate=float(rates[2]), hit=float(rates[3]))
 
 
 def _is_rate(rate: Any) -> bool:
@@ -58,7 +65,8 @@ def _is_rate(rate: Any) -> bool:
 def read_trace(path: Path) -> list[TracedRequest]:
     """Read requests with the columns `timestamp,policy,input_tokens,output_tokens`, in any order of columns and rows.
 
-    An empty policy is none. A file whose name ends in `.gz` is compressed. Raises `UnusableInput`, `OSError`.
+    A column `prefix` may have ids of the prompt's blocks of 512 tokens, separated by spaces. An empty policy is none. A
+    file whose name ends in `.gz` is compressed. Raises `UnusableInput`, `OSError`.
     """
     opened = gzip.open if path.suffix == ".gz" else open
     try:
@@ -108,6 +116,7 @@ def _rows(path: Path, lines: csv.DictReader[str]) -> Iterator[TracedRequest]:
                 policy=_policy(line["policy"]),
                 input_tokens=_tokens("input_tokens", line["input_tokens"]),
                 output_tokens=_tokens("output_tokens", line["output_tokens"]),
+                prefix=tuple(map(hash, (line.get("prefix") or "").split())),
             )
         except ValueError as error:
             raise UnusableInput(f"{path}, line {lines.line_num}: {error}.") from None

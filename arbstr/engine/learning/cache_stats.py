@@ -65,7 +65,7 @@ class CacheStats:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
         by_age, by_length = self._factors
         share = by_age[bisect_left(_AGES_S, age_s)] * by_length[bisect_right(_LENGTHS, tokens)]
-        return share if share < 1.0 else 1.0
+        return min(share, 1.0)
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""

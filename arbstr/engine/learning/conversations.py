@@ -1,28 +1,46 @@
 """How conversations go on: how likely a next request is, how much of the prompt it repeats, how long its answer is.
 
-Learned from which requests were continued within `WITHIN_S`, by policy, turn and size of the prompt. A request counts once
-that time has passed, whether or not it was continued: counting the quick ones first would promise too much.
+Learned from which requests were continued within `WITHIN_S`, by policy, turn and size of the prompt. A request counts
+once that time has passed, whether or not it was continued: counting the quick ones first would promise too much.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
-from arbstr.engine.learning.prefix_index import Visit
+from arbstr.engine.learning.prefix_index import Known, Visit
 from arbstr.engine.learning.token_estimator import BoundedDict
+from arbstr.types import Prefix
 
 WITHIN_S = 300.0  # the usual life of a cache
 
 _PRIOR = 0.3
-_PRIOR_WEIGHT = 4.0  # requests after which a group counts as much as the next coarser one
+_PRIOR_WEIGHT = 8.0  # requests after which a group counts as much as the next coarser one
 _MEMORY = 200.0  # requests that a mean covers
-_TURNS = 3  # told apart
+_TURNS = 2  # told apart: the first, and later ones
 _MOST_WAITING = 20_000  # beyond, requests are not counted at all
 _REPEATED, _PAUSE_S = 0.95, 60.0  # before anything is known
 _PAIRS_WEIGHT = 10.0  # pairs of lengths after which their relation counts half
 _PAIRS_MEMORY = 200.0
 
 _Group = tuple[str | int | None, ...]
+
+
+class Outlook(NamedTuple):
+    """What a request's prompt is known to find, and what is expected of its conversation.
+
+    `plain_output_tokens` is the expected length of the answer by its kind alone, `output_tokens` with those before it.
+    """
+
+    prefix: Prefix
+    known: Known
+    turn: int
+    goes_on: float
+    input_tokens: float
+    plain_output_tokens: float
+    output_tokens: float
+    at_s: float
 
 
 class _Share:
@@ -40,8 +58,10 @@ class _Share:
 
 
 class Conversations:
-    """Learns how conversations go on. `repeated` is the share of a prompt that the next request repeats, `pause_s` the mean
-    time until it comes."""
+    """Learns how conversations go on.
+
+    `repeated` is the share of a prompt that the next request repeats, `pause_s` the mean time until that comes.
+    """
 
     def __init__(self) -> None:
         self._shares: BoundedDict[_Group, _Share] = BoundedDict(_Share)
@@ -59,11 +79,11 @@ class Conversations:
         return value
 
     def output_tokens(self, parent: Visit, expected: float) -> float:
-        """Return the expected length of an answer, given that of the one before in its conversation."""
+        """Return the expected length of an answer, given those before in its conversation."""
         if not self._square:
             return expected
         slope = self._product / self._square * self._pairs / (self._pairs + _PAIRS_WEIGHT)
-        return expected + min(max(slope, 0.0), 1.0) * (parent.output_tokens - expected)
+        return expected + min(max(slope, 0.0), 1.0) * (parent.usual_output - expected)
 
     def add(self, visit: Visit, policy: str | None, tokens: float) -> None:
         """Add a request that may be continued."""
@@ -76,16 +96,17 @@ class Conversations:
             waiting.append((visit, _groups(policy, visit.turn, tokens)))
 
     def continued(self, parent: Visit, at_s: float, repeated: float, expected: float, output_tokens: int) -> None:
-        """Add the request that continues another. `expected` is how long its answer was expected to be without `parent`.
+        """Add the request that continues another.
 
-        `repeated` is the share of the earlier prompt that it repeats.
+        `repeated` is the share of the earlier prompt that it repeats, `expected` how long its answer was expected to be
+        without knowing the earlier one, in tokens.
         """
         pause_s = at_s - parent.at_s
         if pause_s <= WITHIN_S and not parent.continued:
             parent.continued = True
             self.repeated += (min(repeated, 1.0) - self.repeated) / _MEMORY
             self.pause_s += (pause_s - self.pause_s) / _MEMORY
-        apart = parent.output_tokens - expected
+        apart = parent.usual_output - expected
         keep = 1.0 - 1.0 / _PAIRS_MEMORY
         self._square = self._square * keep + apart * apart
         self._product = self._product * keep + apart * (output_tokens - expected)

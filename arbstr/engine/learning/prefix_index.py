@@ -23,28 +23,29 @@ _HOLDERS = 32  # offers remembered for a place
 
 
 class Visit:
-    """A request that an offer has answered. `end` is the hash of all of its prompt.
+    """A request that an offer has answered. `end` is the hash of all of its prompt, `size` how long that is.
 
     `turn` counts the requests of its conversation so far, 0 where none can be told: its prompt held nothing new.
+    `usual_output` are the tokens of its answer, with those of the answers before, each counting half of the next one.
     """
 
-    __slots__ = ("at_s", "continued", "end", "offer", "output_tokens", "size", "turn")
+    __slots__ = ("at_s", "continued", "end", "offer", "size", "turn", "usual_output")
 
-    def __init__(self, offer: Offer, at_s: float, end: int, turn: int, size: int, output_tokens: int) -> None:
+    def __init__(self, offer: Offer, at_s: float, end: int, turn: int, size: int, usual_output: float) -> None:
         self.offer = offer
         self.at_s = at_s
         self.end = end
         self.turn = turn
         self.size = size
-        self.output_tokens = output_tokens
+        self.usual_output = usual_output
         self.continued = False
 
 
 class Known(NamedTuple):
     """What is known of a prompt.
 
-    `parent` is the request that it continues. `held` are, by offer, the shares of the prompt that it has seen, each with
-    the instant when; `share` is the largest of any. `places` are those to remember it by.
+    `parent` is the request that it continues. `held` are, by offer, the shares of the prompt that it has seen, each
+    with the instant when; `share` is the largest of any. `places` are those to remember it by.
     """
 
     parent: Visit | None

@@ -7,40 +7,14 @@ had been bought now. What comes after that is less certain, and counts with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
-
-from arbstr.engine.learning.conversations import Conversations
+from arbstr.engine.learning.conversations import Conversations, Outlook
 from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
+from arbstr.engine.routing.candidates import CandidateSet, Ranked
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import Candidate, InferenceRequest, Prefix
+from arbstr.types import InferenceRequest, Prefix
 
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
-
-Ranked = list[tuple[float, int, Candidate]]
-
-
-class Outlook(NamedTuple):
-    """What a request's prompt is known to find, and its conversation expected to become.
-
-    `plain_output_tokens` is the expected length of the answer by its kind alone, `output_tokens` with the answer before.
-    """
-
-    prefix: Prefix
-    known: Known
-    goes_on: float
-    input_tokens: float
-    plain_output_tokens: float
-    output_tokens: float
-    at_s: float
-
-    @property
-    def turn(self) -> int:
-        """The request's number in its conversation; 0 where none can be told."""
-        if self.known.parent is not None:
-            return self.known.parent.turn + 1
-        return 0 if self.known.places and self.known.share == self.prefix.ends[-1] / self.prefix.size else 1
 
 
 class CacheCosts:
@@ -54,21 +28,24 @@ class CacheCosts:
     def look(
         self,
         request: InferenceRequest,
-        prefix: Prefix,
-        policy: str | None,
+        candidate_set: CandidateSet,
         input_tokens: float,
         output_tokens: float,
         now_s: float,
-    ) -> Outlook:
-        """Return what is known of a request's prompt."""
+    ) -> Outlook | None:
+        """Return what is known of a request's prompt; None where no cache can decide."""
+        prefix = request.prefix
+        if prefix is None or not candidate_set.counts_caches:
+            return None
         known = self.index.find(prefix, now_s)
-        parent, longer = known.parent, output_tokens
-        if parent is not None and request.choices == 1:
-            longer = self.conversations.output_tokens(parent, output_tokens)
+        turn = _turn(known, prefix)
+        expected = output_tokens
+        if known.parent is not None and request.choices == 1:
+            expected = self.conversations.output_tokens(known.parent, output_tokens)
             if request.max_tokens is not None:
-                longer = min(longer, float(request.max_tokens))
-        outlook = Outlook(prefix, known, 0.0, input_tokens, output_tokens, longer, now_s)
-        return outlook._replace(goes_on=self.conversations.goes_on(policy, outlook.turn, input_tokens))
+                expected = min(expected, float(request.max_tokens))
+        goes_on = self.conversations.goes_on(candidate_set.policy, turn, input_tokens)
+        return Outlook(prefix, known, turn, goes_on, input_tokens, output_tokens, expected, now_s)
 
     def expect(self, request_id: str, outlook: Outlook) -> None:
         """Remember the outlook of a request that is sent, until `learn` is told of its end."""
@@ -76,40 +53,33 @@ class CacheCosts:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
 
-    def ranked(self, outlook: Outlook, offers: Sequence[Offer], entries: Ranked) -> Ranked:
-        """Return entries by expected cost, what is warm now and worth later included."""
-        tokens, goes_on = outlook.input_tokens, outlook.goes_on
+    def priced(self, outlook: Outlook, candidate_set: CandidateSet, ranked: list[Ranked]) -> list[Ranked]:
+        """Return candidates with their costs and keys as prompt caches have them."""
+        tokens, goes_on, at_s = outlook.input_tokens, outlook.goes_on, outlook.at_s
         certain = min(goes_on * goes_on, _MOST_CERTAIN)
-        ahead, pause_s = 1.0 / (1.0 - certain), self.conversations.pause_s
-        repeated, held, at_s = self.conversations.repeated * tokens, outlook.known.held, outlook.at_s
-        priced, elsewhere = [], float("inf")
-        for _, place, candidate in entries:
-            offer = offers[place]
-            discount, cached, warm = offer.discount, 0.0, candidate.weight_msats
-            now = warm
-            if discount:
+        pause_s, repeated = self.conversations.pause_s, self.conversations.repeated * tokens
+        held, ahead = outlook.known.held, 1.0 / (1.0 - certain)
+        costs: list[tuple[float, float, float]] = []
+        for _, place, candidate in ranked:
+            offer, now, cached = candidate_set.offers[place], candidate.weight_msats, 0.0
+            warm = now
+            if offer.discount:
                 factor = offer.ratio / offer.success
                 if offer in held:
                     cached = _expected_tokens(offer, held[offer], tokens, at_s)
-                    now -= cached * discount * factor
-                if offer.surcharge:
-                    now += (tokens - cached) * offer.cache.written * offer.surcharge * factor
-                warm -= repeated * offer.cache.expected(pause_s, repeated) * discount * factor
-            warm *= ahead
-            if now + certain * warm < elsewhere:
-                elsewhere = now + certain * warm
-            priced.append((now, warm, cached, place, candidate))
-        ranked = []
-        for now, warm, cached, place, candidate in priced:
-            weight = now + goes_on * (warm if warm < elsewhere else elsewhere)
-            if cached:
-                cost = candidate.expected_cost_msats - cached * offers[place].discount
-                candidate = Candidate(candidate.provider, cost, weight, candidate.note, candidate.early, int(cached))
-            else:
-                candidate = candidate._replace(weight_msats=weight)
-            ranked.append((weight, place, candidate))
-        ranked.sort()
-        return ranked
+                now += offer.cache_msats(tokens, cached) * factor
+                warm += offer.cache_msats(tokens, repeated * offer.cache.expected(pause_s, repeated)) * factor
+            costs.append((now, warm * ahead, cached))
+        if not costs:
+            return ranked
+        elsewhere = min([now + certain * warm for now, warm, _ in costs])
+        priced = []
+        for (_, place, candidate), (now, warm, cached) in zip(ranked, costs, strict=True):
+            weight = now + goes_on * min(warm, elsewhere)
+            cost = candidate.expected_cost_msats + candidate_set.offers[place].cache_msats(tokens, cached)
+            better = candidate._replace(expected_cost_msats=cost, weight_msats=weight, cached_tokens=int(cached))
+            priced.append((weight, place, better))
+        return priced
 
     def learn(
         self,
@@ -121,7 +91,7 @@ class CacheCosts:
         written_tokens: int,
         now_s: float,
     ) -> None:
-        """Learn from the tokens of an answered request: `used` input and output, of the input those cached and written."""
+        """Learn from an answered request: `used` input and output tokens, and of the input those cached and written."""
         outlook = self._awaited.pop(request_id, None)
         if outlook is None:
             return
@@ -135,9 +105,17 @@ class CacheCosts:
         if parent is not None:
             repeated = known.share * prefix.size / parent.size if parent.size else 1.0
             self.conversations.continued(parent, outlook.at_s, repeated, outlook.plain_output_tokens, output_tokens)
-        visit = Visit(offer, now_s, prefix.hashes[-1], outlook.turn, prefix.size, output_tokens)
+        usual = float(output_tokens) if parent is None else (parent.usual_output + output_tokens) / 2.0
+        visit = Visit(offer, now_s, prefix.hashes[-1], outlook.turn, prefix.size, usual)
         self.index.add(prefix, known, visit)
         self.conversations.add(visit, policy, input_tokens)
+
+
+def _turn(known: Known, prefix: Prefix) -> int:
+    """Return a request's number in its conversation; 0 where none can be told, because others have sent all of it."""
+    if known.parent is not None:
+        return known.parent.turn + 1
+    return 0 if known.share * prefix.size >= prefix.ends[-1] else 1
 
 
 def _expected_tokens(offer: Offer, held: list[tuple[float, float]], tokens: float, at_s: float) -> float:

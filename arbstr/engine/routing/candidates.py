@@ -8,6 +8,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from arbstr.config.schema import Rule
+from arbstr.engine.learning.conversations import Outlook
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.strategy import Cheapest, Strategy
@@ -26,13 +27,14 @@ class Ranking(NamedTuple):
     unavailable: list[str]
     cooled: list[tuple[str, str]]
     unfunded: list[Offer]
+    outlook: Outlook | None = None  # where prompt caches may matter
 
 
 class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
     `last` are the providers that are asked after the others, each with the reason; `unread` those that may sell the
-    model, but have not said yet what they sell.
+    model, but have not said yet what they sell. `counts_caches`: prompt caches may decide who is cheapest.
     """
 
     def __init__(
@@ -55,6 +57,9 @@ class CandidateSet:
         verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
+        self.counts_caches = (
+            strategy.name == Cheapest.name and len(self.offers) > 1 and any(offer.discount for offer in self.offers)
+        )
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
     def take_over(self, outdated: CandidateSet | None) -> None:
@@ -62,10 +67,13 @@ class CandidateSet:
         if outdated is not None and outdated.exploration is not None and outdated.offers == self.offers:
             self.exploration = outdated.exploration
 
-    def with_last(self, ranked: list[Ranked]) -> list[Ranked]:
-        """Return ranked offers with those of the `last` providers at the end, and the reason as a note on them."""
-        if not self.last:
-            return ranked
+    def in_order(self, ranked: list[Ranked], demoted: list[Ranked]) -> list[Ranked]:
+        """Return ranked offers in their order, then the demoted ones, then those of the `last` providers, with why."""
+        ranked.sort()
+        ranked += sorted(demoted)
+        return self._with_last(ranked) if self.last else ranked
+
+    def _with_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
         last = [
             (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, reason)))))
             for key, place, candidate in ranked

@@ -100,6 +100,11 @@ class Offer:
         """Return whether the money there would do for a request, as far as is known."""
         return self.funds is None or self.funds.affords(self.terms, request)
 
+    def cache_msats(self, input_tokens: float, cached_tokens: float) -> float:
+        """Return what the prompt cache adds to the list cost of an input, of which `cached_tokens` are read from it."""
+        written = (input_tokens - cached_tokens) * self.cache.written if self.surcharge else 0.0
+        return written * self.surcharge - cached_tokens * self.discount
+
     def latency_ms(self, output_tokens: float) -> float | None:
         """Return the expected time of a response of `output_tokens` in ms, None while unknown.
 

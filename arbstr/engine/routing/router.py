@@ -13,6 +13,7 @@ from arbstr.config.schema import Config, Provider, Rule
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
+from arbstr.engine.routing.cache_costs import CacheCosts
 from arbstr.engine.routing.candidates import CandidateSet, Ranking
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
@@ -64,6 +65,7 @@ class Router:
     ) -> None:
         self.names = ModelNames(config, clock)
         self.learner = Learner(config, clock=clock, publish=publish)
+        self.caches = CacheCosts()
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
         self._default_strategy = config.policies.default_strategy
@@ -154,6 +156,8 @@ class Router:
             self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
         if commit:
             candidate_set.strategy.chosen(candidate_set.offers[ranking.ranked[0][1]])
+            if ranking.outlook is not None:
+                self.caches.expect(request.request_id, ranking.outlook)
         candidates = tuple([candidate for _, _, candidate in ranking.ranked])
         excluded = ranking.excluded
         if ranking.unavailable or ranking.cooled:
@@ -183,6 +187,8 @@ class Router:
             choices=request.choices,
         )
         now_s, key_of, is_available = self._clock(), candidate_set.strategy.key, self._is_available
+        outlook = None if request.prefix is None else self.caches.look(request, candidate_set, tokens, answer, now_s)
+        answer = answer if outlook is None else outlook.output_tokens
         max_msats, has_latency_limit = candidate_set.max_msats, candidate_set.max_latency_ms is not None
         expected_wait_tokens = 0.0 if request.stream else answer
         cooling = self._cooling(candidate_set.model)
@@ -221,10 +227,10 @@ class Router:
                 candidate = Candidate(offer.provider, cost, weight, offer.note, False, offer.price, age_s)
                 # Places are unique: equal keys keep the configuration's order and candidates are never compared.
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
-        ranked.sort()
-        ranked += sorted(demoted)
-        ranked = candidate_set.with_last(ranked)
-        return Ranking(tokens, answer, ranked, excluded, unavailable, cooled, unfunded)
+        if outlook is not None:
+            ranked, demoted = [self.caches.priced(outlook, candidate_set, part) for part in (ranked, demoted)]
+        ranked = candidate_set.in_order(ranked, demoted)
+        return Ranking(tokens, answer, ranked, excluded, unavailable, cooled, unfunded, outlook)
 
     def _explore(
         self,
