@@ -7,6 +7,8 @@ had been bought now. What comes after that is less certain, and counts with the 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from arbstr.engine.learning.conversations import Conversations, Outlook
 from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
 from arbstr.engine.routing.candidates import CandidateSet, Ranked
@@ -53,15 +55,18 @@ class CacheCosts:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
 
-    def priced(self, outlook: Outlook, candidate_set: CandidateSet, ranked: list[Ranked]) -> list[Ranked]:
-        """Return candidates with their costs and keys as prompt caches have them."""
+    def priced(self, outlook: Outlook, candidate_set: CandidateSet, *parts: list[Ranked]) -> Sequence[list[Ranked]]:
+        """Return candidates with their costs and keys as prompt caches have them, part by part."""
+        return [self._priced(outlook, candidate_set.offers, part) if part else part for part in parts]
+
+    def _priced(self, outlook: Outlook, offers: Sequence[Offer], ranked: list[Ranked]) -> list[Ranked]:
         tokens, goes_on, at_s = outlook.input_tokens, outlook.goes_on, outlook.at_s
         certain = min(goes_on * goes_on, _MOST_CERTAIN)
         pause_s, repeated = self.conversations.pause_s, self.conversations.repeated * tokens
         held, ahead = outlook.known.held, 1.0 / (1.0 - certain)
         costs: list[tuple[float, float, float]] = []
         for _, place, candidate in ranked:
-            offer, now, cached = candidate_set.offers[place], candidate.weight_msats, 0.0
+            offer, now, cached = offers[place], candidate.weight_msats, 0.0
             warm = now
             if offer.discount:
                 factor = offer.ratio / offer.success
@@ -70,13 +75,11 @@ class CacheCosts:
                 now += offer.cache_msats(tokens, cached) * factor
                 warm += offer.cache_msats(tokens, repeated * offer.cache.expected(pause_s, repeated)) * factor
             costs.append((now, warm * ahead, cached))
-        if not costs:
-            return ranked
         elsewhere = min([now + certain * warm for now, warm, _ in costs])
         priced = []
         for (_, place, candidate), (now, warm, cached) in zip(ranked, costs, strict=True):
             weight = now + goes_on * min(warm, elsewhere)
-            cost = candidate.expected_cost_msats + candidate_set.offers[place].cache_msats(tokens, cached)
+            cost = candidate.expected_cost_msats + offers[place].cache_msats(tokens, cached)
             better = candidate._replace(expected_cost_msats=cost, weight_msats=weight, cached_tokens=int(cached))
             priced.append((weight, place, better))
         return priced

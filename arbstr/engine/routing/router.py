@@ -227,9 +227,8 @@ class Router:
                 candidate = Candidate(offer.provider, cost, weight, offer.note, False, offer.price, age_s)
                 # Places are unique: equal keys keep the configuration's order and candidates are never compared.
                 (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
-        if outlook is not None:
-            ranked, demoted = [self.caches.priced(outlook, candidate_set, part) for part in (ranked, demoted)]
-        ranked = candidate_set.in_order(ranked, demoted)
+        priced = (ranked, demoted) if outlook is None else self.caches.priced(outlook, candidate_set, ranked, demoted)
+        ranked = candidate_set.in_order(*priced)
         return Ranking(tokens, answer, ranked, excluded, unavailable, cooled, unfunded, outlook)
 
     def _explore(
