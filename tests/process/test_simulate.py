@@ -155,6 +155,66 @@ def test_arbstr_buys_within_two_ten_thousandths_of_foresight_over_all_models() -
     assert max(ratio(ratios, "arbstr") for ratios in models.values()) <= 1.006
 
 
+# --- prompt caches
+
+CACHED = PricedProvider(10, 10, cached_rate=1)
+
+
+def talk(second: float, blocks: Sequence[int], policy: str | None = None) -> TracedRequest:
+    """A request of whole blocks, and an answer of 10 tokens."""
+    return TracedRequest(START + timedelta(seconds=second), policy, 512 * len(blocks), 10, prefix=tuple(blocks))
+
+
+def test_a_cache_holds_a_prompt_for_five_minutes_after_it_was_last_used() -> None:
+    full, cached = 512 * 10 + 100, 512 + 100
+    rows = [talk(0, [1]), talk(300, [1]), talk(600, [1]), talk(901, [1])]
+    ratios = simulate({"m": [CACHED]}, rows)["m"]
+    assert (ratios["arbstr"], ratios["list_price"], ratios["mean"]) == (1, 1, 1)
+    assert ratio(ratios, "dearest") == pytest.approx(4 * full / (2 * full + 2 * cached))
+
+
+def test_a_longer_prompt_is_cached_as_far_as_a_shorter_one_went() -> None:
+    ratios = simulate({"m": [CACHED]}, [talk(0, [1, 2]), talk(1, [1, 2, 3]), talk(2, [1, 9])])["m"]
+    dearest, cached = (2 + 3 + 2) * 5120 + 300, (2 + 1) * 512 * 9
+    assert ratio(ratios, "dearest") == pytest.approx(dearest / (dearest - cached))
+
+
+def test_the_oracle_finds_warm_everywhere_what_anyone_has_sent_as_far_as_the_cache_finds_it() -> None:
+    plain, half = PricedProvider(10, 10), PricedProvider(11, 10, cached_rate=1, hit=0.5)
+    ratios = simulate({"m": [plain, half]}, [talk(0, [1, 2]), talk(1, [1, 2])])["m"]
+    cheapest, warm = 10 * 1024 + 100, 11 * 1024 + 100 - 0.5 * 10 * 1024
+    assert ratio(ratios, "list_price") == pytest.approx(2 * cheapest / (cheapest + warm))
+
+
+def test_arbstr_learns_which_cache_finds_what_it_has_seen() -> None:
+    bad, good = PricedProvider(10, 10, cached_rate=1, hit=0), PricedProvider(10.5, 10, cached_rate=1)
+    rows = [
+        talk(10 * turn + talks / 100, range(talks * 100, talks * 100 + turn))
+        for talks in range(20)
+        for turn in range(1, 20)
+    ]
+    ratios = simulate({"m": [bad, good]}, rows)["m"]
+    assert ratio(ratios, "arbstr") < 1.1
+    assert ratio(ratios, "list_price") > 2
+
+
+def test_without_prefixes_cache_prices_change_nothing() -> None:
+    rows = [row(second, 100 * second, 20) for second in range(50)]
+    with_caches = [PricedProvider(10, 10, cached_rate=1, hit=0.5), PricedProvider(1, 60, cached_rate=0)]
+    assert simulate({"m": with_caches}, rows) == simulate({"m": [PricedProvider(10, 10), PricedProvider(1, 60)]}, rows)
+
+
+def test_arbstr_buys_by_caches_within_two_hundredths_of_the_bound_on_real_prices_and_traffic() -> None:
+    """On every twelfth model, and those where it is hardest."""
+    prices = read_prices(MARKET / "cache_prices.json")
+    hardest = ["deepseek-v4.1-flash", "deepseek-v4.1-flash-fast", "deepseek-r1"]
+    chosen = {model: prices[model] for model in [*list(prices)[::12], *hardest]}
+    models = simulate(chosen, read_trace(MARKET / "trace_prefix.csv.gz"))
+    assert max(ratio(ratios, "arbstr") for ratios in models.values()) <= 1.150
+    assert ratio(overall({model: models[model] for model in list(models)[: -len(hardest)]}), "arbstr") <= 1.015
+    assert ratio(overall(models), "list_price") > 1.05
+
+
 # --- files
 
 
@@ -168,6 +228,15 @@ def test_a_trace_is_read_whatever_the_order_of_its_columns(tmp_path: Path) -> No
         "\ufeffoutput_tokens,timestamp,extra,input_tokens,policy\n9,2024-01-01T00:00:01Z,x,5,\n1,2024-01-01,,2, code \n"
     )
     assert read_trace(written(tmp_path / "t.csv", text)) == [row(1, 5, 9), row(0, 2, 1, "code")]
+
+
+def test_a_trace_may_have_prefixes_and_prices_those_of_prompt_caches(tmp_path: Path) -> None:
+    lines = "2024-01-01,,600,9,1 2\n2024-01-01,,600,9,\n2024-01-01,,600,9, 1  3 \n"
+    one, none, other = read_trace(written(tmp_path / "t.csv", f"{HEADER.strip()},prefix\n{lines}"))
+    assert (len(one.prefix), none.prefix, len(other.prefix)) == (2, (), 2)
+    assert (one.prefix[0] == other.prefix[0], one.prefix[1] == other.prefix[1]) == (True, False)
+    prices = read_prices(written(tmp_path / "p.json", '{"m": {"s": [1, 2, 0.1, 0.95], "r": [1, 2]}}'))
+    assert prices == {"m": [PricedProvider(1, 2, cached_rate=0.1, hit=0.95), PricedProvider(1, 2)]}
 
 
 def test_a_trace_may_be_compressed(tmp_path: Path) -> None:
@@ -219,6 +288,9 @@ def test_a_trace_that_is_none_is_refused_in_one_sentence(
         ('{"m": {"s": [1, true]}}', "must be"),
         ('{"m": {"s": [1, NaN]}}', "must be"),
         ('{"m": {"s": [1, 1e400]}}', "must be"),
+        ('{"m": {"s": [1, 2, 3]}}', "must be"),
+        ('{"m": {"s": [1, 2, 3, "4"]}}', "must be"),
+        ('{"m": {"s": [1, 2, 3, 4]}}', "a hit, its last number, from 0 to 1"),
     ],
     ids=itertools.count(),
 )

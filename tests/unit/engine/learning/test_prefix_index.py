@@ -1,0 +1,146 @@
+"""Which prompts, and which beginnings of them, providers have seen."""
+
+from __future__ import annotations
+
+import tracemalloc
+from collections.abc import Sequence
+from itertools import accumulate
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from arbstr.engine.learning.prefix_index import RETAIN_S, PrefixIndex, Visit
+from arbstr.engine.routing.offer import Offer
+from arbstr.types import Prefix
+from tests.support.engine_builders import config, provider
+
+OFFERS = [Offer(provider(name), "m", config([]).policies) for name in ("alpha", "beta", "gamma")]
+
+
+def prompt(*messages: str, length: int = 1000) -> Prefix:
+    """A prompt of messages, each of that length; the tests' messages are known by their names."""
+    hashes = tuple(map(hash, accumulate(messages, lambda before, message: f"{before}/{message}")))
+    return Prefix(hashes, tuple(length * place for place in range(1, len(messages) + 1)), length * len(messages))
+
+
+def visit(index: PrefixIndex, prefix: Prefix, offer: Offer = OFFERS[0], now_s: float = 0.0, turn: int = 1) -> Visit:
+    visited = Visit(offer, now_s, prefix.hashes[-1], turn, prefix.size, 100)
+    index.add(prefix, index.find(prefix, now_s), visited)
+    return visited
+
+
+def shares(index: PrefixIndex, prefix: Prefix, now_s: float = 0.0) -> dict[str, float]:
+    """The largest share of a prompt that each provider has seen."""
+    return {offer.provider: held[0][0] for offer, held in index.find(prefix, now_s).held.items()}
+
+
+def test_nothing_is_known_of_a_prompt_that_nobody_has_sent() -> None:
+    index = PrefixIndex()
+    visit(index, prompt("system", "hello"))
+    known = index.find(prompt("another", "hello"), 1)
+    assert (known.parent, known.held, known.share) == (None, {}, 0)
+
+
+def test_a_prompt_that_goes_on_is_known_as_far_as_it_was_sent_and_continues_that_request() -> None:
+    index = PrefixIndex()
+    first = visit(index, prompt("system", "hello"))
+    known = index.find(prompt("system", "hello", "answer", "and then?"), 1)
+    assert known.parent is first
+    assert known.held == {OFFERS[0]: [(0.5, 0.0)]}
+
+
+def test_what_only_begins_alike_is_known_as_far_as_it_is_and_continues_nothing() -> None:
+    index = PrefixIndex()
+    visit(index, prompt("tools", "system", "hello"))
+    known = index.find(prompt("tools", "system", "good morning"), 1)
+    assert known.parent is None
+    assert known.share == 2 / 3
+
+
+def test_every_provider_is_known_for_what_it_has_seen_itself() -> None:
+    index = PrefixIndex()
+    visit(index, prompt("system", "hello"), OFFERS[0], now_s=0)
+    visit(index, prompt("system", "bye"), OFFERS[1], now_s=5)
+    assert shares(index, prompt("system", "hello", "answer", "more")) == {"alpha": 0.5, "beta": 0.25}
+
+
+def test_a_shorter_beginning_that_was_seen_later_is_known_too() -> None:
+    index = PrefixIndex()
+    visit(index, prompt("system", "hello"), now_s=0)
+    visit(index, prompt("system", "bye"), now_s=400)
+    assert index.find(prompt("system", "hello", "more"), 500).held == {OFFERS[0]: [(2 / 3, 0), (1 / 3, 400)]}
+
+
+def test_a_long_conversation_is_known_at_a_dozen_places_where_it_branches() -> None:
+    index = PrefixIndex()
+    messages = [f"message {number}" for number in range(200)]
+    visit(index, prompt(*messages))
+    assert len(index) < 16
+    assert shares(index, prompt(*messages[:100], "instead")) == {"alpha": 65 / 101}
+
+
+def test_a_prompt_is_forgotten_an_hour_after_it_was_last_sent() -> None:
+    index = PrefixIndex()
+    visit(index, prompt("system", "hello"), now_s=0)
+    visit(index, prompt("system", "hello"), now_s=3000)
+    assert shares(index, prompt("system", "hello"), 3000 + RETAIN_S) == {"alpha": 1}
+    known = index.find(prompt("system", "hello"), 3001 + RETAIN_S)
+    assert (known.parent, known.held, known.share) == (None, {}, 0)
+
+
+def test_memory_is_given_back_to_prompts_that_are_not_sent_again() -> None:
+    index = PrefixIndex()
+    for number in range(100):
+        visit(index, prompt(f"prompt {number}"), now_s=0)
+    visit(index, prompt("later"), now_s=RETAIN_S)
+    visit(index, prompt("later still"), now_s=2 * RETAIN_S)
+    assert len(index) <= 3
+
+
+words = st.lists(st.sampled_from("abc"), min_size=1, max_size=12)
+
+
+@given(st.lists(st.tuples(words, st.integers(0, 2), st.integers(0, 900)), max_size=30), words)
+def test_no_provider_is_ever_claimed_to_have_seen_what_it_was_not_sent(
+    sent: list[tuple[list[str], int, int]], asked: list[str]
+) -> None:
+    index, now_s = PrefixIndex(), 0.0
+    history: list[tuple[Offer, list[str], float]] = []
+    for messages, place, pause_s in sent:
+        now_s += pause_s
+        visit(index, prompt(*messages), OFFERS[place], now_s)
+        history.append((OFFERS[place], messages, now_s))
+    for offer, held in index.find(prompt(*asked), now_s).held.items():
+        for share, at_s in held:
+            beginning = asked[: round(share * len(asked))]
+            assert now_s - at_s <= RETAIN_S
+            assert any(
+                who is offer and when == at_s and messages[: len(beginning)] == beginning
+                for who, messages, when in history
+            )
+
+
+@settings(max_examples=20)
+@given(st.lists(st.lists(st.integers(), min_size=1, max_size=200), min_size=50, max_size=100))
+def test_it_never_holds_more_places_than_it_may(prompts: Sequence[Sequence[int]]) -> None:
+    index = PrefixIndex(most=400)
+    for number, hashes in enumerate(prompts):
+        ends = tuple(range(1000, 1000 * len(hashes) + 1, 1000))
+        visit(index, Prefix(tuple(hashes), ends, ends[-1]), OFFERS[number % 3], float(number))
+        assert len(index) <= 400
+
+
+def test_ten_thousand_conversations_of_100_kb_take_less_than_20_mb() -> None:
+    index = PrefixIndex()
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for number in range(10_000):
+            hashes = tuple(hash((number, place)) for place in range(200))
+            visit(index, Prefix(hashes, tuple(range(500, 100_001, 500)), 100_000), now_s=number / 100)
+        used = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    conversation = Prefix(hashes, tuple(range(500, 100_001, 500)), 100_000)
+    assert shares(index, conversation, 100) == {"alpha": 1}
+    assert used < 20e6
