@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import accumulate
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -33,12 +34,12 @@ class Market:
         self.router: Router = router(providers, *rules, clock=self.clock)
         self.forgetful = ""
 
-    def ask(self, *messages: str, **fields: object) -> Routing:
+    def ask(self, *messages: str, **fields: Any) -> Routing:
         """What would be decided for a prompt."""
         one = chat(prefix=prefix(*messages), prompt_chars=4000 * len(messages), max_tokens=100, **fields)
         return self.router.preview(one)
 
-    def send(self, *messages: str, to: str | None = None, **fields: object) -> Routing:
+    def send(self, *messages: str, to: str | None = None, **fields: Any) -> Routing:
         """Route a prompt, and learn from the answer of its first candidate, or of `to`."""
         one = chat(prefix=prefix(*messages), prompt_chars=4000 * len(messages), max_tokens=100, **fields)
         routing = self.router.route(one)
