@@ -127,6 +127,30 @@ class AdoptionProgressed:
     total: int
 
 
+@value_object
+class ChargeBooked:
+    """A provider's balance has told what it took for a request: its cost is `cost_msats` now, and was `was_msats`.
+
+    `doubtful_msats` may have been spent besides, still. `at_ms` is when the request was received.
+    """
+
+    request_id: str
+    at_ms: int
+    provider: str
+    cost_msats: int
+    was_msats: int | None
+    doubtful_msats: int
+
+
+@value_object
+class UnexplainedCharge:
+    """A provider took what no request explains; a negative amount was taken for such, and is explained now."""
+
+    provider: str
+    at_ms: int
+    msats: int
+
+
 Event = (
     RequestReceived
     | RouteChosen
@@ -140,4 +164,6 @@ Event = (
     | BudgetThreshold
     | LedgerStateChanged
     | AdoptionProgressed
+    | ChargeBooked
+    | UnexplainedCharge
 )

@@ -144,6 +144,7 @@ class ProviderEntry(ProviderSettings):
 
     health: ProviderState
     charged_ratio: Annotated[float | None, Field(description="What it charged over the cost by its rates, as learned.")]
+    charged_ratios: Annotated[dict[str, float], Field(description="The same by model, where it is known.")]
     balance: Annotated[ProviderBalance | None, Field(description="Of providers of kind routstr with a key.")]
     list_age_s: Annotated[float | None, Field(description="Since its list was read; null: it never was.")]
     list_stale: Annotated[bool, Field(description="Whether that is so long ago that its prices are doubted.")]
@@ -207,6 +208,7 @@ class Costs(TypedDict):
     total_cost_sats: float
     total_input_tokens: Count
     total_output_tokens: Count
+    unexplained_sats: NotRequired[Annotated[float, Field(description="Part of the total that no request explains.")]]
 
 
 class Performance(TypedDict):
@@ -277,6 +279,7 @@ class EntryCost(TypedDict):
     sats: float | None
     provider_sats: Annotated[float | None, Field(description="What the provider says it charged.")]
     list_sats: Annotated[float | None, Field(description="The cost by the rates.")]
+    doubtful_sats: NotRequired[Annotated[float, Field(description="May have been charged besides; not known yet.")]]
 
 
 class EntryTiming(TypedDict):
@@ -311,6 +314,9 @@ class RequestEntry(TypedDict):
     tokens: EntryTokens
     cost: EntryCost
     timing: EntryTiming
+    charged_for_nothing: NotRequired[
+        Annotated[Literal[True], Field(description="It cost something and has no output.")]
+    ]
     implausible: NotRequired[Annotated[list[Claim], Field(description="Claims of the provider's that can't be true.")]]
     error: NotRequired[Annotated[EntryError, Field(description="Only of failed requests.")]]
 

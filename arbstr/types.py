@@ -205,6 +205,20 @@ class Attempt:
 
 
 @value_object
+class Doubt:
+    """What a provider may have taken for a request without a word, of which its balance will tell; in msats.
+
+    `expected_msats` is what an attempt was expected to cost, `counted_msats` what the request's cost has for it until
+    more is known. `answered`: the provider has answered.
+    """
+
+    provider: str
+    expected_msats: int
+    counted_msats: int = 0
+    answered: bool = False
+
+
+@value_object
 class RequestRecord:
     """One row of the ledger: a request's whole life, written once, at its end.
 
@@ -213,7 +227,8 @@ class RequestRecord:
     said it charged, else `list_cost_msats`, by the rates; None is unknown. `implausible` says which of the provider's
     claims can't be true: "charge", "tokens", or both with a comma between; then the costs are capped. `dearest_msats`
     and `median_msats` are what the dearest and the median eligible provider would have cost for the same tokens.
-    `doubtful_msats` may have been spent besides, by attempts of unknown cost.
+    `doubtful_msats` may have been spent besides, by attempts of unknown cost; `doubts` are those, and charges that were
+    not stated, of which a provider's balance will tell.
     `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
     name that served.
     """
@@ -246,6 +261,7 @@ class RequestRecord:
     client: str | None = None
     implausible: str | None = None
     doubtful_msats: int = 0
+    doubts: tuple[Doubt, ...] = ()
 
 
 JsonObject = dict[str, Any]

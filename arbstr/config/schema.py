@@ -141,7 +141,7 @@ class Provider(Section):
     cache_write_rate: Rate | None = None
     base_fee: Rate = 0
     timeouts: Timeouts = Timeouts()
-    on_client_gone: Literal["drain", "cancel"] = "drain"
+    on_client_gone: Literal["drain", "cancel"] | None = None  # `engine.departure` decides then
     proxy: ProxyUrl | None = None
     refresh: float = Field(120, ge=0.1, le=86_400, allow_inf_nan=False)  # seconds
     max_in_flight: Count = 0

@@ -83,6 +83,14 @@ class Budgets:
         reservation.cover(may_cost_msats)
         return reservation
 
+    def amend(self, policy: str | None, at_ms: int, msats: int) -> None:
+        """Count more, or less, for a request under this rule that was received at that time."""
+        self._roll_over()
+        for cap in self._global + self._of_rule.get(policy or "", ()):
+            cap.amend(at_ms, msats)
+            for percent in cap.now.pass_thresholds(cap.limit):
+                self._passed(cap, percent)
+
     async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
         """Wait until past spending is known, at most `patience_s` seconds."""
         if self._all and self.unknown:
@@ -111,6 +119,10 @@ class Budgets:
             BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
             for cap in self._all
         )
+
+    def _passed(self, cap: Cap, percent: int) -> None:
+        now = cap.now
+        self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
 
     def _roll_over(self) -> None:
         now_ms = self._clock_ms()

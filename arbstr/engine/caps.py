@@ -63,6 +63,13 @@ class Cap:
             self._bring_back(span)
         return self.now.pass_thresholds(self.limit)
 
+    def amend(self, at_ms: int, msats: int) -> None:
+        """Count more, or less, for a request of that time. Of periods that are not known the ledger will tell."""
+        for span in self._spans.values():
+            if span.known and span.starts_ms <= at_ms < span.ends_ms:
+                span.spent = max(0, span.spent + msats)
+                span.own = max(span.brought_back, span.own + msats)
+
     def _bring_back(self, astray: Span) -> None:
         """Count what was spent in a future period in the current one too."""
         more, astray.brought_back = astray.own - astray.brought_back, astray.own

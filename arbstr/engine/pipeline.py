@@ -13,12 +13,13 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from random import random
-from typing import ParamSpec, TypeVar
 
 from arbstr.bus import EventBus
-from arbstr.config.schema import Config
+from arbstr.config.schema import Config, Provider
 from arbstr.engine import wire
+from arbstr.engine.accounts import Accounts
 from arbstr.engine.admission import AdmissionControl
+from arbstr.engine.best_effort import best_effort
 from arbstr.engine.budget import Budgets, Reservation
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.cut_off import CutOff
@@ -56,9 +57,6 @@ from arbstr.types import Candidate, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
-P = ParamSpec("P")
-T = TypeVar("T")
-
 LONGEST_RETRY_AFTER_S = 10.0  # if a provider asks for more, the next one is tried
 BACKOFF_JITTER = 0.25  # up to this share longer: requests that failed together do not come back together
 DRAIN_S = 120.0  # how long a response is read on after its client has disconnected
@@ -67,7 +65,8 @@ DRAIN_S = 120.0  # how long a response is read on after its client has disconnec
 class Engine:
     """Handles requests from arrival to row.
 
-    All dependencies are injected. `sleep` and `clock` use seconds, `random` returns numbers from 0 to 1.
+    All dependencies are injected. `sleep` and `clock` use seconds, `random` returns numbers from 0 to 1. `drains`
+    returns whether a provider's answer is read to its end although its client has left.
     """
 
     def __init__(
@@ -79,6 +78,8 @@ class Engine:
         breakers: CircuitBreakers,
         budgets: Budgets,
         sessions: Sessions,
+        accounts: Accounts,
+        drains: Callable[[Provider], bool],
         upstream: Upstream,
         ledger: LedgerPort,
         bus: EventBus,
@@ -94,6 +95,8 @@ class Engine:
         self._breakers = breakers
         self._budgets = budgets
         self._sessions = sessions
+        self._accounts = accounts
+        self._drains = drains
         self._upstream = upstream
         self._ledger = ledger
         self._bus = bus
@@ -133,7 +136,7 @@ class Engine:
         if self._upstream.is_connecting(context.request_id):
             context.drop_attempt()
         provider = context.provider if context.spend.in_flight else None
-        if provider is None or provider.on_client_gone != "drain" or not self._admission.drain():
+        if provider is None or not self._drains(provider) or not self._admission.drain():
             return False
         context.begin_drain()
         return True
@@ -246,12 +249,14 @@ class Engine:
                 reservation.cover(context.spend.spent_msats + may_cost)
             rates = self._router.names.rates(provider, request.model)
             hold = self._router.hold(provider.name, context.routing, request)
-            context.begin_attempt(provider, candidate.expected_cost_msats, rates, hold)
+            balance_tells = self._accounts.begin(provider.name, context.request_id)
+            context.begin_attempt(provider, candidate.expected_cost_msats, rates, hold, balance_tells=balance_tells)
             self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
                 return await self._upstream.send(provider, upstream_request, client.dialect, client.headers)
             except InvalidRequest:  # it can't be translated for this provider
                 context.withdraw_attempt()
+                self._accounts.leave(provider.name, context.request_id)
                 raise
             except AttemptError as error:
                 wait_s = self._retry_wait_s(error, tries)
@@ -276,6 +281,8 @@ class Engine:
             context.attempt_ended(error, error.status)
             raise ClientGone("left while a provider failed") from error
         attempt = context.attempt_failed(error, again=wait_s is not None)
+        if not context.spend.may_have_cost:
+            self._accounts.leave(attempt.provider, context.request_id)
         self._bus.publish(
             AttemptFailed(
                 context.request_id,
@@ -366,28 +373,20 @@ class Engine:
         """Record the end of a request: write one row, publish one event, learn. A failing step stops no other."""
         self._publish_received(context)
         context.fail(InternalError.status, "ended without an answer")  # unless it has ended already
-        _best_effort(context.release_permit)
-        _best_effort(context.settle_hold)
+        best_effort(context.release_permit)
+        best_effort(context.settle_hold)
         if context.routing is not None and context.usage is not None and context.spend.implausible is None:
-            baselines = _best_effort(self._router.baselines, context.routing, context.usage)
+            baselines = best_effort(self._router.baselines, context.routing, context.usage)
             context.set_baselines(*(baselines or (None, None)))
         record = context.record()
-        _best_effort(self._ledger.append, record)
+        best_effort(self._ledger.append, record)
+        self._accounts.end(context.request_id)
         self._bus.publish(RequestFinished(record))
         if context.request is not None:
-            _best_effort(self._router.learn, record, context.request, context.answer_bytes)
+            best_effort(self._router.learn, record, context.request, context.answer_bytes)
 
 
 def _check_present(client: Client) -> None:
     """Raise `ClientGone` if the client closed its connection before it had the whole response."""
     if client.gone:
         raise ClientGone("left before it had the whole response")
-
-
-def _best_effort(step: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T | None:
-    """Run an optional step and return its result; an exception is logged and None returned."""
-    try:
-        return step(*args, **kwargs)
-    except Exception:
-        logger.exception("%s failed at the end of a request", step.__name__)
-        return None

@@ -141,16 +141,23 @@ class RequestContext:
             self.permit.release()
 
     def begin_attempt(
-        self, provider: Provider, expected_msats: float, rates: Rates | None = None, hold: Hold | None = None
+        self,
+        provider: Provider,
+        expected_msats: float,
+        rates: Rates | None = None,
+        hold: Hold | None = None,
+        *,
+        balance_tells: bool = False,
     ) -> None:
         """Record that a provider is being asked, at these rates; without any at those of the configuration.
 
-        `hold` is of the money there, which the request now holds.
+        `hold` is of the money there, which the request now holds; `balance_tells`: what the provider takes without
+        saying so shows in its balance.
         """
         self._asked_before, self.provider = self.provider, provider
         self._rates = rates
         self.hold = hold
-        self.spend.begin_attempt(expected_msats)
+        self.spend.begin_attempt(expected_msats, provider.name if balance_tells else None)
         self._attempt_started_ms = self.elapsed_ms()
 
     def drop_attempt(self) -> None:
@@ -334,4 +341,5 @@ class RequestContext:
             session=self.session,
             implausible=self.spend.implausible,
             doubtful_msats=self.spend.doubtful_msats,
+            doubts=self.spend.doubts,
         )

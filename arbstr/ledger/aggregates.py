@@ -26,19 +26,24 @@ _PERCENTS = (50, 95, 99)
 
 
 class AggregateSum:
-    """Sums in the order of `SUMS`, and latencies: as a histogram, and one by one while these are known."""
+    """Sums in the order of `SUMS`, and latencies: as a histogram, and one by one while these are known.
 
-    __slots__ = ("latencies", "sketch", "sums")
+    `unexplained_msats` were taken besides, for no row.
+    """
+
+    __slots__ = ("latencies", "sketch", "sums", "unexplained_msats")
 
     def __init__(self, sums: Sequence[int] = (0,) * len(SUMS), sketch: int = 0, latencies: Sequence[int] = ()) -> None:
         self.sums = sums
         self.sketch = sketch
         self.latencies = list(latencies)
+        self.unexplained_msats = 0
 
     def add(self, other: AggregateSum) -> None:
         """Add another's rows."""
         self.sums = list(map(add, self.sums, other.sums))
         self.sketch += other.sketch
+        self.unexplained_msats += other.unexplained_msats
         if other.latencies:
             self.latencies += other.latencies
 
@@ -65,7 +70,7 @@ class AggregateSum:
             total=total,
             success=success,
             streaming=streaming,
-            cost_msats=cost,
+            cost_msats=cost + self.unexplained_msats,
             input_tokens=tokens_in,
             output_tokens=tokens_out,
             avg_latency_ms=latency / total if total else 0.0,
@@ -75,6 +80,7 @@ class AggregateSum:
             saved_vs_dearest_msats=dearest,
             saved_vs_median_msats=median,
             list_cost_msats=cost + vs_list,
+            unexplained_msats=self.unexplained_msats,
         )
 
     def _percentiles(self) -> list[int]:

@@ -137,6 +137,15 @@ def of_any_row(where: Filter) -> Condition:
     return both(of_columns(where), of_content(where, faceted=False))
 
 
+def of_unexplained(where: Filter) -> Condition | None:
+    """Return the condition that what was taken for no row matches; None if the filter is about what only rows have."""
+    others = replace(where, since_ms=None, until_ms=None, provider=None, providers=None, open_end=False)
+    if others != Filter():
+        return None
+    until = TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
+    return both(Condition("at_ms >= ?", (where.since_ms or 0,)), until, _named(where, "provider", "provider_key"))
+
+
 def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
     """Return the condition that a row arrived in [start_ms, end_ms)."""
     return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))

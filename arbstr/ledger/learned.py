@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from itertools import chain
 
 from arbstr.ledger.sql import chunks, values
@@ -12,11 +13,22 @@ Ratios = Mapping[str, tuple[float, int]]
 Cells = Mapping[tuple[str, str], str]
 
 
-def read_learned(db: sqlite3.Connection) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
+@dataclass(frozen=True, slots=True)
+class LearnedState:
+    """Learned state that other parts have saved.
+
+    `ratios`: by policy, the average ratio and how many requests it is from. `cells`: by kind and key, JSON text.
+    """
+
+    ratios: dict[str, tuple[float, int]] = field(default_factory=dict)
+    cells: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def read_learned(db: sqlite3.Connection) -> LearnedState:
     """Return all that was ever written."""
     ratios = db.execute("SELECT policy, avg_ratio, sample_count FROM token_ratios")
     cells = db.execute("SELECT kind, key, value FROM learned")
-    return (
+    return LearnedState(
         {str(policy): (float(ratio), int(samples)) for policy, ratio, samples in ratios if policy is not None},
         {(kind, key): value for kind, key, value in cells},
     )

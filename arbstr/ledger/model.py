@@ -66,7 +66,8 @@ class Aggregate:
 
     `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the most expensive and the median candidate would have
     cost for the same tokens, less what was paid, over the rows where all are known. `list_cost_msats` is what the rows
-    cost by the rates, where those are unknown what they cost.
+    cost by the rates, where those are unknown what they cost. `unexplained_msats` is the part of `cost_msats` that
+    providers took for none of the rows.
     """
 
     total: int = 0
@@ -82,6 +83,7 @@ class Aggregate:
     saved_vs_dearest_msats: int = 0
     saved_vs_median_msats: int = 0
     list_cost_msats: int = 0
+    unexplained_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,7 @@ class Entry:
     session: str | None = None
     client: str | None = None
     implausible: str | None = None
+    doubtful_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,6 +69,10 @@ class ReadConnection:
         with self._view() as view:
             tallies = self._tallies(view, where, None if group_by == "session" else group_by)
             groups = self._session_tallies(view, where) if group_by == "session" else tallies
+            for label, msats in view.unexplained(where, group_by).items():
+                groups.setdefault(label, AggregateSum()).unexplained_msats += msats
+                if groups is not tallies:
+                    tallies.setdefault(None, AggregateSum()).unexplained_msats += msats
         return Stats(_joined(tallies).aggregate(), _groups(groups, where, group_by))
 
     def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:

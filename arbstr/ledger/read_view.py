@@ -30,6 +30,7 @@ BACKLOG_SINCE = 5
 SEARCH_SINCE = 6
 REFUSED_SINCE = 7
 LIST_COSTS_SINCE = 8
+ACCOUNTS_SINCE = 9
 
 Label = str | int | None
 
@@ -215,6 +216,15 @@ class ReadTransaction:
         until = filters.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
         since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
         return both(since, until, filters.of_any_row(where))
+
+    def unexplained(self, where: Filter, group_by: GroupBy | None) -> dict[Label, int]:
+        """Return what providers took for no row in the filter's window, in msats by group; nothing if it names rows."""
+        meant = filters.of_unexplained(where)
+        if meant is None or self.version < ACCOUNTS_SINCE:
+            return {}
+        label = _label(group_by, "at_ms", "") if group_by in ("provider", "hour", "day") else "NULL"
+        sql = f"SELECT {label}, SUM(msats) FROM unexplained WHERE {meant.sql} GROUP BY 1"
+        return dict(self.all(sql, meant.values))
 
     def position(self, where: Filter, piece: TimeRange, offset: int) -> tuple[TimeRange, int]:
         """Find the row at `offset`, newest first, in a piece of rollups.

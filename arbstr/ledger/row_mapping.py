@@ -66,7 +66,7 @@ COLUMNS = (
 ENTRY_COLUMNS = (
     "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
     "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message, list_cost_sats, cached_tokens, "
-    "cache_write_tokens, served_model, dialect, session, client, implausible"
+    "cache_write_tokens, served_model, dialect, session, client, implausible, doubtful_msats"
 )
 
 # No real number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
@@ -213,7 +213,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
     """Convert a row of `ENTRY_COLUMNS` to an entry."""
     (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers) = row[:16]
     tokens_in, tokens_out, cost, provider_cost, latency, duration, status, message = numbers
-    list_cost, cached, written, served_model, dialect, session, client, implausible = row[16:]
+    list_cost, cached, written, served_model, dialect, session, client, implausible, doubtful = row[16:]
     return Entry(
         id=row_id,
         request_id=str(request_id),
@@ -240,6 +240,7 @@ def entry_of(row: Sequence[Any]) -> Entry:
         session=_name(session),
         client=_name(client),
         implausible=_name(implausible),
+        doubtful_msats=max(0, whole(doubtful) or 0),
     )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from arbstr.clock import format_ms
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
-from arbstr.money import to_sats
+from arbstr.money import charged_for_nothing, to_sats
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -27,8 +27,8 @@ _ZERO = Aggregate()
 
 
 def aggregate_json(figures: Aggregate) -> shapes.Figures:
-    """Return sums and latencies of a set of requests."""
-    return {
+    """Return sums and latencies of a set of requests; `unexplained_sats` only if there are any."""
+    document: shapes.Figures = {
         "counts": {
             "total": figures.total,
             "success": figures.success,
@@ -52,10 +52,13 @@ def aggregate_json(figures: Aggregate) -> shapes.Figures:
         },
         "list_cost_sats": figures.list_cost_msats / 1000,
     }
+    if figures.unexplained_msats:
+        document["costs"]["unexplained_sats"] = figures.unexplained_msats / 1000
+    return document
 
 
 def entry_json(entry: Entry) -> shapes.RequestEntry:
-    """One request; `error` only if it failed, `implausible` only if a claim of the provider's can't be true."""
+    """One request; `error` only if it failed, and what is not as it should be only where it is so."""
     document: shapes.RequestEntry = {
         "id": entry.id,
         "request_id": entry.request_id,
@@ -82,6 +85,10 @@ def entry_json(entry: Entry) -> shapes.RequestEntry:
         },
         "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
     }
+    if entry.doubtful_msats:
+        document["cost"]["doubtful_sats"] = entry.doubtful_msats / 1000
+    if charged_for_nothing(entry.dialect, entry.success, entry.output_tokens, entry.cost_msats):
+        document["charged_for_nothing"] = True
     if entry.implausible is not None:
         document["implausible"] = cast("list[shapes.Claim]", entry.implausible.split(","))
     if not entry.success:

@@ -9,13 +9,15 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from pathlib import Path
+from typing import TypeVar
 
 from arbstr.clock import HOUR_MS, format_ms, wall_ms
-from arbstr.ledger import retention
+from arbstr.ledger import accounts, retention
 from arbstr.ledger.adoption import LATE_INDEXES, Adoption, prepare
 from arbstr.ledger.database import Database, NotWritable, open_writable, transaction, transaction_in
 from arbstr.ledger.files import explain, identity, logs_of
-from arbstr.ledger.learned import Cells, Ratios, read_learned, write_learned
+from arbstr.ledger.learned import Cells, LearnedState, Ratios, read_learned, write_learned
+from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRow
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
@@ -23,27 +25,19 @@ from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, facet_key, r
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
-from arbstr.types import RequestRecord, value_object
+from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 SLICE = 500  # rows that background work touches in one transaction
-INTERRUPTED_STATUS = 500  # arbstr's own fault, not the provider's
-INTERRUPTED = "interrupted: arbstr stopped before the answer had ended"
 
 _UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = excluded.correlation_id".format(
     ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column != "id")
 )
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
-
-
-@value_object
-class PendingRow:
-    """A record on its way to the database; not `final` is an open row."""
-
-    record: RequestRecord
-    final: bool
 
 
 class WriteConnection:
@@ -142,7 +136,21 @@ class WriteConnection:
             sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
             db.execute(sql, list(chain.from_iterable(some)))
         self._rollups.add(db, [(key, start_ms, tally_of(records)) for (key, start_ms), records in together.items()])
+        accounts.enter(db, [record for final, record, _ in keyed if final])
         return opened
+
+    async def change(self, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+        """Do work in a transaction in which rows and their rollups may change, all or nothing; return its result."""
+        try:
+            return await self._db.run(lambda db: self._change(db, work))
+        except BaseException:
+            self._forget()
+            raise
+
+    def _change(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+        with transaction_in(db):
+            self._refresh(db)
+            return work(db, self._rollups)
 
     def _id_for(self, record: RequestRecord) -> int:
         row_id = self._open_ids.get(record.request_id)
@@ -157,7 +165,7 @@ class WriteConnection:
             if pending.final:
                 self._open_ids.pop(pending.record.request_id, None)
 
-    async def learned(self) -> tuple[dict[str, tuple[float, int]], dict[tuple[str, str], str]]:
+    async def learned(self) -> LearnedState:
         """Return all learned values ever given to `write`."""
         return await self._db.run(read_learned)
 
@@ -238,6 +246,7 @@ class WriteConnection:
                 rows = read_file(file)
                 async with transaction(self._db):
                     added = await take_in(self._db, rows)
+                    await self._db.execute_fetchall(accounts.COMPARE_ANEW)
                 file.unlink(missing_ok=True)
             except OSError as error:
                 logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)
@@ -321,11 +330,14 @@ class WriteConnection:
         async with transaction(self._db):
             dead = [number for number in await self._sessions() if not is_alive(self._path, number)]
             for some in chunks(dead):
-                await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {values(1, len(some))}", some)
+                sessions = values(1, len(some))
+                doubted = accounts.DOUBT_INTERRUPTED.format(now_ms=wall_ms(), sessions=sessions)
+                await self._db.execute_fetchall(f"DELETE FROM sessions WHERE id IN {sessions}", some)
+                await self._db.execute_fetchall(doubted, some)
                 await self._db.execute_fetchall(
                     "UPDATE requests SET open = 0, success = FALSE, stream_duration_ms = NULL, "  # its end was not seen
                     "error_status = ?, error_message = ? "
-                    f"WHERE facet IS NULL AND open IN {values(1, len(some))}",
+                    f"WHERE facet IS NULL AND open IN {sessions}",
                     (INTERRUPTED_STATUS, INTERRUPTED, *some),
                 )
             self._session = await self._new_session()

@@ -12,22 +12,26 @@ import contextlib
 import logging
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.changes import WaitingChanges, Work
 from arbstr.ledger.database import NotWritable, set_aside
 from arbstr.ledger.files import explain, is_broken
+from arbstr.ledger.learned import LearnedState
+from arbstr.ledger.pending_row import PendingRow, row_beside
 from arbstr.ledger.progress import Progress, ProgressReport
 from arbstr.ledger.retention import Retention
-from arbstr.ledger.row_mapping import RowValues, facet_key, row_of, storable
 from arbstr.ledger.spill import put_aside
-from arbstr.ledger.write_connection import INTERRUPTED, INTERRUPTED_STATUS, PendingRow, WriteConnection
+from arbstr.ledger.write_connection import WriteConnection
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BATCH_S = 0.04  # from the first waiting row to its batch
 MOST_WAITING = 100_000
@@ -39,17 +43,6 @@ _LONGEST_RETRY_S = 5.0
 _CLOSE_S = 5.0  # how long `close` tries to write what waits
 _YIELD_S = 0.005  # between slices of background work
 _PRUNE_EVERY_S = 3600.0
-
-
-@dataclass(frozen=True, slots=True)
-class LearnedState:
-    """Learned state that other parts have saved.
-
-    `ratios`: by policy, the average ratio and how many requests it is from. `cells`: by kind and key, JSON text.
-    """
-
-    ratios: dict[str, tuple[float, int]] = field(default_factory=dict)
-    cells: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
 class LedgerWriter:
@@ -81,6 +74,7 @@ class LedgerWriter:
         self._ratios: dict[str, tuple[float, int]] = {}
         self._cells: dict[tuple[str, str], str] = {}
         self._flush_waiters: list[asyncio.Future[None]] = []
+        self._changes = WaitingChanges()
         self._wake = asyncio.Event()  # there is something to do
         self._flush_now = asyncio.Event()  # and it should be done now
         self._connection: WriteConnection | None = None
@@ -107,23 +101,31 @@ class LedgerWriter:
 
     async def load_learned(self) -> LearnedState:
         """Return the saved state; empty if the database can't be read."""
-        if self._connection is None:
-            return LearnedState()
-        try:
-            return LearnedState(*await self._connection.learned())
-        except sqlite3.Error as error:
-            logger.warning("could not read what was learned earlier: %s", error)
-            return LearnedState()
+        return await self._read(WriteConnection.learned, LearnedState(), "what was learned earlier")
 
     async def session_key(self) -> bytes:
         """The key under which sessions are hashed, of this ledger's own; empty if the database can't be read."""
+        return await self._read(WriteConnection.session_key, b"", "the session key")
+
+    async def _read(self, read: Callable[[WriteConnection], Awaitable[T]], otherwise: T, what: str) -> T:
         if self._connection is None:
-            return b""
+            return otherwise
         try:
-            return await self._connection.session_key()
+            return await read(self._connection)
         except sqlite3.Error as error:
-            logger.warning("could not read the session key: %s", error)
-            return b""
+            logger.warning("could not read %s: %s", what, error)
+            return otherwise
+
+    async def change(self, work: Work[T]) -> T:
+        """Do work in a transaction of its own, once all rows so far are written; return its result.
+
+        Raises `LedgerUnavailable` if the database can't be written now.
+        """
+        if self._task is None or self._task.done() or self._close_by is not None:
+            raise LedgerUnavailable("The ledger is closed.")
+        result = self._changes.add(work)
+        self._wake_now()
+        return await result
 
     async def start(self) -> None:
         """Open the database, migrate it, and begin to write.
@@ -151,6 +153,7 @@ class LedgerWriter:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_CLOSE_S * 2):
                     await self._task
+        self._changes.cancel()
         if self._waiting:
             await self._leave_beside()
         await self._let_go()
@@ -169,7 +172,7 @@ class LedgerWriter:
 
     async def _put_aside(self, some: Sequence[PendingRow]) -> int:
         """Write rows to spill files; return how many there was room for."""
-        rows = [row for pending in some if (row := _row_beside(pending)) is not None]
+        rows = [row for pending in some if (row := row_beside(pending)) is not None]
         try:
             kept = await asyncio.to_thread(put_aside, self._path, rows)
         except OSError as error:
@@ -238,8 +241,11 @@ class LedgerWriter:
 
     async def _tick(self) -> None:
         askers, self._flush_waiters = self._flush_waiters, []
+        changes = len(self._changes) if len(self._waiting) <= _MOST_IN_BATCH else 0
         try:
             await self._write()
+            if self._connection is not None:
+                await self._changes.make(changes, self._path, self._connection)
             await self._maintain()
         except (sqlite3.Error, OSError, LedgerUnavailable) as error:
             await self._recover(error)
@@ -379,19 +385,6 @@ class LedgerWriter:
 def _will_pass(error: Exception) -> bool:
     """Check whether an error is the database's, not the row's."""
     return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
-
-
-def _row_beside(pending: PendingRow) -> RowValues | None:
-    """A row as it is put aside, one that has not ended as interrupted; None if it can't be stored at all."""
-    record = pending.record
-    if not pending.final:
-        record = replace(record, success=False, error_status=INTERRUPTED_STATUS, error_message=INTERRUPTED)
-    try:
-        record = storable(record)
-        return row_of(record, facet_key(record), 0, None, 0)
-    except (TypeError, ValueError, AttributeError):
-        logger.exception("could not store the row of request %s; it is lost", record.request_id)
-        return None
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

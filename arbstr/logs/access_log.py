@@ -12,9 +12,11 @@ from arbstr.bus import EventBus
 from arbstr.events import (
     AttemptFailed,
     BudgetThreshold,
+    ChargeBooked,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
+    UnexplainedCharge,
 )
 from arbstr.logs.setup import REQUESTS, Fields, LogEntry, Logs
 from arbstr.money import to_sats
@@ -130,10 +132,27 @@ def _budget_threshold(event: BudgetThreshold) -> LogEntry:
     return LogEntry(logging.WARNING, _BUDGETS, "budget", fields)
 
 
+def _charge_booked(event: ChargeBooked) -> LogEntry:
+    fields: Fields = {
+        "id": event.request_id,
+        "provider": event.provider,
+        "sats": to_sats(event.cost_msats),
+        "was_sats": to_sats(event.was_msats),
+    }
+    return LogEntry(logging.INFO, REQUESTS, "charge known by the balance", fields)
+
+
+def _unexplained_charge(event: UnexplainedCharge) -> LogEntry:
+    fields: Fields = {"provider": event.provider, "sats": to_sats(event.msats)}
+    return LogEntry(logging.WARNING, _PROVIDERS, "took sats that no request explains", fields)
+
+
 _LINES: dict[type, Callable[[Any], LogEntry]] = {
     RequestFinished: _request_finished,
     AttemptFailed: _attempt_failed,
     ProviderHealthChanged: _health_changed,
     OverchargeFound: _overcharge_found,
     BudgetThreshold: _budget_threshold,
+    ChargeBooked: _charge_booked,
+    UnexplainedCharge: _unexplained_charge,
 }

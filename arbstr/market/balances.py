@@ -52,7 +52,8 @@ class Reading(NamedTuple):
 class Balances:
     """Reads the balance of every provider whose `funds` are to be known, again and again, and tells these.
 
-    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1.
+    `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
+    many requests are at a provider's account, which others may share, and how many have ever been sent there.
     """
 
     def __init__(
@@ -65,7 +66,9 @@ class Balances:
         clock: Callable[[], float],
         now_ms: Callable[[], int],
         random: Callable[[], float],
+        traffic: Callable[[str], tuple[int, int]] = lambda provider: (0, 0),
     ) -> None:
+        self._traffic = traffic
         self._transport = transport
         self._redactor = redactor
         self._clock = clock
@@ -111,6 +114,8 @@ class Balances:
     async def _read(self, account: _Account) -> bool:
         """Read one balance; return whether nothing has changed. No fault in it ends the reading."""
         before, began = account.funds.balance, account.funds.begin_reading()
+        name = account.provider.name
+        at_account, sent = self._traffic(name)
         try:
             await self._read_version(account)
             read = await read_balance(self._transport, account.provider, self._now_ms())
@@ -118,11 +123,11 @@ class Balances:
             self._failed(account, began, error)
             return True
         balance = self._completed(account, read)
-        under_way = account.funds.learn(balance, began)
+        under_way = account.funds.learn(balance, began) or at_account > 0 or self._traffic(name)[1] != sent
         self._report(account, _PROBLEMS.get(balance.state))
         account.report_runway()
         for listener in self._listeners:
-            listener(Reading(account.provider.name, before, balance, under_way))
+            listener(Reading(name, before, balance, under_way))
         return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
 
     @staticmethod

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 from arbstr.events import (
     AttemptFailed,
     AttemptStarted,
+    ChargeBooked,
     Event,
     FirstByte,
     RequestFinished,
     RequestReceived,
     RouteChosen,
     StreamProgress,
+    UnexplainedCharge,
 )
 from arbstr.monitoring.in_flight import InFlight, advance, arrived
 from arbstr.monitoring.source import RunningRequest, Totals
@@ -54,12 +57,23 @@ class LiveState:
                 self._running[event.request_id] = arrived(event)
             case RequestFinished():
                 self._finish(event.record)
+            case ChargeBooked():
+                self._amend(event)
+            case UnexplainedCharge():
+                self._totals = with_unexplained(self.totals, event)
             case RouteChosen() | AttemptStarted() | AttemptFailed() | FirstByte() | StreamProgress():
                 running = self._running.get(event.request_id)
                 if running is not None:
                     advance(running, event)
             case _:
                 pass
+
+    def _amend(self, event: ChargeBooked) -> None:
+        """Change what a finished request cost."""
+        self._totals = amended(self.totals, event)
+        for place, record in enumerate(self._recent):
+            if record.request_id == event.request_id:
+                self._recent[place] = amended_record(record, event)
 
     def _finish(self, record: RequestRecord) -> None:
         self._running.pop(record.request_id, None)
@@ -68,6 +82,21 @@ class LiveState:
         if len(self._unsummed) >= _RECENT:  # without a reader: sum up a few at a time, to save memory
             self._totals = summed(self._totals, self._unsummed)
             self._unsummed.clear()
+
+
+def amended(totals: Totals, event: ChargeBooked) -> Totals:
+    """Return the sums with what a request turned out to have cost."""
+    return replace(totals, cost_msats=totals.cost_msats + event.cost_msats - (event.was_msats or 0))
+
+
+def with_unexplained(totals: Totals, event: UnexplainedCharge) -> Totals:
+    """Return the sums with what a provider took for no request."""
+    return replace(totals, cost_msats=totals.cost_msats + event.msats)
+
+
+def amended_record(record: RequestRecord, event: ChargeBooked) -> RequestRecord:
+    """Return a request's record with what it turned out to have cost."""
+    return replace(record, cost_msats=event.cost_msats, doubtful_msats=event.doubtful_msats)
 
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:

@@ -128,6 +128,7 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router, balance
         open_until_ms=view.open_until_ms,
         model_rates=prices,
         charged_ratio=router.learner.charged_ratio(provider.name),
+        charged_ratios=router.learner.charged_ratios(provider.name),
         balance=balance,
         list_age_s=router.names.list_age_s(provider.name),
         list_stale=router.names.is_stale(provider.name),

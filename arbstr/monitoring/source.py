@@ -20,9 +20,10 @@ class ProviderStatus:
 
     `model_rates` are input rate, output rate and fee of models that have rates of their own.
     `success_rate` is 0 to 1 over recent attempts, None before the first; `latency_ms` the learned time to first byte.
-    `charged_ratio` is charged over computed as learned, None where the provider never said. `balance` is what a Routstr
-    node says the key holds, None where there is nothing to ask. `list_age_s` is the time since its list of models and
-    prices was read, None if it never was; `list_stale`: so long that it is doubted.
+    `charged_ratio` is charged over computed as learned, None where the provider never said; `charged_ratios` the same
+    by model. `balance` is what a Routstr node says the key holds, None where there is nothing to ask. `list_age_s` is
+    the time since its list of models and prices was read, None if it never was; `list_stale`: so long that it is
+    doubted.
     """
 
     name: str
@@ -42,6 +43,7 @@ class ProviderStatus:
     last_error: str | None = None
     open_until_ms: int | None = None
     charged_ratio: float | None = None
+    charged_ratios: Mapping[str, float] = field(default_factory=dict)
     model_rates: Mapping[str, tuple[float, float, float]] = field(default_factory=dict)
     balance: Balance | None = None
     list_age_s: float | None = None

@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any
 from arbstr import __version__
 from arbstr.bus import EventBus
 from arbstr.clock import wall_ms
-from arbstr.config.schema import Config
+from arbstr.config.schema import Config, Provider
 from arbstr.config.settings import Settings, proxy_lines
+from arbstr.engine.accounts import Accounts
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.departure import is_drained
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
@@ -44,6 +46,7 @@ from arbstr.market.money_watch import MoneyWatch
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
+from arbstr.runtime.books import keep_books
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server.access import AccessControl
 from arbstr.server.app import App
@@ -140,6 +143,7 @@ class Decisions:
     router: Router
     budgets: Budgets
     sessions: Sessions
+    accounts: Accounts
     spoken: SpokenDialects
 
 
@@ -169,7 +173,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(funds, health, router, budgets, Sessions(), spoken)
+    return Decisions(funds, health, router, budgets, Sessions(), Accounts(config.providers), spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
@@ -198,7 +202,12 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         clock=time.monotonic,
         now_ms=wall_ms,
         random=random.random,
+        traffic=decisions.accounts.traffic,
     )
+    bookkeeping = keep_books(
+        decisions.accounts, parts.ledger, balances, decisions.budgets, decisions.router.learner, parts.bus
+    )
+    await bookkeeping.start()
     memory = StatePersistence(parts.ledger, decisions.router, decisions.health, decisions.sessions, lists, changes)
     await memory.load()
     spending = SpendPersistence(decisions.budgets)
@@ -217,10 +226,12 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         memory=room,
     )
     stack.push_async_callback(upstream.aclose)
-    inference = InferenceEndpoints(_engine(parts, decisions, admission, upstream), room, config.server.passthrough)
+    engine = _engine(parts, decisions, admission, upstream, balances)
+    inference = InferenceEndpoints(engine, room, config.server.passthrough)
     _run_in_background(stack, lists.run())
     _run_in_background(stack, balances.run())
     _watch_money(stack, settings, parts.transport, balances)
+    _run_in_background(stack, bookkeeping.run())
     edge = _app(settings, parts, decisions, inference, room, lists, balances, started_at_ms)
     url = await listen(
         stack,
@@ -263,8 +274,16 @@ def _watch_money(stack: AsyncExitStack, settings: Settings, transport: PooledTra
 
 
 def _engine(
-    parts: Infrastructure, decisions: Decisions, admission: AdmissionControl, upstream: UpstreamCaller
+    parts: Infrastructure,
+    decisions: Decisions,
+    admission: AdmissionControl,
+    upstream: UpstreamCaller,
+    balances: Balances,
 ) -> Engine:
+    def drains(provider: Provider) -> bool:
+        balance = balances.of(provider.name)
+        return is_drained(provider, None if balance is None else balance.node_version)
+
     return Engine(
         parts.config,
         admission=admission,
@@ -272,6 +291,8 @@ def _engine(
         breakers=decisions.health,
         budgets=decisions.budgets,
         sessions=decisions.sessions,
+        accounts=decisions.accounts,
+        drains=drains,
         upstream=upstream,
         ledger=parts.ledger,
         bus=parts.bus,

@@ -13,7 +13,8 @@ from arbstr.engine.learning import codec
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.writer import LearnedState, LedgerWriter
+from arbstr.ledger.learned import LearnedState
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.catalogue import Catalogues
 from arbstr.sanitize import json_or_none
 

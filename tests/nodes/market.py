@@ -42,6 +42,11 @@ class Node:
         info: dict[str, Any] = answer.raise_for_status().json()
         return info
 
+    def held_msats(self) -> int:
+        """What the key holds in msats, reserved or not."""
+        info = self.info()
+        return int(info["balance"] + info["reserved"])
+
     def settled_msats(self) -> int:
         """The balance in msats, once nothing is reserved any more."""
         return int(eventually(lambda: (info := self.info())["reserved"] == 0 and info)["balance"])

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.money import format_sats, to_sats
+from arbstr.money import charged_for_nothing, format_sats, to_sats
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,22 @@ def test_what_is_written_is_exact(msats: int) -> None:
 
 def test_an_unknown_sum_stays_unknown() -> None:
     assert (to_sats(None), to_sats(455)) == (None, 0.455)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "success", "output_tokens", "cost_msats", "marked"),
+    [
+        ("chat", True, 0, 455, True),
+        ("messages", False, None, 455, True),
+        (None, True, 0, 455, True),
+        ("chat", True, 9, 455, False),
+        ("chat", True, None, 455, False),
+        ("chat", False, None, 0, False),
+        ("chat", False, None, None, False),
+        ("embeddings", True, 0, 163, False),
+    ],
+)
+def test_what_was_paid_for_without_output_is_marked(
+    dialect: str | None, success: bool, output_tokens: int | None, cost_msats: int | None, marked: bool
+) -> None:
+    assert charged_for_nothing(dialect, success, output_tokens, cost_msats) is marked

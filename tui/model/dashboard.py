@@ -51,7 +51,7 @@ class DashboardModel:
         fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
         self._range = 0 if fakes else 1  # a demo has no older requests
         self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range, timings)
-        self.model = ViewModel(snapshot, self.watch.finished)
+        self.model = ViewModel(snapshot, self.watch.finished, self.watch.missed)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
         self._frozen: tuple[Chart | None, LedgerStats, PriceBoard] | None = None

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 from itertools import chain, islice
 
+from arbstr.events import ChargeBooked
+from arbstr.monitoring.live_state import amended_record
 from arbstr.types import RequestRecord
 from tui.model.filter_query import Query
 from tui.model.request_row import InFlightRequest, Item, RequestRow, row_of
@@ -29,7 +31,7 @@ class Feed:
         self.unseen = 0
         self._held: list[Item] | None = None
         self._still: list[Item] | None = None  # the requests at the time it was frozen
-        self._rows: dict[str, RequestRow] = {}  # rows of finished requests, which never change
+        self._rows: dict[str, RequestRow] = {}  # rows of finished requests
 
     @property
     def held(self) -> bool:
@@ -48,6 +50,13 @@ class Feed:
                 flight.record = record
             self.finished.appendleft(record)
             self.unseen += 1
+
+    def amend(self, event: ChargeBooked) -> None:
+        """Change what a finished request cost."""
+        for place, record in enumerate(self.finished):
+            if record.request_id == event.request_id:
+                self.finished[place] = amended_record(record, event)
+                self._rows.pop(event.request_id, None)
 
     def replace_all(self, running: Iterable[InFlightRequest], finished: Iterable[RequestRecord]) -> None:
         """Start over from a snapshot; held rows stay on the screen and their requests are still updated."""

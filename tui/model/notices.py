@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from arbstr.events import BudgetThreshold, LedgerStateChanged, OverchargeFound
+from arbstr.events import BudgetThreshold, LedgerStateChanged, OverchargeFound, UnexplainedCharge
 from tui.format import percent, sats_round, shown
 
 GLOBAL = "global"  # the scope of a budget that is no rule's
@@ -34,6 +34,13 @@ def budget_notice(event: BudgetThreshold) -> Notice:
     whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
     text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
     return Notice(text, "error" if event.percent >= 100 else "warning")
+
+
+def unexplained_notice(event: UnexplainedCharge) -> Notice:
+    """Return the notice that a provider took what no request explains."""
+    return Notice(
+        f"{shown(event.provider, 40)} took {sats_round(event.msats)} sats that no request explains", "warning"
+    )
 
 
 def ledger_notice(event: LedgerStateChanged) -> Notice:

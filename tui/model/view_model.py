@@ -16,6 +16,7 @@ from arbstr.events import (
     AttemptFailed,
     AttemptStarted,
     BudgetThreshold,
+    ChargeBooked,
     Event,
     FirstByte,
     LedgerStateChanged,
@@ -25,14 +26,15 @@ from arbstr.events import (
     RequestReceived,
     RouteChosen,
     StreamProgress,
+    UnexplainedCharge,
 )
 from arbstr.monitoring.in_flight import RequestProgress, advance
-from arbstr.monitoring.live_state import summed
+from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.feed import KEPT, Feed
-from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice
+from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice, unexplained_notice
 from tui.model.request_row import InFlightRequest, in_flight_of
 from tui.model.speed import SpeedLog, Speeds
 
@@ -98,15 +100,21 @@ class DashboardView:
 class ViewModel:
     """Applies events, resynchronises from snapshots, and gives views.
 
-    `on_finished` is called with the requests that have ended.
+    `on_finished` is called with the requests that have ended, `on_amended` with the time since which sums have changed:
+    what a request cost, or what none explains, is known later.
     """
 
     def __init__(
-        self, snapshot: Snapshot, on_finished: Callable[[list[RequestRecord]], None] = lambda records: None
+        self,
+        snapshot: Snapshot,
+        on_finished: Callable[[list[RequestRecord]], None] = lambda records: None,
+        on_amended: Callable[[int], None] = lambda since_ms: None,
     ) -> None:
         self.feed = Feed()
         self.notices: deque[Notice] = deque(maxlen=20)
         self._on_finished = on_finished
+        self._on_amended = on_amended
+        self.amendments = 0  # so far
         self._first_bytes: deque[int] = deque(maxlen=FIRST_BYTES)
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[HealthChange]] = {}
@@ -176,6 +184,8 @@ class ViewModel:
                     self._advance(event)
                 case RequestReceived() | RouteChosen() | AttemptStarted() | AttemptFailed() | StreamProgress():
                     self._advance(event)
+                case ChargeBooked() | UnexplainedCharge():
+                    self._amend(event)
                 case _:
                     self._apply_other(event)
 
@@ -193,6 +203,18 @@ class ViewModel:
         self._speeds.add(new)
         self._remember_refusals(new)
         self._on_finished(new)
+
+    def _amend(self, event: ChargeBooked | UnexplainedCharge) -> None:
+        """Apply what has turned out about money that was spent before."""
+        self.amendments += 1
+        if isinstance(event, ChargeBooked):
+            self._totals = amended(self._totals, event)
+            self.feed.amend(event)
+        else:
+            self._totals = with_unexplained(self._totals, event)
+            if event.msats > 0:
+                self.notices.append(unexplained_notice(event))
+        self._on_amended(event.at_ms)
 
     def _advance(self, event: RequestReceived | RequestProgress) -> None:
         """Apply an event of a running request."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from arbstr.ledger.model import Detail, Entry
 from arbstr.ledger.routing_json import routing_json
+from arbstr.money import charged_for_nothing
 from arbstr.types import RequestRecord
 from tui.format import NOTHING, age, count, duration, exact_stamp, rate, sats, shown
 from tui.model.request_row import InFlightRequest, Item, by_rates, overcharge
@@ -49,6 +50,7 @@ class FullRequest:
     session: str | None = None
     client: str | None = None
     implausible: str | None = None
+    doubtful_msats: int = 0
 
 
 def _names(kind: type[FullRequest | Entry | RequestRecord]) -> set[str]:
@@ -174,7 +176,7 @@ def _figures(request: FullRequest) -> list[Line]:
         lines.append(_field("Stream took", duration(request.stream_duration_ms), note=speed))
     lines += [
         _field("Tokens in", count(request.input_tokens), note=_cache(request)),
-        _field("Tokens out", count(request.output_tokens)),
+        _field("Tokens out", count(request.output_tokens), note=_for_nothing(request)),
         _money("Cost", request.cost_msats, _doubt(request)),
         _money("Cost by rates", by_rates(request)),
         _money("Charged", request.provider_cost_msats, _difference(request)),
@@ -201,7 +203,14 @@ def _difference(request: FullRequest) -> str:
 
 
 def _doubt(request: FullRequest) -> str:
-    return f"capped: the provider's claim of {shown(request.implausible)} can't be true" if request.implausible else ""
+    if request.implausible:
+        return f"capped: the provider's claim of {shown(request.implausible)} can't be true"
+    return f"{sats(request.doubtful_msats)} more may have been charged" if request.doubtful_msats else ""
+
+
+def _for_nothing(request: FullRequest) -> str:
+    nothing = charged_for_nothing(request.dialect, bool(request.success), request.output_tokens, request.cost_msats)
+    return "charged without any output" if nothing else ""
 
 
 def _cache(request: FullRequest) -> str:

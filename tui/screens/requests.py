@@ -63,6 +63,7 @@ class RequestsScreen(DashboardScreen):
         self._asking = False
         self._exporting: int | None = None  # rows written by the running export
         self._seen = -1  # requests that had finished when the list was last read
+        self._seen_amendments = 0  # and rows that had changed since they were written
         self._as_of_ms = dashboard.now_ms()  # when that was
         self._pause_s = dashboard.timings.least_query_wait_s  # what the latest question costs to ask again
         self._wake = asyncio.Event()  # another question, or someone who looks: don't wait for the pause to pass
@@ -134,8 +135,14 @@ class RequestsScreen(DashboardScreen):
     async def _keep_up(self) -> None:
         """Read the newest rows again while they are in sight and there are new ones, at a limited rate."""
         while True:
-            stale = self._rows.following and self._seen != self._finished and not self._asking
-            if stale and self.is_current and not self.dashboard.model.frozen:
+            stale = self._seen != self._finished or self._seen_amendments != self.dashboard.model.amendments
+            if (
+                stale
+                and self._rows.following
+                and not self._asking
+                and self.is_current
+                and not self.dashboard.model.frozen
+            ):
                 await self._answer(self._rows.restart())
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pause_s)
@@ -144,12 +151,14 @@ class RequestsScreen(DashboardScreen):
     async def _answer(self, question: Awaitable[None]) -> None:
         """Await a query of the whole list; its duration sets when it may be repeated."""
         began, finished, as_of_ms = perf_counter(), self._finished, self.dashboard.now_ms()
+        amendments = self.dashboard.model.amendments
         try:
             await question
         except LedgerUnavailable as problem:
             self._problem = str(problem)
         else:
             self._problem, self._seen, self._as_of_ms = "", finished, as_of_ms
+            self._seen_amendments = amendments
         finally:
             timings, took = self.dashboard.timings, perf_counter() - began
             pause_s = max(timings.least_query_wait_s, took / timings.query_share)

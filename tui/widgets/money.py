@@ -137,9 +137,16 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
     return [
         (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
         (((f"  for {count(window.total)} requests", "muted"),), 2),
+        *_unexplained(window),
         ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats)), 3),
         (((f", {tokens_in} → {tokens_out} tokens", "muted"),), 4),
     ]
+
+
+def _unexplained(window: Aggregate) -> list[Part]:
+    if not window.unexplained_msats:
+        return []
+    return [(((f", {sats(window.unexplained_msats)} of them unexplained", "warn"),), 1)]
 
 
 def _saved(window: Aggregate) -> list[Part]:

@@ -96,9 +96,25 @@ class Learner:
     def _learn_charge(self, offer: Offer, record: RequestRecord, now_s: float) -> None:
         if record.provider_cost_msats is None or record.list_cost_msats is None:
             return
-        found = offer.record_charge(record.provider_cost_msats, record.list_cost_msats, now_s)
+        self._record_charge(offer, record.provider_cost_msats, record.list_cost_msats)
+
+    def _record_charge(self, offer: Offer, charged_msats: int, listed_msats: int) -> None:
+        found = offer.record_charge(charged_msats, listed_msats, self._clock())
         if found is not None:
             self._publish(found)
+
+    def learn_charge(self, provider: str, model: str, charged_msats: int, listed_msats: int) -> None:
+        """Learn what a provider turned out to have taken for an answer, besides what that costs by the rates."""
+        if provider in self._providers:
+            self._record_charge(self.offer(provider, model), charged_msats, listed_msats)
+
+    def charged_ratios(self, provider: str) -> dict[str, float]:
+        """Return a provider's charges relative to its rates, by model, where it ever stated one."""
+        return {
+            model: offer.charges.ratio
+            for (name, model), offer in self._offers.items()
+            if name == provider and offer.charges.seen
+        }
 
     def charged_ratio(self, provider: str) -> float | None:
         """Return a provider's charges relative to its rates, over all models; None if it never stated one."""

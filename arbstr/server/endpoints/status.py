@@ -135,6 +135,7 @@ class StatusEndpoints:
             "models": [*(provider.model_ids or self._names.learned(provider.name))],
             "health": _health(status),
             "charged_ratio": status.charged_ratio,
+            "charged_ratios": dict(status.charged_ratios),
             "balance": None if status.balance is None else _balance(status.balance),
             "list_age_s": None if status.list_age_s is None else round(status.list_age_s, 3),
             "list_stale": status.list_stale,

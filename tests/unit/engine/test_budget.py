@@ -427,3 +427,24 @@ def test_budgets_hold_under_hundreds_of_interleaved_requests_with_random_ends(se
     for reservation, _ in running:
         reservation.settle(0)
     assert {status.reserved_msats for status in caps.status()} == {0}
+
+
+# --- what turns out later
+
+
+def test_a_cost_that_turns_out_later_counts_where_its_request_did() -> None:
+    clock, events = WallClock(), list[BudgetThreshold]()
+    caps = budgets(
+        Rule(name="code", max_sats_per_hour=1), clock=clock, events=events, max_sats_per_hour=1, max_sats_per_day=10
+    )
+    caps.reserve("code", 300).settle(300)
+    caps.amend("code", clock.now, 155)
+    assert [one.spent_msats for one in caps.status()] == [455, 455, 455]
+    caps.amend("code", clock.now, -455)
+    assert [one.spent_msats for one in caps.status()] == [0, 0, 0]
+    clock.now += HOUR
+    caps.amend("code", START, 700)
+    assert [one.spent_msats for one in caps.status()] == [0, 700, 0]
+    caps.amend(None, clock.now, 500)
+    assert [one.spent_msats for one in caps.status()] == [500, 1200, 0]
+    assert [(one.scope, one.period, one.percent) for one in events] == [("global", "hour", 50)]

@@ -13,9 +13,11 @@ from hypothesis import strategies as st
 
 from arbstr.bus import EventBus
 from arbstr.config.schema import Budget, Config, Provider, Retry
+from arbstr.engine.accounts import Accounts
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.departure import is_drained
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
@@ -189,6 +191,8 @@ class EngineHarness:
             breakers=self.breakers,
             budgets=self.budgets,
             sessions=Sessions(),
+            accounts=Accounts(self.config.providers),
+            drains=lambda provider: is_drained(provider, None),
             upstream=self.upstream,
             ledger=self.ledger,
             bus=self.bus,

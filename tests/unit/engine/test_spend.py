@@ -7,7 +7,7 @@ import pytest
 from arbstr.engine.claims import Bounds
 from arbstr.engine.spend import SpendTracker
 from arbstr.errors import AttemptError
-from arbstr.types import Usage
+from arbstr.types import Doubt, Usage
 from tests.support.engine_builders import provider
 
 RATES = provider("alpha", 10, 30, base_fee=1).rates_for("gpt-4o")
@@ -103,3 +103,69 @@ def test_an_attempt_that_no_provider_can_have_seen_costs_nothing(spend: SpendTra
     spend.begin_attempt(900.5)
     spend.drop_attempt()
     assert (spend.doubtful_msats, spend.in_flight) == (901, False)
+
+
+# --- what a balance will tell
+
+
+def asked(spend: SpendTracker, account: str | None = "alpha") -> None:
+    spend.begin_attempt(900.5, account)
+
+
+def test_while_an_attempt_is_in_flight_its_charge_is_in_doubt(spend: SpendTracker) -> None:
+    asked(spend)
+    assert spend.doubts == (Doubt("alpha", 901),)
+    spend.drop_attempt()
+    assert not spend.doubts
+
+
+def test_without_a_balance_nothing_will_be_told(spend: SpendTracker) -> None:
+    asked(spend, None)
+    spend.end_attempt(LATE, None)
+    assert spend.doubts == ()
+
+
+@pytest.mark.parametrize(
+    ("charged_msats", "usage", "doubts"),
+    [
+        (455, Usage(1000, 500), ()),
+        (455, None, ()),
+        (0, Usage(1000, 500), (Doubt("alpha", 26_000, 0, answered=True),)),
+        (None, Usage(1000, 500), (Doubt("alpha", 26_000, 26_000, answered=True),)),
+        (None, None, (Doubt("alpha", 901, 0, answered=True),)),
+    ],
+)
+def test_a_charge_that_is_not_stated_is_in_doubt(
+    spend: SpendTracker, charged_msats: int | None, usage: Usage | None, doubts: tuple[Doubt, ...]
+) -> None:
+    asked(spend)
+    price(spend, usage, charged_msats)
+    spend.end_attempt(None, 200)
+    assert spend.doubts == doubts
+
+
+def test_a_charge_that_can_not_be_true_is_in_doubt(spend: SpendTracker) -> None:
+    asked(spend)
+    price(spend, Usage(10, 5), 10**9)
+    spend.end_attempt(None, 200)
+    assert spend.doubts == (Doubt("alpha", 1250, spend.cost_msats or 0, answered=True),)
+
+
+def test_refusals_leave_no_doubt(spend: SpendTracker) -> None:
+    for error in (BUSY, REFUSED):
+        asked(spend)
+        spend.end_attempt(error, error.status)
+    asked(spend)
+    price(spend, None, None)
+    spend.end_attempt(None, 418)
+    assert spend.doubts == ()
+
+
+def test_attempts_at_one_provider_are_one_doubt(spend: SpendTracker) -> None:
+    for error in (CLOSED, LATE):
+        asked(spend)
+        spend.end_attempt(error, None)
+    asked(spend, "beta")
+    price(spend, Usage(1000, 500), 30_000)
+    spend.end_attempt(None, 200)
+    assert spend.doubts == (Doubt("alpha", 1802),)

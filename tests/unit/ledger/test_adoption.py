@@ -20,13 +20,14 @@ from arbstr.clock import format_ms
 from arbstr.ledger import adoption
 from arbstr.ledger.database import open_writable
 from arbstr.ledger.files import LATEST_VERSION, migrations
+from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.model import Aggregate, Filter, GroupBy, Order, Sort
 from arbstr.ledger.progress import WORTH_SAYING, Progress, ProgressReport
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.row_mapping import parse_ms
 from arbstr.ledger.write_connection import WriteConnection
-from arbstr.ledger.writer import LearnedState, LedgerWriter
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, first_ledger, insert, read, record, write
 from tests.support.paths import DATA

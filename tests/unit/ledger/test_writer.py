@@ -16,10 +16,11 @@ import pytest
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import writer
+from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.row_mapping import COLUMNS, facet_key, row_of, storable
-from arbstr.ledger.writer import LearnedState, LedgerWriter
+from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import Attempt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, insert, read, record, write
 

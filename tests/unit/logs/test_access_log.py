@@ -14,12 +14,14 @@ from arbstr.events import (
     AttemptFailed,
     AttemptStarted,
     BudgetThreshold,
+    ChargeBooked,
     Event,
     FirstByte,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
     StreamProgress,
+    UnexplainedCharge,
 )
 from arbstr.logs.access_log import AccessLog
 from arbstr.logs.ring import LogRing
@@ -118,6 +120,10 @@ def test_a_key_in_one_of_many_lines_is_masked_there() -> None:
             BudgetThreshold("global", "day", 80, 8_000_000, 10_000_000, 1),
             "30 arbstr.budgets budget scope=global period=day percent=80 spent_sats=8000.0 limit_sats=10000.0",
         ),
+        (
+            UnexplainedCharge("alpha", 1, 455),
+            "30 arbstr.providers took sats that no request explains provider=alpha sats=0.455",
+        ),
     ],
 )
 def test_what_an_operator_must_know_is_a_warning(event: Event, line: str) -> None:
@@ -178,3 +184,9 @@ async def test_lines_are_written_while_it_runs(tmp_path: Path) -> None:
     request_log.close()
     logs.close()
     assert [json.loads(line)["id"] for line in file.read_text().splitlines()] == ["r-1", "r-2"]
+
+
+def test_a_charge_that_a_balance_tells_is_a_line() -> None:
+    event = ChargeBooked("r-1", 0, "alpha", cost_msats=455, was_msats=400, doubtful_msats=0)
+    line = "20 arbstr.requests charge known by the balance id=r-1 provider=alpha sats=0.455 was_sats=0.4"
+    assert said(event) == [line]

@@ -6,11 +6,13 @@ from typing import Any
 
 from arbstr.events import (
     AttemptStarted,
+    ChargeBooked,
     FirstByte,
     RequestFinished,
     RequestReceived,
     RouteChosen,
     StreamProgress,
+    UnexplainedCharge,
 )
 from arbstr.monitoring.live_state import LiveState
 from arbstr.monitoring.source import RunningRequest, Totals
@@ -70,3 +72,19 @@ def test_events_of_unknown_requests_are_no_error() -> None:
     live = LiveState()
     live.put(AttemptStarted("nobody", "alpha"))
     assert live.running == ()
+
+
+def test_what_turns_out_later_changes_the_sums_and_the_request() -> None:
+    live = LiveState()
+    live.put(ended("a", cost_msats=None, doubtful_msats=900))
+    live.put(ended("b"))
+    live.put(ChargeBooked("a", 1000, "alpha", cost_msats=455, was_msats=None, doubtful_msats=0))
+    assert live.totals.cost_msats == 955
+    assert [(one.request_id, one.cost_msats, one.doubtful_msats) for one in live.recent] == [
+        ("b", 500, 0),
+        ("a", 455, 0),
+    ]
+    live.put(UnexplainedCharge("alpha", 2000, 300))
+    assert (live.totals.cost_msats, live.totals.requests) == (1255, 2)
+    live.put(ChargeBooked("a", 1000, "alpha", cost_msats=400, was_msats=455, doubtful_msats=0))
+    assert live.totals.cost_msats == 1200

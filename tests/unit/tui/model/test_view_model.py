@@ -14,6 +14,7 @@ from arbstr.events import (
     AttemptFailed,
     AttemptStarted,
     BudgetThreshold,
+    ChargeBooked,
     Event,
     FirstByte,
     LedgerStateChanged,
@@ -22,6 +23,7 @@ from arbstr.events import (
     RequestFinished,
     RequestReceived,
     StreamProgress,
+    UnexplainedCharge,
 )
 from arbstr.types import Attempt, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
@@ -299,3 +301,19 @@ def test_a_frozen_view_stands_still_and_counts_what_it_misses() -> None:
     model.thaw()
     assert model.view(NOON + 5000).totals == source.totals
     assert model.feed.rows() != rows
+
+
+def test_a_cost_that_turns_out_later_is_shown_and_the_sums_are_asked_for_again() -> None:
+    source, events = FakeSource(), some_events(1, 4)
+    amended: list[int] = []
+    model = ViewModel(source.snapshot(), on_amended=amended.append)
+    model.apply(events)
+    record = model.feed.finished[0]
+    before = model.totals.cost_msats
+    model.apply([ChargeBooked(record.request_id, NOON, "alpha", 99_000, record.cost_msats, 0)])
+    assert model.totals.cost_msats - before == 99_000 - (record.cost_msats or 0)
+    assert next(row for row in model.feed.rows() if row.request_id == record.request_id).cost_msats == 99_000
+    model.apply([UnexplainedCharge("alpha", NOON + 1, 455)])
+    assert model.totals.cost_msats - before == 99_455 - (record.cost_msats or 0)
+    assert (amended, model.amendments) == ([NOON, NOON + 1], 2)
+    assert [each.text for each in model.notices] == ["alpha took 0.455 sats that no request explains"]

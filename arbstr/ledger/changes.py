@@ -1,0 +1,52 @@
+"""Changes that wait for the writer: work on the database that comes after the rows which are waiting now."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.ledger.files import explain
+from arbstr.ledger.rollups import Rollups
+from arbstr.ledger.write_connection import WriteConnection
+
+T = TypeVar("T")
+Work = Callable[[sqlite3.Connection, Rollups], T]
+
+
+class WaitingChanges:
+    """The changes in their order, each with whom to answer."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[Work[Any], asyncio.Future[Any]]] = deque()
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def add(self, work: Work[T]) -> asyncio.Future[T]:
+        """Queue a change; return the future of its result, or of the `LedgerUnavailable` that prevents it."""
+        result: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting.append((work, result))
+        return result
+
+    async def make(self, some: int, path: Path, connection: WriteConnection) -> None:
+        """Make the first few changes. Raises what the database raises."""
+        for _ in range(some):
+            work, result = self._waiting.popleft()
+            if result.done():  # cancelled
+                continue
+            try:
+                result.set_result(await connection.change(work))
+            except Exception as error:
+                message = explain(path, error) if isinstance(error, sqlite3.Error) else str(error)
+                result.set_exception(LedgerUnavailable(message))
+                raise
+
+    def cancel(self) -> None:
+        """Give up what waits."""
+        while self._waiting:
+            self._waiting.popleft()[1].cancel()
