@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
+from collections.abc import Mapping
 from dataclasses import replace
 
 from arbstr.events import (
@@ -120,4 +121,12 @@ def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
         output_tokens=totals.output_tokens + tokens_out,
         compared_msats=totals.compared_msats + compared,
         list_cost_msats=totals.list_cost_msats + by_rates,
+        failures=_failures(totals.failures, records) if succeeded < len(records) else totals.failures,
     )
+
+
+def _failures(known: Mapping[int, int], records: list[RequestRecord]) -> Mapping[int, int]:
+    """Return the failures by status with those of more requests."""
+    counts = Counter(known)
+    counts.update(record.error_status or 0 for record in records if not record.success)
+    return counts

@@ -95,7 +95,8 @@ class RunningRequest:
 class Totals:
     """Sums since arbstr started, over finished requests; sats in msats, tokens where known.
 
-    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates.
+    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates. `failures`
+    counts those that failed by their status, 0 where it has none.
     """
 
     requests: int = 0
@@ -106,6 +107,7 @@ class Totals:
     output_tokens: int = 0
     compared_msats: int = 0
     list_cost_msats: int = 0
+    failures: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -316,6 +316,9 @@ def _counted(totals: Totals, record: RequestRecord) -> Totals:
         totals.output_tokens + (record.output_tokens or 0),
         totals.compared_msats + ((record.cost_msats or 0) if known else 0),
         totals.list_cost_msats + (by_rates(record) or 0),
+        totals.failures
+        if record.success
+        else {**totals.failures, record.error_status or 0: totals.failures.get(record.error_status or 0, 0) + 1},
     )
 
 

@@ -6,14 +6,17 @@ import asyncio
 import json
 import shlex
 from collections.abc import Callable
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
+from arbstr.clock import MINUTE_MS
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
+from tui.model.burn import SPAN_MS, Burn
 from tui.model.feed import KEPT
-from tui.model.ledger_stats import RANGES, LedgerStats, Range, StatsPoller, ended_ms
+from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogView
 from tui.model.price_board import PriceBoard, models_of_interest, price_board
 from tui.model.request_row import record_of
@@ -25,6 +28,16 @@ RECALL_AGAIN_S = 1.0
 SNAPSHOT_EVERY_MS = 1000  # while busy: what no event reports (success rates, budgets) comes by snapshot
 LONGEST_UNSEEN_MS = 30_000  # while idle
 SLICE = 300  # events applied at a time: under a millisecond
+
+
+@dataclass(frozen=True, slots=True)
+class _Frozen:
+    """What is shown while frozen, besides the view."""
+
+    chart: Chart | None
+    figures: LedgerStats
+    board: PriceBoard
+    burn: Burn | None
 
 
 class DashboardModel:
@@ -54,7 +67,7 @@ class DashboardModel:
         self.model = ViewModel(snapshot, self.watch.finished, self.watch.missed)
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
-        self._frozen: tuple[Chart | None, LedgerStats, PriceBoard] | None = None
+        self._frozen: _Frozen | None = None
         self._board: tuple[LedgerStats, int, PriceBoard] | None = None  # with what it was made of
         self._busy_until_ms = 0
         self.past_loaded = False  # the feed has the requests from before this start
@@ -127,8 +140,8 @@ class DashboardModel:
         else:
             now = self.now_ms()
             self.model.freeze(now)
-            board = self.board()
-            self._frozen = (self.watch.chart(now), self.watch.figures, board)
+            board, burn = self.board(), self.burn()
+            self._frozen = _Frozen(self.watch.chart(now), self.watch.figures, board, burn)
         return self.model.frozen
 
     def view(self) -> DashboardView:
@@ -137,17 +150,31 @@ class DashboardModel:
 
     def chart(self, now_ms: int) -> Chart | None:
         """Return spending over the chosen range, live or as frozen."""
-        return self.watch.chart(now_ms) if self._frozen is None else self._frozen[0]
+        return self.watch.chart(now_ms) if self._frozen is None else self._frozen.chart
 
     @property
     def figures(self) -> LedgerStats:
         """The ledger's figures, live or as frozen."""
-        return self.watch.figures if self._frozen is None else self._frozen[1]
+        return self.watch.figures if self._frozen is None else self._frozen.figures
+
+    def burn(self) -> Burn | None:
+        """Return what is being spent, live or as frozen; None until it is known."""
+        if self._frozen is not None:
+            return self._frozen.burn
+        now, figures = self.now_ms(), self.watch.figures
+        lately = self.watch.fine[MINUTES.name].recent(SPAN_MS, now)
+        if lately is None or figures.day is None or figures.week is None:
+            return None
+        began_ms = figures.day_began_ms
+        if figures.week.total <= self.model.totals.requests:  # there is nothing from before this start
+            began_ms = max(began_ms, self.model.started_at_ms)
+        since_ms = max(now - lately[1], min(began_ms, now - MINUTE_MS))
+        return Burn(lately[0], now - since_ms, figures.day.cost_msats, max(now - began_ms, 0))
 
     def board(self) -> PriceBoard:
         """Return the price board, live or as frozen."""
         if self._frozen is not None:
-            return self._frozen[2]
+            return self._frozen.board
         figures, known = self.figures, self._board
         if known is not None and known[0] is figures and known[1] == self._snapshot_ms:
             return known[2]

@@ -12,7 +12,8 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerQueries, Stats
 from arbstr.types import RequestRecord
 from tui.format import shown
-from tui.model.time_series import Chart, Series
+from tui.model.burn import SPAN_MS
+from tui.model.time_series import LAYERS, Chart, Cost, Series, by_spending
 from tui.timings import NORMAL, Timings
 
 SETTLE_S = 0.2
@@ -35,6 +36,8 @@ RANGES = (
     Range("7 d", 7 * DAY_MS, HOUR_MS, "hour"),
 )
 
+MINUTES = RANGES[1]  # whose chart has a bucket for each minute
+
 Groups = dict[str, Aggregate]
 
 
@@ -44,7 +47,7 @@ class LedgerStats:
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
     they are today and the six before. `lost` are sums by the same groups of failed requests, where they are asked for.
-    `as_of_ms` is the time of the query.
+    `day` are the last 24 hours, of which there are rows since `day_began_ms`. `as_of_ms` is the time of the query.
     """
 
     today: Aggregate | None = None
@@ -55,6 +58,8 @@ class LedgerStats:
     problem: str | None = None
     as_of_ms: int | None = None
     lost: dict[GroupBy, Groups] = field(default_factory=dict)
+    day: Aggregate | None = None
+    day_began_ms: int = 0
 
 
 class StatsPoller:
@@ -91,7 +96,11 @@ class StatsPoller:
         """Add the cost of requests that have ended to the chart at once; the sums are due."""
         self._stale = True
         now = self._now_ms()
-        costs = [(each.received_at_ms, ended_ms(each), each.cost_msats or 0) for each in records]
+        costs = [
+            Cost(each.received_at_ms, ended_ms(each), each.cost_msats, shown(each.model))
+            for each in records
+            if each.cost_msats
+        ]
         for series in self.fine.values():
             series.add(costs, now)
 
@@ -160,37 +169,59 @@ class StatsPoller:
             window = window if group == "day" else answer.overall
         if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
-        hours = None if chosen.name in self.fine else await self._hours(now, chosen)
+        names = _dearest(by.get("model") or {})
+        hours = None if chosen.name in self.fine else await self._hours(now, chosen, names)
+        day = await self._series(now - DAY_MS, now, "hour")
         lost = {group: await self._lost(now - chosen.length_ms, group) for group in groups if losses}
-        return LedgerStats(today.overall, week.overall, window, by, hours, as_of_ms=now, lost=lost)
+        return LedgerStats(
+            today.overall,
+            week.overall,
+            window,
+            by,
+            hours,
+            as_of_ms=now,
+            lost=lost,
+            day=day.overall,
+            day_began_ms=max(now - DAY_MS, _first_ms(day.groups, now)),
+        )
 
     async def _lost(self, since_ms: int, group: GroupBy) -> Groups:
         """Query what failed requests have cost, by group."""
         return _named((await self._ledger.stats(Filter(since_ms=since_ms, success=False), group)).groups)
 
-    async def _hours(self, now: int, chosen: Range) -> Chart:
+    async def _hours(self, now: int, chosen: Range, models: Sequence[str]) -> Chart:
         since = now - chosen.length_ms
-        answer = await self._series(since, now, "hour")
-        return Chart(since - since % HOUR_MS, HOUR_MS, tuple(group.cost_msats for group in answer.groups.values()))
+        whole = await self._series(since, now, "hour")
+        parts = {model: await self._series(since, now, "hour", model) for model in models}
+        by_model = {model: _costs(part.groups) for model, part in parts.items()}
+        return Chart(since - since % HOUR_MS, HOUR_MS, _costs(whole.groups), by_spending(by_model))
 
     async def _settle(self) -> None:
-        """Query the chart's buckets that are due, as long as the round is short."""
-        series = self.fine.get(self.range.name)
-        if series is None:
-            return
+        """Query the buckets of the chart and of the last minutes that are due, as long as the round is short."""
         enough = perf_counter() + SETTLE_S
-        for start in series.unsettled(self._now_ms()):
+        for series, start in self._unsettled():
             asked = self._now_ms()
-            answer = await self._ledger.stats(Filter(since_ms=start, until_ms=start + series.width_ms - 1))
-            series.settle(start, answer.overall.cost_msats, asked)
+            answer = await self._ledger.stats(Filter(since_ms=start, until_ms=start + series.width_ms - 1), "model")
+            costs = {model: group.cost_msats for model, group in _named(answer.groups).items() if group.cost_msats}
+            series.settle(start, costs, asked)
             if perf_counter() > enough:
                 self._stale = True
                 break
 
-    async def _series(self, since_ms: int, now_ms: int, group: GroupBy) -> Stats:
+    def _unsettled(self) -> list[tuple[Series, int]]:
+        now = self._now_ms()
+        chart, minutes = self.fine.get(self.range.name), self.fine[MINUTES.name]
+        lately = [(minutes, start) for start in minutes.unsettled(now) if start > now - SPAN_MS - minutes.width_ms]
+        if chart is None:
+            return lately
+        others = [] if chart is minutes else lately
+        return [*((chart, start) for start in chart.unsettled(now)), *others]
+
+    async def _series(self, since_ms: int, now_ms: int, group: GroupBy, model: str | None = None) -> Stats:
         """Query up to the current hour or day, even if it has no requests yet."""
         step = HOUR_MS if group == "hour" else DAY_MS
-        return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=now_ms - now_ms % step + step - 1), group)
+        until_ms = now_ms - now_ms % step + step - 1
+        return await self._ledger.stats(Filter(since_ms=since_ms, until_ms=until_ms, model=model), group)
 
     async def _stats(self, since_ms: int, group: GroupBy | None = None) -> Stats:
         return await self._ledger.stats(Filter(since_ms=since_ms), group)
@@ -199,6 +230,21 @@ class StatsPoller:
 def ended_ms(record: RequestRecord) -> int:
     """Return when a request ended, in epoch milliseconds."""
     return record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0)
+
+
+def _dearest(groups: Groups) -> list[str]:
+    """Return the models on which most was spent."""
+    costs = sorted(((-group.cost_msats, name) for name, group in groups.items()))
+    return [name for cost, name in costs[:LAYERS] if cost]
+
+
+def _costs(groups: Groups) -> tuple[int, ...]:
+    return tuple(group.cost_msats for group in groups.values())
+
+
+def _first_ms(hours: Groups, now_ms: int) -> int:
+    """Return the start of the first hour with requests."""
+    return next((int(start) for start, group in hours.items() if group.total), now_ms)
 
 
 def _week_of_days(now_ms: int) -> int:

@@ -33,6 +33,7 @@ from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
+from tui.model.burn import BudgetRates
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice, unexplained_notice
 from tui.model.request_row import InFlightRequest, in_flight_of
@@ -95,6 +96,7 @@ class DashboardView:
     ledger_problem: str | None
     adopted: float | None = None  # the share of an earlier arbstr's rows that are summed up, None if all are
     refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
+    budget_rates: tuple[float | None, ...] = ()  # what was spent lately of each budget, in msats per minute
 
 
 class ViewModel:
@@ -122,6 +124,7 @@ class ViewModel:
         self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
+        self._rates = BudgetRates()
         self._price_lists: dict[str, _PriceList] = {}
         self._adopted: float | None = None
         self._past: tuple[RequestRecord, ...] = ()
@@ -148,6 +151,7 @@ class ViewModel:
         self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
         self.ledger_problem = None if snapshot.ledger_problem is None else shown(snapshot.ledger_problem)
         self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
+        self._rates.add(self.budgets, snapshot.at_ms)
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
 
     def _shown_provider(self, status: ProviderStatus) -> ProviderStatus:
@@ -276,6 +280,11 @@ class ViewModel:
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
+    def started_at_ms(self) -> int:
+        """When arbstr started."""
+        return self._snapshot.started_at_ms
+
+    @property
     def totals(self) -> Totals:
         """The sums since the start, as of now even when frozen."""
         return self._totals
@@ -332,6 +341,7 @@ class ViewModel:
             self.ledger_problem,
             self._adopted,
             self._refusing(now_ms),
+            tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
         )
 
     def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:

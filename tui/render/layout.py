@@ -19,6 +19,8 @@ Role = Literal[
     "muted",  # labels, units, what stands back
     "faint",  # frames and separators
     "accent",  # money
+    "accent-2",  # other money beside it
+    "accent-3",
     "good",
     "warn",
     "bad",

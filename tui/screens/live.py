@@ -14,7 +14,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names, names_in_sight
 from tui.model.dashboard import DashboardModel, curl
-from tui.model.filter_language import EXAMPLE, judged, parse
+from tui.model.filter_language import EXAMPLE, judged, parse, term
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
@@ -26,7 +26,7 @@ from tui.widgets.panel import Panel
 from tui.widgets.provider_health import ProvidersPanel
 from tui.widgets.spend_by_model import SpendByModelPanel
 from tui.widgets.spend_chart import SpendChart
-from tui.widgets.stat_tiles import BOXED, StatTilesPanel
+from tui.widgets.stat_tiles import BOXED, BOXES_FROM, PLAIN, StatTilesPanel
 
 
 class LiveScreen(DashboardScreen):
@@ -51,29 +51,32 @@ class LiveScreen(DashboardScreen):
 
     def size_pieces(self, width: int, height: int) -> None:
         """Box the tiles and show the chart where there is room; the feed takes the rest."""
-        boxed = width >= 100 and height >= 30
-        providers = len(self.dashboard.view().providers)
-        self._tiles.styles.height = BOXED + (height >= 34) if boxed else 4
-        self._chart.styles.height = max(4, min(height // 5, 14)) if boxed else 4
+        boxed = width >= BOXES_FROM and height >= 30
+        view = self.dashboard.view()
+        lines = (PLAIN if view.budgets else PLAIN - 1) if height >= 24 else 4
+        self._tiles.styles.height = BOXED + 2 * (height >= 34) if boxed else lines
+        self._chart.styles.height = max(4, min(height // 5, 14)) if height >= 30 else 4
         self._chart.display = height >= 20
-        rows = min(max(providers, 3 if width >= 100 else 1), max(height // 5, 3))
+        rows = min(max(len(view.providers), 3 if width >= 100 else 1), max(height // 5, 3))
         self._below.styles.height = rows + (2 if width >= 100 else 1)
 
     def paint_body(self) -> Iterator[None]:
         """Paint piece by piece."""
         dashboard = self.dashboard
         view, figures, feed = dashboard.view(), dashboard.figures, dashboard.model.feed
-        self._tiles.show(view, figures, dashboard.range.name)
+        self._tiles.show(view, figures, dashboard.burn(), dashboard.range.name)
         yield
-        self._chart.show(dashboard.chart(view.at_ms), dashboard.range, dashboard.zone)
+        chart = dashboard.chart(view.at_ms)
+        self._chart.show(chart, dashboard.range, dashboard.zone)
         yield
         wanted = len(feed.rows()) if feed.held else self._feed.page
         rows = feed.rows(wanted)
         hint = self._hint() if not rows else ()
         self._feed.show(rows, feed.selected, view.at_ms, dashboard.zone, note=self._note(), hint=hint)
         yield
-        self._providers.show(view.providers, view.at_ms)
-        self._shares.show(figures.groups.get("model"), dashboard.range.name)
+        self._providers.show(view.providers, view.at_ms, dashboard.board())
+        yield
+        self._shares.show(figures.groups.get("model"), dashboard.range.name, {} if chart is None else chart.models)
         yield
 
     def _note(self) -> Line:
@@ -181,6 +184,18 @@ class LiveScreen(DashboardScreen):
             self.repaint()
             if event.twice:
                 self.action_open()
+
+    @on(Panel.Picked, "#health")
+    async def _provider_picked(self, event: Panel.Picked) -> None:
+        name = self._providers.name_at(event.index)
+        if name is not None:
+            await self.show_requests(term("provider", name))
+
+    @on(Panel.Picked, "#shares")
+    async def _model_picked(self, event: Panel.Picked) -> None:
+        name = self._shares.name_at(event.index)
+        if name is not None:
+            await self.show_requests(term("model", name))
 
     @on(Panel.Wheeled, "#feed")
     def _wheeled(self, event: Panel.Wheeled) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from datetime import tzinfo
 
+from rich.cells import cell_len
+
 from tui.format import NOTHING, clock, count, duration, sats
 from tui.model.request_row import RequestRow
 from tui.render.layout import (
@@ -24,23 +26,29 @@ from tui.render.layout import (
     under_cursor,
 )
 from tui.widgets.panel import Panel
+from tui.widgets.spend_by_model import bar
 
 FALLEN = "⤷"  # how many attempts failed before the provider that is named
+
+COST = " "  # the column of bars beside what requests cost
+LONGEST_PROVIDER = 24  # cells; who answered is not cut to make room for anything else
 
 COLUMNS = (
     Column("time", 8, exact=True),
     Column("state", 9, exact=True),
     Column("model", 14, share=3, most=34),
-    Column("provider", 10, share=3, most=40, rank=1),
+    Column("provider", 10, share=1, most=40, rank=1, exact=True),
     Column(FALLEN, 2, rank=3, exact=True),
     Column("policy", 6, share=1, most=20, rank=5),
-    Column("kind", 6, rank=7),
-    Column("first byte", 10, "right", rank=8),
+    Column("kind", 6, rank=9),
+    Column("first", 7, "right", rank=6),
     Column("whole", 7, "right", rank=2),
     Column("tokens", 6, "right", rank=4),
     Column("→ out", 5, rank=4, exact=True),
+    Column("tok/s", 5, "right", rank=8),
     Column("sats", 8, "right"),
-    Column("note", 16, share=4, most=60, rank=9),
+    Column(COST, 5, rank=7),
+    Column("note", 16, share=4, most=60, rank=10),
 )
 
 _MARKS: dict[str, Span] = {
@@ -69,22 +77,41 @@ def row_cells(row: RequestRow, now_ms: int, zone: tzinfo | None) -> dict[str, Sp
         "time": (clock(row.at_ms + (row.elapsed_ms or 0), zone), "muted"),
         "state": state_of(row),
         "model": (row.model or "(none)", "text"),
-        "provider": (row.path[-1], "text") if row.path else (NOTHING, "muted"),
+        "provider": _provider(row),
         FALLEN: (f"{FALLEN}{row.failed}", "warn") if row.failed else ("", "text"),
         "policy": (row.policy or NOTHING, "text" if row.policy else "muted"),
         "kind": ("stream" if row.streaming else "json", "muted"),
-        "first byte": (duration(row.first_byte_ms), "text" if row.first_byte_ms is not None else "muted"),
+        "first": (duration(row.first_byte_ms), "text" if row.first_byte_ms is not None else "muted"),
         "whole": (duration(took), "text"),
         "tokens": (count(row.input_tokens), "text" if known else "muted"),
         "→ out": (f"→ {count(out)}", "text" if known else "muted"),
+        "tok/s": _speed(row),
         "sats": ("…" if running else sats(row.cost_msats), "text" if row.cost_msats is not None else "muted"),
         "note": (row.error, "muted"),
     }
 
 
+def _provider(row: RequestRow) -> Span:
+    """Return who answered, or was asked last."""
+    if not row.path:
+        return (NOTHING, "muted")
+    return (fit(row.path[-1], min(cell_len(row.path[-1]), LONGEST_PROVIDER)), "text")
+
+
+def _speed(row: RequestRow) -> Span:
+    """Return a stream's tokens per second after its first byte."""
+    rest_ms = (row.elapsed_ms or 0) - (row.first_byte_ms or 0)
+    if not row.streaming or not row.output_tokens or rest_ms <= 0:
+        return (NOTHING, "muted")
+    return (f"{row.output_tokens * 1000 / rest_ms:,.0f}", "text")
+
+
 def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo | None) -> tuple[Layout, list[Line]]:
     """Return the rows as a table, and its layout."""
     table = [row_cells(row, now_ms, zone) for row in rows]
+    dearest = max((row.cost_msats or 0 for row in rows), default=0)
+    for row, each in zip(rows, table, strict=True):
+        each[COST] = (bar(row.cost_msats / dearest, 5) if row.cost_msats else "", "muted")
     layout = lay_out(COLUMNS, width, table)
     titles = {column.title for column, _ in layout}
     if not {"tokens", "whole"} <= titles and any(row.running for row in rows):

@@ -9,8 +9,8 @@ from tui.model.price_board import BoardRow, PriceBoard
 from tui.model.view_model import ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
 from tui.widgets.panel import Panel
+from tui.widgets.provider_health import CHEAPEST
 
-CHEAPEST = "★"
 DOUBTED = "?"
 _MODEL = Column("model", 12, share=2, most=30)
 _MEANT = (

@@ -143,7 +143,7 @@ class ProviderTable(Panel):
             "provider": row["name"],
             "state": row["state"],
             "health": row["health"],
-            "first byte": row["first byte"],
+            "first byte": row["first"],
             "running": (count(status.in_flight), "text" if status.in_flight else "muted"),
             "lately": (spark(view.speeds.history), "muted"),
             "tok/s": _tokens_per_second(view),

@@ -1,20 +1,26 @@
-"""Spending over time, drawn in Braille dots."""
+"""Spending over time, drawn in Braille dots, the dearest models told apart."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import tzinfo
 
+from rich.cells import cell_len
+
 from arbstr.clock import DAY_MS, MINUTE_MS
 from tui.format import moment, sats_round
-from tui.model.ledger_stats import Range
+from tui.model.ledger_stats import RANGES, Range
 from tui.model.time_series import Chart
-from tui.render.layout import EMPTY, Line, fit, spread
+from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, width_of
 from tui.widgets.panel import Panel
 
+LOOKS: tuple[Role, ...] = ("accent", "accent-2", "accent-3")  # of the dearest model, the next, all others
+SHORTEST = 6  # a chart is this part of its range at least
+_SAMPLE = "▇"
 _LEFT = (0x40, 0x44, 0x46, 0x47)  # the lowest 1 to 4 dots of a cell's left column
 _RIGHT = (0x80, 0xA0, 0xB0, 0xB8)
 _BLANK = 0x2800
+_FULL = "⣿"
 
 
 def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
@@ -22,11 +28,67 @@ def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
 
     Scaled to the highest value; anything above nothing shows as one dot at least.
     """
+    heights = _dots(values, width, height)
+    return ["".join(_cell(heights, x, row) for x in range(width)) for row in range(height - 1, -1, -1)]
+
+
+def stacked(values: Sequence[int | None], layers: Sequence[Sequence[int]], width: int, height: int) -> list[Line]:
+    """Return the same curve with parts of it told apart, the first at the bottom; what they leave is the last's.
+
+    A cell has one look: that of the part in the middle of its higher column.
+    """
+    heights = _dots(values, width, height)
+    higher = [2 * x + (heights[2 * x + 1] > heights[2 * x]) for x in range(width)]
+    bounds = _bounds(values, layers, [(column, heights[column]) for column in higher], 2 * width)
+    return [_row(heights, higher, bounds, row) for row in range(height - 1, -1, -1)]
+
+
+def _row(heights: Sequence[int], higher: Sequence[int], bounds: Sequence[Sequence[float]], row: int) -> Line:
+    """Return a line of a stacked curve. `bounds` has for each cell up to where its parts reach, in dots."""
+    spans: list[Span] = []
+    text, look, base = "", LOOKS[0], 4 * row
+    for x, column in enumerate(higher):
+        top = heights[column]
+        if top <= base:
+            text += " "
+            continue
+        middle = (base + min(top, base + 4)) / 2
+        layer = 0
+        for bound in bounds[x]:
+            layer += middle >= bound
+        if LOOKS[layer] != look:
+            spans.append((text, look))
+            text, look = "", LOOKS[layer]
+        full = top >= base + 4 and heights[2 * x] == heights[2 * x + 1]
+        text += _FULL if full else _cell(heights, x, row)
+    return merged([*spans, (text, look)])
+
+
+def _bounds(
+    values: Sequence[int | None], layers: Sequence[Sequence[int]], columns: Sequence[tuple[int, int]], count: int
+) -> list[list[float]]:
+    """Return for each cell how high its parts but the last reach; `columns` are their columns of dots, of
+    `count`, and the heights of these.
+    """
+    length, bounds = len(values), []
+    for column, height in columns:
+        first = column * length // count
+        place = first
+        for other in range(first + 1, (column + 1) * length // count):  # the highest of those that fall together
+            place = other if (values[other] or 0) > (values[place] or 0) else place
+        below, reach = 0, []
+        for layer in layers if height else ():
+            below += layer[place]
+            reach.append(below / (values[place] or 1) * height)
+        bounds.append(reach)
+    return bounds
+
+
+def _dots(values: Sequence[int | None], width: int, height: int) -> list[int]:
     dots = _columns([value or 0 for value in values], width * 2)
     peak = max(dots, default=0) or 1
     full = height * 4
-    heights = [0 if dot <= 0 else max(1, round(dot * full / peak)) for dot in dots]
-    return ["".join(_cell(heights, x, row) for x in range(width)) for row in range(height - 1, -1, -1)]
+    return [0 if dot <= 0 else max(1, round(dot * full / peak)) for dot in dots]
 
 
 def _columns(values: Sequence[int], count: int) -> list[int]:
@@ -47,7 +109,7 @@ def _cell(heights: Sequence[int], x: int, row: int) -> str:
 
 
 class SpendChart(Panel):
-    """Spending over the chosen range, with its peak, and times below where there is room."""
+    """Spending over the chosen range by model, with an axis, and times below where there is room."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -57,44 +119,92 @@ class SpendChart(Panel):
 
     def show(self, chart: Chart | None, range_: Range, zone: tzinfo | None) -> None:
         """Show other values."""
-        self._chart, self._range, self._zone = chart, range_, zone
+        self._chart, self._range, self._zone = None if chart is None else begun(chart), range_, zone
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw a title, the curve, and from five lines on a line of times."""
         if self._range is None:
             return []
-        values = () if self._chart is None else self._chart.values
+        chart = self._chart
+        values = () if chart is None else chart.values
         peak = max((value or 0 for value in values), default=0)
-        lines = [_title(self._range, peak, width)]
         with_times = height >= 5
         rows = height - 1 - with_times
-        if peak:
-            lines += [((" ", "text"), (text, "accent")) for text in area(values, width - 2, rows)]
+        lines = [self._title(chart, peak, width)]
+        labels = _axis(peak, rows)
+        margin = len(labels[0])
+        if chart is not None and peak:
+            layers = list(chart.models.values())[: len(LOOKS) - 1]
+            curve = stacked(values, layers, width - margin - 1, rows)
+            lines += [((label, "muted"), *line) for label, line in zip(labels, curve, strict=True)]
         else:
             lines += [EMPTY] * (rows // 2) + [((fit(self._nothing(), width), "muted"),)]
             lines += [EMPTY] * (rows - len(lines) + 1)
-        if with_times and self._chart is not None:
-            lines.append(self._times(self._chart, width))
+        if with_times and chart is not None:
+            lines.append(self._times(chart, width, margin if peak else 1))
         return lines
 
     def _nothing(self) -> str:
         name = self._range.name if self._range else ""
         return " asking the ledger …" if self._chart is None else f" nothing spent in the last {name}"
 
-    def _times(self, chart: Chart, width: int) -> Line:
+    def _title(self, chart: Chart | None, peak: int, width: int) -> Line:
+        """Return what is shown, whose parts are which, and the figures of the whole."""
+        range_ = self._range or RANGES[0]
+        title: Part = (((" Spending", "title"), (f"  sats per {range_.per}, last {range_.name}", "muted")), 0)
+        if chart is None or not peak:
+            return fit_parts([title], width)
+        names = list(chart.models)[: len(LOOKS) - 1]
+        others = sum(value or 0 for value in chart.values) > sum(sum(chart.models[name]) for name in names)
+        legend: list[Part] = [
+            (((f"  {_SAMPLE} ", look), (fit(name, min(cell_len(name), 20)), "muted")), 3)
+            for name, look in zip([*names, *(["others"] if others else [])], LOOKS, strict=False)
+        ]
+        figures = _figures(chart, peak, self._zone)
+        left = [title, *legend]
+        used = width_of(fit_parts([*left, *figures], width - 1))
+        space: Part = (((" " * max(width - 1 - used, 1), "text"),), 0)
+        return fit_parts([*left, space, *figures], width)
+
+    def _times(self, chart: Chart, width: int, margin: int) -> Line:
         """Return the times under the curve, about every 20 cells, and `now` at its end."""
-        room = width - 2
+        room = width - margin - 1
         span = chart.width_ms * len(chart.values)
-        shape = "%d %b %H:%M" if span > DAY_MS else "%H:%M" if span > 10 * MINUTE_MS else "%H:%M:%S"
+        shape = "%d %b %H:%M" if span > DAY_MS else "%H:%M" if span > 20 * MINUTE_MS else "%H:%M:%S"
         text = ""
         for x in range(0, room - 16, 20):
             at = moment(chart.start_ms + span * x // room, self._zone)
             text = text.ljust(x) + f"╵{at:{shape}}"
-        return ((" " + text.ljust(room - 4) + "now╵", "muted"),)
+        return ((" " * margin + text.ljust(room - 4) + "now╵", "muted"),)
 
 
-def _title(range_: Range, peak: int, width: int) -> Line:
-    left: Line = ((" Spending", "title"), (f"  sats per {range_.per}, last {range_.name}", "muted"))
-    right: Line = (("peak ", "muted"), (sats_round(peak), "text"), (" sats ", "muted")) if peak else EMPTY
-    return spread(left, right, width)
+def begun(chart: Chart) -> Chart:
+    """Return a chart without the time before its first value, but for a sixth of it at least."""
+    length = len(chart.values)
+    first = next((place for place, value in enumerate(chart.values) if value), 0)
+    first = min(first, length - -(-length // SHORTEST))
+    models = {name: values[first:] for name, values in chart.models.items()}
+    return Chart(chart.start_ms + first * chart.width_ms, chart.width_ms, chart.values[first:], models)
+
+
+def _figures(chart: Chart, peak: int, zone: tzinfo | None) -> list[Part]:
+    """Return the whole, the mean and the peak of what is shown."""
+    whole = sum(value or 0 for value in chart.values)
+    place = next(place for place, value in enumerate(chart.values) if value == peak)
+    at = moment(chart.start_ms + place * chart.width_ms, zone)
+    return [
+        (((sats_round(whole), "text"), (" sats", "muted")), 2),
+        (((" · mean ", "muted"), (sats_round(whole / len(chart.values)), "text")), 4),
+        (((" · peak ", "muted"), (sats_round(peak), "text")), 1),
+        (((f" at {at:%H:%M}", "muted"),), 5),
+    ]
+
+
+def _axis(peak: int, rows: int) -> list[str]:
+    """Return what stands left of each row, top first: the peak, its half and nothing."""
+    marked = {0: sats_round(peak), rows - 1: "0"}
+    if rows >= 5:
+        marked[rows // 2] = sats_round(peak * (rows - rows // 2) / rows)
+    widest = max(map(len, marked.values()))
+    return [f" {marked.get(row, ''):>{widest}}{'┤' if row in marked else '│'}" for row in range(rows)]

@@ -1,47 +1,72 @@
-"""The main figures: spent, saved, requests, latency."""
+"""The main figures: spent, burn, budget, saved, requests, latency."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from arbstr.clock import DAY_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
-from arbstr.types import BudgetStatus
+from arbstr.types import CLIENT_CLOSED, BudgetStatus
 from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
+from tui.model.burn import Burn, Pace, pace
 from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Role, Span, beside, fit_line, fit_parts, framed, trim
+from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit_line, fit_parts, framed, width_of
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
 
 SINCE = "since start"
 NEARLY = 0.8  # of a budget: from here on it is worth a warning
-FIVE_FROM = 120  # cells: with fewer, four tiles
-BOXED = 5  # lines that tiles in boxes take at least; fewer, and they are four plain lines
+SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth one too
+FAST = 3.0  # times the day's mean: so is spending that fast
+BOXES_FROM = 110  # cells: with fewer, lines
+SIX_FROM = 144  # with fewer, five boxes
+BOXED = 5  # lines that tiles in boxes take at least
+PLAIN = 6  # tiles, in a line each
+_PACE_CELLS = 12
 
 
 @dataclass(frozen=True, slots=True)
 class Tile:
-    """A title, the time it spans, and four lines, the first the one that matters most."""
+    """A title, the time it spans, and its lines, the first the one that matters most."""
 
     title: str
     span: str
-    lines: tuple[Line, Line, Line, Line]
+    lines: tuple[Line, ...]
 
 
-def tiles(view: DashboardView, figures: LedgerStats, range_name: str) -> tuple[Tile, ...]:
-    """Return the four tiles, and with budgets a fifth: the one of which most is spent."""
-    four = (
+def tiles(view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str) -> tuple[Tile, ...]:
+    """Return the tiles in order of weight; without budgets there is none of them."""
+    budgets = [_budget(*tightest(view, burn), view.at_ms)] if view.budgets else []
+    return (
         _spent(view, figures),
+        _burning(view.totals, burn),
+        *budgets,
         _saved(view, figures.window, range_name),
-        _requests(view),
+        _requests(view, figures.window),
         _latency(view, figures.window, range_name),
     )
-    return (*four, _budget(max(view.budgets, key=budget_share), view.at_ms)) if view.budgets else four
+
+
+def tightest(view: DashboardView, burn: Burn | None) -> tuple[BudgetStatus, Pace]:
+    """Return the budget that is empty first at this rate, or of which most is spent; and how it goes."""
+    rates = [*view.budget_rates, *[None] * len(view.budgets)]
+    everything = None if burn is None else burn.per_minute
+    paces = [
+        (budget, pace(budget, view.at_ms, everything if budget.scope == GLOBAL else rate))
+        for budget, rate in zip(view.budgets, rates, strict=False)
+    ]
+    return min(paces, key=_urgency)
+
+
+def _urgency(budget: tuple[BudgetStatus, Pace]) -> tuple[bool, float, float]:
+    going = budget[1]
+    empty = going.empty_at_ms
+    return going.share < 1, float("inf") if empty is None else empty, -going.share
 
 
 def budget_share(budget: BudgetStatus) -> float:
@@ -60,34 +85,86 @@ def saved_role(msats: int) -> Role:
     return "good" if msats > 0 else "bad" if msats < 0 else "text"
 
 
-def _budget(budget: BudgetStatus, now_ms: int) -> Tile:
-    share, role = budget_share(budget), budget_role(budget)
-    spent, limit = sats_round(budget.spent_msats), sats_round(budget.limit_msats)
+def pace_bar(going: Pace, width: int) -> str:
+    """Return a bar of what is spent of a budget, with a mark where an even pace would be."""
+    text = bar(min(going.share, 1.0), width).ljust(width, "░")
+    place = min(int(going.passed * width), width - 1)
+    return text[:place] + "┊" + text[place + 1 :]
+
+
+def _budget(budget: BudgetStatus, going: Pace, now_ms: int) -> Tile:
+    role = budget_role(budget)
+    left = sats_round(max(budget.limit_msats - budget.spent_msats, 0))
+    ends = f"resets in {uptime(max(budget.resets_at_ms - now_ms, 0))}"
+    at_reset: Line = ((ends, "muted"),)
+    if going.at_reset is not None:
+        at_reset = ((percent(going.at_reset, 0), "text"), (" at the reset", "muted"))
     return Tile(
         "Budget",
         budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
         (
-            ((percent(share, 0), role), (" ", "text"), (bar(min(share, 1), 12), role)),
-            ((spent, "text"), (" of ", "text"), (limit, "text"), (" sats", "muted")),
-            (("resets in ", "muted"), (uptime(max(budget.resets_at_ms - now_ms, 0)), "text")),
-            ((sats_round(max(budget.limit_msats - budget.spent_msats, 0)), "text"), (" sats left", "muted")),
+            ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
+            _lasts(budget, going, now_ms),
+            ((left, "text"), (" of ", "muted"), (sats_round(budget.limit_msats), "text"), (" left", "muted")),
+            at_reset,
+            ((ends, "muted"),),
         ),
     )
 
 
+def _lasts(budget: BudgetStatus, going: Pace, now_ms: int) -> Line:
+    """Return how long a budget lasts at this rate."""
+    if going.share >= 1:
+        return (("spent", "bad"),)
+    if going.empty_at_ms is not None:
+        in_ms = going.empty_at_ms - now_ms
+        return (("empty in ", "muted"), (uptime(in_ms), "warn" if in_ms < SOON_MS else "text"))
+    return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)
+
+
+def _burning(totals: Totals, burn: Burn | None) -> Tile:
+    each = sats_round(totals.cost_msats / totals.succeeded) if totals.succeeded else NOTHING
+    if burn is None:
+        return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, EMPTY, ((each, "text"), (" sats each", "muted"))))
+    mean = burn.mean_per_minute
+    day: Line = ((f"24 h {NOTHING}", "muted"),)
+    if mean is not None:
+        day = (("24 h ", "muted"), (sats_round(mean), "text"), (" /min", "muted"), *_times(burn.times_mean))
+    return Tile(
+        "Burn",
+        "10 min",
+        (
+            ((sats_round(burn.per_minute), "strong"), (" sats/min", "muted")),
+            day,
+            ((sats_round(burn.per_minute * 60), "text"), (" an hour", "muted")),
+            ((each, "text"), (" sats each", "muted")),
+        ),
+    )
+
+
+def _times(times: float | None) -> Line:
+    """Return how fast is being spent, beside the day's mean."""
+    if times is None or 0.9 < times < 1.1:
+        return ()
+    number = f"{times:.1f}" if times < 99.5 else f"{times:,.0f}"
+    return ((f" {'▲' if times > 1 else '▼'} {number}×", "warn" if times >= FAST else "text"),)
+
+
 def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
     # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
-    least = view.totals.cost_msats if view.started_at_ms >= view.at_ms - view.at_ms % DAY_MS else 0
+    totals, began_today = view.totals, view.started_at_ms >= view.at_ms - view.at_ms % DAY_MS
+    least = totals.cost_msats if began_today else 0
     today = None if figures.today is None else max(figures.today.cost_msats, least)
     week = None if figures.week is None else max(figures.week.cost_msats, least)
+    listed = None if figures.today is None else max(figures.today.list_cost_msats, totals.list_cost_msats * began_today)
     return Tile(
         "Spent",
-        SINCE,
+        "today UTC",
         (
-            ((sats(view.totals.cost_msats), "strong"), (" sats", "muted")),
-            _sum("today UTC", today),
+            ((NOTHING if today is None else sats_round(today), "strong"), (" sats", "muted")),
+            (("rates ", "muted"), (NOTHING, "muted")) if today is None else by_rates(today, listed or 0),
             _sum("7 days", week),
-            by_rates(view.totals.cost_msats, view.totals.list_cost_msats),
+            (("start ", "muted"), (sats(totals.cost_msats), "text"), (" sats", "muted")),
         ),
     )
 
@@ -104,7 +181,6 @@ def by_rates(cost_msats: int, listed_msats: int) -> Line:
     return (
         ("rates ", "muted"),
         (sats_round(listed_msats), "text"),
-        (" sats", "muted"),
         (more, role if more else "text"),
     )
 
@@ -134,29 +210,35 @@ def _saved(view: DashboardView, window: Aggregate | None, range_name: str) -> Ti
     return Tile("Saved", SINCE, (figure, compared, than, lately))
 
 
-def _requests(view: DashboardView) -> Tile:
+def _requests(view: DashboardView, window: Aggregate | None) -> Tile:
     totals = view.totals
     rate = totals.succeeded / totals.requests if totals.requests else None
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
+    half, most = _percentiles(window)
+    ok: Line = ((percent(rate), _rate_role(rate)), (" ok  ", "muted"))
+    running: Line = ((count(view.running), "text"), (" running", "muted"))
     return Tile(
         "Requests",
         SINCE,
         (
             ((count(totals.requests), "strong"), (f"   {per_second(view.per_second)}", "text")),
-            (
-                (percent(rate), _rate_role(rate)),
-                (" ok  ", "muted"),
-                (count(view.running), "text"),
-                (" running", "muted"),
-            ),
+            (*ok, *running),
+            _failures(totals.failures),
             ((tokens_in, "text"), (" → ", "muted"), (tokens_out, "text"), (" tokens", "muted")),
-            ((_each(totals), "text"), (" sats each", "muted")),
+            (("p50 ", "muted"), (half, "text"), (" p95 ", "muted"), (most, "text")),
         ),
     )
 
 
-def _each(totals: Totals) -> str:
-    return sats_round(totals.cost_msats / totals.succeeded) if totals.succeeded else NOTHING
+def _failures(failures: Mapping[int, int]) -> Line:
+    """Return how many failed by their status, the commonest first."""
+    if not failures:
+        return (("no failures", "muted"),)
+    kinds = sorted(failures.items(), key=lambda kind: (-kind[1], kind[0]))
+    words = [f"{'left' if status == CLIENT_CLOSED else status or 'other'}·{count(many)}" for status, many in kinds]
+    most = min(len(words), 3)
+    more = f" +{len(words) - most}" if len(words) > most else ""
+    return ((" ".join(words[:most]) + more, "text"),)
 
 
 def _rate_role(rate: float | None) -> Role:
@@ -165,11 +247,16 @@ def _rate_role(rate: float | None) -> Role:
     return "warn" if rate >= 0.9 else "bad"
 
 
+def _percentiles(window: Aggregate | None) -> tuple[str, str]:
+    """Return the median and the 95th percentile of latencies."""
+    if window is None or not window.total:
+        return NOTHING, NOTHING
+    return duration(window.p50_latency_ms), duration(window.p95_latency_ms)
+
+
 def _latency(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
-    known = window is not None and window.total > 0
-    half = duration(window.p50_latency_ms) if window is not None and known else NOTHING
-    most = duration(window.p95_latency_ms) if window is not None and known else NOTHING
-    worst = duration(window.p99_latency_ms) if window is not None and known else NOTHING
+    half, most = _percentiles(window)
+    worst = duration(window.p99_latency_ms) if window is not None and window.total else NOTHING
     return Tile(
         "Latency",
         f"last {range_name}",
@@ -189,31 +276,70 @@ class StatTilesPanel(Panel):
         super().__init__(id=id)
         self._tiles: tuple[Tile, ...] = ()
 
-    def show(self, view: DashboardView, figures: LedgerStats, range_name: str) -> None:
+    def show(self, view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str) -> None:
         """Show other figures."""
-        self._tiles = tiles(view, figures, range_name)
+        self._tiles = tiles(view, figures, burn, range_name)
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw boxes if they fit, else lines."""
         if not self._tiles:
             return []
-        if height < BOXED:
-            return [self._plain(tile, width) for tile in self._tiles[:4]]
-        return self._boxes(self._tiles if width >= FIVE_FROM else self._tiles[:4], width, height)
+        if width < BOXES_FROM or height < BOXED:
+            return plain_lines(_most_wanted(self._tiles, height), width)
+        return self._boxes(self._tiles[: 6 if width >= SIX_FROM else 5], width, height)
 
     def _boxes(self, shown: tuple[Tile, ...], width: int, height: int) -> list[Line]:
         each, rest = divmod(width, len(shown))
         lines: list[Line] = [EMPTY] * height
         for index, tile in enumerate(shown):
             room = each + (index < rest)
-            body = [trim(line, room - 4) for line in tile.lines[: height - 2]]
+            body = [squeezed(line, room - 4) for line in tile.lines[: height - 2]]
             title: Line = ((tile.title, "title"), (f"  {tile.span}", "muted"))
             lines = beside(lines, framed(body, room, height, title=title))
         return lines
 
-    def _plain(self, tile: Tile, width: int) -> Line:
-        span = f"  {tile.span}" if tile.span != SINCE or tile.title == "Spent" else ""
-        first = fit_line(trim((*tile.lines[0], (span, "muted")), 27), 28)
-        parts = [(((f" {tile.title:<8} ", "muted"), *first), 0), (fit_line(trim(tile.lines[1], 20), 20), 1)]
-        return fit_parts([*parts, (((" ", "text"), *tile.lines[2]), 2)], width)
+
+def squeezed(line: Line, width: int) -> Line:
+    """Return what of a line fits: labels and units go first, from its end, then figures; none is cut or joined."""
+    spans = list(line)
+    while width_of(tuple(spans)) > width:
+        loose = [place for place in range(len(spans)) if _can_go(spans, place)]
+        if loose:
+            del spans[loose[-1]]
+        elif len(spans) > 1:
+            del spans[-1]
+        else:
+            break
+    return tuple(spans)
+
+
+def _can_go(spans: Sequence[Span], place: int) -> bool:
+    """Check whether a span is a label or a unit, and no other's words would run together without it."""
+    if spans[place][1] != "muted" or len(spans) == 1:
+        return False
+    return place in (0, len(spans) - 1) or spans[place + 1][0].startswith(" ")
+
+
+def _most_wanted(shown: Sequence[Tile], count: int) -> list[Tile]:
+    """Return the tiles for which there are lines: latency can be missed first, then what was saved."""
+    gone = ("Latency", "Saved")[: max(len(shown) - count, 0)]
+    return [tile for tile in shown if tile.title not in gone][:count]
+
+
+_PLAIN_CELLS = (21, 21, 22, 20, 20)  # of the lines of a tile, side by side
+
+
+def plain_lines(shown: Sequence[Tile], width: int) -> list[Line]:
+    """Return a line for each tile; where the terminal is narrow its last figures go."""
+    return [_plain(tile, width) for tile in shown]
+
+
+def _plain(tile: Tile, width: int) -> Line:
+    # What a title leaves to be guessed is said with the first figure.
+    span = f"  {tile.span}" if tile.title in ("Spent", "Budget") else ""
+    first = fit_line(squeezed((*tile.lines[0], (span, "muted")), _PLAIN_CELLS[0]), _PLAIN_CELLS[0])
+    parts: list[Part] = [(((f" {tile.title:<8} ", "muted"), *first), 0)]
+    for rank, (line, cells) in enumerate(zip(tile.lines[1:], _PLAIN_CELLS[1:], strict=False), 1):
+        parts.append((((" ", "text"), *fit_line(squeezed(line, cells), cells)), rank))
+    return fit_parts(parts, width)

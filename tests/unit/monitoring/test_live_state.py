@@ -54,9 +54,12 @@ def test_sums_count_what_is_known() -> None:
     assert live.totals == Totals(1, 1, 500, 200, 10, 20, 500, 500)
     live.put(ended("b", success=False, cost_msats=None, input_tokens=None, output_tokens=None))
     live.put(ended("c", median_msats=None))
-    assert live.totals == Totals(3, 2, 1000, 200, 20, 40, 500, 1000)
+    assert live.totals == Totals(3, 2, 1000, 200, 20, 40, 500, 1000, {0: 1})
     live.put(ended("d", median_msats=None, list_cost_msats=450))  # it charged 500
-    assert live.totals == Totals(4, 3, 1500, 200, 30, 60, 500, 1450)
+    assert live.totals == Totals(4, 3, 1500, 200, 30, 60, 500, 1450, {0: 1})
+    for status in (502, 499, 502):
+        live.put(ended(f"e{status}", success=False, error_status=status, cost_msats=None, median_msats=None))
+    assert live.totals.failures == {0: 1, 502: 2, 499: 1}
 
 
 def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> None:

@@ -19,6 +19,7 @@ from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, Req
 from arbstr.ledger.model import Entry
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import SHORT, DashboardPilot, dashboard_pilot
+from tui.format import sats_round
 from tui.render.themes import LIGHT, TERMINAL
 from tui.screens.detail import DetailScreen
 from tui.timings import NORMAL
@@ -149,7 +150,8 @@ async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
     async with dashboard_pilot(FakeSource()) as each:
         happen(each.source, 25)
         total = each.source.totals
-        await each.shows(f"today UTC {total.cost_msats / 1000:,.1f}"[:14], f"{total.requests}")
+        await each.shows(f"start {total.cost_msats / 1000:,.3f}", f"{total.requests}")
+        await each.shows("today UTC", sats_round(total.cost_msats))
         await each.until(lambda: getattr(each.app.dashboard.figures.today, "cost_msats", None) == total.cost_msats)
 
 

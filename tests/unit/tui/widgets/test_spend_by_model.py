@@ -18,9 +18,10 @@ def texts(lines: Iterable[Line]) -> list[str]:
 
 def test_bars_show_their_share() -> None:
     assert bar(0, 10) == ""
-    assert bar(0.001, 10) == "╸"
-    assert bar(0.5, 10) == "━━━━━"
-    assert bar(1.5, 4) == "━━━━"
+    assert bar(0.001, 10) == "▏"
+    assert bar(0.5, 10) == "█████"
+    assert bar(0.33, 10) == "███▎"
+    assert bar(1.5, 4) == "████"
 
 
 def test_names_that_do_not_fit_become_one_line_with_their_sum() -> None:

@@ -12,14 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.events import OverchargeFound
-from arbstr.ledger.model import Aggregate, Entry
+from arbstr.ledger.model import Entry
 from arbstr.logs.ring import LogRing
-from arbstr.monitoring.source import Totals
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
-from tui.model.ledger_stats import RANGES, LedgerStats
+from tui.model.ledger_stats import RANGES
 from tui.model.log_view import LogView
 from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
@@ -33,7 +31,6 @@ from tui.widgets.provider_health import health
 from tui.widgets.provider_table import charged, history_lines, identity_lines, rate_lines
 from tui.widgets.scroll_panel import thumb
 from tui.widgets.spend_chart import SpendChart, area
-from tui.widgets.stat_tiles import saved_role, tiles
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -83,94 +80,6 @@ def test_a_state_is_symbol_and_word(state: State, status: int | None, shown: str
 def test_a_client_that_left_is_no_failure_of_a_provider() -> None:
     record = replace(Traffic().request(NOON)[1].record, success=False, error_status=499)
     assert row_of(record).state == "left"
-
-
-# ── tiles ──
-
-
-def test_tiles_say_what_is_known_and_no_more() -> None:
-    view = ViewModel(FakeSource().snapshot()).view(NOON)
-    spent, saved, requests, latency = tiles(view, LedgerStats(), "1 h")
-    assert texts(list(spent.lines)) == ["0.000 sats", "today UTC – sats", "7 days – sats", "rates 0 sats"]
-    assert texts(list(saved.lines))[:2] == ["–", "nothing to compare"]
-    assert texts(list(requests.lines))[1] == "– ok  0 running"
-    assert texts(list(latency.lines)) == ["p50 –", "p95 –", "first byte –", "p99 –"]
-
-
-def test_tiles_equal_totals_and_ledger() -> None:
-    source = lived_in()
-    view = ViewModel(source.snapshot()).view(NOON)
-    window = Aggregate(total=3, p50_latency_ms=310, p95_latency_ms=1900)
-    spent, saved, _, latency, budget = tiles(
-        view, LedgerStats(today=Aggregate(cost_msats=4_120_000), window=window), "1 h"
-    )
-    totals = source.totals
-    assert texts(list(spent.lines))[0].startswith(f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}")
-    assert texts(list(spent.lines))[1] == "today UTC 4,120 sats"
-    share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
-    assert f"{share * 100:.1f} %" in texts(list(saved.lines))[1]
-    assert texts(list(latency.lines))[:2] == ["p50 310 ms", "p95 1.9 s"]
-    assert texts(list(budget.lines)) == [
-        "82 % ━━━━━━━━━━",
-        "41,200 of 50,000 sats",
-        "resets in 9 h 00 m",
-        "8,800 sats left",
-    ]
-
-
-def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> None:
-    totals = Totals(requests=2, cost_msats=1_000_000, saved_vs_median_msats=50_000, compared_msats=50_000)
-    view = ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON)
-    assert "50.0 %" in texts(list(tiles(view, LedgerStats(), "1 h")[1].lines))[1]
-
-
-@pytest.mark.parametrize(
-    ("saved_msats", "shown", "role"),
-    [
-        (50_000, ["50.000 sats", "50.0 % less than", "the median provider"], "good"),
-        (-10_000, ["-10.000 sats", "25.0 % more than", "the median provider"], "bad"),
-        (0, ["0.000 sats", "as much as", "the median provider"], "text"),
-    ],
-)
-def test_a_loss_is_said_and_seen(saved_msats: int, shown: list[str], role: Role) -> None:
-    totals = Totals(requests=2, cost_msats=50_000, saved_vs_median_msats=saved_msats, compared_msats=50_000)
-    saved = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), LedgerStats(), "1 h")[1]
-    assert texts(list(saved.lines))[:3] == shown
-    assert saved.lines[0][0][1] == role
-    assert saved_role(saved_msats) == role
-
-
-@pytest.mark.parametrize(
-    ("started_at_ms", "shown"),
-    [
-        pytest.param(NOON - HOUR_MS, ["today UTC 9.000 sats", "7 days 9.000 sats"], id="today"),
-        pytest.param(NOON - DAY_MS, ["today UTC 8.000 sats", "7 days 8.500 sats"], id="yesterday"),
-    ],
-)
-def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
-    started_at_ms: int, shown: list[str]
-) -> None:
-    snapshot = replace(FakeSource().snapshot(), started_at_ms=started_at_ms, totals=Totals(cost_msats=9000))
-    stats = LedgerStats(today=Aggregate(cost_msats=8000), week=Aggregate(cost_msats=8500))
-    spent = tiles(ViewModel(snapshot).view(NOON), stats, "1 h")[0]
-    assert texts(list(spent.lines))[1:3] == shown
-
-
-@pytest.mark.parametrize(
-    ("spent", "listed", "shown", "role"),
-    [
-        (1_096_000, 983_800, "rates 983.8 sats +11.4 %", "warn"),
-        (1_010_000, 1_000_000, "rates 1,000 sats +1.0 %", "text"),
-        (900_000, 1_000_000, "rates 1,000 sats -10.0 %", "text"),
-        (1_000_001, 1_000_000, "rates 1,000 sats", "text"),
-        (0, 0, "rates 0 sats", "text"),
-    ],
-)
-def test_what_was_charged_stands_beside_what_the_rates_say(spent: int, listed: int, shown: str, role: Role) -> None:
-    totals = Totals(requests=1, cost_msats=spent, list_cost_msats=listed)
-    lines = tiles(ViewModel(replace(FakeSource().snapshot(), totals=totals)).view(NOON), LedgerStats(), "1 h")[0].lines
-    assert texts(lines)[3] == shown
-    assert lines[3][-1][1] == role
 
 
 @pytest.mark.parametrize(
