@@ -27,7 +27,7 @@ from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.in_flight import InFlight, advance, arrived
 from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
-from arbstr.types import NO_GROUP, Attempt, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
+from arbstr.types import NO_GROUP, Attempt, Balance, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
 from tui.model.request_row import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
@@ -473,7 +473,8 @@ def lived_in(seed: int = 7) -> FakeSource:
         last_error="connection refused",
         charged_ratio=1.08,
     )
-    source.providers["alpha"] = replace(source.providers["alpha"], charged_ratio=1.0)
+    held = Balance("known", free_msats=14_200_000, reserved_msats=120_000, hourly_msats=1_973_500)
+    source.providers["alpha"] = replace(source.providers["alpha"], charged_ratio=1.0, balance=held, list_age_s=48.0)
     source.budgets = (
         BudgetStatus("global", "day", 41_200_000, 300_000, 50_000_000, now + 9 * HOUR),
         BudgetStatus("code", "hour", 2_100_000, 0, 10_000_000, now + HOUR // 2),

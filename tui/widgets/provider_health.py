@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arbstr.clock import HOUR_MS
 from arbstr.monitoring.source import ProviderStatus
-from tui.format import NOTHING, countdown, duration, percent, prices_alike, sats_round, spark
+from tui.format import NOTHING, countdown, duration, percent, prices_alike, sats_round, spark, uptime
 from tui.model.price_board import BoardRow, PriceBoard
 from tui.model.view_model import ProviderView
 from tui.render.layout import Cells, Column, Layout, Line, Role, Span, cells, framed, lay_out, ruled
@@ -20,6 +21,7 @@ COLUMNS = (
     Column("first", 7, "right", rank=3),
     Column("lately", 8, rank=6),
     Column("balance", 8, "right", rank=4),
+    Column("runway", 13, rank=4, exact=True),
     Column("running", 9, "right", rank=5),
     Column("speed", 8, "right", rank=7),
     Column("error", 16, share=3, rank=8),
@@ -74,6 +76,7 @@ def live_cells(view: ProviderView, now_ms: int, board: PriceBoard) -> dict[str, 
         "lately": (spark(view.speeds.history), "muted"),
         "speed": (NOTHING, "muted") if speed is None else (f"{speed:,.0f} tok/s", "text"),
         "balance": balance_of(view),
+        "runway": runway_of(view),
     }
 
 
@@ -96,6 +99,18 @@ def balance_of(view: ProviderView) -> Span:
     return (f"{sats_round(known.free_msats)} sats", "text" if known.free_msats > 0 else "bad")
 
 
+LOW_H = 12.0  # hours that a balance lasts: with less it is worth a warning
+
+
+def runway_of(view: ProviderView) -> Span:
+    """Return how long the balance at a provider lasts at this rate."""
+    known = view.status.balance
+    hours = None if known is None else known.runway_hours
+    if hours is None:
+        return (NOTHING, "muted")
+    return (f"lasts {uptime(hours * HOUR_MS)}", "warn" if hours < LOW_H else "text")
+
+
 def provider_lines(
     providers: Sequence[ProviderView], width: int, now_ms: int, board: PriceBoard = NO_PRICES
 ) -> list[Line]:
@@ -110,6 +125,7 @@ def _columns(providers: Sequence[ProviderView], board: PriceBoard) -> tuple[Colu
     empty = {
         "price": not board.rows,
         "balance": all(each.status.balance is None for each in providers),
+        "runway": all(each.status.balance is None for each in providers),
         "lately": not any(each.speeds.first_byte_ms for each in providers),
         "speed": not any(each.speeds.per_second for each in providers),
     }

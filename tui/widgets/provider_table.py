@@ -12,7 +12,7 @@ from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import HealthChange, ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
 from tui.widgets.panel import Panel
-from tui.widgets.provider_health import health, rate_role, row_cells
+from tui.widgets.provider_health import health, rate_role, row_cells, runway_of
 
 COLUMNS = (
     Column("", 1, exact=True),
@@ -25,6 +25,7 @@ COLUMNS = (
     Column("running", 7, "right", rank=7),
     Column("charged", 7, "right", rank=4),
     Column("balance", 7, "right", rank=2),
+    Column("lasts", 8, rank=2, exact=True),
     Column("prices", 6, rank=5, exact=True),
     Column("requests", 8, "right", rank=9),
     Column("sats", 8, "right", rank=9),
@@ -42,7 +43,7 @@ def _columns(providers: Sequence[ProviderView]) -> tuple[Column, ...]:
     """Return the columns without those that would be empty: balances and lists that no provider has."""
     empty = set()
     if all(each.status.balance is None for each in providers):
-        empty.add("balance")
+        empty |= {"balance", "lasts"}
     if all(each.status.list_age_s is None for each in providers):
         empty.add("prices")
     return tuple(column for column in COLUMNS if column.title not in empty)
@@ -56,6 +57,11 @@ def balance(view: ProviderView) -> Span:
     if known.state != "known" or known.free_msats is None:
         return _NO_BALANCE.get(known.state, ("unknown", "warn"))
     return (sats_round(known.free_msats), "text" if known.free_msats > 0 else "bad")
+
+
+def _lasts(view: ProviderView) -> Span:
+    said, role = runway_of(view)
+    return said.removeprefix("lasts "), role
 
 
 def price_age(view: ProviderView) -> Span:
@@ -149,6 +155,7 @@ class ProviderTable(Panel):
             "tok/s": _tokens_per_second(view),
             "charged": charged(status.charged_ratio),
             "balance": balance(view),
+            "lasts": _lasts(view),
             "prices": price_age(view),
             "requests": (NOTHING if group is None else count(group.total), "text"),
             "sats": (NOTHING if group is None else spent, "text"),
@@ -197,7 +204,9 @@ def _balance_lines(view: ProviderView) -> list[Line]:
     text, role = balance(view)
     held = f", {sats_round(known.reserved_msats)} reserved" if known.reserved_msats else ""
     unit = " sats" if known.state == "known" else ""
-    return [_field("Balance", f"{text}{unit}{held}", role)]
+    runway, warns = runway_of(view)
+    lasts: Line = ((f", {runway} at this rate", warns),) if known.runway_hours is not None else EMPTY
+    return [(*_field("Balance", f"{text}{unit}{held}", role), *lasts)]
 
 
 def _price_words(view: ProviderView) -> tuple[str, Role]:

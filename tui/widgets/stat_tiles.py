@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from arbstr.clock import DAY_MS
+from rich.cells import cell_len
+
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import CLIENT_CLOSED, BudgetStatus
@@ -15,8 +17,9 @@ from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit_line, fit_parts, framed, width_of
+from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit, fit_line, fit_parts, framed, width_of
 from tui.widgets.panel import Panel
+from tui.widgets.provider_health import LOW_H
 from tui.widgets.spend_by_model import bar
 
 SINCE = "since start"
@@ -44,7 +47,7 @@ def tiles(view: DashboardView, figures: LedgerStats, burn: Burn | None, range_na
     budgets = [_budget(*tightest(view, burn), view.at_ms)] if view.budgets else []
     return (
         _spent(view, figures),
-        _burning(view.totals, burn),
+        _burning(view, burn),
         *budgets,
         _saved(view, figures.window, range_name),
         _requests(view, figures.window),
@@ -122,10 +125,10 @@ def _lasts(budget: BudgetStatus, going: Pace, now_ms: int) -> Line:
     return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)
 
 
-def _burning(totals: Totals, burn: Burn | None) -> Tile:
-    each = sats_round(totals.cost_msats / totals.succeeded) if totals.succeeded else NOTHING
+def _burning(view: DashboardView, burn: Burn | None) -> Tile:
+    each = _each(view.totals)
     if burn is None:
-        return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, EMPTY, ((each, "text"), (" sats each", "muted"))))
+        return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, *_runway(view), EMPTY, each))
     mean = burn.mean_per_minute
     day: Line = ((f"24 h {NOTHING}", "muted"),)
     if mean is not None:
@@ -136,10 +139,27 @@ def _burning(totals: Totals, burn: Burn | None) -> Tile:
         (
             ((sats_round(burn.per_minute), "strong"), (" sats/min", "muted")),
             day,
+            *_runway(view),
             ((sats_round(burn.per_minute * 60), "text"), (" an hour", "muted")),
-            ((each, "text"), (" sats each", "muted")),
+            each,
         ),
     )
+
+
+def _each(totals: Totals) -> Line:
+    figure = sats_round(totals.cost_msats / totals.succeeded) if totals.succeeded else NOTHING
+    return ((figure, "text"), (" sats each", "muted"))
+
+
+def _runway(view: DashboardView) -> list[Line]:
+    """Return how long the balance lasts that is empty first; nothing where none is known to go down."""
+    known = [(each.status.balance, each) for each in view.providers if each.serves]
+    ends = [(held.runway_hours, each) for held, each in known if held is not None and held.runway_hours is not None]
+    if not ends:
+        return []
+    hours, first = min(ends, key=lambda end: end[0])
+    name = fit(first.status.name, min(cell_len(first.status.name), 8))
+    return [((f"{name} lasts ", "muted"), (uptime(hours * HOUR_MS), "warn" if hours < LOW_H else "text"))]
 
 
 def _times(times: float | None) -> Line:

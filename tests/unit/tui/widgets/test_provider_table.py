@@ -9,30 +9,35 @@ from dataclasses import replace
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.types import Balance
 from tests.support.dashboard_fakes import NOON, FakeSource
-from tui.model.view_model import ViewModel
+from tui.model.view_model import ProviderView, ViewModel
 from tui.render.layout import Line
-from tui.widgets.provider_table import ProviderTable
+from tui.widgets.provider_table import ProviderTable, identity_lines
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
     return ["".join(text for text, _ in line).rstrip() for line in lines]
 
 
-def table(*statuses: ProviderStatus) -> str:
+def views_of(*statuses: ProviderStatus) -> tuple[ProviderView, ...]:
     source = FakeSource()
     source.providers = {each.name: each for each in statuses}
-    panel, views = ProviderTable(), ViewModel(source.snapshot()).view(NOON).providers
-    panel._providers = views
+    return ViewModel(source.snapshot()).view(NOON).providers
+
+
+def table(*statuses: ProviderStatus) -> str:
+    panel = ProviderTable()
+    panel._providers = views_of(*statuses)
     return "\n".join(texts(panel.draw(140, 8)))
 
 
 def test_balances_and_ages_of_prices_have_columns_where_a_provider_has_them() -> None:
     plain = FakeSource().providers["alpha"]
     assert not {"balance", "prices"} & set(table(plain).split())
-    known = Balance("known", free_msats=1_234_500, reserved_msats=0)
+    known = Balance("known", free_msats=1_234_500, reserved_msats=0, hourly_msats=411_500)
     node = replace(plain, name="node", balance=known, list_age_s=75.0)
     lines = table(plain, node, replace(node, name="old", list_age_s=900.0, list_stale=True, balance=Balance("expired")))
-    assert re.search(r"balance +prices", lines)
-    assert re.search(r"alpha.* – +file", lines)
-    assert re.search(r"node.* 1,234 +1 m", lines) or re.search(r"node.* 1,235 +1 m", lines)
-    assert re.search(r"old.* key expired +stale 15 m", lines)
+    assert re.search(r"balance +lasts +prices", lines)
+    assert re.search(r"alpha.* – +– +file", lines)
+    assert re.search(r"node.* 1,23[45] +3 h 00 m +1 m", lines)
+    assert re.search(r"old.* key expired +– +stale 15 m", lines)
+    assert "lasts 3 h 00 m at this rate" in "".join(texts(identity_lines(views_of(node)[0])))

@@ -10,7 +10,7 @@ import pytest
 from arbstr.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
-from arbstr.types import BudgetStatus
+from arbstr.types import Balance, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tui.model.burn import Burn
 from tui.model.ledger_stats import LedgerStats
@@ -91,6 +91,16 @@ def test_burn_stands_beside_the_mean_of_the_day(day_msats: int, said: str, role:
 def test_a_day_of_which_little_is_known_is_no_mean() -> None:
     burn = Burn(380_000, 10 * MINUTE_MS, 380_000, 12 * MINUTE_MS)
     assert texts(shown(view_of(), burn=burn)["Burn"].lines)[1] == "24 h –"
+
+
+def test_the_balance_that_is_empty_first_says_how_long_it_lasts() -> None:
+    source = FakeSource()
+    for name, free in (("alpha", 30_000), ("beta", 900_000)):
+        held = Balance("known", free_msats=free, hourly_msats=10_000)
+        source.providers[name] = replace(source.providers[name], balance=held)
+    lines = shown(ViewModel(source.snapshot()).view(NOON), burn=Burn(10_000, 10 * MINUTE_MS))["Burn"].lines
+    assert texts(lines)[2] == "alpha lasts 3 h 00 m"
+    assert lines[2][-1][1] == "warn"
 
 
 def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_MS) -> BudgetStatus:
