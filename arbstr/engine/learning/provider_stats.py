@@ -25,6 +25,7 @@ _ENOUGH_COUNTS = 4
 _LEAST_HIDDEN, _MOST_HIDDEN = 1.25, 10_000.0
 
 _ATTEMPTS_HALF_LIFE_S = 3600.0
+_AGED_EVERY_S = 1.0
 _ENOUGH_ATTEMPTS = 10.0  # before that many, a failure is chance
 _LEAN_ATTEMPTS = 8.0  # successes credited to every provider (the prior)
 _WORST_SUCCESS = 0.2
@@ -150,7 +151,8 @@ class SuccessRate:
 
     def add(self, ok: bool, now_s: float) -> None:
         """Add the outcome of an attempt."""
-        self.age(now_s)
+        if now_s - self._at_s >= _AGED_EVERY_S:
+            self.age(now_s)
         if ok:
             self._ok += 1.0
         else:

@@ -2,7 +2,8 @@
 
 Input tokens follow from the text's length and the model's characters per token. Output is the mean of similar requests:
 same policy, model and input size (to the half octave). A group with few requests is shrunk towards the next coarser
-one, down to a default. Means forget, so that they follow changes.
+one, down to a default. Means forget, so that they follow changes. Once a group has all that it remembers, it needs the
+coarser ones no more, and these, like the characters per token, learn from a sample of its requests.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ _PRIOR_WEIGHT = 4.0  # requests after which a group's own mean counts as much as
 # The kinds of saved state. Those of earlier versions were not by provider, and are ignored.
 _LENGTHS = "lengths"
 _TEXTS = "texts"
+_SAMPLED_EVERY = 4  # requests
 _REMEMBERED = 4096  # groups, models; clients may ask for any name
 
 Group = tuple[str | int | None, ...]
@@ -97,11 +99,16 @@ class TokenEstimator:
     ) -> None:
         """Learn from the tokens of a request with a complete response, as counted by its provider."""
         tokens = self._expected_input(model, chars) + images * IMAGE_TOKENS
+        *coarser, finest = _groups(policy, model, tokens)
         output = answered = min(used_output / choices, float(MOST_TOKENS))
         if max_tokens is not None and output >= max_tokens:
             # The response was cut off: it would have been at least as long.
             output = max(answered, self._expected_output(policy, model, tokens))
-        for group in _groups(policy, model, tokens):
+        lengths = self._outputs[finest]
+        lengths.add(provider, output)
+        if lengths.seen > MEMORY and lengths.seen % _SAMPLED_EVERY:
+            return
+        for group in coarser:
             self._outputs[group].add(provider, output)
         if not images:  # their tokens would count as text
             self.update_texts(provider, model, chars, used_input)
@@ -144,9 +151,13 @@ class TokenEstimator:
     def _expected_output(self, policy: str | None, model: str, tokens: float) -> float:
         """Return the mean, from the coarsest group to the finest, each shrunk towards the one before."""
         outputs = self._outputs
+        groups = _groups(policy, model, tokens)
+        finest = outputs.get(groups[-1])
+        if finest is not None and finest.weight >= MEMORY:
+            return finest.value
         value = OUTPUT_TOKENS
         lean = 1.0  # a single request outweighs the default
-        for group in _groups(policy, model, tokens):
+        for group in groups:
             lengths = outputs.get(group)
             if lengths is not None:
                 # Squared, so that the coarser group's influence fades sooner than in a mean of means.

@@ -218,3 +218,29 @@ def test_models_that_clients_make_up_displace_none_that_is_asked_for() -> None:
         tokens.update(None, f"model-{number}", 80_000, None, 20_000, 10)
     assert tokens.predict(None, "m", 400, None)[0] == learned[0]
     assert output(tokens) > 400
+
+
+# --- samples
+
+
+def test_a_group_that_has_all_it_remembers_is_not_moved_by_others() -> None:
+    tokens = TokenEstimator()
+    learn(tokens, 20, times=200)
+    learn(tokens, 5000, times=200, model="long")
+    assert output(tokens) == pytest.approx(20)
+
+
+def test_groups_of_new_models_go_on_learning_from_a_model_that_is_well_known() -> None:
+    tokens = TokenEstimator()
+    learn(tokens, 20, times=200)
+    assert output(tokens, model="new") == pytest.approx(20, rel=0.01)
+    learn(tokens, 900, times=2000)
+    assert output(tokens, model="new") == pytest.approx(900, rel=0.03)
+
+
+def test_characters_per_token_go_on_being_learned_of_a_model_that_is_well_known() -> None:
+    tokens = TokenEstimator()
+    learn(tokens, 20, times=200)
+    for _ in range(4000):
+        tokens.update(None, "m", 800, None, 100, 20)
+    assert tokens.predict(None, "m", 800, None)[0] == pytest.approx(100, rel=0.05)
