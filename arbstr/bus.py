@@ -89,6 +89,10 @@ class EventBus:
             if listener in listeners:
                 listeners.remove(listener)
 
+    def is_heard(self, kind: type[Event]) -> bool:
+        """Return whether anybody listens to such events: else they need not be made."""
+        return bool(self._listeners[kind])
+
     def publish(self, event: Event) -> None:
         """Deliver the event to every listener. Never waits, never raises: a listener's exception is logged once."""
         for listener in self._listeners[type(event)]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+from collections.abc import Iterable
 from queue import Empty, SimpleQueue
 from select import select
 
@@ -29,16 +30,26 @@ class FdWriter:
 
     def write(self, *texts: str) -> None:
         """Queue each text, or drop it. Many at once wake the thread once only."""
-        taken = []
+        size = sum(map(len, texts))
         with self._lock:
-            for text in texts:
-                if self._queued > self._capacity and len(text) > self._kept:
-                    self._dropped += 1
-                else:
-                    self._queued += len(text)
-                    taken.append(text)
+            if self._queued + size <= self._capacity:
+                self._queued += size
+                taken = list(texts)
+            else:
+                taken = self._taken(texts)
         if taken:
             self._waiting.put(taken)
+
+    def _taken(self, texts: Iterable[str]) -> list[str]:
+        """Return the texts that there is room for, counted as queued; within the lock."""
+        taken = []
+        for text in texts:
+            if self._queued > self._capacity and len(text) > self._kept:
+                self._dropped += 1
+            else:
+                self._queued += len(text)
+                taken.append(text)
+        return taken
 
     def end(self) -> None:
         """Ask the thread to write what is queued and end. Does not wait."""

@@ -167,7 +167,8 @@ class Engine:
         try:
             routing = self._router.route(request)
             context.set_routing(routing)
-            self._bus.publish(RouteChosen(context.request_id, routing))
+            if self._bus.is_heard(RouteChosen):
+                self._bus.publish(RouteChosen(context.request_id, routing))
             if routing.model != request.model:
                 request = for_model(request, routing.model)
             await self._budgets.ready()
@@ -251,7 +252,8 @@ class Engine:
             hold = self._router.hold(provider.name, context.routing, request)
             balance_tells = self._accounts.begin(provider.name, context.request_id)
             context.begin_attempt(provider, candidate.expected_cost_msats, rates, hold, balance_tells=balance_tells)
-            self._bus.publish(AttemptStarted(context.request_id, provider.name))
+            if self._bus.is_heard(AttemptStarted):
+                self._bus.publish(AttemptStarted(context.request_id, provider.name))
             try:
                 return await self._upstream.send(provider, upstream_request, client.dialect, client.headers)
             except InvalidRequest:  # it can't be translated for this provider
@@ -364,7 +366,7 @@ class Engine:
         return observer.fail(failure)
 
     def _publish_received(self, context: RequestContext) -> None:
-        if context.announce():
+        if context.announce() and self._bus.is_heard(RequestReceived):
             self._bus.publish(
                 RequestReceived(context.request_id, context.received_at_ms, context.model, context.streaming)
             )

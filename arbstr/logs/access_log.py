@@ -68,7 +68,7 @@ class AccessLog:
 
 def _request_finished(event: RequestFinished) -> LogEntry:
     record = event.record
-    failed = sum(attempt.failure is not None for attempt in record.attempts)
+    failed = sum([attempt.failure is not None for attempt in record.attempts])
     fields: Fields = {
         "id": record.request_id,
         "provider": record.provider,

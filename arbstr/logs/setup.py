@@ -90,7 +90,11 @@ class Logs:
         """Log a line for each entry regardless of levels; `at` is in seconds since the epoch."""
         if self.ring is not None or not self._as_json:
             bodies = self._masked([entry.message + self._in_text(entry.fields) for entry in entries])
-            lines = [_text_line(*entry[:2], body, at) for entry, body in zip(entries, bodies, strict=True)]
+            at_ms = int(at * 1000)
+            lines = [
+                f"{_text_start(entry.level, entry.logger, at_ms)}{body}\n"
+                for entry, body in zip(entries, bodies, strict=True)
+            ]
             if self.ring is not None:
                 for entry, body in zip(entries, bodies, strict=True):
                     self.ring.add(int(at * 1000), entry.level, entry.logger, body)
