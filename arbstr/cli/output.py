@@ -117,6 +117,8 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
     yield f"requests  {total.total:,} {_window(where)}"
     yield f"          {total.success:,} ok, {failed:,} failed, {counted(total.streaming, 'stream')}"
     yield f"spent     {_sats(total.cost_msats)} sats, {_sats(total.list_cost_msats)} by the rates"
+    if total.unexplained_msats:
+        yield f"          {_sats(total.unexplained_msats)} of them for no request that is known"
     yield (
         f"saved     {_sats(total.saved_vs_median_msats)} sats against the median provider, "
         f"{_sats(total.saved_vs_dearest_msats)} against the most expensive"

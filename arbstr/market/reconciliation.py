@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from arbstr.ledger.accounts import Booking, Books, Change, OpenDoubt, Reading
 
 UNEXPLAINED_AFTER_S = 30.0
+GIVEN_UP_AFTER_S = 60.0  # what rows say was taken, and the node does not
 SETTLED_AFTER_MS = 30_000  # what a node that holds no reservation has not taken by then it will not take
 ANSWERED_AFTER_MS = 10_000  # nor for a request that it has answered
 GIVEN_UP_AFTER_MS = 600_000  # nor one that does hold some: they are another program's, or forgotten
@@ -20,10 +21,14 @@ _MOST_BEYOND_MSATS = 1000
 
 
 class Remainder:
-    """What an account's node took for no known request, and since when that is so. Times are monotonic seconds."""
+    """What an account's node took for no known request, and since when that is so; or what it has not taken.
+
+    Times are monotonic seconds.
+    """
 
     def __init__(self) -> None:
         self._parts: deque[tuple[float, int]] = deque()  # oldest first
+        self._missing: tuple[float, int] | None = None  # since when so much at least has not been taken
 
     @property
     def msats(self) -> int:
@@ -40,6 +45,21 @@ class Remainder:
             more += oldest
             if more > 0:
                 self._parts.appendleft((since_s, more))
+
+    def lacking(self, msats: int, now_s: float) -> int:
+        """Note how much less was taken than rows say; return how much of it will not be taken any more.
+
+        Some nodes may take what they have stated a little later.
+        """
+        if msats <= 0:
+            self._missing = None
+            return 0
+        since_s, least = self._missing or (now_s, msats)
+        self._missing = since_s, min(least, msats)
+        if now_s - since_s < GIVEN_UP_AFTER_S:
+            return 0
+        self._missing = None
+        return min(least, msats)
 
     def overdue(self, now_s: float) -> int:
         """Return how much of it is unexplained by now."""
@@ -65,11 +85,11 @@ def decide(
         return Change(books.booked_msats, reading)
     taken = _taken(books, books.taken_msats, reading)
     open_msats = taken - books.booked_msats
+    missing = remainder.lacking(-open_msats, now_s)
     if open_msats < 0:  # a row came late, or a node states more than it takes
         remainder.become(0, now_s)
-        back = min(-open_msats, books.unexplained_msats)
-        bookings = _bookings(books.doubts, 0, reserved_msats, read_at_ms)
-        return Change(books.booked_msats - back, reading, bookings, provider, -back)
+        back = min(missing, books.unexplained_msats)
+        return Change(taken + missing - back, reading, (), provider, -back)
     before = min(remainder.msats, open_msats)
     bookings = _bookings(books.doubts, open_msats - before, reserved_msats, read_at_ms)
     booked = {(doubt.request_id, doubt.provider): doubt.booked_msats for doubt in books.doubts}
@@ -92,7 +112,7 @@ def _taken(books: Books, taken: int, reading: Reading) -> int:
     if spent > 0 or (spent == 0 and reading.spent_msats):
         return taken + spent
     fell, stated = before.funds_msats - reading.funds_msats, books.booked_msats - books.before_msats
-    return taken + (stated if fell < stated or not reading.funds_msats else fell)
+    return taken + (stated if fell < 0 or not reading.funds_msats else fell)
 
 
 def _bookings(doubts: Sequence[OpenDoubt], msats: int, reserved_msats: int, read_at_ms: int) -> tuple[Booking, ...]:

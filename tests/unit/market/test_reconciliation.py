@@ -21,7 +21,14 @@ from arbstr.ledger.model import Filter
 from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.write_connection import WriteConnection
-from arbstr.market.reconciliation import ANSWERED_AFTER_MS, SETTLED_AFTER_MS, UNEXPLAINED_AFTER_S, Remainder, decide
+from arbstr.market.reconciliation import (
+    ANSWERED_AFTER_MS,
+    GIVEN_UP_AFTER_S,
+    SETTLED_AFTER_MS,
+    UNEXPLAINED_AFTER_S,
+    Remainder,
+    decide,
+)
 from arbstr.types import Doubt, RequestRecord
 from tests.support.effort import examples
 from tests.support.ledger_builders import NOON, read, record
@@ -118,13 +125,29 @@ def test_a_key_in_steady_use_elsewhere_is_unexplained_bit_by_bit() -> None:
     assert unexplained == 700
 
 
+def lacking(known: Books, reading: Reading) -> Change:
+    """What is decided when rows have said for a minute that more was taken."""
+    remainder = Remainder()
+    assert decided(known, reading, remainder=remainder).unexplained_msats == 0
+    return decided(known, reading, remainder=remainder, now_s=GIVEN_UP_AFTER_S)
+
+
 def test_a_row_that_comes_late_takes_back_what_was_unexplained() -> None:
-    assert decided(books(910, 455, before=after(455), unexplained_msats=455), after(455)).unexplained_msats == -455
+    change = lacking(books(910, 455, before=after(455), unexplained_msats=455), after(455))
+    assert (change.taken_msats, change.unexplained_msats) == (455, -455)
 
 
 def test_a_node_that_states_more_than_it_takes_is_compared_from_there_on() -> None:
-    change = decided(books(700, 0), after(455))
+    change = lacking(books(700, 0), after(455))
     assert (change.taken_msats, change.unexplained_msats) == (700, 0)
+
+
+def test_what_a_node_takes_later_than_it_states_it_is_waited_for() -> None:
+    remainder = Remainder()
+    first = decided(books(1000, 0), after(0), remainder=remainder)
+    assert first.taken_msats == 0
+    second = decided(books(1000, 0, doubt()), after(1455), remainder=remainder, now_s=GIVEN_UP_AFTER_S)
+    assert [one.msats for one in second.bookings] == [455]
 
 
 @pytest.mark.parametrize("paid_in", [0, 21_000, -900_000])
@@ -178,7 +201,7 @@ class World:
         self.path = directory / "0.db"
         self.now_ms = wall_ms() + 60_000  # a crash is dated by the machine's clock
         self.taken = 0
-        self.stray: list[RequestRecord] = []  # open streams
+        self.due = 0  # stated, and not taken yet
 
     async def start(self) -> None:
         self.writer, _ = await WriteConnection.open(self.path)
@@ -205,6 +228,12 @@ class World:
         await self.write(
             self.row(cost_msats=msats, provider_cost_msats=msats, list_cost_msats=msats + 1, median_msats=77)
         )
+
+    async def stated_first(self, msats: int) -> None:
+        """The node takes what it has stated a moment later."""
+        self.taken += msats
+        self.due += msats
+        await self.write(self.row(cost_msats=msats, provider_cost_msats=msats))
 
     async def unstated(self, msats: int) -> None:
         self.take(msats)
@@ -248,6 +277,8 @@ class World:
         self.node.finish()
 
     async def wait(self, msats: int) -> None:
+        self.node.take(self.due)
+        self.due = 0
         self.now_ms += 10 * msats
 
     async def read(self, msats: int = 0) -> None:
@@ -274,6 +305,7 @@ class World:
         await self.writer.change(compared)
 
     async def settle(self) -> None:
+        await self.wait(0)
         while self.node.pending:
             self.node.finish()
         for _ in range(4):
@@ -289,6 +321,7 @@ class World:
 
 STEPS: list[Callable[[World, int], Any]] = [
     World.stated,
+    World.stated_first,
     World.unstated,
     World.late,
     World.fallen_back,
