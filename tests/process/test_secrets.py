@@ -32,7 +32,14 @@ AUTH_TOKEN = "clients-token-0123456789"
 WRONG_TOKEN = "a-guess-at-the-token-0123456789"
 
 OURS = (ALPHA_KEY, NODE_KEY, PROXY_PASSWORD, AUTH_TOKEN)
-MONEY = (TOKEN, INVOICE, NSEC, CHILD_KEY)  # that providers speak of: they may pass to the client, and no further
+PAID_IN = f"cashuB{'5ecret' * 12}"
+MONEY = (
+    TOKEN,
+    INVOICE,
+    NSEC,
+    CHILD_KEY,
+    PAID_IN,
+)  # that providers speak of: they may pass to the client, and no further
 
 
 def forms(secret: str) -> set[bytes]:
@@ -193,6 +200,12 @@ COMMANDS = (
     ("discover",),
     ("discover", "--json"),
     ("discover", "--add"),
+    ("balance",),
+    ("balance", "--json"),
+    ("fund", "node", "--token", PAID_IN),
+    ("fund", "node", "--lightning", "10"),
+    ("refund", "node"),
+    ("recover",),
     ("connect", "openai"),
     ("db", "info"),
 )
