@@ -218,11 +218,17 @@ class BudgetExceeded(ApiError):
 
 
 class InsufficientBalance(ApiError):
-    """The balance is too low at every provider that was tried."""
+    """The balance is too low at every provider. `until_freed`: only while requests under way hold some of it."""
 
     status = 402
     type = "upstream_error"
     code = "insufficient_balance"
+
+    def __init__(
+        self, message: str, *, param: str | None = None, policy: str | None = None, until_freed: bool = False
+    ) -> None:
+        super().__init__(message, param=param, policy=policy)
+        self.until_freed = until_freed
 
 
 class ForbiddenHost(ApiError):

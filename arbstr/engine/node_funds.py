@@ -73,7 +73,7 @@ class NodeFunds:
     """The money of one key at one node. `free_msats` is what new requests may hold, infinite while it is unknown.
 
     `clock` is monotonic seconds. `on_end` is called when a request has ended there; with True if only a reading can
-    tell what that has changed.
+    tell what that has changed. `on_free` is called when there may be more than before.
     """
 
     __slots__ = (
@@ -87,12 +87,14 @@ class NodeFunds:
         "free_msats",
         "newer",
         "on_end",
+        "on_free",
     )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.balance = Balance()
         self.on_end: Callable[[bool], None] = lambda unclear: None
+        self.on_free: Callable[[], None] = lambda: None
         self.newer = False  # than 0.4.7, the node
         self.begun = 0  # requests, so far
         self.free_msats: float = math.inf
@@ -152,6 +154,7 @@ class NodeFunds:
         if self._unspent_msats is not None:
             self._unspent_msats -= taken
         self.on_end(charged_msats is None)
+        self.on_free()
 
     def refuse(self, hold: Hold, message: str) -> None:
         """See `Hold.refuse`. Without a balance there is nothing that could show more money."""
@@ -162,6 +165,7 @@ class NodeFunds:
             needed = hold.msats if self._refusal is None else min(hold.msats, self._refusal.needed_msats)
             self._refusal = _Refusal(needed, _required_msats(message), self._clock() + REST_S)
         self.on_end(True)
+        self.on_free()
 
     def begin_reading(self) -> BeganReading:
         """Note what is so before the balance is read."""
@@ -183,6 +187,7 @@ class NodeFunds:
                 self._refusal = _judged(self._refusal, balance.free_msats)
         else:
             self._unspent_msats, self.free_msats, self._refusal = None, math.inf, None
+        self.on_free()
         return bool(began.holds) or self.begun != began.begun
 
     def _passes(self, needed_msats: int, refusal: _Refusal) -> bool:

@@ -25,6 +25,7 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.cut_off import CutOff
 from arbstr.engine.dialects.body import for_model, with_max_tokens
 from arbstr.engine.dialects.fields import named_model
+from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.outcome import all_failed, why_skipped
 from arbstr.engine.ports import Client, LedgerPort, Upstream
 from arbstr.engine.relay import relay
@@ -80,6 +81,7 @@ class Engine:
         sessions: Sessions,
         accounts: Accounts,
         drains: Callable[[Provider], bool],
+        funds_queue: FundsQueue,
         upstream: Upstream,
         ledger: LedgerPort,
         bus: EventBus,
@@ -97,6 +99,7 @@ class Engine:
         self._sessions = sessions
         self._accounts = accounts
         self._drains = drains
+        self._funds_queue = funds_queue
         self._upstream = upstream
         self._ledger = ledger
         self._bus = bus
@@ -165,7 +168,7 @@ class Engine:
         request = await self._read(context, client)
         self._admission.acquire()
         try:
-            routing = self._router.route(request)
+            routing = await self._funds_queue.routed(partial(self._router.route, request))
             context.set_routing(routing)
             if self._bus.is_heard(RouteChosen):
                 self._bus.publish(RouteChosen(context.request_id, routing))

@@ -27,6 +27,7 @@ from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.departure import is_drained
+from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
@@ -139,6 +140,7 @@ class Decisions:
     """The parts that decide about requests and learn from them."""
 
     funds: dict[str, NodeFunds]
+    funds_queue: FundsQueue
     health: CircuitBreakers
     router: Router
     budgets: Budgets
@@ -148,7 +150,10 @@ class Decisions:
 
 
 def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
+    funds_queue = FundsQueue()
     funds = {one.name: NodeFunds(time.monotonic) for one in config.providers if one.has_account}
+    for each in funds.values():
+        each.on_free = funds_queue.freed
     health = CircuitBreakers(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -173,7 +178,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(funds, health, router, budgets, Sessions(), Accounts(config.providers), spoken)
+    return Decisions(funds, funds_queue, health, router, budgets, Sessions(), Accounts(config.providers), spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
@@ -293,6 +298,7 @@ def _engine(
         sessions=decisions.sessions,
         accounts=decisions.accounts,
         drains=drains,
+        funds_queue=decisions.funds_queue,
         upstream=upstream,
         ledger=parts.ledger,
         bus=parts.bus,

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from arbstr.config.schema import Provider
+from arbstr.events import RequestReceived
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
 from tests.support.provider import Asked, Part, ScriptedProvider, completion, json_reply
@@ -199,6 +200,38 @@ async def test_requests_under_way_hold_their_reservations(harness: ProxyHarness)
         go_on.set()
     assert {task.result().status for task in asked} == {200}
     assert [len(alpha.requests), len(beta.requests)] == [5, 3]
+
+
+async def test_what_only_requests_under_way_keep_from_fitting_waits_for_them(harness: ProxyHarness) -> None:
+    arbstr, (alpha,) = await market(harness, 25_000)
+    go_on = asyncio.Event()
+    alpha.script = [[go_on, *json_reply({**completion(), "cost": {"total_msats": 1000}})]]
+    async with asyncio.TaskGroup() as group:
+        asked = [group.create_task(arbstr.chat(model=MINI)) for _ in range(8)]
+        await alpha.asked(5)
+        dear = await arbstr.chat(model="claude-sonnet-4")
+        assert dear.refusal == (402, "upstream_error", "insufficient_balance"), "it would not fit in any case"
+        assert len(alpha.requests) == 5
+        go_on.set()
+    assert {task.result().status for task in asked} == {200}
+    assert len(alpha.requests) == 8
+
+
+async def test_a_client_that_leaves_while_it_waits_costs_nothing(harness: ProxyHarness) -> None:
+    arbstr, (alpha,) = await market(harness, 6_000)
+    go_on = asyncio.Event()
+    alpha.script = [[go_on, *json_reply(completion())]]
+    first = asyncio.create_task(arbstr.chat(model=MINI))
+    await alpha.asked()
+    second = await arbstr.start_chat(model=MINI)
+    while sum(isinstance(event, RequestReceived) for event in arbstr.events) < 2:
+        await arbstr.catch_up()
+    second.cancel()
+    (left,) = await arbstr.finished()
+    assert (left.success, left.error_status, left.provider, left.cost_msats) == (False, 499, None, None)
+    go_on.set()
+    assert (await first).status == 200
+    assert len(alpha.requests) == 1
 
 
 async def test_a_402_of_a_node_rests_its_money_until_a_reading_shows_more(harness: ProxyHarness) -> None:

@@ -100,6 +100,14 @@ def test_eight_at_once_on_twenty_five_sats_get_no_402(tmp_path: Path, cap: int |
         assert {one["state"] for one in health.values()} == {"closed"}
 
 
+def test_eight_at_once_on_twenty_five_sats_at_one_node_alone_get_no_402(tmp_path: Path) -> None:
+    """Two of them fit at a time; what they reserved and did not use is free for the next."""
+    with buying(tmp_path, funded("a", 25)) as buyer, ThreadPoolExecutor(8) as clients:
+        answers = list(clients.map(lambda _: buyer.ask("delay=1 in=100 out=50", max_tokens=None), range(8)))
+        assert [answer.status_code for answer in answers] == [200] * 8
+        assert not any(buyer.failures(answer) for answer in answers)
+
+
 def test_an_emptied_node_rests_and_is_bought_from_again_after_a_top_up(tmp_path: Path) -> None:
     poor = funded("a", 2)
     with buying(tmp_path, poor, rich("b")) as buyer:

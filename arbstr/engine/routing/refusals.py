@@ -81,12 +81,18 @@ def insufficient_balance(
     """Return the error for a request that no balance does for; it names the largest cap that would fit."""
     shortages = "; ".join(f"{offer.provider}: {shortage(offer, request)}" for offer in offers)
     message = f"The balance is insufficient for {wanted(model, request.dialect)} at every provider. {shortages}."
+    until_freed = any(_affords_when_idle(offer, request) for offer in offers)
     caps = [(cap, offer.provider) for offer in offers if (cap := _largest_cap(offer, request)) is not None]
     if not caps:
-        return InsufficientBalance(f"{message} No max_tokens would fit: top up a balance.", policy=policy)
+        advice = "Requests under way hold the money." if until_freed else "No max_tokens would fit: top up a balance."
+        return InsufficientBalance(f"{message} {advice}", policy=policy, until_freed=until_freed)
     cap, provider = max(caps, key=lambda fitting: fitting[0])
     advice = f"The largest max_tokens that would fit is {cap}, at {provider}."
-    return InsufficientBalance(f"{message} {advice}", param="max_tokens", policy=policy)
+    return InsufficientBalance(f"{message} {advice}", param="max_tokens", policy=policy, until_freed=until_freed)
+
+
+def _affords_when_idle(offer: Offer, request: InferenceRequest) -> bool:
+    return offer.funds is not None and offer.funds.affords_when_idle(offer.terms, request)
 
 
 def _largest_cap(offer: Offer, request: InferenceRequest) -> int | None:

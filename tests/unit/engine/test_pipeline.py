@@ -20,6 +20,7 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.departure import is_drained
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
+from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
@@ -193,6 +194,7 @@ class EngineHarness:
             sessions=Sessions(),
             accounts=Accounts(self.config.providers),
             drains=lambda provider: is_drained(provider, None),
+            funds_queue=FundsQueue(),
             upstream=self.upstream,
             ledger=self.ledger,
             bus=self.bus,
