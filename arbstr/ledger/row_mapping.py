@@ -258,12 +258,19 @@ def read_routing(text: Any) -> shapes.RoutingEntry | None:
 
 
 def _candidate(
-    name: object, cost: Any, weight: Any, note: Any, early: object = False, price: Any = None, age_s: Any = None
+    name: object,
+    cost: Any,
+    weight: Any,
+    note: Any,
+    early: object = False,
+    price: Any = None,
+    age_s: Any = None,
+    cached_tokens: Any = 0,
 ) -> Candidate:
     """Return a candidate as it is kept; earlier versions kept fewer fields."""
     asked = None if price is None else _price(*price)
     age = None if age_s is None else int(age_s)
-    return Candidate(str(name), float(cost), float(weight), note, bool(early), asked, age)
+    return Candidate(str(name), float(cost), float(weight), note, bool(early), asked, age, int(cached_tokens))
 
 
 def _price(input_rate: Any, output_rate: Any, base_fee: Any, source: Any) -> Price:
