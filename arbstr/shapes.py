@@ -169,6 +169,7 @@ class CandidateEntry(TypedDict):
     provider: str
     expected_cost_sats: float
     weight_sats: float
+    cached_tokens: Annotated[Count, Field(description="Of the prompt, expected to be read from its cache.")]
     reason: str
     price: Annotated[CandidatePrice | None, Field(description="Null in rows of earlier versions.")]
 
@@ -178,6 +179,17 @@ class ExclusionEntry(TypedDict):
 
     provider: str
     reason: str
+
+
+class ReuseEntry(TypedDict):
+    """What a prompt's conversation is expected to become: how likely a next request comes within five minutes.
+
+    `previous_provider` had the conversation's last request; its cache was expected to save `previous_saves_sats`.
+    """
+
+    likelihood: float
+    previous_provider: str | None
+    previous_saves_sats: float
 
 
 class RoutingEntry(TypedDict):
@@ -191,6 +203,7 @@ class RoutingEntry(TypedDict):
     expected_output_tokens: Count
     candidates: list[CandidateEntry]
     excluded: list[ExclusionEntry]
+    reuse: Annotated[ReuseEntry | None, Field(description="Null where prompt caches can't matter.")]
 
 
 class Counts(TypedDict):

@@ -175,6 +175,19 @@ class Candidate(NamedTuple):
 
 
 @value_object
+class Reuse:
+    """What a prompt's conversation is expected to become, where prompt caches were counted.
+
+    `likelihood`: that a next request comes within five minutes. `previous` is the provider that had the conversation's
+    last request, None at its beginning; `previous_saves_msats` what its cache was expected to save.
+    """
+
+    likelihood: float
+    previous: str | None = None
+    previous_saves_msats: int = 0
+
+
+@value_object
 class Routing:
     """The decision for one request: the rule and strategy applied, the expected tokens, the candidates in order.
 
@@ -190,6 +203,7 @@ class Routing:
     candidates: tuple[Candidate, ...]
     excluded: tuple[tuple[str, str], ...] = ()
     policy_reason: str | None = None
+    reuse: Reuse | None = None
 
 
 @value_object

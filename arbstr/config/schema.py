@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from arbstr import shapes
 
 Strategy = Literal["cheapest", "lowest_cost", "lowest_latency", "round_robin", "weighted"]
+Affinity = Literal["cache", "session", "none"]  # what may hold a conversation at its provider
 DialectName = Literal["chat", "responses", "messages", "embeddings", "completions"]
 KeySource = Literal["literal", "environment reference", "convention", "none"]
 
@@ -258,6 +259,7 @@ class Rule(Section):
     max_sats_per_hour: Sats | None = None
     max_sats_per_day: Sats | None = None
     max_sats_per_month: Sats | None = None
+    affinity: Affinity | None = None
 
     def allows(self, model: str) -> bool:
         """Check whether the rule allows the model; a rule that lists none allows all."""
@@ -272,6 +274,7 @@ class Policies(Section):
     """`[policies]`: how providers are chosen where no rule says otherwise, and the rules."""
 
     default_strategy: Strategy = "cheapest"
+    default_affinity: Affinity = "cache"
     rules: tuple[Rule, ...] = ()
     on_overcharge: Literal["warn", "demote", "exclude"] = "warn"
     overcharge_tolerance: float = Field(0.10, ge=0, le=1e6, allow_inf_nan=False)

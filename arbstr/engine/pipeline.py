@@ -197,7 +197,13 @@ class Engine:
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
         request = client.dialect.parse(
-            document, body, request_id=context.request_id, policy=client.policy, query=client.query
+            document,
+            body,
+            request_id=context.request_id,
+            policy=client.policy,
+            query=client.query,
+            prefix=self._router.caches.prefix_of(document, client.dialect.prompt_fields),
+            session=session,
         )
         context.set_request(request)
         return request

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from arbstr.types import Candidate, Price, Routing
+from arbstr.types import Candidate, Price, Reuse, Routing
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -31,17 +31,29 @@ def routing_json(routing: Routing) -> shapes.RoutingEntry:
             for place, candidate in enumerate(routing.candidates, start=1)
         ],
         "excluded": [{"provider": provider, "reason": reason} for provider, reason in routing.excluded],
+        "reuse": None if routing.reuse is None else _reuse_json(routing.reuse),
     }
 
 
 def _candidate_json(candidate: Candidate, place: int, strategy: str) -> shapes.CandidateEntry:
     reason = f"number {place} {_BY.get(strategy, strategy)}"
+    if candidate.cached_tokens:
+        reason += f"; its cache should have {candidate.cached_tokens} tokens of the prompt"
     return {
         "provider": candidate.provider,
         "expected_cost_sats": round(candidate.expected_cost_msats / 1000, 6),
         "weight_sats": round(candidate.weight_msats / 1000, 6),
+        "cached_tokens": candidate.cached_tokens,
         "reason": f"{reason}; {candidate.note}" if candidate.note else reason,
         "price": None if candidate.price is None else _price_json(candidate.price, candidate.price_age_s),
+    }
+
+
+def _reuse_json(reuse: Reuse) -> shapes.ReuseEntry:
+    return {
+        "likelihood": reuse.likelihood,
+        "previous_provider": reuse.previous,
+        "previous_saves_sats": reuse.previous_saves_msats / 1000,
     }
 
 

@@ -18,7 +18,7 @@ from arbstr.ledger.latency_histogram import sketch_all
 from arbstr.ledger.model import Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.sanitize import json_or_none
-from arbstr.types import Candidate, Price, PriceSource, RequestRecord, Routing
+from arbstr.types import Candidate, Price, PriceSource, RequestRecord, Reuse, Routing
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -252,7 +252,8 @@ def read_routing(text: Any) -> shapes.RoutingEntry | None:
             raise ValueError("another shape")  # noqa: TRY301 - as any other that is not as it should be
         candidates = tuple(_candidate(*each) for each in kept["candidates"])
         excluded = tuple((name, reason) for name, reason in kept["excluded"])
-        return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded}))
+        reuse = None if kept.get("reuse") is None else _reuse(**kept["reuse"])
+        return routing_json(Routing(**{**kept, "candidates": candidates, "excluded": excluded, "reuse": reuse}))
     except (TypeError, ValueError, KeyError, OverflowError):
         return cast("shapes.RoutingEntry", kept) if isinstance(kept, dict) else None
 
@@ -271,6 +272,10 @@ def _candidate(
     asked = None if price is None else _price(*price)
     age = None if age_s is None else int(age_s)
     return Candidate(str(name), float(cost), float(weight), note, bool(early), asked, age, int(cached_tokens))
+
+
+def _reuse(likelihood: Any, previous: Any, previous_saves_msats: Any) -> Reuse:
+    return Reuse(float(likelihood), _name(previous), int(previous_saves_msats))
 
 
 def _price(input_rate: Any, output_rate: Any, base_fee: Any, source: Any) -> Price:

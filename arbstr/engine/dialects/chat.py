@@ -33,6 +33,7 @@ class Chat(Dialect):
 
     name = "chat"
     path = "chat/completions"
+    prompt_fields: ClassVar[tuple[str, ...]] = ("tools", "functions", "messages")
     caps: ClassVar[tuple[str, ...]] = ("max_tokens", "max_completion_tokens")
     words_in = frozenset({"choices"})
     text_begins = re.compile(

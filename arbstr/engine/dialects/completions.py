@@ -18,6 +18,7 @@ class Completions(Chat):
 
     name = "completions"
     path = "completions"
+    prompt_fields = ("prompt",)
     caps = ("max_tokens",)
     text_begins = re.compile(rb'"text": ?"(?!")')
     chunk_object = "text_completion"

@@ -19,7 +19,7 @@ from arbstr.engine.metering import Counts
 from arbstr.engine.upstream import verdict
 from arbstr.engine.upstream.sse import encode_event
 from arbstr.errors import ApiError
-from arbstr.types import InferenceRequest, JsonObject, Usage
+from arbstr.types import InferenceRequest, JsonObject, Prefix, Usage
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -56,6 +56,7 @@ class Dialect(ABC):
     name: str  # in the ledger
     path: str  # below a provider's base URL
     id_prefix: ClassVar[str] = ""  # of translated answers
+    prompt_fields: ClassVar[tuple[str, ...]] = ()  # in the order in which providers cache; the messages are last
     query: ClassVar[tuple[str, ...]] = ()  # parameters of the client's URL that go to the provider
     streams: ClassVar[bool] = True
     takes_anything: ClassVar[bool] = False  # bodies need not be JSON, and a body's end ends a stream
@@ -84,6 +85,8 @@ class Dialect(ABC):
         request_id: str,
         policy: str | None,
         query: Mapping[str, str] | None = None,
+        prefix: Prefix | None = None,
+        session: str | None = None,
     ) -> InferenceRequest:
         """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
         hidden_chars = refuse_duplicates(body, document)
@@ -109,6 +112,8 @@ class Dialect(ABC):
             query="" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
             document=None if self.translation is None else document,
             loosest_cap=loosest_cap(document, *self.caps),
+            prefix=prefix,
+            session=session,
         )
 
     @abstractmethod

@@ -49,6 +49,7 @@ class Messages(Dialect):
     name = "messages"
     path = "messages"
     id_prefix = "msg"
+    prompt_fields = ("tools", "system", "messages")
     query = ("beta",)
     caps = ("max_tokens",)
     retryable = Dialect.retryable | {529}  # overloaded

@@ -12,7 +12,7 @@ from arbstr.engine.dialects.body import decode
 from arbstr.engine.dialects.dialect import Dialect, Prompt
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.dialects.multipart import form_field, is_multipart
-from arbstr.types import InferenceRequest, JsonObject, Usage
+from arbstr.types import InferenceRequest, JsonObject, Prefix, Usage
 
 if TYPE_CHECKING:
     from arbstr import shapes
@@ -48,6 +48,8 @@ class Passthrough(Dialect):
         request_id: str,
         policy: str | None,
         query: Mapping[str, str] | None = None,
+        prefix: Prefix | None = None,
+        session: str | None = None,
     ) -> InferenceRequest:
         """See `Dialect`. No field is refused: what it means is for the provider to say."""
         prompt = self.read_prompt(document)
@@ -64,6 +66,8 @@ class Passthrough(Dialect):
             dialect=self.name,
             query="" if not query else urlencode(query),
             anywhere=True,
+            prefix=prefix,
+            session=session,
         )
 
     def read_prompt(self, document: JsonObject) -> Prompt:

@@ -35,6 +35,7 @@ class Responses(Dialect):
     name = "responses"
     path = "responses"
     id_prefix = "resp"
+    prompt_fields = ("tools", "instructions", *_KEPT_THERE, "input")
     caps = ("max_output_tokens",)
     spoken_in = b'.delta"'
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))

@@ -9,11 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from arbstr.config.schema import Config
+from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.learning.conversations import Conversations, Outlook
 from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
+from arbstr.engine.prefixes import prefix_of
 from arbstr.engine.routing.candidates import CandidateSet, Ranked
+from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import InferenceRequest, Prefix
+from arbstr.types import InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
 
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
@@ -22,10 +26,38 @@ _REMEMBERED = 4096  # requests whose ends are awaited
 class CacheCosts:
     """Prices requests by what providers' prompt caches hold, and learns what they found."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: Config, names: ModelNames) -> None:
         self.index = PrefixIndex()
         self.conversations = Conversations()
+        self._providers = config.providers
+        self._names = names
+        policies = config.policies
+        self._is_ignored = {policies.default_affinity, *[rule.affinity for rule in policies.rules]} <= {"none", None}
+        self._asked: dict[str, bool] = {}  # by model as asked for: whether its caches may have to be counted
+        self._version = names.version
         self._awaited: dict[str, Outlook] = {}  # by request id
+
+    def prefix_of(self, document: JsonObject, fields: tuple[str, ...]) -> Prefix | None:
+        """Return the places of a prompt, which is in these fields; None where no cache can matter."""
+        if self._is_ignored or not fields or not self._is_priced(named_model(document)):
+            return None
+        return prefix_of(document, fields)
+
+    def _is_priced(self, asked: str) -> bool:
+        """Return whether a model has several providers, of which one asks less for what it has cached."""
+        if self._version != self._names.version:
+            self._asked.clear()
+            self._version = self._names.version
+        priced = self._asked.get(asked)
+        if priced is None:
+            if len(self._asked) >= _REMEMBERED:
+                self._asked.clear()
+            model = self._names.resolve(asked)
+            selling = [one for one in self._providers if self._names.standing(one, model) != "absent"]
+            rates = [self._names.rates(one, model) for one in selling]
+            priced = len(rates) > 1 and any(rate.cached_input not in (None, rate.input) for rate in rates)
+            self._asked[asked] = priced
+        return priced
 
     def look(
         self,
@@ -35,9 +67,9 @@ class CacheCosts:
         output_tokens: float,
         now_s: float,
     ) -> Outlook | None:
-        """Return what is known of a request's prompt; None where no cache can decide."""
+        """Return what is known of a request's prompt; None where no cache matters."""
         prefix = request.prefix
-        if prefix is None or not candidate_set.counts_caches:
+        if prefix is None or not any(offer.discount for offer in candidate_set.offers):
             return None
         known = self.index.find(prefix, now_s)
         turn = _turn(known, prefix)
@@ -56,10 +88,11 @@ class CacheCosts:
         self._awaited[request_id] = outlook
 
     def priced(self, outlook: Outlook, candidate_set: CandidateSet, *parts: list[Ranked]) -> Sequence[list[Ranked]]:
-        """Return candidates with their costs and keys as prompt caches have them, part by part."""
-        return [self._priced(outlook, candidate_set.offers, part) if part else part for part in parts]
+        """Return candidates with their costs, and keys if these count, as prompt caches have them, part by part."""
+        return [self._priced(outlook, candidate_set, part) if part else part for part in parts]
 
-    def _priced(self, outlook: Outlook, offers: Sequence[Offer], ranked: list[Ranked]) -> list[Ranked]:
+    def _priced(self, outlook: Outlook, candidate_set: CandidateSet, ranked: list[Ranked]) -> list[Ranked]:
+        offers, counts = candidate_set.offers, candidate_set.counts_caches
         tokens, goes_on, at_s = outlook.input_tokens, outlook.goes_on, outlook.at_s
         certain = min(goes_on * goes_on, _MOST_CERTAIN)
         pause_s, repeated = self.conversations.pause_s, self.conversations.repeated * tokens
@@ -77,12 +110,20 @@ class CacheCosts:
             costs.append((now, warm * ahead, cached))
         elsewhere = min([now + certain * warm for now, warm, _ in costs])
         priced = []
-        for (_, place, candidate), (now, warm, cached) in zip(ranked, costs, strict=True):
-            weight = now + goes_on * min(warm, elsewhere)
+        for (key, place, candidate), (now, warm, cached) in zip(ranked, costs, strict=True):
+            weight = now + goes_on * min(warm, elsewhere) if counts else candidate.weight_msats
             cost = candidate.expected_cost_msats + offers[place].cache_msats(tokens, cached)
             better = candidate._replace(expected_cost_msats=cost, weight_msats=weight, cached_tokens=int(cached))
-            priced.append((weight, place, better))
+            priced.append((weight if counts else key, place, better))
         return priced
+
+    def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:
+        """Learn from a request that has ended, at an offer if any was asked."""
+        if offer is None or record.input_tokens is None or record.output_tokens is None or record.implausible:
+            self._awaited.pop(record.request_id, None)
+            return
+        used, cached = (record.input_tokens, record.output_tokens), record.cached_tokens or 0
+        self.learn(record.request_id, record.policy, offer, used, cached, record.cache_write_tokens or 0, now_s)
 
     def learn(
         self,
@@ -112,6 +153,16 @@ class CacheCosts:
         visit = Visit(offer, now_s, prefix.hashes[-1], outlook.turn, prefix.size, usual)
         self.index.add(prefix, known, visit)
         self.conversations.add(visit, policy, input_tokens)
+
+
+def reuse_of(outlook: Outlook) -> Reuse:
+    """Return what is told of an outlook beside the routing decision."""
+    parent, likelihood = outlook.known.parent, round(outlook.goes_on, 3)
+    if parent is None:
+        return Reuse(likelihood)
+    held = outlook.known.held.get(parent.offer)
+    cached = 0.0 if held is None else _expected_tokens(parent.offer, held, outlook.input_tokens, outlook.at_s)
+    return Reuse(likelihood, parent.offer.provider, int(cached * parent.offer.discount))
 
 
 def _turn(known: Known, prefix: Prefix) -> int:

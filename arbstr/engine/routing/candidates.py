@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
 from typing import NamedTuple
 
-from arbstr.config.schema import Rule
+from arbstr.config.schema import Affinity, Rule
 from arbstr.engine.learning.conversations import Outlook
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
@@ -34,7 +34,8 @@ class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
     `last` are the providers that are asked after the others, each with the reason; `unread` those that may sell the
-    model, but have not said yet what they sell. `counts_caches`: prompt caches may decide who is cheapest.
+    model, but have not said yet what they sell. `pins_sessions`: a conversation stays at its provider. `counts_caches`:
+    prompt caches may decide the order.
     """
 
     def __init__(
@@ -45,6 +46,7 @@ class CandidateSet:
         offers: Sequence[Offer],
         last: Mapping[str, str] = MappingProxyType({}),
         unread: Collection[str] = (),
+        affinity: Affinity = "cache",
     ) -> None:
         self.policy = None if rule is None else rule.name
         self.model = model
@@ -57,9 +59,8 @@ class CandidateSet:
         verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
         self.offers = tuple(offer for offer, reason in verdicts if reason is None)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
-        self.counts_caches = (
-            strategy.name == Cheapest.name and len(self.offers) > 1 and any(offer.discount for offer in self.offers)
-        )
+        self.pins_sessions = affinity == "session"
+        self.counts_caches = affinity != "none" and strategy.name == Cheapest.name
         self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
 
     def take_over(self, outdated: CandidateSet | None) -> None:

@@ -13,13 +13,14 @@ from arbstr.config.schema import Config, Provider, Rule
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
-from arbstr.engine.routing.cache_costs import CacheCosts
+from arbstr.engine.routing.cache_costs import CacheCosts, reuse_of
 from arbstr.engine.routing.candidates import CandidateSet, Ranking
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector
 from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
+from arbstr.engine.routing.session_pins import SessionPins
 from arbstr.engine.routing.strategy import strategies
 from arbstr.errors import ApiError, InsufficientBalance, ModelNotFound, NoHealthyProvider, NoProviderWithinPolicy
 from arbstr.events import OverchargeFound
@@ -65,10 +66,11 @@ class Router:
     ) -> None:
         self.names = ModelNames(config, clock)
         self.learner = Learner(config, clock=clock, publish=publish)
-        self.caches = CacheCosts()
+        self.caches = CacheCosts(config, self.names)
+        self._pins = SessionPins()
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
-        self._default_strategy = config.policies.default_strategy
+        self._defaults = config.policies
         self._clock = clock
         self._is_available = is_available
         self._cooling = cooling
@@ -152,7 +154,8 @@ class Router:
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
             raise self._refusal(request, candidate_set, ranking)
-        if candidate_set.exploration is not None and not anyway:
+        pinned = self._pins.put_first(request.session, candidate_set, ranking.ranked)
+        if candidate_set.exploration is not None and not (anyway or pinned):
             self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
         if commit:
             candidate_set.strategy.chosen(candidate_set.offers[ranking.ranked[0][1]])
@@ -174,6 +177,7 @@ class Router:
             candidates=self._asked_anyway(candidates) if anyway else candidates,
             excluded=tuple(excluded),
             policy_reason=policy_reason,
+            reuse=None if ranking.outlook is None else reuse_of(ranking.outlook),
         )
 
     def _judge(self, request: InferenceRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> Ranking:
@@ -320,15 +324,20 @@ class Router:
 
     def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a request that has ended, and its response's size; to be called once per request."""
-        self._learn_prices(record)
         self.learner.learn(record, request, answer_bytes)
-
-    def _learn_prices(self, record: RequestRecord) -> None:
-        """Tell exploration what a request cost, and the outcome if this request explored."""
         routing = record.routing
         if routing is None:
             return
         candidate_set = self._candidate_sets.get((routing.policy, routing.model, False))
+        self._learn_prices(record, routing, candidate_set)
+        if candidate_set is not None and candidate_set.pins_sessions:
+            self._pins.learn(record)
+        if routing.reuse is not None:
+            offer = None if record.provider is None else self.learner.offer(record.provider, routing.model)
+            self.caches.learn_from(record, offer, self._clock())
+
+    def _learn_prices(self, record: RequestRecord, routing: Routing, candidate_set: CandidateSet | None) -> None:
+        """Tell exploration what a request cost, and the outcome if this request explored."""
         if candidate_set is not None and candidate_set.exploration is not None and record.cost_msats:
             candidate_set.exploration.spent(record.cost_msats)
         exploration, place, extra = self._explorations.pop(record.request_id, (None, 0, 0.0))
@@ -349,14 +358,15 @@ class Router:
         if len(self._candidate_sets) >= _REMEMBERED:
             self._candidate_sets.clear()
             self.learner.prune(set(self.names.all()))
-        strategy = (rule and rule.strategy) or self._default_strategy
+        strategy = (rule and rule.strategy) or self._defaults.default_strategy
+        affinity = (rule and rule.affinity) or self._defaults.default_affinity
         standings = [(one, self.names.standing(one, model)) for one in self._providers]
         if anywhere and not any(self._lists(one, model) for one in self._providers):
             standings = [(one, "listed") for one in self._providers if one.kind == "openai"]
         offers = [self._offer(one, model) for one, standing in standings if standing not in ("absent", "unread")]
         last = {one.name: _LAST[standing] for one, standing in standings if standing in _LAST}
         unread = tuple(one.name for one, standing in standings if standing == "unread")
-        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, last, unread)
+        candidate_set = CandidateSet(rule, model, self._strategies[strategy], offers, last, unread, affinity)
         if offers:
             key = (candidate_set.policy, model, anywhere)
             candidate_set.take_over(self._outdated.pop(key, None))

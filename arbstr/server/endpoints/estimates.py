@@ -35,7 +35,8 @@ class EstimateEndpoints:
         body = await self._body(request)
         document = decode(body)
         dialect = dialect_of(document)
-        asked = dialect.parse(document, body, request_id=request.id, policy=request.policy)
+        prefix = self._router.caches.prefix_of(document, dialect.prompt_fields)
+        asked = dialect.parse(document, body, request_id=request.id, policy=request.policy, prefix=prefix)
         return json_response(routing_json(self._router.preview(asked)))
 
     async def _count_tokens(self, request: Request) -> web.Response:

@@ -131,11 +131,14 @@ def test_a_model_without_cache_prices_and_a_request_without_a_prefix_are_routed_
     assert len(market.router.caches.index) == 0
 
 
-def test_a_strategy_that_is_not_by_cost_ignores_caches() -> None:
-    market = Market(CHEAP, CACHING, rules=(Rule(name="turns", strategy="round_robin"),))
-    market.send("system", "hello", to="caching", policy="turns")
-    market.send("system", "hello", policy="turns")
-    assert len(market.router.caches.index) == 0
+@pytest.mark.parametrize("rule", [Rule(name="r", strategy="lowest_latency"), Rule(name="r", affinity="none")])
+def test_where_caches_do_not_decide_they_are_known_for_others_and_predicted_all_the_same(rule: Rule) -> None:
+    market = Market(CHEAP, CACHING, rules=(rule,))
+    market.send("system", "hello", to="caching", policy="r")
+    unmoved = market.ask("system", "hello", "more", policy="r")
+    assert order(unmoved) == ["cheap", "caching"]
+    assert [candidate.cached_tokens for candidate in unmoved.candidates] == [0, 2000]
+    assert order(market.ask("system", "hello", "more")) == ["caching", "cheap"]
 
 
 @given(st.lists(st.tuples(st.sampled_from(["a", "b"]), st.sampled_from(["cheap", "caching", None])), max_size=8))

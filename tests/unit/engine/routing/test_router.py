@@ -571,6 +571,7 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
                 "provider": "a",
                 "expected_cost_sats": 1.3,
                 "weight_sats": 1.3,
+                "cached_tokens": 0,
                 "reason": "number 1 by expected price",
                 "price": asked(10, 30, "configured"),
             },
@@ -578,6 +579,7 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
                 "provider": "b",
                 "expected_cost_sats": 2.4,
                 "weight_sats": 2.4,
+                "cached_tokens": 0,
                 "reason": "number 2 by expected price",
                 "price": asked(20, 40, "configured"),
             },
@@ -585,6 +587,7 @@ def test_a_decision_as_json_says_who_at_what_price_and_why() -> None:
         "excluded": [
             {"provider": "dear", "reason": "its output rate of 60 is above max_sats_per_1k_output = 50"},
         ],
+        "reuse": None,
     }
     assert json.loads(json.dumps(document)) == document
 
