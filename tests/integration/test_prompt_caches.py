@@ -12,8 +12,8 @@ from tests.support.harness import Answer, Arbstr, ProxyHarness
 from tests.support.provider import MODEL, error_reply
 
 LONG = "word " * 2000
-CACHED = {"input_rate": 11, "cached_input_rate": 1, "output_rate": 30, "base_fee": 0}
-PLAIN = {"input_rate": 10, "output_rate": 30, "base_fee": 0}
+CACHED: dict[str, Any] = {"input_rate": 11, "cached_input_rate": 1, "output_rate": 30, "base_fee": 0}
+PLAIN: dict[str, Any] = {"input_rate": 10, "output_rate": 30, "base_fee": 0}
 
 
 class Talk:
