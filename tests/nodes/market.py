@@ -94,6 +94,12 @@ def _money(*arguments: str) -> str:
     return made.stdout.split()[-1]
 
 
+def fresh_token(sats: int) -> str:
+    """A Cashu token of the market's mint."""
+    command = [str(_market() / "venv/bin/python"), str(scripts() / "money.py"), "token", str(sats)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.split()[-1]
+
+
 def set_bitcoin_price(name: str, usd: float) -> None:
     """Move a node's prices: it reads this within seconds."""
     (_market() / "run" / f"btc_usd-{name}").write_text(str(usd))
