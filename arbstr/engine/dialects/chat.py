@@ -39,7 +39,7 @@ class Chat(Dialect):
     text_begins = re.compile(
         rb'"delta": ?\{(?:"role": ?"[a-z]*", ?)?"(?:content|reasoning_content|reasoning)": ?"(?!")'
     )
-    finish = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
+    end = re.compile(rb'"finish_reason"\s*:\s*"(?!")')
     chunk_object: Literal["chat.completion.chunk", "text_completion"] = "chat.completion.chunk"
     chunk_id = "chatcmpl"
 

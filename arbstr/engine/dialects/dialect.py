@@ -67,11 +67,7 @@ class Dialect(ABC):
     words_in: ClassVar[frozenset[str]] = frozenset()  # fields of an answer or event that hold the model's words
     spoken_in: ClassVar[bytes] = b'"choices"'  # part of every event with the model's words, and of few others
     text_begins: ClassVar[re.Pattern[bytes]] = _NEVER  # an event that brings text, up to the text
-    text_run: ClassVar[re.Pattern[bytes] | None] = None  # or: whole events, as many as follow, with nothing but text
-    harmless: ClassVar[re.Pattern[bytes] | None] = None  # an event that is no error unless it holds one
-    finish: ClassVar[re.Pattern[bytes]] = _NEVER  # what `finishes` looks at
-    # What `is_last` looks at, where that is another event than the one that finishes; `[DONE]` ends every stream.
-    last: ClassVar[re.Pattern[bytes] | None] = None
+    end: ClassVar[re.Pattern[bytes]] = _NEVER  # part of every event that `finishes` or `is_last`
 
     def decode(self, body: bytes, content_type: str) -> JsonObject:
         """Return a request's document. Raises `InvalidJson`."""
@@ -145,7 +141,7 @@ class Dialect(ABC):
         return False
 
     def is_last(self, document: Any) -> bool:
-        """Return whether a stream's event is the last that clients wait for."""
+        """Return whether a stream's event is the last that clients wait for; `[DONE]` is, in every dialect."""
         return False
 
     def fault_of(self, document: Any) -> JsonObject | None:

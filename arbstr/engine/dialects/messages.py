@@ -26,7 +26,7 @@ _STOP = encode_event(b'{"type":"message_stop"}', name=b"message_stop")
 _DELTA = "content_block_delta"
 _START = "content_block_start"
 _LAST_DELTA = "message_delta"
-_EVENTS = frozenset((_DELTA, _START, _LAST_DELTA, "content_block_stop", "message_start", "message_stop", "ping"))
+_KINDS_OF_EVENTS = ("message_", "content_block_", "ping")  # as they begin
 # By the field that is refused: upon this, Anthropic's own clients send the whole conversation instead.
 _DETAILS = {"thread": {"error_code": "thread_unsupported_request"}}
 _EMPTY_STARTS = ("text", "thinking")  # blocks that begin empty: their words follow
@@ -55,13 +55,8 @@ class Messages(Dialect):
     retryable = Dialect.retryable | {529}  # overloaded
     spoken_in = b"content_block"
     words_in = frozenset(("content", "content_block", "delta", "message"))
-    text_run = re.compile(
-        rb'(?<![^\n])(?:(?:event: ?content_block_delta\n)?data: ?\{"type": ?"content_block_delta", ?"index": ?\d++,'
-        rb' ?"delta": ?\{"type": ?"[a-z_]++", ?"[a-z_]++": ?"(?:[^"\\\r\n]++|\\[^\r\n])*+"\}\}\n\n)++'
-    )
-    harmless = re.compile(rb'"type"\s*:\s*"(?:message_|content_block_|ping")')
-    finish = re.compile(rb'"stop_reason"\s*:\s*"(?!")')
-    last = re.compile(rb'"type"\s*:\s*"message_stop"')
+    text_begins = re.compile(rb'"delta": ?\{(?:"type": ?"[a-z_]*", ?)?"(?:text|thinking|partial_json)": ?"(?!")')
+    end = re.compile(rb'"(?:stop_reason"\s*:\s*"(?!")|type"\s*:\s*"message_stop")')
     translation: ClassVar[ModuleType | None] = messages
 
     def read_prompt(self, document: JsonObject) -> Prompt:
@@ -99,7 +94,8 @@ class Messages(Dialect):
 
     def error_of(self, document: Any) -> JsonObject | None:
         """See `Dialect`."""
-        if isinstance(document, dict) and document.get("type") in _EVENTS:
+        kind = document.get("type") if isinstance(document, dict) else None
+        if isinstance(kind, str) and kind.startswith(_KINDS_OF_EVENTS):
             return verdict.error_of({"error": document.get("error")})
         return verdict.error_of(document)
 

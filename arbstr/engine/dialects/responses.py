@@ -39,12 +39,8 @@ class Responses(Dialect):
     caps = ("max_output_tokens",)
     spoken_in = b'.delta"'
     words_in = frozenset(("output", "item", "part", "delta", "text", "arguments", "refusal", "response"))
-    text_run = re.compile(
-        rb'(?<![^\n])(?:(?:event: ?response\.[a-z_.]++\n)?data: ?\{"type": ?"response\.[a-z_]++\.delta"'
-        rb'(?:, ?"(?!error)[a-z_]++": ?(?:"(?:[^"\\\r\n]++|\\[^\r\n])*+"|-?\d++|\[\]|null))*+\}\n\n)++'
-    )
-    harmless = re.compile(rb'"type"\s*:\s*"response\.(?!failed)')
-    finish = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
+    text_begins = re.compile(rb'"delta": ?"(?!")')
+    end = re.compile(rb'"type"\s*:\s*"response\.(?:completed|incomplete)"')
     translation: ClassVar[ModuleType | None] = responses
 
     def read_prompt(self, document: JsonObject) -> Prompt:

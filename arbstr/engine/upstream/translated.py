@@ -121,12 +121,13 @@ class TranslatingObserver(StreamObserver):
 
     def _by_template(self, block: bytes) -> bytes:
         """Return the client's events for a block; texts that came together go as one, read at once."""
-        run = self._template.run(block) if self._template is not None and self._is_of_text_alone() else None
-        if run is None:
+        found = self._template.find_run(block) if self._template is not None and self._is_of_text_alone() else None
+        if found is None:
             return self._event_by_event(block)
-        start, end, texts = run
+        start, run = found
+        end = start + run.size
         before = self._event_by_event(block[:start]) if start else b""
-        said = self._said(texts)
+        said = self._said(run.text)
         if said is None:
             return before + self._event_by_event(block[start:])
         return b"".join((before, said, self._event_by_event(block[end:]) if end < len(block) else b""))
