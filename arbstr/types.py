@@ -104,7 +104,7 @@ class InferenceRequest:
     `plain_body` is the one without it, for providers that refuse it. `prompt_chars` and `prompt_images` count all that
     the model will read, `last_user_text` is the last user message's text. `policy` is the rule that the client named,
     if any; `max_tokens` its own cap on each of its `choices` (`n`), in tokens, `loosest_cap` the highest where it has
-    several. `document` is the body's JSON, in the
+    several, `added_cap` the bytes in the body of one that its policy has added. `document` is the body's JSON, in the
     client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
     `anywhere`: a model that no provider lists may be any provider's. `prefix` is None where no cache can matter;
     `session` is the conversation, as stored.
@@ -127,6 +127,7 @@ class InferenceRequest:
     query: str = ""
     anywhere: bool = False
     loosest_cap: int | None = None
+    added_cap: bytes = b""
     prefix: Prefix | None = field(default=None, repr=False, compare=False)
     session: str | None = None
 

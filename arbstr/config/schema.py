@@ -256,6 +256,7 @@ class Rule(Section):
     max_sats_per_request: Sats | None = None
     max_latency_ms: float | None = Field(None, gt=0, le=1e9, allow_inf_nan=False)
     fallback_models: tuple[Text, ...] = ()
+    default_max_tokens: int | None = Field(None, ge=1, le=1_000_000_000)
     max_sats_per_hour: Sats | None = None
     max_sats_per_day: Sats | None = None
     max_sats_per_month: Sats | None = None

@@ -172,8 +172,8 @@ class Engine:
             context.set_routing(routing)
             if self._bus.is_heard(RouteChosen):
                 self._bus.publish(RouteChosen(context.request_id, routing))
-            if routing.model != request.model:
-                request = for_model(request, routing.model)
+            request = self._router.prepared(request, routing)
+            context.set_request(request)
             await self._budgets.ready()
             reservation = self._budgets.open(routing.policy)
             try:

@@ -165,6 +165,16 @@ async def test_what_a_balance_does_not_hold_is_bought_elsewhere_before_a_402(har
     assert [len(alpha.requests), len(beta.requests)] == [1, 1]
 
 
+async def test_a_policys_cap_makes_a_request_fit_that_has_none(harness: ProxyHarness) -> None:
+    alpha = await node(harness, "alpha", holding(4_000))
+    arbstr = await harness.start(policies={"rules": [{"name": "short", "default_max_tokens": 1000}]})
+    await alpha.polled(2)
+    await arbstr.get("/v1/models")
+    assert (await arbstr.chat(model=MINI)).status == 402
+    assert (await arbstr.chat(model=MINI, headers={"X-Arbstr-Policy": "short"})).status == 200
+    assert alpha.requests[0].json["max_tokens"] == 1000
+
+
 async def test_when_no_balance_does_the_error_names_the_largest_cap_that_would_fit(harness: ProxyHarness) -> None:
     arbstr, (alpha, beta) = await market(harness, 1_000, 1_500)
     answer = await arbstr.chat(model=MINI, max_tokens=16_000)

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from tests.support.harness import Answer, ProxyHarness, body
-from tests.support.provider import ScriptedProvider, completion, error_reply, json_reply, sse_reply, stream_events
+from tests.support.provider import (
+    MODEL,
+    Asked,
+    Part,
+    ScriptedProvider,
+    completion,
+    error_reply,
+    json_reply,
+    sse_reply,
+    stream_events,
+)
 
 CODE = {"name": "code", "keywords": ["code", "function"]}
 PROSE = {"name": "prose", "keywords": ["poem", "code"]}
@@ -256,3 +268,79 @@ async def test_a_fallback_model_goes_up_in_place_of_one_that_nobody_serves(harne
     assert alpha.requests[0].json["temperature"] == 0.3
     row = await arbstr.row(answer)
     assert (row["model"], row["served_model"]) == ("gpt-4o", "gpt-4o-mini")
+
+
+# --- default_max_tokens
+
+CAPPED = {"rules": [{"name": "short", "default_max_tokens": 700}]}
+SHORT = {"X-Arbstr-Policy": "short"}
+
+
+@pytest.mark.parametrize(
+    ("asked", "sent"),
+    [
+        ({}, {"max_tokens": 700}),
+        ({"stream": True}, {"max_tokens": 700}),
+        ({"max_tokens": None}, {"max_tokens": 700}),
+        ({"max_tokens": 9000}, {"max_tokens": 9000}),
+        ({"max_completion_tokens": 9000}, {"max_completion_tokens": 9000}),
+    ],
+    ids=str,
+)
+async def test_a_request_without_a_cap_gets_the_policys(
+    harness: ProxyHarness, asked: dict[str, Any], sent: dict[str, Any]
+) -> None:
+    reply = sse_reply(*stream_events()) if asked.get("stream") else json_reply(completion())
+    alpha = await harness.add_provider("alpha", reply)
+    arbstr = await harness.start(policies=CAPPED)
+    assert (await arbstr.chat(headers=SHORT, **asked)).status == 200
+    caps = {name: value for name, value in alpha.requests[0].json.items() if "tokens" in name}
+    assert caps == sent
+
+
+async def test_without_that_policy_nothing_is_added(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha")
+    arbstr = await harness.start(policies=CAPPED)
+    assert (await arbstr.chat()).status == 200
+    assert "max_tokens" not in alpha.requests[0].json
+
+
+async def test_the_policys_cap_counts_for_what_a_request_is_expected_to_cost(harness: ProxyHarness) -> None:
+    await harness.add_provider("alpha")
+    arbstr = await harness.start(policies=CAPPED)
+    answer = await arbstr.chat(headers=SHORT)
+    detail = (await arbstr.get(f"/v1/requests/{answer.headers['X-Arbstr-Request-Id']}")).json
+    assert detail["routing"]["expected_output_tokens"] == 700
+
+
+async def test_a_provider_that_refuses_an_added_cap_is_asked_without_and_not_sent_it_again(
+    harness: ProxyHarness,
+) -> None:
+    def strict(asked: Asked) -> Sequence[Part]:
+        if "max_tokens" in asked.json:
+            return error_reply(400, "Unsupported parameter: 'max_tokens'", kind="invalid_request_error")
+        return json_reply(completion())
+
+    alpha = await harness.add_provider("alpha", strict)
+    arbstr = await harness.start(policies=CAPPED)
+    for _ in range(2):
+        answer = await arbstr.chat(headers=SHORT)
+        assert answer.status == 200
+        assert "X-Arbstr-Retries" not in answer.headers
+    assert ["max_tokens" in asked.json for asked in alpha.requests] == [True, False, False]
+    assert (await arbstr.chat(headers=SHORT, max_tokens=5)).status == 400, "the client's own refusal is passed on"
+
+
+async def test_another_refusal_of_a_request_with_an_added_cap_is_passed_on(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", error_reply(400, "no such tool", kind="invalid_request_error"))
+    arbstr = await harness.start(policies=CAPPED)
+    assert (await arbstr.chat(headers=SHORT)).status == 400
+    assert len(alpha.requests) == 1
+
+
+async def test_a_translated_request_has_the_policys_cap_too(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", dialects=("chat",))
+    arbstr = await harness.start(policies=CAPPED)
+    asked = json.dumps({"model": MODEL, "input": "hi"}).encode()
+    assert (await arbstr.send(asked, path="/v1/responses", headers=SHORT)).status == 200
+    assert 700 in (alpha.requests[0].json.get("max_tokens"), alpha.requests[0].json.get("max_completion_tokens"))

@@ -18,6 +18,7 @@ from arbstr.types import InferenceRequest, JsonObject
 _MODEL_KEY = b'"model"'
 _MODEL = re.compile(_MODEL_KEY + rb'\s*:\s*("(?:[^"\\]|\\.)*")')
 _CAP = b'"max_completion_tokens"'
+_CAP_FIELDS = {"chat": "max_tokens", "completions": "max_tokens", "responses": "max_output_tokens"}
 _ESCAPED_LETTER = b"\\u00"  # as a key's letters may be written
 
 
@@ -52,6 +53,38 @@ def with_max_tokens(request: InferenceRequest) -> InferenceRequest:
         body=body.replace(b"{", cap, 1),
         plain_body=None if plain is None else plain.replace(b"{", cap, 1),
     )
+
+
+def with_default_cap(request: InferenceRequest, tokens: int) -> InferenceRequest:
+    """Return a request that has no cap on its output with one, if its dialect has a field for it."""
+    field = _CAP_FIELDS.get(request.dialect)
+    if field is None:
+        return request
+    name, document, added = field.encode(), request.document, b""
+    if b'"%b"' % name in request.body:  # as null, say
+        body, plain = (each if each is None else with_fields(each, **{field: tokens}) for each in _bodies(request))
+    else:
+        added = b'"%b":%d,' % (name, tokens)
+        body, plain = (each if each is None else each.replace(b"{", b"{" + added, 1) for each in _bodies(request))
+    return replace(
+        request,
+        max_tokens=tokens,
+        loosest_cap=tokens,
+        body=body or b"",
+        plain_body=plain,
+        document=None if document is None else {**document, field: tokens},
+        added_cap=added,
+    )
+
+
+def without_added_cap(request: InferenceRequest) -> InferenceRequest:
+    """Return the request without the cap that its policy has added to the body."""
+    body, plain = (each if each is None else each.replace(request.added_cap, b"", 1) for each in _bodies(request))
+    return replace(request, body=body or b"", plain_body=plain, added_cap=b"")
+
+
+def _bodies(request: InferenceRequest) -> tuple[bytes | None, bytes | None]:
+    return request.body, request.plain_body
 
 
 def with_model(body: bytes, model: str) -> bytes:

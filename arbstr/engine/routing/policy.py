@@ -10,6 +10,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from arbstr.config.schema import Rule
+from arbstr.engine.dialects.body import with_default_cap
 from arbstr.engine.routing.names import shown
 from arbstr.errors import ModelNotAllowed, UnknownPolicy
 from arbstr.types import InferenceRequest
@@ -139,6 +140,13 @@ class _Gaps(dict[int, str]):
 def _in_words(character: str) -> bool:
     """Return whether a character is part of a word, so that none begins after it."""
     return _SPACED_WORD.match(character) is not None
+
+
+def capped(request: InferenceRequest, rule: Rule | None) -> InferenceRequest:
+    """Return the request with the rule's cap on output tokens, where it has none."""
+    if rule is None or rule.default_max_tokens is None or request.max_tokens is not None:
+        return request
+    return with_default_cap(request, rule.default_max_tokens)
 
 
 class PolicySelector:

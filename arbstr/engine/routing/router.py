@@ -10,6 +10,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from arbstr.config.schema import Config, Provider, Rule
+from arbstr.engine.dialects.body import for_model
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
@@ -18,7 +19,7 @@ from arbstr.engine.routing.candidates import CandidateSet, Ranking
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
-from arbstr.engine.routing.policy import Matcher, PolicySelector
+from arbstr.engine.routing.policy import Matcher, PolicySelector, capped
 from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
 from arbstr.engine.routing.session_pins import SessionPins
 from arbstr.engine.routing.strategy import strategies
@@ -97,6 +98,12 @@ class Router:
         """Return the rule of that name. Raises `UnknownPolicy`."""
         return self._policies.rule(policy)
 
+    def prepared(self, request: InferenceRequest, routing: Routing) -> InferenceRequest:
+        """Return a routed request as it is sent: with its policy's cap, and for the model that serves."""
+        if routing.policy is not None:
+            request = capped(request, self.rule(routing.policy))
+        return request if routing.model == request.model else for_model(request, routing.model)
+
     def allows(self, policy: str, model: str) -> bool:
         """Return whether the rule of that name allows a model. Raises `UnknownPolicy`."""
         return self._policies.allows(self.rule(policy), self.names.resolve(model))
@@ -119,6 +126,7 @@ class Router:
         resolve = self.names.resolve
         requested = resolve(request.model)
         rule, policy_reason = self._policies.select(request, requested)
+        request = capped(request, rule)
         try:
             return self._rank(request, self._candidate_set(rule, requested, request.anywhere), policy_reason, commit)
         except _NO_CANDIDATE as error:

@@ -25,6 +25,7 @@ from arbstr.engine.dialects.responses import RESPONSES
 from arbstr.engine.dialects.translation.fields import dumps
 from arbstr.engine.dialects.translation.native import for_native
 from arbstr.engine.dialects.translation.response_history import ResponseHistory
+from arbstr.engine.upstream.added_caps import AddedCaps
 from arbstr.engine.upstream.answers import AnswerReader, Expected
 from arbstr.engine.upstream.cap_limits import Cap, CapLimits, cap_taken
 from arbstr.engine.upstream.deadline import Deadline, DeadlineTimer
@@ -103,6 +104,7 @@ class UpstreamCaller:
         self._history = ResponseHistory()
         self._optional = OptionalFields(clock)
         self._caps = CapLimits(clock)
+        self._added_caps = AddedCaps(clock)
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
@@ -137,7 +139,7 @@ class UpstreamCaller:
         if not self._spoken.speaks(provider, dialect.name, request.model):
             return await self._send_translated(provider, request, dialect, headers)
         try:
-            answer = await self._send_as(provider, self._native(request), Expected(dialect), headers)
+            answer = await self._send_natively(provider, request, Expected(dialect), headers)
         except AttemptError as error:
             if error.kind != "no_endpoint":
                 raise
@@ -145,6 +147,17 @@ class UpstreamCaller:
         if dialect is not CHAT:
             self._spoken.answered(provider, dialect)
         return answer
+
+    async def _send_natively(
+        self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList
+    ) -> UpstreamResponse | UpstreamStream:
+        """Send a request in its client's dialect; once more without a cap that its policy has added, if need be."""
+        sent = self._added_caps.applied(request, provider.name)
+        answer = await self._send_as(provider, self._native(sent), expected, headers)
+        without_cap = self._added_caps.taken_back(sent, provider.name, answer)
+        if without_cap is None:
+            return answer
+        return await self._send_as(provider, self._native(without_cap), expected, headers)
 
     def _native(self, request: InferenceRequest) -> InferenceRequest:
         """Return the request for a provider of its dialect: as it is, unless it refers to translated answers."""
