@@ -21,7 +21,8 @@ class BoardRow:
 
     Prices are in msats, by the providers' configured names: rates, times what is charged of them, over the share that
     is answered. `cheapest` is of those that serve now. `paid_msats` is what an answered request has cost on average,
-    None without any; `lost_msats` what failed ones have cost. `doubted` are the providers whose price may be wrong.
+    None without any; `lost_msats` what failed ones have cost. `doubted` are the providers whose price may be wrong,
+    `answered` counts requests.
     """
 
     model: str
@@ -32,6 +33,7 @@ class BoardRow:
     paid_msats: float | None = None
     lost_msats: int = 0
     doubted: frozenset[str] = frozenset()
+    answered: int = 0
 
     @property
     def least_msats(self) -> float | None:
@@ -52,6 +54,11 @@ class PriceBoard:
     rows: tuple[BoardRow, ...] = ()
     bought: bool = False
     lost: Mapping[str, int] = field(default_factory=dict)  # msats that failed requests cost, by provider
+
+    @property
+    def usual(self) -> BoardRow | None:
+        """The model that was bought most often, of those that are sold."""
+        return max((row for row in self.rows if row.prices), key=lambda row: row.answered, default=None)
 
     def stars(self, provider: str) -> int:
         """Return for how many models a provider is the cheapest now."""
@@ -103,4 +110,5 @@ def _row(
         paid_msats=paid,
         lost_msats=lost_msats,
         doubted=frozenset(offer.provider for offer in offers if offer.doubted),
+        answered=0 if group is None else group.success,
     )

@@ -81,7 +81,7 @@ def row_cells(row: RequestRow, now_ms: int, zone: tzinfo | None) -> dict[str, Sp
         FALLEN: (f"{FALLEN}{row.failed}", "warn") if row.failed else ("", "text"),
         "policy": (row.policy or NOTHING, "text" if row.policy else "muted"),
         "kind": ("stream" if row.streaming else "json", "muted"),
-        "first": (duration(row.first_byte_ms), "text" if row.first_byte_ms is not None else "muted"),
+        "first": (duration(row.first_byte_ms), "text") if row.streaming else (NOTHING, "muted"),
         "whole": (duration(took), "text"),
         "tokens": (count(row.input_tokens), "text" if known else "muted"),
         "→ out": (f"→ {count(out)}", "text" if known else "muted"),

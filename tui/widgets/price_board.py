@@ -14,11 +14,11 @@ from tui.widgets.provider_health import CHEAPEST
 DOUBTED = "?"
 _MODEL = Column("model", 12, share=2, most=30)
 _MEANT = (
-    Column("paid", 4, "right", rank=3),
+    Column("paid", 4, "right", rank=2),
     Column("over ★", 6, "right", rank=4),
-    Column("lost", 4, "right", rank=6),
-    Column("tokens", 6, "right", rank=7),
-    Column("→ out", 5, rank=7, exact=True),
+    Column("lost", 4, "right", rank=90),
+    Column("tokens", 6, "right", rank=91),
+    Column("→ out", 5, rank=91, exact=True),
 )
 _NARROWEST = 8  # cells of a provider's column
 
@@ -28,7 +28,9 @@ def board_lines(
 ) -> tuple[list[Line], list[str]]:
     """Return the table with its header, and the models in its lines; the `selected` provider's prices stand out."""
     titles = _titles(providers)
-    columns = (_MODEL, *(_column(board, key, title) for key, title in titles.items()), *_MEANT)
+    ranks = _ranks(board, list(titles))
+    offers = (Column(title, _NARROWEST, "right", rank=ranks[key]) for key, title in titles.items())
+    columns = (_MODEL, *offers, *(_MEANT if board.bought else ()))
     table = _table(board.rows, titles, providers)
     layout = lay_out(columns, width, table)
     chosen = titles.get(selected or "")
@@ -53,11 +55,16 @@ def _titles(providers: Sequence[ProviderView]) -> dict[str, str]:
     return titles
 
 
-def _column(board: PriceBoard, key: str, title: str) -> Column:
-    """Return a provider's column; those that are the cheapest of something stay longest."""
-    sells = any(key in row.prices for row in board.rows)
-    rank = 1 if board.stars(key) else 2 if sells else 9
-    return Column(title, _NARROWEST, "right", rank=rank)
+def _ranks(board: PriceBoard, keys: Sequence[str]) -> dict[str, int]:
+    """Return the columns' ranks: who is the cheapest of something stays longest, then who asks least above that."""
+
+    def above(key: str) -> float:
+        least = [(row.prices[key], row.least_msats) for row in board.rows if key in row.prices and row.least_msats]
+        return sum(price / cheapest for price, cheapest in least if cheapest) / len(least) if least else float("inf")
+
+    others = sorted((key for key in keys if not board.stars(key)), key=above)
+    places = dict(zip(others, (3, *range(5, 85)), strict=False))
+    return {key: 1 if board.stars(key) else places.get(key, 85) for key in keys}
 
 
 def _table(

@@ -55,7 +55,7 @@ def row_cells(view: ProviderView, now_ms: int) -> dict[str, Span]:
         "name": (status.name, "text"),
         "state": word,
         "health": (percent(status.success_rate), rate_role(status.success_rate)),
-        "first": (duration(status.latency_ms), "text"),
+        "first": (duration(status.latency_ms if view.speeds.half_ms is None else view.speeds.half_ms), "text"),
         "running": (f"{status.in_flight:,} running", "text") if status.in_flight else (NOTHING, "muted"),
         "error": (status.last_error or "", "muted"),
     }
@@ -67,9 +67,9 @@ def rate_role(rate: float | None) -> Role:
 
 
 def live_cells(view: ProviderView, now_ms: int, board: PriceBoard) -> dict[str, Span]:
-    """Return a provider's spans by column, with its price for the model on which most is spent."""
+    """Return a provider's spans by column, with its price for the model that is bought most often."""
     speed = view.speeds.tokens_per_second
-    row = board.rows[0] if board.rows else None
+    row = board.usual
     return {
         **row_cells(view, now_ms),
         "price": (NOTHING, "muted") if row is None else price_of(row, view),
@@ -171,7 +171,7 @@ class ProvidersPanel(Panel):
 
     def _priced(self) -> str:
         """Return what the prices are for."""
-        if not self._board.rows:
+        usual = self._board.usual
+        if usual is None:
             return "health, first byte"
-        size = "your" if self._board.bought else "a"
-        return f"sats for {size} {self._board.rows[0].model} request"
+        return f"sats for {'your' if self._board.bought else 'a'} {usual.model} request"

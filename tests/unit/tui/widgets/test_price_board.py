@@ -29,8 +29,10 @@ def test_the_board_marks_the_cheapest_and_drops_the_providers_that_matter_least(
     assert models == ["gpt-4o", "llama"]
     assert re.search(r"gpt-4o +11\.00 ★ +12\.00 +– +– +11\.50 +\+4\.5 %", text)
     assert "0.040" in text
-    narrow = texts(board_lines(PriceBoard(rows, bought=True), views, 40, None)[0])[0]
-    assert narrow.split() == ["model", "alpha", "delta"], "the cheapest of something stay"
+    header_ = [texts(board_lines(PriceBoard(rows, bought=True), views, width, None)[0])[0] for width in (36, 44, 54)]
+    assert header_[0].split() == ["model", "alpha", "delta"], "the cheapest of something stay"
+    assert header_[1].split() == ["model", "alpha", "delta", "paid"]
+    assert header_[2].split() == ["model", "alpha", "beta", "delta", "paid"], "then who asks least above them"
 
 
 def test_a_provider_may_be_called_as_a_column_is() -> None:
