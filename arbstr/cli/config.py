@@ -1,8 +1,7 @@
-"""`arbstr check` and `arbstr providers`: what the configuration says."""
+"""`arbstr check`: whether the configuration is valid."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING, Annotated
@@ -17,16 +16,12 @@ if TYPE_CHECKING:
     from arbstr.config.schema import Config, Provider
     from arbstr.config.settings import Settings
 
-_LISTED = "listed"  # by the provider itself, when arbstr serves
 _KEYS = (Column("provider"), Column("key"), Column("source"))
-_RATES = (Column("in/1k", right=True), Column("out/1k", right=True), Column("fee", right=True))
-_PROVIDERS = (Column("name"), *_RATES, Column("key"), Column("source"), Column("url"), Column("models"))
 
 
 def register(app: typer.Typer) -> None:
-    """Add the commands to an application."""
+    """Add the command to an application."""
     app.command(epilog="Example: arbstr check -c config.toml")(check)
-    app.command(epilog="Example: arbstr providers --json")(providers)
 
 
 def check(
@@ -52,21 +47,6 @@ def check(
     from arbstr.cli.online import check_online
 
     return check_online(settings)
-
-
-def providers(
-    config: ConfigOption = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON in the shape of GET /providers.")] = False,
-) -> None:
-    """Show the configured providers: models, rates and masked keys."""
-    from arbstr.config.settings import resolve
-
-    configured = resolve(os.environ, config=config, insecure=True).config.providers
-    if as_json:
-        shown = {"providers": [provider.public() for provider in configured]}
-        print(json.dumps(shown, indent=2, ensure_ascii=False))
-        return
-    print("\n".join(table(_PROVIDERS, map(_provider_row, configured))))
 
 
 def _check_lines(settings: Settings, address: Address) -> list[str]:
@@ -100,31 +80,4 @@ def _summary(config: Config) -> str:
             counted(len(models), "model") if models else "models as listed",
             counted(len(config.policies.rules), "rule"),
         ]
-    )
-
-
-def _model_words(provider: Provider, model: str) -> str:
-    """Return a model's name, with its rates if they are its own."""
-    rates = provider.rates_for(model)
-    if rates is provider.rates:
-        return model
-    return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
-
-
-def _rate_words(provider: Provider, key: str) -> str:
-    """Return a configured rate; a Routstr node's own are in its list, which is not read here."""
-    if provider.kind == "routstr" and key not in provider.model_fields_set:
-        return _LISTED
-    return f"{getattr(provider, key):.10g}"
-
-
-def _provider_row(provider: Provider) -> tuple[str, ...]:
-    return (
-        provider.name,
-        *(_rate_words(provider, key) for key in ("input_rate", "output_rate", "base_fee")),
-        str(provider.api_key or "-"),
-        provider.key_source,
-        provider.url,
-        ", ".join(_model_words(provider, model) for model in provider.model_ids)
-        or (_LISTED if provider.kind == "routstr" else "any"),
     )

@@ -1,0 +1,49 @@
+"""What an arbstr that runs with this configuration knows: asked at the address that it listens on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Any, cast
+
+if TYPE_CHECKING:
+    from arbstr import shapes
+    from arbstr.config.settings import Settings
+
+_PATIENCE_S = 2.0
+_MOST_BYTES = 32 * 1024 * 1024
+_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - for every address of this machine, the one to ask
+
+
+def known_providers(settings: Settings) -> dict[str, shapes.ProviderEntry]:
+    """Return what `GET /providers` of a running arbstr says, by name; empty if none runs or it has other providers.
+
+    Never raises: nothing has to run.
+    """
+    try:
+        listed = _ask(settings)["providers"]
+        entries = {entry["name"]: entry for entry in listed if _is_complete(entry)}
+    except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
+        return {}
+    ours = {provider.name: provider.url for provider in settings.config.providers}
+    return {name: entry for name, entry in entries.items() if ours.get(name) == entry["url"]}
+
+
+def _is_complete(entry: dict[str, Any]) -> bool:
+    """Check whether an entry has what this version says of a provider; an earlier one may still be running."""
+    return {"name", "url", "models", "health", "balance", "charged_ratio", "list_age_s", "list_stale"} <= entry.keys()
+
+
+def _ask(settings: Settings) -> dict[str, Any]:
+    token = settings.config.server.auth_token
+    headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
+    host = _ANY.get(settings.host, settings.host)
+    connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE_S)
+    try:
+        connection.request("GET", "/providers", headers=headers)
+        response = connection.getresponse()
+        if response.status != http.client.OK:
+            raise ValueError(f"HTTP {response.status}")
+        return cast("dict[str, Any]", json.loads(response.read(_MOST_BYTES)))
+    finally:
+        connection.close()

@@ -1,0 +1,67 @@
+"""`arbstr providers` beside a running arbstr: what that knows of health, balances and prices."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.support.command import run_command
+from tests.support.serve_process import ServeProcess
+
+ALPHA = (
+    '[[providers]]\nname = "alpha"\nurl = "http://127.0.0.1:9/v1"\nmodels = ["m"]\ninput_rate = 2\noutput_rate = 8\n'
+)
+NODE = '[[providers]]\nname = "node"\nurl = "http://127.0.0.1:9"\nkind = "routstr"\napi_key = "sk-0123456789abcdef"\n'
+TOKEN = '[server]\nlisten = "{address}"\nauth_token = "tok-l3t-me-in-0000"\n'
+
+
+def config(directory: Path, name: str, *tables: str) -> str:
+    path = directory / name
+    path.write_text("".join(tables))
+    path.chmod(0o600)
+    return name
+
+
+def shown(directory: Path, *arguments: str) -> str:
+    done = run_command("providers", *arguments, cwd=directory, environ={})
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def fields(table: str) -> list[list[str]]:
+    return [re.split(r" {2,}", line) for line in table.splitlines()]
+
+
+def test_a_running_arbstr_tells_of_health_balances_and_prices(tmp_path: Path) -> None:
+    served = config(tmp_path, "served.toml", TOKEN.format(address="127.0.0.1:0"), ALPHA, NODE)
+    with ServeProcess(tmp_path, "-c", served) as arbstr:
+        address = arbstr.url.removeprefix("http://")
+        asked = config(tmp_path, "asked.toml", TOKEN.format(address=address), ALPHA, NODE)
+        header, alpha, node = fields(shown(tmp_path, "-c", asked))
+        assert header[:6] == ["name", "state", "balance", "lasts", "prices", "charged"]
+        assert alpha[:8] == ["alpha", "ok", "-", "-", "configured", "-", "2", "8"]
+        assert node[:4] == ["node", "ok", "unknown", "-"]
+        headers = {"Authorization": "Bearer tok-l3t-me-in-0000"}
+        listed: dict[str, Any] = json.loads(shown(tmp_path, "-c", asked, "--json"))
+        live = httpx.get(f"{arbstr.url}/providers", headers=headers, timeout=10).json()
+        assert [one["name"] for one in listed["providers"]] == ["alpha", "node"]
+        assert listed["providers"][1].keys() == live["providers"][1].keys()
+        assert listed["providers"][0] == live["providers"][0]
+
+
+def test_an_arbstr_with_other_providers_tells_nothing_of_these(tmp_path: Path) -> None:
+    served = config(tmp_path, "served.toml", ALPHA)
+    with ServeProcess(tmp_path, "-c", served) as arbstr:
+        listen = f'[server]\nlisten = "{arbstr.url.removeprefix("http://")}"\n'
+        moved = ALPHA.replace("127.0.0.1:9/", "127.0.0.1:10/")
+        asked = config(tmp_path, "asked.toml", listen, moved)
+        assert fields(shown(tmp_path, "-c", asked))[0][:3] == ["name", "in/1k", "out/1k"]
+        both = config(tmp_path, "both.toml", listen, ALPHA, moved.replace("alpha", "beta"))
+        assert [row[:2] for row in fields(shown(tmp_path, "-c", both))[1:]] == [
+            ["alpha", "ok"],
+            ["beta", "not running"],
+        ]
