@@ -36,11 +36,11 @@ def journal_path(config: Path) -> Path:
 
 
 def has_moves(path: Path) -> bool:
-    """Return whether money is under way, by the file's size alone."""
+    """Return whether money is under way, or a crash has left half of a journal behind."""
     try:
-        return path.stat().st_size > 0
+        return path.stat().st_size > 0 or private_files.temporary_path(path).exists()
     except OSError:
-        return False
+        return private_files.temporary_path(path).exists()
 
 
 @contextmanager
@@ -55,6 +55,7 @@ def opened(path: Path, patience_s: float = PATIENCE_S) -> Iterator[Journal]:
         raise _unusable(path, error) from None
     journal = Journal(path, descriptor)
     try:
+        private_files.temporary_path(path).unlink(missing_ok=True)  # it may hold a token
         journal.load()
         yield journal
     finally:

@@ -37,6 +37,7 @@ _TRIES = 3  # of what may be sent again
 _AGAIN_S = 1.0
 _LONGEST_WAIT_S = 10.0
 _CONSUMED = "cashu_token_consumed"  # the node has spent it and could not credit it
+_LATER = "what is under way is kept in the journal, and `arbstr recover` tries again"
 _NOT_NOW = (408, 409, 425, 429)
 
 
@@ -134,7 +135,7 @@ class Settlement:
         """Write a first key into the configuration, and close the move."""
         account = self._account
         if not key_writing.is_fit(key):
-            raise Unfinished(f"{account.name} gave a key that is none: it has characters that no key has")
+            raise Unfinished(f"{account.name} gave a key with characters that no key has; ask who runs the node")
         if account.key is None:
             try:
                 key_writing.write_key(account.config, account.index, key)
@@ -184,7 +185,7 @@ class Settlement:
         if state.status == "paid":
             if move.key is None:
                 if state.key is None:
-                    raise Unfinished(f"{self._account.name} says that the invoice is paid, but not with which key")
+                    raise Unfinished(f"{self._account.name} does not say which key was paid for; {_LATER}")
                 self._take_key(move, state.key)
             else:
                 self._journal.remove(move)
@@ -194,7 +195,7 @@ class Settlement:
             raise NothingMoved(f"{self._account.name}: the invoice over {move.sats:,} sats was not paid in time")
         if state.status in ("pending", "expired", "unknown"):
             raise Waiting(f"{self._account.name}: the invoice over {move.sats:,} sats is not paid ({state.status})")
-        raise Unfinished(f"{self._account.name} has not credited the invoice over {move.sats:,} sats: {state.status}")
+        raise Unfinished(f"{self._account.name} has not credited {move.sats:,} sats yet ({state.status}); {_LATER}")
 
     async def _state_of(self, move: InvoiceMove) -> InvoiceState:
         """Return what has become of an invoice; one that the node has given up is looked at once more."""
@@ -207,7 +208,7 @@ class Settlement:
                 state = await self._patiently(ask)
             except NodeRefusal as error:
                 if error.status not in (404, 405):
-                    raise Unfinished(f"{self._account.name}: {error}") from None
+                    raise Unfinished(f"{self._account.name}: {error}; {_LATER}") from None
             if state.status not in ("expired", "unknown"):
                 break
         return state
@@ -247,7 +248,7 @@ class Settlement:
                     self._journal.remove(move)
                     raise NothingMoved(f"{self._account.name} pays nothing back: {error}") from None
                 if time.monotonic() > until_s:
-                    raise Unfinished(f"{self._account.name} pays nothing back yet: {error}") from None
+                    raise Unfinished(f"{self._account.name} pays nothing back yet: {error}; {_LATER}") from None
                 await self._sleep(min(error.wait_s or _AGAIN_S, _LONGEST_WAIT_S))
 
     async def _check_not_overtaken(self, move: RefundMove, key: str) -> None:
@@ -291,7 +292,7 @@ class Settlement:
             await self._sleep(min(wait_s or _AGAIN_S * 2 ** len(failures), _LONGEST_WAIT_S))
         if moves and all(isinstance(error, NodeSilent) and not error.sent for error in failures):
             raise NodeSilent(f"{self._account.name}: {last}", sent=False)
-        raise Unfinished(f"{self._account.name}: {last}") from last
+        raise Unfinished(f"{self._account.name}: {last}; {_LATER}") from last
 
 
 def _is_final(error: NodeRefusal) -> bool:

@@ -73,6 +73,7 @@ class Case:
         ended = self.run("recover")
         assert ended.status == 0, ended.err
         assert self.journal == ""
+        assert not [file.name for file in self.directory.iterdir() if file.name.startswith(".")], "nothing lies about"
         return ended
 
     def check_private(self) -> None:

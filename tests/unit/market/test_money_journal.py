@@ -65,6 +65,16 @@ def test_a_move_that_has_come_to_its_end_leaves_no_trace(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
+def test_what_a_crash_left_half_written_is_removed(path: Path) -> None:
+    half = path.with_name(".config.toml.money.new")
+    half.write_text(TOKEN)
+    assert has_moves(path)
+    with opened(path) as journal:
+        assert journal.moves == []
+    assert list(path.parent.iterdir()) == [path]
+    assert not has_moves(path)
+
+
 def test_it_is_private_from_its_first_byte(path: Path) -> None:
     before = os.umask(0)
     try:
