@@ -81,13 +81,12 @@ def input_only(document: Any) -> Usage | None:
 def _plain_usage(document: Any) -> Usage | None:
     """Return the usage of a single object with the usual three counts only, as most are; else None."""
     usage = document.get("usage") if isinstance(document, dict) and "x_groq" not in document else None
-    if not isinstance(usage, dict) or len(usage) != len(_PLAIN) or _has_usage_in_choice(document):
+    if not isinstance(usage, dict) or usage.keys() != _PLAIN or _has_usage_in_choice(document):
         return None
-    get = usage.get
-    tokens_in, tokens_out, total = get("prompt_tokens"), get("completion_tokens"), get("total_tokens")
+    tokens_in, tokens_out, total = usage["prompt_tokens"], usage["completion_tokens"], usage["total_tokens"]
     if not type(tokens_in) is type(tokens_out) is type(total) is int:
         return None
-    adds_up = total == tokens_in + tokens_out and tokens_in >= 0 and tokens_out >= 0 and total <= _MOST_TOKENS
+    adds_up = 0 <= tokens_in <= tokens_in + tokens_out == total <= _MOST_TOKENS
     return Usage(tokens_in, tokens_out) if adds_up else None
 
 

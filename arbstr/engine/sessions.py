@@ -76,7 +76,8 @@ def _opening(document: JsonObject) -> str:
 
     Tools and settings don't count, for they may change on the way.
     """
-    texts = _texts(document.get("system") or document.get("instructions"))
+    above = document.get("system") or document.get("instructions")
+    texts = _texts(above) if above else []
     said = document.get("messages") or document.get("input")
     if isinstance(said, str):
         texts.append(said)
@@ -85,10 +86,14 @@ def _opening(document: JsonObject) -> str:
         role = message.get("role") if isinstance(message, dict) else None
         if role in _BEFORE_AN_ANSWER:
             heard = heard or role == "user"
-            texts += _texts(message.get("content"))
+            content = message.get("content")
+            if isinstance(content, str):  # nearly always
+                texts.append(content)
+            else:
+                texts += _texts(content)
         elif heard:
             break  # else it is a greeting that the client made up
-    return "\0".join([_brief(text) for text in texts[:_MOST_TEXTS]])
+    return "\0".join([text if len(text) <= 2 * _ENDS else _brief(text) for text in texts[:_MOST_TEXTS]])
 
 
 def _texts(content: Any) -> list[str]:
@@ -102,4 +107,4 @@ def _texts(content: Any) -> list[str]:
 
 
 def _brief(text: str) -> str:
-    return text if len(text) <= 2 * _ENDS else f"{text[:_ENDS]}{len(text)}{text[-_ENDS:]}"
+    return f"{text[:_ENDS]}{len(text)}{text[-_ENDS:]}"

@@ -36,8 +36,9 @@ _LOG_PAGES = 4000  # 16 MB: a page that many batches change is copied into the d
 _KEPT_LOG_BYTES = 64 * 1024 * 1024  # of the write-ahead log, once it has been copied into the database
 _COMMIT = "COMMIT"
 _FETCHED_AT_ONCE = 64  # rows, where a cursor is read piece by piece; none is here
-# Without one, sqlite3 looks at length for an adapter of each None that it binds: a row has ten.
-sqlite3.register_adapter(type(None), lambda value: value)
+# Without one, sqlite3 looks at length for an adapter of each None that it binds: a row has ten. This one is no frame.
+_NOTHING: dict[None, None] = {}
+sqlite3.register_adapter(type(None), _NOTHING.get)
 
 
 T = TypeVar("T")

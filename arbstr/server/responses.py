@@ -33,7 +33,8 @@ class WholeResponse(web.StreamResponse):
     """
 
     def __init__(self, status: int, headers: HeaderList, body: bytes) -> None:
-        super().__init__(status=status)
+        # Not aiohttp's: its headers and state are for responses that are prepared by it.
+        self._status = status
         self._given = headers
         self._content = body
         self._written = False

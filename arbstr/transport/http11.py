@@ -17,6 +17,8 @@ import httpx
 MAX_HEADER_BYTES = 64 * 1024  # that bring no byte of a body: a head, interim answers, trailers
 HELD_BYTES = 128 * 1024  # of an unread body: beyond, the socket is not read either
 
+_FRAMING_LENGTHS = frozenset(map(len, ("content-length", "transfer-encoding", "content-encoding")))
+
 Failure = type[httpx.TransportError]
 
 
@@ -87,6 +89,8 @@ class ResponseStream(httpx.AsyncByteStream):
         self.has_head = True
         has_length = chunked = False
         for name, value in self.headers:
+            if len(name) not in _FRAMING_LENGTHS:  # most names need no other look
+                continue
             match name.lower():
                 case b"content-length":
                     has_length = True

@@ -50,7 +50,9 @@ _REMEMBERED = 1024
 _LONGEST_REMEMBERED = 100  # characters of a name, or of a value
 
 # Headers that arbstr reads itself, in the order of `Head`'s fields.
-_READ = (b"content-type", b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
+_LABEL = b"content-type"
+_LABEL_ONLY = frozenset({_LABEL})
+_READ = (_LABEL, b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
 
 
 class Head(NamedTuple):
@@ -83,6 +85,8 @@ class HeadReader:
                 forwarded.append((shown, values.get(value) or self._new_value(value)))
             if known:
                 first.setdefault(known, value.decode(errors="replace"))
+        if first.keys() <= _LABEL_ONLY:  # as in nearly all answers
+            return Head(forwarded, first.get(_LABEL, "").lower(), None, None, None)
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
         return Head(forwarded, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
 
