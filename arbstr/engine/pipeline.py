@@ -258,16 +258,16 @@ class Engine:
                 may_cost = self._router.may_cost_msats(candidate, context.routing, request)
                 reservation.cover(context.spend.spent_msats + may_cost)
             rates = self._router.names.rates(provider, request.model)
-            hold = self._router.hold(provider.name, context.routing, request)
-            balance_tells = self._accounts.begin(provider.name, context.request_id)
+            hold = self._router.hold(candidate.provider, context.routing, request)
+            balance_tells = self._accounts.begin(candidate.provider, context.request_id)
             context.begin_attempt(provider, candidate.expected_cost_msats, rates, hold, balance_tells=balance_tells)
             if self._bus.is_heard(AttemptStarted):
-                self._bus.publish(AttemptStarted(context.request_id, provider.name))
+                self._bus.publish(AttemptStarted(context.request_id, candidate.provider))
             try:
                 return await self._upstream.send(provider, upstream_request, client.dialect, client.headers)
             except InvalidRequest:  # it can't be translated for this provider
                 context.withdraw_attempt()
-                self._accounts.leave(provider.name, context.request_id)
+                self._accounts.leave(candidate.provider, context.request_id)
                 raise
             except AttemptError as error:
                 wait_s = self._retry_wait_s(error, tries)

@@ -54,7 +54,7 @@ class ModelNames:
         self._readings: dict[str, Reading] = {}
         self._doubted: set[str] = set()  # providers whose lists are old
         # By provider and model. The configuration's own look-ups are slow, and every request needs several.
-        self._rates: dict[tuple[str, str], Rates] = {}
+        self.known_rates: dict[tuple[str, str], Rates] = {}
         self._ids: dict[tuple[str, str], str] = {}
         self._price_lists: dict[str, dict[str, tuple[float, float, float]]] = {}
         self._resolved: dict[str, str] = {}
@@ -87,7 +87,7 @@ class ModelNames:
         if known is None or known.models != models:
             self._listings[provider.name] = Listing(models, cuts_dates=provider.kind == "routstr")
         self._resolved.clear()
-        self._rates.clear()
+        self.known_rates.clear()
         self._ids.clear()
         self._price_lists.clear()
         self.version += 1
@@ -122,15 +122,15 @@ class ModelNames:
     def rates(self, provider: Provider, model: str) -> Rates:
         """Return what a provider asks for a model: as configured, else as it says itself."""
         key = (provider.name, model)
-        return self._rates.get(key) or self._new_rates(provider, key)
+        return self.known_rates.get(key) or self._new_rates(provider, key)
 
     def _new_rates(self, provider: Provider, key: tuple[str, str]) -> Rates:
         found = self._find(provider, key[1])
         listed = None if found is None else found.rates
-        if len(self._rates) >= _REMEMBERED:
-            self._rates.clear()
+        if len(self.known_rates) >= _REMEMBERED:
+            self.known_rates.clear()
         rates = provider.rates_for(key[1]) if listed is None else provider.rates_over(listed, key[1])
-        self._rates[key] = rates
+        self.known_rates[key] = rates
         return rates
 
     def terms(self, provider: Provider, model: str) -> ReservationTerms | None:

@@ -50,41 +50,39 @@ class Matcher(Protocol):
         ...
 
 
+Words = Sequence[tuple[str, Rule]]
+
+
 class KeywordMatcher:
     """Finds the first rule with a keyword that begins a word of the last user message, ignoring case."""
 
-    def __init__(self) -> None:
-        self._folded: dict[tuple[str, ...], tuple[str, ...]] = {}
-
     def match(self, request: InferenceRequest, rules: Sequence[Rule]) -> Rule | None:
         """See `Matcher`."""
-        return self.find(request, rules).rule
+        return self.find(request, words_of(rules)).rule
 
-    def find(self, request: InferenceRequest, rules: Sequence[Rule]) -> Selected:
+    def find(self, request: InferenceRequest, words: Words) -> Selected:
         """Return the rule that applies, and by which keyword."""
         if not request.last_user_text:
             return _NONE
         folded = request.last_user_text.casefold()
         find = folded.find
         text: _Text | None = None
-        for rule in rules:
-            for keyword in self._fold(rule.keywords):
-                at = find(keyword)
-                if at < 0:  # most texts hold none of the words
+        for keyword, rule in words:
+            at = find(keyword)
+            if at < 0:  # most texts hold none of the words
+                continue
+            if at > 0 and folded[at - 1] != " ":  # where most words begin
+                text = text or _Text(folded)
+                if not text.has_word(keyword):
                     continue
-                if at > 0 and folded[at - 1] != " ":  # where most words begin
-                    text = text or _Text(folded)
-                    if not text.has_word(keyword):
-                        continue
-                return Selected(rule, f"by the keyword {keyword!r}")
+            return Selected(rule, f"by the keyword {keyword!r}")
         return _NONE
 
-    def _fold(self, keywords: tuple[str, ...]) -> tuple[str, ...]:
-        folded = self._folded.get(keywords)
-        if folded is None:
-            cased = (keyword.strip().casefold() for keyword in keywords)
-            folded = self._folded[keywords] = tuple(keyword for keyword in cased if keyword)
-        return folded
+
+def words_of(rules: Sequence[Rule]) -> Words:
+    """Return the rules' keywords, folded, each with its rule."""
+    cased = ((keyword.strip().casefold(), rule) for rule in rules for keyword in rule.keywords)
+    return [(keyword, rule) for keyword, rule in cased if keyword]
 
 
 class _Text:
@@ -166,7 +164,8 @@ class PolicySelector:
         self._by_name = {rule.name: rule for rule in rules}
         self._matchers = tuple(load_matchers() if matchers is None else matchers)
         self._allowed = {rule.name: _allowed(rule, resolve) for rule in rules}
-        self._allowing: dict[str, list[Rule]] = {}  # by model; clients may ask for any name
+        # By model, with their keywords; clients may ask for any name.
+        self._allowing: dict[str, tuple[list[Rule], Words]] = {}
         self._faulty: set[int] = set()  # by id: a matcher need not be hashable
 
     def select(self, request: InferenceRequest, model: str | None = None) -> Selected:
@@ -200,22 +199,25 @@ class PolicySelector:
         return rule
 
     def _recognised(self, request: InferenceRequest, model: str) -> Selected:
-        rules = self._allowing.get(model)
-        if rules is None:
-            if len(self._allowing) >= _REMEMBERED:
-                self._allowing.clear()
-            rules = self._allowing[model] = [rule for rule in self._rules if self.allows(rule, model)]
+        rules, words = self._allowing.get(model) or self._new_allowing(model)
         for matcher in self._matchers if rules else ():
-            found = self._ask(matcher, request, rules)
+            found = self._ask(matcher, request, rules, words)
             if found.rule is not None:
                 return found
         return _NONE
 
-    def _ask(self, matcher: Matcher, request: InferenceRequest, rules: Sequence[Rule]) -> Selected:
+    def _new_allowing(self, model: str) -> tuple[list[Rule], Words]:
+        if len(self._allowing) >= _REMEMBERED:
+            self._allowing.clear()
+        rules = [rule for rule in self._rules if self.allows(rule, model)]
+        allowing = self._allowing[model] = rules, words_of(rules)
+        return allowing
+
+    def _ask(self, matcher: Matcher, request: InferenceRequest, rules: Sequence[Rule], words: Words) -> Selected:
         """Call a matcher. It may be another package's code: its exceptions are logged once and fail no request."""
         try:
             if type(matcher) is KeywordMatcher:
-                return matcher.find(request, rules)
+                return matcher.find(request, words)
             rule = matcher.match(request, rules)
             if rule is not None and not any(rule is given for given in rules):
                 raise ValueError("it returned a rule that it was not given")  # noqa: TRY301 - the edge that reports it is here

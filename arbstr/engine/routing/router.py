@@ -325,8 +325,9 @@ class Router:
         """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
-        by_name, model, rates_of = self._by_name, routing.model, self.names.rates
-        rates = [rates_of(by_name[candidate.provider], model) for candidate in routing.candidates]
+        by_name, model, rates_of, known = self._by_name, routing.model, self.names.rates, self.names.known_rates
+        names = [candidate.provider for candidate in routing.candidates]
+        rates = [known.get((name, model)) or rates_of(by_name[name], model) for name in names]
         costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
 
