@@ -19,6 +19,7 @@ from arbstr.ledger.row_mapping import bounded, clean, facet_key_of, fold
 from arbstr.ledger.sql import values
 from arbstr.types import RequestRecord, value_object
 
+MOST_AT_ONCE = 200  # doubts that one reading settles: rows are written meanwhile
 _MEMORY_MS = 7 * 86_400_000  # a charge that no balance has told of by then stays in doubt for good
 
 
@@ -51,7 +52,8 @@ class Books:
     """What the ledger knows of an account, in msats.
 
     `taken_msats` is what the node took by the reading `before`, on the scale of `booked_msats`, None until the two have
-    been compared; `before_msats` was booked then. `unexplained_msats` is what was booked as such.
+    been compared; `before_msats` was booked then. `doubts` are the oldest. `unexplained_msats` is what was
+    booked as such.
     """
 
     booked_msats: int
@@ -203,7 +205,7 @@ def _books(db: sqlite3.Connection, account: str, providers: Sequence[str]) -> Bo
     before = Reading(*figures) if figures else None
     doubts = db.execute(
         "SELECT request_id, provider, at_ms, expected_msats, counted_msats, booked_msats, answered FROM doubts "
-        f"WHERE provider IN {among} ORDER BY at_ms, request_id",
+        f"WHERE provider IN {among} ORDER BY at_ms, request_id LIMIT {MOST_AT_ONCE}",
         providers,
     )
     return Books(

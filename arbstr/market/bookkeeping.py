@@ -142,7 +142,7 @@ class Bookkeeping:
         change, amendments = booked
         self._accounts.followed.add(account)
         closed = sum(booking.final for booking in change.bookings)
-        is_open = len(seen[0].doubts) > closed or self._remainders[account].msats
+        is_open = len(seen[0].doubts) > closed or closed == books.MOST_AT_ONCE or self._remainders[account].msats
         (self._unsettled.add if is_open else self._unsettled.discard)(account)
         self._tell(change, amendments)
 

@@ -14,7 +14,17 @@ from arbstr.events import ChargeBooked, UnexplainedCharge
 from arbstr.market import bookkeeping, reconciliation
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
-from tests.support.provider import Asked, Move, Part, ScriptedProvider, completion, json_reply
+from tests.support.provider import (
+    Asked,
+    Move,
+    Part,
+    ScriptedProvider,
+    chunk,
+    completion,
+    json_reply,
+    sse_reply,
+    stream_events,
+)
 from tests.support.recordings import recording
 
 MINI = "gpt-4o-mini"
@@ -140,3 +150,30 @@ async def test_what_no_request_took_is_unexplained(harness: ProxyHarness, monkey
     assert arbstr.source.snapshot().totals.cost_msats == 1700
     assert [budget.spent_msats for budget in arbstr.source.snapshot().budgets] == [1700]
     assert [event.msats for event in events.drain()[0] if isinstance(event, UnexplainedCharge)] == [700]
+
+
+@pytest.mark.parametrize(("version", "given_up"), [("0.4.7", False), ("0.4.8", True)])
+async def test_a_stream_whose_client_has_left_is_given_up_where_that_costs_less(
+    harness: ProxyHarness, version: str, given_up: bool
+) -> None:
+    go_on = asyncio.Event()
+    end = stream_events("b", tokens=(1000, 500), cost_msats=455)
+    alpha = await node(harness, sse_reply(chunk("a"), go_on, *end))
+    alpha.provider.info = json_reply({"version": version})
+    arbstr = await started(harness, alpha)
+    async with arbstr.stream(model=MINI) as stream:
+        await stream.until(b'"a"')
+        stream.leave()
+    if not given_up:
+        await arbstr.catch_up()
+        go_on.set()
+    await arbstr.finished()
+    alpha.take(120 if given_up else 455)
+
+    async def is_booked() -> bool:
+        (row,) = await rows(arbstr)
+        return bool(row["cost"]["sats"] == (0.12 if given_up else 0.455))
+
+    await until(is_booked)
+    (row,) = await rows(arbstr)
+    assert (row["error"]["status"], row["tokens"]["output"]) == (499, None if given_up else 500)
