@@ -14,7 +14,7 @@ import typer
 
 from arbstr.cli.options import ConfigOption
 from arbstr.cli.tables import Column, Table, counted
-from arbstr.clock import DAY_MS, wall_ms
+from arbstr.clock import DAY_MS, HOUR_MS, wall_ms
 from arbstr.errors import ConfigError, UnusableInput
 from arbstr.sanitize import quoted, sanitize
 
@@ -35,7 +35,8 @@ _COLUMNS = (
     Column("of mix", right=True),
     Column("models", right=True, goes=3),
     Column("reviews"),
-    Column("answer"),
+    Column("answer", least=10),
+    Column("announced", right=True, goes=5),
     Column("version", goes=2),
     Column("mints", least=8, goes=1),
     Column("url", least=20, goes=4),
@@ -48,7 +49,7 @@ _MIX_WORDS = {
 
 NodesArgument = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[NODE]...", help="Only these, by name, URL or the beginning of a public key."),
+    typer.Argument(metavar="NODE", help="Only these, by name, URL or the beginning of a public key."),
 ]
 RelayOption = Annotated[
     list[str] | None,
@@ -196,10 +197,19 @@ def _cells(offer: Offer, configured: str | None) -> tuple[str, ...]:
         "-" if node.listing is None else f"{len(node.listing.ids):,}",
         _review_words(offer),
         node.problem or f"{node.latency_ms:,} ms",
+        _age(wall_ms() - node.announcement.at_s * 1000),
         node.version or node.announcement.version or "-",
         ", ".join(mint.partition("://")[2] or mint for mint in node.announcement.mints) or "-",
         node.url,
     )
+
+
+def _age(age_ms: int) -> str:
+    """Return how long ago something was, in its largest unit."""
+    for unit_ms, unit in ((DAY_MS, "d"), (HOUR_MS, "h")):
+        if age_ms >= unit_ms:
+            return f"{age_ms // unit_ms:,} {unit} ago"
+    return f"{max(0, age_ms) // 60_000} min ago"
 
 
 def _name(offer: Offer) -> str:
