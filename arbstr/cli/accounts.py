@@ -29,22 +29,26 @@ class Accounts:
 
     path: Path
     journal: Path
-    accounts: dict[str, Account]
     transport: httpx.AsyncBaseTransport
+
+    def all(self) -> dict[str, Account]:
+        """Return the accounts by name, as the file has them now: another command may have written a key."""
+        from arbstr.market.recovery import accounts
+
+        return accounts(settings_of(self.path).config, self.path, self.transport)
 
 
 @asynccontextmanager
 async def opened_accounts(settings: Settings) -> AsyncIterator[Accounts]:
     """Open the accounts of a configuration; the connections end with the block."""
     from arbstr.market.money_journal import journal_path
-    from arbstr.market.recovery import accounts
     from arbstr.transport.pool import PooledTransport
 
     path = settings.config_path
     assert path is not None, "only mock runs have no file"
     transport = PooledTransport(settings.proxies.choose)
     try:
-        yield Accounts(path, journal_path(path), accounts(settings.config, path, transport), transport)
+        yield Accounts(path, journal_path(path), transport)
     finally:
         await transport.aclose()
 

@@ -54,9 +54,10 @@ async def _balance(settings: Settings, *, as_json: bool) -> int:
     from arbstr.errors import UnusableInput
 
     async with opened_accounts(settings) as opened:
-        if not opened.accounts:
+        accounts = opened.all()
+        if not accounts:
             raise UnusableInput(f'{opened.path} has no provider with kind = "routstr"; only those hold money')
-        held = await asyncio.gather(*map(_held, opened.accounts.values()))
+        held = await asyncio.gather(*map(_held, accounts.values()))
     if as_json:
         print(json.dumps(_json(held), indent=2, ensure_ascii=False))
     else:

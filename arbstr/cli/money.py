@@ -111,8 +111,8 @@ async def _fund_by_token(settings: Settings, name: str, token: str) -> int:
     from arbstr.market.settlement import NothingMoved, TokenRefused
 
     async with opened_accounts(settings) as at:
-        account = at.accounts[name]
         with opened(at.journal) as journal:
+            account = at.all()[name]
             move = await begin_token(account, journal, token)
             try:
                 done = await _spinning(f"{name} takes the token", _settled(account, journal, move))
@@ -123,7 +123,7 @@ async def _fund_by_token(settings: Settings, name: str, token: str) -> int:
                 journal.remove(move)
                 raise
         print(done)
-        await _print_holding(at, name)
+        await _print_holding(at, name, first=move.key is None)
     return 0
 
 
@@ -133,8 +133,8 @@ async def _fund_by_lightning(settings: Settings, name: str, sats: int) -> int:
     from arbstr.market.recovery import account_of
 
     async with opened_accounts(settings) as at:
-        account = at.accounts[name]
         with opened(at.journal) as journal:
+            account = at.all()[name]
             move = open_invoice(account, journal, sats) or await begin_invoice(account, journal, sats)
         _show(move)
         await _spinning(f"waiting for {sats:,} sats", _paid(account, move))
@@ -142,7 +142,7 @@ async def _fund_by_lightning(settings: Settings, name: str, sats: int) -> int:
             if any(other.id == move.id for other in journal.moves):  # else another arbstr has seen it through
                 account = account_of(move, at.path, os.environ, at.transport)
                 print(await _settled(account, journal, move))
-        await _print_holding(at, name)
+        await _print_holding(at, name, first=move.key is None)
     return 0
 
 
@@ -171,22 +171,22 @@ async def _paid(account: Account, move: InvoiceMove) -> None:
 
     while True:
         with suppress(NodeRefusal, NodeSilent):  # in a moment perhaps
-            if (await account.money.invoice_state(move.path, move.invoice_id)).status != "pending":
+            state = await account.money.invoice_state(move.path, move.invoice_id)
+            if state.status not in ("pending", "settlement_pending"):
                 return
         await asyncio.sleep(_POLL_S)
 
 
-async def _print_holding(at: Accounts, name: str) -> None:
+async def _print_holding(at: Accounts, name: str, *, first: bool) -> None:
     """Print what the key holds now, if its node says it."""
     from arbstr.market.node_money import NodeRefusal, NodeSilent
-    from arbstr.market.recovery import accounts
 
-    account = accounts(settings_of(at.path).config, at.path, at.transport)[name]
+    account = at.all()[name]
     if account.key is None:
         return
     with suppress(NodeRefusal, NodeSilent):
         print(f"{name} holds {format_sats((await account.money.balance(account.key)).free_msats or 0, ',')} sats")
-    if at.accounts[name].key is None:
+    if first:
         say("an arbstr that runs uses the new key once it is restarted")
 
 
@@ -200,8 +200,8 @@ async def _refund(settings: Settings, name: str, to: Path | None) -> int:
     from arbstr.market.settlement import NothingMoved
 
     async with opened_accounts(settings) as at:
-        account = at.accounts[name]
         with opened(at.journal) as journal:
+            account = at.all()[name]
             move = await begin_refund(account, journal, to)
             try:
                 say(await _spinning(f"{name} pays back", _settled(account, journal, move)))

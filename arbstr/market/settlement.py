@@ -77,6 +77,15 @@ class Account:
         return None if self.provider.api_key is None else self.provider.api_key.reveal()
 
 
+def _is_final(error: NodeRefusal) -> bool:
+    return error.status < 500 and error.status not in _NOT_NOW
+
+
+def _is_busy(error: NodeRefusal) -> bool:
+    """Return whether a node can't pay back now, because of requests under way."""
+    return error.status in _NOT_NOW or "ongoing" in str(error).lower()
+
+
 class Settlement:
     """Settles moves at one account. `deliver` hands over the token of a refund, and raises what keeps it from that.
 
@@ -241,7 +250,11 @@ class Settlement:
         until_s = time.monotonic() + REFUND_PATIENCE_S
         while True:
             try:
-                return await self._patiently(lambda: self._node.refund(key), moves=True)
+                return await self._patiently(
+                    lambda: self._node.refund(key),
+                    moves=True,
+                    is_final=lambda error: _is_final(error) or _is_busy(error),
+                )
             except NodeRefusal as error:
                 busy = _is_busy(error) or (_says_empty(error) and await self._was_debited(move, key))
                 if not busy:
@@ -270,8 +283,14 @@ class Settlement:
 
     # --- patience
 
-    async def _patiently(self, ask: Callable[[], Awaitable[T]], *, moves: bool = False) -> T:
-        """Ask a node what may be asked again, a few times. Raises NodeRefusal only for what is final.
+    async def _patiently(
+        self,
+        ask: Callable[[], Awaitable[T]],
+        *,
+        moves: bool = False,
+        is_final: Callable[[NodeRefusal], bool] = _is_final,
+    ) -> T:
+        """Ask a node what may be asked again, a few times. Raises NodeRefusal for what is final.
 
         Else raises Unfinished; but NodeSilent if it `moves` money and nothing was sent at all.
         """
@@ -282,7 +301,7 @@ class Settlement:
             except NodeSilent as error:
                 failures.append(error)
             except NodeRefusal as error:
-                if _is_final(error) or _is_busy(error):
+                if is_final(error):
                     raise
                 failures.append(error)
             last = failures[-1]
@@ -293,15 +312,6 @@ class Settlement:
         if moves and all(isinstance(error, NodeSilent) and not error.sent for error in failures):
             raise NodeSilent(f"{self._account.name}: {last}", sent=False)
         raise Unfinished(f"{self._account.name}: {last}; {_LATER}") from last
-
-
-def _is_final(error: NodeRefusal) -> bool:
-    return error.status < 500 and error.status not in _NOT_NOW
-
-
-def _is_busy(error: NodeRefusal) -> bool:
-    """Return whether a node can't pay back now, because of requests under way."""
-    return error.status in _NOT_NOW or "ongoing" in str(error).lower()
 
 
 def _may_have_taken(error: NodeRefusal) -> bool:

@@ -6,6 +6,7 @@ import io
 import json
 import re
 import signal
+import subprocess
 import sys
 import time
 import tomllib
@@ -14,8 +15,11 @@ from pathlib import Path
 
 import pytest
 
+from arbstr.config.key_writing import write_key
+from arbstr.market.money_journal import journal_path, opened
 from tests.support.command import Done, run_command
 from tests.support.money_node import Account, MoneyNodes, Node
+from tests.support.paths import TOP
 from tests.support.serve_process import ServeProcess, eventually
 from tests.support.terminal import Terminal, python
 
@@ -116,6 +120,17 @@ def test_what_could_not_be_sent_is_said_to_be_so(desk: Desk) -> None:
     assert done.returncode == 1
     assert "nothing was sent, and the token is as it was" in done.stderr
     assert desk.journal == ""
+
+
+def test_a_second_fund_at_once_tops_up_the_key_that_the_first_one_got(desk: Desk) -> None:
+    command = [*python("-m", "arbstr", "fund", "b", "-c", str(desk.config)), "--token", desk.mint.token(250)]
+    said = desk.directory / "said"
+    with opened(journal_path(desk.config)), said.open("w") as err:
+        waiting = subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=err, text=True)
+        eventually(lambda: "history" in said.read_text())  # the warning comes before it waits for the journal
+        desk.nodes["b"].accounts[KEY] = Account(free=5_000)
+        write_key(desk.config, 2, KEY)
+    assert waiting.communicate(timeout=20)[0] == "b has 250.000 sats more\nb holds 255.000 sats\n"
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.redaction import REDACTED, Redactor, Secret, mask
+from arbstr.redaction import REDACTED, Redactor, Secret, mask, mask_lookalikes
 
 KEY = "sk-5ecret0123456789"
 printable = st.characters(min_codepoint=0x21, max_codepoint=0x7E)
@@ -211,3 +211,16 @@ def test_what_clients_get_is_masked_only_where_it_is_known() -> None:
     """Their own tokens may be in it, and the model's words are."""
     data = f"{TOKEN} {INVOICE}".encode()
     assert Redactor([Secret(KEY)]).data(data) is data
+
+
+@pytest.mark.parametrize(
+    "secret", ["sk-0123456789", "cashuBo2F0gaJhaUgB", "lnbc1u1p4sf0n79q", "LNBC770N1P4SCH5J", "lntb10u1p4sf0n"]
+)
+def test_what_looks_like_a_secret_is_masked_without_being_known(secret: str) -> None:
+    masked = mask_lookalikes(f"got unexpected extra argument ({secret})")
+    assert masked == f"got unexpected extra argument ({secret[:6]}...***)"
+
+
+def test_what_only_begins_like_a_secret_is_left() -> None:
+    text = "the risk-free lnbc and cashuB of task-list"
+    assert mask_lookalikes(text) == text

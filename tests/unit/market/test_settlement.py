@@ -153,6 +153,16 @@ async def test_a_token_that_was_spent_elsewhere_is_refused_and_changes_nothing(d
     assert desk.journal.moves == [move], "until its owner has it again"
 
 
+async def test_a_node_that_is_busy_is_asked_again_and_then_left_for_later(desk: Desk) -> None:
+    desk.keyed()
+    move = await begin_token(desk.account, desk.journal, desk.mint.token(250))
+    desk.node.scripted["/v1/balance/topup"] = [(429, {"detail": "slow down", "retry_after": 3})] * 3
+    with pytest.raises(Unfinished, match="HTTP 429: slow down"):
+        await desk.settle(move)
+    assert desk.waits_s == [3, 3]
+    assert desk.journal.moves == [move]
+
+
 @pytest.mark.parametrize("key", [None, KEY])
 async def test_a_node_that_fails_at_a_token_each_time_has_not_taken_it(desk: Desk, key: str | None) -> None:
     if key:
