@@ -240,6 +240,18 @@ class Savings(TypedDict):
     vs_median: float
 
 
+class CacheFigures(TypedDict):
+    """What prompt caches had of the input, and saved by the rates.
+
+    `switching_sats` more were expected to be saved where the conversation had been before.
+    """
+
+    cached_tokens: Count
+    cached_share: float
+    saved_sats: float
+    switching_sats: float
+
+
 class Figures(TypedDict):
     """Aggregates of a set of requests."""
 
@@ -248,6 +260,7 @@ class Figures(TypedDict):
     performance: Performance
     saved_sats: Savings
     list_cost_sats: Annotated[float, Field(description="The cost by the rates; beside it stands what was charged.")]
+    cache: CacheFigures
 
 
 class Bucket(Figures):
@@ -309,6 +322,17 @@ class EntryError(TypedDict):
     message: str | None
 
 
+class EntryCache(TypedDict):
+    """What the prompt cache was expected to have, and saved by the rates; null where that is not known.
+
+    `switching_sats` more were expected to be saved where the conversation had been before.
+    """
+
+    predicted_tokens: Count | None
+    saved_sats: float | None
+    switching_sats: float | None
+
+
 class RequestEntry(TypedDict):
     """One request."""
 
@@ -326,6 +350,7 @@ class RequestEntry(TypedDict):
     client: str | None
     tokens: EntryTokens
     cost: EntryCost
+    cache: EntryCache
     timing: EntryTiming
     charged_for_nothing: NotRequired[
         Annotated[Literal[True], Field(description="It cost something and has no output.")]

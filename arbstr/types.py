@@ -245,7 +245,9 @@ class RequestRecord:
     `doubtful_msats` may have been spent besides, by attempts of unknown cost; `doubts` are those, and charges that were
     not stated, of which a provider's balance will tell.
     `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
-    name that served.
+    name that served. `predicted_cached_tokens` were expected to be read from the provider's cache, None where caches
+    could not matter; `cache_saved_msats` is what the cache saved by the rates, `switching_msats` how much more the
+    provider that had the conversation before was expected to save.
     """
 
     request_id: str
@@ -277,6 +279,9 @@ class RequestRecord:
     implausible: str | None = None
     doubtful_msats: int = 0
     doubts: tuple[Doubt, ...] = ()
+    predicted_cached_tokens: int | None = None
+    cache_saved_msats: int | None = None
+    switching_msats: int | None = None
 
 
 JsonObject = dict[str, Any]

@@ -24,6 +24,21 @@ def cost_msats(rates: Rates, usage: Usage) -> int | None:
     return -(-total // rates.unit)
 
 
+def cache_saved_msats(rates: Rates, usage: Usage) -> int | None:
+    """Return what the prompt cache saved by the rates, in msats, less than zero where writing it cost more.
+
+    None if the input is unknown.
+    """
+    if usage.input_tokens is None:
+        return None
+    if not (usage.cached_tokens or usage.cache_write_tokens):
+        return 0
+    at_input, _, _, at_cached, at_write = rates.whole
+    cached = min(usage.cached_tokens, usage.input_tokens)
+    written = min(usage.cache_write_tokens, usage.input_tokens - cached)
+    return (cached * (at_input - at_cached) - written * (at_write - at_input)) // rates.unit
+
+
 def expected_msats(rates: Rates, input_tokens: float, output_tokens: float) -> float:
     """Return the cost of expected tokens in msats; for comparing, not for summing."""
     return float(rates.base_fee) + input_tokens * float(rates.input) + output_tokens * float(rates.output)

@@ -10,6 +10,7 @@ from arbstr.engine.circuit_breaker import Permit
 from arbstr.engine.claims import bounds_of
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.node_funds import Hold
+from arbstr.engine.pricing import cache_saved_msats
 from arbstr.engine.quotes import without_quotes
 from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream
@@ -39,6 +40,7 @@ class RequestContext:
         "answer_bytes",
         "attempts",
         "baselines",
+        "cache_saved_msats",
         "dialect",
         "drained",
         "ended_ms",
@@ -91,6 +93,7 @@ class RequestContext:
         self.served_model: str | None = None
         self.session: str | None = None  # as stored
         self.baselines: tuple[int | None, int | None] = (None, None)  # see set_baselines
+        self.cache_saved_msats: int | None = None
         self.first_byte_ms: int | None = None
         self.ended_ms: int | None = None
         self.success = False
@@ -242,6 +245,8 @@ class RequestContext:
             rates = self._rates or self.provider.rates_for(self.routing.model)
             counted = Usage(0, 0) if usage is None and flat and rates.base_fee else usage
             self.spend.price(rates, counted, charged_msats, bounds, complete=complete)
+            if counted is not None and self.spend.implausible is None:
+                self.cache_saved_msats = cache_saved_msats(rates, counted)
         except Exception:  # the response matters more than its price
             logger.exception("could not compute the cost of request %s; it is unknown", self.request_id)
             return
@@ -313,6 +318,7 @@ class RequestContext:
         """Return the row for the current state."""
         ended_ms = self.elapsed_ms() if self.ended_ms is None else self.ended_ms
         streamed = self.streaming and self.first_byte_ms is not None
+        predicted_tokens, switching_msats = self._predicted()
         return RequestRecord(
             request_id=self.request_id,
             received_at_ms=self.received_at_ms,
@@ -342,4 +348,18 @@ class RequestContext:
             implausible=self.spend.implausible,
             doubtful_msats=self.spend.doubtful_msats,
             doubts=self.spend.doubts,
+            predicted_cached_tokens=predicted_tokens,
+            cache_saved_msats=self.cache_saved_msats,
+            switching_msats=switching_msats,
         )
+
+    def _predicted(self) -> tuple[int | None, int | None]:
+        """Return the cached tokens that were expected, and what was lost by going elsewhere than before, in msats."""
+        reuse = None if self.routing is None else self.routing.reuse
+        if reuse is None or self.routing is None or self.provider is None:
+            return None, None
+        name = self.provider.name
+        tokens = next((one.cached_tokens for one in self.routing.candidates if one.provider == name), 0)
+        if reuse.previous in (None, name) or self.cache_saved_msats is None:
+            return tokens, 0
+        return tokens, max(reuse.previous_saves_msats - self.cache_saved_msats, 0)

@@ -42,7 +42,8 @@ _NAMES = f"{facet_model()}, provider, policy, streaming <> 0, success <> 0, clie
 _KEY_COLUMNS = ("model", "provider", "policy", "streaming", "success", "client", "dialect")
 _SUMMED = (
     "model, provider, policy, streaming, success, client, dialect, input_tokens, output_tokens, cost_sats, "
-    "latency_ms, dearest_msats, median_msats, list_cost_sats, error_status"
+    "latency_ms, dearest_msats, median_msats, list_cost_sats, error_status, cached_tokens, cache_saved_msats, "
+    "switching_msats"
 )
 _KEYS = f"CREATE TEMP TABLE IF NOT EXISTS keys (facet INTEGER, {', '.join(_KEY_COLUMNS)})"
 _KEYS_INDEX = f"CREATE INDEX IF NOT EXISTS temp.keys_by_name ON keys ({', '.join(_KEY_COLUMNS)}, facet)"
@@ -68,7 +69,8 @@ LATE_INDEXES = {
     "requests_by_status": "(COALESCE(error_status, 0), success, at_ms, facet, cost_sats) WHERE success = 0",
     # All that is summed by session.
     "requests_by_session": "(session, at_ms, facet, refused_key, success, streaming, cost_sats, list_cost_sats, "
-    "dearest_msats, median_msats, input_tokens, output_tokens, latency_ms) WHERE session IS NOT NULL",
+    "dearest_msats, median_msats, input_tokens, output_tokens, latency_ms, cached_tokens, cache_saved_msats, "
+    "switching_msats) WHERE session IS NOT NULL",
 }
 
 Sums = list[tuple[FacetKey, int, AggregateSum]]

@@ -20,6 +20,9 @@ SUMS = (
     "latency_ms",
     "saved_vs_dearest_msats",
     "saved_vs_median_msats",
+    "cache_hit_tokens",
+    "saved_by_cache_msats",
+    "lost_by_switching_msats",
     "saved_vs_list_msats",
 )
 _PERCENTS = (50, 95, 99)
@@ -64,7 +67,10 @@ class AggregateSum:
 
     def aggregate(self) -> Aggregate:
         """Return it as an `Aggregate`. Percentiles are exact if every single latency is known."""
-        total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median, vs_list = self.sums
+        total, success, streaming, _, cost, tokens_in, tokens_out, latency, dearest, median, *caches, vs_list = (
+            self.sums
+        )
+        cache_hit_tokens, saved_by_cache, lost_by_switching = caches
         p50, p95, p99 = self._percentiles()
         return Aggregate(
             total=total,
@@ -80,6 +86,9 @@ class AggregateSum:
             saved_vs_dearest_msats=dearest,
             saved_vs_median_msats=median,
             list_cost_msats=cost + vs_list,
+            cache_hit_tokens=cache_hit_tokens,
+            saved_by_cache_msats=saved_by_cache,
+            lost_by_switching_msats=lost_by_switching,
             unexplained_msats=self.unexplained_msats,
         )
 

@@ -22,6 +22,10 @@ def _msats(column: str) -> str:
     return f"CAST(ROUND(MIN(MAX(CAST({column} AS REAL), -{MOST}.0), {MOST}.0) * 1000) AS INTEGER)"
 
 
+def _bounded(column: str) -> str:
+    return f"MIN(MAX(CAST({column} AS INTEGER), -{MOST}), {MOST})"
+
+
 MSATS = _msats("cost_sats")
 LIST_MSATS = _msats("list_cost_sats")
 # What a row would have cost by the rates, less what it cost: null unless both are known.
@@ -60,6 +64,10 @@ ROW_SUMS = ", ".join(
         f"SUM({LATENCY})",
         f"SUM(CASE WHEN cost_sats IS NOT NULL AND dearest_msats IS NOT NULL THEN dearest_msats - {MSATS} END)",
         f"SUM(CASE WHEN cost_sats IS NOT NULL AND median_msats IS NOT NULL THEN median_msats - {MSATS} END)",
+        # Of earlier rows it is not known what caches saved: so it is with the rollups that they are in.
+        f"SUM(CASE WHEN cache_saved_msats IS NOT NULL THEN {_bounded('cached_tokens')} END)",
+        f"SUM({_bounded('cache_saved_msats')})",
+        f"SUM({_bounded('switching_msats')})",
         f"SUM({SAVED_VS_LIST})",
     )
 )

@@ -67,7 +67,9 @@ class Aggregate:
     `saved_vs_dearest_msats` and `saved_vs_median_msats`: what the most expensive and the median candidate would have
     cost for the same tokens, less what was paid, over the rows where all are known. `list_cost_msats` is what the rows
     cost by the rates, where those are unknown what they cost. `unexplained_msats` is the part of `cost_msats` that
-    providers took for none of the rows.
+    providers took for none of the rows. `cache_hit_tokens` are the input tokens read from prompt caches, which saved
+    `saved_by_cache_msats` by the rates; `lost_by_switching_msats` more were expected to be saved where the conversation
+    had been before.
     """
 
     total: int = 0
@@ -84,6 +86,9 @@ class Aggregate:
     saved_vs_median_msats: int = 0
     list_cost_msats: int = 0
     unexplained_msats: int = 0
+    cache_hit_tokens: int = 0
+    saved_by_cache_msats: int = 0
+    lost_by_switching_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +136,9 @@ class Entry:
     client: str | None = None
     implausible: str | None = None
     doubtful_msats: int = 0
+    predicted_cached_tokens: int | None = None
+    cache_saved_msats: int | None = None
+    switching_msats: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.files import check_place, check_schema, explain
 from arbstr.ledger.filters import needs_content
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.read_view import ABSENT, LIST_COSTS_SINCE, ROLLUPS_SINCE, Label, ReadTransaction
+from arbstr.ledger.read_view import ABSENT, CACHES_SINCE, ROLLUPS_SINCE, Label, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS
 from arbstr.ledger.row_mapping import (
     COLUMNS,
@@ -229,7 +229,7 @@ def _check(connection: sqlite3.Connection, path: Path) -> None:
     check_schema(path, version, {"requests"}, columns)
     if version >= ROLLUPS_SINCE and not columns >= set(COLUMNS):
         _show_as_latest(connection)
-    if ROLLUPS_SINCE <= version < LIST_COSTS_SINCE:
+    if ROLLUPS_SINCE <= version < CACHES_SINCE:
         rollups = _with_absent(connection, "rollups", ROLLUP_COLUMNS)
         connection.execute(f"CREATE TEMP VIEW rollups AS SELECT {rollups} FROM main.rollups")
 

@@ -29,8 +29,8 @@ ROLLUPS_SINCE = 2  # the schema version that brought them
 BACKLOG_SINCE = 5
 SEARCH_SINCE = 6
 REFUSED_SINCE = 7
-LIST_COSTS_SINCE = 8
 ACCOUNTS_SINCE = 9
+CACHES_SINCE = 10
 
 Label = str | int | None
 
@@ -39,6 +39,9 @@ ABSENT = {
     "dialect": "'chat'",
     "dialect_key": "'chat'",
     "saved_vs_list_msats": "0",
+    "cache_hit_tokens": "0",
+    "saved_by_cache_msats": "0",
+    "lost_by_switching_msats": "0",
 }  # what a column that is not there yet would hold, if not null
 
 

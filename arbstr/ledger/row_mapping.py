@@ -62,11 +62,15 @@ COLUMNS = (
     "implausible",
     "doubtful_msats",
     "refused_key",
+    "predicted_cached_tokens",
+    "cache_saved_msats",
+    "switching_msats",
 )
 ENTRY_COLUMNS = (
     "id, correlation_id, at_ms, model, provider, policy, streaming, success, input_tokens, output_tokens, cost_sats, "
     "provider_cost_sats, latency_ms, stream_duration_ms, error_status, error_message, list_cost_sats, cached_tokens, "
-    "cache_write_tokens, served_model, dialect, session, client, implausible, doubtful_msats"
+    "cache_write_tokens, served_model, dialect, session, client, implausible, doubtful_msats, "
+    "predicted_cached_tokens, cache_saved_msats, switching_msats"
 )
 
 # No real number comes near; a provider's absurd usage must not overflow the sums of millions of rows.
@@ -77,7 +81,7 @@ _TEXT_FIELDS = (
 _NUMBER_FIELDS = (
     *("input_tokens", "output_tokens", "cost_msats", "provider_cost_msats", "latency_ms", "stream_duration_ms"),
     *("error_status", "dearest_msats", "median_msats", "list_cost_msats", "cached_tokens", "cache_write_tokens"),
-    "doubtful_msats",
+    *("doubtful_msats", "predicted_cached_tokens", "cache_saved_msats", "switching_msats"),
 )
 _TEXTS: Callable[[RequestRecord], tuple[str | None, ...]] = attrgetter(*_TEXT_FIELDS)
 _NUMBERS: Callable[[RequestRecord], tuple[int | None, ...]] = attrgetter(*_NUMBER_FIELDS)
@@ -163,6 +167,9 @@ def row_of(record: RequestRecord, key: FacetKey, row_id: int, facet: int | None,
         record.implausible,
         record.doubtful_msats or None,
         fold(record.model) if key[0] is None and not opener else None,
+        record.predicted_cached_tokens,
+        record.cache_saved_msats,
+        record.switching_msats,
     )
 
 
@@ -183,6 +190,9 @@ def tally_of(records: Sequence[RequestRecord]) -> AggregateSum:
             sum(latencies),
             _sum_above(costs, [record.dearest_msats for record in records]),
             _sum_above(costs, [record.median_msats for record in records]),
+            sum([record.cached_tokens or 0 for record in records if record.cache_saved_msats is not None]),
+            sum(filter(None, [record.cache_saved_msats for record in records])),
+            sum(filter(None, [record.switching_msats for record in records])),
             _sum_above(costs, [record.list_cost_msats for record in records]),
         ),
         sketch_all(latencies),
@@ -213,7 +223,8 @@ def entry_of(row: Sequence[Any]) -> Entry:
     """Convert a row of `ENTRY_COLUMNS` to an entry."""
     (row_id, request_id, at_ms, model, provider, policy, streaming, success, *numbers) = row[:16]
     tokens_in, tokens_out, cost, provider_cost, latency, duration, status, message = numbers
-    list_cost, cached, written, served_model, dialect, session, client, implausible, doubtful = row[16:]
+    list_cost, cached, written, served_model, dialect, session, client, implausible, doubtful, *caches = row[16:]
+    predicted, cache_saved, switching = caches
     return Entry(
         id=row_id,
         request_id=str(request_id),
@@ -241,6 +252,9 @@ def entry_of(row: Sequence[Any]) -> Entry:
         client=_name(client),
         implausible=_name(implausible),
         doubtful_msats=max(0, whole(doubtful) or 0),
+        predicted_cached_tokens=whole(predicted),
+        cache_saved_msats=whole(cache_saved),
+        switching_msats=whole(switching),
     )
 
 

@@ -51,6 +51,12 @@ def aggregate_json(figures: Aggregate) -> shapes.Figures:
             "vs_median": figures.saved_vs_median_msats / 1000,
         },
         "list_cost_sats": figures.list_cost_msats / 1000,
+        "cache": {
+            "cached_tokens": figures.cache_hit_tokens,
+            "cached_share": round(figures.cache_hit_tokens / max(figures.input_tokens, 1), 4),
+            "saved_sats": figures.saved_by_cache_msats / 1000,
+            "switching_sats": figures.lost_by_switching_msats / 1000,
+        },
     }
     if figures.unexplained_msats:
         document["costs"]["unexplained_sats"] = figures.unexplained_msats / 1000
@@ -82,6 +88,11 @@ def entry_json(entry: Entry) -> shapes.RequestEntry:
             "sats": to_sats(entry.cost_msats),
             "provider_sats": to_sats(entry.provider_cost_msats),
             "list_sats": to_sats(entry.list_cost_msats),
+        },
+        "cache": {
+            "predicted_tokens": entry.predicted_cached_tokens,
+            "saved_sats": to_sats(entry.cache_saved_msats),
+            "switching_sats": to_sats(entry.switching_msats),
         },
         "timing": {"latency_ms": entry.latency_ms, "stream_duration_ms": entry.stream_duration_ms},
     }
@@ -119,6 +130,7 @@ def stats_json(
         "performance": overall["performance"],
         "saved_sats": overall["saved_sats"],
         "list_cost_sats": overall["list_cost_sats"],
+        "cache": overall["cache"],
     }
     if not stats.overall.total:
         document["empty"] = True

@@ -103,12 +103,16 @@ def amended_record(record: RequestRecord, event: ChargeBooked) -> RequestRecord:
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
     """Return the sums with more finished requests added; unknown figures add nothing."""
     succeeded = cost = by_rates = saved = compared = tokens_in = tokens_out = 0
+    cached = cache_saved = switching = 0
     for record in records:
         succeeded += record.success
         cost += record.cost_msats or 0
         by_rates += (record.cost_msats if record.list_cost_msats is None else record.list_cost_msats) or 0
         tokens_in += record.input_tokens or 0
         tokens_out += record.output_tokens or 0
+        cached += record.cached_tokens or 0
+        cache_saved += record.cache_saved_msats or 0
+        switching += record.switching_msats or 0
         if record.median_msats is not None and record.cost_msats is not None:
             saved += record.median_msats - record.cost_msats
             compared += record.cost_msats
@@ -121,6 +125,9 @@ def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
         output_tokens=totals.output_tokens + tokens_out,
         compared_msats=totals.compared_msats + compared,
         list_cost_msats=totals.list_cost_msats + by_rates,
+        cached_tokens=totals.cached_tokens + cached,
+        cache_saved_msats=totals.cache_saved_msats + cache_saved,
+        switching_msats=totals.switching_msats + switching,
         failures=_failures(totals.failures, records) if succeeded < len(records) else totals.failures,
     )
 

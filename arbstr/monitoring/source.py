@@ -95,8 +95,10 @@ class RunningRequest:
 class Totals:
     """Sums since arbstr started, over finished requests; sats in msats, tokens where known.
 
-    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates. `failures`
-    counts those that failed by their status, 0 where it has none.
+    `compared_msats` is what those cost whose saving is known, `list_cost_msats` what all cost by the rates. Of the
+    input `cached_tokens` were read from prompt caches, which saved `cache_saved_msats` by the rates; `switching_msats`
+    more were expected to be saved where conversations had been before. `failures` counts those that failed by their
+    status, 0 where it has none.
     """
 
     requests: int = 0
@@ -108,6 +110,9 @@ class Totals:
     compared_msats: int = 0
     list_cost_msats: int = 0
     failures: Mapping[int, int] = field(default_factory=dict)
+    cached_tokens: int = 0
+    cache_saved_msats: int = 0
+    switching_msats: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,30 @@ async def test_what_is_expected_to_be_cached_is_said_beforehand_and_beside_the_r
     assert (chosen["provider"], chosen["cached_tokens"]) == ("caching", warm["cached_tokens"])
     assert f"its cache should have {chosen['cached_tokens']} tokens of the prompt" in chosen["reason"]
     assert row["cost"]["sats"] == pytest.approx(chosen["expected_cost_sats"], rel=0.05)
+    saved = row["tokens"]["cached"] * 10 / 1000
+    assert row["cache"] == {
+        "predicted_tokens": warm["cached_tokens"],
+        "saved_sats": pytest.approx(saved),
+        "switching_sats": 0.0,
+    }
+    stats = (await arbstr.get("/v1/stats?group_by=session")).json
+    assert stats["cache"]["cached_tokens"] == row["tokens"]["cached"]
+    assert stats["cache"]["saved_sats"] == pytest.approx(saved)
+    assert stats["sessions"][row["session"]]["cache"] == stats["cache"]
+
+
+async def test_what_it_cost_to_leave_a_warm_provider_is_said(harness: ProxyHarness) -> None:
+    away = await harness.add_provider("away", PromptCache(), **CACHED)
+    await harness.add_provider("other", PromptCache(), **PLAIN | {"input_rate": 12})
+    arbstr = await harness.start(retry={"max_retries": 0})
+    talk = Talk(arbstr, "one")
+    await talk.go_on()
+    away.script = [error_reply(500)]
+    row = await arbstr.row(await talk.go_on())
+    assert (row["provider"], row["cache"]["predicted_tokens"], row["cache"]["saved_sats"]) == ("other", 0, 0.0)
+    assert row["cache"]["switching_sats"] == pytest.approx(row["routing"]["reuse"]["previous_saves_sats"])
+    assert row["cache"]["switching_sats"] == pytest.approx(2500 * 10 / 1000, rel=0.05)
+    assert (await arbstr.get("/v1/stats")).json["cache"]["switching_sats"] == row["cache"]["switching_sats"]
 
 
 async def test_a_cache_that_finds_nothing_any_more_is_left(harness: ProxyHarness) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from arbstr.engine.pricing import cost_msats, expected_msats
+from arbstr.engine.pricing import cache_saved_msats, cost_msats, expected_msats
 from arbstr.types import Rates, Usage
 
 rates = st.decimals(min_value=0, max_value=10**9, allow_nan=False, allow_infinity=False)
@@ -110,3 +110,19 @@ def test_every_cost_is_the_exact_sum_rounded_up(
 
 def test_an_expected_cost_is_the_same_sum_of_fractions_of_tokens() -> None:
     assert expected_msats(Rates(Decimal(10), Decimal(30), Decimal(1000)), 2.5, 0.5) == pytest.approx(1040)
+
+
+@pytest.mark.parametrize(
+    ("usage", "saved"),
+    [
+        (Usage(1000, 5), 0),
+        (Usage(None, 5), None),
+        (Usage(1000, 5, cached_tokens=600), 600 * 9),
+        (Usage(1000, 5, cached_tokens=600, cache_write_tokens=200), 600 * 9 - 500),
+        (Usage(1000, 5, cache_write_tokens=1000), -2500),
+        (Usage(1000, 5, cached_tokens=5000, cache_write_tokens=5000), 9000),
+    ],
+)
+def test_what_a_cache_saves_is_the_discount_less_what_writing_cost_more(usage: Usage, saved: int | None) -> None:
+    rates = Rates(Decimal(10), Decimal(30), Decimal(0), Decimal(1), Decimal("12.5"))
+    assert cache_saved_msats(rates, usage) == saved

@@ -283,7 +283,7 @@ def rollups(path: Path) -> list[tuple[object, ...]]:
         path,
         "SELECT f.name, r.span_ms, r.start_ms, r.total, r.success, r.streaming, r.priced, r.cost_msats, "
         "r.input_tokens, r.output_tokens, r.latency_ms, r.saved_vs_dearest_msats, r.saved_vs_median_msats, "
-        "r.saved_vs_list_msats, r.latencies "
+        "r.cache_hit_tokens, r.saved_by_cache_msats, r.lost_by_switching_msats, r.saved_vs_list_msats, r.latencies "
         "FROM rollups r LEFT JOIN facets f ON f.id = r.facet ORDER BY 1, 2, 3",
     )
 
@@ -562,7 +562,11 @@ async def test_new_rows_join_the_sums_of_a_ledger_of_the_schema_before(tmp_path:
 def back_to_schema_7(path: Path) -> None:
     """Make a ledger what the schema before list costs would have made of its rows."""
     with closing(sqlite3.connect(path)) as database, database:
-        database.execute("ALTER TABLE rollups DROP COLUMN saved_vs_list_msats")
+        database.execute("DROP INDEX IF EXISTS requests_by_session")
+        for column in ("saved_vs_list_msats", "cache_hit_tokens", "saved_by_cache_msats", "lost_by_switching_msats"):
+            database.execute(f"ALTER TABLE rollups DROP COLUMN {column}")
+        for column in ("predicted_cached_tokens", "cache_saved_msats", "switching_msats"):
+            database.execute(f"ALTER TABLE requests DROP COLUMN {column}")
         database.execute("DELETE FROM ledger_state WHERE name = 'list_costs_upto'")
         database.execute("PRAGMA user_version = 7")
 

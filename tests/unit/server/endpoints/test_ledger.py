@@ -80,6 +80,9 @@ MORE = {
     "list_cost_msats": 3_000,
     "cached_tokens": 4,
     "cache_write_tokens": 0,
+    "predicted_cached_tokens": 5,
+    "cache_saved_msats": 36,
+    "switching_msats": 0,
     "served_model": "claude-3.5",
     "client": "laptop",
 }
@@ -115,7 +118,21 @@ async def test_stats_sum_up_the_window(tmp_path: Path) -> None:
             },
             "saved_sats": {"vs_dearest": 0.0, "vs_median": 0.0},
             "list_cost_sats": 6.501,
+            "cache": {"cached_tokens": 4, "cached_share": 0.0833, "saved_sats": 0.036, "switching_sats": 0.0},
         }
+
+
+async def test_stats_say_what_caches_had_and_saved_and_what_switching_cost(tmp_path: Path) -> None:
+    rows = [
+        record(input_tokens=100, cached_tokens=80, cache_saved_msats=720, switching_msats=0, session="a" * 16),
+        record(input_tokens=60, cached_tokens=0, cache_saved_msats=0, switching_msats=500),
+        record(input_tokens=40, cached_tokens=30),  # an earlier arbstr's: not known what that saved
+    ]
+    expected = {"cached_tokens": 80, "cached_share": 0.4, "saved_sats": 0.72, "switching_sats": 0.5}
+    async with serving(tmp_path, rows) as client:
+        stats = await get(client, "/v1/stats?group_by=session")
+    assert stats["cache"] == expected
+    assert stats["sessions"]["a" * 16]["cache"]["cached_tokens"] == 80
 
 
 async def test_stats_say_what_was_saved(tmp_path: Path) -> None:
@@ -150,7 +167,7 @@ async def test_configured_names_are_groups_also_without_traffic(tmp_path: Path) 
     assert {name: group["counts"]["total"] for name, group in models.items()} == {"gpt-4o": 4, "idle": 0, "claude": 1}
     assert {name: group["counts"]["total"] for name, group in providers.items()} == {"alpha": 3, "beta": 1, "(none)": 1}
     assert {name: group["counts"]["total"] for name, group in policies.items()} == {"code": 1, "(none)": 4}
-    assert set(models["idle"]) == {"counts", "costs", "performance", "saved_sats", "list_cost_sats"}
+    assert set(models["idle"]) == {"counts", "costs", "performance", "saved_sats", "list_cost_sats", "cache"}
 
 
 WHO = [
@@ -344,6 +361,7 @@ async def test_a_list_has_the_newest_first_and_says_how_many_there_are(tmp_path:
         "client": "laptop",
         "tokens": {"input": 12, "cached": 4, "cache_write": 0, "output": 9},
         "cost": {"sats": 4.0, "provider_sats": None, "list_sats": 3.0},
+        "cache": {"predicted_tokens": 5, "saved_sats": 0.036, "switching_sats": 0.0},
         "timing": {"latency_ms": 900, "stream_duration_ms": None},
     }
     assert failed["error"] == {"status": 503, "message": "no provider"}
