@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from arbstr.engine.node_reservation import (
+    Measure,
     ReservationTerms,
     exact_measure,
     largest_cap,
@@ -128,7 +129,7 @@ class NodeFunds:
         if terms is None:
             return 1
         needed = reserved_msats(terms, rough_measure(request, newer=self.newer))
-        if needed > self.free_msats:
+        if needed > self.free_msats >= reserved_msats(terms, Measure(0, request.max_tokens)):
             return reserved_msats(terms, exact_measure(request, newer=self.newer))
         return needed
 
@@ -196,6 +197,18 @@ class NodeFunds:
             self._refusal = None
             return True
         return refusal.free_msats is not None and needed_msats < refusal.needed_msats
+
+
+def funds_of(
+    accounts: Iterable[Iterable[str]], clock: Callable[[], float], on_free: Callable[[], None]
+) -> dict[str, NodeFunds]:
+    """Return the funds of each provider, given which of them share an account; for the rest see `NodeFunds`."""
+    funds: dict[str, NodeFunds] = {}
+    for providers in accounts:
+        shared = NodeFunds(clock)
+        shared.on_free = on_free
+        funds |= dict.fromkeys(providers, shared)
+    return funds
 
 
 def _judged(refusal: _Refusal, free_msats: int) -> _Refusal | None:

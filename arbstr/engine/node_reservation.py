@@ -18,6 +18,7 @@ TOLERANCE = 0.99  # nodes reserve that much of what they compute
 _CHARS_PER_TOKEN = 3
 _IMAGE_TOKENS = 765  # the most that an image counts; smaller ones down to 85
 _MOST_TOKENS = 1_000_000_000
+_LEAST_PRICE = 1e-9  # sats a token: at lower ones a cap hardly matters
 _IMAGES = ("image_url", "input_image")
 _CAPS = ("max_tokens", "max_completion_tokens", "max_output_tokens")  # newer nodes count the largest
 _COUNTED = frozenset(("chat", "completions", "messages"))  # dialects whose cap is the first of these
@@ -64,7 +65,7 @@ def largest_cap(terms: ReservationTerms, measure: Measure, free_msats: int) -> i
     """Return the largest cap with which a request's reservation would fit into a balance; None if none would."""
     if reserved_msats(terms, measure._replace(cap=1)) > free_msats:
         return None
-    low, high = 1, _MOST_TOKENS
+    low, high = _near_largest_cap(terms, reserved_msats(terms, measure._replace(cap=None)) - free_msats)
     while low < high:
         middle = (low + high + 1) // 2
         if reserved_msats(terms, measure._replace(cap=middle)) <= free_msats:
@@ -72,6 +73,15 @@ def largest_cap(terms: ReservationTerms, measure: Measure, free_msats: int) -> i
         else:
             high = middle - 1
     return low
+
+
+def _near_largest_cap(terms: ReservationTerms, excess_msats: int) -> tuple[int, int]:
+    """Return bounds of the largest cap that spares as much as a reservation without one is in excess."""
+    if excess_msats <= 0 or terms.completion < _LEAST_PRICE:
+        return 1, _MOST_TOKENS
+    cap = (terms.completion_allowance - excess_msats / 1000) / terms.completion
+    around = 0.002 / terms.completion + 2  # what is spared is cut to whole msats
+    return max(1, int(cap - around)), max(1, min(int(cap + around), _MOST_TOKENS))
 
 
 def measure(document: JsonObject, *, newer: bool) -> Measure:

@@ -117,8 +117,9 @@ class Balances:
         name = account.provider.name
         at_account, sent = self._traffic(name)
         try:
-            await self._read_version(account)
-            read = await read_balance(self._transport, account.provider, self._now_ms())
+            read, _ = await asyncio.gather(
+                read_balance(self._transport, account.provider, self._now_ms()), self._read_version(account)
+            )
         except Exception as error:
             self._failed(account, began, error)
             return True

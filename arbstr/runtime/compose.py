@@ -28,7 +28,7 @@ from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.departure import is_drained
 from arbstr.engine.funds_queue import FundsQueue
-from arbstr.engine.node_funds import NodeFunds
+from arbstr.engine.node_funds import NodeFunds, funds_of
 from arbstr.engine.pipeline import Engine
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
@@ -150,10 +150,8 @@ class Decisions:
 
 
 def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
-    funds_queue = FundsQueue()
-    funds = {one.name: NodeFunds(time.monotonic) for one in config.providers if one.has_account}
-    for each in funds.values():
-        each.on_free = funds_queue.freed
+    accounts, funds_queue = Accounts(config.providers), FundsQueue()
+    funds = funds_of(accounts.providers.values(), time.monotonic, funds_queue.freed)
     health = CircuitBreakers(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -178,7 +176,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(funds, funds_queue, health, router, budgets, Sessions(), Accounts(config.providers), spoken)
+    return Decisions(funds, funds_queue, health, router, budgets, Sessions(), accounts, spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
