@@ -112,6 +112,8 @@ def stats_lines(
 def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
     if not total.total:
         yield f"No requests {_window(where)}."
+        if total.unexplained_msats:
+            yield f"{_sats(total.unexplained_msats)} sats were taken all the same."
         return
     failed = total.total - total.success
     yield f"requests  {total.total:,} {_window(where)}"

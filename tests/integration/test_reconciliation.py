@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from arbstr.bus import Subscription
 from arbstr.config.schema import Provider, Timeouts
-from arbstr.events import ChargeBooked, UnexplainedCharge
+from arbstr.events import ChargeBooked, Event, UnexplainedCharge
 from arbstr.market import bookkeeping, reconciliation
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
@@ -61,11 +60,11 @@ async def started(harness: ProxyHarness, alpha: Node, **sections: Any) -> Arbstr
     return arbstr
 
 
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
-    deadline = time.monotonic() + 10
-    while not await true():
-        assert time.monotonic() < deadline, "it did not come about"
-        await asyncio.sleep(0.02)
+async def told(events: Subscription, kind: type[ChargeBooked | UnexplainedCharge]) -> Event:
+    """Wait until a balance has told something."""
+    while not isinstance(event := await events.next(), kind):
+        pass
+    return event
 
 
 async def costs(arbstr: Arbstr) -> dict[str, Any]:
@@ -88,30 +87,24 @@ async def test_what_a_late_answer_took_is_booked_everywhere(harness: ProxyHarnes
     assert row["cost"]["doubtful_sats"] > 0
     alpha.reserved = 0
     alpha.take(455)
-
-    async def is_booked() -> bool:
-        return bool((await costs(arbstr))["total_cost_sats"] == 0.455)
-
-    await until(is_booked)
+    await told(events, ChargeBooked)
+    assert (await costs(arbstr))["total_cost_sats"] == 0.455
     (row,) = await rows(arbstr)
     assert (row["cost"]["sats"], "doubtful_sats" in row["cost"], row["charged_for_nothing"]) == (0.455, False, True)
     snapshot = arbstr.source.snapshot()
     assert (snapshot.totals.cost_msats, snapshot.recent[0].cost_msats) == (455, 455)
     assert [budget.spent_msats for budget in snapshot.budgets] == [455]
-    assert [type(event) for event in events.drain()[0]][-1] is ChargeBooked
 
 
 async def test_charges_that_are_not_stated_are_what_the_balance_says_and_learned(harness: ProxyHarness) -> None:
     alpha = await node(harness, json_reply(completion()))
     arbstr = await started(harness, alpha)
+    events = arbstr.source.subscribe()
     for number in range(1, 5):
         assert (await arbstr.chat(model=MINI)).status == 200
         alpha.take(90)
-
-        async def are_booked(number: int = number) -> bool:
-            return [row["cost"]["sats"] for row in await rows(arbstr)] == [0.09] * number
-
-        await until(are_booked)
+        await told(events, ChargeBooked)
+        assert [row["cost"]["sats"] for row in await rows(arbstr)] == [0.09] * number
     (shown,) = (await arbstr.get("/providers")).json["providers"]
     assert shown["charged_ratios"] == {MINI: shown["charged_ratio"]}
     assert shown["charged_ratio"] > 2
@@ -137,11 +130,9 @@ async def test_what_no_request_took_is_unexplained(harness: ProxyHarness, monkey
     events = arbstr.source.subscribe()
     assert (await arbstr.chat(model=MINI)).status == 200
     alpha.take(1000 + 700)
-
-    async def is_booked() -> bool:
-        return "unexplained_sats" in await costs(arbstr)
-
-    await until(is_booked)
+    unexplained = await told(events, UnexplainedCharge)
+    assert isinstance(unexplained, UnexplainedCharge)
+    assert unexplained.msats == 700
     stats = (await arbstr.get("/v1/stats?group_by=provider")).json
     assert stats["counts"]["total"] == 1
     for figures in (stats, stats["providers"]["alpha"]):
@@ -149,7 +140,6 @@ async def test_what_no_request_took_is_unexplained(harness: ProxyHarness, monkey
     assert [row["cost"]["sats"] for row in await rows(arbstr)] == [1.0]
     assert arbstr.source.snapshot().totals.cost_msats == 1700
     assert [budget.spent_msats for budget in arbstr.source.snapshot().budgets] == [1700]
-    assert [event.msats for event in events.drain()[0] if isinstance(event, UnexplainedCharge)] == [700]
 
 
 @pytest.mark.parametrize(("version", "given_up"), [("0.4.7", False), ("0.4.8", True)])
@@ -161,6 +151,7 @@ async def test_a_stream_whose_client_has_left_is_given_up_where_that_costs_less(
     alpha = await node(harness, sse_reply(chunk("a"), go_on, *end))
     alpha.provider.info = json_reply({"version": version})
     arbstr = await started(harness, alpha)
+    events = arbstr.source.subscribe()
     async with arbstr.stream(model=MINI) as stream:
         await stream.until(b'"a"')
         stream.leave()
@@ -169,11 +160,8 @@ async def test_a_stream_whose_client_has_left_is_given_up_where_that_costs_less(
         go_on.set()
     await arbstr.finished()
     alpha.take(120 if given_up else 455)
-
-    async def is_booked() -> bool:
-        (row,) = await rows(arbstr)
-        return bool(row["cost"]["sats"] == (0.12 if given_up else 0.455))
-
-    await until(is_booked)
+    if given_up:
+        await told(events, ChargeBooked)
     (row,) = await rows(arbstr)
     assert (row["error"]["status"], row["tokens"]["output"]) == (499, None if given_up else 500)
+    assert row["cost"]["sats"] == (0.12 if given_up else 0.455)

@@ -14,21 +14,21 @@ import httpx
 import pytest
 
 from tests.nodes.market import Node, funded
-from tests.nodes.test_charges import QUICK, request
+from tests.nodes.test_charges import MINI, QUICK, request
 from tests.support.serve_process import PATIENCE_S, ServeProcess
 
 pytestmark = [pytest.mark.nodes, pytest.mark.timeout(240)]
 
-TABLE = '[[providers]]\nname = "{name}"\nurl = "{url}/v1"\nkind = "routstr"\napi_key = "{key}"\nrefresh = 5\n'
+TABLE = '[[providers]]\nname = "{name}"\nurl = "{url}/v1"\nkind = "routstr"\napi_key = "{key}"\nrefresh = 1\n'
 BOOKED_WITHIN_S = 30.0  # of the node's own booking
 
 
 class Books:
     """arbstr before nodes where it has fresh keys; it may be killed and started again."""
 
-    def __init__(self, stack: ExitStack, directory: Path, nodes: list[Node], more: str) -> None:
+    def __init__(self, stack: ExitStack, directory: Path, nodes: list[Node], more: str, policies: str) -> None:
         tables = [TABLE.format(name=node.name, url=node.url, key=node.key) + more for node in nodes]
-        (directory / "config.toml").write_text(QUICK + "".join(tables))
+        (directory / "config.toml").write_text(QUICK + policies + "".join(tables))
         (directory / "config.toml").chmod(0o600)
         self.nodes, self.directory, self._stack = {node.name: node for node in nodes}, directory, stack
         self.before = {name: node.held_msats() for name, node in self.nodes.items()}
@@ -93,7 +93,9 @@ Opening = Callable[..., Books]
 @pytest.fixture
 def opening(tmp_path: Path) -> Iterator[Opening]:
     with ExitStack() as stack:
-        yield lambda *names, more="": Books(stack, tmp_path, [funded(name, 200) for name in names], more)
+        yield lambda *names, more="", policies="": Books(
+            stack, tmp_path, [funded(name, 200) for name in names], more, policies
+        )
 
 
 IMPATIENT = "timeouts = { connect = 5, first_byte = 1, idle = 1 }\n"
@@ -134,6 +136,17 @@ def test_what_a_killed_arbstr_left_open_is_booked_at_the_next_start(opening: Ope
     books.agree()
     interrupted = next(row for row in books.rows() if not row["success"])
     assert round(1000 * interrupted["cost"]["sats"]) == 455
+    assert books.unexplained() == 0
+
+
+def test_what_was_in_doubt_when_arbstr_was_stopped_is_booked_at_the_next_start(opening: Opening) -> None:
+    books = opening("a", more=IMPATIENT)
+    assert books.ask("in=1000 out=500 delay=4").status_code == 504
+    assert books.arbstr.stop() == 0
+    until(lambda: books.taken()["a"] > 0)
+    books.start()
+    books.agree()
+    assert [row["cost"]["sats"] for row in books.rows()] == [0.455]
     assert books.unexplained() == 0
 
 
@@ -210,3 +223,14 @@ def test_many_at_once_of_which_some_leave(opening: Opening) -> None:
     books.agree()
     assert books.unexplained() == 0
     assert all(row["cost"]["sats"] is not None for row in books.rows())
+
+
+def test_a_node_that_takes_more_than_it_asks_is_left_out_where_that_is_configured(opening: Opening) -> None:
+    books = opening("a", "b", policies='[policies]\non_overcharge = "exclude"\n')
+    for _ in range(6):
+        answer = books.ask("in=1000 out=500 a.usd=0.01")
+    assert answer.headers["x-arbstr-provider"] == "b"
+    ratios = {one["name"]: one["charged_ratios"] for one in books.arbstr.get("/providers")["providers"]}
+    assert ratios["a"][MINI] > 2
+    assert ratios["b"][MINI] == 1
+    books.agree()

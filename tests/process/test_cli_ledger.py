@@ -235,6 +235,27 @@ def test_stats_show_what_was_charged_beside_what_the_rates_say(tmp_path: Path) -
     assert (stats["list_cost_sats"], stats["models"]["gpt-4o"]["list_cost_sats"]) == (1.5, 1.5)
 
 
+def took_unexplained(path: Path, msats: int) -> None:
+    with closing(sqlite3.connect(path)) as database, database:
+        database.execute(
+            "INSERT INTO unexplained (at_ms, provider, provider_key, msats) VALUES (?, 'alpha', 'alpha', ?)",
+            (NOW - MINUTE, msats),
+        )
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        (1, "spent     2.200 sats, 1.500 by the rates\n          0.700 of them for no request that is known\n"),
+        (0, "0.700 sats were taken all the same."),
+    ],
+)
+def test_stats_say_what_no_request_explains(tmp_path: Path, rows: int, said: str) -> None:
+    path = a_ledger(tmp_path, *[record(received_at_ms=NOW - MINUTE, cost_msats=1500)] * rows)
+    took_unexplained(path, 700)
+    assert said in shown(path, "stats")
+
+
 def test_stats_of_nothing_say_so(ledger: Path) -> None:
     assert shown(ledger, "stats", "--policy", "nobody").startswith("No requests from ")
 
