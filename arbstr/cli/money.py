@@ -149,6 +149,7 @@ async def _fund_by_lightning(settings: Settings, name: str, sats: int) -> int:
 def _show(move: InvoiceMove) -> None:
     """Print an invoice, on a terminal as a QR code too."""
     from arbstr.cli.qr import qr_lines
+    from arbstr.market.lightning_invoice import amount_msats
 
     if sys.stdout.isatty():
         size = shutil.get_terminal_size()
@@ -157,6 +158,9 @@ def _show(move: InvoiceMove) -> None:
         if len(code) >= size.lines:
             say("make the terminal higher to see the whole code")
     print(move.bolt11)
+    asked_msats = amount_msats(move.bolt11)
+    if asked_msats is not None and asked_msats != 1000 * move.sats:
+        say(f"careful: this invoice asks for {format_sats(asked_msats, ',')} sats; {move.provider} made it so")
     say(
         f"pay {move.sats:,} sats by {format_ms(move.expires_at_s * 1000)[:16].replace('T', ' ')} UTC; show the invoice "
         "to nobody else: who knows it is given the key. Ctrl-C keeps it, and `arbstr recover` takes up what is paid"

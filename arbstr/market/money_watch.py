@@ -83,7 +83,7 @@ class MoneyWatch:
 
     def _report(self, resumed: Resumed) -> None:
         failed = not (resumed.problem is None or isinstance(resumed.problem, NothingMoved | Waiting))
-        hint = "; `arbstr recover` says more" if failed else ""
+        hint = "; `arbstr recover` says more" if failed and "recover" not in resumed.text else ""
         self._say(resumed.move.id, logging.WARNING if failed else logging.INFO, f"{resumed.text}{hint}")
 
     def _say(self, about: str, level: int, text: str) -> None:

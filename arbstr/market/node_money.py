@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from typing import Any, NamedTuple
+from urllib.parse import quote
 
 import httpx
 
@@ -19,7 +20,8 @@ from arbstr.engine.upstream.retry_after import retry_after_s
 from arbstr.errors import ArbstrError
 from arbstr.market.balance_reading import parse_balance
 from arbstr.market.fetching import Fetched, FetchFailed, fetch
-from arbstr.redaction import Redactor, Secret
+from arbstr.market.lightning_invoice import is_invoice
+from arbstr.redaction import Redactor, Secret, fits_header
 from arbstr.sanitize import sanitize_clause
 from arbstr.types import Balance, JsonObject
 
@@ -116,6 +118,8 @@ class NodeMoney:
         """Take back all that the key holds. While it holds nothing, the last refund's token is given again."""
         document = await self._ask("POST", "balance/refund", key, {})
         token, recipient = document.get("token"), document.get("recipient")
+        if isinstance(token, str) and not fits_header(token):  # it would be shown
+            raise NodeSilent("its answer has a token with characters that no token has", sent=True)
         if not isinstance(token, str) and not isinstance(recipient, str):
             raise NodeSilent("its answer has no token", sent=True)
         return Refunded(token if isinstance(token, str) else None, recipient if isinstance(recipient, str) else None)
@@ -132,14 +136,16 @@ class NodeMoney:
             path = _INVOICE_PATHS[1]
             document = await self._ask("POST", f"{path}/invoice", key, asked)
         bolt11, invoice_id = document.get("bolt11"), document.get("invoice_id")
-        if not isinstance(bolt11, str) or not isinstance(invoice_id, str):
+        if not isinstance(bolt11, str) or not is_invoice(bolt11) or not isinstance(invoice_id, str):
             raise NodeRefusal(200, "", "its answer has no invoice")
         expires_at_s = _whole(document.get("expires_at")) or int(time.time()) + _USUAL_INVOICE_S
         return Invoice(bolt11, invoice_id, path, expires_at_s)
 
     async def invoice_state(self, path: str, invoice_id: str) -> InvoiceState:
         """Return what has become of an invoice."""
-        return _state(await self._ask("GET", f"{path}/invoice/{invoice_id}/status", None, None, invoice_id))
+        return _state(
+            await self._ask("GET", f"{path}/invoice/{quote(invoice_id, safe='')}/status", None, None, invoice_id)
+        )
 
     async def late_invoice_state(self, path: str, bolt11: str) -> InvoiceState:
         """Return what has become of an invoice that the node may have given up."""

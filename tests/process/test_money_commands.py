@@ -210,7 +210,13 @@ def test_a_code_that_does_not_fit_is_left_out(desk: Desk, columns: int, coded: b
     with Terminal(command, columns=columns, rows=48) as terminal:
         terminal.wait_for("waiting for 50 sats")
         assert ("▀" in terminal.text) is coded
-        assert "lnbc50" in terminal.text
+        assert "lnbc500n1" in terminal.text
+
+
+def test_an_invoice_over_another_amount_is_not_shown_without_a_word(desk: Desk) -> None:
+    desk.nodes["b"].pays_itself = True
+    desk.nodes["b"].factor = 1000
+    assert "careful: this invoice asks for 5,000.000 sats" in desk.run("fund", "b", "--lightning", "50").stderr
 
 
 # --- the prompt

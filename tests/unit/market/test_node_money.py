@@ -77,6 +77,23 @@ async def test_an_invoice_is_made_and_followed() -> None:
     assert node.last[1:3] == ("/v1/balance/lightning/recover", {"bolt11": invoice.bolt11})
 
 
+@pytest.mark.parametrize("bolt11", ["", "lnbc", "\x1b[2Jlnbc1u1p4sf0n79qypqqqdqqx", "lnbc1u1p4sf0n79 qypqqqdqqx", 7])
+async def test_what_is_no_invoice_is_not_shown_as_one(bolt11: object) -> None:
+    with pytest.raises(NodeRefusal, match="no invoice"):
+        await Asked(httpx.Response(200, json={"bolt11": bolt11, "invoice_id": "x"})).money.open_invoice(5, None)
+
+
+async def test_a_refund_that_would_write_on_the_screen_is_no_token() -> None:
+    with pytest.raises(NodeSilent, match="characters that no token has"):
+        await Asked(httpx.Response(200, json={"token": "cashuB\x1b[2J"})).money.refund(KEY)
+
+
+async def test_an_invoices_id_leads_nowhere_else() -> None:
+    node = Asked(httpx.Response(200, json={"status": "pending"}))
+    await node.money.invoice_state("balance/lightning", "../../x?y#z")
+    assert node.requests[0].url.raw_path == b"/v1/balance/lightning/invoice/..%2F..%2Fx%3Fy%23z/status"
+
+
 async def test_a_node_that_has_its_invoices_elsewhere_is_asked_there() -> None:
     node = Asked(httpx.Response(404), "lightning_topup_create", httpx.Response(200, json={"status": "pending"}))
     invoice = await node.money.open_invoice(77, KEY)
