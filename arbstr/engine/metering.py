@@ -194,6 +194,8 @@ def _get_path(document: Any, *path: str | int) -> Any:
 
 def _count(value: Any, most: int = _MOST_TOKENS) -> int | None:
     """Return a whole number, cut at `most`; None if the value is none."""
+    if type(value) is int and 0 <= value <= most:  # as nearly all are
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < 0:

@@ -96,7 +96,7 @@ class Messages(Dialect):
         """See `Dialect`."""
         kind = document.get("type") if isinstance(document, dict) else None
         if isinstance(kind, str) and kind.startswith(_KINDS_OF_EVENTS):
-            return verdict.error_of({"error": document.get("error")})
+            return verdict.error_of({"error": document["error"]}) if "error" in document else None
         return verdict.error_of(document)
 
     def counts_of(self, document: Any) -> Counts | None:

@@ -89,7 +89,8 @@ class Responses(Dialect):
             return verdict.error_of(document)
         response = document.get("response")
         within = response.get("error") if isinstance(response, dict) else None
-        error = verdict.error_of({"error": document.get("error") or within})
+        stated = document.get("error") or within
+        error = verdict.error_of({"error": stated}) if stated else None
         return {"message": "the response failed"} if error is None and kind == _FAILED else error
 
     def counts_of(self, document: Any) -> Counts | None:
