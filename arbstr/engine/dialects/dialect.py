@@ -173,8 +173,8 @@ class Dialect(ABC):
         """Return the body for a chat provider's refusal of a translated request."""
         return body
 
-    def error_event(self, error: ApiError) -> bytes:
-        """Return the event that ends a stream with an error."""
+    def error_event(self, error: ApiError, *, after: bytes = b"") -> bytes:
+        """Return the event that ends a stream with an error, `after` these events."""
         return encode_event(orjson.dumps(self.error_body(error)))
 
     def final_event(self, own: shapes.CostFigures, *, created_s: int, model: str, done: bool) -> bytes:

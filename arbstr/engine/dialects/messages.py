@@ -115,7 +115,7 @@ class Messages(Dialect):
         """See `Dialect`."""
         return orjson.dumps(_error(status, message))
 
-    def error_event(self, error: ApiError) -> bytes:
+    def error_event(self, error: ApiError, *, after: bytes = b"") -> bytes:
         """See `Dialect`."""
         return encode_event(orjson.dumps(self.error_body(error)), name=b"error")
 

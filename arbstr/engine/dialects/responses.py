@@ -26,6 +26,7 @@ _ENDS = ("response.completed", "response.incomplete")
 _FAILED = "response.failed"
 _WORDLESS_ITEMS = ("message", "reasoning")  # when they are added: their words follow
 _UNDER_WAY = ("incomplete", "queued", "in_progress")
+_NUMBER = re.compile(rb'"sequence_number"\s*:\s*(\d{1,15})\b')
 _KEPT_THERE = ("prompt", "previous_response_id", "conversation")  # the input that these name is at the provider
 
 
@@ -98,12 +99,13 @@ class Responses(Dialect):
         response = document.get("response") if isinstance(document, dict) else None
         return metering.counts_of(response if isinstance(response, dict) else document)
 
-    def error_event(self, error: ApiError) -> bytes:
-        """See `Dialect`. Some clients know the one event, some the other."""
+    def error_event(self, error: ApiError, *, after: bytes = b"") -> bytes:
+        """See `Dialect`. Some clients know the one event, some the other; both go on with the numbers of events."""
+        number = _next_number(after)
         failed = {"code": error.code, "message": error.message}
-        event = {"type": "error", "sequence_number": 0, **failed, "param": error.param}
+        event = {"type": "error", "sequence_number": number, **failed, "param": error.param}
         response = {"object": "response", "status": "failed", "error": failed, "output": []}
-        last = {"type": _FAILED, "sequence_number": 0, "response": response}
+        last = {"type": _FAILED, "sequence_number": number + 1, "response": response}
         return encode_event(orjson.dumps(event), name=b"error") + encode_event(
             orjson.dumps(last), name=_FAILED.encode()
         )
@@ -114,6 +116,12 @@ class Responses(Dialect):
 
 
 RESPONSES = Responses()
+
+
+def _next_number(events: bytes) -> int:
+    """Return the number of the event that follows these, 0 if they have none."""
+    found = _NUMBER.match(events, max(events.rfind(b'"sequence_number"'), 0))
+    return 0 if found is None else int(found[1]) + 1
 
 
 def _last_user_text(items: list[JsonObject]) -> str:

@@ -57,6 +57,7 @@ class StreamObserver:
         self._long_masker = PieceMasker(redactor.of_long)
         self._template: ChunkTemplate | None = None
         self._templates_left = _MOST_TEMPLATES
+        self._last_block = b""  # of complete events
         self._begun = False  # an event with data has come
         self.answered = False
         self.error: JsonObject | None = None
@@ -122,7 +123,7 @@ class StreamObserver:
 
     def fail(self, error: ApiError) -> bytes:
         """Return the event that ends the client's stream with an error."""
-        return self._dialect.error_event(error)
+        return self._dialect.error_event(error, after=self._last_block)
 
     def _scan_long(self, block: bytes) -> bytes:
         """Pass part of an event that is too long to be held back; it is read once complete."""
@@ -163,6 +164,7 @@ class StreamObserver:
 
     def _scan(self, block: bytes) -> bytes:
         """Process complete events. Chunks with text and nothing else pass unparsed, however many there are."""
+        self._last_block = block
         out = b""
         if self._template is None and self._templates_left:
             start = self._find_template(block)
@@ -211,7 +213,7 @@ class StreamObserver:
         return out[0] if len(out) == 1 else b"".join(out)
 
     def _passed(self, raw: bytes, data: bytes | None, *, has_key: bool) -> bytes:
-        """Return an event as it goes on; it is parsed if it may be more than words. `has_key`: a key is in its block."""
+        """Return an event as it goes on, parsed if it may be more than words. `has_key`: its block has a key in it."""
         is_words = self._is_words(raw)
         if has_key and (not is_words or self._redactor.seems_to_be_in(raw)):
             shown = mask_events(raw, self._redactor, self._dialect.words_in)

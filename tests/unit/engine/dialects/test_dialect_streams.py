@@ -15,6 +15,7 @@ from arbstr.engine.dialects.passthrough import Passthrough, is_path
 from arbstr.engine.dialects.registry import DIALECTS
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.engine.upstream.translated import Translation
+from arbstr.errors import InternalError
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import Usage
 from tests.support import dialects
@@ -96,16 +97,20 @@ def translated(speech: Speech, parts: list[bytes]) -> bytes:
     return out
 
 
+def documents_of(stream: bytes) -> list[dict[str, Any]]:
+    return [json.loads(line[6:]) for line in stream.split(b"\n") if line.startswith(b"data: ")]
+
+
 def but_for_pieces(stream: bytes) -> list[dict[str, Any]]:
     """The events of a translated stream without those of text, which goes out in as many pieces as it came in."""
-    documents = [json.loads(line[6:]) for line in stream.split(b"\n") if line.startswith(b"data: ")]
-    kept = [document for document in documents if not str(document["type"]).endswith((".delta", "block_delta"))]
+    kept = [
+        document for document in documents_of(stream) if not str(document["type"]).endswith((".delta", "block_delta"))
+    ]
     return [{name: value for name, value in document.items() if name != "sequence_number"} for document in kept]
 
 
 def text_deltas(stream: bytes) -> list[str]:
-    documents = [json.loads(line[6:]) for line in stream.split(b"\n") if line.startswith(b"data: ")]
-    deltas = [document.get("delta") for document in documents]
+    deltas = [document.get("delta") for document in documents_of(stream)]
     return [delta if isinstance(delta, str) else delta.get("text", "") for delta in deltas if delta is not None]
 
 
@@ -143,6 +148,18 @@ def test_a_response_that_failed_is_an_error() -> None:
     observer, _ = observe(dialects.RESPONSES, *dialects.RESPONSES.events[:5], last)
     assert observer.error == failed["error"]
     assert not observer.complete
+
+
+@pytest.mark.parametrize("width", [1, 1_000_000])
+@pytest.mark.parametrize(("count", "expected"), [(7, [7, 8]), (1, [1, 2]), (0, [0, 1])])
+def test_the_error_of_a_response_that_breaks_off_goes_on_with_the_numbers_of_its_events(
+    width: int, count: int, expected: list[int]
+) -> None:
+    events = b"".join(response_events("a", '"sequence_number": 99', "b", "c")[:count]) + b'event: x\ndata: {"sequ'
+    parts = [events[start : start + width] for start in range(0, len(events), width)]
+    observer, _ = observe(dialects.RESPONSES, *parts)
+    failed = documents_of(observer.fail(InternalError("it broke off")))
+    assert [document["sequence_number"] for document in failed] == expected
 
 
 def test_words_about_the_end_are_no_end() -> None:
