@@ -50,9 +50,9 @@ class Buyer:
 
 
 @contextmanager
-def buying(directory: Path, *nodes: Node) -> Iterator[Buyer]:
+def buying(directory: Path, *nodes: Node, more: str = "") -> Iterator[Buyer]:
     tables = [TABLE.format(name=node.name, url=node.url, key=node.key) for node in nodes]
-    (directory / "config.toml").write_text("".join(tables))
+    (directory / "config.toml").write_text("".join(tables) + more)
     (directory / "config.toml").chmod(0o600)
     with ServeProcess(directory, "-c", "config.toml") as arbstr:
         buyer = Buyer(arbstr)
@@ -106,6 +106,15 @@ def test_eight_at_once_on_twenty_five_sats_at_one_node_alone_get_no_402(tmp_path
         answers = list(clients.map(lambda _: buyer.ask("delay=1 in=100 out=50", max_tokens=None), range(8)))
         assert [answer.status_code for answer in answers] == [200] * 8
         assert not any(buyer.failures(answer) for answer in answers)
+
+
+def test_a_policys_cap_makes_requests_fit_that_have_none(tmp_path: Path) -> None:
+    policy = '[[policies.rules]]\nname = "short"\nkeywords = ["please"]\ndefault_max_tokens = 1000\n'
+    with buying(tmp_path, funded("a", 2), more=policy) as buyer:
+        assert [buyer.ask(max_tokens=None).status_code for _ in range(3)] == [200] * 3
+        refused = buyer.ask(max_tokens=16_000)
+        assert (refused.status_code, refused.json()["error"]["param"]) == (402, "max_tokens")
+        assert not buyer.failures(refused)
 
 
 def test_an_emptied_node_rests_and_is_bought_from_again_after_a_top_up(tmp_path: Path) -> None:
@@ -178,9 +187,16 @@ def bodies(count: int) -> Iterator[tuple[str, dict[str, Any]]]:
         }
         path = "chat/completions"
         body |= {name: value for name, value in extras.items() if chance.random() < 0.5}
-        if chance.random() < 0.15:
-            path, body = "responses", {"model": body["model"], "input": text or "x", "max_output_tokens": 100}
-        yield path, body
+        yield chance.choice([(path, body)] * 5 + other_dialects(body["model"], asked, text or "x"))
+
+
+def other_dialects(model: str, message: dict[str, Any], text: str) -> list[tuple[str, dict[str, Any]]]:
+    return [
+        ("responses", {"model": model, "input": text, "max_output_tokens": 100}),
+        ("messages", {"model": model, "messages": [message], "system": text, "max_tokens": 3000}),
+        ("completions", {"model": model, "prompt": text, "max_tokens": 3000}),
+        ("embeddings", {"model": "text-embedding-3-small", "input": text}),
+    ]
 
 
 def test_what_arbstr_expects_a_node_to_reserve_is_what_it_reserves() -> None:
