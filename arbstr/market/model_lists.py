@@ -20,7 +20,6 @@ _MOST_NAMES = 16  # of one model
 _DEAREST = 1e6  # sats for a token: more is no price
 _MSATS = 1000
 _MOST_TOKENS = 1_000_000_000  # of a context
-_OF_RESERVATION = ("max_cost", "max_completion_cost", "prompt", "completion")
 _TOP = ("context_length", "max_completion_tokens")
 _PRICES = ("prompt", "completion", "input_cache_read", "input_cache_write")
 
@@ -85,17 +84,18 @@ def _rates(entry: JsonObject, sats_per_usd: float | None) -> Rates | None:
 
 
 def _terms(entry: JsonObject) -> ReservationTerms | None:
-    """Return what a node reserves for a model by; None where it does not say what the model costs at most."""
+    """Return what a node reserves for a model by; None where neither costs nor lengths say what it costs at most."""
     prices = entry.get("sats_pricing")
-    if not isinstance(prices, dict) or not all(_is_price(prices.get(name)) for name in _OF_RESERVATION):
+    if not isinstance(prices, dict) or not (_is_price(prices.get("prompt")) and _is_price(prices.get("completion"))):
         return None
-    most, longest_answer, prompt, completion = (prices[name] for name in _OF_RESERVATION)
-    limit = _prompt_limit(entry)
-    if limit is not None:
-        longest_prompt = limit * prompt
-    elif _is_price(prices.get("max_prompt_cost")):
-        longest_prompt = prices["max_prompt_cost"]
-    else:
+    prompt, completion = prices["prompt"], prices["completion"]
+    context, answer = _lengths(entry)
+    longest_prompt: Any = max(0, context - answer) * prompt if context or answer else prices.get("max_prompt_cost")
+    longest_answer: Any = prices.get("max_completion_cost", (answer or context) * completion or None)
+    if not _is_price(longest_prompt) or not _is_price(longest_answer):
+        return None
+    most = prices.get("max_cost", longest_prompt + longest_answer)
+    if not _is_price(most):
         return None
     return ReservationTerms(
         most_msats=max(1, int(most * 1000 * TOLERANCE)),
@@ -106,13 +106,11 @@ def _terms(entry: JsonObject) -> ReservationTerms | None:
     )
 
 
-def _prompt_limit(entry: JsonObject) -> int | None:
-    """Return the longest prompt as nodes see it: the context less the longest answer; None where neither is said."""
+def _lengths(entry: JsonObject) -> tuple[int, int]:
+    """Return a model's context and its longest answer as nodes see them, in tokens; 0 is not said."""
     top = entry.get("top_provider")
     context, answer = (_tokens(top.get(name)) for name in _TOP) if isinstance(top, dict) else (0, 0)
-    if context or answer:
-        return max(0, context - answer)
-    return _tokens(entry.get("context_length")) or None
+    return (context, answer) if context or answer else (_tokens(entry.get("context_length")), 0)
 
 
 def _tokens(value: Any) -> int:

@@ -146,11 +146,18 @@ def test_what_is_reserved_for_a_model_goes_by_its_costs_and_its_longest_prompt(
     assert terms(**fields) == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("missing", ["max_cost", "max_completion_cost", "max_prompt_cost"])
-@pytest.mark.parametrize("odd", [None, "4", -1, float("nan"), True])
-def test_what_is_reserved_is_unknown_where_a_cost_is_not_said(missing: str, odd: Any) -> None:
-    assert terms({**COSTS, missing: odd}) is None
-    assert terms({name: cost for name, cost in COSTS.items() if name != missing}) is None
+@pytest.mark.parametrize("odd", ["max_cost", "max_completion_cost", "max_prompt_cost"])
+@pytest.mark.parametrize("cost", [None, "4", -1, float("nan"), True])
+def test_what_is_reserved_is_unknown_where_a_cost_is_none(odd: str, cost: Any) -> None:
+    assert terms({**COSTS, odd: cost}) is None
+
+
+def test_a_cost_that_is_not_said_follows_from_the_lengths() -> None:
+    prices = {"prompt": 0.001, "completion": 0.002}
+    top = {"context_length": 5000, "max_completion_tokens": 1000}
+    assert terms(prices) is None
+    assert terms(prices, top_provider=top) == pytest.approx(ReservationTerms(5940, 3.96, 1.98, 0.001, 0.002))
+    assert terms(prices, context_length=5000) == pytest.approx(ReservationTerms(14_850, 4.95, 9.9, 0.001, 0.002))
 
 
 WILD = st.recursive(
