@@ -73,8 +73,9 @@ class _Refusal(NamedTuple):
 class NodeFunds:
     """The money of one key at one node. `free_msats` is what new requests may hold, infinite while it is unknown.
 
-    `clock` is monotonic seconds. `on_end` is called when a request has ended there; with True if only a reading can
-    tell what that has changed. `on_free` is called when there may be more than before.
+    `clock` is monotonic seconds. `want_reading` is called when the balance is worth reading: a request has ended there,
+    or was left out for want of money; with True if only a reading can tell what has changed. `on_free` is called when
+    there may be more than before.
     """
 
     __slots__ = (
@@ -87,14 +88,14 @@ class NodeFunds:
         "begun",
         "free_msats",
         "newer",
-        "on_end",
         "on_free",
+        "want_reading",
     )
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
         self.balance = Balance()
-        self.on_end: Callable[[bool], None] = lambda unclear: None
+        self.want_reading: Callable[[bool], None] = lambda urgent: None
         self.on_free: Callable[[], None] = lambda: None
         self.newer = False  # than 0.4.7, the node
         self.begun = 0  # requests, so far
@@ -114,7 +115,10 @@ class NodeFunds:
         if self._refusal is None and (1 if terms is None else terms.most_msats) <= self.free_msats:
             return True
         needed = self.needs(terms, request)
-        return needed <= self.free_msats and (self._refusal is None or self._passes(needed, self._refusal))
+        if needed <= self.free_msats and (self._refusal is None or self._passes(needed, self._refusal)):
+            return True
+        self.want_reading(False)
+        return False
 
     def affords_when_idle(self, terms: ReservationTerms | None, request: InferenceRequest) -> bool:
         """Return whether the node would take a request once those under way have ended."""
@@ -154,7 +158,7 @@ class NodeFunds:
         self.free_msats += hold.msats - taken
         if self._unspent_msats is not None:
             self._unspent_msats -= taken
-        self.on_end(charged_msats is None)
+        self.want_reading(charged_msats is None)
         self.on_free()
 
     def refuse(self, hold: Hold, message: str) -> None:
@@ -165,7 +169,7 @@ class NodeFunds:
         if self._unspent_msats is not None:
             needed = hold.msats if self._refusal is None else min(hold.msats, self._refusal.needed_msats)
             self._refusal = _Refusal(needed, _required_msats(message), self._clock() + REST_S)
-        self.on_end(True)
+        self.want_reading(True)
         self.on_free()
 
     def begin_reading(self) -> BeganReading:

@@ -93,7 +93,7 @@ class Balances:
         """Read a provider's balance within seconds, because something waits for it."""
         account = self._accounts.get(provider)
         if account is not None:
-            account.request_ended(True)
+            account.want_reading(True)
 
     async def run(self) -> None:
         """Read all balances, again and again."""
@@ -179,11 +179,11 @@ class _Account:
         self.burn = BurnRate()
         self._is_low = False
         self._clock = clock
-        funds.on_end = self.request_ended
+        funds.want_reading = self.want_reading
 
-    def request_ended(self, unclear: bool) -> None:
-        """Read within ten seconds, because a request has ended there; within a second or two if only that can tell."""
-        earlier = self.schedule.urgent if unclear else self.schedule.active
+    def want_reading(self, urgent: bool) -> None:
+        """Read within ten seconds, or within a second or two."""
+        earlier = self.schedule.urgent if urgent else self.schedule.active
         if earlier(self._clock()):
             self.woken.set()
 

@@ -33,7 +33,7 @@ class PollSchedule:
         self.due_s = now_s + self._pause_s * (1 - JITTER * self._random())
 
     def active(self, now_s: float) -> bool:
-        """Note that a request has ended there; return whether the next reading is due earlier now."""
+        """Note that something happens there; return whether the next reading is due earlier now."""
         return self._bring_forward(now_s + self._active_s)
 
     def urgent(self, now_s: float) -> bool:

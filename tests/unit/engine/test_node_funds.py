@@ -26,8 +26,8 @@ class Node:
     def __init__(self, free_msats: int | None = None) -> None:
         self.clock = Clock()
         self.funds = NodeFunds(self.clock)
-        self.unclear: list[bool] = []
-        self.funds.on_end = self.unclear.append
+        self.wanted: list[bool] = []
+        self.funds.want_reading = self.wanted.append
         if free_msats is not None:
             self.says(free_msats)
 
@@ -57,6 +57,16 @@ def test_what_fits_is_afforded_and_what_does_not_is_not() -> None:
     assert not node.affords(5001)
 
 
+def test_a_reading_is_wanted_when_a_request_ends_and_when_one_is_left_out() -> None:
+    node = Node(5000)
+    assert node.affords(5000)
+    assert node.wanted == []
+    node.funds.hold(FLAT, asking(3000)).settle(100)
+    assert node.wanted == [False]
+    assert not node.affords(5000)
+    assert node.wanted == [False, False]
+
+
 def test_of_a_model_without_terms_only_an_empty_balance_refuses() -> None:
     assert Node(1).funds.affords(None, chat())
     assert not Node(0).funds.affords(None, chat())
@@ -74,7 +84,6 @@ def test_requests_under_way_hold_what_they_need() -> None:
     second.settle(0)
     assert node.affords(4900)
     assert not node.affords(4901)
-    assert node.unclear == [False, False]
 
 
 def test_a_hold_ends_once() -> None:
@@ -84,13 +93,13 @@ def test_a_hold_ends_once() -> None:
     hold.settle(None)
     hold.refuse("no")
     assert node.funds.free_msats == 4900
-    assert node.unclear == [False]
+    assert node.wanted == [False]
 
 
 def test_where_the_charge_is_unknown_all_that_was_held_is_gone_until_the_next_reading() -> None:
     node = Node(5000)
     node.funds.hold(FLAT, asking(3000)).settle(None)
-    assert node.unclear == [True]
+    assert node.wanted == [True]
     assert node.funds.free_msats == 2000
     node.says(4500)
     assert node.funds.free_msats == 4500
@@ -203,7 +212,7 @@ def refused(node: Node, msats: int = 3000, message: str = "HTTP 402: no money") 
 def test_after_a_refusal_all_money_rests_until_the_next_reading() -> None:
     node = Node(5000)
     refused(node)
-    assert node.unclear == [True]
+    assert node.wanted == [True]
     assert not node.affords(1)
     assert not node.funds.affords(None, chat())
     assert node.funds.largest_cap(FLAT, asking(5000)) is None

@@ -139,6 +139,18 @@ def test_a_request_that_ends_there_brings_a_reading_within_ten_seconds(charged: 
     assert market.read_s == [0, 10, 30, 70, 90]
 
 
+def test_a_request_that_is_left_out_for_want_of_money_brings_one_too() -> None:
+    market = Market(holding(0))
+
+    async def story() -> None:
+        await until(80)()
+        assert not market.funds.affords(None, chat())
+        await until(100)()
+
+    market.lives(story)
+    assert market.read_s == [0, 10, 30, 70, 90]
+
+
 @pytest.mark.parametrize("end", [lambda hold: hold.settle(None), lambda hold: hold.refuse("no money")])
 def test_one_whose_charge_only_a_reading_can_tell_brings_it_within_a_second(end: Callable[[Hold], None]) -> None:
     market = Market(holding(5000))
