@@ -244,9 +244,9 @@ class LedgerWriter:
         changes = len(self._changes) if len(self._waiting) <= _MOST_IN_BATCH else 0
         try:
             await self._write()
+            await self._maintain()  # before changes: there may be rows beside the ledger
             if self._connection is not None:
                 await self._changes.make(changes, self._path, self._connection)
-            await self._maintain()
         except (sqlite3.Error, OSError, LedgerUnavailable) as error:
             await self._recover(error)
         except Exception:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
+import sqlite3
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger import accounts
+from arbstr.ledger import accounts, writer
 from arbstr.ledger.accounts import Amendment, Booking, Books, Change, Reading
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.serialize import aggregate_json, entry_json
+from arbstr.ledger.spill import files_beside
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import NO_GROUP, Doubt, RequestRecord
 from tests.support.ledger_builders import DAY, HOUR, NOON, read, record, write
@@ -267,6 +270,25 @@ async def test_rows_from_beside_the_ledger_are_compared_from_then_on(path: Path)
     async with again(path) as ledger:
         books = await ledger.read()
         assert (books.taken_msats, books.booked_msats) == (None, 100)
+
+
+async def test_rows_that_were_put_aside_are_back_before_anything_is_booked(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(writer, "MOST_WAITING", 4)
+    async with opened(path) as ledger:
+        with closing(sqlite3.connect(path, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            for _ in range(4):
+                ledger.writer.append(record(cost_msats=100))
+            while not files_beside(path):
+                await ledger.writer.settle()
+                await asyncio.sleep(0)
+            waiting = asyncio.create_task(ledger.read())
+            await asyncio.sleep(0)
+            other.execute("ROLLBACK")
+        assert (await waiting).taken_msats is None
+    assert read(path, "SELECT COUNT(*) FROM requests") == [(4,)]
 
 
 @asynccontextmanager
