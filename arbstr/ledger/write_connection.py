@@ -55,6 +55,7 @@ class WriteConnection:
         self._open_ids: dict[str, int] = {}
         self._session: ProcessLock | None = None
         self._may_be_pending = True  # there may be pending rows
+        self._has_looked = False  # a transaction has just found out whether others have written
         self._expects_rows = False  # from beside the ledger
         self._indexed = False
 
@@ -179,7 +180,8 @@ class WriteConnection:
 
     async def absorb(self) -> bool:
         """Take one step of adoption; return False when all rows are in the rollups and have facets."""
-        if not (self._may_be_pending or await self._touched()):
+        has_looked, self._has_looked = self._has_looked, False
+        if not self._may_be_pending and (has_looked or not await self._touched()):
             return False
         if not self._may_be_pending or self._expects_rows:
             await self._take_in_aside()
@@ -367,6 +369,7 @@ class WriteConnection:
         """In a transaction: what is known of the database, checked."""
         [(version, last_id)] = db.execute(_STATE).fetchall()
         self._last_id = last_id or 0
+        self._has_looked = True
         if version != self._version:
             self._rollups.forget()
             self._version = version

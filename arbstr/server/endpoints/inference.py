@@ -55,8 +55,7 @@ class InferenceEndpoints:
 
     async def _serve(self, dialect: Dialect, request: Request) -> web.StreamResponse:
         """Serve one request."""
-        task = asyncio.current_task()
-        assert task is not None
+        task = request.task
         client = ClientConnection(request, dialect, self._memory, wall_ms())
         self._tasks.add(task)
         request.on_disconnect = client.disconnected
