@@ -116,11 +116,14 @@ class ProviderRates(TypedDict):
     base_fee_sats: Annotated[float, Field(description="Sats per request.")]
 
 
-class ProviderSettings(ProviderRates):
-    """A provider as configured."""
+class ProviderSettings(TypedDict):
+    """A provider as configured. A rate is null where a Routstr node's list says what each model costs."""
 
     name: str
     url: str
+    input_rate_sats_per_1k: float | None
+    output_rate_sats_per_1k: float | None
+    base_fee_sats: Annotated[float | None, Field(description="Sats per request.")]
     models: Annotated[list[str], Field(description="Empty: it has not said which.")]
     model_rates: NotRequired[Annotated[dict[str, ProviderRates], Field(description="Of models with their own rates.")]]
     api_key: Annotated[str | None, Field(description="Masked.")]

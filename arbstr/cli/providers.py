@@ -59,21 +59,22 @@ def providers(
 
 
 def _row(provider: Provider, known: shapes.ProviderEntry | None = None) -> tuple[str, ...]:
+    listed = _UNKNOWN if known is not None and known["list_age_s"] is None else _LISTED
     return (
-        *(_rate_words(provider, key) for key in ("input_rate", "output_rate", "base_fee")),
+        *(_rate_words(provider.stated(rate), listed) for rate in ("input_rate", "output_rate", "base_fee")),
         str(provider.api_key or "-"),
         provider.key_source,
         provider.url,
-        _models(provider, known),
+        _models(provider, known, listed),
     )
 
 
-def _models(provider: Provider, known: shapes.ProviderEntry | None) -> str:
+def _models(provider: Provider, known: shapes.ProviderEntry | None, listed: str) -> str:
     if not provider.model_ids and known is not None and known["models"]:
-        listed = known["models"]
-        return ", ".join(listed) if len(listed) <= _FEW else counted(len(listed), "model")
+        models = known["models"]
+        return ", ".join(models) if len(models) <= _FEW else counted(len(models), "model")
     named = ", ".join(_model_words(provider, model) for model in provider.model_ids)
-    return named or (_LISTED if provider.kind == "routstr" else "any")
+    return named or (listed if provider.kind == "routstr" else "any")
 
 
 def _model_words(provider: Provider, model: str) -> str:
@@ -84,11 +85,9 @@ def _model_words(provider: Provider, model: str) -> str:
     return f"{model} ({float(rates.input):.10g} in, {float(rates.output):.10g} out)"
 
 
-def _rate_words(provider: Provider, key: str) -> str:
+def _rate_words(rate: float | None, listed: str) -> str:
     """Return a configured rate; a Routstr node's own are in its list, by model."""
-    if provider.kind == "routstr" and key not in provider.model_fields_set:
-        return _LISTED
-    return f"{getattr(provider, key):.10g}"
+    return listed if rate is None else f"{rate:.10g}"
 
 
 def _known_row(known: shapes.ProviderEntry | None) -> tuple[str, ...]:
@@ -99,7 +98,7 @@ def _known_row(known: shapes.ProviderEntry | None) -> tuple[str, ...]:
     return (
         _state(known["health"]),
         *_balance(known["balance"]),
-        _price_age(known["list_age_s"], stale=known["list_stale"]),
+        _prices(known),
         _UNKNOWN if ratio is None else f"{ratio - 1:+.1%}",
     )
 
@@ -118,10 +117,11 @@ def _balance(balance: shapes.ProviderBalance | None) -> tuple[str, str]:
     return f"{free:,.0f}", _UNKNOWN if hours is None else _span(hours * 3600)
 
 
-def _price_age(age_s: float | None, *, stale: bool) -> str:
-    if age_s is None:
-        return "configured"
-    return f"{'stale, ' if stale else ''}{_span(age_s)} old"
+def _prices(known: shapes.ProviderEntry) -> str:
+    """Return where a provider's prices are from, and how old they are."""
+    if known["list_age_s"] is None:
+        return "no list yet" if known["input_rate_sats_per_1k"] is None else "configured"
+    return f"{'stale, ' if known['list_stale'] else ''}{_span(known['list_age_s'])} old"
 
 
 def _span(seconds: float) -> str:

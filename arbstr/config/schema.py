@@ -217,15 +217,22 @@ class Provider(Section):
         """Check whether it lists the model; a provider that lists none takes every model."""
         return not self.models or model.casefold() in self._models
 
+    def stated(self, rate: str) -> float | None:
+        """Return a rate in sats for all models; None if it is up to the node, whose list has one for each."""
+        if self.kind == "routstr" and rate not in self.model_fields_set:
+            return None
+        value: float = getattr(self, rate)
+        return value
+
     def public(self) -> shapes.ProviderSettings:
         """Return its public description as a JSON object, the key masked."""
         settings: shapes.ProviderSettings = {
             "name": self.name,
             "url": self.url,
             "models": list(self.model_ids),
-            "input_rate_sats_per_1k": self.input_rate,
-            "output_rate_sats_per_1k": self.output_rate,
-            "base_fee_sats": self.base_fee,
+            "input_rate_sats_per_1k": self.stated("input_rate"),
+            "output_rate_sats_per_1k": self.stated("output_rate"),
+            "base_fee_sats": self.stated("base_fee"),
             "api_key": None if self.api_key is None else str(self.api_key),
             "key_source": self.key_source,
         }

@@ -44,13 +44,14 @@ def test_a_running_arbstr_tells_of_health_balances_and_prices(tmp_path: Path) ->
         header, alpha, node = fields(shown(tmp_path, "-c", asked))
         assert header[:6] == ["name", "state", "balance", "lasts", "prices", "charged"]
         assert alpha[:8] == ["alpha", "ok", "-", "-", "configured", "-", "2", "8"]
-        assert node[:4] == ["node", "ok", "unknown", "-"]
+        assert node[:9] == ["node", "ok", "unknown", "-", "no list yet", "-", "-", "-", "-"]
         headers = {"Authorization": "Bearer tok-l3t-me-in-0000"}
         listed: dict[str, Any] = json.loads(shown(tmp_path, "-c", asked, "--json"))
         live = httpx.get(f"{arbstr.url}/providers", headers=headers, timeout=10).json()
         assert [one["name"] for one in listed["providers"]] == ["alpha", "node"]
         assert listed["providers"][1].keys() == live["providers"][1].keys()
         assert listed["providers"][0] == live["providers"][0]
+        assert listed["providers"][1]["input_rate_sats_per_1k"] is None
 
 
 def test_an_arbstr_with_other_providers_tells_nothing_of_these(tmp_path: Path) -> None:
@@ -65,3 +66,11 @@ def test_an_arbstr_with_other_providers_tells_nothing_of_these(tmp_path: Path) -
             ["alpha", "ok"],
             ["beta", "not running"],
         ]
+
+
+def test_what_a_node_has_not_listed_yet_is_unknown_and_not_free(tmp_path: Path) -> None:
+    name = config(tmp_path, "config.toml", NODE, "output_rate = 8\n")
+    assert fields(shown(tmp_path, "-c", name))[1][:4] == ["node", "listed", "8", "listed"]
+    (node,) = json.loads(shown(tmp_path, "-c", name, "--json"))["providers"]
+    rates = ("input_rate_sats_per_1k", "output_rate_sats_per_1k", "base_fee_sats")
+    assert [node[rate] for rate in rates] == [None, 8, None]
