@@ -1,6 +1,6 @@
 """Runs arbstr's commands in processes that kill themselves, with SIGKILL, before the nth of their steps.
 
-A step is what others can see of it: a file that is opened, written, renamed or deleted, a request that goes out, an
+A step is what others can see of it: a file that is written, renamed or deleted, a request that goes out, an
 answer that comes in, a line on the terminal. Nothing in arbstr knows of it. One process loads all modules and forks the
 others, so that a run takes a few hundredths of a second.
 """
@@ -21,7 +21,7 @@ from typing import Any, Self
 
 from tests.support.paths import TOP
 
-_STEPS = ("open", "write", "replace", "unlink")
+_STEPS = ("write", "replace", "unlink")  # what is opened has changed nothing yet
 
 
 @dataclass(frozen=True)
