@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from datetime import UTC, datetime, tzinfo
 
+from arbstr.clock import DAY_MS
 from arbstr.money import format_sats
 from arbstr.sanitize import MARK, sanitize
 
@@ -179,6 +180,13 @@ def moment(at_ms: int, zone: tzinfo | None) -> datetime:
 def clock(at_ms: int, zone: tzinfo | None) -> str:
     """The time of day: `14:02:11`."""
     return moment(at_ms, zone).strftime("%H:%M:%S")
+
+
+def day_or_time(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
+    """A future instant: the time of day, and the day unless it is today: `16:31`, `01 Dec 16:31`."""
+    at = moment(at_ms, zone)
+    today = at_ms - now_ms < DAY_MS and at.day == moment(now_ms, zone).day
+    return f"{at:%H:%M}" if today else f"{at:%d %b %H:%M}"
 
 
 def stamp(at_ms: int, zone: tzinfo | None) -> str:

@@ -31,6 +31,7 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
         unseen=dashboard.model.unseen,
         problem=dashboard.watch.figures.problem,
         zone=dashboard.zone,
+        burn=dashboard.burn(),
     )
 
 

@@ -64,7 +64,7 @@ class LiveScreen(DashboardScreen):
         """Paint piece by piece."""
         dashboard = self.dashboard
         view, figures, feed = dashboard.view(), dashboard.figures, dashboard.model.feed
-        self._tiles.show(view, figures, dashboard.burn(), dashboard.range.name)
+        self._tiles.show(view, figures, dashboard.burn(), dashboard.range.name, dashboard.zone)
         yield
         chart = dashboard.chart(view.at_ms)
         self._chart.show(chart, dashboard.range, dashboard.zone)

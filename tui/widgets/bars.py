@@ -10,14 +10,14 @@ from itertools import pairwise
 from textual import events
 from textual.message import Message
 
-from arbstr.clock import DAY_MS
 from arbstr.types import BudgetStatus
-from tui.format import moment, percent, shown, uptime
+from tui.format import day_or_time, moment, percent, shown, uptime
+from tui.model.burn import Burn
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
 from tui.widgets.panel import Panel
-from tui.widgets.stat_tiles import NEARLY, budget_share
+from tui.widgets.stat_tiles import NEARLY, budget_share, tightest
 
 
 class TopBar(Panel):
@@ -29,11 +29,19 @@ class TopBar(Panel):
         self._right: list[Part] = []
 
     def show(
-        self, view: DashboardView, now_ms: int, *, frozen: bool, unseen: int, problem: str | None, zone: tzinfo | None
+        self,
+        view: DashboardView,
+        now_ms: int,
+        *,
+        frozen: bool,
+        unseen: int,
+        problem: str | None,
+        zone: tzinfo | None,
+        burn: Burn | None = None,
     ) -> None:
         """Show other values; `problem` is why the ledger can't be read, if it can't."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
-        troubles = [*_budgets(view, now_ms, zone), *_balances(view), *_ledger(view.ledger_problem, problem)]
+        troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
         self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)
         if frozen:
@@ -53,28 +61,25 @@ class TopBar(Panel):
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
 
 
-def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None) -> list[Part]:
-    """Return badges of budgets that refuse, else of one that is nearly spent."""
+def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None) -> list[Part]:
+    """Return badges of budgets that refuse, else of one that is nearly spent, and till when one lasts."""
     parts: list[Part] = []
     for budget in view.refusing:
-        until = _until(budget.resets_at_ms, now_ms, zone)
+        until = day_or_time(budget.resets_at_ms, now_ms, zone)
         parts += _badge(f"budget {_named(budget)} spent", f", refusing until {until}", 2)
     if not parts:
         near = [each for each in view.budgets if budget_share(each) >= NEARLY]
         for budget in sorted(near, key=budget_share)[-1:]:
             said = f"  {_named(budget)} budget {percent(budget_share(budget), 0)}"
             parts.append((((said, "warn"),), 4))
+        if view.budgets and (empty_at_ms := tightest(view, burn)[1].empty_at_ms) is not None:
+            known = "" if near else f"  {_named(tightest(view, burn)[0])} budget"
+            parts.append((((f"{known} lasts till {day_or_time(empty_at_ms, now_ms, zone)}", "warn"),), 5))
     return parts
 
 
 def _named(budget: BudgetStatus) -> str:
     return budget.period if budget.scope == GLOBAL else f"{budget.scope} {budget.period}"
-
-
-def _until(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
-    """Format a future time: the time of day, and the day unless it is today."""
-    at = moment(at_ms, zone)
-    return f"{at:%H:%M}" if at_ms - now_ms < DAY_MS and at.day == moment(now_ms, zone).day else f"{at:%d %b %H:%M}"
 
 
 def _balances(view: DashboardView) -> list[Part]:

@@ -20,8 +20,7 @@ COLUMNS = (
     Column("health", 6, "right", rank=2),
     Column("first", 7, "right", rank=3),
     Column("lately", 8, rank=6),
-    Column("balance", 8, "right", rank=4),
-    Column("runway", 13, rank=4, exact=True),
+    Column("balance", 8, rank=4, exact=True),
     Column("running", 9, "right", rank=5),
     Column("speed", 8, "right", rank=7),
     Column("error", 16, share=3, rank=8),
@@ -76,7 +75,6 @@ def live_cells(view: ProviderView, now_ms: int, board: PriceBoard) -> dict[str, 
         "lately": (spark(view.speeds.history), "muted"),
         "speed": (NOTHING, "muted") if speed is None else (f"{speed:,.0f} tok/s", "text"),
         "balance": balance_of(view),
-        "runway": runway_of(view),
     }
 
 
@@ -92,10 +90,12 @@ def price_of(row: BoardRow, view: ProviderView) -> Span:
 
 
 def balance_of(view: ProviderView) -> Span:
-    """Return what can be spent at a provider, in sats; nothing where there is no balance to read."""
+    """Return how long the balance at a provider lasts, else what it is; nothing where there is none to read."""
     known = view.status.balance
     if known is None or known.free_msats is None:
         return (NOTHING, "muted")
+    if known.runway_hours is not None and known.free_msats > 0:
+        return runway_of(view)
     return (f"{sats_round(known.free_msats)} sats", "text" if known.free_msats > 0 else "bad")
 
 
@@ -125,7 +125,6 @@ def _columns(providers: Sequence[ProviderView], board: PriceBoard) -> tuple[Colu
     empty = {
         "price": not board.rows,
         "balance": all(each.status.balance is None for each in providers),
-        "runway": all(each.status.balance is None for each in providers),
         "lately": not any(each.speeds.first_byte_ms for each in providers),
         "speed": not any(each.speeds.per_second for each in providers),
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, tzinfo
 
 from rich.cells import cell_len
 
@@ -11,7 +12,18 @@ from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import CLIENT_CLOSED, BudgetStatus
-from tui.format import NOTHING, count, duration, per_second, percent, sats, sats_round, short_count, uptime
+from tui.format import (
+    NOTHING,
+    count,
+    day_or_time,
+    duration,
+    per_second,
+    percent,
+    sats,
+    sats_round,
+    short_count,
+    uptime,
+)
 from tui.model.burn import Burn, Pace, pace
 from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
@@ -42,9 +54,11 @@ class Tile:
     lines: tuple[Line, ...]
 
 
-def tiles(view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str) -> tuple[Tile, ...]:
+def tiles(
+    view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str, zone: tzinfo | None = UTC
+) -> tuple[Tile, ...]:
     """Return the tiles in order of weight; without budgets there is none of them."""
-    budgets = [_budget(*tightest(view, burn), view.at_ms)] if view.budgets else []
+    budgets = [_budget(*tightest(view, burn), view.at_ms, zone)] if view.budgets else []
     return (
         _spent(view, figures),
         _burning(view, burn),
@@ -95,7 +109,7 @@ def pace_bar(going: Pace, width: int) -> str:
     return text[:place] + "┊" + text[place + 1 :]
 
 
-def _budget(budget: BudgetStatus, going: Pace, now_ms: int) -> Tile:
+def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
     role = budget_role(budget)
     left = sats_round(max(budget.limit_msats - budget.spent_msats, 0))
     ends = f"resets in {uptime(max(budget.resets_at_ms - now_ms, 0))}"
@@ -107,7 +121,7 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int) -> Tile:
         budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
         (
             ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
-            _lasts(budget, going, now_ms),
+            _lasts(going, now_ms, zone),
             ((left, "text"), (" of ", "muted"), (sats_round(budget.limit_msats), "text"), (" left", "muted")),
             at_reset,
             ((ends, "muted"),),
@@ -115,13 +129,14 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int) -> Tile:
     )
 
 
-def _lasts(budget: BudgetStatus, going: Pace, now_ms: int) -> Line:
+def _lasts(going: Pace, now_ms: int, zone: tzinfo | None) -> Line:
     """Return how long a budget lasts at this rate."""
     if going.share >= 1:
         return (("spent", "bad"),)
     if going.empty_at_ms is not None:
         in_ms = going.empty_at_ms - now_ms
-        return (("empty in ", "muted"), (uptime(in_ms), "warn" if in_ms < SOON_MS else "text"))
+        at = day_or_time(going.empty_at_ms, now_ms, zone)
+        return (("empty in ", "muted"), (uptime(in_ms), "warn" if in_ms < SOON_MS else "text"), (f" at {at}", "muted"))
     return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)
 
 
@@ -258,7 +273,7 @@ def _failures(failures: Mapping[int, int]) -> Line:
     words = [f"{'left' if status == CLIENT_CLOSED else status or 'other'}·{count(many)}" for status, many in kinds]
     most = min(len(words), 3)
     more = f" +{len(words) - most}" if len(words) > most else ""
-    return ((" ".join(words[:most]) + more, "text"),)
+    return (("failed ", "muted"), (" ".join(words[:most]) + more, "text"))
 
 
 def _rate_role(rate: float | None) -> Role:
@@ -296,9 +311,11 @@ class StatTilesPanel(Panel):
         super().__init__(id=id)
         self._tiles: tuple[Tile, ...] = ()
 
-    def show(self, view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str) -> None:
+    def show(
+        self, view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str, zone: tzinfo | None
+    ) -> None:
         """Show other figures."""
-        self._tiles = tiles(view, figures, burn, range_name)
+        self._tiles = tiles(view, figures, burn, range_name, zone)
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from arbstr.clock import DAY_MS
+from arbstr.clock import DAY_MS, MINUTE_MS
 from arbstr.types import BudgetStatus
-from tests.support.dashboard_fakes import NOON, FakeSource
+from tests.support.dashboard_fakes import HOUR, NOON, FakeSource
+from tui.model.burn import Burn
 from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import width_of
 from tui.widgets.bars import TopBar, _providers
@@ -84,3 +85,13 @@ def test_fake_providers_are_called_so() -> None:
     assert "fake providers" not in bar_text(source)
     source.providers = {f"mock-{name}": replace(each, name=f"mock-{name}") for name, each in source.providers.items()}
     assert "fake providers" in bar_text(source)
+
+
+def test_till_when_a_budget_lasts_at_this_rate_is_said_before_it_is_spent() -> None:
+    budget = BudgetStatus("global", "day", 20_000, 0, 100_000, NOON + 9 * HOUR)
+    view = replace(ViewModel(FakeSource().snapshot()).view(NOON), budgets=(budget,))
+    fast, slow = Burn(10_000, 10 * MINUTE_MS), Burn(1_000, 10 * MINUTE_MS)
+    assert "day budget lasts till 15:22" in top(view, 120, burn=fast)
+    assert "lasts till" not in top(view, 120, burn=slow)
+    spent = replace(view, budgets=(replace(budget, spent_msats=85_000),))
+    assert "day budget 85 % lasts till 14:17" in top(spent, 120, burn=fast)

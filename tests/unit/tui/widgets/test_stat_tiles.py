@@ -62,10 +62,10 @@ def test_tiles_equal_totals_and_ledger() -> None:
     assert texts(known["Latency"].lines)[:2] == ["p50 310 ms", "p95 1.9 s"]
     assert texts(known["Requests"].lines)[4] == "p50 310 ms p95 1.9 s"
     failed = sum(not record.success for record in source.own_ledger.records[-totals.requests :])
-    assert texts(known["Requests"].lines)[2] == f"502·{failed}"
+    assert texts(known["Requests"].lines)[2] == f"failed 502·{failed}"
     assert texts(known["Budget"].lines) == [
         "███████┊█▉░░ 82 %",
-        "empty in 3 h 51 m",
+        "empty in 3 h 51 m at 17:53",
         "8,800 of 50,000 left",
         "123 % at the reset",
         "resets in 9 h 00 m",
@@ -110,8 +110,8 @@ def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_
 @pytest.mark.parametrize(
     ("spent", "per_minute", "said", "role"),
     [
-        (60_000, 1_000, "empty in 40 m", "warn"),
-        (20_000, 150, "empty in 8 h 53 m", "text"),
+        (60_000, 1_000, "empty in 40 m at 14:42", "warn"),
+        (20_000, 150, "empty in 8 h 53 m at 22:55", "text"),
         (20_000, 50, "lasts till it resets", "muted"),
         (100_000, 50, "spent", "bad"),
     ],
@@ -120,7 +120,7 @@ def test_a_budget_says_how_long_it_lasts_at_this_rate(spent: int, per_minute: in
     burn = Burn(per_minute * 10, 10 * MINUTE_MS)
     lines = shown(view_of(day_budget(spent)), burn=burn)["Budget"].lines
     assert texts(lines)[1] == said
-    assert lines[1][-1][1] == role
+    assert lines[1][min(len(lines[1]) - 1, 1)][1] == role
 
 
 def test_a_budgets_bar_has_a_mark_where_an_even_pace_would_be() -> None:
@@ -144,9 +144,9 @@ def test_the_budget_that_is_empty_first_is_shown() -> None:
     ("failures", "said"),
     [
         ({}, "no failures"),
-        ({502: 2, 402: 4, 499: 1}, "402·4 502·2 left·1"),
-        ({0: 1, 502: 1200}, "502·1,200 other·1"),
-        ({500: 1, 502: 3, 503: 2, 504: 1, 429: 1}, "502·3 503·2 429·1 +2"),
+        ({502: 2, 402: 4, 499: 1}, "failed 402·4 502·2 left·1"),
+        ({0: 1, 502: 1200}, "failed 502·1,200 other·1"),
+        ({500: 1, 502: 3, 503: 2, 504: 1, 429: 1}, "failed 502·3 503·2 429·1 +2"),
     ],
 )
 def test_failures_are_told_by_kind_the_commonest_first(failures: dict[int, int], said: str) -> None:
