@@ -23,7 +23,7 @@ from arbstr.market.poll_schedule import PollSchedule
 from arbstr.money import format_sats
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
-from arbstr.types import Balance
+from arbstr.types import Balance, BalanceState
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ STALE_MS = 600_000  # after which a balance that can't be read is unknown
 LOW_HOURS = 12.0
 _PLENTY = 1.25  # times that, and it no longer is low: a rate that wavers is one warning, not many
 
-_PROBLEMS = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
+_PROBLEMS: Mapping[BalanceState, str] = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
 
 
 class Reading(NamedTuple):
@@ -54,6 +54,7 @@ class Balances:
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
     many requests are at a provider's account, which others may share, and how many have ever been sent there.
+    `on_key` is told with each reading why a provider does not take the key there, None if it does.
     """
 
     def __init__(
@@ -67,7 +68,9 @@ class Balances:
         now_ms: Callable[[], int],
         random: Callable[[], float],
         traffic: Callable[[str], tuple[int, int]] = lambda provider: (0, 0),
+        on_key: Callable[[str, str | None], None] = lambda provider, problem: None,
     ) -> None:
+        self._on_key = on_key
         self._traffic = traffic
         self._transport = transport
         self._redactor = redactor
@@ -125,7 +128,9 @@ class Balances:
             return True
         balance = self._completed(account, read)
         under_way = account.funds.learn(balance, began) or at_account > 0 or self._traffic(name)[1] != sent
-        self._report(account, _PROBLEMS.get(balance.state))
+        problem = _PROBLEMS.get(balance.state)
+        self._report(account, problem)
+        self._on_key(name, problem)
         account.report_runway()
         for listener in self._listeners:
             listener(Reading(name, before, balance, under_way))

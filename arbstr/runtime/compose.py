@@ -206,6 +206,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         now_ms=wall_ms,
         random=random.random,
         traffic=decisions.accounts.traffic,
+        on_key=decisions.health.cooldowns.set_key_problem,
     )
     bookkeeping = keep_books(
         decisions.accounts, parts.ledger, balances, decisions.budgets, decisions.router.learner, parts.bus

@@ -6,6 +6,8 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
+
 from arbstr.config.schema import Provider
 from arbstr.events import RequestReceived
 from arbstr.redaction import Secret
@@ -265,6 +267,24 @@ async def test_money_that_rests_is_not_asked_for_as_a_last_resort(harness: Proxy
     statuses = [(await arbstr.chat(model=MINI)).refusal for _ in range(3)]
     assert set(statuses) == {(402, "upstream_error", "insufficient_balance")}
     assert len(alpha.requests) == 1
+
+
+@pytest.mark.parametrize("name", ["err_info_bad_key", "err_expired_key"])
+async def test_a_key_that_the_node_does_not_take_is_used_as_a_last_resort_only(
+    harness: ProxyHarness, name: str
+) -> None:
+    arbstr, (alpha, beta) = await market(harness, 25_000, 25_000)
+    alpha.account = recording(name).reply()
+    await alpha.polled(count_polls(alpha) + 2)
+    answer = await arbstr.chat(model=MINI)
+    assert answer.headers["X-Arbstr-Provider"] == "beta"
+    assert "X-Arbstr-Retries" not in answer.headers
+    beta.account = recording(name).reply()
+    await beta.polled(count_polls(beta) + 2)
+    assert (await arbstr.chat(model=MINI)).headers["X-Arbstr-Provider"] == "alpha"
+    alpha.account = beta.account = holding(25_000)
+    await alpha.polled(count_polls(alpha) + 2)
+    assert (await arbstr.chat(model=MINI)).headers["X-Arbstr-Provider"] == "alpha"
 
 
 async def test_a_cheaper_model_of_the_policy_is_bought_where_the_balance_does_for_it(harness: ProxyHarness) -> None:

@@ -1,8 +1,8 @@
 """Pauses while a provider's circuit breaker is closed.
 
-A *cool-down* applies to one model at one provider (it no longer has the model, or its own upstream has failed), or to a
-provider's money (the balance there is short at the moment). Neither says anything about how well the provider serves
-other requests.
+A *cool-down* applies to one model at one provider (it no longer has the model, or its own upstream has failed), to a
+provider's money (the balance there is short at the moment), or to a key that the provider does not take, until it does.
+None says anything about how well the provider serves other requests.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ class Cooldowns:
         self._clock = clock
         self._is_balance_known = is_balance_known
         self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
+        self._keys: dict[str, str] = {}
 
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
         """Start the cool-down that this failure calls for, if any."""
@@ -52,11 +53,18 @@ class Cooldowns:
             for named in (model, None):
                 self._active.get(named, {}).pop(provider, None)
 
+    def set_key_problem(self, provider: str, problem: str | None) -> None:
+        """Set why a provider does not take the key there, None if it does."""
+        if problem is None:
+            self._keys.pop(provider, None)
+        else:
+            self._keys[provider] = problem
+
     def reasons(self, model: str) -> Mapping[str, str]:
         """Return the providers that are cooling down for this model, each with the reason."""
         if not self._active:
-            return {}
-        return self._current(None) | self._current(model)
+            return self._keys
+        return self._keys | self._current(None) | self._current(model)
 
     def _current(self, model: str | None) -> dict[str, str]:
         active = self._active.get(model)

@@ -75,3 +75,15 @@ def test_memory_is_bounded_and_the_newest_are_kept(cooldowns: Cooldowns) -> None
         cooldowns.failed("alpha", f"model-{number}", GONE)
     assert cooldowns.reasons("model-0") == {}
     assert set(cooldowns.reasons(f"model-{REMEMBERED}")) == {"alpha"}
+
+
+def test_a_key_that_is_not_taken_rests_its_provider_until_it_is(cooldowns: Cooldowns, clock: Clock) -> None:
+    cooldowns.set_key_problem("alpha", "it has expired")
+    clock.now += 1e6
+    cooldowns.failed("beta", "gpt-4o", GONE)
+    cooldowns.succeeded("alpha", "gpt-4o")
+    assert cooldowns.reasons("gpt-4o").keys() == {"alpha", "beta"}
+    assert cooldowns.reasons("gpt-4o-mini") == {"alpha": "it has expired"}
+    cooldowns.set_key_problem("alpha", None)
+    cooldowns.set_key_problem("gamma", None)
+    assert cooldowns.reasons("gpt-4o-mini") == {}
