@@ -10,12 +10,13 @@ import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import sub
+from typing import NamedTuple
 
 from arbstr.clock import HOUR_MS
 from arbstr.ledger.aggregates import AggregateSum, from_columns
 from arbstr.ledger.expressions import COUNTED_MSATS, MSATS, ROW_SUMS, facet_model
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import bounded, clean, facet_key_of, fold
+from arbstr.ledger.row_mapping import FacetKey, bounded, clean, facet_key_of, fold
 from arbstr.ledger.sql import values
 from arbstr.types import RequestRecord, value_object
 
@@ -231,47 +232,58 @@ _ROW = (
 )
 
 
+class _Row(NamedTuple):
+    """A row whose cost may change, in msats. `counted` is what budgets count; a `pending` one is in no rollups."""
+
+    id: int
+    pending: bool
+    key: FacetKey
+    at_ms: int
+    cost: int | None
+    counted: int
+    doubtful: int
+    served_model: str | None
+    listed: float | None
+
+
+def _row(db: sqlite3.Connection, request_id: str) -> _Row | None:
+    found = db.execute(_ROW, (request_id,)).fetchone()
+    return None if found is None else _Row(found[0], bool(found[1]), facet_key_of(found[2:9]), *found[9:])
+
+
 def _amend(db: sqlite3.Connection, rollups: Rollups, booking: Booking) -> Amendment | None:
     """Book what a request cost; return None where its row is gone, or can't be changed yet."""
     doubt = db.execute(
         "SELECT counted_msats, booked_msats, expected_msats FROM doubts WHERE request_id = ? AND provider = ?",
         (booking.request_id, booking.provider),
     ).fetchone()
-    row = db.execute(_ROW, (booking.request_id,)).fetchone()
-    if doubt is None or (row is not None and row[1]):  # a row that is in no rollups yet is changed once it is
-        return None
-    counted, booked, expected = doubt
+    row = _row(db, booking.request_id)
     if row is None:
         _close(db, booking)
+    if row is None or row.pending or doubt is None:
         return None
+    counted, booked, expected = doubt
     counts = booking.msats if booking.final else max(booking.msats, counted)
-    more, (cost, doubtful) = counts - counted, (row[10], row[12])
-    left = 0
+    cost = (row.cost or 0) + counts - counted
     if booking.final:
         _close(db, booking)
-        others = db.execute("SELECT COUNT(*) FROM doubts WHERE request_id = ?", (booking.request_id,)).fetchone()[0]
-        left = max(0, doubtful - expected) if others else 0
+        doubtful = max(0, row.doubtful - expected) if _is_in_doubt(db, booking.request_id) else 0
     else:
-        left = max(0, doubtful - max(0, booking.msats - booked))
-        db.execute(
-            "UPDATE doubts SET counted_msats = ?, booked_msats = ? WHERE request_id = ? AND provider = ?",
-            (counts, booking.msats, booking.request_id, booking.provider),
-        )
+        doubtful = max(0, row.doubtful - max(0, booking.msats - booked))
+        _keep_open(db, booking, counts)
     _book(db, booking.provider, booking.msats - booked)
-    _change_row(db, rollups, row, (cost or 0) + more, left)
-    counted_after = db.execute(f"SELECT {COUNTED_MSATS} FROM requests WHERE id = ?", (row[0],)).fetchone()[0]
-    own = booking.final and booking.provider == row[3] and booking.msats == (cost or 0) + more
+    own = booking.final and booking.provider == row.key[1] and booking.msats == cost
     return Amendment(
         request_id=booking.request_id,
         provider=booking.provider,
-        received_at_ms=row[9],
-        policy=row[4],
-        served_model=row[13],
-        cost_msats=(cost or 0) + more,
-        was_msats=cost,
-        list_cost_msats=None if row[14] is None else int(row[14]),
-        counted_msats=counted_after - row[11],
-        doubtful_msats=left,
+        received_at_ms=row.at_ms,
+        policy=row.key[2],
+        served_model=row.served_model,
+        cost_msats=cost,
+        was_msats=row.cost,
+        list_cost_msats=None if row.listed is None else int(row.listed),
+        counted_msats=_change_row(db, rollups, row, cost, doubtful) - row.counted,
+        doubtful_msats=doubtful,
         learned_msats=booking.msats if own else None,
     )
 
@@ -280,21 +292,28 @@ def _close(db: sqlite3.Connection, booking: Booking) -> None:
     db.execute("DELETE FROM doubts WHERE request_id = ? AND provider = ?", (booking.request_id, booking.provider))
 
 
-def _change_row(
-    db: sqlite3.Connection, rollups: Rollups, row: Sequence[object], cost_msats: int, doubtful_msats: int
-) -> None:
-    """Change what a row cost, and the rollups that count it."""
-    sums = f"SELECT {ROW_SUMS} FROM requests WHERE id = ?"
-    before = from_columns(db.execute(sums, (row[0],)).fetchone())
+def _keep_open(db: sqlite3.Connection, booking: Booking, counts_msats: int) -> None:
+    db.execute(
+        "UPDATE doubts SET counted_msats = ?, booked_msats = ? WHERE request_id = ? AND provider = ?",
+        (counts_msats, booking.msats, booking.request_id, booking.provider),
+    )
+
+
+def _is_in_doubt(db: sqlite3.Connection, request_id: str) -> bool:
+    return db.execute("SELECT 1 FROM doubts WHERE request_id = ?", (request_id,)).fetchone() is not None
+
+
+def _change_row(db: sqlite3.Connection, rollups: Rollups, row: _Row, cost_msats: int, doubtful_msats: int) -> int:
+    """Change what a row cost, and the rollups that count it; return what budgets count now."""
+    sums = f"SELECT SUM({COUNTED_MSATS}), {ROW_SUMS} FROM requests WHERE id = ?"
+    _, *before = from_columns(db.execute(sums, (row.id,)).fetchone())
     db.execute(
         "UPDATE requests SET cost_sats = ?, doubtful_msats = ? WHERE id = ?",
-        (cost_msats / 1000, doubtful_msats or None, row[0]),
+        (cost_msats / 1000, doubtful_msats or None, row.id),
     )
-    after = from_columns(db.execute(sums, (row[0],)).fetchone())
-    at_ms = row[9]
-    assert isinstance(at_ms, int)
-    tally = AggregateSum(list(map(sub, after, before)))
-    rollups.add(db, [(facet_key_of(row[2:9]), at_ms - at_ms % HOUR_MS, tally)])
+    counted, *after = from_columns(db.execute(sums, (row.id,)).fetchone())
+    rollups.add(db, [(row.key, row.at_ms - row.at_ms % HOUR_MS, AggregateSum(list(map(sub, after, before))))])
+    return counted
 
 
 def _enter_unexplained(db: sqlite3.Connection, provider: str, msats: int, now_ms: int) -> None:
