@@ -134,9 +134,11 @@ def test_what_is_added_is_inert_until_it_has_a_key(tmp_path: Path) -> None:
         assert "arbstr fund" in refused.json()["error"]["message"]
         assert arbstr.get("/v1/models")["data"] == []
     assert asked_upstream() == asked
-    node = funded("a", 10)
-    key = {"ARBSTR_MARKET_NODE_A_API_KEY": node.key}
-    with ServeProcess(tmp_path, "-c", "config.toml", env=key) as arbstr:
+    paid = run(tmp_path, "fund", "market-node-a", "--token", token(10))
+    assert paid.returncode == 0, paid.stderr
+    node = Node("a", tomllib.loads(path.read_text())["providers"][list(added).index("market-node-a")]["api_key"])
+    assert node.settled_msats() == 10_000
+    with ServeProcess(tmp_path, "-c", "config.toml") as arbstr:
         buyer = Buyer(arbstr, [node])
         eventually(lambda: arbstr.get("/v1/models")["data"])
         bought = buyer.ask("in=100 out=5", max_tokens=5)
@@ -153,12 +155,16 @@ def table(name: str, key: str, url: str = "") -> str:
     return f'[[providers]]\nname = "{name}"\nurl = "{address}"\nkind = "routstr"\napi_key = "{key}"\n'
 
 
-def expiring(sats: int) -> Node:
-    """Node a with a key that has expired."""
+def token(sats: int) -> str:
+    """A fresh token of the market's mint."""
     command = [str(Path(os.environ["TMPDIR"]) / "arbstr-market/venv/bin/python"), str(scripts() / "money.py"), "token"]
     made = subprocess.run([*command, str(sats)], capture_output=True, text=True, timeout=60, check=True)
-    token = made.stdout.split()[-1]
-    wanted = {"initial_balance_token": token, "validity_date": int(time.time()) - 5}
+    return made.stdout.split()[-1]
+
+
+def expiring(sats: int) -> Node:
+    """Node a with a key that has expired."""
+    wanted = {"initial_balance_token": token(sats), "validity_date": int(time.time()) - 5}
     answer = httpx.post(f"{rich('a').url}/v1/balance/create", json=wanted, timeout=60).raise_for_status()
     return Node("a", answer.json()["api_key"])
 
