@@ -89,7 +89,9 @@ def _target(settings: Settings, listen: Address | None, policy: str | None, mode
 
     if model is not None and not _NAME.fullmatch(model):
         raise typer.BadParameter(f"{quoted(model)} is no name of a model that fits into settings")
-    configured = (model for provider in settings.config.providers for model in provider.model_ids)
+    configured = (
+        model for provider in settings.config.providers if not provider.is_inert for model in provider.model_ids
+    )
     models = dict.fromkeys([*([model] if model else []), *filter(_NAME.fullmatch, configured)])
     return Target(
         root=f"http://{_reachable(listen or Address(settings.host, settings.port))}{_policy_path(settings, policy)}",

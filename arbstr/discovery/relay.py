@@ -23,6 +23,7 @@ MOST_EVENTS = 3000  # genuine or not
 MOST_MESSAGE_BYTES = 256 * 1024
 
 _SUBSCRIPTION = "arbstr"
+_CLOSED_WITHIN = aiohttp.ClientWSTimeout(ws_close=0.5)  # a relay need not agree to the end
 
 
 class Heard(NamedTuple):
@@ -67,7 +68,7 @@ async def _converse(
     async with (
         aiohttp.ClientSession(connector=connector, headers=agent, cookie_jar=aiohttp.DummyCookieJar()) as session,
         # Uncompressed: a small message could unfold to a very large one.
-        session.ws_connect(relay, max_msg_size=MOST_MESSAGE_BYTES, compress=0, autoping=True) as socket,
+        session.ws_connect(relay, max_msg_size=MOST_MESSAGE_BYTES, compress=0, timeout=_CLOSED_WITHIN) as socket,
     ):
         await socket.send_str(_request(filters))
         async for message in socket:

@@ -24,6 +24,7 @@ from arbstr.transport.resolver import Resolver
 MOST_NODES = 200
 MOST_PER_HOST = 5  # announcements of one host: nobody can have others asked again and again
 AT_ONCE = 32
+NODE_WITHIN_S = 20.0  # at all of its addresses
 
 
 class Offer(NamedTuple):
@@ -123,7 +124,12 @@ async def _visit_all(
     async def one(announcement: Announcement) -> Node:
         transport: httpx.AsyncBaseTransport = anywhere if announcement.event in trusted else public
         async with places:
-            return await visit(transport, announcement, canonical, proxy)
+            try:
+                async with asyncio.timeout(NODE_WITHIN_S):
+                    return await visit(transport, announcement, canonical, proxy)
+            except TimeoutError:
+                problem = f"it did not answer within {NODE_WITHIN_S:g} s"
+                return Node(announcement, announcement.urls[0], problem=problem)
 
     try:
         return await asyncio.gather(*map(one, announced))

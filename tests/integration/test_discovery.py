@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
 import json
 import time
 import tomllib
@@ -16,6 +18,7 @@ import pytest
 from arbstr.config.proxies import NO_PROXIES, parse_proxy
 from arbstr.config.schema import Config, Discovery
 from arbstr.discovery import relay as relay_module
+from arbstr.discovery import survey as survey_module
 from arbstr.discovery.mix import Mix, Part, mix_of
 from arbstr.discovery.survey import MOST_PER_HOST, Survey, survey
 from arbstr.transport.resolver import AddressInfo, Resolver
@@ -233,6 +236,36 @@ async def test_a_node_whose_list_is_none_says_so(body: bytes, problem: str) -> N
 async def test_a_nodes_second_address_is_tried_when_the_first_does_not_answer() -> None:
     async with FakeNode() as node, FakeRelay(ALPHA.announces("http://127.0.0.1:9", node.url)) as relay:
         assert urls(await look(relay)) == [node.url]
+
+
+async def test_a_node_that_never_answers_is_given_up_at_all_its_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(survey_module, "NODE_WITHIN_S", 0.3)
+    async with FakeNode() as slow, FakeNode() as node:
+        slow.pause_s = 60
+        announced = ALPHA.announces(slow.url, f"{slow.url}/again", f"{slow.url}/and-again")
+        async with FakeRelay(announced, BETA.announces(node.url)) as relay:
+            found = await look(relay)
+    assert urls(found) == [node.url, slow.url]
+    assert found.offers[1].node.problem == "it did not answer within 0.3 s"
+
+
+async def test_a_relay_that_does_not_agree_to_the_end_holds_nothing_up() -> None:
+    """Its last words were EOSE; half a second later arbstr is gone."""
+
+    async def deaf(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        key = head.partition(b"Sec-WebSocket-Key: ")[2].partition(b"\r\n")[0]
+        accept = base64.b64encode(hashlib.sha1(key + b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11").digest())
+        upgrade = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        end = b'["EOSE", "arbstr"]'
+        writer.write(upgrade + b"Sec-WebSocket-Accept: " + accept + b"\r\n\r\n" + bytes([0x81, len(end)]) + end)
+        await reader.read()
+        writer.close()
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0)
+    heard = await relay_module.ask(f"ws://127.0.0.1:{server.sockets[0].getsockname()[1]}", [], within_s=5)
+    server.close()
+    assert heard.problem is None
 
 
 async def test_a_host_is_asked_for_few_of_those_who_announce_it() -> None:
