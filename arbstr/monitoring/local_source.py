@@ -127,6 +127,7 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router, balance
         last_error=view.last_error,
         open_until_ms=view.open_until_ms,
         model_rates=prices,
+        inert=provider.is_inert,
         charged_ratio=router.learner.charged_ratio(provider.name),
         charged_ratios=router.learner.charged_ratios(provider.name),
         balance=balance,

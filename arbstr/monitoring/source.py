@@ -23,7 +23,7 @@ class ProviderStatus:
     `charged_ratio` is charged over computed as learned, None where the provider never said; `charged_ratios` the same
     by model. `balance` is what a Routstr node says the key holds, None where there is nothing to ask. `list_age_s` is
     the time since its list of models and prices was read, None if it never was; `list_stale`: so long that it is
-    doubted.
+    doubted. `inert`: a Routstr node without a key, which is not used.
     """
 
     name: str
@@ -48,6 +48,7 @@ class ProviderStatus:
     balance: Balance | None = None
     list_age_s: float | None = None
     list_stale: bool = False
+    inert: bool = False
 
     def rates_for(self, model: str) -> tuple[float, float, float]:
         """Return input rate, output rate and fee for a model."""

@@ -24,6 +24,10 @@ async def test_a_node_without_a_key_gets_no_request_and_offers_nothing(
     assert (await arbstr.chat(model="its-own")).refusal[2] == "model_not_found"
     assert (await arbstr.get("/health")).json["status"] == "ok"
     assert [one["name"] for one in (await arbstr.get("/providers")).json["providers"]] == ["node", "alpha"]
+    assert [(status.name, status.inert) for status in arbstr.source.snapshot().providers] == [
+        ("node", True),
+        ("alpha", False),
+    ]
     assert node.connections == 0
 
 

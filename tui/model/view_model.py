@@ -75,7 +75,8 @@ class ProviderView:
     @property
     def serves(self) -> bool:
         """Whether it may get requests."""
-        return self.status.in_rotation and self.status.state != "open" and not self.unfunded
+        status = self.status
+        return status.in_rotation and status.state != "open" and not (self.unfunded or status.inert)
 
 
 @dataclass(frozen=True, slots=True)

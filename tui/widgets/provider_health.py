@@ -33,6 +33,8 @@ _NAMED = 3  # columns that a provider which is not asked keeps; its last error t
 def health(view: ProviderView, now_ms: int) -> tuple[Span, Span]:
     """Return a provider's state as symbol and word."""
     status = view.status
+    if status.inert:
+        return ("○", "muted"), ("no key", "muted")
     if not status.in_rotation:
         return ("○", "muted"), ("taken out", "muted")
     if status.state == "open":

@@ -113,7 +113,7 @@ class StatusEndpoints:
     async def health(self, request: web.BaseRequest) -> web.Response:
         """Return whether arbstr can serve: 503 when no provider is available."""
         statuses = self._statuses()
-        usable = [status for one, status in zip(self._providers, statuses, strict=True) if not one.is_inert]
+        usable = [status for status in statuses if not status.inert]
         verdict = _verdict(usable)
         document: shapes.Health = {
             "status": verdict,

@@ -128,6 +128,7 @@ def test_health_is_symbol_and_word_and_counts_down() -> None:
     assert said(state="open", open_until_ms=NOON + 123_000) == "open 2 m 03 s"
     assert said(state="open") == "open"
     assert said(state="open", in_rotation=False) == "taken out"
+    assert said(inert=True) == "no key"
     assert health(replace(alpha, unfunded=True), NOON)[1][0] == "no balance"
 
 
