@@ -26,7 +26,7 @@ class Failure:
 def no_request() -> Failure:
     """Return the error for a body that cannot be read."""
     message = "The body is no JSON object with a model and what is asked of it"
-    return Failure(400, message, "invalid_request_error", "invalid_json")
+    return Failure(400, message, "invalid_request_error", "invalid_json", {"param": None})
 
 
 def failure(model: str, status: int = 500) -> Failure:

@@ -10,6 +10,7 @@ from random import Random
 
 import orjson
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 
 from arbstr.config.schema import MockProvider
 from arbstr.mock import embeddings, failures, media
@@ -208,7 +209,7 @@ async def _form(request: web.Request) -> JsonObject | None:
     """Read a form: its fields as text, its files as their sizes."""
     try:
         fields = await request.post()
-    except ValueError:
+    except (ValueError, HttpProcessingError):
         return None
     return {
         name: len(value.file.read()) if isinstance(value, web.FileField) else str(value)

@@ -410,6 +410,15 @@ async def test_documents_are_ranked_by_the_words_of_the_query() -> None:
     assert refused.status == 400
 
 
+@pytest.mark.parametrize("part", [b"--x\r\n[]--x--\r\n", b"--x\r\n", b"--y--", b""])
+async def test_a_form_that_cannot_be_read_is_refused(part: bytes) -> None:
+    async with asker() as client:
+        url = f"{client.fleet.config.providers[0].url}/rerank"
+        headers = {"Content-Type": "multipart/form-data; boundary=x"}
+        async with client.session.post(url, data=part, headers=headers) as response:
+            assert (response.status, (await response.json())["error"]["code"]) == (400, "invalid_json")
+
+
 # --- which dialects
 
 
