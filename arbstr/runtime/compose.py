@@ -52,10 +52,10 @@ from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
-from arbstr.server.endpoints import welcome
 from arbstr.server.endpoints.estimates import EstimateEndpoints
 from arbstr.server.endpoints.inference import InferenceEndpoints
 from arbstr.server.endpoints.status import StatusEndpoints
+from arbstr.server.endpoints.welcome import WelcomeEndpoints
 from arbstr.server.router import EndpointRouter
 from arbstr.server.server import listen
 from arbstr.transport.pool import PooledTransport
@@ -331,7 +331,7 @@ def _app(
         *api.routes(),
         *EstimateEndpoints(decisions.router, room).routes(),
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
-        *welcome.routes(),
+        *WelcomeEndpoints(server.passthrough).routes(),
     ]
     return App(access_control, EndpointRouter(routes, decisions.router.rule))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from arbstr import shapes
@@ -17,7 +18,7 @@ class Endpoint:
 
     `errors` may come besides those that any endpoint has, in the shape `error`; `streams`: the answer may be a stream
     of events. `also` are statuses other than 200 with which the same shape comes, and what they mean; a `public` one
-    takes no token.
+    takes no token, a `passed` one takes and answers whatever a provider does.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     error: type = shapes.Error
     streams: bool = False
+    passed: bool = False
     also: tuple[tuple[int, str], ...] = ()
     public: bool = False
 
@@ -50,6 +52,7 @@ _HEALTH = "Whether arbstr can serve requests."
 _DOWN = ((503, "No provider is available."),)
 _MESSAGES = "The same as Anthropic's Messages."
 _COST = "What a request of any dialect would cost, and where; nothing is sent."
+_PASSED = "Passed on to a provider as it is."
 _COUNT = "An estimate of a prompt's tokens; nothing is sent."
 
 ENDPOINTS = (
@@ -79,3 +82,15 @@ ENDPOINTS = (
     _get("description", "/openapi.json", "This description.", shapes.Description),
     Endpoint("welcome", "GET", "/", "What arbstr is and how to use it.", shapes.Welcome, public=True),
 )
+
+
+def endpoints(passthrough: Iterable[str]) -> tuple[Endpoint, ...]:
+    """Return all endpoints, also those of the paths that pass through; `images/*` are all below `images/`."""
+    return (*ENDPOINTS, *map(_passed, passthrough))
+
+
+def _passed(path: str) -> Endpoint:
+    name = path.replace("/*", "").replace("/", "_")
+    shown = f"/v1/{path.replace('*', '{path}')}"
+    errors = (*_UNREADABLE, *_UNSERVED)
+    return Endpoint(name, "POST", shown, _PASSED, shapes.ProviderAnswer, errors=errors, passed=True)

@@ -16,13 +16,14 @@ from pydantic_core import core_schema
 from arbstr import __version__, shapes
 from arbstr.ledger.model import GroupBy, Order, Sort
 from arbstr.ledger.params import DEFAULT_PER_PAGE, DEFAULT_RANGE, MOST_PER_PAGE, RANGES
-from arbstr.server.api import ENDPOINTS, Endpoint
+from arbstr.server.api import ENDPOINTS, Endpoint, endpoints
 from arbstr.types import JsonObject
 
 _SCHEMA_OF = "#/components/schemas/"
 _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
 _EITHER = {"enum": ["true", "false"]}
+_PASSED_BODY: JsonObject = {"application/json": {"schema": {}}, "multipart/form-data": {"schema": {"type": "object"}}}
 _FROM_ONE = {"type": "integer", "minimum": 1}
 
 _OF_ALL = (401, 403, 500)  # errors of any endpoint
@@ -72,10 +73,10 @@ _POLICY_HEADER = {
 }
 
 
-def describe() -> JsonObject:
-    """Return the whole description."""
+def describe(passthrough: Iterable[str] = ()) -> JsonObject:
+    """Return the whole description, with the paths that pass through."""
     paths: dict[str, JsonObject] = {}
-    for endpoint in ENDPOINTS:
+    for endpoint in endpoints(passthrough):
         paths.setdefault(endpoint.path, {})[endpoint.method.lower()] = _operation(endpoint)
     return {
         "openapi": "3.1.0",
@@ -133,13 +134,21 @@ def _operation(endpoint: Endpoint) -> JsonObject:
         "operationId": endpoint.name,
         "summary": endpoint.summary,
         "parameters": _parameters(endpoint),
-        **({} if endpoint.body is None else {"requestBody": {"required": True, "content": _json(endpoint.body)}}),
+        **_request_body(endpoint),
         "responses": {str(status): responses[status] for status in sorted(responses)},
         **({"security": [{}]} if endpoint.public else {}),
     }
 
 
+def _request_body(endpoint: Endpoint) -> JsonObject:
+    if endpoint.passed:
+        return {"requestBody": {"content": _PASSED_BODY}}
+    return {} if endpoint.body is None else {"requestBody": {"required": True, "content": _json(endpoint.body)}}
+
+
 def _success(endpoint: Endpoint) -> JsonObject:
+    if endpoint.passed:
+        return {"description": "The provider's answer.", "content": {"*/*": {}}}
     if not endpoint.streams:
         return _body(endpoint.answer, "The answer.")
     says = f"The answer, whole or as a stream of events, the last of them arbstr's own (`{shapes.CostEvent.__name__}`)."
@@ -155,7 +164,7 @@ def _parameters(endpoint: Endpoint) -> list[JsonObject]:
         {"name": name, "in": "query", "description": _PARAMETERS[name][0], "schema": _PARAMETERS[name][1]}
         for name in endpoint.query
     ]
-    return [*in_path, *in_query, *([_POLICY_HEADER] if endpoint.body else [])]
+    return [*in_path, *in_query, *([_POLICY_HEADER] if endpoint.body or endpoint.passed else [])]
 
 
 def _body(shape: type, says: str) -> JsonObject:

@@ -35,6 +35,15 @@ async def test_a_browser_gets_it_as_text(harness: ProxyHarness) -> None:
         assert (await arbstr.get("/", headers={"Accept": accepted})).json["name"] == "arbstr"
 
 
+async def test_what_passes_through_is_listed_too(harness: ProxyHarness) -> None:
+    arbstr = await harness.start(server={"passthrough": ["images/*", "rerank", "v2/rank"]})
+    listed = [f"/v1/{path}" for path in ("images/{path}", "rerank", "v2/rank")]
+    assert [path for path in listed if f"POST {path}" in (await arbstr.get("/")).json["endpoints"]] == listed
+    described = (await arbstr.get("/openapi.json")).json["paths"]
+    assert [path for path in listed if "post" in described[path]] == listed
+    assert "/v1/audio/{path}" not in described
+
+
 RULES = {"rules": [{"name": "mini only", "allowed_models": ["gpt-4o-mini"]}, {"name": "any"}]}
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Iterable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -16,37 +17,46 @@ if TYPE_CHECKING:
     from arbstr import shapes
 
 
-def routes() -> list[Route]:
-    """Return the routes."""
-    return [Route("GET", "/", _welcome), Route("GET", "/openapi.json", _description)]
+class WelcomeEndpoints:
+    """The two pages; `passthrough` are the paths below `/v1` that pass through."""
 
+    def __init__(self, passthrough: Iterable[str]) -> None:
+        self._passthrough = tuple(passthrough)
 
-async def _welcome(request: Request) -> web.Response:
-    """Return what arbstr is and how to use it: JSON, but text to who would rather have that, browsers for one."""
-    accepted = request.headers.get("Accept", "")
-    document = _document(_base_url(request))
-    if "json" in accepted or "text/" not in accepted:
-        return web.Response(body=orjson.dumps(document, option=orjson.OPT_INDENT_2), content_type="application/json")
-    return web.Response(text=_page(document), content_type="text/plain")
+    def routes(self) -> list[Route]:
+        """Return the routes."""
+        return [Route("GET", "/", self._welcome), Route("GET", "/openapi.json", self._description)]
+
+    async def _welcome(self, request: Request) -> web.Response:
+        """Return what arbstr is and how to use it: JSON, but text to who would rather have that, browsers for one."""
+        accepted = request.headers.get("Accept", "")
+        document = self._document(_base_url(request))
+        if "json" in accepted or "text/" not in accepted:
+            return web.Response(
+                body=orjson.dumps(document, option=orjson.OPT_INDENT_2), content_type="application/json"
+            )
+        return web.Response(text=_page(document), content_type="text/plain")
+
+    def _document(self, base: str) -> shapes.Welcome:
+        from arbstr.server.api import endpoints  # noqa: PLC0415 - no start needs it
+
+        document: shapes.Welcome = {
+            "name": "arbstr",
+            "what": "An OpenAI-compatible proxy: each request goes to the provider that will be cheapest for it.",
+            "base_url": base,
+            "how": f"Point your client at it: OPENAI_BASE_URL={base}, and as OPENAI_API_KEY the token that arbstr's "
+            "configuration sets, or any text if it sets none. 'arbstr connect' prints the settings of many clients.",
+            "endpoints": {f"{each.method} {each.path}": each.summary for each in endpoints(self._passthrough)},
+        }
+        return document
+
+    async def _description(self, request: web.BaseRequest) -> web.Response:
+        return web.Response(body=_openapi(self._passthrough), content_type="application/json")
 
 
 def _base_url(request: Request) -> str:
     policy = "" if request.path_policy is None else f"/policy/{quote(request.path_policy, safe='')}"
     return f"http://{request.host}{policy}/v1"
-
-
-def _document(base: str) -> shapes.Welcome:
-    from arbstr.server.api import ENDPOINTS  # noqa: PLC0415 - no start needs it
-
-    document: shapes.Welcome = {
-        "name": "arbstr",
-        "what": "An OpenAI-compatible proxy: each request goes to the provider that will be cheapest for it.",
-        "base_url": base,
-        "how": f"Point your client at it: OPENAI_BASE_URL={base}, and as OPENAI_API_KEY the token that arbstr's "
-        "configuration sets, or any text if it sets none. 'arbstr connect' prints the settings of many clients.",
-        "endpoints": {f"{endpoint.method} {endpoint.path}": endpoint.summary for endpoint in ENDPOINTS},
-    }
-    return document
 
 
 def _page(document: shapes.Welcome) -> str:
@@ -56,12 +66,8 @@ def _page(document: shapes.Welcome) -> str:
     return "\n".join([f"arbstr. {document['what']}", "", document["how"], "", *lines, ""])
 
 
-async def _description(request: web.BaseRequest) -> web.Response:
-    return web.Response(body=_openapi(), content_type="application/json")
-
-
-@cache
-def _openapi() -> bytes:
+@lru_cache(maxsize=1)
+def _openapi(passthrough: tuple[str, ...]) -> bytes:
     from arbstr.server.openapi import describe  # noqa: PLC0415 - no start needs it, and it takes 50 ms
 
-    return orjson.dumps(describe())
+    return orjson.dumps(describe(passthrough))
