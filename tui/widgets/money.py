@@ -136,8 +136,8 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
     tokens_in, tokens_out = short_count(window.input_tokens), short_count(window.output_tokens)
     return [
         (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
-        (((f"  for {count(window.total)} requests", "muted"),), 2),
         *_unexplained(window),
+        (((f"  for {count(window.total)} requests", "muted"),), 2),
         ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats)), 3),
         (((f", {tokens_in} → {tokens_out} tokens", "muted"),), 4),
     ]
@@ -146,7 +146,7 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
 def _unexplained(window: Aggregate) -> list[Part]:
     if not window.unexplained_msats:
         return []
-    return [(((f", {sats(window.unexplained_msats)} of them unexplained", "warn"),), 1)]
+    return [(((f", {sats(window.unexplained_msats)} of them for no request that is known", "warn"),), 1)]
 
 
 def _saved(window: Aggregate) -> list[Part]:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from arbstr.events import OverchargeFound
-from arbstr.ledger.model import Entry
+from arbstr.ledger.model import Aggregate, Entry
 from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
-from tui.model.ledger_stats import RANGES
+from tui.model.ledger_stats import RANGES, LedgerStats
 from tui.model.log_view import LogView
 from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
@@ -27,6 +27,7 @@ from tui.render.request_detail import from_item, request_lines
 from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.ledger_table import entry_cells
 from tui.widgets.log import log_lines
+from tui.widgets.money import Summary
 from tui.widgets.provider_health import health
 from tui.widgets.provider_table import charged, history_lines, identity_lines, rate_lines
 from tui.widgets.scroll_panel import thumb
@@ -330,3 +331,20 @@ def test_a_feed_of_hostile_texts_draws_every_row_in_its_columns() -> None:
         widths = {width_of(line) for line in feed_lines(feed.rows(), width, NOON, UTC)[1]}
         assert len(widths) == 1
         assert max(widths) <= width
+
+
+def test_what_is_not_known_yet_of_a_cost_and_what_was_paid_for_nothing_is_said() -> None:
+    record = replace(Traffic().request(NOON)[1].record, output_tokens=0, cost_msats=455, doubtful_msats=900)
+    lines = texts(request_lines(from_item(record), 120, UTC))
+    assert "Tokens out        0  charged without any output" in lines
+    assert any(line.startswith("Cost ") and line.endswith("0.900 more may have been charged") for line in lines)
+
+
+# ── money ──
+
+
+def test_what_no_request_explains_is_said_beside_what_was_spent() -> None:
+    summary = Summary()
+    window = Aggregate(total=3, cost_msats=2_200, unexplained_msats=700)
+    summary.show(LedgerStats(window=window), "1 h", UTC)
+    assert "2.200 sats, 0.700 of them for no request that is known  for 3 requests" in texts(summary.draw(120, 2))[0]
