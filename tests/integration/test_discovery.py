@@ -24,6 +24,7 @@ from arbstr.discovery.survey import MOST_PER_HOST, Survey, survey
 from arbstr.transport.resolver import AddressInfo, Resolver
 from tests.support.command import Done, run_command
 from tests.support.forward_proxy import ForwardProxy
+from tests.support.ledger_builders import first_ledger, insert
 from tests.support.nostr import Author, Document, FakeNode, FakeRelay
 from tests.unit.transport.test_resolver import at
 
@@ -400,6 +401,28 @@ async def test_adding_needs_a_configuration_file(tmp_path: Path) -> None:
     done = await command(tmp_path, "--relay", "ws://127.0.0.1:9", "--add")
     assert done.returncode == 1
     assert "there is no configuration file" in done.stderr
+
+
+async def test_the_mix_is_what_was_bought_in_the_last_month(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text('[aliases]\n"mine" = "gpt-4o"\n')
+    lately, before = (time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() - days * 86_400)) for days in (3, 40))
+    database = tmp_path / "arbstr.db"
+    first_ledger(database)
+    for model, tokens in (("gpt-4o", (100, 10)), ("mine", (300, 30)), ("other", (50, 5)), ("other", (50, 5))):
+        insert(database, timestamp=lately, model=model, input_tokens=tokens[0], output_tokens=tokens[1])
+    insert(database, timestamp=before, model="long-ago", input_tokens=9, output_tokens=9)
+    insert(database, timestamp=lately, model="failed", input_tokens=9, output_tokens=9, success=0)
+    async with FakeNode({"gpt-4o": (0.01, 0.1)}) as node, FakeRelay(ALPHA.announces(node.url)) as relay:
+        done = await command(tmp_path, "--relay", relay.url, "--json")
+    document = json.loads(done.stdout)
+    assert document["mix"]["source"] == "ledger"
+    assert sorted((part["model"], part["share"]) for part in document["mix"]["models"]) == [
+        ("gpt-4o", 0.5),
+        ("other", 0.5),
+    ]
+    (entry,) = document["nodes"]
+    assert entry["sats_per_request"] == pytest.approx(200 * 0.01 + 20 * 0.1)
+    assert entry["mix_covered"] == 0.5
 
 
 def test_the_mix_is_the_configurations_where_there_are_no_requests() -> None:
