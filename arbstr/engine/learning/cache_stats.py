@@ -18,6 +18,11 @@ _AFTERWARDS = 0.25  # of what is found within the usual life, for each class bey
 _HALF_LIFE_S = 3600.0
 
 
+def class_of(age_s: float, tokens: float) -> tuple[int, int]:
+    """Return the classes of an age and of a length."""
+    return bisect_left(_AGES_S, age_s), bisect_right(_LENGTHS, tokens)
+
+
 class _Share:
     """The share found: a forgetting mean."""
 
@@ -35,17 +40,15 @@ class _Share:
         self.seen *= keep
         self.found *= keep
 
-    def mean(self, prior: float, weight: float) -> float:
-        return (self.found + prior * weight) / (self.seen + weight)
-
 
 class CacheStats:
     """One offer's prompt cache, as far as its `cached_tokens` tell.
 
-    `written` is the share of a prompt's fresh tokens that the provider says it wrote to its cache.
+    `factors`, by class of age and of length, are multiplied to the share that it is expected to find. `written` is the
+    share of a prompt's fresh tokens that the provider says it wrote to its cache.
     """
 
-    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_factors", "_written", "written")
+    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_written", "factors", "written")
 
     def __init__(self) -> None:
         self._all = _Share()
@@ -63,24 +66,24 @@ class CacheStats:
 
     def expected(self, age_s: float, tokens: float) -> float:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
-        by_age, by_length = self._factors
-        share = by_age[bisect_left(_AGES_S, age_s)] * by_length[bisect_right(_LENGTHS, tokens)]
-        return min(share, 1.0)
+        by_age, by_length = self.factors
+        age, length = class_of(age_s, tokens)
+        return min(by_age[age] * by_length[length], 1.0)
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""
         share = min(cached / tokens, 1.0)
-        age = bisect_left(_AGES_S, age_s)
+        age, length = class_of(age_s, tokens)
         self._by_age[age].add(share)
         if age < _USUAL_LIFE:  # later, it may have forgotten
             self._all.add(share)
-            self._by_length[bisect_right(_LENGTHS, tokens)].add(share)
+            self._by_length[length].add(share)
         self._divide()
 
     def add_written(self, share: float) -> None:
         """Add the share of a request's fresh input that was written to the cache."""
         self._written.add(share)
-        self.written = self._written.mean(0.0, 0.0)
+        self.written = self._written.found / self._written.seen
 
     def age(self, now_s: float) -> None:
         """Fade what was learned: it halves every hour."""
@@ -93,14 +96,12 @@ class CacheStats:
 
     def _divide(self) -> None:
         """Compute the factors by age and by length, so that `expected` only has to multiply."""
-        usual = self._all.mean(1.0, _HOPE)
-        by_age, prior = [], usual
-        for place, share in enumerate(self._by_age):
-            if place >= _USUAL_LIFE:
-                prior *= _AFTERWARDS
-                prior = share.mean(prior, _HOPE)
-                by_age.append(prior)
-            else:
-                by_age.append(share.mean(usual, _LEAN))
-        by_length = [share.mean(usual, _LEAN) / usual if usual else 1.0 for share in self._by_length]
-        self._factors = by_age, by_length
+        usual = (self._all.found + _HOPE) / (self._all.seen + _HOPE)
+        lean = usual * _LEAN
+        by_age = [(share.found + lean) / (share.seen + _LEAN) for share in self._by_age[:_USUAL_LIFE]]
+        later = usual
+        for share in self._by_age[_USUAL_LIFE:]:
+            later = (share.found + later * _AFTERWARDS * _HOPE) / (share.seen + _HOPE)
+            by_age.append(later)
+        by_length = [(share.found + lean) / (share.seen + _LEAN) / usual for share in self._by_length]
+        self.factors = by_age, by_length

@@ -87,8 +87,8 @@ class Conversations:
 
     def add(self, visit: Visit, policy: str | None, tokens: float) -> None:
         """Add a request that may be continued."""
-        waiting = self._waiting
-        while waiting and visit.at_s - waiting[0][0].at_s > WITHIN_S:
+        waiting, over_s = self._waiting, visit.at_s - WITHIN_S
+        while waiting and waiting[0][0].at_s < over_s:
             over, groups = waiting.popleft()
             for group in groups:
                 self._shares[group].add(over.continued)

@@ -11,13 +11,14 @@ from collections.abc import Sequence
 
 from arbstr.config.schema import Config
 from arbstr.engine.dialects.fields import named_model
+from arbstr.engine.learning.cache_stats import class_of
 from arbstr.engine.learning.conversations import Conversations, Outlook
 from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
 from arbstr.engine.prefixes import prefix_of
 from arbstr.engine.routing.candidates import CandidateSet, Ranked
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
+from arbstr.types import Candidate, InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
 
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
@@ -95,26 +96,35 @@ class CacheCosts:
         offers, counts = candidate_set.offers, candidate_set.counts_caches
         tokens, goes_on, at_s = outlook.input_tokens, outlook.goes_on, outlook.at_s
         certain = min(goes_on * goes_on, _MOST_CERTAIN)
-        pause_s, repeated = self.conversations.pause_s, self.conversations.repeated * tokens
+        repeated = self.conversations.repeated * tokens
+        age, length = class_of(self.conversations.pause_s, repeated)
         held, ahead = outlook.known.held, 1.0 / (1.0 - certain)
-        costs: list[tuple[float, float, float]] = []
-        for _, place, candidate in ranked:
-            offer, now, cached = offers[place], candidate.weight_msats, 0.0
-            warm = now
-            if offer.discount:
-                factor = offer.ratio / offer.success
+        costs: list[tuple[float, float, float, float]] = []
+        for _, place, candidate in ranked:  # twenty for every request: nothing is called that need not be
+            offer, now, cached, listed = offers[place], candidate.weight_msats, 0.0, 0.0
+            warm, cut = now, offer.cut
+            if cut:
+                by_age, by_length = offer.cache.factors
+                share = by_age[age] * by_length[length]
                 if offer in held:
                     cached = _expected_tokens(offer, held[offer], tokens, at_s)
-                now += offer.cache_msats(tokens, cached) * factor
-                warm += offer.cache_msats(tokens, repeated * offer.cache.expected(pause_s, repeated)) * factor
-            costs.append((now, warm * ahead, cached))
-        elsewhere = min([now + certain * warm for now, warm, _ in costs])
+                    listed = -cached * offer.discount
+                    now -= cached * cut
+                if offer.surcharge:
+                    each = offer.cache.written * offer.surcharge
+                    listed += (tokens - cached) * each
+                    now += (tokens - cached) * each * offer.ratio / offer.success
+                    warm += (tokens - repeated * share) * each * offer.ratio / offer.success
+                warm -= repeated * share * cut if share < 1.0 else repeated * cut
+            costs.append((now, warm * ahead, cached, listed))
+        elsewhere = min([now + certain * warm for now, warm, _, _ in costs])
         priced = []
-        for (key, place, candidate), (now, warm, cached) in zip(ranked, costs, strict=True):
-            weight = now + goes_on * min(warm, elsewhere) if counts else candidate.weight_msats
-            cost = candidate.expected_cost_msats + offers[place].cache_msats(tokens, cached)
-            better = candidate._replace(expected_cost_msats=cost, weight_msats=weight, cached_tokens=int(cached))
-            priced.append((weight if counts else key, place, better))
+        for (old, place, candidate), (now, warm, cached, listed) in zip(ranked, costs, strict=True):
+            provider, cost, weight, note, early, price, price_age_s, _ = candidate
+            key = now + goes_on * (warm if warm < elsewhere else elsewhere)  # noqa: FURB136 - a call takes thrice as long
+            key, weight = (key, key) if counts else (old, weight)
+            fields = (provider, cost + listed, weight, note, early, price, price_age_s, int(cached))
+            priced.append((key, place, Candidate._make(fields)))
         return priced
 
     def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:

@@ -27,7 +27,7 @@ class Offer:
     so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `price` is what it asks,
     as it is shown; `reading` says since when that is known. `funds` are what can be spent at a node, and `terms` what
     it reserves for a request by. `discount` is what an input token costs less when it is read from the prompt `cache`,
-    `surcharge` what it costs more when it is written there.
+    `surcharge` what it costs more when it is written there; `cut` is the discount as it counts in comparison.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Offer:
         "ages_at_s",
         "base_fee",
         "cache",
+        "cut",
         "demoted",
         "discount",
         "excluded",
@@ -99,11 +100,6 @@ class Offer:
     def affords(self, request: InferenceRequest) -> bool:
         """Return whether the money there would do for a request, as far as is known."""
         return self.funds is None or self.funds.affords(self.terms, request)
-
-    def cache_msats(self, input_tokens: float, cached_tokens: float) -> float:
-        """Return what the prompt cache adds to the list cost of an input, of which `cached_tokens` are read from it."""
-        written = (input_tokens - cached_tokens) * self.cache.written if self.surcharge else 0.0
-        return written * self.surcharge - cached_tokens * self.discount
 
     def latency_ms(self, output_tokens: float) -> float | None:
         """Return the expected time of a response of `output_tokens` in ms, None while unknown.
@@ -177,6 +173,7 @@ class Offer:
         self.hidden = self._counts.hidden
         self.extra = charges.free_msats if self._free else 0.0
         self.success = self._attempts.rate
+        self.cut = self.discount * self.ratio / self.success
         self.overcharges = self.ratio > 1.0 and self._exceeds_tolerance()
         self.demoted = self.overcharges and self._policies.on_overcharge == "demote"
         self.excluded = self.overcharges and self._policies.on_overcharge == "exclude"
