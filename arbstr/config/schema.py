@@ -353,6 +353,8 @@ class MockProvider(Section):
     models: tuple[Text, ...] = ()
     input_rate: Rate = 10
     output_rate: Rate = 30
+    cached_input_rate: Rate | None = None
+    cache_write_rate: Rate | None = None
     base_fee: Rate = 0
     delay_ms: float = Field(100, ge=0, le=3_600_000, allow_inf_nan=False)
     tokens_per_second: float = Field(80, ge=0, le=1e9, allow_inf_nan=False)

@@ -38,23 +38,24 @@ _EMBEDDINGS = "text-embedding-3-small"
 
 # Half of them speak chat alone, as many servers do: other dialects reach those by translation, or not at all.
 # Prices are close to real ones (gpt-4o: 2.5 in, 10 out), and cross: which is cheapest depends on how long question
-# and answer are. The sly one looks cheap for open models, until its charges have been learned.
+# and answer are, and on what of a conversation is cached. The sly one looks cheap for open models, until its charges
+# have been learned.
 _PROVIDERS = (
     MockProvider(
-        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1", _EMBEDDINGS), input_rate=0.9, output_rate=7, delay_ms=280,
-        tokens_per_second=160,
+        name="mock-thrifty", models=(*_BIG, "deepseek-v3.1", _EMBEDDINGS), input_rate=0.9, output_rate=7,
+        cached_input_rate=0.09, delay_ms=280, tokens_per_second=160,
     ),
     MockProvider(
         name="mock-wordy", models=_BIG, input_rate=1.6, output_rate=4, delay_ms=190, tokens_per_second=220,
         dialects=_CHAT_ONLY,
     ),
     MockProvider(
-        name="mock-swift", models=(*_BIG, *_OPEN, _EMBEDDINGS), input_rate=2.5, output_rate=11, base_fee=0.05,
-        delay_ms=45, tokens_per_second=600,
+        name="mock-swift", models=(*_BIG, *_OPEN, _EMBEDDINGS), input_rate=2.5, output_rate=11,
+        cached_input_rate=0.25, base_fee=0.05, delay_ms=45, tokens_per_second=600,
     ),
     MockProvider(
-        name="mock-sly", models=(*_BIG, *_OPEN), input_rate=1.2, output_rate=5.9, base_fee=0.1, delay_ms=140,
-        tokens_per_second=260, charge_factor=1.35, dialects=_CHAT_ONLY,
+        name="mock-sly", models=(*_BIG, *_OPEN), input_rate=1.2, output_rate=5.9, cached_input_rate=0.6,
+        base_fee=0.1, delay_ms=140, tokens_per_second=260, charge_factor=1.35, dialects=_CHAT_ONLY,
     ),
 )  # fmt: skip
 _RULES = (
