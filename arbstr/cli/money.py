@@ -19,6 +19,7 @@ from arbstr.cli.accounts import Accounts, node_name, opened_accounts, run, say, 
 from arbstr.cli.options import ConfigOption
 from arbstr.clock import format_ms
 from arbstr.money import format_sats
+from arbstr.runtime.process import forbid_core_dumps
 
 if TYPE_CHECKING:
     from arbstr.config.settings import Settings
@@ -54,6 +55,7 @@ def fund(
     ] = None,
 ) -> int:
     """Pay money in at a Routstr node. A provider without a key gets one, written into the configuration."""
+    forbid_core_dumps()
     settings = settings_of(config)
     name = node_name(settings, provider)
     if lightning is None:
@@ -71,6 +73,7 @@ def refund(
     ] = None,
 ) -> int:
     """Take money back from a Routstr node, as a Cashu token."""
+    forbid_core_dumps()
     settings = settings_of(config)
     return run(_refund(settings, node_name(settings, provider), None if to is None else Path.cwd() / to))
 
@@ -80,6 +83,7 @@ def recover(
     drop: Annotated[bool, typer.Option("--drop", help="Print and forget what can't be finished.")] = False,
 ) -> int:
     """Finish what moved money and was interrupted. Exit status 1 if some of it can't be finished yet."""
+    forbid_core_dumps()
     return run(_recover(settings_of(config), drop=drop))
 
 

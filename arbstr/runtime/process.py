@@ -1,4 +1,4 @@
-"""Limits of the process: enough open files, and a garbage collector that skips long-lived objects."""
+"""Limits of the process: open files, memory written to disk, and a garbage collector that skips long-lived objects."""
 
 from __future__ import annotations
 
@@ -22,6 +22,14 @@ def raise_fd_limit(sockets: int) -> int:
             resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
             soft = most
     return sockets if soft == resource.RLIM_INFINITY else min(sockets, max(1, soft - _SPARE))
+
+
+def forbid_core_dumps() -> None:
+    """Keep the system from writing this process's memory into a file, should it crash: there are secrets in it."""
+    with contextlib.suppress(ImportError, ValueError, OSError):
+        import resource  # noqa: PLC0415 - not on every system
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 def freeze_gc() -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from arbstr.engine.node_reservation import measure, reserved_msats
 from arbstr.market.model_lists import read_priced
-from tests.nodes.market import Node, funded, rich, token
+from tests.nodes.market import Node, fresh_token, funded, rich
 from tests.nodes.test_catalogue import TABLE
 from tests.nodes.test_charges import MINI, request
 from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
@@ -124,7 +124,7 @@ def test_an_emptied_node_rests_and_is_bought_from_again_after_a_top_up(tmp_path:
         assert where == ["a"] * 4 + ["b"]  # 0.455 sats each, of which the node wants 0.603 to be there
         topped = httpx.post(
             f"{poor.url}/v1/balance/topup",
-            json={"cashu_token": token(10)},
+            json={"cashu_token": fresh_token(10)},
             headers={"Authorization": f"Bearer {poor.key}"},
             timeout=60,
         )

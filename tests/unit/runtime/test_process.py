@@ -1,4 +1,4 @@
-"""The limit of open files: raised as far as it takes and the system lets, never lowered."""
+"""The limit of open files: raised as far as it takes and the system lets, never lowered; memory stays off the disk."""
 
 from __future__ import annotations
 
@@ -31,3 +31,12 @@ def allowed(sockets: int, soft: int, hard: int) -> tuple[int, int]:
 )
 def test_the_limit(sockets: int, soft: int, hard: int, expected: tuple[int, int]) -> None:
     assert allowed(sockets, soft, hard) == expected
+
+
+def test_a_crash_writes_no_memory_to_the_disk() -> None:
+    code = (
+        "import resource; from arbstr.runtime.process import forbid_core_dumps; "
+        "forbid_core_dumps(); print(resource.getrlimit(resource.RLIMIT_CORE)[0])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said == "0\n"
