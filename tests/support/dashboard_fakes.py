@@ -27,7 +27,17 @@ from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.in_flight import InFlight, advance, arrived
 from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
-from arbstr.types import NO_GROUP, Attempt, Balance, BudgetStatus, Candidate, LearnedRatio, RequestRecord, Routing
+from arbstr.types import (
+    NO_GROUP,
+    Attempt,
+    Balance,
+    BudgetStatus,
+    Candidate,
+    LearnedRatio,
+    Price,
+    RequestRecord,
+    Routing,
+)
 from tui.model.request_row import by_rates
 
 NOON = int(datetime(2025, 3, 14, 14, 2, 11, tzinfo=UTC).timestamp() * 1000)
@@ -429,8 +439,12 @@ class Traffic:
                 yield StreamProgress(record.request_id, out // 2)
 
 
+def _rates_of(name: str) -> tuple[float, float, float]:
+    return {each[0]: each[2:] for each in PROVIDERS}[name]
+
+
 def _cost(name: str, into: int, out: int) -> int:
-    rates = {each[0]: each[2:] for each in PROVIDERS}[name]
+    rates = _rates_of(name)
     return round(into * rates[0] + out * rates[1] + rates[2] * 1000)
 
 
@@ -441,6 +455,8 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
             float(_cost(name, into, 256)),
             _cost(name, into, 256) * (1.08 if name == "gamma" else 1.0),
             "charges 8 % more than its rates say" if name == "gamma" else "",
+            price=Price(*_rates_of(name), "list" if name == "alpha" else "configured"),
+            price_age_s=31 if name == "alpha" else None,
         )
         for _, name in costs
     )

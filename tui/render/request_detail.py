@@ -266,16 +266,19 @@ def _attempt(number: int, attempt: Json) -> dict[str, Span]:
 
 
 _CANDIDATES = (
-    Column("order", 5, "right", rank=3),
+    Column("order", 5, "right", rank=5),
     Column("candidate", 12, share=1, most=28),
     Column("expected sats", 13, "right"),
     Column("ranked as", 10, "right", rank=1),
-    Column("in/1k", 5, "right", rank=5),
-    Column("out/1k", 6, "right", rank=5),
-    Column("fee", 3, "right", rank=6),
-    Column("price from", 10, rank=4, exact=True),
-    Column("why", 16, share=4, most=120, rank=2),
+    Column("in/1k", 5, "right", rank=2),
+    Column("out/1k", 6, "right", rank=2),
+    Column("fee", 3, "right", rank=4),
+    Column("price from", 10, rank=2, exact=True),
+    Column("why", 16, share=4, most=120, rank=3),
 )
+
+
+_PRICE = ("in/1k", "out/1k", "fee", "price from")  # columns of what rows of earlier versions do not say
 
 
 def _routing(request: FullRequest, width: int) -> list[Line]:
@@ -290,7 +293,9 @@ def _routing(request: FullRequest, width: int) -> list[Line]:
     ]
     candidates = [_candidate(number, each) for number, each in enumerate(_each(routing, "candidates"), 1)]
     excluded = [_excluded(each) for each in _each(routing, "excluded")]
-    return [title, *head, *_table(_CANDIDATES, candidates, width), *excluded]
+    priced = any("price from" in candidate for candidate in candidates)
+    columns = tuple(column for column in _CANDIDATES if priced or column.title not in _PRICE)
+    return [title, *head, *_table(columns, candidates, width), *excluded]
 
 
 def _foreseen(what: str, expected: int | None, actual: int | None) -> Line:

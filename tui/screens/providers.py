@@ -24,6 +24,8 @@ from tui.widgets.price_board import PriceBoardPanel
 from tui.widgets.provider_table import ProviderTable, history_lines, identity_lines, rate_lines
 from tui.widgets.scroll_panel import ScrollPanel
 
+LOWEST_WITH_BOARD = 20  # lines
+
 
 class ProvidersScreen(DashboardScreen):
     """The providers' table, the price board, and below them the selected one's rates and history."""
@@ -51,8 +53,9 @@ class ProvidersScreen(DashboardScreen):
         return (self._table, self._board, Horizontal(self._rates, self._history, id="provider-detail"))
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Give table and board what they need, at most a third of the screen each."""
+        """Give table and board what they need, at most a third of the screen each; a low one has no board."""
         most = max(height // 3, 6)
+        self._board.display = height >= LOWEST_WITH_BOARD
         providers, models = len(self.dashboard.view().providers), len(self.dashboard.board().rows)
         heights = min(max(providers, 1) + 3, most), min(max(models, 1) + 3, most)
         if heights != self._heights:

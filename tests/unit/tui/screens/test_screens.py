@@ -900,3 +900,10 @@ async def test_enter_on_a_provider_shows_its_requests_and_a_click_on_a_model_tho
         await each.pilot.click(offset=(6, line))
         await each.shows("newest first", 'model:"llama-3.3-70b"')
         await each.until(lambda: "gpt-4o" not in each.text)
+
+
+async def test_on_a_low_screen_a_provider_in_full_is_worth_more_than_the_board() -> None:
+    async with dashboard_pilot(lived_in(), size=(60, 15)) as each:
+        await each.press("3")
+        await each.shows("https://alpha.example.com/v1")
+        assert "Price board" not in each.text
