@@ -87,6 +87,7 @@ class NodeFunds:
         "balance",
         "begun",
         "free_msats",
+        "is_read",
         "newer",
         "on_free",
         "want_reading",
@@ -98,6 +99,7 @@ class NodeFunds:
         self.want_reading: Callable[[bool], None] = lambda urgent: None
         self.on_free: Callable[[], None] = lambda: None
         self.newer = False  # than 0.4.7, the node
+        self.is_read = False  # or could not be
         self.begun = 0  # requests, so far
         self.free_msats: float = math.inf
         self._unspent_msats: int | None = None  # the balance with what the node has reserved for own holds
@@ -183,6 +185,7 @@ class NodeFunds:
         others'.
         """
         self.balance = balance
+        self.is_read = True
         self.newer = is_newer(balance.node_version)
         if balance.state == "known" and balance.free_msats is not None:
             held_all_along = sum(hold.msats for hold in began.holds & self._holds)
@@ -203,15 +206,11 @@ class NodeFunds:
         return refusal.free_msats is not None and needed_msats < refusal.needed_msats
 
 
-def funds_of(
-    accounts: Iterable[Iterable[str]], clock: Callable[[], float], on_free: Callable[[], None]
-) -> dict[str, NodeFunds]:
-    """Return the funds of each provider, given which of them share an account; for the rest see `NodeFunds`."""
+def funds_of(accounts: Iterable[Iterable[str]], clock: Callable[[], float]) -> dict[str, NodeFunds]:
+    """Return the funds of each provider, given which of them share an account; for the clock see `NodeFunds`."""
     funds: dict[str, NodeFunds] = {}
     for providers in accounts:
-        shared = NodeFunds(clock)
-        shared.on_free = on_free
-        funds |= dict.fromkeys(providers, shared)
+        funds |= dict.fromkeys(providers, NodeFunds(clock))
     return funds
 
 

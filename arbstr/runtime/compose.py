@@ -150,8 +150,8 @@ class Decisions:
 
 
 def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions:
-    accounts, funds_queue = Accounts(config.providers), FundsQueue()
-    funds = funds_of(accounts.providers.values(), time.monotonic, funds_queue.freed)
+    accounts = Accounts(config.providers)
+    funds = funds_of(accounts.providers.values(), time.monotonic)
     health = CircuitBreakers(
         [provider.name for provider in config.providers],
         config.breaker,
@@ -176,7 +176,7 @@ def _decisions(config: Config, bus: EventBus, reader: LedgerReader) -> Decisions
         publish=bus.publish,
     )
     budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
-    return Decisions(funds, funds_queue, health, router, budgets, Sessions(), accounts, spoken)
+    return Decisions(funds, FundsQueue(funds), health, router, budgets, Sessions(), accounts, spoken)
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:

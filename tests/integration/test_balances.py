@@ -229,6 +229,21 @@ async def test_what_only_requests_under_way_keep_from_fitting_waits_for_them(har
     assert len(alpha.requests) == 8
 
 
+async def test_right_after_the_start_a_request_waits_until_the_balance_has_been_read(harness: ProxyHarness) -> None:
+    go_on = asyncio.Event()
+    alpha = await node(harness, "alpha", [go_on, *holding(1_000)])
+    beta = await node(harness, "beta", holding(25_000))
+    alpha.listing = cheap()
+    arbstr = await harness.start()
+    await arbstr.get("/v1/models")
+    asked = await arbstr.start_chat(model=MINI)
+    await arbstr.catch_up()
+    assert not asked.done()
+    go_on.set()
+    assert (await asked).headers["X-Arbstr-Provider"] == "beta"
+    assert [len(alpha.requests), len(beta.requests)] == [0, 1]
+
+
 async def test_a_client_that_leaves_while_it_waits_costs_nothing(harness: ProxyHarness) -> None:
     arbstr, (alpha,) = await market(harness, 6_000)
     go_on = asyncio.Event()

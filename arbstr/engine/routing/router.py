@@ -314,12 +314,13 @@ class Router:
 
         Raises `InsufficientBalance` if the money there does not do, since requests that began meanwhile hold it.
         """
-        offer = self.learner.offer(provider, routing.model)
-        if offer.funds is None:
+        funds = self._funds.get(provider)
+        if funds is None:
             return None
-        if not offer.affords(request):
+        offer = self.learner.offer(provider, routing.model)
+        if not funds.affords(offer.terms, request):
             raise insufficient_balance(request, routing.model, [offer], routing.policy)
-        return offer.funds.hold(offer.terms, request)
+        return funds.hold(offer.terms, request)
 
     def baselines(self, routing: Routing, usage: Usage) -> tuple[int | None, int | None]:
         """Return the list costs at the most expensive and the median candidate in msats; None if unknown."""

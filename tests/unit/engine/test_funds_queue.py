@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
+from dataclasses import replace
 
 import pytest
 
-from arbstr.engine.funds_queue import WAIT_S, FundsQueue
+from arbstr.engine.funds_queue import UNREAD_S, WAIT_S, FundsQueue
+from arbstr.engine.node_funds import NodeFunds
 from arbstr.errors import InsufficientBalance, ModelNotFound
-from arbstr.types import Routing
+from arbstr.types import Balance, Candidate, Routing
+from tests.support.clock import Clock
 from tests.support.virtual_time import run_in_virtual_time
 
-ROUTING = Routing("cheapest", None, "gpt-4o", 100, 256, ())
+ROUTING = Routing("cheapest", None, "gpt-4o", 100, 256, (Candidate("alpha", 1.0, 1.0),))
 HELD = InsufficientBalance("others hold it", until_freed=True)
 EMPTY = InsufficientBalance("there is none")
 
@@ -20,8 +23,9 @@ EMPTY = InsufficientBalance("there is none")
 class Money:
     """A router that has money for so many requests."""
 
-    def __init__(self, queue: FundsQueue, pieces: int = 0) -> None:
-        self.queue = queue
+    def __init__(self, pieces: int = 0) -> None:
+        self.funds = NodeFunds(Clock())
+        self.queue = FundsQueue({"alpha": self.funds})
         self.pieces = pieces
         self.taken: list[str] = []
         self.refusal: Exception = HELD
@@ -41,12 +45,19 @@ class Money:
 
     def freed(self, pieces: int = 1) -> None:
         self.pieces += pieces
-        self.queue.freed()
+        self.funds.on_free()
+
+    def read(self) -> None:
+        """The node's balance is read, or can't be."""
+        self.funds.learn(Balance(), self.funds.begin_reading())
 
 
-def lives(story: Callable[[Money], Coroutine[None, None, None]], pieces: int = 0) -> None:
+def lives(story: Callable[[Money], Coroutine[None, None, None]], pieces: int = 0, *, read: bool = True) -> None:
     async def told() -> None:
-        await story(Money(FundsQueue(), pieces))
+        money = Money(pieces)
+        if read:
+            money.read()
+        await story(money)
 
     run_in_virtual_time(told())
 
@@ -101,7 +112,7 @@ def test_it_is_refused_at_once_when_nothing_is_left_to_wait_for() -> None:
         waiting = asyncio.create_task(money.asked("a"))
         await asyncio.sleep(1)
         money.refusal = EMPTY
-        money.queue.freed()
+        money.funds.on_free()
         with pytest.raises(InsufficientBalance, match="there is none"):
             await waiting
         assert asyncio.get_running_loop().time() == 1
@@ -120,3 +131,51 @@ def test_who_leaves_makes_room_for_the_next() -> None:
         assert money.taken == ["b"]
 
     lives(story)
+
+
+# --- right after the start
+
+
+def test_before_the_first_reading_it_waits_for_that_and_is_routed_again() -> None:
+    async def story(money: Money) -> None:
+        waiting = asyncio.create_task(money.asked("a"))
+        await asyncio.sleep(0.1)
+        money.pieces = 0
+        money.refusal = EMPTY
+        money.read()
+        with pytest.raises(InsufficientBalance, match="there is none"):
+            await waiting
+        assert asyncio.get_running_loop().time() == pytest.approx(0.1)
+
+    lives(story, pieces=1, read=False)
+
+
+def test_after_the_first_reading_nobody_waits_for_another() -> None:
+    async def story(money: Money) -> None:
+        waiting = asyncio.create_task(money.asked("a"))
+        await asyncio.sleep(0.1)
+        money.read()
+        assert await waiting is await money.asked("b") is ROUTING
+        assert asyncio.get_running_loop().time() == pytest.approx(0.1)
+
+    lives(story, pieces=5, read=False)
+
+
+def test_a_reading_that_does_not_come_is_waited_for_only_right_after_the_start() -> None:
+    async def story(money: Money) -> None:
+        await money.asked("a")
+        assert asyncio.get_running_loop().time() == UNREAD_S
+        await money.asked("b")
+        assert asyncio.get_running_loop().time() == UNREAD_S
+
+    lives(story, pieces=5, read=False)
+
+
+def test_where_there_is_no_account_nothing_is_waited_for() -> None:
+    async def story() -> None:
+        assert await FundsQueue().routed(lambda: ROUTING) is ROUTING
+        other = ROUTING.candidates[0]._replace(provider="beta")
+        elsewhere = replace(ROUTING, candidates=(other,))
+        assert await FundsQueue({"alpha": NodeFunds(Clock())}).routed(lambda: elsewhere) is elsewhere
+
+    run_in_virtual_time(story())
