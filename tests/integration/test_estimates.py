@@ -59,7 +59,7 @@ async def test_a_policy_that_nobody_has_is_refused_before_the_message_itself_is_
     assert (await arbstr.send(MESSAGES.request(), path="/policy/code/v1/messages/count_tokens")).status == 200
     answer = await arbstr.send(MESSAGES.request(), path="/policy/cod/v1/messages/count_tokens")
     assert answer.status == 400
-    assert answer.json["error"]["message"].startswith("no policy is named 'cod'")
+    assert answer.json["error"]["message"].startswith("No policy is named 'cod'")
     assert await arbstr.rows() == []
 
 

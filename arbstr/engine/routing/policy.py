@@ -182,7 +182,7 @@ class PolicySelector:
         rule = self._by_name.get(name)
         if rule is None:
             known = ", ".join(self._by_name) or "none is configured"
-            raise UnknownPolicy(f"no policy is named {shown(name)}; known: {known}", param="X-Arbstr-Policy")
+            raise UnknownPolicy(f"No policy is named {shown(name)}; known: {known}.", param="X-Arbstr-Policy")
         return rule
 
     def allows(self, rule: Rule, model: str) -> bool:
@@ -194,7 +194,7 @@ class PolicySelector:
         rule = self.rule(name)
         if not self.allows(rule, model):
             allowed = ", ".join(rule.allowed_models)
-            message = f"policy {shown(rule.name)} does not allow the model {shown(model)}; it allows: {allowed}"
+            message = f"The policy {shown(rule.name)} does not allow the model {shown(model)}; it allows: {allowed}."
             raise ModelNotAllowed(message, param="model", policy=rule.name)
         return rule
 

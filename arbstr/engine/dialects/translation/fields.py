@@ -16,14 +16,15 @@ _LONGEST_QUOTE = 60
 
 def unsupported(path: str, found: Any = None, *, advice: str = "") -> UnsupportedParameter:
     """Return the refusal of a field that chat completions lack; `found` is its value where the value is at fault."""
-    named = path if found is None else f"{path} {quote(found)}"
-    text = f"{named} has no equivalent in chat completions, the only API that the providers of this model speak"
-    return UnsupportedParameter(f"{text}{'; ' if advice else ''}{advice}.", param=path)
+    fault = "has" if found is None else f"is {quote(found)}, which has"
+    where = "in chat completions, the only API that the providers of this model speak"
+    text = f"The field '{path}' {fault} no equivalent {where}{'; ' if advice else ''}{advice}."
+    return UnsupportedParameter(text, param=path)
 
 
 def wrong(path: str, wanted: str) -> InvalidParameter:
     """Return the refusal of a value of the wrong type."""
-    return InvalidParameter(f"{path} must be {wanted}.", param=path)
+    return InvalidParameter(f"The field '{path}' must be {wanted}.", param=path)
 
 
 def quote(value: Any) -> str:

@@ -269,7 +269,7 @@ def test_built_in_tools_are_left_out_where_the_choice_is_the_models() -> None:
 @pytest.mark.parametrize("choice", [None, {"type": "any"}, {"type": "tool", "name": "web_search"}])
 def test_built_in_tools_that_the_choice_insists_on_are_refused_by_name(choice: Any) -> None:
     with pytest.raises(
-        UnsupportedParameter, match=r"tools\[0\]\.type 'web_search_20250305' has no equivalent"
+        UnsupportedParameter, match=r"'tools\[0\]\.type' is 'web_search_20250305', which has no equivalent"
     ) as refused:
         chat(tools=[{"type": "web_search_20250305", "name": "web_search"}], tool_choice=choice)
     assert refused.value.param == "tools[0].type"

@@ -334,7 +334,9 @@ def test_built_in_tools_are_left_out_where_the_choice_is_the_models(kind: str) -
 
 @pytest.mark.parametrize("choice", [None, "required", {"type": "function", "name": "look"}])
 def test_built_in_tools_that_the_choice_insists_on_are_refused_by_name(choice: Any) -> None:
-    with pytest.raises(UnsupportedParameter, match=r"tools\[1\]\.type 'web_search' has no equivalent") as refused:
+    with pytest.raises(
+        UnsupportedParameter, match=r"'tools\[1\]\.type' is 'web_search', which has no equivalent"
+    ) as refused:
         chat(tools=[FUNCTION, {"type": "web_search"}], tool_choice=choice)
     assert (refused.value.param, refused.value.code, refused.value.status) == (
         "tools[1].type",
