@@ -6,6 +6,7 @@ same number in millisats per token. Instants are milliseconds since the Unix epo
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -83,17 +84,32 @@ class Usage:
     cache_write_tokens: int = 0
 
 
+_LEAST_BITS, _MOST_BITS = 9, 40
+MOST_KEPT = 4 + _MOST_BITS - _LEAST_BITS  # places of a prefix
+
+
 @value_object
 class Prefix:
     """A prompt's beginnings, in the order in which providers cache: a hash of all up to each of some places.
 
     `ends` says how far each place is, of `size` in all, in any unit; no place is beyond the prompt's end. Hashes are of
-    this process alone.
+    this process alone. `kept` are the places to remember a prompt by, the last one first: two at each end, since many
+    prompts have tools and instructions in common, and the last place below each power of two.
     """
 
     hashes: tuple[int, ...]
     ends: tuple[int, ...]
     size: int
+    kept: tuple[int, ...] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        """Choose the places to keep."""
+        count, ends = len(self.ends), self.ends
+        last = ends[-1].bit_length() if count else 0
+        kept = {bisect_right(ends, 1 << bits) - 1 for bits in range(_LEAST_BITS, min(last, _MOST_BITS))}
+        kept.update(range(min(2, count)), range(max(count - 2, 0), count))
+        kept.discard(-1)
+        object.__setattr__(self, "kept", tuple(sorted(kept, reverse=True)))
 
 
 @value_object

@@ -51,7 +51,7 @@ def _candidate_json(candidate: Candidate, place: int, strategy: str) -> shapes.C
 
 def _reuse_json(reuse: Reuse) -> shapes.ReuseEntry:
     return {
-        "likelihood": reuse.likelihood,
+        "likelihood": round(reuse.likelihood, 3),
         "previous_provider": reuse.previous,
         "previous_saves_sats": reuse.previous_saves_msats / 1000,
     }

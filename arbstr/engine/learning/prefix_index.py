@@ -1,23 +1,19 @@
 """Which prompts providers have seen lately, and so may still hold in their caches; hashes alone, no text.
 
-Of each prompt a dozen places are kept: the ends, and the last place below each power of two. A longer prompt that
-begins alike is then known to the last place that it shares.
+Of each prompt a dozen places are kept (`Prefix.kept`). A longer prompt that begins alike is then known to the last of
+them that it shares.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from typing import NamedTuple
 
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import Prefix
+from arbstr.types import MOST_KEPT, Prefix
 
 RETAIN_S = 3600.0  # no cache is expected to hold a prompt longer
 MOST_PLACES = 100_000
 
-_FIRST = 2  # places that are always kept: the tools and the instructions, which many conversations share
-_LAST = 2
-_LEAST_BITS, _MOST_BITS = 9, 40
 _LOOKED_AT = 64  # places before the end of a prompt, among which that of the request before is looked for
 _HOLDERS = 32  # offers remembered for a place
 
@@ -51,7 +47,7 @@ class Known(NamedTuple):
     parent: Visit | None
     held: dict[Offer, list[tuple[float, float]]]
     share: float
-    places: list[int]
+    places: tuple[int, ...]
 
 
 class PrefixIndex:
@@ -72,8 +68,7 @@ class PrefixIndex:
 
     def find(self, prefix: Prefix, now_s: float) -> Known:
         """Return what is known of a prompt."""
-        hashes, ends, size = prefix.hashes, prefix.ends, prefix.size
-        places = _places(ends)
+        hashes, ends, size, places = prefix.hashes, prefix.ends, prefix.size, prefix.kept
         deepest = self._deepest(hashes, places)
         held: dict[Offer, list[tuple[float, float]]] = {}
         if deepest < 0:
@@ -93,7 +88,7 @@ class PrefixIndex:
             if place == deepest:
                 parent = _parent(visits[-1], hashes[place], now_s)
                 if place not in places:
-                    places.append(place)
+                    places = (*places, place)
         return Known(parent, held, share, places)
 
     def add(self, prefix: Prefix, known: Known, visit: Visit) -> None:
@@ -109,7 +104,7 @@ class PrefixIndex:
             else:
                 young[key] = (*[one for one in visits if one.offer is not offer][1 - _HOLDERS :], visit)
 
-    def _deepest(self, hashes: tuple[int, ...], places: list[int]) -> int:
+    def _deepest(self, hashes: tuple[int, ...], places: tuple[int, ...]) -> int:
         """Return the last place that is known; -1 if none is."""
         young, old = self._young, self._old
         last = len(hashes) - 1
@@ -124,7 +119,7 @@ class PrefixIndex:
     def _turn_over(self, now_s: float) -> None:
         if self._born_s is None:
             self._born_s = now_s
-        room = self._most - (_FIRST + _LAST + _MOST_BITS - _LEAST_BITS)
+        room = self._most - MOST_KEPT
         if len(self._young) >= room or now_s - self._born_s > RETAIN_S / 2:
             self._old, self._young, self._born_s = self._young, {}, now_s
 
@@ -132,14 +127,3 @@ class PrefixIndex:
 def _parent(visit: Visit, key: int, now_s: float) -> Visit | None:
     """Return the request that a prompt continues, whose deepest known place has this latest visit; None: it is new."""
     return visit if visit.end == key and visit.turn and now_s - visit.at_s <= RETAIN_S else None
-
-
-def _places(ends: tuple[int, ...]) -> list[int]:
-    """Return the places to remember a prompt by, the last one first."""
-    count = len(ends)
-    last = ends[-1].bit_length() if count else 0
-    found = {bisect_right(ends, 1 << bits) - 1 for bits in range(_LEAST_BITS, min(last, _MOST_BITS))}
-    found.update(range(min(_FIRST, count)))
-    found.update(range(max(count - _LAST, 0), count))
-    found.discard(-1)
-    return sorted(found, reverse=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from arbstr.config.schema import Config
+from arbstr.config.schema import Config, Provider
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.learning.cache_stats import class_of
 from arbstr.engine.learning.conversations import Conversations, Outlook
@@ -34,6 +34,7 @@ class CacheCosts:
         self._names = names
         policies = config.policies
         self._is_ignored = {policies.default_affinity, *[rule.affinity for rule in policies.rules]} <= {"none", None}
+        self._is_ignored |= not any(map(_may_price_caches, config.providers))
         self._asked: dict[str, bool] = {}  # by model as asked for: whether its caches may have to be counted
         self._version = names.version
         self._awaited: dict[str, Outlook] = {}  # by request id
@@ -165,14 +166,20 @@ class CacheCosts:
         self.conversations.add(visit, policy, input_tokens)
 
 
+def _may_price_caches(provider: Provider) -> bool:
+    """Return whether a provider may have a price for what is cached: nodes say so themselves."""
+    priced = (provider.cached_input_rate, *[model.cached_input_rate for model in provider.models])
+    return provider.kind == "routstr" or any(rate is not None for rate in priced)
+
+
 def reuse_of(outlook: Outlook) -> Reuse:
     """Return what is told of an outlook beside the routing decision."""
-    parent, likelihood = outlook.known.parent, round(outlook.goes_on, 3)
+    parent = outlook.known.parent
     if parent is None:
-        return Reuse(likelihood)
+        return Reuse(outlook.goes_on)
     held = outlook.known.held.get(parent.offer)
     cached = 0.0 if held is None else _expected_tokens(parent.offer, held, outlook.input_tokens, outlook.at_s)
-    return Reuse(likelihood, parent.offer.provider, int(cached * parent.offer.discount))
+    return Reuse(outlook.goes_on, parent.offer.provider, int(cached * parent.offer.discount))
 
 
 def _turn(known: Known, prefix: Prefix) -> int:
