@@ -28,6 +28,7 @@ from arbstr.types import Balance, JsonObject
 PATIENCE_S = 90.0  # a node may have to ask several mints
 _INVOICE_PATHS = ("balance/lightning", "/lightning")  # below the base URL, and at the node's root
 _USUAL_INVOICE_S = 3600  # how long nodes take money for an invoice
+_LONGEST_INVOICE_S = 30 * 86_400
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -138,8 +139,9 @@ class NodeMoney:
         bolt11, invoice_id = document.get("bolt11"), document.get("invoice_id")
         if not isinstance(bolt11, str) or not is_invoice(bolt11) or not isinstance(invoice_id, str):
             raise NodeRefusal(200, "", "its answer has no invoice")
-        expires_at_s = _whole(document.get("expires_at")) or int(time.time()) + _USUAL_INVOICE_S
-        return Invoice(bolt11, invoice_id, path, expires_at_s)
+        now_s = int(time.time())
+        expires_at_s = _whole(document.get("expires_at")) or now_s + _USUAL_INVOICE_S
+        return Invoice(bolt11, invoice_id, path, min(expires_at_s, now_s + _LONGEST_INVOICE_S))
 
     async def invoice_state(self, path: str, invoice_id: str) -> InvoiceState:
         """Return what has become of an invoice."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import httpx
 import pytest
@@ -81,6 +82,13 @@ async def test_an_invoice_is_made_and_followed() -> None:
 async def test_what_is_no_invoice_is_not_shown_as_one(bolt11: object) -> None:
     with pytest.raises(NodeRefusal, match="no invoice"):
         await Asked(httpx.Response(200, json={"bolt11": bolt11, "invoice_id": "x"})).money.open_invoice(5, None)
+
+
+@pytest.mark.parametrize("said", [10**30, None, -1, "soon"])
+async def test_an_invoice_is_good_for_a_month_at_most(said: object) -> None:
+    document = {"bolt11": INVOICE, "invoice_id": "x", "expires_at": said}
+    invoice = await Asked(httpx.Response(200, content=json.dumps(document).encode())).money.open_invoice(5, None)
+    assert 0 < invoice.expires_at_s - time.time() <= 30 * 86_400
 
 
 async def test_a_refund_that_would_write_on_the_screen_is_no_token() -> None:
