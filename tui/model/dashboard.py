@@ -19,9 +19,10 @@ from tui.model.feed import KEPT
 from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogView
 from tui.model.price_board import PriceBoard, models_of_interest, price_board
+from tui.model.provider_view import ProviderView
 from tui.model.request_row import record_of
 from tui.model.time_series import Chart
-from tui.model.view_model import DashboardView, ProviderView, ViewModel
+from tui.model.view_model import DashboardView, ViewModel
 from tui.timings import NORMAL, Timings
 
 RECALL_AGAIN_S = 1.0

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from arbstr.ledger.model import Aggregate, GroupBy
 from arbstr.monitoring.source import OfferStatus
 from tui.model.ledger_stats import Groups
-from tui.model.view_model import ProviderView
+from tui.model.provider_view import ProviderView
 
 MOST_ROWS = 24
 UNBOUGHT = 12  # models that are shown while none was bought

@@ -6,8 +6,8 @@ Foreign text is made harmless where it enters here; nothing behind this module n
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from itertools import islice
 from statistics import median
 
@@ -31,13 +31,14 @@ from arbstr.events import (
 from arbstr.monitoring.in_flight import RequestProgress, advance
 from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
-from arbstr.types import BreakerState, BudgetStatus, LearnedRatio, RequestRecord
+from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.burn import BudgetRates
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice, unexplained_notice
+from tui.model.provider_view import HealthChange, PriceList, ProviderView
 from tui.model.request_row import InFlightRequest, in_flight_of
-from tui.model.speed import SpeedLog, Speeds
+from tui.model.speed import SpeedLog
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
@@ -45,38 +46,6 @@ OUTCOMES = 60
 MOMENTS = 50
 REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
 PAYMENT_REQUIRED = 402
-
-
-@dataclass(frozen=True, slots=True)
-class HealthChange:
-    """A change of a provider's health."""
-
-    at_ms: int
-    state: BreakerState
-    in_rotation: bool
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class ProviderView:
-    """A provider's status and recent history. `outcomes` are its newest attempts, oldest first.
-
-    `key` is its name as configured, `status.name` the same made fit to show.
-    """
-
-    key: str
-    status: ProviderStatus
-    outcomes: tuple[bool, ...] = ()
-    health_changes: tuple[HealthChange, ...] = ()  # newest first
-    overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
-    unfunded: bool = False  # the newest attempt was refused for lack of balance
-    speeds: Speeds = field(default_factory=Speeds)
-
-    @property
-    def serves(self) -> bool:
-        """Whether it may get requests."""
-        status = self.status
-        return status.in_rotation and status.state != "open" and not (self.unfunded or status.inert)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +95,7 @@ class ViewModel:
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
         self._rates = BudgetRates()
-        self._price_lists: dict[str, _PriceList] = {}
+        self._price_lists: dict[str, PriceList] = {}
         self._adopted: float | None = None
         self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
@@ -159,7 +128,7 @@ class ViewModel:
         """Return a status fit to show; price lists are long and seldom change, so the latest one is kept."""
         known = self._price_lists.get(status.name)
         if known is None or known.models != status.models or known.rates != status.model_rates:
-            known = self._price_lists[status.name] = _PriceList(status.models, status.model_rates)
+            known = self._price_lists[status.name] = PriceList(status.models, status.model_rates)
         return replace(
             status,
             name=shown(status.name),
@@ -394,17 +363,6 @@ def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
 
 def _filled(budget: BudgetStatus) -> float:
     return (budget.spent_msats + budget.reserved_msats) / budget.limit_msats if budget.limit_msats else 1.0
-
-
-class _PriceList:
-    """A provider's models and their rates, as they came and fit to show."""
-
-    __slots__ = ("models", "rates", "shown_models", "shown_rates")
-
-    def __init__(self, models: tuple[str, ...], rates: Mapping[str, tuple[float, float, float]]) -> None:
-        self.models, self.rates = models, rates
-        self.shown_models = tuple(map(shown, models))
-        self.shown_rates = {shown(model): asked for model, asked in rates.items()}
 
 
 def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequest:

@@ -14,7 +14,7 @@ from arbstr.ledger.model import GroupBy
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.model.filter_language import name_matches, term
-from tui.model.view_model import ProviderView
+from tui.model.provider_view import ProviderView
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen

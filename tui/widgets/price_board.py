@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from tui.format import NOTHING, percent_more, prices_alike, sats_alike, short_count, shown
 from tui.model.price_board import BoardRow, PriceBoard
-from tui.model.view_model import ProviderView
+from tui.model.provider_view import ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import CHEAPEST

@@ -8,7 +8,7 @@ from arbstr.clock import HOUR_MS
 from arbstr.monitoring.source import ProviderStatus
 from tui.format import NOTHING, countdown, duration, percent, prices_alike, sats_round, spark, uptime
 from tui.model.price_board import BoardRow, PriceBoard
-from tui.model.view_model import ProviderView
+from tui.model.provider_view import ProviderView
 from tui.render.layout import Cells, Column, Layout, Line, Role, Span, cells, framed, lay_out, ruled
 from tui.widgets.panel import Panel
 

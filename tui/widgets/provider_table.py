@@ -8,8 +8,8 @@ from datetime import tzinfo
 from arbstr.ledger.model import Aggregate
 from tui.format import NOTHING, age, count, duration, percent, rate, sats_alike, sats_round, shown, spark, stamp
 from tui.model.ledger_stats import Groups
+from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
-from tui.model.view_model import HealthChange, ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import health, rate_role, row_cells, runway_of

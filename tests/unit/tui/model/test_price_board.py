@@ -10,7 +10,8 @@ from arbstr.ledger.model import Aggregate, GroupBy
 from arbstr.monitoring.source import OfferStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
 from tui.model.price_board import USUAL_SIZE, PriceBoard, models_of_interest, price_board
-from tui.model.view_model import ProviderView, ViewModel
+from tui.model.provider_view import ProviderView
+from tui.model.view_model import ViewModel
 
 BOUGHT = {
     "gpt-4o": Aggregate(total=11, success=10, cost_msats=210_000, input_tokens=4000, output_tokens=2000),

@@ -9,7 +9,8 @@ from dataclasses import replace
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.types import Balance
 from tests.support.dashboard_fakes import NOON, FakeSource
-from tui.model.view_model import ProviderView, ViewModel
+from tui.model.provider_view import ProviderView
+from tui.model.view_model import ViewModel
 from tui.render.layout import Line
 from tui.widgets.provider_table import ProviderTable, identity_lines
 
