@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.caching_provider import PromptCache
 from tests.support.harness import Answer, Arbstr, ProxyHarness
-from tests.support.provider import MODEL, error_reply
+from tests.support.provider import MODEL, error_reply, json_reply
 
 LONG = "word " * 2000
 CACHED: dict[str, Any] = {"input_rate": 11, "cached_input_rate": 1, "output_rate": 30, "base_fee": 0}
@@ -98,6 +98,30 @@ async def test_what_it_cost_to_leave_a_warm_provider_is_said(harness: ProxyHarne
     assert row["cache"]["switching_sats"] == pytest.approx(row["routing"]["reuse"]["previous_saves_sats"])
     assert row["cache"]["switching_sats"] == pytest.approx(2500 * 10 / 1000, rel=0.05)
     assert (await arbstr.get("/v1/stats")).json["cache"]["switching_sats"] == row["cache"]["switching_sats"]
+
+
+async def test_a_message_whose_marks_for_the_cache_move_is_known_again(harness: ProxyHarness) -> None:
+    """As Claude Code sends it: `cache_control` is always at the end; the prompt before it is the same."""
+    answer = {"type": "message", "role": "assistant", "content": [{"type": "text", "text": "Hello"}]}
+    usage = {"input_tokens": 10, "cache_read_input_tokens": 0, "cache_creation_input_tokens": 2400, "output_tokens": 5}
+    reply = json_reply({**answer, "stop_reason": "end_turn", "usage": usage})
+    speaks = {"dialects": ("messages",), "cache_write_rate": 12.5}
+    await harness.add_provider("caching", reply, **CACHED | speaks)
+    await harness.add_provider("other", reply, **CACHED | speaks)
+    arbstr = await harness.start()
+
+    def said(*texts: str) -> bytes:
+        parts: list[dict[str, Any]] = [{"type": "text", "text": text} for text in texts]
+        parts[-1]["cache_control"] = {"type": "ephemeral"}
+        system = [{"type": "text", "text": LONG, "cache_control": {"type": "ephemeral"}}]
+        messages = [{"role": "user", "content": [part]} for part in parts]
+        return json.dumps({"model": MODEL, "max_tokens": 5, "system": system, "messages": messages}).encode()
+
+    await arbstr.row(await arbstr.send(said("one"), path="/v1/messages"))
+    row = await arbstr.row(await arbstr.send(said("one", "two"), path="/v1/messages"))
+    assert row["routing"]["reuse"]["previous_provider"] == row["provider"] == "caching"
+    assert row["cache"]["predicted_tokens"] > 2000
+    assert row["tokens"]["cache_write"] == 2400
 
 
 async def test_a_cache_that_finds_nothing_any_more_is_left(harness: ProxyHarness) -> None:

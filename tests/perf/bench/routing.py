@@ -1,7 +1,8 @@
 """How long choosing and learning take: `python -m tests.perf.bench.routing`.
 
 Twenty providers serve the model; every request is routed, and its end is learned. Prints microseconds a request, the
-best of several rounds, for each strategy, and fails when `cheapest` takes longer than its limit.
+best of several rounds, for each strategy, and fails when `cheapest` takes longer than its limit; also for conversations
+of some 50 messages at providers that price what they have cached, and how long hashing a prompt of 100 KB takes.
 """
 
 from __future__ import annotations
@@ -9,9 +10,11 @@ from __future__ import annotations
 import random
 import sys
 import time
+from dataclasses import replace
 
 from arbstr.config.schema import Breaker, Config, Policies, Provider, Rule
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.prefixes import prefix_of
 from arbstr.engine.routing.router import Router
 from arbstr.types import Attempt, InferenceRequest, RequestRecord, Routing
 
@@ -51,6 +54,10 @@ def health() -> CircuitBreakers:
 
 
 def requests() -> list[InferenceRequest]:
+    return requests_of(REQUESTS)
+
+
+def requests_of(count: int) -> list[InferenceRequest]:
     sizes = random.Random(2)
     texts = ("please implement this function", "what is the weather like in Lisbon today")
     return [
@@ -65,7 +72,7 @@ def requests() -> list[InferenceRequest]:
             policy=None,
             body=b"",
         )
-        for number in range(REQUESTS)
+        for number in range(count)
     ]
 
 
@@ -117,6 +124,33 @@ def measure(strategy: str) -> tuple[float, float]:
     return best[0] / REQUESTS * 1e6, best[1] / REQUESTS * 1e6
 
 
+def measure_caches() -> tuple[float, float, float]:
+    """Microseconds for choosing and for learning, all providers with prompt caches, and for hashing a prompt."""
+    base = config()
+    cached = tuple(one.model_copy(update={"cached_input_rate": 0.5}) for one in base.providers)
+    router = Router(base.model_copy(update={"providers": cached}), clock=time.monotonic, random=random.Random(3).random)
+    texts = [f"{number} {'word ' * 100}" for number in range(200)]
+    document = {"messages": [{"role": "user", "content": text} for text in texts]}
+    best = (float("inf"), float("inf"), float("inf"))
+    for number in range(REQUESTS):
+        talk = {
+            "messages": [{"role": "system", "content": f"{number % 100}"}, *document["messages"][: 40 + number // 50]]
+        }
+        one = replace(requests_of(1)[0], request_id=str(number), prefix=prefix_of(talk, ("messages",)))
+        started = time.perf_counter()
+        routing = router.route(one)
+        routed = time.perf_counter()
+        record = outcome(one, routing)
+        recorded = time.perf_counter()
+        router.learn(record, one)
+        learned = time.perf_counter()
+        prefix_of(document, ("messages",))
+        hashed = time.perf_counter()
+        best = min(best[0], routed - started), min(best[1], learned - recorded), min(best[2], hashed - learned)
+    choosing, learning, hashing = best
+    return choosing * 1e6, learning * 1e6, hashing * 1e6
+
+
 def main() -> int:
     print(f"{PROVIDERS} providers, microseconds a request (limit {LIMIT_US:.0f}, cheapest)")
     totals = {}
@@ -124,6 +158,10 @@ def main() -> int:
         choosing, learning = measure(strategy)
         totals[strategy] = choosing + learning
         print(f"{strategy:>15}: choose {choosing:5.1f}  learn {learning:5.1f}  both {choosing + learning:5.1f}")
+    choosing, learning, hashing = measure_caches()
+    print(
+        f"  prompt caches: choose {choosing:5.1f}  learn {learning:5.1f}  both {choosing + learning:5.1f}  hash {hashing:.0f}"
+    )
     return 0 if totals["cheapest"] < LIMIT_US else 1
 
 
