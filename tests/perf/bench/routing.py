@@ -159,9 +159,8 @@ def main() -> int:
         totals[strategy] = choosing + learning
         print(f"{strategy:>15}: choose {choosing:5.1f}  learn {learning:5.1f}  both {choosing + learning:5.1f}")
     choosing, learning, hashing = measure_caches()
-    print(
-        f"  prompt caches: choose {choosing:5.1f}  learn {learning:5.1f}  both {choosing + learning:5.1f}  hash {hashing:.0f}"
-    )
+    both = choosing + learning
+    print(f"  prompt caches: choose {choosing:5.1f}  learn {learning:5.1f}  both {both:5.1f}  hash {hashing:.0f}")
     return 0 if totals["cheapest"] < LIMIT_US else 1
 
 
