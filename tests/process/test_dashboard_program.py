@@ -336,8 +336,9 @@ def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> Non
         stats = get(port, "/v1/stats?range=last_7d")
         spent, counts = stats["costs"]["total_cost_sats"], stats["counts"]
         rounded = f"{spent:,.1f}" if spent >= 100 else f"{spent:,.3f}"
-        terminal.wait_for(f"│ {spent:,.3f} sats")
-        terminal.wait_for(f"today UTC {rounded} sats")
+        terminal.wait_for(f"start {spent:,.3f} sats")
+        terminal.wait_for("Spent  today UTC")
+        terminal.wait_for(f"│ {rounded} sats")
         terminal.wait_for(f"7 days {rounded} sats")
         terminal.wait_for(f"│ {counts['total']} ")
         terminal.wait_for(f"p50 {duration(stats['performance']['p50_latency_ms'])} ")
