@@ -329,7 +329,7 @@ def _app(
     routes = [
         *inference.routes(),
         *api.routes(),
-        *EstimateEndpoints(decisions.router, room).routes(),
+        *EstimateEndpoints(decisions.router, decisions.sessions, room).routes(),
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),
         *WelcomeEndpoints(server.passthrough).routes(),
     ]

@@ -165,6 +165,13 @@ async def test_a_policy_pins_conversations_and_another_ignores_caches(harness: P
     assert provider_of(await talk.go_on(X_Arbstr_Policy="dear")) == "caching"
     assert provider_of(await talk.go_on()) == "caching"
     assert provider_of(await talk.go_on(X_Arbstr_Policy="ignore")) == "cheap"
+    talk.fields["prompt_cache_key"] = "two"
+    estimate = await arbstr.send(talk.body, path="/v1/cost", headers={"X-Arbstr-Policy": "stay"})
+    first = estimate.json["candidates"][0]["provider"]
+    assert provider_of(await talk.go_on(X_Arbstr_Policy="stay")) == first
+    pinned = await arbstr.send(talk.body, path="/v1/cost", headers={"X-Arbstr-Policy": "stay"})
+    assert pinned.json["candidates"][0]["provider"] == first
+    assert "it has this conversation" in pinned.json["candidates"][0]["reason"]
 
 
 async def test_where_no_provider_has_a_price_for_what_is_cached_nothing_is_kept(harness: ProxyHarness) -> None:

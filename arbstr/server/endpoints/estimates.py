@@ -9,6 +9,7 @@ from arbstr.engine.dialects.body import decode
 from arbstr.engine.dialects.messages import MESSAGES
 from arbstr.engine.dialects.registry import dialect_of
 from arbstr.engine.routing.router import Router
+from arbstr.engine.sessions import Sessions
 from arbstr.ledger.routing_json import routing_json
 from arbstr.server.request import Request
 from arbstr.server.request_body import RequestBody
@@ -19,8 +20,9 @@ from arbstr.server.router import Route
 class EstimateEndpoints:
     """Estimates for requests of any dialect."""
 
-    def __init__(self, router: Router, memory: BodyMemory) -> None:
+    def __init__(self, router: Router, sessions: Sessions, memory: BodyMemory) -> None:
         self._router = router
+        self._sessions = sessions
         self._memory = memory
 
     def routes(self) -> list[Route]:
@@ -36,7 +38,10 @@ class EstimateEndpoints:
         document = decode(body)
         dialect = dialect_of(document)
         prefix = self._router.caches.prefix_of(document, dialect.prompt_fields)
-        asked = dialect.parse(document, body, request_id=request.id, policy=request.policy, prefix=prefix)
+        session = self._sessions.of(request.head.headers, document, dialect.name)
+        asked = dialect.parse(
+            document, body, request_id=request.id, policy=request.policy, prefix=prefix, session=session
+        )
         return json_response(routing_json(self._router.preview(asked)))
 
     async def _count_tokens(self, request: Request) -> web.Response:
