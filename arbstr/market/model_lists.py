@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from decimal import Decimal
+from itertools import islice
 from typing import Any, TypeGuard
 
 from arbstr.config.schema import LONGEST_MODEL
@@ -16,7 +17,8 @@ from arbstr.engine.routing.listing import ListedModel
 from arbstr.types import JsonObject, Rates
 
 MOST_MODELS = 10_000
-_MOST_NAMES = 16  # of one model
+MOST_PRICED = 2_000  # each of which may have many names; the largest market there is has some 400
+MOST_NAMES = 8  # of one model, besides its id
 _DEAREST = 1e6  # sats for a token: more is no price
 _MSATS = 1000
 _MOST_TOKENS = 1_000_000_000  # of a context
@@ -34,7 +36,8 @@ def read_ids(document: Any, is_fit: IsFit) -> tuple[ListedModel, ...]:
 
 def read_priced(document: Any, is_fit: IsFit) -> tuple[ListedModel, ...]:
     """Return the models that a node sells, with rates and all names; those without a price are left out."""
-    entries = [entry for entry in _entries(document) if isinstance(entry, dict) and entry.get("enabled") is not False]
+    listed = (entry for entry in _entries(document) if isinstance(entry, dict) and entry.get("enabled") is not False)
+    entries = list(islice(listed, MOST_PRICED))
     sats_per_usd = _sats_per_usd(entries)
     models: dict[str, ListedModel] = {}
     for entry in entries:
@@ -56,7 +59,7 @@ def _is_name(name: Any, is_fit: IsFit) -> TypeGuard[str]:
 
 def _other_names(entry: JsonObject, name: str, is_fit: IsFit) -> Iterator[str]:
     aliases = entry.get("alias_ids")
-    others = [entry.get("canonical_slug"), *(aliases[:_MOST_NAMES] if isinstance(aliases, list) else ())]
+    others = [entry.get("canonical_slug"), *(aliases[: MOST_NAMES - 1] if isinstance(aliases, list) else ())]
     return (
         other for other in dict.fromkeys(filter(None, map(_text, others))) if other != name and _is_name(other, is_fit)
     )

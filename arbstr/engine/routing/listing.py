@@ -44,7 +44,7 @@ class Listing:
         for model in models:
             for name in model.names:
                 self._by_name.setdefault(name.casefold(), model)
-        for model in self._by_name.values():
+        for model in {id(model): model for model in self._by_name.values()}.values():  # each has many names
             for part in {part for name in (model.id, *model.names) for part in _parts(name.casefold())}:
                 same = self._by_part.setdefault(part, model)
                 if same is not model:

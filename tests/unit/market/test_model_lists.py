@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.listing import ListedModel
-from arbstr.market.model_lists import read_ids, read_priced
+from arbstr.market.model_lists import MOST_NAMES, MOST_PRICED, read_ids, read_priced
 from arbstr.types import Rates
 from tests.support.recordings import recording
 
@@ -108,6 +108,14 @@ def test_a_models_other_names_are_its_slug_and_its_aliases() -> None:
     entry = node_model(canonical_slug="v/m-2024-07-18", alias_ids=["m", "mm", 7, "", "mm", "secret"])
     (model,) = read_priced({"data": [entry]}, lambda name: name != "secret")
     assert model.names == ("v/m-2024-07-18", "mm")
+
+
+def test_of_more_models_and_names_than_a_node_can_mean_some_are_read() -> None:
+    many = [f"x/{number}" for number in range(3 * MOST_NAMES)]
+    entry = {"sats_pricing": {"prompt": 0.001, "completion": 0.002}, "canonical_slug": "slug", "alias_ids": many}
+    models = read_priced({"data": [entry | {"id": str(number)} for number in range(2 * MOST_PRICED)]}, anything)
+    assert len(models) == MOST_PRICED
+    assert {len(model.names) for model in models} == {MOST_NAMES}
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from arbstr.config.schema import Config, Provider
+from arbstr.engine.routing import listing
 from arbstr.engine.routing.listing import ListedModel, Listing
 from arbstr.engine.routing.names import ModelNames, shown, some, wanted
 from tests.support.engine_builders import provider
@@ -103,6 +104,19 @@ def test_a_model_is_found_whatever_its_case_prefix_or_date(asked: str, found: st
     )
     model = listing.find(asked)
     assert (None if model is None else model.id) == found
+
+
+def test_each_of_a_models_names_is_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+
+    def without_vendor(name: str) -> str:
+        seen.append(name)
+        return name
+
+    monkeypatch.setattr(listing, "_bare", without_vendor)
+    Listing((ListedModel("a", ("b", "c", "d")), ListedModel("e", ("f",))))
+    assert sorted(set(seen)) == ["a", "b", "c", "d", "e", "f"]
+    assert len(seen) == 2 * len(set(seen)), "with its date and without"
 
 
 def test_an_error_names_some_of_many_models() -> None:
