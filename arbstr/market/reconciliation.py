@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Sequence
 
 from arbstr.ledger.accounts import Booking, Books, Change, OpenDoubt, Reading
+from arbstr.ledger.row_mapping import MOST
 
 UNEXPLAINED_AFTER_S = 30.0
 GIVEN_UP_AFTER_S = 60.0  # what rows say was taken, and the node does not
@@ -110,9 +111,9 @@ def _taken(books: Books, taken: int, reading: Reading) -> int:
     assert before is not None
     spent = reading.spent_msats - before.spent_msats
     if spent > 0 or (spent == 0 and reading.spent_msats):
-        return taken + spent
+        return taken + min(spent, MOST)
     fell, stated = before.funds_msats - reading.funds_msats, books.booked_msats - books.before_msats
-    return taken + (stated if fell < 0 or not reading.funds_msats else fell)
+    return taken + (stated if fell < 0 or not reading.funds_msats else min(fell, MOST))
 
 
 def _bookings(doubts: Sequence[OpenDoubt], msats: int, reserved_msats: int, read_at_ms: int) -> tuple[Booking, ...]:

@@ -20,6 +20,7 @@ from arbstr.ledger.accounts import Booking, Books, Change, OpenDoubt, Reading
 from arbstr.ledger.model import Filter
 from arbstr.ledger.pending_row import PendingRow
 from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.row_mapping import MOST
 from arbstr.ledger.write_connection import WriteConnection
 from arbstr.market.reconciliation import (
     ANSWERED_AFTER_MS,
@@ -374,3 +375,18 @@ def test_whatever_happens_the_ledger_is_what_the_node_took(
             whole.saved_vs_median_msats, whole.saved_vs_dearest_msats, whole.list_cost_msats,
         )  # fmt: skip
         reader.close()
+
+
+async def test_a_node_whose_figures_are_absurd_leaves_a_ledger_that_can_be_read(tmp_path: Path) -> None:
+    world = World(tmp_path)
+    await world.start()
+    for spent in [0, 2 * 10**18] * 8:
+        world.node.spent, world.node.funds = spent, 2 * 10**18 - spent
+        await world.read()
+        world.now_ms += 31_000
+    await world.settle()
+    await world.close()
+    reader = ReadConnection(world.path, exact=0)
+    figures = reader.stats(Filter()).overall
+    reader.close()
+    assert 0 < figures.unexplained_msats <= 16 * MOST
