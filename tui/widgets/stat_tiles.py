@@ -8,13 +8,14 @@ from datetime import UTC, tzinfo
 
 from rich.cells import cell_len
 
-from arbstr.clock import DAY_MS, HOUR_MS
+from arbstr.clock import DAY_MS, HOUR_MS, MINUTE_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import CLIENT_CLOSED, BudgetStatus
 from tui.format import (
     NOTHING,
     count,
+    countdown,
     day_or_time,
     duration,
     per_second,
@@ -42,6 +43,7 @@ BOXES_FROM = 110  # cells: with fewer, lines
 SIX_FROM = 144  # with fewer, five boxes
 BOXED = 5  # lines that tiles in boxes take at least
 PLAIN = 6  # tiles, in a line each
+MOST_FORECAST = 10.0  # of a budget: more only says that the first minutes were no usual ones
 _PACE_CELLS = 12
 
 
@@ -115,7 +117,8 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
     ends = f"resets in {uptime(max(budget.resets_at_ms - now_ms, 0))}"
     at_reset: Line = ((ends, "muted"),)
     if going.at_reset is not None:
-        at_reset = ((percent(going.at_reset, 0), "text"), (" at the reset", "muted"))
+        share = percent(going.at_reset, 0) if going.at_reset < MOST_FORECAST else f">{MOST_FORECAST * 100:.0f} %"
+        at_reset = ((share, "text"), (" at the reset", "muted"))
     return Tile(
         "Budget",
         budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
@@ -136,7 +139,8 @@ def _lasts(going: Pace, now_ms: int, zone: tzinfo | None) -> Line:
     if going.empty_at_ms is not None:
         in_ms = going.empty_at_ms - now_ms
         at = day_or_time(going.empty_at_ms, now_ms, zone)
-        return (("empty in ", "muted"), (uptime(in_ms), "warn" if in_ms < SOON_MS else "text"), (f" at {at}", "muted"))
+        left = uptime(in_ms) if in_ms >= MINUTE_MS else countdown(in_ms)
+        return (("empty in ", "muted"), (left, "warn" if in_ms < SOON_MS else "text"), (f" at {at}", "muted"))
     return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)
 
 

@@ -111,6 +111,7 @@ def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_
     ("spent", "per_minute", "said", "role"),
     [
         (60_000, 1_000, "empty in 40 m at 14:42", "warn"),
+        (60_000, 80_000, "empty in 30 s at 14:02", "warn"),
         (20_000, 150, "empty in 8 h 53 m at 22:55", "text"),
         (20_000, 50, "lasts till it resets", "muted"),
         (100_000, 50, "spent", "bad"),
@@ -121,6 +122,14 @@ def test_a_budget_says_how_long_it_lasts_at_this_rate(spent: int, per_minute: in
     lines = shown(view_of(day_budget(spent)), burn=burn)["Budget"].lines
     assert texts(lines)[1] == said
     assert lines[1][min(len(lines[1]) - 1, 1)][1] == role
+
+
+def test_a_forecast_that_is_far_beyond_the_budget_is_not_told_to_the_percent() -> None:
+    lines = [
+        texts(shown(view_of(day_budget(20_000)), burn=Burn(10 * each, 10 * MINUTE_MS))["Budget"].lines)[3]
+        for each in (1_000, 2_000)
+    ]
+    assert lines == ["740 % at the reset", ">1000 % at the reset"]
 
 
 def test_a_budgets_bar_has_a_mark_where_an_even_pace_would_be() -> None:
