@@ -7,7 +7,7 @@ invoices are secrets; no error's text holds one, even where the node quotes it.
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeGuard
 from urllib.parse import quote
 
 import httpx
@@ -29,6 +29,7 @@ PATIENCE_S = 90.0  # a node may have to ask several mints
 _INVOICE_PATHS = ("balance/lightning", "/lightning")  # below the base URL, and at the node's root
 _USUAL_INVOICE_S = 3600  # how long nodes take money for an invoice
 _LONGEST_INVOICE_S = 30 * 86_400
+_LONGEST_ID = 200
 _NOT_SENT = (httpx.ConnectError, httpx.ConnectTimeout, httpx.ProxyError, httpx.UnsupportedProtocol)
 
 
@@ -137,7 +138,7 @@ class NodeMoney:
             path = _INVOICE_PATHS[1]
             document = await self._ask("POST", f"{path}/invoice", key, asked)
         bolt11, invoice_id = document.get("bolt11"), document.get("invoice_id")
-        if not isinstance(bolt11, str) or not is_invoice(bolt11) or not isinstance(invoice_id, str):
+        if not isinstance(bolt11, str) or not is_invoice(bolt11) or not _is_id(invoice_id):
             raise NodeRefusal(200, "", "its answer has no invoice")
         now_s = int(time.time())
         expires_at_s = _whole(document.get("expires_at")) or now_s + _USUAL_INVOICE_S
@@ -193,6 +194,11 @@ def _refusal(answer: Fetched, masks: Redactor) -> NodeRefusal:
 def paid_in_msats(balance: Balance) -> int:
     """Return all that was paid in for a key and not paid back: requests do not change it."""
     return sum(part or 0 for part in (balance.free_msats, balance.reserved_msats, balance.spent_msats))
+
+
+def _is_id(value: Any) -> TypeGuard[str]:
+    """Check that an id fits a path: one that does not would keep all of the journal from being resumed."""
+    return isinstance(value, str) and 0 < len(value) <= _LONGEST_ID and fits_header(value)
 
 
 def _state(document: JsonObject) -> InvoiceState:

@@ -84,6 +84,13 @@ async def test_what_is_no_invoice_is_not_shown_as_one(bolt11: object) -> None:
         await Asked(httpx.Response(200, json={"bolt11": bolt11, "invoice_id": "x"})).money.open_invoice(5, None)
 
 
+@pytest.mark.parametrize("invoice_id", ["", "\ud800", "\x1b[31m", "i" * 100_000, 7])
+async def test_an_invoice_that_can_not_be_asked_about_is_none(invoice_id: object) -> None:
+    document = {"bolt11": INVOICE, "invoice_id": invoice_id}
+    with pytest.raises(NodeRefusal, match="no invoice"):
+        await Asked(httpx.Response(200, content=json.dumps(document).encode())).money.open_invoice(5, None)
+
+
 @pytest.mark.parametrize("said", [10**30, None, -1, "soon"])
 async def test_an_invoice_is_good_for_a_month_at_most(said: object) -> None:
     document = {"bolt11": INVOICE, "invoice_id": "x", "expires_at": said}
