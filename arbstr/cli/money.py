@@ -222,12 +222,13 @@ async def _refund(settings: Settings, name: str, to: Path | None) -> int:
     return 0
 
 
-def _forget(journal: Journal, move: RefundMove) -> None:
-    """Undo what was prepared for a refund that was not made."""
+def _forget(journal: Journal, move: Move) -> None:
+    """Undo what was prepared for a move that was not made, or is given up: a refund's file, if that is empty."""
     from arbstr.market import token_file
+    from arbstr.market.money_moves import RefundMove
 
     journal.remove(move)
-    if move.to is not None:
+    if isinstance(move, RefundMove) and move.to is not None:
         token_file.release(Path(move.to))
 
 
@@ -245,7 +246,7 @@ async def _recover(settings: Settings, *, drop: bool) -> int:
                 failed |= _report(journal, resumed)
             for move in journal.moves if drop else ():
                 _print_secrets(move)
-                journal.remove(move)
+                _forget(journal, move)
     return int(failed and not drop)
 
 

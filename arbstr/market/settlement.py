@@ -22,7 +22,7 @@ from typing import TypeVar
 from arbstr.config import key_writing
 from arbstr.config.schema import Provider
 from arbstr.errors import ArbstrError, ConfigError
-from arbstr.market import cashu_token
+from arbstr.market import cashu_token, token_file
 from arbstr.market.money_journal import Journal, JournalUnusable
 from arbstr.market.money_moves import InvoiceMove, Move, RefundMove, TokenMove
 from arbstr.market.node_money import InvoiceState, NodeMoney, NodeRefusal, NodeSilent, Refunded, paid_in_msats
@@ -38,6 +38,7 @@ _AGAIN_S = 1.0
 _LONGEST_WAIT_S = 10.0
 _CONSUMED = "cashu_token_consumed"  # the node has spent it and could not credit it
 _LATER = "what is under way is kept in the journal, and `arbstr recover` tries again"
+_SHOWN = 100  # characters of an address
 _NOT_NOW = (408, 409, 425, 429)
 
 
@@ -229,7 +230,9 @@ class Settlement:
             refunded = await self._taken_back(move, key)
             if refunded.token is None:
                 self._journal.remove(move)
-                return f"{self._account.name} has sent its refund to {sanitize(str(refunded.recipient))}"
+                if move.to is not None:
+                    token_file.release(Path(move.to))
+                return f"{self._account.name} has sent its refund to {sanitize(str(refunded.recipient), _SHOWN)}"
             move = replace(move, token=refunded.token)
             with suppress(JournalUnusable):  # a full disk: it can still be handed over
                 self._journal.put(move)

@@ -322,6 +322,26 @@ def test_a_refund_that_is_refused_leaves_no_file(desk: Desk) -> None:
     assert desk.journal == ""
 
 
+def test_a_refund_that_is_sent_elsewhere_leaves_no_file(desk: Desk) -> None:
+    desk.nodes["a"].scripted["/v1/balance/refund"] = [(200, {"recipient": "me@ln.example" + "\x1b[2J" * 100})]
+    done = desk.run("refund", "a", "--to", "token.txt")
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "has sent its refund to me@ln.example" in done.stderr
+    assert len(done.stderr) < 200
+    assert "\x1b" not in done.stderr
+    assert not (desk.directory / "token.txt").exists()
+
+
+@pytest.mark.usefixtures("at_once")
+def test_a_refund_that_is_dropped_leaves_no_empty_file(desk: Desk) -> None:
+    desk.nodes["a"].scripted["/v1/balance/refund"] = [(200, {"token": 7})] * 6
+    assert desk.run("refund", "a", "--to", "token.txt").returncode == 1
+    assert (desk.directory / "token.txt").exists()
+    assert desk.run("recover", "--drop").returncode == 0
+    assert not (desk.directory / "token.txt").exists()
+    assert desk.journal == ""
+
+
 def test_nothing_to_recover_is_said(desk: Desk) -> None:
     done = desk.run("recover")
     assert (done.returncode, done.stderr) == (0, "arbstr: no money is under way\n")
