@@ -47,7 +47,11 @@ _COLUMNS = (
     Column("sats", right=True),
     Column("error", least=12, goes=4),
 )
-_FIGURES = tuple(Column(name, right=True) for name in ("requests", "ok", "sats", "by rates", "p50 ms", "p95 ms"))
+_FIGURES = (
+    *(Column(name, right=True) for name in ("requests", "ok", "sats", "by rates")),
+    Column("cached", right=True, goes=1),
+    *(Column(name, right=True) for name in ("p50 ms", "p95 ms")),
+)
 
 
 def _cells(entry: Entry) -> tuple[str, ...]:
@@ -126,10 +130,20 @@ def _total_lines(total: Aggregate, where: Filter) -> Iterator[str]:
         f"{_sats(total.saved_vs_dearest_msats)} against the most expensive"
     )
     yield f"tokens    {total.input_tokens:,} in, {total.output_tokens:,} out"
+    yield from _cache_lines(total)
     yield (
         f"latency   {total.avg_latency_ms:,.0f} ms on average; "
         f"p50 {total.p50_latency_ms:,}, p95 {total.p95_latency_ms:,}, p99 {total.p99_latency_ms:,}"
     )
+
+
+def _cache_lines(total: Aggregate) -> Iterator[str]:
+    """Yield what prompt caches had and saved, and what switching cost, where there was anything."""
+    if total.cache_hit_tokens or total.saved_by_cache_msats or total.lost_by_switching_msats:
+        saved, lost = _sats(total.saved_by_cache_msats), _sats(total.lost_by_switching_msats)
+        share = f"{total.cached_share * 100:.1f} %"
+        yield f"caches    {total.cache_hit_tokens:,} of the tokens in ({share}); saved {saved} sats"
+        yield f"          switching away from them cost {lost} sats"
 
 
 Groups = list[tuple[str, Aggregate]]
@@ -151,7 +165,7 @@ def _group_lines(groups: Groups, group_by: GroupBy, limit: int) -> Iterator[str]
     series = group_by in ("hour", "day")
     shown = groups if not limit else groups[-limit:] if series else groups[:limit]
     # A model's or provider's name gives way as it does in the list of requests.
-    named = next((column for column in _COLUMNS if column.header == group_by), Column(group_by))
+    named = next((column for column in _COLUMNS if column.header == group_by), Column(group_by))._replace(goes=0)
     most = max(figures.cost_msats for _, figures in shown) or 1
     rows = [_group_cells(name, figures, most) for name, figures in shown]
     fitted = Table((named, *_FIGURES, Column("")), rows, terminal_width())
@@ -169,6 +183,7 @@ def _group_cells(name: str, figures: Aggregate, most: int) -> tuple[str, ...]:
         ok,
         _sats(figures.cost_msats),
         _sats(figures.list_cost_msats),
+        f"{figures.cached_share:.0%}" if figures.cache_hit_tokens else "-",
         f"{figures.p50_latency_ms:,}",
         f"{figures.p95_latency_ms:,}",
         bar(figures.cost_msats / most),

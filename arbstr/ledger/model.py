@@ -90,6 +90,11 @@ class Aggregate:
     saved_by_cache_msats: int = 0
     lost_by_switching_msats: int = 0
 
+    @property
+    def cached_share(self) -> float:
+        """The share of the input tokens that was read from prompt caches, 0 to 1."""
+        return self.cache_hit_tokens / max(self.input_tokens, self.cache_hit_tokens, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Stats:

@@ -53,7 +53,7 @@ def aggregate_json(figures: Aggregate) -> shapes.Figures:
         "list_cost_sats": figures.list_cost_msats / 1000,
         "cache": {
             "cached_tokens": figures.cache_hit_tokens,
-            "cached_share": round(figures.cache_hit_tokens / max(figures.input_tokens, 1), 4),
+            "cached_share": round(figures.cached_share, 4),
             "saved_sats": figures.saved_by_cache_msats / 1000,
             "switching_sats": figures.lost_by_switching_msats / 1000,
         },

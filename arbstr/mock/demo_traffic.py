@@ -25,6 +25,9 @@ _STREAMED = 0.7
 _CODE = 0.35
 _NAMED_POLICY = 0.25
 _LIMITED = 0.6  # that a chat request limits its answer; code always does
+_GOES_ON = 0.5  # that a request is the next one of a conversation
+_CONVERSATIONS = 8  # that go on at a time
+_LONGEST_CONVERSATION = 60_000  # characters
 _LEAVES = 0.05  # that a client gives up early
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
@@ -141,8 +144,34 @@ def demo_requests(config: Config, random: Random) -> Iterator[DemoRequest]:
     listed = {model for provider in config.providers for model in provider.model_ids}
     models = sorted(model for model in listed if "embedding" not in model) or ["gpt-4o-mini"]
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
+    conversations: list[DemoRequest] = []
     while True:
-        yield _demo_request(models, rules, random)
+        if conversations and random.random() < _GOES_ON:
+            request = _next_of(conversations.pop(random.randrange(len(conversations))), random)
+        else:
+            request = _demo_request(models, rules, random)
+        if _said(request) < _LONGEST_CONVERSATION:
+            conversations = [*conversations, request][-_CONVERSATIONS:]
+        yield request
+
+
+def _next_of(before: DemoRequest, random: Random) -> DemoRequest:
+    """Return a conversation's next request: all that was said, an answer, and a further question."""
+    last = before.body["messages"][-1]["content"]
+    code = last.startswith(_TASKS)
+    _, answered = draw_lengths(random, code=code)
+    answer = filler_text.passage(random, answered * filler_text.CHARS_PER_TOKEN, code=code)
+    question = random.choice(_TASKS if code else _QUESTIONS)
+    said = [*before.body["messages"], _message("assistant", answer), _message("user", question)]
+    return DemoRequest({**before.body, "messages": said}, before.policy, _PATIENCE_S)
+
+
+def _said(request: DemoRequest) -> int:
+    return sum(len(message["content"]) for message in request.body["messages"])
+
+
+def _message(role: str, content: str) -> JsonObject:
+    return {"role": role, "content": content}
 
 
 def _demo_request(models: Sequence[str], rules: Sequence[Rule], random: Random) -> DemoRequest:

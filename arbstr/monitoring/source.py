@@ -115,6 +115,11 @@ class Totals:
     cache_saved_msats: int = 0
     switching_msats: int = 0
 
+    @property
+    def cached_share(self) -> float:
+        """The share of the input tokens that was read from prompt caches, 0 to 1."""
+        return self.cached_tokens / max(self.input_tokens, self.cached_tokens, 1)
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -235,6 +235,22 @@ def test_stats_show_what_was_charged_beside_what_the_rates_say(tmp_path: Path) -
     assert (stats["list_cost_sats"], stats["models"]["gpt-4o"]["list_cost_sats"]) == (1.5, 1.5)
 
 
+def test_stats_show_what_caches_had_and_saved_and_what_switching_cost(tmp_path: Path) -> None:
+    warm = record(received_at_ms=NOW - MINUTE, input_tokens=100, cached_tokens=91, cache_saved_msats=720)
+    cold = record(received_at_ms=NOW - MINUTE, input_tokens=100, switching_msats=1500, provider="beta")
+    path = a_ledger(tmp_path, warm, cold)
+    text = shown(path, "stats", "--group-by", "provider")
+    assert "caches    91 of the tokens in (45.5 %); saved 0.720 sats\n" in text
+    assert "          switching away from them cost 1.500 sats\n" in text
+    *_, header, one, other = text.splitlines()
+    assert header.split()[5:7] == ["rates", "cached"]
+    assert {row.split()[0]: row.split()[5] for row in (one, other)} == {"alpha": "91%", "beta": "-"}
+
+
+def test_stats_without_caches_do_not_mention_them(ledger: Path) -> None:
+    assert "caches" not in shown(ledger, "stats")
+
+
 def took_unexplained(path: Path, msats: int) -> None:
     with closing(sqlite3.connect(path)) as database, database:
         database.execute(

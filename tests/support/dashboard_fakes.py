@@ -36,6 +36,7 @@ from arbstr.types import (
     LearnedRatio,
     Price,
     RequestRecord,
+    Reuse,
     Routing,
 )
 from tui.model.request_row import by_rates
@@ -141,6 +142,10 @@ class FakeLedger:
             row.error_status,
             row.error_message,
             row.list_cost_msats,
+            row.cached_tokens,
+            predicted_cached_tokens=row.predicted_cached_tokens,
+            cache_saved_msats=row.cache_saved_msats,
+            switching_msats=row.switching_msats,
         )
 
 
@@ -201,6 +206,9 @@ def _aggregate(rows: list[RequestRecord]) -> Aggregate:
         saved_vs_dearest_msats=sum((row.dearest_msats or 0) - (row.cost_msats or 0) for row in compared),
         saved_vs_median_msats=sum((row.median_msats or 0) - (row.cost_msats or 0) for row in compared),
         list_cost_msats=sum((by_rates(row) if row.cost_msats is not None else 0) or 0 for row in rows),
+        cache_hit_tokens=sum(row.cached_tokens or 0 for row in rows),
+        saved_by_cache_msats=sum(row.cache_saved_msats or 0 for row in rows),
+        lost_by_switching_msats=sum(row.switching_msats or 0 for row in rows),
     )
 
 
@@ -329,6 +337,9 @@ def _counted(totals: Totals, record: RequestRecord) -> Totals:
         totals.failures
         if record.success
         else {**totals.failures, record.error_status or 0: totals.failures.get(record.error_status or 0, 0) + 1},
+        totals.cached_tokens + (record.cached_tokens or 0),
+        totals.cache_saved_msats + (record.cache_saved_msats or 0),
+        totals.switching_msats + (record.switching_msats or 0),
     )
 
 
@@ -399,6 +410,7 @@ class Traffic:
             median_msats=sum(cost for cost, _ in costs) // len(costs) if ok else None,
             attempts=tuple(attempts),
             routing=routing,
+            **(_caches(into, costs, last) if ok else {}),
         )
         return list(self._events(record, out)), RequestFinished(record)
 
@@ -448,6 +460,26 @@ def _cost(name: str, into: int, out: int) -> int:
     return round(into * rates[0] + out * rates[1] + rates[2] * 1000)
 
 
+def _prefix(into: int) -> int:
+    """How much of a prompt was said before: most of a long one, nothing of a short one."""
+    return into * 4 // 5 // 128 * 128 if into >= 1024 else 0
+
+
+def _caches(into: int, costs: list[tuple[int, str]], last: str) -> dict[str, int]:
+    """What the cache of the first choice, which had the conversation before, had of a prompt; others have nothing."""
+    first, known = costs[0][1], _prefix(into)
+    if not known:
+        return {}
+    worth = round(known * _rates_of(first)[0] * 0.9)
+    here = last == first
+    return {
+        "predicted_cached_tokens": known * here,
+        "cached_tokens": known * here,
+        "cache_saved_msats": worth * here,
+        "switching_msats": worth * (not here),
+    }
+
+
 def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, str]]) -> Routing:
     candidates = tuple(
         Candidate(
@@ -457,11 +489,16 @@ def _routing(model: str, policy: str | None, into: int, costs: list[tuple[int, s
             "charges 8 % more than its rates say" if name == "gamma" else "",
             price=Price(*_rates_of(name), "list" if name == "alpha" else "configured"),
             price_age_s=31 if name == "alpha" else None,
+            cached_tokens=0 if number else _prefix(into),
         )
-        for _, name in costs
+        for number, (_, name) in enumerate(costs)
     )
     why = None if policy is None else "named by the request"
-    return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),), why)
+    reuse = None
+    if known := _prefix(into):
+        first = costs[0][1]
+        reuse = Reuse(0.83, first, round(known * _rates_of(first)[0] * 0.9))
+    return Routing("cheapest", policy, model, into, 256, candidates, (("epsilon", "its breaker is open"),), why, reuse)
 
 
 def lived_in(seed: int = 7) -> FakeSource:

@@ -11,7 +11,7 @@ from arbstr.ledger.model import Detail, Entry
 from arbstr.ledger.routing_json import routing_json
 from arbstr.money import charged_for_nothing
 from arbstr.types import RequestRecord
-from tui.format import NOTHING, age, count, duration, exact_stamp, rate, sats, shown
+from tui.format import NOTHING, age, count, duration, exact_stamp, percent, rate, sats, shown
 from tui.model.request_row import InFlightRequest, Item, by_rates, overcharge
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, header, lay_out, wrapped
 
@@ -51,6 +51,9 @@ class FullRequest:
     client: str | None = None
     implausible: str | None = None
     doubtful_msats: int = 0
+    predicted_cached_tokens: int | None = None
+    cache_saved_msats: int | None = None
+    switching_msats: int | None = None
 
 
 def _names(kind: type[FullRequest | Entry | RequestRecord]) -> set[str]:
@@ -180,6 +183,7 @@ def _figures(request: FullRequest) -> list[Line]:
         _money("Cost", request.cost_msats, _doubt(request)),
         _money("Cost by rates", by_rates(request)),
         _money("Charged", request.provider_cost_msats, _difference(request)),
+        *_cache_money(request),
     ]
     if request.median_msats is not None and request.cost_msats is not None:
         note = f"saved {sats(request.median_msats - request.cost_msats)}"
@@ -187,6 +191,14 @@ def _figures(request: FullRequest) -> list[Line]:
     if request.dearest_msats is not None:
         lines.append(_money("Dearest provider", request.dearest_msats))
     return lines
+
+
+def _cache_money(request: FullRequest) -> list[Line]:
+    """Return what the provider's cache saved, and what going elsewhere than before cost, where there was anything."""
+    return [
+        *([_money("Cache saved", request.cache_saved_msats, "by the rates")] if request.cache_saved_msats else []),
+        *([_money("Switching cost", request.switching_msats, "expected")] if request.switching_msats else []),
+    ]
 
 
 def _money(label: str, msats: int | None, note: str = "") -> Line:
@@ -270,6 +282,7 @@ _CANDIDATES = (
     Column("candidate", 12, share=1, most=28),
     Column("expected sats", 13, "right"),
     Column("ranked as", 10, "right", rank=1),
+    Column("cached", 6, "right", rank=3),
     Column("in/1k", 5, "right", rank=2),
     Column("out/1k", 6, "right", rank=2),
     Column("fee", 3, "right", rank=4),
@@ -290,12 +303,49 @@ def _routing(request: FullRequest, width: int) -> list[Line]:
         (("strategy ", "muted"), (_text(routing, "strategy"), "text")),
         _foreseen("input", _whole(routing.get("expected_input_tokens")), request.input_tokens),
         _foreseen("output", _whole(routing.get("expected_output_tokens")), request.output_tokens),
+        *_cached(request),
+        *_because(request, routing, width),
+        *_conversation(routing.get("reuse"), width),
     ]
     candidates = [_candidate(number, each) for number, each in enumerate(_each(routing, "candidates"), 1)]
     excluded = [_excluded(each) for each in _each(routing, "excluded")]
     priced = any("price from" in candidate for candidate in candidates)
-    columns = tuple(column for column in _CANDIDATES if priced or column.title not in _PRICE)
+    hidden = () if priced else _PRICE
+    if not any("cached" in candidate for candidate in candidates):
+        hidden = (*hidden, "cached")
+    columns = tuple(column for column in _CANDIDATES if column.title not in hidden)
     return [title, *head, *_table(columns, candidates, width), *excluded]
+
+
+def _cached(request: FullRequest) -> list[Line]:
+    """Return the cached tokens that were expected beside those that were, where caches could matter."""
+    if request.predicted_cached_tokens is None:
+        return []
+    return [_foreseen("cached", request.predicted_cached_tokens, request.cached_tokens)]
+
+
+def _because(request: FullRequest, routing: Json, width: int) -> list[Line]:
+    """Return why the provider that served the request ranked where it did."""
+    mine = next((each for each in _each(routing, "candidates") if each.get("provider") == request.provider), {})
+    reason = _text(mine, "reason")
+    return _said("because", f"{_text(mine, 'provider')} is {reason}", width) if reason else []
+
+
+def _conversation(reuse: object, width: int) -> list[Line]:
+    """Return where the conversation was before, and how likely it is to go on."""
+    likelihood = _number(reuse.get("likelihood")) if isinstance(reuse, Mapping) else None
+    if not isinstance(reuse, Mapping) or likelihood is None:
+        return []
+    previous, saves = _text(reuse, "previous_provider"), _number(reuse.get("previous_saves_sats"))
+    was = f"was at {previous}, whose cache was to save {_sats(saves)} sats" if previous else "begins here"
+    return _said("session", f"{was}; likely to go on within 5 min: {percent(likelihood, 0)}", width)
+
+
+def _said(label: str, text: str, width: int) -> list[Line]:
+    """Return a text with a label before it, wrapped."""
+    pieces = wrapped(text, max(width - 9, 20))
+    labels = [label, *[""] * (len(pieces) - 1)]
+    return [((f"{label:<9}", "muted"), (piece, "text")) for label, piece in zip(labels, pieces, strict=True)]
 
 
 def _foreseen(what: str, expected: int | None, actual: int | None) -> Line:
@@ -317,9 +367,16 @@ def _candidate(number: int, candidate: Json) -> dict[str, Span]:
         "candidate": (_text(candidate, "provider"), "text"),
         "expected sats": (_sats(cost), "text"),
         "ranked as": (_sats(weight), "text" if moved else "muted"),
+        **_prefix(candidate.get("cached_tokens")),
         **_price(candidate.get("price")),
         "why": (_text(candidate, "reason"), "muted"),
     }
+
+
+def _prefix(tokens: object) -> dict[str, Span]:
+    """Return how much of the prompt its cache was expected to have."""
+    cached = _whole(tokens)
+    return {"cached": (count(cached), "text")} if cached else {}
 
 
 def _price(price: object) -> dict[str, Span]:

@@ -19,8 +19,9 @@ COLUMNS = (
     Column("name", 14, share=1, most=32),
     Column("requests", 8, "right", rank=2),
     Column("sats", 7, "right"),
-    Column("share", 5, "right", rank=4),
-    Column("", 5, share=4, most=40, rank=5),
+    Column("share", 5, "right", rank=5),
+    Column("", 5, share=4, most=40, rank=6),
+    Column("cached", 6, "right", rank=4),
     Column("charged", 7, "right", rank=3),
     Column("saved", 7, "right", rank=1),
 )
@@ -73,6 +74,7 @@ def _row(name: str, group: Aggregate, whole: int, spent: str, saved: str) -> dic
         "name": (name, "text"),
         "requests": (count(group.total), "text" if group.total else "muted"),
         "sats": (spent, "text" if group.cost_msats else "muted"),
+        "cached": (percent(group.cached_share, 0), "text") if group.cache_hit_tokens else (NOTHING, "muted"),
         "charged": over_rates(group.cost_msats, group.list_cost_msats),
         "share": (percent(share, 0) if whole else NOTHING, "text" if share else "muted"),
         "saved": (saved, saved_role(group.saved_vs_median_msats) if group.saved_vs_median_msats else "muted"),
@@ -106,7 +108,7 @@ class GroupTable(Panel):
 
 
 class Summary(Panel):
-    """The totals of the chosen range, in two lines."""
+    """The totals of the chosen range, in three lines."""
 
     def __init__(self, id: str | None = None) -> None:
         super().__init__(id=id)
@@ -120,12 +122,12 @@ class Summary(Panel):
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Draw what was spent, and saved against two other choices."""
+        """Draw what was spent, what was saved against two other choices, and what caches had to do with it."""
         window = self._figures.window
         if window is None:
             return [((f" Last {self._range}: asking the ledger …", "muted"),)]
         left = fit_parts([*_spent(window, self._range), (self._as_of(), 1)], width)
-        return [left, fit_parts(_saved(window), width)]
+        return [left, fit_parts(_saved(window), width), fit_parts(_caches(window), width)]
 
     def _as_of(self) -> Line:
         at_ms = self._figures.as_of_ms
@@ -159,6 +161,17 @@ def _saved(window: Aggregate) -> list[Part]:
         figure: Line = ((f"  {sats_round(saved)}", saved_role(saved)), (f" sats{share} vs {name}", "muted"))
         parts.append((figure, rank))
     return parts
+
+
+def _caches(window: Aggregate) -> list[Part]:
+    saved, lost = window.saved_by_cache_msats, window.lost_by_switching_msats
+    if not window.total:
+        return []
+    return [
+        (((" Caches  ", "muted"), (percent(window.cached_share), "text"), (" of the tokens in", "muted")), 0),
+        (((", saved ", "muted"), (sats_round(saved), saved_role(saved)), (" sats", "muted")), 1),
+        (((", switching cost ", "muted"), (sats_round(lost), "text"), (" sats", "muted")), 2),
+    ]
 
 
 class Budgets(Panel):

@@ -239,14 +239,39 @@ def _saved(view: DashboardView, window: Aggregate | None, range_name: str) -> Ti
     if not view.totals.requests:
         return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
     figure: Line = ((sats(saved), saved_role(saved)), (" sats", "muted"))
-    than: Line = (("the median provider", "muted"),)
     recent = None if window is None else window.saved_vs_median_msats
     lately = _sum(f"last {range_name}", recent)
-    compared: Line = (("as much as", "muted"),)
-    if saved and saved + paid:
-        share = percent(abs(saved) / (saved + paid))
-        compared = ((share, "text"), (" less than" if saved > 0 else " more than", "muted"))
-    return Tile("Saved", SINCE, (figure, compared, than, lately))
+    caches = _caches(view.totals)
+    compared = _below_median(saved, paid) if caches else _less_than_median(saved, paid)
+    return Tile("Saved", SINCE, (figure, *compared, *caches, lately))
+
+
+def _less_than_median(saved: int, paid: int) -> tuple[Line, Line]:
+    than: Line = (("the median provider", "muted"),)
+    if not saved or not saved + paid:
+        return ((("as much as", "muted"),), than)
+    share = percent(abs(saved) / (saved + paid))
+    return (((share, "text"), (" less than" if saved > 0 else " more than", "muted")), than)
+
+
+def _below_median(saved: int, paid: int) -> tuple[Line]:
+    """Return the same in one line: caches take the other."""
+    if not saved or not saved + paid:
+        return ((("as the median", "muted"),),)
+    share = percent(abs(saved) / (saved + paid))
+    return (((share, "text"), (" below" if saved > 0 else " above", "muted"), (" median", "muted")),)
+
+
+def _caches(totals: Totals) -> tuple[Line, ...]:
+    """Return what prompt caches had of the input and saved, and what switching cost; nothing where there were none."""
+    if not totals.cached_tokens and not totals.switching_msats:
+        return ()
+    saved, lost = totals.cache_saved_msats, totals.switching_msats
+    share: Line = ((percent(totals.cached_share, 0), "text"), (" cached", "muted"))
+    return (
+        (*share, (f"  {sats_round(saved)}", saved_role(saved)), (" sats", "muted")),
+        (("switching", "muted"), (" cost", "muted"), (f" {sats_round(lost)}", "text"), (" sats", "muted")),
+    )
 
 
 def _requests(view: DashboardView, window: Aggregate | None) -> Tile:

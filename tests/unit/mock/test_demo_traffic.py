@@ -12,7 +12,7 @@ from random import Random
 from typing import Any
 
 import pytest
-from aiohttp import web
+from aiohttp import ClientSession, web
 
 from arbstr.config.schema import Config, Mock, Policies, Rule
 from arbstr.mock import DemoTraffic, FakeFleet
@@ -119,6 +119,35 @@ async def test_some_requests_are_recognised_by_what_they_say() -> None:
     unnamed = [request for request in await generated(100) if request.policy is None]
     words = [request.body["messages"][-1]["content"].casefold() for request in unnamed]
     assert 10 < sum("function" in text or "code" in text for text in words) < 80
+
+
+async def test_conversations_go_on_with_all_that_was_said_before_and_fill_the_providers_caches() -> None:
+    asked = await generated(200)
+    before: dict[str, DemoRequest] = {}
+    going_on = 0
+    for request in asked:
+        opening = str(request.body["messages"][:-2])
+        if opening in before:
+            earlier = before[opening]
+            going_on += 1
+            assert (earlier.body["model"], earlier.policy) == (request.body["model"], request.policy)
+            assert [message["role"] for message in request.body["messages"][-2:]] == ["assistant", "user"]
+        before[str(request.body["messages"])] = request
+    assert 70 < going_on < 130
+    async with FakeFleet(Config()) as fleet:
+        used = [await usage_at(fleet, request) for request in asked[:40]]
+    assert sum(each["prompt_tokens_details"]["cached_tokens"] for each in used) > 10_000
+
+
+async def usage_at(fleet: FakeFleet, request: DemoRequest) -> dict[str, Any]:
+    """What a provider of the fleet says of the tokens of a request."""
+    provider = fleet.config.providers[0]
+    body = {**request.body, "model": "gpt-4o", "stream": False, "max_tokens": 1}
+    headers = {"Authorization": f"Bearer {provider.api_key.reveal()}"} if provider.api_key else {}
+    url = f"{provider.url}/chat/completions"
+    async with ClientSession() as session, session.post(url, json=body, headers=headers) as response:
+        usage: dict[str, Any] = (await response.json())["usage"]
+        return usage
 
 
 async def test_the_same_seed_makes_the_same_requests() -> None:

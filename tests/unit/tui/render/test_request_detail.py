@@ -1,4 +1,4 @@
-"""One request in full: what every candidate asked at that moment, and where that was known from."""
+"""One request in full: what every candidate asked at that moment, what its cache had, and why it was chosen."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from datetime import UTC
 
 import pytest
 
-from arbstr.types import Candidate, Price, PriceSource
+from arbstr.types import Candidate, Price, PriceSource, Reuse
 from tests.support.dashboard_fakes import NOON, Traffic
 from tui.render.layout import Line
 from tui.render.request_detail import from_item, request_lines
@@ -49,3 +49,41 @@ def test_a_row_that_kept_no_prices_has_none() -> None:
     text = "\n".join("".join(part for part, _ in line) for line in lines_of(Candidate("alpha", 8200.0, 8200.0)))
     assert "8.200" in text
     assert "price from" not in text
+
+
+def cached_request(width: int, reuse: Reuse | None, **figures: int) -> str:
+    record = Traffic().request(NOON)[1].record
+    assert record.routing is not None
+    candidates = (Candidate("alpha", 8200.0, 8200.0, cached_tokens=2500), Candidate("beta", 9000.0, 9000.0))
+    routing = replace(record.routing, candidates=candidates, reuse=reuse)
+    record = replace(record, provider="alpha", routing=routing, **figures)
+    return "\n".join("".join(part for part, _ in line) for line in request_lines(from_item(record), width, UTC))
+
+
+@pytest.mark.parametrize("width", [60, 76, 116])
+def test_cached_tokens_are_foreseen_and_why_this_provider_is_said_at_any_width(width: int) -> None:
+    figures = {"predicted_cached_tokens": 2500, "cached_tokens": 2560, "cache_saved_msats": 23_040}
+    text = cached_request(width, Reuse(0.83, "alpha", 22_500), **figures, switching_msats=0)
+    assert "cached   expected 2,500, was 2,560 tokens (+2 %)" in text
+    assert "Cache saved       23.040 sats" in text
+    assert "Switching cost" not in text
+    said = " ".join(text.split())
+    assert "because alpha is number 1 by expected price; its cache should have 2500 tokens of the prompt" in said
+    assert "session was at alpha, whose cache was to save 22.500 sats; likely to go on within 5 min: 83 %" in said
+
+
+def test_what_it_cost_to_leave_a_provider_is_said() -> None:
+    text = cached_request(116, Reuse(0.5), predicted_cached_tokens=0, cached_tokens=0, switching_msats=22_500)
+    assert "Switching cost    22.500 sats" in text
+    assert "cached   expected 0, was 0 tokens" in text
+    assert "session  begins here; likely to go on within 5 min: 50 %" in text
+
+
+def test_the_cached_tokens_of_each_candidate_have_a_column() -> None:
+    assert "  cached" in cached_request(116, None).split("candidate", 1)[1].splitlines()[0]
+
+
+def test_without_caches_nothing_is_said_of_them() -> None:
+    text = "\n".join("".join(part for part, _ in line) for line in lines_of(Candidate("alpha", 8200.0, 8200.0)))
+    assert "cached" not in text
+    assert "session" not in text

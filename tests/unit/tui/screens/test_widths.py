@@ -31,6 +31,9 @@ def rich(times: int) -> FakeSource:
             provider_cost_msats=None if record.provider_cost_msats is None else record.provider_cost_msats * times,
             median_msats=None if record.median_msats is None else record.median_msats * times // 2,
             input_tokens=None if record.input_tokens is None else record.input_tokens * times,
+            cached_tokens=None if record.cached_tokens is None else record.cached_tokens * times,
+            cache_saved_msats=None if record.cache_saved_msats is None else -record.cache_saved_msats * times,
+            switching_msats=None if record.switching_msats is None else record.switching_msats * times,
         )
         for record in source.own_ledger.records
     ]
@@ -42,6 +45,9 @@ def rich(times: int) -> FakeSource:
         saved_vs_median_msats=-totals.saved_vs_median_msats * times,
         requests=totals.requests * times,
         input_tokens=totals.input_tokens * times,
+        cached_tokens=totals.cached_tokens * times,
+        cache_saved_msats=-totals.cache_saved_msats * times,
+        switching_msats=totals.switching_msats * times,
     )
     source.providers["alpha"] = replace(source.providers["alpha"], in_flight=1234, charged_ratio=1.25)
     source.budgets = tuple(

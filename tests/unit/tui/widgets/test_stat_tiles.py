@@ -184,6 +184,38 @@ def test_a_loss_is_said_and_seen(saved_msats: int, said: list[str], role: Role) 
 
 
 @pytest.mark.parametrize(
+    ("totals", "said"),
+    [
+        (
+            {"cached_tokens": 912, "cache_saved_msats": 1_204_000, "saved_vs_median_msats": 50_000},
+            ["50.000 sats", "50.0 % below median", "91 % cached  1,204 sats", "switching cost 0 sats"],
+        ),
+        (
+            {"switching_msats": 12_300, "saved_vs_median_msats": -10_000},
+            ["-10.000 sats", "25.0 % above median", "0 % cached  0 sats", "switching cost 12.300 sats"],
+        ),
+        ({"cached_tokens": 5}, ["0.000 sats", "as the median", "<1 % cached  0 sats", "switching cost 0 sats"]),
+    ],
+)
+def test_what_caches_saved_and_switching_cost_stands_beside_what_the_choice_saved(
+    totals: dict[str, int], said: list[str]
+) -> None:
+    view = view_of(requests=2, cost_msats=50_000, compared_msats=50_000, input_tokens=1000, **totals)
+    assert texts(shown(view)["Saved"].lines)[:4] == said
+
+
+def test_a_cache_whose_writes_cost_more_than_was_read_from_it_is_a_loss() -> None:
+    lines = shown(view_of(requests=1, input_tokens=9, cached_tokens=1, cache_saved_msats=-500))["Saved"].lines
+    assert ("  -0.500", "bad") in lines[2]
+
+
+@pytest.mark.parametrize(("width", "said"), [(20, "switching 12,345,678"), (9, "12,345,678"), (12, "12,345,678")])
+def test_what_switching_cost_is_never_cut(width: int, said: str) -> None:
+    view = view_of(requests=1, input_tokens=9, cached_tokens=1, switching_msats=12_345_678_000)
+    assert [text.strip() for text in texts([squeezed(shown(view)["Saved"].lines[3], width)])] == [said]
+
+
+@pytest.mark.parametrize(
     ("started_at_ms", "said"),
     [
         pytest.param(NOON - HOUR_MS, ["9.000 sats", "7 days 9.000 sats"], id="today"),
