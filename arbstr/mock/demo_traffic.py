@@ -26,7 +26,7 @@ _CODE = 0.35
 _NAMED_POLICY = 0.25
 _LIMITED = 0.6  # that a chat request limits its answer; code always does
 _GOES_ON = 0.5  # that a request is the next one of a conversation
-_CONVERSATIONS = 8  # that go on at a time
+_CONVERSATIONS = 8  # that can go on; the oldest does, which has had its answer by then
 _LONGEST_CONVERSATION = 60_000  # characters
 _LEAVES = 0.05  # that a client gives up early
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
@@ -146,8 +146,8 @@ def demo_requests(config: Config, random: Random) -> Iterator[DemoRequest]:
     rules = [rule for rule in config.policies.rules if rule.name.isascii()]  # others don't fit in a header
     conversations: list[DemoRequest] = []
     while True:
-        if conversations and random.random() < _GOES_ON:
-            request = _next_of(conversations.pop(random.randrange(len(conversations))), random)
+        if len(conversations) == _CONVERSATIONS and random.random() < _GOES_ON:
+            request = _next_of(conversations.pop(0), random)
         else:
             request = _demo_request(models, rules, random)
         if _said(request) < _LONGEST_CONVERSATION:
