@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequenc
 from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from functools import cache
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from arbstr.bus import EventBus, Subscription
 from arbstr.errors import LedgerUnavailable
@@ -465,7 +465,7 @@ def _prefix(into: int) -> int:
     return into * 4 // 5 // 128 * 128 if into >= 1024 else 0
 
 
-def _caches(into: int, costs: list[tuple[int, str]], last: str) -> dict[str, int]:
+def _caches(into: int, costs: list[tuple[int, str]], last: str) -> dict[str, Any]:
     """What the cache of the first choice, which had the conversation before, had of a prompt; others have nothing."""
     first, known = costs[0][1], _prefix(into)
     if not known:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ def test_a_row_that_kept_no_prices_has_none() -> None:
     assert "price from" not in text
 
 
-def cached_request(width: int, reuse: Reuse | None, **figures: int) -> str:
+def cached_request(width: int, reuse: Reuse | None, **figures: Any) -> str:
     record = Traffic().request(NOON)[1].record
     assert record.routing is not None
     candidates = (Candidate("alpha", 8200.0, 8200.0, cached_tokens=2500), Candidate("beta", 9000.0, 9000.0))
