@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import httpx
 
 from tests.support.command import run_command
-from tests.support.serve_process import ServeProcess
+from tests.support.serve_process import ServeProcess, eventually
 
 ALPHA = (
     '[[providers]]\nname = "alpha"\nurl = "http://127.0.0.1:9/v1"\nmodels = ["m"]\ninput_rate = 2\noutput_rate = 8\n'
@@ -74,3 +76,48 @@ def test_what_a_node_has_not_listed_yet_is_unknown_and_not_free(tmp_path: Path) 
     (node,) = json.loads(shown(tmp_path, "-c", name, "--json"))["providers"]
     rates = ("input_rate_sats_per_1k", "output_rate_sats_per_1k", "base_fee_sats")
     assert [node[rate] for rate in rates] == [None, 8, None]
+
+
+class ManyNodes(BaseHTTPRequestHandler):
+    """As many nodes as are asked for, with 340 models each."""
+
+    MODELS = json.dumps(
+        {
+            "data": [
+                {
+                    "id": f"model-{number}",
+                    "canonical_slug": f"vendor/model-{number}-20260101",
+                    "alias_ids": [f"vendor/model-{number}", f"model-{number}-latest"],
+                    "context_length": 128_000,
+                    "sats_pricing": {"prompt": 0.001, "completion": 0.002, "max_cost": 300.0},
+                }
+                for number in range(340)
+            ]
+        }
+    ).encode()
+
+    def do_GET(self) -> None:
+        body = self.MODELS if self.path.endswith("/models") else b'{"balance": 1000000, "version": "0.4.5"}'
+        self.send_response(200)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+
+def test_ten_nodes_with_340_models_each_fit_into_90_mb(tmp_path: Path) -> None:
+    with ThreadingHTTPServer(("127.0.0.1", 0), ManyNodes) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        at = f"http://127.0.0.1:{server.server_address[1]}"
+        tables = (
+            f'[[providers]]\nname = "n{number}"\nkind = "routstr"\nurl = "{at}/{number}/v1"\n'
+            f'api_key = "sk-012345678{number}"\n'
+            for number in range(10)
+        )
+        (tmp_path / "config.toml").write_text("\n".join(tables))
+        with ServeProcess(tmp_path) as arbstr:
+            eventually(lambda: all(len(one["models"]) == 340 for one in arbstr.get("/providers")["providers"]))
+            assert arbstr.peak_mb() < 90
+        server.shutdown()
