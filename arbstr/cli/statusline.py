@@ -63,10 +63,10 @@ def statusline(
     config: ConfigOption = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON, amounts in sats.")] = False,
 ) -> None:
-    """Print today's sats, burn and budget left in one line, for tmux and shell prompts.
+    """Print today's sats, burn and budget left in one line.
 
-    Reads the ledger, whether or not arbstr runs. Days are UTC's. Where the ledger can't be read the line says so, and
-    the exit status is 0 all the same.
+    For tmux and shell prompts. Reads the ledger, whether or not arbstr runs. Days are UTC's. Where the ledger can't be
+    read the line says so, and the exit status is 0 all the same.
     """
     from arbstr.errors import ArbstrError
 
