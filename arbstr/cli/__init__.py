@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`, `db` and `simulate`
-hold the commands; each imports what is slow to import when it runs.
+`serve`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`, `db` and
+`simulate` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -16,7 +16,20 @@ from typing import Annotated
 import typer
 
 import arbstr
-from arbstr.cli import balance, config, connect, db, discover, ledger, money, providers, serve, simulate, statusline
+from arbstr.cli import (
+    balance,
+    config,
+    connect,
+    db,
+    discover,
+    init,
+    ledger,
+    money,
+    providers,
+    serve,
+    simulate,
+    statusline,
+)
 from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
@@ -134,5 +147,5 @@ def _arbstr(
         raise typer.Exit(USAGE)
 
 
-for commands in (serve, config, providers, connect, discover, ledger, statusline, balance, money, db, simulate):
+for commands in (serve, init, config, providers, connect, discover, ledger, statusline, balance, money, db, simulate):
     commands.register(app)

@@ -28,6 +28,9 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 12
 _LONGEST_PREFIX = 8  # characters that may stand beside `${VAR}` in a key, as in `sk-${VAR}`
 _LONGEST = 2000
+_NO_FILE = (
+    "no such file; 'arbstr init' writes one, -c or ARBSTR_CONFIG names another, and 'arbstr serve --mock' needs none"
+)
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,10 @@ def read(path: Path) -> ConfigFile:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
             data = file.read()
     except FileNotFoundError:
-        raise _refused(path, _no_file()) from None
+        raise _refused(path, _NO_FILE) from None
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror}); check the path and its permissions") from None
     return ConfigFile(path, mode, _parse(path, data))
-
-
-def _no_file() -> str:
-    return (
-        f"no such file; copy {example_path()} there and fill it in, name another with -c or ARBSTR_CONFIG, "
-        "or try arbstr without one: arbstr serve --mock"
-    )
 
 
 def example_path() -> Path:

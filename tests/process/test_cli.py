@@ -22,8 +22,8 @@ from tests.support.command import Done, run_command
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
 COMMANDS = [
-    "serve", "tui", "check", "connect", "discover", "providers", "requests", "stats", "statusline", "balance", "fund",
-    "refund", "recover", "simulate", "db",
+    "serve", "tui", "init", "check", "connect", "discover", "providers", "requests", "stats", "statusline",
+    "balance", "fund", "refund", "recover", "simulate", "db",
 ]  # fmt: skip
 SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]
 GOOD = f"""
@@ -262,9 +262,7 @@ def test_an_invalid_configuration_is_a_line_for_each_problem(cwd: Path, command:
 @pytest.mark.parametrize("command", ["check", "serve", "providers"])
 def test_a_missing_configuration_says_how_to_start(tmp_path: Path, command: str) -> None:
     (said,) = complaints(arbstr_run(command, cwd=tmp_path), 1)
-    example = Path(arbstr.__file__).parent.parent / "config.example.toml"
-    assert said.startswith(f"config.toml: no such file; copy {example} there")
-    assert example.exists()
+    assert said.startswith("config.toml: no such file; 'arbstr init' writes one")
     assert "arbstr serve --mock" in said
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -15,17 +16,28 @@ from tests.support.paths import TOP
 LOCKS = [TOP / "requirements.lock", TOP / ".ci" / "checks.lock"]
 
 
-def test_the_wheel_has_the_example_that_arbstr_says_to_copy(tmp_path: Path) -> None:
+def test_the_wheel_has_all_that_arbstr_reads(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
     subprocess.run(command, cwd=TOP, check=True, capture_output=True, timeout=50)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
         assert files.read("arbstr/config.example.toml") == (TOP / "config.example.toml").read_bytes()
         names = set(files.namelist())
+        files.extractall(tmp_path / "installed")
     packaged = {str(path.relative_to(TOP)) for part in ("arbstr", "tui") for path in (TOP / part).rglob("*.py")}
     assert packaged <= names
     assert any(name.endswith(".sql") for name in names)
     assert any(name.endswith(".tcss") for name in names)
+    _init_works_in(tmp_path / "installed")
+
+
+def _init_works_in(installed: Path) -> None:
+    """Check that `arbstr init` finds what it writes and prints where there is no checkout."""
+    environ = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
+    for option in ("-c", "--systemd", "--container"):
+        command = [sys.executable, "-m", "arbstr", "init", option, *(["made.toml"] if option == "-c" else [])]
+        subprocess.run(command, cwd=installed, env=environ, stdin=subprocess.DEVNULL, check=True, timeout=30)
+    assert (installed / "made.toml").read_text().startswith("# arbstr's configuration")
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

@@ -674,7 +674,7 @@ def test_a_missing_file_says_how_to_start(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=re.escape(f"{path}: no such file")) as caught:
         load(path, {})
     (said,) = caught.value.problems
-    assert "config.example.toml" in said
+    assert "'arbstr init' writes one" in said
     assert "arbstr serve --mock" in said
 
 

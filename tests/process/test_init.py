@@ -1,0 +1,197 @@
+"""`arbstr init`: a first configuration, from flags or from answers; and the files that run arbstr as a service."""
+
+from __future__ import annotations
+
+import io
+import os
+import plistlib
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import arbstr
+from arbstr.config.loader import load
+from arbstr.config.toml_file import example_path
+from tests.support.command import Done, run_command
+from tests.support.paths import TOP
+from tests.support.terminal import Terminal
+
+NODE = "https://node.example.com/v1"
+
+
+@pytest.fixture(autouse=True)
+def no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+
+
+def init(path: Path, *arguments: str, status: int = 0, environ: dict[str, str] | None = None) -> Done:
+    done = run_command("init", *arguments, cwd=path, environ=environ or {})
+    assert done.returncode == status, done.stderr
+    return done
+
+
+def written(path: Path) -> dict[str, Any]:
+    return tomllib.loads(path.read_text())
+
+
+def test_without_flags_and_terminal_it_writes_a_valid_configuration_of_defaults(tmp_path: Path) -> None:
+    done = init(tmp_path)
+    assert done.stdout.startswith("wrote config.toml")
+    assert "arbstr fund routstr " in done.stdout
+    assert (tmp_path / "config.toml").stat().st_mode & 0o777 == 0o600
+    config = load(tmp_path / "config.toml", {}).config
+    [provider] = config.providers
+    assert (provider.name, provider.url, provider.kind) == ("routstr", "https://api.routstr.com/v1", "routstr")
+    assert str(config.server.address) == "127.0.0.1:8080"
+    assert config.policies.rules == ()
+    assert run_command("check", cwd=tmp_path, environ={}).returncode == 0
+
+
+def test_it_has_every_option_of_the_example_with_its_comment(tmp_path: Path) -> None:
+    init(tmp_path)
+    made = (tmp_path / "config.toml").read_text()
+    example, _, _ = example_path().read_text().partition('[[providers]]\nname = "provider-beta"')
+    options = re.compile(r"^(?:# ?)*(\w+) = ", re.MULTILINE)
+    assert options.findall(made)[: len(options.findall(example))] == options.findall(example)
+    comments = [re.sub(r"^[#\s]*", "", line.partition("  # ")[2] or line) for line in made.splitlines() if "# " in line]
+    told = example_path().read_text().replace("ARBSTR_PROVIDER_ALPHA_API_KEY", "ARBSTR_ROUTSTR_API_KEY")
+    assert [comment for comment in comments[1:] if comment not in told] == []
+
+
+def test_what_is_in_force_beside_the_provider_is_the_default(tmp_path: Path) -> None:
+    init(tmp_path)
+    (tmp_path / "bare.toml").write_text(f'[[providers]]\nname = "routstr"\nkind = "routstr"\nurl = "{NODE}"\n')
+    made, bare = (load(tmp_path / name, {}).config.model_dump() for name in ("config.toml", "bare.toml"))
+    made["providers"][0]["url"] = NODE
+    assert made == bare
+
+
+def test_flags_say_what_it_writes_and_where(tmp_path: Path) -> None:
+    done = init(tmp_path, "-c", "my own.toml", "--url", NODE, "--name", 'Node "1"', "-l", "[::1]:9000")
+    assert "-c 'my own.toml'" in done.stdout
+    table = written(tmp_path / "my own.toml")
+    assert table["server"]["listen"] == "[::1]:9000"
+    assert table["providers"][0] | {"refresh": 0} == table["providers"][0] | {
+        "name": 'Node "1"', "url": NODE, "kind": "routstr", "refresh": 0,
+    }  # fmt: skip
+    assert "ARBSTR_NODE_1_API_KEY" in (tmp_path / "my own.toml").read_text()
+    init(tmp_path, environ={"ARBSTR_CONFIG": "third.toml"})
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["my own.toml", "third.toml"]
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        (NODE, "node"),
+        ("https://api.some-mint.example/v1", "some-mint"),
+        ("http://127.0.0.1:3338", "node"),
+        ("http://[::1]:3338", "node"),
+        ("http://localhost:3338", "node"),
+    ],
+)
+def test_a_provider_is_named_after_its_host(tmp_path: Path, url: str, name: str) -> None:
+    init(tmp_path, "--url", url)
+    assert written(tmp_path / "config.toml")["providers"][0]["name"] == name
+
+
+def test_dollars_are_dollars(tmp_path: Path) -> None:
+    init(tmp_path, "--url", NODE, "--name", "a${HOME}$")
+    assert load(tmp_path / "config.toml", {}).config.providers[0].name == "a${HOME}$"
+
+
+def test_beyond_this_machine_clients_need_a_token_that_nobody_else_has(tmp_path: Path) -> None:
+    said = [init(tmp_path, "-c", name, "-l", "0.0.0.0:8080").stdout for name in ("a", "b")]
+    first, second = (written(tmp_path / name)["server"]["auth_token"] for name in ("a", "b"))
+    assert len(first) >= 32
+    assert first != second
+    assert not any(token in text for token in (first, second) for text in said)
+    assert "server.auth_token" in said[0]
+
+
+def test_it_never_writes_over_another_file(tmp_path: Path) -> None:
+    (tmp_path / "config.toml").write_text("mine")
+    done = init(tmp_path, status=1)
+    assert done.stderr.startswith("arbstr: config.toml is there already and stays as it is")
+    assert (tmp_path / "config.toml").read_text() == "mine"
+    (tmp_path / "link.toml").symlink_to("nowhere.toml")
+    init(tmp_path, "-c", "link.toml", status=1)
+    assert not (tmp_path / "nowhere.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (("--url", "ftp://x"), "arbstr: url is not a valid URL: it must begin with http:// or https://\n"),
+        (("--url", "https://u:hunter2@x"), "arbstr: url is not a valid URL: it contains credentials; "),
+        (("--name", "a\nb"), "arbstr: name "),
+        (("-c", "absent/config.toml"), "arbstr: there is no directory absent; make it, then try again\n"),
+    ],
+)
+def test_what_can_not_be_written_is_said(tmp_path: Path, arguments: tuple[str, ...], problem: str) -> None:
+    done = init(tmp_path, *arguments, status=1)
+    assert done.stderr.startswith(problem)
+    assert "hunter2" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_on_a_terminal_it_asks_for_what_no_flag_says(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    command = [sys.executable, "-m", "arbstr", "init", "-c", str(path), "--url", NODE]
+    environ = {"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(arbstr.__file__).parent.parent)}
+    terminal = Terminal(command, env=environ)
+    try:
+        terminal.wait_for("What to call it [node]:")
+        terminal.type("mine\r")
+        terminal.wait_for("Address to listen on [127.0.0.1:8080]:")
+        terminal.type("\r")
+        terminal.wait_for("arbstr fund mine")
+    finally:
+        terminal.close()
+    table = written(path)
+    assert (table["providers"][0]["name"], table["server"]["listen"]) == ("mine", "127.0.0.1:8080")
+
+
+# --- services
+
+
+def test_one_service_file_at_a_time(tmp_path: Path) -> None:
+    assert "mutually exclusive" in init(tmp_path, "--systemd", "--launchd", status=2).stderr
+
+
+def test_the_unit_is_hardened(tmp_path: Path) -> None:
+    unit = tmp_path / "arbstr.service"
+    unit.write_text(init(tmp_path, "--systemd").stdout)
+    text = unit.read_text()
+    for line in ("User=arbstr", "NoNewPrivileges=yes", "ProtectSystem=strict", "CapabilityBoundingSet=", "UMask=0077"):
+        assert f"\n{line}\n" in text
+    if analyze := shutil.which("systemd-analyze"):  # judges more than these lines, where it is at hand
+        command = [analyze, "security", "--offline=true", "--threshold=20", str(unit)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_container_is_not_root_and_tells_its_health(tmp_path: Path) -> None:
+    text = init(tmp_path, "--container").stdout
+    stages = text.split("\nFROM ")
+    assert "\nUSER 10001:10001\n" in stages[-1]
+    assert "\nHEALTHCHECK " in stages[-1]
+    assert "/health" in stages[-1]
+    assert 'CMD ["serve", "-c", "/data/config.toml", "-l", "0.0.0.0:8080"]' in stages[-1]
+
+
+def test_the_launch_agent_runs_this_arbstr_with_this_configuration(tmp_path: Path) -> None:
+    agent = plistlib.loads(init(tmp_path, "--launchd", "-c", "a & b.toml").stdout.encode())
+    path = tmp_path / "a & b.toml"
+    assert agent["ProgramArguments"] == [sys.executable, "-m", "arbstr", "serve", "-c", str(path)]
+    assert agent["WorkingDirectory"] == str(tmp_path)
+    assert not path.exists()
+
+
+def test_the_service_files_are_part_of_the_package() -> None:
+    assert {path.name for path in (TOP / "arbstr/cli/service_files").iterdir()} == {"Containerfile", "arbstr.service"}
