@@ -13,7 +13,7 @@ from arbstr.config.toml_file import Loc, key_path
 from arbstr.sanitize import quoted, sanitize
 from arbstr.suggest import did_you_mean
 
-SECRET_KEYS = ("api_key", "auth_token", "proxy")
+SECRET_KEYS = ("api_key", "auth_token", "metrics_token", "proxy")
 SET_BY_LOADER = ("key_source", "key_variable")
 
 _WANTED = {

@@ -16,7 +16,7 @@ from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.schema import Breaker, Config
 from arbstr.config.toml_file import ConfigFile, Loc, expand, is_literal, key_path, read, refers, sentence, tables
-from arbstr.config.warnings import warnings
+from arbstr.config.warnings import TOKENS, warnings
 from arbstr.errors import ConfigError
 from arbstr.redaction import UNFIT, fits_header
 from arbstr.sanitize import quoted
@@ -100,7 +100,8 @@ def _resolve_keys(written: Table, tree: Table, environ: Mapping[str, str], by_pl
         if users.setdefault(variable, name) != name:
             # Two names can stand for one variable; one provider must not get the other's key unnoticed.
             warnings.append(f"{quoted(users[variable])} and {quoted(name)} both take their key from {variable}")
-    by_place |= _empty_references(("server", "auth_token"), _auth_token(written), environ)
+    for key in TOKENS:
+        by_place |= _empty_references(("server", key), _token(written, key), environ)
     return warnings
 
 
@@ -129,9 +130,9 @@ def _empty_references(loc: Loc, text: Any, environ: Mapping[str, str]) -> dict[L
     return {loc: f"{key_path(loc)} needs the environment variable {empty[0]}, which is empty; set it"} if empty else {}
 
 
-def _auth_token(written: Table) -> Any:
-    server = written.get("server")
-    return server.get("auth_token") if isinstance(server, dict) else None
+def _token(table: Table, key: str) -> Any:
+    server = table.get("server")
+    return server.get(key) if isinstance(server, dict) else None
 
 
 # --- what no single value shows
@@ -145,6 +146,8 @@ def _cross_checks(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
     yield from _unknown_providers(written, tree)
     yield from _unreachable_onions(tree)
     yield from _breaker_times(tree)
+    if isinstance(token := _token(tree, "metrics_token"), str) and token == _token(tree, "auth_token"):
+        yield "server.metrics_token is server.auth_token, and would open everything; choose another"
 
 
 def _duplicate_names(written: Table, tree: Table, path: tuple[str, ...]) -> Iterator[str]:

@@ -49,6 +49,7 @@ class Server(Section):
 
     listen: Annotated[str, AfterValidator(validators.listen_address)] = "127.0.0.1:8080"
     auth_token: Secret | None = None
+    metrics_token: Secret | None = None
     max_in_flight: Count = Field(1000, ge=1)
     rate_limit_rps: float = Field(0, ge=0, le=1e9, allow_inf_nan=False)
     max_request_mb: float = Field(64, gt=0, le=4096, allow_inf_nan=False)
@@ -386,11 +387,12 @@ class Config(Section):
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return all secrets: the providers' keys, the clients' token, the proxies' passwords."""
+        """Return all secrets: the providers' keys, the clients' tokens, the proxies' passwords."""
         keys = [provider.api_key for provider in self.providers]
+        tokens = (self.server.auth_token, self.server.metrics_token)
         used = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
         proxies = [secret for proxy in used if proxy for secret in proxy.secrets]
-        return tuple(secret for secret in (*keys, self.server.auth_token, *proxies) if secret is not None)
+        return tuple(secret for secret in (*keys, *tokens, *proxies) if secret is not None)
 
 
 def _rates(sats: Mapping[str, float | None]) -> Rates:

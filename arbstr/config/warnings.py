@@ -11,6 +11,8 @@ from arbstr.config.address import Address
 from arbstr.config.schema import Config, Provider
 from arbstr.config.toml_file import ConfigFile, is_literal, tables
 
+TOKENS = {"auth_token": "ARBSTR_TOKEN", "metrics_token": "ARBSTR_METRICS_TOKEN"}  # of `[server]`, and their variables
+
 # Sats per 1000 tokens. Hardly any model costs so much by the thousand, and hardly any so little by the million.
 _SUSPICIOUS_RATES = {"input_rate": 100, "output_rate": 500}
 _PROXY_PASSWORD = re.compile(r"://[^@/]*?:([^/]*)@")
@@ -84,10 +86,11 @@ def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
         if provider.proxy and provider.proxy.password and _holds_password(file, i):
             literal = True
             yield f"providers[{i}].proxy holds a literal password; write ${{PROXY_PASSWORD}} and set that variable"
-    token = file.table.get("server", {}).get("auth_token")
-    if token is not None and is_literal(token):
-        literal = True
-        yield "server.auth_token is a literal; write ${ARBSTR_TOKEN} and set that variable"
+    for key, variable in TOKENS.items():
+        token = file.table.get("server", {}).get(key)
+        if token is not None and is_literal(token):
+            literal = True
+            yield f"server.{key} is a literal; write ${{{variable}}} and set that variable"
     if literal and file.mode & 0o077:
         yield f"the file has a literal key and others can read it (mode {file.mode:04o}); run chmod 600 {file.path}"
     elif file.mode & 0o022:

@@ -127,6 +127,10 @@ class CircuitBreakers:
         """Return the provider's state for display."""
         return self._breakers[name].view()
 
+    def views(self) -> dict[str, HealthView]:
+        """Return the state of every provider."""
+        return {name: self.view(name) for name in self._breakers}
+
     def set_in_rotation(self, name: str, in_rotation: bool) -> None:
         """Take a provider out of rotation, or put it back. Raises KeyError for an unknown name."""
         self._breakers[name].set_in_rotation(in_rotation)

@@ -85,6 +85,11 @@ class LedgerWriter:
         self._close_by: float | None = None
         self._prune_at = 0.0  # by the monotonic clock
 
+    @property
+    def queued_rows(self) -> int:
+        """How many rows wait to be written."""
+        return len(self._waiting)
+
     def begin(self, record: RequestRecord) -> None:
         """Queue the open row of a stream that has begun. Returns at once, never raises."""
         self._put(PendingRow(record, final=False))

@@ -48,6 +48,7 @@ from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.books import keep_books
+from arbstr.runtime.metrics import expose
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server.access import AccessControl
 from arbstr.server.app import App
@@ -56,7 +57,7 @@ from arbstr.server.endpoints.estimates import EstimateEndpoints
 from arbstr.server.endpoints.inference import InferenceEndpoints
 from arbstr.server.endpoints.status import StatusEndpoints
 from arbstr.server.endpoints.welcome import WelcomeEndpoints
-from arbstr.server.router import EndpointRouter
+from arbstr.server.router import EndpointRouter, NamedRoute, Route
 from arbstr.server.server import listen
 from arbstr.transport.pool import PooledTransport
 
@@ -236,7 +237,9 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     _run_in_background(stack, balances.run())
     _watch_money(stack, settings, parts.transport, balances)
     _run_in_background(stack, bookkeeping.run())
-    edge = _app(settings, parts, decisions, inference, room, lists, balances, started_at_ms)
+    meters = expose(parts.bus, parts.ledger, decisions.router, decisions.health, decisions.budgets, balances, admission)
+    routes = [*inference.routes(), *meters.routes()]
+    edge = _app(settings, parts, decisions, routes, room, lists, balances, started_at_ms)
     url = await listen(
         stack,
         edge.serve,
@@ -309,7 +312,7 @@ def _app(
     settings: Settings,
     parts: Infrastructure,
     decisions: Decisions,
-    inference: InferenceEndpoints,
+    routes: list[Route | NamedRoute],
     room: BodyMemory,
     lists: Catalogues,
     balances: Balances,
@@ -325,9 +328,11 @@ def _app(
         started_s=started_at_ms // 1000,
     )
     server = config.server
-    access_control = AccessControl(settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins)
+    access_control = AccessControl(
+        settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins, server.metrics_token
+    )
     routes = [
-        *inference.routes(),
+        *routes,
         *api.routes(),
         *EstimateEndpoints(decisions.router, decisions.sessions, room).routes(),
         *ledger_api.routes(parts.reader, decisions.router.names, [one.name for one in config.providers], wall_ms),

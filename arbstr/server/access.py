@@ -20,17 +20,27 @@ from arbstr.types import HeaderList
 
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _OPEN_PATHS = frozenset({"/", "/health"})
+METRICS_PATH = "/metrics"
 
 
 class AccessControl:
-    """Checks a request's `Host`, `Origin` and bearer token. `host` is what arbstr listens on."""
+    """Checks a request's `Host`, `Origin` and bearer token. `host` is what arbstr listens on.
+
+    `metrics_token` opens `/metrics`, as `token` does, and nothing else. With either of them it is not open to all.
+    """
 
     def __init__(
-        self, host: str, token: Secret | None, allowed_hosts: Iterable[str], allowed_origins: Iterable[str]
+        self,
+        host: str,
+        token: Secret | None,
+        allowed_hosts: Iterable[str],
+        allowed_origins: Iterable[str],
+        metrics_token: Secret | None = None,
     ) -> None:
         self._hosts = _LOOPBACK | {host.lower(), *map(str.lower, allowed_hosts)}
         self._any_address = _is_wildcard(host)
-        self._token = None if token is None else token.reveal().encode()
+        self._tokens = _bytes_of(token)
+        self._metrics_tokens = self._tokens + _bytes_of(metrics_token)
         self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
 
     def check(self, request: web.BaseRequest) -> None:
@@ -43,8 +53,9 @@ class AccessControl:
         if origin is not None and not self.allows_origin(origin, host):
             message = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
             raise ForbiddenOrigin(message)
-        if self._token is not None and request.path not in _OPEN_PATHS and not self.is_preflight(request):
-            self._check_token(headers.get("Authorization", ""), headers.get("X-Api-Key"))
+        tokens = self._tokens_for(request.path)
+        if tokens and not self.is_preflight(request):
+            _check_token(tokens, headers.get("Authorization", ""), headers.get("X-Api-Key"))
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
         """Return whether pages of an origin may send requests."""
@@ -76,16 +87,30 @@ class AccessControl:
         message = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
         raise ForbiddenHost(message)
 
-    def _check_token(self, authorization: str, api_key: str | None) -> None:
-        """Check the bearer token; Anthropic's clients send it as `x-api-key`, some of them beside a token of theirs."""
-        scheme, _, bearer = authorization.partition(" ")
-        is_bearer = scheme.lower() == "bearer" and self._is_token(bearer)
-        if not is_bearer and (api_key is None or not self._is_token(api_key)):
-            message = "Send server.auth_token as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
-            raise InvalidApiKey(message)
+    def _tokens_for(self, path: str) -> tuple[bytes, ...]:
+        """Return the tokens any of which opens a path; none: it is open."""
+        if path == METRICS_PATH:
+            return self._metrics_tokens
+        return () if path in _OPEN_PATHS else self._tokens
 
-    def _is_token(self, given: str) -> bool:
-        return hmac.compare_digest(given.strip().encode(errors="surrogateescape"), self._token or b"")
+
+def _bytes_of(token: Secret | None) -> tuple[bytes, ...]:
+    return () if token is None else (token.reveal().encode(),)
+
+
+def _check_token(tokens: Iterable[bytes], authorization: str, api_key: str | None) -> None:
+    """Check the bearer token; Anthropic's clients send it as `x-api-key`, some of them beside a token of theirs."""
+    scheme, _, bearer = authorization.partition(" ")
+    is_bearer = scheme.lower() == "bearer" and _is_any(bearer, tokens)
+    if not is_bearer and (api_key is None or not _is_any(api_key, tokens)):
+        message = "Send server.auth_token as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
+        raise InvalidApiKey(message)
+
+
+def _is_any(given: str, tokens: Iterable[bytes]) -> bool:
+    text = given.strip().encode(errors="surrogateescape")
+    matches = [hmac.compare_digest(text, token) for token in tokens]  # all of them, whichever it is
+    return any(matches)
 
 
 def _host_name(host: str) -> str:

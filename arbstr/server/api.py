@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from arbstr import shapes
 from arbstr.ledger.params import LISTING, STATS
+from arbstr.server.access import METRICS_PATH
 
 _UNSERVED = (402, 429, 502, 503, 504)  # how inference may fail
 _UNREADABLE = (400, 404, 413, 415)  # what may be wrong with a body
@@ -14,11 +15,11 @@ _UNREADABLE = (400, 404, 413, 415)  # what may be wrong with a body
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """An endpoint. `name` is its operation id; `answer` and `body` are shapes, `query` its parameters.
+    """An endpoint. `name` is its operation id; `answer` (`str` is plain text) and `body` are shapes.
 
-    `errors` may come besides those that any endpoint has, in the shape `error`; `streams`: the answer may be a stream
-    of events. `also` are statuses other than 200 with which the same shape comes, and what they mean; a `public` one
-    takes no token, a `passed` one takes and answers whatever a provider does.
+    `query` are its parameters; `errors` may come besides those that any endpoint has, in the shape `error`; `streams`:
+    the answer may be a stream of events. `also` are statuses other than 200 with which the same shape comes, and what
+    they mean; a `public` one takes no token, a `passed` one takes and answers whatever a provider does.
     """
 
     name: str
@@ -78,6 +79,7 @@ ENDPOINTS = (
     _get("requests", "/v1/requests", "The requests in a window.", shapes.RequestPage, LISTING, 400, 404),
     _get("request", "/v1/requests/{request_id}", "One request in full.", shapes.RequestDetail, (), 400, 404),
     _get("providers", "/providers", "The configured providers and their health.", shapes.ProviderList),
+    _get("metrics", METRICS_PATH, "Counters and gauges, as Prometheus reads them.", str),
     Endpoint("health", "GET", "/health", _HEALTH, shapes.Health, also=_DOWN, public=True),
     _get("description", "/openapi.json", "This description.", shapes.Description),
     Endpoint("welcome", "GET", "/", "What arbstr is and how to use it.", shapes.Welcome, public=True),

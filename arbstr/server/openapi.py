@@ -24,6 +24,7 @@ _TEXT = {"type": "string"}
 _TIME = {"type": "string", "format": "date-time"}
 _EITHER = {"enum": ["true", "false"]}
 _PASSED_BODY: JsonObject = {"application/json": {"schema": {}}, "multipart/form-data": {"schema": {"type": "object"}}}
+_PLAIN: JsonObject = {"text/plain": {"schema": _TEXT}}
 _FROM_ONE = {"type": "integer", "minimum": 1}
 
 _OF_ALL = (401, 403, 500)  # errors of any endpoint
@@ -122,7 +123,7 @@ class _ShapeSchemas(GenerateJsonSchema):
 def _shapes() -> list[type]:
     """Return the shapes that the description refers to, each once."""
     of_each = [(endpoint.answer, endpoint.body, endpoint.error) for endpoint in ENDPOINTS]
-    named = [shape for shapes_of_one in of_each for shape in shapes_of_one if shape is not None]
+    named = [shape for shapes_of_one in of_each for shape in shapes_of_one if shape not in (None, str)]
     return list(dict.fromkeys([shapes.Error, shapes.CostEvent, *named]))
 
 
@@ -168,7 +169,7 @@ def _parameters(endpoint: Endpoint) -> list[JsonObject]:
 
 
 def _body(shape: type, says: str) -> JsonObject:
-    return {"description": says, "content": _json(shape)}
+    return {"description": says, "content": _PLAIN if shape is str else _json(shape)}
 
 
 def _json(shape: type) -> JsonObject:

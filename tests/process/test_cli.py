@@ -176,6 +176,12 @@ finally:
     assert run.stderr.splitlines()[-1] == "[]"
 
 
+@pytest.mark.parametrize("heavy", ["prometheus_client", "arbstr.server.openapi"])
+def test_serving_does_not_load_what_only_few_requests_need(cwd: Path, heavy: str) -> None:
+    program = f"import sys, arbstr.runtime.compose; print({heavy!r} in sys.modules)"
+    assert python("-c", program, cwd=cwd, environ=ENVIRON).stdout == "False\n"
+
+
 # --- usage
 
 

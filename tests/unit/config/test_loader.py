@@ -361,6 +361,24 @@ def test_a_literal_token_warns_too(tmp_path: Path) -> None:
     assert "server.auth_token is a literal; write ${ARBSTR_TOKEN}" in warning
 
 
+def test_a_token_for_metrics_is_looked_at_as_the_other_one_is(tmp_path: Path) -> None:
+    environ = {"ARBSTR_ALPHA_API_KEY": KEY, "M": "let-me-in-please", "EMPTY": ""}
+    literal = reading(tmp_path, RATED + '[server]\nmetrics_token = "let-me-in-please"', environ)
+    assert [warning for warning in literal.warnings if "write ${ARBSTR_METRICS_TOKEN}" in warning]
+    referred = reading(tmp_path, RATED + '[server]\nmetrics_token = "${M}"', environ)
+    assert referred.warnings == ()
+    assert Secret("let-me-in-please") in referred.config.secrets()
+    (said,) = refused(tmp_path, SELLER + '[server]\nmetrics_token = "${EMPTY}"', environ)
+    assert said.startswith("server.metrics_token needs the environment variable EMPTY, which is empty")
+
+
+def test_a_token_for_metrics_that_would_open_everything_is_refused(tmp_path: Path) -> None:
+    tokens = '[server]\nauth_token = "let-me-in-please"\nmetrics_token = "let-me-in-please"'
+    (said,) = refused(tmp_path, SELLER + tokens)
+    assert said.startswith("server.metrics_token is server.auth_token, and would open everything")
+    assert "let-me-in" not in said
+
+
 @pytest.mark.parametrize(("mode", "warned"), [(0o600, False), (0o400, False), (0o640, True), (0o604, True)])
 def test_a_literal_key_that_others_may_read_warns(tmp_path: Path, mode: int, warned: bool) -> None:
     path = tmp_path / "config.toml"
@@ -944,7 +962,8 @@ def test_the_example_has_every_option() -> None:
 
 def test_the_example_is_valid_with_its_comments_taken_away(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
-    config = reading(tmp_path, text, {"ARBSTR_TOKEN": "let-me-in-please", "ALPHA_KEY": KEY}).config
+    tokens = {"ARBSTR_TOKEN": "let-me-in-please", "ARBSTR_METRICS_TOKEN": "for-metrics-alone"}
+    config = reading(tmp_path, text, {**tokens, "ALPHA_KEY": KEY}).config
     assert config.providers[0].api_key == Secret(KEY)
     assert config.budget.max_sats_per_day == 10000
     assert config.mock.providers[0].name == "mock-alpha"

@@ -93,3 +93,25 @@ def test_a_token_is_asked_for_once_it_is_set(authorization: str, expected: str) 
 def test_health_needs_no_token_but_a_proper_host() -> None:
     assert verdict(access(token="right-token"), path="/health") == "ok"
     assert verdict(access(token="right-token"), path="/health", Host="evil.test") == "forbidden_host"
+
+
+def test_metrics_open_with_the_token_or_with_their_own_and_that_opens_nothing_else() -> None:
+    both = AccessControl("127.0.0.1", Secret("the-token"), (), (), metrics_token=Secret("for-metrics"))
+    assert verdict(both, "/metrics") == "invalid_api_key"
+    for token in ("the-token", "for-metrics"):
+        assert verdict(both, "/metrics", Authorization=f"Bearer {token}") == "ok"
+        assert verdict(both, "/metrics", X_Api_Key=token) == "ok"
+    assert verdict(both, "/metrics", Authorization="Bearer for-metric") == "invalid_api_key"
+    for path in ("/v1/stats", "/metrics/", "/metrics/x", "/policy/code/metrics"):
+        assert verdict(both, path, Authorization="Bearer for-metrics") == "invalid_api_key"
+
+
+def test_a_token_for_metrics_alone_leaves_the_rest_open() -> None:
+    only = AccessControl("127.0.0.1", None, (), (), metrics_token=Secret("for-metrics"))
+    assert verdict(only, "/metrics") == "invalid_api_key"
+    assert verdict(only, "/metrics", Authorization="Bearer for-metrics") == "ok"
+    assert verdict(only, "/v1/models") == "ok"
+
+
+def test_metrics_without_any_token_are_open() -> None:
+    assert verdict(access(), "/metrics") == "ok"

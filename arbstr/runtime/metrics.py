@@ -1,0 +1,41 @@
+"""Composes what `/metrics` tells: counters that hear of each request, and the state of the parts."""
+
+from __future__ import annotations
+
+from arbstr.bus import EventBus
+from arbstr.engine.admission import AdmissionControl
+from arbstr.engine.budget import Budgets
+from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.routing.router import Router
+from arbstr.ledger.writer import LedgerWriter
+from arbstr.market.balances import Balances
+from arbstr.monitoring.gauges import Gauges
+from arbstr.monitoring.request_counters import RequestCounters
+from arbstr.server.endpoints.metrics import MetricsEndpoint
+
+
+def expose(
+    bus: EventBus,
+    ledger: LedgerWriter,
+    router: Router,
+    health: CircuitBreakers,
+    budgets: Budgets,
+    balances: Balances,
+    admission: AdmissionControl,
+) -> MetricsEndpoint:
+    """Return the endpoint, which counts the requests that finish from now on."""
+    counters = RequestCounters(router.names)
+    bus.attach(counters, counters.EVENTS)
+
+    def gauges() -> Gauges:
+        views = health.views()
+        known = {name: balance for name in views if (balance := balances.of(name)) is not None}
+        return Gauges(
+            breakers={name: view.state for name, view in views.items()},
+            budgets=budgets.status(),
+            balances_msats={name: one.free_msats for name, one in known.items() if one.free_msats is not None},
+            in_flight=admission.in_flight,
+            queued_rows=ledger.queued_rows,
+        )
+
+    return MetricsEndpoint(counters, gauges)
