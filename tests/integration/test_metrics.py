@@ -8,7 +8,10 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from arbstr.events import ChargeBooked
 from tests.integration.test_balances import holding, node
+from tests.integration.test_reconciliation import node as paid_node
+from tests.integration.test_reconciliation import started, told
 from tests.support.harness import Answer, Arbstr, ProxyHarness
 from tests.support.provider import Move, completion, error_reply, json_reply, sse_reply, stream_events, usage_chunk
 
@@ -176,3 +179,14 @@ async def test_it_is_listed_and_described(harness: ProxyHarness) -> None:
     assert "GET /metrics" in (await arbstr.get("/")).json["endpoints"]
     described = (await arbstr.get("/openapi.json")).json["paths"]["/metrics"]["get"]
     assert described["responses"]["200"]["content"] == {"text/plain": {"schema": {"type": "string"}}}
+
+
+async def test_what_a_balance_tells_later_is_in_the_sum_too(harness: ProxyHarness) -> None:
+    alpha = await paid_node(harness, json_reply(completion()))
+    arbstr = await started(harness, alpha)
+    events = arbstr.source.subscribe()
+    assert (await arbstr.chat(model="gpt-4o-mini")).status == 200
+    alpha.take(90)
+    await told(events, ChargeBooked)
+    stats = (await arbstr.get("/v1/stats")).json
+    assert value(await scraped(arbstr), "arbstr_sats_total") == stats["costs"]["total_cost_sats"] == 0.09
