@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from decimal import Decimal
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,6 +10,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
 from arbstr.config.proxies import ProxyUrl
+from arbstr.config.rates import RATES, exact_rates, rates_json
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
@@ -31,7 +30,6 @@ Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 10
 Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-RATES = ("input_rate", "output_rate", "cached_input_rate", "cache_write_rate", "base_fee")  # a provider's, or a model's
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(validators.printable_name)]
 Text = Annotated[str, Field(min_length=1)]
 PassedPath = Annotated[str, AfterValidator(validators.passed_path)]
@@ -158,7 +156,7 @@ class Provider(Section):
     @cached_property
     def rates(self) -> Rates:
         """Return the rates of models that have none of their own."""
-        return _rates({name: getattr(self, name) for name in RATES})
+        return exact_rates({name: getattr(self, name) for name in RATES})
 
     @cached_property
     def model_ids(self) -> tuple[str, ...]:
@@ -177,7 +175,7 @@ class Provider(Section):
     def _rates_of_models(self) -> dict[str, Rates]:
         own = {name: model.model_dump(include=set(RATES), exclude_none=True) for name, model in self._models.items()}
         shared = {name: getattr(self, name) for name in RATES}
-        return {model: _rates({**shared, **rates}) for model, rates in own.items() if rates}
+        return {model: exact_rates({**shared, **rates}) for model, rates in own.items() if rates}
 
     def rates_for(self, model: str) -> Rates:
         """Return its rates for a model."""
@@ -200,7 +198,7 @@ class Provider(Section):
         own |= {} if entry is None else entry.model_dump(include=set(RATES), exclude_none=True)
         if not own:
             return listed
-        filed = _rates({name: own.get(name) for name in RATES})
+        filed = exact_rates({name: own.get(name) for name in RATES})
         return Rates(
             input=filed.input if "input_rate" in own else listed.input,
             output=filed.output if "output_rate" in own else listed.output,
@@ -239,16 +237,8 @@ class Provider(Section):
         }
         if self._rates_of_models:
             own_rates = self._rates_of_models.items()
-            settings["model_rates"] = {self._models[name].id: _rates_json(rates) for name, rates in own_rates}
+            settings["model_rates"] = {self._models[name].id: rates_json(rates) for name, rates in own_rates}
         return settings
-
-
-def _rates_json(rates: Rates) -> shapes.ProviderRates:
-    return {
-        "input_rate_sats_per_1k": float(rates.input),
-        "output_rate_sats_per_1k": float(rates.output),
-        "base_fee_sats": float(rates.base_fee / 1000),
-    }
 
 
 class Rule(Section):
@@ -393,20 +383,3 @@ class Config(Section):
         used = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
         proxies = [secret for proxy in used if proxy for secret in proxy.secrets]
         return tuple(secret for secret in (*keys, *tokens, *proxies) if secret is not None)
-
-
-def _rates(sats: Mapping[str, float | None]) -> Rates:
-    """Convert rates in sats per 1000 tokens, which are msats per token, to exact decimals."""
-    exact = {name: None if rate is None else _exact(rate) for name, rate in sats.items()}
-    return Rates(
-        input=exact["input_rate"] or Decimal(0),
-        output=exact["output_rate"] or Decimal(0),
-        base_fee=(exact["base_fee"] or Decimal(0)) * 1000,
-        cached_input=exact["cached_input_rate"],
-        cache_write=exact["cache_write_rate"],
-    )
-
-
-def _exact(number: float) -> Decimal:
-    """Return the decimal that the file's text said: a float's shortest form, not its binary expansion."""
-    return Decimal(repr(number))
