@@ -64,10 +64,11 @@ class ClientConnection:
         return await self._body.read()
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
-        """Send a whole response; waits while the client is slow to read."""
+        """Send a whole response to a client that is there; waits while it is slow to read."""
+        if self.gone:
+            return
         response = WholeResponse(status, [*headers, *self._request.common_headers], body)
-        if not self.gone:
-            await self._best_effort(response.prepare(self._request))
+        await self._best_effort(response.prepare(self._request))
         self.response = response
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:

@@ -163,7 +163,9 @@ def test_completions_have_usage_and_cost_only_if_they_are_to() -> None:
     assert stream_events("a", done=False)[-1] != stream_events("a")[-1] == DONE
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in RECORDINGS.glob("*.json")))
+@pytest.mark.parametrize(
+    "name", sorted(path.stem for path in RECORDINGS.glob("*.json") if '"response"' in path.read_text())
+)
 async def test_every_recording_plays_with_its_status_and_headers(name: str) -> None:
     recorded = recording(name)
     async with ScriptedProvider([*recorded.reply(), Move.CLOSE]) as provider:
