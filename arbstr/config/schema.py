@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
 
 from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
@@ -128,11 +129,11 @@ class Provider(Section):
     """`[[providers]]`: one provider. Rates in sats per 1000 tokens, the fee in sats per request."""
 
     name: Name
+    kind: Literal["openai", "routstr"] = "openai"
     url: Annotated[str, AfterValidator(validators.provider_url)]
     api_key: Secret | None = None
     key_source: KeySource = Field("none", exclude=True)  # set by the loader, refused in the file
     key_variable: str | None = Field(None, exclude=True)  # likewise: the variable that has the key, or would have it
-    kind: Literal["openai", "routstr"] = "openai"
     dialects: tuple[DialectName, ...] = ()  # empty: found out
     models: Annotated[tuple[Annotated[Model, BeforeValidator(_entry)], ...], AfterValidator(_each_once)] = ()
     input_rate: Rate = 0
@@ -147,6 +148,13 @@ class Provider(Section):
     max_in_flight: Count = 0
     weight: float = Field(1, gt=0, le=1e9, allow_inf_nan=False)
     forward_headers: tuple[Annotated[str, AfterValidator(validators.forwarded_header)], ...] = ()
+
+    @field_validator("url")
+    @classmethod
+    def _with_v1(cls, url: str, info: ValidationInfo) -> str:
+        """Add the path below which every Routstr node answers, where the URL is a node's and has none."""
+        is_bare = info.data.get("kind") == "routstr" and not urlsplit(url).path
+        return f"{url}/v1" if is_bare else url
 
     @property
     def has_account(self) -> bool:

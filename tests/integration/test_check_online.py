@@ -150,7 +150,7 @@ async def test_a_provider_that_wants_a_key_and_has_none_configured(tmp_path: Pat
 
 async def test_a_url_that_lacks_v1(tmp_path: Path) -> None:
     async with FakeNode() as node:
-        (problem,) = problems(await check(tmp_path, table("node", node.url)))
+        (problem,) = problems(await check(tmp_path, table("node", node.url, "input_rate = 1", kind="openai")))
         assert problem == f"node: providers[0].url lacks /v1; write {node.url}/v1"
         assert "Authorization" not in node.asked[-1].headers, "where it was not configured the key is not sent"
 

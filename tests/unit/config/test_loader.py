@@ -194,6 +194,23 @@ def test_a_url_may_end_with_a_slash_or_not(tmp_path: Path, url: str) -> None:
     assert reading(tmp_path, text).config.providers[0].url == "https://a.example/v1"
 
 
+@pytest.mark.parametrize(
+    ("kind", "url", "asked"),
+    [
+        ("routstr", "https://node.example", "https://node.example/v1"),
+        ("routstr", "http://[::1]:9411/", "http://[::1]:9411/v1"),
+        ("routstr", "https://node.example/v1", "https://node.example/v1"),
+        ("routstr", "https://node.example/behind/v1", "https://node.example/behind/v1"),
+        ("openai", "https://api.example", "https://api.example"),
+    ],
+)
+def test_a_nodes_url_may_leave_out_the_path_that_all_nodes_have(
+    tmp_path: Path, kind: str, url: str, asked: str
+) -> None:
+    text = f'[[providers]]\nname = "a"\nurl = "{url}"\nkind = "{kind}"'
+    assert reading(tmp_path, text).config.providers[0].url == asked
+
+
 @pytest.mark.parametrize("url", ["http://127.0.0.1:11434/v1", "http://[::1]:8000", "http://abcdefgh.example/v1"])
 def test_any_http_address_is_a_provider(tmp_path: Path, url: str) -> None:
     assert reading(tmp_path, f'[[providers]]\nname = "a"\nurl = "{url}"').config.providers[0].url == url
@@ -471,7 +488,7 @@ def test_an_empty_variable_is_no_key(tmp_path: Path) -> None:
 
 def test_where_a_key_comes_from_is_not_the_files_to_say(tmp_path: Path) -> None:
     (problem,) = refused(tmp_path, SELLER + 'key_source = "convention"')
-    assert problem.startswith("providers[0].key_source is not a known key; the keys there are name, url, api_key")
+    assert problem.startswith("providers[0].key_source is not a known key; the keys there are name, kind, url, api_key")
     assert "key_source" not in problem.removeprefix("providers[0].key_source")
 
 
@@ -485,7 +502,7 @@ def test_where_a_key_comes_from_is_not_the_files_to_say(tmp_path: Path) -> None:
         ("inputRate = 1", "providers[0].inputRate is not a known key; did you mean providers[0].input_rate?"),
         ("backoff = 1", "providers[0].backoff is not a known key; it belongs in [retry]"),
         ("keywords = []", "providers[0].keywords is not a known key; it belongs in [[policies.rules]]"),
-        ('"x y" = 1', 'providers[0]."x y" is not a known key; the keys there are name, url'),
+        ('"x y" = 1', 'providers[0]."x y" is not a known key; the keys there are name, kind, url'),
         ("timeouts = { conect = 1 }", "providers[0].timeouts.conect is not a known key; did you mean providers[0].tim"),
         ("[sever]", "sever is not a known key; did you mean server?"),
         ("[[policies.rules]]\nname = 'r'\nkeyword = []", "policies.rules[0].keyword is not a known key; did you mean"),
