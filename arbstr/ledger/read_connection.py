@@ -97,11 +97,11 @@ class ReadConnection:
     def spent_msats(self, where: Filter) -> int:
         """Return the assumed cost of the matching rows in msats: the charge or the cost by rates, whichever is more.
 
-        What may have been spent in addition counts too.
+        What may have been spent in addition counts too, and what no request explains does not.
         """
-        computed = self.stats(where).overall.cost_msats
+        overall = self.stats(where).overall
         with self._view() as view:
-            return computed + view.excess_msats(where)
+            return overall.cost_msats - overall.unexplained_msats + view.excess_msats(where)
 
     def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
         """Return page `page` (from 1) of the matching rows."""

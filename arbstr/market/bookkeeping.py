@@ -37,8 +37,8 @@ class ChangingLedger(Protocol):
 class Bookkeeping:
     """Books what nodes took to rows, or as unexplained.
 
-    `read_soon` has a provider's balance read within seconds. `amended` is called for each row that has changed, and
-    `unexplained` with what is; `publish` gets their events. `clock` is monotonic seconds, `now_ms` the wall clock.
+    `read_soon` has a provider's balance read within seconds. `amended` is called for each row that has changed,
+    `publish` gets events for these and for what is unexplained. `clock` is monotonic seconds, `now_ms` the wall clock.
     """
 
     def __init__(
@@ -48,7 +48,6 @@ class Bookkeeping:
         *,
         read_soon: Callable[[str], None],
         amended: Callable[[Amendment], None],
-        unexplained: Callable[[int], None],
         publish: Callable[[Event], None],
         clock: Callable[[], float],
         now_ms: Callable[[], int],
@@ -58,7 +57,6 @@ class Bookkeeping:
         self._ledger = ledger
         self._read_soon = read_soon
         self._amended = amended
-        self._unexplained = unexplained
         self._publish = publish
         self._clock = clock
         self._now_ms = now_ms
@@ -161,5 +159,4 @@ class Bookkeeping:
                     )
                 )
         if change.unexplained_msats:
-            self._unexplained(change.unexplained_msats)
             self._publish(UnexplainedCharge(change.provider, self._now_ms(), change.unexplained_msats))

@@ -18,7 +18,10 @@ from arbstr.market.bookkeeping import Bookkeeping
 def keep_books(
     accounts: Accounts, ledger: LedgerWriter, balances: Balances, budgets: Budgets, learner: Learner, bus: EventBus
 ) -> Bookkeeping:
-    """Return the bookkeeping of the accounts, which is told of each reading of a balance."""
+    """Return the bookkeeping of the accounts, which gets each reading of a balance.
+
+    Budgets do not count what is unexplained: else a node's mere word would refuse requests at all others.
+    """
 
     def amended(one: Amendment) -> None:
         budgets.amend(one.policy, one.received_at_ms, one.counted_msats)
@@ -30,7 +33,6 @@ def keep_books(
         ledger,
         read_soon=balances.read_soon,
         amended=amended,
-        unexplained=lambda msats: budgets.amend(None, wall_ms(), msats),
         publish=bus.publish,
         clock=time.monotonic,
         now_ms=wall_ms,

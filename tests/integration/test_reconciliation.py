@@ -139,7 +139,20 @@ async def test_what_no_request_took_is_unexplained(harness: ProxyHarness, monkey
         assert (figures["costs"]["total_cost_sats"], figures["costs"]["unexplained_sats"]) == (1.7, 0.7)
     assert [row["cost"]["sats"] for row in await rows(arbstr)] == [1.0]
     assert arbstr.source.snapshot().totals.cost_msats == 1700
-    assert [budget.spent_msats for budget in arbstr.source.snapshot().budgets] == [1700]
+    assert [budget.spent_msats for budget in arbstr.source.snapshot().budgets] == [1000], "of the request alone"
+
+
+async def test_a_nodes_word_alone_refuses_no_request(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reconciliation, "UNEXPLAINED_AFTER_S", 0.2)
+    monkeypatch.setattr(bookkeeping, "AGAIN_S", 0.05)
+    alpha = await node(harness, json_reply({**completion(), "cost": {"total_msats": 1000}}))
+    arbstr = await started(harness, alpha, budget={"max_sats_per_day": 100})
+    events = arbstr.source.subscribe()
+    assert (await arbstr.chat(model=MINI)).status == 200
+    alpha.take(1000)
+    alpha.spent += 10**12
+    await told(events, UnexplainedCharge)
+    assert (await arbstr.chat(model=MINI)).status == 200
 
 
 @pytest.mark.parametrize(("version", "given_up"), [("0.4.7", False), ("0.4.8", True)])

@@ -48,7 +48,6 @@ class Books:
             self,
             read_soon=self.asked.append,
             amended=self.amended.append,
-            unexplained=lambda msats: None,
             publish=self.events.append,
             clock=lambda: 0.0,
             now_ms=lambda: LATER,
