@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`, `db` and
-`simulate` hold the commands; each imports what is slow to import when it runs.
+`serve`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`, `db`,
+`doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from arbstr.cli import (
     connect,
     db,
     discover,
+    doctor,
     init,
     ledger,
     money,
@@ -147,5 +148,7 @@ def _arbstr(
         raise typer.Exit(USAGE)
 
 
-for commands in (serve, init, config, providers, connect, discover, ledger, statusline, balance, money, db, simulate):
+for commands in (
+    serve, init, config, doctor, providers, connect, discover, ledger, statusline, balance, money, db, simulate,
+):  # fmt: skip
     commands.register(app)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from arbstr.cli.tables import Column, counted, table
@@ -13,7 +13,7 @@ from arbstr.market.online_check import Checked, check_all
 from arbstr.market.policy_check import policy_problems
 from arbstr.money import format_sats
 from arbstr.redaction import Redactor
-from arbstr.transport.pool import PooledTransport
+from arbstr.transport.pool import PooledTransport, ProxyFor
 
 if TYPE_CHECKING:
     from arbstr.config.settings import Settings
@@ -29,9 +29,9 @@ _COLUMNS = (
 
 def check_online(settings: Settings) -> int:
     """Ask every provider, print what they answer and what is wrong; return the exit status."""
-    found = asyncio.run(_ask(settings))
+    found = asyncio.run(ask(settings))
     print("\n".join(["", *table(_COLUMNS, map(_cells, found)), ""]))
-    notes, problems = _complaints(settings, found)
+    notes, problems = complaints(settings, found)
     print(f"online: {counted(len(problems), 'problem')}.")
     sys.stdout.flush()
     for kind, sentences in (("note", notes), ("problem", problems)):
@@ -40,9 +40,12 @@ def check_online(settings: Settings) -> int:
     return 1 if problems else 0
 
 
-async def _ask(settings: Settings) -> list[Checked]:
+async def ask(
+    settings: Settings, transport_with: Callable[[ProxyFor], PooledTransport] = PooledTransport
+) -> list[Checked]:
+    """Ask every provider, through a transport made with the environment's proxies."""
     redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
-    transport = PooledTransport(settings.proxies.choose)
+    transport = transport_with(settings.proxies.choose)
     try:
         return await check_all(settings.config.providers, transport, redactor, wall_ms())
     finally:
@@ -61,7 +64,7 @@ def _cells(one: Checked) -> tuple[str, ...]:
     )
 
 
-def _complaints(settings: Settings, found: Sequence[Checked]) -> tuple[list[str], list[str]]:
+def complaints(settings: Settings, found: Sequence[Checked]) -> tuple[list[str], list[str]]:
     """Return what is wrong with providers that are not used, and with the others, policies and aliases."""
     notes: list[str] = []
     problems: list[str] = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ def known_providers(settings: Settings) -> dict[str, shapes.ProviderEntry]:
     Never raises: nothing has to run.
     """
     try:
-        listed = _ask(settings)["providers"]
+        listed = _ask(settings, "/providers")["providers"]
         entries = {entry["name"]: entry for entry in listed if _is_complete(entry)}
     except (OSError, http.client.HTTPException, ValueError, TypeError, KeyError):
         return {}
@@ -29,20 +30,28 @@ def known_providers(settings: Settings) -> dict[str, shapes.ProviderEntry]:
     return {name: entry for name, entry in entries.items() if ours.get(name) == entry["url"]}
 
 
+def answers(settings: Settings) -> bool:
+    """Check whether an arbstr runs where this configuration says, healthy or not. Never raises."""
+    try:
+        return "uptime_s" in _ask(settings, "/health", (http.client.OK, http.client.SERVICE_UNAVAILABLE))
+    except (OSError, http.client.HTTPException, ValueError, TypeError):
+        return False
+
+
 def _is_complete(entry: dict[str, Any]) -> bool:
     """Check whether an entry has what this version says of a provider; an earlier one may still be running."""
     return {"name", "url", "models", "health", "balance", "charged_ratio", "list_age_s", "list_stale"} <= entry.keys()
 
 
-def _ask(settings: Settings) -> dict[str, Any]:
+def _ask(settings: Settings, path: str, statuses: Sequence[int] = (http.client.OK,)) -> dict[str, Any]:
     token = settings.config.server.auth_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
     host = _ANY.get(settings.host, settings.host)
     connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE_S)
     try:
-        connection.request("GET", "/providers", headers=headers)
+        connection.request("GET", path, headers=headers)
         response = connection.getresponse()
-        if response.status != http.client.OK:
+        if response.status not in statuses:
             raise ValueError(f"HTTP {response.status}")
         return cast("dict[str, Any]", json.loads(response.read(_MOST_BYTES)))
     finally:

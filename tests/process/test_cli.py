@@ -22,8 +22,8 @@ from tests.support.command import Done, run_command
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
 COMMANDS = [
-    "serve", "tui", "init", "check", "connect", "discover", "providers", "requests", "stats", "statusline",
-    "balance", "fund", "refund", "recover", "simulate", "db",
+    "serve", "tui", "init", "check", "doctor", "connect", "discover", "providers", "requests", "stats",
+    "statusline", "balance", "fund", "refund", "recover", "simulate", "db",
 ]  # fmt: skip
 SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]
 GOOD = f"""
