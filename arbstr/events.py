@@ -129,7 +129,7 @@ class AdoptionProgressed:
 
 @value_object
 class ChargeBooked:
-    """A provider's balance has told what it took for a request: its cost is `cost_msats` now, and was `was_msats`.
+    """A provider's balance has shown what it took for a request: its cost is `cost_msats` now, and was `was_msats`.
 
     `doubtful_msats` may have been spent besides, still. `at_ms` is when the request was received.
     """

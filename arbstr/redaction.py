@@ -76,7 +76,7 @@ def mask(text: str) -> str:
     return REDACTED if len(text) < _SHORTEST_SHOWN else f"{text[:_SHOWN]}...***"
 
 
-# Secrets that nobody told arbstr of, known by their look: ecash, Lightning invoices (a node gives the key that one pays
+# Secrets that arbstr does not know, found by their look: ecash, Lightning invoices (a node gives the key that one pays
 # for to anyone who has it), Nostr's private keys, providers' keys, what follows an authorization scheme.
 _LOOKALIKE = re.compile(
     r"cashu[AB][\w+/=-]{8,}"

@@ -268,7 +268,7 @@ def _report(journal: Journal, resumed: Resumed) -> bool:
 
 
 def _print_secrets(move: Move) -> None:
-    """Print all that is left of a move: whoever drops it must have the money."""
+    """Print all that is left of a move: the user who drops it must have the money."""
     from arbstr.market.money_moves import InvoiceMove, RefundMove, TokenMove
 
     secrets: tuple[str | None, ...] = ()

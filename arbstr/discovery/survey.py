@@ -90,7 +90,7 @@ def _is_local(relay: str) -> bool:
 
 
 def _in_order(announced: Iterable[Announcement], reviews: dict[str, Reviews]) -> list[Announcement]:
-    """Return nodes in the order to ask them, should they be too many: whoever can announce any number of new ones."""
+    """Return nodes in the order to ask them, should they be too many: anyone can announce any number of new ones."""
 
     def order(one: Announcement) -> tuple[bool, int, int]:
         reviewed = reviews.get(one.author, Reviews())

@@ -21,14 +21,14 @@ from arbstr.ledger.sql import values
 from arbstr.types import RequestRecord, value_object
 
 MOST_AT_ONCE = 200  # doubts that one reading settles: rows are written meanwhile
-_MEMORY_MS = 7 * 86_400_000  # a charge that no balance has told of by then stays in doubt for good
+_MEMORY_MS = 7 * 86_400_000  # a charge that no balance has shown by then stays in doubt for good
 
 
 @value_object
 class OpenDoubt:
     """A charge in doubt since its request ended, in msats: see `types.Doubt`.
 
-    `booked_msats` is what the balance has told of so far.
+    `booked_msats` is what the balance has shown so far.
     """
 
     request_id: str
@@ -93,7 +93,7 @@ class Change:
 class Amendment:
     """A row whose cost has changed, in msats.
 
-    `counted_msats` is by how much what budgets count has grown; `learned_msats` is the charge that the balance told of,
+    `counted_msats` is by how much what budgets count has grown; `learned_msats` is the charge that the balance showed,
     if it is the request's only one and complete.
     """
 

@@ -1,6 +1,6 @@
 """What arbstr holds at each Routstr node: read at the start, soon after charges, and now and then without any.
 
-Others read `of`, or are told of each reading by `on_reading`. Nothing waits for a balance.
+Others read `of`, or get each reading by `on_reading`. Nothing waits for a balance.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Balances:
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
     many requests are at a provider's account, which others may share, and how many have ever been sent there.
-    `on_key` is told with each reading why a provider does not take the key there, None if it does.
+    `on_key` gets with each reading why a provider does not take the key there, None if it does.
     """
 
     def __init__(

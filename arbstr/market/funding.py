@@ -138,7 +138,7 @@ def _unreadable(account: Account, error: NodeRefusal | NodeSilent) -> NothingMov
 
 
 def _refuse_beside_others(account: Account, journal: Journal) -> None:
-    """Check that no other move is in motion there: what it does could not be told from this one."""
+    """Check that no other move is in motion there: what it does could not be distinguished from this one."""
     for move in journal.moves:
         if move.provider == account.provider.name and not isinstance(move, InvoiceMove):
             raise NothingMoved(f"{account.name} has money under way; bring that to its end first: arbstr recover")

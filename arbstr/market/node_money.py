@@ -165,10 +165,12 @@ class NodeMoney:
         except FetchFailed as error:
             problem = sanitize_clause(masks.text(str(error)))
             raise NodeSilent(problem, sent=not isinstance(error.__cause__, _NOT_SENT)) from None
-        if 200 <= answer.status < 300 and isinstance(answer.document, dict):
-            document: JsonObject = answer.document
-            return document
-        raise _refusal(answer, masks)
+        if not 200 <= answer.status < 300:
+            raise _refusal(answer, masks)
+        if not isinstance(answer.document, dict):  # it may have done what it was asked
+            raise NodeSilent("its answer is no JSON object", sent=True)
+        document: JsonObject = answer.document
+        return document
 
 
 def _request(provider: Provider, method: str, path: str, key: str | None, body: JsonObject | None) -> httpx.Request:

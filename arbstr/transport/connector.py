@@ -118,7 +118,7 @@ class Connector:
         if proxy.is_socks:
             return await self._open_through_socks(proxy)
         if is_onion(self._host):
-            raise OSError("an .onion name is not told to an HTTP proxy; it takes a SOCKS proxy")
+            raise OSError("an .onion name is not sent to an HTTP proxy; it takes a SOCKS proxy")
         try:
             sock = await self._open_tcp(proxy.host, await self._resolver.addresses(proxy.host, proxy.port))
         except OSError as error:

@@ -34,7 +34,7 @@ class WebSocketConnector(aiohttp.BaseConnector):
         self,
         req: aiohttp.ClientRequest,
         traces: list[aiohttp.tracing.Trace],
-        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's; whoever asks limits the time
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's; the caller limits the time
     ) -> ResponseHandler:
         """Open a connection. Raises OSError, or ValueError for an invalid host name."""
         host, tls = req.url.raw_host or "", req.url.scheme in ("wss", "https")

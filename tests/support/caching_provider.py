@@ -1,4 +1,4 @@
-"""A scripted provider with a prompt cache that keeps what it is sent until it is told to forget."""
+"""A scripted provider with a prompt cache that keeps what it is sent until it is to forget."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ class Node:
         return 200, {"invoice_id": number, "bolt11": made["bolt11"], "expires_at": made["expires_at"]}
 
     def pay(self) -> None:
-        """Pay all its invoices, as whoever scans them does."""
+        """Pay all its invoices, as a wallet that scans them does."""
         for number, invoice in self.invoices.items():
             if invoice["status"] == "pending":
                 invoice["status"] = "paid"

@@ -158,7 +158,7 @@ def test_a_key_is_found_among_thousands_of_characters_written_by_number(before: 
     assert Redactor([Secret(key)]).data(data) == data[: 6 * before] + mask(key).encode() + b"\\u0042" * 1500
 
 
-# --- secrets that nobody told of
+# --- secrets that are not known
 
 TOKEN = "cashuBo2F0gaJhaUgB8vxFdYeLxGFwhqNhYRkBAGFzeEBlNjI2ODdl-_OWQ2ZTY2MmM2NzliNDg2ZTFm"
 INVOICE = "lnbc770n1p4sch5j9qypqqqdqqxqrrsssp58rmwt3gag87ve2g8tqnzeh2x20tn3dwyassyvafjl6a3cgvlkxgqpp5kyqaaa8cv757z9gj"

@@ -1,4 +1,4 @@
-"""Spending over time, drawn in Braille dots, the dearest models told apart."""
+"""Spending over time, drawn in Braille dots, the dearest models in shades of their own."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def area(values: Sequence[int | None], width: int, height: int) -> list[str]:
 
 
 def stacked(values: Sequence[int | None], layers: Sequence[Sequence[int]], width: int, height: int) -> list[Line]:
-    """Return the same curve with parts of it told apart, the first at the bottom; what they leave is the last's.
+    """Return the same curve with parts of it marked, the first at the bottom; what they leave is the last's.
 
     A cell has one look: that of the part in the middle of its higher column.
     """

@@ -21,7 +21,7 @@ _HOLDERS = 32  # offers remembered for a place
 class Visit:
     """A request that an offer has answered. `end` is the hash of all of its prompt, `size` how long that is.
 
-    `turn` counts the requests of its conversation so far, 0 where none can be told: its prompt held nothing new.
+    `turn` counts the requests of its conversation so far, 0 where it is unknown: its prompt held nothing new.
     `usual_output` are the tokens of its answer, with those of the answers before, each counting half of the next one.
     """
 

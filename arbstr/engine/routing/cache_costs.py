@@ -84,7 +84,7 @@ class CacheCosts:
         return Outlook(prefix, known, turn, goes_on, input_tokens, output_tokens, expected, now_s)
 
     def expect(self, request_id: str, outlook: Outlook) -> None:
-        """Remember the outlook of a request that is sent, until `learn` is told of its end."""
+        """Remember the outlook of a request that is sent, until `learn` gets its end."""
         if len(self._awaited) >= _REMEMBERED:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
@@ -173,7 +173,7 @@ def _may_price_caches(provider: Provider) -> bool:
 
 
 def reuse_of(outlook: Outlook) -> Reuse:
-    """Return what is told of an outlook beside the routing decision."""
+    """Return what an outlook adds beside the routing decision."""
     parent = outlook.known.parent
     if parent is None:
         return Reuse(outlook.goes_on)
@@ -183,7 +183,7 @@ def reuse_of(outlook: Outlook) -> Reuse:
 
 
 def _turn(known: Known, prefix: Prefix) -> int:
-    """Return a request's number in its conversation; 0 where none can be told, because others have sent all of it."""
+    """Return a request's number in its conversation; 0 where it is unknown, because others have sent all of it."""
     if known.parent is not None:
         return known.parent.turn + 1
     return 0 if known.share * prefix.size >= prefix.ends[-1] else 1

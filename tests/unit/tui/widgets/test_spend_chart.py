@@ -1,4 +1,4 @@
-"""Spending over time: models told apart, an axis, and no time before the first data."""
+"""Spending over time: models kept apart, an axis, and no time before the first data."""
 
 from __future__ import annotations
 
