@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import plistlib
 import re
@@ -20,6 +21,7 @@ from arbstr.config.loader import load
 from arbstr.config.toml_file import example_path
 from tests.support.command import Done, run_command
 from tests.support.paths import TOP
+from tests.support.serve_process import ServeProcess
 from tests.support.terminal import Terminal
 
 NODE = "https://node.example.com/v1"
@@ -176,13 +178,27 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stdout + done.stderr
 
 
-def test_the_container_is_not_root_and_tells_its_health(tmp_path: Path) -> None:
+def test_the_container_is_not_root_and_has_a_healthcheck(tmp_path: Path) -> None:
     text = init(tmp_path, "--container").stdout
     stages = text.split("\nFROM ")
     assert "\nUSER 10001:10001\n" in stages[-1]
     assert "\nHEALTHCHECK " in stages[-1]
-    assert "/health" in stages[-1]
     assert 'CMD ["serve", "-c", "/data/config.toml", "-l", "0.0.0.0:8080"]' in stages[-1]
+
+
+def test_the_containers_health_is_that_arbstr_answers(tmp_path: Path) -> None:
+    [check] = re.findall(r"^  CMD (\[.*\])$", init(tmp_path, "--container").stdout, re.MULTILINE)
+    _, *arguments = json.loads(check)
+
+    def healthy(port: str) -> bool:
+        command = [sys.executable, *(argument.replace("8080", port) for argument in arguments)]
+        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+
+    init(tmp_path, "-l", "127.0.0.1:0")  # its provider has no key, so none is healthy
+    with ServeProcess(tmp_path, "-c", "config.toml") as served:
+        port = served.url.rpartition(":")[2]
+        assert healthy(port)
+    assert not healthy(port)
 
 
 def test_the_launch_agent_runs_this_arbstr_with_this_configuration(tmp_path: Path) -> None:
