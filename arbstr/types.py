@@ -321,7 +321,10 @@ NO_GROUP = "(none)"  # the group name of a null policy, provider, client or sess
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month."""
+    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month.
+
+    `refused`: within the period it did not allow what a request might have cost.
+    """
 
     scope: str
     period: str
@@ -329,6 +332,7 @@ class BudgetStatus:
     reserved_msats: int
     limit_msats: int
     resets_at_ms: int
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

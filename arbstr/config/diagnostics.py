@@ -8,12 +8,13 @@ from typing import Any, TypeGuard, get_args
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
-from arbstr.config.schema import Config, Model, Section
+from arbstr.config.schema import Config, Model
+from arbstr.config.section import Section
 from arbstr.config.toml_file import Loc, key_path
 from arbstr.sanitize import quoted, sanitize
 from arbstr.suggest import did_you_mean
 
-SECRET_KEYS = ("api_key", "auth_token", "metrics_token", "proxy")
+SECRET_KEYS = ("api_key", "auth_token", "metrics_token", "proxy", "webhook", "secret")
 SET_BY_LOADER = ("key_source", "key_variable")
 
 _WANTED = {

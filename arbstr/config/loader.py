@@ -16,7 +16,7 @@ from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.schema import Breaker, Config
 from arbstr.config.toml_file import ConfigFile, Loc, expand, is_literal, key_path, read, refers, sentence, tables
-from arbstr.config.warnings import TOKENS, warnings
+from arbstr.config.warnings import TOKENS, WEBHOOK, warnings
 from arbstr.errors import ConfigError
 from arbstr.redaction import UNFIT, fits_header
 from arbstr.sanitize import quoted
@@ -102,6 +102,8 @@ def _resolve_keys(written: Table, tree: Table, environ: Mapping[str, str], by_pl
             warnings.append(f"{quoted(users[variable])} and {quoted(name)} both take their key from {variable}")
     for key in TOKENS:
         by_place |= _empty_references(("server", key), _token(written, key), environ)
+    for key in WEBHOOK:
+        by_place |= _empty_references(("alerts", key), _written(written, ("alerts", key)), environ)
     return warnings
 
 

@@ -6,12 +6,14 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, field_validator
 
 from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
+from arbstr.config.alerts import Alerts
 from arbstr.config.proxies import ProxyUrl
 from arbstr.config.rates import RATES, exact_rates, rates_json
+from arbstr.config.section import Section
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
@@ -35,12 +37,6 @@ Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(valida
 Text = Annotated[str, Field(min_length=1)]
 PassedPath = Annotated[str, AfterValidator(validators.passed_path)]
 LONGEST_MODEL = 300  # characters of a model's name
-
-
-class Section(BaseModel):
-    """A table of the file: frozen, without unknown keys, values hidden in pydantic's errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True)
 
 
 class Server(Section):
@@ -375,19 +371,20 @@ class Config(Section):
     server: Server = Server()
     database: Database = Database()
     providers: tuple[Provider, ...] = ()
-    aliases: Annotated[dict[str, str], AfterValidator(_aliases)] = {}
+    aliases: Annotated[dict[str, str], AfterValidator(_aliases)] = Field(default_factory=dict)
     policies: Policies = Policies()
     budget: Budget = Budget()
     retry: Retry = Retry()
     breaker: Breaker = Breaker()
     logging: Logging = Logging()
     discovery: Discovery = Discovery()
+    alerts: Alerts = Alerts()
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return all secrets: the providers' keys, the clients' tokens, the proxies' passwords."""
+        """Return all secrets: the providers' keys, the clients' tokens, proxies' passwords, the webhook's."""
         keys = [provider.api_key for provider in self.providers]
         tokens = (self.server.auth_token, self.server.metrics_token)
         used = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
         proxies = [secret for proxy in used if proxy for secret in proxy.secrets]
-        return tuple(secret for secret in (*keys, *tokens, *proxies) if secret is not None)
+        return tuple(secret for secret in (*keys, *tokens, *proxies, *self.alerts.secrets) if secret is not None)

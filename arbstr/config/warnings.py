@@ -12,6 +12,7 @@ from arbstr.config.schema import Config, Provider
 from arbstr.config.toml_file import ConfigFile, is_literal, tables
 
 TOKENS = {"auth_token": "ARBSTR_TOKEN", "metrics_token": "ARBSTR_METRICS_TOKEN"}  # of `[server]`, and their variables
+WEBHOOK = {"webhook": "ARBSTR_WEBHOOK", "secret": "ARBSTR_WEBHOOK_SECRET"}  # of `[alerts]`
 
 # Sats per 1000 tokens. Hardly any model costs so much by the thousand, and hardly any so little by the million.
 _SUSPICIOUS_RATES = {"input_rate": 100, "output_rate": 500}
@@ -91,6 +92,10 @@ def _exposed_file(file: ConfigFile, config: Config) -> Iterator[str]:
         if token is not None and is_literal(token):
             literal = True
             yield f"server.{key} is a literal; write ${{{variable}}} and set that variable"
+    for key, variable in WEBHOOK.items():
+        if (text := file.table.get("alerts", {}).get(key)) is not None and is_literal(text):
+            literal = True
+            yield f"alerts.{key} is a literal; write ${{{variable}}} and set that variable"
     if literal and file.mode & 0o077:
         yield f"the file has a literal key and others can read it (mode {file.mode:04o}); run chmod 600 {file.path}"
     elif file.mode & 0o022:

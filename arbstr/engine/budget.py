@@ -116,7 +116,9 @@ class Budgets:
         """Return the state of every budget."""
         self._roll_over()
         return tuple(
-            BudgetStatus(cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms)
+            BudgetStatus(
+                cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms, cap.now.refused
+            )
             for cap in self._all
         )
 
@@ -163,6 +165,8 @@ class Reservation:
         if more > 0:
             full = [one for one in self._caps if not _holds(*one, more)]
             if full:
+                for _, span in full:
+                    span.refused = span.known
                 raise _exceeded(*max(full, key=lambda one: one[1].ends_ms), self._amount, amount, self._clock_ms())
         for _, span in self._caps:
             span.reserved += more

@@ -94,15 +94,27 @@ class Span:
     """One period of a cap: what is spent and reserved, in msats.
 
     `known`: what was spent before it was entered is included. `own` is what was spent since, `brought_back` how much of
-    that an earlier period counts too. `last_threshold` (percent) is the last one published.
+    that an earlier period counts too. `last_threshold` (percent) is the last one published. `refused`: it did
+    not allow what a request might have cost.
     """
 
-    __slots__ = ("brought_back", "ends_ms", "known", "last_threshold", "own", "reserved", "spent", "starts_ms")
+    __slots__ = (
+        "brought_back",
+        "ends_ms",
+        "known",
+        "last_threshold",
+        "own",
+        "refused",
+        "reserved",
+        "spent",
+        "starts_ms",
+    )
 
     def __init__(self, starts_ms: int, ends_ms: int, *, known: bool) -> None:
         self.starts_ms = starts_ms
         self.ends_ms = ends_ms
         self.known = known
+        self.refused = False
         self.spent = self.reserved = self.last_threshold = self.own = self.brought_back = 0
 
     def pass_thresholds(self, limit: int) -> list[int]:

@@ -30,7 +30,6 @@ logger = logging.getLogger(__name__)
 VERSION_S = 600.0  # a node is asked for its version that often; operators update them
 STALE_MS = 600_000  # after which a balance that can't be read is unknown
 
-LOW_HOURS = 12.0
 _PLENTY = 1.25  # times that, and it no longer is low: a rate that wavers is one warning, not many
 
 _PROBLEMS: Mapping[BalanceState, str] = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
@@ -54,6 +53,7 @@ class Balances:
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
     many requests are at a provider's account, which others may share, and how many have ever been sent there.
+    A balance that lasts less than `low_hours` is logged.
     `on_key` gets with each reading why a provider does not take the key there, None if it does.
     """
 
@@ -69,8 +69,10 @@ class Balances:
         random: Callable[[], float],
         traffic: Callable[[str], tuple[int, int]] = lambda provider: (0, 0),
         on_key: Callable[[str, str | None], None] = lambda provider, problem: None,
+        low_hours: float = 12.0,
     ) -> None:
         self._on_key = on_key
+        self._low_hours = low_hours
         self._traffic = traffic
         self._transport = transport
         self._redactor = redactor
@@ -131,7 +133,7 @@ class Balances:
         problem = _PROBLEMS.get(balance.state)
         self._report(account, problem)
         self._on_key(name, problem)
-        account.report_runway()
+        account.report_runway(self._low_hours)
         for listener in self._listeners:
             listener(Reading(name, before, balance, under_way))
         return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
@@ -192,16 +194,16 @@ class _Account:
         if earlier(self._clock()):
             self.woken.set()
 
-    def report_runway(self) -> None:
+    def report_runway(self, low_hours: float) -> None:
         """Log once that the balance is about to end, and when it no longer is."""
         hours = self.funds.balance.runway_hours
         name, free = self.provider.name, format_sats(self.funds.balance.free_msats or 0)
-        if hours is not None and hours < LOW_HOURS and not self._is_low:
+        if hours is not None and hours < low_hours and not self._is_low:
             self._is_low = True
             logger.warning(
                 "provider %s: the balance of %s sats lasts %.1f h at this rate; top it up", name, free, hours
             )
-        elif self._is_low and (hours is None or hours >= _PLENTY * LOW_HOURS):
+        elif self._is_low and (hours is None or hours >= _PLENTY * low_hours):
             self._is_low = False
             logger.info("provider %s: the balance of %s sats lasts longer again", name, free)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 
 import httpx
 
@@ -61,6 +61,7 @@ class Catalogues:
         self._known: dict[str, SavedList] = {}
         self._unsaved: set[str] = set()
         self._doubted: dict[str, dict[str, Rates]] = {one.name: {} for one in self._providers}
+        self._on_jumps: Callable[[str, Collection[str]], None] = lambda provider, models: None
         self._asked: set[str] = set()
         self._settled = asyncio.Event()
 
@@ -75,6 +76,10 @@ class Catalogues:
                 self._settled.set()
         finally:
             self._settled.set()
+
+    def on_jumps(self, listener: Callable[[str, Collection[str]], None]) -> None:
+        """Call `listener` after each reading with the models whose prices have just jumped; it must be quick."""
+        self._on_jumps = listener
 
     async def first_lists(self) -> None:
         """Wait until every provider has been asked once, at most until `WAIT_S` after the start."""
@@ -127,6 +132,7 @@ class Catalogues:
             logger.info(
                 "provider %s: prices of %d models changed tenfold; read again before use", provider.name, len(doubted)
             )
+        self._on_jumps(provider.name, doubted.keys())
         self._known[provider.name] = SavedList(provider.url, self._now_ms(), models)
         self._unsaved.add(provider.name)
         self._names.learn(provider, models)

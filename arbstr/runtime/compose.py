@@ -11,10 +11,10 @@ import logging
 import os
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from arbstr import __version__
 from arbstr.bus import EventBus
@@ -47,6 +47,8 @@ from arbstr.market.money_watch import MoneyWatch
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
+from arbstr.runtime.alerts import raise_alerts
+from arbstr.runtime.background import run_in_background
 from arbstr.runtime.books import keep_books
 from arbstr.runtime.metrics import expose
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
@@ -208,6 +210,7 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         random=random.random,
         traffic=decisions.accounts.traffic,
         on_key=decisions.health.cooldowns.set_key_problem,
+        low_hours=config.alerts.balance_hours,
     )
     bookkeeping = keep_books(
         decisions.accounts, parts.ledger, balances, decisions.budgets, decisions.router.learner, parts.bus
@@ -217,9 +220,10 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     await memory.load()
     spending = SpendPersistence(decisions.budgets)
     await spending.load()
+    raise_alerts(stack, config.alerts, parts.bus, decisions.budgets, balances, lists, parts.transport, parts.redactor)
     stack.callback(memory.save)
-    _run_in_background(stack, memory.save_periodically())
-    _run_in_background(stack, spending.load_missing())
+    run_in_background(stack, memory.save_periodically())
+    run_in_background(stack, spending.load_missing())
     admission = AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic)
     largest_bytes = int(config.server.max_request_mb * 1024 * 1024)
     room = BodyMemory(LARGEST_AT_A_TIME * largest_bytes)
@@ -233,10 +237,10 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
     stack.push_async_callback(upstream.aclose)
     engine = _engine(parts, decisions, admission, upstream, balances)
     inference = InferenceEndpoints(engine, room, config.server.passthrough)
-    _run_in_background(stack, lists.run())
-    _run_in_background(stack, balances.run())
+    run_in_background(stack, lists.run())
+    run_in_background(stack, balances.run())
     _watch_money(stack, settings, parts.transport, balances)
-    _run_in_background(stack, bookkeeping.run())
+    run_in_background(stack, bookkeeping.run())
     meters = expose(parts.bus, parts.ledger, decisions.router, decisions.health, decisions.budgets, balances, admission)
     routes = [*inference.routes(), *meters.routes()]
     edge = _app(settings, parts, decisions, routes, room, lists, balances, started_at_ms)
@@ -277,7 +281,7 @@ def _watch_money(stack: AsyncExitStack, settings: Settings, transport: PooledTra
             balances.read_soon(provider.name)
 
     watch = MoneyWatch(settings.config_path, os.environ, transport, on_moved=read_balances)
-    _run_in_background(stack, watch.run())
+    run_in_background(stack, watch.run())
 
 
 def _engine(
@@ -371,7 +375,7 @@ def _open_log(
     stack.callback(log.close)
     request_log = AccessLog(bus, log, log_requests=config.logging.log_requests)
     stack.callback(request_log.close)
-    _run_in_background(stack, request_log.run())
+    run_in_background(stack, request_log.run())
     for warning in settings.warnings:
         logger.warning("%s", warning)
     for line in proxy_lines(config, settings.proxies):
@@ -386,14 +390,3 @@ async def _open_fleet(stack: AsyncExitStack, settings: Settings) -> FakeFleet | 
     from arbstr.mock import FakeFleet  # noqa: PLC0415 - only mock runs need it
 
     return await stack.enter_async_context(FakeFleet(settings.config))
-
-
-def _run_in_background(stack: AsyncExitStack, background: Coroutine[Any, Any, None]) -> None:
-    """Run a coroutine in the background, and cancel it when the stack unwinds."""
-    task = asyncio.create_task(background)
-
-    async def end() -> None:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
-
-    stack.push_async_callback(end)

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from arbstr.config.loader import Loaded, convention_variable, load
-from arbstr.config.schema import Config, Provider, Section
+from arbstr.config.schema import Config, Provider
+from arbstr.config.section import Section
 from arbstr.errors import ConfigError
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
@@ -387,6 +388,28 @@ def test_a_token_for_metrics_is_looked_at_as_the_other_one_is(tmp_path: Path) ->
     assert Secret("let-me-in-please") in referred.config.secrets()
     (said,) = refused(tmp_path, SELLER + '[server]\nmetrics_token = "${EMPTY}"', environ)
     assert said.startswith("server.metrics_token needs the environment variable EMPTY, which is empty")
+
+
+def test_a_webhook_and_its_secret_are_secrets(tmp_path: Path) -> None:
+    environ = {
+        "ARBSTR_ALPHA_API_KEY": KEY,
+        "W": "https://hooks.example/x?token=t0ken",
+        "S": "sign-with-this",
+        "EMPTY": "",
+    }
+    referred = reading(tmp_path, RATED + '[alerts]\nwebhook = "${W}"\nsecret = "${S}"', environ)
+    assert referred.warnings == ()
+    assert {Secret(environ["W"]), Secret(environ["S"])} <= set(referred.config.secrets())
+    assert "t0ken" not in repr(referred.config)
+    literal = reading(tmp_path, RATED + '[alerts]\nwebhook = "https://hooks.example/x"', environ)
+    assert [warning for warning in literal.warnings if "write ${ARBSTR_WEBHOOK}" in warning]
+    (said,) = refused(tmp_path, SELLER + '[alerts]\nsecret = "${EMPTY}"', environ)
+    assert said.startswith("alerts.secret needs the environment variable EMPTY, which is empty")
+    (said,) = refused(tmp_path, SELLER + '[alerts]\nwebhook = "ftp://t0ken.example"', environ)
+    assert said.startswith("alerts.webhook is not a valid URL: it must begin with http:// or https://")
+    assert "t0ken" not in said
+    (said,) = refused(tmp_path, SELLER + "[alerts]\nbudget_percent = [101]", environ)
+    assert "alerts.budget_percent" in said
 
 
 def test_a_token_for_metrics_that_would_open_everything_is_refused(tmp_path: Path) -> None:
@@ -980,7 +1003,8 @@ def test_the_example_has_every_option() -> None:
 def test_the_example_is_valid_with_its_comments_taken_away(tmp_path: Path) -> None:
     text = re.sub(r"^# (?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     tokens = {"ARBSTR_TOKEN": "let-me-in-please", "ARBSTR_METRICS_TOKEN": "for-metrics-alone"}
-    config = reading(tmp_path, text, {**tokens, "ALPHA_KEY": KEY}).config
+    alerts = {"ARBSTR_WEBHOOK": "https://hooks.example/arbstr", "ARBSTR_WEBHOOK_SECRET": "sign-with-this"}
+    config = reading(tmp_path, text, {**tokens, **alerts, "ALPHA_KEY": KEY}).config
     assert config.providers[0].api_key == Secret(KEY)
     assert config.budget.max_sats_per_day == 10000
     assert config.mock.providers[0].name == "mock-alpha"

@@ -65,7 +65,7 @@ def test_what_is_reserved_counts_until_it_is_settled() -> None:
         caps.reserve(None, 4001)
     caps.reserve(None, 4000)
     reservation.settle(1000)
-    assert only(caps.status()) == BudgetStatus("global", "day", 1000, 4000, 10_000, utc("2024-02-29"))
+    assert only(caps.status()) == BudgetStatus("global", "day", 1000, 4000, 10_000, utc("2024-02-29"), refused=True)
     caps.reserve(None, 5000)
 
 

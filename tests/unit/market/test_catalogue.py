@@ -205,8 +205,11 @@ async def test_a_tenfold_jump_is_used_when_it_was_read_twice(caplog: pytest.LogC
         await once.runs()
     assert input_rate(once, node) == 5000
     assert "prices of 1 models changed tenfold" in caplog.text
+    jumps: list[tuple[str, int]] = []
+    twice.catalogues.on_jumps(lambda provider, models: jumps.append((provider, len(models))))
     await twice.runs()
     assert input_rate(twice, node) == 500
+    assert jumps == [("node", 0), ("node", 1), ("node", 0)]
 
 
 async def test_a_nodes_prices_are_doubted_when_they_are_old() -> None:

@@ -1,0 +1,72 @@
+"""The queue of alerts: bounded, tried again with growing pauses, given up in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+
+import httpx
+import pytest
+
+from arbstr.market.webhook import MOST_WAITING, TRIES, Webhook
+from arbstr.redaction import Redactor, Secret
+
+URL, KEY = Secret("https://hooks.example/services/t0ken-in-the-path"), Secret("sk-0123456789abcdef")
+
+
+class Hook:
+    """A webhook, and what it was sent; it answers with this status."""
+
+    def __init__(self, status: int) -> None:
+        self.bodies: list[bytes] = []
+        self.pauses: list[float] = []
+        self._posted = asyncio.Semaphore(0)
+        self._status = status
+        self.webhook = Webhook(URL, None, httpx.MockTransport(self._take), Redactor([URL, KEY]), sleep=self._sleep)
+
+    async def _take(self, request: httpx.Request) -> httpx.Response:
+        self.bodies.append(request.content)
+        self._posted.release()
+        assert "X-Arbstr-Signature" not in request.headers
+        return httpx.Response(self._status, content=b"")
+
+    async def _sleep(self, seconds: float) -> None:
+        self.pauses.append(seconds)
+
+    async def runs(self, posts: int) -> None:
+        """Post until so many posts were made, and no more are."""
+        task = asyncio.create_task(self.webhook.run())
+        for _ in range(posts):
+            await self._posted.acquire()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def test_of_a_crowd_the_latest_are_posted_in_order() -> None:
+    hook = Hook(204)
+    for number in range(MOST_WAITING + 20):
+        hook.webhook.put({"number": number})
+    await hook.runs(MOST_WAITING)
+    assert [json.loads(body)["number"] for body in hook.bodies] == list(range(20, MOST_WAITING + 20))
+
+
+async def test_an_alert_that_is_not_taken_is_given_up_after_growing_pauses(caplog: pytest.LogCaptureFixture) -> None:
+    hook = Hook(404)
+    hook.webhook.put({"number": 1})
+    with caplog.at_level(logging.WARNING):
+        await hook.runs(TRIES)
+    assert len(hook.bodies) == TRIES
+    assert hook.pauses == [1.0, 2.0, 4.0, 8.0, 16.0]
+    assert "did not take one in 6 tries: HTTP 404" in caplog.text
+    assert "t0ken-in-the-path" not in caplog.text
+
+
+async def test_no_secret_leaves_with_an_alert() -> None:
+    hook = Hook(200)
+    hook.webhook.put({"reason": f"the key {KEY.reveal()} is wrong"})
+    await hook.runs(1)
+    assert KEY.reveal().encode() not in hook.bodies[0]
+    assert json.loads(hook.bodies[0])
