@@ -105,8 +105,13 @@ class NodeMoney:
         return msats
 
     async def was_refunded(self, key: str) -> bool:
-        """Return whether the last thing that happened to the key's money was a refund, by its history."""
-        return any(entry.get("type") == "out" for entry in (await self._history(key))[:1])
+        """Return whether the last thing that happened to the key's money was a refund, by its history.
+
+        Its times are whole seconds: what was paid in and back within one may stand in either order.
+        """
+        history = await self._history(key)
+        last = [entry for entry in history if entry.get("created_at") == history[0].get("created_at")]
+        return any(entry.get("type") == "out" for entry in last)
 
     async def _history(self, key: str) -> list[JsonObject]:
         """Return what was paid in for the key and paid back, the latest first; nothing where the node keeps no list."""

@@ -77,7 +77,8 @@ class Node:
             figures = {"balance": account.free, "reserved": account.reserved, "total_spent": account.spent}
             return 200, {**figures, "validity_date": account.validity_date}
         if path == "/v1/balance/history":
-            return 200, {"transactions": [{"type": kind} for kind in reversed(account.history)]}
+            listed = [{"type": kind, "created_at": at_s} for at_s, kind in enumerate(account.history)]
+            return 200, {"transactions": listed[::-1]}
         if path == "/v1/balance/topup":
             if (msats := self.mint.spend(body["cashu_token"])) is None:
                 return SPENT

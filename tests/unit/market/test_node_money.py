@@ -155,6 +155,21 @@ async def test_silence_says_whether_anything_was_sent(error: Exception, sent: bo
     assert caught.value.sent is sent
 
 
+@pytest.mark.parametrize(
+    ("history", "refunded"),
+    [
+        ([], False),
+        ([("in", 5)], False),
+        ([("out", 6), ("in", 5)], True),
+        ([("in", 7), ("out", 6)], False),
+        ([("in", 5), ("out", 5)], True),
+    ],
+)
+async def test_a_refund_is_the_last_that_happened_by_the_second(history: list[tuple[str, int]], refunded: bool) -> None:
+    entries = [{"type": kind, "created_at": at_s} for kind, at_s in history]
+    assert await Asked(httpx.Response(200, json={"transactions": entries})).money.was_refunded(KEY) is refunded
+
+
 @pytest.mark.parametrize("answer", [{}, {"api_key": 1}, {"api_key": ""}, []])
 async def test_an_answer_without_a_key_may_have_cost_the_token(answer: object) -> None:
     with pytest.raises(NodeSilent) as caught:
