@@ -125,6 +125,7 @@ _CLIENTS = re.compile(
     r"\b(ClientSession|AsyncClient|httpx\.Client|HTTPTransport|urlopen|HTTPConnection|getaddrinfo|open_connection)\("
 )
 _MAY = {
+    "cli/checkup.py": "the address that arbstr is to listen on",
     "cli/running.py": "the arbstr that runs on this machine",
     "discovery/relay.py": "WebSockets, by the transport's own connector",
     "mock/demo_traffic.py": "the demo's requests to arbstr itself",
