@@ -6,5 +6,5 @@ from hypothesis import settings
 
 from tests.support.effort import examples
 
-settings.register_profile("arbstr", deadline=None, max_examples=examples(50))
+settings.register_profile("arbstr", deadline=None, max_examples=examples(35))
 settings.load_profile("arbstr")

@@ -60,10 +60,11 @@ def test_a_cap_of_null_is_replaced() -> None:
     assert request.added_cap == b"", "it can't be taken out again"
 
 
+names = st.text(max_size=6).map("x{}".format)  # no field that has a meaning
 values = st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists)
 
 
-@given(st.dictionaries(st.text(max_size=6), values, max_size=4), st.integers(1, 10**9), st.sampled_from(["", " \n"]))
+@given(st.dictionaries(names, values, max_size=4), st.integers(1, 10**9), st.sampled_from(["", " \n"]))
 def test_all_else_stays_byte_for_byte_and_comes_back_when_it_is_taken_out(
     more: dict[str, Any], tokens: int, before: str
 ) -> None:
