@@ -20,7 +20,7 @@ def _webhook(url: Secret) -> Secret:
 
 
 class Alerts(Section):
-    """`[alerts]`: a webhook that is told what needs someone's attention.
+    """`[alerts]`: a webhook that hears what needs someone's attention.
 
     The URL is a secret too: who knows it can post there. A body is signed with `secret`. An alert about a balance is
     for one that lasts less than `balance_hours` at the rate of the last hour.

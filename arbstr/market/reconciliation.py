@@ -105,7 +105,7 @@ def _taken(books: Books, taken: int, reading: Reading) -> int:
     """Return what was taken by now.
 
     Nodes sum up what a key has spent, whatever is paid in or back meanwhile. Where that sum is missing, or has begun
-    anew, the fall of the funds tells, unless they were paid back, or something was paid in.
+    again, the fall of the funds tells, unless they were paid back, or something was paid in.
     """
     before = books.before
     assert before is not None

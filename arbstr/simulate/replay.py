@@ -93,7 +93,7 @@ def _ratio(cost: float, oracle: float) -> float | None:
 def _costs(providers: Sequence[PricedProvider], rows: Sequence[TracedRequest]) -> dict[str, float]:
     """Return what the requests cost, in msats, by the rules that learn nothing.
 
-    The oracle knows every answer's length beforehand, and finds all of a prompt warm that anyone has sent of late, as
+    The oracle knows every answer's length beforehand, and finds all of a prompt warm that anyone has sent lately, as
     far as the provider's cache finds it. `output_price` always buys where the output is cheapest, `blend` where one
     input and three output tokens are; `mean` is the average provider, `dearest` the most expensive for each request,
     which finds nothing in its cache.

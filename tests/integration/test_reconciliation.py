@@ -61,7 +61,7 @@ async def started(harness: ProxyHarness, alpha: Node, **sections: Any) -> Arbstr
 
 
 async def told(events: Subscription, kind: type[ChargeBooked | UnexplainedCharge]) -> Event:
-    """Wait until a balance has told something."""
+    """Wait until a balance has shown something."""
     while not isinstance(event := await events.next(), kind):
         pass
     return event

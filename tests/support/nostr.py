@@ -82,7 +82,7 @@ class _Site:
 
 
 class FakeRelay(_Site):
-    """Sends events, and then whatever else it was told, to each subscription. `asked` are the filters it got."""
+    """Sends events, and then whatever else it was given, to each subscription. `asked` are the filters it got."""
 
     def __init__(self, *events: Document) -> None:
         super().__init__()

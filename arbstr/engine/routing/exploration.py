@@ -4,7 +4,7 @@ A fallen price goes unnoticed where nothing is bought. A provider that was passe
 cheapest if it charged its rates, or half of them at best, is tried again. The expected extra cost over the cheapest
 offer is paid from `SHARE` of what requests have cost, and stays within that whatever the outcome. A provider that has
 become cheaper is tried again at once, until the new charges outweigh the old ones. Prices that are read from a
-provider's list are known without buying: nobody who keeps to such a list is tried for that.
+provider's list are known without buying: providers that keep to such a list are not tried for that.
 """
 
 from __future__ import annotations
