@@ -125,7 +125,7 @@ def _limits(policy: str | None, section: object) -> Iterator[_Budget]:
     from arbstr.engine.caps import PERIODS
 
     for period in PERIODS if isinstance(section, dict) else ():
-        written = expand(section.get(f"max_sats_per_{period}"), os.environ, {})  # type: ignore[attr-defined]
+        written = expand(section.get(f"max_sats_per_{period}"), os.environ, {})  # type: ignore[attr-defined]  # a table, see above
         with suppress(TypeError, ValueError, OverflowError):  # absent, or nothing that arbstr would serve with
             yield _Budget(policy, period, round(float(written) * 1000))
 

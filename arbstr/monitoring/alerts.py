@@ -62,7 +62,7 @@ class Alerts:
         self._low_hours = balance_hours
         self._now_ms = now_ms
         self._standing: set[tuple[Kind, str]] = set()
-        self._told: dict[tuple[str, str], tuple[int, set[int]]] = {}  # by scope and period: its end, percents
+        self._sent: dict[tuple[str, str], tuple[int, set[int]]] = {}  # by scope and period: its end, percents
 
     def known(self, budgets: Iterable[BudgetStatus]) -> None:
         """Take note of what was spent before the start: that is no news."""
@@ -77,14 +77,14 @@ class Alerts:
                 self._raise("budget", one.scope, percent, one.spent_msats, one.limit_msats, more)
 
     def _news(self, one: BudgetStatus, *, refused: bool = False) -> list[int]:
-        ends_ms, told = self._told.get((one.scope, one.period), (0, set()))
+        ends_ms, sent = self._sent.get((one.scope, one.period), (0, set()))
         if ends_ms != one.resets_at_ms:
-            told = set()
+            sent = set()
         spent = one.spent_msats * 100 // one.limit_msats if one.limit_msats else 100 * (one.spent_msats > 0)
-        news = [percent for percent in self._percents if percent <= spent and percent not in told]
-        if refused and one.refused and 100 in self._percents and 100 not in told | set(news):
+        news = [percent for percent in self._percents if percent <= spent and percent not in sent]
+        if refused and one.refused and 100 in self._percents and 100 not in sent | set(news):
             news.append(100)
-        self._told[one.scope, one.period] = one.resets_at_ms, told | set(news)
+        self._sent[one.scope, one.period] = one.resets_at_ms, sent | set(news)
         return news
 
     def balance(self, provider: str, balance: Balance) -> None:

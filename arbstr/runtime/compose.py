@@ -187,11 +187,9 @@ async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
     return await reader.spent_msats(where)
 
 
-async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastructure) -> Proxy:
-    """Compose engine, server and source."""
-    config, started_at_ms = parts.config, wall_ms()
-    decisions = _decisions(config, parts.bus, parts.reader)
-    changes = parts.bus.subscribe(1, [ProviderHealthChanged])
+def _market(parts: Infrastructure, decisions: Decisions) -> tuple[Catalogues, Balances]:
+    """Return what reads the providers' lists and balances."""
+    config = parts.config
     lists = Catalogues(
         config.providers,
         decisions.router.names,
@@ -212,6 +210,15 @@ async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastruct
         on_key=decisions.health.cooldowns.set_key_problem,
         low_hours=config.alerts.balance_hours,
     )
+    return lists, balances
+
+
+async def _compose(stack: AsyncExitStack, settings: Settings, parts: Infrastructure) -> Proxy:
+    """Compose engine, server and source."""
+    config, started_at_ms = parts.config, wall_ms()
+    decisions = _decisions(config, parts.bus, parts.reader)
+    changes = parts.bus.subscribe(1, [ProviderHealthChanged])
+    lists, balances = _market(parts, decisions)
     bookkeeping = keep_books(
         decisions.accounts, parts.ledger, balances, decisions.budgets, decisions.router.learner, parts.bus
     )

@@ -10,8 +10,8 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from arbstr.events import ChargeBooked
 from tests.integration.test_balances import holding, node
+from tests.integration.test_reconciliation import awaited, started
 from tests.integration.test_reconciliation import node as paid_node
-from tests.integration.test_reconciliation import started, told
 from tests.support.harness import Answer, Arbstr, ProxyHarness
 from tests.support.provider import Move, completion, error_reply, json_reply, sse_reply, stream_events, usage_chunk
 
@@ -187,6 +187,6 @@ async def test_what_a_balance_tells_later_is_in_the_sum_too(harness: ProxyHarnes
     events = arbstr.source.subscribe()
     assert (await arbstr.chat(model="gpt-4o-mini")).status == 200
     alpha.take(90)
-    await told(events, ChargeBooked)
+    await awaited(events, ChargeBooked)
     stats = (await arbstr.get("/v1/stats")).json
     assert value(await scraped(arbstr), "arbstr_sats_total") == stats["costs"]["total_cost_sats"] == 0.09

@@ -60,7 +60,7 @@ async def started(harness: ProxyHarness, alpha: Node, **sections: Any) -> Arbstr
     return arbstr
 
 
-async def told(events: Subscription, kind: type[ChargeBooked | UnexplainedCharge]) -> Event:
+async def awaited(events: Subscription, kind: type[ChargeBooked | UnexplainedCharge]) -> Event:
     """Wait until a balance has shown something."""
     while not isinstance(event := await events.next(), kind):
         pass
@@ -87,7 +87,7 @@ async def test_what_a_late_answer_took_is_booked_everywhere(harness: ProxyHarnes
     assert row["cost"]["doubtful_sats"] > 0
     alpha.reserved = 0
     alpha.take(455)
-    await told(events, ChargeBooked)
+    await awaited(events, ChargeBooked)
     assert (await costs(arbstr))["total_cost_sats"] == 0.455
     (row,) = await rows(arbstr)
     assert (row["cost"]["sats"], "doubtful_sats" in row["cost"], row["charged_for_nothing"]) == (0.455, False, True)
@@ -103,7 +103,7 @@ async def test_charges_that_are_not_stated_are_what_the_balance_says_and_learned
     for number in range(1, 5):
         assert (await arbstr.chat(model=MINI)).status == 200
         alpha.take(90)
-        await told(events, ChargeBooked)
+        await awaited(events, ChargeBooked)
         assert [row["cost"]["sats"] for row in await rows(arbstr)] == [0.09] * number
     (shown,) = (await arbstr.get("/providers")).json["providers"]
     assert shown["charged_ratios"] == {MINI: shown["charged_ratio"]}
@@ -130,7 +130,7 @@ async def test_what_no_request_took_is_unexplained(harness: ProxyHarness, monkey
     events = arbstr.source.subscribe()
     assert (await arbstr.chat(model=MINI)).status == 200
     alpha.take(1000 + 700)
-    unexplained = await told(events, UnexplainedCharge)
+    unexplained = await awaited(events, UnexplainedCharge)
     assert isinstance(unexplained, UnexplainedCharge)
     assert unexplained.msats == 700
     stats = (await arbstr.get("/v1/stats?group_by=provider")).json
@@ -151,7 +151,7 @@ async def test_a_nodes_word_alone_refuses_no_request(harness: ProxyHarness, monk
     assert (await arbstr.chat(model=MINI)).status == 200
     alpha.take(1000)
     alpha.spent += 10**12
-    await told(events, UnexplainedCharge)
+    await awaited(events, UnexplainedCharge)
     assert (await arbstr.chat(model=MINI)).status == 200
 
 
@@ -174,7 +174,7 @@ async def test_a_stream_whose_client_has_left_is_given_up_where_that_costs_less(
     await arbstr.finished()
     alpha.take(120 if given_up else 455)
     if given_up:
-        await told(events, ChargeBooked)
+        await awaited(events, ChargeBooked)
     (row,) = await rows(arbstr)
     assert (row["error"]["status"], row["tokens"]["output"]) == (499, None if given_up else 500)
     assert row["cost"]["sats"] == (0.12 if given_up else 0.455)

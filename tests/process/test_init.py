@@ -62,8 +62,8 @@ def test_it_has_every_option_of_the_example_with_its_comment(tmp_path: Path) -> 
     options = re.compile(r"^(?:# ?)*(\w+) = ", re.MULTILINE)
     assert options.findall(made)[: len(options.findall(example))] == options.findall(example)
     comments = [re.sub(r"^[#\s]*", "", line.partition("  # ")[2] or line) for line in made.splitlines() if "# " in line]
-    told = example_path().read_text().replace("ARBSTR_PROVIDER_ALPHA_API_KEY", "ARBSTR_ROUTSTR_API_KEY")
-    assert [comment for comment in comments[1:] if comment not in told] == []
+    example = example_path().read_text().replace("ARBSTR_PROVIDER_ALPHA_API_KEY", "ARBSTR_ROUTSTR_API_KEY")
+    assert [comment for comment in comments[1:] if comment not in example] == []
 
 
 def test_what_is_in_force_beside_the_provider_is_the_default(tmp_path: Path) -> None:

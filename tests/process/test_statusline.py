@@ -53,7 +53,7 @@ def shown(path: Path, *arguments: str) -> str:
     return done.stdout.rstrip("\n")
 
 
-def told(path: Path) -> dict[str, Any]:
+def figures(path: Path) -> dict[str, Any]:
     said: dict[str, Any] = json.loads(shown(path, "--json"))
     return said
 
@@ -100,7 +100,7 @@ def test_a_budget_counts_what_budgets_count(tmp_path: Path) -> None:
 def test_as_json_it_has_every_budget(tmp_path: Path) -> None:
     configured(tmp_path, BUDGETS)
     spent(tmp_path, record(received_at_ms=NOON - HOUR, cost_msats=2000))
-    said = told(tmp_path)
+    said = figures(tmp_path)
     assert said["budgets"][0] == {
         "policy": None,
         "period": "day",
@@ -116,7 +116,7 @@ def test_as_json_it_has_every_budget(tmp_path: Path) -> None:
 
 def test_without_a_ledger_it_says_so(tmp_path: Path) -> None:
     assert shown(tmp_path) == "arbstr: no ledger yet"
-    said = told(tmp_path)
+    said = figures(tmp_path)
     assert said["today_sats"] is said["burn_sats_per_hour"] is said["budget_left_sats"] is None
     assert said["problem"] == "No ledger at arbstr.db yet; it is created when arbstr first serves."
 
@@ -126,7 +126,7 @@ def test_what_is_no_ledger_and_what_is_no_configuration_is_one_quiet_line(tmp_pa
     assert shown(tmp_path) == "arbstr: no figures"
     configured(tmp_path, "[budget\n")
     assert shown(tmp_path) == "arbstr: no figures"
-    assert "config.toml: " in told(tmp_path)["problem"]
+    assert "config.toml: " in figures(tmp_path)["problem"]
     assert shown(tmp_path, "-c", f"absent{os.sep}config.toml") == "arbstr: no figures"
 
 

@@ -176,7 +176,7 @@ class MoneyNodes:
         self._lock = threading.Lock()
         nodes = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Served(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 nodes.serve(self)
 
@@ -186,7 +186,7 @@ class MoneyNodes:
             def log_message(self, *_: object) -> None:
                 """Nothing: what is asked for here are secrets."""
 
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Served)
         self._server.daemon_threads = True
 
     def url(self, name: str) -> str:

@@ -61,12 +61,12 @@ class _Site:
     """A server on loopback."""
 
     def __init__(self) -> None:
-        self._runner: web.AppRunner | None = None
+        self._runner: web.ServerRunner | None = None
         self.port = 0
 
     async def __aenter__(self) -> Self:
         server = web.Server(self.answer)
-        runner = self._runner = web.ServerRunner(server, shutdown_timeout=0.1)  # type: ignore[assignment]
+        runner = self._runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

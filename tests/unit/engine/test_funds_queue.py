@@ -53,13 +53,13 @@ class Money:
 
 
 def lives(story: Callable[[Money], Coroutine[None, None, None]], pieces: int = 0, *, read: bool = True) -> None:
-    async def told() -> None:
+    async def served() -> None:
         money = Money(pieces)
         if read:
             money.read()
         await story(money)
 
-    run_in_virtual_time(told())
+    run_in_virtual_time(served())
 
 
 def test_who_finds_money_does_not_wait() -> None:

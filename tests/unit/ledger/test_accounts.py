@@ -94,8 +94,8 @@ async def test_rows_say_what_was_taken_without_what_is_in_doubt(path: Path) -> N
     async with opened(path, record(cost_msats=455), unstated, LATE, record(provider="beta")) as ledger:
         books = await ledger.read()
         assert (books.booked_msats, books.taken_msats, books.before) == (455, 0, READ)
-        told = [(one.expected_msats, one.counted_msats, one.answered) for one in books.doubts]
-        assert sorted(told) == [(400, 400, True), (900, 0, False)]
+        found = [(one.expected_msats, one.counted_msats, one.answered) for one in books.doubts]
+        assert sorted(found) == [(400, 400, True), (900, 0, False)]
 
 
 async def test_a_doubt_dates_from_the_end_of_its_request(path: Path) -> None:

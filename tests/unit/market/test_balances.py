@@ -35,7 +35,7 @@ class Market:
         self.info: httpx.Response | Exception = INFO
         self.asked: list[httpx.Request] = []
         self.read_s: list[float] = []
-        self.told: list[Reading] = []
+        self.readings: list[Reading] = []
         self.on_asked: Callable[[], object] = lambda: None
         self.funds = NodeFunds(self.now_s)
         self.balances = Balances(
@@ -47,7 +47,7 @@ class Market:
             now_ms=lambda: int(self.now_s() * 1000),
             random=lambda: 0.0,
         )
-        self.balances.on_reading(self.told.append)
+        self.balances.on_reading(self.readings.append)
 
     @staticmethod
     def now_s() -> float:
@@ -186,7 +186,7 @@ def test_listeners_are_told_of_each_reading_and_the_one_before() -> None:
         await until(11)()
 
     market.lives(story)
-    first, second = market.told
+    first, second = market.readings
     assert (first.provider, first.before, first.balance.free_msats) == ("node", Balance(), 5000)
     assert (second.before, second.balance.spent_msats) == (first.balance, 1000)
     assert not first.under_way
@@ -201,7 +201,7 @@ def test_a_reading_says_whether_requests_were_under_way(when: str) -> None:
     else:
         market.on_asked = market.begun if when == "begun meanwhile" else lambda: market.begun().settle(0)
     market.lives(until(1))
-    assert [reading.under_way for reading in market.told] == [True]
+    assert [reading.under_way for reading in market.readings] == [True]
 
 
 def test_requests_that_ended_before_it_were_not_under_way() -> None:
@@ -212,7 +212,7 @@ def test_requests_that_ended_before_it_were_not_under_way() -> None:
         await until(11)()
 
     market.lives(story)
-    assert [reading.under_way for reading in market.told] == [False, False]
+    assert [reading.under_way for reading in market.readings] == [False, False]
 
 
 @pytest.mark.parametrize("failure", [httpx.ConnectError("no"), httpx.Response(500), RuntimeError("a fault in here")])
@@ -225,7 +225,7 @@ def test_what_is_known_stays_while_it_can_not_be_read_until_it_is_stale(failure:
         assert (market.balance.state, market.balance.free_msats) == ("known", 5000)
         await until(STALE_MS / 1000 + 130)()
         assert (market.balance.state, market.balance.free_msats) == ("unknown", 5000)
-        assert len(market.told) == 1, "nobody is told of failed readings"
+        assert len(market.readings) == 1, "failed readings are not passed on"
         market.account = holding(3000)
         await until(STALE_MS / 1000 + 260)()
         assert (market.balance.state, market.balance.free_msats) == ("known", 3000)

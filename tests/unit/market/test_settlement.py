@@ -336,7 +336,7 @@ async def test_a_refund_never_overwrites_a_file(desk: Desk, tmp_path: Path) -> N
 @pytest.mark.parametrize("answers", [[BUSY], [TOO_EARLY, TOO_EARLY], [(409, {"detail": "Balance changed"})]])
 async def test_a_node_that_can_not_pay_back_yet_is_asked_again(desk: Desk, answers: list[object]) -> None:
     desk.keyed()
-    desk.node.scripted["/v1/balance/refund"] = list(answers)  # type: ignore[arg-type]
+    desk.node.scripted["/v1/balance/refund"] = list(answers)  # type: ignore[arg-type]  # given as objects
     await desk.settle(await begin_refund(desk.account, desk.journal, None))
     assert desk.handed_over == [desk.node.accounts[KEY].refund]
     assert desk.waits_s == [2 if answers[0] == TOO_EARLY else 1 for _ in answers]

@@ -27,7 +27,7 @@ LOST: dict[GroupBy, dict[str, Aggregate]] = {
 def providers(**states: str) -> tuple[ProviderView, ...]:
     source = FakeSource()
     for name, state in states.items():
-        source.providers[name] = replace(source.providers[name], state=state)  # type: ignore[arg-type]
+        source.providers[name] = replace(source.providers[name], state=state)  # type: ignore[arg-type]  # a breaker's, by name
     return ViewModel(source.snapshot()).view(NOON).providers
 
 

@@ -25,7 +25,7 @@ def texts(lines: Iterable[Line]) -> list[str]:
 
 def view_of(*budgets: BudgetStatus, **totals: object) -> DashboardView:
     source = FakeSource()
-    source.totals, source.budgets = Totals(**totals), budgets  # type: ignore[arg-type]
+    source.totals, source.budgets = Totals(**totals), budgets  # type: ignore[arg-type]  # fields by name
     return ViewModel(source.snapshot()).view(NOON)
 
 
