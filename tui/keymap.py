@@ -65,6 +65,7 @@ FILTERS = (
     ("status:error", "failed ones; also ok, left, 502, 5xx"),
     ("client:ci", "who asked; dialect:messages, in which dialect"),
     ("kind:stream", "streams; kind:json the others"),
+    ("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13, up to that hour"),
     (">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
     ("timeout", "any other word, in names, ids and errors; -timeout without"),
     ('"charges more"', "words as they stand"),

@@ -16,8 +16,10 @@ from arbstr.clock import HOUR_MS, MINUTE_MS
 from arbstr.suggest import did_you_mean
 from arbstr.types import NO_GROUP
 from tui.model.filter_query import EVERYTHING, NAMES, NONE, Choice, Query, Span
+from tui.model.filter_times import period_of
 
-FIELDS = (*NAMES, "status", "kind")
+TIMES = ("since", "until")
+FIELDS = (*NAMES, "status", "kind", *TIMES)
 EXAMPLE = "e.g. model:gpt provider:alpha status:error >5sats <2s timeout"
 VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"status": ("ok", "error", "left"), "kind": ("stream", "json")},
@@ -25,7 +27,9 @@ VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
 _CAN_BE = {
     "status": "status is ok, error, left, or a number like 502",
     "kind": "kind is stream or json",
+    "since": "since and until take a day, an hour or a minute in UTC: 2025-03-14, 2025-03-14T13, 2025-03-14T13:05",
 }
+_CAN_BE["until"] = _CAN_BE["since"]
 _SYNONYMS = {"success": "ok", "succeeded": "ok", "failed": "error", "failure": "error", "streaming": "stream"}
 _SATS = {"": 1000, "sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
 _TIMES = {"ms": 1, "s": 1000, "sec": 1000, "m": MINUTE_MS, "min": MINUTE_MS, "h": HOUR_MS}
@@ -68,6 +72,7 @@ class _Reading:
     fields: dict[str, Choice] = field(default_factory=dict)
     cost: Span = EVERYTHING
     took: Span = EVERYTHING
+    received: Span = EVERYTHING
     texts: list[str] = field(default_factory=list)
     without: list[str] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
@@ -75,7 +80,16 @@ class _Reading:
 
     def query(self) -> Query:
         problems = tuple(dict.fromkeys(self.problems))
-        return Query(self.fields, self.cost, self.took, tuple(self.texts), tuple(self.without), problems, self.hint)
+        return Query(
+            self.fields,
+            self.cost,
+            self.took,
+            tuple(self.texts),
+            tuple(self.without),
+            problems,
+            self.hint,
+            received=self.received,
+        )
 
     def take(self, match: re.Match[str], *, last: bool) -> None:
         """Take in a term."""
@@ -95,12 +109,24 @@ class _Reading:
             self.problems.append(_unknown(name))
         elif not value:
             self.hint = _CAN_BE.get(name, f"{name}: a part of a name follows, or - for none")
+        elif name in TIMES:
+            self._time(name, value, unwanted=unwanted)
         elif not quoted and (odd := _OR if "," in value else _odd(value)):
             self.problems.append(f"{name}:{value}: {odd}")
         elif (meant := _value(name, value)) is None:
             self.problems.append(_CAN_BE[name])
         else:
             self.fields[name] = self.fields.get(name, Choice()).and_also(meant, unwanted=unwanted)
+
+    def _time(self, name: str, value: str, *, unwanted: bool) -> None:
+        period = period_of(value)
+        if unwanted:
+            self.problems.append(f"-{name}: leave the minus out: since is from a time on, until is up to one")
+        elif period is None:
+            self.problems.append(_CAN_BE[name])
+        else:
+            since_ms, end_ms = period
+            self.received = self.received.narrowed(Span(since_ms) if name == "since" else Span(most=end_ms - 1))
 
     def _compare(self, match: re.Match[str], *, unwanted: bool, last: bool) -> None:
         number, unit = _number(match["number"]), (match["unit"] or "").lower()

@@ -78,7 +78,7 @@ EVERYTHING = Span()
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is wanted, in lower case, costs in msats, times in ms; all of it must hold.
+    """What is wanted, in lower case, costs in msats, spans in ms, instants in epoch ms; all of it must hold.
 
     `fields` has those of `NAMES`, `status` (ok, error, left, or a status's first digits) and `kind` (stream, json).
     `problems` says what of a filter meant nothing, `hint` what is missing from a term that has only begun: nothing of
@@ -92,9 +92,10 @@ class Query:
     without: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     hint: str = ""
+    received: Span = EVERYTHING
 
     def __bool__(self) -> bool:
-        return bool(self.fields or self.cost or self.took or self.texts or self.without)
+        return bool(self.fields or self.cost or self.took or self.texts or self.without or self.received)
 
     @property
     def complete(self) -> bool:
@@ -116,6 +117,7 @@ class Query:
             self._fits(row)
             and self.cost.holds(row.cost_msats)
             and self.took.holds(row.elapsed_ms)
+            and self.received.holds(row.at_ms)
             and (not (self.texts or self.without) or self._reads(row))
         )
 
@@ -144,6 +146,8 @@ class Query:
         """Return the ledger's filter. `names` are the known ones by field: parts become the names that contain them."""
         streaming, success, statuses, without = self._streaming(), *self._ends()
         return Filter(
+            since_ms=self.received.least,
+            until_ms=self.received.most,
             streaming=next(iter(streaming)) if len(streaming) == 1 else None,
             success=success,
             statuses=statuses if streaming else (),

@@ -149,9 +149,10 @@ class LedgerList:
 
     def _stand_still(self) -> None:
         """Leave out rows that arrive from now on."""
-        if self._where.until_ms is None:
-            newest = self.row(0) if (self.sort, self.order) == ("timestamp", "desc") else None
-            self._where = replace(self._where, until_ms=max(self._now_ms(), newest.at_ms if newest else 0))
+        newest = self.row(0) if (self.sort, self.order) == ("timestamp", "desc") else None
+        until_ms = max(self._now_ms(), newest.at_ms if newest else 0)
+        if self._where.until_ms is None or self._where.until_ms > until_ms:
+            self._where = replace(self._where, until_ms=until_ms)
 
     async def _question(self) -> Filter:
         """Return the filter with the ledger's names in place of parts of names."""

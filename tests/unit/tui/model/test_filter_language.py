@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.clock import to_ms
 from tests.support.dashboard_fakes import NOON, Traffic, matches_filter
 from tui.model.filter_language import FIELDS, parse
 from tui.model.filter_query import NAMES, Choice, Query, Span
@@ -78,6 +80,9 @@ def test_times_are_compared(typed: str, span: Span) -> None:
         ("foo:bar", "model: provider: policy: client: dialect: status: kind:"),
         ("models:gpt", "did you mean model:?"),
         ("latency:5", "latency: is no field"),
+        ("since:yesterday", "2025-03-14T13"),
+        ("until:2025-02-30", "2025-03-14T13"),
+        ("-since:2025-03-14", "leave the minus out"),
         ("status:maybe", "ok, error, left, or a number like 502"),
         ("status:999", "a number like 502"),
         ("status:-", "a number like 502"),
@@ -160,6 +165,7 @@ terms = st.sampled_from(
             "kind:json",
             "-kind:stream",
         ),
+        *("since:2025-03-14T14:02", "since:2025-03-15", "until:2025-03-14", "until:2025-03-14T13"),
         *(">5sats", "<20sats", ">300ms", "<2s", "all", "-refused", '"providers failed"', "-failed"),
     ]
 )
@@ -180,6 +186,30 @@ def test_the_feed_and_the_ledger_understand_a_filter_alike(typed: list[str]) -> 
     where = query.to_filter(known)
     for record in records:
         assert query.matches(row_of(record)) == matches_filter(record, where), (typed, record)
+
+
+@pytest.mark.parametrize(
+    ("typed", "began", "ended"),
+    [
+        ("since:2025-03-14 until:2025-03-14", "2025-03-14T00:00:00", "2025-03-15T00:00:00"),
+        ("since:2025-03-14T13 until:2025-03-14T13Z", "2025-03-14T13:00:00", "2025-03-14T14:00:00"),
+        ("since:2025-03-14t13:05 until:2025-03-14T13:05:07z", "2025-03-14T13:05:00", "2025-03-14T13:05:08"),
+        ("since:2025-03-01 since:2025-03-02 until:2025-03-03 until:2025-03-09", "2025-03-02", "2025-03-04"),
+    ],
+)
+def test_times_are_periods_in_utc_from_the_beginning_of_one_to_the_end_of_another(
+    typed: str, began: str, ended: str
+) -> None:
+    since, until = (datetime.fromisoformat(text).replace(tzinfo=UTC) for text in (began, ended))
+    where = parse(typed).to_filter({})
+    assert (where.since_ms, where.until_ms) == (to_ms(since), to_ms(until) - 1)
+
+
+def test_a_row_is_matched_by_when_it_was_received() -> None:
+    row = row_of(Traffic().request(NOON)[1].record)  # 14:02:11
+    assert parse("since:2025-03-14T14:02 until:2025-03-14").matches(row)
+    assert not parse("since:2025-03-14T14:03").matches(row)
+    assert not parse("until:2025-03-14T13").matches(row)
 
 
 def test_parts_become_the_names_that_contain_them() -> None:

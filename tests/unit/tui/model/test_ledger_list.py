@@ -97,6 +97,18 @@ async def test_new_rows_show_while_following_and_never_move_a_selection() -> Non
     assert (await in_sight(rows))[0].request_id == "new-39"
 
 
+async def test_a_selection_holds_a_list_that_goes_on_until_tonight() -> None:
+    fake = ledger(30)
+    rows = listing(fake)
+    await rows.narrow(parse("until:2025-03-14"))
+    rows.move(5, PAGE)
+    before = await in_sight(rows)
+    fake.records.append(replace(fake.records[-1], request_id="new", received_at_ms=NOON + 1))
+    rows.move(1, PAGE)
+    await fill(rows)
+    assert await in_sight(rows) == before
+
+
 async def test_a_filter_narrows_by_parts_of_names() -> None:
     fake = ledger(300)
     rows = listing(fake)
