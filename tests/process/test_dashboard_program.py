@@ -20,7 +20,7 @@ import pytest
 
 from tests.support.ledger_builders import FIRST_SCHEMA
 from tests.support.terminal import ROOT, Terminal, python
-from tui.format import duration
+from tui.format import sats, sats_round, short_durations
 
 ARBSTR = python("-m", "arbstr")
 LIVE = "▶ live"
@@ -334,11 +334,12 @@ def test_figures_are_those_of_the_endpoints_within_one_refresh(port: int) -> Non
         while get(port, "/v1/stats")["counts"]["success"] < 4:
             ask(port)
         stats = get(port, "/v1/stats?range=last_7d")
-        spent, counts = stats["costs"]["total_cost_sats"], stats["counts"]
-        rounded = f"{spent:,.1f}" if spent >= 100 else f"{spent:,.3f}"
-        terminal.wait_for(f"start {spent:,.3f} sats")
+        spent, total = round(stats["costs"]["total_cost_sats"] * 1000), stats["counts"]["total"]
+        performance = stats["performance"]
+        half, most = short_durations(performance["p50_latency_ms"], performance["p95_latency_ms"])
         terminal.wait_for("Spent  today UTC")
-        terminal.wait_for(f"│ {rounded} sats")
-        terminal.wait_for(f"7 days {rounded} sats")
-        terminal.wait_for(f"│ {counts['total']} ")
-        terminal.wait_for(f"p50 {duration(stats['performance']['p50_latency_ms'])} ")
+        terminal.wait_for(f"│ {sats_round(spent)} sats")
+        terminal.wait_for(f"7 days {sats_round(spent)} sats")
+        terminal.wait_for(f"start {sats(spent)} sats")
+        terminal.wait_for(f"│ {total} ")
+        terminal.wait_for(f"p50 {half} p95 {most} ")

@@ -23,6 +23,7 @@ from tui.format import (
     sats,
     sats_round,
     short_count,
+    short_durations,
     uptime,
 )
 from tui.model.burn import Burn, Pace, pace
@@ -278,7 +279,7 @@ def _requests(view: DashboardView, window: Aggregate | None) -> Tile:
     totals = view.totals
     rate = totals.succeeded / totals.requests if totals.requests else None
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
-    half, most = _percentiles(window)
+    half, most = short_durations(*_percentiles(window))
     ok: Line = ((percent(rate), _rate_role(rate)), (" ok  ", "muted"))
     running: Line = ((count(view.running), "text"), (" running", "muted"))
     return Tile(
@@ -311,24 +312,24 @@ def _rate_role(rate: float | None) -> Role:
     return "warn" if rate >= 0.9 else "bad"
 
 
-def _percentiles(window: Aggregate | None) -> tuple[str, str]:
-    """Return the median and the 95th percentile of latencies."""
+def _percentiles(window: Aggregate | None) -> tuple[float | None, float | None]:
+    """Return the median and the 95th percentile of latencies in ms."""
     if window is None or not window.total:
-        return NOTHING, NOTHING
-    return duration(window.p50_latency_ms), duration(window.p95_latency_ms)
+        return None, None
+    return window.p50_latency_ms, window.p95_latency_ms
 
 
 def _latency(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
     half, most = _percentiles(window)
-    worst = duration(window.p99_latency_ms) if window is not None and window.total else NOTHING
+    worst = window.p99_latency_ms if window is not None and window.total else None
     return Tile(
         "Latency",
         f"last {range_name}",
         (
-            (("p50 ", "muted"), (half, "strong")),
-            (("p95 ", "muted"), (most, "text")),
+            (("p50 ", "muted"), (duration(half), "strong")),
+            (("p95 ", "muted"), (duration(most), "text")),
             (("first byte ", "muted"), (duration(view.first_byte_ms), "text")),
-            (("p99 ", "muted"), (worst, "text")),
+            (("p99 ", "muted"), (duration(worst), "text")),
         ),
     )
 

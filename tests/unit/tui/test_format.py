@@ -92,6 +92,32 @@ def test_uptime_changes_once_a_minute() -> None:
     assert fmt.uptime(8_040_000) == "2 h 14 m"
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shown"),
+    [
+        (None, None, ("–", "–")),
+        (0, 9, ("0", "9 ms")),
+        (546, 739, ("546", "739 ms")),
+        (999.4, 999.6, ("999ms", "1.0s")),
+        (1_900, 9_949, ("1.9", "9.9 s")),
+        (9_950, 99_499, ("10", "99 s")),
+        (48_000, 99_500, ("48s", "2m")),
+        (5_969_999, 5_970_000, ("99m", "2h")),
+        (358_199_999, 358_200_000, ("99h", "4d")),
+        (8_596_799_999, 8_596_800_000, ("99", ">99 d")),
+    ],
+)
+def test_two_durations_side_by_side_say_the_unit_once_if_it_is_the_same(
+    first: float | None, second: float | None, shown: tuple[str, str]
+) -> None:
+    assert fmt.short_durations(first, second) == shown
+
+
+@given(st.integers(0, 10**12), st.integers(0, 10**12))
+def test_two_durations_side_by_side_take_nine_cells_at_most(first: int, second: int) -> None:
+    assert len("".join(fmt.short_durations(first, second))) <= 9
+
+
 @given(st.integers(0, 10**11))
 def test_durations_and_counts_never_outgrow_their_columns(number: int) -> None:
     assert len(fmt.duration(number)) <= 12

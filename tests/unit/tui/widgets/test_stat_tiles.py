@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
+from itertools import combinations_with_replacement
 
 import pytest
 
@@ -16,7 +17,7 @@ from tui.model.burn import Burn
 from tui.model.ledger_stats import LedgerStats
 from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import Line, Role
-from tui.widgets.stat_tiles import StatTilesPanel, Tile, saved_role, squeezed, tightest, tiles
+from tui.widgets.stat_tiles import BOXES_FROM, StatTilesPanel, Tile, saved_role, squeezed, tightest, tiles
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -60,7 +61,7 @@ def test_tiles_equal_totals_and_ledger() -> None:
     share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
     assert f"{share * 100:.1f} %" in texts(known["Saved"].lines)[1]
     assert texts(known["Latency"].lines)[:2] == ["p50 310 ms", "p95 1.9 s"]
-    assert texts(known["Requests"].lines)[4] == "p50 310 ms p95 1.9 s"
+    assert texts(known["Requests"].lines)[4] == "p50 310ms p95 1.9s"
     failed = sum(not record.success for record in source.own_ledger.records[-totals.requests :])
     assert texts(known["Requests"].lines)[2] == f"failed 502·{failed}"
     assert texts(known["Budget"].lines) == [
@@ -147,6 +148,15 @@ def test_the_budget_that_is_empty_first_is_shown() -> None:
     assert tightest(view, None)[0] == slow, "no rate is known: that of which most is spent"
     spent = day_budget(100_000, "gone")
     assert tightest(view_of(fast, spent), Burn(10_000, 10 * MINUTE_MS))[0] == spent
+
+
+def test_the_percentiles_of_the_requests_tile_fit_the_narrowest_box_whatever_their_sizes() -> None:
+    narrowest = BOXES_FROM // 5 - 4
+    sizes = [0, 9, 10, 99, 100, 546, 739, 999, *(10**power for power in range(3, 13)), None]
+    for half, most in combinations_with_replacement(sizes, 2):
+        window = Aggregate(total=2, p50_latency_ms=half, p95_latency_ms=most)
+        line = shown(view_of(), LedgerStats(window=window))["Requests"].lines[4]
+        assert squeezed(line, narrowest) == line, texts([line])
 
 
 @pytest.mark.parametrize(
