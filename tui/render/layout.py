@@ -256,6 +256,17 @@ def cells(layout: Layout, row: Cells) -> Line:
     return merged(spans)
 
 
+def wrapped_cells(layout: Layout, row: Cells, title: str, width: int) -> list[Line]:
+    """Return a table's lines for a row whose text of one column is wrapped: in it, or below if the column has gone."""
+    text, role = row.get(title, ("", "text"))
+    room = next((cells_ for column, cells_ in layout if column.title == title), 0)
+    if room:
+        first, *more = wrapped(text, room)
+        return [cells(layout, {**row, title: (first, role)}), *(cells(layout, {title: (each, role)}) for each in more)]
+    below = wrapped(text, max(width - GAP, 1)) if text.strip() else []
+    return [cells(layout, row), *(((" " * GAP + each, role),) for each in below)]
+
+
 def merged(spans: Sequence[Span]) -> Line:
     """Join neighbouring spans of one role: fewer pieces are cheaper to paint."""
     joined: list[Span] = []

@@ -16,9 +16,10 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tui.format import shown
 from tui.model.dashboard import DashboardModel
+from tui.model.full_request import FullRequest, from_detail, from_item
 from tui.model.request_row import Item
 from tui.render.layout import Line
-from tui.render.request_detail import FullRequest, from_detail, from_item, request_lines
+from tui.render.request_detail import request_lines
 from tui.screens.base import show_standing
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.overlay import leave

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 
-from arbstr.types import Candidate, Price, PriceSource, Reuse
+from arbstr.types import CLIENT_CLOSED, Attempt, Candidate, Price, PriceSource, Reuse
 from tests.support.dashboard_fakes import NOON, Traffic
-from tui.render.layout import Line
-from tui.render.request_detail import from_item, request_lines
+from tui.model.full_request import from_item
+from tui.render.layout import Line, width_of
+from tui.render.request_detail import request_lines
 
 
 def lines_of(*candidates: Candidate, width: int = 116) -> list[Line]:
@@ -88,3 +89,57 @@ def test_without_caches_nothing_is_said_of_them() -> None:
     text = "\n".join("".join(part for part, _ in line) for line in lines_of(Candidate("alpha", 8200.0, 8200.0)))
     assert "cached" not in text
     assert "session" not in text
+
+
+def texts(lines: list[Line]) -> list[str]:
+    return ["".join(text for text, _ in line) for line in lines]
+
+
+def tried(*attempts: Attempt, **figures: Any) -> list[str]:
+    """The lines of a request's attempts."""
+    record = replace(Traffic().request(NOON)[1].record, attempts=attempts, provider=attempts[-1].provider, **figures)
+    lines = texts(request_lines(from_item(record), 116, UTC))
+    first = lines.index("Attempts") + 2
+    return lines[first : first + len(attempts)]
+
+
+def test_attempts_stand_one_after_the_other_in_time() -> None:
+    failed, answered = tried(
+        Attempt("alpha", 0, 500, "timeout", None, "too slow"), Attempt("beta", 500, 500), streaming=False
+    )
+    assert failed.index("▇") < failed.rindex("▇") < answered.index("▇") < answered.rindex("▇")
+    assert failed.count("▇") == answered.count("▇")
+
+
+def test_what_streamed_after_the_first_byte_is_drawn_apart() -> None:
+    [line] = tried(Attempt("alpha", 0, 250), streaming=True, latency_ms=250, stream_duration_ms=1000)
+    assert line.index("▇") < line.index("▂")
+    assert line.count("▂") == pytest.approx(3 * line.count("▇"), abs=2)
+
+
+def test_the_expected_cost_stands_beside_what_it_was() -> None:
+    record = replace(Traffic().request(NOON)[1].record, provider="alpha", cost_msats=4100)
+    assert record.routing is not None
+    record = replace(record, routing=replace(record.routing, candidates=(Candidate("alpha", 8200.0, 8200.0),)))
+    assert "cost     expected 8.200, was 4.100 sats (\u221250 %)" in texts(request_lines(from_item(record), 116, UTC))
+
+
+def test_a_client_that_left_is_no_failure() -> None:
+    record = replace(Traffic().request(NOON)[1].record, success=False, error_status=CLIENT_CLOSED)
+    [state] = [line for line in request_lines(from_item(record), 116, UTC) if line and line[0][0].startswith("State")]
+    assert state[1][0].startswith("↶ left")
+    assert state[1][1] == "warn"
+
+
+def test_everything_fits_and_nothing_is_lost_at_any_width() -> None:
+    traffic = Traffic(3)
+    record = next(each for each in iter(lambda: traffic.request(NOON)[1].record, None) if len(each.attempts) > 1)
+    assert record.routing is not None
+    attempts = (replace(record.attempts[0], message="overloaded, as it seems, since noon"), *record.attempts[1:])
+    policy = replace(record.routing, policy_reason="by the keyword 'review'")
+    record = replace(record, attempts=attempts, routing=policy, error_message="no provider answered in time")
+    said = "overloaded, as it seems, since noon by the keyword 'review' no provider answered in time"
+    for width in range(40, 297):
+        lines = request_lines(from_item(record), width, UTC)
+        assert all(width_of(line) <= width for line in lines if width >= 56), width
+        assert set(said.split()) <= set(" ".join(texts(lines)).split()), width

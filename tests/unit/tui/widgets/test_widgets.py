@@ -17,13 +17,14 @@ from arbstr.ledger.model import Aggregate, Entry
 from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import NOON, FakeSource, Traffic, lived_in
 from tui.model.feed import Feed
+from tui.model.full_request import from_item
 from tui.model.ledger_stats import RANGES, LedgerStats
 from tui.model.log_view import LogView
 from tui.model.request_row import _IN_BOTH, InFlightRequest, RequestRow, State, by_rates, overcharge, row_of
 from tui.model.time_series import Chart
 from tui.model.view_model import ViewModel
 from tui.render.layout import Line, Role, width_of
-from tui.render.request_detail import from_item, request_lines
+from tui.render.request_detail import request_lines
 from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.ledger_table import entry_cells
 from tui.widgets.log import log_lines
