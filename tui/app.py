@@ -134,6 +134,7 @@ class Dashboard(App[None]):
         self.run_worker(self._refresh_loop.run(), name="pump")
         self.run_worker(self.dashboard.watch.run(), name="ledger")
         self.run_worker(self.dashboard.load_past(), name="past")
+        self.run_worker(self.dashboard.keep_board(), name="board")
         self.call_after_refresh(self._on_ready)
 
     def on_unmount(self) -> None:

@@ -83,7 +83,7 @@ class LocalSource:
             ledger_problem=self._ledger_problem(),
         )
 
-    def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
+    async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
         """Return for each model, by any of its names, what the providers that sell it ask now."""
         return {model: tuple(_offer_status(*sold) for sold in self._router.offers_of(model)) for model in models}
 

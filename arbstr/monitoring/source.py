@@ -161,8 +161,11 @@ class Source(Protocol):
         """Return the state now, consistent with the events published so far."""
         ...
 
-    def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
-        """Return for each model, by any of its names, what the providers that sell it ask now."""
+    async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
+        """Return for each model, by any of its names, what the providers that sell it ask now.
+
+        Raises `LedgerUnavailable` while a remote arbstr does not answer.
+        """
         ...
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:

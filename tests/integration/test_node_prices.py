@@ -72,12 +72,12 @@ async def test_offers_are_found_by_any_of_a_models_names_with_what_was_learned_o
     arbstr = await harness.start()
     await listed(arbstr)
     source = arbstr.proxy.watch()
-    offers = source.offers(("GPT-4o", "nobody's"))
+    offers = await source.offers(("GPT-4o", "nobody's"))
     assert offers == {"GPT-4o": (OfferStatus("alpha", 2.0, 8.0, 0.0),), "nobody's": ()}
     assert offers["GPT-4o"][0].effective_msats(1000, 500) == 6000
     for _ in range(6):
         await arbstr.chat(model="gpt-4o")
-    (offer,) = source.offers(("gpt-4o",))["gpt-4o"]
+    (offer,) = (await source.offers(("gpt-4o",)))["gpt-4o"]
     assert 1.4 < offer.ratio <= 1.5
     assert offer.effective_msats(1000, 500) == pytest.approx(6000 * offer.ratio)
 

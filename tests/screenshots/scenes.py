@@ -60,7 +60,7 @@ async def settled(each: DashboardPilot) -> None:
     def known() -> bool:
         chart = dashboard.chart(dashboard.now_ms())
         asked = set(dashboard.watch.groups) <= set(dashboard.figures.groups) and dashboard.figures.window is not None
-        return asked and chart is not None and None not in chart.values
+        return asked and chart is not None and None not in chart.values and dashboard.board_is_current
 
     await each.until(known)
     each.app.repaint()

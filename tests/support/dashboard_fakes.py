@@ -269,7 +269,7 @@ class FakeSource:
             self.ledger_problem,
         )
 
-    def offers(self, models: Sequence[str]) -> dict[str, tuple[OfferStatus, ...]]:
+    async def offers(self, models: Sequence[str]) -> dict[str, tuple[OfferStatus, ...]]:
         return {model: tuple(_offers(model, self.providers.values())) for model in models}
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:

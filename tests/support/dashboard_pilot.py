@@ -76,5 +76,8 @@ async def dashboard_pilot(
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = DashboardPilot(source, log, app, pilot)
-        await each.until(lambda: app.dashboard.figures.window is not None and app.screen.is_mounted)
+        dashboard = app.dashboard
+        await each.until(lambda: dashboard.figures.window is not None and app.screen.is_mounted)
+        await each.until(lambda: dashboard.board_is_current)
+        app.repaint()
         yield each

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shlex
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
@@ -69,7 +70,11 @@ class DashboardModel:
         self.log = LogView(log)
         self._snapshot_ms = snapshot.at_ms
         self._frozen: _Frozen | None = None
-        self._board: tuple[LedgerStats, int, PriceBoard] | None = None  # with what it was made of
+        self._board = PriceBoard()
+        self._board_of: tuple[LedgerStats, int] | None = None  # what the board is made of
+        self._board_asked: tuple[LedgerStats, int] | None = None  # what it is to be made of
+        self._board_due = asyncio.Event()
+        self._on_change = on_figures
         self._busy_until_ms = 0
         self.past_loaded = False  # the feed has the requests from before this start
 
@@ -173,17 +178,33 @@ class DashboardModel:
         return Burn(lately[0], now - since_ms, figures.day.cost_msats, max(now - began_ms, 0))
 
     def board(self) -> PriceBoard:
-        """Return the price board, live or as frozen."""
+        """Return the price board, live or as frozen; if there is news for it, `keep_board` makes another."""
         if self._frozen is not None:
             return self._frozen.board
-        figures, known = self.figures, self._board
-        if known is not None and known[0] is figures and known[1] == self._snapshot_ms:
-            return known[2]
-        providers, groups = self.view().providers, figures.groups.get("model")
-        models = models_of_interest(groups, providers)
-        board = price_board(models, groups, figures.lost, self.source.offers(models), providers)
-        self._board = (figures, self._snapshot_ms, board)
-        return board
+        figures, asked = self.figures, self._board_asked
+        if asked is None or asked[0] is not figures or asked[1] != self._snapshot_ms:
+            self._board_asked = figures, self._snapshot_ms
+            self._board_due.set()
+        return self._board
+
+    @property
+    def board_is_current(self) -> bool:
+        """Whether the price board is made of the latest figures."""
+        return self.board() is not self._board or self._board_of is self._board_asked
+
+    async def keep_board(self) -> None:
+        """Keep the price board current for as long as it is looked at; the owner cancels it."""
+        while True:
+            await self._board_due.wait()
+            self._board_due.clear()
+            asked, figures, providers = self._board_asked, self.figures, self.view().providers
+            groups = figures.groups.get("model")
+            models = models_of_interest(groups, providers)
+            with suppress(LedgerUnavailable):
+                offers = await self.source.offers(models)
+                self._board = price_board(models, groups, figures.lost, offers, providers)
+                self._board_of = asked
+                self._on_change()
 
     def moving(self) -> bool:
         """Check whether the screen changes with time alone: something runs, just ended, or counts down."""
