@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -27,15 +28,15 @@ from arbstr.clock import wall_ms
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
-from tui.keymap import KEYS
+from tui.keymap import FILTERS, bindings_of, full_action, key, key_lines, keys_of, shown_key
 from tui.model.dashboard import DashboardModel
 from tui.refresh.frame_budget import FrameBudget
 from tui.refresh.loop import RefreshLoop
 from tui.render.themes import THEMES, theme_for
-from tui.screens.base import DashboardScreen
+from tui.screens.base import LIST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
-from tui.screens.help import HelpScreen
+from tui.screens.help import Chosen, HelpScreen, Section
 from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
@@ -47,6 +48,22 @@ from tui.widgets.bars import KeyBar
 
 logger = logging.getLogger(__name__)
 
+_SCREENS = {
+    "live": "what is being spent now",
+    "requests": "the whole ledger",
+    "providers": "price board, balances, health",
+    "money": "spend, savings, budgets",
+    "log": "arbstr's own log lines",
+}
+_KINDS: dict[str, tuple[str, type[Screen[None]]]] = {
+    "live": ("Live", LiveScreen),
+    "requests": ("Requests", RequestsScreen),
+    "request": ("A request in full", DetailScreen),
+    "providers": ("Providers", ProvidersScreen),
+    "money": ("Money", MoneyScreen),
+    "log": ("Log", LogScreen),
+}
+_ALL = ", ".join(DashboardScreen.NAMES.values())
 QUIT_AGAIN_S = 3.0
 ALWAYS = ("quit", "quit_now", "copy_or_quit", "suspend_process")  # actions that need nothing on the screen
 TELL_AFTER_S = 0.1  # a key that is held would pile up notices
@@ -69,17 +86,18 @@ class Dashboard(App[None]):
     TITLE = "arbstr"
     CSS_PATH = Path(__file__).with_name("dashboard.tcss")
     ENABLE_COMMAND_PALETTE = True
-    NAMES: ClassVar[tuple[str, ...]] = tuple(DashboardScreen.NAMES)
+    NAMES: ClassVar[dict[str, str]] = DashboardScreen.NAMES
     BINDINGS: ClassVar[list[BindingType]] = [
-        *(Binding(str(number), f"go('{name}')", name, show=False) for number, name in enumerate(NAMES, 1)),
-        Binding("question_mark", "help", "Help", show=False),
-        Binding("f", "freeze", "Freeze", show=False),
-        Binding("t", "range", "Time range", show=False),
-        Binding("u", "utc", "UTC", show=False),
-        Binding("q", "quit", "Quit", show=False),
-        Binding("ctrl+q", "quit_now", "Quit", show=False, priority=True),
-        Binding("ctrl+z", "suspend_process", "Suspend", show=False),
-        Binding("ctrl+c", "copy_or_quit", "Copy or quit", show=False, priority=True),
+        *(key(name, f"go('{name}')", f"{label}: {_SCREENS[name]}", group=_ALL) for name, label in NAMES.items()),
+        key("freeze", "freeze", "Freeze what is shown, or go on", "freeze"),
+        key("range", "range", "Time range: 5 min, 1 h, 24 h, 7 d", "range"),
+        key("zone", "zone", "Times in UTC, or local again", "zone"),
+        key("palette", "command_palette", "Palette: every command by name, themes too", priority=True),
+        key("help", "help", "Help", "help"),
+        key("quit", "quit", "Quit, and stop the proxy; asks while requests run", "quit"),
+        Binding("ctrl+c", "copy_or_quit", tooltip="Copy what is selected; twice quits", show=False, priority=True),
+        Binding("ctrl+q", "quit_now", tooltip="Quit without asking", show=False, priority=True),
+        Binding("ctrl+z", "suspend_process", show=False),
     ]
 
     def __init__(
@@ -252,8 +270,9 @@ class Dashboard(App[None]):
 
     def action_next_screen(self, by: int) -> None:
         """Show the next or the previous screen."""
-        place = self.NAMES.index(self.current_mode) if self.current_mode in self.NAMES else 0
-        self.action_go(self.NAMES[(place + by) % len(self.NAMES)])
+        names = list(self.NAMES)
+        place = names.index(self.current_mode) if self.current_mode in names else 0
+        self.action_go(names[(place + by) % len(names)])
 
     async def action_quit(self) -> None:
         """Quit; while requests run ask first, unless the question could not be read."""
@@ -284,7 +303,7 @@ class Dashboard(App[None]):
             self.dashboard.next_range()
         self.repaint()
 
-    def action_utc(self) -> None:
+    def action_zone(self) -> None:
         """Switch between UTC and local times."""
         self.notify("Times in UTC" if self.dashboard.toggle_utc() else "Times in the local zone", markup=False)
         self.repaint()
@@ -292,7 +311,29 @@ class Dashboard(App[None]):
     def action_help(self) -> None:
         """Show the keys."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen())
+            self.push_screen(HelpScreen(self._help_sections()), self._run_chosen)
+
+    def _help_sections(self) -> list[Section]:
+        """Return the keys of the screen in sight, filters, the keys that work everywhere, then the other screens'."""
+        keymap, general = self.dashboard.keymap, bindings_of(DashboardScreen)
+        own = {
+            name: Section(title, key_lines([each for each in bindings_of(kind) if each not in general], keymap), name)
+            for name, (title, kind) in _KINDS.items()
+        }
+        shared = [each for each in general if each not in LIST_KEYS]
+        here = "request" if isinstance(self.screen, DetailScreen) else self.current_mode
+        return [
+            *([replace(own.pop(here), screen="")] if here in own else []),
+            Section("Filters on Live and Requests; all that is typed must hold", FILTERS),
+            Section("Everywhere", [*key_lines(bindings_of(type(self)), keymap, "app"), *key_lines(shared, keymap)]),
+            Section("Lists", key_lines(LIST_KEYS, keymap)),
+            *own.values(),
+        ]
+
+    async def _run_chosen(self, chosen: Chosen | None) -> None:
+        """Do what was chosen in the help; what is done on another screen: go there."""
+        if chosen is not None:
+            await self.run_action(f"app.go('{chosen.screen}')" if chosen.screen else chosen.action)
 
     def action_copy_or_quit(self) -> None:
         """Copy if anything is selected; else quit when pressed twice."""
@@ -312,10 +353,13 @@ class Dashboard(App[None]):
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the screen's actions, the themes and the mouse, for the palette."""
-        name = screen.name if isinstance(screen, DashboardScreen) else ""
-        for key in KEYS:
-            if key.action and (name in key.screens or key.action.startswith("app.")):
-                yield SystemCommand(key.does, f"{key.where}, key {key.shown}", partial(self.run_action, key.action))
+        in_lists = {each.id for each in LIST_KEYS}
+        for kind, namespace, where in ((type(screen), "screen", ""), (type(self), "app", "Everywhere")):
+            for each in bindings_of(kind):
+                if each.id and each.id not in in_lists and each.id != "palette":
+                    keys = " ".join(shown_key(key) for key in keys_of(each, self.dashboard.keymap))
+                    action = partial(self.run_action, full_action(each, namespace))
+                    yield SystemCommand(each.tooltip, f"{where}, key {keys}", action)
         for theme in THEMES:
             title = f"Theme: {theme.name.removeprefix('arbstr-')}"
             yield SystemCommand(title, "Change the colours", partial(setattr, self, "theme", theme.name))

@@ -1,79 +1,123 @@
-"""The keys: for the help, and as commands of the palette."""
+"""Keys: each is a Binding, named as in the keymap. The bottom line, the help and the palette read the Bindings."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
+from itertools import groupby
 
-EVERYWHERE = "Everywhere"
-LISTS = "Lists"
-ALL_SCREENS = ("live", "requests", "providers", "money", "log")
+from textual.binding import Binding
+from textual.dom import DOMNode
+
+from arbstr.dashboard_keys import DEFAULT_KEYS, Keymap
+
+_SHOWN = {
+    "enter": "↵",
+    "escape": "Esc",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
+    "up": "↑",
+    "down": "↓",
+    "left": "←",
+    "right": "→",
+    "space": "space",
+}
+
+
+def key(name: str, action: str, does: str, word: str = "", group: str = "", *, priority: bool = False) -> Binding:
+    """Return the Binding of a key of the keymap.
+
+    `does` says what it does in the help and the palette, `word` in the bottom line, which lacks it without one. The
+    help has one line for neighbours of the same `group`, which is what they do together.
+    """
+    return Binding(
+        ",".join("comma" if each == "," else each for each in DEFAULT_KEYS[name]),
+        action,
+        word,
+        show=bool(word),
+        tooltip=does,
+        id=name,
+        priority=priority,
+        group=Binding.Group(group) if group else None,
+    )
+
+
+def shown_key(key_: str) -> str:
+    """Return a key as it is shown: `f`, `Ctrl-P`, `PgDn`, `→`."""
+    *modifiers, last = key_.split("+") if len(key_) > 1 else [key_]
+    last = _SHOWN.get(last, last if len(last) == 1 and not modifiers else last.capitalize())
+    return "-".join([*(each.capitalize() for each in modifiers), last])
+
+
+def keys_of(binding: Binding, keymap: Keymap) -> Sequence[str]:
+    """Return the keys of a Binding: the keymap's, or its own if it can't be changed."""
+    return keymap[binding.id] if binding.id else binding.key.split(",")
+
+
+@cache
+def bindings_of(kind: type[DOMNode]) -> Sequence[Binding]:
+    """Return the Bindings of a screen or an application that are explained, in their order; what it inherits first."""
+    found: dict[str, Binding] = {}
+    for each in reversed([one for one in kind.__mro__ if not one.__module__.startswith("textual.")]):
+        own = [one for one in each.__dict__.get("BINDINGS", ()) if isinstance(one, Binding) and one.tooltip]
+        found |= {one.id or one.key: one for one in own}
+    return tuple(found.values())
+
+
+@cache
+def shown_bindings(screen: type[DOMNode], app: type[DOMNode]) -> Sequence[tuple[str, Binding]]:
+    """Return those of a screen, then of the application, that the bottom line shows, with their actions in full."""
+    return [
+        (full_action(each, namespace), each)
+        for kind, namespace in ((screen, "screen"), (app, "app"))
+        for each in bindings_of(kind)
+        if each.show
+    ]
+
+
+def full_action(binding: Binding, namespace: str) -> str:
+    """Return a Binding's action such that it means the same wherever it is run from."""
+    is_full = "." in binding.action.partition("(")[0]
+    return binding.action if is_full else f"{namespace}.{binding.action}"
 
 
 @dataclass(frozen=True, slots=True)
-class Key:
-    """A key as shown, what it does, and its action if the palette offers it.
+class KeyLine:
+    """A line of the help: keys as shown, what they do, and the action, if there is one for all of them."""
 
-    `screens` are those on which it works.
-    """
-
-    shown: str
+    keys: str
     does: str
-    where: str
     action: str = ""
-    screens: tuple[str, ...] = ALL_SCREENS
 
 
-KEYS = (
-    Key("1", "Live: what is being spent now", EVERYWHERE, "app.go('live')"),
-    Key("2", "Requests: the whole ledger", EVERYWHERE, "app.go('requests')"),
-    Key("3", "Providers: price board, balances, health", EVERYWHERE, "app.go('providers')"),
-    Key("4", "Money: spend, savings, budgets", EVERYWHERE, "app.go('money')"),
-    Key("5", "Log: arbstr's own log lines", EVERYWHERE, "app.go('log')"),
-    Key("Tab Shift-Tab", "Next screen, the one before", EVERYWHERE),
-    Key("/", "Filter; by name on Providers and Money", EVERYWHERE, "screen.filter"),
-    Key("f", "Freeze what is shown, or go on", EVERYWHERE, "app.freeze"),
-    Key("t", "Time range: 5 min, 1 h, 24 h, 7 d", EVERYWHERE, "app.range"),
-    Key("u", "Times in UTC, or local again", EVERYWHERE, "app.utc"),
-    Key("?", "Help", EVERYWHERE, "app.help"),
-    Key("Ctrl-P", "Palette: every command by name, themes too", EVERYWHERE),
-    Key("Esc", "Back: out of a filter, a selection, a window", EVERYWHERE),
-    Key("Ctrl-C", "Copy what is selected; twice quits", EVERYWHERE),
-    Key("q Ctrl-Q", "Quit, and stop the proxy; q asks while requests run", EVERYWHERE, "app.quit"),
-    Key("j k ↓ ↑", "Next row, the one before", LISTS),
-    Key("PgDn PgUp", "A page down, up", LISTS),
-    Key("g G Home End", "First row, last row", LISTS),
-    Key("Enter", "Open the selected request in full", "Live, Requests", "screen.open", ("live", "requests")),
-    Key("Enter", "The selected provider's requests", "Providers", "screen.open", ("providers",)),
-    Key("y", "Copy the selected request's id", "Live, Requests", "screen.copy", ("live", "requests")),
-    Key("Y", "Copy its row, its JSON, the command for it", "Live, Requests", "screen.copy_more", ("live", "requests")),
-    Key("n p → ←", "The next request in full, the one before", "A request in full"),
-    Key("s", "Sort by time, cost, latency, either way round", "Requests", "screen.sort", ("requests",)),
-    Key("e", "Export what is filtered as CSV or JSON", "Requests", "screen.export", ("requests",)),
-    Key("space", "Take the provider out of rotation, or back in", "Providers", "screen.rotate", ("providers",)),
-    Key("r", "Close the provider's breaker", "Providers", "screen.close_breaker", ("providers",)),
-    Key("h l ← →", "Another table, on a narrow terminal", "Money", "screen.table(1)", ("money",)),
-    Key("l", "Least level that is shown", "Log", "screen.level", ("log",)),
-    Key("d i a e", "Lines from debug, info, warnings, errors on", "Log"),
-    Key("Enter", "The request that the lowest line is about", "Log", "screen.open", ("log",)),
-    Key("w", "Wrap long lines, or cut them", "Log", "screen.wrap", ("log",)),
+def key_lines(bindings: Iterable[Binding], keymap: Keymap, namespace: str = "screen") -> list[KeyLine]:
+    """Return the help's lines for Bindings, one for neighbours of the same group."""
+    lines = []
+    for group, members in groupby(bindings, key=lambda each: each.group or each):
+        together = list(members)
+        keys = " ".join(dict.fromkeys(shown_key(key) for each in together for key in keys_of(each, keymap)))
+        if isinstance(group, Binding):
+            lines.append(KeyLine(keys, group.tooltip, full_action(group, namespace)))
+        else:
+            lines.append(KeyLine(keys, group.description))
+    return lines
+
+
+def _term(typed: str, meaning: str) -> KeyLine:
+    return KeyLine(typed, meaning, "screen.filter")
+
+
+FILTERS: Sequence[KeyLine] = (
+    _term("model:gpt", "models whose name contains it; -model:gpt all others"),
+    _term("provider:alpha", "the provider that was asked last; named twice, either"),
+    _term("policy:code", "the rule that held; policy:- where none did"),
+    _term("status:error", "failed ones; also ok, left, 502, 5xx"),
+    _term("client:ci", "who asked; dialect:messages, in which dialect"),
+    _term("kind:stream", "streams; kind:json the others"),
+    _term("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13, up to that hour"),
+    _term(">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
+    _term("timeout", "any other word, in names, ids and errors; -timeout without"),
+    _term('"charges more"', "words as they stand"),
+    _term("Tab ↑ ↓", "in the line: complete, earlier filters, later ones"),
 )
-
-FILTERS = (
-    ("model:gpt", "models whose name contains it; -model:gpt all others"),
-    ("provider:alpha", "the provider that was asked last; named twice, either"),
-    ("policy:code", "the rule that held; policy:- where none did"),
-    ("status:error", "failed ones; also ok, left, 502, 5xx"),
-    ("client:ci", "who asked; dialect:messages, in which dialect"),
-    ("kind:stream", "streams; kind:json the others"),
-    ("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13, up to that hour"),
-    (">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
-    ("timeout", "any other word, in names, ids and errors; -timeout without"),
-    ('"charges more"', "words as they stand"),
-    ("Tab ↑ ↓", "in the line: complete, earlier filters, later ones"),
-)
-
-
-def found(typed: str) -> list[Key]:
-    """Return the keys whose line contains every word."""
-    words = typed.lower().split()
-    return [key for key in KEYS if all(word in f"{key.shown} {key.does} {key.where}".lower() for word in words)]

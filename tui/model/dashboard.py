@@ -11,10 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from arbstr.clock import MINUTE_MS
+from arbstr.dashboard_keys import DEFAULT_KEYS, Keymap
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
+from tui.format import moment
 from tui.model.burn import SPAN_MS, Burn
 from tui.model.feed import KEPT
 from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
@@ -54,8 +56,10 @@ class DashboardModel:
         zone: tzinfo | None,
         on_figures: Callable[[], None] = lambda: None,
         timings: Timings = NORMAL,
+        keymap: Keymap = DEFAULT_KEYS,
     ) -> None:
         self.source = source
+        self.keymap = keymap
         self.now_ms = now_ms
         self.timings = timings
         self.zone = zone
@@ -137,6 +141,11 @@ class DashboardModel:
         """Switch between UTC and local times; return whether UTC is shown."""
         self.zone = self._local if self.zone is UTC and self._local is not UTC else UTC
         return self.zone is UTC
+
+    @property
+    def zone_name(self) -> str:
+        """The name of the times' zone: `UTC`, `CET`."""
+        return moment(self.now_ms(), self.zone).tzname() or "local"
 
     def toggle_freeze(self) -> bool:
         """Freeze or thaw; return whether frozen now."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual import events, on
@@ -11,7 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import Screen
 from textual.widget import Widget
 
+from arbstr.dashboard_keys import Keymap
 from arbstr.ledger.model import GroupBy
+from tui.keymap import key, keys_of, shown_bindings, shown_key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.render.layout import Line
@@ -20,6 +22,25 @@ from tui.widgets.bars import KeyBar, KeyHint, TopBar
 from tui.widgets.panel import Panel
 
 LEAST_WIDTH, LEAST_HEIGHT = 60, 15
+TABS = (
+    key("next_screen", "app.next_screen(1)", "Next screen", group="Next screen, the one before"),
+    key("previous_screen", "app.next_screen(-1)", "Previous screen", group="Next screen, the one before"),
+)
+LIST_KEYS = (
+    key("down", "move(1)", "Next row", group="Next row, the one before"),
+    key("up", "move(-1)", "Previous row", group="Next row, the one before"),
+    key("page_down", "page(1)", "A page down", group="A page down, up"),
+    key("page_up", "page(-1)", "A page up", group="A page down, up"),
+    key("first", "ends(False)", "First row", group="First row, last row"),
+    key("last", "ends(True)", "Last row", group="First row, last row"),
+)
+REQUEST_KEYS = (
+    key("open", "open", "Open the selected request in full", "open"),
+    key("copy", "copy", "Copy the selected request's id", "copy id"),
+    key("copy_more", "copy_more", "Copy its row, its JSON, the command for it"),
+)
+# In the bottom line the higher of these go first; keys that are a screen's own lie between them.
+RANKS = {"help": 0, "quit": 0, "filter": 1, "freeze": 2, "range": 100, "zone": 101}
 
 
 def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
@@ -33,6 +54,27 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
         zone=dashboard.zone,
         burn=dashboard.burn(),
     )
+
+
+def show_keys(bar: KeyBar, screen: Screen[None], dashboard: DashboardModel, words: Mapping[str, str]) -> None:
+    """Show the keys of a screen, and those that work everywhere, in its bottom line; `words` as of `words()` below."""
+    frozen = "unfreeze" if dashboard.model.frozen else "freeze"
+    now = {"freeze": frozen, "range": dashboard.range.name, "zone": dashboard.zone_name, **words}
+    hints = []
+    for place, (action, each) in enumerate(shown_bindings(type(screen), type(screen.app))):
+        if word := now.get(each.id or "", each.description):
+            rank = RANKS.get(each.id or "", 3 + place) if each.id else 0
+            hints.append(KeyHint(shown_key(keys_of(each, dashboard.keymap)[0]), word, action, rank=rank))
+    bar.show(screens(dashboard.keymap, screen.name), hints)
+
+
+def screens(keymap: Keymap, current: str | None) -> Sequence[KeyHint]:
+    """Return the screens for the bottom line."""
+    return [
+        KeyHint(shown_key(keymap[name][0]), label, f"app.go('{name}')", name == current)
+        for name, label in DashboardScreen.NAMES.items()
+        if current is not None
+    ]
 
 
 class DashboardScreen(Screen[None]):
@@ -54,19 +96,10 @@ class DashboardScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS = [(0, "-tiny"), (LEAST_WIDTH, "-narrow"), (100, "-normal")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "-flat"), (LEAST_HEIGHT, "-short")]  # noqa: RUF012 - as Textual has it
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("j,down", "move(1)", "Next row", show=False),
-        Binding("k,up", "move(-1)", "Previous row", show=False),
-        Binding("pagedown,ctrl+d", "page(1)", "Next page", show=False),
-        Binding("pageup,ctrl+u", "page(-1)", "Previous page", show=False),
-        Binding("g,home", "ends(False)", "First row", show=False),
-        Binding("G,end", "ends(True)", "Last row", show=False),
-        Binding("enter", "open", "Open", show=False),
-        Binding("y", "copy", "Copy", show=False),
-        Binding("Y", "copy_more", "Copy more", show=False),
-        Binding("slash", "filter", "Filter", show=False),
-        Binding("escape", "back", "Back", show=False),
-        Binding("tab", "app.next_screen(1)", "Next screen", show=False),
-        Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
+        *TABS,
+        key("filter", "filter", "Filter; by name on Providers and Money", "filter"),
+        Binding("escape", "back", tooltip="Back: out of a filter, a selection, a window", show=False),
+        *LIST_KEYS,
     ]
 
     def __init__(self, dashboard: DashboardModel, name: str) -> None:
@@ -87,9 +120,9 @@ class DashboardScreen(Screen[None]):
         """Give each piece its values, yielding after each so that the loop can do other things."""
         raise NotImplementedError
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hints for this screen's own keys."""
-        return ()
+    def words(self) -> Mapping[str, str]:
+        """Return what the bottom line says of some keys now, by name, instead of their own word; empty hides a key."""
+        return {}
 
     def narrow(self, typed: str) -> None:
         """Show only what passes the filter."""
@@ -141,7 +174,7 @@ class DashboardScreen(Screen[None]):
     def paint(self) -> Iterator[None]:
         """Paint the bars and the body."""
         show_standing(self._top, self.dashboard)
-        self._bar.show(self._screens(), self._keys())
+        show_keys(self._bar, self, self.dashboard, {**self.words(), **({} if self.RANGED else {"range": ""})})
         yield
         yield from self.paint_body()
 
@@ -150,23 +183,6 @@ class DashboardScreen(Screen[None]):
         if self.is_mounted:
             for _ in self.paint():
                 pass
-
-    def _screens(self) -> list[KeyHint]:
-        return [
-            KeyHint(str(number), label, f"app.go('{name}')", name == self.name)
-            for number, (name, label) in enumerate(self.NAMES.items(), 1)
-        ]
-
-    def _keys(self) -> list[KeyHint]:
-        dashboard = self.dashboard
-        general = [
-            KeyHint("f", "thaw" if dashboard.model.frozen else "freeze", "app.freeze"),
-            *([KeyHint("t", dashboard.range.name, "app.range")] if self.RANGED else []),
-            KeyHint("?", "help", "app.help"),
-            KeyHint("q", "quit", "app.quit"),
-        ]
-        own = [KeyHint("/", "filter", "screen.filter")] if self.FILTER_EXAMPLE else []
-        return [*own, *self.keys(), *general]
 
     def on_resize(self, event: events.Resize) -> None:
         """Lay out for the new size and paint."""

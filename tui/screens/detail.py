@@ -15,15 +15,16 @@ from textual.screen import Screen
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tui.format import shown
+from tui.keymap import key
 from tui.model.dashboard import DashboardModel
 from tui.model.full_request import FullRequest, from_detail, from_item
 from tui.model.request_row import Item
 from tui.render.layout import Line
 from tui.render.request_detail import request_lines
-from tui.screens.base import show_standing
+from tui.screens.base import LIST_KEYS, TABS, show_keys, show_standing
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.overlay import leave
-from tui.widgets.bars import KeyBar, KeyHint, TopBar
+from tui.widgets.bars import KeyBar, TopBar
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import ScrollPanel
 
@@ -43,19 +44,14 @@ class DetailScreen(Screen[None]):
     """One request in full: first from the feed, if opened from there, then as the ledger has it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,enter,backspace", "leave", "Back", show=False),
-        Binding("j,down", "scroll(1)", "Down", show=False),
-        Binding("k,up", "scroll(-1)", "Up", show=False),
-        Binding("pagedown,space,ctrl+d", "scroll(15)", "Page down", show=False),
-        Binding("pageup,ctrl+u", "scroll(-15)", "Page up", show=False),
-        Binding("g,home", "scroll(-100000)", "First line", show=False),
-        Binding("G,end", "scroll(100000)", "Last line", show=False),
-        Binding("y", "copy", "Copy the id", show=False),
-        Binding("Y", "copy_more", "Copy its row, JSON, command", show=False),
-        Binding("n,right", "step(1)", "Next request", show=False),
-        Binding("p,left", "step(-1)", "Previous request", show=False),
-        Binding("tab", "app.next_screen(1)", "Next screen", show=False),
-        Binding("shift+tab", "app.next_screen(-1)", "Previous screen", show=False),
+        key("next_request", "step(1)", "The next request in full", "next"),
+        key("previous_request", "step(-1)", "The request before in full", "previous"),
+        key("copy", "copy", "Copy its id", "copy id"),
+        key("copy_more", "copy_more", "Copy its row, its JSON, the command for it", "copy …"),
+        Binding("escape,enter,backspace", "leave", "back", tooltip="Back to where it was opened"),
+        *LIST_KEYS,
+        Binding("space", "page(1)", show=False),
+        *TABS,
     ]
 
     def __init__(self, dashboard: DashboardModel, opened: Opened, step: Step) -> None:
@@ -115,16 +111,7 @@ class DetailScreen(Screen[None]):
         title: Line = (("Request in full", "title"),)
         note: Line = ((self._problem, "warn"),) if self._problem else ()
         self._scroller.show(self._body(max(self._scroller.size.width - 4, 20)), title, note)
-        keys = [
-            KeyHint("n", "next", "screen.step(1)"),
-            KeyHint("p", "previous", "screen.step(-1)"),
-            KeyHint("y", "copy id", "screen.copy"),
-            KeyHint("Y", "copy …", "screen.copy_more"),
-            KeyHint("f", "thaw" if self._dashboard.model.frozen else "freeze", "app.freeze"),
-            KeyHint("Esc", "back", "screen.leave"),
-            KeyHint("q", "quit", "app.quit"),
-        ]
-        self._bar.show((), keys)
+        show_keys(self._bar, self, self._dashboard, {"range": ""})
         yield
 
     def _body(self, width: int) -> list[Line]:
@@ -138,9 +125,17 @@ class DetailScreen(Screen[None]):
             for _ in self.paint():
                 pass
 
-    def action_scroll(self, by: int) -> None:
+    def action_move(self, by: int) -> None:
         """Scroll by lines."""
         self._scroller.scroll_lines(by)
+
+    def action_page(self, by: int) -> None:
+        """Scroll by pages."""
+        self._scroller.scroll_lines(by * 15)
+
+    def action_ends(self, last: bool) -> None:
+        """Scroll to the first or the last line."""
+        self._scroller.scroll_lines(10**6 if last else -(10**6))
 
     def action_copy(self) -> None:
         """Copy the request's id."""
@@ -170,4 +165,4 @@ class DetailScreen(Screen[None]):
 
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:
-        self.action_scroll(event.by)
+        self.action_move(event.by)

@@ -17,7 +17,7 @@ from tui.model.completion import Names, completions
 
 LONGEST = 4000  # characters
 HISTORY = 50
-HELP = "Tab completes, ↑ earlier filters, Enter keeps, Esc cancels"
+HELP = "Tab completes, ↑ earlier filters, F1 what can be typed, Enter keeps, Esc cancels"
 
 
 class TypedLine(Input):

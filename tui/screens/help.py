@@ -1,77 +1,134 @@
-"""Help: every key, found by typing."""
+"""Help: every key, found by typing, and done by Enter."""
 
 from __future__ import annotations
 
-from itertools import groupby
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Input
+from textual.widgets import Input, OptionList
+from textual.widgets.option_list import Option
 
-from tui.keymap import EVERYWHERE, FILTERS, found
-from tui.render.layout import EMPTY, Line
+from tui.keymap import KeyLine
 from tui.screens.overlay import leave
-from tui.widgets.panel import Panel
-from tui.widgets.scroll_panel import ScrollPanel
 
-_FILTERS: Line = (("Filters; all that is typed must hold", "title"),)
+KEYS_WIDTH = 17
 
 
-class HelpScreen(ModalScreen[None]):
-    """A window with the keys, and a line to filter them by."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Keys that work in the same place: everywhere, or on the screen of that name."""
+
+    title: str
+    lines: Sequence[KeyLine]
+    screen: str = ""
+
+    def found(self, typed: str) -> Sequence[KeyLine]:
+        """Return the lines that contain every word, or have the one key that was typed."""
+        if len(typed) == 1:
+            return [line for line in self.lines if typed in line.keys.split()]
+        words = typed.lower().split()
+        return [line for line in self.lines if all(word in f"{line.keys} {line.does}".lower() for word in words)]
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was chosen: an action, on the screen of that name or on the one in sight."""
+
+    action: str
+    screen: str = ""
+
+
+class HelpScreen(ModalScreen[Chosen | None]):
+    """A window with the keys, section by section, and a line to find them by. Ends with what Enter chose."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Back", show=False),
-        Binding("down", "scroll(1)", "Down", show=False),
-        Binding("up", "scroll(-1)", "Up", show=False),
-        Binding("pagedown", "scroll(10)", "Page down", show=False),
-        Binding("pageup", "scroll(-10)", "Page up", show=False),
+        Binding("escape", "leave", show=False),
+        Binding("tab", "section(1)", show=False),
+        Binding("shift+tab", "section(-1)", show=False),
+        *(Binding(key, f"list('{key}')", show=False) for key in ("down", "up", "pagedown", "pageup")),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, sections: Sequence[Section]) -> None:
         super().__init__()
-        self._input = Input(placeholder="type to find a key, Esc closes", id="find", compact=True)
-        self._scroller = ScrollPanel(id="found")
+        self._sections = sections
+        self._input = Input(placeholder="type to find a key", id="find", compact=True)
+        self._list = OptionList(id="found", compact=True, markup=False)
+        self._choices: list[Chosen | None] = []  # of the options; None for titles
 
     def compose(self) -> ComposeResult:
-        """Compose the filter line, and the keys below it."""
-        with Vertical(id="help"):
+        """Compose the line to type in, and the keys below it."""
+        with Vertical(id="help") as window:
+            window.border_title = "Help"
+            window.border_subtitle = "↵ does it  Tab next part  Esc closes"
             yield self._input
-            yield self._scroller
+            yield self._list
 
     def on_mount(self) -> None:
         """Show all."""
+        self._list.can_focus = False
         self._input.focus()
         self._show("")
 
     @on(Input.Changed)
     def _changed(self, event: Input.Changed) -> None:
+        event.stop()
         self._show(event.value)
 
+    def _show(self, typed: str) -> None:
+        options: list[Option] = []
+        self._choices = []
+        for section in self._sections:
+            if lines := section.found(typed.strip()):
+                options += [Option("", disabled=True)] if options else []
+                options.append(Option(Content.styled(section.title, "bold underline"), disabled=True))
+                options += [Option(_prompt(line)) for line in lines]
+                self._choices += [None] * (len(options) - len(self._choices) - len(lines))
+                self._choices += [Chosen(line.action, section.screen) for line in lines]
+        self._list.set_options(options or [Option("no such key", disabled=True)])
+        self._list.highlighted = 1 if options else None
+        self._list.scroll_home(animate=False)
+
+    def action_list(self, key: str) -> None:
+        """Move in the list."""
+        moves: dict[str, Callable[[], None]] = {
+            "down": self._list.action_cursor_down,
+            "up": self._list.action_cursor_up,
+            "pagedown": self._list.action_page_down,
+            "pageup": self._list.action_page_up,
+        }
+        moves[key]()
+
+    def action_section(self, by: int) -> None:
+        """Go to the next section, or the one before, and show it from its title on."""
+        starts = [place for place in range(1, len(self._choices)) if self._choices[place - 1] is None]
+        starts = [place for place in starts if self._choices[place] is not None]
+        if starts:
+            here = max((index for index, at in enumerate(starts) if at <= (self._list.highlighted or 0)), default=0)
+            place = starts[(here + by) % len(starts)]
+            self._list.highlighted = place
+            self._list.scroll_to(y=place - 1, animate=False)
+
     @on(Input.Submitted)
+    def _submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._list.action_select()
+
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        chosen = self._choices[event.option_index] if event.option_index < len(self._choices) else None
+        leave(self, chosen if chosen is not None and chosen.action else None)
+
     def action_leave(self) -> None:
         """Close."""
         leave(self)
 
-    def _show(self, typed: str) -> None:
-        lines: list[Line] = []
-        for where, keys in groupby(found(typed), key=lambda key: key.where):
-            if where != EVERYWHERE and not typed and not any(line == _FILTERS for line in lines):
-                lines += [EMPTY, _FILTERS]
-                lines += [((f"  {term:<15}", "key"), (meaning, "text")) for term, meaning in FILTERS]
-            lines += [EMPTY] if lines else []
-            lines.append(((where, "title"),))
-            lines += [((f"  {key.shown:<15}", "key"), (key.does, "text")) for key in keys]
-        self._scroller.show(lines or [(("no such key", "muted"),)], (("Help", "title"),))
 
-    def action_scroll(self, by: int) -> None:
-        """Scroll by lines."""
-        self._scroller.scroll_lines(by)
-
-    @on(Panel.Wheeled)
-    def _wheeled(self, event: Panel.Wheeled) -> None:
-        self.action_scroll(event.by)
+def _prompt(line: KeyLine) -> Content:
+    return Content.assemble((f" {line.keys:<{KEYS_WIDTH}}", "bold"), line.does)

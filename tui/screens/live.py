@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import ClassVar
 
 from textual import on, work
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
@@ -17,10 +18,9 @@ from tui.model.dashboard import DashboardModel, curl
 from tui.model.filter_language import EXAMPLE, judged, parse, term
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import DashboardScreen
+from tui.screens.base import REQUEST_KEYS, DashboardScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
-from tui.widgets.bars import KeyHint
 from tui.widgets.feed import FeedPanel
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import ProvidersPanel
@@ -35,6 +35,7 @@ class LiveScreen(DashboardScreen):
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
+    BINDINGS: ClassVar[list[BindingType]] = [*REQUEST_KEYS]
 
     def __init__(self, dashboard: DashboardModel) -> None:
         super().__init__(dashboard, "live")
@@ -110,11 +111,9 @@ class LiveScreen(DashboardScreen):
         """Return the names in the configuration and the feed."""
         return names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hints for the selected request."""
-        if self.dashboard.model.feed.selected is None:
-            return ()
-        return (KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"))
+    def words(self) -> Mapping[str, str]:
+        """Hide the keys for the selected request where none is."""
+        return {} if self.dashboard.model.feed.selected is not None else {"open": "", "copy": ""}
 
     def action_move(self, by: int) -> None:
         """Select another request; the feed is held meanwhile."""

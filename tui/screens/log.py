@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widget import Widget
 
+from tui.keymap import key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.screens.base import DashboardScreen
 from tui.screens.detail import DetailScreen, Opened
-from tui.widgets.bars import KeyHint
 from tui.widgets.log import LogPanel
 from tui.widgets.panel import Panel
 
-LEVEL_KEYS = (
-    ("d", "debug", logging.DEBUG),
-    ("i", "info", logging.INFO),
-    ("a", "warnings", logging.WARNING),
-    ("e", "errors", logging.ERROR),
-)
+LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warnings": logging.WARNING, "errors": logging.ERROR}
+_LEVELS = "Lines from debug, info, warnings, errors on"
 
 
 class LogScreen(DashboardScreen):
@@ -32,9 +28,10 @@ class LogScreen(DashboardScreen):
     RANGED = False
     FILTER_EXAMPLE = "text to find in lines and loggers' names"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l", "level", "Level", show=False),
-        Binding("w", "wrap", "Wrap", show=False),
-        *(Binding(key, f"level({level})", name, show=False) for key, name, level in LEVEL_KEYS),
+        key("open", "open", "The request that the lowest line is about", "request"),
+        key("level", "level", "The next least level that is shown", "level"),
+        *(key(name, f"level({level})", f"Lines from {name} on", group=_LEVELS) for name, level in LEVELS.items()),
+        key("wrap", "wrap", "Wrap long lines, or cut them", "wrap"),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
@@ -52,15 +49,10 @@ class LogScreen(DashboardScreen):
         self._panel.show(self.dashboard.log, self.dashboard.zone)
         yield
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hints for level and wrapping."""
+    def words(self) -> Mapping[str, str]:
+        """Say the level, and what would be done to long lines."""
         level = logging.getLevelName(self.dashboard.log.least_level).lower()
-        wrap = "cut" if self._panel.wraps else "wrap"
-        return (
-            KeyHint("↵", "request", "screen.open"),
-            KeyHint("l", level, "screen.level"),
-            KeyHint("w", wrap, "screen.wrap"),
-        )
+        return {"level": level, "wrap": "cut" if self._panel.wraps else "wrap"}
 
     def narrow(self, typed: str) -> None:
         """Show only lines with the text."""

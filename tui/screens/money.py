@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
+from tui.keymap import key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.model.filter_language import name_matches
 from tui.model.ledger_stats import Groups
 from tui.screens.base import DashboardScreen
-from tui.widgets.bars import KeyHint
 from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
 
 BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "day")
+_TABLES = "Another table, on a narrow terminal"
 PAGES = (*BY, "plans")
 
 
@@ -28,8 +29,8 @@ class MoneyScreen(DashboardScreen):
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
     FILTER_EXAMPLE = "a part of a name in these tables"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("l,right", "table(1)", "Next table", show=False),
-        Binding("h,left", "table(-1)", "Previous table", show=False),
+        key("next_table", "table(1)", "The next table, on a narrow terminal", "more", _TABLES),
+        key("previous_table", "table(-1)", "The table before", group=_TABLES),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
@@ -94,9 +95,9 @@ class MoneyScreen(DashboardScreen):
         groups = self.dashboard.figures.groups
         return {"": [name for by in BY if by != "day" for name in groups.get(by) or ()]}
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hint for the next page, if pages are shown one by one."""
-        return (KeyHint("→", "more", "screen.table(1)"),) if self._one_by_one else ()
+    def words(self) -> Mapping[str, str]:
+        """Hide the key for the next page where all are in sight."""
+        return {} if self._one_by_one else {"next_table": ""}
 
     def action_table(self, by: int) -> None:
         """Show the next page, or the one before."""

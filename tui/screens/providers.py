@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import ClassVar
 
 from textual import on
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
+from tui.keymap import key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
 from tui.model.filter_language import name_matches, term
@@ -18,7 +19,6 @@ from tui.model.provider_view import ProviderView
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.choice import ChoiceScreen
-from tui.widgets.bars import KeyHint
 from tui.widgets.panel import Panel
 from tui.widgets.price_board import PriceBoardPanel
 from tui.widgets.provider_table import ProviderTable, history_lines, identity_lines, rate_lines
@@ -34,8 +34,9 @@ class ProvidersScreen(DashboardScreen):
     LOSSES = True
     FILTER_EXAMPLE = "a part of a provider's name"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("space", "rotate", "In or out of rotation", show=False),
-        Binding("r", "close_breaker", "Close the breaker", show=False),
+        key("open", "open", "The selected provider's requests", "requests"),
+        key("rotation", "rotate", "Take the provider out of rotation, or back in", "take out"),
+        key("close_breaker", "close_breaker", "Close the provider's breaker", "close breaker"),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
@@ -100,17 +101,12 @@ class ProvidersScreen(DashboardScreen):
             known = self._priced = (rates, width, rate_lines(provider, width))
         return known[2]
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hints for the selected provider."""
+    def words(self) -> Mapping[str, str]:
+        """Say what would be done to the selected provider; hide its keys where there is none."""
         provider = self._provider
         if provider is None:
-            return ()
-        word = "take out" if provider.status.in_rotation else "put back"
-        return (
-            KeyHint("↵", "requests", "screen.open"),
-            KeyHint("space", word, "screen.rotate"),
-            KeyHint("r", "close breaker", "screen.close_breaker"),
-        )
+            return {"open": "", "rotation": "", "close_breaker": ""}
+        return {} if provider.status.in_rotation else {"rotation": "put back"}
 
     def narrow(self, typed: str) -> None:
         """Show only providers whose names contain the words."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Iterator, Sequence
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -11,12 +11,13 @@ from time import perf_counter
 from typing import ClassVar
 
 from textual import on, work
-from textual.binding import Binding, BindingType
+from textual.binding import BindingType
 from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Entry
 from tui.format import clock, percent, shown
+from tui.keymap import key
 from tui.model.completion import Names, names_in_sight
 from tui.model.dashboard import DashboardModel, curl
 from tui.model.export import Format, export, file_name
@@ -24,12 +25,11 @@ from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.filter_query import NAMES, Query
 from tui.model.ledger_list import CHUNK, LedgerList
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import DashboardScreen
+from tui.screens.base import REQUEST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.copy import copy_id, offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.screens.path import PathScreen
-from tui.widgets.bars import KeyHint
 from tui.widgets.ledger_table import LedgerPanel
 from tui.widgets.panel import Panel
 
@@ -51,8 +51,9 @@ class RequestsScreen(DashboardScreen):
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "sort", "Sort", show=False),
-        Binding("e", "export", "Export", show=False),
+        *REQUEST_KEYS,
+        key("sort", "sort", "Sort by time, cost, latency, either way round", "sort"),
+        key("export", "export", "Export what is filtered as CSV or JSON", "export"),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
@@ -109,12 +110,9 @@ class RequestsScreen(DashboardScreen):
         lines: list[Line] = [(("No requests yet. Try one:", "text"),), EMPTY]
         return lines + [((line, "key"),) for line in curl(self.dashboard.view())]
 
-    def keys(self) -> Sequence[KeyHint]:
-        """Return the hints for the list and for the selected request."""
-        own = [KeyHint("s", "sort", "screen.sort"), KeyHint("e", "export", "screen.export")]
-        if self._rows.selected is not None:
-            own = [KeyHint("↵", "open", "screen.open"), KeyHint("y", "copy id", "screen.copy"), *own]
-        return own
+    def words(self) -> Mapping[str, str]:
+        """Hide the keys for the selected request where none is."""
+        return {} if self._rows.selected is not None else {"open": "", "copy": ""}
 
     # ── reading ─────────────────────────────────────────────────────────────────────────────────────────────────
 

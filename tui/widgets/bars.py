@@ -117,12 +117,16 @@ def _providers(view: DashboardView) -> list[Part]:
 
 @dataclass(frozen=True, slots=True)
 class KeyHint:
-    """A key, its effect in a word, and its action, for clicks."""
+    """A key, its effect in a word, and its action, for clicks. The higher its rank, the sooner it goes; 0 stays."""
 
     key: str
     label: str
     action: str
     current: bool = False
+    rank: int = 0
+
+
+MOST_LEFT_OUT = 3  # keys, for the sake of the screens' names
 
 
 class KeyBar(Panel):
@@ -141,21 +145,19 @@ class KeyBar(Panel):
         self._keys: Sequence[KeyHint] = ()
 
     def show(self, screens: Sequence[KeyHint], keys: Sequence[KeyHint]) -> None:
-        """Show other hints. The last two keys are always shown; when room is short others go, the last ones first."""
+        """Show other hints."""
         self._screens, self._keys = screens, keys
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Draw one line: everything, or without two keys, or without the screens' names, or with fewer keys."""
-        screens, keys = _hints(self._screens), list(self._keys)
-        if _fits(screens, keys, width):
-            return [spread(screens, _hints(keys), width)]
-        fewer = [*keys[:-4], *keys[-2:]]
-        if _fits(screens, fewer, width):
-            return [spread(screens, _hints(fewer), width)]
+        """Draw one line: everything, or without a few keys, or without the screens' names, or with fewer keys."""
+        screens = _hints(self._screens)
+        for keys in _fewer_and_fewer(self._keys)[: MOST_LEFT_OUT + 1]:
+            if _fits(screens, keys, width):
+                return [spread(screens, _hints(keys), width)]
         short = _hints([hint if hint.current else replace(hint, label="") for hint in self._screens])
-        while not _fits(short, keys, width) and len(keys) > 2:
-            del keys[-3]
+        choices = _fewer_and_fewer(self._keys)
+        keys = next((keys for keys in choices if _fits(short, keys, width)), choices[-1])
         return [spread(short, _hints(keys), width)]
 
     def on_click(self, event: events.Click) -> None:
@@ -169,6 +171,12 @@ class KeyBar(Panel):
                 self.post_message(self.Chosen(actions[key.strip()]))
                 return
             x += len(key)
+
+
+def _fewer_and_fewer(keys: Sequence[KeyHint]) -> list[Sequence[KeyHint]]:
+    """Return all keys, then without the one of the highest rank, and so on, down to those that stay."""
+    ranks = sorted({hint.rank for hint in keys} | {0}, reverse=True)
+    return [[hint for hint in keys if hint.rank <= rank] for rank in ranks]
 
 
 def _fits(screens: Line, keys: Sequence[KeyHint], width: int) -> bool:

@@ -100,13 +100,42 @@ async def test_a_click_on_the_bottom_line_is_as_good_as_the_key() -> None:
 async def test_help_is_found_by_typing_and_left_by_escape() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("question_mark")
-        await each.shows("Everywhere", "Filters; all that is typed must hold")
+        await each.shows("Everywhere", "Filters on Live and Requests", "Open the selected request in full")
         assert each.text.count("Everywhere") == 1
         await each.type("rotation")
         await each.hides("Everywhere")
         await each.shows("Take the provider out of rotation")
         await each.press("escape")
         await each.hides("Take the provider out")
+
+
+async def test_help_begins_with_the_screen_in_sight_and_finds_a_key_by_its_name() -> None:
+    async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
+        await each.press("5", "question_mark")
+        await each.shows("Wrap long lines", "status:error")
+        await each.type("f")
+        await each.shows("Freeze what is shown")
+        await each.hides("status:error")
+
+
+async def test_enter_in_the_help_does_what_the_line_says_where_it_can_be_done() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("question_mark")
+        await each.type("freeze")
+        await each.press("enter")
+        await each.shows("‖ frozen")
+        await each.press("question_mark")
+        await each.type("breaker")
+        await each.press("enter")
+        await each.shows("Health and history")
+
+
+async def test_tab_in_the_help_shows_the_next_part() -> None:
+    async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
+        await each.press("question_mark", "tab", "tab")
+        await each.shows("Palette: every command by name")
+        await each.press("shift+tab")
+        await each.shows("models whose name contains it")
 
 
 async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() -> None:
