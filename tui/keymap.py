@@ -115,9 +115,9 @@ FILTERS: Sequence[KeyLine] = (
     _term("status:error", "failed ones; also ok, left, 502, 5xx"),
     _term("client:ci", "who asked; dialect:messages, in which dialect"),
     _term("kind:stream", "streams; kind:json the others"),
-    _term("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13, up to that hour"),
+    _term("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13 to that hour"),
     _term(">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),
-    _term("timeout", "any other word, in names, ids and errors; -timeout without"),
+    _term("timeout", "any other word in names, ids, errors; -timeout without"),
     _term('"charges more"', "words as they stand"),
     _term("Tab ↑ ↓", "in the line: complete, earlier filters, later ones"),
 )

@@ -8,9 +8,10 @@ from arbstr.dashboard_keys import DEFAULT_KEYS
 from tests.support.dashboard_fakes import lived_in
 from tests.support.dashboard_pilot import dashboard_pilot
 from tui.app import Dashboard
-from tui.keymap import bindings_of, key_lines, shown_key
+from tui.keymap import FILTERS, bindings_of, key_lines, shown_key
 from tui.screens.base import LIST_KEYS
 from tui.screens.detail import DetailScreen
+from tui.screens.help import KEYS_WIDTH
 from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
@@ -68,7 +69,7 @@ SCREENS = [KeyHint("1", "Live", "", current=True), KeyHint("2", "Requests", ""),
         (90, ("Requests", "sort", "export", "freeze"), ("UTC",)),
         (75, ("Requests", "freeze"), ("export", "UTC")),
         (60, ("Live", "sort", "freeze"), ("Requests", "UTC")),
-        (30, ("help", "quit"), ("sort", "export")),
+        (34, ("help", "quit"), ("sort", "export")),
     ],
 )
 def test_where_room_is_short_the_bottom_line_keeps_what_matters_most(
@@ -91,3 +92,8 @@ async def test_the_bottom_line_offers_what_can_be_done_now() -> None:
         await each.shows("space take out", "r close breaker")
         await each.press("space")
         await each.shows("space put back")
+
+
+def test_no_line_of_the_help_is_wrapped_in_eighty_columns() -> None:
+    lines = [line for kind in ALL for line in key_lines(bindings_of(kind), DEFAULT_KEYS)]
+    assert not [line for line in (*lines, *FILTERS) if len(f" {line.keys:<{KEYS_WIDTH}}{line.does}") > 75]
