@@ -25,7 +25,7 @@ Found = tuple[int, Any]  # a row's id, and what it is sorted by
 
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
-_TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
+TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
@@ -89,7 +89,7 @@ def count(view: ReadTransaction, where: Filter) -> int:
 
 
 def _content_count(view: ReadTransaction, where: Filter) -> int:
-    if 0 < len(where.without_texts) <= _TAKEN_OFF:  # those in which it does occur are found by indexes
+    if 0 < len(where.without_texts) <= TAKEN_OFF:  # those in which it does occur are found by indexes
         text, *others = where.without_texts
         fewer = replace(where, without_texts=tuple(others))
         return count(view, fewer) - count(view, replace(fewer, texts=(*where.texts, text)))
@@ -100,13 +100,13 @@ def _part_count(view: ReadTransaction, part: Part) -> int:
     content = filters.content_of(part)
     if not content:
         return _counted(view, part).total
-    return _counted_by_cost(view, part) if content <= filters.COSTS else _count(view, _along_index(view, part))
+    return _counted_by_cost(view, part) if content <= filters.COSTS else _count(view, along_index(view, part))
 
 
 def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
     """Count the rows within the bounds of cost, or those outside if they are fewer."""
     priced = _counted(view, filters.without_content(part)).priced
-    inside = _count(view, _along_index(view, part), priced // 2 + 1)
+    inside = _count(view, along_index(view, part), priced // 2 + 1)
     if inside <= priced // 2:
         return inside
     outside = []
@@ -114,7 +114,7 @@ def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
         outside.append(replace(part, min_cost_msats=None, max_cost_msats=part.min_cost_msats - 1))
     if part.max_cost_msats is not None:
         outside.append(replace(part, min_cost_msats=part.max_cost_msats + 1, max_cost_msats=None))
-    return priced - sum(_count(view, _along_index(view, each)) for each in outside)
+    return priced - sum(_count(view, along_index(view, each)) for each in outside)
 
 
 def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) -> int:
@@ -123,7 +123,13 @@ def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) 
     return int(view.one(sql, (*condition.values, most))[0])
 
 
-def _along_index(view: ReadTransaction, part: Part) -> Condition:
+def is_large(view: ReadTransaction, part: Part, share: int) -> bool:
+    """Check whether a part has more rows than one in `share` of all."""
+    most = _counted(view, Filter()).total // share
+    return _count(view, along_index(view, part), most + 1) > most
+
+
+def along_index(view: ReadTransaction, part: Part) -> Condition:
     """Return the condition that a row belongs to a part, phrased for the index on its columns if there is one."""
     start, end = view.listed(part)
     if not _has_index(part):
@@ -247,7 +253,7 @@ def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: 
     """Return the newest rows of a part: gathered along its index and sorted, or walked to if they are too many."""
     if not _has_index(part):
         return _newest(view, part, span, older, depth, 0)
-    condition = both(_along_index(view, part), filters.within(*span, "+at_ms"), older)
+    condition = both(along_index(view, part), filters.within(*span, "+at_ms"), older)
     if part.rows != TRUE:
         return _found(view, "requests", condition, "timestamp", "+at_ms DESC, id DESC", depth, 0)
     few = _few(view, depth)
@@ -261,7 +267,7 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
     """Return the first rows of a part in an order."""
     if (sort, order) == ("timestamp", "desc"):
         return _newest_of(view, part, view.listed(part), TRUE, depth)
-    condition, by = _along_index(view, part), _plain_order(sort, order)
+    condition, by = along_index(view, part), _plain_order(sort, order)
     few = _few(view, depth)
     if part.rows != TRUE or (_has_index(part) and _count(view, condition, few + 1) <= few):
         condition = Condition(f"id IN (SELECT id FROM requests WHERE {condition.sql})", condition.values)

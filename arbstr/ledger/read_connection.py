@@ -31,6 +31,7 @@ from arbstr.ledger.row_mapping import (
     read_routing,
 )
 from arbstr.ledger.session_groups import session_sums, session_sums_of_rows
+from arbstr.ledger.sums import content_sums
 from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange
 from arbstr.sanitize import json_or_none
 from arbstr.types import NO_GROUP
@@ -77,6 +78,9 @@ class ReadConnection:
 
     def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:
         """Return sums by group: from rollups, or from the rows where they are few."""
+        if group_by is None and needs_content(where) and not (view.pending or view.waiting(*view.listed(where))):
+            sums = content_sums(view, where)
+            return {None: sums} if sums.total else {}
         tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
         start, end = view.clipped(where)
         few = sum(tally.total for tally in tallies.values()) <= self._exact

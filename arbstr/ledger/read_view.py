@@ -18,7 +18,7 @@ from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
 from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
 from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
 from arbstr.ledger.filters import Condition, Part, both, either
-from arbstr.ledger.latency_histogram import unpack
+from arbstr.ledger.latency_histogram import sketch_text, unpack
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
@@ -45,6 +45,7 @@ ABSENT = {
 }  # what a column that is not there yet would hold, if not null
 
 
+_SPLIT = 50_000  # characters of latencies that are kept one by one
 _MOST_IDS = MOST_AMONG  # found by a text; more are searched for in each statement
 
 
@@ -243,6 +244,19 @@ class ReadTransaction:
         )
         return TimeRange(piece.span_ms, start, start + piece.span_ms), offset - before
 
+    def listed_sums(self, where: Filter) -> AggregateSum:
+        """Return the sums of rows that were kept and that facets tell apart, without pending and refused ones."""
+        whole = AggregateSum()
+        start, end = self.listed(where)
+        for piece in cut(start, end) if start < end else ():
+            if piece.span_ms:
+                tallies = self._rollup_tallies(where, None, piece)
+            else:
+                tallies = self._row_tallies("requests", self.faceted(where, piece.start_ms, piece.end_ms), None)
+            for _, tally in tallies:
+                (whole.subtract if piece.subtract else whole.add)(tally)
+        return whole
+
     def _piece_tallies(
         self, where: Filter, group_by: GroupBy | None, piece: TimeRange
     ) -> Iterator[tuple[Label, AggregateSum]]:
@@ -310,10 +324,13 @@ class ReadTransaction:
         return self.row_sums(_label(group_by, "at_ms", ""), table, condition)
 
     def row_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
-        """Yield the sums of a table's matching rows by label, an SQL expression, with all their latencies."""
+        """Yield the sums of a table's matching rows by label, an SQL expression, with all their latencies if few."""
         sql = f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
         for group, *numbers, latencies in self.all(sql, condition.values):
-            yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
+            if len(latencies) > _SPLIT:
+                yield group, AggregateSum(from_columns(numbers), sketch_text(latencies))
+            else:
+                yield group, AggregateSum(from_columns(numbers), latencies=list(map(int, latencies.split(" "))))
 
     def _rollups(self, where: Filter, grain: str, piece: TimeRange) -> tuple[str, Condition]:
         """Return a table expression and a condition for a piece's rollups `r`, with facets `f` if the grain has any."""

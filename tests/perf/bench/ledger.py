@@ -125,6 +125,10 @@ QUESTIONS: dict[str, Question] = {
     "count, a status": lambda q: q.count(Filter(statuses=(502,))),
     "count, longer than 2 s": lambda q: q.count(Filter(min_took_ms=2001)),
     "slice, longer than an hour": lambda q: q.slice(Filter(min_took_ms=3_600_000), None, 100),
+    "sums, a common text": lambda q: q.stats(Filter(texts=("refused",))),
+    "sums, without a text": lambda q: q.stats(Filter(without_texts=("refused",))),
+    "sums, a status": lambda q: q.stats(Filter(statuses=(502,))),
+    "sums, few by cost": lambda q: q.stats(Filter(min_cost_msats=49_990)),
     "a request by its id": lambda q: q.request("00000000-0000-4000-8000-000000000000"),
     "known model": lambda q: q.known("model", "MODEL-3"),
 }

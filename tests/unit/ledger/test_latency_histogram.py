@@ -14,6 +14,7 @@ from arbstr.ledger.latency_histogram import (
     pack,
     percentiles,
     sketch,
+    sketch_text,
     unpack,
 )
 
@@ -40,6 +41,13 @@ def test_percentiles_are_within_two_percent(values: list[int]) -> None:
     pairs = zip(percentiles(sketched(values), PERCENTS), exact_percentiles(values, PERCENTS), strict=True)
     for found, true in pairs:
         assert abs(found - true) <= 0.02 * true
+
+
+@given(latencies, st.integers(1, 40))
+def test_latencies_as_a_text_have_the_same_sketch_however_it_is_split(values: list[int], window: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("arbstr.ledger.latency_histogram._WINDOW", window)
+        assert sketch_text(" ".join(map(str, values))) == sketched(values)
 
 
 @given(latencies, latencies)
