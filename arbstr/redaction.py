@@ -106,7 +106,17 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[Secret]) -> None:
-        texts = sorted({secret.reveal() for secret in secrets} - {""}, key=len, reverse=True)
+        self._learn({secret.reveal() for secret in secrets} - {""})
+
+    def learn(self, secrets: Iterable[Secret]) -> None:
+        """Mask these too from now on."""
+        known = set(self._texts)
+        more = {secret.reveal() for secret in secrets} - {""}
+        if not more <= known:
+            self._learn(known | more)
+
+    def _learn(self, secrets: set[str]) -> None:
+        texts = sorted(secrets, key=len, reverse=True)
         self._texts = texts
         self._spellable = [text for text in texts if len(text) <= _LONGEST_SPELLED_OUT]
         self._needles = [spelling.encode() for spelling in sorted(set().union(*map(_plain_spellings, texts)))]
@@ -121,6 +131,8 @@ class Redactor:
         self._secrets = [Secret(text) for text in texts]
         self._shortest = min((_SHORTEST_LOOKALIKE, *map(len, self._masks)))
         self.reach = max(map(len, self._masks), default=0) * _LONGEST_SPELLING
+        for cached in ("_spelled_out", "_spelled_out_bytes", "of_long"):
+            self.__dict__.pop(cached, None)
 
     @cached_property
     def _spelled_out(self) -> re.Pattern[str]:

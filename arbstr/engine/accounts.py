@@ -24,6 +24,18 @@ class Accounts:
         self._sent = dict.fromkeys(self.providers, 0)
         self.followed: set[str] = set()  # accounts whose balance has been read, so that it tells what is taken
 
+    def take_over(self, before: Accounts) -> None:
+        """Go on with what is under way at the accounts of an earlier configuration: both know of it from now on."""
+        for account in self.providers:
+            before._under_way.setdefault(account, set())
+            before._sent.setdefault(account, 0)
+        self._under_way, self._at, self._sent, self.followed = (
+            before._under_way,
+            before._at,
+            before._sent,
+            before.followed,
+        )
+
     def of(self, provider: str) -> str | None:
         """Return a provider's account, None if it has none."""
         return self._of.get(provider)

@@ -18,11 +18,18 @@ class AdmissionControl:
     """
 
     def __init__(self, max_in_flight: int, rate_limit_rps: float, clock: Callable[[], float]) -> None:
-        self._max_in_flight = max_in_flight
-        self._rate = TokenBucket(rate_limit_rps, clock) if rate_limit_rps else None
+        self._clock = clock
+        self._rate: TokenBucket | None = None
+        self.limit(max_in_flight, rate_limit_rps)
         self._stopping = False
         self.in_flight = 0
         self.draining = 0
+
+    def limit(self, max_in_flight: int, rate_limit_rps: float) -> None:
+        """Set the limits. Who is in flight stays so; a rate that stays the same goes on."""
+        self._max_in_flight = max_in_flight
+        if rate_limit_rps != (0 if self._rate is None else self._rate.per_second):
+            self._rate = TokenBucket(rate_limit_rps, self._clock) if rate_limit_rps else None
 
     def check(self) -> None:
         """Check capacity and rate before reading the body. Raises `ShuttingDown`, `Overloaded` or `RateLimited`."""

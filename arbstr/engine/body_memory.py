@@ -27,6 +27,11 @@ class BodyMemory:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._over_limit: MemoryShare | None = None
 
+    def limit(self, max_bytes: int) -> None:
+        """Set how much all bodies may use."""
+        self._max_bytes = max_bytes
+        self._wake()
+
     def check(self, size: int) -> None:
         """Check whether `size` bytes are available now. Raises `Overloaded`."""
         if self._used_bytes + size > self._max_bytes:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -24,6 +24,8 @@ from arbstr.types import BudgetStatus
 
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not be read
+
+_CapKey = tuple[str, str | None, Period]  # scope, policy, period
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,24 +60,41 @@ class Budgets:
         self._publish = publish
         self._recall = recall
         self._recalling = asyncio.Lock()
-        self._global = tuple(self._caps(GLOBAL, None, config.budget))
-        self._of_rule = {rule.name: tuple(self._caps(rule.name, rule.name, rule)) for rule in config.policies.rules}
+        self._all: tuple[Cap, ...] = ()
+        self.renew(config)
+
+    def renew(self, config: Config) -> None:
+        """Apply a configuration's limits. What was spent under a budget that stays still counts."""
+        known = {(cap.scope, cap.policy, cap.period): cap for cap in self._all}
+        self._global = tuple(self._caps(GLOBAL, None, config.budget, known))
+        self._of_rule = {
+            rule.name: tuple(self._caps(rule.name, rule.name, rule, known)) for rule in config.policies.rules
+        }
         self._all = (*self._global, *(cap for caps in self._of_rule.values() for cap in caps))
 
-    def _caps(self, scope: str, policy: str | None, limits: Budget | Rule) -> Iterator[Cap]:
+    def _caps(
+        self, scope: str, policy: str | None, limits: Budget | Rule, known: Mapping[_CapKey, Cap]
+    ) -> Iterator[Cap]:
         for period in PERIODS:
             sats = getattr(limits, f"max_sats_per_{period}")
-            if sats is not None:
+            if sats is None:
+                continue
+            limit_msats = round(sats * 1000)
+            cap = known.get((scope, policy, period))
+            if cap is None:
                 asks = self._recall is not None
-                yield Cap(scope, policy, period, round(sats * 1000), self._clock_ms(), asks=asks)
+                cap = Cap(scope, policy, period, limit_msats, self._clock_ms(), asks=asks)
+            cap.set_limit(limit_msats)
+            yield cap
+
+    def caps_of(self, policy: str | None) -> tuple[Cap, ...]:
+        """Return the caps on requests under this rule."""
+        return self._global + self._of_rule.get(policy or "", ())
 
     def open(self, policy: str | None) -> Reservation:
         """Return an empty reservation for a request under this rule."""
-        caps = self._global + self._of_rule.get(policy or "", ())
-        if not caps:
-            return _UNBOUNDED
         now_ms = self._clock_ms()
-        return Reservation([(cap, cap.roll_over(now_ms)) for cap in caps], self._clock_ms, self._publish)
+        return Reservation(self, policy, [(cap, cap.roll_over(now_ms)) for cap in self.caps_of(policy)], now_ms)
 
     def reserve(self, policy: str | None, may_cost_msats: float) -> Reservation:
         """Return a reservation of what a request may cost. Raises `BudgetExceeded` if it exceeds a budget."""
@@ -86,10 +105,9 @@ class Budgets:
     def amend(self, policy: str | None, at_ms: int, msats: int) -> None:
         """Count more, or less, for a request under this rule that was received at that time."""
         self._roll_over()
-        for cap in self._global + self._of_rule.get(policy or "", ()):
+        for cap in self.caps_of(policy):
             cap.amend(at_ms, msats)
-            for percent in cap.now.pass_thresholds(cap.limit):
-                self._passed(cap, percent)
+            self.passed(cap, cap.now.pass_thresholds(cap.limit))
 
     async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
         """Wait until past spending is known, at most `patience_s` seconds."""
@@ -122,9 +140,17 @@ class Budgets:
             for cap in self._all
         )
 
-    def _passed(self, cap: Cap, percent: int) -> None:
+    def passed(self, cap: Cap, thresholds: Iterable[int]) -> None:
+        """Publish that a cap has passed these thresholds, in percent."""
         now = cap.now
-        self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
+        for percent in thresholds:
+            self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
+
+    def exceeded(self, full: list[tuple[Cap, Span]], held: int, amount: int) -> BudgetExceeded:
+        """Return the error for a request that these caps do not allow, and note that they have refused it."""
+        for _, span in full:
+            span.refused = span.known
+        return _exceeded(*max(full, key=lambda one: one[1].ends_ms), held, amount, self._clock_ms())
 
     def _roll_over(self) -> None:
         now_ms = self._clock_ms()
@@ -135,17 +161,13 @@ class Budgets:
 class Reservation:
     """Money set aside for one request, as much as it may still cost; to be settled once."""
 
-    __slots__ = ("_amount", "_caps", "_clock_ms", "_open", "_publish")
+    __slots__ = ("_amount", "_budgets", "_caps", "_open", "_opened_ms", "_policy")
 
-    def __init__(
-        self,
-        caps: list[tuple[Cap, Span]],
-        clock_ms: Callable[[], int],
-        publish: Callable[[BudgetThreshold], None],
-    ) -> None:
+    def __init__(self, budgets: Budgets, policy: str | None, caps: list[tuple[Cap, Span]], opened_ms: int) -> None:
+        self._budgets = budgets
+        self._policy = policy
         self._caps = caps
-        self._clock_ms = clock_ms
-        self._publish = publish
+        self._opened_ms = opened_ms
         self._amount = 0
         self._open = True
 
@@ -165,25 +187,26 @@ class Reservation:
         if more > 0:
             full = [one for one in self._caps if not _holds(*one, more)]
             if full:
-                for _, span in full:
-                    span.refused = span.known
-                raise _exceeded(*max(full, key=lambda one: one[1].ends_ms), self._amount, amount, self._clock_ms())
+                raise self._budgets.exceeded(full, self._amount, amount)
         for _, span in self._caps:
             span.reserved += more
         self._amount = amount
 
     def settle(self, actual_msats: int) -> None:
-        """Replace the reserved amount by what the request cost. Later calls do nothing."""
+        """Replace the reserved amount by what the request cost. Later calls do nothing.
+
+        Budgets that were set up meanwhile count it too: it may not be in what the ledger said then.
+        """
         if not self._open:
             return
         self._open = False
         for cap, span in self._caps:
-            for percent in cap.settle(span, self._amount, actual_msats):
-                now = cap.now
-                self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
-
-
-_UNBOUNDED = Reservation([], lambda: 0, lambda event: None)
+            self._budgets.passed(cap, cap.settle(span, self._amount, actual_msats))
+        reserved = [cap for cap, _ in self._caps]
+        for cap in self._budgets.caps_of(self._policy):
+            if cap not in reserved:
+                cap.amend(self._opened_ms, actual_msats)
+                self._budgets.passed(cap, cap.now.pass_thresholds(cap.limit))
 
 
 def _holds(cap: Cap, span: Span, more: int) -> bool:

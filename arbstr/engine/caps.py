@@ -51,6 +51,14 @@ class Cap:
             del self._spans[next(iter(self._spans))]
         return span
 
+    def set_limit(self, limit_msats: int) -> None:
+        """Apply another limit. What has passed its thresholds already is no news."""
+        if limit_msats != self.limit:
+            self.limit = limit_msats
+            for span in self._spans.values():
+                span.refused, span.last_threshold = False, 0
+                span.pass_thresholds(limit_msats)
+
     def settle(self, span: Span, reserved: int, actual: int) -> list[int]:
         """Replace `reserved` msats by `actual`; return the thresholds (percent) that the current period has passed.
 

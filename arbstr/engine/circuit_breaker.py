@@ -23,7 +23,7 @@ early probe of the one that is due next (`due_next`). Only a pause requested by 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from arbstr.config.schema import Breaker as Settings
@@ -84,6 +84,14 @@ class CircuitBreakers:
 
     def __repr__(self) -> str:
         return f"<CircuitBreakers {', '.join(map(repr, self._breakers.values()))}>"
+
+    def take_over(self, before: CircuitBreakers, staying: Collection[str]) -> None:
+        """Go on with an earlier configuration's breakers of the providers that stay, which both use from now on."""
+        self.cooldowns.take_over(before.cooldowns, staying)
+        for name in staying:
+            known = before._breakers[name]
+            known.renew(self._breakers[name])
+            self._breakers[name] = known
 
     def available(self, name: str) -> bool:
         """Return whether the provider may be asked now; acquires nothing."""
@@ -229,6 +237,10 @@ class _Breaker:
     def __repr__(self) -> str:
         rotation = "" if self.in_rotation else ", out of rotation"
         return f"<{self.name} {self.state}, {self._failures} failures, {self.in_flight} in flight{rotation}>"
+
+    def renew(self, new: _Breaker) -> None:
+        """Take over the settings of another breaker."""
+        self._settings, self._max_in_flight = new._settings, new._max_in_flight
 
     @property
     def state(self) -> BreakerState:

@@ -22,8 +22,12 @@ class FundsQueue:
     """Those who wait, in the order of their arrival. `funds` are what can be spent, by provider."""
 
     def __init__(self, funds: Mapping[str, NodeFunds] = MappingProxyType({})) -> None:
-        self._funds = funds
         self._waiting: list[asyncio.Future[None]] = []
+        self.renew(funds)
+
+    def renew(self, funds: Mapping[str, NodeFunds]) -> None:
+        """Wait for these funds from now on; who waits for others still does."""
+        self._funds = funds
         self._unread_until_s: float | None = None
         for each in funds.values():
             each.on_free = self._freed

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 from arbstr.engine.node_reservation import (
@@ -206,12 +207,17 @@ class NodeFunds:
         return refusal.free_msats is not None and needed_msats < refusal.needed_msats
 
 
-def funds_of(accounts: Iterable[Iterable[str]], clock: Callable[[], float]) -> dict[str, NodeFunds]:
-    """Return the funds of each provider, given which of them share an account; for the clock see `NodeFunds`."""
-    funds: dict[str, NodeFunds] = {}
-    for providers in accounts:
-        funds |= dict.fromkeys(providers, NodeFunds(clock))
-    return funds
+def funds_of(
+    accounts: Mapping[str, Iterable[str]],
+    clock: Callable[[], float],
+    before: Mapping[str, NodeFunds] = MappingProxyType({}),
+) -> tuple[dict[str, NodeFunds], dict[str, NodeFunds]]:
+    """Return the funds by account and by provider, given who shares an account; for the clock see `NodeFunds`.
+
+    `before` are an earlier configuration's, by account: those that are still used go on.
+    """
+    by_account = {account: before.get(account) or NodeFunds(clock) for account in accounts}
+    return by_account, {name: by_account[account] for account, names in accounts.items() for name in names}
 
 
 def _judged(refusal: _Refusal, free_msats: int) -> _Refusal | None:

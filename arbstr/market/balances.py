@@ -85,6 +85,14 @@ class Balances:
         }
         self._listeners: list[Callable[[Reading], None]] = []
 
+    def take_over(self, before: Balances) -> None:
+        """Go on with the accounts that an earlier reader has, those that are configured as they were."""
+        for name, account in self._accounts.items():
+            known = before._accounts.get(name)
+            if known is not None and known.funds is account.funds and known.provider == account.provider:
+                known.funds.want_reading = known.want_reading
+                self._accounts[name] = known
+
     def of(self, provider: str) -> Balance | None:
         """Return what is known of a provider's balance; None where it has none that could be read."""
         account = self._accounts.get(provider)
@@ -108,13 +116,13 @@ class Balances:
 
     async def _follow(self, account: _Account) -> None:
         while True:
-            quiet = await self._read(account)
-            account.schedule.polled(self._clock(), quiet=quiet)
             while (wait_s := account.schedule.due_s - self._clock()) > 0:
                 account.woken.clear()
                 with suppress(TimeoutError):
                     async with asyncio.timeout(wait_s):
                         await account.woken.wait()
+            quiet = await self._read(account)
+            account.schedule.polled(self._clock(), quiet=quiet)
 
     async def _read(self, account: _Account) -> bool:
         """Read one balance; return whether nothing has changed. No fault in it ends the reading."""

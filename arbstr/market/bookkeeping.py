@@ -66,6 +66,14 @@ class Bookkeeping:
         self._unsettled: set[str] = set()  # accounts of which something is in doubt, or unexplained so far
         self._woken = asyncio.Event()
 
+    def renew(self, accounts: Accounts) -> None:
+        """Keep the books of another configuration's accounts from now on; `start` follows."""
+        self._accounts = accounts
+        for account in accounts.providers:
+            self._remainders.setdefault(account, Remainder())
+        self._unsettled &= accounts.providers.keys()
+        self._readings = {account: one for account, one in self._readings.items() if account in accounts.providers}
+
     async def start(self) -> None:
         """Learn which balances were read in an earlier run: these tell what is taken from now on."""
         every = [name for names in self._accounts.providers.values() for name in names]
@@ -112,7 +120,8 @@ class Bookkeeping:
                     logger.exception("could not book what the balance at %s tells", reading.provider)
 
     async def _book(self, account: str, reading: Reading, sent: int) -> None:
-        providers, balance, now_s = self._accounts.providers[account], reading.balance, self._clock()
+        providers = self._accounts.providers[account]
+        balance, now_s = reading.balance, self._clock()
         free, reserved, spent = balance.free_msats, balance.reserved_msats, balance.spent_msats
         if free is None or reserved is None or spent is None or balance.read_at_ms is None:
             return
@@ -139,6 +148,9 @@ class Bookkeeping:
             return
         change, amendments = booked
         self._accounts.followed.add(account)
+        if account not in self._accounts.providers:  # it has left meanwhile
+            self._tell(change, amendments)
+            return
         closed = sum(booking.final for booking in change.bookings)
         is_open = len(seen[0].doubts) > closed or closed == books.MOST_AT_ONCE or self._remainders[account].msats
         (self._unsettled.add if is_open else self._unsettled.discard)(account)

@@ -65,13 +65,28 @@ class Catalogues:
         self._asked: set[str] = set()
         self._settled = asyncio.Event()
 
+    def take_over(self, before: Catalogues, staying: Collection[str]) -> None:
+        """Go on with the lists, and the doubts about prices, that an earlier reader has of the providers that stay.
+
+        They are read again when it would have done so, those excepted whose configuration has changed otherwise.
+        """
+        self._unsaved |= before._unsaved & set(staying)
+        unchanged = {one.name for one in self._providers if one in before._providers}
+        self._asked = before._asked & unchanged
+        for provider in self._providers:
+            if provider.name in staying:
+                self._doubted[provider.name] = before._doubted.get(provider.name, {})
+            if provider.name in staying and (known := before._known.get(provider.name)) is not None:
+                self._known[provider.name] = known
+                self._learn_again(provider, known)
+
     async def run(self) -> None:
         """Read all lists, again and again."""
         try:
             async with asyncio.TaskGroup() as group:
                 for provider in self._providers:
                     group.create_task(self._follow(provider))
-                if self._providers:
+                if len(self._asked) < len(self._providers):
                     await self._sleep(WAIT_S)
                 self._settled.set()
         finally:
@@ -87,6 +102,8 @@ class Catalogues:
 
     async def _follow(self, provider: Provider) -> None:
         failures = 0
+        if provider.name in self._asked:
+            await self._sleep(self._left_s(provider))
         while True:
             problem = await self._read(provider)
             self._asked.add(provider.name)
@@ -101,6 +118,12 @@ class Catalogues:
         """Return how long to wait before a list is read again, in seconds."""
         most_s = AGAIN_S * 2.0 ** min(failures - 1, 16) if failures else provider.refresh
         return min(most_s, provider.refresh) * (1 - JITTER * self._random())
+
+    def _left_s(self, provider: Provider) -> float:
+        """Return how long to wait until a list that was read before is due again, in seconds."""
+        known = self._known.get(provider.name)
+        age_s = provider.refresh if known is None else (self._now_ms() - known.at_ms) / 1000
+        return min(max(provider.refresh - age_s, 0.0), provider.refresh)
 
     async def _read(self, provider: Provider) -> str | None:
         """Read one provider's list; return what went wrong, None if nothing did. No fault in it ends the reading."""

@@ -47,6 +47,10 @@ class Webhook:
         self._waiting: deque[bytes] = deque(maxlen=MOST_WAITING)
         self._arrival = asyncio.Event()
 
+    def take_over(self, before: Webhook) -> None:
+        """Post what an earlier webhook has not posted yet."""
+        self._waiting, self._arrival = before._waiting, before._arrival
+
     def put(self, document: dict[str, Any]) -> None:
         """Queue an alert; the oldest is dropped if there are too many."""
         if len(self._waiting) == MOST_WAITING:
@@ -60,7 +64,13 @@ class Webhook:
         while True:
             self._arrival.clear()
             while self._waiting:
-                await self._deliver(self._waiting.popleft())
+                body = self._waiting.popleft()
+                try:
+                    await self._deliver(body)
+                except asyncio.CancelledError:  # another webhook may take over
+                    self._waiting.appendleft(body)
+                    self._arrival.set()
+                    raise
             await self._arrival.wait()
 
     async def _deliver(self, body: bytes) -> None:

@@ -100,6 +100,7 @@ class FakeFleet:
         self._seed = config.mock.seed if config.mock.seed is not None else Random().getrandbits(63)
         self._servers: dict[str, FakeProviderServer] = {}
         self._stack = AsyncExitStack()
+        self._providers: tuple[FakeProvider, ...] = ()
         self.config = config
 
     @property
@@ -117,11 +118,17 @@ class FakeFleet:
             stack.push_async_callback(self._stop)
             providers = [await self._open(*provider) for provider in _mock_providers(self._given, Random(self._seed))]
             self._stack = stack.pop_all()
-        self.config = _with_providers(self._given, tuple(providers))
+        self._providers = tuple(providers)
+        self.config = self.stand_in(self._given)
         return self
 
     async def __aexit__(self, *raised: object) -> None:
         await self._stack.aclose()
+
+    def stand_in(self, config: Config) -> Config:
+        """Return another configuration with these fakes: they stand in for the providers there were at the start."""
+        same = {"providers": self._given.providers, "mock": self._given.mock}
+        return _with_providers(config.model_copy(update=same), self._providers)
 
     def fail(self, name: str, status: int = 503) -> None:
         """Make a provider answer everything with that status from now on."""

@@ -64,6 +64,10 @@ class Alerts:
         self._standing: set[tuple[Kind, str]] = set()
         self._sent: dict[tuple[str, str], tuple[int, set[int]]] = {}  # by scope and period: its end, percents
 
+    def take_over(self, before: Alerts) -> None:
+        """Take those that stand for known; `known` tells of budgets."""
+        self._standing |= before._standing
+
     def known(self, budgets: Iterable[BudgetStatus]) -> None:
         """Take note of what was spent before the start: that is no news."""
         for one in budgets:

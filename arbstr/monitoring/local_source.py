@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
 
 from arbstr import __version__
 from arbstr.bus import DEFAULT_CAPACITY, EventBus, Subscription
@@ -17,35 +18,51 @@ from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot
 from arbstr.types import Balance, Price
 
 
+class Watched(Protocol):
+    """The parts of a configuration that is in force."""
+
+    @property
+    def providers(self) -> Sequence[Provider]:
+        """The configured providers."""
+        ...
+
+    @property
+    def health(self) -> CircuitBreakers:
+        """Their breakers."""
+        ...
+
+    @property
+    def router(self) -> Router:
+        """What decides among them."""
+        ...
+
+    def balance_of(self, provider: str) -> Balance | None:
+        """Return what is known of the balance at a provider; None where there is nothing to ask."""
+        ...
+
+
 class LocalSource:
     """Implements `source.Source`.
 
-    `now_ms` is the wall clock; `address` the URL that clients use. `ledger_problem` says why the ledger can't be
-    written now, also if that began before the first subscriber. `balance_of` returns what is known of the balance at a
-    provider, None where there is nothing to ask.
+    `current` returns what is in force now. `now_ms` is the wall clock; `address` the URL that clients use.
+    `ledger_problem` says why the ledger can't be written now, also if that began before the first subscriber.
     """
 
     def __init__(
         self,
-        providers: Sequence[Provider],
+        current: Callable[[], Watched],
         *,
         bus: EventBus,
-        health: CircuitBreakers,
-        router: Router,
         budgets: Budgets,
-        balance_of: Callable[[str], Balance | None],
         ledger: LedgerQueries,
         ledger_problem: Callable[[], str | None],
         address: str,
         started_at_ms: int,
         now_ms: Callable[[], int],
     ) -> None:
-        self._providers = providers
+        self._current = current
         self._bus = bus
-        self._health = health
-        self._router = router
         self._budgets = budgets
-        self._balance_of = balance_of
         self._ledger = ledger
         self._ledger_problem = ledger_problem
         self._address = address
@@ -69,31 +86,33 @@ class LocalSource:
 
     def snapshot(self) -> Snapshot:
         """Return the state now."""
+        now = self._current()
         return Snapshot(
             at_ms=self._now_ms(),
             started_at_ms=self._started_at_ms,
             address=self._address,
             version=__version__,
-            providers=provider_statuses(self._providers, self._health, self._router, self._balance_of),
+            providers=provider_statuses(now.providers, now.health, now.router, now.balance_of),
             running=self._live.running,
             recent=self._live.recent,
             totals=self._live.totals,
             budgets=self._budgets.status(),
-            ratios=self._router.learner.tokens.ratios(),
+            ratios=now.router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
         )
 
     async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:
         """Return for each model, by any of its names, what the providers that sell it ask now."""
-        return {model: tuple(_offer_status(*sold) for sold in self._router.offers_of(model)) for model in models}
+        router = self._current().router
+        return {model: tuple(_offer_status(*sold) for sold in router.offers_of(model)) for model in models}
 
     def set_in_rotation(self, provider: str, in_rotation: bool) -> None:
         """Take a provider out of rotation or back. Raises KeyError for an unknown name."""
-        self._health.set_in_rotation(provider, in_rotation)
+        self._current().health.set_in_rotation(provider, in_rotation)
 
     def close_breaker(self, provider: str) -> None:
         """Close a provider's breaker now. Raises KeyError for an unknown name."""
-        self._health.close(provider)
+        self._current().health.close(provider)
 
 
 def provider_statuses(

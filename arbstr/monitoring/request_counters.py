@@ -66,6 +66,10 @@ class RequestCounters:
         self._durations = _Durations(_MS)
         self._first_bytes = _Durations(_MS)
 
+    def renew(self, names: ModelNames) -> None:
+        """Label by another configuration's names from now on."""
+        self._models.renew(names)
+
     def put(self, event: Event) -> None:
         """Count a request that has ended, or correct what was spent."""
         match event:
@@ -144,6 +148,10 @@ class _ModelLabels:
         self._listed: dict[str, str] = {}  # by name without regard to case
         self._used: set[str] = set()
         self._labels: dict[str, str] = {}  # by requested name; a name keeps its label when no list has it any more
+
+    def renew(self, names: ModelNames) -> None:
+        self._names, self._version = names, -1
+        self._labels.clear()
 
     def of(self, asked: str) -> str:
         return self._labels.get(asked) or self._new(asked)

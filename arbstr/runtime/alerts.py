@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from contextlib import AsyncExitStack
 
 import httpx
 
@@ -17,8 +16,7 @@ from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
 from arbstr.market.webhook import Webhook
 from arbstr.monitoring.alerts import Alert, Alerts
-from arbstr.redaction import Redactor
-from arbstr.runtime.background import run_in_background
+from arbstr.redaction import Redactor, Secret
 
 logger = logging.getLogger(__name__)
 
@@ -36,36 +34,65 @@ class _Spending:
         self._alerts.budgets(self._budgets.status(), refused=refused)
 
 
-def raise_alerts(
-    stack: AsyncExitStack,
-    settings: Settings,
-    bus: EventBus,
-    budgets: Budgets,
-    balances: Balances,
-    lists: Catalogues,
-    transport: httpx.AsyncBaseTransport,
-    redactor: Redactor,
-) -> None:
-    """Log alerts and post them from now on, if there is a webhook; past spending is to be known by now.
+class WebhookAlerts:
+    """Logs alerts and posts them to a webhook."""
 
-    Without one the log and the dashboard tell of the same things by themselves.
-    """
-    if settings.webhook is None:
-        return
-    webhook = Webhook(settings.webhook, settings.secret, transport, redactor)
+    def __init__(
+        self, settings: Settings, url: Secret, transport: httpx.AsyncBaseTransport, redactor: Redactor
+    ) -> None:
+        self._webhook = Webhook(url, settings.secret, transport, redactor)
+        self._alerts = Alerts(
+            self._raised,
+            budget_percent=settings.budget_percent,
+            balance_hours=settings.balance_hours,
+            now_ms=wall_ms,
+        )
+        self._spending: _Spending | None = None
 
-    def raised(alert: Alert) -> None:
+    @classmethod
+    def for_settings(
+        cls,
+        settings: Settings,
+        transport: httpx.AsyncBaseTransport,
+        redactor: Redactor,
+        before: WebhookAlerts | None = None,
+    ) -> WebhookAlerts | None:
+        """Return the alerts, with those `before` that stand still; None without a webhook.
+
+        Then the log and the dashboard tell of the same things by themselves.
+        """
+        if settings.webhook is None:
+            return None
+        alerts = cls(settings, settings.webhook, transport, redactor)
+        if before is not None:
+            alerts.take_over(before)
+        return alerts
+
+    def take_over(self, before: WebhookAlerts) -> None:
+        """Go on with what stands, and what has not been posted yet."""
+        self._alerts.take_over(before._alerts)
+        self._webhook.take_over(before._webhook)
+
+    def begin(self, bus: EventBus, budgets: Budgets, balances: Balances, lists: Catalogues) -> None:
+        """Hear of what happens from now on; past spending is to be known by now."""
+        self._alerts.known(budgets.status())
+        self._spending = _Spending(self._alerts, budgets)
+        bus.attach(self._spending, [RequestFinished, ChargeBooked])
+        bus.attach(self._alerts, [ProviderHealthChanged, UnexplainedCharge])  # type: ignore[arg-type]  # it gets no others
+        balances.on_reading(lambda reading: self._alerts.balance(reading.provider, reading.balance))
+        lists.on_jumps(self._alerts.prices)
+
+    def end(self, bus: EventBus) -> None:
+        """Hear of nothing more."""
+        bus.unsubscribe(self._alerts)  # type: ignore[arg-type]  # as above
+        if self._spending is not None:
+            bus.unsubscribe(self._spending)
+
+    async def run(self) -> None:
+        """Post the alerts; the owner cancels it."""
+        await self._webhook.run()
+
+    def _raised(self, alert: Alert) -> None:
         document = alert.document()
         logger.warning("alert: %s", ", ".join(f"{key} {value}" for key, value in document.items() if value is not None))
-        webhook.put(document)
-
-    alerts = Alerts(
-        raised, budget_percent=settings.budget_percent, balance_hours=settings.balance_hours, now_ms=wall_ms
-    )
-    alerts.known(budgets.status())
-    if budgets.status():
-        bus.attach(_Spending(alerts, budgets), [RequestFinished, ChargeBooked])
-    bus.attach(alerts, [ProviderHealthChanged, UnexplainedCharge])  # type: ignore[arg-type]  # it gets no others
-    balances.on_reading(lambda reading: alerts.balance(reading.provider, reading.balance))
-    lists.on_jumps(alerts.prices)
-    run_in_background(stack, webhook.run())
+        self._webhook.put(document)

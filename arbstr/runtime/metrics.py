@@ -6,7 +6,7 @@ from arbstr.bus import EventBus
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
-from arbstr.engine.routing.router import Router
+from arbstr.engine.routing.names import ModelNames
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.monitoring.gauges import Gauges
@@ -14,18 +14,22 @@ from arbstr.monitoring.request_counters import RequestCounters
 from arbstr.server.endpoints.metrics import MetricsEndpoint
 
 
+def count_requests(bus: EventBus, names: ModelNames) -> RequestCounters:
+    """Return counters of the requests that finish from now on."""
+    counters = RequestCounters(names)
+    bus.attach(counters, counters.EVENTS)
+    return counters
+
+
 def expose(
-    bus: EventBus,
+    counters: RequestCounters,
     ledger: LedgerWriter,
-    router: Router,
     health: CircuitBreakers,
     budgets: Budgets,
     balances: Balances,
     admission: AdmissionControl,
 ) -> MetricsEndpoint:
-    """Return the endpoint, which counts the requests that finish from now on."""
-    counters = RequestCounters(router.names)
-    bus.attach(counters, counters.EVENTS)
+    """Return the endpoint."""
 
     def gauges() -> Gauges:
         views = health.views()

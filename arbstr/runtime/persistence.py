@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from contextlib import suppress
 
 from arbstr.bus import Subscription
 from arbstr.engine.budget import Budgets
-from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.learning import codec
-from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.writer import LedgerWriter
-from arbstr.market.catalogue import Catalogues
+from arbstr.runtime.composition import Composition
 from arbstr.sanitize import json_or_none
 
 logger = logging.getLogger(__name__)
@@ -27,38 +26,39 @@ _HEALTH = "health"  # the kind of learned state that holds the breakers
 
 
 class StatePersistence:
-    """Keeps learned state in the ledger over restarts. `changes` receives the breakers' events."""
+    """Keeps what the `current` composition has learned in the ledger, over restarts.
+
+    `changes` receives the breakers' events.
+    """
 
     def __init__(
         self,
         ledger: LedgerWriter,
-        router: Router,
-        health: CircuitBreakers,
+        current: Callable[[], Composition],
         sessions: Sessions,
-        catalogues: Catalogues,
         changes: Subscription,
     ) -> None:
         self._ledger = ledger
+        self._current = current
         self._sessions = sessions
-        self._router = router
-        self._health = health
-        self._catalogues = catalogues
         self._changes = changes
 
     async def load(self) -> None:
         """Restore the saved state."""
         learned: LearnedState = await self._ledger.load_learned()
-        self._router.learner.restore(learned.ratios, learned.cells)
+        now = self._current()
+        now.router.learner.restore(learned.ratios, learned.cells)
         saved = {name: json_or_none(text) for (kind, name), text in learned.cells.items() if kind == _HEALTH}
-        self._health.restore(saved)
-        self._catalogues.restore(learned.cells)
+        now.health.restore(saved)
+        now.lists.restore(learned.cells)
         self._sessions.key = await self._ledger.session_key()
 
     def save(self) -> None:
         """Save the present state in the ledger."""
-        ratios, learned = self._router.learner.export()
-        states = {(_HEALTH, name): codec.dumps(state) for name, state in self._health.export().items()}
-        self._ledger.save_learned(ratios, {**learned, **states, **self._catalogues.export()})
+        now = self._current()
+        ratios, learned = now.router.learner.export()
+        states = {(_HEALTH, name): codec.dumps(state) for name, state in now.health.export().items()}
+        self._ledger.save_learned(ratios, {**learned, **states, **now.lists.export()})
 
     async def save_periodically(self) -> None:
         """Save at intervals, and soon after a breaker has changed; the owner cancels it."""

@@ -32,15 +32,19 @@ class ConnectionLimit:
     """
 
     def __init__(self, max_connections: int, make: Callable[[], Protocol]) -> None:
-        self._max_connections = max_connections
         self._make = make
         self._loop = asyncio.get_running_loop()
         # Also those whose connection is still being set up, as it is for a whole crowd at a time; the oldest first.
         self._protocols: WeakKeyDictionary[Protocol, _Wait] = WeakKeyDictionary()
-        message = f"{max_connections} clients are connected, the maximum."
-        self._refusing = _TooManyConnections(Overloaded(message, retry_after_s=1.0))
+        self.limit(max_connections)
         self._evicted = 0
         self._schedule_check()
+
+    def limit(self, max_connections: int) -> None:
+        """Set the most connections; those that are open stay so."""
+        self._max_connections = max_connections
+        message = f"{max_connections} clients are connected, the maximum."
+        self._refusing = _TooManyConnections(Overloaded(message, retry_after_s=1.0))
 
     def new_protocol(self) -> asyncio.BaseProtocol:
         """Return the protocol for a new connection: aiohttp's, or a refusal if there are too many."""

@@ -74,6 +74,10 @@ class KnownHeads:
     def __init__(self) -> None:
         self._known: dict[bytes, Head] = {}
 
+    def forget(self) -> None:
+        """Forget all heads, and with them what was let in."""
+        self._known.clear()
+
     def request(self, data: bytes) -> tuple[RawRequestMessage, ArrivedBody] | None:
         """Return the request that `data` is; None unless it is a single one, in whole, with a known head."""
         begin = data.find(_END) + len(_END)

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import os
 import socket
+from collections.abc import Awaitable
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -22,10 +23,25 @@ from arbstr.server.request import Request
 from arbstr.server.router import Handler
 
 
+class Listener:
+    """The open port. `url` is where clients find it."""
+
+    def __init__(self, url: str, server: _Server, clients: ConnectionLimit) -> None:
+        self.url = url
+        self._server = server
+        self._clients = clients
+
+    def serve(self, handler: Handler, *, max_connections: int, max_request_bytes: int) -> None:
+        """Have requests from now on served by another handler, within these limits; connections stay open."""
+        self._server.handler, self._server.max_request_bytes = handler, max_request_bytes
+        self._server.heads.forget()
+        self._clients.limit(max_connections)
+
+
 async def listen(
     stack: AsyncExitStack, handler: Handler, host: str, port: int, *, max_connections: int, max_request_bytes: int
-) -> str:
-    """Open the port, until the stack unwinds; returns the URL. Raises `AddressInUse`, `ArbstrError`."""
+) -> Listener:
+    """Open the port, until the stack unwinds. Raises `AddressInUse`, `ArbstrError`."""
     server = _Server(handler, max_request_bytes)
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
@@ -41,7 +57,7 @@ async def listen(
             raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
         raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
     stack.push_async_callback(acceptor.close)
-    return f"http://{shown}:{acceptor.number}"
+    return Listener(f"http://{shown}:{acceptor.number}", server, clients)
 
 
 def _why(error: OSError) -> str:
@@ -55,14 +71,19 @@ class _Server(web.Server):
     """aiohttp's server below its applications: one handler for all requests, which does its own routing."""
 
     def __init__(self, handler: Handler, max_request_bytes: int) -> None:
-        super().__init__(handler, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
+        super().__init__(self._serve, request_factory=self._request)  # type: ignore[arg-type]  # it gets what that makes
         self._event_loop = asyncio.get_running_loop()
-        self._max_request_bytes = max_request_bytes
-        self._heads = KnownHeads()
+        self.handler = handler
+        self.max_request_bytes = max_request_bytes
+        self.heads = KnownHeads()
 
     def __call__(self) -> Protocol:
         """Return the protocol for a new connection."""
-        return Protocol(self, self._event_loop, self._heads)
+        return Protocol(self, self._event_loop, self.heads)
+
+    def _serve(self, request: Request) -> Awaitable[web.StreamResponse]:
+        """Serve a request by today's handler: connections keep what they were given, and outlive it."""
+        return self.handler(request)
 
     def _request(
         self,
@@ -72,7 +93,7 @@ class _Server(web.Server):
         writer: AbstractStreamWriter,
         task: asyncio.Task[None],
     ) -> Request:
-        loop, size = self._event_loop, self._max_request_bytes
+        loop, size = self._event_loop, self.max_request_bytes
         if message.method == "UNKNOWN":  # what could not be parsed; it is answered in the language that arbstr speaks
             message = message._replace(version=HttpVersion11)
         return Request(message, payload, protocol, writer, task, loop, client_max_size=size)

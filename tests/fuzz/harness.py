@@ -156,7 +156,7 @@ class FuzzHarness:
         """Return once arbstr is done with whatever was said."""
         await self._arbstr.catch_up()
         async with asyncio.timeout(PATIENCE_S):
-            while self._arbstr.source.snapshot().running or self._arbstr.proxy._admission.in_flight:
+            while self._arbstr.source.snapshot().running or self._arbstr.proxy._lasting.admission.in_flight:
                 await self._arbstr.catch_up()
         for name in ("alpha", "beta"):
             self._arbstr.source.close_breaker(name)

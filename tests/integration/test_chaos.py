@@ -164,7 +164,7 @@ async def test_every_request_has_one_end_and_one_row(harness: ProxyHarness, seed
     assert not snapshot.running
     assert all(status.in_flight == 0 for status in snapshot.providers)
     assert snapshot.budgets[0].reserved_msats == 0
-    assert arbstr.proxy._admission.in_flight == 0
+    assert arbstr.proxy._lasting.admission.in_flight == 0
     assert "unhandled exception" not in arbstr.log
 
 

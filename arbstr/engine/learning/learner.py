@@ -36,6 +36,13 @@ class Learner:
         self._publish = publish
         self._offers: dict[tuple[str, str], Offer] = {}
 
+    def take_over(self, before: Learner, staying: Collection[str]) -> None:
+        """Go on with what was learned of token counts, and of the providers that stay."""
+        self.tokens = before.tokens
+        self._offers = {key: offer for key, offer in before._offers.items() if key[0] in staying}
+        for offer in self._offers.values():
+            offer.renew(self._providers[offer.provider], self._policies)
+
     def offer(self, provider: str, model: str) -> Offer:
         """Return a provider's offer for a model."""
         key = (provider, model)

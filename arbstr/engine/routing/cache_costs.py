@@ -39,6 +39,10 @@ class CacheCosts:
         self._version = names.version
         self._awaited: dict[str, Outlook] = {}  # by request id
 
+    def take_over(self, before: CacheCosts) -> None:
+        """Go on with what was learned of prompt caches; both learn more from now on."""
+        self.index, self.conversations, self._awaited = before.index, before.conversations, before._awaited
+
     def prefix_of(self, document: JsonObject, fields: tuple[str, ...]) -> Prefix | None:
         """Return the places of a prompt, which is in these fields; None where no cache can matter."""
         if self._is_ignored or not fields or not self._is_priced(named_model(document)):

@@ -7,7 +7,7 @@ None says anything about how well the provider serves other requests.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from arbstr.errors import AttemptError
 
@@ -37,6 +37,14 @@ class Cooldowns:
         self._is_balance_known = is_balance_known
         self._active: dict[str | None, dict[str, tuple[float, str]]] = {}
         self._keys: dict[str, str] = {}
+
+    def take_over(self, before: Cooldowns, staying: Collection[str]) -> None:
+        """Go on with an earlier configuration's cool-downs, those of the providers that stay."""
+        self._active, self._keys = before._active, before._keys
+        for provider in [name for name in self._keys if name not in staying]:
+            del self._keys[provider]
+        for model, active in self._active.items():
+            self._active[model] = {name: rest for name, rest in active.items() if name in staying}
 
     def failed(self, provider: str, model: str, error: AttemptError) -> None:
         """Start the cool-down that this failure calls for, if any."""

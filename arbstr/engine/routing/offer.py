@@ -81,6 +81,12 @@ class Offer:
         self.terms: ReservationTerms | None = None
         self.set_rates(provider.rates_for(model))
 
+    def renew(self, provider: Provider, policies: Policies) -> None:
+        """Go on under another configuration of the same provider."""
+        self.share = provider.weight
+        self._policies = policies
+        self.set_rates(provider.rates_for(self.model))
+
     def set_rates(self, rates: Rates, source: PriceSource = "configured", reading: Reading | None = None) -> None:
         """Set what the provider asks, and where that comes from."""
         self._source: PriceSource = source

@@ -86,6 +86,16 @@ class Router:
         self._lists_version = 0  # of the names that the sets were computed with
         self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
 
+    def take_over(self, before: Router, staying: Collection[str]) -> None:
+        """Go on with what was learned under an earlier configuration, as far as it is of the providers that stay.
+
+        Lists of models are the catalogue's to take over, before.
+        """
+        self.learner.take_over(before.learner, staying)
+        self.caches.take_over(before.caches)
+        self._pins, self._strategies, self._explorations = before._pins, before._strategies, before._explorations
+        self._outdated, self._lists_version = before._candidate_sets, self.names.version
+
     def route(self, request: InferenceRequest) -> Routing:
         """Return the routing decision for a request.
 

@@ -108,6 +108,11 @@ class UpstreamCaller:
         self._closing: set[asyncio.Task[None]] = set()
         self._connecting: set[str] = set()  # ids of requests that no provider can have seen yet
 
+    def take_over(self, before: UpstreamCaller) -> None:
+        """Go on with what an earlier configuration's caller has learned of providers, and is closing still."""
+        self._plain_until, self._optional, self._closing = before._plain_until, before._optional, before._closing
+        self._history, self._caps, self._added_caps = before._history, before._caps, before._added_caps
+
     async def aclose(self) -> None:
         """Cancel the closing of streams in the background."""
         for task in self._closing:
@@ -282,7 +287,7 @@ class UpstreamCaller:
         """Return the request template of a client's headers and a provider; clients repeat their headers."""
         if query or not isinstance(headers, ClientHeaders):
             return self._new_template(provider, path, query, headers)
-        key = provider.name, path
+        key = self, provider.name, path  # of this configuration: another has other keys and addresses
         known: httpx.Request | None = headers.memo.get(key)
         if known is None:
             known = headers.memo[key] = self._new_template(provider, path, query, headers)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 
 from arbstr.config.schema import Provider
 from arbstr.engine.dialects.chat import CHAT
@@ -28,6 +28,14 @@ class SpokenDialects:
         self._clock = clock
         self._unlearned: dict[tuple[str, str], float] = {}  # provider and dialect, until when
         self._missed: dict[tuple[str, str], dict[str, float]] = {}  # likewise, by model
+
+    def take_over(self, before: SpokenDialects, staying: Collection[str]) -> None:
+        """Go on with what was learned of the providers that stay; both learn more of them from now on."""
+        self._unlearned, self._missed = before._unlearned, before._missed
+        for key in [*self._unlearned, *self._missed]:
+            if key[0] not in staying:
+                self._unlearned.pop(key, None)
+                self._missed.pop(key, None)
 
     def speaks(self, provider: Provider, dialect: str, model: str) -> bool:
         """Return whether a provider may be asked for a model in a dialect."""

@@ -26,15 +26,43 @@ from arbstr.types import CLIENT_CLOSED
 logger = logging.getLogger(__name__)
 
 
+class InFlightTasks:
+    """The tasks of connections, each with one request in flight."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._finished = asyncio.Event()  # all of them, while draining
+        self.add = self._tasks.add
+
+    def discard(self, task: asyncio.Task[Any]) -> None:
+        """Note that a task's request has ended."""
+        self._tasks.discard(task)
+        if not self._tasks:
+            self._finished.set()
+
+    async def drain(self, grace_s: float, force: asyncio.Event) -> None:
+        """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""
+        if not self._tasks:
+            return
+        self._finished.clear()
+        waits = [asyncio.create_task(event.wait()) for event in (force, self._finished)]
+        await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
+        ending = [*waits, *self._tasks]
+        for task in ending:
+            task.cancel()
+        await asyncio.gather(*ending, return_exceptions=True)
+
+
 class InferenceEndpoints:
     """Endpoints whose requests are served to their end, also when their clients have left."""
 
-    def __init__(self, engine: Engine, memory: BodyMemory, passthrough: Iterable[str] = ()) -> None:
+    def __init__(
+        self, engine: Engine, memory: BodyMemory, in_flight: InFlightTasks, passthrough: Iterable[str] = ()
+    ) -> None:
         self._passthrough = tuple(passthrough)
         self._engine = engine
         self._memory = memory
-        self._tasks: set[asyncio.Task[Any]] = set()  # of connections, each with one request in flight
-        self._finished = asyncio.Event()  # all of them, while draining
+        self._in_flight = in_flight
 
     def routes(self) -> list[Route | NamedRoute]:
         """Return the routes."""
@@ -57,7 +85,7 @@ class InferenceEndpoints:
         """Serve one request."""
         task = request.task
         client = ClientConnection(request, dialect, self._memory, wall_ms())
-        self._tasks.add(task)
+        self._in_flight.add(task)
         request.on_disconnect = client.disconnected
         try:
             await self._engine.handle(client)
@@ -67,21 +95,7 @@ class InferenceEndpoints:
             logger.exception("could not fully record request %s", client.request_id)
             client.abort()
         finally:
-            self._tasks.discard(task)
-            if not self._tasks:
-                self._finished.set()
+            self._in_flight.discard(task)
             client.close()
             request.on_disconnect = None  # a cycle, which would keep body and answer until the collector comes by
         return client.response or web.Response(status=CLIENT_CLOSED)  # never sent: its client has left
-
-    async def drain(self, grace_s: float, force: asyncio.Event) -> None:
-        """Wait for the requests in flight, at most `grace_s` seconds or until `force` is set; then cancel the rest."""
-        if not self._tasks:
-            return
-        self._finished.clear()
-        waits = [asyncio.create_task(event.wait()) for event in (force, self._finished)]
-        await asyncio.wait(waits, timeout=grace_s, return_when=asyncio.FIRST_COMPLETED)
-        ending = [*waits, *self._tasks]
-        for task in ending:
-            task.cancel()
-        await asyncio.gather(*ending, return_exceptions=True)

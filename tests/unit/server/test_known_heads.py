@@ -51,7 +51,7 @@ async def say(request: web.BaseRequest) -> web.Response:
 @pytest.fixture
 async def talk(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Talk]:
     async with AsyncExitStack() as stack:
-        url = await listen(stack, say, "127.0.0.1", 0, max_connections=10, max_request_bytes=1000)
+        url = (await listen(stack, say, "127.0.0.1", 0, max_connections=10, max_request_bytes=1000)).url
         talk = Talk(*await asyncio.open_connection("127.0.0.1", urlsplit(url).port))
         receive = Protocol.data_received
 

@@ -38,7 +38,7 @@ async def hello(request: web.BaseRequest) -> web.Response:
 
 async def opened(stack: AsyncExitStack, most_clients: int, port: int = 0) -> int:
     """The port of a server that takes so many clients."""
-    url = await listen(stack, hello, "127.0.0.1", port, max_connections=most_clients, max_request_bytes=1000)
+    url = (await listen(stack, hello, "127.0.0.1", port, max_connections=most_clients, max_request_bytes=1000)).url
     return urlsplit(url).port or 0
 
 
@@ -93,7 +93,7 @@ async def busy(stack: AsyncExitStack, slow: list[asyncio.Event], most: int) -> t
             await slow[-1].wait()
         return web.Response(text="hello")
 
-    url = await listen(stack, waits, "127.0.0.1", 0, max_connections=most, max_request_bytes=1000)
+    url = (await listen(stack, waits, "127.0.0.1", 0, max_connections=most, max_request_bytes=1000)).url
     port = urlsplit(url).port or 0
     connections = [await connected(port) for _ in range(most)]
     for _, writer in connections:
@@ -288,7 +288,7 @@ async def test_an_answer_that_is_not_read_is_given_up(stack: AsyncExitStack, pie
             await response.write(bytes(1_000_000))
         return response
 
-    url = await listen(stack, much, "127.0.0.1", 0, max_connections=5, max_request_bytes=1000)
+    url = (await listen(stack, much, "127.0.0.1", 0, max_connections=5, max_request_bytes=1000)).url
     with socket.create_connection(("127.0.0.1", urlsplit(url).port or 0)) as client:
         client.sendall(REQUEST)
         if piecewise:
@@ -310,7 +310,7 @@ async def test_an_answer_that_is_read_slowly_is_not(stack: AsyncExitStack) -> No
     async def much(request: web.BaseRequest) -> web.StreamResponse:
         return WholeResponse(200, [], bytes(20_000_000))
 
-    url = await listen(stack, much, "127.0.0.1", 0, max_connections=5, max_request_bytes=1000)
+    url = (await listen(stack, much, "127.0.0.1", 0, max_connections=5, max_request_bytes=1000)).url
     with socket.socket() as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 100_000)
         client.connect(("127.0.0.1", urlsplit(url).port or 0))

@@ -1,0 +1,95 @@
+"""The composition in force: what keeps its books and its memory, and how another takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+
+from arbstr.config.settings import Settings
+from arbstr.events import ProviderHealthChanged
+from arbstr.runtime.background import run_in_background
+from arbstr.runtime.books import keep_books
+from arbstr.runtime.composition import Lasting, compose, largest_bytes
+from arbstr.runtime.limits import most_clients
+from arbstr.runtime.persistence import SpendPersistence, StatePersistence
+from arbstr.server.server import Listener, listen
+
+
+class InForce:
+    """The composition in force."""
+
+    def __init__(self, settings: Settings, lasting: Lasting) -> None:
+        self._lasting = lasting
+        self.composition = compose(settings, lasting)
+        self._listener: Listener | None = None
+        self._books = keep_books(lambda: self.composition, lasting.ledger, lasting.budgets, lasting.bus)
+        changes = lasting.bus.subscribe(1, [ProviderHealthChanged])
+        self._memory = StatePersistence(lasting.ledger, lambda: self.composition, lasting.sessions, changes)
+        self._spending = SpendPersistence(lasting.budgets)
+        self._background: asyncio.Task[None] | None = None
+
+    async def begin(self, stack: AsyncExitStack) -> None:
+        """Remember what was learned and spent before the start, and work until the stack unwinds."""
+        await self._books.start()
+        await self._memory.load()
+        await self._spending.load()
+        stack.callback(self._memory.save)
+        run_in_background(stack, self._memory.save_periodically())
+        run_in_background(stack, self._spending.load_missing())
+        run_in_background(stack, self._books.run())
+        stack.push_async_callback(self._close_streams)
+        stack.push_async_callback(self._end_work)
+        self._begin_work()
+
+    async def listen(self, stack: AsyncExitStack, settings: Settings) -> str:
+        """Open the port, until the stack unwinds; return its URL. Raises `AddressInUse`, `ArbstrError`."""
+        self._listener = await listen(
+            stack,
+            self.composition.app.serve,
+            settings.host,
+            settings.port,
+            max_connections=most_clients(settings),
+            max_request_bytes=largest_bytes(settings.config),
+        )
+        return self._listener.url
+
+    async def replace(self, settings: Settings) -> None:
+        """Put another configuration in force: for requests that arrive from now on.
+
+        It is done in one step, before this first waits.
+        """
+        before, config = self.composition, settings.config
+        after = compose(settings, self._lasting, before)
+        self._lasting.renew(config)
+        self.composition = after
+        if self._listener is not None:
+            self._listener.serve(
+                after.app.serve, max_connections=most_clients(settings), max_request_bytes=largest_bytes(config)
+            )
+        self._lasting.counters.renew(after.router.names)
+        self._books.renew(after.accounts)
+        if before.alerts is not None:
+            before.alerts.end(self._lasting.bus)
+        replaced = self._begin_work()
+        await asyncio.gather(self._spending.load(), self._books.start())
+        if replaced is not None:
+            await asyncio.gather(replaced, return_exceptions=True)
+
+    def _begin_work(self) -> asyncio.Task[None] | None:
+        """Begin the present composition's work in the background; return the one before's, which is to end."""
+        now, replaced = self.composition, self._background
+        now.balances.on_reading(self._books.put)
+        if now.alerts is not None:
+            now.alerts.begin(self._lasting.bus, self._lasting.budgets, now.balances, now.lists)
+        if replaced is not None:
+            replaced.cancel()
+        self._background = asyncio.create_task(now.run())
+        return replaced
+
+    async def _end_work(self) -> None:
+        if self._background is not None:
+            self._background.cancel()
+            await asyncio.gather(self._background, return_exceptions=True)
+
+    async def _close_streams(self) -> None:
+        await self.composition.upstream.aclose()
