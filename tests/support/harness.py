@@ -71,14 +71,17 @@ class ProxyHarness:
     async def start(self, **sections: Any) -> Arbstr:
         """An arbstr with these sections in its configuration. Unless they say otherwise it waits for no backoff, and
         no number of failures opens a breaker."""
+        ring = LogRing()
+        proxy = await self._stack.enter_async_context(running(self.settings(**sections), ring))
+        session = await self._stack.enter_async_context(aiohttp.ClientSession())
+        return Arbstr(proxy, session, ring)
+
+    def settings(self, **sections: Any) -> Settings:
+        """What an arbstr with these sections is started with, or reloads; the providers are today's."""
         patient = {"retry": {"backoff": 0}, "breaker": {"failure_threshold": 1_000_000}}
         given = {name: {**patient.get(name, {}), **sections.get(name, {})} for name in patient | sections}
         config = Config.model_validate({**given, "providers": tuple(self.providers)})
-        settings = Settings(config, None, "127.0.0.1", 0, str(self._database), "arbstr=debug,aiohttp=debug")
-        ring = LogRing()
-        proxy = await self._stack.enter_async_context(running(settings, ring))
-        session = await self._stack.enter_async_context(aiohttp.ClientSession())
-        return Arbstr(proxy, session, ring)
+        return Settings(config, None, "127.0.0.1", 0, str(self._database), "arbstr=debug,aiohttp=debug")
 
     async def play_stream(self, *parts: Part, **fields: Any) -> tuple[Arbstr, Answer]:
         """The answer to a stream request (`fields` are its body's) when the only provider's body is this."""
