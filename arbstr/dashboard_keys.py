@@ -41,7 +41,9 @@ DEFAULT_KEYS: Keymap = {
     "level": ("l",),
     "debug": ("d",),
     "info": ("i",),
-    "warnings": ("a",),
+    "warnings": ("w",),
     "errors": ("e",),
-    "wrap": ("w",),
+    "next_warning": ("n",),
+    "previous_warning": ("N",),
+    "wrap": ("W",),
 }

@@ -19,6 +19,7 @@ from tui.widgets.log import LogPanel
 from tui.widgets.panel import Panel
 
 LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warnings": logging.WARNING, "errors": logging.ERROR}
+_WARNINGS = "The next warning or error, the one before"
 _LEVELS = "Lines from debug, info, warnings, errors on"
 
 
@@ -28,9 +29,11 @@ class LogScreen(DashboardScreen):
     RANGED = False
     FILTER_EXAMPLE = "text to find in lines and loggers' names"
     BINDINGS: ClassVar[list[BindingType]] = [
-        key("open", "open", "The request that the lowest line is about", "request"),
+        key("open", "open", "The request that the selected or lowest line is about", "request"),
         key("level", "level", "The next least level that is shown", "level"),
         *(key(name, f"level({level})", f"Lines from {name} on", group=_LEVELS) for name, level in LEVELS.items()),
+        key("next_warning", "warning(1)", "The next warning, the one before", "warning", group=_WARNINGS),
+        key("previous_warning", "warning(-1)", "The warning before", group=_WARNINGS),
         key("wrap", "wrap", "Wrap long lines, or cut them", "wrap"),
     ]
 
@@ -75,40 +78,60 @@ class LogScreen(DashboardScreen):
         self._panel.wraps = not self._panel.wraps
         self.repaint()
 
+    def action_warning(self, by: int) -> None:
+        """Select the next warning or error, or the one before."""
+        if not self.dashboard.log.select_warning(by, self._panel.page):
+            self.notify("No warning further down" if by > 0 else "No warning further up", markup=False)
+        self.repaint()
+
     def action_open(self) -> None:
-        """Open the request of the lowest visible line in full; from there those of the lines above and below."""
-        ids = self.dashboard.log.request_ids(self._panel.page)
-        place = 0
+        """Open the request of the selected line, or of the lowest in sight; from there those of other lines."""
+        log = self.dashboard.log
+        ids, place = log.requests(self._panel.page)
 
         async def step(by: int) -> Opened | None:
             nonlocal place
             place = min(max(place + by, 0), len(ids) - 1)
             return Opened(ids[place])
 
-        if ids:
-            self.app.push_screen(DetailScreen(self.dashboard, Opened(ids[0]), step))
+        if place >= 0:
+            self.app.push_screen(DetailScreen(self.dashboard, Opened(ids[place]), step))
         else:
-            self.notify("No line in sight is about a request", markup=False)
+            which = "No line in sight is" if log.selected is None else "This line is not"
+            self.notify(f"{which} about a request", markup=False)
 
     def action_move(self, by: int) -> None:
-        """Scroll by lines."""
-        self.dashboard.log.scroll(by, self._panel.page)
+        """Select another line."""
+        self.dashboard.log.move(by, self._panel.page)
         self.repaint()
 
     def action_page(self, by: int) -> None:
-        """Scroll by pages."""
+        """Move by pages."""
         self.action_move(by * self._panel.page)
 
     def action_ends(self, last: bool) -> None:
-        """Scroll to the newest or the oldest line."""
-        self.action_move(10**9 if last else -(10**9))
+        """Follow the newest lines, or select the oldest."""
+        if last:
+            self.dashboard.log.follow()
+        else:
+            self.dashboard.log.select(0, self._panel.page)
+        self.repaint()
 
     def step_back(self) -> bool:
         """Follow again; return whether it was scrolled up."""
         scrolled = self.dashboard.log.top is not None
-        self.dashboard.log.top = None
+        self.dashboard.log.follow()
         return scrolled
+
+    @on(Panel.Picked, "#log")
+    def _picked(self, event: Panel.Picked) -> None:
+        if (index := self._panel.line_at(event.index)) is not None:
+            self.dashboard.log.select(index, self._panel.page)
+            if event.twice:
+                self.action_open()
+        self.repaint()
 
     @on(Panel.Wheeled, "#log")
     def _wheeled(self, event: Panel.Wheeled) -> None:
-        self.action_move(event.by)
+        self.dashboard.log.scroll(event.by, self._panel.page)
+        self.repaint()

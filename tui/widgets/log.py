@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from functools import lru_cache
 
-from rich.cells import chop_cells
+from rich.cells import cell_len, chop_cells
 
 from arbstr.logs.ring import LogLine
-from tui.format import clock
-from tui.model.log_view import LogView
-from tui.render.layout import Line, Role, framed
+from tui.format import clock, moment
+from tui.model.log_view import OWN, LogView
+from tui.render.layout import Line, Role, fit, framed, under_cursor
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import thumb
 
@@ -26,23 +26,34 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
 # The last digits of an id are its own; the first are those of many that came about the same time.
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
 _HEAD = 8 + 2 + 7 + 2
-_NAME = 9  # cells: most loggers' names, so that what they say begins in one column
+_NAME = 9  # cells: most loggers' names; more are taken where there is room
+_MOST_NAME = 24
+_WIDE = 100
 
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
-def log_lines(line: LogLine, width: int, zone: tzinfo | None, *, wrap: bool) -> tuple[Line, ...]:
-    """Return a log line as one line with shortened ids, or wrapped."""
+def log_lines(
+    line: LogLine, width: int, zone: tzinfo | None, *, wrap: bool, name_width: int = _NAME
+) -> tuple[Line, ...]:
+    """Return a log line as one line with shortened ids, or wrapped; its text begins in the same column as others'."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
-    name = line.logger.removeprefix("arbstr.").ljust(_NAME)
-    room = max(width - _HEAD - len(name) - 2, 10)
+    room = max(width - _HEAD - name_width - 2, 10)
     pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"…\1", line.text)]
     first: Line = (
         (f"{clock(line.at_ms, zone)}  ", "muted"),
         (f"{word:<7}  ", role),
-        (f"{name}  ", "muted"),
+        (f"{_name(line.logger, name_width)}  ", "muted"),
         (pieces[0], "text"),
     )
     return (first, *(((" " * (width - room) + piece, "text"),) for piece in pieces[1:]))
+
+
+def _name(logger: str, width: int) -> str:
+    """Return a logger's name; of one that is too long the end, which tells it from others."""
+    name = logger.removeprefix(OWN)
+    while cell_len(name) > width:
+        name = "…" + name.removeprefix("…")[1:]
+    return fit(name, width)
 
 
 class LogPanel(Panel):
@@ -52,6 +63,7 @@ class LogPanel(Panel):
         super().__init__(id=id)
         self._log: LogView | None = None
         self._zone: tzinfo | None = None
+        self._owners: list[int] = []  # the index of the log line of each line in sight
         self.wraps = False
 
     @property
@@ -64,21 +76,37 @@ class LogPanel(Panel):
         self._log, self._zone = log, zone
         self.redraw()
 
+    def line_at(self, y: int) -> int | None:
+        """Return the index of the log line on a line of the panel."""
+        return self._owners[y - 1] if 0 < y <= len(self._owners) else None
+
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw the lines in a box."""
         log = self._log
         if log is None:
             return []
         page = height - 2
-        body = [piece for line in log.window(page) for piece in self._pieces(line, width - 4)]
-        body = body[-page:] if log.top is None else body[:page]
-        if not body:
-            body = [(("no line passes the filter" if log.text else "nothing has been logged at this level", "muted"),)]
         top = max(len(log.lines) - page, 0) if log.top is None else log.top
+        body = self._body(log, top, width - 4, page)
+        self._owners = [index for index, _ in body]
+        lines = [piece for _, piece in body]
+        if not lines:
+            lines = [(("no line passes the filter" if log.text else "nothing has been logged at this level", "muted"),)]
         note: Line = (("following", "muted"),) if log.top is None else (("scrolled, Esc follows", "warn"),)
         level = logging.getLevelName(log.least_level).lower()
-        title: Line = (("Log", "title"), (f"  {len(log.lines):,} lines, {level} and above", "muted"))
-        return framed(body, width, height, title=title, note=note, thumb=thumb(top, page, len(log.lines)))
+        said = f"  {len(log.lines):,} lines, {level} and above, {moment(0, self._zone).tzname()}"
+        title: Line = (("Log", "title"), (said, "muted"))
+        return framed(lines, width, height, title=title, note=note, thumb=thumb(top, page, len(log.lines)))
 
-    def _pieces(self, line: LogLine, width: int) -> tuple[Line, ...]:
-        return log_lines(line, width, self._zone, wrap=self.wraps)
+    def _body(self, log: LogView, top: int, width: int, page: int) -> list[tuple[int, Line]]:
+        """Return the lines in sight, each with its log line's index: the last ones, or those with the selected one."""
+        names = min(max(log.name_width, _NAME), _MOST_NAME if width >= _WIDE else _NAME)
+        body = [
+            (index, under_cursor(piece) if index == log.selected else piece)
+            for index, line in enumerate(log.window(page), top)
+            for piece in log_lines(line, width, self._zone, wrap=self.wraps, name_width=names)
+        ]
+        if log.top is None:
+            return body[-page:]
+        end = max((place for place, (index, _) in enumerate(body, 1) if index == log.selected), default=0)
+        return body[max(end - page, 0) :][:page]

@@ -78,3 +78,50 @@ def test_a_log_view_keeps_only_the_latest_lines_and_its_place() -> None:
     view.catch_up()
     assert len(view.lines) == KEPT
     assert view.window(10) == before
+
+
+def mixed() -> LogView:
+    """Twenty lines, of which the 3rd, 9th and 15th are warnings, each about a request of its own."""
+    log = LogRing()
+    for number in range(20):
+        level = logging.WARNING if number % 6 == 2 else logging.INFO
+        log.add(NOON + number, level, "arbstr.test", f"line {number} id=00000000-0000-4000-8000-{number:012x}")
+    view = LogView(log)
+    view.catch_up()
+    return view
+
+
+def test_warnings_are_found_from_the_newest_up_and_down_again() -> None:
+    view = mixed()
+    found = []
+    for by in (1, -1, -1, -1, 1, 1, 1):
+        found.append((view.select_warning(by, 5), view.selected))
+        assert view.lines[view.selected or 0] in view.window(5)
+    assert found == [(True, 14), (True, 8), (True, 2), (False, 2), (True, 8), (True, 14), (False, 14)]
+
+
+def test_the_request_to_open_is_that_of_the_selected_line_or_else_of_the_lowest_in_sight() -> None:
+    view = mixed()
+    assert view.requests(5)[1] == 0
+    view.scroll(-10, 5)
+    ids, place = view.requests(5)
+    assert ids[place].endswith(f"{9:012x}")
+    view.select_warning(1, 5)
+    ids, place = view.requests(5)
+    assert ids[place].endswith(f"{14:012x}")
+    assert len(ids) == 20
+
+
+def test_the_selected_line_stays_selected_when_older_ones_are_dropped_and_one_step_past_the_end_follows() -> None:
+    log = ring(KEPT)
+    view = LogView(log)
+    view.catch_up()
+    view.move(-1, 10)
+    assert view.lines[view.selected or 0].text == f"line {KEPT - 1}"
+    log.add(NOON, logging.INFO, "arbstr.test", "new")
+    view.catch_up()
+    assert view.lines[view.selected or 0].text == f"line {KEPT - 1}"
+    view.move(1, 10)
+    view.move(1, 10)
+    assert view.selected is None
+    assert view.top is None

@@ -755,7 +755,7 @@ async def test_levels_of_the_log_by_their_own_keys() -> None:
         await each.press("5")
         for key, gone, there in (
             ("e", "odd thing", "wrong thing"),
-            ("a", "usual thing", "odd thing"),
+            ("w", "usual thing", "odd thing"),
             ("i", "fine thing", "usual thing"),
         ):
             await each.press(key)
@@ -763,6 +763,25 @@ async def test_levels_of_the_log_by_their_own_keys() -> None:
             await each.shows(there)
         await each.press("d")
         await each.shows("fine thing")
+
+
+async def test_n_finds_a_warning_and_enter_opens_the_request_that_it_is_about() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        odd, usual = (record.request_id for record in each.source.ledger.records[-2:])
+        each.log.add(NOON, logging.WARNING, "arbstr.requests", f"attempt failed id={odd}")
+        for _ in range(50):
+            each.log.add(NOON, logging.INFO, "arbstr.requests", f"request id={usual} status=200")
+        await each.press("5")
+        await each.shows("following")
+        assert "attempt failed" not in each.text
+        await each.press("n")
+        await each.shows("attempt failed", "scrolled, Esc follows")
+        await each.press("enter")
+        await each.shows("Request in full", odd)
+        await each.press("escape", "N")
+        await each.shows("No warning further up")
+        await each.press("escape")
+        await each.hides("attempt failed")
 
 
 async def test_enter_on_the_log_opens_the_request_of_the_lowest_line() -> None:

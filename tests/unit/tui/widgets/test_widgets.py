@@ -27,7 +27,7 @@ from tui.render.layout import Line, Role, width_of
 from tui.render.request_detail import request_lines
 from tui.widgets.feed import feed_lines, state_of
 from tui.widgets.ledger_table import entry_cells
-from tui.widgets.log import log_lines
+from tui.widgets.log import LogPanel, log_lines
 from tui.widgets.money import Summary, group_lines
 from tui.widgets.provider_health import health
 from tui.widgets.provider_table import charged, history_lines, identity_lines, rate_lines
@@ -272,6 +272,20 @@ def test_the_log_shows_the_digits_of_an_id_that_are_its_own() -> None:
     lines = [texts(log_lines(line, 120, UTC, wrap=False))[0] for line in view.lines]
     assert ["id=…00000001 model" in line for line in lines] == [True, False]
     assert "id=…00000002 model" in lines[1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_what_loggers_say_begins_in_one_column(width: int) -> None:
+    log = LogRing()
+    for name in ("arbstr.ledger", "arbstr.engine.circuit_breaker", "arbstr.market.a_name_longer_than_anything"):
+        log.add(NOON, 20, name, "SAYS")
+    view = LogView(log)
+    view.catch_up()
+    panel = LogPanel()
+    panel.show(view, UTC)
+    found = [line.index("SAYS") for line in texts(panel.draw(width, 10)) if "SAYS" in line]
+    assert len(found) == 3
+    assert len(set(found)) == 1
 
 
 @pytest.mark.parametrize(("minutes", "shown"), [(5, "╵13:57:15"), (60, "╵13:02 "), (60 * 24 * 7, "╵07 Mar 14:02")])
