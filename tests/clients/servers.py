@@ -14,7 +14,8 @@ import httpx
 
 from arbstr.config.schema import Config, Mock, MockDialect, MockProvider
 from arbstr.mock import FakeFleet
-from tests.support.serve_process import PATIENCE_S, ServeProcess
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess
 
 MODELS = (
     "gpt-4o",

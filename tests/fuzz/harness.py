@@ -28,7 +28,8 @@ from arbstr.logs.ring import LogLine
 from arbstr.sanitize import sanitize
 from arbstr.types import RequestRecord
 from tests.fuzz.requests import TOKEN, Sent
-from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness, key_of
+from tests.support.harness import Arbstr, ProxyHarness, key_of
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Asked, Part, Reply, completion, json_reply, sse_reply, stream_events
 
 T = TypeVar("T")

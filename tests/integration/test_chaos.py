@@ -13,7 +13,8 @@ from itertools import count
 import pytest
 
 from arbstr.events import RequestFinished, RequestReceived
-from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness, body
+from tests.support.harness import Arbstr, ProxyHarness, body
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import (
     Asked,
     Move,

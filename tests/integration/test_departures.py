@@ -14,7 +14,8 @@ import pytest
 
 from arbstr.engine import pipeline
 from arbstr.types import RequestRecord
-from tests.support.harness import PATIENCE_S, Answer, Arbstr, ProxyHarness, body, tokens_of
+from tests.support.harness import Answer, Arbstr, ProxyHarness, body, tokens_of
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import (
     DONE,
     Move,

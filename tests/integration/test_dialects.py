@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.dialects import ALL, CHAT, COMPLETIONS, EMBEDDINGS, MESSAGES, RESPONSES, STREAMED, Speech, named
 from tests.support.harness import Answer, Arbstr, ProxyHarness, key_of, tokens_of
+from tests.support.patience import SHORT_S
 from tests.support.provider import Move, byte_by_byte, error_reply, event, json_reply, reply, sse_reply
 
 KEY = key_of("alpha")
@@ -373,7 +374,7 @@ async def test_a_stream_that_stands_still_is_given_up(harness: ProxyHarness, str
 
 
 async def test_a_provider_that_does_not_answer_in_time_may_have_charged(harness: ProxyHarness, speech: Speech) -> None:
-    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.1}, input_rate=1)
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": SHORT_S}, input_rate=1)
     arbstr = await harness.start()
     answer = await ask(arbstr, speech)
     assert (answer.status, answer.headers["X-Should-Retry"]) == (504, "false")

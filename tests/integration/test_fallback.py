@@ -11,6 +11,7 @@ import pytest
 from arbstr.events import AttemptFailed
 from tests.support.failures import FAILS_TO_OPEN, LEFT, PASSING
 from tests.support.harness import Answer, Arbstr, ProxyHarness
+from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.provider import (
     Move,
     Part,
@@ -225,12 +226,12 @@ async def test_a_redirect_is_not_followed(harness: ProxyHarness) -> None:
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_a_timeout_after_the_request_was_sent_is_not_retried(harness: ProxyHarness, stream: bool) -> None:
     """It may be charged."""
-    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.03})
+    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": SHORT_S})
     await harness.add_provider("beta", GOOD_STREAM if stream else GOOD)
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     assert (provider(answer), retries(answer)) == ("beta", "1/alpha")
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         await alpha.requests[0].left.wait()
 
 
@@ -241,7 +242,7 @@ async def test_a_whole_answer_is_given_first_byte_in_all(harness: ProxyHarness) 
         b'{"choices"',
         Move.NEVER,
     ]
-    await harness.add_provider("alpha", dribbles, timeouts={"first_byte": 0.03})
+    await harness.add_provider("alpha", dribbles, timeouts={"first_byte": SHORT_S})
     await harness.add_provider("beta")
     arbstr = await harness.start()
     answer = await arbstr.chat()

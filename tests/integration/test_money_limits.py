@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from tests.support.harness import Arbstr, ProxyHarness, body
+from tests.support.patience import SHORT_S
 from tests.support.provider import (
     DONE,
     Move,
@@ -183,7 +184,7 @@ async def test_what_a_timeout_may_have_cost_is_spent_after_a_restart_too(harness
     sections = {"budget": {"max_sats_per_day": 10}, "retry": {"max_retries": 0}}
     begun = sse_reply(chunk("Hel"), Move.CLOSE) if stream else [Move.NEVER]
     alpha = await harness.add_provider(
-        "alpha", begun, base_fee=0, timeouts={"connect": 5, "first_byte": 0.2, "idle": 5}
+        "alpha", begun, base_fee=0, timeouts={"connect": 5, "first_byte": SHORT_S, "idle": 5}
     )
     first = await harness.start(**sections)
     await first.chat(max_tokens=300, stream=stream)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from tests.support.harness import Arbstr, ProxyHarness
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Part, completion, error_reply, json_reply
 
 ALIASES = {"fast": "gpt-4o-mini", "claude-sonnet-4*": "claude-3.5-sonnet"}
@@ -121,14 +124,17 @@ async def test_lists_are_read_again(harness: ProxyHarness) -> None:
     arbstr = await harness.start()
     assert list(await catalogue(arbstr)) == ["old"]
     alpha.listing = lists("new")
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await alpha.looked_up(len(alpha.lookups) + 2)
     assert list(await catalogue(arbstr)) == ["new"]
 
 
-async def test_a_list_that_does_not_come_delays_no_request(harness: ProxyHarness) -> None:
+async def test_a_list_that_does_not_come_delays_no_request(
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("arbstr.market.catalogue.WAIT_S", 3 * PATIENCE_S)
     alpha = await harness.add_provider("alpha", json_reply(completion("at once")), models=(), listing=[asyncio.Event()])
     arbstr = await harness.start()
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         assert (await arbstr.chat()).status == 200
     assert len(alpha.requests) == 1

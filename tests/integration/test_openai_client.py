@@ -10,6 +10,7 @@ import openai
 import pytest
 
 from tests.support.harness import Arbstr, ProxyHarness
+from tests.support.patience import SHORT_S
 from tests.support.provider import (
     Move,
     chunk,
@@ -215,7 +216,7 @@ async def test_the_clients_own_retries_are_requests_of_their_own(
 async def test_the_client_does_not_repeat_what_may_have_been_paid(
     harness: ProxyHarness, clients: list[openai.AsyncOpenAI], stream: bool
 ) -> None:
-    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.05})
+    alpha = await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": SHORT_S})
     client = client_of(await harness.start(), clients, max_retries=openai.DEFAULT_MAX_RETRIES)
     with pytest.raises(openai.APIStatusError) as caught:
         await client.chat.completions.create(model="gpt-4o", messages=MESSAGES, stream=stream)

@@ -13,7 +13,8 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.support.harness import PATIENCE_S, Arbstr, ProxyHarness
+from tests.support.harness import Arbstr, ProxyHarness
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import DONE, Move, chunk, completion, error_reply, json_reply, sse_reply
 
 BODY = b'{"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}'

@@ -13,6 +13,7 @@ from arbstr.events import ChargeBooked, Event, UnexplainedCharge
 from arbstr.market import bookkeeping, reconciliation
 from arbstr.redaction import Secret
 from tests.support.harness import Arbstr, ProxyHarness, key_of
+from tests.support.patience import SHORT_S
 from tests.support.provider import (
     Asked,
     Move,
@@ -76,7 +77,7 @@ async def rows(arbstr: Arbstr) -> list[dict[str, Any]]:
 
 
 async def test_what_a_late_answer_took_is_booked_everywhere(harness: ProxyHarness) -> None:
-    late = Timeouts(first_byte=0.2)
+    late = Timeouts(first_byte=SHORT_S)
     alpha = await node(harness, [Move.NEVER], timeouts=late)
     arbstr = await started(harness, alpha, budget={"max_sats_per_day": 100})
     events = arbstr.source.subscribe()

@@ -11,6 +11,7 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.routing.router import Router
 from arbstr.engine.upstream.response import UpstreamStream
 from tests.support.harness import ProxyHarness
+from tests.support.patience import SHORT_S
 from tests.support.provider import (
     DONE,
     Move,
@@ -193,7 +194,7 @@ MAY_HAVE_COST: dict[str, list[Part]] = {
 async def test_an_error_after_what_may_have_been_paid_asks_not_to_repeat(
     harness: ProxyHarness, replied: list[Part], second: list[Part]
 ) -> None:
-    await harness.add_provider("alpha", replied, timeouts={"first_byte": 0.05})
+    await harness.add_provider("alpha", replied, timeouts={"first_byte": SHORT_S})
     await harness.add_provider("beta", second)
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=True)
@@ -212,18 +213,20 @@ async def test_an_error_that_cost_nothing_may_be_repeated(harness: ProxyHarness,
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 async def test_upstream_timeout(harness: ProxyHarness, stream: bool) -> None:
-    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
-    await harness.add_provider("beta", [head(200, ("Content-Length", "9")), Move.NEVER], timeouts={"first_byte": 0.02})
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": SHORT_S})
+    await harness.add_provider(
+        "beta", [head(200, ("Content-Length", "9")), Move.NEVER], timeouts={"first_byte": SHORT_S}
+    )
     arbstr = await harness.start()
     answer = await arbstr.chat(stream=stream)
     message = await arbstr.refused(answer, 504, "upstream_error", "upstream_timeout")
     assert "'alpha' was tried once" in message
-    assert "0.02 s" in message
+    assert f"{SHORT_S} s" in message
     assert answer.headers["X-Arbstr-Retries"] == "1/alpha, 1/beta"
 
 
 async def test_a_timeout_beside_another_failure_is_all_providers_failed(harness: ProxyHarness) -> None:
-    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": 0.02})
+    await harness.add_provider("alpha", [Move.NEVER], timeouts={"first_byte": SHORT_S})
     await harness.add_provider("beta", error_reply(401))
     arbstr = await harness.start()
     assert (await arbstr.chat()).refusal == (502, "upstream_error", "all_providers_failed")

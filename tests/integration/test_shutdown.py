@@ -7,7 +7,8 @@ import asyncio
 import aiohttp
 import pytest
 
-from tests.support.harness import PATIENCE_S, ProxyHarness
+from tests.support.harness import ProxyHarness
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Move, chunk, completion, json_reply, sse_reply, stream_events
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from arbstr.server import request_body
 from tests.support.harness import Arbstr, ProxyHarness, body
+from tests.support.patience import PATIENCE_S
 
 BODY = json.dumps(body()).encode()
 HEAD = b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -51,7 +52,7 @@ async def test_a_body_that_comes_byte_by_byte_is_not_waited_for_for_ever(
             await asyncio.sleep(0.01)
 
     dripping = asyncio.create_task(drips())
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         assert b" 408 " in await reader.readuntil(b"\r\n")
     dripping.cancel()
     writer.close()

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from arbstr.events import StreamProgress
-from tests.support.harness import PATIENCE_S, ProxyHarness, tokens_of
+from tests.support.harness import ProxyHarness, tokens_of
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import (
     DONE,
     Asked,

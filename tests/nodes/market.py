@@ -12,7 +12,8 @@ from typing import Any
 
 import httpx
 
-from tests.support.serve_process import PATIENCE_S, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import eventually
 
 SCRIPTS = "ROUTSTR_NODE"
 NODES = {"a": "http://127.0.0.1:9411", "b": "http://127.0.0.1:9412"}

@@ -17,7 +17,8 @@ from arbstr.market.model_lists import read_priced
 from tests.nodes.market import Node, fresh_token, funded, rich
 from tests.nodes.test_catalogue import TABLE
 from tests.nodes.test_charges import MINI, request
-from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess, eventually
 
 pytestmark = pytest.mark.nodes
 

@@ -14,7 +14,8 @@ import httpx
 import pytest
 
 from tests.nodes.market import ONE_SAT_USD, Node, asked_upstream, await_price, funded, rich, set_bitcoin_price
-from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess, eventually
 
 pytestmark = pytest.mark.nodes
 

@@ -20,7 +20,8 @@ from tests.nodes.market import NODES, Node, fresh_token
 from tests.nodes.test_charges import MINI, request
 from tests.support.kill_points import CommandRunner, Ended
 from tests.support.paths import TOP
-from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess, eventually
 
 pytestmark = [pytest.mark.nodes, pytest.mark.timeout(300)]
 

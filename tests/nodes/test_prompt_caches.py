@@ -11,7 +11,8 @@ import httpx
 import pytest
 
 from tests.nodes.market import Node, rich
-from tests.support.serve_process import PATIENCE_S, ServeProcess, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess, eventually
 
 pytestmark = pytest.mark.nodes
 

@@ -15,7 +15,8 @@ import pytest
 
 from tests.nodes.market import Node, funded
 from tests.nodes.test_charges import MINI, QUICK, request
-from tests.support.serve_process import PATIENCE_S, ServeProcess
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess
 
 pytestmark = [pytest.mark.nodes, pytest.mark.timeout(240)]
 

@@ -18,6 +18,7 @@ import pytest
 import arbstr
 from arbstr.cli.tables import Column, table
 from tests.support.command import Done, run_command
+from tests.support.patience import PATIENCE_S
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
@@ -78,7 +79,7 @@ def python(
         stdin=stdin,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_S,
         check=False,
     )
 
@@ -386,7 +387,7 @@ def test_a_reader_that_has_seen_enough_is_no_error(cwd: Path) -> None:
     (cwd / "many.toml").write_text(providers)
     command = f"{sys.executable} -m arbstr providers -c many.toml | head -1"
     run = subprocess.run(
-        command, shell=True, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=30, check=True
+        command, shell=True, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=PATIENCE_S, check=True
     )
     assert run.stderr == ""
     assert run.stdout.startswith("name")
@@ -404,14 +405,14 @@ def test_ctrl_c_is_quiet(cwd: Path) -> None:
     )
     writer = opened_by_its_reader(cwd / "pipe.toml")
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=30)
+    _, err = process.communicate(timeout=PATIENCE_S)
     os.close(writer)
     assert (process.returncode, err) == (130, "")
 
 
 def opened_by_its_reader(pipe: Path) -> int:
     """The writing end of a named pipe, once somebody reads it."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + PATIENCE_S
     while True:
         try:
             return os.open(pipe, os.O_WRONLY | os.O_NONBLOCK)
@@ -428,7 +429,7 @@ def test_output_that_cannot_be_written_is_one_sentence(cwd: Path) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,
-            timeout=30,
+            timeout=PATIENCE_S,
             check=False,
         )
     assert run.returncode == 1

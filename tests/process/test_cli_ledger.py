@@ -29,6 +29,7 @@ from arbstr.ledger.read_connection import ReadConnection
 from arbstr.types import RequestRecord
 from tests.support.command import Done, run_command
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
+from tests.support.patience import PATIENCE_S
 
 NOW = time.time_ns() // 1_000_000
 HOSTILE = "\x1b]0;owned\x07\u202e=cmd|' /C calc'!A0"
@@ -94,7 +95,7 @@ def test_a_command_prints_the_same_as_a_process(ledger: Path, arguments: tuple[s
         text=True,
         env=environment(ledger),
         check=False,
-        timeout=30,
+        timeout=PATIENCE_S,
     )
     assert Done(process.stdout, process.stderr, process.returncode) == arbstr(ledger, *arguments, status=status)
 

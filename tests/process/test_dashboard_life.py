@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import Terminal, python
 
 LIVE = "▶ live"
@@ -137,7 +138,7 @@ def test_a_terminal_that_goes_away_ends_the_dashboard_alone_and_burns_nothing(
     terminal: Terminal, beside: Beside
 ) -> None:
     terminal.hang_up()
-    terminal.process.wait(timeout=20)
+    terminal.process.wait(timeout=PATIENCE_S)
     said = beside.said()
     assert said["how"] == "lost"
     assert said["reason"]
@@ -185,7 +186,7 @@ def test_a_terminal_that_stops_reading_does_not_hold_the_loop(terminal: Terminal
 def test_quits_while_the_terminal_does_not_read(terminal: Terminal, beside: Beside) -> None:
     terminal.type("12345" * 20)
     terminal.process.send_signal(signal.SIGTERM)
-    terminal.process.wait(timeout=15)
+    terminal.process.wait(timeout=PATIENCE_S)
     assert beside.said() | {"how": "stopped", "reason": ""} == beside.said()
     assert terminal.modes == terminal.modes_before
 

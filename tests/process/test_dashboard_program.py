@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tests.support.ledger_builders import FIRST_SCHEMA
+from tests.support.patience import PATIENCE_S
 from tests.support.terminal import ROOT, Terminal, python
 from tui.format import sats, sats_round, short_durations
 
@@ -75,7 +76,7 @@ def running(config: Path, *more: str, **env: str) -> Iterator[Terminal]:
 def ask(port: int, model: str = "gpt-4o") -> int:
     """Ask for a completion; the answer's status."""
     body = json.dumps({"model": model, "messages": [{"role": "user", "content": "Hello"}]})
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
         connection.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
         answer = connection.getresponse()
         answer.read()
@@ -83,7 +84,7 @@ def ask(port: int, model: str = "gpt-4o") -> int:
 
 
 def get(port: int, path: str) -> dict[str, Any]:
-    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+    with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
         connection.request("GET", path)
         document: dict[str, Any] = json.loads(connection.getresponse().read())
         return document
@@ -141,7 +142,7 @@ def test_without_a_terminal_it_says_so_names_serve_and_exits_2(config: Path, wit
         stdin=slave if without == "stderr" else nowhere,
         stdout=nowhere,
         stderr=slave if without == "stdin" else subprocess.PIPE,
-        timeout=20,
+        timeout=PATIENCE_S,
         check=False,
     )
     said = os.read(master, 4096) if without == "stdin" else done.stderr
@@ -183,7 +184,7 @@ def test_when_its_terminal_goes_away_the_proxy_goes_on_says_why_once_and_rests(
         assert get(port, "/health")["version"]
         assert log.read_text().count("the dashboard lost its terminal: ") == 1
         terminal.process.send_signal(signal.SIGTERM)
-        assert terminal.process.wait(timeout=20) == 0
+        assert terminal.process.wait(timeout=PATIENCE_S) == 0
 
 
 def test_a_ledger_that_cannot_be_written_at_the_start_is_said_on_every_screen(config: Path, tmp_path: Path) -> None:
@@ -309,7 +310,7 @@ def test_the_demo_is_alive_in_one_command(port: int) -> None:
 def test_what_still_finishes_after_quitting_is_said_in_one_line(port: int) -> None:
     with Terminal([*ARBSTR, "tui", "--mock", "-l", f"127.0.0.1:{port}"]) as terminal:
         terminal.wait_for(LIVE)
-        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)) as connection:
             chat = {
                 "model": "mock-slow",
                 "stream": True,

@@ -21,6 +21,7 @@ from arbstr.config.loader import load
 from arbstr.config.toml_file import example_path
 from tests.support.command import Done, run_command
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 from tests.support.serve_process import ServeProcess
 from tests.support.terminal import Terminal
 
@@ -174,7 +175,7 @@ def test_the_unit_is_hardened(tmp_path: Path) -> None:
         assert f"\n{line}\n" in text
     if analyze := shutil.which("systemd-analyze"):  # judges more than these lines, where it is at hand
         command = [analyze, "security", "--offline=true", "--threshold=20", str(unit)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
         assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -192,7 +193,7 @@ def test_the_containers_health_is_that_arbstr_answers(tmp_path: Path) -> None:
 
     def healthy(port: str) -> bool:
         command = [sys.executable, *(argument.replace("8080", port) for argument in arguments)]
-        return subprocess.run(command, capture_output=True, timeout=30, check=False).returncode == 0
+        return subprocess.run(command, capture_output=True, timeout=PATIENCE_S, check=False).returncode == 0
 
     init(tmp_path, "-l", "127.0.0.1:0")  # its provider has no key, so none is healthy
     with ServeProcess(tmp_path, "-c", "config.toml") as served:

@@ -13,8 +13,9 @@ import httpx
 import pytest
 
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import ScriptedProvider, completion, error_reply, json_reply
-from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
+from tests.support.serve_process import ServeProcess, chat, eventually
 
 HOSTILE = "a\r\nb\x1b]0;owned\x07\x9b31m\u202ec"
 CONTROLS = {chr(code) for code in [*range(0x20), *range(0x7F, 0xA0)]} - {"\n"} | {"\u202e"}

@@ -20,6 +20,7 @@ from arbstr.market.money_journal import journal_path, opened
 from tests.support.command import Done, run_command
 from tests.support.money_node import Account, MoneyNodes, Node
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 from tests.support.serve_process import ServeProcess, eventually
 from tests.support.terminal import Terminal, python
 
@@ -130,7 +131,7 @@ def test_a_second_fund_at_once_tops_up_the_key_that_the_first_one_got(desk: Desk
         eventually(lambda: "history" in said.read_text())  # the warning comes before it waits for the journal
         desk.nodes["b"].accounts[KEY] = Account(free=5_000)
         write_key(desk.config, 2, KEY)
-    assert waiting.communicate(timeout=20)[0] == "b has 250.000 sats more\nb holds 255.000 sats\n"
+    assert waiting.communicate(timeout=PATIENCE_S)[0] == "b has 250.000 sats more\nb holds 255.000 sats\n"
 
 
 @pytest.mark.parametrize(

@@ -12,13 +12,14 @@ from pathlib import Path
 import pytest
 
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 
 LOCKS = [TOP / "requirements.lock", TOP / ".ci" / "checks.lock"]
 
 
 def test_the_wheel_has_all_that_arbstr_reads(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
-    subprocess.run(command, cwd=TOP, check=True, capture_output=True, timeout=50)
+    subprocess.run(command, cwd=TOP, check=True, capture_output=True, timeout=PATIENCE_S)
     (wheel,) = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as files:
         assert files.read("arbstr/config.example.toml") == (TOP / "config.example.toml").read_bytes()
@@ -36,7 +37,7 @@ def _init_works_in(installed: Path) -> None:
     environ = {"PYTHONPATH": str(installed), "PATH": os.environ["PATH"]}
     for option in ("-c", "--systemd", "--container"):
         command = [sys.executable, "-m", "arbstr", "init", option, *(["made.toml"] if option == "-c" else [])]
-        subprocess.run(command, cwd=installed, env=environ, stdin=subprocess.DEVNULL, check=True, timeout=30)
+        subprocess.run(command, cwd=installed, env=environ, stdin=subprocess.DEVNULL, check=True, timeout=PATIENCE_S)
     assert (installed / "made.toml").read_text().startswith("# arbstr's configuration")
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import httpx
 
 from tests.support.command import run_command
+from tests.support.patience import PATIENCE_S
 from tests.support.serve_process import ServeProcess, eventually
 
 ALPHA = (
@@ -49,7 +50,7 @@ def test_a_running_arbstr_tells_of_health_balances_and_prices(tmp_path: Path) ->
         assert node[:9] == ["node", "ok", "unknown", "-", "no list yet", "-", "-", "-", "-"]
         headers = {"Authorization": "Bearer tok-l3t-me-in-0000"}
         listed: dict[str, Any] = json.loads(shown(tmp_path, "-c", asked, "--json"))
-        live = httpx.get(f"{arbstr.url}/providers", headers=headers, timeout=10).json()
+        live = httpx.get(f"{arbstr.url}/providers", headers=headers, timeout=PATIENCE_S).json()
         assert [one["name"] for one in listed["providers"]] == ["alpha", "node"]
         assert listed["providers"][1].keys() == live["providers"][1].keys()
         assert listed["providers"][0] == live["providers"][0]

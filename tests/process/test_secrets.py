@@ -20,8 +20,9 @@ from aiohttp import web
 from tests.integration.test_secrets import CARELESS
 from tests.support.command import run_command
 from tests.support.nostr import Author, FakeNode, FakeRelay
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Asked, Part, ScriptedProvider, error_reply
-from tests.support.serve_process import PATIENCE_S, ServeProcess
+from tests.support.serve_process import ServeProcess
 from tests.support.terminal import Terminal, python
 from tests.unit.test_redaction import CHILD_KEY, INVOICE, NSEC, TOKEN
 

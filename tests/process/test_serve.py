@@ -15,7 +15,8 @@ import httpx
 import pytest
 
 from tests.support.paths import TOP
-from tests.support.serve_process import PATIENCE_S, ServeProcess, chat, eventually
+from tests.support.patience import PATIENCE_S
+from tests.support.serve_process import ServeProcess, chat, eventually
 
 KEY = "sk-never-to-be-seen-0123456789"
 SLOW = '[[mock.providers]]\nname = "mock-a"\nmodels = ["gpt-4o"]\ntokens_per_second = 40\ndelay_ms = 50\n'

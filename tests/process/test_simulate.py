@@ -27,6 +27,7 @@ from arbstr.errors import ArbstrError, LedgerUnavailable, UnusableInput
 from arbstr.simulate.inputs import read_ledger, read_prices, read_trace
 from arbstr.simulate.replay import RULES, CostRatios, PricedProvider, TracedRequest, overall, simulate
 from tests.support.paths import DATA
+from tests.support.patience import PATIENCE_S
 
 MARKET = DATA / "market"
 PRICES = MARKET / "prices.json"
@@ -450,7 +451,7 @@ def test_a_bar_is_drawn_on_a_terminal(prices: Path, trace: Path) -> None:
     reader, terminal = pty.openpty()
     try:
         command = [sys.executable, "-c", code, "--prices", str(prices), "--trace", str(trace), "--json"]
-        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, timeout=30, check=True)
+        done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, timeout=PATIENCE_S, check=True)
         drawn = os.read(reader, 10_000)
     finally:
         os.close(reader)

@@ -12,12 +12,12 @@ from textual.pilot import Pilot
 
 from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import FakeSource
+from tests.support.patience import PATIENCE_S
 from tui.app import Dashboard
 from tui.timings import Timings
 
 os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colours wherever the tests run
 
-PATIENCE_S = 20.0  # generous: a machine may be busy with other tests
 SHORT = Timings(  # as often as tests can wait for
     busy_beat_s=0.01,
     calm_beat_s=0.01,

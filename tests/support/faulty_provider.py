@@ -12,8 +12,9 @@ from typing import Any
 
 import httpx
 
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Asked, Reply, ScriptedProvider, completion, json_reply, sse_reply, stream_events
-from tests.support.serve_process import PATIENCE_S, ServeProcess, chat
+from tests.support.serve_process import ServeProcess, chat
 
 JSON = ("Content-Type", "application/json")
 EVENTS = ("Content-Type", "text/event-stream")
@@ -81,7 +82,7 @@ class FaultyProviderHarness:
 
     async def row(self, answer: httpx.Response) -> Any:
         """The row of the request that was answered so."""
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             while (row := await self.client.get(f"/v1/requests/{answer.headers['x-arbstr-request-id']}")).is_error:
                 pass  # a busy machine may take longer to write it than a reader waits
         return row.json()

@@ -29,9 +29,9 @@ from arbstr.logs.ring import LogRing
 from arbstr.monitoring.local_source import LocalSource
 from arbstr.runtime.compose import Proxy, running
 from arbstr.types import RequestRecord
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import MODEL, Part, Script, ScriptedProvider, sse_reply
 
-PATIENCE_S = 10.0  # a wait that takes longer fails the test
 SEPARATOR = b"\n\n"
 CHAT_PATH = "/v1/chat/completions"
 FINAL_EVENT = re.compile(rb'data: \{"id":"chatcmpl-[0-9a-f-]{36}","object":"chat.completion.chunk",[^{]*"arbstr":\{')

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 
 _STEPS = ("write", "replace", "unlink")  # what is opened has changed nothing yet
 
@@ -55,7 +56,7 @@ class CommandRunner:
     def __exit__(self, *raised: object) -> None:
         assert self._process.stdin is not None
         self._process.stdin.close()
-        self._process.wait(20)
+        self._process.wait(PATIENCE_S)
         assert self._process.stdout is not None
         self._process.stdout.close()
 

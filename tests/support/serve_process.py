@@ -15,8 +15,7 @@ from typing import Any, Self
 import httpx
 
 from tests.support.paths import TOP
-
-PATIENCE_S = 20.0
+from tests.support.patience import PATIENCE_S
 
 
 def eventually(true: Callable[[], Any]) -> Any:

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import pyte
 
 from tests.support.paths import TOP
+from tests.support.patience import PATIENCE_S
 
 ROOT = TOP
-PATIENCE_S = 40.0  # generous: the machine may be busy with other tests
 
 
 class Terminal:

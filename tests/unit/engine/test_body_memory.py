@@ -9,6 +9,7 @@ import pytest
 from arbstr.engine import body_memory as module
 from arbstr.engine.body_memory import FREE_BYTES, BodyMemory
 from arbstr.errors import Overloaded
+from tests.support.patience import PATIENCE_S
 
 MB = 1_000_000
 
@@ -81,7 +82,7 @@ async def test_answers_that_wait_for_each_other_go_on_one_after_the_other(monkey
             await share.grow(size)
         share.release()
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         await asyncio.gather(*map(reads_on, shares))
 
 

@@ -28,6 +28,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.logs.setup import configure
 from arbstr.redaction import Redactor, Secret
 from arbstr.types import Attempt, RequestRecord
+from tests.support.patience import PATIENCE_S
 
 KEY = "sk-5ecret0123456789"
 
@@ -175,7 +176,7 @@ async def test_lines_are_written_while_it_runs(tmp_path: Path) -> None:
     request_log = AccessLog(bus, logs)
     task = asyncio.create_task(request_log.run())
     bus.publish(finished())
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not file.read_text().endswith("\n"):  # noqa: ASYNC110 - the writer is another thread
             await asyncio.sleep(0.01)
     bus.publish(finished(request_id="r-2"))

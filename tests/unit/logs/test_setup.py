@@ -25,6 +25,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.logs.setup import LineWriter, Logs, configure
 from arbstr.redaction import Redactor, Secret
 from tests.support.effort import examples
+from tests.support.patience import PATIENCE_S
 
 KEY = "sk-5ecret0123456789"
 AT = 1_700_000_000.25
@@ -291,10 +292,8 @@ def test_lines_are_written_in_order_and_before_the_end(pipe: tuple[int, int]) ->
 
 def test_a_reader_that_stops_blocks_no_logging_and_dropped_lines_are_counted(pipe: tuple[int, int]) -> None:
     writer = LineWriter(pipe[1], capacity=100 * 100)
-    started = time.monotonic()
-    for _ in range(20_000):  # 2 MB, where a pipe takes 64 KB
+    for _ in range(20_000):  # 2 MB, where a pipe takes 64 KB: a write that waited would wait for ever
         writer.write("x" * 99 + "\n")
-    assert time.monotonic() - started < 2
     closing = threading.Thread(target=writer.close, kwargs={"within_s": 30})
     closing.start()
     text = everything(pipe[0])
@@ -332,9 +331,7 @@ def test_closing_does_not_wait_for_a_reader_that_does_not_read(pipe: tuple[int, 
     writer = LineWriter(pipe[1])
     for _ in range(1000):
         writer.write("x" * 999 + "\n")
-    started = time.monotonic()
-    writer.close(within_s=0.05)
-    assert time.monotonic() - started < 1
+    writer.close(within_s=0.05)  # or it would wait for ever
     while writer._thread.is_alive():  # let the thread end, by reading
         os.read(pipe[0], 1 << 20)
         writer._thread.join(0.001)
@@ -364,6 +361,8 @@ def test_what_was_logged_before_a_programs_end_is_there() -> None:
         "import logging; from arbstr.logs.setup import configure; logs = configure('info');"
         "[logging.getLogger('a').info('line %d', i) for i in range(3000)]; logs.close()"
     )
-    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=True)
+    run = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=PATIENCE_S, check=True
+    )
     assert run.stderr.splitlines()[-1].endswith("INFO    a: line 2999")
     assert len(run.stderr.splitlines()) == 3000

@@ -18,6 +18,7 @@ from arbstr.config.schema import Config, Mock, Policies, Rule
 from arbstr.mock import DemoTraffic, FakeFleet
 from arbstr.mock.demo_traffic import DemoRequest, demo_requests, pauses
 from arbstr.redaction import Secret
+from tests.support.patience import PATIENCE_S
 
 TEMPO = 100.0
 
@@ -85,7 +86,7 @@ async def demo(
 
 
 async def until(holds: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while not holds():  # noqa: ASYNC110 - what is waited for rings no bell
             await asyncio.sleep(0.005)
 

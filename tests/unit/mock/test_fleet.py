@@ -10,6 +10,7 @@ import pytest
 from arbstr.config.schema import Config, Mock, MockProvider, Policies, Provider, Rule, Timeouts
 from arbstr.mock import FakeFleet
 from arbstr.redaction import Secret
+from tests.support.patience import PATIENCE_S
 
 REAL = (
     Provider(
@@ -154,7 +155,7 @@ async def test_after_the_end_nobody_listens_any_more() -> None:
 
 
 async def test_requests_under_way_do_not_hold_up_the_end() -> None:
-    async with aiohttp.ClientSession() as session, asyncio.timeout(3):
+    async with aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
         async with FakeFleet(Config(mock=Mock(providers=(MockProvider(name="a", delay_ms=0),)))) as fleet:
             body = {"model": "mock-stall", "messages": [], "stream": True}
             response = await session.post(f"{fleet.config.providers[0].url}/chat/completions", json=body)

@@ -14,6 +14,7 @@ import uvloop
 
 from arbstr.server import acceptor as module
 from arbstr.server.acceptor import ACCEPT_BATCH, Acceptor
+from tests.support.patience import PATIENCE_S
 
 CROWD = ACCEPT_BATCH
 TURNS = 10  # of the loop; taking one client at a time would take one for each
@@ -104,7 +105,7 @@ async def test_without_files_clients_wait_and_are_taken_later(
     port = Acceptor([listening_socket(FailingSocket)], protocol)
     clients.append(socket.create_connection(("127.0.0.1", port.number)))
     with caplog.at_level(logging.ERROR):
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(PATIENCE_S):
             await protocol.connected.wait()
     await port.close()
     await protocol.close()
@@ -117,7 +118,7 @@ async def test_without_files_clients_wait_and_are_taken_later(
 async def test_who_is_being_taken_at_the_end_stays(clients: list[socket.socket]) -> None:
     protocol = ClientProtocol()
     port = await Acceptor.open("127.0.0.1", 0, protocol)
-    clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
+    clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=PATIENCE_S))
     port._accept(port._sockets[0])
     await port.close()
     assert len(protocol.joined) == 1
@@ -158,7 +159,7 @@ async def test_a_client_for_which_no_protocol_can_be_made_is_dropped_and_logged(
 
     port = await Acceptor.open("127.0.0.1", 0, none)
     for _ in troubles:
-        clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=10))
+        clients.append(socket.create_connection(("127.0.0.1", port.number), timeout=PATIENCE_S))
         await turns()
         assert clients[-1].recv(1) == b""
     await port.close()

@@ -18,8 +18,8 @@ from arbstr.server.protocol import Protocol
 from arbstr.server.request import Request
 from arbstr.server.request_body import RequestBody
 from arbstr.server.server import listen
+from tests.support.patience import PATIENCE_S
 
-PATIENCE_S = 10.0
 HEAD = b"POST /said HTTP/1.1\r\nHost: localhost\r\nX-Name: value\r\n"
 
 

@@ -19,6 +19,7 @@ from arbstr.transport.decoding import BARREN_BYTES, PIECE_BYTES
 from arbstr.transport.http11 import HELD_BYTES, BrokenResponse, ResponseStream
 from arbstr.transport.pool import PooledTransport
 from tests.support.paths import DATA
+from tests.support.patience import PATIENCE_S
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
@@ -72,7 +73,7 @@ def post(url: str, *, connect_s: float = 5) -> httpx.Request:
 
 async def until(condition: Callable[[], bool]) -> None:
     """Wait for something that no event tells."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - sockets have no event for it
             await asyncio.sleep(0.001)
 
@@ -229,7 +230,7 @@ async def test_a_body_that_turns_into_garbage(transport: PooledTransport) -> Non
         assert await anext(chunks) == b"hi"
         go_on.set()
         with pytest.raises(httpx.RemoteProtocolError):
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(PATIENCE_S):
                 await anext(chunks)
         await response.stream.aclose()
 
@@ -298,7 +299,7 @@ async def test_the_end_of_what_was_compressed_is_the_end_of_the_body(transport: 
             await writer.drain()
             await asyncio.sleep(0.01)
 
-    async with server(talk) as url, asyncio.timeout(5):
+    async with server(talk) as url, asyncio.timeout(PATIENCE_S):
         assert await exchange(transport, url) == (200, b"hello")
 
 
@@ -314,7 +315,7 @@ async def test_a_connection_serves_again_after_a_compressed_body(transport: Pool
             await asyncio.sleep(0.01)
             writer.write(b"0\r\n\r\n")
 
-    async with server(talk) as url, asyncio.timeout(5):
+    async with server(talk) as url, asyncio.timeout(PATIENCE_S):
         for _ in range(3):
             assert await exchange(transport, url) == (200, b"hello")
     assert clients == 1
@@ -332,7 +333,7 @@ async def test_a_body_that_unfolds_to_nothing_is_given_up(
     transport: PooledTransport, encoding: str, endless: bytes
 ) -> None:
     head = f"HTTP/1.1 200 OK\r\nContent-Encoding: {encoding}\r\n\r\n".encode()
-    async with server(answering(head + endless)) as url, asyncio.timeout(5):
+    async with server(answering(head + endless)) as url, asyncio.timeout(PATIENCE_S):
         with pytest.raises(httpx.RemoteProtocolError, match="decompress to nothing"):
             await exchange(transport, url)
 
@@ -396,7 +397,7 @@ async def test_headers_and_trailers_without_end_are_given_up(transport: PooledTr
 
     async with server(talk) as url:
         with pytest.raises(httpx.RemoteProtocolError, match="headers of more than"):
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 await exchange(transport, url)
 
 
@@ -622,7 +623,7 @@ async def test_what_comes_while_nothing_was_asked_is_never_taken_for_an_answer(t
         (place,) = transport._host_pools.values()
         (connection,) = place.connections
         came.set()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await connection.closed
 
 
@@ -640,7 +641,7 @@ async def test_a_connection_that_was_idle_too_long_is_closed(
 
     async with server(talk) as url:
         assert await exchange(transport, url) == (200, b"hi")
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await closed.wait()
 
 
@@ -658,7 +659,7 @@ async def test_an_answer_that_came_before_the_request_was_sent_ends_the_connecti
         assert response.status_code == 413
         (place,) = transport._host_pools.values()
         (connection,) = place.connections
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             await connection.closed
 
 

@@ -16,6 +16,7 @@ import pytest
 from arbstr.transport import resolver as module
 from arbstr.transport.pool import PooledTransport
 from arbstr.transport.resolver import FRESH_S, KEPT_S, PATIENCE_S, TRIED_AGAIN_S, AddressInfo, Resolver
+from tests.support import patience
 from tests.support.provider import ScriptedProvider
 from tests.unit.transport.test_pool import post
 
@@ -243,6 +244,10 @@ def test_a_lookup_that_hangs_does_not_keep_the_program_from_ending() -> None:
             runner.run(main())
     """
     done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(program)], capture_output=True, text=True, timeout=30, check=False
+        [sys.executable, "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        timeout=patience.PATIENCE_S,
+        check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended\n", "")

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import select
 import threading
-import time
 from collections.abc import Iterator
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
 from tui.driver import BACKLOG, SHORT, TerminalWriter
 
 
@@ -44,7 +44,7 @@ def pipe() -> Iterator[Pipe]:
     yield made
     os.close(made.reading)
     made.outlet.end()
-    made.outlet.join(2)
+    made.outlet.join(PATIENCE_S)
     os.close(made.writing)
 
 
@@ -56,11 +56,9 @@ def test_text_arrives_in_order(pipe: Pipe) -> None:
 
 
 def test_writing_never_waits_and_frames_are_dropped_when_nobody_reads(pipe: Pipe) -> None:
-    began = time.perf_counter()
     pipe.fill()
     for _ in range(1000):
-        pipe.outlet.write("f" * 8192)
-    assert time.perf_counter() - began < 1
+        pipe.outlet.write("f" * 8192)  # a write that waited would wait for ever
     assert pipe.outlet.stalled
     assert pipe.outlet._queued <= BACKLOG + 2 * 8192
 
@@ -95,5 +93,5 @@ def test_a_terminal_that_is_gone_is_no_error() -> None:
     os.close(made.reading)
     made.outlet.write("nobody sees this")
     made.outlet.end()
-    assert made.outlet.join(2)
+    assert made.outlet.join(PATIENCE_S)
     os.close(made.writing)

@@ -13,11 +13,12 @@ from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tests.support.ledger_builders import record, write
+from tests.support.patience import PATIENCE_S
 from tui.model.ledger_stats import RANGES, Range, StatsPoller
 
 
 async def until(true: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not true():  # noqa: ASYNC110 - it polls, with a deadline
             await asyncio.sleep(0.005)
 
