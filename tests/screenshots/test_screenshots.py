@@ -15,7 +15,8 @@ PLACE = TOP / "screenshots"
 async def test_a_picture_is_what_the_program_draws(name: str) -> None:
     current = drawn(await drawn_scene(SCENES[name]))
     there = (PLACE / f"{name}.svg").read_text()
-    assert current == there, f"redraw it: python -m tests.screenshots {name}"
+    same = current == there  # pytest takes seconds to say how they differ
+    assert same, f"redraw it: python -m tests.screenshots {name}"
     assert (PLACE / f"{name}.png").stat().st_size > 10_000
 
 
