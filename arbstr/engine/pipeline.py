@@ -67,7 +67,8 @@ class Engine:
     """Handles requests from arrival to row.
 
     All dependencies are injected. `sleep` and `clock` use seconds, `random` returns numbers from 0 to 1. `drains`
-    returns whether a provider's answer is read to its end although its client has left.
+    returns whether a provider's answer is read to its end although its client has left. `running` holds each request
+    while it lasts, by its id.
     """
 
     def __init__(
@@ -86,6 +87,7 @@ class Engine:
         ledger: LedgerPort,
         bus: EventBus,
         clock: Callable[[], float],
+        running: dict[str, RequestContext] | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
         random: Callable[[], float] = random,
     ) -> None:
@@ -106,10 +108,12 @@ class Engine:
         self._clock = clock
         self._sleep = sleep
         self._random = random
+        self._running = {} if running is None else running
 
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock)
+        self._running[context.request_id] = context
         cut_off = CutOff()
         try:
             client.on_disconnect(partial(self._disconnected, context, cut_off))
@@ -392,6 +396,7 @@ class Engine:
         record = context.record()
         best_effort(self._ledger.append, record)
         self._accounts.end(context.request_id)
+        del self._running[context.request_id]
         self._bus.publish(RequestFinished(record))
         if context.request is not None:
             best_effort(self._router.learn, record, context.request, context.answer_bytes)

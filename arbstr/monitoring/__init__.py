@@ -1,5 +1,5 @@
 """Monitoring: the read-only `Source` of a dashboard, and the live state behind it.
 
-`source` is the protocol and its values, `local_source` the one of this process, `live_state` follows events.
+`source` is the protocol and its values, `local_source` the one of this process; `live_state` sums up what has finished.
 `request_counters` and `gauges` are what metrics tell.
 """

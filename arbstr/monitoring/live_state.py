@@ -1,43 +1,31 @@
-"""Live state, kept up to date by events: what a dashboard starts from."""
+"""What finished requests add up to, kept up to date by events: what a dashboard starts from."""
 
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from arbstr.events import (
-    AttemptFailed,
-    AttemptStarted,
-    ChargeBooked,
-    Event,
-    FirstByte,
-    RequestFinished,
-    RequestReceived,
-    RouteChosen,
-    StreamProgress,
-    UnexplainedCharge,
-)
-from arbstr.monitoring.in_flight import InFlight, advance, arrived
-from arbstr.monitoring.source import RunningRequest, Totals
+from arbstr.events import ChargeBooked, Event, RequestFinished, UnexplainedCharge
+from arbstr.monitoring.source import Totals
 from arbstr.types import RequestRecord
 
 _RECENT = 200  # few, so that memory is reused while it is still in the processor's cache
+_NONE = Totals()
 
 
-class LiveState:
-    """Running requests, the latest finished ones, the sums since the start. A bus listener: `put` takes each event."""
+class FinishedRequests:
+    """The latest finished requests, and the sums since the start. A bus listener: `put` takes each event of `EVENTS`.
 
-    def __init__(self) -> None:
-        self._running: dict[str, InFlight] = {}
-        self._recent: deque[RequestRecord] = deque(maxlen=_RECENT)
+    Given a snapshot's values it continues from there.
+    """
+
+    EVENTS = (RequestFinished, ChargeBooked, UnexplainedCharge)
+
+    def __init__(self, recent: Sequence[RequestRecord] = (), totals: Totals = _NONE) -> None:
+        self._recent: deque[RequestRecord] = deque(recent, maxlen=_RECENT)
         self._unsummed: list[RequestRecord] = []
-        self._totals = Totals()
-
-    @property
-    def running(self) -> tuple[RunningRequest, ...]:
-        """The requests that have not finished, oldest first."""
-        return tuple(running.snapshot() for running in self._running.values())
+        self._totals = totals
 
     @property
     def recent(self) -> tuple[RequestRecord, ...]:
@@ -54,18 +42,12 @@ class LiveState:
     def put(self, event: Event) -> None:
         """Apply an event."""
         match event:
-            case RequestReceived():
-                self._running[event.request_id] = arrived(event)
             case RequestFinished():
                 self._finish(event.record)
             case ChargeBooked():
                 self._amend(event)
             case UnexplainedCharge():
                 self._totals = with_unexplained(self.totals, event)
-            case RouteChosen() | AttemptStarted() | AttemptFailed() | FirstByte() | StreamProgress():
-                running = self._running.get(event.request_id)
-                if running is not None:
-                    advance(running, event)
             case _:
                 pass
 
@@ -77,7 +59,6 @@ class LiveState:
                 self._recent[place] = amended_record(record, event)
 
     def _finish(self, record: RequestRecord) -> None:
-        self._running.pop(record.request_id, None)
         self._recent.appendleft(record)
         self._unsummed.append(record)
         if len(self._unsummed) >= _RECENT:  # without a reader: sum up a few at a time, to save memory

@@ -10,11 +10,12 @@ from arbstr.bus import DEFAULT_CAPACITY, EventBus, Subscription
 from arbstr.config.schema import Provider
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.router import Router
 from arbstr.ledger.model import LedgerQueries
-from arbstr.monitoring.live_state import LiveState
-from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot
+from arbstr.monitoring.live_state import FinishedRequests
+from arbstr.monitoring.source import OfferStatus, ProviderStatus, RunningRequest, Snapshot
 from arbstr.types import Balance, Price
 
 
@@ -44,8 +45,9 @@ class Watched(Protocol):
 class LocalSource:
     """Implements `source.Source`.
 
-    `current` returns what is in force now. `now_ms` is the wall clock; `address` the URL that clients use.
-    `ledger_problem` says why the ledger can't be written now, also if that began before the first subscriber.
+    `current` returns what is in force now, `running` are the requests under way; finished ones are counted from now on.
+    `now_ms` is the wall clock; `address` the URL that clients use, empty until it is known. `ledger_problem` says why
+    the ledger can't be written now, also if that began before the first subscriber.
     """
 
     def __init__(
@@ -54,22 +56,23 @@ class LocalSource:
         *,
         bus: EventBus,
         budgets: Budgets,
+        running: Mapping[str, RequestContext],
         ledger: LedgerQueries,
         ledger_problem: Callable[[], str | None],
-        address: str,
         started_at_ms: int,
         now_ms: Callable[[], int],
     ) -> None:
         self._current = current
         self._bus = bus
         self._budgets = budgets
+        self._running = running
         self._ledger = ledger
         self._ledger_problem = ledger_problem
-        self._address = address
+        self.address = ""
         self._started_at_ms = started_at_ms
         self._now_ms = now_ms
-        self._live = LiveState()
-        bus.attach(self._live)
+        self._finished = FinishedRequests()
+        bus.attach(self._finished, self._finished.EVENTS)
 
     @property
     def ledger(self) -> LedgerQueries:
@@ -90,12 +93,12 @@ class LocalSource:
         return Snapshot(
             at_ms=self._now_ms(),
             started_at_ms=self._started_at_ms,
-            address=self._address,
+            address=self.address,
             version=__version__,
             providers=provider_statuses(now.providers, now.health, now.router, now.balance_of),
-            running=self._live.running,
-            recent=self._live.recent,
-            totals=self._live.totals,
+            running=tuple(_running(one) for one in self._running.values() if one.announced),
+            recent=self._finished.recent,
+            totals=self._finished.totals,
             budgets=self._budgets.status(),
             ratios=now.router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
@@ -152,6 +155,19 @@ def _status(provider: Provider, health: CircuitBreakers, router: Router, balance
         balance=balance,
         list_age_s=router.names.list_age_s(provider.name),
         list_stale=router.names.is_stale(provider.name),
+    )
+
+
+def _running(context: RequestContext) -> RunningRequest:
+    return RunningRequest(
+        context.request_id,
+        context.received_at_ms,
+        context.model if context.routing is None else context.routing.model,
+        context.streaming,
+        None if context.provider is None else context.provider.name,
+        context.policy,
+        context.first_byte_ms,
+        0 if context.stream is None else context.stream.observer.events,
     )
 
 

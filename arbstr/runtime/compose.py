@@ -24,6 +24,7 @@ from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
 from arbstr.engine.funds_queue import FundsQueue
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.policy import load_matchers
 from arbstr.engine.sessions import Sessions
@@ -39,7 +40,7 @@ from arbstr.monitoring.local_source import LocalSource
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.background import run_in_background
-from arbstr.runtime.composition import LARGEST_AT_A_TIME, Lasting, largest_bytes
+from arbstr.runtime.composition import LARGEST_AT_A_TIME, Composition, Lasting, largest_bytes
 from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.server.endpoints.inference import InFlightTasks
@@ -53,15 +54,12 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy: its URL, a factory of dashboard sources, and what is needed to change and to stop it.
-
-    `watch` returns a source for a dashboard, which follows every event from then on.
-    """
+    """A running proxy: its URL, the source of its dashboards, and what is needed to change and to stop it."""
 
     url: str
     log: setup.Logs
     fleet: FakeFleet | None
-    watch: Callable[[], LocalSource]
+    source: LocalSource
     _lasting: Lasting
     _in_force: InForce
 
@@ -95,31 +93,21 @@ async def running(settings: Settings, ring: LogRing | None = None) -> AsyncItera
         redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log = _open_log(stack, settings, bus, redactor, ring)
-        lasting = await _open_lasting(stack, settings, bus, redactor)
+        lasting = await _open_lasting(stack, settings, bus, redactor, lambda: in_force.composition)
         in_force = InForce(settings, lasting)
         await in_force.begin(stack)
         _watch_money(stack, settings, lasting, in_force)
         url = await in_force.listen(stack, settings)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, url)
-
-        def watch() -> LocalSource:
-            return LocalSource(
-                lambda: in_force.composition,
-                bus=bus,
-                budgets=lasting.budgets,
-                ledger=lasting.reader,
-                ledger_problem=lambda: lasting.ledger.problem,
-                address=url,
-                started_at_ms=lasting.started_at_ms,
-                now_ms=wall_ms,
-            )
-
-        yield Proxy(url, log, fleet, watch, lasting, in_force)
+        lasting.source.address = url
+        yield Proxy(url, log, fleet, lasting.source, lasting, in_force)
 
 
-async def _open_lasting(stack: AsyncExitStack, settings: Settings, bus: EventBus, redactor: Redactor) -> Lasting:
-    """Open what outlives every configuration."""
+async def _open_lasting(
+    stack: AsyncExitStack, settings: Settings, bus: EventBus, redactor: Redactor, current: Callable[[], Composition]
+) -> Lasting:
+    """Open what outlives every configuration; `current` will return what is in force."""
     config = settings.config
     ledger = LedgerWriter(
         settings.database,
@@ -133,6 +121,19 @@ async def _open_lasting(stack: AsyncExitStack, settings: Settings, bus: EventBus
     stack.push_async_callback(reader.close)
     transport = PooledTransport(settings.proxies.choose)
     stack.push_async_callback(transport.aclose)
+    budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
+    running: dict[str, RequestContext] = {}
+    started_at_ms = wall_ms()
+    source = LocalSource(
+        current,
+        bus=bus,
+        budgets=budgets,
+        running=running,
+        ledger=reader,
+        ledger_problem=lambda: ledger.problem,
+        started_at_ms=started_at_ms,
+        now_ms=wall_ms,
+    )
     return Lasting(
         bus=bus,
         redactor=redactor,
@@ -140,16 +141,16 @@ async def _open_lasting(stack: AsyncExitStack, settings: Settings, bus: EventBus
         reader=reader,
         transport=transport,
         matchers=load_matchers(),
-        budgets=Budgets(
-            config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked)
-        ),
+        budgets=budgets,
         sessions=Sessions(),
         funds_queue=FundsQueue(),
         admission=AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic),
         room=BodyMemory(LARGEST_AT_A_TIME * largest_bytes(config)),
         in_flight=InFlightTasks(),
+        running=running,
+        source=source,
         counters=count_requests(bus, ModelNames(config)),
-        started_at_ms=wall_ms(),
+        started_at_ms=started_at_ms,
     )
 
 

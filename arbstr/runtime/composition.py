@@ -26,6 +26,7 @@ from arbstr.engine.departure import is_drained
 from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.node_funds import NodeFunds, funds_of
 from arbstr.engine.pipeline import Engine
+from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.policy import Matcher
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
@@ -35,7 +36,7 @@ from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
-from arbstr.monitoring.local_source import provider_statuses
+from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.monitoring.request_counters import RequestCounters
 from arbstr.redaction import Redactor
 from arbstr.runtime.alerts import WebhookAlerts
@@ -70,6 +71,8 @@ class Lasting:
     admission: AdmissionControl
     room: BodyMemory
     in_flight: InFlightTasks
+    running: dict[str, RequestContext]
+    source: LocalSource
     counters: RequestCounters
     started_at_ms: int
 
@@ -251,6 +254,7 @@ def _engine(
         ledger=lasting.ledger,
         bus=lasting.bus,
         clock=time.monotonic,
+        running=lasting.running,
     )
 
 

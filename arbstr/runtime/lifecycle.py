@@ -66,7 +66,7 @@ async def _tui(settings: Settings) -> int:
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.fleet, token=proxy.config.server.auth_token))
         end = await run_dashboard(
-            proxy.watch(), log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
+            proxy.source, log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
         )
         goes_on = end.how in ("crashed", "lost")
         proxy.log.take_stderr(requests=goes_on)

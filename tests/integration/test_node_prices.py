@@ -61,7 +61,7 @@ async def test_a_nodes_prices_are_shown_with_the_provider(harness: ProxyHarness)
     assert (0 <= shown["list_age_s"] < 60, shown["list_stale"]) == (True, False)
     rates = {"input_rate_sats_per_1k": 2.0, "output_rate_sats_per_1k": 8.0, "base_fee_sats": 0.0}
     assert shown["model_rates"] == {"gpt-4o": rates}
-    (status,) = arbstr.proxy.watch().snapshot().providers
+    (status,) = arbstr.source.snapshot().providers
     assert (status.models, status.rates_for("gpt-4o")) == (("gpt-4o",), (2.0, 8.0, 0.0))
 
 
@@ -71,7 +71,7 @@ async def test_offers_are_found_by_any_of_a_models_names_with_what_was_learned_o
     await harness.add_provider("beta", models=("other",))
     arbstr = await harness.start()
     await listed(arbstr)
-    source = arbstr.proxy.watch()
+    source = arbstr.source
     offers = await source.offers(("GPT-4o", "nobody's"))
     assert offers == {"GPT-4o": (OfferStatus("alpha", 2.0, 8.0, 0.0),), "nobody's": ()}
     assert offers["GPT-4o"][0].effective_msats(1000, 500) == 6000

@@ -206,7 +206,7 @@ class Arbstr:
         self.proxy = proxy
         self.url = proxy.url
         self.session = session
-        self.source: LocalSource = proxy.watch()
+        self.source: LocalSource = proxy.source
         self.ring = ring
         self._mailbox = self.source.subscribe()
         self._events: list[Event] = []
@@ -265,6 +265,10 @@ class Arbstr:
         assert missed == 0
         self._events += new
         return self._events
+
+    def stop_watching(self) -> None:
+        """Listen to no events from now on: arbstr runs as it does without a dashboard."""
+        self.source.unsubscribe(self._mailbox)
 
     @property
     def log(self) -> str:

@@ -1,22 +1,13 @@
-"""What is going on right now, by events alone."""
+"""What finished requests add up to, and the latest of them."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from arbstr.events import (
-    AttemptStarted,
-    ChargeBooked,
-    FirstByte,
-    RequestFinished,
-    RequestReceived,
-    RouteChosen,
-    StreamProgress,
-    UnexplainedCharge,
-)
-from arbstr.monitoring.live_state import LiveState
-from arbstr.monitoring.source import RunningRequest, Totals
-from arbstr.types import RequestRecord, Routing
+from arbstr.events import ChargeBooked, RequestFinished, UnexplainedCharge
+from arbstr.monitoring.live_state import FinishedRequests
+from arbstr.monitoring.source import Totals
+from arbstr.types import RequestRecord
 
 
 def ended(request_id: str, **more: Any) -> RequestFinished:
@@ -30,26 +21,8 @@ def ended(request_id: str, **more: Any) -> RequestFinished:
     return RequestFinished(RequestRecord(request_id, 1000, "gpt-4o", False, latency_ms=90, **values))
 
 
-def test_a_request_is_followed_from_arrival_to_end() -> None:
-    live = LiveState()
-    live.put(RequestReceived("r", 1000, "gpt-4o", streaming=True))
-    assert live.running == (RunningRequest("r", 1000, "gpt-4o", True, None, None, None, 0),)
-    for event in (
-        RouteChosen("r", Routing("cheapest", "code", "gpt-4o-mini", 10, 256, ())),
-        AttemptStarted("r", "alpha"),
-        AttemptStarted("r", "beta"),
-        FirstByte("r", "beta", 310),
-        StreamProgress("r", 12),
-    ):
-        live.put(event)
-    assert live.running == (RunningRequest("r", 1000, "gpt-4o-mini", True, "beta", "code", 310, 12),)
-    live.put(ended("r"))
-    assert list(live.running) == []
-    assert [record.request_id for record in live.recent] == ["r"]
-
-
 def test_sums_count_what_is_known() -> None:
-    live = LiveState()
+    live = FinishedRequests()
     live.put(ended("a"))
     assert live.totals == Totals(1, 1, 500, 200, 10, 20, 500, 500)
     live.put(ended("b", success=False, cost_msats=None, input_tokens=None, output_tokens=None))
@@ -63,7 +36,7 @@ def test_sums_count_what_is_known() -> None:
 
 
 def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> None:
-    live = LiveState()
+    live = FinishedRequests()
     for number in range(1234):
         live.put(ended(str(number)))
     assert live.totals == Totals(1234, 1234, 1234 * 500, 1234 * 200, 12340, 24680, 1234 * 500, 1234 * 500)
@@ -71,14 +44,8 @@ def test_sums_are_right_however_seldom_one_looks_and_the_latest_are_kept() -> No
     assert live.recent[0].request_id == "1233"
 
 
-def test_events_of_unknown_requests_are_no_error() -> None:
-    live = LiveState()
-    live.put(AttemptStarted("nobody", "alpha"))
-    assert live.running == ()
-
-
 def test_what_turns_out_later_changes_the_sums_and_the_request() -> None:
-    live = LiveState()
+    live = FinishedRequests()
     live.put(ended("a", cost_msats=None, doubtful_msats=900))
     live.put(ended("b"))
     live.put(ChargeBooked("a", 1000, "alpha", cost_msats=455, was_msats=None, doubtful_msats=0))
@@ -91,3 +58,12 @@ def test_what_turns_out_later_changes_the_sums_and_the_request() -> None:
     assert (live.totals.cost_msats, live.totals.requests) == (1255, 2)
     live.put(ChargeBooked("a", 1000, "alpha", cost_msats=400, was_msats=455, doubtful_msats=0))
     assert live.totals.cost_msats == 1200
+
+
+def test_it_continues_from_what_a_snapshot_has() -> None:
+    before = FinishedRequests()
+    before.put(ended("a"))
+    after = FinishedRequests(before.recent, before.totals)
+    after.put(ended("b"))
+    assert [record.request_id for record in after.recent] == ["b", "a"]
+    assert (after.totals.requests, before.totals.requests) == (2, 1)
