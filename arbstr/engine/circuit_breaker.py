@@ -93,9 +93,14 @@ class CircuitBreakers:
             known.renew(self._breakers[name])
             self._breakers[name] = known
 
-    def available(self, name: str) -> bool:
-        """Return whether the provider may be asked now; acquires nothing."""
-        return self._breakers[name].available()
+    def unavailable(self) -> list[str]:
+        """Return the providers that may not be asked now; acquires nothing."""
+        return [
+            name
+            for name, breaker in self._breakers.items()  # for every request: as a rule, nothing holds any back
+            if (breaker.open_until is not None or breaker.max_in_flight or not breaker.in_rotation)
+            and not breaker.available()
+        ]
 
     def due_next(self, names: Iterable[str]) -> str | None:
         """Return which of these unavailable providers a request may probe early.
@@ -218,7 +223,7 @@ class _Breaker:
         self._now_ms = now_ms
         self._random = random
         self._on_change = on_change
-        self._max_in_flight = max_in_flight
+        self.max_in_flight = max_in_flight
         self.in_flight = 0
         self.in_rotation = True
         self.open_until: float | None = None  # by the clock; None when closed
@@ -240,7 +245,7 @@ class _Breaker:
 
     def renew(self, new: _Breaker) -> None:
         """Take over the settings of another breaker."""
-        self._settings, self._max_in_flight = new._settings, new._max_in_flight
+        self._settings, self.max_in_flight = new._settings, new.max_in_flight
 
     @property
     def state(self) -> BreakerState:
@@ -249,7 +254,7 @@ class _Breaker:
         return "open" if self._clock() < self.open_until else "half_open"
 
     def available(self) -> bool:
-        if not self.in_rotation or (self._max_in_flight and self.in_flight >= self._max_in_flight):
+        if not self.in_rotation or (self.max_in_flight and self.in_flight >= self.max_in_flight):
             return False
         return self.open_until is None or (self._clock() >= self.open_until and not self.is_probed())
 
@@ -258,7 +263,7 @@ class _Breaker:
         return self._probe is not None and self._clock() < self._probe_until
 
     def takes_early_probe(self) -> bool:
-        has_room = not self._max_in_flight or self.in_flight < self._max_in_flight
+        has_room = not self.max_in_flight or self.in_flight < self.max_in_flight
         return self.in_rotation and has_room and self.state == "open" and not (self.is_probed() or self._must_wait())
 
     def _must_wait(self) -> bool:

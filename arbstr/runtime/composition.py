@@ -183,7 +183,7 @@ def _decisions(
         config,
         clock=time.monotonic,
         random=random.random,
-        is_available=health.available,
+        unavailable=health.unavailable,
         cooling=health.cooldowns.reasons,
         retry_after_s=health.retry_after_s,
         due_next=health.due_next,

@@ -44,11 +44,11 @@ class _Share:
 class CacheStats:
     """One offer's prompt cache, as far as its `cached_tokens` tell.
 
-    `factors`, by class of age and of length, are multiplied to the share that it is expected to find. `written` is the
-    share of a prompt's fresh tokens that the provider says it wrote to its cache.
+    `shares` is the share that it is expected to find, by class of age and of length. `written` is the share of a
+    prompt's fresh tokens that the provider says it wrote to its cache.
     """
 
-    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_written", "factors", "written")
+    __slots__ = ("_all", "_at_s", "_by_age", "_by_length", "_written", "shares", "written")
 
     def __init__(self) -> None:
         self._all = _Share()
@@ -57,7 +57,7 @@ class CacheStats:
         self._written = _Share()
         self._at_s = 0.0
         self.written = 0.0
-        self._divide()
+        self.shares = _Shares(self)
 
     @property
     def tried(self) -> bool:
@@ -66,9 +66,7 @@ class CacheStats:
 
     def expected(self, age_s: float, tokens: float) -> float:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
-        by_age, by_length = self.factors
-        age, length = class_of(age_s, tokens)
-        return min(by_age[age] * by_length[length], 1.0)
+        return self.shares[class_of(age_s, tokens)]
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""
@@ -78,7 +76,7 @@ class CacheStats:
         if age < _USUAL_LIFE:  # later, it may have forgotten
             self._all.add(share)
             self._by_length[length].add(share)
-        self._divide()
+        self.shares.clear()
 
     def add_written(self, share: float) -> None:
         """Add the share of a request's fresh input that was written to the cache."""
@@ -91,17 +89,31 @@ class CacheStats:
             keep = 0.5 ** ((now_s - self._at_s) / _HALF_LIFE_S)
             for share in (self._all, *self._by_age, *self._by_length):
                 share.fade(keep)
-            self._divide()
+            self.shares.clear()
         self._at_s = now_s
 
-    def _divide(self) -> None:
-        """Compute the factors by age and by length, so that `expected` only has to multiply."""
+    def share_of(self, age: int, length: int) -> float:
+        """Return the share that it will find, by the classes of age and of length."""
         usual = (self._all.found + _HOPE) / (self._all.seen + _HOPE)
         lean = usual * _LEAN
-        by_age = [(share.found + lean) / (share.seen + _LEAN) for share in self._by_age[:_USUAL_LIFE]]
-        later = usual
-        for share in self._by_age[_USUAL_LIFE:]:
-            later = (share.found + later * _AFTERWARDS * _HOPE) / (share.seen + _HOPE)
-            by_age.append(later)
-        by_length = [(share.found + lean) / (share.seen + _LEAN) / usual for share in self._by_length]
-        self.factors = by_age, by_length
+        of_length = self._by_length[length]
+        by_length = (of_length.found + lean) / (of_length.seen + _LEAN) / usual
+        if age < _USUAL_LIFE:
+            of_age = self._by_age[age]
+            return min((of_age.found + lean) / (of_age.seen + _LEAN) * by_length, 1.0)
+        by_age = usual
+        for of_age in self._by_age[_USUAL_LIFE : age + 1]:
+            by_age = (of_age.found + by_age * _AFTERWARDS * _HOPE) / (of_age.seen + _HOPE)
+        return min(by_age * by_length, 1.0)
+
+
+class _Shares(dict[tuple[int, int], float]):
+    """What `share_of` returns, kept until there is more to know: routing asks every offer for the same classes."""
+
+    def __init__(self, stats: CacheStats) -> None:
+        super().__init__()
+        self._stats = stats
+
+    def __missing__(self, classes: tuple[int, int]) -> float:
+        share = self[classes] = self._stats.share_of(*classes)
+        return share

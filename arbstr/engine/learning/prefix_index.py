@@ -73,9 +73,14 @@ class PrefixIndex:
         held: dict[Offer, list[tuple[float, float]]] = {}
         if deepest < 0:
             return Known(None, held, 0.0, places)
-        parent, share = None, 0.0
+        young, old = self._young, self._old
+        latest = (young.get(hashes[deepest]) or old[hashes[deepest]])[-1]
+        share, before = 0.0, None
         for place in [deepest, *[place for place in places if place < deepest]]:
-            visits = self._visits(hashes[place])
+            visits = young.get(hashes[place]) or old.get(hashes[place])
+            if visits is None or visits is before:
+                continue
+            before = visits
             for visit in visits:
                 if now_s - visit.at_s > RETAIN_S:
                     continue
@@ -85,24 +90,27 @@ class PrefixIndex:
                     held[visit.offer] = [(ends[place] / size, visit.at_s)]
                 elif visit.at_s > seen[-1][1]:
                     seen.append((ends[place] / size, visit.at_s))
-            if place == deepest:
-                parent = _parent(visits[-1], hashes[place], now_s)
-                if place not in places:
-                    places = (*places, place)
-        return Known(parent, held, share, places)
+        if deepest not in places:
+            places = (*places, deepest)
+        return Known(_parent(latest, hashes[deepest], now_s), held, share, places)
 
     def add(self, prefix: Prefix, known: Known, visit: Visit) -> None:
         """Add a request, of whose prompt `known` was found before."""
         self._turn_over(visit.at_s)
-        hashes, young, offer = prefix.hashes, self._young, visit.offer
+        hashes, young, old, offer = prefix.hashes, self._young, self._old, visit.offer
         alone = (visit,)
+        before: tuple[Visit, ...] | None = None
+        joined: tuple[Visit, ...] = alone
         for place in known.places:
             key = hashes[place]
-            visits = self._visits(key)
-            if not visits or (len(visits) == 1 and visits[0].offer is offer):
+            visits = young.get(key) or old.get(key)
+            if visits is None or (len(visits) == 1 and visits[0].offer is offer):
                 young[key] = alone
-            else:
-                young[key] = (*[one for one in visits if one.offer is not offer][1 - _HOLDERS :], visit)
+                continue
+            if visits is not before:  # a prompt's places have mostly been seen by the same
+                before = visits
+                joined = (*[one for one in visits if one.offer is not offer][1 - _HOLDERS :], visit)
+            young[key] = joined
 
     def _deepest(self, hashes: tuple[int, ...], places: tuple[int, ...]) -> int:
         """Return the last place that is known; -1 if none is."""
@@ -112,9 +120,6 @@ class PrefixIndex:
             if hashes[place] in young or hashes[place] in old:
                 return place
         return next((place for place in places if hashes[place] in young or hashes[place] in old), -1)
-
-    def _visits(self, key: int) -> tuple[Visit, ...]:
-        return self._young.get(key) or self._old.get(key) or ()
 
     def _turn_over(self, now_s: float) -> None:
         if self._born_s is None:

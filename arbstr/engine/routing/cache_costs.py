@@ -7,18 +7,17 @@ had been bought now. What comes after that is less certain, and counts with the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from arbstr.config.schema import Config, Provider
 from arbstr.engine.dialects.fields import named_model
 from arbstr.engine.learning.cache_stats import class_of
 from arbstr.engine.learning.conversations import Conversations, Outlook
 from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
 from arbstr.engine.prefixes import prefix_of
-from arbstr.engine.routing.candidates import CandidateSet, Ranked
+from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import Candidate, InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
+from arbstr.engine.routing.priced import Priced
+from arbstr.types import InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
 
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
@@ -75,7 +74,7 @@ class CacheCosts:
     ) -> Outlook | None:
         """Return what is known of a request's prompt; None where no cache matters."""
         prefix = request.prefix
-        if prefix is None or not any(offer.discount for offer in candidate_set.offers):
+        if prefix is None or not candidate_set.has_caches:
             return None
         known = self.index.find(prefix, now_s)
         turn = _turn(known, prefix)
@@ -93,44 +92,44 @@ class CacheCosts:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
 
-    def priced(self, outlook: Outlook, candidate_set: CandidateSet, *parts: list[Ranked]) -> Sequence[list[Ranked]]:
-        """Return candidates with their costs, and keys if these count, as prompt caches have them, part by part."""
-        return [self._priced(outlook, candidate_set, part) if part else part for part in parts]
-
-    def _priced(self, outlook: Outlook, candidate_set: CandidateSet, ranked: list[Ranked]) -> list[Ranked]:
-        offers, counts = candidate_set.offers, candidate_set.counts_caches
-        tokens, goes_on, at_s = outlook.input_tokens, outlook.goes_on, outlook.at_s
-        certain = min(goes_on * goes_on, _MOST_CERTAIN)
+    def priced(self, outlook: Outlook, candidate_set: CandidateSet, plain: Priced) -> Priced:
+        """Return offers with their costs, and the keys if these count, as prompt caches have them."""
+        offers = plain.offers
+        if not offers:
+            return plain
+        tokens, goes_on = outlook.input_tokens, outlook.goes_on
         repeated = self.conversations.repeated * tokens
-        age, length = class_of(self.conversations.pause_s, repeated)
-        held, ahead = outlook.known.held, 1.0 / (1.0 - certain)
-        costs: list[tuple[float, float, float, float]] = []
-        for _, place, candidate in ranked:  # twenty for every request: nothing is called that need not be
-            offer, now, cached, listed = offers[place], candidate.weight_msats, 0.0, 0.0
-            warm, cut = now, offer.cut
-            if cut:
-                by_age, by_length = offer.cache.factors
-                share = by_age[age] * by_length[length]
-                if offer in held:
-                    cached = _expected_tokens(offer, held[offer], tokens, at_s)
-                    listed = -cached * offer.discount
-                    now -= cached * cut
-                if offer.surcharge:
-                    each = offer.cache.written * offer.surcharge
-                    listed += (tokens - cached) * each
-                    now += (tokens - cached) * each * offer.ratio / offer.success
-                    warm += (tokens - repeated * share) * each * offer.ratio / offer.success
-                warm -= repeated * share * cut if share < 1.0 else repeated * cut
-            costs.append((now, warm * ahead, cached, listed))
-        elsewhere = min([now + certain * warm for now, warm, _, _ in costs])
-        priced = []
-        for (old, place, candidate), (now, warm, cached, listed) in zip(ranked, costs, strict=True):
-            provider, cost, weight, note, early, price, price_age_s, _ = candidate
-            key = now + goes_on * (warm if warm < elsewhere else elsewhere)  # noqa: FURB136 - a call takes thrice as long
-            key, weight = (key, key) if counts else (old, weight)
-            fields = (provider, cost + listed, weight, note, early, price, price_age_s, int(cached))
-            priced.append((key, place, Candidate._make(fields)))
-        return priced
+        classes = class_of(self.conversations.pause_s, repeated)
+        certain = min(goes_on * goes_on, _MOST_CERTAIN)
+        ahead = 1.0 / (1.0 - certain)
+        costs, now, cached = list(plain.costs), list(plain.weights), [0] * len(offers)
+        later = [
+            (weight - repeated * offer.cache.shares[classes] * offer.cut) * ahead
+            for weight, offer in zip(now, offers, strict=True)
+        ]
+        fresh = dict.fromkeys(offers, tokens) if candidate_set.writes_caches else {}
+        for offer, held in outlook.known.held.items():  # by few of them
+            if offer.cut and offer in offers:
+                place, found = offers.index(offer), _expected_tokens(offer, held, tokens, outlook.at_s)
+                costs[place] -= found * offer.discount
+                now[place] -= found * offer.cut
+                cached[place] = int(found)
+                fresh[offer] = tokens - found
+        if candidate_set.writes_caches:
+            for place, offer in enumerate(offers):
+                each = offer.cache.written * offer.surcharge
+                costs[place] += fresh[offer] * each
+                each *= offer.ratio / offer.success
+                now[place] += fresh[offer] * each
+                later[place] += (tokens - repeated * offer.cache.shares[classes]) * each * ahead
+        elsewhere = min([cost + certain * after for cost, after in zip(now, later, strict=True)])
+        keys = [
+            cost + goes_on * (after if after < elsewhere else elsewhere)  # noqa: FURB136 - a call takes thrice as long
+            for cost, after in zip(now, later, strict=True)
+        ]
+        if candidate_set.counts_caches:
+            return Priced(offers, costs, keys, keys, cached)
+        return Priced(offers, costs, plain.weights, plain.keys, cached)
 
     def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:
         """Learn from a request that has ended, at an offer if any was asked."""

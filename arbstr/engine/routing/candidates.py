@@ -5,37 +5,21 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
-from typing import NamedTuple
 
 from arbstr.config.schema import Affinity, Rule
-from arbstr.engine.learning.conversations import Outlook
 from arbstr.engine.routing.exploration import Exploration
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.strategy import Cheapest, Strategy
 from arbstr.types import Candidate
-
-Ranked = tuple[float, int, Candidate]
-
-
-class Ranking(NamedTuple):
-    """The offers of a candidate set: those to try, in order, and those left out, with the reasons."""
-
-    input_tokens: float
-    output_tokens: float
-    ranked: list[Ranked]
-    excluded: list[tuple[str, str]]
-    unavailable: list[str]
-    cooled: list[tuple[str, str]]
-    unfunded: list[Offer]
-    outlook: Outlook | None = None  # where prompt caches may matter
 
 
 class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
     `last` are the providers that are asked after the others, each with the reason; `unread` those that may sell the
-    model, but have not said yet what they sell. `pins_sessions`: a conversation stays at its provider. `counts_caches`:
-    prompt caches may decide the order.
+    model, but have not said yet what they sell. `pins_sessions`: a conversation stays at its provider. `has_caches`: an
+    offer asks less for what its prompt cache has, `writes_caches`: one asks more for what it writes there;
+    `counts_caches`: that may decide the order. `has_funds`: what can be spent at a provider is limited.
     """
 
     def __init__(
@@ -57,34 +41,43 @@ class CandidateSet:
         self.max_msats = math.inf if max_sats is None else max_sats * 1000
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
         verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
-        self.offers = tuple(offer for offer, reason in verdicts if reason is None)
+        self.offers = [offer for offer, reason in verdicts if reason is None]
+        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.pins_sessions = affinity == "session"
+        self.has_caches = any(offer.discount for offer in self.offers)
+        self.writes_caches = any(offer.surcharge for offer in self.offers)
         self.counts_caches = affinity != "none" and strategy.name == Cheapest.name
-        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+        self.has_funds = any(offer.funds is not None for offer in self.offers)
+        self._ages_at_s = -math.inf
 
     def take_over(self, outdated: CandidateSet | None) -> None:
         """Go on exploring where an earlier set of the same offers was."""
         if outdated is not None and outdated.exploration is not None and outdated.offers == self.offers:
             self.exploration = outdated.exploration
 
-    def in_order(self, ranked: list[Ranked], demoted: list[Ranked]) -> list[Ranked]:
-        """Return ranked offers in their order, then the demoted ones, then those of the `last` providers, with why."""
-        ranked.sort()
-        ranked += sorted(demoted)
-        return self._with_last(ranked) if self.last else ranked
+    def age(self, now_s: float) -> None:
+        """Age those offers that are due."""
+        if now_s >= self._ages_at_s:
+            for offer in self.offers:
+                if now_s >= offer.ages_at_s:
+                    offer.age(now_s)
+            self._ages_at_s = min((offer.ages_at_s for offer in self.offers), default=math.inf)
 
-    def _with_last(self, ranked: Sequence[Ranked]) -> list[Ranked]:
+    def in_order(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return ranked candidates with those of the `last` providers at the end, and why."""
+        if not self.last:
+            return candidates
         last = [
-            (key, place, candidate._replace(note="; ".join(filter(None, (candidate.note, reason)))))
-            for key, place, candidate in ranked
+            candidate._replace(note="; ".join(filter(None, (candidate.note, reason))))
+            for candidate in candidates
             if (reason := self.last.get(candidate.provider))
         ]
-        return [*self.preferred(ranked), *last]
+        return [*self.preferred(candidates), *last]
 
-    def preferred(self, ranked: Sequence[Ranked]) -> Sequence[Ranked]:
-        """Return those ranked offers that are not of the `last` providers."""
-        return [each for each in ranked if each[2].provider not in self.last] if self.last else ranked
+    def preferred(self, candidates: list[Candidate]) -> list[Candidate]:
+        """Return those candidates that are not of the `last` providers."""
+        return [each for each in candidates if each.provider not in self.last] if self.last else candidates
 
     def cost_violation(self, cost_msats: float) -> str:
         """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""
@@ -96,8 +89,10 @@ class CandidateSet:
 
         `output_tokens` is the length waited for; 0 if the first byte counts.
         """
+        if self.max_latency_ms is None:
+            return None
         latency = offer.latency_ms(output_tokens)
-        if latency is None or self.max_latency_ms is None or latency <= self.max_latency_ms:
+        if latency is None or latency <= self.max_latency_ms:
             return None
         return f"its expected latency of {latency:.0f} ms is above max_latency_ms = {self.max_latency_ms:g}"
 

@@ -27,16 +27,23 @@ _HALF = 0.5  # of the rates: the most that a claim can make an offer look cheape
 _DEAR = 1.05  # times the rates; beyond, a price is known to have risen
 _CHEAPER = 0.8  # of the expected charge
 
-Ranked = Sequence[tuple[float, int, Candidate]]
+
+class _Tries:
+    """When an offer was last tried, by the count of requests, and how many may pass it over before the next time."""
+
+    __slots__ = ("at", "offer", "patience")
+
+    def __init__(self, offer: Offer) -> None:
+        self.offer = offer
+        self.at = 0
+        self.patience = float(_PASSED_OVER)
 
 
 class Exploration:
-    """Explores the offers of one candidate set. Places are indices of its offers; money is in msats, as floats."""
+    """Explores the offers of one candidate set, each known by its provider. Money is in msats, as floats."""
 
     def __init__(self, offers: Sequence[Offer]) -> None:
-        self._offers = offers
-        self._asked_at = [0] * len(offers)  # the request count when each was last tried
-        self._patience = [float(_PASSED_OVER)] * len(offers)
+        self._tries = {offer.provider: _Tries(offer) for offer in offers}
         self._requests = 0
         self._found = False  # one has become cheaper: try it again at once
         self._average = 0.0
@@ -47,48 +54,49 @@ class Exploration:
         self._average += (msats - self._average) / _MEMORY
         self.purse = min(self.purse + SHARE * msats, max(_SAVED_UP * self._average, self.purse))
 
-    def pick(self, ranked: Ranked) -> int | None:
-        """Return the index of the ranked offer to try before the first, None if none is worth it now."""
-        if len(ranked) < 2 or not (self._found or self._requests % _LOOKS_EVERY == 0):
+    def pick(self, candidates: Sequence[Candidate]) -> int | None:
+        """Return the index of the candidate to try before the first, None if none is worth it now."""
+        if len(candidates) < 2 or not (self._found or self._requests % _LOOKS_EVERY == 0):
             return None
-        _, first_place, first = ranked[0]
-        states_charges = self._offers[first_place].charges.seen > 0
+        first = candidates[0]
+        states_charges = self._tries[first.provider].offer.charges.seen > 0
         best, least = None, self.purse
-        for index in range(1, len(ranked)):
-            _, place, candidate = ranked[index]
+        for index in range(1, len(candidates)):
+            candidate = candidates[index]
             extra = candidate.weight_msats - first.weight_msats
-            if extra <= least and self._is_worth_it(place, candidate, first, states_charges=states_charges):
+            if extra <= least and self._is_worth_it(candidate, first, states_charges=states_charges):
                 best, least = index, extra
         return best
 
-    def _is_worth_it(self, place: int, candidate: Candidate, first: Candidate, *, states_charges: bool) -> bool:
-        offer, passed_over = self._offers[place], self._requests - self._asked_at[place]
+    def _is_worth_it(self, candidate: Candidate, first: Candidate, *, states_charges: bool) -> bool:
+        tries = self._tries[candidate.provider]
+        offer, passed_over = tries.offer, self._requests - tries.at
         listed = 0.0 if offer.extra else candidate.weight_msats / offer.ratio
         if (offer.ratio > _DEAR or offer.extra) and listed < first.weight_msats:
             return passed_over >= _PASSED_OVER
         if not states_charges or offer.price.source != "configured":
             return False
-        return listed * _HALF < first.weight_msats and passed_over >= self._patience[place]
+        return listed * _HALF < first.weight_msats and passed_over >= tries.patience
 
-    def routed(self, place: int) -> None:
-        """Record that a request goes to the offer at `place` first."""
+    def routed(self, provider: str) -> None:
+        """Record that a request goes to a provider first."""
         self._requests += 1
-        self._asked_at[place] = self._requests
+        self._tries[provider].at = self._requests
 
     def pays(self, extra_msats: float) -> None:
         """Pay for trying an offer that is expected to cost `extra_msats` more than the first."""
         self.purse -= max(extra_msats, 0.0)
         self._found = False
 
-    def found(self, place: int, extra_msats: float, charged_msats: int | None, listed_msats: int | None) -> None:
+    def found(self, provider: str, extra_msats: float, charged_msats: int | None, listed_msats: int | None) -> None:
         """Learn the outcome: the offer's charge and its list cost; None if it stated none or failed."""
-        offer = self._offers[place]
-        believed = (listed_msats or 0) * offer.ratio + offer.extra
+        tries = self._tries[provider]
+        believed = (listed_msats or 0) * tries.offer.ratio + tries.offer.extra
         if not charged_msats or charged_msats >= _CHEAPER * believed:
-            self._patience[place] = min(self._patience[place] * _LESS_OFTEN, _MOST_PASSED_OVER)
+            tries.patience = min(tries.patience * _LESS_OFTEN, _MOST_PASSED_OVER)
             return
-        offer.doubt_charges()
+        tries.offer.doubt_charges()
         self.purse += max(extra_msats, 0.0)
-        self._asked_at[place] = -int(_MOST_PASSED_OVER)
-        self._patience[place] = float(_PASSED_OVER)
+        tries.at = -int(_MOST_PASSED_OVER)
+        tries.patience = float(_PASSED_OVER)
         self._found = True

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from arbstr.engine.routing.candidates import CandidateSet, Ranking
+from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.names import shown, some, wanted
 from arbstr.engine.routing.offer import Offer
+from arbstr.engine.routing.ranking import Ranking
 from arbstr.errors import (
     ApiError,
     InsufficientBalance,

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -15,11 +14,12 @@ from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.cache_costs import CacheCosts, reuse_of
-from arbstr.engine.routing.candidates import CandidateSet, Ranking
+from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector, capped
+from arbstr.engine.routing.ranking import Ranker, Ranking
 from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
 from arbstr.engine.routing.session_pins import SessionPins
 from arbstr.engine.routing.strategy import strategies
@@ -44,8 +44,8 @@ _NO_CANDIDATE = (ModelNotFound, NoProviderWithinPolicy, NoHealthyProvider, Insuf
 class Router:
     """Routes requests by policy, limits, expected prices and strategy, and learns from finished requests.
 
-    `clock` is monotonic seconds, `random` returns numbers from 0 to 1. `is_available` returns whether a provider may be
-    asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `unable` the providers
+    `clock` is monotonic seconds, `random` returns numbers from 0 to 1. `unavailable` returns the providers that may not
+    be asked now (breaker, rotation), `cooling` the cool-downs for a model with their reasons, `unable` the providers
     that can't serve a dialect, `funds` what can be spent at nodes, `retry_after_s` the seconds until the first of some
     unavailable providers may serve again, `due_next` which of them may be probed early. `publish` receives the events.
     """
@@ -56,7 +56,7 @@ class Router:
         *,
         clock: Callable[[], float],
         random: Callable[[], float],
-        is_available: Callable[[str], bool] = lambda provider: True,
+        unavailable: Callable[[], Collection[str]] = frozenset,
         cooling: Callable[[str], Mapping[str, str]] = lambda model: {},
         unable: Callable[[str, str], Mapping[str, str]] = lambda dialect, model: {},
         funds: Mapping[str, NodeFunds] = MappingProxyType({}),
@@ -68,13 +68,21 @@ class Router:
         self.names = ModelNames(config, clock)
         self.learner = Learner(config, clock=clock, publish=publish)
         self.caches = CacheCosts(config, self.names)
+        self._ranker = Ranker(
+            config.policies,
+            self.learner,
+            self.caches,
+            clock=clock,
+            unavailable=unavailable,
+            cooling=cooling,
+            unable=unable,
+        )
         self._pins = SessionPins()
         self._providers = config.providers
         self._by_name = {provider.name: provider for provider in config.providers}
         self._defaults = config.policies
         self._clock = clock
-        self._is_available = is_available
-        self._cooling = cooling
+        self._unavailable = unavailable
         self._unable = unable
         self._funds = funds
         self._due_next = due_next
@@ -84,7 +92,7 @@ class Router:
         self._candidate_sets: dict[_SetKey, CandidateSet] = {}
         self._outdated: dict[_SetKey, CandidateSet] = {}  # those before the last change of a list
         self._lists_version = 0  # of the names that the sets were computed with
-        self._explorations: dict[str, tuple[Exploration, int, float]] = {}  # by request id: its place and extra msats
+        self._explorations: dict[str, tuple[Exploration, str, float]] = {}  # by request id: who, extra msats
 
     def take_over(self, before: Router, staying: Collection[str]) -> None:
         """Go on with what was learned under an earlier configuration, as far as it is of the providers that stay.
@@ -166,20 +174,20 @@ class Router:
         If none is left, providers that are cooling down are used, with `last_resort` also the one whose breaker is due
         next: this method then calls itself with those as `anyway`.
         """
-        ranking = self._judge(request, candidate_set, anyway)
-        if not ranking.ranked:
+        ranking = self._ranker.rank(request, candidate_set, anyway)
+        if not ranking.candidates:
             fallbacks = self._last_resort(ranking, last_resort=last_resort)
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
             raise self._refusal(request, candidate_set, ranking)
-        pinned = self._pins.put_first(request.session, candidate_set, ranking.ranked)
+        candidates = candidate_set.in_order(ranking.candidates)
+        pinned = self._pins.put_first(request.session, candidate_set, candidates)
         if candidate_set.exploration is not None and not (anyway or pinned):
-            self._explore(request, candidate_set, candidate_set.exploration, ranking.ranked, commit=commit)
+            self._explore(request, candidate_set, candidate_set.exploration, candidates, commit=commit)
         if commit:
-            candidate_set.strategy.chosen(candidate_set.offers[ranking.ranked[0][1]])
+            candidate_set.strategy.chosen(self.learner.offer(candidates[0].provider, candidate_set.model))
             if ranking.outlook is not None:
                 self.caches.expect(request.request_id, ranking.outlook)
-        candidates = tuple([candidate for _, _, candidate in ranking.ranked])
         excluded = ranking.excluded
         if ranking.unavailable or ranking.cooled:
             excluded += [(provider, UNAVAILABLE) for provider in ranking.unavailable]
@@ -192,90 +200,35 @@ class Router:
             model=candidate_set.model,
             expected_input_tokens=int(ranking.input_tokens + 0.5),
             expected_output_tokens=int(ranking.output_tokens + 0.5),
-            candidates=self._asked_anyway(candidates) if anyway else candidates,
+            candidates=self._asked_anyway(candidates) if anyway else tuple(candidates),
             excluded=tuple(excluded),
             policy_reason=policy_reason,
             reuse=None if ranking.outlook is None else reuse_of(ranking.outlook),
         )
-
-    def _judge(self, request: InferenceRequest, candidate_set: CandidateSet, anyway: Collection[str]) -> Ranking:
-        """Price every offer, leave out what a limit, overcharge, breaker or cool-down forbids, sort the rest."""
-        tokens, answer = self.learner.tokens.predict(
-            candidate_set.policy,
-            candidate_set.model,
-            request.prompt_chars,
-            request.max_tokens,
-            images=request.prompt_images,
-            choices=request.choices,
-        )
-        now_s, key_of, is_available = self._clock(), candidate_set.strategy.key, self._is_available
-        outlook = None if request.prefix is None else self.caches.look(request, candidate_set, tokens, answer, now_s)
-        answer = answer if outlook is None else outlook.output_tokens
-        max_msats, has_latency_limit = candidate_set.max_msats, candidate_set.max_latency_ms is not None
-        expected_wait_tokens = 0.0 if request.stream else answer
-        cooling = self._cooling(candidate_set.model)
-        unable = self._unable(request.dialect, candidate_set.model)
-        max_output_tokens = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
-        ranked: list[tuple[float, int, Candidate]] = []
-        demoted: list[tuple[float, int, Candidate]] = []
-        excluded: list[tuple[str, str]] = list(candidate_set.excluded)
-        unavailable: list[str] = []
-        cooled: list[tuple[str, str]] = []
-        unfunded: list[Offer] = []
-        for place, offer in enumerate(candidate_set.offers):
-            if now_s >= offer.ages_at_s:
-                offer.age(now_s)
-            counted = answer if offer.hidden == 1.0 else min(answer * offer.hidden, max_output_tokens)
-            cost = offer.base_fee + tokens * offer.input + counted * offer.output
-            paid = cost * offer.ratio + offer.extra
-            if offer.excluded:
-                excluded.append((offer.provider, offer.note))
-            elif unable and offer.provider in unable:
-                excluded.append((offer.provider, unable[offer.provider]))
-            elif cost > max_msats or paid > max_msats:
-                excluded.append((offer.provider, candidate_set.cost_violation(max(cost, paid))))
-            elif has_latency_limit and (reason := candidate_set.latency_violation(offer, expected_wait_tokens)):
-                excluded.append((offer.provider, reason))
-            elif offer.funds is not None and not offer.affords(request):
-                unfunded.append(offer)
-            elif not is_available(offer.provider) and offer.provider not in anyway:
-                unavailable.append(offer.provider)
-            elif cooling and offer.provider in cooling and offer.provider not in anyway:
-                cooled.append((offer.provider, cooling[offer.provider]))
-            else:
-                weight = paid / offer.success
-                reading = offer.reading
-                age_s = None if reading is None else int(now_s - reading.at_s)
-                candidate = Candidate(offer.provider, cost, weight, offer.note, False, offer.price, age_s)
-                # Places are unique: equal keys keep the configuration's order and candidates are never compared.
-                (demoted if offer.demoted else ranked).append((key_of(offer, weight, answer), place, candidate))
-        priced = (ranked, demoted) if outlook is None else self.caches.priced(outlook, candidate_set, ranked, demoted)
-        ranked = candidate_set.in_order(*priced)
-        return Ranking(tokens, answer, ranked, excluded, unavailable, cooled, unfunded, outlook)
 
     def _explore(
         self,
         request: InferenceRequest,
         candidate_set: CandidateSet,
         exploration: Exploration,
-        ranked: list[tuple[float, int, Candidate]],
+        candidates: list[Candidate],
         *,
         commit: bool,
     ) -> None:
         """Move an offer that may have become cheaper to the front, if one is due."""
-        index = exploration.pick(candidate_set.preferred(ranked))
+        index = exploration.pick(candidate_set.preferred(candidates))
         if index is not None:
-            key, place, candidate = ranked.pop(index)
-            extra = candidate.weight_msats - ranked[0][2].weight_msats
+            candidate = candidates.pop(index)
+            extra = candidate.weight_msats - candidates[0].weight_msats
             note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
-            ranked.insert(0, (key, place, candidate._replace(note=note)))
+            candidates.insert(0, candidate._replace(note=note))
             if commit:
                 exploration.pays(extra)
                 if len(self._explorations) >= _REMEMBERED:
                     self._explorations.clear()  # their requests never ended
-                self._explorations[request.request_id] = (exploration, place, extra)
+                self._explorations[request.request_id] = (exploration, candidate.provider, extra)
         if commit:
-            exploration.routed(ranked[0][1])
+            exploration.routed(candidates[0].provider)
 
     def _last_resort(self, ranking: Ranking, *, last_resort: bool) -> list[str]:
         """Return the providers to try when all are unavailable or cooling down."""
@@ -289,7 +242,7 @@ class Router:
 
     def _asked_anyway(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
         """Return the candidates with a note that they are tried in spite of breaker or cool-down."""
-        early = {candidate.provider for candidate in candidates if not self._is_available(candidate.provider)}
+        early = self._unavailable()
         return tuple(
             candidate._replace(
                 note="; ".join(filter(None, (candidate.note, _EARLY if candidate.provider in early else _COOLED))),
@@ -360,11 +313,11 @@ class Router:
         """Tell exploration what a request cost, and the outcome if this request explored."""
         if candidate_set is not None and candidate_set.exploration is not None and record.cost_msats:
             candidate_set.exploration.spent(record.cost_msats)
-        exploration, place, extra = self._explorations.pop(record.request_id, (None, 0, 0.0))
+        exploration, provider, extra = self._explorations.pop(record.request_id, (None, "", 0.0))
         if exploration is not None:
             answered = record.success and record.provider == routing.candidates[0].provider
             listed = record.cost_msats if record.list_cost_msats is None else record.list_cost_msats
-            exploration.found(place, extra, record.provider_cost_msats if answered else None, listed)
+            exploration.found(provider, extra, record.provider_cost_msats if answered else None, listed)
 
     def _candidate_set(self, rule: Rule | None, model: str, anywhere: bool = False) -> CandidateSet:
         """Return the candidate set of a model under a rule, computed once; see `InferenceRequest` for `anywhere`."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from arbstr.engine.routing.candidates import CandidateSet, Ranked
-from arbstr.types import RequestRecord
+from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.types import Candidate, RequestRecord
 
 NOTE = "it has this conversation"
 
@@ -18,16 +18,16 @@ class SessionPins:
         self._young: dict[tuple[str, str], str] = {}
         self._old: dict[tuple[str, str], str] = {}
 
-    def put_first(self, session: str | None, candidate_set: CandidateSet, ranked: list[Ranked]) -> bool:
+    def put_first(self, session: str | None, candidate_set: CandidateSet, candidates: list[Candidate]) -> bool:
         """Move the provider that a conversation is pinned to to the front; return whether it is a candidate."""
         if session is None or not candidate_set.pins_sessions:
             return False
         key = (session, candidate_set.model)
         pinned = self._young.get(key) or self._old.get(key)
-        for index, (weight, place, candidate) in enumerate(ranked):
+        for index, candidate in enumerate(candidates):
             if candidate.provider == pinned:
                 note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
-                ranked.insert(0, (weight, place, ranked.pop(index)[2]._replace(note=note)))
+                candidates.insert(0, candidates.pop(index)._replace(note=note))
                 return True
         return False
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from arbstr.engine.routing.offer import Offer
@@ -15,8 +15,8 @@ class Strategy(Protocol):
 
     name: str
 
-    def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
-        """Return an offer's sort key, smallest first; `weight_msats` is its expected price, learning included."""
+    def keys(self, offers: Sequence[Offer], weights: list[float], output_tokens: float) -> list[float]:
+        """Return the offers' sort keys, smallest first; `weights` are their expected prices, learning included."""
         ...
 
     def chosen(self, offer: Offer) -> None:
@@ -29,9 +29,9 @@ class Cheapest:
 
     name = "cheapest"
 
-    def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
+    def keys(self, offers: Sequence[Offer], weights: list[float], output_tokens: float) -> list[float]:
         """See `Strategy`."""
-        return weight_msats
+        return weights
 
     def chosen(self, offer: Offer) -> None:
         """See `Strategy`."""
@@ -45,15 +45,19 @@ class LowestLatency:
 
     name = "lowest_latency"
 
-    def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
+    def keys(self, offers: Sequence[Offer], weights: list[float], output_tokens: float) -> list[float]:
         """See `Strategy`."""
-        latency = offer.latency_ms(output_tokens)
-        if latency is None:
-            return math.inf if offer.never_succeeded else 0.0
-        return latency
+        return [_latency_key(offer, output_tokens) for offer in offers]
 
     def chosen(self, offer: Offer) -> None:
         """See `Strategy`."""
+
+
+def _latency_key(offer: Offer, output_tokens: float) -> float:
+    latency = offer.latency_ms(output_tokens)
+    if latency is None:
+        return math.inf if offer.never_succeeded else 0.0
+    return latency
 
 
 class RoundRobin:
@@ -64,9 +68,9 @@ class RoundRobin:
     def __init__(self) -> None:
         self._turns = itertools.count(1)
 
-    def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
+    def keys(self, offers: Sequence[Offer], weights: list[float], output_tokens: float) -> list[float]:
         """See `Strategy`."""
-        return offer.turn
+        return [offer.turn for offer in offers]
 
     def chosen(self, offer: Offer) -> None:
         """See `Strategy`."""
@@ -81,9 +85,10 @@ class Weighted:
     def __init__(self, random: Callable[[], float]) -> None:
         self._random = random
 
-    def key(self, offer: Offer, weight_msats: float, output_tokens: float) -> float:
-        """Return an exponential variate: the smallest is drawn in proportion to its rate."""
-        return -math.log(1.0 - self._random()) / offer.share
+    def keys(self, offers: Sequence[Offer], weights: list[float], output_tokens: float) -> list[float]:
+        """Return exponential variates: the smallest is drawn in proportion to its rate."""
+        random = self._random
+        return [-math.log(1.0 - random()) / offer.share for offer in offers]
 
     def chosen(self, offer: Offer) -> None:
         """See `Strategy`."""

@@ -107,7 +107,7 @@ def measure(strategy: str) -> tuple[float, float]:
         base.model_copy(update={"policies": policies}),
         clock=time.monotonic,
         random=random.Random(3).random,
-        is_available=health().available,
+        unavailable=health().unavailable,
     )
     best = (float("inf"), float("inf"))
     batch = requests()

@@ -99,10 +99,10 @@ def too_many(retry_after_s: float | None) -> AttemptError:
 
 def test_failures_in_a_row_open_the_breaker(breaker: BreakerHarness) -> None:
     breaker.fail(2)
-    assert breaker.breakers.available("a")
+    assert "a" not in breaker.breakers.unavailable()
     breaker.fail()
     assert breaker.state == "open"
-    assert not breaker.breakers.available("a")
+    assert "a" in breaker.breakers.unavailable()
     assert breaker.breakers.acquire("a") is None
 
 
@@ -133,7 +133,7 @@ def test_a_few_failures_among_many_successes_do_not_open(breaker: BreakerHarness
 
 def test_providers_do_not_share_a_breaker(breaker: BreakerHarness) -> None:
     breaker.open()
-    assert breaker.breakers.available("b")
+    assert "b" not in breaker.breakers.unavailable()
 
 
 @pytest.mark.parametrize("kind", ["status", "connect", "timeout", "bad_response"])
@@ -207,14 +207,14 @@ def test_after_the_pause_one_request_probes_and_no_other_waits_for_it(breaker: B
     breaker.pass_pause()
     assert breaker.state == "half_open"
     breaker.permit()
-    assert not breaker.breakers.available("a")
+    assert "a" in breaker.breakers.unavailable()
     assert breaker.breakers.acquire("a") is None
 
 
 def test_asking_whether_it_is_available_takes_no_place(breaker: BreakerHarness) -> None:
     breaker.open()
     breaker.pass_pause()
-    assert all(breaker.breakers.available("a") for _ in range(3))
+    assert all("a" not in breaker.breakers.unavailable() for _ in range(3))
 
 
 def test_a_probe_that_succeeds_closes(breaker: BreakerHarness) -> None:
@@ -265,7 +265,7 @@ def test_a_probe_that_lasts_long_keeps_others_away_for_one_pause_only(breaker: B
     breaker.pass_pause()
     slow = breaker.permit()
     breaker.clock.now += SETTINGS.open_for - 0.01
-    assert not breaker.breakers.available("a")
+    assert "a" in breaker.breakers.unavailable()
     breaker.clock.now += 0.01
     second = breaker.permit()
     slow.succeeded(100)
@@ -310,7 +310,7 @@ def test_a_timeout_from_before_does_not_reopen_what_awaits_its_probe(breaker: Br
     breaker.pass_pause()
     slow.failed(AttemptError("timeout", "no answer"))
     assert breaker.state == "half_open"
-    assert breaker.breakers.available("a")
+    assert "a" not in breaker.breakers.unavailable()
 
 
 # --- one request, one count
@@ -483,7 +483,7 @@ def test_a_pause_that_was_asked_for_holds(breaker: BreakerHarness) -> None:
     assert breaker.breakers.due_next(["a"]) is None
     assert breaker.breakers.acquire("a", early=True) is None
     breaker.clock.now += 20
-    assert breaker.breakers.available("a")
+    assert "a" not in breaker.breakers.unavailable()
 
 
 def test_a_pause_that_was_asked_for_holds_whatever_the_status(breaker: BreakerHarness) -> None:
@@ -521,7 +521,7 @@ def test_an_early_probe_that_lasts_keeps_others_away_for_one_pause_only(breaker:
     breaker.open()
     breaker.permit(early=True)
     breaker.clock.now += SETTINGS.open_for
-    assert breaker.breakers.available("a")
+    assert "a" not in breaker.breakers.unavailable()
 
 
 # --- places
@@ -691,7 +691,7 @@ def test_what_was_learned_survives_a_restart(breaker: BreakerHarness) -> None:
 
 def test_providers_that_are_gone_are_ignored(breaker: BreakerHarness) -> None:
     breaker.breakers.restore({"gone": {"open_until_ms": WALL_MS + 1000}})
-    assert breaker.breakers.available("a")
+    assert "a" not in breaker.breakers.unavailable()
 
 
 json_values = st.recursive(
@@ -735,7 +735,7 @@ class AnyOrder(RuleBasedStateMachine):
 
     @rule(target=permits)
     def ask(self) -> Permit | None:
-        free = self.breaker.breakers.available("a")
+        free = "a" not in self.breaker.breakers.unavailable()
         before = self.breaker.state
         permit = self.breaker.breakers.acquire("a")
         assert (permit is not None) == free
@@ -807,7 +807,7 @@ class AnyOrder(RuleBasedStateMachine):
         assert not self.limit or view.in_flight <= self.limit
         assert view.success_rate is None or 0 <= view.success_rate <= 1
         if view.state == "open":
-            assert not self.breaker.breakers.available("a")
+            assert "a" in self.breaker.breakers.unavailable()
             longest_s = max(SETTINGS.max_open_for * (1 + JITTER), self.asked_until - self.breaker.clock.now)
             assert self.breaker.breakers.reopens_in_s("a") is None or self.breaker.pause_s() <= longest_s + 1e-6
 

@@ -180,7 +180,7 @@ class EngineHarness:
             self.config,
             clock=self.clock,
             random=lambda: 0.5,
-            is_available=self.breakers.available,
+            unavailable=self.breakers.unavailable,
             cooling=self.breakers.cooldowns.reasons,
             due_next=self.breakers.due_next,
             matchers=[],

@@ -133,7 +133,7 @@ def test_when_no_provider_is_within_the_policy_the_limit_is_named() -> None:
 
 
 def test_providers_that_rest_are_left_out_with_the_reason() -> None:
-    chosen = router([provider("a"), provider("b")], is_available=lambda name: name != "a")
+    chosen = router([provider("a"), provider("b")], unavailable=lambda: ["a"])
     routing = chosen.route(chat())
     assert order(routing) == ["b"]
     assert "breaker" in reason(routing, "a")
@@ -146,7 +146,7 @@ def test_when_all_providers_rest_the_client_learns_when_the_first_comes_back() -
         return min(waits[name] for name in names)
 
     providers = [provider(name) for name in "abc"]
-    chosen = router(providers, is_available=lambda name: False, retry_after_s=first_back_in_s)
+    chosen = router(providers, unavailable=lambda: "abc", retry_after_s=first_back_in_s)
     with pytest.raises(NoHealthyProvider, match="a, b, c") as caught:
         chosen.route(chat())
     assert caught.value.retry_after_s == 7.5
@@ -173,7 +173,7 @@ def test_the_last_provider_of_a_model_is_not_cut_off() -> None:
         asked.append(list(names))
         return "beta"
 
-    closed = router([ALPHA, BETA], is_available=lambda provider: False, due_next=due_next)
+    closed = router([ALPHA, BETA], unavailable=lambda: ["alpha", "beta"], due_next=due_next)
     for decide in (closed.route, closed.preview):
         routing = decide(chat())
         (candidate,) = routing.candidates
@@ -185,7 +185,9 @@ def test_the_last_provider_of_a_model_is_not_cut_off() -> None:
 
 def test_providers_beyond_a_limit_are_not_probed_early() -> None:
     rule = Rule(name="code", exclude_providers=("beta",))
-    closed = router([ALPHA, BETA], rule, is_available=lambda provider: False, due_next=lambda names: next(iter(names)))
+    closed = router(
+        [ALPHA, BETA], rule, unavailable=lambda: ["alpha", "beta"], due_next=lambda names: next(iter(names))
+    )
     assert order(closed.route(chat(policy="code"))) == ["alpha"]
 
 
@@ -193,9 +195,7 @@ def test_fallback_models_that_can_be_had_come_before_an_early_probe() -> None:
     rule = Rule(name="code", fallback_models=("claude-3.5-sonnet",))
     providers = [provider("alpha", models=("gpt-4o",)), provider("beta", models=("claude-3.5-sonnet",))]
     open_ones = {"alpha"}
-    made = router(
-        providers, rule, is_available=lambda name: name not in open_ones, due_next=lambda names: next(iter(names))
-    )
+    made = router(providers, rule, unavailable=lambda: open_ones, due_next=lambda names: next(iter(names)))
     assert order(made.route(chat(policy="code"))) == ["beta"]
     open_ones.add("beta")
     assert order(made.route(chat(policy="code"))) == ["alpha"]
@@ -204,7 +204,7 @@ def test_fallback_models_that_can_be_had_come_before_an_early_probe() -> None:
 def test_who_rests_for_the_model_is_asked_when_all_others_may_not_be_probed() -> None:
     closed = router(
         [ALPHA, BETA],
-        is_available=lambda name: name != "beta",
+        unavailable=lambda: ["beta"],
         cooling=lambda model: {"alpha": "gone"},
         due_next=lambda names: None,
     )
@@ -214,7 +214,7 @@ def test_who_rests_for_the_model_is_asked_when_all_others_may_not_be_probed() ->
 
 def test_limits_are_judged_before_breakers() -> None:
     rule = Rule(name="code", max_sats_per_1k_output=50)
-    chosen = router([provider("dear", 1, 60)], rule, is_available=lambda name: False)
+    chosen = router([provider("dear", 1, 60)], rule, unavailable=lambda: ["dear"])
     with pytest.raises(NoProviderWithinPolicy):
         chosen.route(chat(policy="code"))
 
@@ -235,7 +235,7 @@ def test_a_rules_fallback_models_are_taken_in_order_when_the_model_has_no_candid
 def test_when_no_fallback_model_has_a_candidate_the_asked_models_reason_is_given() -> None:
     rule = Rule(name="r", max_sats_per_1k_output=50, fallback_models=("small",))
     providers = [provider("a", 1, 60, models=("big",)), provider("b", models=("small",))]
-    chosen = router(providers, rule, is_available=lambda name: name != "b")
+    chosen = router(providers, rule, unavailable=lambda: ["b"])
     with pytest.raises(NoProviderWithinPolicy, match="'big'"):
         chosen.route(chat("big", policy="r"))
 
@@ -269,6 +269,17 @@ def test_learned_lengths_change_who_is_cheapest() -> None:
         record = answered(request, chosen.route(request), input_tokens=1000, output_tokens=15)
         chosen.learn(record, request)
     assert order(chosen.route(request))[0] == "cheap-input"
+
+
+def test_another_configuration_decides_by_what_was_learned_before_it_and_goes_on_learning() -> None:
+    before, after = router([ALPHA, BETA]), router([ALPHA, provider("beta", 11, 1)])
+    after.take_over(before, ["alpha", "beta"])
+    for one in (before, after):
+        for _ in range(20):
+            routing = one.route(chat())
+            one.learn(answered(chat(), routing, output_tokens=2000), chat())
+        assert after.route(chat()).expected_output_tokens == pytest.approx(2000, rel=0.05)
+    assert order(after.route(chat())) == ["beta", "alpha"]
 
 
 @pytest.mark.parametrize(
@@ -735,7 +746,7 @@ def test_no_choice_ever_breaks_a_limit_of_the_policy(
         known,
         rule,
         policies={"on_overcharge": on_overcharge},
-        is_available=lambda name: name not in resting,
+        unavailable=lambda: resting,
         random=chance.random,
     )
     by_name = {provider.name: provider for provider in known}

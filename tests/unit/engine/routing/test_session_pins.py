@@ -39,7 +39,7 @@ def test_other_conversations_and_other_models_and_policies_are_not_held_by_it() 
 
 def test_a_provider_that_is_no_candidate_holds_nothing() -> None:
     away: set[str] = set()
-    chosen = router([CHEAP, DEAR], PINNED, is_available=lambda name: name not in away)
+    chosen = router([CHEAP, DEAR], PINNED, unavailable=lambda: away)
     request = chat(policy="pinned", session="a" * 16)
     served(chosen, request, "dear")
     away.add("dear")

@@ -146,7 +146,7 @@ def test_round_robin_goes_on_when_one_is_resting_and_takes_it_back_in() -> None:
     chosen = router(
         [provider(name) for name in "abc"],
         policies={"default_strategy": "round_robin"},
-        is_available=lambda name: name not in resting,
+        unavailable=lambda: resting,
     )
     assert serve(chosen, 4) == list("acac")
     resting.clear()
