@@ -29,7 +29,6 @@ DEFAULT_KEYS: Keymap = {
     "last": ("G", "end"),
     "open": ("enter",),
     "copy": ("y",),
-    "copy_more": ("Y",),
     "next_request": ("n", "right"),
     "previous_request": ("p", "left"),
     "sort": ("s",),

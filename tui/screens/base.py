@@ -36,8 +36,7 @@ LIST_KEYS = (
 )
 REQUEST_KEYS = (
     key("open", "open", "Open the selected request in full", "open"),
-    key("copy", "copy", "Copy the selected request's id", "copy id"),
-    key("copy_more", "copy_more", "Copy its row, its JSON, the command for it"),
+    key("copy", "copy", "Copy its id, then also its row, JSON or command", "copy"),
 )
 # In the bottom line the higher of these go first; keys that are a screen's own lie between them.
 RANKS = {"help": 0, "quit": 0, "filter": 1, "freeze": 2, "range": 100, "zone": 101}
@@ -151,11 +150,8 @@ class DashboardScreen(Screen[None]):
         """Open what is selected."""
         return None
 
-    def action_copy(self) -> None:
+    def action_copy(self) -> object:
         """Copy the selection."""
-
-    def action_copy_more(self) -> object:
-        """Ask what of it to copy."""
 
     def step_back(self) -> bool:
         """Drop the selection, or the scroll position; return whether there was either."""

@@ -1,24 +1,31 @@
-"""A small question with a few answers, each by a key or a click."""
+"""A small question with a few answers: by a key of their own, by the arrows, or by a click."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import ClassVar
 
+from rich.cells import cell_len
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
+from textual.widgets import OptionList, Static
+from textual.widgets.option_list import Option
 
-from tui.render.layout import EMPTY, Line, framed
 from tui.screens.overlay import leave
-from tui.widgets.panel import Panel
 
 
 class ChoiceScreen(ModalScreen[str | None]):
     """A question with a key for each answer; ends with that key, or None."""
 
-    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,q", "leave", "Back", show=False)]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "leave", "Back", show=False),
+        Binding("j", "highlight(1)", "Next answer", show=False),
+        Binding("k", "highlight(-1)", "Previous answer", show=False),
+    ]
 
     def __init__(self, question: str, answers: Sequence[tuple[str, str]]) -> None:
         super().__init__()
@@ -27,37 +34,38 @@ class ChoiceScreen(ModalScreen[str | None]):
 
     def compose(self) -> ComposeResult:
         """Compose the question in a box."""
-        yield Question(self._question, self._answers)
+        box = Vertical(classes="choice")
+        box.styles.width = max(cell_len(self._question) + 6, *(cell_len(label) + 9 for _, label in self._answers), 40)
+        with box:
+            yield Static(Content(self._question), classes="question")
+            yield OptionList(*(Option(_answer(*each), id=each[0]) for each in self._answers), compact=True)
+            yield Static(Content("its key, or ↑ ↓ ↵; Esc goes back"), classes="hint")
+
+    def on_mount(self) -> None:
+        """Begin with no answer highlighted: Enter, pressed by habit, is none."""
+        self.query_one(OptionList).highlighted = None
 
     def on_key(self, event: events.Key) -> None:
         """Answer by its key."""
         if any(event.key == key for key, _ in self._answers):
             event.stop()
+            event.prevent_default()
             leave(self, event.key)
 
-    @on(Panel.Picked)
-    def _picked(self, event: Panel.Picked) -> None:
-        if 0 <= event.index - 2 < len(self._answers):
-            leave(self, self._answers[event.index - 2][0])
+    @on(OptionList.OptionSelected)
+    def _selected(self, event: OptionList.OptionSelected) -> None:
+        event.stop()
+        leave(self, event.option_id)
+
+    def action_highlight(self, by: int) -> None:
+        """Highlight another answer."""
+        answers = self.query_one(OptionList)
+        answers.action_cursor_down() if by > 0 else answers.action_cursor_up()
 
     def action_leave(self) -> None:
         """Leave without an answer."""
         leave(self)
 
 
-class Question(Panel):
-    """The question's box."""
-
-    def __init__(self, question: str, answers: Sequence[tuple[str, str]]) -> None:
-        super().__init__()
-        self._question = question
-        self._answers = answers
-        self.styles.height = len(answers) + 4
-        self.styles.width = max(len(question) + 6, *(len(label) + 9 for _, label in answers), 40)
-        self.styles.max_width = "100%"
-
-    def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Draw a line for each answer."""
-        body: list[Line] = [EMPTY, *(((f" {key} ", "key"), (label, "text")) for key, label in self._answers)]
-        note: Line = (("Esc", "key"), (" back", "muted"))
-        return framed(body, width, height, title=((self._question, "title"),), note=note)
+def _answer(key: str, label: str) -> Content:
+    return Content.assemble((f" {key} ", "bold $primary"), f" {label}")

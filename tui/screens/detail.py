@@ -22,7 +22,7 @@ from tui.model.request_row import Item
 from tui.render.layout import Line
 from tui.render.request_detail import request_lines
 from tui.screens.base import LIST_KEYS, TABS, show_keys, show_standing
-from tui.screens.copy import copy_id, offer_copies
+from tui.screens.copy import offer_copies
 from tui.screens.overlay import leave
 from tui.widgets.bars import KeyBar, TopBar
 from tui.widgets.panel import Panel
@@ -46,8 +46,7 @@ class DetailScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         key("next_request", "step(1)", "The next request in full", "next"),
         key("previous_request", "step(-1)", "The request before in full", "previous"),
-        key("copy", "copy", "Copy its id", "copy id"),
-        key("copy_more", "copy_more", "Copy its row, its JSON, the command for it", "copy …"),
+        key("copy", "copy", "Copy its id, then also its row, JSON or command", "copy"),
         Binding("escape,enter,backspace", "leave", "back", tooltip="Back to where it was opened"),
         *LIST_KEYS,
         Binding("space", "page(1)", show=False),
@@ -138,11 +137,7 @@ class DetailScreen(Screen[None]):
         self._scroller.scroll_lines(10**6 if last else -(10**6))
 
     def action_copy(self) -> None:
-        """Copy the request's id."""
-        copy_id(self, self._request_id)
-
-    def action_copy_more(self) -> None:
-        """Ask what of it to copy."""
+        """Copy the request's id, and ask what else of it to."""
         offer_copies(self, self._dashboard, self._request_id, self._entry)
 
     @work(exclusive=True, group="step")

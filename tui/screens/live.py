@@ -19,7 +19,7 @@ from tui.model.filter_language import EXAMPLE, judged, parse, term
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import REQUEST_KEYS, DashboardScreen
-from tui.screens.copy import copy_id, offer_copies
+from tui.screens.copy import offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.feed import FeedPanel
 from tui.widgets.panel import Panel
@@ -147,25 +147,18 @@ class LiveScreen(DashboardScreen):
         item = self.dashboard.model.feed.selected_item
         return None if item is None else Opened(item.request_id, item)
 
-    def action_copy(self) -> None:
-        """Copy the selected request's id, or without requests the command that sends one."""
+    @work(exclusive=True, group="copy")
+    async def action_copy(self) -> None:
+        """Copy the selected request's id, and ask what else of it to; without requests the command that sends one."""
         item = self.dashboard.model.feed.selected_item
         if item is not None:
-            copy_id(self, item.request_id)
+            detail = None
+            with suppress(LedgerUnavailable):
+                detail = await self.dashboard.source.ledger.request(item.request_id)
+            offer_copies(self, self.dashboard, item.request_id, None if detail is None else detail.entry)
         elif not self.dashboard.model.feed.rows(1):
             self.app.copy_to_clipboard("\n".join(curl(self.dashboard.view())))
             self.notify("Copied the command", markup=False)
-
-    @work(exclusive=True, group="copy")
-    async def action_copy_more(self) -> None:
-        """Ask what of the selected request to copy."""
-        item = self._chosen()
-        if item is None:
-            return
-        detail = None
-        with suppress(LedgerUnavailable):
-            detail = await self.dashboard.source.ledger.request(item.request_id)
-        offer_copies(self, self.dashboard, item.request_id, None if detail is None else detail.entry)
 
     def step_back(self) -> bool:
         """Drop the selection; return whether there was one."""

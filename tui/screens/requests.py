@@ -27,7 +27,7 @@ from tui.model.ledger_list import CHUNK, LedgerList
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import REQUEST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
-from tui.screens.copy import copy_id, offer_copies
+from tui.screens.copy import offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.screens.path import PathScreen
 from tui.widgets.ledger_table import LedgerPanel
@@ -256,13 +256,7 @@ class RequestsScreen(DashboardScreen):
         return None if entry is None else Opened(entry.request_id)
 
     def action_copy(self) -> None:
-        """Copy the selected request's id."""
-        entry = self._chosen()
-        if entry is not None:
-            copy_id(self, entry.request_id)
-
-    def action_copy_more(self) -> None:
-        """Ask what of the selected request to copy."""
+        """Copy the selected request's id, and ask what else of it to."""
         entry = self._chosen()
         if entry is not None:
             offer_copies(self, self.dashboard, entry.request_id, entry)

@@ -85,9 +85,9 @@ def test_where_room_is_short_the_bottom_line_keeps_what_matters_most(
 
 async def test_the_bottom_line_offers_what_can_be_done_now() -> None:
     async with dashboard_pilot(lived_in(), size=(140, 36)) as each:
-        await each.hides("copy id")
+        await each.hides("y copy")
         await each.press("j")
-        await each.shows("↵ open", "y copy id")
+        await each.shows("↵ open", "y copy")
         await each.press("3")
         await each.shows("space take out", "r close breaker")
         await each.press("space")

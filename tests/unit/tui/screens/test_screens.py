@@ -256,8 +256,9 @@ async def test_enter_opens_a_request_and_escape_goes_back() -> None:
         await each.press("enter")
         await each.shows("Request in full", item.request_id, "Why this provider")
         await each.press("y")
-        assert each.app.clipboard == item.request_id
-        await each.press("escape")
+        await each.until(lambda: each.app.clipboard == item.request_id)
+        await each.shows("Its id is copied")
+        await each.press("escape", "escape")
         await each.shows("Spend by model")
 
 
@@ -322,19 +323,24 @@ async def test_what_can_be_copied_of_a_request() -> None:
         await each.shows("783")
         newest = each.source.ledger.records[-1]
         for opened in ((), ("enter",)):
-            await each.press(*opened, "y")
-            await each.until(lambda: each.app.clipboard == newest.request_id)
+            await each.press(*opened)
             for key, begins in (
                 ("r", "783,"),
                 ("j", '{"id"'),
                 ("c", "curl http://127.0.0.1:8080/v1/requests/"),
-                ("i", ""),
+                ("i", newest.request_id),
             ):
-                await each.press("Y")
+                await each.press("y")
+                await each.until(lambda: each.app.clipboard == newest.request_id)
                 await each.shows("its row, as CSV", "its JSON")
                 await each.press(key)
                 await each.until(lambda: each.app.clipboard.startswith(begins))  # noqa: B023 - awaited at once
                 assert newest.request_id in each.app.clipboard
+        await each.press("y")
+        await each.shows("a new request like it")
+        await each.press("up", "enter")
+        await each.until(lambda: each.app.clipboard.startswith("curl http://127.0.0.1:8080/v1/chat/completions"))
+        assert newest.model in each.app.clipboard
 
 
 async def test_text_of_a_request_is_selected_with_the_mouse_and_copied() -> None:
