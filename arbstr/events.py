@@ -120,6 +120,18 @@ class LedgerStateChanged:
 
 
 @value_object
+class ConfigurationRead:
+    """The configuration was read again. `problems` are why it was refused; without any it is in force.
+
+    `restart` names the keys that have no effect until the next start.
+    """
+
+    at_ms: int
+    problems: tuple[str, ...]
+    restart: tuple[str, ...] = ()
+
+
+@value_object
 class AdoptionProgressed:
     """Rows of an earlier arbstr are being rolled up: `done` of `total`, equal when finished."""
 
@@ -163,6 +175,7 @@ Event = (
     | OverchargeFound
     | BudgetThreshold
     | LedgerStateChanged
+    | ConfigurationRead
     | AdoptionProgressed
     | ChargeBooked
     | UnexplainedCharge

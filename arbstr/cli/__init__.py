@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`, `db`,
-`doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
+`serve`, `reload`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`,
+`db`, `doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from arbstr.cli import (
     ledger,
     money,
     providers,
+    reload,
     serve,
     simulate,
     statusline,
@@ -149,6 +150,6 @@ def _arbstr(
 
 
 for commands in (
-    serve, init, config, doctor, providers, connect, discover, ledger, statusline, balance, money, db, simulate,
+    serve, reload, init, config, doctor, providers, connect, discover, ledger, statusline, balance, money, db, simulate,
 ):  # fmt: skip
     commands.register(app)

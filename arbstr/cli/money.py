@@ -195,7 +195,7 @@ async def _print_holding(at: Accounts, name: str, *, first: bool) -> None:
     with suppress(NodeRefusal, NodeSilent):
         print(f"{name} holds {format_sats((await account.money.balance(account.key)).free_msats or 0, ',')} sats")
     if first:
-        say("an arbstr that runs uses the new key once it is restarted")
+        say("an arbstr that runs uses the new key within two seconds")
 
 
 # --- refund, recover

@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,10 +40,10 @@ def serve(
     insecure: InsecureOption = False,
 ) -> int:
     """Run the proxy."""
-    with _settings(config, listen, mock=mock, insecure=insecure) as settings:
+    with _loading(config, listen, mock=mock, insecure=insecure) as load:
         from arbstr.runtime import lifecycle
 
-        return lifecycle.serve(settings)
+        return lifecycle.serve(load)
 
 
 def tui(
@@ -65,22 +66,26 @@ def tui(
             file=sys.stderr,
         )
         return USAGE
-    with _settings(config, listen, mock=mock, demo=demo, insecure=insecure) as settings:
+    with _loading(config, listen, mock=mock, demo=demo, insecure=insecure) as load:
         from arbstr.runtime import lifecycle
 
-        return lifecycle.tui(settings)
+        return lifecycle.tui(load)
 
 
 @contextmanager
-def _settings(
+def _loading(
     config: Path | None, listen: Address | None, *, mock: bool, demo: bool = False, insecure: bool
-) -> Iterator[Settings]:
-    """Resolve the settings of a run; a mock run's temporary ledger is deleted at the end. Raises ConfigError."""
+) -> Iterator[Callable[[], Settings]]:
+    """What resolves the settings of a run, with the environment as it is now; a mock run's ledger is temporary.
+
+    Calling it raises ConfigError.
+    """
     from arbstr.config.settings import resolve
 
     with tempfile.TemporaryDirectory(prefix="arbstr-") if mock or demo else nullcontext() as scratch:
-        yield resolve(
-            os.environ,
+        yield partial(
+            resolve,
+            dict(os.environ),
             config=config,
             listen=listen,
             mock=mock,

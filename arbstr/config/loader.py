@@ -28,11 +28,12 @@ Table = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """A valid configuration, what to warn of, and the file it came from (None: built in)."""
+    """A valid configuration, what to warn of, and the file it came from (None: built in), with its state then."""
 
     config: Config
     warnings: tuple[str, ...] = ()
     path: Path | None = None
+    file_state: str = ""
 
 
 def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loaded:
@@ -50,7 +51,7 @@ def load(path: Path, environ: Mapping[str, str], *, mock: bool = False) -> Loade
     if config is None or problems:
         raise ConfigError([sentence(path, problem) for problem in problems])
     found += warnings(file, config, environ, mock=mock)
-    return Loaded(config, tuple(sentence(path, warning) for warning in found), path)
+    return Loaded(config, tuple(sentence(path, warning) for warning in found), path, file.state)
 
 
 def convention_variable(name: str) -> str | None:

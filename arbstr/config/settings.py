@@ -24,7 +24,7 @@ class Settings:
     """Everything `serve` and `tui` need to know. `log_spec` is what `levels.parse_levels` reads.
 
     `config_path` is None for the built-in configuration; `mock` replaces the providers by fakes, `demo` adds traffic.
-    `proxies` are the environment's.
+    `proxies` are the environment's; `file_state` is what `toml_file.state_of` said of the file.
     """
 
     config: Config
@@ -38,6 +38,20 @@ class Settings:
     insecure: bool = False
     warnings: tuple[str, ...] = ()
     proxies: EnvironmentProxies = NO_PROXIES
+    file_state: str = ""
+
+    def needing_restart(self, then: Settings) -> tuple[str, ...]:
+        """Return the keys of these settings that have no effect until the next start, given those at the last one."""
+        pairs = {
+            "server.listen": (self.host, self.port) == (then.host, then.port),
+            "database.path": self.database == then.database,
+            "database.keep_days": self.config.database.keep_days == then.config.database.keep_days,
+            "logging.file": self.config.logging.file == then.config.logging.file,
+            "logging.format": self.config.logging.format == then.config.logging.format,
+            "mock": not self.mock or self.config.mock == then.config.mock,
+            "providers": not self.mock or self.config.providers == then.config.providers,
+        }
+        return tuple(key for key, same in pairs.items() if not same)
 
 
 def resolve(
@@ -80,6 +94,7 @@ def resolve(
         insecure=insecure,
         warnings=loaded.warnings,
         proxies=proxies,
+        file_state=loaded.file_state,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 import stat
@@ -28,6 +29,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _DEEPEST = 12
 _LONGEST_PREFIX = 8  # characters that may stand beside `${VAR}` in a key, as in `sk-${VAR}`
 _LONGEST = 2000
+_LARGEST = 16 * 1024 * 1024  # bytes
 _NO_FILE = (
     "no such file; 'arbstr init' writes one, -c or ARBSTR_CONFIG names another, and 'arbstr serve --mock' needs none"
 )
@@ -40,6 +42,7 @@ class ConfigFile:
     path: Path
     mode: int
     table: dict[str, Any] = field(repr=False)  # may hold keys
+    state: str = ""  # as `state_of` returns it
 
 
 def read(path: Path) -> ConfigFile:
@@ -47,12 +50,30 @@ def read(path: Path) -> ConfigFile:
     try:
         with path.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
-            data = file.read()
+            data = file.read(_LARGEST + 1)
     except FileNotFoundError:
         raise _refused(path, _NO_FILE) from None
     except OSError as error:
         raise _refused(path, f"cannot be read ({error.strerror}); check the path and its permissions") from None
-    return ConfigFile(path, mode, _parse(path, data))
+    if len(data) > _LARGEST:
+        raise _refused(path, f"is larger than {_LARGEST // 1024**2} MB; is it a configuration?")
+    return ConfigFile(path, mode, _parse(path, data), _state(data, mode))
+
+
+def state_of(path: Path) -> str:
+    """Return what tells a file's contents and mode from others, also where it can't be read. Never waits for a pipe."""
+    try:
+        if not stat.S_ISREG(path.stat().st_mode):
+            return "no file"
+        with path.open("rb") as file:
+            return _state(file.read(_LARGEST + 1), stat.S_IMODE(os.fstat(file.fileno()).st_mode))
+    except OSError as error:
+        return f"error {error.errno}"
+
+
+def _state(data: bytes, mode: int) -> str:
+    """Its times would tell less: a file's next text may have the same one, and the same length."""
+    return f"{mode:o} {hashlib.sha256(data).hexdigest()}"
 
 
 def example_path() -> Path:

@@ -13,6 +13,7 @@ from arbstr.events import (
     AttemptFailed,
     BudgetThreshold,
     ChargeBooked,
+    Event,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
@@ -35,10 +36,14 @@ class AccessLog:
         self._bus = bus
         self._logs = logs
         self._clock = clock
-        self._lines = dict(_LINES)
-        if not log_requests:
-            del self._lines[RequestFinished]
+        self._lines = _lines(log_requests=log_requests)
         self._events = bus.subscribe(kinds=self._lines)
+
+    def log_requests(self, wanted: bool) -> None:
+        """Set whether finished requests have lines, from now on."""
+        self.close()
+        self._lines = _lines(log_requests=wanted)
+        self._bus.attach(self._events, self._lines)
 
     async def run(self) -> None:
         """Write lines for events shortly after they happen; the owner cancels it."""
@@ -64,6 +69,10 @@ class AccessLog:
         """Write what is left and unsubscribe."""
         self._bus.unsubscribe(self._events)
         self.flush()
+
+
+def _lines(*, log_requests: bool) -> dict[type[Event], Callable[[Any], LogEntry]]:
+    return {kind: line for kind, line in _LINES.items() if log_requests or kind is not RequestFinished}
 
 
 def _request_finished(event: RequestFinished) -> LogEntry:
@@ -147,7 +156,7 @@ def _unexplained_charge(event: UnexplainedCharge) -> LogEntry:
     return LogEntry(logging.WARNING, _PROVIDERS, "took sats that no request explains", fields)
 
 
-_LINES: dict[type, Callable[[Any], LogEntry]] = {
+_LINES: dict[type[Event], Callable[[Any], LogEntry]] = {
     RequestFinished: _request_finished,
     AttemptFailed: _attempt_failed,
     ProviderHealthChanged: _health_changed,

@@ -120,6 +120,14 @@ class Logs:
             self._set_level(name, level)
         logging.captureWarnings(capture=True)
 
+    def relevel(self, spec: str) -> None:
+        """Set the levels anew, as `configure` did. Raises ValueError for a wrong `spec`."""
+        levels = parse_levels(spec)
+        for name, level in self._levels_before.items():
+            logging.getLogger(name).setLevel(level)
+        for name, level in levels.items():
+            self._set_level(name, level)
+
     def take_stderr(self, *, requests: bool = True) -> None:
         """Write to the terminal from now on, unless there is a file; without `requests` only their warnings."""
         if self._writer is None:

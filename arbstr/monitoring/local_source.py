@@ -47,7 +47,8 @@ class LocalSource:
 
     `current` returns what is in force now, `running` are the requests under way; finished ones are counted from now on.
     `now_ms` is the wall clock; `address` the URL that clients use, empty until it is known. `ledger_problem` says why
-    the ledger can't be written now, also if that began before the first subscriber.
+    the ledger can't be written now, also if that began before the first subscriber;
+    `config_problems` why the configuration file is not what is in force.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class LocalSource:
         self._ledger = ledger
         self._ledger_problem = ledger_problem
         self.address = ""
+        self.config_problems: tuple[str, ...] = ()
         self._started_at_ms = started_at_ms
         self._now_ms = now_ms
         self._finished = FinishedRequests()
@@ -102,6 +104,7 @@ class LocalSource:
             budgets=self._budgets.status(),
             ratios=now.router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
+            config_problems=self.config_problems,
         )
 
     async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:

@@ -125,7 +125,8 @@ class Totals:
 class Snapshot:
     """The state at `at_ms`: everything a reader needs to continue from events.
 
-    `recent` are finished requests, newest first, a few hundred at most.
+    `recent` are finished requests, newest first, a few hundred at most. `config_problems` are why the configuration
+    file, as it is now, is not the one in force.
     """
 
     at_ms: int
@@ -139,6 +140,7 @@ class Snapshot:
     budgets: tuple[BudgetStatus, ...] = ()
     ratios: tuple[LearnedRatio, ...] = ()
     ledger_problem: str | None = None
+    config_problems: tuple[str, ...] = ()
 
 
 class Source(Protocol):

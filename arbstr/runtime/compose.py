@@ -13,6 +13,8 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbstr import __version__
@@ -20,6 +22,7 @@ from arbstr.bus import EventBus
 from arbstr.clock import wall_ms
 from arbstr.config.schema import Config
 from arbstr.config.settings import Settings, proxy_lines
+from arbstr.config.toml_file import state_of
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
@@ -28,7 +31,7 @@ from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.policy import load_matchers
 from arbstr.engine.sessions import Sessions
-from arbstr.events import AdoptionProgressed, LedgerStateChanged
+from arbstr.events import AdoptionProgressed, ConfigurationRead, LedgerStateChanged
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
@@ -41,8 +44,11 @@ from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.background import run_in_background
 from arbstr.runtime.composition import LARGEST_AT_A_TIME, Composition, Lasting, largest_bytes
+from arbstr.runtime.config_watch import watch
+from arbstr.runtime.control import answer_reloads
 from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
+from arbstr.runtime.reload import Reloads
 from arbstr.server.endpoints.inference import InFlightTasks
 from arbstr.transport.pool import PooledTransport
 
@@ -54,12 +60,13 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
-    """A running proxy: its URL, the source of its dashboards, and what is needed to change and to stop it."""
+    """A running proxy: its URL, the source of its dashboards, and what is needed to reload and to stop it."""
 
     url: str
     log: setup.Logs
     fleet: FakeFleet | None
     source: LocalSource
+    reloads: Reloads
     _lasting: Lasting
     _in_force: InForce
 
@@ -67,13 +74,6 @@ class Proxy:
     def config(self) -> Config:
         """The configuration in force."""
         return self._in_force.composition.config
-
-    async def reload(self, settings: Settings) -> None:
-        """Serve requests by another configuration from now on; those under way end with the one they began with.
-
-        Address, ledger and log files stay as they are.
-        """
-        await self._in_force.replace(_of_fakes(settings, self.fleet))
 
     async def drain(self, forced: asyncio.Event) -> None:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
@@ -85,23 +85,40 @@ class Proxy:
 
 
 @asynccontextmanager
-async def running(settings: Settings, ring: LogRing | None = None) -> AsyncIterator[Proxy]:
-    """Run a proxy that listens. With a `ring`, arbstr's log goes there instead of to stderr."""
+async def running(
+    given: Settings, ring: LogRing | None = None, load: Callable[[], Settings] | None = None
+) -> AsyncIterator[Proxy]:
+    """Run a proxy that listens. With a `ring`, arbstr's log goes there instead of to stderr.
+
+    `load` returns the settings for a reload.
+    """
     async with AsyncExitStack() as stack:
-        fleet = await _open_fleet(stack, settings)
-        settings = _of_fakes(settings, fleet)
+        fleet = await _open_fleet(stack, given)
+        settings = _of_fakes(given, fleet)
         redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
-        log = _open_log(stack, settings, bus, redactor, ring)
+        log, request_log = _open_log(stack, settings, bus, redactor, ring)
         lasting = await _open_lasting(stack, settings, bus, redactor, lambda: in_force.composition)
         in_force = InForce(settings, lasting)
         await in_force.begin(stack)
         _watch_money(stack, settings, lasting, in_force)
         url = await in_force.listen(stack, settings)
+
+        async def apply(settings: Settings) -> None:
+            await in_force.replace(_of_fakes(settings, fleet))
+            log.relevel(settings.log_spec)
+            request_log.log_requests(settings.config.logging.log_requests)
+
+        def publish(event: ConfigurationRead) -> None:
+            lasting.source.config_problems = event.problems
+            bus.publish(event)
+
+        reloads = Reloads(given, load or (lambda: given), apply, publish)
+        await _reload_when_due(stack, given, reloads)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, url)
         lasting.source.address = url
-        yield Proxy(url, log, fleet, lasting.source, lasting, in_force)
+        yield Proxy(url, log, fleet, lasting.source, reloads, lasting, in_force)
 
 
 async def _open_lasting(
@@ -159,6 +176,14 @@ async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
     return await reader.spent_msats(where)
 
 
+async def _reload_when_due(stack: AsyncExitStack, settings: Settings, reloads: Reloads) -> None:
+    """Reload when the file has changed, or `arbstr reload` asks for it."""
+    await answer_reloads(stack, Path(settings.database), reloads.reload)
+    if reloads.file is not None and reloads.file.is_file():
+        look = partial(state_of, reloads.file)
+        run_in_background(stack, watch(look, reloads.file_state, reloads.reload))
+
+
 def _watch_money(stack: AsyncExitStack, settings: Settings, lasting: Lasting, in_force: InForce) -> None:
     """Look after money that is under way; a mock run has none."""
     if settings.mock or settings.config_path is None:
@@ -169,13 +194,13 @@ def _watch_money(stack: AsyncExitStack, settings: Settings, lasting: Lasting, in
         for provider in now.providers:
             now.balances.read_soon(provider.name)
 
-    watch = MoneyWatch(settings.config_path, os.environ, lasting.transport, on_moved=read_balances)
-    run_in_background(stack, watch.run())
+    money = MoneyWatch(settings.config_path, os.environ, lasting.transport, on_moved=read_balances)
+    run_in_background(stack, money.run())
 
 
 def _open_log(
     stack: AsyncExitStack, settings: Settings, bus: EventBus, redactor: Redactor, ring: LogRing | None
-) -> setup.Logs:
+) -> tuple[setup.Logs, AccessLog]:
     config = settings.config
     log = setup.configure(
         settings.log_spec,
@@ -193,7 +218,7 @@ def _open_log(
         logger.warning("%s", warning)
     for line in proxy_lines(config, settings.proxies):
         logger.info("providers are reached %s", line)
-    return log
+    return log, request_log
 
 
 async def _open_fleet(stack: AsyncExitStack, settings: Settings) -> FakeFleet | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import os
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
@@ -13,14 +14,18 @@ from typing import Any
 from arbstr.config.settings import Settings
 from arbstr.logs.ring import LogRing
 from arbstr.runtime import process
-from arbstr.runtime.compose import running
+from arbstr.runtime.background import run_in_background
+from arbstr.runtime.compose import Proxy, running
 
 logger = logging.getLogger(__name__)
 
 
-def serve(settings: Settings) -> int:
-    """Run the proxy until a signal stops it; return the exit status. Raises `ArbstrError` if it can't start."""
-    return run(_serve(settings))
+def serve(load: Callable[[], Settings]) -> int:
+    """Run the proxy until a signal stops it; return the exit status. Raises `ArbstrError` if it can't start.
+
+    `load` returns the settings, now and at each reload.
+    """
+    return run(_serve(load(), load))
 
 
 def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
@@ -42,25 +47,34 @@ def takes_eager_start(factory: Callable[..., Any]) -> bool:
     return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
 
 
-def tui(settings: Settings) -> int:
-    """Run the proxy with the dashboard; returns and raises as `serve` does."""
-    return run(_tui(settings), eager_tasks=True)  # Textual does
+def tui(load: Callable[[], Settings]) -> int:
+    """Run the proxy with the dashboard; takes, returns and raises what `serve` does."""
+    return run(_tui(load(), load), eager_tasks=True)  # Textual does
 
 
-async def _serve(settings: Settings) -> int:
-    stop = ShutdownSignal()
-    async with running(settings) as proxy:
+async def _serve(settings: Settings, load: Callable[[], Settings]) -> int:
+    hangup = asyncio.Event()
+    stop = ShutdownSignal(hangup)
+    async with running(settings, load=load) as proxy, AsyncExitStack() as stack:
+        run_in_background(stack, _reload_on(hangup, proxy))
         await stop.requested.wait()
         await proxy.drain(stop.forced)
     return int(stop.forced.is_set())
 
 
-async def _tui(settings: Settings) -> int:
+async def _reload_on(hangup: asyncio.Event, proxy: Proxy) -> None:
+    while True:
+        await hangup.wait()
+        hangup.clear()
+        await proxy.reloads.reload()
+
+
+async def _tui(settings: Settings, load: Callable[[], Settings]) -> int:
     from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
 
     stop = ShutdownSignal()
     ring = LogRing()
-    async with running(settings, ring) as proxy, AsyncExitStack() as stack:
+    async with running(settings, ring, load) as proxy, AsyncExitStack() as stack:
         if proxy.fleet is not None and settings.demo:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
@@ -85,16 +99,35 @@ class ShutdownSignal:
     """The shutdown that SIGTERM, SIGINT and SIGHUP request: the first sets `requested`, the second `forced`.
 
     A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
+    With a `hangup` SIGHUP sets that instead, unless it means that the terminal arbstr was started from is gone.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hangup: asyncio.Event | None = None) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
+        self._hangup = hangup
+        self._had_terminal = _has_terminal()
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signals = {signal.SIGTERM: self.request, signal.SIGINT: self.request, signal.SIGHUP: self._hung_up}
+        for number, act in signals.items():
             if signal.getsignal(number) is not signal.SIG_IGN:
-                loop.add_signal_handler(number, self.request)
+                loop.add_signal_handler(number, act)
+
+    def _hung_up(self) -> None:
+        if self._hangup is None or (self._had_terminal and not _has_terminal()):
+            self.request()
+        else:
+            self._hangup.set()
 
     def request(self) -> None:
         """Request an orderly shutdown; a second call forces it."""
         (self.forced if self.requested.is_set() else self.requested).set()
+
+
+def _has_terminal() -> bool:
+    """Check whether this process has a terminal of its own, whatever its streams are."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY | os.O_NONBLOCK))
+    except OSError:
+        return False
+    return True

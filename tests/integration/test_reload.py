@@ -19,7 +19,8 @@ def changed(harness: ProxyHarness, name: str, **fields: Any) -> None:
 
 
 async def reload(harness: ProxyHarness, arbstr: Arbstr, **sections: Any) -> None:
-    await arbstr.proxy.reload(harness.settings(**sections))
+    harness.sections = sections
+    assert (await arbstr.proxy.reloads.reload()).problems == ()
 
 
 async def test_a_new_provider_serves_and_a_removed_one_no_longer_does(harness: ProxyHarness) -> None:

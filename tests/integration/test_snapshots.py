@@ -49,7 +49,7 @@ async def test_a_request_that_outlives_its_configuration_still_runs(harness: Pro
     arbstr = await harness.start()
     task = await arbstr.start_chat()
     await alpha.asked()
-    await arbstr.proxy.reload(harness.settings())
+    assert (await arbstr.proxy.reloads.reload()).problems == ()
     assert [running.provider for running in arbstr.source.snapshot().running] == ["alpha"]
     go_on.set()
     await task

@@ -23,7 +23,7 @@ from tests.support.patience import PATIENCE_S
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
 COMMANDS = [
-    "serve", "tui", "init", "check", "doctor", "connect", "discover", "providers", "requests", "stats",
+    "serve", "tui", "reload", "init", "check", "doctor", "connect", "discover", "providers", "requests", "stats",
     "statusline", "balance", "fund", "refund", "recover", "simulate", "db",
 ]  # fmt: skip
 SUBCOMMANDS = ["db info", "db vacuum", "db rebuild"]

@@ -98,7 +98,7 @@ def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
         assert "Traceback" not in second.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_an_idle_arbstr_stops_in_good_order_when_asked(tmp_path: Path, number: int) -> None:
     with ServeProcess(tmp_path, "--mock") as arbstr:
         assert arbstr.stop(number) == 0

@@ -44,6 +44,7 @@ class ProxyHarness:
         self._database = database
         self._stack = AsyncExitStack()
         self.providers: list[Provider] = []
+        self.sections: dict[str, Any] = {}
 
     async def __aenter__(self) -> Self:
         return self
@@ -71,13 +72,14 @@ class ProxyHarness:
     async def start(self, **sections: Any) -> Arbstr:
         """An arbstr with these sections in its configuration. Unless they say otherwise it waits for no backoff, and
         no number of failures opens a breaker."""
-        ring = LogRing()
-        proxy = await self._stack.enter_async_context(running(self.settings(**sections), ring))
+        ring, self.sections = LogRing(), sections
+        proxy = await self._stack.enter_async_context(running(self.settings(), ring, self.settings))
         session = await self._stack.enter_async_context(aiohttp.ClientSession())
         return Arbstr(proxy, session, ring)
 
-    def settings(self, **sections: Any) -> Settings:
-        """What an arbstr with these sections is started with, or reloads; the providers are today's."""
+    def settings(self) -> Settings:
+        """What arbstr is started with, and reloads: today's providers and sections."""
+        sections = self.sections
         patient = {"retry": {"backoff": 0}, "breaker": {"failure_threshold": 1_000_000}}
         given = {name: {**patient.get(name, {}), **sections.get(name, {})} for name in patient | sections}
         config = Config.model_validate({**given, "providers": tuple(self.providers)})

@@ -1,11 +1,11 @@
-"""Notices: toasts about overcharges, budgets and the ledger."""
+"""Notices: toasts about overcharges, budgets, the ledger and the configuration."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
 
-from arbstr.events import BudgetThreshold, LedgerStateChanged, OverchargeFound, UnexplainedCharge
+from arbstr.events import BudgetThreshold, ConfigurationRead, LedgerStateChanged, OverchargeFound, UnexplainedCharge
 from tui.format import percent, sats_round, shown
 
 GLOBAL = "global"  # the scope of a budget that is no rule's
@@ -48,3 +48,13 @@ def ledger_notice(event: LedgerStateChanged) -> Notice:
     if event.ok:
         return Notice(shown(event.message), "information")
     return Notice(f"The ledger can't be written: {shown(event.message)}", "error")
+
+
+def configuration_notice(event: ConfigurationRead) -> Notice:
+    """Return the notice that another configuration is in force, or was refused."""
+    if event.problems:
+        more = f" (and {len(event.problems) - 1} more)" if len(event.problems) > 1 else ""
+        return Notice(f"The configuration was refused: {shown(event.problems[0], 200)}{more}", "error")
+    if event.restart:
+        return Notice(f"Configuration reloaded, but {', '.join(event.restart)}: that needs a restart", "warning")
+    return Notice("Configuration reloaded", "information")

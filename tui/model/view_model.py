@@ -17,6 +17,7 @@ from arbstr.events import (
     AttemptStarted,
     BudgetThreshold,
     ChargeBooked,
+    ConfigurationRead,
     Event,
     FirstByte,
     LedgerStateChanged,
@@ -35,7 +36,15 @@ from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.burn import BudgetRates
 from tui.model.feed import KEPT, Feed
-from tui.model.notices import GLOBAL, Notice, budget_notice, ledger_notice, overcharge_notice, unexplained_notice
+from tui.model.notices import (
+    GLOBAL,
+    Notice,
+    budget_notice,
+    configuration_notice,
+    ledger_notice,
+    overcharge_notice,
+    unexplained_notice,
+)
 from tui.model.provider_view import HealthChange, PriceList, ProviderView
 from tui.model.request_row import InFlightRequest, in_flight_of
 from tui.model.speed import SpeedLog
@@ -67,6 +76,7 @@ class DashboardView:
     adopted: float | None = None  # the share of an earlier arbstr's rows that are summed up, None if all are
     refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
     budget_rates: tuple[float | None, ...] = ()  # what was spent lately of each budget, in msats per minute
+    config_problem: str | None = None  # why the configuration file is not in force
 
 
 class ViewModel:
@@ -120,6 +130,7 @@ class ViewModel:
         )
         self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
         self.ledger_problem = None if snapshot.ledger_problem is None else shown(snapshot.ledger_problem)
+        self.config_problem = shown(snapshot.config_problems[0]) if snapshot.config_problems else None
         self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
         self._rates.add(self.budgets, snapshot.at_ms)
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
@@ -202,7 +213,12 @@ class ViewModel:
 
     def _apply_other(
         self,
-        event: ProviderHealthChanged | OverchargeFound | BudgetThreshold | LedgerStateChanged | AdoptionProgressed,
+        event: ProviderHealthChanged
+        | OverchargeFound
+        | BudgetThreshold
+        | LedgerStateChanged
+        | ConfigurationRead
+        | AdoptionProgressed,
     ) -> None:
         """Apply an event that is not about one request."""
         match event:
@@ -220,6 +236,9 @@ class ViewModel:
             case LedgerStateChanged():
                 self.ledger_problem = None if event.ok else shown(event.message)
                 self.notices.append(ledger_notice(event))
+            case ConfigurationRead():
+                self.config_problem = shown(event.problems[0]) if event.problems else None
+                self.notices.append(configuration_notice(event))
 
     def _health(self, event: ProviderHealthChanged) -> None:
         moment = HealthChange(event.at_ms, event.new, event.in_rotation, shown(event.reason))
@@ -312,6 +331,7 @@ class ViewModel:
             self._adopted,
             self._refusing(now_ms),
             tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
+            self.config_problem,
         )
 
     def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:

@@ -42,6 +42,7 @@ class TopBar(Panel):
         """Show other values; `problem` is why the ledger can't be read, if it can't."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
+        troubles += _configuration(view)
         self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)
         if frozen:
@@ -91,6 +92,13 @@ def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
     if unwritten is not None:
         return _badge("ledger can't be written", f": {shown(unwritten, 60)}", 6)
     return _badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
+
+
+def _configuration(view: DashboardView) -> list[Part]:
+    """Return a badge of a configuration file that was refused: what runs is the one before."""
+    if view.config_problem is None:
+        return []
+    return _badge("config refused", f": {shown(view.config_problem, 80)}", 6)
 
 
 def _adoption(view: DashboardView) -> list[Part]:

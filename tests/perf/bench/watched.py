@@ -11,6 +11,7 @@ import json
 import os
 import signal
 import sys
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -60,9 +61,9 @@ async def watched(kind: str, config: Path, report: Path) -> int:
 
         run.Dashboard = Probed  # type: ignore[attr-defined]  # a class in the place of the one imported there
     task = asyncio.create_task(probe.run())
-    settings = resolve(os.environ, config=config)
+    load = partial(resolve, os.environ, config=config)
     try:
-        return await (lifecycle._tui(settings) if kind == "tui" else lifecycle._serve(settings))
+        return await (lifecycle._tui(load(), load) if kind == "tui" else lifecycle._serve(load(), load))
     finally:
         task.cancel()
 

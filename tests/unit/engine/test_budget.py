@@ -448,3 +448,49 @@ def test_a_cost_that_turns_out_later_counts_where_its_request_did() -> None:
     caps.amend(None, clock.now, 500)
     assert [one.spent_msats for one in caps.status()] == [500, 1200, 0]
     assert [(one.scope, one.period, one.percent) for one in events] == [("global", "hour", 50)]
+
+
+# --- other limits while requests run
+
+
+def test_another_limit_counts_what_was_spent_and_reserved_before() -> None:
+    caps = budgets(max_sats_per_day=10)
+    caps.reserve(None, 4_000).settle(4_000)
+    running = caps.reserve(None, 3_000)
+    caps.renew(Config(budget=Budget(max_sats_per_day=8)))
+    assert only(caps.status()) == BudgetStatus("global", "day", 4_000, 3_000, 8_000, utc("2024-02-29"), False)
+    with pytest.raises(BudgetExceeded):
+        caps.reserve(None, 1_001)
+    running.settle(3_000)
+    assert only(caps.status()).spent_msats == 7_000
+
+
+def test_a_raised_limit_passes_its_thresholds_again() -> None:
+    events: list[BudgetThreshold] = []
+    caps = budgets(events=events, max_sats_per_day=10)
+    caps.reserve(None, 9_000).settle(9_000)
+    caps.renew(Config(budget=Budget(max_sats_per_day=20)))
+    caps.reserve(None, 9_000).settle(9_000)
+    assert [(event.percent, event.limit_msats) for event in events] == [
+        (50, 10_000),
+        (80, 10_000),
+        (50, 20_000),
+        (80, 20_000),
+    ]
+
+
+def test_a_new_budget_counts_what_ends_after_it_was_set_up() -> None:
+    caps = budgets()
+    running = caps.reserve("code", 5_000)
+    caps.renew(Config(budget=Budget(max_sats_per_day=10)))
+    running.settle(6_000)
+    assert only(caps.status()).spent_msats == 6_000
+
+
+def test_a_budget_that_is_gone_refuses_nothing() -> None:
+    caps = budgets(max_sats_per_day=1)
+    running = caps.reserve(None, 1_000)
+    caps.renew(Config())
+    caps.reserve(None, 1e9).settle(10**9)
+    running.settle(1_000)
+    assert caps.status() == ()

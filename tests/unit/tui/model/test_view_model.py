@@ -15,6 +15,7 @@ from arbstr.events import (
     AttemptStarted,
     BudgetThreshold,
     ChargeBooked,
+    ConfigurationRead,
     Event,
     FirstByte,
     LedgerStateChanged,
@@ -255,6 +256,9 @@ def test_events_that_need_attention_become_notices() -> None:
             BudgetThreshold("code", "hour", 80, 11_480, 12_000, NOON),
             LedgerStateChanged(ok=False, message="disk full"),
             LedgerStateChanged(ok=True, message="The ledger is writable again."),
+            ConfigurationRead(NOON, ("config.toml: a is wrong", "config.toml: b is wrong")),
+            ConfigurationRead(NOON, (), ("server.listen", "database.path")),
+            ConfigurationRead(NOON, ()),
         ]
     )
     assert [(notice.severity, notice.text) for notice in model.notices] == [
@@ -263,8 +267,20 @@ def test_events_that_need_attention_become_notices() -> None:
         ("warning", "Budget of policy code for this hour: 11.480 of 12.000 sats spent (96 %)"),
         ("error", "The ledger can't be written: disk full"),
         ("information", "The ledger is writable again."),
+        ("error", "The configuration was refused: config.toml: a is wrong (and 1 more)"),
+        ("warning", "Configuration reloaded, but server.listen, database.path: that needs a restart"),
+        ("information", "Configuration reloaded"),
     ]
     assert model.ledger_problem is None
+
+
+def test_a_refused_configuration_is_known_until_one_is_taken() -> None:
+    model = ViewModel(replace(FakeSource().snapshot(), config_problems=("\tit is wrong", "and more")))
+    assert model.view(NOON).config_problem == "�it is wrong"
+    model.apply([ConfigurationRead(NOON, ())])
+    assert model.view(NOON).config_problem is None
+    model.apply([ConfigurationRead(NOON, ("still wrong",))])
+    assert model.view(NOON).config_problem == "still wrong"
 
 
 def test_an_overcharging_provider_is_noticed_once() -> None:

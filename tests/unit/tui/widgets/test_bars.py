@@ -36,6 +36,7 @@ HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
         ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
         ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY_MS),)}, "until 03 Apr 14:02"),
         ({"ledger_problem": "database is locked"}, "ledger can't be written"),
+        ({"config_problem": "config.toml: it is wrong"}, "config refused"),
     ],
 )
 def test_what_is_wrong_is_said_at_any_width(changes: dict[str, Any], shown: str, width: int) -> None:
