@@ -16,7 +16,7 @@
         ├── InvalidApiKey            401  authentication_error
         ├── BudgetExceeded           402  budget_error
         ├── InsufficientBalance      402  upstream_error
-        ├── ForbiddenHost, ForbiddenOrigin                     403  permission_error
+        ├── ForbiddenHost, ForbiddenOrigin, Forbidden          403  permission_error
         ├── ModelNotFound, NotFound                            404  invalid_request_error
         ├── MethodNotAllowed, RequestTooLarge, UnsupportedMediaType   405, 413, 415
         ├── HeadersTooLarge          431  invalid_request_error
@@ -202,7 +202,7 @@ class NoProviderWithinPolicy(InvalidRequest):
 
 
 class InvalidApiKey(ApiError):
-    """The bearer token is absent or wrong."""
+    """The bearer token is absent, wrong or no longer good."""
 
     status = 401
     type = "authentication_error"
@@ -243,6 +243,14 @@ class ForbiddenOrigin(ForbiddenHost):
     """A web page of another origin sent the request."""
 
     code = "forbidden_origin"
+
+
+class Forbidden(ApiError):
+    """A client's key does not open it: it is about others too."""
+
+    status = 403
+    type = "permission_error"
+    code = "forbidden"
 
 
 class NotFound(ApiError):

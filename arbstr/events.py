@@ -101,7 +101,7 @@ class OverchargeFound:
 
 @value_object
 class BudgetThreshold:
-    """A budget passed 50, 80 or 100 percent. `scope` is `global` or the rule's name, `period` hour, day or month."""
+    """A budget passed 50, 80 or 100 percent; `scope` and `period` are those of its `BudgetStatus`."""
 
     scope: str
     period: str

@@ -321,7 +321,7 @@ NO_GROUP = "(none)"  # the group name of a null policy, provider, client or sess
 
 @dataclass(frozen=True, slots=True)
 class BudgetStatus:
-    """A budget's state. `scope` is `global` or the rule's name, `period` hour, day or month.
+    """A budget's state. `scope` is `global`, a rule's name, or `client:` and a client's; `period` hour, day or month.
 
     `refused`: within the period it did not allow what a request might have cost.
     """

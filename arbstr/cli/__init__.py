@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
-`serve`, `reload`, `init`, `config`, `providers`, `connect`, `discover`, `ledger`, `statusline`, `balance`, `money`,
-`db`, `doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
+`serve`, `reload`, `init`, `config`, `providers`, `clients`, `connect`, `discover`, `ledger`, `statusline`, `balance`,
+`money`, `db`, `doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import typer
 import arbstr
 from arbstr.cli import (
     balance,
+    clients,
     config,
     connect,
     db,
@@ -150,6 +151,7 @@ def _arbstr(
 
 
 for commands in (
-    serve, reload, init, config, doctor, providers, connect, discover, ledger, statusline, balance, money, db, simulate,
+    serve, reload, init, config, doctor, providers, clients, connect, discover, ledger, statusline, balance, money, db,
+    simulate,
 ):  # fmt: skip
     commands.register(app)

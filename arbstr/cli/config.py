@@ -52,10 +52,9 @@ def check(
 def _check_lines(settings: Settings, address: Address) -> list[str]:
     from arbstr.config.settings import proxy_lines
 
-    token = settings.config.server.auth_token
     ways = [f"ways    {line}" for line in proxy_lines(settings.config, settings.proxies)]
     return [
-        f"listen  {address}, {'with a token' if token else 'without a token'}",
+        f"listen  {address}, {_keys(settings.config)}",
         f"ledger  {settings.database}",
         f"log     {settings.log_spec}, to {settings.config.logging.file or 'stderr'}",
         *ways,
@@ -63,6 +62,13 @@ def _check_lines(settings: Settings, address: Address) -> list[str]:
         *table(_KEYS, map(_key_row, settings.config.providers)),
         "",
     ]
+
+
+def _keys(config: Config) -> str:
+    """Return what clients need, in words."""
+    clients = f"keys of {counted(len(config.clients), 'client')}" if config.clients else ""
+    needed = [*(["a token"] if config.server.auth_token else []), *([clients] if clients else [])]
+    return f"with {' and '.join(needed)}" if needed else "without a token"
 
 
 def _key_row(provider: Provider) -> tuple[str, str, str]:

@@ -284,7 +284,7 @@ def _add(loaded: Loaded, offers: Sequence[Offer], *, named: bool) -> None:
 
     Only if they were named also those that a trusted author warns of, or that a key would be sent to in the clear.
     """
-    from arbstr.config.table_writing import add_providers, free_name
+    from arbstr.config.table_writing import add_tables, free_name
     from arbstr.config.warnings import is_readable_on_the_way
 
     assert loaded.path is not None
@@ -301,7 +301,7 @@ def _add(loaded: Loaded, offers: Sequence[Offer], *, named: bool) -> None:
             tables[offer.node.url] = {"name": name, "url": url, "kind": "routstr", **_way(loaded, url)}
     if not tables:
         raise UnusableInput("nothing was added: no node that answers is missing from the configuration")
-    add_providers(loaded.path, list(tables.values()))
+    add_tables(loaded.path, "providers", list(tables.values()))
     names = ", ".join(table["name"] for table in tables.values())
     print(f"arbstr: added to {loaded.path}: {names}; 'arbstr fund NAME' puts one to use", file=sys.stderr)
 

@@ -22,7 +22,7 @@ class Aliases:
     def __init__(self, aliases: Mapping[str, str], models: Iterable[str]) -> None:
         patterns = sorted(filter(is_pattern, aliases), key=lambda name: name.count("*") - len(name))
         self._exact = {name.casefold(): model for name, model in aliases.items() if not is_pattern(name)}
-        self._patterns = [(_expression(name), aliases[name]) for name in patterns]
+        self._patterns = [(expression(name), aliases[name]) for name in patterns]
         self._models = frozenset(model.casefold() for model in models)
 
     def resolve(self, name: str) -> str:
@@ -65,5 +65,6 @@ def alias_problems(
             yield f"{place} is {quoted(model)}, a model that no provider lists; {hint}"
 
 
-def _expression(pattern: str) -> re.Pattern[str]:
+def expression(pattern: str) -> re.Pattern[str]:
+    """Return the expression that a whole name has to match, in lower case, to fit a pattern."""
     return re.compile(".*".join(map(re.escape, pattern.casefold().split("*"))), re.DOTALL)

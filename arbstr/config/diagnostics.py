@@ -14,7 +14,7 @@ from arbstr.config.toml_file import Loc, key_path
 from arbstr.sanitize import quoted, sanitize
 from arbstr.suggest import did_you_mean
 
-SECRET_KEYS = ("api_key", "auth_token", "metrics_token", "proxy", "webhook", "secret")
+SECRET_KEYS = ("api_key", "key_sha256", "auth_token", "metrics_token", "proxy", "webhook", "secret")
 SET_BY_LOADER = ("key_source", "key_variable")
 
 _WANTED = {

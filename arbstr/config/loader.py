@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from arbstr.config.aliases import alias_problems
+from arbstr.config.clients import SCOPE, digest_of
 from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.schema import Breaker, Config
@@ -142,12 +143,13 @@ def _token(table: Table, key: str) -> Any:
 
 
 def _cross_checks(written: Table, tree: Table, *, mock: bool) -> Iterator[str]:
-    for path in (("providers",), ("policies", "rules"), ("mock", "providers")):
+    for path in (("providers",), ("policies", "rules"), ("mock", "providers"), ("clients",)):
         yield from _duplicate_names(written, tree, path)
     if not (mock or tree.get("providers")):
         yield "providers is empty: no providers are configured; add a [[providers]] table with name and url"
     yield from _unknown_providers(written, tree)
     yield from _unreachable_onions(tree)
+    yield from _client_problems(written, tree)
     yield from _breaker_times(tree)
     if isinstance(token := _token(tree, "metrics_token"), str) and token == _token(tree, "auth_token"):
         yield "server.metrics_token is server.auth_token, and would open everything; choose another"
@@ -176,6 +178,23 @@ def _unknown_provider(loc: Loc, written: Table, known: list[str]) -> str:
     name = _written(written, loc)
     hint = did_you_mean(name, known) or f"the providers are {', '.join(known) or 'none so far'}"
     return f"{key_path(loc)} is {quoted(name)}, but no provider has that name; {hint}"
+
+
+def _client_problems(written: Table, tree: Table) -> Iterator[str]:
+    """Yield keys that two have, policies that don't exist, and names whose budgets would be taken for a rule's."""
+    token = _token(tree, "auth_token")
+    first = {digest_of(token): "server.auth_token"} if isinstance(token, str) else {}
+    rules = {name: _written(written, loc) for loc, name in _names(tree, "policies", "rules")}
+    for loc, client in tables(tree, "clients"):
+        digest, policy, name = (client.get(key) for key in ("key_sha256", "policy", "name"))
+        if isinstance(digest, str) and (other := first.setdefault(digest, key_path(loc))) != key_path(loc):
+            yield f"{key_path((*loc, 'key_sha256'))} is of the same key as {other}; give each its own"
+        if isinstance(policy, str) and policy not in rules:
+            asked, known = _written(written, (*loc, "policy")), [*rules.values()]
+            hint = did_you_mean(asked, known) or f"the rules are {', '.join(known) or 'none so far'}"
+            yield f"{key_path((*loc, 'policy'))} is {quoted(asked)}, but no rule has that name; {hint}"
+        if isinstance(name, str) and f"{SCOPE}{name}" in rules:
+            yield f"{key_path((*loc, 'name'))} is that of a rule, {quoted(f'{SCOPE}{name}')}; rename the rule"
 
 
 def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:

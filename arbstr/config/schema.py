@@ -11,9 +11,11 @@ from pydantic import AfterValidator, BeforeValidator, Field, ValidationInfo, fie
 from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
 from arbstr.config.alerts import Alerts
+from arbstr.config.clients import ClientSettings
 from arbstr.config.proxies import ProxyUrl
 from arbstr.config.rates import RATES, exact_rates, rates_json
 from arbstr.config.section import Section
+from arbstr.config.values import Count, Name, PerSecond, PositiveSeconds, Rate, Sats, Seconds, Text
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
@@ -26,15 +28,6 @@ Affinity = Literal["cache", "session", "none"]  # what may hold a conversation a
 DialectName = Literal["chat", "responses", "messages", "embeddings", "completions"]
 KeySource = Literal["literal", "environment reference", "convention", "none"]
 
-
-# Bounds far beyond use keep sums within 64 bits and clocks within their range.
-Sats = Annotated[float, Field(ge=0, le=2.1e15, allow_inf_nan=False)]  # all that will ever exist
-Rate = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]  # sats per 1000 tokens, or per request
-Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
-PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
-Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(validators.printable_name)]
-Text = Annotated[str, Field(min_length=1)]
 PassedPath = Annotated[str, AfterValidator(validators.passed_path)]
 LONGEST_MODEL = 300  # characters of a model's name
 
@@ -46,7 +39,7 @@ class Server(Section):
     auth_token: Secret | None = None
     metrics_token: Secret | None = None
     max_in_flight: Count = Field(1000, ge=1)
-    rate_limit_rps: float = Field(0, ge=0, le=1e9, allow_inf_nan=False)
+    rate_limit_rps: PerSecond = 0
     max_request_mb: float = Field(64, gt=0, le=4096, allow_inf_nan=False)
     allowed_hosts: tuple[Text, ...] = ()
     allowed_origins: tuple[Text, ...] = ()
@@ -371,6 +364,7 @@ class Config(Section):
     server: Server = Server()
     database: Database = Database()
     providers: tuple[Provider, ...] = ()
+    clients: tuple[ClientSettings, ...] = ()
     aliases: Annotated[dict[str, str], AfterValidator(_aliases)] = Field(default_factory=dict)
     policies: Policies = Policies()
     budget: Budget = Budget()

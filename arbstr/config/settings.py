@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -73,6 +73,8 @@ def resolve(
     problems: list[str] = []
     valid = _collecting(problems, lambda: _load(environ, config, mock=mock))
     loaded = valid or Loaded(Config())
+    if demo:  # its traffic has no keys
+        loaded = replace(loaded, config=loaded.config.model_copy(update={"clients": ()}))
     database = _collecting(problems, lambda: database_from_environment(environ))
     proxies = environment_proxies(environ, problems)
     log_spec = _collecting(problems, lambda: _log_spec(environ)) or loaded.config.logging.level
@@ -99,8 +101,8 @@ def resolve(
 
 
 def exposure(config: Config, address: Address) -> str | None:
-    """Return what is wrong with listening there, if other machines could spend without a token; else None."""
-    if address.is_loopback or config.server.auth_token is not None:
+    """Return what is wrong with listening there, if other machines could spend without a key; else None."""
+    if address.is_loopback or config.server.auth_token is not None or config.clients:
         return None
     return (
         f"listening on {address} without server.auth_token lets other machines spend your sats; "

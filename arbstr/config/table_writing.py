@@ -1,4 +1,7 @@
-"""Adds provider tables to the configuration file; what is there stays byte for byte, comments and all."""
+"""Adds, changes and removes tables of the configuration file; all else in it stays byte for byte, comments and all.
+
+As in `key_writing` the parser is the judge: a file is written only if it then says exactly what it should.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,40 +33,93 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
     return name
 
 
-def add_providers(path: Path, tables: Sequence[Table]) -> None:
-    """Write the tables at the file's end; only its owner can read it afterwards, and a link to it stays one.
+def add_tables(path: Path, kind: str, tables: Sequence[Table]) -> None:
+    """Write tables of a kind (`providers`, `clients`) at the file's end. Raises ConfigError, and changes nothing."""
+    _rewrite(path, kind, lambda data: with_tables(data, kind, tables))
 
-    Raises ConfigError if that can't be done; then nothing has changed.
-    """
+
+def set_value(path: Path, kind: str, index: int, key: str, value: str) -> None:
+    """Write another text for a key of a kind's table of that number. Raises ConfigError, and changes nothing."""
+    _rewrite(path, kind, lambda data: with_value(data, kind, index, key, value))
+
+
+def remove_table(path: Path, kind: str, index: int) -> None:
+    """Take a kind's table of that number out of the file. Raises ConfigError, and changes nothing."""
+    _rewrite(path, kind, lambda data: without_table(data, kind, index))
+
+
+def _rewrite(path: Path, kind: str, change: Callable[[bytes], bytes | None]) -> None:
+    """Write what `change` makes of the file, which only its owner can read afterwards; a link to it stays one."""
     real = Path(os.path.realpath(path))
     try:
-        data = with_providers(real.read_bytes(), tables)
+        data = change(real.read_bytes())
         if data is None:
-            raise ConfigError(
-                [f"{path}: found no place for more providers; write those it has as [[providers]] tables"]
-            )
+            raise ConfigError([f"{path} can't be changed there; write its {kind} as [[{kind}]] tables, a key a line"])
         private_files.replace(real, data)
     except OSError as error:
         raise ConfigError([f"{path} can't be written ({error.strerror}); make it and its directory writable"]) from None
 
 
-def with_providers(data: bytes, tables: Sequence[Table]) -> bytes | None:
-    """Return the file's bytes with more provider tables; None if it would then say anything else than before and these.
+def with_tables(data: bytes, kind: str, tables: Sequence[Table]) -> bytes | None:
+    """Return the file's bytes with more tables; None if it would then say anything else than before and these.
 
     Raises ValueError if it is not valid TOML.
     """
     before = data.decode("utf-8-sig")
     line_end = "\r\n" if "\r\n" in before else "\n"
     gap = "" if not before else line_end if before.endswith("\n") else line_end * 2
-    added = data + gap.encode() + (line_end * 2).join(line_end.join(_lines(table)) for table in tables).encode()
+    added = data + gap.encode() + (line_end * 2).join(line_end.join(_lines(kind, table)) for table in tables).encode()
     added += line_end.encode()
-    try:
-        after = tomllib.loads(added.decode("utf-8-sig"))
-    except tomllib.TOMLDecodeError:  # the providers are a list within brackets
-        return None
     known: dict[str, Any] = tomllib.loads(before)
-    return added if after == {**known, "providers": [*known.get("providers", []), *map(dict, tables)]} else None
+    return added if _says(added, {**known, kind: [*known.get(kind, []), *map(dict, tables)]}) else None
 
 
-def _lines(table: Table) -> list[str]:
-    return ["[[providers]]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items())]
+def with_value(data: bytes, kind: str, index: int, key: str, value: str) -> bytes | None:
+    """Return the file's bytes with another text for a key of a table; None if its present one is not found."""
+    wanted: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
+    table = wanted[kind][index]
+    old, table[key] = str(table[key]).encode(), value
+    return _first(_replaced(data, old, value.encode()), wanted)
+
+
+def without_table(data: bytes, kind: str, index: int) -> bytes | None:
+    """Return the file's bytes without a table, from its header to its last line; None if it has no header."""
+    wanted: dict[str, Any] = tomllib.loads(data.decode("utf-8-sig"))
+    del wanted[kind][index]
+    if not wanted[kind]:
+        del wanted[kind]
+    return _first(_shortened(data, kind), wanted)
+
+
+def _replaced(data: bytes, old: bytes, new: bytes) -> Iterator[bytes]:
+    place = data.find(old)
+    while place >= 0:
+        yield data[:place] + new + data[place + len(old) :]
+        place = data.find(old, place + 1)
+
+
+def _shortened(data: bytes, kind: str) -> Iterator[bytes]:
+    """Yield the data without one of the tables of a kind. Comments before the next header are the next table's."""
+    lines = data.splitlines(keepends=True)
+    header = re.compile(rf"\s*\[\[\s*{kind}\s*\]\]".encode())
+    for start in (number for number, line in enumerate(lines) if header.match(line)):
+        after = range(start + 1, len(lines) + 1)
+        end = next(number for number in after if number == len(lines) or lines[number].lstrip().startswith(b"["))
+        while end > start + 1 and lines[end - 1].lstrip().startswith(b"#"):
+            end -= 1
+        yield b"".join(lines[:start] + lines[end:])
+
+
+def _first(candidates: Iterable[bytes], wanted: dict[str, Any]) -> bytes | None:
+    return next((data for data in candidates if _says(data, wanted)), None)
+
+
+def _says(data: bytes, wanted: dict[str, Any]) -> bool:
+    try:
+        return tomllib.loads(data.decode("utf-8-sig")) == wanted
+    except tomllib.TOMLDecodeError:  # the tables are a list within brackets, say
+        return False
+
+
+def _lines(kind: str, table: Table) -> list[str]:
+    return [f"[[{kind}]]", *(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in table.items())]

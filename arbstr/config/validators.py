@@ -11,6 +11,7 @@ from arbstr.config.toml_file import IN_MEMORY
 from arbstr.types import NO_GROUP
 
 _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 _HEADER_NAME = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,100}")
 _NEVER_FORWARDED = frozenset(
     {
@@ -85,6 +86,15 @@ def public_key(text: str) -> str:
     """Check a Nostr public key."""
     if not _PUBLIC_KEY.fullmatch(text):
         raise ValueError("is not a Nostr public key of 64 lower-case hexadecimal digits")
+    return text
+
+
+def key_digest(text: str) -> str:
+    """Check the digest of a client's key, without ever repeating it: the key itself may be there."""
+    if not _DIGEST.fullmatch(text):
+        raise ValueError(
+            "is not a SHA-256 digest of 64 lower-case hexadecimal digits; 'arbstr clients add NAME' makes a key and one"
+        )
     return text
 
 

@@ -23,6 +23,11 @@ _RATES = ("input_rate", "output_rate", "base_fee")
 def warnings(file: ConfigFile, config: Config, environ: Mapping[str, str], *, mock: bool) -> Iterator[str]:
     """Yield a clause for each warning. A mock run asks no configured provider, so only the file is checked."""
     yield from _exposed_file(file, config)
+    if config.clients and config.server.auth_token is None:
+        yield (
+            "has clients but no server.auth_token: no key opens /providers, /metrics and all clients' figures; "
+            'set auth_token = "${ARBSTR_TOKEN}" in [server]'
+        )
     if mock:
         return
     written = (table for _, table in tables(file.table, "providers"))

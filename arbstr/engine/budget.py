@@ -1,4 +1,4 @@
-"""Caps on spending in an hour, a day or a month (UTC), overall and by rule.
+"""Caps on spending in an hour, a day or a month (UTC), overall, by rule and by client.
 
 A request reserves what it may cost at a provider before it is sent there, and settles its cost at its end; a request
 is admitted only if spent and reserved money together stay within every cap. Reserving never waits, so that no two
@@ -16,6 +16,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from arbstr.config.clients import ClientSettings
 from arbstr.config.schema import Budget, Config, Rule
 from arbstr.engine.caps import PERIODS, Cap, Period, Span
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
@@ -25,12 +26,12 @@ from arbstr.types import BudgetStatus
 GLOBAL = "global"
 _ASK_AGAIN_S = 1.0  # when the ledger could not be read
 
-_CapKey = tuple[str, str | None, Period]  # scope, policy, period
+_CapKey = tuple[str, str | None, str | None, Period]  # scope, policy, client, period
 
 
 @dataclass(frozen=True, slots=True)
 class SpendQuery:
-    """Asks what the requests received from `since_ms` to `until_ms` cost, of `policy` (None: all).
+    """Asks what the requests received from `since_ms` to `until_ms` cost, of `policy` or `client` (None: all).
 
     It has an upper bound too: where the clock was once ahead, the ledger has rows of days that have not come.
     """
@@ -38,6 +39,7 @@ class SpendQuery:
     scope: str
     period: Period
     policy: str | None
+    client: str | None
     since_ms: int
     until_ms: int
 
@@ -65,36 +67,44 @@ class Budgets:
 
     def renew(self, config: Config) -> None:
         """Apply a configuration's limits. What was spent under a budget that stays still counts."""
-        known = {(cap.scope, cap.policy, cap.period): cap for cap in self._all}
-        self._global = tuple(self._caps(GLOBAL, None, config.budget, known))
-        self._of_rule = {
-            rule.name: tuple(self._caps(rule.name, rule.name, rule, known)) for rule in config.policies.rules
-        }
-        self._all = (*self._global, *(cap for caps in self._of_rule.values() for cap in caps))
+        known = {(cap.scope, cap.policy, cap.client, cap.period): cap for cap in self._all}
+        rules, clients = config.policies.rules, config.clients
+        self._global = tuple(self._caps(GLOBAL, config.budget, known))
+        self._of_rule = {rule.name: tuple(self._caps(rule.name, rule, known, policy=rule.name)) for rule in rules}
+        self._of_client = {one.name: tuple(self._caps(one.scope, one, known, client=one.name)) for one in clients}
+        scoped = (*self._of_rule.values(), *self._of_client.values())
+        self._all = (*self._global, *(cap for caps in scoped for cap in caps))
 
     def _caps(
-        self, scope: str, policy: str | None, limits: Budget | Rule, known: Mapping[_CapKey, Cap]
+        self,
+        scope: str,
+        limits: Budget | Rule | ClientSettings,
+        known: Mapping[_CapKey, Cap],
+        policy: str | None = None,
+        client: str | None = None,
     ) -> Iterator[Cap]:
         for period in PERIODS:
             sats = getattr(limits, f"max_sats_per_{period}")
             if sats is None:
                 continue
             limit_msats = round(sats * 1000)
-            cap = known.get((scope, policy, period))
+            cap = known.get((scope, policy, client, period))
             if cap is None:
                 asks = self._recall is not None
-                cap = Cap(scope, policy, period, limit_msats, self._clock_ms(), asks=asks)
+                cap = Cap(scope, period, limit_msats, self._clock_ms(), policy=policy, client=client, asks=asks)
             cap.set_limit(limit_msats)
             yield cap
 
-    def caps_of(self, policy: str | None) -> tuple[Cap, ...]:
-        """Return the caps on requests under this rule."""
-        return self._global + self._of_rule.get(policy or "", ())
+    def caps_of(self, policy: str | None, client: str | None) -> tuple[Cap, ...]:
+        """Return the caps on requests under this rule, by this client."""
+        caps = self._global + self._of_rule.get(policy or "", ())
+        return caps if client is None else caps + self._of_client.get(client, ())
 
-    def open(self, policy: str | None) -> Reservation:
-        """Return an empty reservation for a request under this rule."""
+    def open(self, policy: str | None, client: str | None = None) -> Reservation:
+        """Return an empty reservation for a request under this rule, by this client."""
         now_ms = self._clock_ms()
-        return Reservation(self, policy, [(cap, cap.roll_over(now_ms)) for cap in self.caps_of(policy)], now_ms)
+        caps = [(cap, cap.roll_over(now_ms)) for cap in self.caps_of(policy, client)]
+        return Reservation(self, policy, client, caps, now_ms)
 
     def reserve(self, policy: str | None, may_cost_msats: float) -> Reservation:
         """Return a reservation of what a request may cost. Raises `BudgetExceeded` if it exceeds a budget."""
@@ -102,10 +112,10 @@ class Budgets:
         reservation.cover(may_cost_msats)
         return reservation
 
-    def amend(self, policy: str | None, at_ms: int, msats: int) -> None:
-        """Count more, or less, for a request under this rule that was received at that time."""
+    def amend(self, policy: str | None, at_ms: int, msats: int, client: str | None = None) -> None:
+        """Count more, or less, for a request under this rule and by this client that was received at that time."""
         self._roll_over()
-        for cap in self.caps_of(policy):
+        for cap in self.caps_of(policy, client):
             cap.amend(at_ms, msats)
             self.passed(cap, cap.now.pass_thresholds(cap.limit))
 
@@ -121,7 +131,7 @@ class Budgets:
         async with self._recalling:
             for cap, span in self.unknown:
                 assert self._recall is not None  # else everything is known
-                query = SpendQuery(cap.scope, cap.period, cap.policy, span.starts_ms, span.ends_ms - 1)
+                query = SpendQuery(cap.scope, cap.period, cap.policy, cap.client, span.starts_ms, span.ends_ms - 1)
                 cap.remember(span.starts_ms, await self._recall(query))
 
     @property
@@ -161,11 +171,19 @@ class Budgets:
 class Reservation:
     """Money set aside for one request, as much as it may still cost; to be settled once."""
 
-    __slots__ = ("_amount", "_budgets", "_caps", "_open", "_opened_ms", "_policy")
+    __slots__ = ("_amount", "_budgets", "_caps", "_client", "_open", "_opened_ms", "_policy")
 
-    def __init__(self, budgets: Budgets, policy: str | None, caps: list[tuple[Cap, Span]], opened_ms: int) -> None:
+    def __init__(
+        self,
+        budgets: Budgets,
+        policy: str | None,
+        client: str | None,
+        caps: list[tuple[Cap, Span]],
+        opened_ms: int,
+    ) -> None:
         self._budgets = budgets
         self._policy = policy
+        self._client = client
         self._caps = caps
         self._opened_ms = opened_ms
         self._amount = 0
@@ -203,7 +221,7 @@ class Reservation:
         for cap, span in self._caps:
             self._budgets.passed(cap, cap.settle(span, self._amount, actual_msats))
         reserved = [cap for cap, _ in self._caps]
-        for cap in self._budgets.caps_of(self._policy):
+        for cap in self._budgets.caps_of(self._policy, self._client):
             if cap not in reserved:
                 cap.amend(self._opened_ms, actual_msats)
                 self._budgets.passed(cap, cap.now.pass_thresholds(cap.limit))
@@ -214,7 +232,8 @@ def _holds(cap: Cap, span: Span, more: int) -> bool:
 
 
 def _exceeded(cap: Cap, span: Span, held: int, amount: int, now_ms: int) -> BudgetExceeded:
-    whose = "The budget" if cap.policy is None else f"The budget of policy {cap.scope!r}"
+    whose = "The budget" if cap.policy is None else f"The budget of policy {cap.policy!r}"
+    whose = whose if cap.client is None else f"The budget of the client {cap.client!r}"
     if not span.known:
         return BudgetExceeded(
             f"{whose} for this {cap.period} admits no requests yet: past spending could not be read from the "

@@ -17,15 +17,27 @@ _REMEMBERED = 8  # periods, so that a jumping clock takes no memory
 
 
 class Cap:
-    """A limit in msats per period. `asks`: spending from before a period was entered must be read from the ledger."""
+    """A limit in msats per period, of what a `policy` or a `client` spends, or of all.
 
-    __slots__ = ("_asks", "_spans", "limit", "now", "period", "policy", "scope")
+    `asks`: spending from before a period was entered must be read from the ledger.
+    """
+
+    __slots__ = ("_asks", "_spans", "client", "limit", "now", "period", "policy", "scope")
 
     def __init__(
-        self, scope: str, policy: str | None, period: Period, limit_msats: int, now_ms: int, *, asks: bool
+        self,
+        scope: str,
+        period: Period,
+        limit_msats: int,
+        now_ms: int,
+        *,
+        policy: str | None,
+        client: str | None,
+        asks: bool,
     ) -> None:
         self.scope = scope
         self.policy = policy
+        self.client = client
         self.period = period
         self.limit = limit_msats
         self._asks = asks

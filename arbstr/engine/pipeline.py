@@ -112,7 +112,8 @@ class Engine:
 
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
-        context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock)
+        name = None if client.identity is None else client.identity.name
+        context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock, name)
         self._running[context.request_id] = context
         cut_off = CutOff()
         try:
@@ -165,6 +166,8 @@ class Engine:
 
     async def _serve(self, context: RequestContext, client: Client) -> None:
         try:
+            if client.identity is not None:
+                client.identity.take()
             self._admission.check()
         except ApiError:
             await self._read_if_sent(context, client)
@@ -172,14 +175,14 @@ class Engine:
         request = await self._read(context, client)
         self._admission.acquire()
         try:
-            routing = await self._funds_queue.routed(partial(self._router.route, request))
+            routing = await self._funds_queue.routed(partial(self._router.route, request, client.identity))
             context.set_routing(routing)
             if self._bus.is_heard(RouteChosen):
                 self._bus.publish(RouteChosen(context.request_id, routing))
             request = self._router.prepared(request, routing)
             context.set_request(request)
             await self._budgets.ready()
-            reservation = self._budgets.open(routing.policy)
+            reservation = self._budgets.open(routing.policy, context.client)
             try:
                 response = await self._try_candidates(context, request, client, reservation)
                 await self._deliver(context, response, client)

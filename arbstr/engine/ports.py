@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from arbstr.config.schema import Provider
+from arbstr.engine.clients import KnownClient
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream
 from arbstr.errors import ApiError
@@ -17,6 +18,7 @@ class Client(Protocol):
 
     request_id: str
     received_at_ms: int
+    identity: KnownClient | None  # whose key it has; None for the owner's, and for none
     policy: str | None
     dialect: Dialect
     query: Mapping[str, str]  # of its URL

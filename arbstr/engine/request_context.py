@@ -26,7 +26,7 @@ _PAYMENT_REQUIRED = 402
 
 
 class RequestContext:
-    """The state of one request from arrival to end. `clock` is monotonic seconds."""
+    """The state of one request from arrival to end. `clock` is monotonic seconds, `client` the name of its client."""
 
     # Too many attributes for CPython's key-sharing dictionaries: without slots each instance would have its own table.
     __slots__ = (
@@ -41,6 +41,7 @@ class RequestContext:
         "attempts",
         "baselines",
         "cache_saved_msats",
+        "client",
         "dialect",
         "drained",
         "ended_ms",
@@ -65,8 +66,16 @@ class RequestContext:
         "usage",
     )
 
-    def __init__(self, request_id: str, received_at_ms: int, dialect: Dialect, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        request_id: str,
+        received_at_ms: int,
+        dialect: Dialect,
+        clock: Callable[[], float],
+        client: str | None = None,
+    ) -> None:
         self.request_id = request_id
+        self.client = client
         self.received_at_ms = received_at_ms
         self.dialect = dialect  # its client's
         self._clock = clock
@@ -345,6 +354,7 @@ class RequestContext:
             served_model=self.served_model,
             dialect=self.dialect.name,
             session=self.session,
+            client=self.client,
             implausible=self.spend.implausible,
             doubtful_msats=self.spend.doubtful_msats,
             doubts=self.spend.doubts,

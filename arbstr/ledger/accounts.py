@@ -101,6 +101,7 @@ class Amendment:
     provider: str
     received_at_ms: int
     policy: str | None
+    client: str | None
     served_model: str | None
     cost_msats: int
     was_msats: int | None
@@ -278,6 +279,7 @@ def _amend(db: sqlite3.Connection, rollups: Rollups, booking: Booking) -> Amendm
         provider=booking.provider,
         received_at_ms=row.at_ms,
         policy=row.key[2],
+        client=row.key[5],
         served_model=row.served_model,
         cost_msats=cost,
         was_msats=row.cost,

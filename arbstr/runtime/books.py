@@ -26,7 +26,7 @@ def keep_books(
         current().balances.read_soon(provider)
 
     def amended(one: Amendment) -> None:
-        budgets.amend(one.policy, one.received_at_ms, one.counted_msats)
+        budgets.amend(one.policy, one.received_at_ms, one.counted_msats, one.client)
         if one.learned_msats and one.list_cost_msats and one.served_model:
             current().router.learner.learn_charge(
                 one.provider, one.served_model, one.learned_msats, one.list_cost_msats

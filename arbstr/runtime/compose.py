@@ -172,7 +172,7 @@ async def _open_lasting(
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
-    where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy)
+    where = Filter(since_ms=asked.since_ms, until_ms=asked.until_ms, policy=asked.policy, client=asked.client)
     return await reader.spent_msats(where)
 
 

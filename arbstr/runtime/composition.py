@@ -22,6 +22,7 @@ from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.clients import Clients
 from arbstr.engine.departure import is_drained
 from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.node_funds import NodeFunds, funds_of
@@ -277,7 +278,12 @@ def _app(
         started_s=lasting.started_at_ms // 1000,
     )
     access_control = AccessControl(
-        settings.host, server.auth_token, server.allowed_hosts, server.allowed_origins, server.metrics_token
+        settings.host,
+        server.auth_token,
+        server.allowed_hosts,
+        server.allowed_origins,
+        server.metrics_token,
+        Clients(config.clients, router.names.resolve, time.monotonic),
     )
     routes: list[Route | NamedRoute] = [
         *InferenceEndpoints(engine, lasting.room, lasting.in_flight, server.passthrough).routes(),

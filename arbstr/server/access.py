@@ -1,18 +1,23 @@
-"""Access control: `Host`, `Origin` and bearer token.
+"""Access control: `Host`, `Origin` and keys.
 
 A web page can reach 127.0.0.1, directly or by a name that it points there (DNS rebinding). So the `Host` must be an
 address that arbstr listens on, and a browser's `Origin` must be explicitly allowed.
+
+`server.auth_token` opens everything. A client's own key opens what concerns that client: see `server.router`.
 """
 
 from __future__ import annotations
 
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from urllib.parse import urlsplit
 
 from aiohttp import web
 
+from arbstr.clock import format_ms, wall_ms
+from arbstr.engine.clients import Clients, KnownClient
+from arbstr.engine.routing.names import shown
 from arbstr.errors import ForbiddenHost, ForbiddenOrigin, InvalidApiKey
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
@@ -24,9 +29,10 @@ METRICS_PATH = "/metrics"
 
 
 class AccessControl:
-    """Checks a request's `Host`, `Origin` and bearer token. `host` is what arbstr listens on.
+    """Checks a request's `Host`, `Origin` and key. `host` is what arbstr listens on.
 
-    `metrics_token` opens `/metrics`, as `token` does, and nothing else. With either of them it is not open to all.
+    With a `token`, or any client, a key is needed. `metrics_token` opens `/metrics`, as `token` does, and nothing else.
+    With any of them that is not open to all. `now_ms` is the wall clock.
     """
 
     def __init__(
@@ -36,15 +42,22 @@ class AccessControl:
         allowed_hosts: Iterable[str],
         allowed_origins: Iterable[str],
         metrics_token: Secret | None = None,
+        clients: Clients | None = None,
+        now_ms: Callable[[], int] = wall_ms,
     ) -> None:
         self._hosts = _LOOPBACK | {host.lower(), *map(str.lower, allowed_hosts)}
         self._any_address = _is_wildcard(host)
         self._tokens = _bytes_of(token)
         self._metrics_tokens = self._tokens + _bytes_of(metrics_token)
+        self._clients = clients or Clients()
+        self._now_ms = now_ms
         self._origins = frozenset(origin.rstrip("/").lower() for origin in allowed_origins)
 
-    def check(self, request: web.BaseRequest) -> None:
-        """Raise `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey` if the request is not allowed."""
+    def check(self, request: web.BaseRequest) -> KnownClient | None:
+        """Return whose key a request has; None for the owner, who has `token`, and where none is needed.
+
+        Raises `ForbiddenHost`, `ForbiddenOrigin` or `InvalidApiKey`.
+        """
         headers = request.headers
         host = headers.get("Host")
         if host is not None and host not in self._hosts:
@@ -53,9 +66,13 @@ class AccessControl:
         if origin is not None and not self.allows_origin(origin, host):
             message = f"Origin {sanitize(origin)} is not allowed; add it to server.allowed_origins."
             raise ForbiddenOrigin(message)
-        tokens = self._tokens_for(request.path)
-        if tokens and not self.is_preflight(request):
-            _check_token(tokens, headers.get("Authorization", ""), headers.get("X-Api-Key"))
+        path = request.path
+        if path in _OPEN_PATHS or self.is_preflight(request):
+            return None
+        tokens = self._metrics_tokens if path == METRICS_PATH else self._tokens
+        if not (tokens or self._clients):
+            return None
+        return self._identify(tokens, headers.get("Authorization", ""), headers.get("X-Api-Key", ""))
 
     def allows_origin(self, origin: str, host: str | None) -> bool:
         """Return whether pages of an origin may send requests."""
@@ -87,30 +104,39 @@ class AccessControl:
         message = f"Host {sanitize(host)} is not allowed; add it to server.allowed_hosts."
         raise ForbiddenHost(message)
 
-    def _tokens_for(self, path: str) -> tuple[bytes, ...]:
-        """Return the tokens any of which opens a path; none: it is open."""
-        if path == METRICS_PATH:
-            return self._metrics_tokens
-        return () if path in _OPEN_PATHS else self._tokens
+    def _identify(self, tokens: Iterable[bytes], authorization: str, api_key: str) -> KnownClient | None:
+        """Return whose key it is, sent as bearer token or as `x-api-key`; None if it is any of the tokens.
+
+        Anthropic's clients send it as `x-api-key`, some of them beside a token of theirs. All keys are compared,
+        whichever it is.
+        """
+        scheme, _, bearer = authorization.partition(" ")
+        sent = (bearer if scheme.lower() == "bearer" else "", api_key)
+        given = [key for text in sent if (key := text.strip())]
+        known = [client for key in given if (client := self._clients.find(key)) is not None]
+        if any([_is(key, token) for key in given for token in tokens]):  # noqa: C419 - all of them
+            return None
+        if not known:
+            raise InvalidApiKey(
+                f"Send {self._wanted} as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
+            )
+        client = known[0]
+        if client.expires_ms is not None and self._now_ms() >= client.expires_ms:
+            message = f"The key of the client {shown(client.name)} was good until {format_ms(client.expires_ms)}."
+            raise InvalidApiKey(f"{message} 'arbstr clients rotate' makes another.")
+        return client
+
+    @property
+    def _wanted(self) -> str:
+        return "your client's key" if self._clients else "server.auth_token"
 
 
 def _bytes_of(token: Secret | None) -> tuple[bytes, ...]:
     return () if token is None else (token.reveal().encode(),)
 
 
-def _check_token(tokens: Iterable[bytes], authorization: str, api_key: str | None) -> None:
-    """Check the bearer token; Anthropic's clients send it as `x-api-key`, some of them beside a token of theirs."""
-    scheme, _, bearer = authorization.partition(" ")
-    is_bearer = scheme.lower() == "bearer" and _is_any(bearer, tokens)
-    if not is_bearer and (api_key is None or not _is_any(api_key, tokens)):
-        message = "Send server.auth_token as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
-        raise InvalidApiKey(message)
-
-
-def _is_any(given: str, tokens: Iterable[bytes]) -> bool:
-    text = given.strip().encode(errors="surrogateescape")
-    matches = [hmac.compare_digest(text, token) for token in tokens]  # all of them, whichever it is
-    return any(matches)
+def _is(given: str, token: bytes) -> bool:
+    return hmac.compare_digest(given.encode(errors="surrogateescape"), token)
 
 
 def _host_name(host: str) -> str:

@@ -56,13 +56,15 @@ class App:
     def _endpoint(self, request: Request) -> Handler:
         """Return who serves a request. Raises an `ApiError` if it is not allowed, or nobody does.
 
-        Remembered with its head, unless the answer depends on more of it: on the page or the policy it is from.
+        Remembered with its head, unless the answer depends on more: on the page or the policy it is from, or on the
+        time, because its key expires.
         """
-        self._access.check(request)
+        client = request.head.client = self._access.check(request)
         if self._access.is_preflight(request):
             return _preflight
         endpoint = self._router.find(request)
-        if request.path_policy is None and "Origin" not in request.headers:
+        expires = client is not None and client.expires_ms is not None
+        if request.path_policy is None and "Origin" not in request.headers and not expires:
             request.head.endpoint = endpoint
         return endpoint
 

@@ -25,6 +25,7 @@ class ClientConnection:
         self.dialect = dialect
         self.content_type = request.content_type
         self.query: Mapping[str, str] = request.query if dialect.query or dialect.takes_anything else {}
+        self.identity = request.client
         self.policy = request.policy
         self.headers: HeaderList = request.head.headers
         self.response: web.StreamResponse | None = None

@@ -17,6 +17,7 @@ from multidict import CIMultiDict, CIMultiDictProxy
 from arbstr.types import ClientHeaders
 
 if TYPE_CHECKING:
+    from arbstr.engine.clients import KnownClient
     from arbstr.server.router import Handler
 
 _END = b"\r\n\r\n"
@@ -28,13 +29,15 @@ _LONGEST_KNOWN = 8192  # bytes
 class Head:
     """A request's head, with what follows from it alone: found out once for all requests that have the same.
 
-    `endpoint` serves them, once one of them was let in; `content_type` is None until somebody has asked.
+    `endpoint` serves them, once one of them was let in, `client` is whose key it has; `content_type` is None until
+    somebody has asked.
     """
 
     def __init__(self, message: RawRequestMessage) -> None:
         self.message = message
         self.content_type: str | None = None
         self.endpoint: Handler | None = None
+        self.client: KnownClient | None = None
 
     @cached_property
     def headers(self) -> ClientHeaders:

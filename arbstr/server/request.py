@@ -10,6 +10,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import RawRequestMessage
 from aiohttp.streams import StreamReader
 
+from arbstr.engine.clients import KnownClient
 from arbstr.server.known_heads import ArrivedBody, Head
 from arbstr.types import HeaderList
 
@@ -41,9 +42,16 @@ class Request(web.BaseRequest):
         self.head = payload.head if type(payload) is ArrivedBody else Head(message)
 
     @property
+    def client(self) -> KnownClient | None:
+        """The client whose key it has; None for the owner's, and for none."""
+        return self.head.client
+
+    @property
     def policy(self) -> str | None:
-        """The policy that it names, in a header or else in its path."""
-        return self.head.policy or self.path_policy
+        """Its client's policy, else the one that it names, in a header or else in its path."""
+        client = self.head.client
+        fixed = None if client is None else client.policy
+        return fixed or self.head.policy or self.path_policy
 
     @property
     def content_type(self) -> str:

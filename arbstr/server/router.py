@@ -1,4 +1,7 @@
-"""Maps methods and paths to endpoints. Below `/policy/NAME` the same paths name a policy."""
+"""Maps methods and paths to endpoints. Below `/policy/NAME` the same paths name a policy.
+
+A client's own key opens only the endpoints that are marked `for_clients`: those look at who asks.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from arbstr.errors import MethodNotAllowed, NotFound
+from arbstr.errors import Forbidden, MethodNotAllowed, NotFound
 from arbstr.sanitize import sanitize
 from arbstr.server.request import Request
 
@@ -27,6 +30,7 @@ class Route(NamedTuple):
     method: str
     path: str
     handler: Handler
+    for_clients: bool = False
 
 
 class NamedRoute(NamedTuple):
@@ -35,6 +39,7 @@ class NamedRoute(NamedTuple):
     method: str
     prefix: str
     handler: NamedHandler
+    for_clients: bool = False
 
 
 class EndpointRouter:
@@ -52,9 +57,11 @@ class EndpointRouter:
         self._served: list[str] = []
         for route in routes:
             if isinstance(route, Route):
-                self._exact.setdefault(route.path, {})[route.method] = route.handler
+                handler = route.handler if route.for_clients else partial(_for_owner, route.handler)
+                self._exact.setdefault(route.path, {})[route.method] = handler
             else:
-                self._named.setdefault(route.prefix, {})[route.method] = route.handler
+                named = route.handler if route.for_clients else partial(_named_for_owner, route.handler)
+                self._named.setdefault(route.prefix, {})[route.method] = named
             self._served.append(f"{route.method} {route[1]}{'' if isinstance(route, Route) else '…'}")
         _add_shorter(self._exact)
         _add_shorter(self._named)
@@ -101,6 +108,24 @@ def _add_shorter(paths: dict[str, _Handlers]) -> None:
     for path, handlers in list(paths.items()):
         if path.startswith(_VERSION + "/"):
             paths.setdefault(path.removeprefix(_VERSION), handlers)
+
+
+def _check_owner(request: Request) -> None:
+    if request.client is not None:
+        message = (
+            f"A client's key does not open {sanitize(request.path)}: it tells of others too. Send server.auth_token."
+        )
+        raise Forbidden(message)
+
+
+async def _for_owner(handler: Handler, request: Request) -> web.StreamResponse:
+    _check_owner(request)
+    return await handler(request)
+
+
+async def _named_for_owner(handler: NamedHandler, request: Request, rest: str) -> web.StreamResponse:
+    _check_owner(request)
+    return await handler(request, rest)
 
 
 async def _with_rest(handler: NamedHandler, rest: str, request: Request) -> web.StreamResponse:

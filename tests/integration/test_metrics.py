@@ -49,8 +49,8 @@ def parsed(answer: Answer) -> dict[Sample, float]:
     return {(one.name, frozenset(one.labels.items())): one.value for family in families for one in family.samples}
 
 
-async def scraped(arbstr: Arbstr) -> dict[Sample, float]:
-    return parsed(await arbstr.get("/metrics"))
+async def scraped(arbstr: Arbstr, headers: dict[str, str] | None = None) -> dict[Sample, float]:
+    return parsed(await arbstr.get("/metrics", headers=headers))
 
 
 def value(samples: dict[Sample, float], name: str, **labels: str) -> float:

@@ -81,7 +81,7 @@ class ProxyHarness:
         """What arbstr is started with, and reloads: today's providers and sections."""
         sections = self.sections
         patient = {"retry": {"backoff": 0}, "breaker": {"failure_threshold": 1_000_000}}
-        given = {name: {**patient.get(name, {}), **sections.get(name, {})} for name in patient | sections}
+        given = sections | {name: {**fields, **sections.get(name, {})} for name, fields in patient.items()}
         config = Config.model_validate({**given, "providers": tuple(self.providers)})
         return Settings(config, None, "127.0.0.1", 0, str(self._database), "arbstr=debug,aiohttp=debug")
 

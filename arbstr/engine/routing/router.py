@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from arbstr.config.schema import Config, Provider, Rule
+from arbstr.engine.clients import KnownClient
 from arbstr.engine.dialects.body import for_model
 from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
@@ -104,13 +105,13 @@ class Router:
         self._pins, self._strategies, self._explorations = before._pins, before._strategies, before._explorations
         self._outdated, self._lists_version = before._candidate_sets, self.names.version
 
-    def route(self, request: InferenceRequest) -> Routing:
-        """Return the routing decision for a request.
+    def route(self, request: InferenceRequest, client: KnownClient | None = None) -> Routing:
+        """Return the routing decision for a request, and for the client whose key it has.
 
         Raises `UnknownPolicy`, `ModelNotAllowed`, `ModelNotFound`, `NoProviderWithinPolicy`, `NoHealthyProvider` or
         `InsufficientBalance`, whichever of them comes first.
         """
-        return self._decide(request, commit=True)
+        return self._decide(request, client, commit=True)
 
     def rule(self, policy: str) -> Rule:
         """Return the rule of that name. Raises `UnknownPolicy`."""
@@ -132,24 +133,34 @@ class Router:
         sellers = [one for one in self._providers if names.standing(one, model) in ("listed", "doubted")]
         return [(one, names.price(one, model), self.learner.known_offer(one.name, model)) for one in sellers]
 
-    def preview(self, request: InferenceRequest) -> Routing:
-        """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""
-        return self._decide(request, commit=False)
+    def check_client(self, client: KnownClient | None, model: str) -> None:
+        """Raise `ModelNotAllowed` unless a client may ask for a model."""
+        if client is not None:
+            client.check_model(model, self.names.resolve(model))
 
-    def _decide(self, request: InferenceRequest, *, commit: bool) -> Routing:
+    def preview(self, request: InferenceRequest, client: KnownClient | None = None) -> Routing:
+        """Return what `route` would decide now, without side effects on strategies. Raises the same errors."""
+        return self._decide(request, client, commit=False)
+
+    def _decide(self, request: InferenceRequest, client: KnownClient | None, *, commit: bool) -> Routing:
         """Route by the model asked for, else by the first of the rule's fallback models that has a candidate.
+
+        A client that may not use a fallback model is not served by it.
 
         If none has one because every breaker is open, a provider is probed early (`due_next`).
         """
         resolve = self.names.resolve
         requested = resolve(request.model)
+        if client is not None:
+            client.check_model(request.model, requested)
         rule, policy_reason = self._policies.select(request, requested)
         request = capped(request, rule)
         try:
             return self._rank(request, self._candidate_set(rule, requested, request.anywhere), policy_reason, commit)
         except _NO_CANDIDATE as error:
             refusal = error
-        models = [resolve(model) for model in rule.fallback_models] if rule is not None else []
+        fallbacks = () if rule is None else rule.fallback_models
+        models = [resolve(model) for model in fallbacks if client is None or client.allows(model, resolve(model))]
         last_resort = (requested, *models) if isinstance(refusal, NoHealthyProvider) else ()
         for model, is_last_resort in [*((model, False) for model in models), *((model, True) for model in last_resort)]:
             try:

@@ -28,8 +28,8 @@ class EstimateEndpoints:
     def routes(self) -> list[Route]:
         """Return the routes."""
         return [
-            Route("POST", "/v1/cost", self._cost),
-            Route("POST", "/v1/messages/count_tokens", self._count_tokens),
+            Route("POST", "/v1/cost", self._cost, for_clients=True),
+            Route("POST", "/v1/messages/count_tokens", self._count_tokens, for_clients=True),
         ]
 
     async def _cost(self, request: Request) -> web.Response:
@@ -42,17 +42,18 @@ class EstimateEndpoints:
         asked = dialect.parse(
             document, body, request_id=request.id, policy=request.policy, prefix=prefix, session=session
         )
-        return json_response(routing_json(self._router.preview(asked)))
+        return json_response(routing_json(self._router.preview(asked, request.client)))
 
     async def _count_tokens(self, request: Request) -> web.Response:
         """Return how many tokens a message's prompt is expected to have, by what was learned of the model.
 
-        Raises `UnknownPolicy`, as the request itself would.
+        Raises `UnknownPolicy` and `ModelNotAllowed`, as the request itself would.
         """
         body = await self._body(request)
         asked = MESSAGES.parse(decode(body), body, request_id=request.id, policy=request.policy)
         if request.policy:
             self._router.rule(request.policy)
+        self._router.check_client(request.client, asked.model)
         response = json_response({"input_tokens": self._router.input_tokens(asked), "estimate": True})
         response.headers["X-Arbstr-Estimate"] = "true"
         return response

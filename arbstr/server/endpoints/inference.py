@@ -70,9 +70,10 @@ class InferenceEndpoints:
         for path in self._passthrough:
             prefix = path.removesuffix("*")
             if prefix != path:
-                routes.append(NamedRoute("POST", f"/v1/{prefix}", partial(self._pass, prefix)))
+                routes.append(NamedRoute("POST", f"/v1/{prefix}", partial(self._pass, prefix), for_clients=True))
         exact = [*DIALECTS, *(Passthrough(path) for path in self._passthrough if not path.endswith("*"))]
-        return [*(Route("POST", f"/v1/{each.path}", partial(self._serve, each)) for each in exact), *routes]
+        serving = [Route("POST", f"/v1/{each.path}", partial(self._serve, each), for_clients=True) for each in exact]
+        return [*serving, *routes]
 
     async def _pass(self, prefix: str, request: Request, rest: str) -> web.StreamResponse:
         """Serve a request below a path that is passed through. Raises `NotFound` for what can't be a path."""

@@ -57,27 +57,35 @@ class StatusEndpoints:
     def routes(self) -> list[Route | NamedRoute]:
         """Return the routes."""
         return [
-            Route("GET", "/v1/models", self.models),
-            NamedRoute("GET", "/v1/models/", self.model),
-            Route("GET", "/health", self.health),
+            Route("GET", "/v1/models", self.models, for_clients=True),
+            NamedRoute("GET", "/v1/models/", self.model, for_clients=True),
+            Route("GET", "/health", self.health, for_clients=True),
             Route("GET", "/providers", self.providers),
         ]
 
     async def models(self, request: Request) -> web.Response:
-        """Return every model that a provider lists and every alias, once; below `/policy/NAME` those it allows."""
-        policy = request.path_policy
-        known = (await self._known()).items()
-        listed = [entry for name, entry in known if policy is None or self._router.allows(policy, name)]
-        document: shapes.ModelList = {"object": "list", "data": listed}
+        """Return every model that a provider lists and every alias, once; those that policy and client allow."""
+        document: shapes.ModelList = {"object": "list", "data": [*(await self._known_to(request)).values()]}
         return json_response(document)
 
-    async def model(self, request: web.BaseRequest, name: str) -> web.Response:
+    async def model(self, request: Request, name: str) -> web.Response:
         """One model."""
-        models = {known.casefold(): described for known, described in (await self._known()).items()}
+        known = await self._known_to(request)
+        models = {each.casefold(): described for each, described in known.items()}
         if name.casefold() not in models:
-            message = f"No provider lists the model {shown(name)}; listed: {some(await self._known())}."
+            message = f"No provider lists the model {shown(name)}; listed: {some(known)}."
             raise ModelNotFound(message, param="model")
         return json_response(models[name.casefold()])
+
+    async def _known_to(self, request: Request) -> dict[str, shapes.ModelEntry]:
+        """Return the descriptions of the models that whoever asks may use: by the path's policy, and as a client."""
+        known, client = await self._known(), request.client
+        policy = request.path_policy if client is None else client.policy or request.path_policy
+        if policy is not None:
+            known = {name: entry for name, entry in known.items() if self._router.allows(policy, name)}
+        if client is not None:
+            known = {name: entry for name, entry in known.items() if client.allows(name, self._names.resolve(name))}
+        return known
 
     async def _known(self) -> dict[str, shapes.ModelEntry]:
         """Return the descriptions of all models and aliases."""

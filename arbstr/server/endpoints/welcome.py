@@ -25,7 +25,10 @@ class WelcomeEndpoints:
 
     def routes(self) -> list[Route]:
         """Return the routes."""
-        return [Route("GET", "/", self._welcome), Route("GET", "/openapi.json", self._description)]
+        return [
+            Route("GET", "/", self._welcome, for_clients=True),
+            Route("GET", "/openapi.json", self._description, for_clients=True),
+        ]
 
     async def _welcome(self, request: Request) -> web.Response:
         """Return what arbstr is and how to use it: JSON, but text to who would rather have that, browsers for one."""

@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
+from arbstr.config.clients import digest_of
 from arbstr.config.loader import Loaded, convention_variable, load
 from arbstr.config.schema import Config, Provider
 from arbstr.config.section import Section
@@ -1001,10 +1002,41 @@ def test_the_example_has_every_option() -> None:
 
 
 def test_the_example_is_valid_with_its_comments_taken_away(tmp_path: Path) -> None:
-    text = re.sub(r"^# (?=[a-z_]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    text = re.sub(r"^# (?=[a-z_0-9]+ = |\[)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     tokens = {"ARBSTR_TOKEN": "let-me-in-please", "ARBSTR_METRICS_TOKEN": "for-metrics-alone"}
     alerts = {"ARBSTR_WEBHOOK": "https://hooks.example/arbstr", "ARBSTR_WEBHOOK_SECRET": "sign-with-this"}
     config = reading(tmp_path, text, {**tokens, **alerts, "ALPHA_KEY": KEY}).config
     assert config.providers[0].api_key == Secret(KEY)
     assert config.budget.max_sats_per_day == 10000
     assert config.mock.providers[0].name == "mock-alpha"
+
+
+CLIENT = f'[[clients]]\nname = "alice"\nkey_sha256 = "{"a" * 64}"\n'
+
+
+@pytest.mark.parametrize(
+    ("more", "problem"),
+    [
+        (CLIENT, "clients[1].name is"),
+        (CLIENT.replace("alice", "ALICE").replace("a" * 64, "b" * 64), "already used by clients[0]"),
+        (CLIENT.replace("alice", "bob"), "clients[1].key_sha256 is of the same key as clients[0]"),
+        (CLIENT.replace("alice", "bob").replace("aaaa", "AAAA"), "clients[1].key_sha256 is not a SHA-256 digest"),
+        ('policy = "cod"\n', 'clients[0].policy is "cod", but no rule has that name; did you mean "code"?'),
+        ("max_sats_per_day = -1\n", "clients[0].max_sats_per_day is -1"),
+        ('expires = "soon"\n', "clients[0].expires is no time in ISO 8601"),
+        ("key = 1\n", "clients[0].key is not a known key"),
+        ('[[policies.rules]]\nname = "client:alice"\n', "rename the rule"),
+    ],
+)
+def test_clients_that_can_not_be_are_refused(tmp_path: Path, more: str, problem: str) -> None:
+    rule = '[[policies.rules]]\nname = "code"\n'
+    problems = refused(tmp_path, f"{RATED}{rule}{CLIENT}{more}")
+    assert any(problem in one for one in problems), problems
+
+
+def test_a_clients_key_is_not_auth_token(tmp_path: Path) -> None:
+    token = "let-me-in-please"
+    text = f'[server]\nauth_token = "${{T}}"\n{RATED}[[clients]]\nname = "a"\nkey_sha256 = "{digest_of(token)}"\n'
+    assert refused(tmp_path, text, {"T": token}) == [
+        "clients[0].key_sha256 is of the same key as server.auth_token; give each its own"
+    ]

@@ -346,8 +346,8 @@ async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_
     )
     await caps.recall()
     assert past.asked == [
-        SpendQuery("global", "hour", None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
-        SpendQuery("code", "month", "code", utc("2024-02-01"), utc("2024-03-01") - 1),
+        SpendQuery("global", "hour", None, None, utc("2024-02-28T22:00"), utc("2024-02-28T23:00") - 1),
+        SpendQuery("code", "month", "code", None, utc("2024-02-01"), utc("2024-03-01") - 1),
     ]
     assert [status.spent_msats for status in caps.status()] == [8500, 3000]
     with pytest.raises(BudgetExceeded):

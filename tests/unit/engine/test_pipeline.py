@@ -17,6 +17,7 @@ from arbstr.engine.accounts import Accounts
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.budget import Budgets
 from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.clients import KnownClient
 from arbstr.engine.departure import is_drained
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
@@ -59,6 +60,7 @@ async def at_once() -> None:
 class FakeClient:
     """A client that notes what it is given. It sends and reads without delay, unless its hooks wait."""
 
+    identity: KnownClient | None = None
     policy: str | None = None
     dialect: Dialect = CHAT
     query: Mapping[str, str] = {}
@@ -374,7 +376,7 @@ async def test_a_request_refused_by_admission_has_a_row_with_its_model_if_that_i
 async def test_candidates_that_are_gone_when_asked_say_when_to_come_back() -> None:
     harness = EngineHarness(alpha=[GOOD])
     routing = harness.router.preview(chat())
-    harness.router.route = lambda request: routing  # type: ignore[method-assign]  # decided while alpha still took requests
+    harness.router.route = lambda request, client=None: routing  # type: ignore[method-assign]  # decided while alpha still took requests
     permit = harness.breakers.acquire("alpha")
     assert permit is not None
     permit.failed(status(429, after_s=42))

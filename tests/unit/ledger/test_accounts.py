@@ -107,7 +107,7 @@ async def test_a_doubt_dates_from_the_end_of_its_request(path: Path) -> None:
 async def test_a_charge_that_is_booked_is_in_the_row_and_in_every_sum(path: Path) -> None:
     async with opened(path, LATE, record(cost_msats=100)) as ledger:
         assert await ledger.book(booking(455)) == (
-            Amendment("0000-late", "alpha", NOON, None, None, 455, None, None, 455 - 900, 0, 455),
+            Amendment("0000-late", "alpha", NOON, None, None, None, 455, None, None, 455 - 900, 0, 455),
         )
         assert (await ledger.read()).booked_msats == 555
         assert (await ledger.read()).doubts == ()

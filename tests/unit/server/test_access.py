@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from aiohttp.test_utils import make_mocked_request
 
+from arbstr.config.clients import ClientSettings, digest_of
+from arbstr.engine.clients import Clients, KnownClient
 from arbstr.errors import ApiError
 from arbstr.redaction import Secret
 from arbstr.server.access import AccessControl
@@ -115,3 +117,43 @@ def test_a_token_for_metrics_alone_leaves_the_rest_open() -> None:
 
 def test_metrics_without_any_token_are_open() -> None:
     assert verdict(access(), "/metrics") == "ok"
+
+
+CLIENT_KEY = "sk-arbstr-0123456789"
+
+
+def with_client(now_ms: int = 0, token: str | None = None, **fields: str) -> AccessControl:
+    settings = ClientSettings(name="alice", key_sha256=digest_of(CLIENT_KEY), **fields)
+    secret = None if token is None else Secret(token)
+    return AccessControl("127.0.0.1", secret, (), (), clients=Clients([settings]), now_ms=lambda: now_ms)
+
+
+def test_with_a_client_a_key_is_needed_everywhere_but_on_the_open_paths() -> None:
+    both = with_client(token="the-token")
+    for control in (both, with_client()):
+        assert verdict(control) == verdict(control, Authorization="Bearer wrong") == "invalid_api_key"
+        assert verdict(control, Authorization=f"Bearer {CLIENT_KEY}") == "ok"
+        assert verdict(control, X_Api_Key=CLIENT_KEY) == "ok"
+        assert verdict(control, "/health") == verdict(control, "/") == "ok"
+        assert verdict(control, "/metrics") == "invalid_api_key"
+    assert verdict(both, Authorization="Bearer the-token") == "ok"
+
+
+def test_whose_a_key_is() -> None:
+    control = with_client(token="the-token")
+
+    def whose(**headers: str) -> KnownClient | None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        return control.check(make_mocked_request("GET", "/v1/models", headers=named))
+
+    client = whose(Authorization=f"Bearer {CLIENT_KEY}")
+    assert client is not None
+    assert client.name == "alice"
+    assert whose(Authorization="Bearer the-token", X_Api_Key=CLIENT_KEY) is None
+    assert whose(Authorization=f"Bearer {CLIENT_KEY}", X_Api_Key="the-token") is None
+
+
+def test_a_key_ceases_to_be_good_at_the_instant_it_expires() -> None:
+    expires = "1970-01-01T00:00:01Z"
+    assert verdict(with_client(999, expires=expires), X_Api_Key=CLIENT_KEY) == "ok"
+    assert verdict(with_client(1000, expires=expires), X_Api_Key=CLIENT_KEY) == "invalid_api_key"

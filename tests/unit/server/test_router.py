@@ -26,7 +26,11 @@ async def one(request: web.BaseRequest, name: str) -> web.Response:
 
 
 ROUTES = EndpointRouter(
-    [Route("GET", "/things", listing), Route("POST", "/things", adding), NamedRoute("GET", "/things/", one)]
+    [
+        Route("GET", "/things", listing, for_clients=True),
+        Route("POST", "/things", adding, for_clients=True),
+        NamedRoute("GET", "/things/", one, for_clients=True),
+    ]
 )
 
 
@@ -73,7 +77,11 @@ async def test_any_other_path_is_not_found(path: str) -> None:
 async def test_paths_are_served_also_without_their_version(path: str, text: str) -> None:
     """Many leave /v1 out of the base URL that they give their clients."""
     routes = EndpointRouter(
-        [Route("GET", "/v1/list", listing), NamedRoute("GET", "/v1/list/", one), Route("GET", "/own", listing)]
+        [
+            Route("GET", "/v1/list", listing, for_clients=True),
+            NamedRoute("GET", "/v1/list/", one, for_clients=True),
+            Route("GET", "/own", listing, for_clients=True),
+        ]
     )
     request = asked("GET", path)
     response = await routes.find(request)(request)
@@ -83,7 +91,9 @@ async def test_paths_are_served_also_without_their_version(path: str, text: str)
 
 @pytest.mark.parametrize("path", ["/v1/own", "/v1", "/v1/v1/list", "/v2/list"])
 async def test_no_other_version_is_served(path: str) -> None:
-    routes = EndpointRouter([Route("GET", "/v1/list", listing), Route("GET", "/own", listing)])
+    routes = EndpointRouter(
+        [Route("GET", "/v1/list", listing, for_clients=True), Route("GET", "/own", listing, for_clients=True)]
+    )
     with pytest.raises(NotFound):
         routes.find(asked("GET", path))
 
