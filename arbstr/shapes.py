@@ -487,6 +487,19 @@ class CompletionsRequest(TypedDict):
 
 
 @_open
+class EventQuery(TypedDict):
+    """A question about the ledger or the providers' offers, with its arguments."""
+
+    ask: Literal["stats", "page", "slice", "count", "request", "known", "entries", "offers"]
+
+
+class EventAnswer(TypedDict):
+    """The answer to a question: amounts in msats, instants in ms."""
+
+    answer: Any
+
+
+@_open
 class ProviderAnswer(TypedDict):
     """The provider's own JSON."""
 

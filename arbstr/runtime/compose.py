@@ -39,6 +39,7 @@ from arbstr.logs import setup
 from arbstr.logs.access_log import AccessLog
 from arbstr.logs.ring import LogRing
 from arbstr.market.money_watch import MoneyWatch
+from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
@@ -79,6 +80,7 @@ class Proxy:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
         admission, grace_s = self._lasting.admission, self.config.server.shutdown_grace
         admission.close()
+        self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:
             logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
         await self._lasting.in_flight.drain(grace_s, forced)
@@ -98,7 +100,7 @@ async def running(
         redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log, request_log = _open_log(stack, settings, bus, redactor, ring)
-        lasting = await _open_lasting(stack, settings, bus, redactor, lambda: in_force.composition)
+        lasting = await _open_lasting(stack, settings, bus, redactor, log, lambda: in_force.composition)
         in_force = InForce(settings, lasting)
         await in_force.begin(stack)
         _watch_money(stack, settings, lasting, in_force)
@@ -122,7 +124,12 @@ async def running(
 
 
 async def _open_lasting(
-    stack: AsyncExitStack, settings: Settings, bus: EventBus, redactor: Redactor, current: Callable[[], Composition]
+    stack: AsyncExitStack,
+    settings: Settings,
+    bus: EventBus,
+    redactor: Redactor,
+    log: setup.Logs,
+    current: Callable[[], Composition],
 ) -> Lasting:
     """Open what outlives every configuration; `current` will return what is in force."""
     config = settings.config
@@ -151,6 +158,8 @@ async def _open_lasting(
         started_at_ms=started_at_ms,
         now_ms=wall_ms,
     )
+    feed = EventFeed(source, log)
+    stack.callback(feed.close)
     return Lasting(
         bus=bus,
         redactor=redactor,
@@ -166,6 +175,7 @@ async def _open_lasting(
         in_flight=InFlightTasks(),
         running=running,
         source=source,
+        feed=feed,
         counters=count_requests(bus, ModelNames(config)),
         started_at_ms=started_at_ms,
     )

@@ -37,6 +37,7 @@ from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
+from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.monitoring.request_counters import RequestCounters
 from arbstr.redaction import Redactor
@@ -46,6 +47,7 @@ from arbstr.server.access import AccessControl
 from arbstr.server.app import App
 from arbstr.server.endpoints import ledger as ledger_api
 from arbstr.server.endpoints.estimates import EstimateEndpoints
+from arbstr.server.endpoints.events import EventEndpoints
 from arbstr.server.endpoints.inference import InferenceEndpoints, InFlightTasks
 from arbstr.server.endpoints.status import StatusEndpoints
 from arbstr.server.endpoints.welcome import WelcomeEndpoints
@@ -74,6 +76,7 @@ class Lasting:
     in_flight: InFlightTasks
     running: dict[str, RequestContext]
     source: LocalSource
+    feed: EventFeed
     counters: RequestCounters
     started_at_ms: int
 
@@ -291,6 +294,7 @@ def _app(
         *api.routes(),
         *EstimateEndpoints(router, lasting.sessions, lasting.room).routes(),
         *ledger_api.routes(lasting.reader, router.names, [one.name for one in config.providers], wall_ms),
+        *EventEndpoints(lasting.feed, lasting.source, lasting.room).routes(),
         *WelcomeEndpoints(server.passthrough).routes(),
     ]
     return App(access_control, EndpointRouter(routes, router.rule))

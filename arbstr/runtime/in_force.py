@@ -68,6 +68,8 @@ class InForce:
             )
         self._lasting.counters.renew(after.router.names)
         self._books.renew(after.accounts)
+        if (before.config.server.auth_token, before.config.clients) != (config.server.auth_token, config.clients):
+            self._lasting.feed.end_watchers()
         if before.alerts is not None:
             before.alerts.end(self._lasting.bus)
         replaced = self._begin_work()

@@ -18,8 +18,9 @@ class Endpoint:
     """An endpoint. `name` is its operation id; `answer` (`str` is plain text) and `body` are shapes.
 
     `query` are its parameters; `errors` may come besides those that any endpoint has, in the shape `error`; `streams`:
-    the answer may be a stream of events. `also` are statuses other than 200 with which the same shape comes, and what
-    they mean; a `public` one takes no token, a `passed` one takes and answers whatever a provider does.
+    the answer may be a stream of events, `streams_only`: it is nothing else. `also` are statuses other than 200 with
+    which the same shape comes, and what they mean; a `public` one takes no token, a `passed` one takes and answers
+    whatever a provider does.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Endpoint:
     errors: tuple[int, ...] = ()
     error: type = shapes.Error
     streams: bool = False
+    streams_only: bool = False
     passed: bool = False
     also: tuple[tuple[int, str], ...] = ()
     public: bool = False
@@ -54,6 +56,7 @@ _DOWN = ((503, "No provider is available."),)
 _MESSAGES = "The same as Anthropic's Messages."
 _COST = "What a request of any dialect would cost, and where; nothing is sent."
 _PASSED = "Passed on to a provider as it is."
+_WATCH = "What happens, as server-sent events: a snapshot, then each event."
 _COUNT = "An estimate of a prompt's tokens; nothing is sent."
 
 ENDPOINTS = (
@@ -79,6 +82,17 @@ ENDPOINTS = (
     _get("requests", "/v1/requests", "The requests in a window.", shapes.RequestPage, LISTING, 400, 404),
     _get("request", "/v1/requests/{request_id}", "One request in full.", shapes.RequestDetail, (), 400, 404),
     _get("providers", "/providers", "The configured providers and their health.", shapes.ProviderList),
+    Endpoint("events", "GET", "/v1/events", _WATCH, str, errors=(503,), streams_only=True),
+    Endpoint(
+        "query",
+        "POST",
+        "/v1/events/query",
+        "What dashboards elsewhere ask.",
+        shapes.EventAnswer,
+        shapes.EventQuery,
+        errors=(*_UNREADABLE, 503),
+        streams=True,
+    ),
     _get("metrics", METRICS_PATH, "Counters and gauges, as Prometheus reads them.", str),
     Endpoint("health", "GET", "/health", _HEALTH, shapes.Health, also=_DOWN, public=True),
     _get("description", "/openapi.json", "This description.", shapes.Description),

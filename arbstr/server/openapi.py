@@ -150,6 +150,8 @@ def _request_body(endpoint: Endpoint) -> JsonObject:
 def _success(endpoint: Endpoint) -> JsonObject:
     if endpoint.passed:
         return {"description": "The provider's answer.", "content": {"*/*": {}}}
+    if endpoint.streams_only:
+        return {"description": "A stream of events.", "content": {"text/event-stream": {}}}
     if not endpoint.streams:
         return _body(endpoint.answer, "The answer.")
     says = f"The answer, whole or as a stream of events, the last of them arbstr's own (`{shapes.CostEvent.__name__}`)."

@@ -60,7 +60,7 @@ def described(address: str) -> schemathesis.BaseSchema:
     return schemathesis.openapi.from_url(f"{address}/openapi.json")
 
 
-schema = schemathesis.pytest.from_fixture("described")
+schema = schemathesis.pytest.from_fixture("described").exclude(path="/v1/events")  # which does not end
 
 
 @schema.parametrize()
