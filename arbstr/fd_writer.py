@@ -40,6 +40,10 @@ class FdWriter:
         if taken:
             self._waiting.put(taken)
 
+    def _wake(self) -> None:
+        """Have the thread write nothing, once all before it is written."""
+        self._waiting.put([])
+
     def _taken(self, texts: Iterable[str]) -> list[str]:
         """Return the texts that there is room for, counted as queued; within the lock."""
         taken = []

@@ -19,7 +19,8 @@ from arbstr.events import (
     RequestFinished,
     UnexplainedCharge,
 )
-from arbstr.logs.setup import REQUESTS, Fields, LogEntry, Logs
+from arbstr.logs.lines import Fields
+from arbstr.logs.setup import REQUESTS, LogEntry, Logs
 from arbstr.money import to_sats
 
 INTERVAL_S = 0.05

@@ -8,31 +8,24 @@ from __future__ import annotations
 import logging
 import os
 import re
-import time
 import traceback
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import orjson
 
-from arbstr.clock import format_ms
 from arbstr.config.levels import parse_levels
-from arbstr.errors import ConfigError
-from arbstr.fd_writer import FdWriter
+from arbstr.logs.line_writer import FileWriter, LineWriter
+from arbstr.logs.lines import Fields, Format, Layout, is_journal
 from arbstr.logs.ring import LogRing
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize
 
-Format = Literal["text", "json"]
-Fields = Mapping[str, str | int | float | bool | None]
 _NONE: Fields = {}
 
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
-WAITING_CHARACTERS = 1024 * 1024  # some thousand lines
 REQUESTS = "arbstr.requests"  # the logger of single requests
-CLOSE_WITHIN_S = 1.0
 _STDERR = 2
 _BARE = re.compile(r"[\w.:/@+-]{1,200}")
 
@@ -46,35 +39,12 @@ class LogEntry(NamedTuple):
     fields: Fields = _NONE
 
 
-class LineWriter(FdWriter):
-    """Writes lines. How many were dropped or could not be written is logged as soon as writing goes on."""
-
-    def __init__(self, fd: int, form: Format = "text", capacity: int = WAITING_CHARACTERS) -> None:
-        self._form = form
-        super().__init__(fd, "arbstr-log", capacity)
-
-    def close(self, within_s: float = CLOSE_WITHIN_S) -> None:
-        """Write what is queued and close the descriptor; give up on a reader that has stopped."""
-        self.end()
-        if self.join(within_s):
-            os.close(self._fd)
-
-    def _failed(self, texts: int) -> None:
-        self._count_dropped(texts)
-
-    def _recovered(self, dropped: int) -> None:
-        message = f"{dropped} log lines were dropped here, as they could not be written fast enough"
-        says = (logging.WARNING, "arbstr.logs.setup", message)
-        at = time.time()
-        if not self._written(_json_line(*says, _NONE, at) if self._form == "json" else _text_line(*says, at)):
-            self._count_dropped(dropped)
-
-
 class Logs:
     """The destinations of lines: a writer, a ring, or both. `configure` creates and installs it."""
 
-    def __init__(self, form: Format, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
-        self._as_json = form == "json"
+    def __init__(self, layout: Layout, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
+        self._layout = layout
+        self._as_json = layout.form == "json"
         self._redactor = redactor
         self._writer = writer
         self.ring = ring
@@ -90,17 +60,19 @@ class Logs:
         """Log a line for each entry regardless of levels; `at` is in seconds since the epoch."""
         if self.ring is not None or not self._as_json:
             bodies = self._masked([entry.message + self._in_text(entry.fields) for entry in entries])
-            at_ms = int(at * 1000)
+            at_ms, start = int(at * 1000), self._layout.text_start
             lines = [
-                f"{_text_start(entry.level, entry.logger, at_ms)}{body}\n"
+                f"{start(entry.level, entry.logger, at_ms)}{body}\n"
                 for entry, body in zip(entries, bodies, strict=True)
             ]
             if self.ring is not None:
                 for entry, body in zip(entries, bodies, strict=True):
-                    self.ring.add(int(at * 1000), entry.level, entry.logger, body)
+                    self.ring.add(at_ms, entry.level, entry.logger, body)
         if self._writer is not None:
             if self._as_json:
-                lines = self._masked([_json_line(*entry[:3], self._cleaned(entry.fields), at) for entry in entries])
+                lines = self._masked(
+                    [self._layout.json_line(*entry[:3], self._cleaned(entry.fields), at) for entry in entries]
+                )
             self._writer.write(*lines)
 
     def _masked(self, texts: list[str]) -> list[str]:
@@ -131,10 +103,15 @@ class Logs:
     def take_stderr(self, *, requests: bool = True) -> None:
         """Write to the terminal from now on, unless there is a file; without `requests` only their warnings."""
         if self._writer is None:
-            self._writer = LineWriter(os.dup(_STDERR), "json" if self._as_json else "text")
+            self._writer = LineWriter(os.dup(_STDERR), self._layout)
             if not requests:
                 least = logging.getLogger(REQUESTS).getEffectiveLevel()
                 self._set_level(REQUESTS, max(least, logging.WARNING))
+
+    def reopen(self) -> None:
+        """Open the log's file again, if it goes to one: it was moved, to be kept or thrown away."""
+        if self._writer is not None:
+            self._writer.reopen()
 
     def _set_level(self, name: str, level: int) -> None:
         logger = logging.getLogger(name)
@@ -194,17 +171,11 @@ def configure(
     To be closed by the caller. Raises ConfigError when the file can't be opened, ValueError for a wrong `spec`.
     """
     levels = parse_levels(spec)
-    fd = _opened(file) if file else os.dup(_STDERR) if stderr else None
-    logs = Logs(form, redactor or Redactor([]), None if fd is None else LineWriter(fd, form), ring)
+    layout = Layout(form, journal=not file and stderr and is_journal(_STDERR, os.environ))
+    writer = FileWriter(file, layout) if file else LineWriter(os.dup(_STDERR), layout) if stderr else None
+    logs = Logs(layout, redactor or Redactor([]), writer, ring)
     logs.install(levels)
     return logs
-
-
-def _opened(file: str) -> int:
-    try:
-        return os.open(file, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError([f"logging.file cannot be opened ({error.strerror}): {sanitize(file)}"]) from None
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -216,19 +187,3 @@ def _message(record: logging.LogRecord) -> str:
     if record.exc_info:
         text += "\n" + "".join(traceback.format_exception(*record.exc_info))
     return " | ".join(line for line in text.splitlines() if line.strip())
-
-
-def _text_line(level: int, logger: str, body: str, at: float) -> str:
-    return f"{_text_start(level, logger, int(at * 1000))}{body}\n"
-
-
-@lru_cache(maxsize=8)
-def _text_start(level: int, logger: str, at_ms: int) -> str:
-    """Return how a line begins: most lines are of a batch, and alike so far."""
-    return f"{format_ms(at_ms)} {logging.getLevelName(level):<7} {logger}: "
-
-
-def _json_line(level: int, logger: str, message: str, fields: Fields, at: float) -> str:
-    name = logging.getLevelName(level).lower()
-    start = {"time": format_ms(int(at * 1000)), "level": name, "logger": logger, "message": message}
-    return orjson.dumps({**start, **fields}).decode() + "\n"

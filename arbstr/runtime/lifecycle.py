@@ -56,6 +56,7 @@ async def _serve(settings: Settings, load: Callable[[], Settings]) -> int:
     hangup = asyncio.Event()
     stop = ShutdownSignal(hangup)
     async with running(settings, load=load) as proxy, AsyncExitStack() as stack:
+        stop.reopen_log = proxy.log.reopen
         run_in_background(stack, _reload_on(hangup, proxy))
         await stop.requested.wait()
         await proxy.drain(stop.forced)
@@ -75,6 +76,7 @@ async def _tui(settings: Settings, load: Callable[[], Settings]) -> int:
     stop = ShutdownSignal()
     ring = LogRing()
     async with running(settings, ring, load) as proxy, AsyncExitStack() as stack:
+        stop.reopen_log = proxy.log.reopen
         if proxy.fleet is not None and settings.demo:
             from arbstr.mock import DemoTraffic  # noqa: PLC0415 - only the demo needs it
 
@@ -99,12 +101,14 @@ class ShutdownSignal:
     """The shutdown that SIGTERM, SIGINT and SIGHUP request: the first sets `requested`, the second `forced`.
 
     A signal that was ignored at the start stays ignored: `nohup` and shells that run arbstr in the background mean it.
+    SIGUSR1 calls `reopen_log`.
     With a `hangup` SIGHUP sets that instead, unless it means that the terminal arbstr was started from is gone.
     """
 
     def __init__(self, hangup: asyncio.Event | None = None) -> None:
         self.requested = asyncio.Event()
         self.forced = asyncio.Event()
+        self.reopen_log: Callable[[], None] = _do_nothing
         self._hangup = hangup
         self._had_terminal = _has_terminal()
         loop = asyncio.get_running_loop()
@@ -112,6 +116,10 @@ class ShutdownSignal:
         for number, act in signals.items():
             if signal.getsignal(number) is not signal.SIG_IGN:
                 loop.add_signal_handler(number, act)
+        loop.add_signal_handler(signal.SIGUSR1, self._reopen_log)
+
+    def _reopen_log(self) -> None:
+        self.reopen_log()
 
     def _hung_up(self) -> None:
         if self._hangup is None or (self._had_terminal and not _has_terminal()):
@@ -122,6 +130,10 @@ class ShutdownSignal:
     def request(self) -> None:
         """Request an orderly shutdown; a second call forces it."""
         (self.forced if self.requested.is_set() else self.requested).set()
+
+
+def _do_nothing() -> None:
+    """Let a signal pass that has nothing to act on yet; it would end the process otherwise."""
 
 
 def _has_terminal() -> bool:

@@ -136,6 +136,20 @@ def test_all_standard_streams_may_be_closed(tmp_path: Path) -> None:
     assert process.wait(PATIENCE_S) == 0
 
 
+def test_a_rotated_log_is_opened_again_at_sigusr1(tmp_path: Path) -> None:
+    log = tmp_path / "arbstr.log"
+    options = ("-c", configured(tmp_path, QUICK + f'[logging]\nfile = "{log}"\n'), "--mock")
+    command = [sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options]
+    with subprocess.Popen(command, cwd=tmp_path) as process:
+        eventually(lambda: log.exists() and "listens on" in log.read_text())
+        log.rename(tmp_path / "arbstr.log.1")
+        process.send_signal(signal.SIGUSR1)
+        eventually(log.exists)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    assert "listens on" in (tmp_path / "arbstr.log.1").read_text()
+
+
 def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     options = ("-c", configured(tmp_path, SLOW), "--mock")

@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from arbstr.errors import ConfigError
+from arbstr.logs.line_writer import LineWriter
+from arbstr.logs.lines import Layout
 from arbstr.logs.ring import LogRing
-from arbstr.logs.setup import LineWriter, Logs, configure
+from arbstr.logs.setup import Logs, configure
 from arbstr.redaction import Redactor, Secret
 from tests.support.effort import examples
 from tests.support.patience import PATIENCE_S
@@ -48,6 +50,14 @@ def lines(file: Path) -> list[str]:
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "arbstr.log"
+
+
+def eventually(true: Callable[[], Any]) -> None:
+    """Wait until something holds: lines are written on a thread."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.001)
 
 
 # --- what a line looks like
@@ -208,6 +218,52 @@ def test_a_file_is_added_to_and_its_owners_alone(file: Path) -> None:
     assert file.with_name("new.log").stat().st_mode & 0o077 == 0
 
 
+def test_a_file_that_has_moved_is_followed_by_a_new_one(file: Path) -> None:
+    with logging_to(file):
+        log.info("before")
+        eventually(lambda: "before" in file.read_text())
+        file.rename(file.with_suffix(".1"))
+        log.info("after")
+        eventually(lambda: file.exists() and "after" in file.read_text())
+    assert len(lines(file)) == len(lines(file.with_suffix(".1"))) == 1
+    assert file.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_file_that_was_emptied_goes_on_from_its_beginning(file: Path) -> None:
+    with logging_to(file):
+        log.info("before")
+        eventually(lambda: "before" in file.read_text())
+        os.truncate(file, 0)
+        log.info("after")
+    (line,) = lines(file)
+    assert line.endswith("after")
+
+
+def test_a_file_is_opened_again_when_asked_to_also_while_nothing_is_logged(file: Path) -> None:
+    with logging_to(file) as logs:
+        log.info("before")
+        eventually(lambda: "before" in file.read_text())
+        file.rename(file.with_suffix(".1"))
+        logs.reopen()
+        eventually(file.exists)
+        assert lines(file) == []
+
+
+def test_a_file_that_cannot_be_opened_again_is_written_to_where_it_is(file: Path) -> None:
+    directory = file.parent / "logs"
+    directory.mkdir()
+    with logging_to(directory / "arbstr.log"):
+        moved = directory.rename(file.parent / "old")
+        log.info("still there")
+    assert "still there" in (moved / "arbstr.log").read_text()
+
+
+def test_stderr_can_not_be_opened_again_and_nothing_happens() -> None:
+    logs = configure("info")
+    logs.reopen()
+    logs.close()
+
+
 def test_a_file_that_cannot_be_opened_is_a_problem_of_the_configuration(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"logging\.file cannot be opened \(Is a directory\)"):
         configure("info", file=str(tmp_path))
@@ -317,7 +373,7 @@ def test_lines_written_at_once_are_kept_or_dropped_one_by_one(pipe: tuple[int, i
 
 
 def test_dropped_lines_are_counted_in_json_where_the_log_is_json(pipe: tuple[int, int]) -> None:
-    writer = LineWriter(pipe[1], form="json", capacity=1)
+    writer = LineWriter(pipe[1], Layout("json"), capacity=1)
     for _ in range(10_000):
         writer.write("{}" + " " * 99 + "\n")
     closing = threading.Thread(target=writer.close, kwargs={"within_s": 30})
