@@ -43,6 +43,10 @@ class Subscription:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
+    def miss(self) -> None:
+        """Count an event as missed that never came here."""
+        self.missed += 1
+
     def drain(self) -> tuple[list[Event], int]:
         """Return all queued events, oldest first, and how many were missed since the last drain. Never waits."""
         events, missed = list(self._events), self.missed

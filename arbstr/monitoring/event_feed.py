@@ -246,8 +246,9 @@ class _Following:
             recent.append(encode(record))
             if len(recent) % 16 == 0:
                 await asyncio.sleep(0)
-        data = b'{"format":%d,"snapshot":%b,"recent":[%b],"log":%b}' % (
+        data = b'{"format":%d,"version":%b,"snapshot":%b,"recent":[%b],"log":%b}' % (
             FORMAT,
+            encode(snapshot.version),
             encode(replace(snapshot, recent=())),
             b",".join(recent),
             encode(lines),

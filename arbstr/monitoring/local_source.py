@@ -77,6 +77,11 @@ class LocalSource:
         bus.attach(self._finished, self._finished.EVENTS)
 
     @property
+    def link(self) -> None:
+        """Return None: it is the one of this process."""
+        return None
+
+    @property
     def ledger(self) -> LedgerQueries:
         """Return the queries of the ledger."""
         return self._ledger

@@ -11,6 +11,7 @@ from functools import cache
 from inspect import signature
 from typing import Any, NamedTuple, NotRequired, get_type_hints
 
+import orjson
 from pydantic import ConfigDict, TypeAdapter, ValidationError, with_config
 from typing_extensions import TypedDict
 
@@ -47,8 +48,13 @@ def read_question(question: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
 
 
 def read_answer(name: str, body: bytes | str) -> Any:
-    """Return what a method returned. Raises ValueError for what it can't have."""
-    return _shape(name).answer.validate_json(body)
+    """Return what a method returned, of `entries` one batch. Raises ValueError for what it can't have."""
+    document = orjson.loads(body)
+    if name != ENTRIES:
+        if not isinstance(document, dict) or "answer" not in document:
+            raise ValueError("no answer")
+        document = document["answer"]
+    return _shape(name).answer.validate_python(document)
 
 
 @cache

@@ -143,8 +143,30 @@ class Snapshot:
     config_problems: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """Why and since when a source is out of date, and when it tries to connect again."""
+
+    reason: str
+    since_ms: int
+    again_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """The arbstr that is watched from elsewhere; `outage` is None as long as it tells what happens."""
+
+    url: str
+    outage: Outage | None = None
+
+
 class Source(Protocol):
     """The source of everything a dashboard shows."""
+
+    @property
+    def link(self) -> LinkState | None:
+        """Return how it is connected to another arbstr, which it only watches; None for the one of this process."""
+        ...
 
     @property
     def ledger(self) -> LedgerQueries:

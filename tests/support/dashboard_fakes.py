@@ -25,7 +25,7 @@ from arbstr.events import (
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
 from arbstr.ledger.routing_json import routing_json
 from arbstr.monitoring.in_flight import InFlight, advance, arrived
-from arbstr.monitoring.source import OfferStatus, ProviderStatus, Snapshot, Totals
+from arbstr.monitoring.source import LinkState, OfferStatus, ProviderStatus, Snapshot, Totals
 from arbstr.shapes import AttemptEntry
 from arbstr.types import (
     NO_GROUP,
@@ -241,6 +241,7 @@ class FakeSource:
         self.ratios: tuple[LearnedRatio, ...] = ()
         self.ledger_problem: str | None = None
         self.snapshots = 0
+        self.link: LinkState | None = None
 
     def clock(self) -> int:
         return self.now_ms
