@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import signal
 import struct
@@ -88,6 +89,13 @@ class Terminal:
         """The terminal's modes now."""
         return termios.tcgetattr(self._slave)
 
+    def check_restored(self) -> None:
+        """Check that it is as it was: its modes, the cursor, the first screen, no mouse reports, no marks of pastes."""
+        assert self.modes == self.modes_before
+        raw = bytes(self.raw)
+        for on, off in ((b"?1049h", b"?1049l"), (b"?25l", b"?25h"), (b"?1003h", b"?1003l"), (b"?2004h", b"?2004l")):
+            assert raw.rfind(b"\x1b[" + off) > raw.rfind(b"\x1b[" + on)
+
     def type(self, keys: str | bytes) -> None:
         """Type characters, or whatever bytes a terminal may send."""
         os.write(self._master, keys if isinstance(keys, bytes) else keys.encode())
@@ -122,6 +130,13 @@ class Terminal:
     @staticmethod
     def _size(fd: int, columns: int, rows: int) -> None:
         fcntl.ioctl(fd, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+
+
+def url_of(terminal: Terminal) -> str:
+    """The address that arbstr says, in a dashboard's top line or in its log."""
+    found = re.search(r"127\.0\.0\.1:\d+", "".join(terminal.screen.display))
+    assert found is not None, terminal.text
+    return f"http://{found[0]}"
 
 
 def python(*arguments: str) -> list[str]:
