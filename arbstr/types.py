@@ -316,6 +316,7 @@ class ClientHeaders(HeaderList):
 
 
 CLIENT_CLOSED = 499  # nginx's status for a client that closed its connection before the response
+CLIENT_SCOPE = "client:"  # before its name, the scope of a client's budgets; rules have theirs by their bare names
 NO_GROUP = "(none)"  # the group name of a null policy, provider, client or session
 
 

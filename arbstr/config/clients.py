@@ -13,8 +13,7 @@ from arbstr.clock import to_ms
 from arbstr.config import validators
 from arbstr.config.section import Section
 from arbstr.config.values import Name, PerSecond, Sats, Text
-
-SCOPE = "client:"  # before its name, the scope of a client's budgets; rules have theirs by their bare names
+from arbstr.types import CLIENT_SCOPE
 
 
 def digest_of(key: str) -> str:
@@ -52,7 +51,7 @@ class ClientSettings(Section):
     @property
     def scope(self) -> str:
         """The scope of its budgets."""
-        return SCOPE + self.name
+        return CLIENT_SCOPE + self.name
 
     @cached_property
     def expires_ms(self) -> int | None:

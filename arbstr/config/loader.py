@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from arbstr.config.aliases import alias_problems
-from arbstr.config.clients import SCOPE, digest_of
+from arbstr.config.clients import digest_of
 from arbstr.config.diagnostics import SET_BY_LOADER, format_error, unknown_key
 from arbstr.config.environment import problem_with, value_of
 from arbstr.config.schema import Breaker, Config
@@ -23,6 +23,7 @@ from arbstr.redaction import UNFIT, fits_header
 from arbstr.sanitize import quoted
 from arbstr.suggest import did_you_mean
 from arbstr.transport.hosts import is_onion
+from arbstr.types import CLIENT_SCOPE
 
 Table = dict[str, Any]
 
@@ -193,8 +194,8 @@ def _client_problems(written: Table, tree: Table) -> Iterator[str]:
             asked, known = _written(written, (*loc, "policy")), [*rules.values()]
             hint = did_you_mean(asked, known) or f"the rules are {', '.join(known) or 'none so far'}"
             yield f"{key_path((*loc, 'policy'))} is {quoted(asked)}, but no rule has that name; {hint}"
-        if isinstance(name, str) and f"{SCOPE}{name}" in rules:
-            yield f"{key_path((*loc, 'name'))} is that of a rule, {quoted(f'{SCOPE}{name}')}; rename the rule"
+        if isinstance(name, str) and f"{CLIENT_SCOPE}{name}" in rules:
+            yield f"{key_path((*loc, 'name'))} is that of a rule, {quoted(f'{CLIENT_SCOPE}{name}')}; rename the rule"
 
 
 def _names(tree: Table, *path: str) -> Iterator[tuple[Loc, str]]:

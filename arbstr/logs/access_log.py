@@ -83,6 +83,7 @@ def _request_finished(event: RequestFinished) -> LogEntry:
         "id": record.request_id,
         "provider": record.provider,
         "policy": record.policy,
+        "client": record.client,
         "model": record.model,
         "status": record.error_status if record.error_status is not None else 200,
         "in": record.input_tokens,

@@ -8,9 +8,13 @@ from typing import Any
 
 import pytest
 
-from arbstr.market import webhook
+from arbstr.config.clients import digest_of
+from arbstr.market import bookkeeping, reconciliation, webhook
 from arbstr.redaction import Secret
 from tests.integration.test_balances import holding, node
+from tests.integration.test_node_prices import bare, prices
+from tests.integration.test_reconciliation import node as account
+from tests.integration.test_reconciliation import started
 from tests.support.harness import Arbstr, ProxyHarness
 from tests.support.provider import Asked, Move, Script, ScriptedProvider, completion, error_reply, json_reply, reply
 
@@ -116,3 +120,42 @@ async def test_a_balance_that_ends_soon_is_told_of(harness: ProxyHarness) -> Non
     alert = verified(await taker.asked())
     assert (alert["alert"], alert["name"], alert["balance_sats"]) == ("balance", "alpha", 20.0)
     assert alert["hours"] < 12
+
+
+async def test_prices_that_jump_are_told_of_once(harness: ProxyHarness) -> None:
+    taker, alerts = await hook(harness)
+    alpha = await harness.add_provider("alpha", listing=prices(0.002, 0.008))
+    harness.providers[-1] = bare("alpha", alpha.url)
+    await harness.start(alerts=alerts)
+    await alpha.looked_up(2)
+    alpha.listing = prices(0.05, 0.2)
+    alert = verified(await taker.asked())
+    assert (alert["alert"], alert["name"], alert["models"]) == ("price_jump", "alpha", ["gpt-4o"])
+    await alpha.looked_up(len(alpha.lookups) + 3)
+    assert len(taker.requests) == 1
+
+
+async def test_a_charge_that_no_request_explains_is_told_of(
+    harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reconciliation, "UNEXPLAINED_AFTER_S", 0.2)
+    monkeypatch.setattr(bookkeeping, "AGAIN_S", 0.05)
+    taker, alerts = await hook(harness)
+    charged = {**completion(), "cost": {"total_msats": 1000}}
+    alpha = await account(harness, json_reply(charged))
+    arbstr = await started(harness, alpha, alerts={**alerts, "balance_hours": 0})
+    assert (await arbstr.chat(model="gpt-4o-mini")).status == 200
+    alpha.take(1700)
+    alert = verified(await taker.asked())
+    assert (alert["alert"], alert["name"], alert["sats"]) == ("unexplained_charge", "alpha", 0.7)
+
+
+async def test_a_clients_budget_is_told_of_by_its_name(harness: ProxyHarness) -> None:
+    taker, alerts = await hook(harness)
+    charged = {**completion(), "cost": {"total_msats": 1000}}
+    await harness.add_provider("alpha", json_reply(charged), input_rate=0, output_rate=0, base_fee=1)
+    client = {"name": "bob", "key_sha256": digest_of("bobs-key-0123456789"), "max_sats_per_day": 2}
+    arbstr = await harness.start(alerts={**alerts, "budget_percent": (50,)}, clients=(client,))
+    assert (await arbstr.chat(headers={"Authorization": "Bearer bobs-key-0123456789"})).status == 200
+    alert = verified(await taker.asked())
+    assert (alert["name"], alert["percent"], alert["limit_sats"]) == ("client:bob", 50, 2.0)

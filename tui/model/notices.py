@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from arbstr.events import BudgetThreshold, ConfigurationRead, LedgerStateChanged, OverchargeFound, UnexplainedCharge
+from arbstr.types import CLIENT_SCOPE
 from tui.format import percent, sats_round, shown
 
 GLOBAL = "global"  # the scope of a budget that is no rule's
@@ -31,7 +32,9 @@ def budget_notice(event: BudgetThreshold) -> Notice:
     """Return the notice that a share of a budget is spent."""
     spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
     share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
-    whose = "Budget" if event.scope == GLOBAL else f"Budget of policy {shown(event.scope, 40)}"
+    client = event.scope.removeprefix(CLIENT_SCOPE)
+    scope = f"client {shown(client, 40)}" if client != event.scope else f"policy {shown(event.scope, 40)}"
+    whose = "Budget" if event.scope == GLOBAL else f"Budget of {scope}"
     text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
     return Notice(text, "error" if event.percent >= 100 else "warning")
 

@@ -32,7 +32,7 @@ from arbstr.events import (
 from arbstr.monitoring.in_flight import RequestProgress, advance
 from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
-from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
+from arbstr.types import CLIENT_SCOPE, BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.burn import BudgetRates
 from tui.model.feed import KEPT, Feed
@@ -48,6 +48,7 @@ from tui.model.notices import (
 from tui.model.provider_view import HealthChange, PriceList, ProviderView
 from tui.model.request_row import InFlightRequest, in_flight_of
 from tui.model.speed import SpeedLog
+from tui.model.unexplained import Unexplained
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
@@ -77,6 +78,7 @@ class DashboardView:
     refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
     budget_rates: tuple[float | None, ...] = ()  # what was spent lately of each budget, in msats per minute
     config_problem: str | None = None  # why the configuration file is not in force
+    unexplained: tuple[tuple[str, int], ...] = ()  # who took lately what no request explains, and how much, in msats
 
 
 class ViewModel:
@@ -101,7 +103,8 @@ class ViewModel:
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[HealthChange]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
-        self._refused: dict[str | None, int] = {}  # when budgets last refused a request, by its policy
+        self._refused: dict[tuple[str | None, str | None], int] = {}  # when budgets last refused, by policy and client
+        self._unexplained = Unexplained()
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
         self._rates = BudgetRates()
@@ -197,6 +200,7 @@ class ViewModel:
             self.feed.amend(event)
         else:
             self._totals = with_unexplained(self._totals, event)
+            self._unexplained.add(event)
             if event.msats > 0:
                 self.notices.append(unexplained_notice(event))
         self._on_amended(event.at_ms)
@@ -264,7 +268,7 @@ class ViewModel:
         """Remember a budget's refusal: a 402 that no provider gave."""
         for record in records:
             if record.error_status == PAYMENT_REQUIRED and not record.attempts:
-                self._refused[record.policy] = record.received_at_ms + record.latency_ms
+                self._refused[record.policy, record.client] = record.received_at_ms + record.latency_ms
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -332,15 +336,17 @@ class ViewModel:
             self._refusing(now_ms),
             tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
             self.config_problem,
+            self._unexplained.at(now_ms),
         )
 
     def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:
         """Return the budgets that refuse further requests, as far as is known."""
         current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
         full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
-        for policy, at_ms in self._refused.items():
+        for (policy, client), at_ms in self._refused.items():
             if now_ms - at_ms < REFUSAL_SHOWN_MS:
-                asked = [budget for budget in current if budget.scope in (GLOBAL, policy)]
+                scopes = (GLOBAL, policy, None if client is None else f"{CLIENT_SCOPE}{client}")
+                asked = [budget for budget in current if budget.scope in scopes]
                 full += sorted(asked, key=_filled)[-1:]
         return tuple(dict.fromkeys(full))
 

@@ -10,6 +10,7 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
+from arbstr.types import NO_GROUP
 from tui.keymap import key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
@@ -18,13 +19,16 @@ from tui.model.ledger_stats import Groups
 from tui.screens.base import DashboardScreen
 from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
 
-BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "day")
+BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "client", "day")
 _TABLES = "Another table, on a narrow terminal"
 PAGES = (*BY, "plans")
 
 
 class MoneyScreen(DashboardScreen):
-    """Spending in four tables, two by two, or one at a time if narrow; budgets and learned lengths below."""
+    """Spending in tables, two and two or one at a time if narrow; budgets and learned lengths below.
+
+    That of clients is there once a client with a key of its own has asked for something.
+    """
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
     FILTER_EXAMPLE = "a part of a name in these tables"
@@ -39,10 +43,10 @@ class MoneyScreen(DashboardScreen):
         self._tables = {by: GroupTable(by, id=f"by-{by}") for by in BY}
         self._budgets = Budgets(id="budgets")
         self._ratios = Ratios(id="ratios")
-        model, provider, policy, day = (self._tables[by] for by in BY)
+        model, provider, policy, client, day = (self._tables[by] for by in BY)
         self._rows = (
             Horizontal(model, provider, classes="tables"),
-            Horizontal(policy, day, classes="tables"),
+            Horizontal(policy, client, day, classes="tables"),
         )
         self._plans = Horizontal(self._budgets, self._ratios, id="plans")
         self._page: str = "model"
@@ -64,7 +68,7 @@ class MoneyScreen(DashboardScreen):
     def _choose(self) -> None:
         """Show one page, or all tables."""
         for by, table in self._tables.items():
-            table.display = not self._one_by_one or by == self._page
+            table.display = by == self._page if self._one_by_one else by != "client" or self._has_clients()
         shown = [table.display for table in self._tables.values()]
         self._rows[0].display, self._rows[1].display = any(shown[:2]), any(shown[2:])
         self._plans.display = not self._one_by_one or self._page == "plans"
@@ -73,6 +77,7 @@ class MoneyScreen(DashboardScreen):
         """Paint piece by piece."""
         dashboard, view = self.dashboard, self.dashboard.view()
         figures = dashboard.figures
+        self._choose()
         self._summary.show(figures, dashboard.range.name, dashboard.zone)
         yield
         for by, table in self._tables.items():
@@ -82,6 +87,13 @@ class MoneyScreen(DashboardScreen):
         self._budgets.show(view)
         self._ratios.show(view.ratios)
         yield
+
+    def _has_clients(self) -> bool:
+        groups = self.dashboard.figures.groups.get("client") or {}
+        return any(name != NO_GROUP for name in groups)
+
+    def _pages(self) -> Sequence[str]:
+        return PAGES if self._has_clients() else [page for page in PAGES if page != "client"]
 
     def _named(self, by: GroupBy) -> Groups | None:
         """Return the groups whose names contain the filter's words; days have no names."""
@@ -101,6 +113,8 @@ class MoneyScreen(DashboardScreen):
 
     def action_table(self, by: int) -> None:
         """Show the next page, or the one before."""
-        self._page = PAGES[(PAGES.index(self._page) + by) % len(PAGES)]
+        pages = self._pages()
+        place = pages.index(self._page) if self._page in pages else 0
+        self._page = pages[(place + by) % len(pages)]
         self._choose()
         self.call_after_refresh(self.repaint)

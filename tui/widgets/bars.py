@@ -11,7 +11,7 @@ from textual import events
 from textual.message import Message
 
 from arbstr.types import BudgetStatus
-from tui.format import day_or_time, moment, percent, shown, uptime
+from tui.format import day_or_time, moment, percent, sats_round, shown, uptime
 from tui.model.burn import Burn
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
@@ -42,7 +42,7 @@ class TopBar(Panel):
         """Show other values; `problem` is why the ledger can't be read, if it can't."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
-        troubles += _configuration(view)
+        troubles += [*_configuration(view), *_unexplained(view)]
         self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)
         if frozen:
@@ -99,6 +99,14 @@ def _configuration(view: DashboardView) -> list[Part]:
     if view.config_problem is None:
         return []
     return _badge("config refused", f": {shown(view.config_problem, 80)}", 6)
+
+
+def _unexplained(view: DashboardView) -> list[Part]:
+    """Return a badge of what was taken lately for no request that is known."""
+    if not view.unexplained:
+        return []
+    taken = ", ".join(f"{sats_round(msats)} sats at {name}" for name, msats in view.unexplained)
+    return _badge("unexplained charge", f": {taken}", 4)
 
 
 def _adoption(view: DashboardView) -> list[Part]:

@@ -185,6 +185,22 @@ def test_a_budget_that_refuses_is_known(budgets: list[BudgetStatus], policy: str
     assert [budget.period for budget in model.view(NOON + 10).refusing] == shown
 
 
+def test_a_clients_budget_that_refuses_is_known() -> None:
+    bobs = replace(HOURLY, scope="client:bob")
+    model = ViewModel(replace(FakeSource().snapshot(), budgets=(bobs, replace(bobs, scope="client:eve"))))
+    event = refused(NOON)
+    model.apply([RequestFinished(replace(event.record, client="bob"))])
+    assert model.view(NOON + 10).refusing == (bobs,)
+
+
+def test_what_no_request_explains_is_told_for_ten_minutes_unless_it_is_explained() -> None:
+    model = ViewModel(FakeSource().snapshot())
+    model.apply([UnexplainedCharge("alpha", NOON, 455), UnexplainedCharge("beta", NOON, 50)])
+    model.apply([UnexplainedCharge("alpha", NOON + 1, 45), UnexplainedCharge("beta", NOON + 1, -50)])
+    assert model.view(NOON + 2).unexplained == (("alpha", 500),)
+    assert model.view(NOON + 600_001).unexplained == ()
+
+
 def test_a_budget_that_has_refused_nothing_for_a_minute_is_not_said_to_refuse() -> None:
     model = ViewModel(replace(FakeSource().snapshot(), budgets=(HOURLY,)))
     model.apply([refused(NOON)])
@@ -254,6 +270,7 @@ def test_events_that_need_attention_become_notices() -> None:
             OverchargeFound("alpha", "gpt-4o", 1.25, 125, 100),
             BudgetThreshold("global", "day", 100, 5_000_000, 5_000_000, NOON),
             BudgetThreshold("code", "hour", 80, 11_480, 12_000, NOON),
+            BudgetThreshold("client:bob", "day", 80, 900, 1000, NOON),
             LedgerStateChanged(ok=False, message="disk full"),
             LedgerStateChanged(ok=True, message="The ledger is writable again."),
             ConfigurationRead(NOON, ("config.toml: a is wrong", "config.toml: b is wrong")),
@@ -265,6 +282,7 @@ def test_events_that_need_attention_become_notices() -> None:
         ("warning", "alpha charges 1.25 times its rates for gpt-4o"),
         ("error", "Budget for this day: 5,000 of 5,000 sats spent (100 %)"),
         ("warning", "Budget of policy code for this hour: 11.480 of 12.000 sats spent (96 %)"),
+        ("warning", "Budget of client bob for this day: 0.900 of 1.000 sats spent (90 %)"),
         ("error", "The ledger can't be written: disk full"),
         ("information", "The ledger is writable again."),
         ("error", "The configuration was refused: config.toml: a is wrong (and 1 more)"),

@@ -727,6 +727,14 @@ async def test_money_says_what_is_configured_and_what_is_not() -> None:
         await each.shows("not configured", "no data yet", "no requests in the last 1 h")
 
 
+async def test_money_shows_clients_once_one_with_a_key_has_asked() -> None:
+    source = lived_in()
+    source.ledger.records[-3:] = [replace(record, client="laptop") for record in source.ledger.records[-3:]]
+    async with dashboard_pilot(source, size=(160, 50)) as each:
+        await each.press("4")
+        await each.shows("By client", "laptop", "By policy", "By day")
+
+
 async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
     async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
         await each.press("4")

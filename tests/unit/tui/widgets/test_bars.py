@@ -34,6 +34,8 @@ HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
     ("changes", "shown"),
     [
         ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
+        ({"refusing": (replace(HOURLY, scope="client:bob"),)}, "budget client:bob hour spent"),
+        ({"unexplained": (("alpha", 1700),)}, "unexplained charge"),
         ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY_MS),)}, "until 03 Apr 14:02"),
         ({"ledger_problem": "database is locked"}, "ledger can't be written"),
         ({"config_problem": "config.toml: it is wrong"}, "config refused"),
