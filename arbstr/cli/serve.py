@@ -40,10 +40,14 @@ def serve(
     insecure: InsecureOption = False,
 ) -> int:
     """Run the proxy."""
-    with _loading(config, listen, mock=mock, insecure=insecure) as load:
+    from arbstr.runtime.systemd import address_of, given_sockets
+
+    sockets = given_sockets(os.environ)
+    address = address_of(sockets) if sockets else listen
+    with _loading(config, address, mock=mock, insecure=insecure) as load:
         from arbstr.runtime import lifecycle
 
-        return lifecycle.serve(load)
+        return lifecycle.serve(load, sockets)
 
 
 def tui(

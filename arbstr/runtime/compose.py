@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -50,6 +51,7 @@ from arbstr.runtime.control import answer_reloads
 from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.runtime.reload import Reloads
+from arbstr.runtime.systemd import ServiceManager
 from arbstr.server.endpoints.inference import InFlightTasks
 from arbstr.transport.pool import PooledTransport
 
@@ -68,6 +70,7 @@ class Proxy:
     fleet: FakeFleet | None
     source: LocalSource
     reloads: Reloads
+    _manager: ServiceManager
     _lasting: Lasting
     _in_force: InForce
 
@@ -80,6 +83,7 @@ class Proxy:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
         admission, grace_s = self._lasting.admission, self.config.server.shutdown_grace
         admission.close()
+        self._manager.stopping()
         self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:
             logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
@@ -88,11 +92,14 @@ class Proxy:
 
 @asynccontextmanager
 async def running(
-    given: Settings, ring: LogRing | None = None, load: Callable[[], Settings] | None = None
+    given: Settings,
+    ring: LogRing | None = None,
+    load: Callable[[], Settings] | None = None,
+    sockets: Sequence[socket.socket] = (),
 ) -> AsyncIterator[Proxy]:
     """Run a proxy that listens. With a `ring`, arbstr's log goes there instead of to stderr.
 
-    `load` returns the settings for a reload.
+    `load` returns the settings for a reload; `sockets` are those to listen on, if they are open already.
     """
     async with AsyncExitStack() as stack:
         fleet = await _open_fleet(stack, given)
@@ -104,23 +111,27 @@ async def running(
         in_force = InForce(settings, lasting)
         await in_force.begin(stack)
         _watch_money(stack, settings, lasting, in_force)
-        url = await in_force.listen(stack, settings)
+        url = await in_force.listen(stack, settings, sockets)
 
         async def apply(settings: Settings) -> None:
             await in_force.replace(_of_fakes(settings, fleet))
             log.relevel(settings.log_spec)
             request_log.log_requests(settings.config.logging.log_requests)
 
+        manager = ServiceManager(os.environ)
+
         def publish(event: ConfigurationRead) -> None:
             lasting.source.config_problems = event.problems
             bus.publish(event)
 
-        reloads = Reloads(given, load or (lambda: given), apply, publish)
+        reloads = Reloads(given, load or (lambda: given), apply, publish, manager)
         await _reload_when_due(stack, given, reloads)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, url)
         lasting.source.address = url
-        yield Proxy(url, log, fleet, lasting.source, reloads, lasting, in_force)
+        run_in_background(stack, manager.keep_alive())
+        manager.ready(f"arbstr {__version__} listens on {url}")
+        yield Proxy(url, log, fleet, lasting.source, reloads, manager, lasting, in_force)
 
 
 async def _open_lasting(

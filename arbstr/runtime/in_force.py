@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+from collections.abc import Sequence
 from contextlib import AsyncExitStack
 
 from arbstr.config.settings import Settings
@@ -41,8 +43,11 @@ class InForce:
         stack.push_async_callback(self._end_work)
         self._begin_work()
 
-    async def listen(self, stack: AsyncExitStack, settings: Settings) -> str:
-        """Open the port, until the stack unwinds; return its URL. Raises `AddressInUse`, `ArbstrError`."""
+    async def listen(self, stack: AsyncExitStack, settings: Settings, sockets: Sequence[socket.socket]) -> str:
+        """Open the port, unless `sockets` are given, until the stack unwinds; return its URL.
+
+        Raises `AddressInUse`, `ArbstrError`.
+        """
         self._listener = await listen(
             stack,
             self.composition.app.serve,
@@ -50,6 +55,7 @@ class InForce:
             settings.port,
             max_connections=most_clients(settings),
             max_request_bytes=largest_bytes(settings.config),
+            sockets=sockets,
         )
         return self._listener.url
 

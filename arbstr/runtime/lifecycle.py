@@ -7,7 +7,8 @@ import inspect
 import logging
 import os
 import signal
-from collections.abc import Callable, Coroutine
+import socket
+from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -20,12 +21,12 @@ from arbstr.runtime.compose import Proxy, running
 logger = logging.getLogger(__name__)
 
 
-def serve(load: Callable[[], Settings]) -> int:
+def serve(load: Callable[[], Settings], sockets: Sequence[socket.socket] = ()) -> int:
     """Run the proxy until a signal stops it; return the exit status. Raises `ArbstrError` if it can't start.
 
-    `load` returns the settings, now and at each reload.
+    `load` returns the settings, now and at each reload; `sockets` are those to listen on, if they are open already.
     """
-    return run(_serve(load(), load))
+    return run(_serve(load(), load, sockets))
 
 
 def run(main: Coroutine[Any, Any, int], *, eager_tasks: bool = False) -> int:
@@ -52,10 +53,10 @@ def tui(load: Callable[[], Settings]) -> int:
     return run(_tui(load(), load), eager_tasks=True)  # Textual does
 
 
-async def _serve(settings: Settings, load: Callable[[], Settings]) -> int:
+async def _serve(settings: Settings, load: Callable[[], Settings], sockets: Sequence[socket.socket] = ()) -> int:
     hangup = asyncio.Event()
     stop = ShutdownSignal(hangup)
-    async with running(settings, load=load) as proxy, AsyncExitStack() as stack:
+    async with running(settings, load=load, sockets=sockets) as proxy, AsyncExitStack() as stack:
         stop.reopen_log = proxy.log.reopen
         run_in_background(stack, _reload_on(hangup, proxy))
         await stop.requested.wait()

@@ -6,7 +6,7 @@ import asyncio
 import errno
 import os
 import socket
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from contextlib import AsyncExitStack
 
 from aiohttp import web
@@ -39,9 +39,19 @@ class Listener:
 
 
 async def listen(
-    stack: AsyncExitStack, handler: Handler, host: str, port: int, *, max_connections: int, max_request_bytes: int
+    stack: AsyncExitStack,
+    handler: Handler,
+    host: str,
+    port: int,
+    *,
+    max_connections: int,
+    max_request_bytes: int,
+    sockets: Sequence[socket.socket] = (),
 ) -> Listener:
-    """Open the port, until the stack unwinds. Raises `AddressInUse`, `ArbstrError`."""
+    """Open the port, until the stack unwinds, unless `sockets` are open already.
+
+    Raises `AddressInUse`, `ArbstrError`.
+    """
     server = _Server(handler, max_request_bytes)
     runner = web.ServerRunner(server, shutdown_timeout=1.0)
     await runner.setup()
@@ -50,7 +60,8 @@ async def listen(
     stack.callback(clients.close)
     shown = f"[{host}]" if ":" in host else host
     try:
-        acceptor = await Acceptor.open(host, port, clients.new_protocol)
+        given = Acceptor(list(sockets), clients.new_protocol) if sockets else None
+        acceptor = given or await Acceptor.open(host, port, clients.new_protocol)
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
             remedy = "stop the program that listens there, or choose another address with --listen"
