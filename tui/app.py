@@ -45,6 +45,7 @@ from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
 from tui.timings import NORMAL, Timings
 from tui.widgets.bars import KeyBar
+from tui.widgets.panel import Panel
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,9 @@ class Dashboard(App[None]):
             self.notify(notice.text, severity=notice.severity, markup=False)
         screen = self.screen
         if isinstance(screen, DashboardScreen | DetailScreen) and screen.is_mounted:
+            if (link := self.dashboard.source.link) is not None:
+                for panel in screen.query(Panel).exclude("#top, #keys"):
+                    panel.fade(link.outage is not None)
             yield from screen.paint()
 
     def notify(
@@ -345,11 +349,13 @@ class Dashboard(App[None]):
             self.exit()
         else:
             self._asked_to_quit = now
-            self.notify("Ctrl-C again quits, and stops the proxy with it", markup=False)
+            what = ", and stops the proxy with it" if self.dashboard.source.link is None else ""
+            self.notify(f"Ctrl-C again quits{what}", markup=False)
 
     def action_suspend_process(self) -> None:
         """Refuse to suspend: stopping the process would stop the proxy."""
-        self.notify("The dashboard can't be suspended: the proxy would stop with it", markup=False)
+        why = ": the proxy would stop with it" if self.dashboard.source.link is None else ""
+        self.notify(f"The dashboard can't be suspended{why}", markup=False)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the screen's actions, the themes and the mouse, for the palette."""

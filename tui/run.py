@@ -16,6 +16,7 @@ from typing import Literal
 
 from textual.worker import WorkerFailed
 
+from arbstr.clock import wall_ms
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.app import Dashboard
@@ -42,14 +43,15 @@ async def run_dashboard(
     log: LogRing,
     stop: asyncio.Event,
     asks_to_quit: bool = True,
+    now_ms: Callable[[], int] = wall_ms,
     on_ready: Callable[[], None] = lambda: None,
 ) -> DashboardEnd:
     """Run the dashboard on the terminal of stdin and stderr until it ends; on the main thread only.
 
     Set `stop` to end it from outside (a signal). `asks_to_quit`: the key that quits asks while requests run.
-    `on_ready` is called after the first paint.
+    `now_ms` is the source's wall clock; `on_ready` is called after the first paint.
     """
-    app = Dashboard(source, log=log, asks_to_quit=asks_to_quit, on_ready=on_ready)
+    app = Dashboard(source, log=log, now_ms=now_ms, asks_to_quit=asks_to_quit, on_ready=on_ready)
     async with _running(app) as dashboard, _waiting(stop) as stopping:
         await asyncio.wait({dashboard, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not dashboard.done():

@@ -27,6 +27,26 @@ InsecureOption = Annotated[
 ]
 
 
+def _url(text: str) -> str:
+    from arbstr.errors import UnusableInput
+    from arbstr.monitoring.remote_link import read_url
+
+    try:
+        return read_url(text)
+    except UnusableInput as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+AttachOption = Annotated[
+    str | None,
+    typer.Option("--attach", metavar="URL", parser=_url, help="Show the dashboard of an arbstr that runs elsewhere."),
+]
+TokenOption = Annotated[
+    str | None,
+    typer.Option("--token", metavar="TOKEN", help="Its server.auth_token [ARBSTR_TOKEN, else asked for]."),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the commands to an application."""
     app.command(epilog="Example: arbstr serve -c config.toml -l 127.0.0.1:8080")(serve)
@@ -56,8 +76,16 @@ def tui(
     mock: MockOption = False,
     demo: DemoOption = False,
     insecure: InsecureOption = False,
+    attach: AttachOption = None,
+    token: TokenOption = None,
 ) -> int:
-    """Run the proxy with the dashboard on top."""
+    """Run the proxy with the dashboard on top; or show one that runs elsewhere."""
+    if attach is None and token is not None:
+        raise typer.BadParameter("it is for --attach", param_hint="'--token'")
+    if attach is not None and (config, listen, mock, demo, insecure) != (None, None, False, False, False):
+        raise typer.BadParameter(
+            "it goes with --token alone: what runs there has its own configuration", param_hint="'--attach'"
+        )
     if not all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr)):
         print(
             "arbstr: the dashboard needs a terminal on stdin and stderr; arbstr serve runs without one", file=sys.stderr
@@ -70,10 +98,27 @@ def tui(
             file=sys.stderr,
         )
         return USAGE
+    if attach is not None:
+        return _attached(attach, token)
     with _loading(config, listen, mock=mock, demo=demo, insecure=insecure) as load:
         from arbstr.runtime import lifecycle
 
         return lifecycle.tui(load)
+
+
+def _attached(url: str, token: str | None) -> int:
+    """Show the dashboard of another arbstr; ask for its token where it wants one and none was given."""
+    from arbstr.cli.secret_input import read_secret
+    from arbstr.monitoring.remote_link import NotWatchable, read_token
+    from arbstr.runtime.attached import attach
+
+    given = read_token(os.environ.get("ARBSTR_TOKEN") if token is None else token)
+    try:
+        return attach(url, given)
+    except NotWatchable as refusal:
+        if not refusal.wants_token:
+            raise
+    return attach(url, read_token(read_secret(f"Token of {url}: ")))
 
 
 @contextmanager

@@ -53,7 +53,7 @@ from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
 
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.5, 15.0  # before connecting once more; a share of it by chance
+FIRST_WAIT_S, LONGEST_WAIT_S, GROWTH = 0.25, 15.0, 1.5  # before connecting once more; a share more by chance
 _KINDS: dict[str, type] = {name: kind for kind, name in NAMES.items()}
 
 
@@ -211,7 +211,7 @@ class RemoteSource:
         since_ms = now_ms if self._outage is None else self._outage.since_ms
         self._outage = Outage(reason, since_ms, now_ms + int(lasts_s * 1000))
         await asyncio.sleep(lasts_s)
-        return min(wait_s * 2, LONGEST_WAIT_S)
+        return min(wait_s * GROWTH, LONGEST_WAIT_S)
 
     def _receive(self, event: Received) -> None:
         """Apply an event. Raises NotWatchable for one that this version can't read."""

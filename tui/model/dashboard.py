@@ -80,6 +80,7 @@ class DashboardModel:
         self._board_due = asyncio.Event()
         self._on_change = on_figures
         self._busy_until_ms = 0
+        self._link = source.link
         self.past_loaded = False  # the feed has the requests from before this start
 
     def close(self) -> None:
@@ -91,14 +92,17 @@ class DashboardModel:
     def catch_up(self) -> bool:
         """Apply the events in the mailbox; return whether anything changed. Missed events cause a resynchronisation."""
         events, missed = self.mailbox.drain()
-        now = self.now_ms()
+        now, link = self.now_ms(), self.source.link
+        connected, self._link = link != self._link, link
+        if connected and link is not None and link.outage is None:
+            self.watch.missed(self._snapshot_ms)  # its queries were in vain
         if events:
             self.model.apply(events)
             self._busy_until_ms = now + SNAPSHOT_EVERY_MS
         due = self._due(now)
         if missed or due:
             self._resync(now, missed=missed > 0)
-        return bool(events) or bool(missed) or due
+        return bool(events) or bool(missed) or due or connected
 
     def _due(self, now: int) -> bool:
         """Check whether a snapshot is due: soon after events, when a breaker's or budget's time is up, at intervals."""
@@ -218,7 +222,13 @@ class DashboardModel:
     def moving(self) -> bool:
         """Check whether the screen changes with time alone: something runs, just ended, or counts down."""
         recent = self.now_ms() - self._busy_until_ms < 12_000
-        return recent or bool(self.model.feed.running) or self.model.counting_down(self.now_ms())
+        lost = self._link is not None and self._link.outage is not None
+        return lost or recent or bool(self.model.feed.running) or self.model.counting_down(self.now_ms())
+
+    @property
+    def read_only(self) -> bool:
+        """Whether providers can't be changed from here."""
+        return self.source.link is not None
 
     # ── acting ──────────────────────────────────────────────────────────────────────────────────────────────────
 

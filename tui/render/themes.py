@@ -87,8 +87,10 @@ _STRIPS_KEPT = 2048
 class StripCache:
     """Turns lines into strips in one theme's colours, and caches them."""
 
-    def __init__(self, theme: Theme) -> None:
+    def __init__(self, theme: Theme, *, faded: bool = False) -> None:
         self.styles = _terminal_styles() if theme.ansi else _styles(theme)
+        if faded:
+            self.styles = {role: self.styles["faint" if role == "faint" else "muted"] for role in self.styles}
         self.background = Color.parse("ansi_default" if theme.ansi else _hex(theme, "background"))
         self._strips: LRUCache[tuple[Line, int], Strip] = LRUCache(_STRIPS_KEPT)
 
@@ -104,10 +106,10 @@ class StripCache:
 
 
 @lru_cache(32)
-def strip_cache_for(name: str) -> StripCache:
-    """Return the strip cache of the theme of that name: one of ours or of Textual's own."""
+def strip_cache_for(name: str, *, faded: bool = False) -> StripCache:
+    """Return the strip cache of the theme of that name: one of ours or of Textual's own; `faded` has no colours."""
     ours = {theme.name: theme for theme in THEMES}
-    return StripCache(ours.get(name) or BUILTIN_THEMES[name])
+    return StripCache(ours.get(name) or BUILTIN_THEMES[name], faded=faded)
 
 
 def _hex(theme: Theme, name: str) -> str:

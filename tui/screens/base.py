@@ -52,6 +52,7 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
         problem=dashboard.watch.figures.problem,
         zone=dashboard.zone,
         burn=dashboard.burn(),
+        link=dashboard.source.link,
     )
 
 

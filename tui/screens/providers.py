@@ -106,6 +106,8 @@ class ProvidersScreen(DashboardScreen):
         provider = self._provider
         if provider is None:
             return {"open": "", "rotation": "", "close_breaker": ""}
+        if self.dashboard.read_only:
+            return {"rotation": "", "close_breaker": ""}
         return {} if provider.status.in_rotation else {"rotation": "put back"}
 
     def narrow(self, typed: str) -> None:
@@ -149,7 +151,7 @@ class ProvidersScreen(DashboardScreen):
     def action_rotate(self) -> None:
         """Take the provider out of rotation or back; ask first if no other is left."""
         provider = self._provider
-        if provider is None or not self.dashboard.last_in_rotation(provider):
+        if provider is None or self.dashboard.read_only or not self.dashboard.last_in_rotation(provider):
             self._do(self.dashboard.toggle_rotation)
             return
         question = f"{provider.status.name} is the last provider in rotation"
@@ -167,6 +169,9 @@ class ProvidersScreen(DashboardScreen):
     def _do(self, act: Callable[[ProviderView], str]) -> None:
         provider = self._provider
         if provider is None:
+            return
+        if self.dashboard.read_only:
+            self.notify("This dashboard only watches: providers are changed where arbstr runs", markup=False)
             return
         try:
             self.notify(act(provider), markup=False)

@@ -10,8 +10,9 @@ from itertools import pairwise
 from textual import events
 from textual.message import Message
 
+from arbstr.monitoring.source import LinkState, Outage
 from arbstr.types import BudgetStatus
-from tui.format import day_or_time, moment, percent, sats_round, shown, uptime
+from tui.format import clock, day_or_time, moment, percent, sats_round, shown, uptime
 from tui.model.burn import Burn
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
@@ -38,14 +39,22 @@ class TopBar(Panel):
         problem: str | None,
         zone: tzinfo | None,
         burn: Burn | None = None,
+        link: LinkState | None = None,
     ) -> None:
-        """Show other values; `problem` is why the ledger can't be read, if it can't."""
+        """Show other values; `problem` is why the ledger can't be read, if it can't; `link` whom it only watches."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
+        outage = None if link is None else link.outage
+        problem = problem if outage is None else None
         troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
         troubles += [*_configuration(view), *_unexplained(view)]
-        self._left = [(((" arbstr", "title"),), 3), (address, 7), *_providers(view), *troubles, *_adoption(view)]
+        name: Part = (((" arbstr", "title"),), 3)
+        watches: list[Part] = [] if link is None else [((("  watching, read-only", "muted"),), 8)]
+        lost = [] if outage is None else _outage(outage, now_ms)
+        self._left = [name, *lost, (address, 7), *watches, *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)
-        if frozen:
+        if outage is not None:
+            state = ((f" ✕ stale since {clock(outage.since_ms, zone)} ", "alarm"), (" ", "text"))
+        elif frozen:
             state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
         zone_name: Line = ((f"  {moment(now_ms, zone).tzname()}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
@@ -60,6 +69,12 @@ class TopBar(Panel):
 
 
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
+
+
+def _outage(outage: Outage, now_ms: int) -> list[Part]:
+    again_s = max(outage.again_ms - now_ms + 999, 0) // 1000
+    when = f"again in {again_s} s" if again_s else "connecting"
+    return _badge("no connection", f": {shown(outage.reason, 80)}, {when}", 2)
 
 
 def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None) -> list[Part]:

@@ -56,6 +56,14 @@ class Panel(Widget):
         super().__init__(id=id)
         self._lines: list[Line] = []
         self._strips: list[Strip] = []
+        self._faded = False
+
+    def fade(self, faded: bool) -> None:
+        """Show everything without colour, or as it is: what is out of date must not look current."""
+        if faded != self._faded:
+            self._faded = faded
+            self._strips = []
+            self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Return the panel's lines for a size; missing ones are blank."""
@@ -95,7 +103,7 @@ class Panel(Widget):
 
     @property
     def _strip_cache(self) -> StripCache:
-        return strip_cache_for(self.app.theme)
+        return strip_cache_for(self.app.theme, faded=self._faded)
 
     def on_mount(self) -> None:
         """Follow the theme."""

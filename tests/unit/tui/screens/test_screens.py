@@ -17,12 +17,14 @@ from textual.widgets import Input
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from arbstr.ledger.model import Entry
+from arbstr.monitoring.source import LinkState, Outage
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import SHORT, DashboardPilot, dashboard_pilot
 from tui.format import sats_round
 from tui.render.themes import LIGHT, TERMINAL
 from tui.screens.detail import DetailScreen
 from tui.timings import NORMAL
+from tui.widgets.panel import Panel
 
 # As if every query took hours, so that the next may come only after as long.
 AS_IF_SLOW = replace(SHORT, query_share=1e-9, most_query_wait_s=3600.0)
@@ -969,3 +971,43 @@ async def test_on_a_low_screen_a_provider_in_full_is_worth_more_than_the_board()
         await each.press("3")
         await each.shows("https://alpha.example.com/v1")
         assert "Price board" not in each.text
+
+
+WATCHED = LinkState("http://10.0.0.5:8080")
+LOST = LinkState(WATCHED.url, Outage("connection refused", NOON, NOON + 4000))
+
+
+def faded(each: DashboardPilot) -> set[bool]:
+    """Whether the panels between the bars have lost their colours."""
+    panels = each.app.screen.query(Panel).exclude("#top, #keys")
+    return {panel._strip_cache.styles["bad"] == panel._strip_cache.styles["muted"] for panel in panels}
+
+
+async def test_what_is_out_of_date_has_no_colours_on_any_screen_until_it_is_current_again() -> None:
+    source = lived_in()
+    source.link = WATCHED
+    async with dashboard_pilot(source) as each:
+        assert faded(each) == {False}
+        source.link = LOST
+        await each.shows("no connection", "stale since")
+        for key in "12345":
+            await each.press(key)
+            await each.until(lambda: faded(each) == {True})
+        source.link = WATCHED
+        await each.shows("▶ live")
+        for key in "12345":
+            await each.press(key)
+            await each.until(lambda: faded(each) == {False})
+
+
+async def test_a_dashboard_that_only_watches_changes_no_provider() -> None:
+    source = lived_in()
+    source.link = WATCHED
+    async with dashboard_pilot(source) as each:
+        await each.press("3")
+        await each.shows("Price board")
+        assert "take out" not in each.text
+        for key in ("space", "r"):
+            await each.press(key)
+            await each.shows("This dashboard only watches")
+        assert all(status.in_rotation for status in source.snapshot().providers)

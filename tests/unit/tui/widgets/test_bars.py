@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from arbstr.clock import DAY_MS, MINUTE_MS
+from arbstr.monitoring.source import LinkState, Outage
 from arbstr.types import BudgetStatus
 from tests.support.dashboard_fakes import HOUR, NOON, FakeSource
 from tui.model.burn import Burn
@@ -47,6 +48,28 @@ def test_what_is_wrong_is_said_at_any_width(changes: dict[str, Any], shown: str,
     assert shown in text
     assert "▶ live" in text
     assert "●" not in text or not view.refusing
+
+
+@pytest.mark.parametrize("width", [60, 70, 80, 100, 120, 200])
+def test_a_lost_connection_is_said_at_any_width_and_nothing_looks_live(width: int) -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    outage = Outage("connection \x1brefused", NOON - 11_000, NOON + 3_500)
+    text = top(view, width, link=LinkState("http://10.0.0.5:8080", outage), problem="connection refused")
+    assert "no connection" in text
+    assert "✕ stale since 14:02:00" in text
+    assert "live" not in text
+    assert "ledger" not in text, "one trouble is said once"
+    assert "\x1b" not in text
+    if width >= 120:
+        assert "refused, again in 4 s" in text
+
+
+def test_a_dashboard_that_only_watches_says_so() -> None:
+    view = ViewModel(FakeSource().snapshot()).view(NOON)
+    text = top(view, 120, link=LinkState("http://10.0.0.5:8080"))
+    assert "watching, read-only" in text
+    assert "▶ live" in text
+    assert "watching" not in top(view, 120)
 
 
 def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
