@@ -32,6 +32,7 @@ from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.policy import load_matchers
 from arbstr.engine.sessions import Sessions
+from arbstr.engine.upstream.deadline import DeadlineTimer
 from arbstr.events import AdoptionProgressed, ConfigurationRead, LedgerStateChanged
 from arbstr.ledger.model import Filter
 from arbstr.ledger.reader import LedgerReader
@@ -183,6 +184,7 @@ async def _open_lasting(
         funds_queue=FundsQueue(),
         admission=AdmissionControl(config.server.max_in_flight, config.server.rate_limit_rps, time.monotonic),
         room=BodyMemory(LARGEST_AT_A_TIME * largest_bytes(config)),
+        deadline_timer=DeadlineTimer(),
         in_flight=InFlightTasks(),
         running=running,
         source=source,

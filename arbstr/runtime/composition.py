@@ -32,6 +32,7 @@ from arbstr.engine.routing.policy import Matcher
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
+from arbstr.engine.upstream.deadline import DeadlineTimer
 from arbstr.engine.upstream.spoken import SpokenDialects
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
@@ -73,6 +74,7 @@ class Lasting:
     funds_queue: FundsQueue
     admission: AdmissionControl
     room: BodyMemory
+    deadline_timer: DeadlineTimer
     in_flight: InFlightTasks
     running: dict[str, RequestContext]
     source: LocalSource
@@ -147,6 +149,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
         keepalive_s=config.server.keepalive,
         spoken=spoken,
         memory=lasting.room,
+        deadline_timer=lasting.deadline_timer,
     )
     if before is not None:
         spoken.take_over(before.spoken, staying)

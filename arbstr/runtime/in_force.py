@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
@@ -82,6 +83,7 @@ class InForce:
         await asyncio.gather(self._spending.load(), self._books.start())
         if replaced is not None:
             await asyncio.gather(replaced, return_exceptions=True)
+        gc.collect()  # it would come by itself once in thousands of requests, and reloads would add up till then
 
     def _begin_work(self) -> asyncio.Task[None] | None:
         """Begin the present composition's work in the background; return the one before's, which is to end."""

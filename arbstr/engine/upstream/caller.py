@@ -76,7 +76,8 @@ class _Body(httpx.ByteStream):
 class UpstreamCaller:
     """Sends requests to providers over a transport; maps every way to fail to an `AttemptError`.
 
-    `keepalive_s` is the keep-alive interval of the client's stream, `clock` is monotonic seconds.
+    `keepalive_s` is the keep-alive interval of the client's stream, `clock` is monotonic seconds. Several may share a
+    `deadline_timer`.
     """
 
     def __init__(
@@ -87,13 +88,14 @@ class UpstreamCaller:
         keepalive_s: float,
         spoken: SpokenDialects,
         memory: BodyMemory | None = None,
+        deadline_timer: DeadlineTimer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._transport = transport
         self._redactor = redactor
         self._spoken = spoken
         self._clock = clock
-        self._deadline_timer = DeadlineTimer()
+        self._deadline_timer = deadline_timer or DeadlineTimer()
         self._answers = AnswerReader(
             redactor, keepalive_s=keepalive_s, memory=memory, deadline_timer=self._deadline_timer
         )
