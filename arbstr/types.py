@@ -263,7 +263,8 @@ class RequestRecord:
     `cached_tokens` and `cache_write_tokens` are part of `input_tokens`. `model` is as asked for, `served_model` the
     name that served. `predicted_cached_tokens` were expected to be read from the provider's cache, None where caches
     could not matter; `cache_saved_msats` is what the cache saved by the rates, `switching_msats` how much more the
-    provider that had the conversation before was expected to save.
+    provider that had the conversation before was expected to save. `traceparent` is the client's, for its traces, and
+    not in the ledger.
     """
 
     request_id: str
@@ -298,6 +299,7 @@ class RequestRecord:
     predicted_cached_tokens: int | None = None
     cache_saved_msats: int | None = None
     switching_msats: int | None = None
+    traceparent: str | None = None
 
 
 JsonObject = dict[str, Any]

@@ -54,7 +54,7 @@ from arbstr.events import (
     RequestReceived,
     RouteChosen,
 )
-from arbstr.types import Candidate, InferenceRequest
+from arbstr.types import Candidate, HeaderList, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ class Engine:
     ) -> None:
         self._providers = {provider.name: provider for provider in config.providers}
         self._retry = config.retry
+        self._is_traced = config.otel.endpoint is not None
         self._keepalive_s = config.server.keepalive
         self._admission = admission
         self._router = router
@@ -113,7 +114,8 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         name = None if client.identity is None else client.identity.name
-        context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock, name)
+        trace = _traceparent(client.headers) if self._is_traced else None
+        context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock, name, trace)
         self._running[context.request_id] = context
         cut_off = CutOff()
         try:
@@ -403,6 +405,10 @@ class Engine:
         self._bus.publish(RequestFinished(record))
         if context.request is not None:
             best_effort(self._router.learn, record, context.request, context.answer_bytes)
+
+
+def _traceparent(headers: HeaderList) -> str | None:
+    return next((value for name, value in headers if name.lower() == "traceparent"), None)
 
 
 def _check_present(client: Client) -> None:

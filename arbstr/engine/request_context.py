@@ -26,7 +26,10 @@ _PAYMENT_REQUIRED = 402
 
 
 class RequestContext:
-    """The state of one request from arrival to end. `clock` is monotonic seconds, `client` the name of its client."""
+    """The state of one request from arrival to end. `clock` is monotonic seconds, `client` the name of its client.
+
+    `traceparent` is that client's header, where traces are wanted.
+    """
 
     # Too many attributes for CPython's key-sharing dictionaries: without slots each instance would have its own table.
     __slots__ = (
@@ -63,6 +66,7 @@ class RequestContext:
         "stream",
         "streaming",
         "success",
+        "traceparent",
         "usage",
     )
 
@@ -73,9 +77,11 @@ class RequestContext:
         dialect: Dialect,
         clock: Callable[[], float],
         client: str | None = None,
+        traceparent: str | None = None,
     ) -> None:
         self.request_id = request_id
         self.client = client
+        self.traceparent = traceparent
         self.received_at_ms = received_at_ms
         self.dialect = dialect  # its client's
         self._clock = clock
@@ -355,6 +361,7 @@ class RequestContext:
             dialect=self.dialect.name,
             session=self.session,
             client=self.client,
+            traceparent=self.traceparent,
             implausible=self.spend.implausible,
             doubtful_msats=self.spend.doubtful_msats,
             doubts=self.spend.doubts,

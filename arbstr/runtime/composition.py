@@ -34,10 +34,12 @@ from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.caller import UpstreamCaller
 from arbstr.engine.upstream.deadline import DeadlineTimer
 from arbstr.engine.upstream.spoken import SpokenDialects
+from arbstr.events import RequestFinished
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
+from arbstr.market.trace_export import MOST_WAITING, TraceExport
 from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.monitoring.request_counters import RequestCounters
@@ -104,6 +106,7 @@ class Composition:
     balances: Balances
     upstream: UpstreamCaller
     alerts: WebhookAlerts | None
+    traces: TraceExport | None
     app: App
 
     @property
@@ -122,6 +125,8 @@ class Composition:
             group.create_task(self.balances.run())
             if self.alerts is not None:
                 group.create_task(self.alerts.run())
+            if self.traces is not None:
+                group.create_task(self.traces.run())
 
 
 def largest_bytes(config: Config) -> int:
@@ -161,9 +166,23 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
     alerts = WebhookAlerts.for_settings(
         config.alerts, lasting.transport, lasting.redactor, before.alerts if before else None
     )
+    traces = _traces(config, lasting, before)
     engine = _engine(config, lasting, accounts, health, router, upstream, balances)
     app = _app(settings, lasting, engine, health, router, lists, balances)
-    return Composition(config, accounts, account_funds, spoken, health, router, lists, balances, upstream, alerts, app)
+    return Composition(
+        config, accounts, account_funds, spoken, health, router, lists, balances, upstream, alerts, traces, app
+    )
+
+
+def _traces(config: Config, lasting: Lasting, before: Composition | None) -> TraceExport | None:
+    """Return what exports traces, of the requests that the one before has left too; None without an endpoint."""
+    known = before.traces if before is not None else None
+    if config.otel.traces_url is None:
+        if known is not None:
+            lasting.bus.unsubscribe(known.finished)
+        return None
+    finished = lasting.bus.subscribe(MOST_WAITING, [RequestFinished]) if known is None else known.finished
+    return TraceExport(config.otel.traces_url, finished, config.providers, lasting.transport, lasting.redactor)
 
 
 def _staying(config: Config, before: Composition | None) -> frozenset[str]:

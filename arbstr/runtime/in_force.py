@@ -100,6 +100,8 @@ class InForce:
         if self._background is not None:
             self._background.cancel()
             await asyncio.gather(self._background, return_exceptions=True)
+        if self.composition.traces is not None:
+            await self.composition.traces.flush()
 
     async def _close_streams(self) -> None:
         await self.composition.upstream.aclose()
