@@ -32,6 +32,7 @@ def init(
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="What to call it [from its URL].")] = None,
     container: Annotated[bool, typer.Option("--container", help="Print a Containerfile instead.")] = False,
     systemd: Annotated[bool, typer.Option("--systemd", help="Print a systemd unit instead.")] = False,
+    grafana: Annotated[bool, typer.Option("--grafana", help="Print a Grafana dashboard instead.")] = False,
     launchd: Annotated[bool, typer.Option("--launchd", help="Print a launchd property list instead.")] = False,
 ) -> None:
     """Write a first configuration file: every option, explained.
@@ -41,11 +42,13 @@ def init(
     from arbstr.config.paths import config_path
 
     path = config_path(config, os.environ)
-    if container + systemd + launchd > 1:
-        raise typer.BadParameter("--container, --systemd and --launchd are mutually exclusive")
-    if container or systemd:
-        print((_SERVICE_FILES / ("Containerfile" if container else "arbstr.service")).read_text(), end="")
-    elif launchd:
+    if container + systemd + launchd + grafana > 1:
+        raise typer.BadParameter("--container, --systemd, --launchd and --grafana are mutually exclusive")
+    printed = {"Containerfile": container, "arbstr.service": systemd, "grafana.json": grafana}
+    for file in (name for name, wanted in printed.items() if wanted):
+        print((_SERVICE_FILES / file).read_text(encoding="utf-8"), end="")
+        return
+    if launchd:
         print(_property_list(path), end="")
     else:
         _write_configuration(path, listen, url, name)

@@ -19,6 +19,7 @@ import pytest
 import arbstr
 from arbstr.config.loader import load
 from arbstr.config.toml_file import example_path
+from tests.integration.test_metrics import LABELS
 from tests.support.command import Done, run_command
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
@@ -202,6 +203,37 @@ def test_the_containers_health_is_that_arbstr_answers(tmp_path: Path) -> None:
     assert not healthy(port)
 
 
+def test_the_dashboard_shows_metrics_that_there_are_by_labels_that_they_have(tmp_path: Path) -> None:
+    dashboard = json.loads(init(tmp_path, "--grafana").stdout)
+    assert (dashboard["title"], dashboard["uid"]) == ("arbstr", "arbstr")
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    expressions += [each["query"]["query"] for each in dashboard["templating"]["list"] if each["type"] == "query"]
+    named = {name for text in expressions for name in re.findall(r"arbstr_\w+", text)}
+    assert {name.removesuffix("_bucket") for name in named} == {
+        re.sub("_(bucket|count|sum)$", "", name) for name in LABELS
+    }
+    assert named <= LABELS.keys()
+    for panel in dashboard["panels"]:
+        for target in panel["targets"]:
+            [name, *_] = re.findall(r"arbstr_\w+", target["expr"])
+            used = re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
+            used += [label for labels in re.findall(r"by \((.*?)\)", target["expr"]) for label in labels.split(", ")]
+            assert {*used} <= LABELS[name], target
+
+
+def test_the_dashboards_panels_have_their_places(tmp_path: Path) -> None:
+    panels = json.loads(init(tmp_path, "--grafana").stdout)["panels"]
+    cells = [
+        (x, y)
+        for place in (panel["gridPos"] for panel in panels)
+        for x in range(place["x"], place["x"] + place["w"])
+        for y in range(place["y"], place["y"] + place["h"])
+    ]
+    assert len(cells) == len(set(cells))
+    assert all(x < 24 for x, _ in cells)
+    assert len({panel["id"] for panel in panels}) == len(panels)
+
+
 def test_the_launch_agent_runs_this_arbstr_with_this_configuration(tmp_path: Path) -> None:
     agent = plistlib.loads(init(tmp_path, "--launchd", "-c", "a & b.toml").stdout.encode())
     path = tmp_path / "a & b.toml"
@@ -211,4 +243,8 @@ def test_the_launch_agent_runs_this_arbstr_with_this_configuration(tmp_path: Pat
 
 
 def test_the_service_files_are_part_of_the_package() -> None:
-    assert {path.name for path in (TOP / "arbstr/cli/service_files").iterdir()} == {"Containerfile", "arbstr.service"}
+    assert {path.name for path in (TOP / "arbstr/cli/service_files").iterdir()} == {
+        "Containerfile",
+        "arbstr.service",
+        "grafana.json",
+    }
