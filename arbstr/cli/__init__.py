@@ -1,7 +1,7 @@
 """The command line: the only package that prints and sets exit statuses.
 
 `serve`, `reload`, `init`, `config`, `providers`, `clients`, `connect`, `discover`, `ledger`, `statusline`, `balance`,
-`money`, `db`, `doctor` and `simulate` hold the commands; each imports what is slow to import when it runs.
+`money`, `db`, `doctor`, `simulate` and `man` hold the commands; each imports what is slow to import when it runs.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from typing import Annotated
 
 import typer
 
-import arbstr
 from arbstr.cli import (
     balance,
     clients,
@@ -26,6 +25,7 @@ from arbstr.cli import (
     doctor,
     init,
     ledger,
+    man,
     money,
     providers,
     reload,
@@ -134,7 +134,9 @@ def _internal_error(kind: type[BaseException], error: BaseException, trace: Trac
 
 def _version(wanted: bool) -> None:
     if wanted:
-        print(f"arbstr {arbstr.__version__}")
+        from arbstr.cli.version import version_text
+
+        print(version_text())
         raise typer.Exit
 
 
@@ -142,7 +144,7 @@ def _version(wanted: bool) -> None:
 def _arbstr(
     context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show version and commit, and exit.")
     ] = False,
 ) -> None:
     if context.invoked_subcommand is None:
@@ -152,6 +154,6 @@ def _arbstr(
 
 for commands in (
     serve, reload, init, config, doctor, providers, clients, connect, discover, ledger, statusline, balance, money, db,
-    simulate,
+    simulate, man,
 ):  # fmt: skip
     commands.register(app)

@@ -79,7 +79,7 @@ def tui(
     attach: AttachOption = None,
     token: TokenOption = None,
 ) -> int:
-    """Run the proxy with the dashboard on top; or show one that runs elsewhere."""
+    """Run the proxy with the dashboard, or show another arbstr's."""
     if attach is None and token is not None:
         raise typer.BadParameter("it is for --attach", param_hint="'--token'")
     if attach is not None and (config, listen, mock, demo, insecure) != (None, None, False, False, False):

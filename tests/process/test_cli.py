@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,8 +15,10 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import typer
 
 import arbstr
+from arbstr import cli
 from arbstr.cli.tables import Column, table
 from tests.support.command import Done, run_command
 from tests.support.patience import PATIENCE_S
@@ -131,7 +134,48 @@ def test_a_command_prints_the_same_as_a_process(cwd: Path, arguments: tuple[str,
 
 def test_version_is_printed(tmp_path: Path) -> None:
     run = arbstr_run("--version", cwd=tmp_path)
-    assert (run.stdout, run.stderr, run.returncode) == (f"arbstr {arbstr.__version__}\n", "", 0)
+    assert re.fullmatch(rf"arbstr {re.escape(arbstr.__version__)}( \([0-9a-f]{{7,40}}\))?\n", run.stdout)
+    assert (run.stderr, run.returncode) == ("", 0)
+
+
+@pytest.mark.parametrize(
+    ("variables", "expected"),
+    [
+        ({"_ARBSTR_COMPLETE": "complete_bash", "COMP_WORDS": "arbstr serve --mo", "COMP_CWORD": "2"}, "--mock"),
+        ({"_ARBSTR_COMPLETE": "complete_bash", "COMP_WORDS": "arbstr clients ro", "COMP_CWORD": "2"}, "rotate"),
+        ({"_ARBSTR_COMPLETE": "complete_zsh", "_TYPER_COMPLETE_ARGS": "arbstr ser"}, "serve"),
+    ],
+)
+def test_shells_complete_commands_and_options(tmp_path: Path, variables: dict[str, str], expected: str) -> None:
+    run = process(cwd=tmp_path, environ=variables)
+    assert run.returncode == 0, run.stderr
+    assert expected in re.findall(r"[\w-]+", run.stdout)
+
+
+def test_the_completion_of_a_shell_is_shown(tmp_path: Path) -> None:
+    run = process("--show-completion", "bash", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "_ARBSTR_COMPLETE=complete_bash" in run.stdout
+
+
+# --- the manual page
+
+
+def test_the_manual_has_every_command_with_its_options(tmp_path: Path) -> None:
+    page = arbstr_run("man", cwd=tmp_path).stdout
+    assert page.isascii()
+    assert page.startswith('.TH ARBSTR 1 "" "arbstr ')
+    text = page.replace("\\-", "-")
+    for name in typer.main.get_command(cli.app).commands:  # type: ignore[attr-defined]
+        assert f"\n.SS arbstr {name}" in text
+    assert "\n.SS arbstr clients rotate [OPTIONS] NAME\n" in text
+    assert "\n.TP\n\\fB-l, --listen HOST:PORT\\fR\n" in text
+    assert "\nExample: arbstr db vacuum\n" in text
+    if groff := shutil.which("groff"):  # says what it does not understand, where it is at hand
+        done = subprocess.run(
+            [groff, "-man", "-ww", "-z"], input=page, text=True, capture_output=True, timeout=60, check=True
+        )
+        assert done.stderr == ""
 
 
 def test_the_version_is_the_packages() -> None:
