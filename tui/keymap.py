@@ -110,6 +110,7 @@ def _term(typed: str, meaning: str) -> KeyLine:
 
 FILTERS: Sequence[KeyLine] = (
     _term("model:gpt", "models whose name contains it; -model:gpt all others"),
+    _term('model:"gpt-4o"', "that model and no other"),
     _term("provider:alpha", "the provider that was asked last; named twice, either"),
     _term("policy:code", "the rule that held; policy:- where none did"),
     _term("status:error", "failed ones; also ok, left, 502, 5xx"),

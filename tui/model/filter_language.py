@@ -1,7 +1,8 @@
 """The filter language: `model:gpt -provider:alpha status:502 policy:- kind:stream >5sats <2s "as it reads" word`.
 
-All terms must hold, but of a field that is named more than once any one will do. Names are found by parts of them. What
-means nothing is a problem and never passed over in silence: it is named, with what can be typed in its place.
+All terms must hold, but of a field that is named more than once any one will do. Names are found by parts of them, or
+in quotes as they are: `model:"gpt-4o"` is no gpt-4o-mini. What means nothing is a problem and never passed over in
+silence: it is named, with what can be typed in its place.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from types import MappingProxyType
 from arbstr.clock import HOUR_MS, MINUTE_MS
 from arbstr.suggest import did_you_mean
 from arbstr.types import NO_GROUP
-from tui.model.filter_query import EVERYTHING, NAMES, NONE, Choice, Query, Span
+from tui.model.filter_query import EVERYTHING, NAMES, NONE, WHOLE, Choice, Query, Span
 from tui.model.filter_times import period_of
 
 TIMES = ("since", "until")
@@ -113,6 +114,8 @@ class _Reading:
             self._time(name, value, unwanted=unwanted)
         elif not quoted and (odd := _OR if "," in value else _odd(value)):
             self.problems.append(f"{name}:{value}: {odd}")
+        elif quoted and name in NAMES:
+            self.fields[name] = self.fields.get(name, Choice()).and_also(WHOLE + value, unwanted=unwanted)
         elif (meant := _value(name, value)) is None:
             self.problems.append(_CAN_BE[name])
         else:
@@ -205,8 +208,14 @@ def judged(typed: str) -> tuple[str, ...]:
 
 
 def term(field_name: str, name: str) -> str:
-    """Return the term of a filter that finds a name of this field; the ledger's word for none is `-`."""
-    return f"{field_name}:-" if name == NO_GROUP else f'{field_name}:"{name.partition(chr(34))[0]}"'
+    """Return the term of a filter that finds just this name; the ledger's word for none is `-`.
+
+    Of a name with a quotation mark it finds those that share its beginning.
+    """
+    if name == NO_GROUP:
+        return f"{field_name}:-"
+    before, quote, _ = name.partition('"')
+    return f"{field_name}:{before.split(' ')[0] or NONE}" if quote else f'{field_name}:"{name}"'
 
 
 def name_matches(typed: str, name: str) -> bool:

@@ -19,6 +19,7 @@ NAMES: tuple[Literal["model", "provider", "policy", "client", "dialect"], ...] =
     "dialect",
 )
 NONE = "-"  # the value of an absent name
+WHOLE = "="  # before a value that is a whole name, not a part of one: it was quoted
 _CODES = range(100, 600)
 
 
@@ -39,7 +40,7 @@ class Choice:
         )
 
     def allows(self, name: str | None) -> bool:
-        """Check whether a name passes: the values are parts of it. None is no name."""
+        """Check whether a name passes: the values are parts of it, or it all if quoted. None is no name."""
         return (not self.wanted or _part_of(self.wanted, name)) and not _part_of(self.unwanted, name)
 
 
@@ -47,7 +48,7 @@ def _part_of(values: Iterable[str], name: str | None) -> bool:
     if name is None:
         return NONE in values
     lower = name.lower()
-    return any(value in lower for value in values if value != NONE)
+    return any(lower == value[1:] if value[:1] == WHOLE else value in lower for value in values if value != NONE)
 
 
 @dataclass(frozen=True, slots=True)

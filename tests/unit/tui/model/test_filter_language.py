@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from arbstr.clock import to_ms
 from tests.support.dashboard_fakes import NOON, Traffic, matches_filter
-from tui.model.filter_language import FIELDS, parse
+from tui.model.filter_language import FIELDS, parse, term
 from tui.model.filter_query import NAMES, Choice, Query, Span
 from tui.model.request_row import InFlightRequest, RequestRow, row_of
 
@@ -140,7 +140,16 @@ def test_no_text_typed_breaks_the_filter_language(typed: str) -> None:
 
 terms = st.sampled_from(
     [
-        *("model:gpt", "model:4o", "-model:mini", "provider:alpha", "provider:beta", "-provider:alpha", "policy:code"),
+        *(
+            "model:gpt",
+            'model:"gpt-4o"',
+            "model:4o",
+            "-model:mini",
+            "provider:alpha",
+            "provider:beta",
+            "-provider:alpha",
+            "policy:code",
+        ),
         *(
             "policy:-",
             "-policy:-",
@@ -261,6 +270,21 @@ def test_rows_match_by_all_terms() -> None:
 def test_a_field_named_twice_is_either() -> None:
     found = {row.model for row in rows() if parse("model:llama model:claude").matches(row)}
     assert found == {"llama-3.3-70b", "claude-3.5-sonnet"}
+
+
+def test_a_quoted_name_is_the_whole_name() -> None:
+    known = {"model": ["gpt-4o", "GPT-4o", "gpt-4o-mini"]}
+    assert parse('model:"gpt-4o"').to_filter(known).models == ("gpt-4o", "GPT-4o")
+    assert parse('-model:"gpt-4o"').to_filter(known).models == ("gpt-4o-mini", None)
+    assert parse("model:gpt-4o").to_filter(known).models == ("gpt-4o", "GPT-4o", "gpt-4o-mini")
+
+
+@pytest.mark.parametrize("name", ["gpt-4o", "a b", "a,b|c", "-", "=x", 'say "hi"', "(none)"])
+def test_the_term_for_a_name_finds_it(name: str) -> None:
+    query = parse(term("model", name))
+    assert query.complete
+    wanted = None if name == "(none)" else name
+    assert query.to_filter({"model": [name, "other"]}).models == (wanted,)
 
 
 def test_every_word_must_occur_somewhere_in_whatever_order() -> None:
