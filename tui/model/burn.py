@@ -58,7 +58,7 @@ class Pace:
 def pace(budget: BudgetStatus, now_ms: int, per_minute: float | None) -> Pace:
     """Return a budget's pace, if so many msats a minute are spent of it."""
     limit, left_ms = budget.limit_msats, max(budget.resets_at_ms - now_ms, 0)
-    length_ms = budget.resets_at_ms - _began_ms(budget)
+    length_ms = budget.resets_at_ms - began_ms(budget)
     share = budget.spent_msats / limit if limit else 1.0
     passed = min(max(1 - left_ms / length_ms, 0.0), 1.0)
     if per_minute is None or not limit:
@@ -70,7 +70,7 @@ def pace(budget: BudgetStatus, now_ms: int, per_minute: float | None) -> Pace:
     return Pace(share, passed, empty_at_ms, expected / limit)
 
 
-def _began_ms(budget: BudgetStatus) -> int:
+def began_ms(budget: BudgetStatus) -> int:
     """Return when a budget's period began; months are UTC's, as days and hours are."""
     if budget.period == "month":
         last = datetime.fromtimestamp(budget.resets_at_ms / 1000, UTC) - timedelta(days=1)

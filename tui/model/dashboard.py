@@ -138,7 +138,7 @@ class DashboardModel:
     def next_range(self) -> Range:
         """Choose and return the next time range."""
         self._range = (self._range + 1) % len(RANGES)
-        self.watch.look_at(self.range, self.watch.groups, losses=self.watch.losses)
+        self.watch.look_at_range(self.range)
         return self.range
 
     def toggle_utc(self) -> bool:

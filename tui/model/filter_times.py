@@ -33,6 +33,11 @@ def since(at_ms: int) -> str:
     return f"since:{_second(at_ms)}"
 
 
+def until(at_ms: int) -> str:
+    """Return the term of a filter for requests received up to then, to the second."""
+    return f"until:{_second(at_ms)}"
+
+
 def within(began_ms: int, length_ms: int) -> str:
     """Return the terms of a filter for requests received in a day or an hour."""
     whole = "%Y-%m-%d" if length_ms == DAY_MS else "%Y-%m-%dT%H"

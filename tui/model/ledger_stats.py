@@ -12,7 +12,9 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Aggregate, Filter, GroupBy, LedgerQueries, Stats
 from arbstr.types import RequestRecord
 from tui.format import shown
+from tui.model.breakdown import TIMES, Breakdown, BreakdownQueries
 from tui.model.burn import SPAN_MS
+from tui.model.groups import Groups, named
 from tui.model.time_series import LAYERS, Chart, Cost, Series, by_spending
 from tui.timings import NORMAL, Timings
 
@@ -38,16 +40,15 @@ RANGES = (
 
 MINUTES = RANGES[1]  # whose chart has a bucket for each minute
 
-Groups = dict[str, Aggregate]
-
 
 @dataclass(frozen=True, slots=True)
 class LedgerStats:
     """The ledger's figures as of the last round; None before the first query.
 
     `today` begins at midnight UTC, as the ledger's days do. `window` and `groups` span the chosen range, but for days:
-    they are today and the six before. `lost` are sums by the same groups of failed requests, where they are asked for.
-    `day` are the last 24 hours, of which there are rows since `day_began_ms`. `as_of_ms` is the time of the query.
+    they are today and the six before; and hours: those of the last 24. `lost` are sums by the same groups of failed
+    requests, and `breakdown` tells more, where they are asked for. `day` are the last 24 hours, of which there are rows
+    since `day_began_ms`. `as_of_ms` is the time of the query.
     """
 
     today: Aggregate | None = None
@@ -60,13 +61,14 @@ class LedgerStats:
     lost: dict[GroupBy, Groups] = field(default_factory=dict)
     day: Aggregate | None = None
     day_began_ms: int = 0
+    breakdown: Breakdown | None = None
 
 
 class StatsPoller:
     """Keeps `figures` current: polls when something has finished, or when the range or the groups change.
 
-    `groups` are those that the visible screen needs, and of failed requests too if it needs `losses`. `on_change` is
-    called after each round.
+    `groups` are those that the visible screen needs, and of failed requests too if it needs `losses`; `by` is the group
+    of which it needs a breakdown. `on_change` is called after each round.
     """
 
     def __init__(
@@ -87,6 +89,8 @@ class StatsPoller:
         self.range = range_
         self.groups: tuple[GroupBy, ...] = ("model",)
         self.losses = False
+        self.by: GroupBy | None = None
+        self._breakdowns = BreakdownQueries(ledger)
         live_since = now_ms()
         self.fine = {
             each.name: Series(each.bucket_ms, each.length_ms // each.bucket_ms, live_since) for each in RANGES[:2]
@@ -103,19 +107,36 @@ class StatsPoller:
         ]
         for series in self.fine.values():
             series.add(costs, now)
+        if costs:
+            self._breakdowns.changed_since(min(cost.received_ms for cost in costs))
 
     def missed(self, since_ms: int) -> None:
         """Note that events were lost since then."""
         self._stale = True
         for series in self.fine.values():
             series.invalidate(since_ms, self._now_ms())
+        self._breakdowns.changed_since(since_ms)
 
-    def look_at(self, range_: Range, groups: tuple[GroupBy, ...], *, losses: bool = False) -> None:
+    def look_at(
+        self, range_: Range, groups: tuple[GroupBy, ...], *, losses: bool = False, by: GroupBy | None = None
+    ) -> None:
         """Set the range and the groups on the screen."""
-        if (range_, groups, losses) != (self.range, self.groups, self.losses):
-            self.range, self.groups, self.losses = range_, groups, losses
-            self.figures = replace(self.figures, window=None, groups={}, hours=None, lost={})
+        if (range_, groups, losses, by) != self._asked:
+            same = range_ == self.range  # then the sums of all of it still hold
+            window, breakdown = (self.figures.window, self.figures.breakdown) if same else (None, None)
+            self.range, self.groups, self.losses, self.by = range_, groups, losses, by
+            self.figures = replace(
+                self.figures, window=window, groups={}, hours=None, lost={}, breakdown=breakdown if by else None
+            )
             self._wake.set()
+
+    def look_at_range(self, range_: Range) -> None:
+        """Set the range alone."""
+        self.look_at(range_, self.groups, losses=self.losses, by=self.by)
+
+    @property
+    def _asked(self) -> tuple[Range, tuple[GroupBy, ...], bool, GroupBy | None]:
+        return self.range, self.groups, self.losses, self.by
 
     def chart(self, now_ms: int) -> Chart | None:
         """Return spending over the chosen range."""
@@ -145,16 +166,18 @@ class StatsPoller:
 
     async def _round(self) -> None:
         self._stale = False
-        asked = chosen, groups, losses = self.range, self.groups, self.losses
+        asked = chosen, groups, losses, by = self._asked
         try:
-            figures = await self._ask(chosen, groups, losses=losses)
-            if asked == (self.range, self.groups, self.losses):  # else the result is for an old range
+            figures = await self._ask(chosen, groups, losses=losses, breakdown_by=by)
+            if asked == self._asked:  # else the result is for an old range
                 self.figures = figures
                 await self._settle()
         except LedgerUnavailable as problem:
             self.figures = replace(self.figures, problem=shown(str(problem)))
 
-    async def _ask(self, chosen: Range, groups: tuple[GroupBy, ...], *, losses: bool) -> LedgerStats:
+    async def _ask(
+        self, chosen: Range, groups: tuple[GroupBy, ...], *, losses: bool, breakdown_by: GroupBy | None
+    ) -> LedgerStats:
         now = self._now_ms()
         today = await self._stats(now - now % DAY_MS)
         week = await self._stats(now - 7 * DAY_MS)
@@ -163,15 +186,20 @@ class StatsPoller:
         for group in groups:
             if group == "day":
                 answer = await self._series(_week_of_days(now), now, "day")
+            elif group == "hour":
+                answer = await self._series(now - DAY_MS, now, "hour")
             else:
                 answer = await self._stats(now - chosen.length_ms, group)
-            by[group] = _named(answer.groups)
-            window = window if group == "day" else answer.overall
+            by[group] = named(answer.groups)
+            window = window if group in TIMES else answer.overall
         if window is None:
             window = (await self._stats(now - chosen.length_ms)).overall
         names = _dearest(by.get("model") or {})
         hours = None if chosen.name in self.fine else await self._hours(now, chosen, names)
         day = await self._series(now - DAY_MS, now, "hour")
+        breakdown = None
+        if breakdown_by is not None:
+            breakdown = await self._breakdowns.ask(breakdown_by, chosen.length_ms, now)
         lost = {group: await self._lost(now - chosen.length_ms, group) for group in groups if losses}
         return LedgerStats(
             today.overall,
@@ -183,11 +211,12 @@ class StatsPoller:
             lost=lost,
             day=day.overall,
             day_began_ms=max(now - DAY_MS, _first_ms(day.groups, now)),
+            breakdown=breakdown,
         )
 
     async def _lost(self, since_ms: int, group: GroupBy) -> Groups:
         """Query what failed requests have cost, by group."""
-        return _named((await self._ledger.stats(Filter(since_ms=since_ms, success=False), group)).groups)
+        return named((await self._ledger.stats(Filter(since_ms=since_ms, success=False), group)).groups)
 
     async def _hours(self, now: int, chosen: Range, models: Sequence[str]) -> Chart:
         since = now - chosen.length_ms
@@ -202,7 +231,7 @@ class StatsPoller:
         for series, start in self._unsettled():
             asked = self._now_ms()
             answer = await self._ledger.stats(Filter(since_ms=start, until_ms=start + series.width_ms - 1), "model")
-            costs = {model: group.cost_msats for model, group in _named(answer.groups).items() if group.cost_msats}
+            costs = {model: group.cost_msats for model, group in named(answer.groups).items() if group.cost_msats}
             series.settle(start, costs, asked)
             if perf_counter() > enough:
                 self._stale = True
@@ -249,14 +278,3 @@ def _first_ms(hours: Groups, now_ms: int) -> int:
 
 def _week_of_days(now_ms: int) -> int:
     return now_ms - now_ms % DAY_MS - 6 * DAY_MS
-
-
-def _named(groups: Groups) -> Groups:
-    """Return the groups under names that are safe to show; two that look alike stay two."""
-    named: Groups = {}
-    for name, aggregate in groups.items():
-        label = shown(name)
-        while label in named:
-            label += "′"
-        named[label] = aggregate
-    return named

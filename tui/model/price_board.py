@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from arbstr.ledger.model import Aggregate, GroupBy
 from arbstr.monitoring.source import OfferStatus
-from tui.model.ledger_stats import Groups
+from tui.model.groups import Groups
 from tui.model.provider_view import ProviderView
 
 MOST_ROWS = 24

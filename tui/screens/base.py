@@ -135,6 +135,10 @@ class DashboardScreen(Screen[None]):
         """Return the names that Tab completes in the filter line."""
         return {}
 
+    def look(self) -> None:
+        """Say what the ledger is asked for while this screen is in front."""
+        self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS, losses=self.LOSSES)
+
     def size_pieces(self, width: int, height: int) -> None:
         """Set the pieces' heights; called when the terminal's size changes."""
 
@@ -190,7 +194,7 @@ class DashboardScreen(Screen[None]):
 
     def on_screen_resume(self) -> None:
         """Poll the ledger for this screen, now in front."""
-        self.dashboard.watch.look_at(self.dashboard.range, self.GROUPS, losses=self.LOSSES)
+        self.look()
         self.repaint()
 
     # ── the filter line ─────────────────────────────────────────────────────────────────────────────────────────

@@ -5,116 +5,295 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar
 
+from textual import on
 from textual.binding import BindingType
 from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
-from arbstr.types import NO_GROUP
+from tui.format import moment
 from tui.keymap import key
+from tui.model.breakdown import TIMES, Breakdown
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
-from tui.model.filter_language import name_matches
-from tui.model.ledger_stats import Groups
+from tui.model.filter_times import since
+from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
-from tui.widgets.money import Budgets, GroupTable, Ratios, Summary
+from tui.screens.detail import DetailScreen, Opened
+from tui.widgets.budget_table import COLUMNS as BUDGET_COLUMNS
+from tui.widgets.budget_table import budget_rows
+from tui.widgets.group_table import BY, SORTS, GroupSort, GroupTable, group_rows, span_words
+from tui.widgets.money_summary import Summary
+from tui.widgets.panel import Panel
+from tui.widgets.rows_panel import Row, RowsPanel
+from tui.widgets.spending_details import (
+    DEAREST_COLUMNS,
+    FAILURE_COLUMNS,
+    LENGTH_COLUMNS,
+    HeatMap,
+    dearest_rows,
+    failure_rows,
+    failures_note,
+    heat_rows,
+    length_rows,
+)
 
-BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "client", "day")
-_TABLES = "Another table, on a narrow terminal"
-PAGES = (*BY, "plans")
+WIDE, HIGH, ROOMY = 100, 28, 160  # from here on all panels are in sight
+MEDIUM = 20  # lines: with fewer, one panel is, and the totals
+HOURS_WIDTH, FAILURES_WIDTH, LENGTHS_WIDTH = 49, 30, 28  # cells, where all panels are in sight and that is all
+THREE = 116  # cells for the details: with fewer, two of them are in sight
+LEAST_DETAILS = 10  # lines
+_GROUPS = "Group by model, provider, policy, session, …"
+_PANELS = "The cursor to the next panel, the one before"
+_SORT = "Sort by sats, requests, each, …; the other way round"
+NO_BREAKDOWN = Breakdown("model")
 
 
 class MoneyScreen(DashboardScreen):
-    """Spending in tables, two and two or one at a time if narrow; budgets and learned lengths below.
+    """One table, grouped by what is wanted, budgets above it, and below what else tells where the money went.
 
-    That of clients is there once a client with a key of its own has asked for something.
+    One panel is active: the cursor moves in it. On small terminals it is the one in sight.
     """
 
-    GROUPS: ClassVar[tuple[GroupBy, ...]] = BY
-    FILTER_EXAMPLE = "a part of a name in these tables"
+    FILTER_EXAMPLE = "a part of a name in the table"
     BINDINGS: ClassVar[list[BindingType]] = [
-        key("next_table", "table(1)", "The next table, on a narrow terminal", "more", _TABLES),
-        key("previous_table", "table(-1)", "The table before", group=_TABLES),
+        key("open", "open", "The requests of the selected line", "requests"),
+        key("next_table", "group(1)", "Group by provider, policy, session, client, …", "group", _GROUPS),
+        key("previous_table", "group(-1)", "Group by what was before", group=_GROUPS),
+        key("next_panel", "panel(1)", "To the next panel", "panel", _PANELS),
+        key("previous_panel", "panel(-1)", "To the panel before", group=_PANELS),
+        key("sort", "sort", "Sort by sats, requests, each, …", "sort", _SORT),
+        key("reverse", "turn", "Sort the other way round", group=_SORT),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
         super().__init__(dashboard, "money")
+        self._by: GroupBy = "model"
+        self._sort = GroupSort("sats")
         self._summary = Summary(id="summary")
-        self._tables = {by: GroupTable(by, id=f"by-{by}") for by in BY}
-        self._budgets = Budgets(id="budgets")
-        self._ratios = Ratios(id="ratios")
-        model, provider, policy, client, day = (self._tables[by] for by in BY)
-        self._rows = (
-            Horizontal(model, provider, classes="tables"),
-            Horizontal(policy, client, day, classes="tables"),
+        self._table = GroupTable(id="groups")
+        self._budgets = RowsPanel(BUDGET_COLUMNS, id="budgets")
+        self._lengths = RowsPanel(LENGTH_COLUMNS, id="lengths")
+        self._hours = HeatMap(id="hours")
+        self._dearest = RowsPanel(DEAREST_COLUMNS, id="dearest")
+        self._failures = RowsPanel(FAILURE_COLUMNS, id="failures")
+        self._plans = Horizontal(self._budgets, self._lengths, id="plans")
+        self._details = Horizontal(self._hours, self._dearest, self._failures, id="details")
+        self._panels: tuple[RowsPanel, ...] = (
+            self._table,
+            self._hours,
+            self._dearest,
+            self._failures,
+            self._budgets,
+            self._lengths,
         )
-        self._plans = Horizontal(self._budgets, self._ratios, id="plans")
-        self._page: str = "model"
-        self._one_by_one = False
+        self._active: RowsPanel = self._table
+        self._table.active = True
+        self._lines = 6  # that the table needs, unfiltered
+        self._drawn_of: object = None  # what the rows of the panels were made of
 
     def pieces(self) -> Sequence[Widget]:
-        """Return the sums above, budgets and learned lengths below."""
-        return (self._summary, *self._rows, self._plans)
+        """Return the totals, budgets, the table and the details."""
+        return (self._summary, self._plans, self._table, self._details)
+
+    def look(self) -> None:
+        """Ask the ledger for this grouping."""
+        self.dashboard.watch.look_at(self.dashboard.range, (self._by,), by=self._by)
+
+    # ── arranging ───────────────────────────────────────────────────────────────────────────────────────────────────
 
     def size_pieces(self, width: int, height: int) -> None:
-        """Arrange the tables two by two if there is room."""
-        self._one_by_one = width < 100 or height < 28
+        """Show all panels if there is room, else the table with budgets and one more, else one."""
+        all_fit = width >= WIDE and height >= HIGH
+        few_fit = height >= MEDIUM
         view = self.dashboard.view()
-        rows = min(max(len(view.budgets), len(view.ratios), 1) + 3, height // 4)
-        self._plans.styles.height = "1fr" if self._one_by_one else rows
-        self._plans.set_class(self._one_by_one, "stacked")
-        self._choose()
+        shown = {self._active}
+        if all_fit:
+            shown = set(self._panels)
+            if width < THREE:
+                shown -= {self._hours if self._active is self._failures else self._failures}
+        elif few_fit:
+            shown = {self._table, self._detail_in_sight, *([self._budgets] if view.budgets else [])}
+        for panel in self._panels:
+            panel.display = panel in shown
+        self._plans.display = bool(shown & {self._budgets, self._lengths})
+        self._details.display = bool(shown & {self._hours, self._dearest, self._failures})
+        self._summary.styles.height = 3 if few_fit else 2
+        plans = len(view.budgets) + 1 if not all_fit else max(len(view.budgets), len(view.ratios), 1) + 3
+        plans = min(plans, height // 4)
+        self._plans.styles.height = plans if few_fit else "1fr"
+        room = height - 5 - plans
+        self._table.styles.height = min(self._lines, room - LEAST_DETAILS) if all_fit else "1fr"
+        self._details.styles.height = "1fr" if all_fit or not few_fit else height // 3
+        spacious = width >= ROOMY
+        self._hours.styles.width = "1fr" if not all_fit else HOURS_WIDTH + 24 * spacious
+        self._failures.styles.width = FAILURES_WIDTH if all_fit and not spacious else "1fr"
+        self._lengths.styles.width = LENGTHS_WIDTH + 14 * spacious if all_fit else "1fr"
 
-    def _choose(self) -> None:
-        """Show one page, or all tables."""
-        for by, table in self._tables.items():
-            table.display = by == self._page if self._one_by_one else by != "client" or self._has_clients()
-        shown = [table.display for table in self._tables.values()]
-        self._rows[0].display, self._rows[1].display = any(shown[:2]), any(shown[2:])
-        self._plans.display = not self._one_by_one or self._page == "plans"
+    @property
+    def _detail_in_sight(self) -> RowsPanel:
+        """The panel that stands below the table where there is room for one."""
+        return self._dearest if self._active in (self._table, self._budgets) else self._active
+
+    # ── painting ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def paint_body(self) -> Iterator[None]:
         """Paint piece by piece."""
-        dashboard, view = self.dashboard, self.dashboard.view()
-        figures = dashboard.figures
-        self._choose()
+        dashboard, view, figures = self.dashboard, self.dashboard.view(), self.dashboard.figures
         self._summary.show(figures, dashboard.range.name, dashboard.zone)
         yield
-        for by, table in self._tables.items():
-            if table.display:
-                table.show(self._named(by), "last 7 days, UTC" if by == "day" else f"last {dashboard.range.name}")
-                yield
-        self._budgets.show(view)
-        self._ratios.show(view.ratios)
+        self._budgets.show_rows(
+            budget_rows(view, dashboard.burn(), dashboard.zone),
+            (("Budgets", "title"), ("  sats, ┊ even pace", "muted")),
+            hint="not configured: [budget] max_sats_per_day = 1000 sets one",
+        )
+        length_title: Line = (("Learned lengths", "title"), ("  tokens", "muted"))
+        self._lengths.show_rows(length_rows(view.ratios, self._finds), length_title, hint="no data yet")
+        yield
+        made_of = (figures, self._by, self._sort, self.typed, dashboard.zone, self.size, self._active)
+        if made_of != self._drawn_of:
+            self._drawn_of = made_of
+            self._show_table()
+            yield
+            self._show_details(figures.breakdown, view.at_ms)
         yield
 
-    def _has_clients(self) -> bool:
-        groups = self.dashboard.figures.groups.get("client") or {}
-        return any(name != NO_GROUP for name in groups)
+    @property
+    def _finds(self) -> str:
+        """The filter of the requests of the range."""
+        figures = self.dashboard.figures
+        as_of_ms = self.dashboard.now_ms() if figures.as_of_ms is None else figures.as_of_ms
+        return since(as_of_ms - self.dashboard.range.length_ms)
 
-    def _pages(self) -> Sequence[str]:
-        return PAGES if self._has_clients() else [page for page in PAGES if page != "client"]
+    def _show_table(self) -> None:
+        figures, by, sort = self.dashboard.figures, self._by, self._sort
+        groups, breakdown = figures.groups.get(by), figures.breakdown
+        trends = {} if breakdown is None or breakdown.by != by else breakdown.trends
+        rows = None
+        if groups is not None:
+            rows = group_rows(groups, by, sort, typed=self.typed, finds=self._finds, trends=trends)
+        self._table.show(rows, by, sort, span_words(by, self.dashboard.range.name), filtered=bool(self.typed))
+        if rows is not None and not self.typed and self._lines != (lines := max(len(rows), 3) + 3):
+            self._lines = lines
+            self.size_pieces(*self.size)
 
-    def _named(self, by: GroupBy) -> Groups | None:
-        """Return the groups whose names contain the filter's words; days have no names."""
-        groups = self.dashboard.figures.groups.get(by)
-        if groups is None or by == "day":
-            return groups
-        return {name: group for name, group in groups.items() if name_matches(self.typed, name)}
+    def _show_details(self, breakdown: Breakdown | None, now_ms: int) -> None:
+        zone, range_ = self.dashboard.zone, self.dashboard.range
+        known, asking = breakdown or NO_BREAKDOWN, "" if breakdown else "asking the ledger …"
+        last: Line = ((f"  last {range_.name}", "muted"),)
+        hours_title: Line = (("Hours", "title"), (f"  sats, {moment(now_ms, zone).tzname()}", "muted"))
+        self._hours.show_rows(heat_rows(known.hours, now_ms, zone) if breakdown else (), hours_title, hint=asking)
+        rows = dearest_rows(known.dearest, zone, days=range_.length_ms > 86_400_000)
+        self._dearest.show_rows(rows, (("Dearest requests", "title"), *last), hint=asking or "no request cost anything")
+        self._failures.show_rows(
+            failure_rows(known.kinds, self._finds),
+            (("Failures", "title"), *last),
+            note=failures_note(known) if breakdown else EMPTY,
+            hint=asking or "none",
+        )
+
+    # ── choosing ────────────────────────────────────────────────────────────────────────────────────────────────────
 
     def names(self) -> Names:
-        """Return all names in the tables."""
-        groups = self.dashboard.figures.groups
-        return {"": [name for by in BY if by != "day" for name in groups.get(by) or ()]}
+        """Return all names in the table."""
+        groups = self.dashboard.figures.groups.get(self._by) or {}
+        return {"": [] if self._by in TIMES else list(groups)}
 
     def words(self) -> Mapping[str, str]:
-        """Hide the key for the next page where all are in sight."""
-        return {} if self._one_by_one else {"next_table": ""}
+        """Say what would be grouped by next, and where Enter leads."""
+        row, following = self._active.selected, BY[(BY.index(self._by) + 1) % len(BY)]
+        opens = "" if row is None else "open" if row.request_id else "requests"
+        return {"next_table": f"by {following}", "open": opens}
 
-    def action_table(self, by: int) -> None:
-        """Show the next page, or the one before."""
-        pages = self._pages()
-        place = pages.index(self._page) if self._page in pages else 0
-        self._page = pages[(place + by) % len(pages)]
-        self._choose()
+    def narrow(self, typed: str) -> None:
+        """Show only groups whose names contain the words."""
+        self._table.deselect()
+
+    def action_group(self, by: int) -> None:
+        """Group the table by something else."""
+        self._by = BY[(BY.index(self._by) + by) % len(BY)]
+        self._sort = GroupSort("" if self._by in TIMES else "sats")
+        self._table.deselect()
+        self._activate(self._table)
+        self.look()
+        self.repaint()
+
+    def action_sort(self) -> None:
+        """Sort the table by its next column."""
+        sorts = SORTS if self._by in TIMES else SORTS[1:]
+        self._sort = GroupSort(sorts[(sorts.index(self._sort.by) + 1) % len(sorts)])
+        self._table.deselect()
+        self.repaint()
+
+    def action_turn(self) -> None:
+        """Sort the table the other way round."""
+        self._sort = GroupSort(self._sort.by, not self._sort.down)
+        self._table.deselect()
+        self.repaint()
+
+    def action_panel(self, by: int) -> None:
+        """Move the cursor to the next panel, and that into sight."""
+        place = self._panels.index(self._active)
+        self._activate(self._panels[(place + by) % len(self._panels)])
         self.call_after_refresh(self.repaint)
+
+    def _activate(self, panel: RowsPanel) -> None:
+        self._active = panel
+        for each in self._panels:
+            each.active = each is panel
+        self.size_pieces(*self.size)
+
+    def action_move(self, by: int) -> None:
+        """Select another row of the active panel."""
+        self._active.move(by)
+        self._active.redraw()
+
+    def action_page(self, by: int) -> None:
+        """Move by a page of rows."""
+        self.action_move(by * self._active.page)
+
+    def action_ends(self, last: bool) -> None:
+        """Select the first or the last row."""
+        self.action_move(10**9 if last else -(10**9))
+
+    async def action_open(self) -> None:
+        """Show the requests that the selected row is about, or open the one that it is."""
+        row = self._active.selected
+        if row is not None:
+            await self._open(row)
+
+    async def _open(self, row: Row) -> None:
+        if row.request_id:
+            self.app.push_screen(DetailScreen(self.dashboard, Opened(row.request_id), self._step))
+        else:
+            await self.show_requests(row.finds)
+
+    async def _step(self, by: int) -> Opened | None:
+        self.action_move(by)
+        row = self._dearest.selected
+        return None if row is None else Opened(row.request_id)
+
+    def step_back(self) -> bool:
+        """Go back to the top of the table; return whether the cursor was elsewhere."""
+        first = self._active is self._table and not self._table.is_moved
+        self._table.deselect()
+        self._activate(self._table)
+        return not first
+
+    @on(Panel.Picked)
+    async def _picked(self, event: Panel.Picked) -> None:
+        panel = event.panel
+        place = panel.row_at(event.index) if isinstance(panel, RowsPanel) else None
+        if place is None or not isinstance(panel, RowsPanel):
+            return
+        self._activate(panel)
+        panel.select(place)
+        self.repaint()
+        if event.twice and panel.selected is not None:
+            await self._open(panel.selected)
+
+    @on(Panel.Wheeled)
+    def _wheeled(self, event: Panel.Wheeled) -> None:
+        if isinstance(event.panel, RowsPanel):
+            event.panel.move(event.by)
+            event.panel.redraw()

@@ -17,8 +17,8 @@ from tui.model.burn import Burn
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
+from tui.widgets.budget_pace import NEARLY, budget_share, tightest
 from tui.widgets.panel import Panel
-from tui.widgets.stat_tiles import NEARLY, budget_share, tightest
 
 
 class TopBar(Panel):

@@ -7,7 +7,7 @@ from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
 from tui.format import NOTHING, age, count, duration, percent, rate, sats_alike, sats_round, shown, spark, stamp
-from tui.model.ledger_stats import Groups
+from tui.model.groups import Groups
 from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from arbstr.ledger.model import Aggregate
 from tui.format import percent, sats_alike, sats_round, spark
-from tui.model.ledger_stats import Groups
+from tui.model.groups import Groups
 from tui.render.layout import Column, Line, Span, cells, framed, lay_out
 from tui.widgets.panel import Panel
 

@@ -8,15 +8,13 @@ from datetime import UTC, tzinfo
 
 from rich.cells import cell_len
 
-from arbstr.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import CLIENT_CLOSED, BudgetStatus
 from tui.format import (
     NOTHING,
     count,
-    countdown,
-    day_or_time,
     duration,
     per_second,
     percent,
@@ -26,19 +24,17 @@ from tui.format import (
     short_durations,
     uptime,
 )
-from tui.model.burn import Burn, Pace, pace
+from tui.model.burn import Burn, Pace
 from tui.model.ledger_stats import LedgerStats
 from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit, fit_line, fit_parts, framed, width_of
+from tui.widgets.budget_pace import budget_role, lasts, pace_bar, tightest
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import LOW_H
-from tui.widgets.spend_by_model import bar
 
 SINCE = "since start"
-NEARLY = 0.8  # of a budget: from here on it is worth a warning
-SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth one too
 FAST = 3.0  # times the day's mean: so is spending that fast
 BOXES_FROM = 110  # cells: with fewer, lines
 SIX_FROM = 144  # with fewer, five boxes
@@ -72,44 +68,9 @@ def tiles(
     )
 
 
-def tightest(view: DashboardView, burn: Burn | None) -> tuple[BudgetStatus, Pace]:
-    """Return the budget that is empty first at this rate, or of which most is spent; and how it goes."""
-    rates = [*view.budget_rates, *[None] * len(view.budgets)]
-    everything = None if burn is None else burn.per_minute
-    paces = [
-        (budget, pace(budget, view.at_ms, everything if budget.scope == GLOBAL else rate))
-        for budget, rate in zip(view.budgets, rates, strict=False)
-    ]
-    return min(paces, key=_urgency)
-
-
-def _urgency(budget: tuple[BudgetStatus, Pace]) -> tuple[bool, float, float]:
-    going = budget[1]
-    empty = going.empty_at_ms
-    return going.share < 1, float("inf") if empty is None else empty, -going.share
-
-
-def budget_share(budget: BudgetStatus) -> float:
-    """Return the spent share of a budget: 1.0 is all of it."""
-    return budget.spent_msats / budget.limit_msats if budget.limit_msats else 1.0
-
-
-def budget_role(budget: BudgetStatus) -> Role:
-    """Return the role of a budget's share."""
-    share = budget_share(budget)
-    return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
-
-
 def saved_role(msats: int) -> Role:
     """Return the role of a saving in msats; below zero it is a loss."""
     return "good" if msats > 0 else "bad" if msats < 0 else "text"
-
-
-def pace_bar(going: Pace, width: int) -> str:
-    """Return a bar of what is spent of a budget, with a mark where an even pace would be."""
-    text = bar(min(going.share, 1.0), width).ljust(width, "░")
-    place = min(int(going.passed * width), width - 1)
-    return text[:place] + "┊" + text[place + 1 :]
 
 
 def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
@@ -125,24 +86,12 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
         budget.period if budget.scope == GLOBAL else f"{budget.scope} / {budget.period}",
         (
             ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
-            _lasts(going, now_ms, zone),
+            lasts(going, now_ms, zone),
             ((left, "text"), (" of ", "muted"), (sats_round(budget.limit_msats), "text"), (" left", "muted")),
             at_reset,
             ((ends, "muted"),),
         ),
     )
-
-
-def _lasts(going: Pace, now_ms: int, zone: tzinfo | None) -> Line:
-    """Return how long a budget lasts at this rate."""
-    if going.share >= 1:
-        return (("spent", "bad"),)
-    if going.empty_at_ms is not None:
-        in_ms = going.empty_at_ms - now_ms
-        at = day_or_time(going.empty_at_ms, now_ms, zone)
-        left = uptime(in_ms) if in_ms >= MINUTE_MS else countdown(in_ms)
-        return (("empty in ", "muted"), (left, "warn" if in_ms < SOON_MS else "text"), (f" at {at}", "muted"))
-    return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)
 
 
 def _burning(view: DashboardView, burn: Burn | None) -> Tile:

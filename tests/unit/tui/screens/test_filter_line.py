@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from textual.widgets import Input
 
+from tests.screenshots.scenes import settled
 from tests.support.dashboard_fakes import FakeSource, lived_in
 from tests.support.dashboard_pilot import DashboardPilot, dashboard_pilot
 
@@ -12,7 +13,7 @@ SCREENS = {
     "1": "Spend by model",
     "2": "newest first",
     "3": "Health and history",
-    "4": "Learned lengths",
+    "4": "sats  model",
     "5": "following",
 }
 EXAMPLES = ("model:gpt", "a part of", "text to find")
@@ -35,6 +36,7 @@ async def test_esc_while_typing_leaves_neither_filter_nor_anything_that_looks_li
     async with dashboard_pilot(lived_in()) as each:
         await each.press(key)
         await each.shows(SCREENS[key])
+        await settled(each)
         before = each.text
         await each.press("slash", "a", "b", "c", "escape")
         await each.until(lambda: line(each) is None)

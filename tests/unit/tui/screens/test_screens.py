@@ -6,6 +6,7 @@ import asyncio
 import json
 import logging
 import os
+import re
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -25,6 +26,7 @@ from tui.render.themes import LIGHT, TERMINAL
 from tui.screens.detail import DetailScreen
 from tui.timings import NORMAL
 from tui.widgets.panel import Panel
+from tui.widgets.rows_panel import RowsPanel
 
 # As if every query took hours, so that the next may come only after as long.
 AS_IF_SLOW = replace(SHORT, query_share=1e-9, most_query_wait_s=3600.0)
@@ -723,27 +725,107 @@ async def test_a_provider_that_is_gone_is_said() -> None:
 async def test_money_says_what_is_configured_and_what_is_not() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("4")
-        await each.shows("By model", "By provider", "By policy", "By day", "41,200 of 50,000", "0.83")
+        await each.shows("By model provider policy session client day hour", "41,200 of 50,000", "0.83")
+        await each.shows("Hours", "Dearest requests", "Failures", "as of 14:02:11")
     async with dashboard_pilot(FakeSource()) as each:
         await each.press("4")
-        await each.shows("not configured", "no data yet", "no requests in the last 1 h")
+        await each.shows("not configured", "no data yet", "no requests in the last 1 h", "no request cost anything")
 
 
-async def test_money_shows_clients_once_one_with_a_key_has_asked() -> None:
+async def test_money_by_client() -> None:
     source = lived_in()
     source.ledger.records[-3:] = [replace(record, client="laptop") for record in source.ledger.records[-3:]]
     async with dashboard_pilot(source, size=(160, 50)) as each:
-        await each.press("4")
-        await each.shows("By client", "laptop", "By policy", "By day")
+        await each.press("4", "l", "l", "l", "l")
+        await each.shows("laptop")
 
 
-async def test_money_on_a_narrow_terminal_shows_one_table_at_a_time() -> None:
+async def test_money_is_grouped_by_what_is_wanted() -> None:
     async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
         await each.press("4")
-        for mark in ("By model", "By provider", "By policy", "By day", "Budgets"):
-            await each.shows(mark)
-            await each.press("right")
+        for by in ("model", "provider", "policy", "session", "client", "day", "hour", "model"):
+            await each.shows(f"By {by} ")
+            await each.press("l")
+        await each.shows("By provider ")
+        await each.press("left", "left")
+        await each.shows("By hour ", "last 24 h, UTC")
+
+
+async def test_every_panel_of_money_comes_into_sight_on_the_smallest_terminal() -> None:
+    async with dashboard_pilot(lived_in(), size=(60, 15)) as each:
+        await each.press("4")
+        for title in ("By model", "Hours", "Dearest requests", "Failures", "Budgets", "Learned lengths"):
+            await each.shows(title)
+            await each.press("w")
         await each.shows("By model")
+        await each.press("W")
+        await each.shows("Learned lengths")
+        await each.press("escape")
+        await each.shows("By model")
+
+
+async def test_a_line_of_money_leads_to_its_requests_in_that_time() -> None:
+    async with dashboard_pilot(lived_in(), size=(160, 40)) as each:
+        await each.press("4")
+        await each.shows("By model", "gpt-4o-mini")
+        line = next(text for text in each.text.splitlines() if "│ gpt-4o " in text)
+        requests = re.search(r" (\d+) +\d+\.\d\d +\d+\.\d\d ", line)
+        assert requests is not None
+        await each.press("enter")
+        await each.shows('model:"gpt-4o" since:2025-03-14T13:02:11', f"Requests  {requests[1]} ")
+        await each.press("4", "w")
+        await each.press("j", "enter")
+        await each.shows("since:2025-03-13T00:00:00 until:2025-03-13T23:59:59")
+
+
+async def test_the_most_expensive_requests_are_opened_in_full_one_after_the_other() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("Dearest requests", "sats  model")
+        await each.press("w", "w")
+        await each.until(lambda: each.app.screen.query_one("#dearest", RowsPanel).selected is not None)
+        lately = [row for row in each.source.own_ledger.records if row.received_at_ms > NOON - 3_600_000]
+        dearest = sorted(lately, key=lambda row: -(row.cost_msats or 0))
+        await each.press("enter")
+        await each.shows("Request in full", dearest[0].request_id)
+        await each.press("n")
+        await each.shows(dearest[1].request_id)
+        await each.press("escape")
+        await each.shows("Dearest requests")
+
+
+async def test_a_click_on_a_line_of_money_selects_it_and_two_open_it() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("By model", "llama-3.3-70b")
+        line = next(y for y, text in enumerate(each.text.splitlines()) if "│ llama-3.3-70b" in text)
+        await each.pilot.click(offset=(6, line), times=2)
+        await each.shows('model:"llama-3.3-70b" since:')
+
+
+async def test_sorting_money() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("sats ▼")
+        await each.press("s")
+        await each.shows("requests ▼")
+        await each.press("S")
+        await each.shows("requests ▲")
+
+
+async def test_a_selected_line_of_money_stays_selected_when_others_overtake_it() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("By model", "gpt-4o-mini")
+        await each.press("j", "j")
+        table = each.app.screen.query_one("#groups", RowsPanel)
+        selected = table.selected
+        assert selected is not None
+        dear = Traffic(9).request(NOON - 1)[1].record
+        each.source.publish(RequestFinished(replace(dear, model="brand-new", cost_msats=10**9)))
+        await each.shows("brand-new")
+        assert table.selected is not None
+        assert table.selected.key == selected.key
 
 
 # ── log ──

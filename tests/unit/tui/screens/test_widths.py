@@ -85,8 +85,8 @@ async def test_every_piece_fits_and_cuts_no_figure(size: tuple[int, int], times:
             await settled(each)
             check(each, WIDTHS if size[0] < 100 else range(100, 301))
         await each.press("4")
-        for _ in range(4):
-            await each.press("right")
+        for key in ("right",) * 6 + ("w",) * 5:
+            await each.press(key)
             await settled(each)
             check(each, WIDTHS)
 

@@ -1,4 +1,4 @@
-"""The Money screen's pieces: names that do not fit become one line, and no sum is lost."""
+"""Spending by model: names that do not fit become one line, and no sum is lost."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from arbstr.ledger.model import Aggregate
 from tui.format import NOTHING
 from tui.render.layout import Line
-from tui.widgets.money import group_lines
 from tui.widgets.spend_by_model import bar, share_lines
 from tui.widgets.stat_tiles import over_rates
 
@@ -30,25 +29,6 @@ def test_names_that_do_not_fit_become_one_line_with_their_sum() -> None:
     assert [line.split()[0] for line in lines] == ["m7", "m6", "m5", "4"]
     assert "others" in lines[3]
     assert "10.000" in lines[3]
-
-
-def test_names_without_requests_are_left_out_but_days_are_not() -> None:
-    groups = {"a": Aggregate(total=2, cost_msats=5000), "b": Aggregate()}
-    assert len(group_lines(groups, "model", 80, 10)) == 2
-    days = {"1741910400000": Aggregate(total=2, cost_msats=5000), "1741824000000": Aggregate()}
-    lines = texts(group_lines(days, "day", 80, 10))
-    assert [line[:10] for line in lines[1:]] == ["Fri 14 Mar", "Thu 13 Mar"]
-
-
-def test_what_was_charged_stands_beside_what_the_rates_say() -> None:
-    dear = Aggregate(total=2, cost_msats=5500, list_cost_msats=5000)
-    as_listed = Aggregate(total=1, cost_msats=1000, list_cost_msats=1000)
-    unknown = Aggregate(total=1)
-    rows = texts(group_lines({"dear": dear, "as listed": as_listed, "unknown": unknown}, "model", 120, 10))
-    assert "charged" in rows[0]
-    assert "+10.0 %" in rows[1]
-    assert " 0 %" in rows[2]
-    assert NOTHING in rows[3]
 
 
 def test_only_a_charge_well_above_the_rates_is_marked() -> None:

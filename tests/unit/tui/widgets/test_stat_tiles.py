@@ -17,7 +17,8 @@ from tui.model.burn import Burn
 from tui.model.ledger_stats import LedgerStats
 from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import Line, Role
-from tui.widgets.stat_tiles import BOXES_FROM, StatTilesPanel, Tile, saved_role, squeezed, tightest, tiles
+from tui.widgets.budget_pace import tightest
+from tui.widgets.stat_tiles import BOXES_FROM, StatTilesPanel, Tile, saved_role, squeezed, tiles
 
 
 def texts(lines: Iterable[Line]) -> list[str]:

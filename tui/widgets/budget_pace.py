@@ -1,0 +1,68 @@
+"""How budgets go: what is spent of them, and how long they last at this rate."""
+
+from __future__ import annotations
+
+from datetime import tzinfo
+
+from arbstr.clock import MINUTE_MS
+from arbstr.types import BudgetStatus
+from tui.format import countdown, day_or_time, uptime
+from tui.model.burn import Burn, Pace, pace
+from tui.model.notices import GLOBAL
+from tui.model.view_model import DashboardView
+from tui.render.layout import Line, Role
+from tui.widgets.spend_by_model import bar
+
+NEARLY = 0.8  # of a budget: from here on it is worth a warning
+SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth one too
+
+
+def tightest(view: DashboardView, burn: Burn | None) -> tuple[BudgetStatus, Pace]:
+    """Return the budget that is empty first at this rate, or of which most is spent; and how it goes."""
+    return min(paces(view, burn), key=_urgency)
+
+
+def paces(view: DashboardView, burn: Burn | None) -> list[tuple[BudgetStatus, Pace]]:
+    """Return every budget, and how it goes at this rate."""
+    rates = [*view.budget_rates, *[None] * len(view.budgets)]
+    everything = None if burn is None else burn.per_minute
+    return [
+        (budget, pace(budget, view.at_ms, everything if budget.scope == GLOBAL else rate))
+        for budget, rate in zip(view.budgets, rates, strict=False)
+    ]
+
+
+def _urgency(budget: tuple[BudgetStatus, Pace]) -> tuple[bool, float, float]:
+    going = budget[1]
+    empty = going.empty_at_ms
+    return going.share < 1, float("inf") if empty is None else empty, -going.share
+
+
+def budget_share(budget: BudgetStatus) -> float:
+    """Return the spent share of a budget: 1.0 is all of it."""
+    return budget.spent_msats / budget.limit_msats if budget.limit_msats else 1.0
+
+
+def budget_role(budget: BudgetStatus) -> Role:
+    """Return the role of a budget's share."""
+    share = budget_share(budget)
+    return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
+
+
+def pace_bar(going: Pace, width: int) -> str:
+    """Return a bar of what is spent of a budget, with a mark where an even pace would be."""
+    text = bar(min(going.share, 1.0), width).ljust(width, "░")
+    place = min(int(going.passed * width), width - 1)
+    return text[:place] + "┊" + text[place + 1 :]
+
+
+def lasts(going: Pace, now_ms: int, zone: tzinfo | None) -> Line:
+    """Return how long a budget lasts at this rate."""
+    if going.share >= 1:
+        return (("spent", "bad"),)
+    if going.empty_at_ms is not None:
+        in_ms = going.empty_at_ms - now_ms
+        at = day_or_time(going.empty_at_ms, now_ms, zone)
+        left = uptime(in_ms) if in_ms >= MINUTE_MS else countdown(in_ms)
+        return (("empty in ", "muted"), (left, "warn" if in_ms < SOON_MS else "text"), (f" at {at}", "muted"))
+    return (("lasts till it resets" if going.at_reset is not None else "at an unknown rate", "muted"),)

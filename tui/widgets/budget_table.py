@@ -1,0 +1,65 @@
+"""The budgets: spent, where an even pace would be, and how they end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import tzinfo
+
+from arbstr.types import BudgetStatus
+from tui.format import age, day_or_time, percent, sats_round, uptime
+from tui.model.burn import Burn, Pace, began_ms
+from tui.model.filter_language import term
+from tui.model.filter_times import since
+from tui.model.notices import GLOBAL
+from tui.model.view_model import DashboardView
+from tui.render.layout import Column, Role, Span
+from tui.widgets.budget_pace import SOON_MS, budget_role, pace_bar, paces
+from tui.widgets.rows_panel import BAR, Row
+
+COLUMNS = (
+    Column("budget", 12, share=1, most=26),
+    Column(BAR, 10, share=4, most=60, rank=2),
+    Column("share", 5, "right"),
+    Column("spent of limit", 14, "right", rank=3),
+    Column("at this rate", 12, exact=True, rank=1),
+    Column("resets in", 9, "right", rank=4),
+)
+
+
+def budget_rows(view: DashboardView, burn: Burn | None, zone: tzinfo | None) -> list[Row]:
+    """Return a row for each budget, leading to the requests that count in it."""
+    return [_row(budget, going, view.at_ms, zone) for budget, going in paces(view, burn)]
+
+
+def _row(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Row:
+    role = budget_role(budget)
+    requests = since(began_ms(budget))
+    return Row(
+        f"{budget.scope}/{budget.period}",
+        {
+            "budget": (f"{budget.scope} / {budget.period}", "text"),
+            "share": (percent(going.share, 0), role),
+            "spent of limit": (f"{sats_round(budget.spent_msats)} of {sats_round(budget.limit_msats)}", "text"),
+            "at this rate": forecast(budget, going, now_ms, zone),
+            "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
+        },
+        finds=requests if budget.scope == GLOBAL else f"{term('policy', budget.scope)} {requests}",
+        bar=_bar(budget, going),
+    )
+
+
+def _bar(budget: BudgetStatus, going: Pace) -> Callable[[int], Span]:
+    return lambda width: (pace_bar(going, width), budget_role(budget))
+
+
+def forecast(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Span:
+    """Return how a budget ends if what is spent of it goes on: `empty 16:31, 9 h early`, `2,900 at reset`."""
+    if going.share >= 1:
+        return ("spent", "bad")
+    if going.empty_at_ms is not None:
+        early = age(budget.resets_at_ms - going.empty_at_ms)
+        role: Role = "warn" if going.empty_at_ms - now_ms < SOON_MS else "text"
+        return (f"empty {day_or_time(going.empty_at_ms, now_ms, zone)}, {early} early", role)
+    if going.at_reset is None:
+        return ("rate unknown", "muted")
+    return (f"{sats_round(going.at_reset * budget.limit_msats)} at reset", "text")

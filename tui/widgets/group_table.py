@@ -1,0 +1,187 @@
+"""Spending in one table: by model, provider, policy, session, client, day or hour."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from arbstr.clock import DAY_MS, HOUR_MS
+from arbstr.ledger.model import OTHER_GROUPS, Aggregate, GroupBy
+from tui.format import NOTHING, count, percent, prices_alike, sats_alike, spark
+from tui.model.breakdown import TIMES, TREND
+from tui.model.filter_language import name_matches, term
+from tui.model.filter_times import within
+from tui.model.groups import Groups
+from tui.render.layout import Column, Line, Span
+from tui.widgets.rows_panel import BAR, Row, RowsPanel
+from tui.widgets.spend_by_model import bar
+from tui.widgets.stat_tiles import over_rates, saved_role
+
+BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "session", "client", "day", "hour")
+SortBy = Literal["", "sats", "requests", "each", "/1k tok", "saved"]  # "" is by time, which only days and hours have
+SORTS: tuple[SortBy, ...] = ("", "sats", "requests", "each", "/1k tok", "saved")
+
+_FIGURES = (
+    Column(BAR, 16, share=4, most=48, rank=5),
+    Column("sats", 7, "right"),
+    Column("share", 5, "right", rank=4),
+    Column("requests", 8, "right", rank=2),
+    Column("each", 6, "right", rank=3),
+    Column("/1k tok", 7, "right", rank=7),
+    Column("charged", 7, "right", rank=6),
+    Column("saved", 7, "right", rank=1),
+    Column("cached", 6, "right", rank=9),
+    Column("failed", 6, "right", rank=10),
+    Column("trend", TREND, rank=8, exact=True),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupSort:
+    """By which column a table is sorted, and whether the largest come first."""
+
+    by: SortBy
+    down: bool = True
+
+
+def group_rows(
+    groups: Groups, by: GroupBy, sort: GroupSort, *, typed: str, finds: str, trends: Mapping[str, Sequence[int]]
+) -> list[Row]:
+    """Return a row for each group with requests whose name has the typed words; `finds` is the filter of them all."""
+    present = [
+        (name, group)
+        for name, group in groups.items()
+        if (by in TIMES or name_matches(typed, name)) and (group.total or group.cost_msats or by == "day")
+    ]
+    present.sort(key=lambda each: each[0])
+    present.sort(key=lambda each: _sort_key(sort.by, each), reverse=sort.down)
+    whole = sum(group.cost_msats for group in groups.values())
+    largest = max((group.cost_msats for _, group in present), default=0)
+    figures = _figures([group for _, group in present], whole)
+    return [
+        Row(
+            name,
+            {by: (_label(name, by), "text"), **each, "trend": (spark(trends.get(name, ())), "muted")},
+            finds=_finds(name, by, finds),
+            bar=_bar(group.cost_msats / largest if largest else 0.0),
+        )
+        for (name, group), each in zip(present, figures, strict=True)
+    ]
+
+
+def _sort_key(by: SortBy, named: tuple[str, Aggregate]) -> float:
+    name, group = named
+    match by:
+        case "":
+            return int(name)
+        case "sats":
+            return group.cost_msats
+        case "requests":
+            return group.total
+        case "each":
+            return each_msats(group) or 0
+        case "/1k tok":
+            return thousand_tokens_msats(group) or 0
+        case "saved":
+            return group.saved_vs_median_msats
+
+
+def each_msats(group: Aggregate) -> float | None:
+    """Return what an answered request cost, in msats; None where there is none."""
+    return group.cost_msats / group.success if group.success else None
+
+
+def thousand_tokens_msats(group: Aggregate) -> float | None:
+    """Return what 1,000 tokens in and out cost, in msats; None without any."""
+    tokens = group.input_tokens + group.output_tokens
+    return group.cost_msats * 1000 / tokens if tokens else None
+
+
+def _bar(share: float) -> Callable[[int], Span]:
+    return lambda width: (bar(share, width), "muted")
+
+
+def _figures(groups: Sequence[Aggregate], whole: int) -> list[dict[str, Span]]:
+    """Return the groups' cells, each column in one precision."""
+    spent = sats_alike([group.cost_msats for group in groups])
+    saved = sats_alike([group.saved_vs_median_msats for group in groups])
+    each = _alike([each_msats(group) for group in groups])
+    thousand = _alike([thousand_tokens_msats(group) for group in groups])
+    return [
+        {
+            "sats": (spent[place], "text" if group.cost_msats else "muted"),
+            "share": (percent(group.cost_msats / whole, 0) if whole else NOTHING, "muted"),
+            "requests": (count(group.total), "text" if group.total else "muted"),
+            "each": each[place],
+            "/1k tok": thousand[place],
+            "charged": over_rates(group.cost_msats, group.list_cost_msats),
+            "saved": (
+                saved[place],
+                saved_role(group.saved_vs_median_msats) if group.saved_vs_median_msats else "muted",
+            ),
+            "cached": (percent(group.cached_share, 0), "text") if group.cache_hit_tokens else (NOTHING, "muted"),
+            "failed": _failed(group.total - group.success),
+        }
+        for place, group in enumerate(groups)
+    ]
+
+
+def _alike(amounts: Sequence[float | None]) -> list[Span]:
+    """Return prices with the decimals that the largest needs."""
+    texts = iter(prices_alike([amount for amount in amounts if amount is not None]))
+    return [(NOTHING, "muted") if amount is None else (next(texts), "text") for amount in amounts]
+
+
+def _failed(failed: int) -> Span:
+    return (count(failed), "text") if failed else (NOTHING, "muted")
+
+
+def _label(name: str, by: GroupBy) -> str:
+    if by not in TIMES:
+        return name
+    at = datetime.fromtimestamp(int(name) / 1000, UTC)
+    return f"{at:%a %d %b}" if by == "day" else f"{at:%a %H:%M}"
+
+
+def _finds(name: str, by: GroupBy, finds: str) -> str:
+    if by in TIMES:
+        return within(int(name), DAY_MS if by == "day" else HOUR_MS)
+    return finds if name == OTHER_GROUPS else f"{term(by, name)} {finds}"
+
+
+class GroupTable(RowsPanel):
+    """The table of the Money screen, and the groupings to choose from."""
+
+    def __init__(self, id: str | None = None) -> None:
+        super().__init__((), id=id)
+
+    def show(self, rows: Sequence[Row] | None, by: GroupBy, sort: GroupSort, span: str, *, filtered: bool) -> None:
+        """Show other rows; None while they are being asked for."""
+        self._columns = (Column(by, 14, share=2, most=34), *_FIGURES)
+        hint = "asking the ledger …" if rows is None else f"no requests in the {span}"
+        if rows is not None and filtered:
+            hint = "no name has that in it"
+        note: Line = ((f"sats, {span}", "muted"),)
+        self.show_rows(
+            rows or (),
+            _tabs(by, wide=self.size.width >= 100),
+            note=note,
+            hint=hint,
+            sorted_by=sort.by or by,
+            arrow="▼" if sort.down else "▲",
+        )
+
+
+def _tabs(by: GroupBy, *, wide: bool) -> Line:
+    """Return the title: what can be grouped by, and by what it is."""
+    if not wide:
+        return (("By ", "muted"), (by, "title"))
+    chosen: Line = ((f" {by}", "title"),)
+    return (("By", "muted"), *(span for each in BY for span in (chosen if each == by else ((f" {each}", "muted"),))))
+
+
+def span_words(by: GroupBy, range_name: str) -> str:
+    """Return what time a grouping is of."""
+    return {"day": "last 7 days, UTC", "hour": "last 24 h, UTC"}.get(by, f"last {range_name}")
