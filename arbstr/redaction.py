@@ -108,12 +108,12 @@ class Redactor:
     def __init__(self, secrets: Iterable[Secret]) -> None:
         self._learn({secret.reveal() for secret in secrets} - {""})
 
-    def learn(self, secrets: Iterable[Secret]) -> None:
-        """Mask these too from now on."""
-        known = set(self._texts)
-        more = {secret.reveal() for secret in secrets} - {""}
-        if not more <= known:
-            self._learn(known | more)
+    def renew(self, secrets: Iterable[Secret]) -> None:
+        """Mask these from now on, and no others."""
+        texts = {secret.reveal() for secret in secrets} - {""}
+        if texts != set(self._texts):
+            self._learn(texts)
+            re.purge()  # it would keep the patterns of hundreds of earlier keys
 
     def _learn(self, secrets: set[str]) -> None:
         texts = sorted(secrets, key=len, reverse=True)

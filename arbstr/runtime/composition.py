@@ -86,7 +86,6 @@ class Lasting:
 
     def renew(self, config: Config) -> None:
         """Apply a configuration."""
-        self.redactor.learn(config.secrets())
         self.budgets.renew(config)
         self.admission.limit(config.server.max_in_flight, config.server.rate_limit_rps)
         self.room.limit(LARGEST_AT_A_TIME * largest_bytes(config))
@@ -105,6 +104,7 @@ class Composition:
     lists: Catalogues
     balances: Balances
     upstream: UpstreamCaller
+    engine: Engine
     alerts: WebhookAlerts | None
     traces: TraceExport | None
     app: App
@@ -170,7 +170,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
     engine = _engine(config, lasting, accounts, health, router, upstream, balances)
     app = _app(settings, lasting, engine, health, router, lists, balances)
     return Composition(
-        config, accounts, account_funds, spoken, health, router, lists, balances, upstream, alerts, traces, app
+        config, accounts, account_funds, spoken, health, router, lists, balances, upstream, engine, alerts, traces, app
     )
 
 

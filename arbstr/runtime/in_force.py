@@ -7,9 +7,12 @@ import gc
 import socket
 from collections.abc import Sequence
 from contextlib import AsyncExitStack
+from weakref import WeakKeyDictionary
 
 from arbstr.config.settings import Settings
+from arbstr.engine.pipeline import Engine
 from arbstr.events import ProviderHealthChanged
+from arbstr.redaction import Secret
 from arbstr.runtime.background import run_in_background
 from arbstr.runtime.books import keep_books
 from arbstr.runtime.composition import Lasting, compose, largest_bytes
@@ -30,6 +33,9 @@ class InForce:
         self._memory = StatePersistence(lasting.ledger, lambda: self.composition, lasting.sessions, changes)
         self._spending = SpendPersistence(lasting.budgets)
         self._background: asyncio.Task[None] | None = None
+        # By engine, for as long as a request holds it: what left the configuration is masked until its last one ends.
+        self._secrets: WeakKeyDictionary[Engine, tuple[Secret, ...]] = WeakKeyDictionary()
+        self._mask_secrets(settings)
 
     async def begin(self, stack: AsyncExitStack) -> None:
         """Remember what was learned and spent before the start, and work until the stack unwinds."""
@@ -67,8 +73,9 @@ class InForce:
         """
         before, config = self.composition, settings.config
         after = compose(settings, self._lasting, before)
-        self._lasting.renew(config)
         self.composition = after
+        self._mask_secrets(settings)
+        self._lasting.renew(config)
         if self._listener is not None:
             self._listener.serve(
                 after.app.serve, max_connections=most_clients(settings), max_request_bytes=largest_bytes(config)
@@ -83,7 +90,14 @@ class InForce:
         await asyncio.gather(self._spending.load(), self._books.start())
         if replaced is not None:
             await asyncio.gather(replaced, return_exceptions=True)
+        del before, replaced
         gc.collect()  # it would come by itself once in thousands of requests, and reloads would add up till then
+        self._mask_secrets(settings)
+
+    def _mask_secrets(self, settings: Settings) -> None:
+        """Have the secrets masked of this configuration and of those that a request has still."""
+        self._secrets[self.composition.engine] = (*settings.config.secrets(), *settings.proxies.secrets)
+        self._lasting.redactor.renew(secret for known in self._secrets.values() for secret in known)
 
     def _begin_work(self) -> asyncio.Task[None] | None:
         """Begin the present composition's work in the background; return the one before's, which is to end."""

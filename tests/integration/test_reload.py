@@ -7,6 +7,7 @@ from typing import Any
 
 from arbstr.config.schema import Provider
 from tests.support.harness import Arbstr, ProxyHarness, key_of
+from tests.support.patience import PATIENCE_S
 from tests.support.provider import Asked, Reply, chunk, completion, error_reply, json_reply, sse_reply, stream_events
 
 
@@ -85,6 +86,24 @@ async def test_a_provider_s_new_key_and_rates_are_used_by_clients_that_stay_conn
     assert float(third.headers["X-Arbstr-Cost-Sats"]) > 9
     assert "sk-another" not in arbstr.log
     assert "sk-another-0123456789" not in (await arbstr.get("/providers")).body.decode()
+
+
+async def test_a_key_that_has_left_is_masked_until_its_last_request_ends(harness: ProxyHarness) -> None:
+    go_on = asyncio.Event()
+    old = {"error": {"message": f"the key {key_of('alpha')} is no good"}}
+    alpha = await harness.add_provider("alpha", [go_on, *json_reply(old, status=400)], json_reply(old, status=400))
+    arbstr = await harness.start()
+    task = await arbstr.start_chat()
+    await alpha.asked()
+    changed(harness, "alpha", api_key="sk-another-0123456789")
+    for _ in range(3):
+        await reload(harness, arbstr)
+    assert key_of("alpha") not in (await arbstr.chat()).body.decode()
+    go_on.set()
+    assert key_of("alpha") not in (await task).body.decode()
+    async with asyncio.timeout(PATIENCE_S):  # then it is nobody's any more, and looking for it would only cost time
+        while key_of("alpha") not in (await arbstr.chat()).body.decode():
+            await reload(harness, arbstr)
 
 
 async def test_tokens_count_from_the_next_request_on(harness: ProxyHarness) -> None:
