@@ -18,7 +18,7 @@ from datetime import UTC, datetime
 
 from arbstr.config.clients import ClientSettings
 from arbstr.config.schema import Budget, Config, Rule
-from arbstr.engine.caps import PERIODS, Cap, Period, Span
+from arbstr.engine.caps import PERIODS, Bounds, Cap, Period, Span, bounds_ms
 from arbstr.errors import BudgetExceeded, LedgerUnavailable
 from arbstr.events import BudgetThreshold
 from arbstr.types import BudgetStatus
@@ -47,7 +47,8 @@ class SpendQuery:
 class Budgets:
     """All budgets of a configuration. `clock_ms` is the wall clock; `publish` receives the thresholds passed.
 
-    `recall` returns what was spent before, in msats, or raises `LedgerUnavailable`; without it, nothing was.
+    `recall` returns what was spent before, in msats, or raises `LedgerUnavailable`; without it, nothing was. `bounds`
+    returns the start and the end of the period that contains an instant.
     """
 
     def __init__(
@@ -57,7 +58,9 @@ class Budgets:
         clock_ms: Callable[[], int],
         publish: Callable[[BudgetThreshold], None] = lambda event: None,
         recall: Callable[[SpendQuery], Awaitable[int]] | None = None,
+        bounds: Bounds = bounds_ms,
     ) -> None:
+        self._bounds = bounds
         self._clock_ms = clock_ms
         self._publish = publish
         self._recall = recall
@@ -91,7 +94,8 @@ class Budgets:
             cap = known.get((scope, policy, client, period))
             if cap is None:
                 asks = self._recall is not None
-                cap = Cap(scope, period, limit_msats, self._clock_ms(), policy=policy, client=client, asks=asks)
+                now_ms, bounds = self._clock_ms(), self._bounds
+                cap = Cap(scope, period, limit_msats, now_ms, policy=policy, client=client, asks=asks, bounds=bounds)
             cap.set_limit(limit_msats)
             yield cap
 

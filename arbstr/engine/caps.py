@@ -6,11 +6,13 @@ period as it was, plus what was spent meanwhile: that money was spent now, whate
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Period = Literal["hour", "day", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "month")
+Bounds = Callable[[Period, int], tuple[int, int]]
 THRESHOLDS = (50, 80, 100)
 
 _REMEMBERED = 8  # periods, so that a jumping clock takes no memory
@@ -19,10 +21,11 @@ _REMEMBERED = 8  # periods, so that a jumping clock takes no memory
 class Cap:
     """A limit in msats per period, of what a `policy` or a `client` spends, or of all.
 
-    `asks`: spending from before a period was entered must be read from the ledger.
+    `asks`: spending from before a period was entered must be read from the ledger. `bounds` returns the start and
+    the end of the period that contains an instant.
     """
 
-    __slots__ = ("_asks", "_spans", "client", "limit", "now", "period", "policy", "scope")
+    __slots__ = ("_asks", "_bounds", "_spans", "client", "limit", "now", "period", "policy", "scope")
 
     def __init__(
         self,
@@ -34,14 +37,16 @@ class Cap:
         policy: str | None,
         client: str | None,
         asks: bool,
+        bounds: Bounds,
     ) -> None:
+        self._bounds = bounds
         self.scope = scope
         self.policy = policy
         self.client = client
         self.period = period
         self.limit = limit_msats
         self._asks = asks
-        self.now = Span(*bounds_ms(period, now_ms), known=not asks)
+        self.now = Span(*self._bounds(period, now_ms), known=not asks)
         self._spans = {self.now.starts_ms: self.now}
 
     def roll_over(self, now_ms: int) -> Span:
@@ -49,7 +54,7 @@ class Cap:
         before = self.now
         if before.starts_ms <= now_ms < before.ends_ms:
             return before
-        starts_ms, ends_ms = bounds_ms(self.period, now_ms)
+        starts_ms, ends_ms = self._bounds(self.period, now_ms)
         span = self._spans.pop(starts_ms, None)
         if span is None:
             # A period that follows a known one starts at zero; after a clock jump that is unknown.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
 from typing import Self
 
@@ -13,7 +14,8 @@ import aiohttp
 
 from arbstr.config.schema import Config, Rule
 from arbstr.mock import filler_text
-from arbstr.mock.fleet import FakeFleet
+from arbstr.mock.fleet import NODE_MSATS, FakeFleet
+from arbstr.mock.server import FakeProviderServer
 from arbstr.mock.token_lengths import draw_lengths
 from arbstr.redaction import Secret
 from arbstr.types import JsonObject
@@ -31,6 +33,8 @@ _LONGEST_CONVERSATION = 60_000  # characters
 _LEAVES = 0.05  # that a client gives up early
 _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
+_FIRST_PRICE_S, _BETWEEN_PRICES_S, _PRICE_FACTORS = 40.0, (40.0, 80.0), ("0.7", "1", "1.3", "1.6")
+_LOW_MSATS, _BEFORE_TOP_UP_S, _LOOK_S = 130_000, 25.0, 1.0  # of a node's balance
 _FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
 
 _QUESTIONS = (
@@ -62,6 +66,8 @@ class DemoRequest:
 
 class DemoTraffic:
     """Inside `async with`, requests arrive at the proxy, and now and then one provider of the fleet fails.
+
+    Nodes change their prices, and get more money some time after their balance has run low.
 
     `base_url` is the proxy's address without a path, `token` what it asks of clients. The same `seed` (by default that
     of the fleet's configuration) makes the same requests. `tempo` is how many times faster than usual all happens.
@@ -100,6 +106,9 @@ class DemoTraffic:
             asyncio.TaskGroup() as group,
         ):
             group.create_task(self._inject_failures(Random(self._random.random())))
+            for node in self._fleet.nodes:
+                group.create_task(self._move_prices(node, Random(self._random.random())))
+                group.create_task(self._top_up(node))
             requests = demo_requests(self._fleet.config, Random(self._random.random()))
             for pause_s in pauses(self._random):
                 group.create_task(self._send(session, next(requests)))
@@ -115,6 +124,22 @@ class DemoTraffic:
             ):
                 async for _ in response.content.iter_any():
                     pass
+
+    async def _move_prices(self, node: FakeProviderServer, random: Random) -> None:
+        """Change a node's prices now and then, for ever."""
+        await asyncio.sleep(_FIRST_PRICE_S / self._tempo)
+        while True:
+            others = [factor for factor in map(Decimal, _PRICE_FACTORS) if factor != node.price_factor]
+            node.price_factor = random.choice(others)
+            await asyncio.sleep(random.uniform(*_BETWEEN_PRICES_S) / self._tempo)
+
+    async def _top_up(self, node: FakeProviderServer) -> None:
+        """Put money on a node's key once it has been low for a while, for ever."""
+        while node.account is not None:
+            if node.account.msats < _LOW_MSATS:
+                await asyncio.sleep(_BEFORE_TOP_UP_S / self._tempo)
+                node.account.top_up(NODE_MSATS)
+            await asyncio.sleep(_LOOK_S / self._tempo)
 
     async def _inject_failures(self, random: Random) -> None:
         """Make one provider at a time fail for a while, for ever."""

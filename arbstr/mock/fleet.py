@@ -22,6 +22,7 @@ from arbstr.config.schema import (
     Timeouts,
 )
 from arbstr.mock.behaviors import chooses_behavior
+from arbstr.mock.node_account import NodeAccount
 from arbstr.mock.server import FakeProviderServer
 from arbstr.redaction import Secret
 
@@ -70,15 +71,22 @@ _RULES = (
     ),
 )  # fmt: skip
 # Without a configuration failures are short, so that a breaker can be seen to open and close.
-_DEMO: dict[str, Any] = {
+_MADE_UP: dict[str, Any] = {
     "policies": Policies(rules=_RULES),
     "budget": Budget(max_sats_per_day=1_000_000),
     "retry": Retry(backoff=0.25),
     "breaker": Breaker(open_for=5, max_open_for=10),
 }
-
+# In the demo budgets are used up: one of an hour is spent, and its hours are short.
+_SMALL_BUDGETS: dict[str, Any] = {
+    "policies": Policies(rules=(*_RULES[:2], _RULES[2].model_copy(update={"max_sats_per_hour": 45.0}))),
+    "budget": Budget(max_sats_per_hour=2_500, max_sats_per_day=500_000),
+}
 
 _PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # so that one that hangs is soon noticed
+_NODE = "mock-thrifty"  # which is a Routstr node in the demo: its prices, models and balance are read from it
+_AS_NODE: dict[str, Any] = {"kind": "routstr", "refresh": 5, **_PATIENCE}
+NODE_MSATS = 600_000
 
 
 class FakeProvider(Provider):
@@ -92,11 +100,13 @@ class FakeProvider(Provider):
 class FakeFleet:
     """The fake providers of a run. Inside `async with` they listen, and `config` names them instead of the real ones.
 
-    A configuration without providers gets four made-up ones, with rules to match.
+    A configuration without providers gets four made-up ones, with rules to match; for a `demo` one of them is a Routstr
+    node, with a balance and prices that can change, and budgets are small enough to be used up.
     """
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, *, demo: bool = False) -> None:
         self._given = config
+        self._is_demo = demo and not (config.providers or config.mock.providers)
         self._seed = config.mock.seed if config.mock.seed is not None else Random().getrandbits(63)
         self._servers: dict[str, FakeProviderServer] = {}
         self._stack = AsyncExitStack()
@@ -128,7 +138,7 @@ class FakeFleet:
     def stand_in(self, config: Config) -> Config:
         """Return another configuration with these fakes: they stand in for the providers there were at the start."""
         same = {"providers": self._given.providers, "mock": self._given.mock}
-        return _with_providers(config.model_copy(update=same), self._providers)
+        return _with_providers(config.model_copy(update=same), self._providers, demo=self._is_demo)
 
     def fail(self, name: str, status: int = 503) -> None:
         """Make a provider answer everything with that status from now on."""
@@ -137,6 +147,16 @@ class FakeFleet:
     def recover(self, name: str) -> None:
         """Make it answer as usual again."""
         self._servers[name].failing = None
+
+    @property
+    def has_short_hours(self) -> bool:
+        """Whether budgets by the hour are to begin anew every few minutes."""
+        return self._is_demo
+
+    @property
+    def nodes(self) -> tuple[FakeProviderServer, ...]:
+        """The Routstr nodes among them."""
+        return tuple(server for server in self._servers.values() if server.account is not None)
 
     async def _open(self, settings: MockProvider, terms: Mapping[str, Any]) -> FakeProvider:
         """Start a provider and return it as arbstr sees it; `terms` are the fields that `MockProvider` lacks."""
@@ -147,9 +167,13 @@ class FakeFleet:
             **{**settings.model_dump(include=_SHARED), **terms},
         )
         # One set of rates for both sides: they compute from the same decimals.
-        server = FakeProviderServer(settings, seen.rates_for, Random(f"{self._seed} {settings.name}"))
+        account = NodeAccount(NODE_MSATS) if self._is_demo and settings.name == _NODE else None
+        server = FakeProviderServer(settings, seen.rates_for, Random(f"{self._seed} {settings.name}"), account)
         self._servers[settings.name] = server
-        return seen.model_copy(update={"url": await server.start()})
+        url = await server.start()
+        if account is not None:
+            return FakeProvider(name=settings.name, url=url, api_key=_KEY, key_source="literal", **_AS_NODE)
+        return seen.model_copy(update={"url": url})
 
     async def _stop(self) -> None:
         await asyncio.gather(*(server.stop() for server in self._servers.values()))
@@ -204,11 +228,12 @@ def _spellings(name: str) -> Iterator[str]:
         yield name[: _LONGEST_NAME - len(tail)] + tail
 
 
-def _with_providers(config: Config, providers: tuple[FakeProvider, ...]) -> Config:
+def _with_providers(config: Config, providers: tuple[FakeProvider, ...], *, demo: bool) -> Config:
     """Return the configuration with these providers, its rules naming them; what the file leaves open is the demo's."""
     if not (config.providers or config.mock.providers):
-        demo = {section: value for section, value in _DEMO.items() if section not in config.model_fields_set}
-        return config.model_copy(update={"providers": providers, **demo})
+        sections = {**_MADE_UP, **(_SMALL_BUDGETS if demo else {})}
+        left_open = {section: value for section, value in sections.items() if section not in config.model_fields_set}
+        return config.model_copy(update={"providers": providers, **left_open})
     rules = tuple(_of_fakes(rule, _fakes(config, providers)) for rule in config.policies.rules)
     policies = config.policies.model_copy(update={"rules": rules})
     return config.model_copy(update={"providers": providers, "policies": policies})

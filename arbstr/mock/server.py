@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from functools import partial
 from random import Random
 
@@ -20,6 +21,7 @@ from arbstr.mock.billing import Bill, TokenCounts, bill
 from arbstr.mock.completion import Completion
 from arbstr.mock.dialects import DIALECTS, Dialect
 from arbstr.mock.failures import Failure
+from arbstr.mock.node_account import NodeAccount
 from arbstr.mock.parsed_request import ParsedRequest
 from arbstr.mock.prompt_cache import PromptCache
 from arbstr.mock.sending import hang_up, json_response, send_stream, send_whole
@@ -31,6 +33,7 @@ _OVERCHARGE = 3  # times, for `mock-overcharge`
 _GOODBYE_S = 0.1  # for unfinished requests at the end; nothing depends on them
 
 _USD_PER_SAT = 0.001
+_VERSION = "0.4.3"  # nodes of which charge in full for an answer that nobody waits for
 
 _Respond = Callable[[web.Request], Awaitable[web.StreamResponse]]
 _Answer = Callable[[BehaviorRequest], Awaitable[web.StreamResponse]]
@@ -40,15 +43,24 @@ _ShapeError = Callable[[Failure], tuple[int, JsonObject]]
 class FakeProviderServer:
     """Serve one fake provider. While `failing` is a status, every request gets it; `asked` counts requests.
 
-    `settings` come from the configuration, exact rates by model from `rates_for`, chance from `random`.
+    `settings` come from the configuration, exact rates by model from `rates_for`, chance from `random`. With an
+    `account` it is a node where requests are paid from a balance. It asks `price_factor` times its rates.
     """
 
-    def __init__(self, settings: MockProvider, rates_for: Callable[[str], Rates], random: Random) -> None:
+    def __init__(
+        self,
+        settings: MockProvider,
+        rates_for: Callable[[str], Rates],
+        random: Random,
+        account: NodeAccount | None = None,
+    ) -> None:
         self.name = settings.name
         self.failing: int | None = None
         self.asked = 0
+        self.account = account
+        self.price_factor = Decimal(1)
         self._settings = settings
-        self._rates_for = rates_for
+        self._list_rates_for = rates_for
         self._random = random
         self._writer = AnswerWriter(random)
         self._cache = PromptCache()
@@ -57,7 +69,10 @@ class FakeProviderServer:
     async def start(self) -> str:
         """Open a free port; returns the URL to configure."""
         app = web.Application(client_max_size=0)
-        app.add_routes([web.get("/v1/models", self._models), *self._routes(), web.route("*", "/{path:.*}", _not_found)])
+        looked_at = [web.get("/v1/models", self._models)]
+        if self.account is not None:
+            looked_at += [web.get("/v1/balance/info", self._balance), web.get("/v1/info", _info)]
+        app.add_routes([*looked_at, *self._routes(), web.route("*", "/{path:.*}", _not_found)])
         # Without handler_cancellation a request that hangs would outlive its client.
         self._runner = web.AppRunner(app, handler_cancellation=True, access_log=None, shutdown_timeout=_GOODBYE_S)
         await self._runner.setup()
@@ -81,6 +96,15 @@ class FakeProviderServer:
 
     async def _models(self, request: web.Request) -> web.Response:
         return json_response({"data": [_listing(model, self._rates_for(model)) for model in self._settings.models]})
+
+    async def _balance(self, request: web.Request) -> web.Response:
+        assert self.account is not None
+        return json_response(self.account.info())
+
+    def _rates_for(self, model: str) -> Rates:
+        """Return what it asks for a model now."""
+        rates = self._list_rates_for(model)
+        return rates if self.price_factor == 1 else _times(rates, self.price_factor)
 
     async def _text(self, dialect: Dialect, request: web.Request) -> web.StreamResponse:
         """Answer a request for text in its dialect."""
@@ -155,6 +179,8 @@ class FakeProviderServer:
         requested = behavior_for(model, self.name)
         if self.failing is not None:
             return refusal(self.failing)
+        if self.account is not None and self.account.is_empty:
+            return refusal(402)
         if requested is USUAL and self._random.random() < self._settings.failure_rate:
             return refusal(503)
         if requested is USUAL and listed and not self._has(model):
@@ -188,7 +214,23 @@ class FakeProviderServer:
         if requested.behavior is Behavior.NO_USAGE:
             return None
         factor = self._settings.charge_factor * (_OVERCHARGE if requested.behavior is Behavior.OVERCHARGE else 1)
-        return bill(self._rates_for(parsed.model), tokens, factor)
+        charged = bill(self._rates_for(parsed.model), tokens, factor)
+        if self.account is not None:
+            self.account.charge(charged.total_msats)
+        return charged
+
+
+def _times(rates: Rates, factor: Decimal) -> Rates:
+    def times(rate: Decimal | None) -> Decimal | None:
+        return None if rate is None else rate * factor
+
+    return Rates(
+        rates.input * factor,
+        rates.output * factor,
+        rates.base_fee * factor,
+        times(rates.cached_input),
+        times(rates.cache_write),
+    )
 
 
 def _json(body: bytes) -> JsonObject | None:
@@ -237,6 +279,10 @@ def _failure(failure: Failure, shape: _ShapeError, retry_after_s: int | None = N
     return response
 
 
+async def _info(request: web.Request) -> web.Response:
+    return json_response({"name": "a fake node", "version": _VERSION})
+
+
 async def _not_found(request: web.Request) -> web.Response:
     """Refuse a path that this provider does not know."""
     return json_response({"detail": "Not Found"}, 404)
@@ -245,6 +291,8 @@ async def _not_found(request: web.Request) -> web.Response:
 def _listing(model: str, rates: Rates) -> JsonObject:
     """Return a model's entry in a node's list, priced in sats and in USD per token."""
     sats = {"prompt": float(rates.input) / 1000, "completion": float(rates.output) / 1000}
+    if rates.cached_input is not None:
+        sats["input_cache_read"] = float(rates.cached_input) / 1000
     return {
         "id": model,
         "name": model,

@@ -27,6 +27,7 @@ from arbstr.config.toml_file import state_of
 from arbstr.engine.admission import AdmissionControl
 from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.budget import Budgets, SpendQuery
+from arbstr.engine.caps import Bounds, bounds_ms
 from arbstr.engine.funds_queue import FundsQueue
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.names import ModelNames
@@ -108,7 +109,7 @@ async def running(
         redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
         bus = EventBus()
         log, request_log = _open_log(stack, settings, bus, redactor, ring)
-        lasting = await _open_lasting(stack, settings, bus, redactor, log, lambda: in_force.composition)
+        lasting = await _open_lasting(stack, settings, bus, redactor, log, fleet, lambda: in_force.composition)
         in_force = InForce(settings, lasting)
         await in_force.begin(stack)
         _watch_money(stack, settings, lasting, in_force)
@@ -141,6 +142,7 @@ async def _open_lasting(
     bus: EventBus,
     redactor: Redactor,
     log: setup.Logs,
+    fleet: FakeFleet | None,
     current: Callable[[], Composition],
 ) -> Lasting:
     """Open what outlives every configuration; `current` will return what is in force."""
@@ -157,7 +159,13 @@ async def _open_lasting(
     stack.push_async_callback(reader.close)
     transport = PooledTransport(settings.proxies.choose)
     stack.push_async_callback(transport.aclose)
-    budgets = Budgets(config, clock_ms=wall_ms, publish=bus.publish, recall=lambda asked: _spent_msats(reader, asked))
+    budgets = Budgets(
+        config,
+        clock_ms=wall_ms,
+        publish=bus.publish,
+        recall=lambda asked: _spent_msats(reader, asked),
+        bounds=_bounds(fleet),
+    )
     running: dict[str, RequestContext] = {}
     started_at_ms = wall_ms()
     source = LocalSource(
@@ -192,6 +200,14 @@ async def _open_lasting(
         counters=count_requests(bus, ModelNames(config)),
         started_at_ms=started_at_ms,
     )
+
+
+def _bounds(fleet: FakeFleet | None) -> Bounds:
+    if fleet is None or not fleet.has_short_hours:
+        return bounds_ms
+    from arbstr.mock.short_hours import short_bounds_ms  # noqa: PLC0415 - only the demo needs it
+
+    return short_bounds_ms
 
 
 async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
@@ -250,7 +266,7 @@ async def _open_fleet(stack: AsyncExitStack, settings: Settings) -> FakeFleet | 
         return None
     from arbstr.mock import FakeFleet  # noqa: PLC0415 - only mock runs need it
 
-    return await stack.enter_async_context(FakeFleet(settings.config))
+    return await stack.enter_async_context(FakeFleet(settings.config, demo=settings.demo))
 
 
 def _of_fakes(settings: Settings, fleet: FakeFleet | None) -> Settings:

@@ -19,6 +19,7 @@ from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
 from tui.widgets.budget_pace import NEARLY, budget_share, tightest
 from tui.widgets.panel import Panel
+from tui.widgets.provider_health import LOW_H, runway_of
 
 
 class TopBar(Panel):
@@ -100,7 +101,12 @@ def _named(budget: BudgetStatus) -> str:
 
 def _balances(view: DashboardView) -> list[Part]:
     names = [each.status.name for each in view.providers if each.unfunded]
-    return _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
+    parts = _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
+    for each in view.providers:
+        known = each.status.balance
+        if known is not None and known.runway_hours is not None and known.runway_hours < LOW_H and not each.unfunded:
+            parts.append((((f"  {each.status.name}'s balance {runway_of(each)[0]}", "warn"),), 4))
+    return parts
 
 
 def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:

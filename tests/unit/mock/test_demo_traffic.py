@@ -248,3 +248,17 @@ async def test_a_proxy_that_hangs_up_disturbs_nobody() -> None:
 async def test_an_end_right_after_the_beginning() -> None:
     async with FakeFleet(Config()) as fleet, DemoTraffic("http://127.0.0.1:9", fleet):
         pass
+
+
+# --- what happens to a node
+
+
+async def test_a_nodes_prices_move_and_a_low_balance_is_topped_up() -> None:
+    async with FakeFleet(Config(), demo=True) as fleet, fake_arbstr() as arbstr:
+        (node,) = fleet.nodes
+        account = node.account
+        assert account is not None
+        async with DemoTraffic(arbstr.url, fleet, seed=1, tempo=1000):
+            await until(lambda: node.price_factor != 1)
+            account.charge(account.msats)
+            await until(lambda: account.msats > 0)

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from decimal import Decimal
 
 import aiohttp
 import pytest
 
 from arbstr.config.schema import Config, Mock, MockProvider, Policies, Provider, Rule, Timeouts
+from arbstr.engine.caps import bounds_ms
 from arbstr.mock import FakeFleet
+from arbstr.mock.fleet import NODE_MSATS
+from arbstr.mock.short_hours import short_bounds_ms
 from arbstr.redaction import Secret
 from tests.support.patience import PATIENCE_S
 
@@ -182,3 +186,59 @@ async def test_the_fleet_closes_what_it_opened_when_one_provider_cannot_start(mo
     async with aiohttp.ClientSession() as session:
         with pytest.raises(aiohttp.ClientConnectionError):
             await session.get(f"{started[0]}/models")
+
+
+# --- the demo's
+
+
+async def test_in_the_demo_one_provider_is_a_node_whose_prices_and_balance_are_read_from_it() -> None:
+    async with FakeFleet(Config(), demo=True) as fleet, aiohttp.ClientSession() as session:
+        (seen,) = [provider for provider in fleet.config.providers if provider.kind == "routstr"]
+        (node,) = fleet.nodes
+        assert (seen.name, seen.has_account, seen.has_rates) == (node.name, True, False)
+        assert fleet.has_short_hours
+        before = await listed(session, seen.url)
+        node.price_factor = Decimal("1.5")
+        after = await listed(session, seen.url)
+        assert after["gpt-4o"]["prompt"] == pytest.approx(before["gpt-4o"]["prompt"] * 1.5)
+        assert after["gpt-4o"]["input_cache_read"] == pytest.approx(before["gpt-4o"]["input_cache_read"] * 1.5)
+
+
+async def test_a_nodes_requests_are_paid_from_its_balance_until_nothing_is_left() -> None:
+    async with FakeFleet(Config(), demo=True) as fleet, aiohttp.ClientSession() as session:
+        (node,) = fleet.nodes
+        (seen,) = [provider for provider in fleet.config.providers if provider.kind == "routstr"]
+        assert node.account is not None
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 5}
+        async with session.post(f"{seen.url}/chat/completions", json=body) as response:
+            cost = int(response.headers["x-routstr-cost-msats"])
+        async with session.get(f"{seen.url}/balance/info") as response:
+            balance = await response.json()
+        assert (balance["balance"], balance["total_spent"], balance["total_requests"]) == (NODE_MSATS - cost, cost, 1)
+        node.account.charge(NODE_MSATS)
+        async with session.post(f"{seen.url}/chat/completions", json=body) as response:
+            assert response.status == 402
+        node.account.top_up(1000)
+        async with session.post(f"{seen.url}/chat/completions", json=body) as response:
+            assert response.status == 200
+
+
+async def test_without_the_demo_or_with_providers_of_ones_own_there_is_no_node_and_hours_are_hours() -> None:
+    for fleet in (FakeFleet(Config()), FakeFleet(Config(providers=REAL), demo=True)):
+        async with fleet:
+            assert fleet.nodes == ()
+            assert not fleet.has_short_hours
+            assert {provider.kind for provider in fleet.config.providers} == {"openai"}
+
+
+async def listed(session: aiohttp.ClientSession, url: str) -> dict[str, dict[str, float]]:
+    """A node's prices by model."""
+    async with session.get(f"{url}/models") as response:
+        return {model["id"]: model["sats_pricing"] for model in (await response.json())["data"]}
+
+
+def test_the_demos_hours_last_four_minutes_and_its_days_a_day() -> None:
+    start, end = short_bounds_ms("hour", 1_700_000_000_000)
+    assert (end - start, start <= 1_700_000_000_000 < end) == (240_000, True)
+    assert short_bounds_ms("hour", end) == (end, end + 240_000)
+    assert short_bounds_ms("day", 1_700_000_000_000) == bounds_ms("day", 1_700_000_000_000)
