@@ -56,6 +56,7 @@ OUTCOMES = 60
 MOMENTS = 50
 REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
 PAYMENT_REQUIRED = 402
+_Span = tuple[str, str, int]  # of a budget: its scope, its period, and when that ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,7 @@ class ViewModel:
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[HealthChange]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
-        self._refused: dict[tuple[str | None, str | None], int] = {}  # when budgets last refused, by policy and client
+        self._refused: dict[_Span, int] = {}  # when budgets last refused, each for one period
         self._unexplained = Unexplained()
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
@@ -265,10 +266,14 @@ class ViewModel:
                     self._unfunded.discard(attempt.provider)
 
     def _remember_refusals(self, records: Sequence[RequestRecord]) -> None:
-        """Remember a budget's refusal: a 402 that no provider gave."""
+        """Remember a budget's refusal, a 402 that no provider gave: of those that were asked, the fullest one's."""
         for record in records:
             if record.error_status == PAYMENT_REQUIRED and not record.attempts:
-                self._refused[record.policy, record.client] = record.received_at_ms + record.latency_ms
+                scopes = (GLOBAL, record.policy, None if record.client is None else f"{CLIENT_SCOPE}{record.client}")
+                asked = sorted((budget for budget in self.budgets if budget.scope in scopes), key=_filled)
+                at_ms = record.received_at_ms + record.latency_ms
+                recent = {span: known for span, known in self._refused.items() if at_ms - known < REFUSAL_SHOWN_MS}
+                self._refused = recent | {_span_of(budget): at_ms for budget in asked[-1:]}
 
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -343,12 +348,8 @@ class ViewModel:
         """Return the budgets that refuse further requests, as far as is known."""
         current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
         full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
-        for (policy, client), at_ms in self._refused.items():
-            if now_ms - at_ms < REFUSAL_SHOWN_MS:
-                scopes = (GLOBAL, policy, None if client is None else f"{CLIENT_SCOPE}{client}")
-                asked = [budget for budget in current if budget.scope in scopes]
-                full += sorted(asked, key=_filled)[-1:]
-        return tuple(dict.fromkeys(full))
+        lately = {span for span, at_ms in self._refused.items() if now_ms - at_ms < REFUSAL_SHOWN_MS}
+        return tuple(dict.fromkeys([*full, *(budget for budget in current if _span_of(budget) in lately)]))
 
     def _provider_view(self, name: str, status: ProviderStatus) -> ProviderView:
         return ProviderView(
@@ -385,6 +386,11 @@ def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
     if status.state == "open" and status.open_until_ms is not None and status.open_until_ms <= now_ms:
         return replace(status, state="half_open", open_until_ms=None)
     return status
+
+
+def _span_of(budget: BudgetStatus) -> _Span:
+    """Return which budget it is, and in which of its periods."""
+    return budget.scope, budget.period, budget.resets_at_ms
 
 
 def _filled(budget: BudgetStatus) -> float:

@@ -185,6 +185,16 @@ def test_a_budget_that_refuses_is_known(budgets: list[BudgetStatus], policy: str
     assert [budget.period for budget in model.view(NOON + 10).refusing] == shown
 
 
+def test_a_budget_that_begins_anew_refuses_nothing_and_neither_does_another() -> None:
+    full, day = replace(HOURLY, spent_msats=11_900), replace(HOURLY, period="day", resets_at_ms=NOON + 9_000_000)
+    model = ViewModel(replace(FakeSource().snapshot(), budgets=(full, day)))
+    model.apply([refused(NOON)])
+    assert model.view(NOON + 10).refusing == (full,)
+    again = replace(full, spent_msats=0, resets_at_ms=full.resets_at_ms + 3_600_000)
+    model.resync(replace(FakeSource().snapshot(), budgets=(again, day)))
+    assert model.view(NOON + 20).refusing == ()
+
+
 def test_a_clients_budget_that_refuses_is_known() -> None:
     bobs = replace(HOURLY, scope="client:bob")
     model = ViewModel(replace(FakeSource().snapshot(), budgets=(bobs, replace(bobs, scope="client:eve"))))
