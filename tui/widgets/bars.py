@@ -19,7 +19,7 @@ from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
 from tui.widgets.budget_pace import NEARLY, budget_share, tightest
 from tui.widgets.panel import Panel
-from tui.widgets.provider_health import LOW_H, runway_of
+from tui.widgets.provider_health import runway_of
 
 
 class TopBar(Panel):
@@ -69,6 +69,7 @@ class TopBar(Panel):
         return [spread(line[:place], line[place + 1 :], width)]
 
 
+NEARLY_EMPTY_H = 1.0  # hours that a balance lasts: with less it is said on every screen
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
 
 
@@ -104,7 +105,8 @@ def _balances(view: DashboardView) -> list[Part]:
     parts = _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
     for each in view.providers:
         known = each.status.balance
-        if known is not None and known.runway_hours is not None and known.runway_hours < LOW_H and not each.unfunded:
+        hours = None if known is None or each.unfunded else known.runway_hours
+        if hours is not None and hours < NEARLY_EMPTY_H:
             parts.append((((f"  {each.status.name}'s balance {runway_of(each)[0]}", "warn"),), 4))
     return parts
 

@@ -10,7 +10,7 @@ import pytest
 
 from arbstr.clock import DAY_MS, MINUTE_MS
 from arbstr.monitoring.source import LinkState, Outage
-from arbstr.types import BudgetStatus
+from arbstr.types import Balance, BudgetStatus
 from tests.support.dashboard_fakes import HOUR, NOON, FakeSource
 from tui.model.burn import Burn
 from tui.model.view_model import DashboardView, ViewModel
@@ -62,6 +62,16 @@ def test_a_lost_connection_is_said_at_any_width_and_nothing_looks_live(width: in
     assert "\x1b" not in text
     if width >= 120:
         assert "refused, again in 4 s" in text
+
+
+def test_a_balance_that_ends_within_the_hour_is_said() -> None:
+    source = FakeSource()
+    for free_msats, said in ((900, "alpha's balance lasts 54 m"), (1_100, "")):
+        balance = Balance("known", free_msats=free_msats, hourly_msats=1_000)
+        source.providers["alpha"] = replace(source.providers["alpha"], balance=balance)
+        text = top(ViewModel(source.snapshot()).view(NOON), 160)
+        assert said in text
+        assert ("balance" in text) == bool(said)
 
 
 def test_a_dashboard_that_only_watches_says_so() -> None:
