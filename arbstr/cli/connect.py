@@ -128,6 +128,8 @@ def _token_variable(settings: Settings) -> str | None:
     """Return the variable from which a client takes the token, None if it needs none."""
     from arbstr.config.toml_file import read, refers
 
+    if settings.config.clients:
+        return "ARBSTR_KEY"  # each program has its own, from 'arbstr clients add'
     if settings.config.server.auth_token is None or settings.config_path is None:
         return None
     written = read(settings.config_path).table["server"]["auth_token"]

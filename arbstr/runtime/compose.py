@@ -50,6 +50,7 @@ from arbstr.runtime.background import run_in_background
 from arbstr.runtime.composition import LARGEST_AT_A_TIME, Composition, Lasting, largest_bytes
 from arbstr.runtime.config_watch import watch
 from arbstr.runtime.control import answer_reloads
+from arbstr.runtime.first_steps import tell_first_steps
 from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.runtime.reload import Reloads
@@ -130,6 +131,7 @@ async def running(
         await _reload_when_due(stack, given, reloads)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, url)
+        tell_first_steps(url, settings.config, [*in_force.composition.router.names.all()])
         lasting.source.address = url
         run_in_background(stack, manager.keep_alive())
         manager.ready(f"arbstr {__version__} listens on {url}")

@@ -235,7 +235,7 @@ async def test_an_error_that_quotes_another_providers_key_is_masked(harness: Pro
 
 
 async def test_an_internal_error_shows_no_key(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(self: Router, request: object) -> None:
+    def stumble(self: Router, request: object, client: object) -> None:
         raise RuntimeError(f"with {KEY} in hand")
 
     monkeypatch.setattr(Router, "route", stumble)

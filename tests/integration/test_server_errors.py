@@ -30,7 +30,7 @@ from tests.support.provider import (
 
 
 async def test_internal_error(harness: ProxyHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    def stumble(self: Router, request: object) -> None:
+    def stumble(self: Router, request: object, client: object) -> None:
         raise RuntimeError("details of arbstr's inside")
 
     monkeypatch.setattr(Router, "route", stumble)
