@@ -16,7 +16,7 @@ from arbstr.config.otel import Otel
 from arbstr.config.proxies import ProxyUrl
 from arbstr.config.rates import RATES, exact_rates, rates_json
 from arbstr.config.section import Section
-from arbstr.config.values import Count, Name, PerSecond, PositiveSeconds, Rate, Sats, Seconds, Text
+from arbstr.config.values import Count, Name, PerSecond, PositiveCount, PositiveSeconds, Rate, Sats, Seconds, Text
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
@@ -39,7 +39,7 @@ class Server(Section):
     listen: Annotated[str, AfterValidator(validators.listen_address)] = "127.0.0.1:8080"
     auth_token: Secret | None = None
     metrics_token: Secret | None = None
-    max_in_flight: Count = Field(1000, ge=1)
+    max_in_flight: PositiveCount = 1000
     rate_limit_rps: PerSecond = 0
     max_request_mb: float = Field(64, gt=0, le=4096, allow_inf_nan=False)
     allowed_hosts: tuple[Text, ...] = ()
@@ -296,7 +296,7 @@ class Retry(Section):
 class Breaker(Section):
     """`[breaker]`: when a failing provider is skipped, and for how many seconds."""
 
-    failure_threshold: Count = Field(3, ge=1)
+    failure_threshold: PositiveCount = 3
     open_for: PositiveSeconds = 30
     max_open_for: PositiveSeconds = 600
 

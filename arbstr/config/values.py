@@ -17,5 +17,6 @@ PerSecond = Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False)]
 Seconds = Annotated[float, Field(ge=0, le=31_536_000, allow_inf_nan=False)]
 PositiveSeconds = Annotated[float, Field(gt=0, le=31_536_000, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=0, le=1_000_000_000)]
+PositiveCount = Annotated[int, Field(ge=1, le=1_000_000_000)]  # a field's own `ge` would not win over that of `Count`
 Name = Annotated[str, Field(min_length=1, max_length=100), AfterValidator(validators.printable_name)]
 Text = Annotated[str, Field(min_length=1)]

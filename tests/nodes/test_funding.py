@@ -184,6 +184,21 @@ def test_a_top_up_is_spent_by_an_arbstr_that_runs(purse: Purse) -> None:
         eventually(lambda: httpx.post(url, json=body, timeout=PATIENCE_S).status_code == 200)
 
 
+def test_a_first_key_is_used_by_an_arbstr_that_runs(purse: Purse) -> None:
+    purse.done("fund", "b", stdin=fresh_token(60))
+    with ServeProcess(purse.directory, "-c", "config.toml") as arbstr:
+
+        def held() -> dict[str, float | None]:
+            providers = arbstr.get("/providers")["providers"]
+            return {one["name"]: (one["balance"] or {}).get("free_sats") for one in providers}
+
+        eventually(lambda: held() == {"a": None, "b": 60.0})
+        ended = purse.done("fund", "a", stdin=fresh_token(90))
+        assert "uses the new key within two seconds" in ended.err
+        eventually(lambda: held() == {"a": 90.0, "b": 60.0})
+        assert "config.toml is in force" in purse.done("reload").out
+
+
 # --- killed
 
 

@@ -587,6 +587,8 @@ def test_a_value_of_a_wrong_type_or_size_is_refused(tmp_path: Path, more: str, p
         ("[[retry]]\nbackoff = 1", "retry is a list; it must be a table of keys"),
         ("[logging]\nlog_requests = 'yes'", 'logging.log_requests is the string "yes"; it must be true or false'),
         ("[logging]\nlevel = 'loud'", "logging.level has an unknown level; the levels are debug, info, warning, error"),
+        ("[server]\nmax_in_flight = 0", "server.max_in_flight is 0; it must be at least 1"),
+        ("[breaker]\nfailure_threshold = 0", "breaker.failure_threshold is 0; it must be at least 1"),
         ("[retry]\nmax_retries = 21", "retry.max_retries is 21; it must be at most 20"),
         ("[database]\npath = 'postgres://h/d'", "database.path must be a file path, as in ./arbstr.db"),
         ("[breaker]\nopen_for = 900", "breaker.max_open_for (600) is less than breaker.open_for (900); raise it"),
