@@ -31,6 +31,7 @@ from tui.timings import NORMAL, Timings
 RECALL_AGAIN_S = 1.0
 SNAPSHOT_EVERY_MS = 1000  # while busy: what no event reports (success rates, budgets) comes by snapshot
 LONGEST_UNSEEN_MS = 30_000  # while idle
+HIDDEN_AT_FIRST = frozenset({"client", "session", "dialect", "tok/s", "cached", "id"})  # until they are chosen
 SLICE = 300  # events applied at a time: under a millisecond
 
 
@@ -63,6 +64,7 @@ class DashboardModel:
         self.now_ms = now_ms
         self.timings = timings
         self.zone = zone
+        self.hidden_columns: frozenset[str] = HIDDEN_AT_FIRST  # of the ledger's table
         self.filters: dict[str, list[str]] = {}  # filters that were used, by screen
         self._local = zone
         self.mailbox = source.subscribe()
@@ -140,6 +142,10 @@ class DashboardModel:
         self._range = (self._range + 1) % len(RANGES)
         self.watch.look_at_range(self.range)
         return self.range
+
+    def hide_columns(self, hidden: frozenset[str]) -> None:
+        """Choose the columns that the ledger's table lacks."""
+        self.hidden_columns = hidden
 
     def toggle_utc(self) -> bool:
         """Switch between UTC and local times; return whether UTC is shown."""

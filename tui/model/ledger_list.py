@@ -6,20 +6,13 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import replace
 
-from arbstr.ledger.model import Entry, Filter, GroupBy, LedgerQueries, Order, Sort
+from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, LedgerQueries, Order, Sort
 from arbstr.types import NO_GROUP
 from tui.model.filter_query import NAMES, Query
 
 CHUNK = 100  # rows read at a time
 CHUNKS_KEPT = 60
-SORTS: tuple[tuple[Sort, Order], ...] = (
-    ("timestamp", "desc"),
-    ("timestamp", "asc"),
-    ("cost_sats", "desc"),
-    ("cost_sats", "asc"),
-    ("latency_ms", "desc"),
-    ("latency_ms", "asc"),
-)
+SORTS: tuple[Sort, ...] = ("timestamp", "cost_sats", "latency_ms")
 
 
 class LedgerList:
@@ -40,6 +33,11 @@ class LedgerList:
         self.sort: Sort = "timestamp"
         self.order: Order = "desc"
         self.total: int | None = None
+        self.counted = True  # whether the total is known, and not merely how many have been read
+        self.everything: int | None = None  # rows that the filter leaves in and out
+        self.sums: Aggregate | None = None  # of the rows that pass the filter; None until they are known
+        self._listed: Query | None = None  # what the rows have passed
+        self._first_ms: int | None = None  # when the oldest row that was kept came
         self.selected: int | None = None
         self.top = 0
 
@@ -89,30 +87,60 @@ class LedgerList:
 
     # ── asking ──────────────────────────────────────────────────────────────────────────────────────────────────
 
-    async def narrow(self, query: Query) -> None:
-        """Show only matching rows."""
-        self.query = query
+    async def narrow(self, query: Query, on_first: Callable[[], None] = lambda: None) -> None:
+        """Show only matching rows; `on_first` as of `restart`."""
+        self.query, self.sums = query, None
         self.follow()
-        await self.restart()
+        await self.restart(on_first)
 
-    async def next_sort(self) -> None:
-        """Choose the next sort."""
-        place = SORTS.index((self.sort, self.order))
-        self.sort, self.order = SORTS[(place + 1) % len(SORTS)]
+    def next_sort(self) -> None:
+        """Choose the next column to sort by; call `restart` next."""
+        self.sort_by(SORTS[(SORTS.index(self.sort) + 1) % len(SORTS)])
+
+    def sort_by(self, sort: Sort) -> None:
+        """Sort by a column, the largest first; by the one it is sorted by already, the other way round."""
+        self.order = "asc" if sort == self.sort and self.order == "desc" else "desc"
+        self.sort = sort
         self.follow()
-        await self.restart()
 
-    async def restart(self) -> None:
-        """Read the first rows and the count again. Raises LedgerUnavailable."""
+    async def restart(self, on_first: Callable[[], None] = lambda: None) -> None:
+        """Read the first rows and the count again. Raises LedgerUnavailable.
+
+        `on_first` is called once the rows are there: counting them may take longer.
+        """
         self._version += 1
         version = self._version
         where = await self._question()
-        total = await self._ledger.count(where)
-        first = await self._read(where, 0, total)
+        if (self.sort, self.order) == ("timestamp", "desc"):
+            first = await self._ledger.slice(where, before=None, limit=CHUNK)
+            total = len(first) if len(first) < CHUNK else None
+        else:
+            page = await self._ledger.page(where, self.sort, self.order, 1, CHUNK)
+            first, total = page.entries, page.total
+        if version != self._version:
+            return
+        self._where, self.counted = where, total is not None
+        known = self.total or 0 if self._listed is self.query else 0
+        self.total, self._listed = max(known, len(first)) if total is None else total, self.query
+        self._chunks.clear()
+        self._chunks[0] = first
+        on_first()
+        if total is None:
+            total = await self._ledger.count(where)
+        everything = await self._ledger.count(Filter()) if self.query else total
         if version == self._version:
-            self._where, self.total = where, total
-            self._chunks.clear()
-            self._chunks[0] = first
+            self.total, self.everything, self.counted = total, everything, True
+
+    async def sum_up(self) -> None:
+        """Sum up the rows that pass the filter. Raises LedgerUnavailable."""
+        query, where = self.query, self._where
+        if self._first_ms is None:  # what was pruned is still in sums, but in no list
+            oldest = (await self._ledger.page(Filter(), "timestamp", "asc", 1, 1)).entries
+            self._first_ms = oldest[0].at_ms if oldest else None
+        since_ms = max(where.since_ms or 0, self._first_ms or 0)
+        sums = (await self._ledger.stats(replace(where, since_ms=since_ms))).overall
+        if query is self.query:
+            self.sums = sums
 
     def missing(self, page: int) -> int | None:
         """Return the chunk to read next, for the rows in sight and a page either way; None if all are there."""

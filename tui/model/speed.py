@@ -64,13 +64,19 @@ class SpeedLog:
                 continue
             began_ms = record.attempts[-1].started_ms if record.attempts else 0
             _kept(self._first_bytes, provider).append(max(record.latency_ms - began_ms, 0))
-            rest_ms = took_ms - record.latency_ms
-            if record.output_tokens and rest_ms > 0:
-                _kept(self._speeds, provider).append(record.output_tokens * 1000 / rest_ms)
+            speed = tokens_per_second(record.output_tokens, record.latency_ms, took_ms)
+            if speed is not None:
+                _kept(self._speeds, provider).append(speed)
 
     def of(self, provider: str) -> Speeds:
         """Return a provider's speeds."""
         return Speeds(tuple(self._first_bytes.get(provider, ())), tuple(self._speeds.get(provider, ())))
+
+
+def tokens_per_second(tokens: int | None, first_byte_ms: int | None, took_ms: int | None) -> float | None:
+    """Return the tokens per second after a stream's first byte; None where they can't be known."""
+    rest_ms = (took_ms or 0) - (first_byte_ms or 0)
+    return tokens * 1000 / rest_ms if tokens and rest_ms > 0 else None
 
 
 def _kept(known: dict[str, deque[_Number]], provider: str) -> deque[_Number]:

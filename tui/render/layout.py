@@ -286,9 +286,11 @@ def framed(
     title: Line = EMPTY,
     note: Line = EMPTY,
     thumb: tuple[int, int] | None = None,
+    foot: Line = EMPTY,
 ) -> list[Line]:
     """Return a box of `width` by `height` cells around the body, title at the upper left, note at the upper right.
 
+    `foot` is in its lower edge, at the left.
     `thumb` are the first and last content line beside which the right edge is thick: a scroll bar.
     """
     inner = width - 4
@@ -297,7 +299,7 @@ def framed(
         content = fit_line(body[y] if y < len(body) else EMPTY, inner)
         edge = "┃" if thumb is not None and thumb[0] <= y <= thumb[1] else "│"
         lines.append((("│ ", "faint"), *content, (f" {edge}", "faint" if edge == "│" else "muted")))
-    lines.append((("╰" + "─" * (width - 2) + "╯", "faint"),))
+    lines.append(_edge(foot, EMPTY, width, "╰", "╯") if foot else (("╰" + "─" * (width - 2) + "╯", "faint"),))
     return lines
 
 

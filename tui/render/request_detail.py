@@ -10,6 +10,7 @@ from arbstr.types import CLIENT_CLOSED
 from tui.format import NOTHING, count, duration, exact_stamp, sats, shown
 from tui.model.full_request import FullRequest
 from tui.model.request_row import by_rates, overcharge
+from tui.model.speed import tokens_per_second
 from tui.render.attempt_lines import attempt_lines
 from tui.render.json_fields import text_of
 from tui.render.layout import EMPTY, Line, Role, Span, width_of, wrapped
@@ -59,7 +60,7 @@ def _field(label: str, value: str, role: Role = "text", note: str = "") -> Line:
 
 def _identity(request: FullRequest, zone: tzinfo | None) -> list[Line]:
     return [
-        _field("Request", shown(request.request_id), "strong", "y copies"),
+        _field("Request", shown(request.request_id), "strong"),
         _field("Received", exact_stamp(request.at_ms, zone)),
         _field("Model", shown(request.model) or "(none)", note=_served(request)),
         _field("Provider", NOTHING if request.provider is None else shown(request.provider)),
@@ -167,7 +168,5 @@ def _cache(request: FullRequest) -> str:
 
 
 def _speed(request: FullRequest) -> str:
-    took = (request.stream_duration_ms or 0) - (request.latency_ms or 0)
-    if took <= 0 or not request.output_tokens:
-        return ""
-    return f"{request.output_tokens * 1000 / took:,.0f} tokens/s after the first byte"
+    speed = tokens_per_second(request.output_tokens, request.latency_ms, request.stream_duration_ms)
+    return "" if speed is None else f"{speed:,.0f} tokens/s after the first byte"

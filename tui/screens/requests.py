@@ -6,32 +6,34 @@ import asyncio
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
+from math import inf
 from time import perf_counter
 from typing import ClassVar
 
 from textual import on, work
 from textual.binding import BindingType
+from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.model import Entry
-from tui.format import clock, percent, shown
+from arbstr.ledger.model import Entry, Sort
+from tui.format import clock, shown
 from tui.keymap import key
 from tui.model.completion import Names, names_in_sight
 from tui.model.dashboard import DashboardModel, curl
-from tui.model.export import Format, export, file_name
 from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.filter_query import NAMES, Query
 from tui.model.ledger_list import CHUNK, LedgerList
 from tui.render.layout import EMPTY, Line
-from tui.screens.base import REQUEST_KEYS, DashboardScreen
-from tui.screens.choice import ChoiceScreen
+from tui.render.sums_line import sums_line
+from tui.screens.base import REQUEST_KEYS
+from tui.screens.columns import ColumnsScreen
 from tui.screens.copy import offer_copies
 from tui.screens.detail import DetailScreen, Opened
-from tui.screens.path import PathScreen
-from tui.widgets.ledger_table import LedgerPanel
+from tui.screens.exporting import Exported, ExportingScreen
+from tui.widgets.ledger_table import CHOICES, SORTS, LedgerPanel
 from tui.widgets.panel import Panel
+from tui.widgets.preview import Preview
 
 STALE_AFTER_MS = 2000  # while it follows, a list that is younger needs no words
 _SORT_WORDS = {
@@ -39,20 +41,33 @@ _SORT_WORDS = {
     ("timestamp", "asc"): "oldest first",
     ("cost_sats", "desc"): "dearest first",
     ("cost_sats", "asc"): "cheapest first",
-    ("latency_ms", "desc"): "slowest first",
-    ("latency_ms", "asc"): "fastest first",
+    ("latency_ms", "desc"): "slowest first byte first",
+    ("latency_ms", "asc"): "fastest first byte first",
 }
 
 
-class RequestsScreen(DashboardScreen):
-    """The whole ledger as a list. Two workers read it: one what is visible, one what is new."""
+_SORT_KEYS: tuple[tuple[str, str, Sort], ...] = (
+    ("sort_time", "time", "timestamp"),
+    ("sort_cost", "cost", "cost_sats"),
+    ("sort_latency", "first byte", "latency_ms"),
+)
+_BY = "Sort by time, cost, first byte; again: reversed"
+PREVIEW = "preview"  # is chosen among the columns
+PREVIEW_FROM = 140  # cells
+
+
+class RequestsScreen(ExportingScreen):
+    """The whole ledger as a list. Workers read it: one what is visible, one what is new, one sums it up."""
 
     RANGED = False
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
         *REQUEST_KEYS,
-        key("sort", "sort", "Sort by time, cost, latency, either way round", "sort"),
+        key("sort", "sort", "Sort by the next of time, cost and first byte", "sort"),
+        key("reverse", "reverse", "Sort the other way round"),
+        *(key(name, f"sort_by('{sort}')", f"Sort by {word}", group=_BY) for name, word, sort in _SORT_KEYS),
+        key("columns", "columns", "Choose the columns", "columns"),
         key("export", "export", "Export what is filtered as CSV or JSON", "export"),
     ]
 
@@ -60,9 +75,11 @@ class RequestsScreen(DashboardScreen):
         super().__init__(dashboard, "requests")
         self._rows = LedgerList(dashboard.source.ledger, dashboard.now_ms)
         self._panel = LedgerPanel(id="ledger")
+        self._preview = Preview(dashboard.source.ledger, dashboard.timings.typing_pause_s, id="preview")
         self._problem = ""
         self._asking = False
-        self._exporting: int | None = None  # rows written by the running export
+        self._sum_again_at = 0.0  # by what the latest sums have cost, on the clock of `perf_counter`
+        self._given_up = False  # summing up takes too long
         self._seen = -1  # requests that had finished when the list was last read
         self._seen_amendments = 0  # and rows that had changed since they were written
         self._as_of_ms = dashboard.now_ms()  # when that was
@@ -71,23 +88,31 @@ class RequestsScreen(DashboardScreen):
         self._known: dict[str, list[str]] = {}
 
     def pieces(self) -> Sequence[Widget]:
-        """Return the list's panel."""
-        return (self._panel,)
+        """Return the list's panel and the preview beside it."""
+        return (Horizontal(self._panel, self._preview, id="requests"),)
 
     def paint_body(self) -> Iterator[None]:
         """Paint the visible rows."""
         dashboard = self.dashboard
-        hint = () if self._rows.total else self._hint()
-        self._panel.show(self._rows, dashboard.now_ms(), dashboard.zone, self._note(), hint)
+        rows, hidden = self._rows, dashboard.hidden_columns
+        hint = () if rows.total else self._hint()
+        foot = sums_line(rows.sums, given_up=self._given_up)
+        self._panel.hidden = hidden
+        self._panel.show(rows, dashboard.now_ms(), dashboard.zone, self._note(), hint, foot)
+        self._preview.display = self.size.width >= PREVIEW_FROM and PREVIEW not in hidden
         yield
+        if self._preview.display:
+            entry = rows.row(rows.top if rows.selected is None else rows.selected)
+            self._preview.show_request(None if entry is None else entry.request_id, dashboard.zone)
+            yield
 
     def _note(self) -> Line:
         """Return how the list is sorted, its time, and what the next Esc does."""
         rows = self._rows
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
-        if self._exporting is not None:
-            return ((f"exporting, {percent(self._exporting / max(rows.total or 1, 1), 0)}, e stops ", "warn"),)
+        if exporting := self.export_note():
+            return exporting
         if self._asking:
             return (("asking the ledger … ", "warn"),)
         filtered = "filtered" if rows.query else "not filtered"
@@ -141,7 +166,7 @@ class RequestsScreen(DashboardScreen):
                 and self.is_current
                 and not self.dashboard.model.frozen
             ):
-                await self._answer(self._rows.restart())
+                await self._answer(self._rows.restart(self.repaint))
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), self._pause_s)
             self._wake.clear()
@@ -162,6 +187,25 @@ class RequestsScreen(DashboardScreen):
             pause_s = max(timings.least_query_wait_s, took / timings.query_share)
             self._pause_s = min(pause_s, timings.most_query_wait_s)
         self.repaint()
+        if not self._problem and perf_counter() >= self._sum_again_at:
+            self._sum_up()
+
+    @work(group="sums", exclusive=True)
+    async def _sum_up(self) -> None:
+        """Sum up what passes the filter, unless that takes too long; not again before it is worth its cost."""
+        timings, began = self.dashboard.timings, perf_counter()
+        self._sum_again_at = inf
+        self._given_up = False
+        try:
+            async with asyncio.timeout(timings.longest_sums_s):
+                await self._rows.sum_up()
+        except TimeoutError:
+            self._given_up = True
+        except LedgerUnavailable as problem:
+            self._problem = str(problem)
+        now = perf_counter()
+        self._sum_again_at = now + (now - began) / timings.query_share
+        self.repaint()
 
     @work(group="fill", exclusive=True)
     async def _fill(self) -> None:
@@ -176,16 +220,24 @@ class RequestsScreen(DashboardScreen):
 
     @work(group="ask", exclusive=True)
     async def _ask(self, query: Query | None) -> None:
-        """Read the list with another filter or sort."""
+        """Read the list with another filter, or None: in another order."""
         if query is not None:
             await asyncio.sleep(self.dashboard.timings.typing_pause_s)
+            self.workers.cancel_group(self, "sums")
+            self._sum_again_at, self._given_up = 0.0, False
         self._asking = True
         self.repaint()
+        rows = self._rows
         try:
-            await self._answer(self._rows.next_sort() if query is None else self._rows.narrow(query))
+            await self._answer(rows.restart(self._first) if query is None else rows.narrow(query, self._first))
         finally:
             self._asking = False
         self._wake.set()
+        self.repaint()
+
+    def _first(self) -> None:
+        """Show the first rows, before they are counted."""
+        self._asking = False
         self.repaint()
 
     @work(group="names", exclusive=True)
@@ -262,8 +314,29 @@ class RequestsScreen(DashboardScreen):
             offer_copies(self, self.dashboard, entry.request_id, entry)
 
     def action_sort(self) -> None:
-        """Sort by the next column, or reverse the order."""
+        """Sort by the next column."""
+        self._rows.next_sort()
         self._ask(None)
+
+    def action_sort_by(self, sort: Sort) -> None:
+        """Sort by a column, or by the same one the other way round."""
+        self._rows.sort_by(sort)
+        self._ask(None)
+
+    def action_reverse(self) -> None:
+        """Sort the other way round."""
+        self.action_sort_by(self._rows.sort)
+
+    def action_columns(self) -> None:
+        """Ask which columns to show."""
+        hidden = self.dashboard.hidden_columns
+        self.app.push_screen(ColumnsScreen((*CHOICES, PREVIEW), hidden), self._columns_chosen)
+
+    def _columns_chosen(self, hidden: frozenset[str] | None) -> None:
+        if hidden is not None:
+            self.dashboard.hide_columns(hidden)
+            self.call_after_refresh(self.repaint)
+        self.repaint()
 
     def step_back(self) -> bool:
         """Return to the newest rows; return whether it was elsewhere."""
@@ -278,61 +351,31 @@ class RequestsScreen(DashboardScreen):
     def _picked(self, event: Panel.Picked) -> None:
         if event.column >= self._panel.size.width - 2:
             self._rows.scroll(self._panel.place_at(event.index) - self._rows.top, self._panel.page)
+        elif (column := self._panel.column_at(event.index, event.column)) is not None:
+            self._sort_by_column(column)
         elif (index := self._panel.row_at(event.index)) is not None:
             self._rows.select(index, self._panel.page)
             if event.twice:
                 self.action_open()
         self._moved()
 
+    def _sort_by_column(self, column: str) -> None:
+        if column in SORTS:
+            self.action_sort_by(SORTS[column])
+        else:
+            self.notify(f"{column} has no order in the ledger: {', '.join(SORTS)} have", markup=False)
+
+    @on(Panel.Wheeled, "#preview")
+    def _preview_wheeled(self, event: Panel.Wheeled) -> None:
+        self._preview.scroll_lines(event.by)
+
     @on(Panel.Wheeled, "#ledger")
     def _wheeled(self, event: Panel.Wheeled) -> None:
         self._rows.scroll(event.by, self._panel.page)
         self._moved()
 
-    # ── export ──────────────────────────────────────────────────────────────────────────────────────────────────
-
-    def action_export(self) -> None:
-        """Ask for the form, then write what is filtered to a file; stop a running export."""
-        if self._exporting is not None:
-            self.workers.cancel_group(self, "export")
-            return
-        rows = f"{self._rows.total:,} requests" if self._rows.total is not None else "requests"
-        choices = [("c", "CSV"), ("j", "JSON"), ("p", "a file of another name or place …")]
-        self.app.push_screen(ChoiceScreen(f"Export {rows} as", choices), self._export_chosen)
-
-    def _export_chosen(self, key: str | None) -> None:
-        if key is None:
-            return
-        kind: Format = "json" if key == "j" else "csv"
-        path = Path.cwd() / file_name(kind, self.dashboard.now_ms(), filtered=bool(self._rows.query))
-        if key == "p":
-            self.app.push_screen(PathScreen("Export to (.json writes JSON)", path), self._export_to)
-        else:
-            self._export(path)
-
-    def _export_to(self, path: Path | None) -> None:
-        if path is not None:
-            self._export(path)
-
-    @work(group="export")
-    async def _export(self, path: Path) -> None:
+    def exported(self) -> Exported:
+        """Return the rows that pass the filter, none that arrived after those shown."""
         rows = self._rows
         where = rows.where if rows.where.until_ms is not None else replace(rows.where, until_ms=self._as_of_ms)
-        try:
-            self._written(0)
-            written = await export(self.dashboard.source.ledger, where, rows.sort, rows.order, path, self._written)
-        except (LedgerUnavailable, OSError) as problem:
-            self.notify(f"The export failed: {shown(str(problem))}", severity="error", markup=False)
-        except asyncio.CancelledError:
-            self.notify("The export was stopped, and its file removed", markup=False)
-            raise
-        else:
-            self.notify(f"{written:,} requests in {shown(str(path))}", title="Exported", timeout=10, markup=False)
-        finally:
-            self._exporting = None
-            self.repaint()
-
-    def _written(self, rows: int) -> None:
-        """Show how many rows have been written to the file."""
-        self._exporting = rows
-        self.repaint()
+        return Exported(where, rows.sort, rows.order, rows.total, filtered=bool(rows.query))

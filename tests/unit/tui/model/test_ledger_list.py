@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.model import Entry
+from arbstr.ledger.model import Entry, Filter, GroupBy, Stats
 from tests.support.dashboard_fakes import NOON, FakeLedger, Traffic
 from tests.support.effort import examples
 from tui.model.filter_language import parse
@@ -71,7 +72,8 @@ async def test_every_sort_shows_its_own_order_to_the_last_row(steps: int) -> Non
     rows = listing(fake)
     await rows.restart()
     for _ in range(steps):
-        await rows.next_sort()
+        rows.next_sort()
+        await rows.restart()
     rows.select(10**9, PAGE)
     all_rows = await truth(fake, rows)
     assert await in_sight(rows) == all_rows[-PAGE:]
@@ -148,3 +150,52 @@ async def test_an_unreadable_ledger_is_an_error_to_its_caller() -> None:
     fake.problem = "locked"
     with pytest.raises(LedgerUnavailable):
         await rows.restart()
+
+
+async def test_the_first_rows_are_there_before_they_are_counted() -> None:
+    fake = ledger(300)
+    rows, count = listing(fake), fake.count
+    may_count = asyncio.Event()
+
+    async def slow(where: Filter) -> int:
+        await may_count.wait()
+        return await count(where)
+
+    fake.count = slow  # type: ignore[method-assign]
+    there = asyncio.Event()
+    reading = asyncio.create_task(rows.restart(there.set))
+    await there.wait()
+    assert rows.row(0) is not None
+    assert (rows.total, rows.counted) == (CHUNK, False)
+    may_count.set()
+    await reading
+    assert (rows.total, rows.counted) == (300, True)
+
+
+async def test_a_filter_is_summed_up_and_the_sums_of_another_are_dropped() -> None:
+    fake = ledger(300)
+    rows = listing(fake)
+    await rows.narrow(parse("model:gpt"))
+    await rows.sum_up()
+    passed = [record for record in fake.records if "gpt" in record.model]
+    assert rows.sums is not None
+    assert (rows.sums.total, rows.everything) == (len(passed), 300)
+    assert rows.sums.cost_msats == sum(record.cost_msats or 0 for record in passed)
+    await rows.narrow(parse("model:llama"))
+    assert rows.sums is None
+
+
+async def test_sums_are_of_the_rows_that_were_kept() -> None:
+    fake = ledger(20)
+    rows = listing(fake)
+    asked: list[Filter] = []
+    stats = fake.stats
+
+    async def noted(where: Filter, group_by: GroupBy | None = None) -> Stats:
+        asked.append(where)
+        return await stats(where, group_by)
+
+    fake.stats = noted  # type: ignore[method-assign]
+    await rows.restart()
+    await rows.sum_up()
+    assert [where.since_ms for where in asked] == [fake.records[0].received_at_ms]

@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 from textual.events import Key
-from textual.widgets import Input
+from textual.widgets import Input, SelectionList
 
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
-from arbstr.ledger.model import Entry
+from arbstr.ledger.model import Entry, Filter, GroupBy, Stats
 from arbstr.monitoring.source import LinkState, Outage
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import SHORT, DashboardPilot, dashboard_pilot
@@ -147,7 +147,7 @@ async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() ->
         await each.press("2")
         await each.shows("newest first")
         names = [command.title for command in each.app.get_system_commands(each.app.screen)]
-        assert {"Sort by time, cost, latency, either way round", "Theme: light", "Mouse: off", "Help"} <= set(names)
+        assert {"Sort by the next of time, cost and first byte", "Theme: light", "Mouse: off", "Help"} <= set(names)
         assert "Close the provider's breaker" not in names
         await each.press("ctrl+p")
         await each.type("Theme: light")
@@ -507,7 +507,7 @@ async def test_sorting_and_filtering_the_ledger() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first")
-        await each.press("s", "s")
+        await each.press("s")
         dearest = max(record.cost_msats or 0 for record in each.source.ledger.records)
         await each.shows("dearest first", f"{dearest / 1000:,.3f}")
         await each.press("slash")
@@ -517,6 +517,90 @@ async def test_sorting_and_filtering_the_ledger() -> None:
         await each.shows(f"Requests  {failed}", "✗ 502", "filtered")
         await each.press("escape")
         await each.shows("Requests  783")
+
+
+async def test_a_column_is_sorted_by_its_key_or_a_click_on_its_title_and_again_the_other_way_round() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("2")
+        await each.shows("newest first")
+        for key, said in (
+            ("C", "dearest first"),
+            ("C", "cheapest first"),
+            ("L", "slowest"),
+            ("S", "fastest"),
+            ("T", "newest"),
+        ):
+            await each.press(key)
+            await each.shows(said)
+        header = each.text.splitlines()[2]
+        await each.pilot.click("#ledger", offset=(header.index("sats") + 1, 1))
+        await each.shows("dearest first", "sats ▼")
+        await each.pilot.click("#ledger", offset=(each.text.splitlines()[2].index("sats") + 1, 1))
+        await each.shows("cheapest first", "sats ▲")
+        await each.pilot.click("#ledger", offset=(header.index("model") + 1, 1))
+        await each.shows("model has no order in the ledger")
+
+
+async def test_the_list_is_summed_up_and_so_is_what_a_filter_leaves() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        records = each.source.ledger.records
+        await each.press("2")
+        failed = [record for record in records if not record.success]
+        await each.shows(
+            f"Σ {sats_round(sum(record.cost_msats or 0 for record in records))} sats", f"failed {len(failed)}"
+        )
+        await each.press("slash")
+        await each.type("model:llama status:ok")
+        await each.press("enter")
+        passed = [record for record in records if record.success and record.model.startswith("llama")]
+        await each.shows(f"Requests  {len(passed)} of {len(records)}", "failed 0")
+        await each.shows(f"Σ {sats_round(sum(record.cost_msats or 0 for record in passed))} sats")
+
+
+async def test_sums_that_take_too_long_are_given_up_and_the_list_does_not_wait_for_them() -> None:
+    source = lived_in()
+    stats, asked = source.ledger.stats, asyncio.Event()
+
+    async def slow(where: Filter, group_by: GroupBy | None = None) -> Stats:
+        if where.texts:
+            asked.set()
+            await asyncio.Event().wait()
+        return await stats(where, group_by)
+
+    source.own_ledger.stats = slow  # type: ignore[method-assign]
+    async with dashboard_pilot(source, timings=replace(SHORT, longest_sums_s=0.3)) as each:
+        await each.press("2", "slash")
+        await each.type("failed")
+        await asked.wait()
+        await each.shows("✗ 502", "Σ takes too long")
+
+
+async def test_columns_are_chosen_and_stay_chosen() -> None:
+    async with dashboard_pilot(lived_in(), size=(200, 40)) as each:
+        await each.press("2")
+        await each.shows("policy", "Preview")
+        await each.press("c")
+        await each.shows("Columns, as far as there is room")
+        chosen = each.app.screen.query_one(SelectionList)
+        chosen.deselect("policy").deselect("preview").select("id")
+        await each.press("enter")
+        await each.hides("Preview")
+        await each.shows("id  ")
+        assert "policy" not in each.text
+        await each.press("1", "2", "c", "escape")
+        await each.until(lambda: "Columns" not in each.text and "newest" in each.text)
+        assert "policy" not in each.text
+
+
+async def test_the_request_under_the_cursor_is_shown_beside_the_list_where_there_is_room() -> None:
+    async with dashboard_pilot(lived_in(), size=(140, 36)) as each:
+        rows = each.source.ledger.records
+        await each.press("2")
+        await each.shows("Preview", rows[-1].request_id)
+        await each.press("j", "j")
+        await each.shows(rows[-2].request_id)
+        await each.pilot.resize_terminal(139, 36)
+        await each.hides("Preview")
 
 
 async def test_new_rows_come_in_while_following_and_are_counted_while_not() -> None:
