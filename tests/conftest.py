@@ -1,19 +1,36 @@
 """How all tests run: properties without deadlines, for what one takes says nothing on a busy machine; none over the end
-of an hour."""
+of an hour; some without coverage, with which everything takes nearly twice as long."""
 
 from __future__ import annotations
 
 import time
 
+import pytest
 from hypothesis import settings
 
 from tests.support.effort import examples
 
 HOUR_S = 3600
 LAST_S = 20
+UNCOVERED = {
+    "fuzz",
+    "perf",
+    "screenshots",
+    "test_openapi.py",
+    "test_snapshots.py",
+    "test_widths.py",
+    "test_wild_input.py",
+}
 
 settings.register_profile("arbstr", deadline=None, max_examples=examples(35))
 settings.load_profile("arbstr")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Leave out of the coverage what runs much that others cover."""
+    for item in items:
+        if UNCOVERED.intersection(item.path.parts):
+            item.add_marker(pytest.mark.no_cover)
 
 
 def pytest_runtest_setup() -> None:

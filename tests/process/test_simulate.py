@@ -139,6 +139,7 @@ def real_requests() -> list[TracedRequest]:
     return [request for trace in TRACES for request in read_trace(trace)]
 
 
+@pytest.mark.no_cover  # what it runs is covered by others
 def test_arbstr_buys_within_a_thousandth_of_foresight_where_providers_differ_most() -> None:
     market = read_prices(PRICES)
     hard = {model: market[model] for model in ("kimi-k2-thinking", "deepseek-r1-0528", "qwq-32b", "deepseek-v3.1")}
@@ -205,6 +206,7 @@ def test_without_prefixes_cache_prices_change_nothing() -> None:
     assert simulate({"m": with_caches}, rows) == simulate({"m": [PricedProvider(10, 10), PricedProvider(1, 60)]}, rows)
 
 
+@pytest.mark.no_cover  # what it runs is covered by others
 def test_arbstr_buys_by_caches_within_two_hundredths_of_the_bound_on_real_prices_and_traffic() -> None:
     """On every twelfth model, and those where it is hardest."""
     prices = read_prices(MARKET / "cache_prices.json")

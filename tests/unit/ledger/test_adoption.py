@@ -297,6 +297,7 @@ def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("small_steps")
 @pytest.mark.parametrize("killed", [False, True])
+@pytest.mark.no_cover  # what it runs is covered by others
 async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path, *, killed: bool) -> None:
     path = tmp_path / "arbstr.db"
     first_ledger(path)
@@ -367,6 +368,7 @@ async def test_sums_are_bit_for_bit_those_of_a_rebuild_and_of_rows_that_arbstr_w
 
 
 @pytest.mark.usefixtures("small_steps")
+@pytest.mark.no_cover  # what it runs is covered by others
 async def test_a_rebuild_that_is_cut_short_anywhere_is_ended_by_the_next_start(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,6 +422,7 @@ async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: P
     await ledger.close()
 
 
+@pytest.mark.no_cover  # what it runs is covered by others
 async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(
     tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:

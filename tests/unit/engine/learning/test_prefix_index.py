@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Sequence
 from itertools import accumulate
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -130,6 +131,7 @@ def test_it_never_holds_more_places_than_it_may(prompts: Sequence[Sequence[int]]
         assert len(index) <= 400
 
 
+@pytest.mark.no_cover  # what it runs is covered by others
 def test_ten_thousand_conversations_of_100_kb_take_less_than_20_mb() -> None:
     index = PrefixIndex()
     tracemalloc.start()

@@ -689,6 +689,7 @@ def test_stored_charges_that_make_no_sense_are_left_out(cells: dict[tuple[str, s
     assert chosen.learner.charged_ratio("ten") is None
 
 
+@pytest.mark.no_cover  # what it runs is covered by others
 def test_memory_is_bounded_however_many_models_clients_name() -> None:
     chosen = router([provider("any"), provider("lists", models=("listed",))])
     charge(chosen, "any", 15_000)
