@@ -79,7 +79,7 @@ _MADE_UP: dict[str, Any] = {
 }
 # In the demo budgets are used up: one of an hour is spent, and its hours are short.
 _SMALL_BUDGETS: dict[str, Any] = {
-    "policies": Policies(rules=(*_RULES[:2], _RULES[2].model_copy(update={"max_sats_per_hour": 45.0}))),
+    "policies": Policies(rules=(*_RULES[:2], _RULES[2].model_copy(update={"max_sats_per_hour": 30.0}))),
     "budget": Budget(max_sats_per_hour=2_500, max_sats_per_day=500_000),
 }
 

@@ -49,7 +49,9 @@ class TopBar(Panel):
         troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
         troubles += [*_configuration(view), *_unexplained(view)]
         name: Part = (((" arbstr", "title"),), 3)
-        watches: list[Part] = [] if link is None else [((("  watching, read-only", "muted"),), 8)]
+        watches: list[Part] = (
+            [] if link is None else [((("  watching,", "muted"),), 8), (((" read-only", "muted"),), 4)]
+        )
         lost = [] if outage is None else _outage(outage, now_ms)
         self._left = [name, *lost, (address, 7), *watches, *_providers(view), *troubles, *_adoption(view)]
         state: Line = (("▶ live ", "muted" if troubles else "good"),)

@@ -78,6 +78,7 @@ def test_a_dashboard_that_only_watches_says_so() -> None:
     view = ViewModel(FakeSource().snapshot()).view(NOON)
     text = top(view, 120, link=LinkState("http://10.0.0.5:8080"))
     assert "watching, read-only" in text
+    assert " read-only" in top(view, 70, link=LinkState("http://10.0.0.5:8080"))
     assert "▶ live" in text
     assert "watching" not in top(view, 120)
 
