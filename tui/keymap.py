@@ -115,6 +115,7 @@ FILTERS: Sequence[KeyLine] = (
     _term("policy:code", "the rule that held; policy:- where none did"),
     _term("status:error", "failed ones; also ok, left, 502, 5xx"),
     _term("client:ci", "who asked; dialect:messages, in which dialect"),
+    _term("session:0123456789abcdef", "a conversation, by its digits on Money"),
     _term("kind:stream", "streams; kind:json the others"),
     _term("since:2025-03-14", "from that day on, UTC; until:2025-03-14T13 to that hour"),
     _term(">5sats <2s", "cost, and time to the last byte; also >= <= ms min"),

@@ -20,7 +20,7 @@ from tui.model.filter_query import EVERYTHING, NAMES, NONE, WHOLE, Choice, Query
 from tui.model.filter_times import period_of
 
 TIMES = ("since", "until")
-FIELDS = (*NAMES, "status", "kind", *TIMES)
+FIELDS = (*NAMES, "status", "kind", "session", *TIMES)
 EXAMPLE = "e.g. model:gpt provider:alpha status:error >5sats <2s timeout"
 VALUES: Mapping[str, tuple[str, ...]] = MappingProxyType(
     {"status": ("ok", "error", "left"), "kind": ("stream", "json")},
@@ -30,6 +30,8 @@ _CAN_BE = {
     "kind": "kind is stream or json",
     "since": "since and until take a day, an hour or a minute in UTC: 2025-03-14, 2025-03-14T13, 2025-03-14T13:05",
 }
+_CAN_BE["session"] = "session takes the 16 digits that Money and a request in full show, once"
+_SESSION = re.compile("[0-9a-f]{16}")
 _CAN_BE["until"] = _CAN_BE["since"]
 _SYNONYMS = {"success": "ok", "succeeded": "ok", "failed": "error", "failure": "error", "streaming": "stream"}
 _SATS = {"": 1000, "sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
@@ -110,6 +112,8 @@ class _Reading:
             self.problems.append(_unknown(name))
         elif not value:
             self.hint = _CAN_BE.get(name, f"{name}: a part of a name follows, or - for none")
+        elif name == "session":
+            self._session(value, unwanted=unwanted)
         elif name in TIMES:
             self._time(name, value, unwanted=unwanted)
         elif not quoted and (odd := _OR if "," in value else _odd(value)):
@@ -120,6 +124,12 @@ class _Reading:
             self.problems.append(_CAN_BE[name])
         else:
             self.fields[name] = self.fields.get(name, Choice()).and_also(meant, unwanted=unwanted)
+
+    def _session(self, value: str, *, unwanted: bool) -> None:
+        if unwanted or "session" in self.fields or not _SESSION.fullmatch(value):
+            self.problems.append(_CAN_BE["session"])
+        else:
+            self.fields["session"] = Choice((value,))
 
     def _time(self, name: str, value: str, *, unwanted: bool) -> None:
         period = period_of(value)

@@ -81,9 +81,9 @@ EVERYTHING = Span()
 class Query:
     """What is wanted, in lower case, costs in msats, spans in ms, instants in epoch ms; all of it must hold.
 
-    `fields` has those of `NAMES`, `status` (ok, error, left, or a status's first digits) and `kind` (stream, json).
-    `problems` says what of a filter meant nothing, `hint` what is missing from a term that has only begun: nothing of
-    these is in the rest.
+    `fields` has those of `NAMES`, `session` (16 digits), `status` (ok, error, left, or a status's first digits) and
+    `kind` (stream, json). `problems` says what of a filter meant nothing, `hint` what is missing from a term that has
+    only begun: nothing of these is in the rest.
     """
 
     fields: Mapping[str, Choice] = field(default_factory=dict)
@@ -129,6 +129,7 @@ class Query:
         return (
             all(self.of(name).allows(value) for name, value in zip(NAMES, names, strict=True))
             and row.streaming in self._streaming()
+            and (not self.of("session") or row.session in self.of("session").wanted)
             and (not self.of("status") or (not row.running and self._ended(row)))
         )
 
@@ -147,6 +148,7 @@ class Query:
         """Return the ledger's filter. `names` are the known ones by field: parts become the names that contain them."""
         streaming, success, statuses, without = self._streaming(), *self._ends()
         return Filter(
+            session=next(iter(self.of("session").wanted), None),
             since_ms=self.received.least,
             until_ms=self.received.most,
             streaming=next(iter(streaming)) if len(streaming) == 1 else None,

@@ -110,6 +110,7 @@ class RequestRow:
     error: str = ""
     client: str | None = None
     dialect: str | None = None
+    session: str | None = None
 
     @property
     def running(self) -> bool:
@@ -163,6 +164,7 @@ def _of_record(record: RequestRecord) -> RequestRow:
         error=shown(record.error_message or ""),
         client=_name(record.client),
         dialect=_name(record.dialect),
+        session=record.session,
     )
 
 

@@ -202,7 +202,7 @@ class MoneyScreen(DashboardScreen):
     def words(self) -> Mapping[str, str]:
         """Say what would be grouped by next, and where Enter leads."""
         row, following = self._active.selected, BY[(BY.index(self._by) + 1) % len(BY)]
-        opens = "" if row is None else "open" if row.request_id else "requests"
+        opens = "" if row is None else "open" if row.request_id else "requests" if row.finds else ""
         return {"next_table": f"by {following}", "open": opens}
 
     def narrow(self, typed: str) -> None:
@@ -265,7 +265,7 @@ class MoneyScreen(DashboardScreen):
     async def _open(self, row: Row) -> None:
         if row.request_id:
             self.app.push_screen(DetailScreen(self.dashboard, Opened(row.request_id), self._step))
-        else:
+        elif row.finds:
             await self.show_requests(row.finds)
 
     async def _step(self, by: int) -> Opened | None:

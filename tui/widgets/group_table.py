@@ -9,6 +9,7 @@ from typing import Literal
 
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import OTHER_GROUPS, Aggregate, GroupBy
+from arbstr.types import NO_GROUP
 from tui.format import NOTHING, count, percent, prices_alike, sats_alike, spark
 from tui.model.breakdown import TIMES, TREND
 from tui.model.filter_language import name_matches, term
@@ -148,7 +149,9 @@ def _label(name: str, by: GroupBy) -> str:
 def _finds(name: str, by: GroupBy, finds: str) -> str:
     if by in TIMES:
         return within(int(name), DAY_MS if by == "day" else HOUR_MS)
-    return finds if name == OTHER_GROUPS else f"{term(by, name)} {finds}"
+    if name == OTHER_GROUPS or (by == "session" and name == NO_GROUP):
+        return ""  # no filter says that
+    return f"{term(by, name)} {finds}"
 
 
 class GroupTable(RowsPanel):

@@ -16,8 +16,8 @@ BAR = ""  # the title of a column of bars, which are as long as there is room
 class Row:
     """A row: its cells by column, and a `bar` for the width that it has.
 
-    It is of the requests that pass the filter `finds`, or of one of them. `key` tells it from the others, however they
-    are sorted.
+    It is of the requests that pass the filter `finds` (empty: no filter says that), or of one of them. `key` tells it
+    from the others, however they are sorted.
     """
 
     key: str

@@ -272,6 +272,17 @@ def test_a_field_named_twice_is_either() -> None:
     assert found == {"llama-3.3-70b", "claude-3.5-sonnet"}
 
 
+def test_a_session_is_named_by_its_digits() -> None:
+    digits = "00112233aabbccdd"
+    query = parse(f'session:"{digits.upper()}"')
+    assert query.to_filter({}).session == digits
+    record = Traffic().request(NOON)[1].record
+    assert query.matches(row_of(replace(record, session=digits)))
+    assert not query.matches(row_of(record))
+    for typed in ("session:gpt", "session:-", f"-session:{digits}", f"session:{digits} session:{digits}"):
+        assert "16 digits" in " ".join(parse(typed).problems)
+
+
 def test_a_quoted_name_is_the_whole_name() -> None:
     known = {"model": ["gpt-4o", "GPT-4o", "gpt-4o-mini"]}
     assert parse('model:"gpt-4o"').to_filter(known).models == ("gpt-4o", "GPT-4o")

@@ -46,6 +46,13 @@ def test_a_row_leads_to_just_the_requests_that_it_sums() -> None:
     assert hour.finds == "since:2025-03-14T13 until:2025-03-14T13"
 
 
+def test_a_session_leads_to_its_requests_and_all_others_nowhere() -> None:
+    groups = {name: Aggregate(total=1) for name in ("00112233aabbccdd", "(none)", "(other)")}
+    found = {row.key: row.finds for row in rows(groups, "session")}
+    assert parse(found["00112233aabbccdd"]).to_filter({}).session == "00112233aabbccdd"
+    assert found["(none)"] == found["(other)"] == ""
+
+
 def test_bars_are_scaled_to_the_largest_and_trends_to_their_own() -> None:
     found = rows({"a": Aggregate(total=1, cost_msats=8000), "b": Aggregate(total=1, cost_msats=4000)})
     bars = [row.bar(8)[0] for row in found if row.bar is not None]
