@@ -120,7 +120,7 @@ def _hex(theme: Theme, name: str) -> str:
 def _styles(theme: Theme) -> dict[Role, Style]:
     variables = theme.to_color_system().generate()
     ground, text = Color.parse(variables["background"]), Color.parse(variables["foreground"])
-    tones = {name: Color.parse(variables[name]) for name in ("primary", "accent", "success", "warning", "error")}
+    tones = {name: Color.parse(variables[name]) for name in ("primary", "success", "warning", "error")}
     cursor = ground.blend(tones["primary"], 0.25)
     muted, faint = ground.blend(text, 0.62), ground.blend(text, 0.24)
     looks: dict[Role, tuple[Color, Color, bool]] = {
@@ -128,9 +128,10 @@ def _styles(theme: Theme) -> dict[Role, Style]:
         "strong": (text, ground, True),
         "muted": (muted, ground, False),
         "faint": (faint, ground, False),
-        "accent": (tones["accent"], ground, False),
-        "accent-2": (ground.blend(tones["accent"], 0.62), ground, False),
-        "accent-3": (ground.blend(tones["accent"], 0.36), ground, False),
+        # Money has no hue: those are for states.
+        "accent": (ground.blend(text, 0.85), ground, False),
+        "accent-2": (ground.blend(text, 0.5), ground, False),
+        "accent-3": (ground.blend(text, 0.3), ground, False),
         "good": (tones["success"], ground, False),
         "warn": (tones["warning"], ground, False),
         "bad": (tones["error"], ground, False),
@@ -143,7 +144,7 @@ def _styles(theme: Theme) -> dict[Role, Style]:
         "cursor-good": (tones["success"], cursor, True),
         "cursor-warn": (tones["warning"], cursor, True),
         "cursor-bad": (tones["error"], cursor, True),
-        "cursor-accent": (tones["accent"], cursor, True),
+        "cursor-accent": (text, cursor, True),
     }
     return {role: Style(color=fore.hex, bgcolor=back.hex, bold=bold) for role, (fore, back, bold) in looks.items()}
 
@@ -155,9 +156,9 @@ def _terminal_styles() -> dict[Role, Style]:
         "strong": "bold default on default",
         "muted": "dim default on default",
         "faint": "dim default on default",
-        "accent": "bold cyan on default",
-        "accent-2": "cyan on default",
-        "accent-3": "dim cyan on default",
+        "accent": "bold default on default",
+        "accent-2": "default on default",
+        "accent-3": "dim default on default",
         "good": "green on default",
         "warn": "yellow on default",
         "bad": "red on default",

@@ -53,7 +53,7 @@ def share_lines(groups: Groups, width: int, rows: int, trends: Mapping[str, Sequ
     layout = lay_out(COLUMNS, width, table)
     room = next((cells_ for column, cells_ in layout if column.title == "bar"), 0)
     for row, (cost, _) in zip(table, shown, strict=True):
-        row["bar"] = (bar(cost / largest if largest else 0.0, room), "accent")
+        row["bar"] = (bar(cost / largest if largest else 0.0, room), "muted")
     return [cells(layout, row) for row in table]
 
 
