@@ -19,6 +19,7 @@ from textual.widgets import Input, SelectionList
 from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
 from arbstr.ledger.model import Entry, Filter, GroupBy, Stats
 from arbstr.monitoring.source import LinkState, Outage
+from tests.screenshots.scenes import settled
 from tests.support.dashboard_fakes import NOON, FakeLedger, FakeSource, Traffic, lived_in
 from tests.support.dashboard_pilot import SHORT, DashboardPilot, dashboard_pilot
 from tui.format import sats_round
@@ -882,6 +883,7 @@ async def test_a_click_on_a_line_of_money_selects_it_and_two_open_it() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("4")
         await each.shows("By model", "llama-3.3-70b")
+        await settled(each)
         line = next(y for y, text in enumerate(each.text.splitlines()) if "│ llama-3.3-70b" in text)
         await each.pilot.click(offset=(6, line), times=2)
         await each.shows('model:"llama-3.3-70b" since:')
@@ -1126,6 +1128,7 @@ async def test_enter_on_a_provider_shows_its_requests_and_a_click_on_a_model_tho
         await each.until(lambda: "alpha" not in each.text)
         await each.press("3")
         await each.shows("Price board")
+        await settled(each)
         line = next(y for y, text in enumerate(each.text.splitlines()) if "llama-3.3-70b" in text)
         await each.pilot.click(offset=(6, line))
         await each.shows("newest first", 'model:"llama-3.3-70b"')
