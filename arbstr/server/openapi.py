@@ -30,9 +30,9 @@ _FROM_ONE = {"type": "integer", "minimum": 1}
 _OF_ALL = (401, 403, 500)  # errors of any endpoint
 _ERRORS = {
     400: "A field or parameter is missing, unknown, or has a wrong type or value.",
-    401: "`auth_token` is set, and the bearer token is missing or wrong.",
+    401: "A key is needed (`auth_token` is set, or a client configured), and is missing, wrong or expired.",
     402: "A budget is spent.",
-    403: "The `Host` or `Origin` is not allowed.",
+    403: "The `Host` or `Origin` is not allowed, or a client's key is not enough.",
     404: "Not found.",
     413: "The body is too large.",
     415: "The body is not labelled as JSON.",

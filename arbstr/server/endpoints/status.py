@@ -10,6 +10,7 @@ from aiohttp import web
 from arbstr import __version__
 from arbstr.clock import format_ms
 from arbstr.config.schema import Provider
+from arbstr.engine.clients import KnownClient
 from arbstr.engine.pricing import expected_msats
 from arbstr.engine.routing.names import shown, some
 from arbstr.engine.routing.router import Router
@@ -64,28 +65,31 @@ class StatusEndpoints:
         ]
 
     async def models(self, request: Request) -> web.Response:
-        """Return every model that a provider lists and every alias, once; those that policy and client allow."""
-        document: shapes.ModelList = {"object": "list", "data": [*(await self._known_to(request)).values()]}
+        """Return every model that a provider lists and every alias, once; below `/policy/NAME` those it allows."""
+        client = request.client
+        policy = request.path_policy if client is None or client.policy is None else None  # else the client's wins
+        known = (await self._known_to(client)).items()
+        listed = [entry for name, entry in known if policy is None or self._router.allows(policy, name)]
+        document: shapes.ModelList = {"object": "list", "data": listed}
         return json_response(document)
 
     async def model(self, request: Request, name: str) -> web.Response:
         """One model."""
-        known = await self._known_to(request)
+        known = await self._known_to(request.client)
         models = {each.casefold(): described for each, described in known.items()}
         if name.casefold() not in models:
             message = f"No provider lists the model {shown(name)}; listed: {some(known)}."
             raise ModelNotFound(message, param="model")
         return json_response(models[name.casefold()])
 
-    async def _known_to(self, request: Request) -> dict[str, shapes.ModelEntry]:
-        """Return the descriptions of the models that whoever asks may use: by the path's policy, and as a client."""
-        known, client = await self._known(), request.client
-        policy = request.path_policy if client is None else client.policy or request.path_policy
-        if policy is not None:
-            known = {name: entry for name, entry in known.items() if self._router.allows(policy, name)}
-        if client is not None:
-            known = {name: entry for name, entry in known.items() if client.allows(name, self._names.resolve(name))}
-        return known
+    async def _known_to(self, client: KnownClient | None) -> dict[str, shapes.ModelEntry]:
+        """Return the descriptions of the models and aliases that a client may use, itself and by its policy."""
+        known = await self._known()
+        if client is None:
+            return known
+        if client.policy is not None:
+            known = {name: entry for name, entry in known.items() if self._router.allows(client.policy, name)}
+        return {name: entry for name, entry in known.items() if client.allows(name, self._names.resolve(name))}
 
     async def _known(self) -> dict[str, shapes.ModelEntry]:
         """Return the descriptions of all models and aliases."""
