@@ -38,7 +38,7 @@ def routing_json(routing: Routing) -> shapes.RoutingEntry:
 def _candidate_json(candidate: Candidate, place: int, strategy: str) -> shapes.CandidateEntry:
     reason = f"number {place} {_BY.get(strategy, strategy)}"
     if candidate.cached_tokens:
-        reason += f"; its cache should have {candidate.cached_tokens} tokens of the prompt"
+        reason += f"; its cache should have {candidate.cached_tokens:,} tokens of the prompt"
     return {
         "provider": candidate.provider,
         "expected_cost_sats": round(candidate.expected_cost_msats / 1000, 6),

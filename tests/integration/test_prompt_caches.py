@@ -72,7 +72,7 @@ async def test_what_is_expected_to_be_cached_is_said_beforehand_and_beside_the_r
     assert row["tokens"]["cached"] == pytest.approx(warm["cached_tokens"], rel=0.02)
     chosen = row["routing"]["candidates"][0]
     assert (chosen["provider"], chosen["cached_tokens"]) == ("caching", warm["cached_tokens"])
-    assert f"its cache should have {chosen['cached_tokens']} tokens of the prompt" in chosen["reason"]
+    assert f"its cache should have {chosen['cached_tokens']:,} tokens of the prompt" in chosen["reason"]
     assert row["cost"]["sats"] == pytest.approx(chosen["expected_cost_sats"], rel=0.05)
     saved = row["tokens"]["cached"] * 10 / 1000
     assert row["cache"] == {

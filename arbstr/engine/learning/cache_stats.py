@@ -11,6 +11,7 @@ from bisect import bisect_left, bisect_right
 _AGES_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # upper ends of the classes
 _USUAL_LIFE = 4  # classes: most caches keep a prompt for five minutes
 _LENGTHS = (1024, 2048, 4096)  # tokens: lower ends, where providers begin to cache
+_LEAST_TOKENS = 64.0  # DeepSeek's blocks are that long; no cache is known to keep shorter prompts
 _MEMORY = 50.0  # requests that a mean covers
 _HOPE = 4.0  # requests that a cache is credited with having found everything
 _LEAN = 16.0  # requests of a class after which it counts as much as all classes
@@ -66,10 +67,12 @@ class CacheStats:
 
     def expected(self, age_s: float, tokens: float) -> float:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
-        return self.shares[class_of(age_s, tokens)]
+        return self.shares[class_of(age_s, tokens)] if tokens >= _LEAST_TOKENS else 0.0
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""
+        if tokens < _LEAST_TOKENS:
+            return
         share = min(cached / tokens, 1.0)
         age, length = class_of(age_s, tokens)
         self._by_age[age].add(share)

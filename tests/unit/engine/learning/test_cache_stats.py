@@ -58,6 +58,14 @@ def test_one_that_does_not_cache_short_prompts_is_found_out_and_still_trusted_wi
     assert stats.expected(60, 5000) > 0.75
 
 
+def test_nothing_is_expected_of_a_beginning_too_short_for_any_cache_and_nothing_learned_from_it() -> None:
+    stats = CacheStats()
+    assert (stats.expected(1, 63), stats.expected(1, 64)) == (0, 1)
+    for _ in range(50):
+        stats.add(1, 20, 0)
+    assert stats.expected(1, 500) == 1
+
+
 def test_the_share_that_is_written_is_that_of_recent_requests() -> None:
     stats = CacheStats()
     assert stats.written == 0
