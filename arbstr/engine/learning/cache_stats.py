@@ -7,6 +7,9 @@ tried again as its misses fade. Ages are seconds since the provider last had the
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from typing import Any
+
+from arbstr.engine.learning.codec import read_pairs
 
 _AGES_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # upper ends of the classes
 _USUAL_LIFE = 4  # classes: most caches keep a prompt for five minutes
@@ -94,6 +97,26 @@ class CacheStats:
                 share.fade(keep)
             self.shares.clear()
         self._at_s = now_s
+
+    def state(self) -> list[list[float]]:
+        """Return what was learned, fit for JSON."""
+        return [[share.found, share.seen] for share in self._means()]
+
+    def restore(self, state: Any, now_s: float) -> None:
+        """Restore what `state` returned, if it is valid."""
+        pairs, means = read_pairs(state), self._means()
+        if len(pairs) != len(means):
+            return
+        for share, (found, seen) in zip(means, pairs, strict=True):
+            share.seen = float(seen)
+            share.found = float(min(found, seen))
+        if self._written.seen:
+            self.written = self._written.found / self._written.seen
+        self._at_s = now_s
+        self.shares.clear()
+
+    def _means(self) -> list[_Share]:
+        return [self._all, *self._by_age, *self._by_length, self._written]
 
     def share_of(self, age: int, length: int) -> float:
         """Return the share that it will find, by the classes of age and of length."""

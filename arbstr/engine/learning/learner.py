@@ -17,6 +17,7 @@ from arbstr.types import CLIENT_CLOSED, Attempt, InferenceRequest, RequestRecord
 
 _CHARGES = "charges"
 _COUNTS = "counts"
+_CACHES = "caches"
 _BYTES_PER_TOKEN = 2  # of a response as received; tokens of any language have more
 
 
@@ -139,6 +140,8 @@ class Learner:
                 cells[_CHARGES, dumps(key)] = dumps(offer.charges.pairs)
             if offer.counts.seen:
                 cells[_COUNTS, dumps(key)] = dumps(offer.counts.state())
+            if offer.cache.tried:
+                cells[_CACHES, dumps(key)] = dumps(offer.cache.state())
         return ratios, cells
 
     def restore(self, ratios: Mapping[str, tuple[float, int]], cells: Mapping[tuple[str, str], str]) -> None:
@@ -149,9 +152,11 @@ class Learner:
             key = json_or_none(name)
             if not _is_offer(key) or key[0] not in self._providers:
                 continue
-            offer = self.offer(*key) if kind in (_CHARGES, _COUNTS) else None
+            offer = self.offer(*key) if kind in (_CHARGES, _COUNTS, _CACHES) else None
             if kind == _COUNTS and offer is not None:
                 offer.restore_counts(json_or_none(cell))
+            elif kind == _CACHES and offer is not None:
+                offer.cache.restore(json_or_none(cell), now_s)
             elif kind == _CHARGES and offer is not None:
                 for charged, computed in read_pairs(json_or_none(cell)):
                     offer.record_charge(int(charged), int(computed), now_s)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -74,6 +76,25 @@ def test_the_share_that_is_written_is_that_of_recent_requests() -> None:
     for _ in range(100):
         stats.add_written(0.5)
     assert 0.5 <= stats.written < 0.6
+
+
+def test_what_was_learned_survives_a_restart_and_fades_only_from_then_on() -> None:
+    before, after = seen(*[1, 0, 0] * 20), CacheStats()
+    before.add_written(0.5)
+    after.restore(json.loads(json.dumps(before.state())), now_s=1e6)
+    after.age(1e6)
+    assert after.tried
+    assert after.written == 0.5
+    for age_s in (1, 60, 299, 900):
+        assert after.expected(age_s, 10_000) == before.expected(age_s, 10_000)
+
+
+@pytest.mark.parametrize("state", [None, {}, [], [[1, 1]], [["a", 1]] * 13, [[-1, 1]] * 13, "text"])
+def test_a_state_that_means_nothing_is_ignored(state: object) -> None:
+    stats = CacheStats()
+    stats.restore(state, now_s=5)
+    assert not stats.tried
+    assert stats.expected(1, 5000) == 1
 
 
 @given(st.lists(st.tuples(st.floats(0, 1e5), st.floats(1, 1e6), st.integers(0, 10**6), st.floats(0, 1e5))))

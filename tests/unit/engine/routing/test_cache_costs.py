@@ -104,6 +104,17 @@ def test_a_provider_that_stops_finding_what_it_has_seen_is_left_for_one_that_fin
     assert order(market.ask("a new one"))[0] == "honest"
 
 
+def test_a_cache_that_was_found_out_is_known_after_a_restart() -> None:
+    honest = provider("honest", 12, 30, cached_input_rate=3)
+    market, restarted = Market(CACHING, honest), Market(CACHING, honest)
+    market.forgetful = "caching"
+    for _ in range(10):
+        market.converse(10)
+    assert order(restarted.ask("a new one"))[0] == "caching"
+    restarted.router.learner.restore(*market.router.learner.export())
+    assert order(restarted.ask("a new one"))[0] == "honest"
+
+
 def test_a_fallback_goes_to_the_next_warmest() -> None:
     market = Market(CHEAP, CACHING, provider("other", 12, 30, cached_input_rate=1))
     market.send("system", "hello", to="caching")
