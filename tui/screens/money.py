@@ -165,6 +165,11 @@ class MoneyScreen(DashboardScreen):
         as_of_ms = self.dashboard.now_ms() if figures.as_of_ms is None else figures.as_of_ms
         return since(as_of_ms - self.dashboard.range.length_ms)
 
+    @property
+    def _waits(self) -> str:
+        """What is said in place of figures that are not known yet."""
+        return "asking the ledger …" if self.dashboard.figures.problem is None else "the ledger can't be read"
+
     def _show_table(self) -> None:
         figures, by, sort = self.dashboard.figures, self._by, self._sort
         groups, breakdown = figures.groups.get(by), figures.breakdown
@@ -172,14 +177,16 @@ class MoneyScreen(DashboardScreen):
         rows = None
         if groups is not None:
             rows = group_rows(groups, by, sort, typed=self.typed, finds=self._finds, trends=trends)
-        self._table.show(rows, by, sort, span_words(by, self.dashboard.range.name), filtered=bool(self.typed))
+        span = span_words(by, self.dashboard.range.name)
+        hint = self._waits if rows is None else "no name has that in it" if self.typed else f"no requests in the {span}"
+        self._table.show(rows or (), by, sort, span, hint)
         if rows is not None and not self.typed and self._lines != (lines := max(len(rows), 3) + 3):
             self._lines = lines
             self.size_pieces(*self.size)
 
     def _show_details(self, breakdown: Breakdown | None, now_ms: int) -> None:
         zone, range_ = self.dashboard.zone, self.dashboard.range
-        known, asking = breakdown or NO_BREAKDOWN, "" if breakdown else "asking the ledger …"
+        known, asking = breakdown or NO_BREAKDOWN, "" if breakdown else self._waits
         last: Line = ((f"  last {range_.name}", "muted"),)
         hours_title: Line = (("Hours", "title"), (f"  sats, {moment(now_ms, zone).tzname()}", "muted"))
         self._hours.show_rows(heat_rows(known.hours, now_ms, zone) if breakdown else (), hours_title, hint=asking)

@@ -160,15 +160,12 @@ class GroupTable(RowsPanel):
     def __init__(self, id: str | None = None) -> None:
         super().__init__((), id=id)
 
-    def show(self, rows: Sequence[Row] | None, by: GroupBy, sort: GroupSort, span: str, *, filtered: bool) -> None:
-        """Show other rows; None while they are being asked for."""
+    def show(self, rows: Sequence[Row], by: GroupBy, sort: GroupSort, span: str, hint: str) -> None:
+        """Show other rows; `hint` where there are none."""
         self._columns = (Column(by, 14, share=2, most=34), *_FIGURES)
-        hint = "asking the ledger …" if rows is None else f"no requests in the {span}"
-        if rows is not None and filtered:
-            hint = "no name has that in it"
         note: Line = ((f"sats, {span}", "muted"),)
         self.show_rows(
-            rows or (),
+            rows,
             _tabs(by, wide=self.size.width >= 100),
             note=note,
             hint=hint,

@@ -889,6 +889,15 @@ async def test_a_click_on_a_line_of_money_selects_it_and_two_open_it() -> None:
         await each.shows('model:"llama-3.3-70b" since:')
 
 
+async def test_money_says_that_the_ledger_cannot_be_read() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("4")
+        await each.shows("By model", "llama-3.3-70b")
+        each.source.own_ledger.problem = "disk I/O error"
+        await each.press("l")
+        await each.shows("the ledger can't be read", "disk I/O error", "as of 14:02:11")
+
+
 async def test_sorting_money() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("4")
