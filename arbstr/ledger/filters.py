@@ -151,6 +151,7 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
     return Condition(f"{column} >= ? AND {column} < ?", (start_ms, end_ms))
 
 
+_LAST = "\U0010ffff"  # sorts behind whatever a session goes on with
 _COST = "ROUND(cost_sats * 1000)"
 _TOOK = "MAX(latency_ms, COALESCE(stream_duration_ms, 0))"
 ERROR_STATUS = "COALESCE(error_status, 0)"
@@ -164,7 +165,16 @@ _BOUNDS = (
 )
 COSTS = frozenset({"min_cost_msats", "max_cost_msats"})
 TIMES = frozenset({"min_took_ms", "max_took_ms"})
-_CONTENT = ("texts", "without_texts", "statuses", "without_statuses", *(name for name, _ in _BOUNDS))
+SESSIONS = frozenset({"sessions"})
+_CONTENT = (
+    "sessions",
+    "without_sessions",
+    "texts",
+    "without_texts",
+    "statuses",
+    "without_statuses",
+    *(name for name, _ in _BOUNDS),
+)
 _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
 
 
@@ -174,7 +184,25 @@ def of_content(where: Filter, *, faceted: bool) -> Condition:
     found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
     left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
     rows = where.rows if isinstance(where, Part) else TRUE
-    return both(rows, *bounds, *_ended(where), *found, *left_out)
+    return both(rows, *bounds, *_in_sessions(where), *_ended(where), *found, *left_out)
+
+
+def _in_sessions(where: Filter) -> list[Condition]:
+    said = []
+    if where.sessions is not None:
+        said.append(either(*map(_session, where.sessions)) if where.sessions else Condition("FALSE"))
+    if where.without_sessions:
+        others = either(*map(_session, where.without_sessions))
+        said.append(none_of(Condition(f"COALESCE({others.sql}, FALSE)", others.values)))
+    return said
+
+
+def _session(beginning: str | None) -> Condition:
+    """Return the condition that a row's session begins so; None: that it has none."""
+    if beginning is None:
+        return Condition("session IS NULL")
+    first = beginning.lower()
+    return Condition("(session >= ? AND session < ?)", (first, first + _LAST))
 
 
 def _ended(where: Filter) -> list[Condition]:

@@ -24,6 +24,7 @@ class Filter:
     `models` and the other sets of names keep rows whose name is any of these (no row, if empty); None stands for having
     no name. Each of `texts` occurs in model, provider, policy or error, or if it has four characters in the request id;
     none of `without_texts` does.
+    `sessions` keeps rows whose session begins with any of these, `without_sessions` those where it begins with none.
     `statuses` keeps rows that ended so: 200 with success, else with that error's status. Costs and times are inclusive,
     and a row without a cost has none to compare; a row took until its last byte. `open_end` keeps rows after `until_ms`
     too: that is now, and they were stamped by a clock that was ahead.
@@ -52,6 +53,8 @@ class Filter:
     dialect: str | None = None
     clients: tuple[str | None, ...] | None = None
     dialects: tuple[str | None, ...] | None = None
+    sessions: tuple[str | None, ...] | None = None
+    without_sessions: tuple[str | None, ...] = ()
     open_end: bool = False
 
     @property

@@ -286,7 +286,8 @@ def _few(view: ReadTransaction, depth: int) -> int:
 def _has_index(part: Part) -> bool:
     """Check whether a single index holds all that a part requires of rows."""
     content = filters.content_of(part)
-    return bool(content) and (part.rows != TRUE or content <= filters.COSTS or content <= filters.TIMES)
+    of_sessions = content >= filters.SESSIONS and None not in (part.sessions or ())
+    return bool(content) and (part.rows != TRUE or of_sessions or content <= filters.COSTS or content <= filters.TIMES)
 
 
 def _matching(

@@ -171,9 +171,15 @@ def matches_filter(row: RequestRecord, where: Filter) -> bool:
         and (where.policies is None or row.policy in where.policies)
         and (where.clients is None or row.client in where.clients)
         and (where.dialects is None or row.dialect in where.dialects)
+        and (where.sessions is None or _begins(row.session, where.sessions))
+        and not _begins(row.session, where.without_sessions)
         and all(text.lower() in hay for text in where.texts)
         and not any(text.lower() in hay for text in where.without_texts)
     )
+
+
+def _begins(session: str | None, wanted: tuple[str | None, ...]) -> bool:
+    return any(session is None if each is None else (session or "").startswith(each) for each in wanted)
 
 
 def _within(figure: int | None, least: int | None, most: int | None) -> bool:

@@ -38,6 +38,7 @@ def names_in_sight(view: DashboardView, feed: Feed) -> dict[str, list[str]]:
         "provider": [*dict.fromkeys([each.name for each in statuses] + [name for row in rows for name in row.path])],
         "policy": [*dict.fromkeys(row.policy for row in rows if row.policy)],
         "client": [*dict.fromkeys(row.client for row in rows if row.client)],
+        "session": [*dict.fromkeys(row.session for row in rows if row.session)],
         "dialect": [*dict.fromkeys(row.dialect for row in rows if row.dialect)],
     }
 

@@ -30,8 +30,8 @@ _CAN_BE = {
     "kind": "kind is stream or json",
     "since": "since and until take a day, an hour or a minute in UTC: 2025-03-14, 2025-03-14T13, 2025-03-14T13:05",
 }
-_CAN_BE["session"] = "session takes the 16 digits that Money and a request in full show, once"
-_SESSION = re.compile("[0-9a-f]{16}")
+_CAN_BE["session"] = "session takes the first of the 16 digits that Money and a request in full show, or - for none"
+_SESSION = re.compile("[0-9a-f]{1,16}|-")
 _CAN_BE["until"] = _CAN_BE["since"]
 _SYNONYMS = {"success": "ok", "succeeded": "ok", "failed": "error", "failure": "error", "streaming": "stream"}
 _SATS = {"": 1000, "sat": 1000, "sats": 1000, "msat": 1, "msats": 1}
@@ -126,10 +126,10 @@ class _Reading:
             self.fields[name] = self.fields.get(name, Choice()).and_also(meant, unwanted=unwanted)
 
     def _session(self, value: str, *, unwanted: bool) -> None:
-        if unwanted or "session" in self.fields or not _SESSION.fullmatch(value):
+        if not _SESSION.fullmatch(value):
             self.problems.append(_CAN_BE["session"])
         else:
-            self.fields["session"] = Choice((value,))
+            self.fields["session"] = self.fields.get("session", Choice()).and_also(value, unwanted=unwanted)
 
     def _time(self, name: str, value: str, *, unwanted: bool) -> None:
         period = period_of(value)

@@ -51,6 +51,10 @@ def _part_of(values: Iterable[str], name: str | None) -> bool:
     return any(lower == value[1:] if value[:1] == WHOLE else value in lower for value in values if value != NONE)
 
 
+def _begin_of(beginnings: Iterable[str | None], session: str | None) -> bool:
+    return any(session is None if each is None else (session or "").startswith(each) for each in beginnings)
+
+
 @dataclass(frozen=True, slots=True)
 class Span:
     """From `least` to `most`, both inclusive; None is open."""
@@ -81,9 +85,9 @@ EVERYTHING = Span()
 class Query:
     """What is wanted, in lower case, costs in msats, spans in ms, instants in epoch ms; all of it must hold.
 
-    `fields` has those of `NAMES`, `session` (16 digits), `status` (ok, error, left, or a status's first digits) and
-    `kind` (stream, json). `problems` says what of a filter meant nothing, `hint` what is missing from a term that has
-    only begun: nothing of these is in the rest.
+    `fields` has those of `NAMES`, `session` (how its id begins), `status` (ok, error, left, or a status's first digits)
+    and `kind` (stream, json). `problems` says what of a filter meant nothing, `hint` what is missing from a term that
+    has only begun: nothing of these is in the rest.
     """
 
     fields: Mapping[str, Choice] = field(default_factory=dict)
@@ -129,9 +133,21 @@ class Query:
         return (
             all(self.of(name).allows(value) for name, value in zip(NAMES, names, strict=True))
             and row.streaming in self._streaming()
-            and (not self.of("session") or row.session in self.of("session").wanted)
+            and (not self.of("session") or (not row.running and self._in_session(row.session)))
             and (not self.of("status") or (not row.running and self._ended(row)))
         )
+
+    def _in_session(self, session: str | None) -> bool:
+        wanted, unwanted = (_begin_of(values, session) for values in self._sessions())
+        return (wanted or not self.of("session").wanted) and not unwanted
+
+    def _sessions(self) -> tuple[tuple[str | None, ...], tuple[str | None, ...]]:
+        """Return the beginnings of sessions that are wanted, and of those that are not; None is none."""
+        choice = self.of("session")
+        wanted, unwanted = (
+            tuple(None if value == NONE else value for value in values) for values in (choice.wanted, choice.unwanted)
+        )
+        return wanted, unwanted
 
     def _ended(self, row: RequestRow) -> bool:
         status = self.of("status")
@@ -148,7 +164,6 @@ class Query:
         """Return the ledger's filter. `names` are the known ones by field: parts become the names that contain them."""
         streaming, success, statuses, without = self._streaming(), *self._ends()
         return Filter(
-            session=next(iter(self.of("session").wanted), None),
             since_ms=self.received.least,
             until_ms=self.received.most,
             streaming=next(iter(streaming)) if len(streaming) == 1 else None,
@@ -166,6 +181,8 @@ class Query:
             policies=self._names("policy", known),
             clients=self._names("client", known),
             dialects=self._names("dialect", known),
+            sessions=self._sessions()[0] or None,
+            without_sessions=self._sessions()[1],
         )
 
     def _names(self, name: str, known: Mapping[str, Iterable[str]]) -> tuple[str | None, ...] | None:

@@ -164,7 +164,7 @@ def _of_record(record: RequestRecord) -> RequestRow:
         error=shown(record.error_message or ""),
         client=_name(record.client),
         dialect=_name(record.dialect),
-        session=record.session,
+        session=_name(record.session),
     )
 
 

@@ -55,7 +55,7 @@ COLUMNS = (
 SORTS: Mapping[str, Sort] = MappingProxyType({"when": "timestamp", "sats": "cost_sats", "first byte": "latency_ms"})
 CHOICES = tuple(column.title for column in COLUMNS if column.title not in ("when", "→ out"))  # what may be hidden
 _WITH = {"→ out": "tokens"}  # columns that are shown with another one
-_TAIL = 8  # digits of an id that tell it from others of about the same time
+_DIGITS = 8  # of an id; those of a session tell it at its beginning, those of a request at its end
 
 
 def zoned(title: str, now: datetime) -> str:
@@ -73,14 +73,14 @@ def entry_cells(entry: Entry, zone: tzinfo | None, now: datetime) -> dict[str, S
         "provider": _name(entry.provider),
         "policy": _name(entry.policy),
         "client": _name(entry.client),
-        "session": _tail(entry.session),
+        "session": (NOTHING, "muted") if entry.session is None else (f"{shown(entry.session[:_DIGITS])}…", "muted"),
         "dialect": _name(entry.dialect),
         "kind": ("stream" if entry.streaming else "json", "muted"),
         "first byte": (duration(entry.latency_ms), "text"),
         "whole": (duration(entry.stream_duration_ms if entry.streaming else entry.latency_ms), "text"),
         "tok/s": _speed(entry),
         "cached": (count(entry.cached_tokens), "text" if entry.cached_tokens else "muted"),
-        "id": _tail(entry.request_id),
+        "id": (f"…{shown(entry.request_id[-_DIGITS:])}", "muted"),
         "tokens": (count(entry.input_tokens), "text" if known else "muted"),
         "→ out": (f"→ {count(entry.output_tokens)}", "text" if known else "muted"),
         "sats": (sats(entry.cost_msats), "muted" if entry.cost_msats is None else "text"),
@@ -103,11 +103,6 @@ def _state(entry: Entry) -> Span:
 
 def _name(name: str | None) -> Span:
     return (NOTHING, "muted") if name is None else (shown(name), "text")
-
-
-def _tail(name: str | None) -> Span:
-    """Return the end of an id."""
-    return (NOTHING, "muted") if name is None else (f"…{shown(name[-_TAIL:])}", "muted")
 
 
 def _speed(entry: Entry) -> Span:

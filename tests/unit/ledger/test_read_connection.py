@@ -107,6 +107,8 @@ filters = st.builds(
     client=sometimes("LAPTOP", "bÜRO", "nobody"),
     session=sometimes("0123456789ABCDEF"),
     dialect=sometimes("Messages", "embeddings"),
+    sessions=sometimes((), (None,), ("0123",), ("FEDC", None), ("0123456789abcdef", "f")),
+    without_sessions=st.sampled_from([(), (), (), (None,), ("0123",)]),
 )
 SORTS: list[Sort] = ["timestamp", "cost_sats", "latency_ms"]
 ORDERS: list[Order] = ["asc", "desc"]
@@ -129,6 +131,8 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and named(row.client, where.client)
         and named(row.session, where.session)
         and named(row.dialect, where.dialect)
+        and (where.sessions is None or begins(row.session, where.sessions))
+        and not begins(row.session, where.without_sessions)
         and where.success in (None, row.success)
         and where.streaming in (None, row.streaming)
         and among(row.model, where.models)
@@ -142,6 +146,10 @@ def matches(where: Filter, row: RequestRecord) -> bool:
         and (where.statuses is None or status(row) in where.statuses)
         and status(row) not in where.without_statuses
     )
+
+
+def begins(session: str | None, wanted: tuple[str | None, ...]) -> bool:
+    return any(session is None if each is None else (session or "").startswith(each.lower()) for each in wanted)
 
 
 def among(name: str | None, wanted: tuple[str | None, ...] | None) -> bool:

@@ -175,6 +175,7 @@ terms = st.sampled_from(
             "-kind:stream",
         ),
         *("since:2025-03-14T14:02", "since:2025-03-15", "until:2025-03-14", "until:2025-03-14T13"),
+        *("session:-", "-session:-", "session:ab", "session:1f3a", "-session:ab"),
         *(">5sats", "<20sats", ">300ms", "<2s", "all", "-refused", '"providers failed"', "-failed"),
     ]
 )
@@ -186,7 +187,12 @@ def test_the_feed_and_the_ledger_understand_a_filter_alike(typed: list[str]) -> 
     traffic = Traffic(5)
     records = [traffic.request(NOON)[1].record for _ in range(60)]
     records = [
-        replace(each, client=(None, "ci", "me")[n % 3], dialect=("chat", "messages")[n % 2])
+        replace(
+            each,
+            client=(None, "ci", "me")[n % 3],
+            dialect=("chat", "messages")[n % 2],
+            session=(None, "abcd", "1f3a", "0000")[n % 4],
+        )
         for n, each in enumerate(records)
     ]
     known: dict[str, set[str]] = {
@@ -272,15 +278,18 @@ def test_a_field_named_twice_is_either() -> None:
     assert found == {"llama-3.3-70b", "claude-3.5-sonnet"}
 
 
-def test_a_session_is_named_by_its_digits() -> None:
+def test_a_session_is_named_by_its_first_digits() -> None:
     digits = "00112233aabbccdd"
-    query = parse(f'session:"{digits.upper()}"')
-    assert query.to_filter({}).session == digits
     record = Traffic().request(NOON)[1].record
-    assert query.matches(row_of(replace(record, session=digits)))
-    assert not query.matches(row_of(record))
-    for typed in ("session:gpt", "session:-", f"-session:{digits}", f"session:{digits} session:{digits}"):
-        assert "16 digits" in " ".join(parse(typed).problems)
+    of_it, of_none = row_of(replace(record, session=digits)), row_of(record)
+    for typed in (f'session:"{digits.upper()}"', "session:0011", "session:ff session:0011", "-session:-"):
+        assert parse(typed).matches(of_it)
+        assert not parse(typed).matches(of_none)
+    for typed in ("session:-", "-session:0011"):
+        assert parse(typed).matches(of_none)
+        assert not parse(typed).matches(of_it)
+    assert parse("session:ff session:0011").to_filter({}).sessions == ("ff", "0011")
+    assert "16 digits" in " ".join(parse("session:gpt").problems)
 
 
 def test_a_quoted_name_is_the_whole_name() -> None:
