@@ -94,7 +94,7 @@ class Terminal:
         assert self.modes == self.modes_before
         raw = bytes(self.raw)
         for on, off in ((b"?1049h", b"?1049l"), (b"?25l", b"?25h"), (b"?1003h", b"?1003l"), (b"?2004h", b"?2004l")):
-            assert raw.rfind(b"\x1b[" + off) > raw.rfind(b"\x1b[" + on)
+            assert raw.rfind(b"\x1b[" + off) >= raw.rfind(b"\x1b[" + on), "or it was never switched on"
 
     def type(self, keys: str | bytes) -> None:
         """Type characters, or whatever bytes a terminal may send."""
