@@ -22,17 +22,21 @@ from textual.filter import LineFilter
 from textual.message_pump import MessagePump
 from textual.notifications import Notification, SeverityLevel
 from textual.screen import Screen
+from textual.theme import Theme
 from textual.widget import Widget
 
 from arbstr.clock import wall_ms
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
-from tui.keymap import FILTERS, bindings_of, full_action, key, key_lines, keys_of, shown_key
+from tui.intake import Background
+from tui.keymap import FILTERS, bindings_of, bound_key, full_action, key, key_lines, keys_of, shown_key
 from tui.model.dashboard import DashboardModel
+from tui.model.ledger_stats import RANGES, Range
+from tui.model.options import Options
 from tui.refresh.frame_budget import FrameBudget
 from tui.refresh.loop import RefreshLoop
-from tui.render.themes import THEMES, theme_for
+from tui.render.themes import DARK, LIGHT, MANY_COLOURS, THEME_NAMES, THEMES, theme_for, theme_named
 from tui.screens.base import LIST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
@@ -109,19 +113,20 @@ class Dashboard(App[None]):
         now_ms: Callable[[], int] = wall_ms,
         zone: tzinfo | None = None,
         timings: Timings = NORMAL,
-        asks_to_quit: bool = True,
+        options: Options | None = None,
         driver_class: type[Driver] = NonBlockingDriver,
         on_ready: Callable[[], None] = lambda: None,
     ) -> None:
         colourless = "NO_COLOR" in os.environ
         # Without colour: the terminal's own, of which Textual's filter then leaves none.
         super().__init__(driver_class=driver_class, ansi_color=True if colourless else None)
+        self.options = options or Options()
         self.dashboard = DashboardModel(
-            source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame, timings=timings
+            source, log, now_ms=now_ms, zone=zone, on_figures=self._request_frame, timings=timings, options=self.options
         )
+        self.set_keymap({name: ",".join(map(bound_key, keys)) for name, keys in self.options.keymap.items()})
         self.frame_budget = FrameBudget(timings=timings)
         self._refresh_loop = RefreshLoop(self.dashboard, self.frame_budget, self._paint, self._may_paint)
-        self._asks_to_quit = asks_to_quit
         self._on_ready = on_ready
         self.lost = ""
         self._asked_to_quit = float("-inf")
@@ -129,7 +134,18 @@ class Dashboard(App[None]):
         self._error_until = float("-inf")  # an error is on the screen
         for theme in THEMES:
             self.register_theme(theme)
-        self.theme = theme_for(None if colourless else self.console.color_system).name
+        self._guesses_theme = False
+        self.theme = self._first_theme(None if colourless else self.console.color_system).name
+
+    def _first_theme(self, colours: str | None) -> Theme:
+        """Return the theme asked for, else the one chosen the last time, else a guess that the terminal may correct."""
+        if asked := theme_named(self.options.theme):
+            return asked
+        chosen = theme_named(self.options.habits.text("theme"))
+        if chosen is not None and (chosen.ansi or colours in MANY_COLOURS):
+            return chosen
+        self._guesses_theme = chosen is None and colours in MANY_COLOURS
+        return theme_for(colours, os.environ.get("COLORFGBG", ""))
 
     @property
     def failure(self) -> Exception | None:
@@ -150,6 +166,10 @@ class Dashboard(App[None]):
         for name, make in screens.items():
             self.add_mode(name, make)
         self.switch_mode("live")
+        if self._guesses_theme and isinstance(self._driver, NonBlockingDriver):
+            self._driver.ask_background()
+        if self.options.habits.flag("mouse") is False:
+            self._set_mouse(on=False)
         self.run_worker(self._refresh_loop.run(), name="pump")
         self.run_worker(self.dashboard.watch.run(), name="ledger")
         self.run_worker(self.dashboard.load_past(), name="past")
@@ -177,6 +197,11 @@ class Dashboard(App[None]):
             self._exception = error
             self._exception_event.set()
         self._close_messages_no_wait()
+
+    @on(Background)
+    def _background_told(self, event: Background) -> None:
+        if self._guesses_theme:
+            self.theme = (LIGHT if event.light else DARK).name
 
     @on(NonBlockingDriver.Lost)
     def _terminal_lost(self, event: NonBlockingDriver.Lost) -> None:
@@ -281,7 +306,7 @@ class Dashboard(App[None]):
     async def action_quit(self) -> None:
         """Quit; while requests run ask first, unless the question could not be read."""
         running, screen = len(self.dashboard.model.feed.running), self.screen
-        if not running or not self._asks_to_quit or (isinstance(screen, DashboardScreen) and screen.too_small):
+        if not running or not self.options.asks_to_quit or (isinstance(screen, DashboardScreen) and screen.too_small):
             self.exit()
         elif not isinstance(screen, ChoiceScreen):
             requests = "1 request is running" if running == 1 else f"{running:,} requests are running"
@@ -366,11 +391,41 @@ class Dashboard(App[None]):
                     keys = " ".join(shown_key(key) for key in keys_of(each, self.dashboard.keymap))
                     action = partial(self.run_action, full_action(each, namespace))
                     yield SystemCommand(each.tooltip, f"{where}, key {keys}", action)
-        for theme in THEMES:
-            title = f"Theme: {theme.name.removeprefix('arbstr-')}"
-            yield SystemCommand(title, "Change the colours", partial(setattr, self, "theme", theme.name))
-        yield SystemCommand("Mouse: off", "Leave the mouse to the terminal", partial(self._set_mouse, on=False))
-        yield SystemCommand("Mouse: on", "Take clicks and the wheel", partial(self._set_mouse, on=True))
+        yield from self._choices()
+
+    def _choices(self) -> Iterator[SystemCommand]:
+        """Yield what the palette offers to choose from: time ranges, providers, the mouse, themes."""
+        for each in RANGES:
+            yield SystemCommand(
+                f"Time range: {each.name}", "On every screen that has one", partial(self._choose_range, each)
+            )
+        for name in (each.status.name for each in self.dashboard.view().providers):
+            yield SystemCommand(
+                f"Provider: {name}", "Its prices, health and history", partial(self._show_provider, name)
+            )
+        yield SystemCommand("Mouse: off", "Leave the mouse to the terminal", partial(self._choose_mouse, on=False))
+        yield SystemCommand("Mouse: on", "Take clicks and the wheel", partial(self._choose_mouse, on=True))
+        for name in THEME_NAMES:
+            yield SystemCommand(f"Theme: {name}", "Change the colours", partial(self._choose_theme, name))
+
+    def _choose_theme(self, name: str) -> None:
+        if (theme := theme_named(name)) is not None:
+            self._guesses_theme = False
+            self.theme = theme.name
+            self.options.habits.keep("theme", name)
+
+    def _choose_range(self, chosen: Range) -> None:
+        self.dashboard.choose_range(chosen)
+        self.repaint()
+
+    def _choose_mouse(self, *, on: bool) -> None:
+        self._set_mouse(on=on)
+        self.options.habits.keep("mouse", on)
+
+    async def _show_provider(self, name: str) -> None:
+        await self.switch_mode("providers")
+        if isinstance(self.screen, ProvidersScreen):
+            self.screen.select(name)
 
     def _set_mouse(self, *, on: bool) -> None:
         if isinstance(self._driver, NonBlockingDriver):

@@ -70,6 +70,10 @@ class NonBlockingDriver(LinuxDriver):
         signal.signal(signal.SIGTSTP, signal.SIG_IGN)
         signal.signal(signal.SIGCONT, lambda *_: self._recovered())
 
+    def ask_background(self) -> None:
+        """Ask the terminal for the colour of its background. A `Background` follows, if it answers."""
+        self.write("\x1b]11;?\x1b\\")
+
     @property
     def stalled(self) -> bool:
         """Whether the terminal has stopped reading."""

@@ -32,7 +32,7 @@ def key(name: str, action: str, does: str, word: str = "", group: str = "", *, p
     help has one line for neighbours of the same `group`, which is what they do together.
     """
     return Binding(
-        ",".join("comma" if each == "," else each for each in DEFAULT_KEYS[name]),
+        ",".join(map(bound_key, DEFAULT_KEYS[name])),
         action,
         word,
         show=bool(word),
@@ -41,6 +41,11 @@ def key(name: str, action: str, does: str, word: str = "", group: str = "", *, p
         priority=priority,
         group=Binding.Group(group) if group else None,
     )
+
+
+def bound_key(key_: str) -> str:
+    """Return a key as Textual has it in lists of keys."""
+    return "comma" if key_ == "," else key_
 
 
 def shown_key(key_: str) -> str:

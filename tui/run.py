@@ -20,6 +20,7 @@ from arbstr.clock import wall_ms
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.app import Dashboard
+from tui.model.options import Options
 
 logger = logging.getLogger(__name__)
 
@@ -42,16 +43,16 @@ async def run_dashboard(
     *,
     log: LogRing,
     stop: asyncio.Event,
-    asks_to_quit: bool = True,
+    options: Options | None = None,
     now_ms: Callable[[], int] = wall_ms,
     on_ready: Callable[[], None] = lambda: None,
 ) -> DashboardEnd:
     """Run the dashboard on the terminal of stdin and stderr until it ends; on the main thread only.
 
-    Set `stop` to end it from outside (a signal). `asks_to_quit`: the key that quits asks while requests run.
-    `now_ms` is the source's wall clock; `on_ready` is called after the first paint.
+    Set `stop` to end it from outside (a signal). `now_ms` is the source's wall clock; `on_ready` is called after the
+    first paint.
     """
-    app = Dashboard(source, log=log, now_ms=now_ms, asks_to_quit=asks_to_quit, on_ready=on_ready)
+    app = Dashboard(source, log=log, now_ms=now_ms, options=options, on_ready=on_ready)
     async with _running(app) as dashboard, _waiting(stop) as stopping:
         await asyncio.wait({dashboard, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not dashboard.done():

@@ -15,6 +15,8 @@ import typer
 
 from arbstr.cli.options import USAGE, ConfigOption, ListenOption
 from arbstr.config.address import Address
+from arbstr.sanitize import quoted
+from arbstr.suggest import did_you_mean
 
 if TYPE_CHECKING:
     from arbstr.config.settings import Settings
@@ -22,6 +24,24 @@ if TYPE_CHECKING:
 
 MockOption = Annotated[bool, typer.Option("--mock", help="Use fake providers and a temporary ledger.")]
 DemoOption = Annotated[bool, typer.Option("--demo", help="Like --mock, with simulated traffic.")]
+
+
+def _theme(name: str | None) -> str | None:
+    from tui.render.themes import THEME_NAMES
+
+    if name is not None and name not in THEME_NAMES:
+        hint = did_you_mean(name, THEME_NAMES) or f"choose one of {', '.join(THEME_NAMES)}"
+        raise typer.BadParameter(f"{quoted(name)} is no theme; {hint}")
+    return name
+
+
+ThemeOption = Annotated[
+    str | None,
+    typer.Option("--theme", metavar="NAME", callback=_theme, help="Colours: dark, light, terminal, nord, dracula, …"),
+]
+ReadOnlyOption = Annotated[
+    bool, typer.Option("--readonly", help="Let no key of the dashboard change a provider's state.")
+]
 InsecureOption = Annotated[
     bool, typer.Option("--insecure", help="Allow listening beyond loopback without server.auth_token.")
 ]
@@ -78,6 +98,9 @@ def tui(
     insecure: InsecureOption = False,
     attach: AttachOption = None,
     token: TokenOption = None,
+    *,
+    theme: ThemeOption = None,
+    readonly: ReadOnlyOption = False,
 ) -> int:
     """Run the proxy with the dashboard, or show another arbstr's."""
     if attach is None and token is not None:
@@ -99,14 +122,14 @@ def tui(
         )
         return USAGE
     if attach is not None:
-        return _attached(attach, token)
+        return _attached(attach, token, theme)
     with _loading(config, listen, mock=mock, demo=demo, insecure=insecure) as load:
         from arbstr.runtime import lifecycle
 
-        return lifecycle.tui(load)
+        return lifecycle.tui(load, theme=theme, read_only=readonly)
 
 
-def _attached(url: str, token: str | None) -> int:
+def _attached(url: str, token: str | None, theme: str | None) -> int:
     """Show the dashboard of another arbstr; ask for its token where it wants one and none was given."""
     from arbstr.cli.secret_input import read_secret
     from arbstr.monitoring.remote_link import NotWatchable, read_token
@@ -114,11 +137,11 @@ def _attached(url: str, token: str | None) -> int:
 
     given = read_token(os.environ.get("ARBSTR_TOKEN") if token is None else token)
     try:
-        return attach(url, given)
+        return attach(url, given, theme=theme)
     except NotWatchable as refusal:
         if not refusal.wants_token:
             raise
-    return attach(url, read_token(read_secret(f"Token of {url}: ")))
+    return attach(url, read_token(read_secret(f"Token of {url}: ")), theme=theme)
 
 
 @contextmanager

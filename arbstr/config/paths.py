@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from arbstr.errors import ConfigError
 
 DEFAULT_CONFIG = Path("config.toml")
 DEFAULT_DATABASE = "./arbstr.db"
+_MAC_STATE = "Library/Application Support"
 
 
 def config_path(flag: Path | None, environ: Mapping[str, str]) -> Path:
@@ -21,6 +23,17 @@ def config_path(flag: Path | None, environ: Mapping[str, str]) -> Path:
     if flag is not None:
         return flag
     return Path(checked_value(environ, "ARBSTR_CONFIG") or DEFAULT_CONFIG)
+
+
+def state_directory(environ: Mapping[str, str]) -> Path | None:
+    """Return where arbstr keeps what it remembers of its user; None for a user without a home."""
+    named = environ.get("XDG_STATE_HOME", "")
+    if named.startswith("/"):  # a relative one is to be ignored, says the specification
+        return Path(named) / "arbstr"
+    try:
+        return Path.home() / (_MAC_STATE if sys.platform == "darwin" else ".local/state") / "arbstr"
+    except RuntimeError:
+        return None
 
 
 def database_from_environment(environ: Mapping[str, str]) -> str | None:

@@ -12,6 +12,7 @@ from arbstr.config import validators
 from arbstr.config.address import Address, parse_address
 from arbstr.config.alerts import Alerts
 from arbstr.config.clients import ClientSettings
+from arbstr.config.dashboard import Dashboard
 from arbstr.config.otel import Otel
 from arbstr.config.proxies import ProxyUrl
 from arbstr.config.rates import RATES, exact_rates, rates_json
@@ -375,6 +376,7 @@ class Config(Section):
     discovery: Discovery = Discovery()
     alerts: Alerts = Alerts()
     otel: Otel = Otel()
+    dashboard: Dashboard = Dashboard()
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:

@@ -8,10 +8,12 @@ import logging
 import os
 import signal
 import socket
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
+from pathlib import Path
 from typing import Any
 
+from arbstr.config.paths import state_directory
 from arbstr.config.settings import Settings
 from arbstr.logs.ring import LogRing
 from arbstr.runtime import process
@@ -48,9 +50,9 @@ def takes_eager_start(factory: Callable[..., Any]) -> bool:
     return any(one.name == "eager_start" or one.kind is one.VAR_KEYWORD for one in given)
 
 
-def tui(load: Callable[[], Settings]) -> int:
+def tui(load: Callable[[], Settings], *, theme: str | None = None, read_only: bool = False) -> int:
     """Run the proxy with the dashboard; takes, returns and raises what `serve` does."""
-    return run(_tui(load(), load), eager_tasks=True)  # Textual does
+    return run(_tui(load(), load, theme, read_only=read_only), eager_tasks=True)  # Textual does
 
 
 async def _serve(settings: Settings, load: Callable[[], Settings], sockets: Sequence[socket.socket] = ()) -> int:
@@ -71,9 +73,20 @@ async def _reload_on(hangup: asyncio.Event, proxy: Proxy) -> None:
         await proxy.reloads.reload()
 
 
-async def _tui(settings: Settings, load: Callable[[], Settings]) -> int:
+async def _tui(
+    settings: Settings, load: Callable[[], Settings], theme: str | None = None, *, read_only: bool = False
+) -> int:
+    from tui.model.habits import Habits  # noqa: PLC0415 - as below
+    from tui.model.options import Options  # noqa: PLC0415 - as below
     from tui.run import run_dashboard  # noqa: PLC0415 - Textual is loaded for the dashboard only
 
+    options = Options(
+        theme=theme,
+        keymap=settings.config.dashboard.keys,
+        habits=Habits(habits_file(os.environ), writes=not settings.mock),
+        read_only=read_only,
+        asks_to_quit=not settings.demo,
+    )
     stop = ShutdownSignal()
     ring = LogRing()
     async with running(settings, ring, load) as proxy, AsyncExitStack() as stack:
@@ -83,7 +96,7 @@ async def _tui(settings: Settings, load: Callable[[], Settings]) -> int:
 
             await stack.enter_async_context(DemoTraffic(proxy.url, proxy.fleet, token=proxy.config.server.auth_token))
         end = await run_dashboard(
-            proxy.source, log=ring, stop=stop.requested, asks_to_quit=not settings.demo, on_ready=process.freeze_gc
+            proxy.source, log=ring, stop=stop.requested, options=options, on_ready=process.freeze_gc
         )
         goes_on = end.how in ("crashed", "lost")
         proxy.log.take_stderr(requests=goes_on)
@@ -96,6 +109,12 @@ async def _tui(settings: Settings, load: Callable[[], Settings]) -> int:
         await stack.aclose()  # the demo's clients first
         await proxy.drain(stop.forced)
     return 0
+
+
+def habits_file(environ: Mapping[str, str]) -> Path | None:
+    """Return the file in which dashboards remember what was chosen in them."""
+    directory = state_directory(environ)
+    return None if directory is None else directory / "dashboard.json"
 
 
 class ShutdownSignal:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import pty
 import signal
@@ -24,6 +25,7 @@ from tests.support.provider import DONE, ScriptedProvider, chunk, sse_reply, str
 from tests.support.serve_process import chat
 from tests.support.terminal import ROOT, Terminal, python, url_of
 from tui.format import sats, sats_round, short_durations
+from tui.render.themes import DARK, LIGHT
 
 ARBSTR = python("-m", "arbstr")
 LIVE = "▶ live"
@@ -72,6 +74,11 @@ def asking(config: Path, url: str) -> Path:
     return config
 
 
+def background_of(terminal: Terminal) -> str:
+    """The colour behind the upper left corner, as themes write it."""
+    return f"#{terminal.screen.buffer[0][0].bg}"
+
+
 def ask(terminal: Terminal, model: str = "gpt-4o") -> int:
     """Ask for a completion; the answer's status."""
     return httpx.post(f"{url_of(terminal)}/v1/chat/completions", json=chat(model), timeout=PATIENCE_S).status_code
@@ -99,6 +106,25 @@ def test_the_proxy_answers_behind_the_dashboard_which_shows_what_it_answers(conf
         assert KEY.encode() not in terminal.raw
         terminal.type("q")
         assert terminal.wait_end() == 0
+
+
+def test_a_light_terminal_is_asked_and_gets_the_light_theme_and_a_choice_is_remembered(
+    config: Path, tmp_path: Path
+) -> None:
+    state = str(tmp_path / "state")
+    with running(config, XDG_STATE_HOME=state) as terminal:
+        terminal.wait(lambda: b"\x1b]11;?" in terminal.raw, "the question for the background")
+        terminal.type(b"\x1b]11;rgb:fb")
+        terminal.type(b"fb/fafa/f7f7\x1b\\")
+        terminal.wait(lambda: background_of(terminal) == LIGHT.background, "the light theme")
+        terminal.type("u")
+        terminal.wait_for("Times in")
+        terminal.type("q")
+        assert terminal.wait_end() == 0
+    assert json.loads((tmp_path / "state" / "arbstr" / "dashboard.json").read_text()) == {"utc": True}
+    with running(config, "--theme", "dark", XDG_STATE_HOME=state) as terminal:
+        assert background_of(terminal) == DARK.background
+        assert b"\x1b]11;?" not in terminal.raw
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])

@@ -14,6 +14,7 @@ from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import FakeSource
 from tests.support.patience import PATIENCE_S
 from tui.app import Dashboard
+from tui.model.options import Options
 from tui.timings import Timings
 
 os.environ.update(TERM="xterm-256color", COLORTERM="truecolor")  # the same colours wherever the tests run
@@ -69,11 +70,15 @@ class DashboardPilot:
 
 @asynccontextmanager
 async def dashboard_pilot(
-    source: FakeSource, *, size: tuple[int, int] = (120, 36), timings: Timings = SHORT
+    source: FakeSource,
+    *,
+    size: tuple[int, int] = (120, 36),
+    timings: Timings = SHORT,
+    options: Options | None = None,
 ) -> AsyncIterator[DashboardPilot]:
     """A dashboard over the source, on its first screen with the ledger's figures there."""
     log = LogRing()
-    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings)
+    app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings, options=options)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = DashboardPilot(source, log, app, pilot)
         dashboard = app.dashboard

@@ -11,6 +11,7 @@ import signal
 import struct
 import subprocess
 import sys
+import tempfile
 import termios
 import time
 from collections.abc import Callable, Sequence
@@ -35,13 +36,21 @@ class Terminal:
         self._master, slave = pty.openpty()
         self._size(slave, columns, rows)
         self.modes_before = termios.tcgetattr(slave)
+        self._state = tempfile.TemporaryDirectory(prefix="arbstr-state-")  # what one remembers is not the next one's
         self.process = subprocess.Popen(
             command,
             stdin=slave,
             stdout=slave,
             stderr=slave,
             cwd=ROOT,
-            env={**_environment(), "TERM": "xterm-256color", "COLORTERM": "truecolor", "TZ": "UTC", **(env or {})},
+            env={
+                **_environment(),
+                "TERM": "xterm-256color",
+                "COLORTERM": "truecolor",
+                "TZ": "UTC",
+                "XDG_STATE_HOME": self._state.name,
+                **(env or {}),
+            },
             start_new_session=True,
         )
         self._slave = slave
@@ -120,6 +129,7 @@ class Terminal:
         if self._open:
             os.close(self._master)
             os.close(self._slave)
+        self._state.cleanup()
 
     def __enter__(self) -> Terminal:
         return self

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
 from arbstr.clock import MINUTE_MS
-from arbstr.dashboard_keys import DEFAULT_KEYS, Keymap
+from arbstr.dashboard_keys import Keymap
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.logs.ring import LogRing
@@ -21,6 +21,7 @@ from tui.model.burn import SPAN_MS, Burn
 from tui.model.feed import KEPT
 from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogView
+from tui.model.options import Options
 from tui.model.price_board import PriceBoard, models_of_interest, price_board
 from tui.model.provider_view import ProviderView
 from tui.model.request_row import record_of
@@ -57,20 +58,21 @@ class DashboardModel:
         zone: tzinfo | None,
         on_figures: Callable[[], None] = lambda: None,
         timings: Timings = NORMAL,
-        keymap: Keymap = DEFAULT_KEYS,
+        options: Options | None = None,
     ) -> None:
         self.source = source
-        self.keymap = keymap
+        self.options = options or Options()
         self.now_ms = now_ms
         self.timings = timings
-        self.zone = zone
-        self.hidden_columns: frozenset[str] = HIDDEN_AT_FIRST  # of the ledger's table
+        self.zone = UTC if self.options.habits.flag("utc") else zone
+        hidden = self.options.habits.texts("hidden columns")
+        self.hidden_columns = HIDDEN_AT_FIRST if hidden is None else frozenset(hidden)  # of the ledger's table
         self.filters: dict[str, list[str]] = {}  # filters that were used, by screen
         self._local = zone
         self.mailbox = source.subscribe()
         snapshot = source.snapshot()
         fakes = bool(snapshot.providers) and all(each.name.startswith("mock-") for each in snapshot.providers)
-        self._range = 0 if fakes else 1  # a demo has no older requests
+        self._range = 0 if fakes else _range_named(self.options.habits.text("range"))  # a demo has no older requests
         self.watch = StatsPoller(source.ledger, now_ms, on_figures, self.range, timings)
         self.model = ViewModel(snapshot, self.watch.finished, self.watch.missed)
         self.log = LogView(log)
@@ -137,19 +139,31 @@ class DashboardModel:
         """The chosen time range."""
         return RANGES[self._range]
 
+    @property
+    def keymap(self) -> Keymap:
+        """The keys in force."""
+        return self.options.keymap
+
     def next_range(self) -> Range:
         """Choose and return the next time range."""
-        self._range = (self._range + 1) % len(RANGES)
+        return self.choose_range(RANGES[(self._range + 1) % len(RANGES)])
+
+    def choose_range(self, chosen: Range) -> Range:
+        """Choose a time range, and return it."""
+        self._range = RANGES.index(chosen)
+        self.options.habits.keep("range", chosen.name)
         self.watch.look_at_range(self.range)
         return self.range
 
     def hide_columns(self, hidden: frozenset[str]) -> None:
         """Choose the columns that the ledger's table lacks."""
         self.hidden_columns = hidden
+        self.options.habits.keep("hidden columns", sorted(hidden))
 
     def toggle_utc(self) -> bool:
         """Switch between UTC and local times; return whether UTC is shown."""
         self.zone = self._local if self.zone is UTC and self._local is not UTC else UTC
+        self.options.habits.keep("utc", self.zone is UTC)
         return self.zone is UTC
 
     @property
@@ -234,7 +248,7 @@ class DashboardModel:
     @property
     def read_only(self) -> bool:
         """Whether providers can't be changed from here."""
-        return self.source.link is not None
+        return self.options.read_only or self.source.link is not None
 
     # ── acting ──────────────────────────────────────────────────────────────────────────────────────────────────
 
@@ -256,6 +270,11 @@ class DashboardModel:
         if not provider.status.in_rotation:
             return f"{name}'s breaker is closed, but it is out of rotation: space puts it back in"
         return f"{name} is asked again"
+
+
+def _range_named(name: str | None) -> int:
+    """Return the place of the range of that name, an hour's for none."""
+    return next((place for place, each in enumerate(RANGES) if each.name == name), RANGES.index(MINUTES))
 
 
 def curl(view: DashboardView) -> tuple[str, ...]:

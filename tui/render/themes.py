@@ -1,4 +1,4 @@
-"""The three looks: dark, light, and the terminal's own sixteen colours; and what each role looks like in a theme."""
+"""Themes: dark, light, the terminal's own sixteen colours, and Textual's; and what each role looks like in one."""
 
 from __future__ import annotations
 
@@ -70,15 +70,26 @@ TERMINAL = Theme(
     },
 )
 THEMES = (DARK, LIGHT, TERMINAL)
+_OURS = {theme.name.removeprefix("arbstr-"): theme for theme in THEMES}
+THEME_NAMES = (*_OURS, *BUILTIN_THEMES)
+MANY_COLOURS = ("truecolor", "256")  # Rich's names for what a terminal can show
+_LIGHT_GROUNDS = ("7", *map(str, range(9, 16)))  # colours of a background, as COLORFGBG has them
 
 
-def theme_for(colour_system: str | None) -> Theme:
-    """Return the initial theme for a terminal's colours, by Rich's name for them; None has no colour.
+def theme_named(name: str | None) -> Theme | None:
+    """Return the theme of one of `THEME_NAMES`, None for any other."""
+    return _OURS.get(name or "") or BUILTIN_THEMES.get(name or "")
 
-    Of sixteen only their owner knows what they look like: a colour of ours would come out as a neighbour of another
+
+def theme_for(colour_system: str | None, colorfgbg: str = "") -> Theme:
+    """Return the theme for a terminal's colours, by Rich's name for them (None has no colour) and its COLORFGBG.
+
+    Of sixteen colours only their owner knows what they look like: one of ours would come out as a neighbour of another
     meaning, money as an error.
     """
-    return DARK if colour_system in ("truecolor", "256") else TERMINAL
+    if colour_system not in MANY_COLOURS:
+        return TERMINAL
+    return LIGHT if colorfgbg.rpartition(";")[2] in _LIGHT_GROUNDS else DARK
 
 
 _STRIPS_KEPT = 2048
@@ -108,8 +119,7 @@ class StripCache:
 @lru_cache(32)
 def strip_cache_for(name: str, *, faded: bool = False) -> StripCache:
     """Return the strip cache of the theme of that name: one of ours or of Textual's own; `faded` has no colours."""
-    ours = {theme.name: theme for theme in THEMES}
-    return StripCache(ours.get(name) or BUILTIN_THEMES[name], faded=faded)
+    return StripCache(theme_named(name.removeprefix("arbstr-")) or DARK, faded=faded)
 
 
 def _hex(theme: Theme, name: str) -> str:

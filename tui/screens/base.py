@@ -53,6 +53,7 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
         zone=dashboard.zone,
         burn=dashboard.burn(),
         link=dashboard.source.link,
+        read_only=dashboard.options.read_only,
     )
 
 

@@ -127,6 +127,13 @@ class ProvidersScreen(DashboardScreen):
         providers = self._providers
         return providers[self._selected] if self._selected < len(providers) else None
 
+    def select(self, name: str) -> None:
+        """Select the provider of that name, out of any filter."""
+        self.filter_by("")
+        names = [each.status.name for each in self._providers]
+        if name in names:
+            self.action_move(names.index(name) - self._selected)
+
     def action_move(self, by: int) -> None:
         """Select another provider."""
         last = len(self._providers) - 1
@@ -169,6 +176,9 @@ class ProvidersScreen(DashboardScreen):
     def _do(self, act: Callable[[ProviderView], str]) -> None:
         provider = self._provider
         if provider is None:
+            return
+        if self.dashboard.options.read_only:
+            self.notify("This dashboard is read-only: it was started with --readonly", markup=False)
             return
         if self.dashboard.read_only:
             self.notify("This dashboard only watches: providers are changed where arbstr runs", markup=False)

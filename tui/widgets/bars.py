@@ -41,6 +41,7 @@ class TopBar(Panel):
         zone: tzinfo | None,
         burn: Burn | None = None,
         link: LinkState | None = None,
+        read_only: bool = False,
     ) -> None:
         """Show other values; `problem` is why the ledger can't be read, if it can't; `link` whom it only watches."""
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
@@ -61,7 +62,8 @@ class TopBar(Panel):
             state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
         zone_name: Line = ((f"  {moment(now_ms, zone).tzname()}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
-        self._right = [(zone_name, 6), (up, 10), (((" ", "text"), *state), 1)]
+        only: list[Part] = [((("  read-only", "warn"),), 3)] if read_only else []
+        self._right = [*only, (zone_name, 6), (up, 10), (((" ", "text"), *state), 1)]
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:

@@ -9,7 +9,7 @@ from textual import events
 from textual.message import Message
 
 from tests.support.clock import Clock
-from tui.intake import LONGEST_PASTE, PASTE_STALLS_S, Intake
+from tui.intake import ANSWER_STALLS_S, LONGEST_ANSWER, LONGEST_PASTE, PASTE_STALLS_S, Background, Intake
 
 
 def keys(messages: list[Message]) -> list[str]:
@@ -104,3 +104,60 @@ def test_no_sequence_breaks_it_and_none_sets_a_size(typed: str) -> None:
     intake = Intake()
     found = intake.feed(typed.encode()) + intake.tick()
     assert not any(isinstance(message, events.Resize) for message in found)
+
+
+def lights(messages: list[Message]) -> list[bool]:
+    return [message.light for message in messages if isinstance(message, Background)]
+
+
+@pytest.mark.parametrize(
+    ("colour", "light"),
+    [
+        ("rgb:ffff/ffff/ffff", True),
+        ("rgb:0000/0000/0000", False),
+        ("rgb:fd/f6/e3", True),
+        ("rgb:1/1/4", False),
+        ("rgba:2828/2a2a/3636/ffff", False),
+    ],
+)
+@pytest.mark.parametrize("end", ["\x07", "\x1b\\"])
+def test_a_terminal_says_whether_its_background_is_light_wherever_that_is_torn(
+    colour: str, light: bool, end: str
+) -> None:
+    said = f"a\x1b]11;{colour}{end}b".encode()
+    for cut in range(len(said)):
+        intake = Intake()
+        found = intake.feed(said[:cut]) + intake.feed(said[cut:])
+        assert (lights(found), keys(found)) == ([light], ["a", "b"])
+
+
+@pytest.mark.parametrize(
+    "said", ["\x1b]11;?\x07", "\x1b]11;#ffffff\x07", "\x1b]10;rgb:0/0/0\x07", "\x1b]52;c;cTE=\x1b\\"]
+)
+def test_other_answers_mean_nothing_and_nothing_of_them_is_typed(said: str) -> None:
+    found = Intake().feed(said.encode() + b"q")
+    assert (lights(found), keys(found)) == ([], ["q"])
+
+
+def test_an_answer_without_its_end_swallows_keys_for_a_moment_only() -> None:
+    clock = Clock()
+    intake = Intake(clock)
+    intake.feed(b"\x1b]11;rgb:ffff")
+    clock.now += ANSWER_STALLS_S + 0.1
+    assert intake.tick() == []
+    assert keys(intake.feed(b"q")) == ["q"]
+
+
+def test_an_answer_that_never_ends_is_not_held() -> None:
+    intake = Intake()
+    for _ in range(50):
+        intake.feed(b"\x1b]11;" + b"x" * LONGEST_ANSWER)
+    assert keys(intake.feed(b"q")) == ["q"]
+
+
+def test_a_bracket_long_after_an_escape_begins_no_answer() -> None:
+    clock = Clock()
+    intake = Intake(clock)
+    intake.feed(b"\x1b")
+    clock.now += 1
+    assert lights(intake.feed(b"]11;rgb:ffff/ffff/ffff\x07")) == []
