@@ -223,7 +223,8 @@ class Dashboard(App[None]):
         while notices:
             notice = notices.popleft()
             self.notify(notice.text, severity=notice.severity, markup=False)
-        screen = self.screen
+        stack = self.screen_stack  # empty while it ends
+        screen = stack[-1] if stack else None
         if isinstance(screen, DashboardScreen | DetailScreen) and screen.is_mounted:
             if (link := self.dashboard.source.link) is not None:
                 for panel in screen.query(Panel).exclude("#top, #keys"):

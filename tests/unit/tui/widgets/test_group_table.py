@@ -49,7 +49,7 @@ def test_a_row_leads_to_just_the_requests_that_it_sums() -> None:
 def test_a_session_leads_to_its_requests_and_all_others_nowhere() -> None:
     groups = {name: Aggregate(total=1) for name in ("00112233aabbccdd", "(none)", "(other)")}
     found = {row.key: row.finds for row in rows(groups, "session")}
-    assert parse(found["00112233aabbccdd"]).to_filter({}).session == "00112233aabbccdd"
+    assert parse(found["00112233aabbccdd"]).to_filter({}).sessions == ("00112233aabbccdd",)
     assert found["(none)"] == found["(other)"] == ""
 
 
