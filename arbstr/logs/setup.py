@@ -93,7 +93,7 @@ class Logs:
         logging.captureWarnings(capture=True)
 
     def relevel(self, spec: str) -> None:
-        """Set the levels anew, as `configure` did. Raises ValueError for a wrong `spec`."""
+        """Set the levels again, as `configure` did. Raises ValueError for a wrong `spec`."""
         levels = parse_levels(spec)
         for name, level in self._levels_before.items():
             logging.getLogger(name).setLevel(level)

@@ -150,7 +150,7 @@ class FakeFleet:
 
     @property
     def has_short_hours(self) -> bool:
-        """Whether budgets by the hour are to begin anew every few minutes."""
+        """Whether budgets by the hour start again every few minutes."""
         return self._is_demo
 
     @property

@@ -26,7 +26,7 @@ from arbstr.monitoring.updates import (
     PricesUpdated,
     ProviderUpdated,
     RatiosUpdated,
-    Told,
+    Sent,
     without_prices,
 )
 from arbstr.monitoring.wire_format import FORMAT, NAMES, encode
@@ -38,7 +38,7 @@ CHUNK_BYTES = 128 * 1024  # sent at a time
 SLICE = 64  # events written at a time: about half a millisecond
 LOG_LINES = 500  # of the log, with a snapshot
 MOST_WATCHERS = 50
-AGE_STEP_S = 10.0  # how exactly the age of a price list is told
+AGE_STEP_S = 10.0  # how exactly the age of a price list is sent
 KEEP_ALIVE = b": keep-alive\n\n"
 
 
@@ -122,7 +122,7 @@ class EventFeed:
             watcher.wake()
 
     def _failed(self) -> None:
-        """Begin from the start with the next watcher: what was told may be wrong."""
+        """Begin from the start with the next watcher: what was sent may be wrong."""
         self.end_watchers()
         self._stop()
 
@@ -239,7 +239,7 @@ class _Following:
         self._collect()
         self._write(len(self._pending))
         snapshot, lines = self._source.snapshot(), self._ring.since()[-LOG_LINES:]
-        self._compare(snapshot)  # so that what is told later continues from this
+        self._compare(snapshot)  # so that what is sent later continues from this
         place = self._last
         recent = list[bytes]()
         for record in snapshot.recent:
@@ -255,7 +255,7 @@ class _Following:
         )
         return _frame(self._run, place, "snapshot", data), place
 
-    # ── what they are told ──────────────────────────────────────────────────────────────────────────────────────
+    # ── what they are sent ──────────────────────────────────────────────────────────────────────────────────────
 
     async def _follow(self) -> None:
         looked_s = time.monotonic()
@@ -293,13 +293,13 @@ class _Following:
     def _write(self, most: int) -> None:
         """Write the next events, `most` at most."""
         for _ in range(min(most, len(self._pending))):
-            self._tell(self._pending.popleft())
+            self._send(self._pending.popleft())
 
     def _write_log(self) -> None:
         lines = self._ring.since(self._line)
         if lines:
             self._line = lines[-1].seq
-            self._tell(LogWritten(tuple(lines)))
+            self._send(LogWritten(tuple(lines)))
 
     def _compare(self, snapshot: Snapshot) -> None:
         """Tell what has changed without an event; where providers came or went, everybody needs a snapshot."""
@@ -310,17 +310,17 @@ class _Following:
             return
         for name, status in now.providers.items():
             if status != before.providers[name]:
-                self._tell(ProviderUpdated(status))
+                self._send(ProviderUpdated(status))
             if now.prices[name] != before.prices[name]:
-                self._tell(now.prices[name])
+                self._send(now.prices[name])
         if now.budgets != before.budgets:
-            self._tell(now.budgets)
+            self._send(now.budgets)
         if now.ratios != before.ratios:
-            self._tell(now.ratios)
+            self._send(now.ratios)
 
-    def _tell(self, told: Told) -> None:
+    def _send(self, sent: Sent) -> None:
         self._last += 1
-        frame = _frame(self._run, self._last, NAMES[type(told)], encode(told))
+        frame = _frame(self._run, self._last, NAMES[type(sent)], encode(sent))
         self._frames.append(frame)
         self._bytes += len(frame)
         while self._bytes > KEPT_BYTES:

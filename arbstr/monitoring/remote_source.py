@@ -43,7 +43,7 @@ from arbstr.monitoring.updates import (
     PricesUpdated,
     ProviderUpdated,
     RatiosUpdated,
-    Told,
+    Sent,
     Update,
 )
 from arbstr.monitoring.wire_format import FORMAT, NAMES
@@ -221,8 +221,8 @@ class RemoteSource:
             if event.name == "snapshot":
                 self._begin(event.data)
             elif kind is not None and self.begun.is_set():
-                told: Told = _adapter(kind).validate_json(event.data)
-                self._apply(told)
+                sent: Sent = _adapter(kind).validate_json(event.data)
+                self._apply(sent)
         except ValidationError as error:
             self._last_id = None
             raise NotWatchable(_unreadable(self._link.url, self._base.version)) from error
@@ -247,28 +247,28 @@ class RemoteSource:
             subscription.miss()
         self.begun.set()
 
-    def _apply(self, told: Told) -> None:
+    def _apply(self, sent: Sent) -> None:
         """Apply what happened, to the state here and to who subscribes."""
-        if isinstance(told, ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | LogWritten):
-            self._update(told)
+        if isinstance(sent, ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | LogWritten):
+            self._update(sent)
         else:
-            self._advance(told)
-            self._bus.publish(told)
+            self._advance(sent)
+            self._bus.publish(sent)
 
-    def _update(self, told: Update) -> None:
-        match told:
+    def _update(self, sent: Update) -> None:
+        match sent:
             case ProviderUpdated():
-                self._change(told.status.name, lambda each: _with_prices_of(told.status, each))
+                self._change(sent.status.name, lambda each: _with_prices_of(sent.status, each))
             case PricesUpdated():
                 self._change(
-                    told.provider, lambda each: replace(each, models=told.models, model_rates=told.model_rates)
+                    sent.provider, lambda each: replace(each, models=sent.models, model_rates=sent.model_rates)
                 )
             case BudgetsUpdated():
-                self._base = replace(self._base, budgets=told.budgets)
+                self._base = replace(self._base, budgets=sent.budgets)
             case RatiosUpdated():
-                self._base = replace(self._base, ratios=told.ratios)
+                self._base = replace(self._base, ratios=sent.ratios)
             case LogWritten():
-                self._log(told.lines)
+                self._log(sent.lines)
 
     def _change(self, name: str, change: Callable[[ProviderStatus], ProviderStatus]) -> None:
         """Change what is known of a provider."""

@@ -49,7 +49,7 @@ class LogWritten:
 
 
 Update = ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | LogWritten
-Told = Event | Update
+Sent = Event | Update
 
 
 def without_prices(status: ProviderStatus) -> ProviderStatus:

@@ -63,7 +63,7 @@ LARGEST_AT_A_TIME = 4  # requests of the largest size that fit into memory at a 
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What outlives every configuration, and is told of each new one where it depends on it."""
+    """What outlives every configuration, and takes over each new one where it depends on it."""
 
     bus: EventBus
     redactor: Redactor

@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 class Reloads:
     """Reloads the configuration, one time after another.
 
-    `load` reads it as at the start, `apply` puts it in force, `publish` and the service `manager` are told of each.
+    `load` reads it as at the start, `apply` puts it in force, `publish` and the service `manager` hear of each.
     """
 
     def __init__(

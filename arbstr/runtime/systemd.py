@@ -1,4 +1,4 @@
-"""systemd, where it runs arbstr: what it is told (`sd_notify`), and the ports that it has opened (socket activation).
+"""systemd, where it runs arbstr: what is reported to it (`sd_notify`), and the ports it has opened (socket activation).
 
 Both are plain: a datagram socket that NOTIFY_SOCKET names, and open descriptors from 3 on that LISTEN_FDS counts.
 """
@@ -20,7 +20,7 @@ _LONGEST_STATUS = 500
 
 
 class ServiceManager:
-    """The service manager, if one runs this process; nothing it is told can fail or wait."""
+    """The service manager, if one runs this process; no report to it can fail or wait."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")

@@ -35,8 +35,8 @@ def test_it_serves_on_the_port_it_is_given_and_tells_what_it_does(tmp_path: Path
             assert hearing.recv(1000).decode().endswith(f"listens on {arbstr.url}")
             assert httpx.get(f"{arbstr.url}/health", timeout=PATIENCE_S).status_code == 200
             arbstr.process.send_signal(signal.SIGHUP)
-            told = [hearing.recv(1000).partition(b"\n")[0] for _ in range(2)]
-            assert told == [b"RELOADING=1", b"READY=1"]
+            heard = [hearing.recv(1000).partition(b"\n")[0] for _ in range(2)]
+            assert heard == [b"RELOADING=1", b"READY=1"]
             (tmp_path / "config.toml").write_text("[sever]\n")
             arbstr.process.send_signal(signal.SIGHUP)
             eventually(

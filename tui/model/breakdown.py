@@ -13,7 +13,7 @@ from tui.model.groups import named
 TREND = 12  # parts of the range that a trend has
 SETTLED_MS = 60_000  # after a part is over: what was received in it has ended by then, as a rule
 DEAREST = 30
-EXAMINED = 200  # failed requests of which the kinds are told
+EXAMINED = 200  # failed requests whose kinds are shown
 DAYS = 15  # of hours: fourteen days of any time zone
 TIMES: tuple[GroupBy, ...] = ("day", "hour")  # groups that are no names
 _UNTRENDED: tuple[GroupBy, ...] = ("session", "hour", "day")  # sessions are too many to ask for again and again

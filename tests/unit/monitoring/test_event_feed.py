@@ -26,7 +26,7 @@ from tests.support.patience import PATIENCE_S
 QUICK = Intervals(gather=0.001, look=0.02, keep_alive=60.0, linger=60.0)
 
 
-class Told(NamedTuple):
+class Heard(NamedTuple):
     """One event as a watcher gets it."""
 
     id: str
@@ -34,11 +34,11 @@ class Told(NamedTuple):
     data: Any
 
 
-def told(block: bytes) -> list[Told]:
+def events_in(block: bytes) -> list[Heard]:
     events = []
     for raw in block.decode().removesuffix("\n\n").split("\n\n"):
         fields = dict(line.split(": ", 1) for line in raw.split("\n"))
-        events.append(Told(fields["id"], fields["event"], json.loads(fields["data"])))
+        events.append(Heard(fields["id"], fields["event"], json.loads(fields["data"])))
     return events
 
 
@@ -61,12 +61,12 @@ async def feed(source: FakeSource, logs: Logs) -> AsyncIterator[EventFeed]:
     made.close()
 
 
-async def next_of(watcher: Watcher) -> list[Told]:
+async def next_of(watcher: Watcher) -> list[Heard]:
     async with asyncio.timeout(PATIENCE_S):
-        return told(await watcher.next())
+        return events_in(await watcher.next())
 
 
-async def until(watcher: Watcher, name: str) -> Told:
+async def until(watcher: Watcher, name: str) -> Heard:
     """The next event of this name."""
     while True:
         for event in await next_of(watcher):
@@ -106,7 +106,7 @@ async def test_what_was_missed_meanwhile_is_sent_to_a_watcher_that_comes_back(
     source.publish(StreamProgress("r", 7))
     await until(other, "stream_progress")
     again = feed.watch(snapshot.id)
-    assert (await next_of(again))[0] == Told(
+    assert (await next_of(again))[0] == Heard(
         snapshot.id.replace("-0", "-1"), "stream_progress", {"request_id": "r", "events": 7}
     )
 

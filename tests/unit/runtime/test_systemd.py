@@ -1,4 +1,4 @@
-"""What systemd is told, and the ports that it gives."""
+"""What systemd hears, and the ports that it gives."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from arbstr.runtime.systemd import ServiceManager, address_of, given_sockets
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
-def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
+def notified(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socket.socket, dict[str, str]]]:
     """The socket on which systemd hears, and the environment that names it."""
     name = str(tmp_path / "notify") if request.param == "a path" else f"@arbstr-test-{os.getpid()}-{tmp_path.name}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hearing:
@@ -26,8 +26,8 @@ def told(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[socke
         yield hearing, {"NOTIFY_SOCKET": name}
 
 
-def test_it_is_told_of_start_reload_and_end(told: tuple[socket.socket, dict[str, str]]) -> None:
-    hearing, environ = told
+def test_it_hears_of_start_reload_and_end(notified: tuple[socket.socket, dict[str, str]]) -> None:
+    hearing, environ = notified
     manager = ServiceManager(environ)
     manager.ready("it\nlistens")
     assert hearing.recv(1000) == b"READY=1\nSTATUS=it listens"
@@ -39,8 +39,8 @@ def test_it_is_told_of_start_reload_and_end(told: tuple[socket.socket, dict[str,
     assert hearing.recv(1000).startswith(b"STOPPING=1\n")
 
 
-async def test_a_watchdog_hears_as_long_as_the_loop_runs(told: tuple[socket.socket, dict[str, str]]) -> None:
-    hearing, environ = told
+async def test_a_watchdog_hears_as_long_as_the_loop_runs(notified: tuple[socket.socket, dict[str, str]]) -> None:
+    hearing, environ = notified
     alive = asyncio.create_task(ServiceManager({**environ, "WATCHDOG_USEC": "2000"}).keep_alive())
     for _ in range(3):
         assert await asyncio.to_thread(hearing.recv, 1000) == b"WATCHDOG=1"
@@ -54,9 +54,9 @@ async def test_a_watchdog_hears_as_long_as_the_loop_runs(told: tuple[socket.sock
     [{}, {"WATCHDOG_USEC": "0"}, {"WATCHDOG_USEC": "soon"}, {"WATCHDOG_USEC": "1000", "WATCHDOG_PID": "1"}],
 )
 async def test_without_a_watchdog_of_its_own_it_says_nothing(
-    told: tuple[socket.socket, dict[str, str]], environ: dict[str, str]
+    notified: tuple[socket.socket, dict[str, str]], environ: dict[str, str]
 ) -> None:
-    hearing, name = told
+    hearing, name = notified
     await ServiceManager({**name, **environ}).keep_alive()
     hearing.setblocking(False)
     with pytest.raises(BlockingIOError):

@@ -84,9 +84,9 @@ async def test_failures_are_told_by_status_and_provider_with_what_they_cost(tmp_
     found = await BreakdownQueries(reader).ask("model", HOUR_MS, NOON)
     await reader.close()
     assert (found.failed.total, found.failed.cost_msats, found.examined) == (5, 3_900, 5)
-    told = [(each.status, each.provider, each.count, each.cost_msats, each.message) for each in found.kinds]
-    assert told[:2] == [(502, "alpha", 2, 3_000, "number 1"), (499, "beta", 1, 900, "number 4")]
-    assert sorted(kind[:3] for kind in told[2:] if kind[1]) == [(502, "beta", 1)]
+    shown = [(each.status, each.provider, each.count, each.cost_msats, each.message) for each in found.kinds]
+    assert shown[:2] == [(502, "alpha", 2, 3_000, "number 1"), (499, "beta", 1, 900, "number 4")]
+    assert sorted(kind[:3] for kind in shown[2:] if kind[1]) == [(502, "beta", 1)]
 
 
 async def test_an_empty_ledger_has_nothing_to_tell() -> None:
