@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 from collections import deque
+from functools import lru_cache
 
 from arbstr.logs.ring import LogLine, LogRing
 from tui.format import shown
@@ -18,7 +19,9 @@ LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)
 class LogView:
     """The lines that pass the filter, newest last, the scroll position and the selected line.
 
-    `top` is the first line shown, None when it follows the newest; `name_width` the longest logger's name.
+    `top` is the first line shown, None when it follows the newest; `name_width` the longest logger's name. `lines` are
+    as they were logged: `window` and `loggers` make harmless what is shown, for thousands at once would hold the proxy
+    up for 20 ms.
     """
 
     def __init__(self, ring: LogRing) -> None:
@@ -38,13 +41,11 @@ class LogView:
         if not new:
             return False
         self._seq = new[-1].seq
-        clean = [
-            LogLine(line.seq, line.at_ms, line.level, shown(line.logger, 40), shown(line.text, 2000)) for line in new
-        ]
-        dropped = max(len(self._all) + len(clean) - KEPT, 0)
-        self._all.extend(clean)
-        self.name_width = max(self.name_width, *(len(line.logger.removeprefix(OWN)) for line in clean))
-        self.lines += [line for line in clean if self._passes(line)]
+        dropped = max(len(self._all) + len(new) - KEPT, 0)
+        self._all.extend(new)
+        names = {line.logger for line in new}
+        self.name_width = max(self.name_width, *(len(_logger(name).removeprefix(OWN)) for name in names))
+        self.lines += [line for line in new if self._passes(line)]
         if dropped and self._all:
             self._forget(self._all[0].seq)
         return True
@@ -118,9 +119,13 @@ class LogView:
         self.top = self.selected = None
 
     def window(self, page: int) -> list[LogLine]:
-        """Return the lines to show."""
+        """Return the lines to show, made harmless."""
         top = max(len(self.lines) - page, 0) if self.top is None else self.top
-        return self.lines[top : top + page]
+        return [_harmless(line) for line in self.lines[top : top + page]]
+
+    def loggers(self) -> list[str]:
+        """Return the names of the lines' loggers, in order, made harmless."""
+        return sorted({_logger(name) for name in {line.logger for line in self.lines}})
 
     def _passes(self, line: LogLine) -> bool:
         text = self.text
@@ -138,6 +143,16 @@ class LogView:
             self.top = max(self.top - gone, 0)
         if self.selected is not None:
             self.selected = self.selected - gone if self.selected >= gone else None
+
+
+@lru_cache(512)  # a line is in sight in many frames
+def _harmless(line: LogLine) -> LogLine:
+    return line._replace(logger=_logger(line.logger), text=shown(line.text, 2000))
+
+
+@lru_cache(256)  # there are few, and each logs many lines
+def _logger(name: str) -> str:
+    return shown(name, 40)
 
 
 def _request_id(line: LogLine) -> str | None:

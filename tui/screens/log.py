@@ -63,7 +63,7 @@ class LogScreen(DashboardScreen):
 
     def names(self) -> Names:
         """Return the loggers' names."""
-        return {"": sorted({line.logger for line in self.dashboard.log.lines})}
+        return {"": self.dashboard.log.loggers()}
 
     def action_level(self, level: int | None = None) -> None:
         """Show lines from a level on, or from the next one."""

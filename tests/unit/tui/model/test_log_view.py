@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import logging
 
+import pytest
+
 from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import NOON
+from tui.model import log_view
 from tui.model.log_view import KEPT, LogView
 
 
@@ -63,8 +66,29 @@ def test_lines_are_harmless() -> None:
     log.add(NOON, logging.INFO, "arbstr\x1b", "a\x1b]52;c;x\x07b\nc")
     view = LogView(log)
     view.catch_up()
-    assert view.lines[0].text == "a�]52;c;x�b�c"
-    assert view.lines[0].logger == "arbstr�"
+    [line] = view.window(1)
+    assert line.text == "a�]52;c;x�b�c"
+    assert line.logger == "arbstr�"
+    assert view.loggers() == ["arbstr�"]
+
+
+def test_the_first_look_at_a_full_log_makes_harmless_only_what_is_in_sight(monkeypatch: pytest.MonkeyPatch) -> None:
+    log = LogRing()
+    made: list[str] = []
+
+    def noted(text: str, most: int) -> str:
+        made.append(text)
+        return text
+
+    monkeypatch.setattr(log_view, "shown", noted)
+    for number in range(KEPT):
+        log.add(NOON, logging.INFO, "arbstr.first_look", f"first look: line {number}")
+    view = LogView(log)
+    view.catch_up()
+    view.window(40)
+    view.window(40)
+    assert len(view.lines) == KEPT
+    assert len(made) <= 41, "40 lines in sight and a logger's name, once each"
 
 
 def test_a_log_view_keeps_only_the_latest_lines_and_its_place() -> None:
