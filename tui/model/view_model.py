@@ -35,6 +35,7 @@ from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.types import CLIENT_SCOPE, BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
 from tui.model.burn import BudgetRates
+from tui.model.counters import Reset, counted_since
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import (
     GLOBAL,
@@ -80,6 +81,12 @@ class DashboardView:
     budget_rates: tuple[float | None, ...] = ()  # what was spent lately of each budget, in msats per minute
     config_problem: str | None = None  # why the configuration file is not in force
     unexplained: tuple[tuple[str, int], ...] = ()  # who took lately what no request explains, and how much, in msats
+    reset: Reset | None = None  # of the counters; None while they count since the start
+
+    @property
+    def counted(self) -> Totals:
+        """The sums that the counters show: since they were reset, else since the start."""
+        return self.totals if self.reset is None else counted_since(self.reset, self.totals)
 
 
 class ViewModel:
@@ -114,6 +121,8 @@ class ViewModel:
         self._past: tuple[RequestRecord, ...] = ()
         self._counts = deque([_before(snapshot)])  # (instant, requests finished by then)
         self._frozen: DashboardView | None = None
+        self._reset: Reset | None = None
+        self._snapshot = snapshot
         self.resync(snapshot)
         self._remember_attempts(tuple(reversed(snapshot.recent)))
         self._speeds.add(reversed(snapshot.recent))
@@ -124,6 +133,8 @@ class ViewModel:
 
     def resync(self, snapshot: Snapshot) -> None:
         """Replace what is known by the snapshot; what only events report (history, notices) stays."""
+        if snapshot.started_at_ms != self._snapshot.started_at_ms:  # what is watched has begun from zero
+            self._reset = None
         self._snapshot = snapshot
         self._totals = snapshot.totals
         self._providers = {each.name: self._shown_provider(each) for each in snapshot.providers}
@@ -319,6 +330,11 @@ class ViewModel:
         self._frozen = None
         self.feed.release()
 
+    def toggle_reset(self, now_ms: int) -> Reset | None:
+        """Count from now on, or since the start again; return the reset, None for the start."""
+        self._reset = Reset(now_ms, self._totals) if self._reset is None else None
+        return self._reset
+
     def view(self, now_ms: int) -> DashboardView:
         """Return everything as it is now, or as it was when frozen."""
         if self._frozen is not None:
@@ -342,6 +358,7 @@ class ViewModel:
             tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
             self.config_problem,
             self._unexplained.at(now_ms),
+            self._reset,
         )
 
     def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:

@@ -13,6 +13,7 @@ from textual.widget import Widget
 
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import GroupBy
+from tui.keymap import key, shown_key
 from tui.model.completion import Names, names_in_sight
 from tui.model.dashboard import DashboardModel, curl
 from tui.model.filter_language import EXAMPLE, judged, parse, term
@@ -35,7 +36,10 @@ class LiveScreen(DashboardScreen):
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
-    BINDINGS: ClassVar[list[BindingType]] = [*REQUEST_KEYS]
+    BINDINGS: ClassVar[list[BindingType]] = [
+        *REQUEST_KEYS,
+        key("counters", "counters", "Reset the counters: from now on, or since the start again", "since start"),
+    ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
         super().__init__(dashboard, "live")
@@ -112,8 +116,22 @@ class LiveScreen(DashboardScreen):
         return names_in_sight(self.dashboard.view(), self.dashboard.model.feed)
 
     def words(self) -> Mapping[str, str]:
-        """Hide the keys for the selected request where none is."""
-        return {} if self.dashboard.model.feed.selected is not None else {"open": "", "copy": ""}
+        """Hide the keys for the selected request where none is, and the way back to what is there already."""
+        hidden = [] if self.dashboard.model.feed.selected is not None else ["open", "copy"]
+        hidden += [] if self.dashboard.view().reset is not None else ["counters"]
+        return dict.fromkeys(hidden, "")
+
+    def action_counters(self) -> None:
+        """Count from now on, or since the start again."""
+        dashboard = self.dashboard
+        if dashboard.model.frozen:
+            self.notify("Frozen: unfreeze, then reset the counters", markup=False)
+        elif dashboard.model.toggle_reset(dashboard.now_ms()) is None:
+            self.notify("The counters are since the start", markup=False)
+        else:
+            again = shown_key(dashboard.keymap["counters"][0])
+            self.notify(f"The counters are from now on; {again} again: since the start", markup=False)
+        self.repaint()
 
     def action_move(self, by: int) -> None:
         """Select another request; the feed is held meanwhile."""

@@ -15,6 +15,7 @@ from arbstr.types import CLIENT_CLOSED, BudgetStatus
 from tui.format import (
     NOTHING,
     count,
+    day_or_time,
     duration,
     per_second,
     percent,
@@ -34,7 +35,7 @@ from tui.widgets.budget_pace import budget_role, lasts, pace_bar, tightest
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import LOW_H
 
-SINCE = "since start"
+SINCE_START = "since start"
 FAST = 3.0  # times the day's mean: so is spending that fast
 BOXES_FROM = 110  # cells: with fewer, lines
 SIX_FROM = 144  # with fewer, five boxes
@@ -59,11 +60,11 @@ def tiles(
     """Return the tiles in order of weight; without budgets there is none of them."""
     budgets = [_budget(*tightest(view, burn), view.at_ms, zone)] if view.budgets else []
     return (
-        _spent(view, figures),
+        _spent(view, figures, zone),
         _burning(view, burn),
         *budgets,
-        _saved(view, figures.window, range_name),
-        _requests(view, figures.window),
+        _saved(view, figures.window, range_name, zone),
+        _requests(view, figures.window, zone),
         _latency(view, figures.window, range_name),
     )
 
@@ -71,6 +72,11 @@ def tiles(
 def saved_role(msats: int) -> Role:
     """Return the role of a saving in msats; below zero it is a loss."""
     return "good" if msats > 0 else "bad" if msats < 0 else "text"
+
+
+def _since(view: DashboardView, zone: tzinfo | None) -> str:
+    """Return since when the counters count: `start`, `14:02`, `01 Dec 14:02`."""
+    return "start" if view.reset is None else day_or_time(view.reset.at_ms, view.at_ms, zone)
 
 
 def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
@@ -95,7 +101,7 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
 
 
 def _burning(view: DashboardView, burn: Burn | None) -> Tile:
-    each = _each(view.totals)
+    each = _each(view.counted)
     if burn is None:
         return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, *_runway(view), EMPTY, each))
     mean = burn.mean_per_minute
@@ -139,7 +145,7 @@ def _times(times: float | None) -> Line:
     return ((f" {'▲' if times > 1 else '▼'} {number}×", "warn" if times >= FAST else "text"),)
 
 
-def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
+def _spent(view: DashboardView, figures: LedgerStats, zone: tzinfo | None) -> Tile:
     # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
     totals, began_today = view.totals, view.started_at_ms >= view.at_ms - view.at_ms % DAY_MS
     least = totals.cost_msats if began_today else 0
@@ -153,7 +159,7 @@ def _spent(view: DashboardView, figures: LedgerStats) -> Tile:
             ((NOTHING if today is None else sats_round(today), "strong"), (" sats", "muted")),
             (("rates ", "muted"), (NOTHING, "muted")) if today is None else by_rates(today, listed or 0),
             _sum("7 days", week),
-            (("start ", "muted"), (sats(totals.cost_msats), "text"), (" sats", "muted")),
+            ((f"{_since(view, zone)} ", "muted"), (sats(view.counted.cost_msats), "text"), (" sats", "muted")),
         ),
     )
 
@@ -184,16 +190,17 @@ def over_rates(cost_msats: int, listed_msats: int) -> Span:
     return (f"{more / listed_msats * 100:+,.1f} %", "warn" if more > OVERCHARGE * listed_msats else "text")
 
 
-def _saved(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
-    saved, paid = view.totals.saved_vs_median_msats, view.totals.compared_msats
-    if not view.totals.requests:
-        return Tile("Saved", SINCE, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
+def _saved(view: DashboardView, window: Aggregate | None, range_name: str, zone: tzinfo | None) -> Tile:
+    totals, since = view.counted, f"since {_since(view, zone)}"
+    saved, paid = totals.saved_vs_median_msats, totals.compared_msats
+    if not totals.requests:
+        return Tile("Saved", since, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
     figure: Line = ((sats(saved), saved_role(saved)), (" sats", "muted"))
     recent = None if window is None else window.saved_vs_median_msats
     lately = _sum(f"last {range_name}", recent)
-    caches = _caches(view.totals)
+    caches = _caches(totals)
     compared = _below_median(saved, paid) if caches else _less_than_median(saved, paid)
-    return Tile("Saved", SINCE, (figure, *compared, *caches, lately))
+    return Tile("Saved", since, (figure, *compared, *caches, lately))
 
 
 def _less_than_median(saved: int, paid: int) -> tuple[Line, Line]:
@@ -224,8 +231,8 @@ def _caches(totals: Totals) -> tuple[Line, ...]:
     )
 
 
-def _requests(view: DashboardView, window: Aggregate | None) -> Tile:
-    totals = view.totals
+def _requests(view: DashboardView, window: Aggregate | None, zone: tzinfo | None) -> Tile:
+    totals = view.counted
     rate = totals.succeeded / totals.requests if totals.requests else None
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
     half, most = short_durations(*_percentiles(window))
@@ -233,7 +240,7 @@ def _requests(view: DashboardView, window: Aggregate | None) -> Tile:
     running: Line = ((count(view.running), "text"), (" running", "muted"))
     return Tile(
         "Requests",
-        SINCE,
+        f"since {_since(view, zone)}",
         (
             ((count(totals.requests), "strong"), (f"   {per_second(view.per_second)}", "text")),
             (*ok, *running),
@@ -353,8 +360,13 @@ def plain_lines(shown: Sequence[Tile], width: int) -> list[Line]:
 
 def _plain(tile: Tile, width: int) -> Line:
     # What a title leaves to be guessed is said with the first figure.
-    span = f"  {tile.span}" if tile.title in ("Spent", "Budget") else ""
-    first = fit_line(squeezed((*tile.lines[0], (span, "muted")), _PLAIN_CELLS[0]), _PLAIN_CELLS[0])
+    figure, *others = tile.lines[0]
+    span = f"  {tile.span}"
+    if tile.title in ("Spent", "Budget"):
+        others.append((span, "muted"))
+    elif tile.span.startswith("since ") and tile.span != SINCE_START:
+        others.insert(0, (span, "text"))
+    first = fit_line(squeezed((figure, *others), _PLAIN_CELLS[0]), _PLAIN_CELLS[0])
     parts: list[Part] = [(((f" {tile.title:<8} ", "muted"), *first), 0)]
     for rank, (line, cells) in enumerate(zip(tile.lines[1:], _PLAIN_CELLS[1:], strict=False), 1):
         parts.append((((" ", "text"), *fit_line(squeezed(line, cells), cells)), rank))

@@ -1268,3 +1268,17 @@ async def test_the_palette_leads_to_a_provider_and_to_a_time_range() -> None:
             await each.press("enter")
             await each.shows(shown)
         assert each.app.dashboard.range.name == "7 d"
+
+
+async def test_counters_count_from_a_reset_on_and_from_the_start_again() -> None:
+    source = lived_in()
+    async with dashboard_pilot(source, size=(160, 50)) as each:
+        requests = f"{source.totals.requests:,}"
+        await each.shows("Requests  since start", f"│ {requests} ")
+        await each.press("z")
+        await each.shows("since 14:0", "z since start")
+        assert "since start ─" not in each.text
+        happen(source, 3)
+        await each.shows("│ 3 ")
+        await each.press("z")
+        await each.shows("Requests  since start", f"│ {source.totals.requests:,} ")
