@@ -205,9 +205,9 @@ def clock(at_ms: int, zone: tzinfo | None) -> str:
 
 
 def day_or_time(at_ms: int, now_ms: int, zone: tzinfo | None) -> str:
-    """A future instant: the time of day, and the day unless it is today: `16:31`, `01 Dec 16:31`."""
+    """The time of day, and the day unless it is today: `16:31`, `01 Dec 16:31`."""
     at = moment(at_ms, zone)
-    today = at_ms - now_ms < DAY_MS and at.day == moment(now_ms, zone).day
+    today = abs(at_ms - now_ms) < DAY_MS and at.day == moment(now_ms, zone).day
     return f"{at:%H:%M}" if today else f"{at:%d %b %H:%M}"
 
 

@@ -94,7 +94,8 @@ class LogPanel(Panel):
             lines = [(("no line passes the filter" if log.text else "nothing has been logged at this level", "muted"),)]
         note: Line = (("following", "muted"),) if log.top is None else (("scrolled, Esc follows", "warn"),)
         level = logging.getLevelName(log.least_level).lower()
-        said = f"  {len(log.lines):,} lines, {level} and above, {moment(0, self._zone).tzname()}"
+        newest = moment(log.lines[-1].at_ms if log.lines else 0, self._zone)
+        said = f"  {len(log.lines):,} lines, {level} and above, {newest.tzname()}"
         title: Line = (("Log", "title"), (said, "muted"))
         return framed(lines, width, height, title=title, note=note, thumb=thumb(top, page, len(log.lines)))
 

@@ -185,3 +185,11 @@ def test_whatever_comes_is_one_line_of_a_known_length(text: str) -> None:
     assert len(shown) <= 50
     assert "\n" not in shown
     assert cell_len(shown) <= 100
+
+
+@pytest.mark.parametrize(
+    ("days", "said"),
+    [(0, "14:02"), (1, "15 Mar 14:02"), (-1, "13 Mar 14:02"), (-28, "14 Feb 14:02"), (31, "14 Apr 14:02")],
+)
+def test_an_instant_of_another_day_has_its_date(days: int, said: str) -> None:
+    assert fmt.day_or_time(AT + days * 86_400_000, AT, UTC) == said

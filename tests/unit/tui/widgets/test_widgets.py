@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 from hypothesis import given
@@ -286,6 +287,17 @@ def test_what_loggers_say_begins_in_one_column(width: int) -> None:
     found = [line.index("SAYS") for line in texts(panel.draw(width, 10)) if "SAYS" in line]
     assert len(found) == 3
     assert len(set(found)) == 1
+
+
+@pytest.mark.parametrize(("month", "name"), [(1, "CET"), (7, "CEST")])
+def test_the_log_names_the_zone_of_its_clocks_in_summer_and_in_winter(month: int, name: str) -> None:
+    log = LogRing()
+    log.add(int(datetime(2025, month, 1, tzinfo=UTC).timestamp() * 1000), 20, "arbstr", "said")
+    view = LogView(log)
+    view.catch_up()
+    panel = LogPanel()
+    panel.show(view, ZoneInfo("Europe/Berlin"))
+    assert f"above, {name} " in texts(panel.draw(120, 10))[0]
 
 
 @pytest.mark.parametrize(("minutes", "shown"), [(5, "╵13:57:15"), (60, "╵13:02 "), (60 * 24 * 7, "╵07 Mar 14:02")])
