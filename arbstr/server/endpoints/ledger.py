@@ -103,7 +103,7 @@ class LedgerEndpoints:
         return json_response(detail_json(detail))
 
     def _configured_for(self, client: KnownClient | None) -> Mapping[str, Sequence[str]]:
-        """Return the models and providers that are configured, as far as they concern whoever asks."""
+        """Return the models and providers that are configured, as far as they concern the client."""
         if client is None:
             return self._configured
         models = self._configured["model"]
