@@ -94,7 +94,7 @@ def wrapped(text: str, width: int) -> list[str]:
         if lines and cell_len(lines[-1]) + 1 + cell_len(word) <= width:
             lines[-1] += f" {word}"
         else:
-            lines += chop_cells(word, width)
+            lines += chop_cells(word, width) if cell_len(word) > width else [word]
     return lines or [""]
 
 

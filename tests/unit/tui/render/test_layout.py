@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from rich.cells import cell_len
 
@@ -172,6 +172,7 @@ def test_rows_and_titles_are_aligned() -> None:
     assert titles[0][0].index("▼") == "".join(text for text, _ in row).index("9")
 
 
+@example("\U0001f3fb", 1)  # a skin tone by itself takes no cell
 @given(TEXT, st.integers(1, 40))
 def test_text_is_broken_between_words_and_none_of_it_lost(text: str, width: int) -> None:
     lines = wrapped(text, max(width, 2))
