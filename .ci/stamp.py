@@ -35,7 +35,7 @@ def _commit(root: str) -> str | None:
         return None
     try:
         command = ["git", "rev-parse", f"--short={LENGTH}", "HEAD"]
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=10, check=True)  # noqa: S603 - a fixed command
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -7,7 +7,6 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import replace
 from datetime import tzinfo
 from functools import partial
 from pathlib import Path
@@ -30,7 +29,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
 from tui.driver import NonBlockingDriver
 from tui.intake import Background
-from tui.keymap import FILTERS, bindings_of, bound_key, full_action, key, key_lines, keys_of, shown_key
+from tui.keymap import bindings_of, bound_key, full_action, key, keys_of, shown_key
 from tui.model.dashboard import DashboardModel
 from tui.model.ledger_stats import RANGES, Range
 from tui.model.options import Options
@@ -40,7 +39,8 @@ from tui.render.themes import DARK, LIGHT, MANY_COLOURS, THEME_NAMES, THEMES, th
 from tui.screens.base import LIST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
-from tui.screens.help import Chosen, HelpScreen, Section
+from tui.screens.help import Chosen, HelpScreen
+from tui.screens.help_sections import DETAIL, help_sections
 from tui.screens.live import LiveScreen
 from tui.screens.log import LogScreen
 from tui.screens.money import MoneyScreen
@@ -59,14 +59,6 @@ _SCREENS = {
     "providers": "price board, balances, health",
     "money": "spend, savings, budgets",
     "log": "arbstr's own log lines",
-}
-_KINDS: dict[str, tuple[str, type[Screen[None]]]] = {
-    "live": ("Live", LiveScreen),
-    "requests": ("Requests", RequestsScreen),
-    "request": ("A request in full", DetailScreen),
-    "providers": ("Providers", ProvidersScreen),
-    "money": ("Money", MoneyScreen),
-    "log": ("Log", LogScreen),
 }
 _ALL = ", ".join(DashboardScreen.NAMES.values())
 QUIT_AGAIN_S = 3.0
@@ -199,7 +191,7 @@ class Dashboard(App[None]):
         self._close_messages_no_wait()
 
     @on(Background)
-    def _background_told(self, event: Background) -> None:
+    def _background_answered(self, event: Background) -> None:
         if self._guesses_theme:
             self.theme = (LIGHT if event.light else DARK).name
 
@@ -341,24 +333,9 @@ class Dashboard(App[None]):
     def action_help(self) -> None:
         """Show the keys."""
         if not isinstance(self.screen, HelpScreen):
-            self.push_screen(HelpScreen(self._help_sections()), self._run_chosen)
-
-    def _help_sections(self) -> list[Section]:
-        """Return the keys of the screen in sight, filters, the keys that work everywhere, then the other screens'."""
-        keymap, general = self.dashboard.keymap, bindings_of(DashboardScreen)
-        own = {
-            name: Section(title, key_lines([each for each in bindings_of(kind) if each not in general], keymap), name)
-            for name, (title, kind) in _KINDS.items()
-        }
-        shared = [each for each in general if each not in LIST_KEYS]
-        here = "request" if isinstance(self.screen, DetailScreen) else self.current_mode
-        return [
-            *([replace(own.pop(here), screen="")] if here in own else []),
-            Section("Filters on Live and Requests; all that is typed must hold", FILTERS),
-            Section("Everywhere", [*key_lines(bindings_of(type(self)), keymap, "app"), *key_lines(shared, keymap)]),
-            Section("Lists", key_lines(LIST_KEYS, keymap)),
-            *own.values(),
-        ]
+            here = DETAIL if isinstance(self.screen, DetailScreen) else self.current_mode
+            sections = help_sections(here, bindings_of(type(self)), self.dashboard.keymap)
+            self.push_screen(HelpScreen(sections), self._run_chosen)
 
     async def _run_chosen(self, chosen: Chosen | None) -> None:
         """Do what was chosen in the help; what is done on another screen: go there."""

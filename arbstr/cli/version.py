@@ -31,7 +31,9 @@ def _checked_out(root: Path) -> str | None:
         return None
     command = ["git", "rev-parse", f"--short={_LENGTH}", "HEAD"]
     try:
-        done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_PATIENCE_S, check=True)  # noqa: S603
+        done = subprocess.run(  # noqa: S603 - a fixed command
+            command, cwd=root, capture_output=True, text=True, timeout=_PATIENCE_S, check=True
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return done.stdout.strip() or None

@@ -30,6 +30,7 @@ from arbstr.engine.outcome import all_failed, why_skipped
 from arbstr.engine.ports import Client, LedgerPort, Upstream
 from arbstr.engine.relay import relay
 from arbstr.engine.request_context import RequestContext
+from arbstr.engine.retries import retry_wait_s
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream import verdict
@@ -54,12 +55,10 @@ from arbstr.events import (
     RequestReceived,
     RouteChosen,
 )
-from arbstr.types import Candidate, HeaderList, InferenceRequest
+from arbstr.types import Candidate, InferenceRequest
 
 logger = logging.getLogger(__name__)
 
-LONGEST_RETRY_AFTER_S = 10.0  # if a provider asks for more, the next one is tried
-BACKOFF_JITTER = 0.25  # up to this share longer: requests that failed together do not come back together
 DRAIN_S = 120.0  # how long a response is read on after its client has disconnected
 
 
@@ -114,7 +113,7 @@ class Engine:
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         name = None if client.identity is None else client.identity.name
-        trace = _traceparent(client.headers) if self._is_traced else None
+        trace = wire.traceparent(client.headers) if self._is_traced else None
         context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock, name, trace)
         self._running[context.request_id] = context
         cut_off = CutOff()
@@ -279,19 +278,12 @@ class Engine:
                 self._accounts.leave(candidate.provider, context.request_id)
                 raise
             except AttemptError as error:
-                wait_s = self._retry_wait_s(error, tries)
+                wait_s = retry_wait_s(error, tries, self._retry, self._random)
                 self._attempt_failed(context, client, error, wait_s)
             if wait_s is None:
                 break
             await self._sleep(wait_s)
         return None
-
-    def _retry_wait_s(self, error: AttemptError, tries: int) -> float | None:
-        """Return the seconds to wait before a retry at the same provider; None to try the next one instead."""
-        requested_s = error.retry_after_s or 0.0
-        if not error.retryable or tries >= self._retry.max_retries or requested_s > LONGEST_RETRY_AFTER_S:
-            return None
-        return max(self._retry.backoff * 2.0**tries * (1 + BACKOFF_JITTER * self._random()), requested_s)
 
     def _attempt_failed(
         self, context: RequestContext, client: Client, error: AttemptError, wait_s: float | None
@@ -405,10 +397,6 @@ class Engine:
         self._bus.publish(RequestFinished(record))
         if context.request is not None:
             best_effort(self._router.learn, record, context.request, context.answer_bytes)
-
-
-def _traceparent(headers: HeaderList) -> str | None:
-    return next((value for name, value in headers if name.lower() == "traceparent"), None)
 
 
 def _check_present(client: Client) -> None:

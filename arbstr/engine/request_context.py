@@ -6,11 +6,11 @@ import logging
 from collections.abc import Callable
 
 from arbstr.config.schema import Provider
-from arbstr.engine.circuit_breaker import Permit
 from arbstr.engine.claims import bounds_of
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.node_funds import Hold
 from arbstr.engine.pricing import cache_saved_msats
+from arbstr.engine.provider_breaker import Permit
 from arbstr.engine.quotes import without_quotes
 from arbstr.engine.spend import SpendTracker
 from arbstr.engine.upstream.response import UpstreamStream

@@ -81,3 +81,8 @@ def final_event(context: RequestContext, *, done: bool) -> bytes:
         "output_tokens": None if usage is None else usage.output_tokens,
     }
     return context.dialect.final_event(own, created_s=context.received_at_ms // 1000, model=context.model, done=done)
+
+
+def traceparent(headers: HeaderList) -> str | None:
+    """Return the trace that a client's request belongs to, as its header names it; None without one."""
+    return next((value for name, value in headers if name.lower() == "traceparent"), None)

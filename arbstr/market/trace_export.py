@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from urllib.parse import urlsplit
 
@@ -74,8 +74,7 @@ class TraceExport:
     def _body(self, events: Sequence[Event]) -> bytes | None:
         """Return the batch as the collector reads it; None if it holds no trace that is wanted."""
         records = [event.record for event in events if isinstance(event, RequestFinished)]
-        new_id: Callable[[], bytes] = lambda: os.urandom(8)  # noqa: E731
-        spans = [span for record in records for span in spans_of(record, self._addresses, new_id)]
+        spans = [span for record in records for span in spans_of(record, self._addresses, _new_id)]
         resource = {"service.name": "arbstr", "service.version": __version__}
         return encode(resource, spans, __version__) if spans else None
 
@@ -104,3 +103,7 @@ class TraceExport:
         elif problem is None and self._failing:
             logger.warning("traces: the collector takes them again")
         self._failing = problem is not None
+
+
+def _new_id() -> bytes:
+    return os.urandom(8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Self
 
 from arbstr.events import AttemptFailed, AttemptStarted, FirstByte, RequestReceived, RouteChosen, StreamProgress
 from arbstr.monitoring.source import RunningRequest
@@ -28,6 +29,20 @@ class InFlight:
     first_byte_ms: int | None = None
     events: int = 0
     routed_model: str | None = None
+
+    @classmethod
+    def of(cls, running: RunningRequest) -> Self:
+        """Return a running request of a snapshot."""
+        return cls(
+            running.request_id,
+            running.at_ms,
+            running.model,
+            running.streaming,
+            [] if running.provider is None else [running.provider],
+            policy=running.policy,
+            first_byte_ms=running.first_byte_ms,
+            events=running.events,
+        )
 
     def snapshot(self) -> RunningRequest:
         """Return it as a value of a snapshot."""

@@ -220,7 +220,7 @@ def _parsed(raw: bytes) -> Received | None:
 
 def _message_of(body: bytes) -> str:
     """Return what an error in OpenAI's shape says; empty if it is none."""
-    from arbstr.engine import lenient_json  # noqa: PLC0415
+    from arbstr.engine import lenient_json  # noqa: PLC0415 - only refusals need it
 
     document = lenient_json.loads_or_none(body)
     error = document.get("error") if isinstance(document, dict) else None

@@ -239,7 +239,7 @@ class RemoteSource:
         first = _adapter(_First).validate_json(data)
         self._ahead_ms = first.snapshot.at_ms - self._local_ms()
         self._base = replace(first.snapshot, running=(), recent=())
-        self._running = {each.request_id: _in_flight(each) for each in first.snapshot.running}
+        self._running = {each.request_id: InFlight.of(each) for each in first.snapshot.running}
         self._finished = FinishedRequests(first.recent, first.snapshot.totals)
         known = {line[1:] for line in self.log.since()} if self.begun.is_set() else set()
         self._log(line for line in first.log if line[1:] not in known)
@@ -312,19 +312,6 @@ def _with_prices_of(status: ProviderStatus, known: ProviderStatus) -> ProviderSt
 @cache
 def _adapter(kind: Any) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
-
-
-def _in_flight(running: RunningRequest) -> InFlight:
-    return InFlight(
-        running.request_id,
-        running.at_ms,
-        running.model,
-        running.streaming,
-        [] if running.provider is None else [running.provider],
-        running.policy,
-        first_byte_ms=running.first_byte_ms,
-        events=running.events,
-    )
 
 
 def _unreadable(url: str, version: str) -> str:

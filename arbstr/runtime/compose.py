@@ -54,7 +54,7 @@ from arbstr.runtime.first_steps import tell_first_steps
 from arbstr.runtime.in_force import InForce
 from arbstr.runtime.metrics import count_requests
 from arbstr.runtime.reload import Reloads
-from arbstr.runtime.systemd import ServiceManager
+from arbstr.runtime.systemd import SystemdNotifier
 from arbstr.server.endpoints.inference import InFlightTasks
 from arbstr.transport.pool import PooledTransport
 
@@ -73,7 +73,7 @@ class Proxy:
     fleet: FakeFleet | None
     source: LocalSource
     reloads: Reloads
-    _manager: ServiceManager
+    _notifier: SystemdNotifier
     _lasting: Lasting
     _in_force: InForce
 
@@ -86,7 +86,7 @@ class Proxy:
         """Refuse new requests; let running ones finish within `shutdown_grace` seconds, or until `forced` is set."""
         admission, grace_s = self._lasting.admission, self.config.server.shutdown_grace
         admission.close()
-        self._manager.stopping()
+        self._notifier.stopping()
         self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:
             logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
@@ -121,21 +121,21 @@ async def running(
             log.relevel(settings.log_spec)
             request_log.log_requests(settings.config.logging.log_requests)
 
-        manager = ServiceManager(os.environ)
+        notifier = SystemdNotifier(os.environ)
 
         def publish(event: ConfigurationRead) -> None:
             lasting.source.config_problems = event.problems
             bus.publish(event)
 
-        reloads = Reloads(given, load or (lambda: given), apply, publish, manager)
+        reloads = Reloads(given, load or (lambda: given), apply, publish, notifier)
         await _reload_when_due(stack, given, reloads)
         process.freeze_gc()
         logger.info("arbstr %s listens on %s", __version__, url)
         tell_first_steps(url, settings.config, [*in_force.composition.router.names.all()])
         lasting.source.address = url
-        run_in_background(stack, manager.keep_alive())
-        manager.ready(f"arbstr {__version__} listens on {url}")
-        yield Proxy(url, log, fleet, lasting.source, reloads, manager, lasting, in_force)
+        run_in_background(stack, notifier.keep_alive())
+        notifier.ready(f"arbstr {__version__} listens on {url}")
+        yield Proxy(url, log, fleet, lasting.source, reloads, notifier, lasting, in_force)
 
 
 async def _open_lasting(
@@ -149,16 +149,7 @@ async def _open_lasting(
 ) -> Lasting:
     """Open what outlives every configuration; `current` will return what is in force."""
     config = settings.config
-    ledger = LedgerWriter(
-        settings.database,
-        on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
-        on_progress=lambda done, total: bus.publish(AdoptionProgressed(done, total)),
-        keep_days=config.database.keep_days,
-    )
-    await ledger.start()
-    stack.push_async_callback(ledger.close)
-    reader = LedgerReader(settings.database, settle=ledger.settle)
-    stack.push_async_callback(reader.close)
+    ledger, reader = await _open_ledger(stack, settings, bus)
     transport = PooledTransport(settings.proxies.choose)
     stack.push_async_callback(transport.aclose)
     budgets = Budgets(
@@ -202,6 +193,20 @@ async def _open_lasting(
         counters=count_requests(bus, ModelNames(config)),
         started_at_ms=started_at_ms,
     )
+
+
+async def _open_ledger(stack: AsyncExitStack, settings: Settings, bus: EventBus) -> tuple[LedgerWriter, LedgerReader]:
+    ledger = LedgerWriter(
+        settings.database,
+        on_state=lambda ok, message: bus.publish(LedgerStateChanged(ok, message)),
+        on_progress=lambda done, total: bus.publish(AdoptionProgressed(done, total)),
+        keep_days=settings.config.database.keep_days,
+    )
+    await ledger.start()
+    stack.push_async_callback(ledger.close)
+    reader = LedgerReader(settings.database, settle=ledger.settle)
+    stack.push_async_callback(reader.close)
+    return ledger, reader
 
 
 def _bounds(fleet: FakeFleet | None) -> Bounds:

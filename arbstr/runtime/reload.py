@@ -15,7 +15,7 @@ from arbstr.config.settings import Settings
 from arbstr.config.toml_file import sentence
 from arbstr.errors import ConfigError
 from arbstr.events import ConfigurationRead
-from arbstr.runtime.systemd import ServiceManager
+from arbstr.runtime.systemd import SystemdNotifier
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ class Outcome(NamedTuple):
 class Reloads:
     """Reloads the configuration, one time after another.
 
-    `load` reads it as at the start, `apply` puts it in force, `publish` and the service `manager` hear of each.
+    `load` reads it as at the start, `apply` puts it in force, `publish` and systemd's `notifier` hear of each.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class Reloads:
         load: Callable[[], Settings],
         apply: Callable[[Settings], Awaitable[None]],
         publish: Callable[[ConfigurationRead], None],
-        manager: ServiceManager,
+        notifier: SystemdNotifier,
     ) -> None:
         self.file = settings.config_path
         self.file_state = settings.file_state  # at the start
@@ -51,13 +51,13 @@ class Reloads:
         self._load = load
         self._apply = apply
         self._publish = publish
-        self._manager = manager
+        self._notifier = notifier
         self._lock = asyncio.Lock()
 
     async def reload(self) -> Outcome:
         """Read the file; put it in force, or log and publish why not. Never raises."""
         async with self._lock:
-            self._manager.reloading()
+            self._notifier.reloading()
             try:
                 outcome = await self._reloaded()
             except ConfigError as error:
@@ -67,7 +67,7 @@ class Reloads:
                 outcome = self._refused([_FAULT])
             self._publish(ConfigurationRead(wall_ms(), outcome.problems, outcome.restart))
             refused = f"the configuration was refused: {outcome.problems[0]}" if outcome.problems else ""
-            self._manager.ready(refused or "the configuration was reloaded")
+            self._notifier.ready(refused or "the configuration was reloaded")
             return outcome
 
     async def _reloaded(self) -> Outcome:

@@ -19,8 +19,8 @@ _FIRST = 3  # of the descriptors that are given
 _LONGEST_STATUS = 500
 
 
-class ServiceManager:
-    """The service manager, if one runs this process; no report to it can fail or wait."""
+class SystemdNotifier:
+    """Reports to systemd, if it runs this process; no report can fail or wait."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         name = environ.get("NOTIFY_SOCKET", "")

@@ -11,7 +11,6 @@ from typing import Literal, Protocol
 
 from arbstr.ledger.model import Entry
 from arbstr.monitoring.in_flight import InFlight
-from arbstr.monitoring.source import RunningRequest
 from arbstr.types import CLIENT_CLOSED, RequestRecord
 from tui.format import shown
 
@@ -62,20 +61,6 @@ class InFlightRequest(InFlight):
     """A running request, updated by its events. Its texts are unsanitized. `record` is set once it has ended."""
 
     record: RequestRecord | None = None
-
-
-def in_flight_of(running: RunningRequest) -> InFlightRequest:
-    """Return a running request of a snapshot."""
-    return InFlightRequest(
-        running.request_id,
-        running.at_ms,
-        running.model,
-        running.streaming,
-        [] if running.provider is None else [running.provider],
-        policy=running.policy,
-        first_byte_ms=running.first_byte_ms,
-        events=running.events,
-    )
 
 
 def record_of(entry: Entry) -> RequestRecord:

@@ -32,13 +32,13 @@ from arbstr.events import (
 from arbstr.monitoring.in_flight import RequestProgress, advance
 from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
-from arbstr.types import CLIENT_SCOPE, BudgetStatus, LearnedRatio, RequestRecord
+from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
+from tui.model.budget_refusals import BudgetRefusals
 from tui.model.burn import BudgetRates
 from tui.model.counters import Reset, counted_since
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import (
-    GLOBAL,
     Notice,
     budget_notice,
     configuration_notice,
@@ -47,7 +47,7 @@ from tui.model.notices import (
     unexplained_notice,
 )
 from tui.model.provider_view import HealthChange, PriceList, ProviderView
-from tui.model.request_row import InFlightRequest, in_flight_of
+from tui.model.request_row import InFlightRequest
 from tui.model.speed import SpeedLog
 from tui.model.unexplained import Unexplained
 
@@ -55,9 +55,7 @@ RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
 OUTCOMES = 60
 MOMENTS = 50
-REFUSAL_SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
 PAYMENT_REQUIRED = 402
-_Span = tuple[str, str, int]  # of a budget: its scope, its period, and when that ends
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +109,7 @@ class ViewModel:
         self._outcomes: dict[str, deque[bool]] = {}
         self._moments: dict[str, deque[HealthChange]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
-        self._refused: dict[_Span, int] = {}  # when budgets last refused, each for one period
+        self._refusals = BudgetRefusals()
         self._unexplained = Unexplained()
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
@@ -140,7 +138,7 @@ class ViewModel:
         self._providers = {each.name: self._shown_provider(each) for each in snapshot.providers}
         flying = self.feed.running
         self.feed.replace_all(
-            [_moved_on(flying.get(each.request_id), in_flight_of(each)) for each in snapshot.running],
+            [_moved_on(flying.get(each.request_id), InFlightRequest.of(each)) for each in snapshot.running],
             (*snapshot.recent, *self._past),
         )
         self._ended = dict.fromkeys(record.request_id for record in reversed(snapshot.recent))
@@ -201,7 +199,7 @@ class ViewModel:
         self.feed.finish(new)
         self._remember_attempts(new)
         self._speeds.add(new)
-        self._remember_refusals(new)
+        self._refusals.add(new, self.budgets)
         self._on_finished(new)
 
     def _amend(self, event: ChargeBooked | UnexplainedCharge) -> None:
@@ -276,16 +274,6 @@ class ViewModel:
                 else:
                     self._unfunded.discard(attempt.provider)
 
-    def _remember_refusals(self, records: Sequence[RequestRecord]) -> None:
-        """Remember a budget's refusal, a 402 that no provider gave: of those that were asked, the fullest one's."""
-        for record in records:
-            if record.error_status == PAYMENT_REQUIRED and not record.attempts:
-                scopes = (GLOBAL, record.policy, None if record.client is None else f"{CLIENT_SCOPE}{record.client}")
-                asked = sorted((budget for budget in self.budgets if budget.scope in scopes), key=_filled)
-                at_ms = record.received_at_ms + record.latency_ms
-                recent = {span: known for span, known in self._refused.items() if at_ms - known < REFUSAL_SHOWN_MS}
-                self._refused = recent | {_span_of(budget): at_ms for budget in asked[-1:]}
-
     # ── out ─────────────────────────────────────────────────────────────────────────────────────────────────────
 
     @property
@@ -354,19 +342,12 @@ class ViewModel:
             self.ratios,
             self.ledger_problem,
             self._adopted,
-            self._refusing(now_ms),
+            self._refusals.refusing(self.budgets, now_ms),
             tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
             self.config_problem,
             self._unexplained.at(now_ms),
             self._reset,
         )
-
-    def _refusing(self, now_ms: int) -> tuple[BudgetStatus, ...]:
-        """Return the budgets that refuse further requests, as far as is known."""
-        current = [budget for budget in self.budgets if budget.resets_at_ms > now_ms]
-        full = [budget for budget in current if budget.spent_msats >= budget.limit_msats]
-        lately = {span for span, at_ms in self._refused.items() if now_ms - at_ms < REFUSAL_SHOWN_MS}
-        return tuple(dict.fromkeys([*full, *(budget for budget in current if _span_of(budget) in lately)]))
 
     def _provider_view(self, name: str, status: ProviderStatus) -> ProviderView:
         return ProviderView(
@@ -403,15 +384,6 @@ def _as_of(status: ProviderStatus, now_ms: int) -> ProviderStatus:
     if status.state == "open" and status.open_until_ms is not None and status.open_until_ms <= now_ms:
         return replace(status, state="half_open", open_until_ms=None)
     return status
-
-
-def _span_of(budget: BudgetStatus) -> _Span:
-    """Return which budget it is, and in which of its periods."""
-    return budget.scope, budget.period, budget.resets_at_ms
-
-
-def _filled(budget: BudgetStatus) -> float:
-    return (budget.spent_msats + budget.reserved_msats) / budget.limit_msats if budget.limit_msats else 1.0
 
 
 def _moved_on(old: InFlightRequest | None, new: InFlightRequest) -> InFlightRequest:

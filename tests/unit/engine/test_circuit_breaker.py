@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, consumes, initialize, invariant, precondition, rule
 
 from arbstr.config.schema import Breaker
-from arbstr.engine.circuit_breaker import JITTER, WINDOW, CircuitBreakers, Permit
+from arbstr.engine.circuit_breaker import CircuitBreakers
+from arbstr.engine.provider_breaker import JITTER, WINDOW, Permit
 from arbstr.engine.routing.cooldown import BODIES_REMEMBERED, BODY_REMEMBERED_S, FailedBodies
 from arbstr.errors import AttemptError
 from arbstr.events import ProviderHealthChanged

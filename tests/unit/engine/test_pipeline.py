@@ -22,7 +22,8 @@ from arbstr.engine.departure import is_drained
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.engine.funds_queue import FundsQueue
-from arbstr.engine.pipeline import LONGEST_RETRY_AFTER_S, Engine
+from arbstr.engine.pipeline import Engine
+from arbstr.engine.retries import LONGEST_RETRY_AFTER_S
 from arbstr.engine.routing.router import Router
 from arbstr.engine.sessions import Sessions
 from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream

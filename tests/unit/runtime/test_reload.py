@@ -13,7 +13,7 @@ from arbstr.config.settings import Settings
 from arbstr.errors import ConfigError
 from arbstr.events import ConfigurationRead
 from arbstr.runtime.reload import Reloads
-from arbstr.runtime.systemd import ServiceManager
+from arbstr.runtime.systemd import SystemdNotifier
 
 
 class World:
@@ -25,7 +25,7 @@ class World:
         self.applied: list[Settings] = []
         self.fault: Exception | None = None
         self.events: list[ConfigurationRead] = []
-        self.reloads = Reloads(self.started, self._load, self._apply, self.events.append, ServiceManager({}))
+        self.reloads = Reloads(self.started, self._load, self._apply, self.events.append, SystemdNotifier({}))
 
     def _load(self) -> Settings:
         if isinstance(self.file, Exception):

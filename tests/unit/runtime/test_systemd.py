@@ -13,7 +13,7 @@ import pytest
 
 from arbstr.config.address import Address
 from arbstr.errors import ConfigError
-from arbstr.runtime.systemd import ServiceManager, address_of, given_sockets
+from arbstr.runtime.systemd import SystemdNotifier, address_of, given_sockets
 
 
 @pytest.fixture(params=["a path", "an abstract name"])
@@ -28,20 +28,20 @@ def notified(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[tuple[s
 
 def test_it_hears_of_start_reload_and_end(notified: tuple[socket.socket, dict[str, str]]) -> None:
     hearing, environ = notified
-    manager = ServiceManager(environ)
-    manager.ready("it\nlistens")
+    notifier = SystemdNotifier(environ)
+    notifier.ready("it\nlistens")
     assert hearing.recv(1000) == b"READY=1\nSTATUS=it listens"
-    manager.reloading()
+    notifier.reloading()
     reloading, _, monotonic = hearing.recv(1000).partition(b"\nMONOTONIC_USEC=")
     assert reloading == b"RELOADING=1"
     assert int(monotonic) > 0
-    manager.stopping()
+    notifier.stopping()
     assert hearing.recv(1000).startswith(b"STOPPING=1\n")
 
 
 async def test_a_watchdog_hears_as_long_as_the_loop_runs(notified: tuple[socket.socket, dict[str, str]]) -> None:
     hearing, environ = notified
-    alive = asyncio.create_task(ServiceManager({**environ, "WATCHDOG_USEC": "2000"}).keep_alive())
+    alive = asyncio.create_task(SystemdNotifier({**environ, "WATCHDOG_USEC": "2000"}).keep_alive())
     for _ in range(3):
         assert await asyncio.to_thread(hearing.recv, 1000) == b"WATCHDOG=1"
     alive.cancel()
@@ -57,7 +57,7 @@ async def test_without_a_watchdog_of_its_own_it_says_nothing(
     notified: tuple[socket.socket, dict[str, str]], environ: dict[str, str]
 ) -> None:
     hearing, name = notified
-    await ServiceManager({**name, **environ}).keep_alive()
+    await SystemdNotifier({**name, **environ}).keep_alive()
     hearing.setblocking(False)
     with pytest.raises(BlockingIOError):
         hearing.recv(1000)
@@ -65,10 +65,10 @@ async def test_without_a_watchdog_of_its_own_it_says_nothing(
 
 @pytest.mark.parametrize("name", ["", "/nowhere/notify", "@arbstr-nobody-listens"])
 def test_nobody_to_tell_is_no_fault(name: str) -> None:
-    manager = ServiceManager({"NOTIFY_SOCKET": name})
-    manager.ready("it listens")
-    manager.reloading()
-    manager.stopping()
+    notifier = SystemdNotifier({"NOTIFY_SOCKET": name})
+    notifier.ready("it listens")
+    notifier.reloading()
+    notifier.stopping()
 
 
 def given(*sockets: socket.socket) -> list[socket.socket]:

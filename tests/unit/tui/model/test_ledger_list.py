@@ -161,7 +161,7 @@ async def test_the_first_rows_are_there_before_they_are_counted() -> None:
         await may_count.wait()
         return await count(where)
 
-    fake.count = slow  # type: ignore[method-assign]
+    fake.count = slow  # type: ignore[method-assign]  # of this one
     there = asyncio.Event()
     reading = asyncio.create_task(rows.restart(there.set))
     await there.wait()
@@ -195,7 +195,7 @@ async def test_sums_are_of_the_rows_that_were_kept() -> None:
         asked.append(where)
         return await stats(where, group_by)
 
-    fake.stats = noted  # type: ignore[method-assign]
+    fake.stats = noted  # type: ignore[method-assign]  # of this one
     await rows.restart()
     await rows.sum_up()
     assert [where.since_ms for where in asked] == [fake.records[0].received_at_ms]

@@ -572,7 +572,7 @@ async def test_sums_that_take_too_long_are_given_up_and_the_list_does_not_wait_f
             await asyncio.Event().wait()
         return await stats(where, group_by)
 
-    source.own_ledger.stats = slow  # type: ignore[method-assign]
+    source.own_ledger.stats = slow  # type: ignore[method-assign]  # of this one
     async with dashboard_pilot(source, timings=replace(SHORT, longest_sums_s=0.3)) as each:
         await each.press("2", "slash")
         await each.type("failed")
@@ -1264,7 +1264,7 @@ async def test_the_palette_leads_to_a_provider_and_to_a_time_range() -> None:
         for typed, shown in (("Provider: gamma", "connection refused"), ("Time range: 7 d", "7 d")):
             await each.press("ctrl+p")
             await each.type(typed)
-            await each.until(lambda typed=typed: typed in each.text)  # type: ignore[misc]
+            await each.until(lambda typed=typed: typed in each.text)  # type: ignore[misc]  # as it is now
             await each.press("enter")
             await each.shows(shown)
         assert each.app.dashboard.range.name == "7 d"
