@@ -4,11 +4,13 @@ of an hour; some without coverage, with which everything takes nearly twice as l
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import pytest
 from hypothesis import settings
 
 from tests.support.effort import examples
+from tests.support.postgres import PostgresServer, postgres_server
 
 HOUR_S = 3600
 LAST_S = 20
@@ -38,3 +40,16 @@ def pytest_runtest_setup() -> None:
     left_s = HOUR_S - time.time() % HOUR_S
     if left_s < LAST_S:
         time.sleep(left_s)
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[PostgresServer]:
+    """A PostgreSQL server for the whole run; what asks for it is skipped where there is none."""
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture
+def postgres_url(postgres: PostgresServer) -> str:
+    """The URL of an empty database."""
+    return postgres.new_database()

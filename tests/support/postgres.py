@@ -1,0 +1,140 @@
+"""A PostgreSQL server of the test run's own: a temporary directory, a socket in it, gone with the run.
+
+`.ci/setup postgres` installs one where there is none. Without one, what needs it is skipped, and says so.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+MISSING = "no PostgreSQL on this machine: `.ci/setup postgres` installs one; half of the ledger's tests are left out"
+PASSWORD = "pg-hunter2-secret"  # asked for by no server here, and shown by no arbstr
+_USER = "arbstr"
+_START_S = 30
+_LOOK_S = 0.05
+# Nothing has to survive the machine's crash; the process's own crash loses nothing by it.
+_SETTINGS = {
+    "fsync": "off",
+    "full_page_writes": "off",
+    "listen_addresses": "",
+    "max_connections": "60",
+    "shared_buffers": "32MB",
+    "timezone": "UTC",
+}
+
+
+def programs() -> Path | None:
+    """Return the directory of the server's programs; None where there is no server."""
+    installed = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: float(place.parent.name))
+    on_path = shutil.which("initdb")
+    places = [*reversed(installed), *([Path(on_path).resolve().parent] if on_path else [])]
+    return next((place for place in places if (place / "initdb").exists()), None)
+
+
+class PostgresServer:
+    """A server that runs until `stop`; each test makes databases of its own in it."""
+
+    def __init__(self, binaries: Path) -> None:
+        self._binaries = binaries
+        self.directory = Path(tempfile.mkdtemp(prefix="arbstr-pg-"))
+        self._as = _unprivileged(self.directory)
+        self._process: subprocess.Popen[bytes] | None = None
+        try:
+            command = f"{binaries}/initdb -D {self._data} -U {_USER} -E UTF8 --locale=C --auth=trust --no-sync"
+            subprocess.run(command.split(), check=True, capture_output=True, cwd="/", **self._as)
+            self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    @property
+    def _data(self) -> Path:
+        return self.directory / "data"
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        settings = [part for name, value in _SETTINGS.items() for part in ("-c", f"{name}={value}")]
+        log = (self.directory / "log").open("ab")
+        with log:
+            self._process = subprocess.Popen(
+                [self._binaries / "postgres", "-D", self._data, "-k", self.directory, *settings],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                cwd="/",
+                **self._as,
+            )
+        waiting = f"{self._binaries}/pg_isready -q -h {self.directory} -U {_USER} -d postgres".split()
+        for _ in range(int(_START_S / _LOOK_S)):
+            if subprocess.run(waiting, check=False).returncode == 0:
+                return
+            assert self._process.poll() is None, (self.directory / "log").read_text()
+            time.sleep(_LOOK_S)
+        raise AssertionError((self.directory / "log").read_text())
+
+    @property
+    def pid(self) -> int:
+        """The server's first process."""
+        assert self._process is not None
+        return self._process.pid
+
+    def crash(self) -> None:
+        """End the server at once, without a word to its clients."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait()
+
+    def stop(self) -> None:
+        """End the server and take away its directory."""
+        if self._process is not None and self._process.poll() is None:
+            self.crash()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+    def new_database(self) -> str:
+        """Make an empty database; return its URL."""
+        import psycopg
+
+        name = f"arbstr_{uuid.uuid4().hex[:12]}"
+        with psycopg.connect(self.url("postgres"), autocommit=True) as connection:
+            connection.execute(f"CREATE DATABASE {name}".encode())
+        return self.url(name)
+
+    def url(self, database: str) -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{_USER}:{PASSWORD}@/{database}?host={self.directory}"
+
+
+def _unprivileged(directory: Path) -> dict[str, Any]:
+    """Return how to start a program as who owns the directory: PostgreSQL refuses to run as root."""
+    if os.geteuid() != 0:
+        return {}
+    user = pwd.getpwnam("nobody")
+    os.chown(directory, user.pw_uid, user.pw_gid)
+    directory.chmod(0o755)  # who runs the tests connects to the socket
+    return {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+
+
+@contextmanager
+def postgres_server() -> Iterator[PostgresServer]:
+    """Run a server; skips the test where there is none."""
+    binaries = programs()
+    if binaries is None:
+        pytest.skip(MISSING)
+    server = PostgresServer(binaries)
+    try:
+        yield server
+    finally:
+        server.stop()
