@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import chop_cells
+
+from tui.render.widths import beginning, cell_len
 
 Role = Literal[
     "text",  # ordinary words and figures
@@ -58,7 +60,7 @@ def fit(text: str, width: int, align: Align = "left") -> str:
 
 def _cut(text: str, width: int) -> str:
     """Return the beginning of a longer text, of at most `width` cells."""
-    kept = set_cell_size(text, width)
+    kept = beginning(text, width)
     if kept == text[: len(kept)]:  # else a wide character was halved, which no figure has
         place, figures = len(kept), _FIGURE.finditer(text)
         halved = next((figure for figure in figures if figure.start() < place <= figure.end()), None)

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from datetime import tzinfo
 
-from rich.cells import cell_len
-
 from tui.format import NOTHING, clock, count, duration, sats
 from tui.model.request_row import RequestRow
 from tui.render.layout import (
@@ -25,6 +23,7 @@ from tui.render.layout import (
     ruled,
     under_cursor,
 )
+from tui.render.widths import cell_len
 from tui.widgets.panel import Panel
 from tui.widgets.spend_by_model import bar
 

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from datetime import tzinfo
 from functools import lru_cache
 
-from rich.cells import cell_len, chop_cells
+from rich.cells import chop_cells
 
 from arbstr.logs.ring import LogLine
 from tui.format import clock, moment
 from tui.model.log_view import OWN, LogView
 from tui.render.layout import Line, Role, fit, framed, under_cursor
+from tui.render.widths import cell_len
 from tui.widgets.panel import Panel
 from tui.widgets.scroll_panel import thumb
 

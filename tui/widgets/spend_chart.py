@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import tzinfo
 
-from rich.cells import cell_len
-
 from arbstr.clock import DAY_MS, MINUTE_MS
 from tui.format import moment, sats_round
 from tui.model.ledger_stats import RANGES, Range
 from tui.model.time_series import Chart
 from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, width_of
+from tui.render.widths import cell_len
 from tui.widgets.panel import Panel
 
 LOOKS: tuple[Role, ...] = ("accent", "accent-2", "accent-3")  # of the dearest model, the next, all others

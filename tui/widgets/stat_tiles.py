@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 
-from rich.cells import cell_len
-
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
@@ -31,6 +29,7 @@ from tui.model.notices import GLOBAL
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit, fit_line, fit_parts, framed, width_of
+from tui.render.widths import cell_len
 from tui.widgets.budget_pace import budget_role, lasts, pace_bar, tightest
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import LOW_H
