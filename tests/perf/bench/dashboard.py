@@ -1,10 +1,11 @@
-"""What the dashboard costs the proxy: the same load with it off, on, and on with every screen, in turns.
+"""What the dashboard costs the proxy: the same load with it off, and on with every screen in front, in turns.
 
-    python -m tests.perf.bench.dashboard [--rounds N] [--seconds S] [--quick]
+    python -m tests.perf.bench.dashboard [--rounds N] [--seconds S] [--views NAME ...] [--quick]
 
 Both run as processes of their own on one core, the dashboard in a pseudo-terminal of 160x50 that is read all the time;
-load and provider run on the others. Ratios count before milliseconds: other programs share the machine. How late the
-proxy's loop was is measured in that loop itself.
+load and provider run on the others. Each view is measured right after a headless run, and what it adds is the median of
+the differences of such pairs: other programs share the machine. Where they are many, put `chrt --fifo 50` before the
+command, which all its processes inherit. How late the proxy's loop was is measured in that loop itself.
 """
 
 from __future__ import annotations
@@ -33,7 +34,19 @@ from tests.perf.bench import process, targets
 from tests.perf.bench.load import Job
 from tests.perf.bench.proxy import Cores, measure_once
 
-SCREENS = ("live", "requests", "providers", "money", "log")
+# The keys that lead to each, from wherever; a screen's key closes what lies over another.
+VIEWS = {
+    "live": "1",
+    "requests": "2",
+    "detail": "2j\r",
+    "copy menu": "2jy",
+    "providers": "3",
+    "money": "4",
+    "log": "5",
+    "help": "1?",
+    "palette": "1\x10",
+}
+LEAVE = "\x1b"  # what lies over a screen takes its key for its own
 PER_SECOND = 300
 STALL_S = 6.0
 
@@ -53,6 +66,12 @@ class Watched:
     def type(self, keys: str) -> None:
         if self.master is not None:
             os.write(self.master, keys.encode())
+
+    def look_at(self, keys: str) -> None:
+        """Press keys, one at a time, after leaving what lies over the screen."""
+        for key in LEAVE + keys:
+            self.type(key)
+            time.sleep(0.3)
 
     def ask(self) -> dict[str, list[float]]:
         """The probe's figures since the last time."""
@@ -170,8 +189,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser("python -m tests.perf.bench.dashboard", description=__doc__.partition("\n")[0])
-    parser.add_argument("--seconds", type=float, default=4, help="measured, each time")
-    parser.add_argument("--rounds", type=int, default=3, help="how often everything is measured")
+    parser.add_argument("--seconds", type=float, default=2.5, help="measured, each time")
+    parser.add_argument("--rounds", type=int, default=5, help="how often everything is measured")
+    parser.add_argument("--views", nargs="+", choices=VIEWS, default=list(VIEWS), metavar="NAME", help=", ".join(VIEWS))
     parser.add_argument("--quick", action="store_true", help="one short round")
     if parser.parse_args().quick:
         parser.set_defaults(seconds=2, rounds=1)
@@ -179,17 +199,17 @@ def _options() -> argparse.Namespace:
 
 
 def _steady_table(off: Watched, on: Watched, options: argparse.Namespace) -> None:
-    samples: dict[str, list[Sample]] = {}
+    pairs: dict[str, list[tuple[Sample, Sample]]] = {name: [] for name in options.views}
     for _ in range(options.rounds):
-        for number, screen in enumerate(SCREENS, 1):
-            samples.setdefault("off", []).append(steady(off, options.seconds))
-            on.type(str(number))
-            time.sleep(0.5)
-            samples.setdefault(screen, []).append(steady(on, options.seconds))
-    print(f"\n{PER_SECOND} requests/s, medians; ms")
+        for name, each in pairs.items():
+            headless = steady(off, options.seconds)
+            on.look_at(VIEWS[name])
+            each.append((headless, steady(on, options.seconds)))
+    print(f"\n{PER_SECOND} requests/s, medians of {options.rounds}; ms")
     print(_HEAD)
-    for name, each in samples.items():
-        print(_row(name, each, samples["off"]))
+    print(_row("off", [before for each in pairs.values() for before, _ in each], []))
+    for name, each in pairs.items():
+        print(_row(name, [after for _, after in each], [after.p99 - before.p99 for before, after in each]))
 
 
 _HEAD = (
@@ -198,13 +218,13 @@ _HEAD = (
 )
 
 
-def _row(name: str, each: list[Sample], base: list[Sample]) -> str:
+def _row(name: str, each: list[Sample], added: list[float]) -> str:
     figures = (
         f"{_median(each, 'p50'):7.2f}",
         f"{_median(each, 'p99'):7.2f}",
-        f"{_median(each, 'p99') - _median(base, 'p99'):+9.2f}",
+        f"{median(added):+9.2f}" if added else f"{'':9}",
         f"{_median(each, 'late_p99'):8.2f}",
-        f"{max(sample.late_max for sample in each):7.1f}",
+        f"{_median(each, 'late_max'):7.1f}",
         f"{_median(each, 'hold_p50'):9.2f}",
         f"{_median(each, 'hold_p99'):6.2f}",
         f"{_median(each, 'cpu_ms'):8.3f}",
