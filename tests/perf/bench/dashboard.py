@@ -183,7 +183,7 @@ def main() -> None:
         _steady_table(off, on, options)
         _throughput_table(off, on, options)
         _stall(on, options)
-        _idle(on)
+        _idle(off, on)
     _first_paint(cores, options)
 
 
@@ -239,14 +239,17 @@ def _median(samples: list[Sample], name: str) -> float:
 
 
 def _throughput_table(off: Watched, on: Watched, options: argparse.Namespace) -> None:
-    on.type("1")
-    rates: dict[str, list[float]] = {"off": [], "on": []}
-    for _ in range(max(options.rounds * 2, 2)):
-        for name, watched in (("off", off), ("on", on)):
-            sample = measure_once(Job("json", watched.port, 64, options.seconds, watch=watched.pid))
-            rates[name].append(sample.per_second)
-    off_rate, on_rate = median(rates["off"]), median(rates["on"])
-    print(f"\nthroughput at 64 connections: off {off_rate:,.0f}/s, on {on_rate:,.0f}/s, {on_rate / off_rate:.1%}")
+    on.look_at(VIEWS["live"])
+    pairs = [
+        [
+            measure_once(Job("json", each.port, 64, options.seconds, watch=each.pid)).per_second
+            for each in ((off, on) if turn % 2 else (on, off))
+        ][:: 1 if turn % 2 else -1]
+        for turn in range(options.rounds * 2)
+    ]
+    off_rate, on_rate = (median(rates) for rates in zip(*pairs, strict=True))
+    share = median(with_it / without for without, with_it in pairs)
+    print(f"\nthroughput at 64 connections: off {off_rate:,.0f}/s, on {on_rate:,.0f}/s; of pairs {share:.1%}")
 
 
 def _stall(on: Watched, options: argparse.Namespace) -> None:
@@ -267,13 +270,16 @@ def _stall(on: Watched, options: argparse.Namespace) -> None:
     print(f"\na terminal that does not read for {STALL_S:g} s: the loop was {max(late):.0f} ms late at worst")
 
 
-def _idle(on: Watched) -> None:
-    """CPU with nothing going on; the probe's own ticks are not counted in, since it is stopped by then."""
-    on.type("1")
+def _idle(off: Watched, on: Watched) -> None:
+    """CPU with nothing going on, beside what the probe alone takes."""
+    on.look_at(VIEWS["live"])
     time.sleep(13)  # the rate of requests runs down over ten seconds
-    before = process.cpu_s(on.pid) or 0.0
+    before = [process.cpu_s(each.pid) or 0.0 for each in (off, on)]
     time.sleep(10)
-    print(f"idle: {((process.cpu_s(on.pid) or 0.0) - before) * 10:.1f} % CPU, the probe's included")
+    off_share, on_share = (
+        ((process.cpu_s(each.pid) or 0.0) - cpu) * 10 for each, cpu in zip((off, on), before, strict=True)
+    )
+    print(f"idle: {on_share:.1f} % CPU with the probe, {off_share:.1f} % headless with it")
 
 
 def _first_paint(cores: Cores, options: argparse.Namespace) -> None:
