@@ -38,6 +38,11 @@ class KnownClient:
             message = f"More than {rate}, the limit of the client {shown(self.name)} (rate_limit_rps)."
             raise RateLimited(message, retry_after_s=wait_s)
 
+    def take_over(self, before: KnownClient) -> None:
+        """Go on with its rate under an earlier configuration, if that is the same."""
+        if self._rate and before._rate and self._rate.per_second == before._rate.per_second:
+            self._rate = before._rate
+
     def allows(self, asked: str, model: str) -> bool:
         """Return whether it may ask for a model by this name; `model` is what that stands for."""
         if not self._allowed_models:
@@ -81,6 +86,13 @@ class Clients:
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         self._by_digest = {one.key_sha256: KnownClient(one, resolve, clock) for one in configured}
+
+    def take_over(self, before: Clients) -> None:
+        """Go on with the clients of an earlier configuration, by their names: a key may have been rotated."""
+        earlier = {one.name.casefold(): one for one in before._by_digest.values()}
+        for client in self._by_digest.values():
+            if (known := earlier.get(client.name.casefold())) is not None:
+                client.take_over(known)
 
     def __bool__(self) -> bool:
         return bool(self._by_digest)

@@ -96,6 +96,7 @@ class Composition:
     """The parts of one configuration."""
 
     config: Config
+    clients: Clients
     accounts: Accounts
     account_funds: dict[str, NodeFunds]
     spoken: SpokenDialects
@@ -148,6 +149,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
     lasting.funds_queue.renew(funds)
     spoken, health, router = _decisions(config, lasting, funds)
     lists, balances = _market(config, lasting, accounts, funds, health, router)
+    clients = Clients(config.clients, router.names.resolve, time.monotonic)
     upstream = UpstreamCaller(
         lasting.transport,
         lasting.redactor,
@@ -157,6 +159,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
         deadline_timer=lasting.deadline_timer,
     )
     if before is not None:
+        clients.take_over(before.clients)
         spoken.take_over(before.spoken, staying)
         health.take_over(before.health, staying)
         lists.take_over(before.lists, staying)
@@ -168,9 +171,22 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
     )
     traces = _traces(config, lasting, before)
     engine = _engine(config, lasting, accounts, health, router, upstream, balances)
-    app = _app(settings, lasting, engine, health, router, lists, balances)
+    app = _app(settings, lasting, clients, engine, health, router, lists, balances)
     return Composition(
-        config, accounts, account_funds, spoken, health, router, lists, balances, upstream, engine, alerts, traces, app
+        config,
+        clients,
+        accounts,
+        account_funds,
+        spoken,
+        health,
+        router,
+        lists,
+        balances,
+        upstream,
+        engine,
+        alerts,
+        traces,
+        app,
     )
 
 
@@ -287,6 +303,7 @@ def _engine(
 def _app(
     settings: Settings,
     lasting: Lasting,
+    clients: Clients,
     engine: Engine,
     health: CircuitBreakers,
     router: Router,
@@ -308,7 +325,7 @@ def _app(
         server.allowed_hosts,
         server.allowed_origins,
         server.metrics_token,
-        Clients(config.clients, router.names.resolve, time.monotonic),
+        clients,
     )
     routes: list[Route | NamedRoute] = [
         *InferenceEndpoints(engine, lasting.room, lasting.in_flight, server.passthrough).routes(),

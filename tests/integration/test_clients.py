@@ -323,3 +323,11 @@ async def test_a_reload_changes_who_may_come_in_and_keeps_what_was_spent(harness
     assert value(samples, "arbstr_budget_spent_sats", scope="client:alice", period="month") == 3
     await reload(harness, arbstr, server={"auth_token": Secret(OWNER)})
     assert (await chat(arbstr, "alice")).refusal == INVALID
+
+
+async def test_a_reload_lets_nobody_ask_more_often(harness: ProxyHarness) -> None:
+    slow = client("alice", rate_limit_rps=0.001)
+    arbstr = await started(harness, slow)
+    assert (await chat(arbstr, "alice")).status == 200
+    await reload(harness, arbstr, clients=(slow, client("bob")), server={"auth_token": Secret(OWNER)})
+    assert (await chat(arbstr, "alice")).status == 429

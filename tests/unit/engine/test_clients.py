@@ -27,6 +27,13 @@ def known(clock: Clock | None = None, **fields: Any) -> KnownClient:
     return found
 
 
+def taken(clients: Clients, key: str = KEY) -> None:
+    """Count a request by the client whose key it is."""
+    found = clients.find(key)
+    assert found is not None
+    found.take()
+
+
 def test_a_key_is_found_by_its_digest_alone() -> None:
     clients = Clients([settings()])
     found = clients.find(KEY)
@@ -83,6 +90,33 @@ def test_requests_beyond_the_rate_are_told_when_to_come_back() -> None:
     assert refused.value.retry_after_s == 0.5
     clock.now += 0.5
     client.take()
+
+
+def test_another_configuration_refills_no_rate_that_stays() -> None:
+    clock = Clock()
+    before = Clients([settings(rate_limit_rps=1)], clock=clock)
+    taken(before)
+
+    def after(**fields: Any) -> Clients:
+        clients = Clients([settings(**fields)], clock=clock)
+        clients.take_over(before)
+        return clients
+
+    for same in ({"rate_limit_rps": 1}, {"rate_limit_rps": 1, "name": "Alice"}):
+        with pytest.raises(RateLimited):
+            taken(after(**same))
+    for other in ({"rate_limit_rps": 2}, {"rate_limit_rps": 1, "name": "bob"}, {}):
+        taken(after(**other))
+
+
+def test_a_rotated_key_refills_no_rate() -> None:
+    clock = Clock()
+    before = Clients([settings(rate_limit_rps=1)], clock=clock)
+    taken(before)
+    after = Clients([settings(rate_limit_rps=1, key_sha256=digest_of("another"))], clock=clock)
+    after.take_over(before)
+    with pytest.raises(RateLimited):
+        taken(after, "another")
 
 
 @pytest.mark.parametrize(
