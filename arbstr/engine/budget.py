@@ -118,22 +118,28 @@ class Budgets:
 
     def amend(self, policy: str | None, at_ms: int, msats: int, client: str | None = None) -> None:
         """Count more, or less, for a request under this rule and by this client that was received at that time."""
-        self._roll_over()
+        self._roll_over(self._all)
         for cap in self.caps_of(policy, client):
             cap.amend(at_ms, msats)
             self.passed(cap, cap.now.pass_thresholds(cap.limit))
 
-    async def ready(self, patience_s: float = _ASK_AGAIN_S) -> None:
-        """Wait until past spending is known, at most `patience_s` seconds."""
-        if self._all and self.unknown:
+    async def ready(
+        self, policy: str | None = None, client: str | None = None, patience_s: float = _ASK_AGAIN_S
+    ) -> None:
+        """Wait until it is known what was spent under this rule, by this client; at most `patience_s` seconds."""
+        caps = self.caps_of(policy, client)
+        if self._unknown(caps):
             with suppress(TimeoutError, LedgerUnavailable):
                 async with asyncio.timeout(patience_s):
-                    await self.recall()
+                    await self._recall_of(caps)
 
     async def recall(self) -> None:
         """Read past spending from the ledger where it is unknown. Raises `LedgerUnavailable`."""
+        await self._recall_of(self._all)
+
+    async def _recall_of(self, caps: Iterable[Cap]) -> None:
         async with self._recalling:
-            for cap, span in self.unknown:
+            for cap, span in self._unknown(caps):
                 assert self._recall is not None  # else everything is known
                 query = SpendQuery(cap.scope, cap.period, cap.policy, cap.client, span.starts_ms, span.ends_ms - 1)
                 cap.remember(span.starts_ms, await self._recall(query))
@@ -141,17 +147,27 @@ class Budgets:
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:
         """The caps and their periods whose past spending has not been read yet."""
-        self._roll_over()
-        return [(cap, span) for cap in self._all for span in cap.unknown]
+        return self._unknown(self._all)
+
+    def _unknown(self, caps: Iterable[Cap]) -> list[tuple[Cap, Span]]:
+        self._roll_over(caps)
+        return [(cap, span) for cap in caps for span in cap.unknown]
 
     def status(self) -> tuple[BudgetStatus, ...]:
         """Return the state of every budget."""
-        self._roll_over()
+        return self._status(self._all)
+
+    def status_of(self, policy: str | None, client: str | None) -> tuple[BudgetStatus, ...]:
+        """Return the state of the budgets that hold for requests under this rule, by this client."""
+        return self._status(self.caps_of(policy, client))
+
+    def _status(self, caps: Iterable[Cap]) -> tuple[BudgetStatus, ...]:
+        self._roll_over(caps)
         return tuple(
             BudgetStatus(
                 cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms, cap.now.refused
             )
-            for cap in self._all
+            for cap in caps
         )
 
     def passed(self, cap: Cap, thresholds: Iterable[int]) -> None:
@@ -166,9 +182,9 @@ class Budgets:
             span.refused = span.known
         return _exceeded(*max(full, key=lambda one: one[1].ends_ms), held, amount, self._clock_ms())
 
-    def _roll_over(self) -> None:
+    def _roll_over(self, caps: Iterable[Cap]) -> None:
         now_ms = self._clock_ms()
-        for cap in self._all:
+        for cap in caps:
             cap.roll_over(now_ms)
 
 

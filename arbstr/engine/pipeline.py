@@ -182,7 +182,7 @@ class Engine:
                 self._bus.publish(RouteChosen(context.request_id, routing))
             request = self._router.prepared(request, routing)
             context.set_request(request)
-            await self._budgets.ready()
+            await self._budgets.ready(routing.policy, context.client)
             reservation = self._budgets.open(routing.policy, context.client)
             try:
                 response = await self._try_candidates(context, request, client, reservation)

@@ -30,8 +30,12 @@ class _Spending:
 
     def put(self, event: Event) -> None:
         """Handle an event."""
-        refused = isinstance(event, RequestFinished) and event.record.error_status == BudgetExceeded.status
-        self._alerts.budgets(self._budgets.status(), refused=refused)
+        if isinstance(event, RequestFinished):
+            record = event.record
+            changed = self._budgets.status_of(record.policy, record.client)  # there may be thousands of others
+            self._alerts.budgets(changed, refused=record.error_status == BudgetExceeded.status)
+        else:
+            self._alerts.budgets(self._budgets.status())
 
 
 class WebhookAlerts:

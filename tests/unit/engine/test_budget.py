@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.config.clients import ClientSettings, digest_of
 from arbstr.config.schema import Budget, Config, Policies, Rule
 from arbstr.engine.budget import Budgets, Reservation, SpendQuery
 from arbstr.engine.caps import Period, bounds_ms
@@ -370,6 +371,18 @@ async def test_until_the_ledger_can_be_read_nothing_is_let_in_that_costs() -> No
     with pytest.raises(BudgetExceeded, match=r"8\.5 spent"):
         caps.reserve(None, 1501)
     caps.reserve(None, 1500)
+
+
+async def test_a_request_waits_for_what_was_spent_of_its_own_budgets_alone() -> None:
+    past = Past()
+    clients = tuple(
+        ClientSettings(name=name, key_sha256=digest_of(name), max_sats_per_day=10) for name in ("alice", "bob")
+    )
+    caps = Budgets(Config(clients=clients), clock_ms=WallClock(), recall=past)
+    await caps.ready("code", "alice")
+    assert [question.client for question in past.asked] == ["alice"]
+    assert [status.scope for status in caps.status_of("code", "alice")] == ["client:alice"]
+    assert [cap.client for cap, _ in caps.unknown] == ["bob"]
 
 
 async def test_a_ledger_that_does_not_answer_is_not_waited_for_long() -> None:
