@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from arbstr.clock import format_ms
 from arbstr.events import ProviderHealthChanged, UnexplainedCharge
@@ -42,11 +42,18 @@ class Alert:
         }
 
 
+class _Sent(NamedTuple):
+    """The alerts of a budget: its period, by when that ends and the limit in msats; the percents they were about."""
+
+    period: tuple[int, int]
+    percents: frozenset[int]
+
+
 class Alerts:
     """Turns what happens into alerts for `raised`. `now_ms` is the wall clock.
 
-    A budget's alerts clear when its period ends, a provider's when it can be used again, has money for longer again, or
-    its prices are believed. An unexplained charge is an alert each time.
+    A budget's alerts clear when its period ends or its limit changes, a provider's when it can be used again, has money
+    for longer again, or its prices are believed. An unexplained charge is an alert each time.
     """
 
     def __init__(
@@ -62,11 +69,12 @@ class Alerts:
         self._low_hours = balance_hours
         self._now_ms = now_ms
         self._standing: set[tuple[Kind, str]] = set()
-        self._sent: dict[tuple[str, str], tuple[int, set[int]]] = {}  # by scope and period: its end, percents
+        self._sent: dict[tuple[str, str], _Sent] = {}  # by scope and period
 
     def take_over(self, before: Alerts) -> None:
-        """Take those that stand for known; `known` tells of budgets."""
+        """Take those that stand for known."""
         self._standing |= before._standing
+        self._sent = before._sent
 
     def known(self, budgets: Iterable[BudgetStatus]) -> None:
         """Take note of what was spent before the start: that is no news."""
@@ -81,14 +89,14 @@ class Alerts:
                 self._raise("budget", one.scope, percent, one.spent_msats, one.limit_msats, more)
 
     def _news(self, one: BudgetStatus, *, refused: bool = False) -> list[int]:
-        ends_ms, sent = self._sent.get((one.scope, one.period), (0, set()))
-        if ends_ms != one.resets_at_ms:
-            sent = set()
+        before = self._sent.get((one.scope, one.period))
+        period = one.resets_at_ms, one.limit_msats
+        sent = before.percents if before is not None and before.period == period else frozenset()
         spent = one.spent_msats * 100 // one.limit_msats if one.limit_msats else 100 * (one.spent_msats > 0)
         news = [percent for percent in self._percents if percent <= spent and percent not in sent]
-        if refused and one.refused and 100 in self._percents and 100 not in sent | set(news):
+        if refused and one.refused and 100 in self._percents and 100 not in sent.union(news):
             news.append(100)
-        self._sent[one.scope, one.period] = one.resets_at_ms, sent | set(news)
+        self._sent[one.scope, one.period] = _Sent(period, sent.union(news))
         return news
 
     def balance(self, provider: str, balance: Balance) -> None:

@@ -80,6 +80,18 @@ def test_what_was_spent_before_the_start_is_no_news() -> None:
     assert [one.percent for one in raised] == [90]
 
 
+def test_another_configuration_repeats_no_alert_of_a_budget_whose_limit_stays() -> None:
+    before, raised = watching()
+    before.budgets([budget(800, refused=True)], refused=True)
+    after, again = watching()
+    after.take_over(before)
+    after.known([budget(800, refused=True)])
+    after.budgets([budget(820, refused=True)], refused=True)
+    assert ([one.percent for one in raised], again) == ([75, 100], [])
+    after.budgets([budget(1600, limit=2000)])
+    assert [one.percent for one in again] == [75]
+
+
 def test_a_balance_alerts_once_until_it_lasts_clearly_longer() -> None:
     alerts, raised = watching()
     for hours in (30, 11.9, 5, 12.5, 11, 15, 3):
