@@ -123,7 +123,7 @@ class InferenceRequest:
     several, `added_cap` the bytes in the body of one that its policy has added. `document` is the body's JSON, in the
     client's dialect, where it may have to be translated. `query` are the URL's parameters that the provider gets.
     `anywhere`: a model that no provider lists may be any provider's. `prefix` is None where no cache can matter;
-    `session` is the conversation, as stored.
+    `session` is the conversation, as stored; `client` is the name of the client, None if it has none.
     """
 
     request_id: str
@@ -146,6 +146,7 @@ class InferenceRequest:
     added_cap: bytes = b""
     prefix: Prefix | None = field(default=None, repr=False, compare=False)
     session: str | None = None
+    client: str | None = None
 
 
 PriceSource = Literal[

@@ -201,7 +201,7 @@ class Engine:
     async def _read(self, context: RequestContext, client: Client) -> InferenceRequest:
         body = await client.body()
         document = client.dialect.decode(body, client.content_type)
-        session = self._sessions.of(client.headers, document, client.dialect.name)
+        session = self._sessions.of(client.headers, document, client.dialect.name, context.client)
         context.identify(named_model(document), streaming=document.get("stream") is True, session=session)
         self._publish_received(context)
         request = client.dialect.parse(
@@ -212,6 +212,7 @@ class Engine:
             query=client.query,
             prefix=self._router.caches.prefix_of(document, client.dialect.prompt_fields),
             session=session,
+            client=context.client,
         )
         context.set_request(request)
         return request

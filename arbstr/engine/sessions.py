@@ -29,14 +29,21 @@ class Sessions:
     def __init__(self, key: bytes = b"") -> None:
         self.key = key
 
-    def of(self, headers: HeaderList, document: JsonObject, dialect: str = "chat") -> str | None:
-        """Return the session of a request: from the first header or field that names one, else from its opening."""
+    def of(
+        self, headers: HeaderList, document: JsonObject, dialect: str = "chat", client: str | None = None
+    ) -> str | None:
+        """Return the session of a request: from the first header or field that names one, else from its opening.
+
+        What another client calls alike is another session.
+        """
         if not self.key:
             return None
         name = _named_in(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
         name = name or (_opening(document) if dialect in _CONVERSING else "")
         if not name:
             return None
+        if client is not None:
+            name = f"{client}\0{name}"
         return (_hashed if len(name) <= _LONGEST_REMEMBERED else _hashed.__wrapped__)(self.key, name)
 
 

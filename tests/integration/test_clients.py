@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -265,6 +266,19 @@ async def test_a_client_sees_its_own_rows_alone(harness: ProxyHarness) -> None:
         assert (stats["counts"]["total"], stats["costs"]["total_cost_sats"]) == (1, 1.0)
     assert list((await get("/v1/stats?group_by=client")).json["clients"]) == ["alice"]
     assert (await get(f"/v1/requests/{ids['alice']}")).status == 200
+
+
+async def test_an_answer_of_another_client_is_none_to_go_on_from(harness: ProxyHarness) -> None:
+    alpha = await harness.add_provider("alpha", json_reply(completion()), dialects=("chat",))
+    arbstr = await started(harness, client("alice"), client("bob"))
+
+    async def ask(key: str, **fields: Any) -> Answer:
+        body = {"model": "gpt-4o", "input": "And now?", **fields}
+        return await arbstr.send(json.dumps(body).encode(), headers=bearer(key), path="/v1/responses")
+
+    answer_id = (await ask("alice")).json["id"]
+    statuses = [(await ask(key, previous_response_id=answer_id)).status for key in ("alice", "bob", OWNER)]
+    assert (statuses, len(alpha.requests)) == ([200, 400, 400], 2)
 
 
 async def test_what_is_anothers_is_to_a_client_as_if_it_were_not_there(harness: ProxyHarness) -> None:

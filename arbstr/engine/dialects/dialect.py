@@ -83,6 +83,7 @@ class Dialect(ABC):
         query: Mapping[str, str] | None = None,
         prefix: Prefix | None = None,
         session: str | None = None,
+        client: str | None = None,
     ) -> InferenceRequest:
         """Return a validated request. Raises a subclass of `InvalidRequest` that names the field and the problem."""
         hidden_chars = refuse_duplicates(body, document)
@@ -110,6 +111,7 @@ class Dialect(ABC):
             loosest_cap=loosest_cap(document, *self.caps),
             prefix=prefix,
             session=session,
+            client=client,
         )
 
     @abstractmethod

@@ -50,6 +50,7 @@ class Passthrough(Dialect):
         query: Mapping[str, str] | None = None,
         prefix: Prefix | None = None,
         session: str | None = None,
+        client: str | None = None,
     ) -> InferenceRequest:
         """See `Dialect`. No field is refused: what it means is for the provider to say."""
         prompt = self.read_prompt(document)
@@ -68,6 +69,7 @@ class Passthrough(Dialect):
             anywhere=True,
             prefix=prefix,
             session=session,
+            client=client,
         )
 
     def read_prompt(self, document: JsonObject) -> Prompt:

@@ -168,7 +168,9 @@ class UpstreamCaller:
 
     def _native(self, request: InferenceRequest) -> InferenceRequest:
         """Return the request for a provider of its dialect: as it is, unless it refers to translated answers."""
-        changed = None if request.document is None else for_native(request.document, request.body, self._history)
+        if request.document is None:
+            return request
+        changed = for_native(request.document, request.body, self._history, request.client)
         return request if changed is None else replace(request, body=dumps({**changed, "model": request.model}))
 
     async def _send_otherwise(

@@ -36,7 +36,8 @@ class Translation:
         assert dialect.translation is not None
         assert request.document is not None
         self._history = history
-        self._resolved = request.document if history is None else history.resolved(request.document)
+        self._client = request.client
+        self._resolved = request.document if history is None else history.resolved(request.document, request.client)
         self._dialect = dialect
         self._modules = dialect.translation
         self._document = request.document
@@ -61,13 +62,13 @@ class Translation:
         """Return the client's answer for a whole chat answer."""
         translated = self._modules.from_chat(answer, self._document, **self._given)
         if self._history is not None:
-            self._history.remember(self._resolved, translated)
+            self._history.remember(self._resolved, translated, self._client)
         return dumps(translated)
 
     def _remember(self, translator: Any) -> None:
         """Remember the answer of a stream that is complete."""
         if self._history is not None:
-            self._history.remember(self._resolved, translator.answer)
+            self._history.remember(self._resolved, translator.answer, self._client)
 
     def refusal(self, body: bytes, status: int, message: str) -> bytes:
         """Return the client's error for that of a provider."""

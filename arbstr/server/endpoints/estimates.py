@@ -38,9 +38,10 @@ class EstimateEndpoints:
         document = decode(body)
         dialect = dialect_of(document)
         prefix = self._router.caches.prefix_of(document, dialect.prompt_fields)
-        session = self._sessions.of(request.head.headers, document, dialect.name)
+        client = None if request.client is None else request.client.name
+        session = self._sessions.of(request.head.headers, document, dialect.name, client)
         asked = dialect.parse(
-            document, body, request_id=request.id, policy=request.policy, prefix=prefix, session=session
+            document, body, request_id=request.id, policy=request.policy, prefix=prefix, session=session, client=client
         )
         return json_response(routing_json(self._router.preview(asked, request.client)))
 

@@ -124,5 +124,11 @@ def test_other_names_and_other_keys_make_other_sessions() -> None:
     assert Sessions(b"another key").of([], {"prompt_cache_key": "one"}) not in named
 
 
+def test_two_clients_sessions_are_apart_whatever_they_call_them() -> None:
+    document = {"prompt_cache_key": "one"}
+    assert len({SESSIONS.of([], document, client=client) for client in ("alice", "bob", None)}) == 3
+    assert SESSIONS.of([], document, client="alice") == SESSIONS.of([], document, client="alice")
+
+
 def test_without_a_key_there_is_no_session() -> None:
     assert Sessions().of([("X-Session-Id", "one")], {}) is None

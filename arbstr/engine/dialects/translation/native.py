@@ -15,10 +15,12 @@ from arbstr.types import JsonObject
 _MARKED = f'"{reasoning_mark(REASONING_FIELDS[-1])}'.encode()  # the shorter field's, which begins the other's too
 
 
-def for_native(document: JsonObject, body: bytes, history: ResponseHistory) -> JsonObject | None:
-    """Return a request that its own dialect's provider understands; None if it is one as it stands."""
-    if history.knows(document):
-        return _without_marks(history.resolved(document))
+def for_native(
+    document: JsonObject, body: bytes, history: ResponseHistory, client: str | None = None
+) -> JsonObject | None:
+    """Return a client's request that its own dialect's provider understands; None if it is one as it stands."""
+    if history.knows(document, client):
+        return _without_marks(history.resolved(document, client))
     return _without_marks(document) if _MARKED in body else None
 
 

@@ -98,6 +98,21 @@ def test_what_is_not_known_is_refused_by_name(fields: dict[str, Any], param: str
     assert refused.value.param == param
 
 
+@pytest.mark.parametrize(
+    "fields", [{"previous_response_id": "resp_1"}, {"input": [{"type": "item_reference", "id": "msg_1"}]}]
+)
+def test_a_clients_conversation_is_known_to_it_alone(fields: dict[str, Any]) -> None:
+    history = ResponseHistory()
+    answer = {"id": "resp_1", "output": [{"type": "message", "id": "msg_1", "role": "assistant", "content": "Yes."}]}
+    history.remember({"input": "One"}, answer, "alice")
+    assert history.knows(fields, "alice")
+    assert history.resolved(fields, "alice")
+    for other in ("bob", None):
+        assert not history.knows(fields, other)
+        with pytest.raises(UnsupportedParameter):
+            history.resolved(fields, other)
+
+
 def test_the_conversation_that_was_not_used_for_longest_goes_first() -> None:
     history = ResponseHistory(most_bytes=3000)
     ask(history, "resp_1", {"input": "x" * 800})
