@@ -15,11 +15,10 @@ from arbstr import __version__
 from arbstr.bus import Subscription
 from arbstr.config.schema import Provider
 from arbstr.events import Event, RequestFinished
-from arbstr.market.fetching import FetchFailed, fetch
+from arbstr.market.posting import post
 from arbstr.monitoring.otlp import encode
 from arbstr.monitoring.traces import spans_of
 from arbstr.redaction import Redactor
-from arbstr.sanitize import sanitize_clause
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +27,6 @@ BATCH = 256  # requests in a body
 EVERY_S = 1.0
 PATIENCE_S = 5.0  # for an answer
 LAST_S = 1.0  # for that to the last batch
-_MOST_BYTES = 64 * 1024  # of an answer, which is not read
 
 
 class TraceExport:
@@ -68,8 +66,7 @@ class TraceExport:
             logger.warning("traces: %d requests were dropped, more than the collector takes", missed)
         for start in range(0, len(events), BATCH):
             body = await asyncio.to_thread(self._body, events[start : start + BATCH])
-            problem = None if body is None else await self._post(body, patience_s)
-            self._tell(problem)
+            self._tell(None if body is None else await self._post(body, patience_s))
 
     def _body(self, events: Sequence[Event]) -> bytes | None:
         """Return the batch as the collector reads it; None if it holds no trace that is wanted."""
@@ -79,22 +76,8 @@ class TraceExport:
         return encode(resource, spans, __version__) if spans else None
 
     async def _post(self, body: bytes, patience_s: float) -> str | None:
-        """Post a batch; return what went wrong, None if it was taken. No fault in it ends the posting."""
-        headers = {"Content-Type": "application/x-protobuf", "User-Agent": f"arbstr/{__version__}"}
-        try:
-            request = httpx.Request(
-                "POST",
-                self.url,
-                content=body,
-                headers={**headers, "Accept-Encoding": "identity"},
-                extensions={"timeout": {"connect": patience_s}},
-            )
-            answer = await fetch(self._transport, request, within_s=patience_s, most_bytes=_MOST_BYTES)
-        except FetchFailed as error:
-            return sanitize_clause(self._redactor.text(str(error)))
-        except Exception as error:
-            return type(error).__name__
-        return None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+        headers = {"Content-Type": "application/x-protobuf"}
+        return await post(self._transport, self._redactor, self.url, body, headers, within_s=patience_s)
 
     def _tell(self, problem: str | None) -> None:
         """Log the first failure of a row of them, and its end."""

@@ -13,18 +13,15 @@ from typing import Any
 
 import httpx
 
-from arbstr import __version__
-from arbstr.market.fetching import FetchFailed, fetch
+from arbstr.market.posting import post
 from arbstr.redaction import Redactor, Secret
-from arbstr.sanitize import sanitize_clause
 
 logger = logging.getLogger(__name__)
 
 MOST_WAITING = 100  # alerts; the oldest make room
 TRIES = 6
 FIRST_PAUSE_S = 1.0  # doubled after each further try
-PATIENCE_S = 10.0  # for a whole answer
-_MOST_BYTES = 64 * 1024  # of an answer, which is not read
+PATIENCE_S = 10.0  # for an answer
 
 
 class Webhook:
@@ -83,28 +80,12 @@ class Webhook:
         logger.warning("alerts: the webhook did not take one in %d tries: %s", TRIES, problem)
 
     async def _post(self, body: bytes) -> str | None:
-        """Post a body; return what went wrong, None if it was taken. No fault in it ends the posting."""
-        try:
-            request = httpx.Request(
-                "POST",
-                self._url.reveal(),
-                content=body,
-                headers=self._headers(body),
-                extensions={"timeout": {"connect": PATIENCE_S}},
-            )
-            answer = await fetch(self._transport, request, within_s=PATIENCE_S, most_bytes=_MOST_BYTES)
-        except FetchFailed as error:
-            return sanitize_clause(self._redactor.text(str(error)))
-        except Exception as error:
-            return type(error).__name__  # its text might quote the URL
-        return None if 200 <= answer.status < 300 else f"HTTP {answer.status}"
+        """Post a body; return what went wrong, None if it was taken."""
+        url, headers = self._url.reveal(), self._headers(body)
+        return await post(self._transport, self._redactor, url, body, headers, within_s=PATIENCE_S)
 
     def _headers(self, body: bytes) -> dict[str, str]:
-        headers = {
-            "Content-Type": "application/json",
-            "Accept-Encoding": "identity",
-            "User-Agent": f"arbstr/{__version__}",
-        }
+        headers = {"Content-Type": "application/json"}
         if self._secret is not None:
             digest = hmac.new(self._secret.reveal().encode(), body, hashlib.sha256).hexdigest()
             headers["X-Arbstr-Signature"] = f"sha256={digest}"
