@@ -33,13 +33,14 @@ def reload(config: ConfigOption = None) -> int:
     from arbstr.runtime.control import ask_all
 
     ledger = Path(database_path(os.environ, config))
-    try:
-        outcomes = ask_all(ledger, _PATIENCE_S)
-    except TimeoutError:
-        raise UnusableInput(f"arbstr has not answered within {_PATIENCE_S:g} s; its log says more") from None
-    if not outcomes:
+    outcomes, silent = ask_all(ledger, _PATIENCE_S)
+    if not (outcomes or silent):
         raise UnusableInput(f"no arbstr runs with the ledger {sanitize(str(ledger))}; arbstr serve starts one")
-    return max(map(_say, outcomes))
+    statuses = [_say(outcome) for outcome in outcomes]
+    if silent:
+        whose = "arbstr" if not outcomes else f"{silent} of the {silent + len(outcomes)} that run with this ledger"
+        raise UnusableInput(f"{whose} did not answer within {_PATIENCE_S:g} s; the log there says more")
+    return max(statuses)
 
 
 def _say(outcome: dict[str, Any]) -> int:

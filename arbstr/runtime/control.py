@@ -13,10 +13,11 @@ import os
 import secrets
 import socket
 import stat
+import time
 from collections.abc import Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack, contextmanager, suppress
+from contextlib import AsyncExitStack, ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from arbstr.private_files import PRIVATE
 
@@ -24,7 +25,8 @@ logger = logging.getLogger(__name__)
 
 RELOAD = b"reload\n"
 _LONGEST_ADDRESS = 100  # bytes of a path; systems take a little more
-_PATIENCE_S = 5.0  # with who connects
+_PATIENCE_S = 5.0  # with who connects, and with who is connected to
+_BRIEFLY_S = 0.01  # what is there already is read after any time
 _MOST_BYTES = 1024 * 1024  # of an answer
 
 
@@ -55,9 +57,27 @@ async def answer_reloads(stack: AsyncExitStack, ledger: Path, reload: Callable[[
     stack.callback(server.close)
 
 
-def ask_all(ledger: Path, within_s: float) -> list[dict[str, Any]]:
-    """Have every arbstr that runs with this ledger reload; return their outcomes."""
-    return [outcome for path in control_paths(ledger) if (outcome := _ask(path, within_s)) is not None]
+class Answers(NamedTuple):
+    """What came of asking: the outcomes, and how many processes gave none."""
+
+    outcomes: list[dict[str, Any]]
+    silent: int
+
+
+def ask_all(ledger: Path, within_s: float) -> Answers:
+    """Have every arbstr that runs with this ledger reload, all at once; wait so long for their outcomes."""
+    deadline = time.monotonic() + within_s
+    outcomes: list[dict[str, Any]] = []
+    silent = 0
+    with ExitStack() as stack:
+        asked = [one for path in control_paths(ledger) if (one := _asked(stack, path)) is not None]
+        for one in asked:
+            try:
+                one.settimeout(max(_BRIEFLY_S, deadline - time.monotonic()))
+                outcomes.append(_outcome(one))
+            except (OSError, ValueError):  # it hangs, or has ended meanwhile
+                silent += 1
+    return Answers(outcomes, silent)
 
 
 def control_paths(ledger: Path) -> list[Path]:
@@ -81,21 +101,21 @@ def remove_dead(ledger: Path) -> None:
                 path.unlink()
 
 
-def _ask(path: Path, within_s: float) -> dict[str, Any] | None:
-    """Return what came of a reload, None if nobody listens there. Raises OSError for one that gives no answer."""
-    with _address(path) as address, socket.socket(socket.AF_UNIX) as asking:
-        asking.settimeout(within_s)
-        try:
-            asking.connect(address)
-        except (ConnectionRefusedError, FileNotFoundError):
-            return None
+def _asked(stack: ExitStack, path: Path) -> socket.socket | None:
+    """Return a connection to who listens there, who has been asked to reload; None if nobody does."""
+    asking = stack.enter_context(socket.socket(socket.AF_UNIX))
+    with suppress(OSError), _address(path) as address:
+        asking.settimeout(_PATIENCE_S)
+        asking.connect(address)
         asking.sendall(RELOAD)
-        with asking.makefile("rb") as answer:
-            line = answer.readline(_MOST_BYTES)
-    try:
-        outcome: dict[str, Any] = json.loads(line)
-    except ValueError:
-        raise OSError(0, "it ended before it had answered", str(path)) from None
+        return asking
+    return None
+
+
+def _outcome(asked: socket.socket) -> dict[str, Any]:
+    """Return what came of a reload. Raises OSError and ValueError if no answer comes."""
+    with asked.makefile("rb") as answer:
+        outcome: dict[str, Any] = json.loads(answer.readline(_MOST_BYTES))
     return outcome
 
 

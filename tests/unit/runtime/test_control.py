@@ -38,7 +38,7 @@ async def refused() -> Outcome:
 
 
 async def ask(ledger: Path) -> list[dict[str, object]]:
-    return await asyncio.to_thread(ask_all, ledger, 10.0)
+    return (await asyncio.to_thread(ask_all, ledger, 10.0)).outcomes
 
 
 async def test_everyone_with_the_ledger_answers_with_what_came_of_it(ledger: Path, stack: AsyncExitStack) -> None:
@@ -72,6 +72,24 @@ async def test_who_was_killed_is_not_asked_and_the_next_start_tidies_up(tmp_path
     await answer_reloads(stack, ledger, reloaded)
     assert dead not in control_paths(ledger)
     assert len(await ask(ledger)) == 1
+
+
+async def test_one_that_gives_no_answer_keeps_no_other_from_reloading(tmp_path: Path, stack: AsyncExitStack) -> None:
+    ledger, done = tmp_path / "arbstr.db", asyncio.Event()
+
+    async def hang(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await done.wait()
+        writer.close()
+
+    async def reload() -> Outcome:
+        done.set()
+        return Outcome(Path("config.toml"))
+
+    hanging = await asyncio.start_unix_server(hang, tmp_path / "arbstr.db-control-0")  # the first to be asked
+    stack.callback(hanging.close)
+    await answer_reloads(stack, ledger, reload)
+    answers = await asyncio.to_thread(ask_all, ledger, 10.0)
+    assert ([outcome["file"] for outcome in answers.outcomes], answers.silent) == (["config.toml"], 1)
 
 
 async def test_what_is_no_socket_stays(tmp_path: Path, stack: AsyncExitStack) -> None:
