@@ -227,7 +227,7 @@ async def _reload_when_due(stack: AsyncExitStack, settings: Settings, reloads: R
     await answer_reloads(stack, Path(settings.database), reloads.reload)
     if reloads.file is not None and reloads.file.is_file():
         look = partial(state_of, reloads.file)
-        run_in_background(stack, watch(look, reloads.file_state, reloads.reload))
+        run_in_background(stack, watch(look, lambda: reloads.file_state, reloads.reload))
 
 
 def _watch_money(stack: AsyncExitStack, settings: Settings, lasting: Lasting, in_force: InForce) -> None:

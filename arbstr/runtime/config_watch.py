@@ -14,23 +14,23 @@ STILL_S = 0.3  # how long it must be as it is: it may be written in pieces
 
 async def watch(
     look: Callable[[], str],
-    known: str,
+    known: Callable[[], str],
     changed: Callable[[], Awaitable[object]],
     sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
 ) -> None:
-    """Call `changed` whenever what `look` returns is no longer what is known, and still; the owner cancels it.
+    """Call `changed` whenever what `look` returns is no longer what is `known`, and still; the owner cancels it.
 
-    `look` runs on a thread: a network's disk may hang.
+    What `changed` reads, and what others read, is `known` from then on. `look` runs on a thread: a network's disk may
+    hang.
     """
     while True:
         await sleep(LOOK_S)
         seen = await asyncio.to_thread(look)
-        if seen == known:
+        if seen == known():
             continue
         await sleep(STILL_S)
         while (now := await asyncio.to_thread(look)) != seen:
             seen = now
             await sleep(STILL_S)
-        if seen != known:
-            known = seen
+        if seen != known():
             await changed()

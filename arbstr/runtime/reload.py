@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from arbstr.clock import wall_ms
 from arbstr.config.settings import Settings
-from arbstr.config.toml_file import sentence
+from arbstr.config.toml_file import sentence, state_of
 from arbstr.errors import ConfigError
 from arbstr.events import ConfigurationRead
 from arbstr.runtime.systemd import SystemdNotifier
@@ -45,7 +45,7 @@ class Reloads:
         notifier: SystemdNotifier,
     ) -> None:
         self.file = settings.config_path
-        self.file_state = settings.file_state  # at the start
+        self.file_state = settings.file_state  # as last read
         self._started = settings
         self._warned = settings.warnings
         self._load = load
@@ -86,6 +86,7 @@ class Reloads:
     def _read(self) -> Settings:
         """Read the file, on a thread: the disk may be slow. Raises ConfigError, also for what could block for ever."""
         if self.file is not None:
+            self.file_state = state_of(self.file)  # before: what changes while it is read has changed
             with suppress(OSError):  # which the reading reports
                 mode = self.file.stat().st_mode
                 if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):

@@ -13,13 +13,19 @@ from arbstr.runtime.config_watch import LOOK_S, STILL_S, watch
 async def seen_by_the_watch(*states: str) -> tuple[list[int], list[float]]:
     """After which looks a change is reported, and what was slept, where the file's states are these."""
     left, looks, changes, slept = list(states), 0, list[int](), list[float]()
+    seen, known = "", "a"
 
     def look() -> str:
-        nonlocal looks
+        nonlocal looks, seen, known
         looks += 1
-        return left.pop(0)
+        seen = left.pop(0)
+        if seen.endswith("*"):  # it has been read by somebody else
+            seen = known = seen[:-1]
+        return seen
 
     async def changed() -> None:
+        nonlocal known
+        known = seen
         changes.append(looks)
 
     async def sleep(seconds: float) -> None:
@@ -28,7 +34,7 @@ async def seen_by_the_watch(*states: str) -> tuple[list[int], list[float]]:
             raise asyncio.CancelledError
 
     with pytest.raises(asyncio.CancelledError):
-        await watch(look, "a", changed, sleep)
+        await watch(look, lambda: known, changed, sleep)
     return changes, slept
 
 
@@ -54,3 +60,7 @@ async def test_a_file_that_is_being_written_is_waited_for() -> None:
 
 async def test_a_file_that_becomes_what_it_was_has_not_changed() -> None:
     assert (await seen_by_the_watch("a", "b", "a", "a", "a"))[0] == []
+
+
+async def test_what_was_read_for_another_reason_is_no_change() -> None:
+    assert (await seen_by_the_watch("a", "b", "b*", "b", "c", "c"))[0] == [6]

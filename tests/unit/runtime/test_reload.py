@@ -10,6 +10,7 @@ import pytest
 
 from arbstr.config.schema import Config
 from arbstr.config.settings import Settings
+from arbstr.config.toml_file import state_of
 from arbstr.errors import ConfigError
 from arbstr.events import ConfigurationRead
 from arbstr.runtime.reload import Reloads
@@ -97,3 +98,16 @@ async def test_a_pipe_is_refused_at_once_instead_of_waited_for(tmp_path: Path) -
     os.mkfifo(pipe)
     outcome = await World(pipe).reloads.reload()
     assert outcome.problems == (f"{pipe}: is a pipe or device, which is read at the start only",)
+
+
+async def test_what_was_read_is_known_whether_or_not_it_was_refused(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    world = World(file)
+    states = []
+    for text, loaded in (("a = 1", world.started), ("b = 1", ConfigError(["b is wrong"]))):
+        file.write_text(text)
+        world.file = loaded
+        await world.reloads.reload()
+        states.append(world.reloads.file_state)
+        assert states[-1] == state_of(file)
+    assert len(set(states)) == 2
