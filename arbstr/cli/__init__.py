@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -37,6 +38,11 @@ from arbstr.cli.options import USAGE
 from arbstr.errors import AddressInUse, ArbstrError, ConfigError
 
 INVALID = 1
+_ADVICE = {
+    errno.EACCES: "; check the permissions of it and of its directory, or name another place",
+    errno.EROFS: "; its file system can't be written to, so name another place",
+    errno.ENOSPC: "; free some space there, or name another place",
+}
 
 app = typer.Typer(
     help="Buy each OpenAI-compatible request from the cheapest Routstr provider.",
@@ -112,7 +118,8 @@ def _messages(error: Exception) -> list[str]:
         hint = f"; try {context.command_path} --help" if context else ""
         return [" ".join(error.format_message().split()).rstrip(".") + hint]
     if isinstance(error, OSError):
-        return [f"{error.strerror or 'input or output failed'}{f': {error.filename}' if error.filename else ''}"]
+        place = f": {error.filename}{_ADVICE.get(error.errno or 0, '')}" if error.filename else ""
+        return [f"{error.strerror or 'input or output failed'}{place}"]
     return [" ".join(str(error).split())]
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +14,7 @@ import typer
 
 from arbstr.cli.options import ConfigOption, ListenOption
 from arbstr.config.address import LOOPBACK, Address, parse_address
-from arbstr.errors import UnusableInput
+from arbstr.errors import ArbstrError, UnusableInput
 from arbstr.private_files import PRIVATE
 from arbstr.sanitize import sanitize
 
@@ -55,32 +57,53 @@ def init(
 
 
 def _write_configuration(path: Path, listen: Address | None, url: str | None, name: str | None) -> None:
-    from arbstr.config.starter import DEFAULT_URL, name_for, starter_text
+    from arbstr.config.starter import DEFAULT_URL, check_provider, name_for, starter_text
 
     if os.path.lexists(path):
         raise _taken(path)
-    url = url or _answer("URL of a Routstr node", DEFAULT_URL)
-    name = name or _answer("What to call it", name_for(url))
-    address = listen or _address(_answer("Address to listen on", str(_DEFAULT_ADDRESS)))
+    url = _answer(url, "URL of a Routstr node", DEFAULT_URL, check_provider)
+    name = _answer(name, "What to call it", name_for(url), partial(check_provider, url))
+    address = listen or _address(_answer(None, "Address to listen on", str(_DEFAULT_ADDRESS), _address))
     _create(path, starter_text(url, name, address).encode())
     _say_next(path, name, address, by_flag=path != Path("config.toml"))
 
 
-def _answer(question: str, default: str) -> str:
-    """Ask on a terminal; the default is for an empty line, and where nobody can be asked."""
+def _answer(given: str | None, question: str, default: str, check: Callable[[str], object]) -> str:
+    """Return what is given, else ask on a terminal; the default is for an empty line, and where nobody can be asked.
+
+    `check` raises an ArbstrError for what would be refused: who can be asked is asked again.
+    """
+    if given:
+        check(given)
+        return given
     if not sys.stdin.isatty():
         return default
+    while True:
+        answer = _typed(f"{question} [{sanitize(default)}]: ") or default
+        try:
+            check(answer)
+        except ArbstrError as error:
+            print(f"{error}; try again, or leave with Ctrl-C", file=sys.stderr)
+        else:
+            return answer
+
+
+def _typed(prompt: str) -> str:
     try:
-        return input(f"{question} [{sanitize(default)}]: ").strip() or default
+        return input(prompt).strip()
     except EOFError:
+        print(file=sys.stderr)  # the prompt's line ends
         raise UnusableInput("the input ended before all was answered; nothing was written") from None
+    except KeyboardInterrupt:
+        print("\narbstr: nothing was written", file=sys.stderr)
+        raise
 
 
 def _address(text: str) -> Address:
     try:
         return parse_address(text)
     except ValueError as error:
-        raise UnusableInput(f"the address {sanitize(text)} {error}; nothing was written") from None
+        raise UnusableInput(f"the address {sanitize(text)} {error}") from None
 
 
 def _create(path: Path, data: bytes) -> None:

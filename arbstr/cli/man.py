@@ -88,6 +88,6 @@ def _terms(heading: str, terms: tuple[tuple[str, str], ...]) -> Iterator[str]:
 
 def _text(text: str) -> str:
     """Return text that roff shows as it is."""
-    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("…", "...")  # a terminal without UTF-8 has none
     escaped = "".join(one if one.isascii() else f"\\[u{ord(one):04X}]" for one in escaped)
     return f"\\&{escaped}" if escaped.startswith((".", "'")) else escaped

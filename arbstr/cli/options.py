@@ -13,7 +13,10 @@ USAGE = 2  # the exit status of a wrong command line
 
 ConfigOption = Annotated[
     Path | None,
-    typer.Option("-c", "--config", metavar="PATH", help="Configuration file [ARBSTR_CONFIG, else ./config.toml]."),
+    # What can't be read is said by who reads it, with what to do.
+    typer.Option(
+        "-c", "--config", metavar="PATH", readable=False, help="Configuration file [ARBSTR_CONFIG, else ./config.toml]."
+    ),
 ]
 
 

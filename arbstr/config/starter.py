@@ -36,7 +36,7 @@ def starter_text(url: str, name: str, address: Address) -> str:
     Where it listens beyond this machine, clients need a token, which is made up. Raises ConfigError for a provider that
     would be refused.
     """
-    _check({"name": name, "url": url, "kind": "routstr"})
+    check_provider(url, name)
     _, _, text = example_path().read_text(encoding="utf-8").partition("\n#\n# ${VAR}")
     server, mark, text = text.partition("# One [[providers]] table")
     providers, heading, others = text.partition("[aliases]")
@@ -46,8 +46,9 @@ def starter_text(url: str, name: str, address: Address) -> str:
     return f"{_HEAD}# ${{VAR}}{server}{mark}{_provider(providers, url, name)}{heading}{_without_rule(others)}"
 
 
-def _check(provider: dict[str, str]) -> None:
-    """Raise ConfigError with what is wrong with the provider."""
+def check_provider(url: str, name: str = "node") -> None:
+    """Raise ConfigError with what is wrong with a provider's URL or name."""
+    provider = {"name": name, "url": url, "kind": "routstr"}
     try:
         Provider.model_validate(provider, strict=True)
     except ValidationError as error:

@@ -44,7 +44,7 @@ def printable_name(text: str) -> str:
     """Check a name for use in response headers and on screens: printable, no space that a header would lose."""
     if not text.isprintable() or text != text.strip():
         raise ValueError("has a control character, or a space at an end; use printable characters")
-    if text == NO_GROUP:
+    if text.casefold() == NO_GROUP:
         raise ValueError("is reserved (it labels rows without a name); choose another")
     return text
 

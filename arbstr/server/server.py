@@ -66,7 +66,7 @@ async def listen(
         if error.errno == errno.EADDRINUSE:
             remedy = "stop the program that listens there, or choose another address with --listen"
             raise AddressInUse(f"{shown}:{port} is already in use; {remedy}") from error
-        raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}") from error
+        raise ArbstrError(f"can't listen on {shown}:{port}: {_why(error)}; {_remedy(error)}") from error
     stack.push_async_callback(acceptor.close)
     return Listener(f"http://{shown}:{acceptor.number}", server, clients)
 
@@ -76,6 +76,12 @@ def _why(error: OSError) -> str:
     if isinstance(error, socket.gaierror) or error.errno is None:
         return error.strerror or str(error)
     return os.strerror(error.errno)
+
+
+def _remedy(error: OSError) -> str:
+    if error.errno == errno.EACCES:
+        return "ports below 1024 are the system's: choose a higher one with --listen, or have systemd open it"
+    return "choose an address of this machine with --listen"
 
 
 class _Server(web.Server):

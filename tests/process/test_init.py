@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -159,6 +160,64 @@ def test_on_a_terminal_it_asks_for_what_no_flag_says(tmp_path: Path) -> None:
         terminal.close()
     table = written(path)
     assert (table["providers"][0]["name"], table["server"]["listen"]) == ("mine", "127.0.0.1:8080")
+
+
+class Answers(io.StringIO):
+    """A terminal on which these lines are typed."""
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("".join(f"{line}\n" for line in lines))
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_what_would_be_refused_is_asked_again_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    typed = ("foo bar", NODE, "a\tb", "mine", "8080", ":8081")
+    monkeypatch.setattr(sys, "stdin", Answers(*typed))
+    done = init(tmp_path)
+    problems = done.stderr.splitlines()
+    assert [line.partition(";")[0].partition(":")[0] for line in problems] == [
+        "url is not a valid URL",
+        "name has a control character, or a space at an end",
+        "the address 8080 lacks a port",
+    ]
+    assert all(line.endswith("; try again, or leave with Ctrl-C") for line in problems)
+    table = written(tmp_path / "config.toml")
+    assert (table["providers"][0]["url"], table["providers"][0]["name"]) == (NODE, "mine")
+    assert table["server"]["listen"] == "127.0.0.1:8081"
+
+
+@pytest.mark.parametrize(("key", "status"), [(EOFError, 1), (KeyboardInterrupt, 130)], ids=["Ctrl-D", "Ctrl-C"])
+def test_who_leaves_has_nothing_written_and_is_not_left_in_doubt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: type[BaseException], status: int
+) -> None:
+    def pressed(prompt: str) -> str:
+        raise key
+
+    monkeypatch.setattr(sys, "stdin", Answers())
+    monkeypatch.setattr("builtins.input", pressed)
+    done = init(tmp_path, status=status)
+    assert done.stderr.startswith("\narbstr: ")
+    assert "nothing was written" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_directory_that_can_not_be_written_is_said_with_what_to_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(path: Path, *_: object) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    monkeypatch.setattr(os, "open", refused)
+    done = init(tmp_path, status=1)
+    advice = "check the permissions of it and of its directory, or name another place"
+    assert done.stderr == f"arbstr: Permission denied: config.toml; {advice}\n"
+
+
+def test_a_wrong_flag_is_refused_before_anything_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", Answers())
+    assert init(tmp_path, "--url", "nowhere", status=1).stderr.startswith("arbstr: url is not a valid URL")
 
 
 # --- services

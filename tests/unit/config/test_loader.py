@@ -611,7 +611,7 @@ def test_an_unknown_strategy_is_refused_with_those_there_are(tmp_path: Path, pla
     )
 
 
-@pytest.mark.parametrize("name", ["", "a\tb", " a", "a\u202eb", "x" * 101, "(none)"])
+@pytest.mark.parametrize("name", ["", "a\tb", " a", "a\u202eb", "x" * 101, "(none)", "(None)"])
 def test_a_name_must_fit_a_header_and_a_screen(tmp_path: Path, name: str) -> None:
     (said,) = refused(tmp_path, f"[[providers]]\nname = {json.dumps(name)}\nurl = 'https://a'")
     assert said.startswith("providers[0].name ")
