@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from operator import attrgetter
 
 from arbstr.events import ChargeBooked, Event, RequestFinished, UnexplainedCharge
 from arbstr.monitoring.source import Totals
@@ -41,15 +42,12 @@ class FinishedRequests:
 
     def put(self, event: Event) -> None:
         """Apply an event."""
-        match event:
-            case RequestFinished():
-                self._finish(event.record)
-            case ChargeBooked():
-                self._amend(event)
-            case UnexplainedCharge():
-                self._totals = with_unexplained(self.totals, event)
-            case _:
-                pass
+        if type(event) is RequestFinished:
+            self._finish(event.record)
+        elif type(event) is ChargeBooked:
+            self._amend(event)
+        elif type(event) is UnexplainedCharge:
+            self._totals = with_unexplained(self.totals, event)
 
     def _amend(self, event: ChargeBooked) -> None:
         """Change what a finished request cost."""
@@ -83,34 +81,31 @@ def amended_record(record: RequestRecord, event: ChargeBooked) -> RequestRecord:
 
 def summed(totals: Totals, records: list[RequestRecord]) -> Totals:
     """Return the sums with more finished requests added; unknown figures add nothing."""
-    succeeded = cost = by_rates = saved = compared = tokens_in = tokens_out = 0
-    cached = cache_saved = switching = 0
-    for record in records:
-        succeeded += record.success
-        cost += record.cost_msats or 0
-        by_rates += (record.cost_msats if record.list_cost_msats is None else record.list_cost_msats) or 0
-        tokens_in += record.input_tokens or 0
-        tokens_out += record.output_tokens or 0
-        cached += record.cached_tokens or 0
-        cache_saved += record.cache_saved_msats or 0
-        switching += record.switching_msats or 0
-        if record.median_msats is not None and record.cost_msats is not None:
-            saved += record.median_msats - record.cost_msats
-            compared += record.cost_msats
+    succeeded = sum(map(attrgetter("success"), records))
+    compared = [each for each in records if each.median_msats is not None and each.cost_msats is not None]
+    compared_msats = known_sum(compared, "cost_msats")
+    by_rates = sum(
+        [(each.cost_msats if each.list_cost_msats is None else each.list_cost_msats) or 0 for each in records]
+    )
     return Totals(
         requests=totals.requests + len(records),
         succeeded=totals.succeeded + succeeded,
-        cost_msats=totals.cost_msats + cost,
-        saved_vs_median_msats=totals.saved_vs_median_msats + saved,
-        input_tokens=totals.input_tokens + tokens_in,
-        output_tokens=totals.output_tokens + tokens_out,
-        compared_msats=totals.compared_msats + compared,
+        cost_msats=totals.cost_msats + known_sum(records, "cost_msats"),
+        saved_vs_median_msats=totals.saved_vs_median_msats + known_sum(compared, "median_msats") - compared_msats,
+        input_tokens=totals.input_tokens + known_sum(records, "input_tokens"),
+        output_tokens=totals.output_tokens + known_sum(records, "output_tokens"),
+        compared_msats=totals.compared_msats + compared_msats,
         list_cost_msats=totals.list_cost_msats + by_rates,
-        cached_tokens=totals.cached_tokens + cached,
-        cache_saved_msats=totals.cache_saved_msats + cache_saved,
-        switching_msats=totals.switching_msats + switching,
+        cached_tokens=totals.cached_tokens + known_sum(records, "cached_tokens"),
+        cache_saved_msats=totals.cache_saved_msats + known_sum(records, "cache_saved_msats"),
+        switching_msats=totals.switching_msats + known_sum(records, "switching_msats"),
         failures=_failures(totals.failures, records) if succeeded < len(records) else totals.failures,
     )
+
+
+def known_sum(records: Iterable[RequestRecord], name: str) -> int:
+    """Return the sum of a figure over the requests of which it is known."""
+    return sum(filter(None, map(attrgetter(name), records)))
 
 
 def _failures(known: Mapping[int, int], records: list[RequestRecord]) -> Mapping[int, int]:

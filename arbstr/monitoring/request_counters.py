@@ -7,18 +7,23 @@ are no more than `MOST_MODELS` of them; all others share one. Providers, policie
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import repeat
+from operator import attrgetter
 from typing import NamedTuple
 
 from arbstr.engine.routing.names import ModelNames
 from arbstr.events import ChargeBooked, Event, RequestFinished, UnexplainedCharge
+from arbstr.monitoring.live_state import known_sum
 from arbstr.sanitize import sanitize
 from arbstr.types import NO_GROUP, RequestRecord
 
 UNKNOWN_MODEL = "(unknown)"
 MOST_MODELS = 500
 _MOST_REMEMBERED = 4096  # spellings of them
+_AT_ONCE = 200  # requests are summed up together: each by itself would cost several times as much
 _MS = (5, 10, 25, 50, 100, 250, 500, 1000, 2500, 5000, 10_000, 30_000, 60_000, 120_000, 300_000, 600_000)
 
 
@@ -59,7 +64,9 @@ class RequestCounters:
 
     def __init__(self, names: ModelNames) -> None:
         self._models = _ModelLabels(names)
-        self._requests: dict[Labels, int] = {}
+        self._uncounted: list[RequestRecord] = []
+        self._labels: list[str] = []  # of their models, as they were listed then
+        self._requests: Counter[Labels] = Counter()
         self._msats = 0
         self._shown_msats = 0
         self._input_tokens = self._output_tokens = self._cached_tokens = self._cache_write_tokens = 0
@@ -72,15 +79,15 @@ class RequestCounters:
 
     def put(self, event: Event) -> None:
         """Count a request that has ended, or correct what was spent."""
-        match event:
-            case RequestFinished():
-                self._count(event.record)
-            case ChargeBooked():
-                self._msats += event.cost_msats - (event.was_msats or 0)
-            case UnexplainedCharge():
-                self._msats += event.msats
-            case _:
-                pass
+        if type(event) is RequestFinished:
+            self._uncounted.append(event.record)
+            self._labels.append(self._models.of(event.record.model))
+            if len(self._uncounted) >= _AT_ONCE:
+                self._count()
+        elif type(event) is ChargeBooked:
+            self._msats += event.cost_msats - (event.was_msats or 0)
+        elif type(event) is UnexplainedCharge:
+            self._msats += event.msats
 
     def counts(self) -> RequestCounts:
         """Return the sums now.
@@ -88,6 +95,7 @@ class RequestCounters:
         A correction can lower what was spent. A counter that falls would read as one that began again at zero, and what
         it shows as spent once more: it stands still instead, until as much has been spent.
         """
+        self._count()
         self._shown_msats = max(self._shown_msats, self._msats)
         tokens = {
             "input": self._input_tokens,
@@ -98,25 +106,27 @@ class RequestCounters:
         distributions = self._durations.distribution(), self._first_bytes.distribution()
         return RequestCounts(dict(self._requests), self._shown_msats, tokens, *distributions)
 
-    def _count(self, record: RequestRecord) -> None:
-        labels = Labels(
-            self._models.of(record.model),
-            record.provider or NO_GROUP,
-            record.policy or NO_GROUP,
-            record.client or NO_GROUP,
-            200 if record.success else record.error_status or 0,
-        )
-        self._requests[labels] = self._requests.get(labels, 0) + 1
-        self._msats += record.cost_msats or 0
-        self._input_tokens += record.input_tokens or 0
-        self._output_tokens += record.output_tokens or 0
-        self._cached_tokens += record.cached_tokens or 0
-        self._cache_write_tokens += record.cache_write_tokens or 0
-        if record.stream_duration_ms is None:
-            self._durations.add(record.latency_ms)
-        else:
-            self._durations.add(record.stream_duration_ms)
-            self._first_bytes.add(record.latency_ms)
+    def _count(self) -> None:
+        """Count the requests that have ended since the last time."""
+        records, models = self._uncounted, self._labels
+        alike = Counter(zip(models, map(_GROUP, records), strict=True))
+        for (model, (provider, policy, client, success, status)), count in alike.items():
+            named = (provider or NO_GROUP, policy or NO_GROUP, client or NO_GROUP)
+            self._requests[Labels(model, *named, 200 if success else status or 0)] += count
+        self._msats += known_sum(records, "cost_msats")
+        self._input_tokens += known_sum(records, "input_tokens")
+        self._output_tokens += known_sum(records, "output_tokens")
+        self._cached_tokens += known_sum(records, "cached_tokens")
+        self._cache_write_tokens += known_sum(records, "cache_write_tokens")
+        streams = [record for record in records if record.stream_duration_ms is not None]
+        self._durations.add([record.latency_ms for record in records if record.stream_duration_ms is None])
+        self._durations.add([record.stream_duration_ms or 0 for record in streams])
+        self._first_bytes.add([record.latency_ms for record in streams])
+        records.clear()
+        models.clear()
+
+
+_GROUP = attrgetter("provider", "policy", "client", "success", "error_status")
 
 
 class _Durations:
@@ -127,9 +137,10 @@ class _Durations:
         self._counts = [0] * (len(bounds) + 1)
         self._sum_ms = 0
 
-    def add(self, ms: int) -> None:
-        self._counts[bisect_left(self._bounds, ms)] += 1
-        self._sum_ms += ms
+    def add(self, durations_ms: Sequence[int]) -> None:
+        for place, count in Counter(map(bisect_left, repeat(self._bounds), durations_ms)).items():
+            self._counts[place] += count
+        self._sum_ms += sum(durations_ms)
 
     def distribution(self) -> Distribution:
         count, upto = 0, list[tuple[int, int]]()
