@@ -27,6 +27,7 @@ LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
 REQUESTS = "arbstr.requests"  # the logger of single requests
 _STDERR = 2
+_NUMBERS = frozenset({int, float})
 _BARE = re.compile(r"[\w.:/@+-]{1,200}")
 
 
@@ -129,16 +130,18 @@ class Logs:
 
     def _in_text(self, fields: Fields) -> str:
         """Return ` key=value` for each known field, a value in quotes if it could be misread."""
-        text = ""
-        for name, value in fields.items():
-            if value is None:
-                continue
-            if isinstance(value, str):
-                shown = value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
-            else:
-                shown = str(value).lower()  # booleans as in JSON
-            text += f" {name}={shown}"
-        return text
+        return "".join(
+            [
+                f" {name}={value if type(value) in _NUMBERS else self._shown(value)}"
+                for name, value in fields.items()
+                if value is not None
+            ]
+        )
+
+    def _shown(self, value: object) -> str:
+        if not isinstance(value, str):
+            return str(value).lower()  # booleans as in JSON
+        return value if _BARE.fullmatch(value) else orjson.dumps(self.clean(value)).decode()
 
     def _cleaned(self, fields: Fields) -> Fields:
         return {name: self.clean(value) if isinstance(value, str) else value for name, value in fields.items()}
