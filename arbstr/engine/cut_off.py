@@ -6,15 +6,15 @@ import asyncio
 
 
 class CutOff:
-    """Cancels the task that created it, once, when `after` says; that task must `end` it.
+    """Cancels the task that created it, on this loop, once, when `after` says; that task must `end` it.
 
     `fired`: it has cancelled the task.
     """
 
     __slots__ = ("_before", "_ended", "_task", "_timer", "fired")
 
-    def __init__(self) -> None:
-        task = asyncio.current_task()
+    def __init__(self, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        task = asyncio.current_task(loop)
         assert task is not None
         self._task = task
         self._before = task.cancelling()

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import partial
+from functools import cached_property, partial
 from itertools import count
 from random import random
 
@@ -110,13 +110,18 @@ class Engine:
         self._random = random
         self._running = {} if running is None else running
 
+    @cached_property
+    def _loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop: before Python 3.12 to look for it takes a system call each time."""
+        return asyncio.get_running_loop()
+
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
         name = None if client.identity is None else client.identity.name
         trace = wire.traceparent(client.headers) if self._is_traced else None
         context = RequestContext(client.request_id, client.received_at_ms, client.dialect, self._clock, name, trace)
         self._running[context.request_id] = context
-        cut_off = CutOff()
+        cut_off = CutOff(self._loop)
         try:
             client.on_disconnect(partial(self._disconnected, context, cut_off))
             await self._respond(context, client)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from functools import cached_property
 from types import TracebackType
 from typing import Self
 
@@ -18,12 +19,15 @@ class DeadlineTimer:
     alone when that is moved or unregistered: if it fires for nothing, it is set to the next one.
     """
 
-    __slots__ = ("_deadlines", "_fires_at", "_timer")
-
     def __init__(self) -> None:
         self._deadlines: set[Deadline] = set()
         self._fires_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
+
+    @cached_property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The running loop: before Python 3.12 to look for it takes a system call each time."""
+        return asyncio.get_running_loop()
 
     def register(self, deadline: Deadline) -> None:
         """Watch a deadline; call again when it is moved closer."""
@@ -64,9 +68,10 @@ class Deadline:
     __slots__ = ("_cancelling", "_expired", "_task", "_timer", "due", "loop", "waiting")
 
     def __init__(self, timer: DeadlineTimer) -> None:
-        task = asyncio.current_task()
+        loop = timer.loop
+        task = asyncio.current_task(loop)
         assert task is not None
-        self.loop = task.get_loop()
+        self.loop = loop
         self.due = math.inf  # on the loop's clock
         self.waiting = False
         self._task = task
