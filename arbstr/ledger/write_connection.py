@@ -8,6 +8,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
+from operator import itemgetter
 from pathlib import Path
 from typing import TypeVar
 
@@ -21,7 +22,7 @@ from arbstr.ledger.pending_row import INTERRUPTED, INTERRUPTED_STATUS, PendingRo
 from arbstr.ledger.process_lock import ProcessLock, is_alive
 from arbstr.ledger.progress import Progress
 from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, facet_key, row_of, storable, tally_of
+from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, all_storable, facet_key, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
 from arbstr.ledger.sql import chunks, values
@@ -36,8 +37,21 @@ SLICE = 500  # rows that background work touches in one transaction
 _UPSERT = " ON CONFLICT (id) DO UPDATE SET {} WHERE requests.correlation_id = excluded.correlation_id".format(
     ", ".join(f"{column} = excluded.{column}" for column in COLUMNS if column != "id")
 )
+_FAULTS = ("error_status", "error_message", "implausible", "doubtful_msats", "refused_key")
+_FAULTS_OF = itemgetter(*map(COLUMNS.index, _FAULTS))
+_FAULTLESS = tuple(column for column in COLUMNS if column not in _FAULTS)
+_FAULTLESS_OF = itemgetter(*map(COLUMNS.index, _FAULTLESS))
 # Another process's commits show in data_version; our own do not.
 _STATE = "SELECT data_version, (SELECT seq FROM sqlite_sequence WHERE name = 'requests') FROM pragma_data_version"
+
+
+def _insert(db: sqlite3.Connection, rows: Sequence[RowValues]) -> None:
+    """Insert a chunk of rows, or complete those that are open. Faults are left out if there are none."""
+    columns: Sequence[str] = COLUMNS
+    if not any(map(any, map(_FAULTS_OF, rows))):  # each null costs as much to bind as ten other values
+        columns, rows = _FAULTLESS, list(map(_FAULTLESS_OF, rows))
+    sql = f"INSERT INTO requests ({', '.join(columns)}) VALUES {values(len(rows), len(columns))}{_UPSERT}"
+    db.execute(sql, list(chain.from_iterable(rows)))
 
 
 class WriteConnection:
@@ -119,7 +133,7 @@ class WriteConnection:
         self._remember(batch, opened)
 
     def _write_rows(self, db: sqlite3.Connection, batch: Sequence[PendingRow]) -> dict[str, int]:
-        records = [storable(pending.record) for pending in batch]
+        records = all_storable([pending.record for pending in batch])
         keyed = [(pending.final, record, facet_key(record)) for pending, record in zip(batch, records, strict=True)]
         facets = self._rollups.facets(db, [key for final, _, key in keyed if final])
         rows: list[RowValues] = []
@@ -134,8 +148,7 @@ class WriteConnection:
                 rows.append(row_of(record, key, row_id, None, self._number))
                 opened[record.request_id] = row_id
         for some in chunks(rows):
-            sql = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES {values(len(some), len(COLUMNS))}{_UPSERT}"
-            db.execute(sql, list(chain.from_iterable(some)))
+            _insert(db, some)
         self._rollups.add(db, [(key, start_ms, tally_of(records)) for (key, start_ms), records in together.items()])
         accounts.enter(db, [record for final, record, _ in keyed if final])
         return opened
