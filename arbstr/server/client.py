@@ -69,7 +69,12 @@ class ClientConnection:
         if self.gone:
             return
         response = WholeResponse(status, [*headers, *self._request.common_headers], body)
-        await self._best_effort(response.prepare(self._request))
+        try:
+            response.write_to(self._request)
+            if self._request.protocol.writing_paused:
+                await self._request.writer.drain()
+        except ConnectionError:
+            self.disconnected()
         self.response = response
 
     async def refuse(self, error: ApiError, headers: HeaderList) -> None:
@@ -84,7 +89,7 @@ class ClientConnection:
         """Start an event stream, status 200."""
         self._stream = self.response = EventStream([*headers, *self._request.common_headers])
         if not self.gone:
-            await self._stream.prepare(self._request)
+            self._stream.begin(self._request)
 
     async def write(self, data: bytes) -> None:
         """Write to the stream; waits while the client is slow to read."""

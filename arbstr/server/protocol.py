@@ -19,7 +19,7 @@ from arbstr.sanitize import sanitize
 from arbstr.server.ids import new_id
 from arbstr.server.known_heads import ArrivedBody, KnownHeads
 from arbstr.server.request import Request
-from arbstr.server.responses import REQUEST_ID, SERVER, WholeResponse, bare_response, error_response
+from arbstr.server.responses import REQUEST_ID, SERVER, OwnResponse, bare_response, error_response
 
 try:
     import fcntl
@@ -103,7 +103,11 @@ class Protocol(web.RequestHandler):
         goes_on = True
         while goes_on and not self._force_close:
             if not self._messages:
-                await self._next_message()
+                self._waiter = self._loop.create_future()
+                try:
+                    await self._waiter  # cancelled when the connection closes
+                finally:
+                    self._waiter = None
                 continue
             try:
                 goes_on = await self._serve()
@@ -120,14 +124,6 @@ class Protocol(web.RequestHandler):
             if self.transport is not None:
                 self.transport.close()
 
-    async def _next_message(self) -> None:
-        """Wait for a request; cancelled when the connection closes."""
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
-
     async def _serve(self) -> bool:
         """Serve the next request; return whether another may follow."""
         message, payload = self._messages.popleft()
@@ -135,20 +131,39 @@ class Protocol(web.RequestHandler):
             self._parser.message_consumed()
         if self._buffer_paused and len(self._messages) <= self._msg_queue_resume_size:
             self._resume_reading_if_drained()
-        assert self._request_handler is not None
-        handler = self._request_handler
-        if not isinstance(message, RawRequestMessage):
-            handler, message = self._make_error_handler(message), ERROR
         assert self._request_factory is not None
         assert self._task_handler is not None
         writer = StreamWriter(self, self._loop)
-        request = self._request_factory(message, payload, self, writer, self._task_handler)
-        response, has_left = await self._handle_request(request, None, handler)
+        if isinstance(message, RawRequestMessage):
+            request = self._request_factory(message, payload, self, writer, self._task_handler)
+            response, has_left = await self._answer(request)
+        else:
+            request = self._request_factory(ERROR, payload, self, writer, self._task_handler)
+            response, has_left = await self._handle_request(request, None, self._make_error_handler(message))
         if not has_left and not payload.is_eof():
             await self._skip_rest(payload)
         payload.set_exception(_OVER)
         self._keepalive = bool(response.keep_alive)
         return self._keepalive and not has_left and not self._close
+
+    async def _answer(self, request: web.BaseRequest) -> tuple[web.StreamResponse, bool]:
+        """Serve a request, as aiohttp does; return what `finish_response` does."""
+        assert self._request_handler is not None
+        self._request_in_progress, self._current_request = True, request
+        try:
+            try:
+                response = await self._request_handler(request)
+            except Exception as error:
+                response = self.handle_error(request, 500, error)
+            self._current_request = None
+            if isinstance(response, OwnResponse) and response.is_sent and not self._upgraded:
+                return response, False
+            return await self.finish_response(request, response, None)
+        finally:
+            self._current_request = None
+            self._request_in_progress = False
+            if self._handler_waiter is not None:
+                self._handler_waiter.set_result(None)
 
     async def _skip_rest(self, payload: StreamReader) -> None:
         """Read past a body that nobody has read, for its sender to read the answer; close if it takes too long."""
@@ -158,14 +173,6 @@ class Protocol(web.RequestHandler):
                     await payload.readany()
         if not payload.is_eof():
             self.close()
-
-    async def finish_response(
-        self, request: web.BaseRequest, resp: web.StreamResponse, start_time: float | None
-    ) -> tuple[web.StreamResponse, bool]:
-        """Send what is left of a response; most have been written."""
-        if type(resp) is WholeResponse and resp.prepared and not self._upgraded:
-            return resp, False
-        return await super().finish_response(request, resp, start_time)
 
     def connection_lost(self, exc: BaseException | None) -> None:
         """Notify the request in flight that its client has disconnected: aiohttp could only cancel it."""

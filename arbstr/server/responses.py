@@ -20,13 +20,20 @@ from arbstr.errors import ApiError
 from arbstr.server.ids import new_id
 from arbstr.types import HeaderList
 
+_OK = 200
 _COPIED_BYTES = 128 * 1024
 
 REQUEST_ID = "X-Arbstr-Request-Id"
 SERVER = "arbstr"  # and no version: that is for those who may ask /health
 
 
-class WholeResponse(web.StreamResponse):
+class OwnResponse(web.StreamResponse):
+    """A response that writes itself. `is_sent`: all of it is written."""
+
+    is_sent = False
+
+
+class WholeResponse(OwnResponse):
     """A complete response, written in one piece.
 
     aiohttp's own response would also know cookies, compression and payloads of other kinds, for three times the CPU.
@@ -37,28 +44,33 @@ class WholeResponse(web.StreamResponse):
         self._status = status
         self._given = headers
         self._content = body
-        self._written = False
 
     @property
     def prepared(self) -> bool:
         """Whether it has been written."""
-        return self._written
+        return self.is_sent
+
+    def write_to(self, request: web.BaseRequest) -> None:
+        """Write it, once. Raises ConnectionError."""
+        self.is_sent = True
+        keep_alive = self._keep_alive = request.keep_alive
+        transport, content = request.transport, self._content
+        if transport is None:
+            raise ConnectionResetError("the client has left")
+        head = _head(
+            request, self._status, [*self._given, ("Content-Length", str(len(content)))], keep_alive=keep_alive
+        )
+        request.writer.output_size = len(head) + len(content)
+        if len(content) > _COPIED_BYTES:  # no second copy of what is large, one packet for what is small
+            transport.write(head)
+            transport.write(content)
+        else:
+            transport.write(head + content)
 
     async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
         """Write it, once, and wait until the system has taken in most of it. Raises ConnectionError."""
-        if not self._written:
-            self._written = True
-            self._keep_alive = request.keep_alive
-            if request.transport is None:
-                raise ConnectionResetError("the client has left")
-            sized = ("Content-Length", str(len(self._content)))
-            head = _head(request, self.status, [*self._given, sized], keep_alive=self._keep_alive)
-            request.writer.output_size = len(head) + len(self._content)
-            if len(self._content) > _COPIED_BYTES:  # no second copy of what is large, one packet for what is small
-                request.transport.write(head)
-                request.transport.write(self._content)
-            else:
-                request.transport.write(head + self._content)
+        if not self.is_sent:
+            self.write_to(request)
             await request.writer.drain()
         return None
 
@@ -66,52 +78,59 @@ class WholeResponse(web.StreamResponse):
         """Do nothing: all has been written."""
 
 
-class EventStream(web.StreamResponse):
+class EventStream(OwnResponse):
     """A stream of events whose head is sent with its first bytes: one packet less.
 
     It ends with its last chunk, or before HTTP/1.1 with its connection. aiohttp's own would take twice the CPU.
     """
 
     def __init__(self, headers: HeaderList) -> None:
-        super().__init__()
+        # Not aiohttp's, as above.
+        self._status = _OK
         self._given = _of_a_stream(headers)
-        self._writer: AbstractStreamWriter | None = None
+        self._request: web.BaseRequest | None = None
         self._unsent = b""  # its head
-        self._ended = False
 
     @property
     def prepared(self) -> bool:
         """Whether it has begun."""
-        return self._writer is not None
+        return self._request is not None
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    def begin(self, request: web.BaseRequest) -> None:
         """Begin the response, once."""
-        if self._writer is None:
-            self._writer = request.writer
+        if self._request is None:
+            self._request = request
             self._chunked = request.version >= HttpVersion11
             self._keep_alive = self._chunked and request.keep_alive
             framing = [("Transfer-Encoding", "chunked")] if self._chunked else []
-            self._unsent = _head(request, self.status, [*self._given, *framing], keep_alive=self._keep_alive)
-        return self._writer
+            self._unsent = _head(request, self._status, [*self._given, *framing], keep_alive=self._keep_alive)
+
+    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+        """Begin the response, once."""
+        self.begin(request)
+        return request.writer
 
     async def write(self, data: bytes | bytearray | memoryview) -> None:
         """Write data; wait while too much is unsent. Raises ConnectionError."""
-        assert self._writer is not None
-        await self._writer.write(self._taken_head() + self._coded(data))
+        await self._send(self._coded(data))
 
     async def write_eof(self, data: bytes = b"") -> None:
         """End it, once, and wait until the system has taken in most of it. Raises ConnectionError."""
-        if self._ended:
-            return
-        self._ended = True
-        assert self._writer is not None
-        last = b"0\r\n\r\n" if self._chunked else b""
-        await self._writer.write(self._taken_head() + (self._coded(data) if data else b"") + last)
-        await self._writer.drain()
+        if not self.is_sent:
+            self.is_sent = True
+            await self._send((self._coded(data) if data else b"") + (b"0\r\n\r\n" if self._chunked else b""))
 
-    def _taken_head(self) -> bytes:
-        head, self._unsent = self._unsent, b""
-        return head
+    async def _send(self, coded: bytes) -> None:
+        assert self._request is not None
+        if self._unsent:
+            coded, self._unsent = self._unsent + coded, b""
+        writer, protocol = self._request.writer, self._request.protocol
+        if protocol.transport is None or protocol.transport.is_closing():
+            raise ConnectionResetError("the client has left")
+        writer.output_size += len(coded)
+        protocol.transport.write(coded)
+        if protocol.writing_paused:
+            await writer.drain()
 
     def _coded(self, data: bytes | bytearray | memoryview) -> bytes:
         return b"%x\r\n%b\r\n" % (len(data), bytes(data)) if self._chunked else bytes(data)
@@ -130,8 +149,8 @@ def _of_a_stream(headers: HeaderList) -> HeaderList:
 def _head(request: web.BaseRequest, status: int, headers: HeaderList, *, keep_alive: bool) -> bytes:
     """Return a response's head with its empty line. Raises ValueError if a header would break it."""
     lines = [f"HTTP/1.{int(request.version >= HttpVersion11)} {_status_line(status)}"]
-    lines += [f"{name}: {value}" for name, value in headers]
-    lines.append(f"Date: {_http_date(int(time()))}\r\nServer: {SERVER}")
+    lines += map(": ".join, headers)
+    lines.append(_end(int(time())))
     if not keep_alive:
         lines.append("Connection: close")
     elif request.version < HttpVersion11:
@@ -140,6 +159,12 @@ def _head(request: web.BaseRequest, status: int, headers: HeaderList, *, keep_al
     if head.count("\n") != len(lines):
         raise ValueError("a line break in a header")
     return head.encode(errors="replace") + b"\r\n\r\n"
+
+
+@lru_cache(maxsize=1)
+def _end(epoch_s: int) -> str:
+    """Return two headers that all responses have."""
+    return f"Date: {formatdate(epoch_s, usegmt=True)}\r\nServer: {SERVER}"
 
 
 def json_response(document: Any, status: int = 200) -> web.Response:
@@ -181,8 +206,3 @@ def _status_line(status: int) -> str:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return f"{status} "
-
-
-@lru_cache(maxsize=1)
-def _http_date(epoch_s: int) -> str:
-    return formatdate(epoch_s, usegmt=True)
