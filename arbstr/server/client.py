@@ -11,7 +11,7 @@ from arbstr.engine.body_memory import BodyMemory
 from arbstr.engine.dialects.dialect import Dialect
 from arbstr.errors import ApiError
 from arbstr.server.request import Request
-from arbstr.server.request_body import RequestBody
+from arbstr.server.request_body import RequestBody, arrived_body
 from arbstr.server.responses import EventStream, WholeResponse, error_headers
 from arbstr.types import HeaderList
 
@@ -30,7 +30,9 @@ class ClientConnection:
         self.headers: HeaderList = request.head.headers
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._body = RequestBody(request, memory, any_type=dialect.takes_anything)
+        self._protocol = request.protocol
+        self._memory = memory
+        self._body: RequestBody | None = None
         self._stream: EventStream | None = None
         self._left = False
         self._on_gone: Callable[[], None] | None = None
@@ -38,7 +40,7 @@ class ClientConnection:
     @property
     def gone(self) -> bool:
         """Whether the client has closed its connection."""
-        transport = self._request.transport
+        transport = self._protocol.transport
         return self._left or transport is None or transport.is_closing()
 
     def on_disconnect(self, callback: Callable[[], None]) -> None:
@@ -62,6 +64,10 @@ class ClientConnection:
 
     async def body(self) -> bytes:
         """Return the request's body. Raises what `RequestBody.read` raises."""
+        request = self._request
+        if request.head.is_plain_json and (arrived := arrived_body(request)) is not None:
+            return arrived
+        self._body = RequestBody(request, self._memory, any_type=self.dialect.takes_anything)
         return await self._body.read()
 
     async def answer(self, status: int, headers: HeaderList, body: bytes) -> None:
@@ -71,7 +77,7 @@ class ClientConnection:
         response = WholeResponse(status, [*headers, *self._request.common_headers], body)
         try:
             response.write_to(self._request)
-            if self._request.protocol.writing_paused:
+            if self._protocol.writing_paused:
                 await self._request.writer.drain()
         except ConnectionError:
             self.disconnected()
@@ -103,7 +109,8 @@ class ClientConnection:
 
     def close(self) -> None:
         """Release the request's body memory."""
-        self._body.release()
+        if self._body is not None:
+            self._body.release()
 
     def abort(self) -> None:
         """Close the connection at once."""

@@ -40,6 +40,11 @@ class Head:
         self.client: KnownClient | None = None
 
     @cached_property
+    def is_plain_json(self) -> bool:
+        """Whether the body is said to be JSON, and not compressed."""
+        return is_json(self.content_type or "") and "Content-Encoding" not in self.message.headers
+
+    @cached_property
     def headers(self) -> ClientHeaders:
         """The headers, in order."""
         return ClientHeaders(self.message.headers.items())
@@ -56,6 +61,11 @@ class ArrivedBody(StreamReader):
     def __init__(self, head: Head, body: bytes) -> None:  # without what a stream needs to grow
         self.head = head
         self._body = body
+
+    @property
+    def size(self) -> int:
+        """How many bytes have not been read."""
+        return len(self._body)
 
     def is_eof(self) -> bool:
         """Return True: nothing more comes."""
@@ -118,3 +128,8 @@ def _without_length(message: RawRequestMessage) -> RawRequestMessage:
     headers = CIMultiDict(message.headers)
     headers.popall("Content-Length")
     return message._replace(headers=CIMultiDictProxy(headers))
+
+
+def is_json(media_type: str) -> bool:
+    """Return whether a media type is JSON."""
+    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

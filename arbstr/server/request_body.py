@@ -9,6 +9,7 @@ from aiohttp import web
 from arbstr.engine.body_memory import FREE_BYTES, BodyMemory
 from arbstr.errors import ClientGone, RequestTimeout, RequestTooLarge, UnsupportedMediaType
 from arbstr.sanitize import quoted
+from arbstr.server.known_heads import ArrivedBody, is_json
 from arbstr.transport.decoding import ENCODINGS, Decoder
 
 SILENCE_S = 30.0  # how long a client may send nothing while its body is not complete
@@ -123,6 +124,14 @@ class RequestBody:
         return bytes(body)
 
 
+def arrived_body(request: web.BaseRequest) -> bytes | None:
+    """Return a body that has fully arrived and is small, as most are: it takes no timer and no memory that counts."""
+    content = request.content
+    if type(content) is not ArrivedBody or content.size > min(FREE_BYTES, request.client_max_size):
+        return None
+    return content.read_nowait()
+
+
 def _encoding(request: web.BaseRequest) -> str:
     """Return the body's encoding, "" if it has none. Raises `UnsupportedMediaType` for unsupported ones."""
     encoding = request.headers.get("Content-Encoding", "").strip().lower()
@@ -132,8 +141,3 @@ def _encoding(request: web.BaseRequest) -> str:
         message = f"The request body is compressed as {quoted(encoding, 40)}, which is not supported."
         raise UnsupportedMediaType(f"{message} Send it uncompressed, or as gzip or deflate.")
     return encoding
-
-
-def is_json(media_type: str) -> bool:
-    """Return whether a media type is JSON."""
-    return media_type == "application/json" or (media_type.startswith("application/") and media_type.endswith("+json"))

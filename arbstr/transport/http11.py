@@ -32,7 +32,7 @@ class BrokenResponse(httpx.RemoteProtocolError):
 
 
 class ResponseStream(httpx.AsyncByteStream):
-    """A response as it arrives: `head` waits for status and headers, iterating yields the body's bytes.
+    """A response as it arrives: `progress` waits for more until it `has_head`, iterating yields the body's bytes.
 
     A wait may be cancelled and taken up again. Raises the `httpx.TransportError` that says how the exchange failed.
     """
@@ -58,22 +58,20 @@ class ResponseStream(httpx.AsyncByteStream):
         """Whether the whole body has arrived and has been read."""
         return self.complete and not self._parts
 
-    async def head(self) -> None:
-        """Wait for status and headers."""
-        while not self.has_head:
-            await self._progress()
-
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        parts = self._parts
-        while not parts:
+        while not self._parts:
             if self.complete:
                 raise StopAsyncIteration
-            await self._progress()
-        data = parts[0] if len(parts) == 1 else b"".join(parts)
-        parts.clear()
+            await self.progress()
+        return self.take()
+
+    def take(self) -> bytes:
+        """Return what has arrived of the body and is not read yet."""
+        data = b"".join(self._parts)
+        self._parts.clear()
         if self._held_bytes > HELD_BYTES and not self.complete:  # then the connection is another answer's
             self._connection.resume()
         self._held_bytes = 0
@@ -127,8 +125,8 @@ class ResponseStream(httpx.AsyncByteStream):
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
 
-    def _progress(self) -> asyncio.Future[None]:
-        """Wait until something has arrived, or will not."""
+    def progress(self) -> asyncio.Future[None]:
+        """Wait until something has arrived, or will not. Raises why it will not."""
         if self._failure is not None:
             raise self._failure
         self._waiter = self._connection.loop.create_future()

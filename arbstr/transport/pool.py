@@ -84,16 +84,25 @@ class PooledTransport(httpx.AsyncBaseTransport):
         is closed afterwards is a failure: its server may have processed the request. Raises the `httpx.TransportError`
         that says what happened.
         """
-        memo = request.extensions.get("memo", {})
-        prepared = memo.get(self)
+        memo = request.extensions.get("memo")
+        prepared = None if memo is None else memo.get(self)
         if prepared is None:
             pool = self._host_pool(request)
-            prepared = memo[self] = pool, _head(request, pool)
+            prepared = pool, _head(request, pool)
+            if memo is not None:
+                memo[self] = prepared
         pool, head = prepared
         connection = pool.idle(self._loop.time()) or await self._connect(pool, request)
-        content = await _content(request)  # its taking says that it goes out now
-        head = b"%b%d\r\n\r\n" % (head, len(content))
-        response = await _send(connection, head, content, request)
+        stream = request.stream  # its taking says that it goes out now; `aread` is slower
+        content = b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
+        answer = connection.send(b"%b%d\r\n\r\n" % (head, len(content)), content, request)
+        try:
+            while not answer.has_head:
+                await answer.progress()
+        except BaseException:
+            connection.abort()
+            raise
+        response = _Response(answer, answer if not answer.encoding else _Decoded(answer, request))
         if pool.asks_proxy and response.status_code == _PROXY_WANTS_CREDENTIALS:
             await response.aclose()
             raise httpx.ProxyError(f"{pool}: the proxy requires other credentials", request=request)
@@ -202,17 +211,6 @@ class _HostPool:
             self._sweeping = loop.call_at(due_s, self._sweep, loop)
 
 
-async def _send(connection: Connection, head: bytes, content: bytes, request: httpx.Request) -> httpx.Response:
-    """Send the request and wait for the response's head."""
-    response = connection.send(head, content, request)
-    try:
-        await response.head()
-    except BaseException:
-        connection.abort()
-        raise
-    return _Response(response, response if not response.encoding else _Decoded(response, request))
-
-
 class _Response(httpx.Response):
     """A response that builds httpx's headers only when they are read, which arbstr never does."""
 
@@ -303,12 +301,6 @@ def _head(request: httpx.Request, pool: _HostPool) -> bytes:
     if any(b"\r" in line or b"\n" in line for line in lines):
         raise httpx.LocalProtocolError("a line break in a header")
     return b"\r\n".join([*lines, b"Content-Length: "])
-
-
-async def _content(request: httpx.Request) -> bytes:
-    """Return the request's body; a `ByteStream` is joined directly, because `aread` is slower."""
-    stream = request.stream
-    return b"".join(stream) if isinstance(stream, httpx.ByteStream) else await request.aread()
 
 
 @cache

@@ -18,7 +18,7 @@ from arbstr.engine.upstream.headers import Head, HeadReader
 from arbstr.engine.upstream.masking import mask_answer
 from arbstr.engine.upstream.opening import Opening, PendingCall
 from arbstr.engine.upstream.refusal import failure_of, in_words
-from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, chunks_of
+from arbstr.engine.upstream.response import UpstreamResponse, UpstreamStream, arrived_body, chunks_of
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.engine.upstream.translated import Translation
 from arbstr.errors import AttemptError
@@ -61,6 +61,9 @@ class AnswerReader:
         head = self._heads.read(response)
         if response.status_code >= 300:
             return await self._refused(response, head, expected)
+        may_stream = request.stream or expected.dialect.takes_anything
+        if not may_stream and (arrived := arrived_body(response, LARGE_BYTES)) is not None:
+            return self._answer(response.status_code, head, expected, arrived, None)
         chunks = chunks_of(response)
         try:
             if (_EVENTS in head.label) if expected.dialect.takes_anything else request.stream:
@@ -132,7 +135,9 @@ class AnswerReader:
             share.release()
             raise
 
-    def _answer(self, status: int, head: Head, expected: Expected, body: bytes, share: MemoryShare) -> UpstreamResponse:
+    def _answer(
+        self, status: int, head: Head, expected: Expected, body: bytes, share: MemoryShare | None
+    ) -> UpstreamResponse:
         """Return a successful response from its whole body. Raises `AttemptError` if it is no answer."""
         takes_anything = expected.dialect.takes_anything
         document = None if takes_anything and "json" not in head.label else lenient_json.loads_or_none(body)
@@ -145,7 +150,7 @@ class AnswerReader:
             raise AttemptError("bad_response", f"HTTP 200 without an answer: {self._error_summary(fault)}", status=200)
         shown = mask_answer(body, self._redactor, expected.dialect.words_in)
         charged = metering.charged_msats(document) if body.find(b"total_msats") >= 0 else None
-        if charged is None:
+        if charged is None and head.charged is not None:
             charged = metering.charged_header_msats(head.charged)
         if expected.translation is not None:
             shown = expected.translation.answer(document if shown is body else lenient_json.loads(shown))
@@ -156,7 +161,7 @@ class AnswerReader:
         usage = expected.dialect.usage_of(document)
         return UpstreamResponse(status, headers, shown, usage, charged, is_flat=takes_anything, share=share)
 
-    def _passed(self, status: int, head: Head, body: bytes, share: MemoryShare) -> UpstreamResponse:
+    def _passed(self, status: int, head: Head, body: bytes, share: MemoryShare | None) -> UpstreamResponse:
         """Return a response that is no JSON, with keys masked unless it is no text either."""
         shown = self._redactor.data(body) if head.label.startswith("text/") else body
         charged = metering.charged_header_msats(head.charged)

@@ -10,7 +10,7 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from functools import lru_cache, partial
 
@@ -155,10 +155,18 @@ class UpstreamCaller:
             self._spoken.answered(provider, dialect)
         return answer
 
-    async def _send_natively(
+    def _send_natively(
+        self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList
+    ) -> Awaitable[UpstreamResponse | UpstreamStream]:
+        """Send a request in its client's dialect."""
+        if request.added_cap:
+            return self._send_capped(provider, request, expected, headers)
+        return self._send_as(provider, self._native(request), expected, headers)
+
+    async def _send_capped(
         self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList
     ) -> UpstreamResponse | UpstreamStream:
-        """Send a request in its client's dialect; once more without a cap that its policy has added, if need be."""
+        """Send a request with a cap that its policy has added; once more without, if need be."""
         sent = self._added_caps.applied(request, provider.name)
         answer = await self._send_as(provider, self._native(sent), expected, headers)
         without_cap = self._added_caps.taken_back(sent, provider.name, answer)
@@ -229,27 +237,33 @@ class UpstreamCaller:
                 return replace(answer, body=translation.refusal(answer.body, answer.status, answer.client_error))
             logger.warning("provider %s rejects %s; asking again without", provider.name, ", ".join(named))
 
-    async def _send_as(
+    def _send_as(
         self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList
-    ) -> UpstreamResponse | UpstreamStream:
-        """Send a request as it is. Raises `AttemptError`.
-
-        If the provider refuses a field that arbstr has added, the request is sent again without it: the refusal costs
-        nothing and is no attempt.
-        """
+    ) -> Awaitable[UpstreamResponse | UpstreamStream]:
+        """Send a request as it is, without what arbstr has added if the provider is known to refuse that."""
         plain = request.plain_body
         if plain is None:
-            return await self._ask(provider, request, expected, headers, request.body)
-        key = provider.name, expected.dialect.name
-        if self._clock() < self._plain_until.get(key, -math.inf):
-            return await self._ask(provider, request, expected, headers, plain)
+            return self._ask(provider, request, expected, headers, request.body)
+        if self._plain_until and self._clock() < self._plain_until.get(
+            (provider.name, expected.dialect.name), -math.inf
+        ):
+            return self._ask(provider, request, expected, headers, plain)
+        return self._send_added(provider, request, expected, headers, plain)
+
+    async def _send_added(
+        self, provider: Provider, request: InferenceRequest, expected: Expected, headers: HeaderList, plain: bytes
+    ) -> UpstreamResponse | UpstreamStream:
+        """Send a request to which arbstr has added a field. Raises `AttemptError`.
+
+        If the provider refuses that, the request is sent again as it was: the refusal costs nothing and is no attempt.
+        """
         answer = await self._ask(provider, request, expected, headers, request.body)
         if isinstance(answer, UpstreamStream) or answer.client_error is None or not any(map(answer.body.count, _ADDED)):
             return answer
         retried = await self._ask(provider, request, expected, headers, plain)
         if isinstance(retried, UpstreamStream) or retried.client_error is None:
             logger.warning("provider %s rejects stream_options; omitting them for a day", provider.name)
-            self._plain_until[key] = self._clock() + UNSUPPORTED_S
+            self._plain_until[provider.name, expected.dialect.name] = self._clock() + UNSUPPORTED_S
         return retried
 
     async def _ask(

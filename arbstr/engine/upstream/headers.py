@@ -55,6 +55,10 @@ _LABEL_ONLY = frozenset({_LABEL})
 _READ = (_LABEL, b"x-routstr-cost-msats", b"retry-after", b"retry-after-ms", b"x-ms-retry-after-ms")
 
 
+# Of a header, what goes to the client, None for nothing; its name if arbstr reads it, else empty; and its text then.
+_Known = tuple[tuple[str, str] | None, bytes, str]
+
+
 class Head(NamedTuple):
     """A response's headers: those to forward, and those read: content type, charge, when to retry."""
 
@@ -71,24 +75,34 @@ class HeadReader:
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._names: dict[bytes, tuple[str | None, bytes]] = {}
-        self._values: dict[bytes, str] = {}  # of most headers the same in every response
+        self._known: dict[tuple[bytes, bytes], _Known] = {}  # most are the same in every response
 
     def read(self, response: httpx.Response) -> Head:
         """Read a response's headers, the raw ones if the transport has them: httpx's own cost more."""
         stream = response.extensions.get("response")
         forwarded: HeaderList = []
         first: dict[bytes, str] = {}
-        names, values = self._names, self._values
-        for name, value in response.headers.raw if stream is None else stream.headers:
-            shown, known = names.get(name) or self._new_name(name)
-            if shown is not None and len(value) <= _LONGEST_RETURNED:
-                forwarded.append((shown, values.get(value) or self._new_value(value)))
-            if known:
-                first.setdefault(known, value.decode(errors="replace"))
+        known = self._known
+        for header in response.headers.raw if stream is None else stream.headers:
+            shown, name, text = known.get(header) or self._new(*header)
+            if shown is not None:
+                forwarded.append(shown)
+            if name:
+                first.setdefault(name, text)
         if first.keys() <= _LABEL_ONLY:  # as in nearly all answers
             return Head(forwarded, first.get(_LABEL, "").lower(), None, None, None)
         label, charged, retry_after, in_ms, in_ms_too = map(first.get, _READ)
         return Head(forwarded, (label or "").lower(), charged, retry_after, in_ms or in_ms_too)
+
+    def _new(self, name: bytes, value: bytes) -> _Known:
+        if len(self._known) >= _REMEMBERED:
+            self._known.clear()
+        shown, name_read = self._names.get(name) or self._new_name(name)
+        forwarded = None if shown is None or len(value) > _LONGEST_RETURNED else (shown, self._shown(value))
+        found = forwarded, name_read, value.decode(errors="replace") if name_read else ""
+        if len(name) <= _LONGEST_REMEMBERED and len(value) <= _LONGEST_REMEMBERED:
+            self._known[name, value] = found
+        return found
 
     def _new_name(self, name: bytes) -> tuple[str | None, bytes]:
         """Return a header's name for the client, None if not forwarded (one that contains a key, say).
@@ -106,14 +120,6 @@ class HeadReader:
         if len(name) <= _LONGEST_REMEMBERED:
             self._names[name] = found
         return found
-
-    def _new_value(self, value: bytes) -> str:
-        shown = self._shown(value)
-        if len(self._values) >= _REMEMBERED:
-            self._values.clear()
-        if len(value) <= _LONGEST_REMEMBERED:
-            self._values[value] = shown
-        return shown
 
     def _shown(self, value: bytes) -> str:
         """Return a header's text with keys masked and control characters replaced."""

@@ -134,6 +134,15 @@ class UpstreamStream:
                     pass
 
 
+def arrived_body(response: httpx.Response, most: int) -> bytes | None:
+    """Return a body of at most `most` bytes that came with its head, as most do; None for any other."""
+    stream = response.extensions.get("response")
+    if stream is None or not stream.complete or stream.encoding or stream.body_bytes > most:
+        return None
+    body: bytes = stream.take()
+    return body
+
+
 def chunks_of(response: httpx.Response) -> AsyncIterator[bytes]:
     """Return an iterator of the body's bytes as they arrive."""
     return aiter(response.stream)  # type: ignore[arg-type]  # transports give asynchronous streams
