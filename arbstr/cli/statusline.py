@@ -25,11 +25,17 @@ _WHOLE_FROM = 100_000  # msats; less is shown with fractions
 
 
 class _Budget(NamedTuple):
-    """A limit of the configuration; `policy` is None for everything."""
+    """A limit of the configuration, of a `policy` or a `client`; both are None for everything."""
 
     policy: str | None
+    client: str | None
     period: Period
     limit_msats: int
+
+    @property
+    def whose(self) -> str:
+        """What it is a limit of, behind what is left of it; empty for everything."""
+        return " by policy" if self.policy is not None else " by client" if self.client is not None else ""
 
 
 class _Spent(NamedTuple):
@@ -51,7 +57,7 @@ class _Figures(NamedTuple):
 
     @property
     def tightest(self) -> _Spent | None:
-        return min(self.budgets, key=lambda one: (one.budget.policy is not None, one.left_msats), default=None)
+        return min(self.budgets, key=lambda one: (bool(one.budget.whose), one.left_msats), default=None)
 
 
 def register(app: typer.Typer) -> None:
@@ -96,7 +102,7 @@ def _spent(ledger: ReadConnection, budget: _Budget, now_ms: int) -> _Spent:
     from arbstr.ledger.model import Filter
 
     since_ms, ends_ms = bounds_ms(budget.period, now_ms)
-    where = Filter(since_ms=since_ms, until_ms=ends_ms - 1, policy=budget.policy)
+    where = Filter(since_ms=since_ms, until_ms=ends_ms - 1, policy=budget.policy, client=budget.client)
     return _Spent(budget, ledger.spent_msats(where), ends_ms)
 
 
@@ -112,22 +118,26 @@ def _table(config: Path | None) -> dict[str, Any]:
 
 
 def _budgets(table: Mapping[str, Any]) -> Iterator[_Budget]:
-    yield from _limits(None, table.get("budget"))
-    policies = table.get("policies")
-    rules = policies.get("rules") if isinstance(policies, dict) else None
-    for rule in rules if isinstance(rules, list) else ():
-        if isinstance(rule, dict) and isinstance(name := rule.get("name"), str):
-            yield from _limits(name, rule)
+    from arbstr.config.toml_file import expand, tables
+
+    written: dict[str, Any] = expand(table, os.environ, {})
+    yield from _limits(written.get("budget"))
+    for _, rule in tables(written, "policies", "rules"):
+        if isinstance(name := rule.get("name"), str):
+            yield from _limits(rule, policy=name)
+    for _, client in tables(written, "clients"):
+        if isinstance(name := client.get("name"), str):
+            yield from _limits(client, client=name)
 
 
-def _limits(policy: str | None, section: object) -> Iterator[_Budget]:
-    from arbstr.config.toml_file import expand
+def _limits(section: object, *, policy: str | None = None, client: str | None = None) -> Iterator[_Budget]:
     from arbstr.engine.caps import PERIODS
 
-    for period in PERIODS if isinstance(section, dict) else ():
-        written = expand(section.get(f"max_sats_per_{period}"), os.environ, {})  # type: ignore[attr-defined]  # a table, see above
-        with suppress(TypeError, ValueError, OverflowError):  # absent, or nothing that arbstr would serve with
-            yield _Budget(policy, period, round(float(written) * 1000))
+    if not isinstance(section, dict):
+        return
+    for period in PERIODS:
+        with suppress(KeyError, TypeError, ValueError, OverflowError):  # absent, or nothing to serve with
+            yield _Budget(policy, client, period, round(float(section[f"max_sats_per_{period}"]) * 1000))
 
 
 # --- what is printed
@@ -136,8 +146,8 @@ def _limits(policy: str | None, section: object) -> Iterator[_Budget]:
 def _line(figures: _Figures) -> str:
     parts = [f"{_sats(figures.today_msats)} sats today", f"{_sats(figures.hourly_msats)} sats/h"]
     if (tightest := figures.tightest) is not None:
-        whose = " by policy" if tightest.budget.policy is not None else ""
-        parts.append(f"{_sats(tightest.left_msats)} left {_PERIODS[tightest.budget.period]}{whose}")
+        budget = tightest.budget
+        parts.append(f"{_sats(tightest.left_msats)} left {_PERIODS[budget.period]}{budget.whose}")
     return " | ".join(parts)
 
 
@@ -171,6 +181,7 @@ def _json(figures: _Figures | None, problem: str | None) -> dict[str, Any]:
 def _entry(one: _Spent) -> dict[str, Any]:
     return {
         "policy": one.budget.policy,
+        "client": one.budget.client,
         "period": one.budget.period,
         "limit_sats": to_sats(one.budget.limit_msats),
         "spent_sats": to_sats(one.spent_msats),

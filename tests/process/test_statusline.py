@@ -85,6 +85,17 @@ def test_a_policys_budget_is_named_where_everything_has_none(tmp_path: Path) -> 
     assert shown(tmp_path).endswith(" | 0.75 left this hour by policy")
 
 
+def test_a_clients_budget_is_one_of_them_with_its_name_as_it_is_meant(tmp_path: Path) -> None:
+    limited = '[[clients]]\nname = "bob$$"\nmax_sats_per_day = 1\n'
+    configured(tmp_path, f'[[policies.rules]]\nname = "code"\nmax_sats_per_hour = 1\n{limited}')
+    spent(tmp_path, record(received_at_ms=NOON, cost_msats=750, client="bob$"), record(received_at_ms=NOON))
+    assert shown(tmp_path).endswith(" | 0.25 left today by client")
+    assert [(one["policy"], one["client"], one["left_sats"]) for one in figures(tmp_path)["budgets"]] == [
+        ("code", None, 1.0),
+        (None, "bob$", 0.25),
+    ]
+
+
 def test_an_overspent_budget_has_nothing_left(tmp_path: Path) -> None:
     configured(tmp_path, "[budget]\nmax_sats_per_day = 1\n")
     spent(tmp_path, record(received_at_ms=NOON - HOUR, cost_msats=2000))
@@ -103,6 +114,7 @@ def test_as_json_it_has_every_budget(tmp_path: Path) -> None:
     said = figures(tmp_path)
     assert said["budgets"][0] == {
         "policy": None,
+        "client": None,
         "period": "day",
         "limit_sats": 10.0,
         "spent_sats": 2.0,
