@@ -247,6 +247,13 @@ def test_the_container_is_not_root_and_has_a_healthcheck(tmp_path: Path) -> None
     assert 'CMD ["serve", "-c", "/data/config.toml", "-l", "0.0.0.0:8080"]' in stages[-1]
 
 
+def test_a_linter_finds_nothing_in_the_containerfile(tmp_path: Path) -> None:
+    linter = Path(sys.executable).with_name("hadolint")
+    text = init(tmp_path, "--container").stdout
+    done = subprocess.run([linter, "-"], input=text, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    assert (done.stdout, done.stderr, done.returncode) == ("", "", 0)
+
+
 def test_the_containers_health_is_that_arbstr_answers(tmp_path: Path) -> None:
     [check] = re.findall(r"^  CMD (\[.*\])$", init(tmp_path, "--container").stdout, re.MULTILINE)
     _, *arguments = json.loads(check)
