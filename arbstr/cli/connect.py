@@ -12,7 +12,7 @@ from urllib.parse import quote
 import typer
 
 from arbstr.cli.options import ConfigOption, ListenOption
-from arbstr.config.address import LOOPBACK, Address
+from arbstr.config.address import Address
 from arbstr.sanitize import quoted
 
 if TYPE_CHECKING:
@@ -104,9 +104,7 @@ def _reachable(address: Address) -> Address:
     """Return the address that a client on this machine uses. Raises `typer.BadParameter` if it is not known."""
     if address.port == 0:
         raise typer.BadParameter("the configured port is 0, any free one; name it with -l HOST:PORT")
-    if address.host in ("0.0.0.0", "::"):  # noqa: S104 - every address, loopback among them
-        return Address(LOOPBACK if address.host == "0.0.0.0" else "::1", address.port)  # noqa: S104 - likewise
-    return address
+    return address.here
 
 
 def _policy_path(settings: Settings, policy: str | None) -> str:

@@ -7,13 +7,14 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+from arbstr.config.address import Address
+
 if TYPE_CHECKING:
     from arbstr import shapes
     from arbstr.config.settings import Settings
 
 _PATIENCE_S = 2.0
 _MOST_BYTES = 32 * 1024 * 1024
-_ANY = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - for every address of this machine, the one to ask
 
 
 def known_providers(settings: Settings) -> dict[str, shapes.ProviderEntry]:
@@ -46,8 +47,8 @@ def _is_complete(entry: dict[str, Any]) -> bool:
 def _ask(settings: Settings, path: str, statuses: Sequence[int] = (http.client.OK,)) -> dict[str, Any]:
     token = settings.config.server.auth_token
     headers = {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
-    host = _ANY.get(settings.host, settings.host)
-    connection = http.client.HTTPConnection(host, settings.port, timeout=_PATIENCE_S)
+    address = Address(settings.host, settings.port).here
+    connection = http.client.HTTPConnection(address.host, address.port, timeout=_PATIENCE_S)
     try:
         connection.request("GET", path, headers=headers)
         response = connection.getresponse()

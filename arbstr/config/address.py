@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 
 LOOPBACK = "127.0.0.1"
+_OF_EVERY_NETWORK = {"0.0.0.0": LOOPBACK, "::": "::1"}  # noqa: S104 - loopback is among them
 _HOST_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]*[A-Za-z0-9_.])?")
 _BRACKETS = re.compile(r"\[(?P<host>[^\]]*)\]:(?P<port>[^:]*)")
 
@@ -20,6 +21,11 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+    @property
+    def here(self) -> Address:
+        """The address by which a program on this machine reaches it."""
+        return Address(_OF_EVERY_NETWORK.get(self.host, self.host), self.port)
 
     @property
     def is_loopback(self) -> bool:

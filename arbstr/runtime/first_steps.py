@@ -7,6 +7,7 @@ import logging
 import shlex
 from collections.abc import Sequence
 
+from arbstr.config.address import parse_address
 from arbstr.config.schema import Config
 from arbstr.sanitize import sanitize
 
@@ -22,7 +23,8 @@ def tell_first_steps(url: str, config: Config, models: Sequence[str]) -> None:
 
 
 def first_steps(url: str, config: Config, models: Sequence[str]) -> list[str]:
-    """Return the lines; `models` are those that are known by now."""
+    """Return the lines, for a client on this machine; `models` are those that are known by now."""
+    url = f"http://{parse_address(url.removeprefix('http://')).here}"
     more = f" and {len(models) - _NAMED} more" if len(models) > _NAMED else ""
     listed = ", ".join(models[:_NAMED]) + more if models else "as providers list them, at /v1/models"
     return [f"base URL for clients: {url}/v1; models: {sanitize(listed)}", f"to try it: {_curl(url, config, models)}"]

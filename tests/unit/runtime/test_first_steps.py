@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shlex
 
+import pytest
+
 from arbstr.config.clients import ClientSettings
 from arbstr.config.schema import Config, Server
 from arbstr.redaction import Secret
@@ -19,6 +21,13 @@ def test_they_name_the_base_url_the_models_and_a_request_for_one_of_them() -> No
     command = shlex.split(curl.removeprefix("to try it: "))
     assert command[:4] == ["curl", f"{URL}/v1/chat/completions", "-H", "Content-Type: application/json"]
     assert json.loads(command[-1])["model"] == "it's odd"
+
+
+@pytest.mark.parametrize(("host", "named"), [("0.0.0.0", "127.0.0.1"), ("[::]", "[::1]"), ("10.0.0.1", "10.0.0.1")])
+def test_the_address_is_one_that_can_be_called(host: str, named: str) -> None:
+    base, curl = first_steps(f"http://{host}:8080", Config(), [])
+    assert base.startswith(f"base URL for clients: http://{named}:8080/v1;")
+    assert f"curl http://{named}:8080/v1/" in curl
 
 
 def test_of_many_models_some_are_named() -> None:
