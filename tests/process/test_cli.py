@@ -166,6 +166,7 @@ def test_the_completion_of_a_shell_is_shown(tmp_path: Path) -> None:
 def test_the_manual_has_every_command_with_its_options(tmp_path: Path) -> None:
     page = arbstr_run("man", cwd=tmp_path).stdout
     assert page.isascii()
+    assert "\\[u" not in page  # nor names characters that a terminal without UTF-8 lacks
     assert page.startswith('.TH ARBSTR 1 "" "arbstr ')
     text = page.replace("\\-", "-")
     for name in typer.main.get_command(cli.app).commands:  # type: ignore[attr-defined]  # it is a group
