@@ -51,6 +51,8 @@ def test_a_mock_run_answers_at_once_without_a_configuration_and_leaves_nothing_b
         answer = arbstr.chat()
         assert answer.status_code == 200
         assert answer.json()["choices"]
+        eventually(lambda: "to try it: curl" in arbstr.stderr)
+        assert f"base URL for clients: {arbstr.url}/v1; models: gpt-4o, gpt-4o-mini" in arbstr.stderr
         assert arbstr.get("/v1/stats")["counts"]["total"] == 1
         assert arbstr.stop() == 0
     assert not list(tmp_path.glob("*.db*"))
