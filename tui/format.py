@@ -34,39 +34,33 @@ def sats(msats: int | None) -> str:
 
 
 def sats_round(msats: float | None) -> str:
-    """Sats with as many decimals as a total of that size needs: `21,004`, `812.4`, `1.120`, `0`."""
-    if msats is None:
-        return NOTHING
-    value = msats / 1000
-    if msats == 0 or abs(value) >= 1000:
-        return f"{value:,.0f}"
-    return f"{value:.1f}" if abs(value) >= 100 else f"{value:.3f}"
+    """Sats of a figure that stands alone, with as many decimals as it needs: `21,004`, `812.4`, `1.120`, `0`."""
+    return sats_alike([msats])[0]
 
 
-def sats_alike(amounts: Sequence[int]) -> list[str]:
+def sats_alike(amounts: Sequence[float | None]) -> list[str]:
     """Sats of a column, in msats, with as many decimals as the largest needs; what would come out as nothing is `<`."""
-    largest = max((abs(msats) for msats in amounts), default=0)
-    decimals = 3 if largest < 100_000 else 1 if largest < 100_000_000 else 0
-    return [_sats_with(msats, decimals) for msats in amounts]
+    largest = max((abs(msats) for msats in amounts if msats is not None), default=0)
+    decimals = next((places for places, below in ((3, 100_000), (1, 1_000_000)) if 0 < largest < below), 0)
+    return [NOTHING if msats is None else _with(msats / 1000, decimals) for msats in amounts]
 
 
-def prices_alike(amounts: Sequence[float]) -> list[str]:
-    """Sats of prices, in msats, with decimals enough to compare them: three or four figures of the largest."""
-    largest = max(amounts, default=0.0)
-    decimals = next((places for places, below in ((3, 10_000), (2, 100_000), (1, 1_000_000)) if largest < below), 0)
-    return [_sats_with(msats, decimals) for msats in amounts]
+def rates_alike(rates: Sequence[float | None]) -> list[str]:
+    """Rates of a column, in sats per 1000 tokens, with the decimals that one of them was given: `10.00`, `0.15`."""
+    decimals = max((_decimals_of(each) for each in rates if each is not None), default=0)
+    return [NOTHING if each is None else _with(each, decimals) if each < 1e9 else f"{each:.3g}" for each in rates]
 
 
-def _sats_with(msats: float, decimals: int) -> str:
+def _decimals_of(rate: float) -> int:
+    """Return how many decimals a rate has, of three at most."""
+    return 3 if 0 < rate < 0.001 else len(f"{rate:.3f}".rstrip("0").partition(".")[2])
+
+
+def _with(value: float, decimals: int) -> str:
     least = 10.0**-decimals
-    if 0 < abs(msats) < 1000 * least:
-        return f"{'<' if msats > 0 else '>-'}{least:.{decimals}f}"
-    return f"{msats / 1000:,.{decimals}f}"
-
-
-def rate(sats_per_1k: float) -> str:
-    """A rate in sats per 1000 tokens, with the decimals it was given: `10`, `0.15`."""
-    return f"{sats_per_1k:,.3f}".rstrip("0").rstrip(".") if sats_per_1k < 1e9 else f"{sats_per_1k:.3g}"
+    if 0 < abs(value) < least:
+        return f"{'<' if value > 0 else '>-'}{least:.{decimals}f}"
+    return f"{value:,.{decimals}f}"
 
 
 def count(number: int | None) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from tui.format import NOTHING, age, count, percent, rate
+from tui.format import age, count, percent, rates_alike
 from tui.model.full_request import FullRequest
 from tui.render.json_fields import Json, number_of, objects_in, sats_of, text_of, whole_of
 from tui.render.layout import Cells, Column, Line, Span, header, lay_out, wrapped, wrapped_cells
@@ -22,7 +22,7 @@ _COLUMNS = (
     Column("why", 24, share=4, most=120, rank=6),
 )
 _PRICE = ("in/1k", "out/1k", "fee", "price from")  # columns of what rows of earlier versions do not say
-_RATE_KEYS = ("input_rate_sats_per_1k", "output_rate_sats_per_1k", "base_fee_sats")
+_RATES = {"in/1k": "input_rate_sats_per_1k", "out/1k": "output_rate_sats_per_1k", "fee": "base_fee_sats"}
 _LABEL = 9
 
 
@@ -47,7 +47,9 @@ def routing_lines(request: FullRequest, width: int) -> list[Line]:
 
 def _board(routing: Json, width: int) -> list[Line]:
     """Return what each candidate asked at that moment, the first choice first."""
-    rows = [_candidate(number, each) for number, each in enumerate(objects_in(routing, "candidates"), 1)]
+    candidates = objects_in(routing, "candidates")
+    numbered = enumerate(zip(candidates, _rates(candidates), strict=True), 1)
+    rows = [_candidate(number, each, rates) for number, (each, rates) in numbered]
     hidden = () if any("price from" in row for row in rows) else _PRICE
     if not any("cached" in row for row in rows):
         hidden = (*hidden, "cached")
@@ -113,7 +115,7 @@ def _deviation(share: float) -> str:
     return f"{share:+,.0%}".replace("%", " %").replace("-", "\u2212").replace("\u22120 ", "±0 ").replace("+0 ", "±0 ")
 
 
-def _candidate(number: int, candidate: Json) -> Cells:
+def _candidate(number: int, candidate: Json, rates: Cells) -> Cells:
     cost, weight = number_of(candidate.get("expected_cost_sats")), number_of(candidate.get("weight_sats"))
     moved = cost is not None and weight is not None and abs(weight - cost) > 0.0005 * cost
     return {
@@ -122,7 +124,7 @@ def _candidate(number: int, candidate: Json) -> Cells:
         "expected sats": (sats_of(cost), "text"),
         "ranked as": (sats_of(weight), "text" if moved else "muted"),
         **_prefix(candidate.get("cached_tokens")),
-        **_price(candidate.get("price")),
+        **_price(candidate.get("price"), rates),
         "why": (text_of(candidate, "reason"), "muted"),
     }
 
@@ -133,17 +135,24 @@ def _prefix(tokens: object) -> dict[str, Span]:
     return {"cached": (count(cached), "text")} if cached else {}
 
 
-def _price(price: object) -> dict[str, Span]:
+def _rates(candidates: Sequence[Json]) -> list[Cells]:
+    """Return the rates that the candidates asked."""
+    prices = [price if isinstance(price := each.get("price"), Mapping) else {} for each in candidates]
+    columns = [rates_alike([number_of(price.get(key)) for price in prices]) for key in _RATES.values()]
+    return [
+        {title: (text, "text") for title, text in zip(_RATES, row, strict=True)} for row in zip(*columns, strict=True)
+    ]
+
+
+def _price(price: object, rates: Cells) -> Cells:
     """Return what a candidate asked and where that was known from; rows of earlier versions don't say."""
     if not isinstance(price, Mapping):
         return {}
-    rates = [number_of(price.get(key)) for key in _RATE_KEYS]
-    asked = [NOTHING if each is None else rate(each) for each in rates]
     source, age_s = text_of(price, "source"), number_of(price.get("age_s"))
     known = source if age_s is None else f"{source}, {age(age_s * 1000)} old"
     doubted = source in ("doubted", "stale")
     return {
-        **{title: (text, "text") for title, text in zip(("in/1k", "out/1k", "fee"), asked, strict=True)},
+        **rates,
         "price from": (known, "warn" if doubted else "muted"),
     }
 

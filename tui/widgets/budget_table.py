@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import tzinfo
 
 from arbstr.types import BudgetStatus
-from tui.format import age, day_or_time, percent, sats_round, uptime
+from tui.format import age, day_or_time, percent, sats_alike, uptime
 from tui.model.burn import Burn, Pace, began_ms
 from tui.model.filter_language import term
 from tui.model.filter_times import since
@@ -28,10 +28,22 @@ COLUMNS = (
 
 def budget_rows(view: DashboardView, burn: Burn | None, zone: tzinfo | None) -> list[Row]:
     """Return a row for each budget, leading to the requests that count in it."""
-    return [_row(budget, going, view.at_ms, zone) for budget, going in paces(view, burn)]
+    known = paces(view, burn)
+    sums = sats_alike([msats for budget, going in known for msats in _sums(budget, going)])
+    return [
+        _row(budget, going, sums[3 * place : 3 * place + 3], view.at_ms, zone)
+        for place, (budget, going) in enumerate(known)
+    ]
 
 
-def _row(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Row:
+def _sums(budget: BudgetStatus, going: Pace) -> tuple[float | None, ...]:
+    """Return what is spent of a budget, its limit, and what will be spent at its reset, in msats."""
+    at_reset = None if going.at_reset is None else going.at_reset * budget.limit_msats
+    return budget.spent_msats, budget.limit_msats, at_reset
+
+
+def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], now_ms: int, zone: tzinfo | None) -> Row:
+    spent, limit, at_reset = sums
     role = budget_role(budget)
     requests = since(began_ms(budget))
     return Row(
@@ -39,8 +51,8 @@ def _row(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) ->
         {
             "budget": (f"{budget.scope} / {budget.period}", "text"),
             "share": (percent(going.share, 0), role),
-            "spent of limit": (f"{sats_round(budget.spent_msats)} of {sats_round(budget.limit_msats)}", "text"),
-            "at this rate": forecast(budget, going, now_ms, zone),
+            "spent of limit": (f"{spent} of {limit}", "text"),
+            "at this rate": forecast(budget, going, at_reset, now_ms, zone),
             "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
         },
         finds=requests if budget.scope == GLOBAL else f"{term('policy', budget.scope)} {requests}",
@@ -52,7 +64,7 @@ def _bar(budget: BudgetStatus, going: Pace) -> Callable[[int], Span]:
     return lambda width: (pace_bar(going, width), budget_role(budget))
 
 
-def forecast(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Span:
+def forecast(budget: BudgetStatus, going: Pace, at_reset: str, now_ms: int, zone: tzinfo | None) -> Span:
     """Return how a budget ends if what is spent of it goes on: `empty 16:31, 9 h early`, `2,900 at reset`."""
     if going.share >= 1:
         return ("spent", "bad")
@@ -62,4 +74,4 @@ def forecast(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None
         return (f"empty {day_or_time(going.empty_at_ms, now_ms, zone)}, {early} early", role)
     if going.at_reset is None:
         return ("rate unknown", "muted")
-    return (f"{sats_round(going.at_reset * budget.limit_msats)} at reset", "text")
+    return (f"{at_reset} at reset", "text")

@@ -10,7 +10,7 @@ from typing import Literal
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import OTHER_GROUPS, Aggregate, GroupBy
 from arbstr.types import NO_GROUP
-from tui.format import NOTHING, count, percent, prices_alike, sats_alike, spark
+from tui.format import NOTHING, count, percent, sats_alike, spark
 from tui.model.breakdown import TIMES, TREND
 from tui.model.filter_language import name_matches, term
 from tui.model.filter_times import within
@@ -130,9 +130,9 @@ def _figures(groups: Sequence[Aggregate], whole: int) -> list[dict[str, Span]]:
 
 
 def _alike(amounts: Sequence[float | None]) -> list[Span]:
-    """Return prices with the decimals that the largest needs."""
-    texts = iter(prices_alike([amount for amount in amounts if amount is not None]))
-    return [(NOTHING, "muted") if amount is None else (next(texts), "text") for amount in amounts]
+    """Return prices, what is none muted."""
+    texts = sats_alike(amounts)
+    return [(text, "muted" if amount is None else "text") for text, amount in zip(texts, amounts, strict=True)]
 
 
 def _failed(failed: int) -> Span:

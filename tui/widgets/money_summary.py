@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
-from tui.format import clock, count, percent, prices_alike, sats, sats_round, short_count
+from tui.format import clock, count, percent, sats, sats_alike, sats_round, short_count
 from tui.model.ledger_stats import LedgerStats
 from tui.render.layout import Line, Part, fit_parts
 from tui.widgets.group_table import each_msats, thousand_tokens_msats
@@ -45,7 +45,7 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
     return [
         (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
         *_unexplained(window),
-        ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats)), 3),
+        ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats, sats(window.list_cost_msats))), 3),
         ((("  ", "muted"), (count(window.total), "text"), (" requests", "muted")), 2),
         *_price("each", each_msats(window), 4),
         *_price("per 1k tokens", thousand_tokens_msats(window), 5),
@@ -55,8 +55,7 @@ def _spent(window: Aggregate, range_name: str) -> list[Part]:
 def _price(label: str, msats: float | None, rank: int) -> list[Part]:
     if msats is None:
         return []
-    (text,) = prices_alike([msats])
-    return [(((" · ", "muted"), (text, "text"), (f" {label}", "muted")), rank)]
+    return [(((" · ", "muted"), (sats_round(msats), "text"), (f" {label}", "muted")), rank)]
 
 
 def _unexplained(window: Aggregate) -> list[Part]:
@@ -70,9 +69,11 @@ def _saved(window: Aggregate) -> list[Part]:
         return [(((" Saved: nothing to compare yet", "muted"),), 0)]
     parts: list[Part] = [(((" Saved", "muted"),), 0)]
     choices = (("the median provider", window.saved_vs_median_msats), ("the dearest", window.saved_vs_dearest_msats))
-    for rank, (name, saved) in enumerate(choices):
+    for rank, ((name, saved), amount) in enumerate(
+        zip(choices, sats_alike([saved for _, saved in choices]), strict=True)
+    ):
         share = f" ({percent(saved / (saved + window.cost_msats))})" if saved > 0 else ""
-        figure: Line = ((f"  {sats_round(saved)}", saved_role(saved)), (f" sats{share} vs {name}", "muted"))
+        figure: Line = ((f"  {amount}", saved_role(saved)), (f" sats{share} vs {name}", "muted"))
         parts.append((figure, rank))
     failed = window.total - window.success
     if failed:
@@ -85,9 +86,10 @@ def _caches(window: Aggregate) -> list[Part]:
     if not window.total:
         return []
     tokens_in, tokens_out = short_count(window.input_tokens), short_count(window.output_tokens)
+    gain, loss = sats_alike([saved, lost])
     return [
         (((" Caches  ", "muted"), (percent(window.cached_share), "text"), (" of the tokens in", "muted")), 0),
-        (((", saved ", "muted"), (sats_round(saved), saved_role(saved)), (" sats", "muted")), 1),
-        (((", switching cost ", "muted"), (sats_round(lost), "text"), (" sats", "muted")), 2),
+        (((", saved ", "muted"), (gain, saved_role(saved)), (" sats", "muted")), 1),
+        (((", switching cost ", "muted"), (loss, "text"), (" sats", "muted")), 2),
         (((f"  {tokens_in} → {tokens_out}", "text"), (" tokens", "muted")), 3),
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from tui.format import NOTHING, percent_more, prices_alike, sats_alike, short_count, shown
+from tui.format import NOTHING, percent_more, sats_alike, short_count, shown
 from tui.model.price_board import BoardRow, PriceBoard
 from tui.model.provider_view import ProviderView
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, under_cursor
@@ -72,7 +72,7 @@ def _table(
 ) -> list[dict[str, Span]]:
     serving = {each.key for each in providers if each.serves}
     keys = [(row, key) for row in rows for key in row.prices if key in titles]
-    amounts = prices_alike([row.prices[key] for row, key in keys] + [row.paid_msats or 0.0 for row in rows])
+    amounts = sats_alike([row.prices[key] for row, key in keys] + [row.paid_msats for row in rows])
     text = dict(zip([(row.model, key) for row, key in keys], amounts, strict=False))
     paid = amounts[len(keys) :]
     lost = sats_alike([row.lost_msats for row in rows])

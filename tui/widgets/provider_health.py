@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from arbstr.clock import HOUR_MS
 from arbstr.monitoring.source import ProviderStatus
-from tui.format import NOTHING, countdown, duration, percent, prices_alike, sats_round, spark, uptime
+from tui.format import NOTHING, countdown, duration, percent, sats_alike, sats_round, spark, uptime
 from tui.model.price_board import BoardRow, PriceBoard
 from tui.model.provider_view import ProviderView
 from tui.render.layout import Cells, Column, Layout, Line, Role, Span, cells, framed, lay_out, ruled
@@ -85,7 +85,7 @@ def price_of(row: BoardRow, view: ProviderView) -> Span:
     price = row.prices.get(view.key)
     if price is None:
         return (f"{NOTHING}  ", "muted")
-    (text,) = prices_alike([price])
+    (text,) = sats_alike([price])
     if view.key == row.cheapest:
         return (f"{text} {CHEAPEST}", "strong")
     return (f"{text}  ", "text" if view.serves else "muted")

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
-from tui.format import NOTHING, age, count, duration, percent, rate, sats_alike, sats_round, shown, spark, stamp
+from arbstr.types import Balance
+from tui.format import NOTHING, age, count, duration, percent, rates_alike, sats_alike, sats_round, shown, spark, stamp
 from tui.model.groups import Groups
 from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
@@ -49,14 +50,18 @@ def _columns(providers: Sequence[ProviderView]) -> tuple[Column, ...]:
     return tuple(column for column in COLUMNS if column.title not in empty)
 
 
-def balance(view: ProviderView) -> Span:
-    """Return what can be spent at a provider, or why that is not known."""
-    known = view.status.balance
-    if known is None:
-        return (NOTHING, "muted")
-    if known.state != "known" or known.free_msats is None:
-        return _NO_BALANCE.get(known.state, ("unknown", "warn"))
-    return (sats_round(known.free_msats), "text" if known.free_msats > 0 else "bad")
+def balances(providers: Sequence[ProviderView]) -> list[Span]:
+    """Return what can be spent at each provider, or why that is not known."""
+    known = [each.status.balance for each in providers]
+    free = [each.free_msats if each is not None and each.state == "known" else None for each in known]
+    return [
+        (text, "text" if msats > 0 else "bad") if msats is not None else _no_balance(each)
+        for text, msats, each in zip(sats_alike(free), free, known, strict=True)
+    ]
+
+
+def _no_balance(known: Balance | None) -> Span:
+    return (NOTHING, "muted") if known is None else _NO_BALANCE.get(known.state, ("unknown", "warn"))
 
 
 def _lasts(view: ProviderView) -> Span:
@@ -138,12 +143,17 @@ class ProviderTable(Panel):
 
     def _table(self, providers: Sequence[ProviderView]) -> list[dict[str, Span]]:
         groups = [None if self._groups is None else self._groups.get(each.status.name) for each in providers]
-        spent = sats_alike([0 if group is None else group.cost_msats for group in groups])
-        return [self._row(*each) for each in zip(providers, groups, spent, strict=True)]
+        spent = sats_alike([None if group is None else group.cost_msats for group in groups])
+        lost = sats_alike([self._lost.get(each.status.name) or None for each in providers])
+        rows = zip(providers, groups, spent, lost, balances(providers), strict=True)
+        return [
+            {**self._row(view, group), "sats": (cost, "text"), "lost": _lost(loss), "balance": left}
+            for view, group, cost, loss, left in rows
+        ]
 
-    def _row(self, view: ProviderView, group: Aggregate | None, spent: str) -> dict[str, Span]:
+    def _row(self, view: ProviderView, group: Aggregate | None) -> dict[str, Span]:
         status = view.status
-        row, lost = row_cells(view, self._now_ms), self._lost.get(status.name, 0)
+        row = row_cells(view, self._now_ms)
         return {
             "": row[""],
             "provider": row["name"],
@@ -154,13 +164,14 @@ class ProviderTable(Panel):
             "lately": (spark(view.speeds.history), "muted"),
             "tok/s": _tokens_per_second(view),
             "charged": charged(status.charged_ratio),
-            "balance": balance(view),
             "lasts": _lasts(view),
             "prices": price_age(view),
             "requests": (NOTHING if group is None else count(group.total), "text"),
-            "sats": (NOTHING if group is None else spent, "text"),
-            "lost": (sats_round(lost), "warn") if lost else (NOTHING, "muted"),
         }
+
+
+def _lost(amount: str) -> Span:
+    return (amount, "muted" if amount == NOTHING else "warn")
 
 
 def _tokens_per_second(view: ProviderView) -> Span:
@@ -201,7 +212,7 @@ def _balance_lines(view: ProviderView) -> list[Line]:
     known = view.status.balance
     if known is None:
         return []
-    text, role = balance(view)
+    ((text, role),) = balances([view])
     held = f", {sats_round(known.reserved_msats)} reserved" if known.reserved_msats else ""
     unit = " sats" if known.state == "known" else ""
     runway, warns = runway_of(view)
@@ -220,19 +231,27 @@ def _price_words(view: ProviderView) -> tuple[str, Role]:
 def rate_lines(view: ProviderView, width: int) -> list[Line]:
     """Return its rates by model, with a header."""
     status = view.status
-    table = [_prices(model, *status.rates_for(model)) for model in status.models or ("every model",)]
+    models = status.models or ("every model",)
+    rates = [status.rates_for(model) for model in models]
+    columns = [rates_alike(column) for column in zip(*rates, strict=True)]
+    samples = sats_alike([_sample(*each) for each in rates])
+    table = [_prices(*row) for row in zip(models, *columns, samples, strict=True)]
     layout = lay_out(_RATES, width, table)
     return [header(layout), *(cells(layout, row) for row in table)]
 
 
-def _prices(model: str, input_rate: float, output_rate: float, base_fee: float) -> dict[str, Span]:
-    sample = input_rate * SAMPLE_IN + output_rate * SAMPLE_OUT + base_fee * 1000
+def _sample(input_rate: float, output_rate: float, base_fee: float) -> float:
+    """Return what a request of ordinary size costs, in msats."""
+    return input_rate * SAMPLE_IN + output_rate * SAMPLE_OUT + base_fee * 1000
+
+
+def _prices(model: str, input_rate: str, output_rate: str, base_fee: str, sample: str) -> dict[str, Span]:
     return {
         "model": (model, "text"),
-        "in/1k": (rate(input_rate), "text"),
-        "out/1k": (rate(output_rate), "text"),
-        "fee": (rate(base_fee), "text"),
-        "1,000 in + 256 out": (f"{sats_round(sample)} sats", "text"),
+        "in/1k": (input_rate, "text"),
+        "out/1k": (output_rate, "text"),
+        "fee": (base_fee, "text"),
+        "1,000 in + 256 out": (f"{sample} sats", "text"),
     }
 
 

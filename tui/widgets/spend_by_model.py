@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from arbstr.ledger.model import Aggregate
-from tui.format import percent, sats_alike, sats_round, spark
+from tui.format import NOTHING, percent, sats_alike, spark
 from tui.model.groups import Groups
 from tui.render.layout import Column, Line, Span, cells, framed, lay_out
 from tui.widgets.panel import Panel
@@ -39,15 +39,16 @@ def share_lines(groups: Groups, width: int, rows: int, trends: Mapping[str, Sequ
     if rest:
         shown = [*shown, (sum(cost for cost, _ in rest), f"{len(rest)} others")]
     amounts = sats_alike([cost for cost, _ in shown])
+    each = sats_alike([_each(groups.get(name)) for _, name in shown])
     table: list[dict[str, Span]] = [
         {
             "name": (name, "text"),
             "sats": (amount, "text"),
             "share": (percent(cost / whole if whole else 0.0, 0), "muted"),
-            "each": (_each(groups.get(name)), "text"),
+            "each": ("" if price == NOTHING else f"{price} each", "text"),
             "trend": (spark(buckets((trends or {}).get(name, ()), TREND)), "muted"),
         }
-        for (cost, name), amount in zip(shown, amounts, strict=True)
+        for (cost, name), amount, price in zip(shown, amounts, each, strict=True)
     ]
     largest = max((cost for cost, _ in shown), default=0)
     layout = lay_out(COLUMNS, width, table)
@@ -57,8 +58,8 @@ def share_lines(groups: Groups, width: int, rows: int, trends: Mapping[str, Sequ
     return [cells(layout, row) for row in table]
 
 
-def _each(group: Aggregate | None) -> str:
-    return f"{sats_round(group.cost_msats / group.success)} each" if group is not None and group.success else ""
+def _each(group: Aggregate | None) -> float | None:
+    return group.cost_msats / group.success if group is not None and group.success else None
 
 
 def buckets(values: Sequence[int], count: int) -> list[int]:

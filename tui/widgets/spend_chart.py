@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from arbstr.clock import DAY_MS, MINUTE_MS
-from tui.format import moment, sats_round
+from tui.format import moment, sats_alike
 from tui.model.ledger_stats import RANGES, Range
 from tui.model.time_series import Chart
 from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, width_of
@@ -131,7 +131,7 @@ class SpendChart(Panel):
         with_times = height >= 5
         rows = height - 1 - with_times
         lines = [self._title(chart, peak, width)]
-        labels = _axis(peak, rows)
+        labels = _axis(values, rows)
         margin = len(labels[0])
         if chart is not None and peak:
             layers = list(chart.models.values())[: len(LOOKS) - 1]
@@ -189,21 +189,28 @@ def begun(chart: Chart) -> Chart:
 
 def _figures(chart: Chart, peak: int, zone: tzinfo | None) -> list[Part]:
     """Return the whole, the mean and the peak of what is shown."""
-    whole = sum(value or 0 for value in chart.values)
+    whole, mean, highest = sats_alike(_sums(chart.values))
     place = next(place for place, value in enumerate(chart.values) if value == peak)
     at = moment(chart.start_ms + place * chart.width_ms, zone)
     return [
-        (((sats_round(whole), "text"), (" sats", "muted")), 2),
-        (((" · mean ", "muted"), (sats_round(whole / len(chart.values)), "text")), 4),
-        (((" · peak ", "muted"), (sats_round(peak), "text")), 1),
+        (((whole, "text"), (" sats", "muted")), 2),
+        (((" · mean ", "muted"), (mean, "text")), 4),
+        (((" · peak ", "muted"), (highest, "text")), 1),
         (((f" at {at:%H:%M}", "muted"),), 5),
     ]
 
 
-def _axis(peak: int, rows: int) -> list[str]:
-    """Return what stands left of each row, top first: the peak, its half and nothing."""
-    marked = {0: sats_round(peak), rows - 1: "0"}
-    if rows >= 5:
-        marked[rows // 2] = sats_round(peak * (rows - rows // 2) / rows)
+def _sums(values: Sequence[int | None]) -> tuple[float, float, int]:
+    """Return the whole, the mean and the peak."""
+    whole = sum(value or 0 for value in values)
+    return whole, whole / max(len(values), 1), max((value or 0 for value in values), default=0)
+
+
+def _axis(values: Sequence[int | None], rows: int) -> list[str]:
+    """Return what stands left of each row, top first: the peak, its half and nothing, as precise as the title."""
+    whole, _, peak = _sums(values)
+    middle = rows // 2
+    _, highest, half, nothing = sats_alike([whole, peak, peak * (rows - middle) / rows, 0])
+    marked = {0: highest, rows - 1: nothing} | ({middle: half} if rows >= 5 else {})
     widest = max(map(len, marked.values()))
     return [f" {marked.get(row, ''):>{widest}}{'┤' if row in marked else '│'}" for row in range(rows)]

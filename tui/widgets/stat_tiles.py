@@ -17,7 +17,7 @@ from tui.format import (
     duration,
     per_second,
     percent,
-    sats,
+    sats_alike,
     sats_round,
     short_count,
     short_durations,
@@ -80,7 +80,7 @@ def _since(view: DashboardView, zone: tzinfo | None) -> str:
 
 def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
     role = budget_role(budget)
-    left = sats_round(max(budget.limit_msats - budget.spent_msats, 0))
+    left, limit = sats_alike([max(budget.limit_msats - budget.spent_msats, 0), budget.limit_msats])
     ends = f"resets in {uptime(max(budget.resets_at_ms - now_ms, 0))}"
     at_reset: Line = ((ends, "muted"),)
     if going.at_reset is not None:
@@ -92,7 +92,7 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
         (
             ((pace_bar(going, _PACE_CELLS), role), (" ", "text"), (percent(going.share, 0), role)),
             lasts(going, now_ms, zone),
-            ((left, "text"), (" of ", "muted"), (sats_round(budget.limit_msats), "text"), (" left", "muted")),
+            ((left, "text"), (" of ", "muted"), (limit, "text"), (" left", "muted")),
             at_reset,
             ((ends, "muted"),),
         ),
@@ -103,15 +103,15 @@ def _burning(view: DashboardView, burn: Burn | None) -> Tile:
     each = _each(view.counted)
     if burn is None:
         return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, *_runway(view), EMPTY, each))
-    mean = burn.mean_per_minute
+    lately, mean = sats_alike([burn.per_minute, burn.mean_per_minute])
     day: Line = ((f"24 h {NOTHING}", "muted"),)
-    if mean is not None:
-        day = (("24 h ", "muted"), (sats_round(mean), "text"), (" /min", "muted"), *_times(burn.times_mean))
+    if burn.mean_per_minute is not None:
+        day = (("24 h ", "muted"), (mean, "text"), (" /min", "muted"), *_times(burn.times_mean))
     return Tile(
         "Burn",
         "10 min",
         (
-            ((sats_round(burn.per_minute), "strong"), (" sats/min", "muted")),
+            ((lately, "strong"), (" sats/min", "muted")),
             day,
             *_runway(view),
             ((sats_round(burn.per_minute * 60), "text"), (" an hour", "muted")),
@@ -151,32 +151,28 @@ def _spent(view: DashboardView, figures: LedgerStats, zone: tzinfo | None) -> Ti
     today = None if figures.today is None else max(figures.today.cost_msats, least)
     week = None if figures.week is None else max(figures.week.cost_msats, least)
     listed = None if figures.today is None else max(figures.today.list_cost_msats, totals.list_cost_msats * began_today)
+    figure, by_list, in_week, counted = sats_alike([today, listed, week, view.counted.cost_msats])
     return Tile(
         "Spent",
         "today UTC",
         (
-            ((NOTHING if today is None else sats_round(today), "strong"), (" sats", "muted")),
-            (("rates ", "muted"), (NOTHING, "muted")) if today is None else by_rates(today, listed or 0),
-            _sum("7 days", week),
-            ((f"{_since(view, zone)} ", "muted"), (sats(view.counted.cost_msats), "text"), (" sats", "muted")),
+            ((figure, "strong"), (" sats", "muted")),
+            by_rates(today or 0, listed or 0, by_list),
+            _sum("7 days", in_week),
+            _sum(_since(view, zone), counted),
         ),
     )
 
 
-def _sum(label: str, msats: int | None) -> Line:
-    figure = NOTHING if msats is None else sats_round(msats)
-    return ((f"{label} ", "muted"), (figure, "text"), (" sats", "muted"))
+def _sum(label: str, amount: str) -> Line:
+    return ((f"{label} ", "muted"), (amount, "text"), (" sats", "muted"))
 
 
-def by_rates(cost_msats: int, listed_msats: int) -> Line:
-    """Return what it would have been by the rates, and how much more than that was charged."""
+def by_rates(cost_msats: int, listed_msats: int, listed: str) -> Line:
+    """Return what it would have been by the rates, which is `listed`, and how much more than that was charged."""
     share, role = over_rates(cost_msats, listed_msats)
     more = f" {share}" if share[:1] in ("+", "-") else ""
-    return (
-        ("rates ", "muted"),
-        (sats_round(listed_msats), "text"),
-        (more, role if more else "text"),
-    )
+    return (("rates ", "muted"), (listed, "text"), (more, role if more else "text"))
 
 
 def over_rates(cost_msats: int, listed_msats: int) -> Span:
@@ -194,12 +190,12 @@ def _saved(view: DashboardView, window: Aggregate | None, range_name: str, zone:
     saved, paid = totals.saved_vs_median_msats, totals.compared_msats
     if not totals.requests:
         return Tile("Saved", since, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
-    figure: Line = ((sats(saved), saved_role(saved)), (" sats", "muted"))
     recent = None if window is None else window.saved_vs_median_msats
-    lately = _sum(f"last {range_name}", recent)
-    caches = _caches(totals)
+    amount, lately, gain, loss = sats_alike([saved, recent, totals.cache_saved_msats, totals.switching_msats])
+    figure: Line = ((amount, saved_role(saved)), (" sats", "muted"))
+    caches = _caches(totals, gain, loss)
     compared = _below_median(saved, paid) if caches else _less_than_median(saved, paid)
-    return Tile("Saved", since, (figure, *compared, *caches, lately))
+    return Tile("Saved", since, (figure, *compared, *caches, _sum(f"last {range_name}", lately)))
 
 
 def _less_than_median(saved: int, paid: int) -> tuple[Line, Line]:
@@ -218,15 +214,14 @@ def _below_median(saved: int, paid: int) -> tuple[Line]:
     return (((share, "text"), (" below" if saved > 0 else " above", "muted"), (" median", "muted")),)
 
 
-def _caches(totals: Totals) -> tuple[Line, ...]:
+def _caches(totals: Totals, saved: str, lost: str) -> tuple[Line, ...]:
     """Return what prompt caches had of the input and saved, and what switching cost; nothing where there were none."""
     if not totals.cached_tokens and not totals.switching_msats:
         return ()
-    saved, lost = totals.cache_saved_msats, totals.switching_msats
     share: Line = ((percent(totals.cached_share, 0), "text"), (" cached", "muted"))
     return (
-        (*share, (f"  {sats_round(saved)}", saved_role(saved)), (" sats", "muted")),
-        (("switching", "muted"), (" cost", "muted"), (f" {sats_round(lost)}", "text"), (" sats", "muted")),
+        (*share, (f"  {saved}", saved_role(totals.cache_saved_msats)), (" sats", "muted")),
+        (("switching", "muted"), (" cost", "muted"), (f" {lost}", "text"), (" sats", "muted")),
     )
 
 

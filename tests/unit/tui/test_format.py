@@ -30,9 +30,19 @@ def test_totals_have_the_decimals_their_size_needs(msats: int, shown: str) -> No
     assert fmt.sats_round(msats) == shown
 
 
-@pytest.mark.parametrize(("number", "shown"), [(0, "0"), (10, "10"), (0.15, "0.15"), (2.5, "2.5"), (1200.0, "1,200")])
-def test_rates_keep_the_decimals_they_were_given(number: float, shown: str) -> None:
-    assert fmt.rate(number) == shown
+@pytest.mark.parametrize(
+    ("rates", "shown"),
+    [
+        ([10, None, 0.15, 1200.0], ["10.00", "–", "0.15", "1,200.00"]),
+        ([10, 0], ["10", "0"]),
+        ([2.5, 0.0004], ["2.500", "<0.001"]),
+        ([1e12], ["1e+12"]),
+    ],
+)
+def test_rates_of_a_column_have_the_decimals_that_one_of_them_was_given(
+    rates: list[float | None], shown: list[str]
+) -> None:
+    assert fmt.rates_alike(rates) == shown
 
 
 @pytest.mark.parametrize(
@@ -135,14 +145,27 @@ def test_times_are_of_the_zone_asked_for() -> None:
     ("amounts", "shown"),
     [
         ([42_665, 3_000, 0], ["42.665", "3.000", "0.000"]),
-        ([42_665, 103_000, 1_270_400], ["42.7", "103.0", "1,270.4"]),
-        ([70, 1_270_400, -78_163, -3], ["<0.1", "1,270.4", "-78.2", ">-0.1"]),
+        ([42_665, None, 103_000], ["42.7", "–", "103.0"]),
+        ([70, 999_900, -78_163, -3], ["<0.1", "999.9", "-78.2", ">-0.1"]),
         ([49, 210_000_000], ["<1", "210,000"]),
+        ([0, 0], ["0", "0"]),
+        ([None], ["–"]),
         ([], []),
     ],
 )
-def test_a_column_has_one_precision_and_shows_nothing_as_nothing(amounts: list[int], shown: list[str]) -> None:
+def test_a_column_has_one_precision_and_shows_nothing_as_nothing(amounts: list[int | None], shown: list[str]) -> None:
     assert fmt.sats_alike(amounts) == shown
+
+
+@given(st.lists(st.integers(-(10**12), 10**12).map(lambda tenths: tenths / 10) | st.none(), max_size=8))
+def test_whatever_stands_in_a_column_it_has_one_precision_and_nothing_else_reads_as_nothing(
+    amounts: list[float | None],
+) -> None:
+    shown = fmt.sats_alike(amounts)
+    known = [(text, msats) for text, msats in zip(shown, amounts, strict=True) if msats is not None]
+    assert len({len(text.partition(".")[2]) for text, _ in known}) <= 1
+    assert all((float(text.strip("<>").replace(",", "")) == 0) == (msats == 0) for text, msats in known)
+    assert shown == [fmt.NOTHING if msats is None else text for text, msats in zip(shown, amounts, strict=True)]
 
 
 @pytest.mark.parametrize(("ms", "shown"), [(1, "1 s"), (11_200, "12 s"), (60_000, "1 m 00 s"), (3_600_001, "1 h 00 m")])

@@ -188,7 +188,7 @@ async def test_figures_equal_what_the_ledger_says_within_one_refresh() -> None:
     async with dashboard_pilot(FakeSource()) as each:
         happen(each.source, 25)
         total = each.source.totals
-        await each.shows(f"start {total.cost_msats / 1000:,.3f}", f"{total.requests}")
+        await each.shows(f"start {sats_round(total.cost_msats)}", f"{total.requests}")
         await each.shows("today UTC", sats_round(total.cost_msats))
         await each.until(lambda: getattr(each.app.dashboard.figures.today, "cost_msats", None) == total.cost_msats)
 
@@ -226,7 +226,7 @@ async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
         assert each.text.splitlines()[1:-1] == before
         await each.press("f")
         await each.hides("frozen")
-        await each.shows(f"{each.source.totals.cost_msats / 1000:,.3f}")
+        await each.shows(f"start {sats_round(each.source.totals.cost_msats)}")
 
 
 async def test_the_feed_is_filtered_and_says_so() -> None:
@@ -858,7 +858,7 @@ async def test_a_line_of_money_leads_to_its_requests_in_that_time() -> None:
         await each.press("4")
         await each.shows("By model", "gpt-4o-mini")
         line = next(text for text in each.text.splitlines() if "│ gpt-4o " in text)
-        requests = re.search(r" (\d+) +\d+\.\d\d +\d+\.\d\d ", line)
+        requests = re.search(r" (\d+) +\d+\.\d+ +\d+\.\d+ ", line)
         assert requests is not None
         await each.press("enter")
         await each.shows('model:"gpt-4o" since:2025-03-14T13:02:11', f"Requests  {requests[1]} ")

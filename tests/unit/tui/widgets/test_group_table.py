@@ -68,7 +68,7 @@ def test_a_column_has_one_precision() -> None:
     }
     found = rows(groups)
     assert [cell(row, "sats") for row in found] == ["150.0", "42.7", "0.0"]
-    assert [cell(row, "each") for row in found] == ["75.00", "42.67", NOTHING]
+    assert [cell(row, "each") for row in found] == ["75.000", "42.670", NOTHING]
     assert [cell(row, "/1k tok") for row in found] == ["150.0", "4.3", NOTHING]
     assert [cell(row, "failed") for row in found] == ["1", NOTHING, "1"]
 

@@ -27,7 +27,7 @@ def test_the_board_marks_the_cheapest_and_drops_the_providers_that_matter_least(
     wide, models = board_lines(PriceBoard(rows, bought=True), views, 116, "alpha")
     text = "\n".join(texts(wide))
     assert models == ["gpt-4o", "llama"]
-    assert re.search(r"gpt-4o +11\.00 ★ +12\.00 +– +– +11\.50 +\+4\.5 %", text)
+    assert re.search(r"gpt-4o +11\.000 ★ +12\.000 +– +– +11\.500 +\+4\.5 %", text)
     assert "0.040" in text
     header_ = [texts(board_lines(PriceBoard(rows, bought=True), views, width, None)[0])[0] for width in (36, 44, 54)]
     assert header_[0].split() == ["model", "alpha", "delta"], "the cheapest of something stay"
@@ -42,5 +42,5 @@ def test_a_provider_may_be_called_as_a_column_is() -> None:
     row = BoardRow("gpt-4o", 400, 200, {"paid": 11_000}, "paid", 12_000, 0)
     header_, line = texts(board_lines(PriceBoard((row,), bought=True), views, 116, None)[0])
     assert "paid′" in header_
-    assert "11.00 ★" in line
-    assert "12.00" in line
+    assert "11.000 ★" in line
+    assert "12.000" in line

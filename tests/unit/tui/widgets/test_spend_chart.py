@@ -75,6 +75,6 @@ def test_the_axis_says_what_its_heights_are() -> None:
     lines = texts(drawn(Chart(NOON, MINUTE, (10_000, 40_000)), 60, 8))
     assert lines[1].startswith(" 40.000┤")
     assert lines[4].startswith(" 20.000┤")
-    assert lines[6].startswith("      0┤")
+    assert lines[6].startswith("  0.000┤")
     assert " nothing spent in the last 1 h" in texts(drawn(Chart(NOON, MINUTE, (0, 0))))
     assert " asking the ledger …" in texts(drawn(None))

@@ -59,7 +59,7 @@ DAY = BudgetStatus("global", "day", 40_000_000, 0, 50_000_000, NOON + 9 * HOUR_M
     ],
 )
 def test_how_a_budget_ends(going: Pace, said: tuple[str, str]) -> None:
-    assert forecast(DAY, going, NOON, UTC) == said
+    assert forecast(DAY, going, "45,000", NOON, UTC) == said
 
 
 def test_a_budget_leads_to_the_requests_that_count_in_it() -> None:

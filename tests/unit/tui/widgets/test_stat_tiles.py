@@ -13,6 +13,7 @@ from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import Balance, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
+from tui.format import sats_round
 from tui.model.burn import Burn
 from tui.model.ledger_stats import LedgerStats
 from tui.model.view_model import DashboardView, ViewModel
@@ -38,7 +39,7 @@ def shown(view: DashboardView, figures: LedgerStats | None = None, burn: Burn | 
 def test_tiles_say_what_is_known_and_no_more() -> None:
     known = shown(view_of())
     assert list(known) == ["Spent", "Burn", "Saved", "Requests", "Latency"]
-    assert texts(known["Spent"].lines) == ["– sats", "rates –", "7 days – sats", "start 0.000 sats"]
+    assert texts(known["Spent"].lines) == ["– sats", "rates –", "7 days – sats", "start 0 sats"]
     assert texts(known["Burn"].lines) == ["–", "", "", "– sats each"]
     assert texts(known["Saved"].lines)[:2] == ["–", "nothing to compare"]
     assert texts(known["Requests"].lines)[1:3] == ["– ok  0 running", "no failures"]
@@ -52,12 +53,11 @@ def test_tiles_equal_totals_and_ledger() -> None:
     today = Aggregate(cost_msats=4_120_000, list_cost_msats=4_000_000)
     known = shown(view, LedgerStats(today=today, window=window), Burn(380_000, 10 * MINUTE_MS))
     totals = source.totals
-    exact = f"{totals.cost_msats // 1000:,}.{totals.cost_msats % 1000:03}"
     assert texts(known["Spent"].lines) == [
         "4,120 sats",
         "rates 4,000 +3.0 %",
         "7 days – sats",
-        f"start {exact} sats",
+        f"start {sats_round(totals.cost_msats)} sats",
     ]
     share = totals.saved_vs_median_msats / (totals.saved_vs_median_msats + totals.compared_msats)
     assert f"{share * 100:.1f} %" in texts(known["Saved"].lines)[1]
@@ -183,7 +183,7 @@ def test_what_was_saved_is_a_share_of_the_requests_that_can_be_compared() -> Non
     [
         (50_000, ["50.000 sats", "50.0 % less than", "the median provider"], "good"),
         (-10_000, ["-10.000 sats", "25.0 % more than", "the median provider"], "bad"),
-        (0, ["0.000 sats", "as much as", "the median provider"], "text"),
+        (0, ["0 sats", "as much as", "the median provider"], "text"),
     ],
 )
 def test_a_loss_is_said_and_seen(saved_msats: int, said: list[str], role: Role) -> None:
@@ -199,13 +199,13 @@ def test_a_loss_is_said_and_seen(saved_msats: int, said: list[str], role: Role) 
     [
         (
             {"cached_tokens": 912, "cache_saved_msats": 1_204_000, "saved_vs_median_msats": 50_000},
-            ["50.000 sats", "50.0 % below median", "91 % cached  1,204 sats", "switching cost 0 sats"],
+            ["50 sats", "50.0 % below median", "91 % cached  1,204 sats", "switching cost 0 sats"],
         ),
         (
             {"switching_msats": 12_300, "saved_vs_median_msats": -10_000},
-            ["-10.000 sats", "25.0 % above median", "0 % cached  0 sats", "switching cost 12.300 sats"],
+            ["-10.000 sats", "25.0 % above median", "0 % cached  0.000 sats", "switching cost 12.300 sats"],
         ),
-        ({"cached_tokens": 5}, ["0.000 sats", "as the median", "<1 % cached  0 sats", "switching cost 0 sats"]),
+        ({"cached_tokens": 5}, ["0 sats", "as the median", "<1 % cached  0 sats", "switching cost 0 sats"]),
     ],
 )
 def test_what_caches_saved_and_switching_cost_stands_beside_what_the_choice_saved(
@@ -245,7 +245,7 @@ def test_what_was_spent_since_a_start_today_is_part_of_today_and_of_the_week(
 @pytest.mark.parametrize(
     ("spent", "listed", "said", "role"),
     [
-        (1_096_000, 983_800, "rates 983.8 +11.4 %", "warn"),
+        (1_096_000, 983_800, "rates 984 +11.4 %", "warn"),
         (1_010_000, 1_000_000, "rates 1,000 +1.0 %", "text"),
         (900_000, 1_000_000, "rates 1,000 -10.0 %", "text"),
         (1_000_001, 1_000_000, "rates 1,000", "text"),

@@ -382,7 +382,7 @@ def test_what_no_request_explains_is_said_beside_what_was_spent() -> None:
 @pytest.mark.parametrize(
     ("width", "said"),
     [
-        (80, " Caches  91.2 % of the tokens in, saved 1,204 sats, switching cost 12.300 sats"),
+        (80, " Caches  91.2 % of the tokens in, saved 1,204 sats, switching cost 12 sats"),
         (60, " Caches  91.2 % of the tokens in, saved 1,204 sats"),
         (40, " Caches  91.2 % of the tokens in"),
     ],
