@@ -106,11 +106,12 @@ def percent_more(part: float | None) -> str:
 _BARS = "▁▂▃▄▅▆▇█"
 
 
-def spark(values: Sequence[float]) -> str:
-    """Values as bars of eighths, scaled to the largest; nothing has no bar: `▂▁▂▃▅`."""
+def spark(values: Sequence[float], least: float = 0.0) -> str:
+    """Values as bars of eighths, scaled to the largest, or to `least` if that is more: `▂▁▂▃▅`. Nothing has no bar."""
     largest = max(values, default=0.0)
     if largest <= 0:
         return " " * len(values)
+    largest = max(largest, least)
     return "".join(_BARS[min(int(value / largest * 8), 7)] if value > 0 else " " for value in values)
 
 
@@ -191,6 +192,11 @@ def moment(at_ms: int, zone: tzinfo | None) -> datetime:
     """An instant in a time zone; None is the machine's own."""
     instant = datetime.fromtimestamp(at_ms / 1000, UTC)
     return instant.astimezone(zone)
+
+
+def zone_name(at_ms: int, zone: tzinfo | None) -> str:
+    """The name of a time zone at that time, in summer another: `UTC`, `CET`."""
+    return moment(at_ms, zone).tzname() or "local"
 
 
 def clock(at_ms: int, zone: tzinfo | None) -> str:

@@ -290,7 +290,7 @@ def test_a_breaker_whose_time_is_up_is_ready_to_be_probed_without_any_traffic(co
         assert ask(terminal) == 502
         terminal.wait_for("◐ 1 provider serving")
         terminal.wait_for("◐  alpha")
-        assert "ready to probe" in terminal.text
+        assert "to probe" in terminal.text
         assert get(terminal, "/health")["providers"]["alpha"]["state"] == "half_open"
 
 

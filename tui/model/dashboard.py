@@ -16,7 +16,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import Filter
 from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import Source
-from tui.format import moment
+from tui.format import zone_name
 from tui.model.burn import SPAN_MS, Burn
 from tui.model.feed import KEPT
 from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
@@ -169,7 +169,7 @@ class DashboardModel:
     @property
     def zone_name(self) -> str:
         """The name of the times' zone: `UTC`, `CET`."""
-        return moment(self.now_ms(), self.zone).tzname() or "local"
+        return zone_name(self.now_ms(), self.zone)
 
     def toggle_freeze(self) -> bool:
         """Freeze or thaw; return whether frozen now."""

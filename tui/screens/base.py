@@ -16,6 +16,7 @@ from arbstr.ledger.model import GroupBy
 from tui.keymap import key, keys_of, shown_bindings, shown_key
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
+from tui.model.filter_times import since
 from tui.render.layout import Line
 from tui.screens.filter_line import FilterLine
 from tui.widgets.bars import KeyBar, KeyHint, TopBar
@@ -162,6 +163,13 @@ class DashboardScreen(Screen[None]):
     def step_back(self) -> bool:
         """Drop the selection, or the scroll position; return whether there was either."""
         return False
+
+    @property
+    def in_range(self) -> str:
+        """The filter of the requests in the time range, as of when the ledger was asked."""
+        figures = self.dashboard.figures
+        as_of_ms = self.dashboard.now_ms() if figures.as_of_ms is None else figures.as_of_ms
+        return since(as_of_ms - self.dashboard.range.length_ms)
 
     # ── what all of them do ─────────────────────────────────────────────────────────────────────────────────────
 

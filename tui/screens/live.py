@@ -16,7 +16,7 @@ from arbstr.ledger.model import GroupBy
 from tui.keymap import key, shown_key
 from tui.model.completion import Names, names_in_sight
 from tui.model.dashboard import DashboardModel, curl
-from tui.model.filter_language import EXAMPLE, judged, parse, term
+from tui.model.filter_language import EXAMPLE, judged, parse
 from tui.model.request_row import Item
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import REQUEST_KEYS, DashboardScreen
@@ -25,30 +25,43 @@ from tui.screens.detail import DetailScreen, Opened
 from tui.widgets.feed import FeedPanel
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import ProvidersPanel
+from tui.widgets.rows_panel import RowsPanel
 from tui.widgets.spend_by_model import SpendByModelPanel
-from tui.widgets.spend_chart import SpendChart
-from tui.widgets.stat_tiles import BOXED, BOXES_FROM, PLAIN, StatTilesPanel
+from tui.widgets.spend_chart import SpendChart, begun
+from tui.widgets.stat_tiles import tiles
+from tui.widgets.tiles_panel import BOXED, BOXES_FROM, PLAIN, TilesPanel
+
+_PANELS = "The cursor to providers, models, figures, whose requests Enter shows; and back"
+Summary = RowsPanel | TilesPanel
 
 
 class LiveScreen(DashboardScreen):
-    """Tiles, the chart, the feed, providers' health and spending by model."""
+    """Tiles, the chart, the feed, providers' health and spending by model.
+
+    The cursor is in the feed, or in a summary, which leads to the requests that it is about.
+    """
 
     GROUPS: ClassVar[tuple[GroupBy, ...]] = ("model",)
     FILTER_EXAMPLE = EXAMPLE
     FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
         *REQUEST_KEYS,
+        key(
+            "next_panel", "panel(1)", "To the providers, models, figures: Enter shows their requests", "panel", _PANELS
+        ),
+        key("previous_panel", "panel(-1)", "To the panel before", group=_PANELS),
         key("counters", "counters", "Reset the counters: from now on, or since the start again", "since start"),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
         super().__init__(dashboard, "live")
-        self._tiles = StatTilesPanel(id="tiles")
+        self._tiles = TilesPanel(id="tiles")
         self._chart = SpendChart(id="chart")
         self._feed = FeedPanel(id="feed")
         self._providers = ProvidersPanel(id="health")
         self._shares = SpendByModelPanel(id="shares")
         self._below = Horizontal(self._providers, self._shares, id="below")
+        self._summaries: tuple[Summary, ...] = (self._providers, self._shares, self._tiles)
 
     def pieces(self) -> Sequence[Widget]:
         """Return the pieces from top to bottom."""
@@ -63,13 +76,13 @@ class LiveScreen(DashboardScreen):
         self._chart.styles.height = max(4, min(height // 5, 14)) if height >= 30 else 4
         self._chart.display = height >= 20
         rows = min(max(len(view.providers), 3 if width >= 100 else 1), max(height // 5, 3))
-        self._below.styles.height = rows + (2 if width >= 100 else 1)
+        self._below.styles.height = rows + (3 if width >= 100 else 1)
 
     def paint_body(self) -> Iterator[None]:
         """Paint piece by piece."""
         dashboard = self.dashboard
         view, figures, feed = dashboard.view(), dashboard.figures, dashboard.model.feed
-        self._tiles.show(view, figures, dashboard.burn(), dashboard.range.name, dashboard.zone)
+        self._tiles.show_tiles(tiles(view, figures, dashboard.burn(), dashboard.range, dashboard.zone))
         yield
         chart = dashboard.chart(view.at_ms)
         self._chart.show(chart, dashboard.range, dashboard.zone)
@@ -81,7 +94,8 @@ class LiveScreen(DashboardScreen):
         yield
         self._providers.show(view.providers, view.at_ms, dashboard.board())
         yield
-        self._shares.show(figures.groups.get("model"), dashboard.range.name, {} if chart is None else chart.models)
+        models = {} if chart is None else begun(chart).models
+        self._shares.show(figures.groups.get("model"), dashboard.range.name, models, self.in_range)
         yield
 
     def _note(self) -> Line:
@@ -117,9 +131,10 @@ class LiveScreen(DashboardScreen):
 
     def words(self) -> Mapping[str, str]:
         """Hide the keys for the selected request where none is, and the way back to what is there already."""
-        hidden = [] if self.dashboard.model.feed.selected is not None else ["open", "copy"]
+        panel = self._active
+        hidden = [] if panel is None and self.dashboard.model.feed.selected is not None else ["open", "copy"]
         hidden += [] if self.dashboard.view().reset is not None else ["counters"]
-        return dict.fromkeys(hidden, "")
+        return {**dict.fromkeys(hidden, ""), **({"open": "requests"} if panel is not None and panel.finds else {})}
 
     def action_counters(self) -> None:
         """Count from now on, or since the start again."""
@@ -133,9 +148,30 @@ class LiveScreen(DashboardScreen):
             self.notify(f"The counters are from now on; {again} again: since the start", markup=False)
         self.repaint()
 
+    # ── the cursor ──────────────────────────────────────────────────────────────────────────────────────────────
+
+    @property
+    def _active(self) -> Summary | None:
+        """The summary that the cursor is in; None while it is in the feed."""
+        return next((each for each in self._summaries if each.active and each.display), None)
+
+    def _activate(self, panel: Summary | None) -> None:
+        for each in self._summaries:
+            each.active = each is panel
+            each.deselect()
+        self.repaint()
+
+    def action_panel(self, by: int) -> None:
+        """Move the cursor to the next panel in sight, or the one before; the feed is one of them."""
+        panels: list[Summary | None] = [None, *(each for each in self._summaries if each.display)]
+        self._activate(panels[(panels.index(self._active) + by) % len(panels)])
+
     def action_move(self, by: int) -> None:
-        """Select another request; the feed is held meanwhile."""
-        self.dashboard.model.feed.move(by)
+        """Move the cursor; while a request is selected the feed is held."""
+        if (panel := self._active) is None:
+            self.dashboard.model.feed.move(by)
+        else:
+            panel.move(by)
         self.repaint()
 
     def action_page(self, by: int) -> None:
@@ -143,25 +179,40 @@ class LiveScreen(DashboardScreen):
         self.action_move(by * self._feed.page)
 
     def action_ends(self, last: bool) -> None:
-        """Select the first or the last request."""
-        self.dashboard.model.feed.select(10**9 if last else 0)
-        self.repaint()
+        """Move to the first or the last row."""
+        if self._active is None:
+            self.dashboard.model.feed.select(10**9 if last else 0)
+            self.repaint()
+        else:
+            self.action_move(10**9 if last else -(10**9))
 
     def _chosen(self) -> Item | None:
         """Return the selected request, selecting the topmost if none is."""
         feed = self.dashboard.model.feed
         if feed.selected is None:
-            self.action_move(0)
+            feed.move(0)
+            self.repaint()
         return feed.selected_item
 
-    def action_open(self) -> None:
-        """Open the selected request in full."""
+    async def action_open(self) -> None:
+        """Open the selected request in full; from a summary show the requests that it is about."""
+        if (panel := self._active) is not None:
+            await self._follow(panel.finds)
+        else:
+            self._open_request()
+
+    async def _follow(self, finds: str) -> None:
+        if finds:
+            await self.show_requests(finds)
+
+    def _open_request(self) -> None:
         item = self._chosen()
         if item is not None:
             self.app.push_screen(DetailScreen(self.dashboard, Opened(item.request_id, item), self._step))
 
     async def _step(self, by: int) -> Opened | None:
-        self.action_move(by)
+        self.dashboard.model.feed.move(by)
+        self.repaint()
         item = self.dashboard.model.feed.selected_item
         return None if item is None else Opened(item.request_id, item)
 
@@ -179,7 +230,10 @@ class LiveScreen(DashboardScreen):
             self.notify("Copied the command", markup=False)
 
     def step_back(self) -> bool:
-        """Drop the selection; return whether there was one."""
+        """Return to the feed, or drop the selection there; return whether there was any."""
+        if self._active is not None:
+            self._activate(None)
+            return True
         feed = self.dashboard.model.feed
         if feed.selected is None:
             return False
@@ -193,20 +247,20 @@ class LiveScreen(DashboardScreen):
             self.dashboard.model.feed.select(index)
             self.repaint()
             if event.twice:
-                self.action_open()
+                self._open_request()
 
-    @on(Panel.Picked, "#health")
-    async def _provider_picked(self, event: Panel.Picked) -> None:
-        name = self._providers.name_at(event.index)
-        if name is not None:
-            await self.show_requests(term("provider", name))
+    @on(Panel.Picked, "#health, #shares, #tiles")
+    async def _summary_picked(self, event: Panel.Picked) -> None:
+        if isinstance(event.panel, TilesPanel | RowsPanel):
+            await self._follow(event.panel.finds_at(event.column, event.index))
 
-    @on(Panel.Picked, "#shares")
-    async def _model_picked(self, event: Panel.Picked) -> None:
-        name = self._shares.name_at(event.index)
-        if name is not None:
-            await self.show_requests(term("model", name))
+    @on(Panel.Wheeled, "#health, #shares")
+    def _summary_wheeled(self, event: Panel.Wheeled) -> None:
+        if isinstance(event.panel, RowsPanel):
+            event.panel.move(event.by)
+            event.panel.redraw()
 
     @on(Panel.Wheeled, "#feed")
     def _wheeled(self, event: Panel.Wheeled) -> None:
-        self.action_move(event.by)
+        self.dashboard.model.feed.move(event.by)
+        self.repaint()

@@ -11,12 +11,11 @@ from textual.containers import Horizontal
 from textual.widget import Widget
 
 from arbstr.ledger.model import GroupBy
-from tui.format import moment
+from tui.format import zone_name
 from tui.keymap import key
 from tui.model.breakdown import TIMES, Breakdown
 from tui.model.completion import Names
 from tui.model.dashboard import DashboardModel
-from tui.model.filter_times import since
 from tui.render.layout import EMPTY, Line
 from tui.screens.base import DashboardScreen
 from tui.screens.detail import DetailScreen, Opened
@@ -144,11 +143,11 @@ class MoneyScreen(DashboardScreen):
         yield
         self._budgets.show_rows(
             budget_rows(view, dashboard.burn(), dashboard.zone),
-            (("Budgets", "title"), ("  sats, ┊ even pace", "muted")),
+            (("Budgets", "title"), (f"  sats, {dashboard.zone_name}, ┊ even pace", "muted")),
             hint="not configured: [budget] max_sats_per_day = 1000 sets one",
         )
         length_title: Line = (("Learned lengths", "title"), ("  tokens", "muted"))
-        self._lengths.show_rows(length_rows(view.ratios, self._finds), length_title, hint="no data yet")
+        self._lengths.show_rows(length_rows(view.ratios, self.in_range), length_title, hint="no data yet")
         yield
         made_of = (figures, self._by, self._sort, self.typed, dashboard.zone, self.size, self._active)
         if made_of != self._drawn_of:
@@ -157,13 +156,6 @@ class MoneyScreen(DashboardScreen):
             yield
             self._show_details(figures.breakdown, view.at_ms)
         yield
-
-    @property
-    def _finds(self) -> str:
-        """The filter of the requests of the range."""
-        figures = self.dashboard.figures
-        as_of_ms = self.dashboard.now_ms() if figures.as_of_ms is None else figures.as_of_ms
-        return since(as_of_ms - self.dashboard.range.length_ms)
 
     @property
     def _waits(self) -> str:
@@ -176,7 +168,7 @@ class MoneyScreen(DashboardScreen):
         trends = {} if breakdown is None or breakdown.by != by else breakdown.trends
         rows = None
         if groups is not None:
-            rows = group_rows(groups, by, sort, typed=self.typed, finds=self._finds, trends=trends)
+            rows = group_rows(groups, by, sort, typed=self.typed, finds=self.in_range, trends=trends)
         span = span_words(by, self.dashboard.range.name)
         hint = self._waits if rows is None else "no name has that in it" if self.typed else f"no requests in the {span}"
         self._table.show(rows or (), by, sort, span, hint)
@@ -187,13 +179,18 @@ class MoneyScreen(DashboardScreen):
     def _show_details(self, breakdown: Breakdown | None, now_ms: int) -> None:
         zone, range_ = self.dashboard.zone, self.dashboard.range
         known, asking = breakdown or NO_BREAKDOWN, "" if breakdown else self._waits
+        named = zone_name(now_ms, zone)
         last: Line = ((f"  last {range_.name}", "muted"),)
-        hours_title: Line = (("Hours", "title"), (f"  sats, {moment(now_ms, zone).tzname()}", "muted"))
+        hours_title: Line = (("Hours", "title"), (f"  sats, {named}", "muted"))
         self._hours.show_rows(heat_rows(known.hours, now_ms, zone) if breakdown else (), hours_title, hint=asking)
         rows = dearest_rows(known.dearest, zone, days=range_.length_ms > 86_400_000)
-        self._dearest.show_rows(rows, (("Dearest requests", "title"), *last), hint=asking or "no request cost anything")
+        self._dearest.show_rows(
+            rows,
+            (("Dearest requests", "title"), *last, (f", {named}", "muted")),
+            hint=asking or "no request cost anything",
+        )
         self._failures.show_rows(
-            failure_rows(known.kinds, self._finds),
+            failure_rows(known.kinds, self.in_range),
             (("Failures", "title"), *last),
             note=failures_note(known) if breakdown else EMPTY,
             hint=asking or "none",

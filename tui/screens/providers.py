@@ -88,11 +88,12 @@ class ProvidersScreen(DashboardScreen):
         rates = [*identity_lines(provider), EMPTY, *self._rate_lines(provider, width)]
         history = history_lines(provider, now_ms, self.dashboard.zone, width)
         title: Line = ((provider.status.name, "title"),)
+        zone: Line = ((f"  {self.dashboard.zone_name}", "muted"),)
         if self._history.size.width:
             self._rates.show(rates, title)
-            self._history.show(history, (("Health and history", "title"),))
+            self._history.show(history, (("Health and history", "title"), *zone))
         else:
-            self._rates.show([*rates, EMPTY, *history], title)
+            self._rates.show([*rates, EMPTY, *history], (*title, *zone))
 
     def _rate_lines(self, provider: ProviderView, width: int) -> list[Line]:
         """Return a provider's price list: some have hundreds of models, which seldom change."""

@@ -12,7 +12,7 @@ from textual.message import Message
 
 from arbstr.monitoring.source import LinkState, Outage
 from arbstr.types import BudgetStatus
-from tui.format import clock, day_or_time, moment, percent, sats_round, shown, uptime
+from tui.format import clock, day_or_time, percent, sats_round, shown, uptime, zone_name
 from tui.model.burn import Burn
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
@@ -60,10 +60,10 @@ class TopBar(Panel):
             state = ((f" ✕ stale since {clock(outage.since_ms, zone)} ", "alarm"), (" ", "text"))
         elif frozen:
             state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
-        zone_name: Line = ((f"  {moment(now_ms, zone).tzname()}", "muted"),)
+        zoned: Line = ((f"  {zone_name(now_ms, zone)}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
         only: list[Part] = [((("  read-only", "warn"),), 3)] if read_only else []
-        self._right = [*only, (zone_name, 6), (up, 10), (((" ", "text"), *state), 1)]
+        self._right = [*only, (zoned, 3), (up, 10), (((" ", "text"), *state), 1)]
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:
@@ -169,7 +169,7 @@ class KeyHint:
     rank: int = 0
 
 
-MOST_LEFT_OUT = 3  # keys, for the sake of the screens' names
+MOST_LEFT_OUT = 4  # keys, for the sake of the screens' names
 
 
 class KeyBar(Panel):

@@ -5,9 +5,11 @@ from __future__ import annotations
 from datetime import tzinfo
 
 from arbstr.clock import MINUTE_MS
-from arbstr.types import BudgetStatus
+from arbstr.types import CLIENT_SCOPE, BudgetStatus
 from tui.format import countdown, day_or_time, uptime
-from tui.model.burn import Burn, Pace, pace
+from tui.model.burn import Burn, Pace, began_ms, pace
+from tui.model.filter_language import term
+from tui.model.filter_times import since
 from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import Line, Role
@@ -47,6 +49,15 @@ def budget_role(budget: BudgetStatus) -> Role:
     """Return the role of a budget's share."""
     share = budget_share(budget)
     return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
+
+
+def budget_finds(budget: BudgetStatus) -> str:
+    """Return the filter of the requests that count in a budget."""
+    requests, client = since(began_ms(budget)), budget.scope.removeprefix(CLIENT_SCOPE)
+    if budget.scope == GLOBAL:
+        return requests
+    whose = term("policy", budget.scope) if client == budget.scope else term("client", client)
+    return f"{whose} {requests}"
 
 
 def pace_bar(going: Pace, width: int) -> str:

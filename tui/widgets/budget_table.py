@@ -7,13 +7,10 @@ from datetime import tzinfo
 
 from arbstr.types import BudgetStatus
 from tui.format import age, day_or_time, percent, sats_alike, uptime
-from tui.model.burn import Burn, Pace, began_ms
-from tui.model.filter_language import term
-from tui.model.filter_times import since
-from tui.model.notices import GLOBAL
+from tui.model.burn import Burn, Pace
 from tui.model.view_model import DashboardView
 from tui.render.layout import Column, Role, Span
-from tui.widgets.budget_pace import SOON_MS, budget_role, pace_bar, paces
+from tui.widgets.budget_pace import SOON_MS, budget_finds, budget_role, pace_bar, paces
 from tui.widgets.rows_panel import BAR, Row
 
 COLUMNS = (
@@ -45,7 +42,6 @@ def _sums(budget: BudgetStatus, going: Pace) -> tuple[float | None, ...]:
 def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], now_ms: int, zone: tzinfo | None) -> Row:
     spent, limit, at_reset = sums
     role = budget_role(budget)
-    requests = since(began_ms(budget))
     return Row(
         f"{budget.scope}/{budget.period}",
         {
@@ -55,7 +51,7 @@ def _row(budget: BudgetStatus, going: Pace, sums: Sequence[str], now_ms: int, zo
             "at this rate": forecast(budget, going, at_reset, now_ms, zone),
             "resets in": (uptime(max(budget.resets_at_ms - now_ms, 0)), "muted"),
         },
-        finds=requests if budget.scope == GLOBAL else f"{term('policy', budget.scope)} {requests}",
+        finds=budget_finds(budget),
         bar=_bar(budget, going),
     )
 

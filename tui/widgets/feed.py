@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Sequence
+from dataclasses import replace
 from datetime import tzinfo
 
-from tui.format import NOTHING, clock, count, duration, sats
+from tui.format import NOTHING, clock, count, duration, sats, zone_name
 from tui.model.request_row import RequestRow
 from tui.render.layout import (
     EMPTY,
@@ -191,6 +192,8 @@ class FeedPanel(Panel):
     def draw(self, width: int, height: int) -> Sequence[Line]:
         """Draw titles and rows, in a box where there is room."""
         title: Line = (("Requests", "title"),)
+        if self._small:  # its columns have no titles
+            title = (*title, (f"  {zone_name(self._now_ms, self._zone)}", "muted"))
         inner = width - 2 if self._small else width - 4
         body = self._body(inner, self.page)
         if self._small:
@@ -204,4 +207,11 @@ class FeedPanel(Panel):
         if self._selected is not None:
             place = self._selected - self._top
             lines[place : place + 1] = [under_cursor(line) for line in lines[place : place + 1]]
-        return lines if self._small else [header(layout), *lines]
+        return lines if self._small else [header(_zoned(layout, zone_name(self._now_ms, self._zone))), *lines]
+
+
+def _zoned(layout: Layout, zone: str) -> Layout:
+    """Return the layout with the zone in the title of the times; where both have no room the zone alone."""
+    (time, width), *others = layout
+    title = f"{time.title} {zone}"
+    return ((replace(time, title=title if len(title) <= width else zone), width), *others)

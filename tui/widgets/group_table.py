@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Literal
@@ -17,7 +17,7 @@ from tui.model.filter_times import within
 from tui.model.groups import Groups
 from tui.render.layout import Column, Line, Span
 from tui.widgets.rows_panel import BAR, Row, RowsPanel
-from tui.widgets.spend_by_model import bar
+from tui.widgets.spend_by_model import bar_of
 from tui.widgets.stat_tiles import over_rates, saved_role
 
 BY: tuple[GroupBy, ...] = ("model", "provider", "policy", "session", "client", "day", "hour")
@@ -66,7 +66,7 @@ def group_rows(
             name,
             {by: (_label(name, by), "text"), **each, "trend": (spark(trends.get(name, ())), "muted")},
             finds=_finds(name, by, finds),
-            bar=_bar(group.cost_msats / largest if largest else 0.0),
+            bar=bar_of(group.cost_msats / largest if largest else 0.0),
         )
         for (name, group), each in zip(present, figures, strict=True)
     ]
@@ -98,10 +98,6 @@ def thousand_tokens_msats(group: Aggregate) -> float | None:
     """Return what 1,000 tokens in and out cost, in msats; None without any."""
     tokens = group.input_tokens + group.output_tokens
     return group.cost_msats * 1000 / tokens if tokens else None
-
-
-def _bar(share: float) -> Callable[[int], Span]:
-    return lambda width: (bar(share, width), "muted")
 
 
 def _figures(groups: Sequence[Aggregate], whole: int) -> list[dict[str, Span]]:

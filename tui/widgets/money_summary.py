@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
-from tui.format import clock, count, percent, sats, sats_alike, sats_round, short_count
+from tui.format import clock, count, percent, sats, sats_alike, sats_round, short_count, zone_name
 from tui.model.ledger_stats import LedgerStats
 from tui.render.layout import Line, Part, fit_parts
 from tui.widgets.group_table import each_msats, thousand_tokens_msats
@@ -38,7 +38,9 @@ class Summary(Panel):
 
     def _as_of(self) -> Line:
         at_ms = self._figures.as_of_ms
-        return () if at_ms is None else ((f"   as of {clock(at_ms, self._zone)}", "muted"),)
+        return (
+            () if at_ms is None else ((f"   as of {clock(at_ms, self._zone)} {zone_name(at_ms, self._zone)}", "muted"),)
+        )
 
 
 def _spent(window: Aggregate, range_name: str) -> list[Part]:

@@ -7,13 +7,13 @@ from datetime import tzinfo
 
 from arbstr.ledger.model import Aggregate
 from arbstr.types import Balance
-from tui.format import NOTHING, age, count, duration, percent, rates_alike, sats_alike, sats_round, shown, spark, stamp
+from tui.format import NOTHING, age, count, duration, percent, rates_alike, sats_alike, sats_round, shown, stamp
 from tui.model.groups import Groups
 from tui.model.provider_view import HealthChange, ProviderView
 from tui.model.request_row import OVERCHARGE
 from tui.render.layout import EMPTY, Column, Line, Role, Span, cells, framed, header, lay_out, merged, under_cursor
 from tui.widgets.panel import Panel
-from tui.widgets.provider_health import health, rate_role, row_cells, runway_of
+from tui.widgets.provider_health import health, lately, rate_role, row_cells, runway_of
 
 COLUMNS = (
     Column("", 1, exact=True),
@@ -161,7 +161,7 @@ class ProviderTable(Panel):
             "health": row["health"],
             "first byte": row["first"],
             "running": (count(status.in_flight), "text" if status.in_flight else "muted"),
-            "lately": (spark(view.speeds.history), "muted"),
+            "lately": row["lately"],
             "tok/s": _tokens_per_second(view),
             "charged": charged(status.charged_ratio),
             "lasts": _lasts(view),
@@ -303,7 +303,7 @@ def _speed_lines(view: ProviderView) -> list[Line]:
         return []
     most = "" if speeds.most_ms is None else f", 95 % within {duration(speeds.most_ms)}"
     began: Line = (("First byte ", "muted"), (duration(speeds.half_ms), "text"), (f"{most}  ", "text"))
-    lines: list[Line] = [(*began, (spark(speeds.history), "muted"))]
+    lines: list[Line] = [(*began, lately(view))]
     if speeds.tokens_per_second is not None:
         lines.append((("Speed      ", "muted"), (f"{speeds.tokens_per_second:,.0f}", "text"), (" tokens/s", "muted")))
     return lines

@@ -67,6 +67,16 @@ class RowsPanel(Panel):
         return self._rows[self._place] if self._rows else None
 
     @property
+    def finds(self) -> str:
+        """The filter of the requests of the selected row; empty where none says that."""
+        return "" if self.selected is None else self.selected.finds
+
+    def finds_at(self, x: int, y: int) -> str:
+        """Return the filter of the requests of the row that is drawn there."""
+        place = self.row_at(y)
+        return "" if place is None else self._rows[place].finds
+
+    @property
     def is_moved(self) -> bool:
         """Whether the cursor is on another row than the first."""
         return self._place > 0
@@ -98,16 +108,16 @@ class RowsPanel(Panel):
 
     @property
     def _boxed(self) -> bool:
-        return self.screen.size.width >= 100
+        return self.app.size.width >= 100
 
     @property
-    def _titled(self) -> bool:
+    def titled(self) -> bool:
         """Whether there is room for the columns' titles."""
         return self._boxed or self.size.height >= 6
 
     @property
     def _above(self) -> int:
-        return 1 + self._titled
+        return 1 + self.titled
 
     @property
     def page(self) -> int:
@@ -133,11 +143,15 @@ class RowsPanel(Panel):
             return [((self._hint, "muted"),)]
         shown = self._rows[self._top : self._top + page]
         layout = lay_out(self._columns, width, [row.cells for row in shown], sorted_by=self._sorted_by)
-        lines = [cells(layout, _with_bar(row, layout)) for row in shown]
+        lines = [self.line(row, layout) for row in shown]
         if self.active:
             place = self._place - self._top
             lines[place] = under_cursor(lines[place])
-        return [header(layout, self._sorted_by, self._arrow), *lines] if self._titled else lines
+        return [header(layout, self._sorted_by, self._arrow), *lines] if self.titled else lines
+
+    def line(self, row: Row, layout: Layout) -> Line:
+        """Return the line of a row."""
+        return cells(layout, _with_bar(row, layout))
 
 
 def _with_bar(row: Row, layout: Layout) -> dict[str, Span]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from datetime import tzinfo
 
 from arbstr.clock import DAY_MS, MINUTE_MS
-from tui.format import moment, sats_alike
+from tui.format import moment, sats_alike, zone_name
 from tui.model.ledger_stats import RANGES, Range
 from tui.model.time_series import Chart
 from tui.render.layout import EMPTY, Line, Part, Role, Span, fit, fit_parts, merged, width_of
@@ -167,7 +167,7 @@ class SpendChart(Panel):
         return fit_parts([*left, space, *figures], width)
 
     def _times(self, chart: Chart, width: int, margin: int) -> Line:
-        """Return the times under the curve, about every 20 cells, and `now` at its end."""
+        """Return the times under the curve, about every 20 cells, and `now` in its zone at its end."""
         room = width - margin - 1
         span = chart.width_ms * len(chart.values)
         shape = "%d %b %H:%M" if span > DAY_MS else "%H:%M" if span > 20 * MINUTE_MS else "%H:%M:%S"
@@ -175,7 +175,8 @@ class SpendChart(Panel):
         for x in range(0, room - 16, 20):
             at = moment(chart.start_ms + span * x // room, self._zone)
             text = text.ljust(x) + f"╵{at:{shape}}"
-        return ((" " * margin + text.ljust(room - 4) + "now╵", "muted"),)
+        end = f"now {zone_name(chart.start_ms + span, self._zone)}╵"
+        return ((" " * margin + text.ljust(room - len(end)) + end, "muted"),)
 
 
 def begun(chart: Chart) -> Chart:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
 from datetime import UTC, tzinfo
 
 from arbstr.clock import DAY_MS, HOUR_MS
@@ -23,38 +22,28 @@ from tui.format import (
     short_durations,
     uptime,
 )
-from tui.model.burn import Burn, Pace
-from tui.model.ledger_stats import LedgerStats
+from tui.model.burn import SPAN_MS, Burn, Pace
+from tui.model.filter_language import term
+from tui.model.filter_times import since
+from tui.model.ledger_stats import LedgerStats, Range
 from tui.model.notices import GLOBAL
+from tui.model.provider_view import ProviderView
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
-from tui.render.layout import EMPTY, Line, Part, Role, Span, beside, fit, fit_line, fit_parts, framed, width_of
+from tui.render.layout import EMPTY, Line, Role, Span, fit
 from tui.render.widths import cell_len
-from tui.widgets.budget_pace import budget_role, lasts, pace_bar, tightest
-from tui.widgets.panel import Panel
+from tui.widgets.budget_pace import budget_finds, budget_role, lasts, pace_bar, tightest
 from tui.widgets.provider_health import LOW_H
+from tui.widgets.tiles_panel import Tile
 
-SINCE_START = "since start"
 FAST = 3.0  # times the day's mean: so is spending that fast
-BOXES_FROM = 110  # cells: with fewer, lines
-SIX_FROM = 144  # with fewer, five boxes
-BOXED = 5  # lines that tiles in boxes take at least
-PLAIN = 6  # tiles, in a line each
 MOST_FORECAST = 10.0  # of a budget: more only says that the first minutes were no usual ones
+MOST_KINDS = 3  # of failures
 _PACE_CELLS = 12
 
 
-@dataclass(frozen=True, slots=True)
-class Tile:
-    """A title, the time it spans, and its lines, the first the one that matters most."""
-
-    title: str
-    span: str
-    lines: tuple[Line, ...]
-
-
 def tiles(
-    view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str, zone: tzinfo | None = UTC
+    view: DashboardView, figures: LedgerStats, burn: Burn | None, range_: Range, zone: tzinfo | None = UTC
 ) -> tuple[Tile, ...]:
     """Return the tiles in order of weight; without budgets there is none of them."""
     budgets = [_budget(*tightest(view, burn), view.at_ms, zone)] if view.budgets else []
@@ -62,9 +51,9 @@ def tiles(
         _spent(view, figures, zone),
         _burning(view, burn),
         *budgets,
-        _saved(view, figures.window, range_name, zone),
-        _requests(view, figures.window, zone),
-        _latency(view, figures.window, range_name),
+        _saved(view, figures.window, range_, zone),
+        _requests(view, figures.window, range_, zone),
+        _latency(view, figures.window, range_),
     )
 
 
@@ -76,6 +65,11 @@ def saved_role(msats: int) -> Role:
 def _since(view: DashboardView, zone: tzinfo | None) -> str:
     """Return since when the counters count: `start`, `14:02`, `01 Dec 14:02`."""
     return "start" if view.reset is None else day_or_time(view.reset.at_ms, view.at_ms, zone)
+
+
+def _counted(view: DashboardView) -> str:
+    """Return the filter of the requests that the counters count."""
+    return since(view.started_at_ms if view.reset is None else view.reset.at_ms)
 
 
 def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None) -> Tile:
@@ -94,15 +88,18 @@ def _budget(budget: BudgetStatus, going: Pace, now_ms: int, zone: tzinfo | None)
             lasts(going, now_ms, zone),
             ((left, "text"), (" of ", "muted"), (limit, "text"), (" left", "muted")),
             at_reset,
-            ((ends, "muted"),),
+            ((ends, "muted"),) if going.at_reset is not None else EMPTY,
         ),
+        (budget_finds(budget),),
     )
 
 
 def _burning(view: DashboardView, burn: Burn | None) -> Tile:
-    each = _each(view.counted)
+    each, runway = _each(view.counted), _runway(view)
+    finds = (since(view.at_ms - SPAN_MS), since(view.at_ms - DAY_MS), *(where for where, _ in runway), "")
+    said = [line for _, line in runway]
     if burn is None:
-        return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, *_runway(view), EMPTY, each))
+        return Tile("Burn", "10 min", (((NOTHING, "muted"),), EMPTY, *said, EMPTY, each), finds)
     lately, mean = sats_alike([burn.per_minute, burn.mean_per_minute])
     day: Line = ((f"24 h {NOTHING}", "muted"),)
     if burn.mean_per_minute is not None:
@@ -113,10 +110,11 @@ def _burning(view: DashboardView, burn: Burn | None) -> Tile:
         (
             ((lately, "strong"), (" sats/min", "muted")),
             day,
-            *_runway(view),
+            *said,
             ((sats_round(burn.per_minute * 60), "text"), (" an hour", "muted")),
             each,
         ),
+        (*finds, _counted(view)),
     )
 
 
@@ -125,15 +123,22 @@ def _each(totals: Totals) -> Line:
     return ((figure, "text"), (" sats each", "muted"))
 
 
-def _runway(view: DashboardView) -> list[Line]:
-    """Return how long the balance lasts that is empty first; nothing where none is known to go down."""
+def _runway(view: DashboardView) -> list[tuple[str, Line]]:
+    """Return how long the balance lasts that is empty first, with the filter of its provider's requests.
+
+    There is nothing where no balance is known to go down.
+    """
     known = [(each.status.balance, each) for each in view.providers if each.serves]
     ends = [(held.runway_hours, each) for held, each in known if held is not None and held.runway_hours is not None]
     if not ends:
         return []
     hours, first = min(ends, key=lambda end: end[0])
-    name = fit(first.status.name, min(cell_len(first.status.name), 8))
-    return [((f"{name} lasts ", "muted"), (uptime(hours * HOUR_MS), "warn" if hours < LOW_H else "text"))]
+    return [(term("provider", first.status.name), _lasting(first, hours))]
+
+
+def _lasting(view: ProviderView, hours: float) -> Line:
+    name = fit(view.status.name, min(cell_len(view.status.name), 8))
+    return ((name, "muted"), (" lasts", "muted"), (f" {uptime(hours * HOUR_MS)}", "warn" if hours < LOW_H else "text"))
 
 
 def _times(times: float | None) -> Line:
@@ -146,7 +151,8 @@ def _times(times: float | None) -> Line:
 
 def _spent(view: DashboardView, figures: LedgerStats, zone: tzinfo | None) -> Tile:
     # The ledger is asked now and then; a moment ago it can't have known all that was spent since the start.
-    totals, began_today = view.totals, view.started_at_ms >= view.at_ms - view.at_ms % DAY_MS
+    totals, midnight = view.totals, view.at_ms - view.at_ms % DAY_MS
+    began_today = view.started_at_ms >= midnight
     least = totals.cost_msats if began_today else 0
     today = None if figures.today is None else max(figures.today.cost_msats, least)
     week = None if figures.week is None else max(figures.week.cost_msats, least)
@@ -161,6 +167,7 @@ def _spent(view: DashboardView, figures: LedgerStats, zone: tzinfo | None) -> Ti
             _sum("7 days", in_week),
             _sum(_since(view, zone), counted),
         ),
+        (since(midnight), since(midnight), since(view.at_ms - 7 * DAY_MS), _counted(view)),
     )
 
 
@@ -185,17 +192,19 @@ def over_rates(cost_msats: int, listed_msats: int) -> Span:
     return (f"{more / listed_msats * 100:+,.1f} %", "warn" if more > OVERCHARGE * listed_msats else "text")
 
 
-def _saved(view: DashboardView, window: Aggregate | None, range_name: str, zone: tzinfo | None) -> Tile:
-    totals, since = view.counted, f"since {_since(view, zone)}"
+def _saved(view: DashboardView, window: Aggregate | None, range_: Range, zone: tzinfo | None) -> Tile:
+    totals, span = view.counted, f"since {_since(view, zone)}"
     saved, paid = totals.saved_vs_median_msats, totals.compared_msats
     if not totals.requests:
-        return Tile("Saved", since, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
+        return Tile("Saved", span, (((NOTHING, "muted"),), (("nothing to compare", "muted"),), EMPTY, EMPTY))
     recent = None if window is None else window.saved_vs_median_msats
     amount, lately, gain, loss = sats_alike([saved, recent, totals.cache_saved_msats, totals.switching_msats])
     figure: Line = ((amount, saved_role(saved)), (" sats", "muted"))
     caches = _caches(totals, gain, loss)
     compared = _below_median(saved, paid) if caches else _less_than_median(saved, paid)
-    return Tile("Saved", since, (figure, *compared, *caches, _sum(f"last {range_name}", lately)))
+    lines = (figure, *compared, *caches, _sum(f"last {range_.name}", lately))
+    finds = (_counted(view), *[""] * (len(lines) - 2), since(view.at_ms - range_.length_ms))
+    return Tile("Saved", span, lines, finds)
 
 
 def _less_than_median(saved: int, paid: int) -> tuple[Line, Line]:
@@ -225,7 +234,7 @@ def _caches(totals: Totals, saved: str, lost: str) -> tuple[Line, ...]:
     )
 
 
-def _requests(view: DashboardView, window: Aggregate | None, zone: tzinfo | None) -> Tile:
+def _requests(view: DashboardView, window: Aggregate | None, range_: Range, zone: tzinfo | None) -> Tile:
     totals = view.counted
     rate = totals.succeeded / totals.requests if totals.requests else None
     tokens_in, tokens_out = short_count(totals.input_tokens), short_count(totals.output_tokens)
@@ -242,18 +251,29 @@ def _requests(view: DashboardView, window: Aggregate | None, zone: tzinfo | None
             ((tokens_in, "text"), (" → ", "muted"), (tokens_out, "text"), (" tokens", "muted")),
             (("p50 ", "muted"), (half, "text"), (" p95 ", "muted"), (most, "text")),
         ),
+        (_counted(view), "", "", "", since(view.at_ms - range_.length_ms)),
+        {word: f"status:{status or 'error'} {_counted(view)}" for word, status in _kinds(totals.failures)},
     )
+
+
+def _kinds(failures: Mapping[int, int]) -> list[tuple[str, str]]:
+    """Return how many failed of each status, the commonest first, with the status as filters have it, if they do."""
+    kinds = sorted(failures.items(), key=lambda kind: (-kind[1], kind[0]))
+    named = [("left" if status == CLIENT_CLOSED else str(status or ""), many) for status, many in kinds]
+    return [(f"{status or 'other'}·{count(many)}", status) for status, many in named]
 
 
 def _failures(failures: Mapping[int, int]) -> Line:
     """Return how many failed by their status, the commonest first."""
     if not failures:
         return (("no failures", "muted"),)
-    kinds = sorted(failures.items(), key=lambda kind: (-kind[1], kind[0]))
-    words = [f"{'left' if status == CLIENT_CLOSED else status or 'other'}·{count(many)}" for status, many in kinds]
-    most = min(len(words), 3)
-    more = f" +{len(words) - most}" if len(words) > most else ""
-    return (("failed ", "muted"), (" ".join(words[:most]) + more, "text"))
+    words = [word for word, _ in _kinds(failures)]
+    more = f" +{len(words) - MOST_KINDS}" if len(words) > MOST_KINDS else ""
+    first, *others = words[:MOST_KINDS]
+    line: list[Span] = [("failed ", "muted"), (first, "text")]
+    for word in others:
+        line += [(" ", "text"), (word, "text")]
+    return (*line, (more, "text")) if more else tuple(line)
 
 
 def _rate_role(rate: float | None) -> Role:
@@ -269,99 +289,17 @@ def _percentiles(window: Aggregate | None) -> tuple[float | None, float | None]:
     return window.p50_latency_ms, window.p95_latency_ms
 
 
-def _latency(view: DashboardView, window: Aggregate | None, range_name: str) -> Tile:
+def _latency(view: DashboardView, window: Aggregate | None, range_: Range) -> Tile:
     half, most = _percentiles(window)
     worst = window.p99_latency_ms if window is not None and window.total else None
     return Tile(
         "Latency",
-        f"last {range_name}",
+        f"last {range_.name}",
         (
             (("p50 ", "muted"), (duration(half), "strong")),
             (("p95 ", "muted"), (duration(most), "text")),
             (("first byte ", "muted"), (duration(view.first_byte_ms), "text")),
             (("p99 ", "muted"), (duration(worst), "text")),
         ),
+        (since(view.at_ms - range_.length_ms),),
     )
-
-
-class StatTilesPanel(Panel):
-    """The tiles side by side in boxes, or a line for each where boxes don't fit."""
-
-    def __init__(self, id: str | None = None) -> None:
-        super().__init__(id=id)
-        self._tiles: tuple[Tile, ...] = ()
-
-    def show(
-        self, view: DashboardView, figures: LedgerStats, burn: Burn | None, range_name: str, zone: tzinfo | None
-    ) -> None:
-        """Show other figures."""
-        self._tiles = tiles(view, figures, burn, range_name, zone)
-        self.redraw()
-
-    def draw(self, width: int, height: int) -> Sequence[Line]:
-        """Draw boxes if they fit, else lines."""
-        if not self._tiles:
-            return []
-        if width < BOXES_FROM or height < BOXED:
-            return plain_lines(_most_wanted(self._tiles, height), width)
-        return self._boxes(self._tiles[: 6 if width >= SIX_FROM else 5], width, height)
-
-    def _boxes(self, shown: tuple[Tile, ...], width: int, height: int) -> list[Line]:
-        each, rest = divmod(width, len(shown))
-        lines: list[Line] = [EMPTY] * height
-        for index, tile in enumerate(shown):
-            room = each + (index < rest)
-            body = [squeezed(line, room - 4) for line in tile.lines[: height - 2]]
-            title: Line = ((tile.title, "title"), (f"  {tile.span}", "muted"))
-            lines = beside(lines, framed(body, room, height, title=title))
-        return lines
-
-
-def squeezed(line: Line, width: int) -> Line:
-    """Return what of a line fits: labels and units go first, from its end, then figures; none is cut or joined."""
-    spans = list(line)
-    while width_of(tuple(spans)) > width:
-        loose = [place for place in range(len(spans)) if _can_go(spans, place)]
-        if loose:
-            del spans[loose[-1]]
-        elif len(spans) > 1:
-            del spans[-1]
-        else:
-            break
-    return tuple(spans)
-
-
-def _can_go(spans: Sequence[Span], place: int) -> bool:
-    """Check whether a span is a label or a unit, and no other's words would run together without it."""
-    if spans[place][1] != "muted" or len(spans) == 1:
-        return False
-    return place in (0, len(spans) - 1) or spans[place + 1][0].startswith(" ")
-
-
-def _most_wanted(shown: Sequence[Tile], count: int) -> list[Tile]:
-    """Return the tiles for which there are lines: latency can be missed first, then what was saved."""
-    gone = ("Latency", "Saved")[: max(len(shown) - count, 0)]
-    return [tile for tile in shown if tile.title not in gone][:count]
-
-
-_PLAIN_CELLS = (21, 21, 22, 20, 20)  # of the lines of a tile, side by side
-
-
-def plain_lines(shown: Sequence[Tile], width: int) -> list[Line]:
-    """Return a line for each tile; where the terminal is narrow its last figures go."""
-    return [_plain(tile, width) for tile in shown]
-
-
-def _plain(tile: Tile, width: int) -> Line:
-    # What a title leaves to be guessed is said with the first figure.
-    figure, *others = tile.lines[0]
-    span = f"  {tile.span}"
-    if tile.title in ("Spent", "Budget"):
-        others.append((span, "muted"))
-    elif tile.span.startswith("since ") and tile.span != SINCE_START:
-        others.insert(0, (span, "text"))
-    first = fit_line(squeezed((figure, *others), _PLAIN_CELLS[0]), _PLAIN_CELLS[0])
-    parts: list[Part] = [(((f" {tile.title:<8} ", "muted"), *first), 0)]
-    for rank, (line, cells) in enumerate(zip(tile.lines[1:], _PLAIN_CELLS[1:], strict=False), 1):
-        parts.append((((" ", "text"), *fit_line(squeezed(line, cells), cells)), rank))
-    return fit_parts(parts, width)

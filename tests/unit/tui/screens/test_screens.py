@@ -1132,6 +1132,47 @@ async def test_nothing_is_painted_when_nothing_changes() -> None:
         assert len(each.app.frame_budget.holds) == painted
 
 
+async def test_on_live_enter_leads_from_every_summary_to_the_requests_that_it_is_about() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.shows("Spend by model", "★", "failed 502")
+        for panels, downs, wanted in (
+            (1, 1, ('provider:"beta"',)),
+            (2, 0, ('model:"gpt-4o"', "since:2025-03-14T13:02:11")),
+            (3, 0, ("since:2025-03-14T00:00:00",)),
+            (3, 99, ("since:2025-03-14T13:02:11",)),
+        ):
+            await each.press("1", *["w"] * panels, *["j"] * downs)
+            await each.shows("↵ requests")
+            await each.press("enter")
+            await each.shows("newest first", *wanted)
+            await each.press("1", "escape")
+            await each.hides("↵ requests")
+
+
+async def test_on_live_a_click_on_a_summary_leads_to_its_requests_too() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        for text, wanted in (
+            ("Spent", "since:2025-03-14T00:00:00"),
+            ("502·", "status:502 since:"),
+            ("beta     ", 'provider:"beta"'),
+            ("claude-3.5-sonnet  ", 'model:"claude-3.5-sonnet" since:2025-03-14T13:02:11'),
+        ):
+            await each.shows("Spend by model", "★", text)
+            lines = each.text.splitlines()
+            y = max(number for number, line in enumerate(lines) if text in line)
+            await each.pilot.click(offset=(lines[y].rindex(text) + 1, y))
+            await each.shows("newest first", wanted)
+            await each.press("escape", "1")
+
+
+async def test_where_a_panel_is_out_of_sight_the_cursor_is_not_in_it() -> None:
+    async with dashboard_pilot(lived_in(), size=(80, 24)) as each:
+        await each.press("w", "w")
+        await each.shows("↵ requests")
+        await each.press("w")
+        await each.hides("↵ requests")
+
+
 async def test_enter_on_a_provider_shows_its_requests_and_a_click_on_a_model_those_of_the_model() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("3", "j")

@@ -15,11 +15,12 @@ from arbstr.types import Balance, BudgetStatus
 from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tui.format import sats_round
 from tui.model.burn import Burn
-from tui.model.ledger_stats import LedgerStats
+from tui.model.ledger_stats import MINUTES, LedgerStats
 from tui.model.view_model import DashboardView, ViewModel
 from tui.render.layout import Line, Role
 from tui.widgets.budget_pace import tightest
-from tui.widgets.stat_tiles import BOXES_FROM, StatTilesPanel, Tile, saved_role, squeezed, tiles
+from tui.widgets.stat_tiles import saved_role, tiles
+from tui.widgets.tiles_panel import BOXES_FROM, Tile, TilesPanel, squeezed
 
 
 def texts(lines: Iterable[Line]) -> list[str]:
@@ -33,7 +34,7 @@ def view_of(*budgets: BudgetStatus, **totals: object) -> DashboardView:
 
 
 def shown(view: DashboardView, figures: LedgerStats | None = None, burn: Burn | None = None) -> dict[str, Tile]:
-    return {tile.title: tile for tile in tiles(view, figures or LedgerStats(), burn, "1 h")}
+    return {tile.title: tile for tile in tiles(view, figures or LedgerStats(), burn, MINUTES)}
 
 
 def test_tiles_say_what_is_known_and_no_more() -> None:
@@ -274,9 +275,9 @@ def test_a_unit_goes_before_a_figure_behind_it() -> None:
 
 
 def test_where_there_are_few_lines_latency_goes_first_then_savings() -> None:
-    all_tiles = tiles(view_of(day_budget(1)), LedgerStats(), None, "1 h")
+    all_tiles = tiles(view_of(day_budget(1)), LedgerStats(), None, MINUTES)
     titles = ["Spent", "Burn", "Budget", "Saved", "Requests", "Latency"]
-    panel = StatTilesPanel()
+    panel = TilesPanel()
     panel._tiles = all_tiles
     assert [line.split()[0] for line in texts(panel.draw(80, 6))] == titles
     assert [line.split()[0] for line in texts(panel.draw(80, 4))] == ["Spent", "Burn", "Budget", "Requests"]

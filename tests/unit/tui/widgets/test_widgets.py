@@ -126,7 +126,7 @@ def test_health_is_symbol_and_word_and_counts_down() -> None:
 
     assert said() == "ok"
     assert said(state="half_open", in_flight=1) == "probing"
-    assert said(state="half_open") == "ready to probe"
+    assert said(state="half_open") == "to probe"
     assert said(state="open", open_until_ms=NOON + 11_200) == "open 12 s"
     assert said(state="open", open_until_ms=NOON + 123_000) == "open 2 m 03 s"
     assert said(state="open") == "open"
