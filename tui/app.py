@@ -48,7 +48,7 @@ from tui.screens.overlay import leave
 from tui.screens.providers import ProvidersScreen
 from tui.screens.requests import RequestsScreen
 from tui.timings import NORMAL, Timings
-from tui.widgets.bars import KeyBar
+from tui.widgets.bars import FROZEN, KeyBar
 from tui.widgets.panel import Panel
 
 logger = logging.getLogger(__name__)
@@ -312,7 +312,7 @@ class Dashboard(App[None]):
 
     def action_freeze(self) -> None:
         """Freeze or thaw what is shown."""
-        self.dashboard.toggle_freeze()
+        self.sub_title = FROZEN if self.dashboard.toggle_freeze() else ""
         self.repaint()
 
     def action_range(self) -> None:

@@ -10,15 +10,14 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from tui.render.widths import cell_len
-from tui.screens.overlay import leave
+from tui.screens.overlay import Dialog, leave
 
 
-class ChoiceScreen(ModalScreen[str | None]):
+class ChoiceScreen(Dialog[str | None]):
     """A question with a key for each answer; ends with that key, or None."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -9,13 +9,12 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import SelectionList, Static
 
-from tui.screens.overlay import leave
+from tui.screens.overlay import Dialog, leave
 
 
-class ColumnsScreen(ModalScreen[frozenset[str] | None]):
+class ColumnsScreen(Dialog[frozenset[str] | None]):
     """Columns to tick; ends with those that are hidden, None if nothing is to change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -11,12 +11,11 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList
 from textual.widgets.option_list import Option
 
 from tui.keymap import KeyLine
-from tui.screens.overlay import leave
+from tui.screens.overlay import Dialog, leave
 
 KEYS_WIDTH = 17
 
@@ -45,7 +44,7 @@ class Chosen:
     screen: str = ""
 
 
-class HelpScreen(ModalScreen[Chosen | None]):
+class HelpScreen(Dialog[Chosen | None]):
     """A window with the keys, section by section, and a line to find them by. Ends with what Enter chose."""
 
     BINDINGS: ClassVar[list[BindingType]] = [

@@ -1,12 +1,24 @@
-"""What opens on top of a screen, and how it is left: once, however often it is asked to."""
+"""What opens on top of a screen, what it says of that, and how it is left: once, however often it is asked to."""
 
 from __future__ import annotations
 
 from typing import TypeVar
 
-from textual.screen import Screen
+from textual.containers import Vertical
+from textual.screen import ModalScreen, Screen
 
 T = TypeVar("T")
+
+
+class Dialog(ModalScreen[T]):
+    """A window on top of a screen. Its frame says so if what is below is frozen: the top bar is out of its light."""
+
+    def on_mount(self) -> None:
+        """Mark the window, a Vertical, as what the application says of itself: its sub-title is empty while live."""
+        if said := self.app.sub_title:
+            window = self.query_one(Vertical)
+            window.border_title = f"{window.border_title} {said}" if window.border_title else said
+            window.add_class("frozen")
 
 
 def leave(screen: Screen[T], result: T | None = None) -> None:

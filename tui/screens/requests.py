@@ -31,6 +31,7 @@ from tui.screens.columns import ColumnsScreen
 from tui.screens.copy import offer_copies
 from tui.screens.detail import DetailScreen, Opened
 from tui.screens.exporting import Exported, ExportingScreen
+from tui.widgets.bars import FROZEN
 from tui.widgets.ledger_table import CHOICES, SORTS, LedgerPanel
 from tui.widgets.panel import Panel
 from tui.widgets.preview import Preview
@@ -103,7 +104,8 @@ class RequestsScreen(ExportingScreen):
         yield
         if self._preview.display:
             entry = rows.row(rows.top if rows.selected is None else rows.selected)
-            self._preview.show_request(None if entry is None else entry.request_id, dashboard.zone)
+            frozen: Line = ((f" {FROZEN} ", "badge"),) if dashboard.model.frozen else EMPTY
+            self._preview.show_request(None if entry is None else entry.request_id, dashboard.zone, frozen)
             yield
 
     def _note(self) -> Line:

@@ -21,6 +21,8 @@ from tui.widgets.budget_pace import NEARLY, budget_share, tightest
 from tui.widgets.panel import Panel
 from tui.widgets.provider_health import runway_of
 
+FROZEN = "‖ frozen"
+
 
 class TopBar(Panel):
     """The top bar: name, address, serving providers, troubles, uptime, and whether the screen is live or frozen."""
@@ -59,7 +61,7 @@ class TopBar(Panel):
         if outage is not None:
             state = ((f" ✕ stale since {clock(outage.since_ms, zone)} ", "alarm"), (" ", "text"))
         elif frozen:
-            state = ((f" ‖ frozen  +{unseen:,} new ", "badge"), (" ", "text"))
+            state = ((f" {FROZEN}  +{unseen:,} new ", "badge"), (" ", "text"))
         zoned: Line = ((f"  {zone_name(now_ms, zone)}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
         only: list[Part] = [((("  read-only", "warn"),), 3)] if read_only else []

@@ -12,7 +12,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.ledger.model import LedgerQueries
 from tui.format import shown
 from tui.model.full_request import FullRequest, from_detail
-from tui.render.layout import Line
+from tui.render.layout import EMPTY, Line
 from tui.render.request_detail import request_lines
 from tui.widgets.scroll_panel import ScrollPanel
 
@@ -28,10 +28,11 @@ class Preview(ScrollPanel):
         self._full: FullRequest | None = None
         self._problem = ""
         self._zone: tzinfo | None = None
+        self._remark: Line = EMPTY
 
-    def show_request(self, request_id: str | None, zone: tzinfo | None) -> None:
-        """Show a request, None for none."""
-        self._zone = zone
+    def show_request(self, request_id: str | None, zone: tzinfo | None, note: Line = EMPTY) -> None:
+        """Show a request, None for none; `note` at its upper edge."""
+        self._zone, self._remark = zone, note
         if request_id != self._wanted:
             self._wanted = request_id
             self.top = 0
@@ -54,7 +55,7 @@ class Preview(ScrollPanel):
 
     def _draw_lines(self) -> None:
         title: Line = (("Preview", "title"),)
-        self.show(self._body(max(self.size.width - 4, 20)), title)
+        self.show(self._body(max(self.size.width - 4, 20)), title, self._remark)
 
     def _body(self, width: int) -> Sequence[Line]:
         if self._problem:

@@ -229,6 +229,25 @@ async def test_freezing_stops_everything_and_thawing_catches_up() -> None:
         await each.shows(f"start {sats_round(each.source.totals.cost_msats)}")
 
 
+@pytest.mark.parametrize(
+    ("keys", "said"),
+    [
+        (("question_mark",), "Help ‖ frozen"),
+        (("2", "e"), "─ ‖ frozen ─"),
+        (("2", "c"), "─ ‖ frozen ─"),
+        (("2", "e", "p"), "─ ‖ frozen ─"),
+        (("2",), "‖ frozen  ─╮"),
+    ],
+    ids=["help", "question", "columns", "path", "preview"],
+)
+async def test_frozen_is_said_on_windows_and_the_preview_too(keys: tuple[str, ...], said: str) -> None:
+    async with dashboard_pilot(lived_in(), size=(160, 40)) as each:
+        await each.shows("Spend by model")
+        await each.hides(said)
+        await each.press("f", *keys)
+        await each.shows(said)
+
+
 async def test_the_feed_is_filtered_and_says_so() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.press("slash")

@@ -66,9 +66,9 @@ def drawn(panel: Panel, width: int, height: int) -> list[Line]:
 
 def check(each: DashboardPilot, widths: range) -> None:
     for panel in each.app.screen.query(Panel):
-        if not panel.display or isinstance(panel, ScrollPanel):  # whose lines are made for the width that they have
+        if isinstance(panel, ScrollPanel):  # whose lines are made for the width that they have
             continue
-        height = max(panel.size.height, 1)
+        height = panel.size.height or 8  # some are out of sight on so low a terminal, not on others as narrow
         for width in widths:
             for line in drawn(panel, width, height):
                 text = "".join(part for part, _ in line)
