@@ -31,7 +31,7 @@ from tui.widgets.spend_chart import SpendChart, begun
 from tui.widgets.stat_tiles import tiles
 from tui.widgets.tiles_panel import BOXED, BOXES_FROM, PLAIN, TilesPanel
 
-_PANELS = "The cursor to providers, models, figures, whose requests Enter shows; and back"
+_PANELS = "To providers, models, figures, and back to the feed"
 Summary = RowsPanel | TilesPanel
 
 
@@ -47,7 +47,7 @@ class LiveScreen(DashboardScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         *REQUEST_KEYS,
         key(
-            "next_panel", "panel(1)", "To the providers, models, figures: Enter shows their requests", "panel", _PANELS
+            "next_panel", "panel(1)", "To providers, models, figures: Enter shows their requests", "panel", _PANELS
         ),
         key("previous_panel", "panel(-1)", "To the panel before", group=_PANELS),
         key("counters", "counters", "Reset the counters: from now on, or since the start again", "since start"),

@@ -13,9 +13,8 @@ from tui.render.layout import Column, Layout, Line, Role, Span, cells
 from tui.widgets.rows_panel import Row, RowsPanel
 
 COLUMNS = (
-    Column("", 1, exact=True),
-    Column("name", 10, share=2, most=24),
-    Column("state", 2, exact=True),
+    Column("state", 5, exact=True),
+    Column("provider", 8, share=2, most=24),
     Column("price", 6, "right", rank=1),
     Column("health", 6, "right", rank=2),
     Column("first", 6, "right", rank=3),
@@ -27,7 +26,7 @@ COLUMNS = (
 )
 CHEAPEST = "★"
 NO_PRICES = PriceBoard()
-_NAMED = 3  # columns that a provider which is not asked keeps; its last error takes the place of the others
+_NAMED = 2  # columns that a provider which is not asked keeps; its last error takes the place of the others
 
 
 def health(view: ProviderView, now_ms: int) -> tuple[Span, Span]:
@@ -75,8 +74,12 @@ def rate_role(rate: float | None) -> Role:
 def live_cells(view: ProviderView, now_ms: int, *, named: bool) -> dict[str, Span]:
     """Return a provider's spans by column, without its price and balance. Units go where the columns are `named`."""
     speed, running = view.speeds.tokens_per_second, view.status.in_flight
+    row = row_cells(view, now_ms)
+    (mark, _), (word, role) = row[""], row["state"]
     return {
-        **row_cells(view, now_ms),
+        **row,
+        "state": (f"{mark} {word}", role),
+        "provider": row["name"],
         "tok/s": (NOTHING, "muted") if speed is None else (f"{speed:,.0f}{'' if named else ' tok/s'}", "text"),
         "run": (f"{count(running)}{'' if named else ' running'}", "text") if running else (NOTHING, "muted"),
     }
@@ -167,7 +170,7 @@ class ProvidersPanel(RowsPanel):
     def line(self, row: Row, layout: Layout) -> Line:
         """Return a provider's line; one that gets no requests has its last error for figures."""
         (state, _), (error, _) = row.cells["state"], row.cells["error"]
-        if not error or not state.startswith("open"):
+        if not error or "open" not in state:
             return super().line(row, layout)
         return (*cells(layout[:_NAMED], row.cells), ("  ", "text"), (error, "muted"))
 

@@ -34,7 +34,7 @@ def test_a_model_leads_to_its_requests_and_says_what_one_costs_and_how_that_went
 
 def test_at_120_cells_a_model_has_its_cost_a_request_and_its_trend() -> None:
     rows = share_rows({"claude-3.5-sonnet": Aggregate(total=1, success=1, cost_msats=1_270_000)}, 4)
-    layout = lay_out(COLUMNS, 120 * 5 // 12 - 4, [row.cells for row in rows])
+    layout = lay_out(COLUMNS, 120 * 2 // 5 - 4, [row.cells for row in rows])
     assert {"model", "sats", "each", "trend"} <= {column.title for column, _ in layout}
 
 
