@@ -81,12 +81,16 @@ def ask_all(ledger: Path, within_s: float) -> Answers:
 
 
 def control_paths(ledger: Path) -> list[Path]:
-    """Return the sockets beside a ledger, whether or not somebody listens."""
+    """Return the sockets beside a ledger, whether or not somebody listens: the user's own, and its owner's.
+
+    Where others can write too, theirs might answer anything.
+    """
     ledger = ledger.absolute()
     prefix = f"{ledger.name}-control-"
     with suppress(OSError):
-        found = [one for one in ledger.parent.iterdir() if one.name.startswith(prefix)]
-        return sorted(path for path in found if stat.S_ISSOCK(path.lstat().st_mode))
+        owners = {os.geteuid()} | ({ledger.stat().st_uid} if ledger.exists() else set())
+        found = [(one, one.lstat()) for one in ledger.parent.iterdir() if one.name.startswith(prefix)]
+        return sorted(path for path, seen in found if stat.S_ISSOCK(seen.st_mode) and seen.st_uid in owners)
     return []
 
 

@@ -58,6 +58,17 @@ async def test_only_the_owner_can_ask(ledger: Path, stack: AsyncExitStack) -> No
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
+async def test_who_is_neither_its_user_nor_the_ledgers_owner_is_not_asked(
+    tmp_path: Path, stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, user = tmp_path / "arbstr.db", os.geteuid()
+    await answer_reloads(stack, ledger, reloaded)
+    monkeypatch.setattr(os, "geteuid", lambda: user + 1)
+    assert control_paths(ledger) == []
+    ledger.touch()
+    assert len(control_paths(ledger)) == 1
+
+
 async def test_nothing_is_left_at_the_end(ledger: Path) -> None:
     async with AsyncExitStack() as stack:
         await answer_reloads(stack, ledger, reloaded)
