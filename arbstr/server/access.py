@@ -116,15 +116,15 @@ class AccessControl:
         known = [client for key in given if (client := self._clients.find(key)) is not None]
         if any([_is(key, token) for key in given for token in tokens]):  # noqa: C419 - all of them
             return None
-        if not known:
-            raise InvalidApiKey(
-                f"Send {self._wanted} as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
+        why = f"Send {self._wanted} as a bearer token, 'Authorization: Bearer …', or as 'x-api-key: …'."
+        for client in known:
+            if client.expires_ms is None or self._now_ms() < client.expires_ms:
+                return client
+            why = (
+                f"The key of the client {shown(client.name)} was good until {format_ms(client.expires_ms)}. "
+                "'arbstr clients rotate' makes another."
             )
-        client = known[0]
-        if client.expires_ms is not None and self._now_ms() >= client.expires_ms:
-            message = f"The key of the client {shown(client.name)} was good until {format_ms(client.expires_ms)}."
-            raise InvalidApiKey(f"{message} 'arbstr clients rotate' makes another.")
-        return client
+        raise InvalidApiKey(why)
 
     @property
     def _wanted(self) -> str:

@@ -111,6 +111,12 @@ async def test_an_expired_key_is_refused_and_told_so(harness: ProxyHarness) -> N
         assert "'alice' was good until 2020-01-01T00:00:00" in refused.error["message"]
 
 
+async def test_an_expired_key_beside_a_good_one_does_no_harm(harness: ProxyHarness) -> None:
+    arbstr = await started(harness, client("alice", expires=datetime(2020, 1, 1, tzinfo=UTC)), client("bob"))
+    assert (await chat(arbstr, "alice", headers={"X-Api-Key": KEYS["bob"]})).status == 200
+    assert (await chat(arbstr, "bob", headers={"X-Api-Key": KEYS["alice"]})).status == 200
+
+
 async def test_auth_token_is_the_client_without_a_name(harness: ProxyHarness) -> None:
     arbstr = await started(harness, client("alice"))
     assert (await chat(arbstr, OWNER)).status == 200
