@@ -1,8 +1,9 @@
-"""A row's columns as SQL expressions: what `row_mapping` does in Python, for any row that another program may write."""
+"""A row's columns as SQLite's expressions: what `row_mapping` does in Python, for any row that others may write."""
 
 from __future__ import annotations
 
-from arbstr.ledger.row_mapping import MOST
+from arbstr.ledger.dialect import SqlDialect
+from arbstr.ledger.row_mapping import COLUMNS, MOST
 
 # A timestamp as epoch milliseconds. What every arbstr writes is read by SQLite itself: calling Python for each of a
 # million rows would hold up everybody else.
@@ -70,4 +71,24 @@ ROW_SUMS = ", ".join(
         f"SUM({_bounded('switching_msats')})",
         f"SUM({SAVED_VS_LIST})",
     )
+)
+
+_OTHERS = ", ".join(column for column in COLUMNS if column != "at_ms")
+
+SQLITE = SqlDialect(
+    aside="+",
+    joined="CROSS JOIN",
+    by_request_id="INDEXED BY requests_by_correlation",
+    closed="open = 0",
+    succeeded="success <> 0",
+    failed="success = 0",  # as the index by status has it
+    msats=MSATS,
+    counted_msats=COUNTED_MSATS,
+    latency_ms=LATENCY,
+    took_ms="MAX(latency_ms, COALESCE(stream_duration_ms, 0))",
+    facet_model=facet_model(),
+    row_sums=ROW_SUMS,
+    rows_where=lambda which: f"(SELECT {_OTHERS}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})",
+    texts=lambda expression: f"GROUP_CONCAT({expression}, ' ')",
+    hex_texts=lambda blob: f"GROUP_CONCAT(HEX({blob}), ' ')",
 )

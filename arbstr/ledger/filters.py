@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.model import SUCCEEDED, Filter, GroupBy
 from arbstr.ledger.sql import values
 
@@ -76,7 +77,7 @@ def facets(where: Filter, grain: str) -> Condition:
     conditions = [Condition("f.grain = ?", (grain,)), *(_named(where, name, f"f.{name}_key") for name in NAMES)]
     for column, wanted in (("success", where.success), ("streaming", where.streaming)):
         if wanted is not None:
-            conditions.append(Condition(f"f.{column} = ?", (int(wanted),)))
+            conditions.append(Condition(f"f.{column} = ?", (wanted,)))
     return both(*conditions, _texts_in_names(where))
 
 
@@ -132,9 +133,9 @@ def of_columns(where: Filter) -> Condition:
     return both(*conditions)
 
 
-def of_any_row(where: Filter) -> Condition:
+def of_any_row(where: Filter, dialect: SqlDialect) -> Condition:
     """Return the condition that a row, which may have no facet, matches in all but its instant."""
-    return both(of_columns(where), of_content(where, faceted=False))
+    return both(of_columns(where), of_content(where, dialect, faceted=False))
 
 
 def of_unexplained(where: Filter) -> Condition | None:
@@ -153,14 +154,12 @@ def within(start_ms: int, end_ms: int, column: str = "at_ms") -> Condition:
 
 _LAST = "\U0010ffff"  # sorts behind whatever a session goes on with
 _COST = "ROUND(cost_sats * 1000)"
-_TOOK = "MAX(latency_ms, COALESCE(stream_duration_ms, 0))"
 ERROR_STATUS = "COALESCE(error_status, 0)"
-_STATUS = f"IIF(success <> 0, {SUCCEEDED}, {ERROR_STATUS})"
 _BOUNDS = (
     ("min_cost_msats", f"{_COST} >= ?"),
     ("max_cost_msats", f"{_COST} <= ?"),
-    ("min_took_ms", f"{_TOOK} >= ?"),
-    ("max_took_ms", f"{_TOOK} <= ?"),
+    ("min_took_ms", "{took_ms} >= ?"),
+    ("max_took_ms", "{took_ms} <= ?"),
     ("session", "session = LOWER(?)"),
 )
 COSTS = frozenset({"min_cost_msats", "max_cost_msats"})
@@ -178,13 +177,17 @@ _CONTENT = (
 _WITHOUT_CONTENT: dict[str, Any] = {name: getattr(Filter(), name) for name in _CONTENT}
 
 
-def of_content(where: Filter, *, faceted: bool) -> Condition:
+def of_content(where: Filter, dialect: SqlDialect, *, faceted: bool) -> Condition:
     """Return the condition on what only the row holds: cost, duration, session, outcome, and the texts in it."""
-    bounds = [Condition(sql, (bound,)) for name, sql in _BOUNDS if (bound := getattr(where, name)) is not None]
+    bounds = [
+        Condition(sql.format(took_ms=dialect.took_ms), (bound,))
+        for name, sql in _BOUNDS
+        if (bound := getattr(where, name)) is not None
+    ]
     found = [containing(text.casefold(), faceted=faceted) for text in where.texts]
     left_out = [none_of(containing(text.casefold(), faceted=faceted)) for text in where.without_texts]
     rows = where.rows if isinstance(where, Part) else TRUE
-    return both(rows, *bounds, *_in_sessions(where), *_ended(where), *found, *left_out)
+    return both(rows, *bounds, *_in_sessions(where), *_ended(where, dialect), *found, *left_out)
 
 
 def _in_sessions(where: Filter) -> list[Condition]:
@@ -205,13 +208,14 @@ def _session(beginning: str | None) -> Condition:
     return Condition("(session >= ? AND session < ?)", (first, first + _LAST))
 
 
-def _ended(where: Filter) -> list[Condition]:
+def _ended(where: Filter, dialect: SqlDialect) -> list[Condition]:
     said = []
+    status = f"CASE WHEN {dialect.succeeded} THEN {SUCCEEDED} ELSE {ERROR_STATUS} END"
     if where.statuses is not None:
-        among = f"{_STATUS} IN {values(1, len(where.statuses))}" if where.statuses else "FALSE"
+        among = f"{status} IN {values(1, len(where.statuses))}" if where.statuses else "FALSE"
         said.append(Condition(among, where.statuses))
     if where.without_statuses:
-        said.append(Condition(f"{_STATUS} NOT IN {values(1, len(where.without_statuses))}", where.without_statuses))
+        said.append(Condition(f"{status} NOT IN {values(1, len(where.without_statuses))}", where.without_statuses))
     return said
 
 

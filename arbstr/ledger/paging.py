@@ -31,7 +31,7 @@ _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 def page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
     """Return up to `limit` rows from `offset` on, and how many match in all."""
-    if view.pending or not _can_be_counted(view, where, sort, order, offset):
+    if view.holds.pending or not _can_be_counted(view, where, sort, order, offset):
         return _plain_page(view, where, sort, order, offset, limit)
     if view.needs_parts(where):
         return _page_of_parts(view, where, sort, order, offset, limit)
@@ -64,11 +64,13 @@ def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Orde
 
 def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
     """Return the newest `limit` matching rows older than `before`."""
-    older = TRUE if before is None else Condition("(+at_ms, id) < (?, ?)", (before.at_ms, before.id))
+    older = (
+        TRUE if before is None else Condition(f"({view.dialect.aside}at_ms, id) < (?, ?)", (before.at_ms, before.id))
+    )
     start, end = view.listed(where)
     end = end if before is None else min(end, before.at_ms + 1)
     content = view.needs_parts(where)
-    if view.pending or (content and view.waiting(start, end)):
+    if view.holds.pending or (content and view.waiting(start, end)):
         found = _found(view, view.rows(), both(view.plain(where), older), "timestamp", "at_ms DESC, id DESC", limit, 0)
     elif content:
         tops = [_newest_of(view, part, (start, end), older, limit) for part in view.parts(where)]
@@ -81,7 +83,7 @@ def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, lim
 def count(view: ReadTransaction, where: Filter) -> int:
     """Return how many rows match."""
     in_parts = view.needs_parts(where)
-    if view.pending or (in_parts and view.waiting(*view.listed(where))):
+    if view.holds.pending or (in_parts and view.waiting(*view.listed(where))):
         plain = view.plain(where)
         [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
         return int(total)
@@ -119,7 +121,7 @@ def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
 
 def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) -> int:
     """Count rows, up to `most`."""
-    sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?)"
+    sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?) AS found"
     return int(view.one(sql, (*condition.values, most))[0])
 
 
@@ -134,10 +136,8 @@ def along_index(view: ReadTransaction, part: Part) -> Condition:
     start, end = view.listed(part)
     if not _has_index(part):
         return view.faceted(part, start, end)
-    # The plus signs keep SQLite from the indexes by time and by facet.
-    within, facets = filters.within(start, end, "+at_ms"), filters.of_row_facets(part, "+facet")
     costs = filters.of_cost_index(part) if part.rows == TRUE else TRUE
-    return both(within, facets, costs, filters.of_content(part, faceted=True))
+    return both(view.aside(part, start, end), costs, filters.of_content(part, view.dialect, faceted=True))
 
 
 def ordered(view: ReadTransaction, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
@@ -210,15 +210,12 @@ class _Lister:
             other: Order = "asc" if order == "desc" else "desc"
             return self._run(sort, other, part, size, behind, limit)[::-1]
         column = _COLUMN[sort]
-        within = filters.within
-        facets = filters.of_row_facets
         if self._walks(offset + limit):
-            # The plus signs keep SQLite to the index of the order.
-            condition = both(part, within(self._start, self._end, "+at_ms"), facets(self._where, "+facet"))
-            by = f"{column} {order}, id {order}"
+            condition = both(part, self._view.aside(self._where, self._start, self._end))
+            by = f"{column} {_directed(sort, order)}, id {order}"
         else:
-            condition = both(part, within(self._start, self._end), facets(self._where))
-            by = f"+{column} {order}, id {order}"
+            condition = both(part, filters.within(self._start, self._end), filters.of_row_facets(self._where))
+            by = f"{self._view.dialect.aside}{column} {_directed(sort, order)}, id {order}"
         return _found(self._view, "requests", condition, sort, by, limit, offset)
 
     def _walks(self, depth: int) -> bool:
@@ -243,7 +240,7 @@ def _newest(
     found = view.all(newest.format("requests", condition.sql), (*condition.values, depth))
     since = found[-1][1] if len(found) == depth else span[0]
     if chunks := view.waiting(since, span[1]):
-        condition = both(filters.within(since, span[1]), filters.of_any_row(where), older)
+        condition = both(filters.within(since, span[1]), filters.of_any_row(where, view.dialect), older)
         found += view.all(newest.format(rows_in(chunks), condition.sql), (*condition.values, depth))
         found = _merged(found, "timestamp", "desc")[:depth]
     return found[offset:]
@@ -253,9 +250,10 @@ def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: 
     """Return the newest rows of a part: gathered along its index and sorted, or walked to if they are too many."""
     if not _has_index(part):
         return _newest(view, part, span, older, depth, 0)
-    condition = both(along_index(view, part), filters.within(*span, "+at_ms"), older)
+    at_ms = f"{view.dialect.aside}at_ms"
+    condition = both(along_index(view, part), filters.within(*span, at_ms), older)
     if part.rows != TRUE:
-        return _found(view, "requests", condition, "timestamp", "+at_ms DESC, id DESC", depth, 0)
+        return _found(view, "requests", condition, "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
     few = _few(view, depth)
     gathered = view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, few + 1))
     if len(gathered) > few:
@@ -273,8 +271,7 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
         condition = Condition(f"id IN (SELECT id FROM requests WHERE {condition.sql})", condition.values)
     elif not _has_index(part):
         start, end = view.listed(part)
-        within, facets = filters.within(start, end, "+at_ms"), filters.of_row_facets(part, "+facet")
-        condition = both(within, facets, filters.of_content(part, faceted=True))
+        condition = both(view.aside(part, start, end), filters.of_content(part, view.dialect, faceted=True))
     return _found(view, "requests", condition, sort, by, depth, 0)
 
 
@@ -299,14 +296,14 @@ def _matching(
     """
     start_ms, end_ms = span
     window = filters.within(start_ms, end_ms)
-    content = filters.of_content(where, faceted=True)
+    content = filters.of_content(where, view.dialect, faceted=True)
     if filters.grain_for(where) == "all":
         return both(window, content)
     narrowed = replace(filters.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
     matching = _counted(view, narrowed).total if matching is None else matching
     everything = _counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
     if depth * everything < matching * matching:
-        return both(window, filters.of_row_facets(where, "+facet"), content)
+        return both(window, filters.of_row_facets(where, f"{view.dialect.aside}facet"), content)
     return both(window, filters.of_row_facets(where), content)
 
 
@@ -329,7 +326,14 @@ def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, 
 def _plain_order(sort: Sort, order: Order) -> str:
     column = _COLUMN[sort]
     known = f"{column} IS NULL, " if (sort, order) == ("cost_sats", "asc") else ""  # descending, nulls are last anyway
-    return f"{known}{column} {order}, id {order}"
+    return f"{known}{column} {_directed(sort, order)}, id {order}"
+
+
+def _directed(sort: Sort, order: Order) -> str:
+    """Return the direction with where nulls are, as SQLite has it and as PostgreSQL's index by cost does."""
+    if sort != "cost_sats":
+        return order
+    return "DESC NULLS LAST" if order == "desc" else "ASC NULLS FIRST"
 
 
 def _merged(found: list[Found], sort: Sort, order: Order) -> list[Found]:

@@ -1,56 +1,34 @@
-"""Queries to a ledger, on one read-only connection."""
+"""Queries to a ledger in SQLite, on one read-only connection."""
 
 from __future__ import annotations
 
 import os
 import sqlite3
-from collections import defaultdict
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
-from typing import Literal
+from typing import Any
 from urllib.parse import quote
 
-from arbstr.clock import DAY_MS, HOUR_MS, format_ms
+from arbstr.clock import format_ms
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger import paging
-from arbstr.ledger.aggregates import AggregateSum
+from arbstr.ledger.contents import ROLLUPS_SINCE, contents_of
+from arbstr.ledger.expressions import SQLITE
 from arbstr.ledger.files import check_place, check_schema, explain
-from arbstr.ledger.filters import needs_content
-from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.read_view import ABSENT, CACHES_SINCE, ROLLUPS_SINCE, Label, ReadTransaction
+from arbstr.ledger.queries import CHUNK, EXACT, Queries
+from arbstr.ledger.read_view import ABSENT, CACHES_SINCE, ReadTransaction
 from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS
-from arbstr.ledger.row_mapping import (
-    COLUMNS,
-    ENTRY_COLUMNS,
-    entry_of,
-    fold,
-    fold_any,
-    parse_ms,
-    read_routing,
-)
-from arbstr.ledger.session_groups import session_sums, session_sums_of_rows
-from arbstr.ledger.sums import content_sums
-from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange
-from arbstr.sanitize import json_or_none
-from arbstr.types import NO_GROUP
+from arbstr.ledger.row_mapping import COLUMNS, fold_any, parse_ms
 
-EXACT = 1000  # sets up to this size are read row by row, for exact percentiles
 _BUSY_S = 5.0
-_CHUNK = 200
-_SCANNED = 20  # rows of sessions are scanned in their index in the time that reading one takes
 
 
-class ReadConnection:
-    """Queries on one connection; for one thread at a time. Raises only LedgerUnavailable.
-
-    Never writes, also not to migrate: a ledger of an earlier arbstr is read as it is.
-    """
+class ReadConnection(Queries):
+    """Queries to a ledger in SQLite; one of an earlier arbstr is read as it is."""
 
     def __init__(self, path: Path, *, exact: int = EXACT) -> None:
+        super().__init__(exact)
         self._path = path
-        self._exact = exact
         check_place(path)
         if not path.exists():
             raise LedgerUnavailable(f"No ledger at {path} yet; it is created when arbstr first serves.")
@@ -65,119 +43,27 @@ class ReadConnection:
         """Make a query that runs in another thread fail soon."""
         self._connection.interrupt()
 
-    def stats(self, where: Filter, group_by: GroupBy | None = None) -> Stats:
-        """Return aggregates of the matching rows."""
-        with self._view() as view:
-            tallies = self._tallies(view, where, None if group_by == "session" else group_by)
-            groups = self._session_tallies(view, where) if group_by == "session" else tallies
-            for label, msats in view.unexplained(where, group_by).items():
-                groups.setdefault(label, AggregateSum()).unexplained_msats += msats
-                if groups is not tallies:
-                    tallies.setdefault(None, AggregateSum()).unexplained_msats += msats
-        return Stats(_joined(tallies).aggregate(), _groups(groups, where, group_by))
-
-    def _tallies(self, view: ReadTransaction, where: Filter, group_by: GroupBy | None) -> dict[Label, AggregateSum]:
-        """Return sums by group: from rollups, or from the rows where they are few."""
-        if group_by is None and needs_content(where) and not (view.pending or view.waiting(*view.listed(where))):
-            sums = content_sums(view, where)
-            return {None: sums} if sums.total else {}
-        tallies = view.tallies(where, group_by, view.pieces(where, days=group_by != "hour"))
-        start, end = view.clipped(where)
-        few = sum(tally.total for tally in tallies.values()) <= self._exact
-        if few and start < end and start >= view.extent.pruned_ms and not (view.bare or view.waiting(start, end)):
-            return view.tallies(where, group_by, [TimeRange(0, start, end)])
-        return tallies
-
-    def _session_tallies(self, view: ReadTransaction, where: Filter) -> dict[Label, AggregateSum]:
-        """Return sums by session, of rows that were not pruned."""
-        unsummed = view.bare or view.pending or view.waiting(*view.listed(where))
-        if not unsummed and not needs_content(where):
-            kept = replace(where, since_ms=max(where.since_ms or 0, view.extent.pruned_ms))
-            whole, everything = (_joined(self._tallies(view, each, None)) for each in (kept, Filter()))
-            if whole.total > max(self._exact, everything.total // _SCANNED):
-                return session_sums(view, kept, whole)
-        return session_sums_of_rows(view, where)
-
-    def spent_msats(self, where: Filter) -> int:
-        """Return the assumed cost of the matching rows in msats: the charge or the cost by rates, whichever is more.
-
-        What may have been spent in addition counts too, and what no request explains does not.
-        """
-        overall = self.stats(where).overall
-        with self._view() as view:
-            return overall.cost_msats - overall.unexplained_msats + view.excess_msats(where)
-
-    def page(self, where: Filter, sort: Sort, order: Order, page: int, per_page: int) -> Page:
-        """Return page `page` (from 1) of the matching rows."""
-        with self._view() as view:
-            return paging.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
-
-    def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first, from just after `before`."""
-        with self._view() as view:
-            return paging.slice_before(view, where, before, limit)
-
-    def count(self, where: Filter) -> int:
-        """Return how many rows match."""
-        with self._view() as view:
-            return paging.count(view, where)
-
-    def request(self, request_id: str) -> Detail | None:
-        """Return one finished request in full, or None."""
-        with self._view() as view:
-            # The id is looked up in the table itself: through a table expression SQLite would not see its index.
-            closed = "" if view.bare else " AND open = 0"
-            for wanted in dict.fromkeys((request_id, request_id.lower())):
-                found = view.one(
-                    f"SELECT MAX(id) FROM requests WHERE correlation_id = ?{closed}",
-                    (wanted,),
-                )
-                if found[0] is not None:
-                    columns = f"{ENTRY_COLUMNS}, attempts, routing"
-                    row = view.one(f"SELECT {columns} FROM {view.rows()} WHERE id = ?", found)
-                    return Detail(entry_of(row[:-2]), json_or_none(row[-2]), read_routing(row[-1]))
-        return None
-
-    def known(self, column: Literal["model", "provider"], name: str) -> bool:
-        """Check whether a name (ignoring case) was ever logged."""
-        with self._view() as view:
-            key = fold(name)
-            entered = not view.bare and view.one(
-                f"SELECT 1 FROM facets WHERE grain = ? AND {column}_key = ?", (column, key)
-            )
-            entered = entered or view.has_refused(Filter(model=name if column == "model" else None))
-            if entered or not (view.pending or view.backlog):
-                return bool(entered)
-            return (
-                view.one(f"SELECT 1 FROM {view.rows()} WHERE facet IS NULL AND fold({column}) = ?", (key,)) is not None
-            )
-
     def info(self) -> dict[str, str]:
         """Return what the ledger holds, as labels and texts for people."""
         with self._view() as view:
-            first, last = view.extent.first_ms, view.extent.last_ms
-            if view.bare:
+            first, last = view.holds.extent.first_ms, view.holds.extent.last_ms
+            if view.holds.bare:
                 first, last = view.one(f"SELECT MIN(at_ms), MAX(at_ms) FROM {view.rows()}")
             facts = {
                 "size": f"{self._path.stat().st_size:,} bytes",
-                "schema": f"{view.version} (an earlier arbstr's)" if view.bare else str(view.version),
+                "schema": f"{view.holds.version} (an earlier arbstr's)" if view.holds.bare else str(view.holds.version),
                 "rows": f"{view.one('SELECT COUNT(*) FROM requests')[0]:,}",
                 "first": "-" if first is None else format_ms(first),
                 "last": "-" if last is None else format_ms(last),
             }
-            if not view.bare:
+            if not view.holds.bare:
                 facts |= _more_facts(view)
         return facts
 
-    def entries(
-        self, where: Filter, sort: Sort, order: Order, limit: int | None = None
-    ) -> Generator[list[Entry], None, None]:
-        """Yield the matching rows as they are at the first one, a few hundred at a time."""
-        with self._view() as view:
-            sql, condition = paging.ordered(view, where, sort, order)
-            cursor = self._connection.execute(sql, (*condition.values, -1 if limit is None else limit))
-            while rows := cursor.fetchmany(_CHUNK):
-                yield [entry_of(row) for row in rows]
+    def _many(self, sql: str, values: Sequence[Any]) -> Iterator[list[Any]]:
+        cursor = self._connection.execute(sql, values)
+        while rows := cursor.fetchmany(CHUNK):
+            yield rows
 
     @contextmanager
     def _view(self) -> Iterator[ReadTransaction]:
@@ -185,7 +71,7 @@ class ReadConnection:
         with self._explained():
             self._connection.execute("BEGIN")
             try:
-                yield ReadTransaction(self._connection)
+                yield ReadTransaction(self._connection, SQLITE, contents_of(self._connection))
             finally:
                 if self._connection.in_transaction:
                     self._connection.execute("COMMIT")
@@ -257,49 +143,10 @@ def _with_absent(connection: sqlite3.Connection, table: str, columns: Sequence[s
     return ", ".join(f"{value} AS {column}" for column, value in values.items())
 
 
-def _joined(tallies: dict[Label, AggregateSum]) -> AggregateSum:
-    """Return the sums of all groups together."""
-    whole = AggregateSum()
-    for tally in tallies.values():
-        whole.add(tally)
-    return whole
-
-
-def _groups(tallies: dict[Label, AggregateSum], where: Filter, group_by: GroupBy | None) -> dict[str, Aggregate]:
-    match group_by:
-        case None:
-            return {}
-        case "hour":
-            return _series(tallies, where, HOUR_MS)
-        case "day":
-            return _series(tallies, where, DAY_MS)
-    named: defaultdict[str, AggregateSum] = defaultdict(AggregateSum)
-    for name in sorted(tallies, key=lambda name: (name is None, str(name))):
-        named[NO_GROUP if name is None else str(name)].add(tallies[name])
-    return {name: tally.aggregate() for name, tally in named.items()}
-
-
-def _series(tallies: dict[Label, AggregateSum], where: Filter, span_ms: int) -> dict[str, Aggregate]:
-    """Return every hour or day of the window, also those without rows; an open end is the first or last row's.
-
-    Rows from after the window, where they are kept, have their hours and days, but no empty ones before them.
-    """
-    starts = [start for start in tallies if isinstance(start, int)]
-    first = min(starts, default=None) if where.since_ms is None else where.since_ms - where.since_ms % span_ms
-    last = max(starts, default=None) if where.until_ms is None else where.until_ms
-    if first is None or last is None:
-        return {}
-    empty = Aggregate()
-    return {
-        str(start): tallies[start].aggregate() if start in tallies else empty
-        for start in (*range(first, last + 1, span_ms), *sorted(start for start in starts if start > last))
-    }
-
-
 def _more_facts(view: ReadTransaction) -> dict[str, str]:
     unfinished, pending = view.one("SELECT SUM(open <> 0), SUM(open = 0) FROM requests WHERE facet IS NULL")
-    pruned = view.extent.pruned_ms
-    summed = sum(chunk.total for chunk in view.backlog if chunk.summed)
+    pruned = view.holds.extent.pruned_ms
+    summed = sum(chunk.total for chunk in view.holds.backlog if chunk.summed)
     return {
         "open": f"{unfinished or 0:,} streams that have not ended",
         "unsummed": f"{max((pending or 0) - summed, 0):,} rows not yet in the rollups",

@@ -6,7 +6,6 @@ database that was never migrated, are read one by one.
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,19 +14,19 @@ from typing import Any
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
-from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, chunks_of, rows_in
-from arbstr.ledger.expressions import COUNTED_MSATS, INSTANT, LATENCY, MSATS, ROW_SUMS
+from arbstr.ledger.backlog import REFUSED_ROWS, Chunk, rows_in
+from arbstr.ledger.contents import Contents
+from arbstr.ledger.dialect import SqlDialect
+from arbstr.ledger.expressions import INSTANT
 from arbstr.ledger.filters import Condition, Part, both, either
 from arbstr.ledger.latency_histogram import sketch_text, unpack
 from arbstr.ledger.model import Filter, GroupBy
 from arbstr.ledger.row_mapping import COLUMNS
 from arbstr.ledger.search import all_fields, parts, refused_part
-from arbstr.ledger.sql import MOST_AMONG, among
-from arbstr.ledger.time_buckets import Extent, TimeRange, clip, cut
+from arbstr.ledger.sql import MOST_AMONG, Statements, among
+from arbstr.ledger.time_buckets import TimeRange, clip, cut
 
-ROLLUPS_SINCE = 2  # the schema version that brought them
-BACKLOG_SINCE = 5
-SEARCH_SINCE = 6
+SEARCH_SINCE = 6  # the schema version that brought it
 REFUSED_SINCE = 7
 ACCOUNTS_SINCE = 9
 CACHES_SINCE = 10
@@ -60,17 +59,11 @@ class Counts:
 class ReadTransaction:
     """Reads one state of the database, between BEGIN and COMMIT of its connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Statements, dialect: SqlDialect, holds: Contents) -> None:
         self._connection = connection
+        self.dialect = dialect
+        self.holds = holds
         self._found_ids: dict[Condition, list[int]] = {}
-        [self.version] = self.one("PRAGMA user_version")
-        self.bare = self.version < ROLLUPS_SINCE  # an earlier arbstr's, not migrated
-        self.backlog = [] if self.version < BACKLOG_SINCE else chunks_of(connection)
-        self._is_pending = "facet IS NULL AND open = 0"
-        if self.backlog:
-            self._is_pending += f" AND id > {self.backlog[-1].last_id}"
-        self.pending = self.bare or self.one(f"SELECT EXISTS (SELECT 1 FROM requests WHERE {self._is_pending})")[0]
-        self.extent = Extent(None, None) if self.bare else self._extent()
 
     def all(self, sql: str, values: Sequence[Any] = ()) -> list[Any]:
         """Return all rows of a statement."""
@@ -82,25 +75,23 @@ class ReadTransaction:
 
     def rows(self, *, pending: bool = False) -> str:
         """Return a table expression with every column, of all closed rows or of the pending ones only."""
-        if self.bare:
+        if self.holds.bare:
             nulls = ", ".join(f"{ABSENT.get(column, 'NULL')} AS {column}" for column in _ADDED[1:])
             return f"(SELECT {', '.join(COLUMNS[:16])}, {INSTANT} AS at_ms, {nulls} FROM requests)"
-        others = ", ".join(column for column in COLUMNS if column != "at_ms")
-        which = self._is_pending if pending else "open = 0"
-        return f"(SELECT {others}, COALESCE(at_ms, {INSTANT}) AS at_ms FROM requests WHERE {which})"
+        return self.dialect.rows_where(self.holds.is_pending if pending else self.dialect.closed)
 
     def clipped(self, where: Filter) -> tuple[int, int]:
         """Return the filter's window as [start, end)."""
-        return clip(where.since_ms, where.end_ms, self.extent)
+        return clip(where.since_ms, where.end_ms, self.holds.extent)
 
     def listed(self, where: Filter) -> tuple[int, int]:
         """Return the same for queries of rows: no earlier than the oldest that were kept."""
         start, end = self.clipped(where)
-        return max(start, self.extent.pruned_ms), end
+        return max(start, self.holds.extent.pruned_ms), end
 
     def has_refused(self, where: Filter) -> bool:
         """Check whether rows of the filter's models were refused: their facets have no model."""
-        refused = None if self.version < REFUSED_SINCE else filters.of_refused(where)
+        refused = None if self.holds.version < REFUSED_SINCE else filters.of_refused(where)
         return refused is not None and bool(
             self.one(f"SELECT 1 FROM requests WHERE {refused.sql} LIMIT 1", refused.values)
         )
@@ -111,13 +102,15 @@ class ReadTransaction:
 
     def parts(self, where: Filter) -> list[Part]:
         """Return the disjoint parts of such a filter, without those that no facet matches."""
-        other_ids = self.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
-        found = parts(where, other_ids=bool(other_ids), refused=self.has_refused(where), having_id=self._having_id)
+        other_ids = self.holds.version < SEARCH_SINCE or self.one("SELECT 1 FROM ledger_state WHERE name = 'other_ids'")
+        found = parts(
+            where, self.dialect, other_ids=bool(other_ids), refused=self.has_refused(where), having_id=self._having_id
+        )
         return [part for part in found if not part.named or self._has_facet(part)]
 
     def _having_id(self, wanted: Condition) -> Condition:
         """Return the condition that a row's request id is among those meant; all ids are searched once a query."""
-        search = f"SELECT id FROM requests INDEXED BY requests_by_correlation WHERE {wanted.sql}"
+        search = f"SELECT id FROM requests {self.dialect.by_request_id} WHERE {wanted.sql}"
         if wanted not in self._found_ids:
             found = self.all(f"{search} LIMIT {_MOST_IDS + 1}", wanted.values)
             self._found_ids[wanted] = [row_id for (row_id,) in found]
@@ -136,7 +129,7 @@ class ReadTransaction:
     def pieces(self, where: Filter, *, days: bool = True) -> list[TimeRange]:
         """Return the ranges to read for the filter's window."""
         start, end = self.clipped(where)
-        if self.bare or start >= end:
+        if self.holds.bare or start >= end:
             return []
         return [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end, days=days)
 
@@ -146,14 +139,16 @@ class ReadTransaction:
         for piece in pieces:
             for label, tally in self._piece_tallies(where, group_by, piece):
                 (tallies[label].subtract if piece.subtract else tallies[label].add)(tally)
-        if self.pending:
+        if self.holds.pending:
             for label, tally in self._row_tallies(self.rows(pending=True), self.plain(where), group_by):
                 tallies[label].add(tally)
         return {label: tally for label, tally in tallies.items() if tally.total}
 
     def waiting(self, start_ms: int, end_ms: int, *, unsummed: bool = False) -> list[Chunk]:
         """Return the chunks that may have rows of [start_ms, end_ms); only those not in rollups, if `unsummed`."""
-        return [chunk for chunk in self.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)]
+        return [
+            chunk for chunk in self.holds.backlog if chunk.meets(start_ms, end_ms) and not (unsummed and chunk.summed)
+        ]
 
     def _uncounted(self, where: Filter, piece: TimeRange) -> tuple[str, Condition] | None:
         """Return what else to read for a piece: matching rows that are being adopted; None if there are none."""
@@ -161,11 +156,11 @@ class ReadTransaction:
         if not chunks:
             return None
         inside = filters.within(piece.start_ms, piece.end_ms)
-        return rows_in(chunks), both(inside, filters.of_any_row(where))
+        return rows_in(chunks), both(inside, filters.of_any_row(where, self.dialect))
 
     def matching(self, where: Filter) -> tuple[str, Condition]:
         """Return a table expression and a condition for the matching rows that were kept."""
-        if self.pending or self.waiting(*self.listed(where)):
+        if self.holds.pending or self.waiting(*self.listed(where)):
             return self.rows(), self.plain(where)
         matching = self.faceted(where, *self.listed(where))
         refused = self.refused(where)
@@ -196,14 +191,14 @@ class ReadTransaction:
     def excess_msats(self, where: Filter) -> int:
         """Return by how much budgets count more than the matching rows cost, in msats."""
         start, end = self.listed(where)
-        sources = [] if self.bare else [("requests", self.faceted(where, start, end))]
+        sources = [] if self.holds.bare else [("requests", self.faceted(where, start, end))]
         if start < end and (uncounted := self._uncounted(where, TimeRange(0, start, end))):
             sources.append(uncounted)
         if self.has_refused(where) and (part := refused_part(where)):
             sources.append(("requests", self._refused(part, start, end)))
-        if self.pending:
+        if self.holds.pending:
             sources.append((self.rows(pending=True), self.plain(where)))
-        excess = f"SUM({COUNTED_MSATS} - COALESCE({MSATS}, 0))"
+        excess = f"SUM({self.dialect.counted_msats} - COALESCE({self.dialect.msats}, 0))"
         found = [self.one(f"SELECT {excess} FROM {table} WHERE {c.sql}", c.values)[0] for table, c in sources]
         return sum(from_columns(found))
 
@@ -212,19 +207,19 @@ class ReadTransaction:
         return both(
             filters.within(start_ms, end_ms),
             filters.of_row_facets(where),
-            filters.of_content(where, faceted=True),
+            filters.of_content(where, self.dialect, faceted=True),
         )
 
     def plain(self, where: Filter) -> Condition:
         """Return the condition that a row of `rows()` matches."""
         until = filters.TRUE if where.end_ms is None else Condition("at_ms <= ?", (where.end_ms,))
-        since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.extent.pruned_ms),))
-        return both(since, until, filters.of_any_row(where))
+        since = Condition("at_ms >= ?", (max(where.since_ms or 0, self.holds.extent.pruned_ms),))
+        return both(since, until, filters.of_any_row(where, self.dialect))
 
     def unexplained(self, where: Filter, group_by: GroupBy | None) -> dict[Label, int]:
         """Return what providers took for no row in the filter's window, in msats by group; nothing if it names rows."""
         meant = filters.of_unexplained(where)
-        if meant is None or self.version < ACCOUNTS_SINCE:
+        if meant is None or self.holds.version < ACCOUNTS_SINCE:
             return {}
         label = _label(group_by, "at_ms", "") if group_by in ("provider", "hour", "day") else "NULL"
         sql = f"SELECT {label}, SUM(msats) FROM unexplained WHERE {meant.sql} GROUP BY 1"
@@ -239,7 +234,7 @@ class ReadTransaction:
         start, before = self.one(
             "SELECT start_ms, upto - n FROM (SELECT r.start_ms AS start_ms, SUM(r.total) AS n, "
             "SUM(SUM(r.total)) OVER (ORDER BY r.start_ms DESC) AS upto "
-            f"FROM {table} WHERE {condition.sql} GROUP BY r.start_ms) WHERE upto > ? ORDER BY upto LIMIT 1",
+            f"FROM {table} WHERE {condition.sql} GROUP BY r.start_ms) AS counted WHERE upto > ? ORDER BY upto LIMIT 1",
             (*condition.values, offset),
         )
         return TimeRange(piece.span_ms, start, start + piece.span_ms), offset - before
@@ -277,12 +272,12 @@ class ReadTransaction:
         named = group_by == "model" and bool(piece.span_ms) and among is None and where.success is not True
         if named:
             among = Part(**all_fields(where), rows=Condition("refused_key IS NOT NULL"))
-        if among is None or self.version < REFUSED_SINCE:
+        if among is None or self.holds.version < REFUSED_SINCE:
             return
         sources = [("requests", self._refused(among, piece.start_ms, piece.end_ms))]
-        if self.backlog and piece.span_ms:
+        if self.holds.backlog and piece.span_ms:
             within = filters.within(piece.start_ms, piece.end_ms)
-            sources.append((REFUSED_ROWS, both(within, filters.of_any_row(among))))
+            sources.append((REFUSED_ROWS, both(within, filters.of_any_row(among, self.dialect))))
         for table, condition in sources:
             for label, tally in self._row_tallies(table, condition, group_by):
                 yield label, tally
@@ -298,9 +293,12 @@ class ReadTransaction:
 
     def _refused(self, part: Part, start_ms: int, end_ms: int) -> Condition:
         """Return the condition that a row belongs to a part that consists of refused ones."""
-        # The plus signs keep SQLite to the index of such rows.
-        within, facets = filters.within(start_ms, end_ms, "+at_ms"), filters.of_row_facets(part, "+facet")
-        return both(within, facets, filters.of_content(part, faceted=True))
+        return both(self.aside(part, start_ms, end_ms), filters.of_content(part, self.dialect, faceted=True))
+
+    def aside(self, where: Filter, start_ms: int, end_ms: int) -> Condition:
+        """Return the condition that a row arrived in [start_ms, end_ms) and its facet matches, by any other index."""
+        aside = self.dialect.aside
+        return both(filters.within(start_ms, end_ms, f"{aside}at_ms"), filters.of_row_facets(where, f"{aside}facet"))
 
     def _rollup_tallies(
         self, where: Filter, group_by: GroupBy | None, piece: TimeRange
@@ -309,13 +307,12 @@ class ReadTransaction:
         label = _label(group_by, "r.start_ms", "f.")
         # Each group's sketches come as one text: a row for each would pass Python's lock to and fro.
         sums = ", ".join(f"SUM(r.{column})" for column in SUMS)
-        sql = (
-            f"SELECT {label}, {sums}, GROUP_CONCAT(HEX(r.latencies), ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
-        )
-        for group, *numbers, sketches in self.all(sql, condition.values):
+        sketches = self.dialect.hex_texts("r.latencies")
+        sql = f"SELECT {label}, {sums}, {sketches} FROM {table} WHERE {condition.sql} GROUP BY 1"
+        for group, *numbers, found in self.all(sql, condition.values):
             yield (
                 group,
-                AggregateSum(from_columns(numbers), sum(unpack(bytes.fromhex(text)) for text in sketches.split(" "))),
+                AggregateSum(from_columns(numbers), sum(unpack(bytes.fromhex(one)) for one in found.split(" "))),
             )
 
     def _row_tallies(
@@ -325,7 +322,8 @@ class ReadTransaction:
 
     def row_sums(self, label: str, table: str, condition: Condition) -> Iterator[tuple[Label, AggregateSum]]:
         """Yield the sums of a table's matching rows by label, an SQL expression, with all their latencies if few."""
-        sql = f"SELECT {label}, {ROW_SUMS}, GROUP_CONCAT({LATENCY}, ' ') FROM {table} WHERE {condition.sql} GROUP BY 1"
+        each = self.dialect.texts(self.dialect.latency_ms)
+        sql = f"SELECT {label}, {self.dialect.row_sums}, {each} FROM {table} WHERE {condition.sql} GROUP BY 1"
         for group, *numbers, latencies in self.all(sql, condition.values):
             if len(latencies) > _SPLIT:
                 yield group, AggregateSum(from_columns(numbers), sketch_text(latencies))
@@ -339,18 +337,9 @@ class ReadTransaction:
         )
         if grain == "all":
             return "rollups r", both(inside, Condition("r.facet = 0"))
-        # CROSS keeps SQLite to this order: few facets first, then their rollups by primary key.
-        return "facets f CROSS JOIN rollups r ON r.facet = f.id", both(filters.facets(where, grain), inside)
-
-    def _extent(self) -> Extent:
-        with_instant = "FROM requests WHERE at_ms IS NOT NULL"
-        first, last, pruned = self.one(
-            f"SELECT (SELECT MIN(at_ms) {with_instant}), (SELECT MAX(at_ms) {with_instant}), "
-            "COALESCE((SELECT value FROM ledger_state WHERE name = 'pruned_before_ms'), 0)"
-        )
-        firsts = [chunk.first_ms for chunk in self.backlog] + ([] if first is None else [first])
-        lasts = [chunk.last_ms for chunk in self.backlog] + ([] if last is None else [last])
-        return Extent(min(firsts, default=None), max(lasts, default=None), pruned)
+        # Few facets first, then their rollups by primary key.
+        joined = f"facets f {self.dialect.joined} rollups r ON r.facet = f.id"
+        return joined, both(filters.facets(where, grain), inside)
 
 
 def _label(group_by: GroupBy | None, instant: str, names: str) -> str:

@@ -12,6 +12,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from arbstr.ledger import filters
+from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.filters import ERROR_STATUS, ID_CHARS, PART_OF_ID, Condition, Part, both, either
 from arbstr.ledger.model import SUCCEEDED, Filter
 from arbstr.ledger.sql import values
@@ -30,7 +31,14 @@ def refused_part(where: Filter) -> Part | None:
     return Part(**{**all_fields(where), "model": None, "models": None, "success": False}, rows=refused)
 
 
-def parts(where: Filter, *, other_ids: bool, refused: bool, having_id: Callable[[Condition], Condition]) -> list[Part]:
+def parts(
+    where: Filter,
+    dialect: SqlDialect,
+    *,
+    other_ids: bool,
+    refused: bool,
+    having_id: Callable[[Condition], Condition],
+) -> list[Part]:
     """Split a filter into parts.
 
     `other_ids`: some request ids were not made by arbstr. `refused`: rows of the filter's models were refused.
@@ -43,12 +51,12 @@ def parts(where: Filter, *, other_ids: bool, refused: bool, having_id: Callable[
         replace(part, rows=both(part.rows, place.rows), named=place.named, unnamed=place.unnamed)
         for outcome in by_outcome
         if outcome is not None
-        for part in _by_end(outcome)
+        for part in _by_end(outcome, dialect)
         for place in _by_place(texts, other_ids=other_ids, having_id=having_id)
     ]
 
 
-def _by_end(where: Part) -> Iterator[Part]:
+def _by_end(where: Part, dialect: SqlDialect) -> Iterator[Part]:
     """Yield the part that succeeded and the part that failed, if the filter is about statuses."""
     if where.statuses is None and not where.without_statuses:
         yield where
@@ -58,7 +66,7 @@ def _by_end(where: Part) -> Iterator[Part]:
     if wanted and where.success is not False:
         yield replace(bare, success=True)
     if where.success is not True and where.statuses != ():
-        yield replace(bare, success=False, rows=both(where.rows, _failed_with(where)))
+        yield replace(bare, success=False, rows=both(where.rows, Condition(dialect.failed), _failed_with(where)))
 
 
 def _failed_with(where: Filter) -> Condition:
@@ -68,7 +76,7 @@ def _failed_with(where: Filter) -> Condition:
     if where.without_statuses:
         marks = values(1, len(where.without_statuses))
         among.append(Condition(f"{ERROR_STATUS} NOT IN {marks}", where.without_statuses))
-    return both(Condition("success = 0"), *among)  # as the index by status has it
+    return both(*among)
 
 
 def _by_place(

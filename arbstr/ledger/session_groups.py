@@ -10,9 +10,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 
-from arbstr.ledger import filters
 from arbstr.ledger.aggregates import AggregateSum
-from arbstr.ledger.expressions import MSATS
 from arbstr.ledger.filters import Condition, both, either
 from arbstr.ledger.model import OTHER_GROUPS, Filter
 from arbstr.ledger.read_view import Label, ReadTransaction
@@ -26,8 +24,8 @@ def session_sums(view: ReadTransaction, where: Filter, whole: AggregateSum) -> d
     matching = _of_sessions(view, where)
     found = view.all(
         "SELECT session, COUNT(*) OVER (), SUM(n) OVER () FROM "
-        f"(SELECT session, COUNT(*) AS n, SUM({MSATS}) AS cost FROM requests WHERE {matching.sql} GROUP BY 1) "
-        f"ORDER BY cost DESC, session LIMIT {NAMED_SESSIONS}",
+        f"(SELECT session, COUNT(*) AS n, SUM({view.dialect.msats}) AS cost FROM requests WHERE {matching.sql} "
+        f"GROUP BY 1) AS sums ORDER BY cost DESC NULLS LAST, session LIMIT {NAMED_SESSIONS}",
         matching.values,
     )
     named = [session for session, *_ in found]
@@ -61,10 +59,9 @@ def session_sums_of_rows(view: ReadTransaction, where: Filter) -> dict[Label, Ag
 
 
 def _of_sessions(view: ReadTransaction, where: Filter) -> Condition:
-    """Return the condition that a row matches and has a session; plus signs keep SQLite to the index of such rows."""
+    """Return the condition that a row matches and has a session, for the index of such rows."""
     start, end = view.listed(where)
-    within = filters.within(start, end, "+at_ms")
-    matching = both(within, filters.of_row_facets(where, "+facet"))
+    matching = view.aside(where, start, end)
     if refused := view.refused(where):
         matching = either(matching, refused)
     return both(Condition("session IS NOT NULL"), matching)

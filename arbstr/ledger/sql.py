@@ -8,9 +8,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from typing import TypeVar
+from typing import Any, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Rows(Protocol):
+    """The result of a statement."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows a statement has changed."""
+        ...
+
+    def fetchone(self) -> Any:
+        """Return the next row; None at the end."""
+        ...
+
+    def fetchall(self) -> list[Any]:
+        """Return all rows that are left."""
+        ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Statements(Protocol):
+    """A connection on which statements run, with `?` for their values."""
+
+    def execute(self, sql: str, values: Sequence[Any] = (), /) -> Rows:
+        """Run one statement."""
+        ...
+
 
 # Rows of one statement. Few sizes make few statements: SQLite keeps those it has compiled, a megabyte for 256 rows,
 # and a batch of a new size would be one more. Larger ones are no faster. Columns times rows must stay below 32,766.
