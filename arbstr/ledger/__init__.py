@@ -1,4 +1,4 @@
-"""The ledger: one SQLite database, one writer, read-only readers.
+"""The ledger: one database, one writer in each process, read-only readers. By default it is SQLite's.
 
 Words used here: a *row* is one request. An *open* row belongs to a stream that has not ended. A *facet* is one
 combination of model, provider, policy, streaming and success, or one model (provider, policy) alone, or everything. A

@@ -6,7 +6,6 @@ the requests whose charge is in doubt, or as unexplained. All calls are within o
 
 from __future__ import annotations
 
-import sqlite3
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from operator import sub
@@ -14,10 +13,10 @@ from typing import NamedTuple
 
 from arbstr.clock import HOUR_MS
 from arbstr.ledger.aggregates import AggregateSum, from_columns
-from arbstr.ledger.expressions import COUNTED_MSATS, MSATS, ROW_SUMS, facet_model
+from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.rollups import Rollups
 from arbstr.ledger.row_mapping import FacetKey, bounded, clean, facet_key_of, fold
-from arbstr.ledger.sql import values
+from arbstr.ledger.sql import Statements, values
 from arbstr.types import RequestRecord, value_object
 
 MOST_AT_ONCE = 200  # doubts that one reading settles: rows are written meanwhile
@@ -114,7 +113,7 @@ class Amendment:
 Decide = Callable[[Books], Change | None]
 
 
-def enter(db: sqlite3.Connection, records: Iterable[RequestRecord]) -> None:
+def enter(db: Statements, records: Iterable[RequestRecord]) -> None:
     """Add what the rows of finished requests say was taken to `booked`, and note what is in doubt."""
     booked: defaultdict[str, int] = defaultdict(int)
     for record in records:
@@ -128,7 +127,7 @@ def enter(db: sqlite3.Connection, records: Iterable[RequestRecord]) -> None:
             _book(db, provider, msats)
 
 
-def _book(db: sqlite3.Connection, provider: str, msats: int) -> None:
+def _book(db: Statements, provider: str, msats: int) -> None:
     db.execute(
         "INSERT INTO booked (provider, msats) VALUES (?, ?) "
         "ON CONFLICT (provider) DO UPDATE SET msats = booked.msats + excluded.msats",
@@ -136,18 +135,20 @@ def _book(db: sqlite3.Connection, provider: str, msats: int) -> None:
     )
 
 
-def _note(db: sqlite3.Connection, record: RequestRecord) -> None:
+def _note(db: Statements, record: RequestRecord) -> None:
     for doubt in record.doubts:
         db.execute(
-            "INSERT OR REPLACE INTO doubts (request_id, provider, at_ms, expected_msats, counted_msats, answered) "
-            f"VALUES {values(1, 6)}",
+            "INSERT INTO doubts (request_id, provider, at_ms, expected_msats, counted_msats, answered) "
+            f"VALUES {values(1, 6)} ON CONFLICT (request_id, provider) DO UPDATE SET at_ms = excluded.at_ms, "
+            "expected_msats = excluded.expected_msats, counted_msats = excluded.counted_msats, booked_msats = 0, "
+            "answered = excluded.answered",
             (
                 clean(record.request_id),
                 clean(doubt.provider),
                 record.received_at_ms + max(record.latency_ms, record.stream_duration_ms or 0),
                 bounded(doubt.expected_msats),
                 bounded(doubt.counted_msats),
-                int(doubt.answered),
+                doubt.answered,
             ),
         )
 
@@ -163,7 +164,7 @@ COMPARE_ANEW = "UPDATE accounts SET taken_msats = NULL"
 
 
 def balance(
-    db: sqlite3.Connection, rollups: Rollups, account: str, providers: Sequence[str], now_ms: int, decide: Decide
+    db: Statements, rollups: Rollups, account: str, providers: Sequence[str], now_ms: int, decide: Decide
 ) -> tuple[Change, tuple[Amendment, ...]] | None:
     """Book what a node took beyond what these providers' rows say, as `decide` has it; return what has changed."""
     books = _books(db, account, providers)
@@ -179,25 +180,26 @@ def balance(
         _take_back(db, providers, -change.unexplained_msats)
     booked = _booked(db, providers)
     db.execute(
-        "INSERT OR REPLACE INTO accounts (name, spent_msats, funds_msats, taken_msats, booked_msats) "
-        f"VALUES {values(1, 5)}",
+        "INSERT INTO accounts (name, spent_msats, funds_msats, taken_msats, booked_msats) "
+        f"VALUES {values(1, 5)} ON CONFLICT (name) DO UPDATE SET spent_msats = excluded.spent_msats, "
+        "funds_msats = excluded.funds_msats, taken_msats = excluded.taken_msats, booked_msats = excluded.booked_msats",
         (account, change.reading.spent_msats, change.reading.funds_msats, change.taken_msats, booked),
     )
     return change, tuple(amended)
 
 
-def forget_doubts(db: sqlite3.Connection, providers: Sequence[str], now_ms: int) -> None:
+def forget_doubts(db: Statements, providers: Sequence[str], now_ms: int) -> None:
     """Leave doubts open for good where no balance will tell: at other providers than these, or after too long."""
     among = f"provider NOT IN {values(1, len(providers))} OR" if providers else "TRUE OR"
     db.execute(f"DELETE FROM doubts WHERE {among} at_ms < ?", (*providers, now_ms - _MEMORY_MS))
 
 
-def known_accounts(db: sqlite3.Connection) -> frozenset[str]:
+def known_accounts(db: Statements) -> frozenset[str]:
     """Return the names of the accounts that have been read before."""
     return frozenset(name for (name,) in db.execute("SELECT name FROM accounts WHERE taken_msats IS NOT NULL"))
 
 
-def _books(db: sqlite3.Connection, account: str, providers: Sequence[str]) -> Books:
+def _books(db: Statements, account: str, providers: Sequence[str]) -> Books:
     among = values(1, len(providers))
     [(unexplained,)] = db.execute(
         f"SELECT COALESCE(SUM(msats), 0) FROM unexplained WHERE provider IN {among}", providers
@@ -220,17 +222,19 @@ def _books(db: sqlite3.Connection, account: str, providers: Sequence[str]) -> Bo
     )
 
 
-def _booked(db: sqlite3.Connection, providers: Sequence[str]) -> int:
+def _booked(db: Statements, providers: Sequence[str]) -> int:
     sql = f"SELECT COALESCE(SUM(msats), 0) FROM booked WHERE provider IN {values(1, len(providers))}"
     [(msats,)] = db.execute(sql, providers)
     return int(msats)
 
 
-_ROW = (
-    f"SELECT id, facet IS NULL, {facet_model()}, provider, policy, streaming <> 0, success <> 0, client, dialect, "
-    f"at_ms, {MSATS}, {COUNTED_MSATS}, COALESCE(doubtful_msats, 0), served_model, ROUND(list_cost_sats * 1000) "
-    "FROM requests WHERE id = (SELECT MAX(id) FROM requests WHERE correlation_id = ? AND open = 0)"
-)
+def _row_sql(dialect: SqlDialect) -> str:
+    return (
+        f"SELECT id, facet IS NULL, {dialect.facet_model}, provider, policy, streaming, {dialect.succeeded}, client, "
+        f"dialect, at_ms, {dialect.msats}, {dialect.counted_msats}, COALESCE(doubtful_msats, 0), served_model, "
+        "ROUND(list_cost_sats * 1000) FROM requests "
+        f"WHERE id = (SELECT MAX(id) FROM requests WHERE correlation_id = ? AND {dialect.closed})"
+    )
 
 
 class _Row(NamedTuple):
@@ -247,18 +251,18 @@ class _Row(NamedTuple):
     listed: float | None
 
 
-def _row(db: sqlite3.Connection, request_id: str) -> _Row | None:
-    found = db.execute(_ROW, (request_id,)).fetchone()
+def _row(db: Statements, dialect: SqlDialect, request_id: str) -> _Row | None:
+    found = db.execute(_row_sql(dialect), (request_id,)).fetchone()
     return None if found is None else _Row(found[0], bool(found[1]), facet_key_of(found[2:9]), *found[9:])
 
 
-def _amend(db: sqlite3.Connection, rollups: Rollups, booking: Booking) -> Amendment | None:
+def _amend(db: Statements, rollups: Rollups, booking: Booking) -> Amendment | None:
     """Book what a request cost; return None where its row is gone, or can't be changed yet."""
     doubt = db.execute(
         "SELECT counted_msats, booked_msats, expected_msats FROM doubts WHERE request_id = ? AND provider = ?",
         (booking.request_id, booking.provider),
     ).fetchone()
-    row = _row(db, booking.request_id)
+    row = _row(db, rollups.dialect, booking.request_id)
     if row is None:
         _close(db, booking)
     if row is None or row.pending or doubt is None:
@@ -290,24 +294,24 @@ def _amend(db: sqlite3.Connection, rollups: Rollups, booking: Booking) -> Amendm
     )
 
 
-def _close(db: sqlite3.Connection, booking: Booking) -> None:
+def _close(db: Statements, booking: Booking) -> None:
     db.execute("DELETE FROM doubts WHERE request_id = ? AND provider = ?", (booking.request_id, booking.provider))
 
 
-def _keep_open(db: sqlite3.Connection, booking: Booking, counts_msats: int) -> None:
+def _keep_open(db: Statements, booking: Booking, counts_msats: int) -> None:
     db.execute(
         "UPDATE doubts SET counted_msats = ?, booked_msats = ? WHERE request_id = ? AND provider = ?",
         (counts_msats, booking.msats, booking.request_id, booking.provider),
     )
 
 
-def _is_in_doubt(db: sqlite3.Connection, request_id: str) -> bool:
+def _is_in_doubt(db: Statements, request_id: str) -> bool:
     return db.execute("SELECT 1 FROM doubts WHERE request_id = ?", (request_id,)).fetchone() is not None
 
 
-def _change_row(db: sqlite3.Connection, rollups: Rollups, row: _Row, cost_msats: int, doubtful_msats: int) -> int:
+def _change_row(db: Statements, rollups: Rollups, row: _Row, cost_msats: int, doubtful_msats: int) -> int:
     """Change what a row cost, and the rollups that count it; return what budgets count now."""
-    sums = f"SELECT SUM({COUNTED_MSATS}), {ROW_SUMS} FROM requests WHERE id = ?"
+    sums = f"SELECT SUM({rollups.dialect.counted_msats}), {rollups.dialect.row_sums} FROM requests WHERE id = ?"
     _, *before = from_columns(db.execute(sums, (row.id,)).fetchone())
     db.execute(
         "UPDATE requests SET cost_sats = ?, doubtful_msats = ? WHERE id = ?",
@@ -318,7 +322,7 @@ def _change_row(db: sqlite3.Connection, rollups: Rollups, row: _Row, cost_msats:
     return counted
 
 
-def _enter_unexplained(db: sqlite3.Connection, provider: str, msats: int, now_ms: int) -> None:
+def _enter_unexplained(db: Statements, provider: str, msats: int, now_ms: int) -> None:
     db.execute(
         f"INSERT INTO unexplained (at_ms, provider, provider_key, msats) VALUES {values(1, 4)}",
         (now_ms, provider, fold(provider), msats),
@@ -326,7 +330,7 @@ def _enter_unexplained(db: sqlite3.Connection, provider: str, msats: int, now_ms
     _book(db, provider, msats)
 
 
-def _take_back(db: sqlite3.Connection, providers: Sequence[str], msats: int) -> None:
+def _take_back(db: Statements, providers: Sequence[str], msats: int) -> None:
     """Lower what was unexplained, the newest first: it was a request's, whose row came late."""
     entries = db.execute(
         f"SELECT id, provider, msats FROM unexplained WHERE provider IN {values(1, len(providers))} ORDER BY id DESC",

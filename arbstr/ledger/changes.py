@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import sqlite3
 from collections import deque
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.files import explain
-from arbstr.ledger.rollups import Rollups
-from arbstr.ledger.write_connection import WriteConnection
+from arbstr.ledger.backend import LedgerBackend, OpenLedger, Work
 
 T = TypeVar("T")
-Work = Callable[[sqlite3.Connection, Rollups], T]
 
 
 class WaitingChanges:
@@ -33,7 +27,7 @@ class WaitingChanges:
         self._waiting.append((work, result))
         return result
 
-    async def make(self, some: int, path: Path, connection: WriteConnection) -> None:
+    async def make(self, some: int, backend: LedgerBackend, connection: OpenLedger) -> None:
         """Make the first few changes. Raises what the database raises."""
         for _ in range(some):
             work, result = self._waiting.popleft()
@@ -42,7 +36,7 @@ class WaitingChanges:
             try:
                 result.set_result(await connection.change(work))
             except Exception as error:
-                message = explain(path, error) if isinstance(error, sqlite3.Error) else str(error)
+                message = backend.explain(error) if isinstance(error, backend.errors) else str(error)
                 result.set_exception(LedgerUnavailable(message))
                 raise
 

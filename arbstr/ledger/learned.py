@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 
-from arbstr.ledger.sql import chunks, values
+from arbstr.ledger.sql import Statements, chunks, values
 
 Ratios = Mapping[str, tuple[float, int]]
 Cells = Mapping[tuple[str, str], str]
@@ -24,7 +23,7 @@ class LearnedState:
     cells: dict[tuple[str, str], str] = field(default_factory=dict)
 
 
-def read_learned(db: sqlite3.Connection) -> LearnedState:
+def read_learned(db: Statements) -> LearnedState:
     """Return all that was ever written."""
     ratios = db.execute("SELECT policy, avg_ratio, sample_count FROM token_ratios")
     cells = db.execute("SELECT kind, key, value FROM learned")
@@ -34,7 +33,7 @@ def read_learned(db: sqlite3.Connection) -> LearnedState:
     )
 
 
-def write_learned(db: sqlite3.Connection, ratios: Ratios, cells: Cells) -> None:
+def write_learned(db: Statements, ratios: Ratios, cells: Cells) -> None:
     """In a transaction: write values, each in the place of its last."""
     for policy, (ratio, samples) in ratios.items():
         db.execute(
@@ -43,5 +42,8 @@ def write_learned(db: sqlite3.Connection, ratios: Ratios, cells: Cells) -> None:
             (policy, ratio, samples),
         )
     for some in chunks([(kind, key, value) for (kind, key), value in cells.items()]):
-        sql = f"INSERT OR REPLACE INTO learned (kind, key, value) VALUES {values(len(some), 3)}"
+        sql = (
+            f"INSERT INTO learned (kind, key, value) VALUES {values(len(some), 3)} "
+            "ON CONFLICT (kind, key) DO UPDATE SET value = excluded.value"
+        )
         db.execute(sql, list(chain.from_iterable(some)))

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from threading import Lock
 from typing import Literal, TypeVar
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.files import identity
+from arbstr.ledger.backend import LedgerBackend, backend_at
 from arbstr.ledger.model import Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
-from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.queries import Queries
+from arbstr.places import Place
 
 T = TypeVar("T")
 
@@ -31,11 +31,11 @@ class LedgerReader:
     `settle` returns once what has been appended so far can be read; it is awaited before each query.
     """
 
-    def __init__(self, path: str | Path, *, settle: Callable[[], Awaitable[None]] = _nothing_waits) -> None:
-        self._path = Path(path)
+    def __init__(self, place: Place, *, settle: Callable[[], Awaitable[None]] = _nothing_waits) -> None:
+        self._backend = backend_at(place)
         self._settle = settle
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger reader")
-        self._idle: list[tuple[tuple[int, int] | None, ReadConnection]] = []
+        self._idle: list[tuple[object | None, Queries]] = []
 
     async def close(self) -> None:
         """Close the database, once running queries have ended."""
@@ -52,7 +52,7 @@ class LedgerReader:
 
         0 where there is no ledger yet, nor can be: requests go on without one.
         """
-        if identity(self._path) is None:
+        if self._backend.identity() is None:
             return 0
         return await self._ask(lambda connection: connection.spent_msats(where))
 
@@ -80,7 +80,7 @@ class LedgerReader:
         """Yield matching rows in constant memory, all as they are when the first is read."""
         await self._settle()
         loop = asyncio.get_running_loop()
-        reading = await loop.run_in_executor(self._threads, _Reading, self._path, where, sort, order, limit)
+        reading = await loop.run_in_executor(self._threads, _Reading, self._backend, where, sort, order, limit)
         try:
             while (chunk := await loop.run_in_executor(self._threads, reading.next)) is not None:
                 for entry in chunk:
@@ -88,7 +88,7 @@ class LedgerReader:
         finally:
             await asyncio.to_thread(reading.close)
 
-    async def _ask(self, question: Callable[[ReadConnection], T]) -> T:
+    async def _ask(self, question: Callable[[Queries], T]) -> T:
         await self._settle()
         query = _Query()
         try:
@@ -97,14 +97,14 @@ class LedgerReader:
             _retry_interrupt(query)
             raise
 
-    def _answer(self, question: Callable[[ReadConnection], T], query: _Query) -> T:
+    def _answer(self, question: Callable[[Queries], T], query: _Query) -> T:
         with self._connection() as connection, query.running_on(connection):
             return question(connection)
 
     @contextmanager
-    def _connection(self) -> Iterator[ReadConnection]:
-        """Yield a connection that no other thread uses, to the file that is at the path now."""
-        file = identity(self._path)
+    def _connection(self) -> Iterator[Queries]:
+        """Yield a connection that no other thread uses, to the database that is in the place now."""
+        file = self._backend.identity()
         connection = None
         while self._idle and connection is None:
             known, idle = self._idle.pop()
@@ -112,7 +112,7 @@ class LedgerReader:
                 connection = idle
             else:
                 idle.close()
-        connection = connection or ReadConnection(self._path)
+        connection = connection or self._backend.connect()
         try:
             yield connection
         except BaseException:
@@ -126,11 +126,11 @@ class _Query:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        self._connection: ReadConnection | None = None
+        self._connection: Queries | None = None
         self._given_up = False
 
     @contextmanager
-    def running_on(self, connection: ReadConnection) -> Iterator[None]:
+    def running_on(self, connection: Queries) -> Iterator[None]:
         """Let `cancel` interrupt this connection inside the context. Raises LedgerUnavailable if cancelled before."""
         with self._lock:
             if self._given_up:
@@ -160,8 +160,8 @@ def _retry_interrupt(query: _Query) -> None:
 class _Reading:
     """A long result, read chunk by chunk by changing threads; one may still be reading when it is closed."""
 
-    def __init__(self, path: Path, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
-        self._connection = ReadConnection(path)
+    def __init__(self, backend: LedgerBackend, where: Filter, sort: Sort, order: Order, limit: int | None) -> None:
+        self._connection = backend.connect()
         self._chunks = self._connection.entries(where, sort, order, limit)
         self._lock = Lock()
 

@@ -11,7 +11,9 @@ import time
 from collections.abc import Callable
 
 from arbstr.clock import DAY_MS
-from arbstr.ledger.database import Database
+from arbstr.ledger.sql import Statements
+
+_LATER = " WHERE excluded.value > ledger_state.value"
 
 
 class Retention:
@@ -51,42 +53,37 @@ class Retention:
         return int(self._clock() * 1000)
 
 
-async def reached(db: Database, now_ms: int) -> int | None:
+def reached(db: Statements, now_ms: int) -> int | None:
     """Up to where rows were kept at last; where that is not known, the newest row that is not of the future."""
     sql = (
         "SELECT COALESCE((SELECT value FROM ledger_state WHERE name = 'kept_from_ms'), "
         "(SELECT MAX(at_ms) FROM requests WHERE at_ms <= ?))"
     )
-    [row] = await db.execute_fetchall(sql, (now_ms,))
-    return None if row[0] is None else int(row[0])
+    [reached_ms] = db.execute(sql, (now_ms,)).fetchone()
+    return None if reached_ms is None else int(reached_ms)
 
 
-async def mend_cutoff(db: Database, now_ms: int) -> None:
+def mend_cutoff(db: Statements, now_ms: int) -> None:
     """In a transaction: have a cutoff that lies ahead of the clock be the day of the oldest row that is there."""
-    await db.execute_fetchall(
+    db.execute(
         "UPDATE ledger_state SET value = "
-        f"(SELECT COALESCE(MIN(at_ms), :now) - COALESCE(MIN(at_ms), :now) % {DAY_MS} FROM requests "
-        "WHERE at_ms <= :now) WHERE name = 'pruned_before_ms' AND value > :now",
-        {"now": now_ms},
+        f"(SELECT COALESCE(MIN(at_ms), ?) - COALESCE(MIN(at_ms), ?) % {DAY_MS} FROM requests "
+        "WHERE at_ms <= ?) WHERE name = 'pruned_before_ms' AND value > ?",
+        (now_ms,) * 4,
     )
 
 
-async def prune(db: Database, before_ms: int, reached_ms: int, most: int) -> int:
+def prune(db: Statements, before_ms: int, reached_ms: int, most: int) -> int:
     """In a transaction: delete some rows from before that day, keeping their rollups; returns how many.
 
     `reached_ms` is what `reached` says from now on.
     """
     before_ms = max(before_ms - before_ms % DAY_MS, 0)
-    await db.execute_fetchall(
-        "INSERT OR REPLACE INTO ledger_state (name, value) VALUES ('kept_from_ms', ?)", (reached_ms,)
-    )
-    await db.execute_fetchall(
-        "INSERT INTO ledger_state (name, value) VALUES ('pruned_before_ms', ?) "
-        "ON CONFLICT (name) DO UPDATE SET value = MAX(value, excluded.value)",
-        (before_ms,),
-    )
-    await db.execute_fetchall(
-        f"DELETE FROM requests WHERE id IN (SELECT id FROM requests WHERE at_ms < ? LIMIT {most})", (before_ms,)
-    )
-    [row] = await db.execute_fetchall("SELECT changes()")
-    return int(row[0])
+    for name, value, later in (("kept_from_ms", reached_ms, ""), ("pruned_before_ms", before_ms, _LATER)):
+        db.execute(
+            "INSERT INTO ledger_state (name, value) VALUES (?, ?) "
+            f"ON CONFLICT (name) DO UPDATE SET value = excluded.value{later}",
+            (name, value),
+        )
+    some = f"SELECT id FROM requests WHERE at_ms < ? LIMIT {most}"
+    return db.execute(f"DELETE FROM requests WHERE id IN ({some})", (before_ms,)).rowcount

@@ -6,17 +6,18 @@ away whenever another process has written, or a transaction has failed: the data
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Iterable, Sequence
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import orjson
 
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.aggregates import SUMS, AggregateSum, from_columns
+from arbstr.ledger.dialect import SqlDialect
+from arbstr.ledger.expressions import SQLITE
 from arbstr.ledger.latency_histogram import pack, unpack
 from arbstr.ledger.row_mapping import FacetKey, fold
-from arbstr.ledger.sql import chunks, values
+from arbstr.ledger.sql import Statements, chunks, values
 
 K = TypeVar("K")
 
@@ -47,8 +48,11 @@ _MOST_CELLS = 5_000
 class Rollups:
     """Adds rows to the rollups of their hours and days.
 
-    All calls are within one transaction of the ledger's writer, in its connection's thread.
+    All calls are within one transaction of the ledger's writer, in its connection's thread. `dialect` is the
+    database's.
     """
+
+    dialect: ClassVar[SqlDialect] = SQLITE
 
     def __init__(self) -> None:
         self._facets: dict[str, int] = {}
@@ -61,7 +65,7 @@ class Rollups:
         self._families.clear()
         self._cells.clear()
 
-    def facets(self, db: sqlite3.Connection, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
+    def facets(self, db: Statements, keys: Iterable[FacetKey]) -> dict[FacetKey, int]:
         """Return the numbers of the rows' own facets; new ones are inserted."""
         wanted = set(keys)
         unknown = [key for key in wanted if key not in self._families]
@@ -72,10 +76,10 @@ class Rollups:
             self._look_up(db, unknown)
         return {key: self._families[key][0] for key in wanted}
 
-    def _look_up(self, db: sqlite3.Connection, keys: list[FacetKey]) -> None:
+    def _look_up(self, db: Statements, keys: list[FacetKey]) -> None:
         families = {key: _family(key) for key in keys}
         rows = {row[0]: row for family in families.values() for row in family if row[0] not in self._facets}
-        names = list(rows)
+        names = sorted(rows)  # in one order: instances that enter the same ones at once must not wait for each other
         for some in chunks(names):
             marks = values(len(some), len(FACET_COLUMNS))
             sql = f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES {marks} ON CONFLICT DO NOTHING"
@@ -85,17 +89,14 @@ class Rollups:
         for key, family in families.items():
             self._families[key] = (*(self._facets[row[0]] for row in family), ALL_ROWS)
 
-    def add(self, db: sqlite3.Connection, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
+    def add(self, db: Statements, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
         """Add rows, each with its facet and instant."""
         self.facets(db, [key for key, _, _ in rows])
         changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
         self._fetch(db, [key for key in changes if key not in self._cells])
         for key, tally in changes.items():
             self._cells[key].add(tally)
-        for some in chunks(list(changes)):
-            marks = values(len(some), len(ROLLUP_COLUMNS))
-            sql = f"INSERT OR REPLACE INTO rollups ({', '.join(ROLLUP_COLUMNS)}) VALUES {marks}"
-            db.execute(sql, [value for key in some for value in self._columns(key)])
+        self._store(db, [self._columns(key) for key in changes])
         if len(self._cells) > _MOST_CELLS:
             self._cells.clear()
 
@@ -119,17 +120,28 @@ class Rollups:
             _add(days, (DAY_MS, facet, start - start % DAY_MS), tally)
         return hours | days
 
-    def _fetch(self, db: sqlite3.Connection, keys: list[CellKey]) -> None:
+    def _fetch(self, db: Statements, keys: list[CellKey]) -> None:
         for key in keys:
             self._cells[key] = AggregateSum()
+        for span, facet, start, *sums, latencies in self._stored(db, keys):
+            self._cells[span, facet, start] = AggregateSum(from_columns(sums), unpack(latencies))
+
+    def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
+        """Yield those that the database has, in the order of `ROLLUP_COLUMNS`."""
         for some in chunks(keys):
             sql = (
                 f"SELECT {', '.join('r.' + column for column in ROLLUP_COLUMNS)} "
                 f"FROM (VALUES {values(len(some), 3)}) k "
                 "CROSS JOIN rollups r ON r.span_ms = k.column1 AND r.facet = k.column2 AND r.start_ms = k.column3"
             )
-            for span, facet, start, *sums, latencies in db.execute(sql, [number for key in some for number in key]):
-                self._cells[span, facet, start] = AggregateSum(from_columns(sums), unpack(latencies))
+            yield from db.execute(sql, [number for key in some for number in key])
+
+    def _store(self, db: Statements, cells: list[tuple[int | bytes, ...]]) -> None:
+        """Put them in the place of those that the database has."""
+        for some in chunks(cells):
+            marks = values(len(some), len(ROLLUP_COLUMNS))
+            sql = f"INSERT OR REPLACE INTO rollups ({', '.join(ROLLUP_COLUMNS)}) VALUES {marks}"
+            db.execute(sql, [value for cell in some for value in cell])
 
     def _columns(self, key: CellKey) -> tuple[int | bytes, ...]:
         cell = self._cells[key]

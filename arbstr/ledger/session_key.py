@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from arbstr.ledger.database import Database
+from arbstr.ledger.sql import Statements
 
 _PARTS = "SELECT value FROM ledger_state WHERE name IN ('session_key_1', 'session_key_2') ORDER BY name"
 
 
-async def read_session_key(db: Database) -> bytes:
+def read_session_key(db: Statements) -> bytes:
     """Return the key: 16 bytes that only this ledger has."""
-    return b"".join(int(part).to_bytes(8, "big", signed=True) for (part,) in await db.execute_fetchall(_PARTS))
+    return b"".join(int(part).to_bytes(8, "big", signed=True) for (part,) in db.execute(_PARTS))

@@ -25,7 +25,7 @@ from arbstr.ledger.rollups import Rollups
 from arbstr.ledger.row_mapping import COLUMNS, FacetKey, RowValues, all_storable, facet_key, row_of, tally_of
 from arbstr.ledger.session_key import read_session_key
 from arbstr.ledger.spill import files_beside, read_file, take_in
-from arbstr.ledger.sql import chunks, values
+from arbstr.ledger.sql import Statements, chunks, values
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
@@ -92,7 +92,7 @@ class WriteConnection:
     async def close(self) -> None:
         """End the session and close the connection."""
         self._adoption.forget()
-        moved = self.moved
+        moved = self.stale is not None
         try:
             if self._session is not None:
                 await self._db.execute_fetchall("DELETE FROM sessions WHERE id = ?", (self._session.number,))
@@ -112,9 +112,11 @@ class WriteConnection:
                 path.unlink()
 
     @property
-    def moved(self) -> bool:
-        """Check whether the path no longer leads to the open file."""
-        return identity(self._path) != self._file
+    def stale(self) -> str | None:
+        """Why it must be opened again: the path no longer leads to the open file."""
+        if identity(self._path) == self._file:
+            return None
+        return f"The ledger {self._path} was deleted or replaced; reopening it."
 
     async def write(self, batch: Sequence[PendingRow], ratios: Ratios, cells: Cells) -> None:
         """Commit rows, their rollups and what was learned, all or nothing."""
@@ -153,7 +155,7 @@ class WriteConnection:
         accounts.enter(db, [record for final, record, _ in keyed if final])
         return opened
 
-    async def change(self, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+    async def change(self, work: Callable[[Statements, Rollups], T]) -> T:
         """Do work in a transaction in which rows and their rollups may change, all or nothing; return its result."""
         try:
             return await self._db.run(lambda db: self._change(db, work))
@@ -161,7 +163,7 @@ class WriteConnection:
             self._forget()
             raise
 
-    def _change(self, db: sqlite3.Connection, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+    def _change(self, db: sqlite3.Connection, work: Callable[[Statements, Rollups], T]) -> T:
         with transaction_in(db):
             self._refresh(db)
             return work(db, self._rollups)
@@ -185,7 +187,7 @@ class WriteConnection:
 
     async def session_key(self) -> bytes:
         """The key under which sessions are hashed, of this ledger's own."""
-        return await read_session_key(self._db)
+        return await self._db.run(read_session_key)
 
     def expect_rows(self) -> None:
         """Note that there are spill files that `absorb` has to read."""
@@ -271,12 +273,12 @@ class WriteConnection:
 
     async def reached(self, now_ms: int) -> int | None:
         """Up to where rows were kept at last, as `retention` says it."""
-        return await retention.reached(self._db, now_ms)
+        return await self._db.run(lambda db: retention.reached(db, now_ms))
 
     async def mend_cutoff(self, now_ms: int) -> None:
         """List all rows again where a wrong clock had those of this day, and of many to come, count as gone."""
         async with transaction(self._db):
-            await retention.mend_cutoff(self._db, now_ms)
+            await self._db.run(lambda db: retention.mend_cutoff(db, now_ms))
 
     async def _index(self) -> bool:
         """Make one of the indexes that rows without facets would only make slow to adopt; False if all are there."""
@@ -294,7 +296,7 @@ class WriteConnection:
         `reached_ms` is what `reached` is to say from now on.
         """
         async with transaction(self._db):
-            return await retention.prune(self._db, before_ms, reached_ms, SLICE) == SLICE
+            return await self._db.run(lambda db: retention.prune(db, before_ms, reached_ms, SLICE)) == SLICE
 
     async def rebuild(self, on_progress: Callable[[int, int], None]) -> None:
         """Rebuild what is derived from the rows; rollups of pruned days stay. Reports rows done, and in all.

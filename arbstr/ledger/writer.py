@@ -10,23 +10,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import islice
-from pathlib import Path
 from typing import TypeVar
 
 from arbstr.errors import LedgerUnavailable
-from arbstr.ledger.changes import WaitingChanges, Work
-from arbstr.ledger.database import NotWritable, set_aside
-from arbstr.ledger.files import explain, is_broken
+from arbstr.ledger.backend import OpenLedger, Work, backend_at
+from arbstr.ledger.changes import WaitingChanges
+from arbstr.ledger.database import NotWritable
 from arbstr.ledger.learned import LearnedState
 from arbstr.ledger.pending_row import PendingRow, row_beside
 from arbstr.ledger.progress import Progress, ProgressReport
 from arbstr.ledger.retention import Retention
 from arbstr.ledger.spill import put_aside
-from arbstr.ledger.write_connection import WriteConnection
+from arbstr.places import Place
 from arbstr.types import RequestRecord
 
 logger = logging.getLogger(__name__)
@@ -46,7 +44,7 @@ _PRUNE_EVERY_S = 3600.0
 
 
 class LedgerWriter:
-    """The one writer of a database.
+    """The one writer of a database in this process.
 
     `on_state(ok, message)` is called once when the database can't be written, and once when it can again, or when a new
     one takes the place of a broken one; `on_progress(done, total)` again and again while rows of an earlier arbstr are
@@ -56,14 +54,15 @@ class LedgerWriter:
 
     def __init__(
         self,
-        path: str | Path,
+        place: Place,
         *,
         on_state: Callable[[bool, str], None] = lambda ok, message: None,
         on_progress: Callable[[int, int], None] = lambda done, total: None,
         keep_days: int | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self._path = Path(path)
+        self._backend = backend_at(place)
+        self._failures: tuple[type[Exception], ...] = (*self._backend.errors, OSError, LedgerUnavailable)
         self._on_state = on_state
         self._report = ProgressReport(on_progress)
         self._summed = asyncio.Event()
@@ -77,7 +76,7 @@ class LedgerWriter:
         self._changes = WaitingChanges()
         self._wake = asyncio.Event()  # there is something to do
         self._flush_now = asyncio.Event()  # and it should be done now
-        self._connection: WriteConnection | None = None
+        self._connection: OpenLedger | None = None
         self._task: asyncio.Task[None] | None = None
         self.problem: str | None = None  # why the database can't be written now
         self._writing = False  # rows that wait no longer are not written yet
@@ -106,19 +105,19 @@ class LedgerWriter:
 
     async def load_learned(self) -> LearnedState:
         """Return the saved state; empty if the database can't be read."""
-        return await self._read(WriteConnection.learned, LearnedState(), "what was learned earlier")
+        return await self._read(lambda ledger: ledger.learned(), LearnedState(), "what was learned earlier")
 
     async def session_key(self) -> bytes:
         """The key under which sessions are hashed, of this ledger's own; empty if the database can't be read."""
-        return await self._read(WriteConnection.session_key, b"", "the session key")
+        return await self._read(lambda ledger: ledger.session_key(), b"", "the session key")
 
-    async def _read(self, read: Callable[[WriteConnection], Awaitable[T]], otherwise: T, what: str) -> T:
+    async def _read(self, read: Callable[[OpenLedger], Awaitable[T]], otherwise: T, what: str) -> T:
         if self._connection is None:
             return otherwise
         try:
             return await read(self._connection)
-        except sqlite3.Error as error:
-            logger.warning("could not read %s: %s", what, error)
+        except self._backend.errors as error:
+            logger.warning("could not read %s: %s", what, self._backend.explain(error))
             return otherwise
 
     async def change(self, work: Work[T]) -> T:
@@ -167,7 +166,7 @@ class LedgerWriter:
         """Spill the rows that still wait, for the next start, and log it."""
         waiting = len(self._waiting)
         kept = await self._put_aside(list(self._waiting.values()))
-        message = f"{waiting} rows could not be written to {self._path}"
+        message = f"{waiting} rows could not be written to {self._backend}"
         if kept:
             message += f"; {kept} of them are in files beside it and will be written at the next start"
         if kept < waiting:
@@ -179,7 +178,7 @@ class LedgerWriter:
         """Write rows to spill files; return how many there was room for."""
         rows = [row for pending in some if (row := row_beside(pending)) is not None]
         try:
-            kept = await asyncio.to_thread(put_aside, self._path, rows)
+            kept = await asyncio.to_thread(put_aside, self._backend.spilled_at, rows)
         except OSError as error:
             logger.warning("could not save waiting rows beside the ledger: %s", error)
             return 0
@@ -251,8 +250,8 @@ class LedgerWriter:
             await self._write()
             await self._maintain()  # before changes: there may be rows beside the ledger
             if self._connection is not None:
-                await self._changes.make(changes, self._path, self._connection)
-        except (sqlite3.Error, OSError, LedgerUnavailable) as error:
+                await self._changes.make(changes, self._backend, self._connection)
+        except self._failures as error:
             await self._recover(error)
         except Exception:
             # The edge of the writer: whatever goes wrong here, requests go on.
@@ -288,7 +287,7 @@ class LedgerWriter:
 
     async def _write_batch(
         self,
-        connection: WriteConnection,
+        connection: OpenLedger,
         batch: list[PendingRow],
         ratios: Mapping[str, tuple[float, int]],
         cells: Mapping[tuple[str, str], str],
@@ -296,18 +295,18 @@ class LedgerWriter:
         try:
             await connection.write(batch, ratios, cells)
         except Exception as error:
-            if _will_pass(error):
+            if self._backend.will_pass(error):
                 raise
             logger.exception("a batch of %d rows could not be written; trying them one by one", len(batch))
             for pending in batch:
                 await self._write_alone(connection, pending)
 
-    async def _write_alone(self, connection: WriteConnection, pending: PendingRow) -> None:
+    async def _write_alone(self, connection: OpenLedger, pending: PendingRow) -> None:
         """Write a row by itself: one that can't be stored must not hold up the others."""
         try:
             await connection.write([pending], {}, {})
         except Exception as error:
-            if _will_pass(error):
+            if self._backend.will_pass(error):
                 raise
             self._lost += 1
             logger.exception("could not store the row of request %s; it is lost", pending.record.request_id)
@@ -327,7 +326,7 @@ class LedgerWriter:
             await asyncio.sleep(_YIELD_S)
             self._wake_now()
 
-    async def _prune(self, connection: WriteConnection, retention: Retention) -> bool:
+    async def _prune(self, connection: OpenLedger, retention: Retention) -> bool:
         if not retention.started:
             retention.start(await connection.reached(int(self._clock() * 1000)))
         more = await connection.prune(retention.cutoff_ms(), retention.reached_ms())
@@ -340,34 +339,32 @@ class LedgerWriter:
         self._wake.set()
         self._flush_now.set()
 
-    async def _open(self) -> WriteConnection:
-        """Return the connection, reopened if the file has vanished from its path."""
-        if self._connection is not None and self._connection.moved:
-            self._failed(f"The ledger {self._path} was deleted or replaced; reopening it.")
+    async def _open(self) -> OpenLedger:
+        """Return the connection, reopened if it is stale."""
+        if self._connection is not None and (stale := self._connection.stale):
+            self._failed(stale)
             await self._let_go()
         if self._connection is None:
-            self._connection, aside = await WriteConnection.open(self._path)
+            self._connection, report = await self._backend.open()
             await self._connection.mend_cutoff(int(self._clock() * 1000))
-            if aside is not None and self.problem is None:  # nothing is lost, and a new one is written at once
-                self._on_state(
-                    True, f"The ledger {self._path} was corrupt: set aside as {aside}, a new one was created."
-                )
+            if report is not None and self.problem is None:  # nothing is lost, and a new one is written at once
+                self._on_state(True, report)
         return self._connection
 
     async def _let_go(self) -> None:
         connection, self._connection = self._connection, None
         if connection is not None:
-            with contextlib.suppress(sqlite3.Error, OSError):
+            with contextlib.suppress(*self._backend.errors, OSError):
                 await connection.close()
 
     async def _recover(self, error: Exception) -> None:
         """After a failure: report it once, set a broken file aside, make room, wait longer each time."""
-        self._failed(str(error) if isinstance(error, LedgerUnavailable) else explain(self._path, error))
+        self._failed(str(error) if isinstance(error, LedgerUnavailable) else self._backend.explain(error))
         self._retry_s = min(max(self._retry_s * 2, _FIRST_RETRY_S), _LONGEST_RETRY_S)
-        if is_broken(error):
+        if self._backend.is_broken(error):
             await self._let_go()
             with contextlib.suppress(OSError):
-                set_aside(self._path)
+                self._backend.set_aside()
         await self._make_room()
 
     def _failed(self, message: str) -> None:
@@ -382,14 +379,9 @@ class LedgerWriter:
             self.problem = None
             lost = f"; {self._lost} rows were lost meanwhile" if self._lost else ""
             self._lost = 0
-            message = f"The ledger {self._path} is writable again{lost}."
+            message = f"The ledger {self._backend} is writable again{lost}."
             logger.warning("%s", message)
             self._on_state(True, message)
-
-
-def _will_pass(error: Exception) -> bool:
-    """Check whether an error is the database's, not the row's."""
-    return isinstance(error, (sqlite3.OperationalError, OSError)) or is_broken(error)
 
 
 async def _first(event: asyncio.Event, seconds: float) -> None:

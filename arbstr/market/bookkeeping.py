@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from typing import Protocol, TypeVar
@@ -15,6 +14,7 @@ from arbstr.events import ChargeBooked, Event, UnexplainedCharge
 from arbstr.ledger import accounts as books
 from arbstr.ledger.accounts import Amendment, Books, Change
 from arbstr.ledger.rollups import Rollups
+from arbstr.ledger.sql import Statements
 from arbstr.market.balances import Reading
 from arbstr.market.reconciliation import Remainder, decide
 
@@ -29,7 +29,7 @@ AGAIN_S = 5.0  # between readings while something is in doubt or unexplained
 class ChangingLedger(Protocol):
     """A ledger whose rows can be changed."""
 
-    async def change(self, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+    async def change(self, work: Callable[[Statements, Rollups], T]) -> T:
         """Do work in a transaction, once all rows so far are written. Raises `LedgerUnavailable`."""
         ...
 
@@ -78,7 +78,7 @@ class Bookkeeping:
         """Learn which balances were read in an earlier run: these tell what is taken from now on."""
         every = [name for names in self._accounts.providers.values() for name in names]
 
-        def known(db: sqlite3.Connection, rollups: Rollups) -> frozenset[str]:
+        def known(db: Statements, rollups: Rollups) -> frozenset[str]:
             books.forget_doubts(db, every, self._now_ms())
             return books.known_accounts(db)
 

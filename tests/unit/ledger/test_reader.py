@@ -13,12 +13,18 @@ import pytest
 from arbstr.errors import LedgerUnavailable
 from arbstr.ledger import read_connection
 from arbstr.ledger.model import Filter
+from arbstr.ledger.queries import Queries
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.reader import LedgerReader
 from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import NOON, first_ledger, record, write
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT MAX(i) FROM n"
+
+
+def endless(queries: Queries) -> object:
+    assert isinstance(queries, ReadConnection)
+    return queries._connection.execute(ENDLESS).fetchone()
 
 
 @pytest.fixture
@@ -87,7 +93,7 @@ async def test_a_question_that_is_given_up_frees_its_thread(tmp_path: Path) -> N
     await write(path, [record(error_message="x" * 1000) for _ in range(100)])
     reader = LedgerReader(path)
     for _ in range(10):
-        asking = asyncio.create_task(reader._ask(lambda questions: questions._connection.execute(ENDLESS).fetchone()))
+        asking = asyncio.create_task(reader._ask(endless))
         await asyncio.sleep(0.002)
         asking.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -107,7 +113,7 @@ async def test_a_ledger_that_was_replaced_is_read_again(path: Path, reader: Ledg
 
 
 async def test_the_loop_and_other_questions_go_on_while_a_long_one_is_asked(reader: LedgerReader) -> None:
-    long = asyncio.create_task(reader._ask(lambda questions: questions._connection.execute(ENDLESS).fetchone()))
+    long = asyncio.create_task(reader._ask(endless))
     for number in range(20):
         assert await reader.count(Filter(since_ms=NOON + number)) == 1000 - number
     assert not long.done()

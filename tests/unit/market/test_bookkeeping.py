@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import sqlite3
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from arbstr.errors import LedgerUnavailable
 from arbstr.events import ChargeBooked, Event
 from arbstr.ledger.accounts import Amendment
 from arbstr.ledger.rollups import Rollups
+from arbstr.ledger.sql import Statements
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Reading
 from arbstr.market.bookkeeping import Bookkeeping
@@ -61,7 +61,7 @@ class Books:
     async def _sleep(self, seconds: float) -> None:
         await self.pauses.get()
 
-    async def change(self, work: Callable[[sqlite3.Connection, Rollups], T]) -> T:
+    async def change(self, work: Callable[[Statements, Rollups], T]) -> T:
         self.before_change()
         try:
             if self.fault is not None:

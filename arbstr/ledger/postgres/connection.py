@@ -1,0 +1,142 @@
+"""A connection to PostgreSQL on which the ledger's statements run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import lru_cache
+from itertools import count
+from typing import Any
+
+from arbstr.errors import LedgerUnavailable
+from arbstr.places import PostgresPlace
+
+try:
+    import psycopg
+    from psycopg.adapt import Buffer, Loader
+    from psycopg.conninfo import conninfo_to_dict
+except ImportError as error:  # it is an extra, and its library may be missing
+    raise LedgerUnavailable(
+        f"A ledger in PostgreSQL needs the package psycopg ({error}); install it with pip install 'arbstr[postgresql]'."
+    ) from error
+
+# What the URL does not say. A server that has vanished is noticed within half a minute, by both sides.
+_DEFAULTS: dict[str, Any] = {
+    "application_name": "arbstr",
+    "client_encoding": "utf8",
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+_KEEPALIVES = b"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+_NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
+
+DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
+
+
+class PostgresConnection:
+    """An open connection. Raises `psycopg.Error`; `explain` says it in a sentence."""
+
+    def __init__(self, place: PostgresPlace) -> None:
+        self._db = psycopg.connect(
+            **_arguments(place), autocommit=True, prepare_threshold=None, cursor_factory=psycopg.RawCursor
+        )
+        self._db.adapters.register_loader("numeric", _Numeric)
+        self._db.execute(_KEEPALIVES)
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is of no more use."""
+        return self._db.closed
+
+    def close(self) -> None:
+        """Close it."""
+        self._db.close()
+
+    def abort(self) -> None:
+        """Make a statement that runs in another thread fail at once, and the connection with it."""
+        with suppress(OSError, psycopg.Error), socket.socket(fileno=os.dup(self._db.fileno())) as shared:
+            shared.shutdown(socket.SHUT_RDWR)
+
+    def cancel(self) -> None:
+        """Ask the server to end the statement that runs in another thread; takes a connection of its own."""
+        with suppress(psycopg.Error):
+            self._db.cancel_safe(timeout=5)
+
+    def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
+        """Run one statement, with `?` for its values."""
+        if not values:
+            return self._db.execute(_numbered(sql).encode())
+        return self._db.execute(_numbered(sql).encode(), [storable(value) for value in values])
+
+    def run(self, script: str) -> None:
+        """Run the statements of a script."""
+        self._db.execute(script.encode())
+
+    def many(self, sql: str, values: Sequence[Any], some: int) -> Iterator[list[Any]]:
+        """Yield the rows of a statement, some at a time; in a transaction."""
+        with psycopg.RawServerCursor(self._db, "many") as cursor:
+            cursor.execute(_numbered(sql).encode(), [storable(value) for value in values])
+            while rows := cursor.fetchmany(some):
+                yield rows
+
+    def copy(self, table: str, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+        """Append rows to a table."""
+        with (
+            self._db.cursor() as cursor,
+            cursor.copy(f"COPY {table} ({', '.join(columns)}) FROM STDIN".encode()) as copy,
+        ):
+            for row in rows:
+                copy.write_row([storable(value) for value in row])
+
+    @contextmanager
+    def transaction(self, kind: str = "") -> Iterator[None]:
+        """Run a transaction: all or nothing."""
+        self._db.execute(f"BEGIN {kind}".encode())
+        try:
+            yield
+        except BaseException:
+            with suppress(psycopg.Error):
+                self._db.execute(b"ROLLBACK")
+            raise
+        self._db.execute(b"COMMIT")
+
+
+class _Numeric(Loader):
+    """Numbers of any size: sums are whole ones, sats have fractions."""
+
+    def load(self, data: Buffer) -> int | float:
+        """Return the number."""
+        text = bytes(data)
+        return float(text) if b"." in text else int(text)
+
+
+def storable(value: Any) -> Any:
+    """Return a value that PostgreSQL can hold."""
+    return value.replace(_NUL, _NO_NUL) if isinstance(value, str) and _NUL in value else value
+
+
+def explain(place: PostgresPlace, error: BaseException) -> str:
+    """Return a database error as one sentence, without the password."""
+    said = " ".join(str(error).split()) or type(error).__name__
+    return f"The ledger {place} can't be used: {place.without_password(said)}."
+
+
+def _arguments(place: PostgresPlace) -> dict[str, Any]:
+    try:
+        given = conninfo_to_dict(place.url.reveal())
+    except psycopg.Error:  # its text repeats the URL
+        raise LedgerUnavailable("DATABASE_URL is not a URL that PostgreSQL's library can read.") from None
+    return {**_DEFAULTS, **given}
+
+
+@lru_cache(maxsize=512)
+def _numbered(sql: str) -> str:
+    """Return a statement with `$1`, `$2` … in place of each `?`."""
+    numbers = count(1)
+    first, *others = sql.split("?")
+    return first + "".join(f"${next(numbers)}{other}" for other in others)

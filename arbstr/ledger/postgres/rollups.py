@@ -1,0 +1,44 @@
+"""Rollups in PostgreSQL, to which several instances add: read and written under one lock, whole batches at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, ClassVar
+
+from arbstr.ledger.aggregates import AggregateSum
+from arbstr.ledger.dialect import SqlDialect
+from arbstr.ledger.postgres.dialect import POSTGRES
+from arbstr.ledger.rollups import ROLLUP_COLUMNS, CellKey, Rollups
+from arbstr.ledger.row_mapping import FacetKey
+from arbstr.ledger.sql import Statements
+
+_KEY = ROLLUP_COLUMNS[:3]
+_ARRAYS = ", ".join("?::bytea[]" if column == "latencies" else "?::bigint[]" for column in ROLLUP_COLUMNS)
+_READ = (
+    f"SELECT {', '.join('r.' + column for column in ROLLUP_COLUMNS)} "
+    f"FROM unnest(?::bigint[], ?::bigint[], ?::bigint[]) AS k ({', '.join(_KEY)}) "
+    f"JOIN rollups r USING ({', '.join(_KEY)})"
+)
+_WRITE = (
+    f"INSERT INTO rollups ({', '.join(ROLLUP_COLUMNS)}) SELECT * FROM unnest({_ARRAYS}) "
+    f"ON CONFLICT ({', '.join(_KEY)}) DO UPDATE SET "
+    + ", ".join(f"{column} = excluded.{column}" for column in ROLLUP_COLUMNS[3:])
+)
+
+
+class PostgresRollups(Rollups):
+    """Adds rows to the rollups, in a transaction that holds their lock."""
+
+    dialect: ClassVar[SqlDialect] = POSTGRES
+
+    def add(self, db: Statements, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
+        """Add rows, each with its facet and instant."""
+        self._cells.clear()  # another instance may have changed them
+        super().add(db, rows)
+
+    def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
+        yield from db.execute(_READ, [list(column) for column in zip(*keys, strict=True)])
+
+    def _store(self, db: Statements, cells: list[tuple[int | bytes, ...]]) -> None:
+        if cells:
+            db.execute(_WRITE, [list(column) for column in zip(*cells, strict=True)])

@@ -1,0 +1,66 @@
+"""Where a ledger is: a path of SQLite, or a database of PostgreSQL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+from arbstr.redaction import REDACTED, Secret
+
+SCHEMES = ("postgresql", "postgres")
+
+
+@dataclass(frozen=True, slots=True)
+class PostgresPlace:
+    """A database of PostgreSQL. Its URL is a secret; as text it is shown without user, password and options.
+
+    `local` is where this machine's files are, beside which rows wait that can't be written.
+    """
+
+    url: Secret
+    local: Path
+
+    @classmethod
+    def at(cls, url: str, local: Path) -> PostgresPlace:
+        """Return the place of a URL. Raises ValueError, never repeating it, if it is none."""
+        try:
+            parts = urlsplit(url)
+            valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and parts.port != 0
+        except ValueError:
+            valid = False
+        if not valid:
+            raise ValueError("is not a URL of a database; write postgresql://user:password@host:5432/name")
+        return cls(Secret(url), local)
+
+    def __str__(self) -> str:
+        parts = urlsplit(self.url.reveal())
+        host = parts.netloc.rpartition("@")[2] or parse_qs(parts.query).get("host", [""])[0]
+        return f"postgresql://{host}/{unquote(parts.path.strip('/'))}"
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """What must never be shown: the URL, and the password as it is written and as it is."""
+        return (self.url, *map(Secret, self._passwords()))
+
+    def _passwords(self) -> list[str]:
+        parts = urlsplit(self.url.reveal())
+        written = parts.netloc.rpartition("@")[0].partition(":")[2]
+        found = {written, unquote(written), *parse_qs(parts.query).get("password", [])}
+        return sorted(filter(None, found), key=len, reverse=True)
+
+    def without_password(self, text: str) -> str:
+        """Return a text without the password."""
+        for password in self._passwords():
+            text = text.replace(password, REDACTED)
+        return text
+
+    @property
+    def spilled_at(self) -> Path:
+        """The path beside which rows wait in files: those of one database alone."""
+        number = sha256(str(self).encode()).hexdigest()[:8]
+        return self.local.with_name(f"{self.local.name}-postgresql-{number}")
+
+
+Place = str | Path | PostgresPlace

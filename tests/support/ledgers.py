@@ -1,0 +1,110 @@
+"""Ledgers in either database, for tests that both must pass."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+from arbstr.ledger.backend import OpenLedger, backend_at
+from arbstr.ledger.queries import Queries
+from arbstr.ledger.read_connection import ReadConnection
+from arbstr.ledger.writer import LedgerWriter
+from arbstr.places import Place, PostgresPlace
+from arbstr.types import RequestRecord
+
+
+class Ledgers(Protocol):
+    """Makes empty ledgers in one kind of database."""
+
+    def place(self) -> Place:
+        """Return the place of an empty ledger; the one before may be gone."""
+        ...
+
+    def connect(self, place: Place, exact: int = 0) -> Queries:
+        """Open a ledger for queries; sets of up to `exact` rows have exact percentiles."""
+        ...
+
+    def read(self, place: Place, sql: str) -> list[tuple[Any, ...]]:
+        """Return what is in the database, past the ledger's own code."""
+        ...
+
+
+class SqliteLedgers:
+    """Files in a directory."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+
+    def place(self) -> Path:
+        return self._directory / f"{uuid.uuid4().hex}.db"
+
+    def connect(self, place: Place, exact: int = 0) -> Queries:
+        assert isinstance(place, Path)
+        return ReadConnection(place, exact=exact)
+
+    def read(self, place: Place, sql: str) -> list[tuple[Any, ...]]:
+        import sqlite3
+
+        assert isinstance(place, Path)
+        with closing(sqlite3.connect(place)) as database:
+            return database.execute(sql).fetchall()
+
+
+class PostgresLedgers:
+    """One database, emptied for each ledger: to make another takes ten times as long."""
+
+    def __init__(self, url: str, directory: Path) -> None:
+        self._url = url
+        self._directory = directory
+
+    def place(self) -> PostgresPlace:
+        import psycopg
+
+        with psycopg.connect(self._url, autocommit=True) as connection:
+            tables = connection.execute(
+                "SELECT string_agg(tablename, ', ') FROM pg_tables WHERE schemaname = 'public' "
+                "AND tablename NOT IN ('schema_versions', 'ledger_state')"
+            ).fetchone()
+            if tables and tables[0]:
+                connection.execute(f"TRUNCATE {tables[0]} RESTART IDENTITY".encode())
+                connection.execute("DELETE FROM ledger_state WHERE name NOT LIKE 'session_key%'")
+                connection.execute("ALTER SEQUENCE request_ids RESTART")
+        return PostgresPlace.at(self._url, self._directory / uuid.uuid4().hex)
+
+    def connect(self, place: Place, exact: int = 0) -> Queries:
+        from arbstr.ledger.postgres.read_connection import PostgresReadConnection
+
+        assert isinstance(place, PostgresPlace)
+        return PostgresReadConnection(place, exact=exact)
+
+    def read(self, place: Place, sql: str) -> list[tuple[Any, ...]]:
+        import psycopg
+
+        with psycopg.connect(self._url) as connection:
+            return connection.execute(sql.encode()).fetchall()
+
+
+async def write_rows(place: Place, records: Iterable[RequestRecord], **options: Any) -> None:
+    """Append the records to the ledger at the place, made if need be, and close it."""
+    ledger = LedgerWriter(place, **options)
+    await ledger.start()
+    assert ledger.problem is None
+    for each in records:
+        ledger.append(each)
+    await ledger.close()
+
+
+async def opened(place: Place) -> OpenLedger:
+    """Open a ledger for writing, past the writer."""
+    ledger, _ = await backend_at(place).open()
+    return ledger
+
+
+@contextmanager
+def asked(ledgers: Ledgers, place: Place, exact: int = 0) -> Iterator[Queries]:
+    """Open a ledger for queries."""
+    with closing(ledgers.connect(place, exact)) as queries:
+        yield queries
