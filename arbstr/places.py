@@ -64,3 +64,13 @@ class PostgresPlace:
 
 
 Place = str | Path | PostgresPlace
+
+
+def is_postgres(text: str) -> bool:
+    """Check whether a text names a ledger in PostgreSQL."""
+    return text.partition(":")[0] in SCHEMES and "://" in text
+
+
+def local_path(place: Place) -> Path:
+    """Return the path of a ledger on this machine, or where its files are here."""
+    return place.local if isinstance(place, PostgresPlace) else Path(place)

@@ -24,9 +24,10 @@ from arbstr.clock import MINUTE_MS, to_ms, wall_ms
 from arbstr.config.address import Address
 from arbstr.config.settings import resolve
 from arbstr.errors import ConfigError, LedgerUnavailable
+from arbstr.ledger.backend import backend_at
 from arbstr.ledger.files import logs_of
-from arbstr.ledger.read_connection import ReadConnection
 from arbstr.market.money_journal import journal_path
+from arbstr.places import Place, local_path
 from arbstr.transport.pool import PooledTransport, ProxyFor
 
 if TYPE_CHECKING:
@@ -54,10 +55,10 @@ def findings(config: Path | None, *, offline: bool) -> Iterator[Finding]:
         return
     yield Finding("ok", "configuration", f"{settings.config_path} is valid")
     yield from (Finding("note", "configuration", warning) for warning in settings.warnings)
-    ledger = Path(settings.database)
+    ledger = local_path(settings.database)
     yield from _files(settings, ledger)
     yield from _disk(ledger)
-    yield _ledger(ledger)
+    yield _ledger(settings.database)
     yield _address(settings)
     if not offline:
         yield from _providers(settings)
@@ -100,16 +101,16 @@ def _disk(ledger: Path) -> Iterator[Finding]:
         yield Finding("ok", "disk", said)
 
 
-def _ledger(path: Path) -> Finding:
-    if not path.exists():
-        return Finding("ok", "ledger", f"none at {path} yet; it is created when arbstr first serves")
+def _ledger(place: Place) -> Finding:
+    if backend_at(place).identity() is None:
+        return Finding("ok", "ledger", f"none at {place} yet; it is created when arbstr first serves")
     try:
-        with closing(ReadConnection(path)) as connection:
+        with closing(backend_at(place).connect()) as connection:
             facts = connection.info()
     except LedgerUnavailable as error:
         return Finding("WRONG", "ledger", str(error))
     last = "" if facts["last"] == "-" else f", the last of {facts['last']}"
-    return Finding("ok", "ledger", f"{path}, rows: {facts['rows']}{last}")
+    return Finding("ok", "ledger", f"{place}, rows: {facts['rows']}{last}")
 
 
 def _address(settings: Settings) -> Finding:

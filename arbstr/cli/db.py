@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from arbstr.cli.ledger import ledger_path, open_ledger
+from arbstr.cli.ledger import ledger_place, open_ledger
 from arbstr.cli.options import USAGE, ConfigOption
 from arbstr.sanitize import sanitize
 
@@ -41,15 +41,14 @@ def info(config: ConfigOption = None) -> None:
     """Show what the ledger holds."""
     from arbstr.cli.output import info_lines
 
-    path = ledger_path(config)
     with open_ledger(config) as connection:
-        print("\n".join(info_lines(path, connection.info())))
+        print("\n".join(info_lines(ledger_place(config), connection.info())))
 
 
 @database.command(epilog="Example: arbstr db vacuum")
 def vacuum(config: ConfigOption = None) -> None:
     """Reclaim disk space from deleted rows."""
-    path = ledger_path(config)
+    path = _sqlite_path(config)
     before = path.stat().st_size if path.exists() else 0
     _with_connection(path, lambda connection: connection.vacuum())
     print(f"{sanitize(str(path))}: {before:,} bytes before, {path.stat().st_size:,} now")
@@ -58,7 +57,7 @@ def vacuum(config: ConfigOption = None) -> None:
 @database.command(epilog="Example: arbstr db rebuild")
 def rebuild(config: ConfigOption = None) -> None:
     """Rebuild the rollup tables from the request rows."""
-    path = ledger_path(config)
+    path = _sqlite_path(config)
     _with_connection(path, lambda connection: connection.rebuild(_show_progress))
     print(f"{sanitize(str(path))}: rebuilt")
 
@@ -67,6 +66,17 @@ def _show_progress(done: int, total: int) -> None:
     if sys.stderr.isatty():
         end = "\n" if done >= total else ""
         print(f"\r{done:,} of {total:,} rows", end=end, file=sys.stderr, flush=True)
+
+
+def _sqlite_path(config: Path | None) -> Path:
+    from arbstr.errors import UnusableInput
+    from arbstr.places import PostgresPlace
+
+    place = ledger_place(config)
+    if isinstance(place, PostgresPlace):
+        why = "PostgreSQL keeps its tables itself, and the sums there are never behind"
+        raise UnusableInput(f"{sanitize(str(place))} needs none of this: {why}.")
+    return Path(place)
 
 
 def _with_connection(path: Path, work: Callable[[WriteConnection], Awaitable[None]]) -> None:

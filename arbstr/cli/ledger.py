@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from arbstr.config.schema import Config
     from arbstr.ledger.model import Filter, GroupBy
     from arbstr.ledger.params import Listing
-    from arbstr.ledger.read_connection import ReadConnection
+    from arbstr.ledger.queries import Queries
+    from arbstr.places import Place
 
 Kind = Literal["model", "provider"]
 
@@ -189,13 +190,13 @@ def _listing(**given: str | bool | None) -> Listing:
         return read_listing({name: value for name, value in params.items() if value is not None}, wall_ms())
 
 
-def _require_known_names(connection: ReadConnection, where: Filter, config: Path | None) -> None:
+def _require_known_names(connection: Queries, where: Filter, config: Path | None) -> None:
     """Raise NotFound for a model or provider that is neither in the ledger nor configured: most likely a typo."""
     _require_known(connection, "model", where.model, config)
     _require_known(connection, "provider", where.provider, config)
 
 
-def _require_known(connection: ReadConnection, kind: Kind, name: str | None, config: Path | None) -> None:
+def _require_known(connection: Queries, kind: Kind, name: str | None, config: Path | None) -> None:
     if name is None or connection.known(kind, name):
         return
     configured = [*_configured(kind, config), *(_config(config).aliases if kind == "model" else ())]
@@ -243,16 +244,16 @@ def _cli_errors() -> Iterator[None]:
 
 
 @contextmanager
-def open_ledger(config: Path | None) -> Iterator[ReadConnection]:
+def open_ledger(config: Path | None) -> Iterator[Queries]:
     """Open the configured ledger for reading. Raises LedgerUnavailable."""
-    from arbstr.ledger.read_connection import ReadConnection
+    from arbstr.ledger.backend import backend_at
 
-    with closing(ReadConnection(ledger_path(config))) as connection:
+    with closing(backend_at(ledger_place(config)).connect()) as connection:
         yield connection
 
 
-def ledger_path(config: Path | None) -> Path:
-    """Return the path of the configured ledger. Raises ConfigError."""
-    from arbstr.config.paths import database_path
+def ledger_place(config: Path | None) -> Place:
+    """Return the place of the configured ledger. Raises ConfigError."""
+    from arbstr.config.paths import database_place
 
-    return Path(database_path(os.environ, config))
+    return database_place(os.environ, config)

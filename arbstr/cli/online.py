@@ -44,7 +44,7 @@ async def ask(
     settings: Settings, transport_with: Callable[[ProxyFor], PooledTransport] = PooledTransport
 ) -> list[Checked]:
     """Ask every provider, through a transport made with the environment's proxies."""
-    redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
+    redactor = Redactor(settings.secrets)
     transport = transport_with(settings.proxies.choose)
     try:
         return await check_all(settings.config.providers, transport, redactor, wall_ms())

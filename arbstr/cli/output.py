@@ -8,13 +8,13 @@ from __future__ import annotations
 import shutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 
 from arbstr.cli.tables import ENDLESS, Column, Table, counted
 from arbstr.clock import format_ms
 from arbstr.ledger.export import each_entry
 from arbstr.ledger.model import Aggregate, Entry, Filter, GroupBy, Order, Sort, Stats
 from arbstr.money import format_sats
+from arbstr.places import Place
 from arbstr.sanitize import sanitize
 
 _BAR = 24
@@ -198,7 +198,7 @@ def bar(share: float) -> str:
     return "█" * (eighths // 8) + " ▏▎▍▌▋▊▉"[eighths % 8].strip()
 
 
-def info_lines(path: Path, facts: Mapping[str, str]) -> list[str]:
+def info_lines(place: Place, facts: Mapping[str, str]) -> list[str]:
     """Return what a ledger holds, one fact per line."""
-    shown = {"ledger": sanitize(str(path)), **facts}
+    shown = {"ledger": sanitize(str(place)), **facts}
     return [f"{name:<12}{value}" for name, value in shown.items()]

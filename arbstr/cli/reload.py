@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 from typing import Any
 
 import typer
@@ -28,11 +27,12 @@ def reload(config: ConfigOption = None) -> int:
     seconds; this waits for the outcome. Exit status 1, with all errors, if the file is refused: the configuration
     before stays in force.
     """
-    from arbstr.config.paths import database_path
+    from arbstr.config.paths import database_place
     from arbstr.errors import UnusableInput
+    from arbstr.places import local_path
     from arbstr.runtime.control import ask_all
 
-    ledger = Path(database_path(os.environ, config))
+    ledger = local_path(database_place(os.environ, config))
     outcomes, silent = ask_all(ledger, _PATIENCE_S)
     if not (outcomes or silent):
         raise UnusableInput(f"no arbstr runs with the ledger {sanitize(str(ledger))}; arbstr serve starts one")

@@ -107,14 +107,14 @@ def _priced_provider(provider: Provider, model: str) -> PricedProvider:
 
 def _rows(traces: list[Path], from_ledger: bool, config: Path | None, *, any_model: bool) -> list[TracedRequest]:
     """Read the requests of all traces and of the ledger; with `any_model` the ledger's are tried on every model too."""
-    from arbstr.config.paths import database_path
+    from arbstr.config.paths import database_place
     from arbstr.simulate.inputs import read_ledger, read_trace
 
     if not (traces or from_ledger):
         raise typer.BadParameter("no requests given; use --trace FILE or --from-ledger")
     rows = [row for path in traces for row in read_trace(path)]
     if from_ledger:
-        rows += read_ledger(Path(database_path(os.environ, config)), any_model=any_model)
+        rows += read_ledger(database_place(os.environ, config), any_model=any_model)
     return rows
 
 

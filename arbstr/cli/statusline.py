@@ -17,7 +17,7 @@ from arbstr.money import to_sats
 
 if TYPE_CHECKING:
     from arbstr.engine.caps import Period
-    from arbstr.ledger.read_connection import ReadConnection
+    from arbstr.ledger.queries import Queries
 
 BURN_SPAN_MS = 10 * MINUTE_MS  # the dashboard's
 _PERIODS = {"hour": "this hour", "day": "today", "month": "this month"}
@@ -97,7 +97,7 @@ def _figures(config: Path | None, now_ms: int) -> _Figures:
     return _Figures(today, lately * HOUR_MS // BURN_SPAN_MS, budgets)
 
 
-def _spent(ledger: ReadConnection, budget: _Budget, now_ms: int) -> _Spent:
+def _spent(ledger: Queries, budget: _Budget, now_ms: int) -> _Spent:
     from arbstr.engine.caps import bounds_ms
     from arbstr.ledger.model import Filter
 
@@ -158,11 +158,11 @@ def _sats(msats: int) -> str:
 
 def _absence(config: Path | None) -> str:
     """Return what stands in a prompt for figures that can't be had; --json and `arbstr stats` say why."""
-    from arbstr.cli.ledger import ledger_path
+    from arbstr.cli.ledger import ledger_place
     from arbstr.errors import ConfigError
 
     with suppress(ConfigError, OSError):
-        if not ledger_path(config).exists():
+        if isinstance(place := ledger_place(config), str) and not Path(place).exists():
             return "arbstr: no ledger yet"
     return "arbstr: no figures"
 

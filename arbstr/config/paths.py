@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from arbstr.config.environment import checked_value
 from arbstr.config.toml_file import IN_MEMORY, Loc, expand, key_path, read, sentence
 from arbstr.errors import ConfigError
+from arbstr.places import Place, PostgresPlace, is_postgres
 
 DEFAULT_CONFIG = Path("config.toml")
 DEFAULT_DATABASE = "./arbstr.db"
@@ -37,8 +38,15 @@ def state_directory(environ: Mapping[str, str]) -> Path | None:
 
 
 def database_from_environment(environ: Mapping[str, str]) -> str | None:
-    """Return the path in `DATABASE_URL`, None if it is unset or empty. Raises ConfigError, never repeating it."""
+    """Return the path in `DATABASE_URL`, or PostgreSQL's URL; None if it is unset or empty.
+
+    Raises ConfigError, never repeating it.
+    """
     url = checked_value(environ, "DATABASE_URL")
+    if url and is_postgres(url):
+        with _named("DATABASE_URL"):
+            PostgresPlace.at(url, Path())
+        return url
     if url in (IN_MEMORY, f"sqlite:///{IN_MEMORY}"):
         raise ConfigError([_NOT_SQLITE])
     if not url or not ("://" in url or url.startswith("sqlite:")):
@@ -51,30 +59,46 @@ def database_from_environment(environ: Mapping[str, str]) -> str | None:
 
 _NOT_SQLITE = (
     "DATABASE_URL is not the path or URL of an SQLite file; "
-    "write a path, sqlite:///relative/path or sqlite:////absolute/path"
+    "write a path, sqlite:///relative/path or sqlite:////absolute/path, or postgresql://user:password@host/name"
 )
 
 
-def database_path(environ: Mapping[str, str], config: Path | None = None) -> str:
-    """Return the ledger's path for a command that needs no configuration; an existing one is read, valid or not.
+@contextmanager
+def _named(name: str) -> Iterator[None]:
+    try:
+        yield
+    except ValueError as error:
+        raise ConfigError([f"{name} {error}"]) from None
+
+
+def place_of(database: str, local: str) -> Place:
+    """Return the place that a path or a valid URL of PostgreSQL names; `local` is the path of this machine's files."""
+    return PostgresPlace.at(database, Path(local)) if is_postgres(database) else database
+
+
+def database_place(environ: Mapping[str, str], config: Path | None = None) -> Place:
+    """Return the ledger's place for a command that needs no configuration; an existing one is read, valid or not.
 
     Raises ConfigError when a file that is there or was named can't be read, or the path in it can't be expanded: the
     default may be another ledger than the one that is served.
     """
-    if path := database_from_environment(environ):
-        return path
+    named = database_from_environment(environ)
+    if named and not is_postgres(named):
+        return named
     file = config_path(config, environ)
-    named = config is not None or bool(checked_value(environ, "ARBSTR_CONFIG"))
-    if not named and not file.exists():
-        return DEFAULT_DATABASE
-    return _database_in(read(file).table, file, environ) or DEFAULT_DATABASE
+    if config is None and not checked_value(environ, "ARBSTR_CONFIG") and not file.exists():
+        return place_of(named or DEFAULT_DATABASE, DEFAULT_DATABASE)
+    table = read(file).table.get("database")
+    local = _text_in(table, "path", file, environ) or DEFAULT_DATABASE
+    url = named or _text_in(table, "url", file, environ)
+    with _named(sentence(file, "database.url")):
+        return place_of(url, local) if url else local
 
 
-def _database_in(table: dict[str, Any], file: Path, environ: Mapping[str, str]) -> str | None:
-    database = table.get("database")
-    text = database.get("path") if isinstance(database, dict) else None
+def _text_in(table: object, key: str, file: Path, environ: Mapping[str, str]) -> str | None:
+    """Return a text of the table `[database]`; None where there is none."""
     problems: dict[Loc, str] = {}
-    path = expand(text, environ, problems, ("database", "path"))
+    text = expand(table.get(key) if isinstance(table, dict) else None, environ, problems, ("database", key))
     if problems:
         raise ConfigError([sentence(file, f"{key_path(loc)} {problem}") for loc, problem in problems.items()])
-    return path if isinstance(path, str) else None
+    return text if isinstance(text, str) else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 from urllib.parse import urlsplit
 
@@ -18,6 +19,7 @@ from arbstr.config.proxies import ProxyUrl
 from arbstr.config.rates import RATES, exact_rates, rates_json
 from arbstr.config.section import Section
 from arbstr.config.values import Count, Name, PerSecond, PositiveCount, PositiveSeconds, Rate, Sats, Seconds, Text
+from arbstr.places import PostgresPlace
 from arbstr.redaction import Secret
 from arbstr.sanitize import sanitize
 from arbstr.types import Rates
@@ -59,6 +61,7 @@ class Database(Section):
     """`[database]`: the ledger."""
 
     path: Annotated[str, AfterValidator(validators.file_path)] = "./arbstr.db"
+    url: Annotated[Secret, AfterValidator(validators.database_url)] | None = None
     keep_days: int | None = Field(None, ge=1, le=36_500)
 
 
@@ -380,9 +383,11 @@ class Config(Section):
     mock: Mock = Mock()
 
     def secrets(self) -> tuple[Secret, ...]:
-        """Return all secrets: the providers' keys, the clients' tokens, proxies' passwords, the webhook's."""
+        """Return all secrets: providers' keys, clients' tokens, the webhook's, proxies' and databases' passwords."""
         keys = [provider.api_key for provider in self.providers]
         tokens = (self.server.auth_token, self.server.metrics_token)
-        used = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
-        proxies = [secret for proxy in used if proxy for secret in proxy.secrets]
-        return tuple(secret for secret in (*keys, *tokens, *proxies, *self.alerts.secrets) if secret is not None)
+        reached = (self.discovery.proxy, *(provider.proxy for provider in self.providers))
+        proxies = [secret for proxy in reached if proxy for secret in proxy.secrets]
+        database = () if self.database.url is None else PostgresPlace(self.database.url, Path()).secrets
+        used = (*keys, *tokens, *proxies, *self.alerts.secrets, *database)
+        return tuple(secret for secret in used if secret is not None)

@@ -11,10 +11,12 @@ from arbstr.config.address import Address
 from arbstr.config.environment import checked_value
 from arbstr.config.levels import parse_levels
 from arbstr.config.loader import Loaded, load
-from arbstr.config.paths import config_path, database_from_environment
+from arbstr.config.paths import config_path, database_from_environment, place_of
 from arbstr.config.proxies import NO_PROXIES, EnvironmentProxies, environment_proxies
 from arbstr.config.schema import Config
 from arbstr.errors import ConfigError
+from arbstr.places import Place, PostgresPlace
+from arbstr.redaction import Secret
 
 T = TypeVar("T")
 
@@ -31,7 +33,7 @@ class Settings:
     config_path: Path | None
     host: str
     port: int
-    database: str
+    database: Place
     log_spec: str
     mock: bool = False
     demo: bool = False
@@ -39,6 +41,12 @@ class Settings:
     warnings: tuple[str, ...] = ()
     proxies: EnvironmentProxies = NO_PROXIES
     file_state: str = ""
+
+    @property
+    def secrets(self) -> tuple[Secret, ...]:
+        """All that must never be shown: the file's, the environment's proxies', the database's."""
+        database = self.database.secrets if isinstance(self.database, PostgresPlace) else ()
+        return (*self.config.secrets(), *self.proxies.secrets, *database)
 
     def needing_restart(self, then: Settings) -> tuple[str, ...]:
         """Return the keys of these settings that have no effect until the next start, given those at the last one."""
@@ -83,13 +91,15 @@ def resolve(
         problems.append(problem)
     if problems:
         raise ConfigError(problems)
-    fallback = str(scratch / "arbstr.db") if mock and scratch else loaded.config.database.path
+    ledger = loaded.config.database
+    local = str(scratch / "arbstr.db") if mock and scratch else ledger.path
+    url = None if mock or ledger.url is None else ledger.url.reveal()
     return Settings(
         config=loaded.config,
         config_path=loaded.path,
         host=address.host,
         port=address.port,
-        database=database or fallback,
+        database=place_of(database or url or local, local),
         log_spec=log_spec,
         mock=mock,
         demo=demo,

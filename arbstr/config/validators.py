@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from urllib.parse import SplitResult, urlsplit
 
 from arbstr.config.address import parse_address
 from arbstr.config.levels import parse_levels
 from arbstr.config.toml_file import IN_MEMORY
+from arbstr.places import PostgresPlace
+from arbstr.redaction import Secret
 from arbstr.types import NO_GROUP
 
 _PUBLIC_KEY = re.compile(r"[0-9a-f]{64}")
@@ -47,6 +50,12 @@ def printable_name(text: str) -> str:
     if text.casefold() == NO_GROUP:
         raise ValueError("is reserved (it labels rows without a name); choose another")
     return text
+
+
+def database_url(url: Secret) -> Secret:
+    """Check the URL of a database of PostgreSQL, without ever repeating it."""
+    PostgresPlace.at(url.reveal(), Path())
+    return url
 
 
 def provider_url(text: str) -> str:

@@ -15,7 +15,6 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from arbstr import __version__
@@ -44,6 +43,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.market.money_watch import MoneyWatch
 from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource
+from arbstr.places import local_path
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
 from arbstr.runtime.background import run_in_background
@@ -107,7 +107,7 @@ async def running(
     async with AsyncExitStack() as stack:
         fleet = await _open_fleet(stack, given)
         settings = _of_fakes(given, fleet)
-        redactor = Redactor([*settings.config.secrets(), *settings.proxies.secrets])
+        redactor = Redactor(settings.secrets)
         bus = EventBus()
         log, request_log = _open_log(stack, settings, bus, redactor, ring)
         lasting = await _open_lasting(stack, settings, bus, redactor, log, fleet, lambda: in_force.composition)
@@ -224,7 +224,7 @@ async def _spent_msats(reader: LedgerReader, asked: SpendQuery) -> int:
 
 async def _reload_when_due(stack: AsyncExitStack, settings: Settings, reloads: Reloads) -> None:
     """Reload when the file has changed, or `arbstr reload` asks for it."""
-    await answer_reloads(stack, Path(settings.database), reloads.reload)
+    await answer_reloads(stack, local_path(settings.database), reloads.reload)
     if reloads.file is not None and reloads.file.is_file():
         look = partial(state_of, reloads.file)
         run_in_background(stack, watch(look, lambda: reloads.file_state, reloads.reload))

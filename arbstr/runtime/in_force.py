@@ -96,7 +96,7 @@ class InForce:
 
     def _mask_secrets(self, settings: Settings) -> None:
         """Have the secrets masked of this configuration and of those that a request has still."""
-        self._secrets[self.composition.engine] = (*settings.config.secrets(), *settings.proxies.secrets)
+        self._secrets[self.composition.engine] = settings.secrets
         self._lasting.redactor.renew(secret for known in self._secrets.values() for secret in known)
 
     def _begin_work(self) -> asyncio.Task[None] | None:

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from arbstr.errors import UnusableInput
+from arbstr.ledger.backend import backend_at
 from arbstr.ledger.model import Entry, Filter
-from arbstr.ledger.read_connection import ReadConnection
+from arbstr.places import Place
 from arbstr.simulate.replay import PricedProvider, PriceList, TracedRequest
 
 COLUMNS = ("timestamp", "policy", "input_tokens", "output_tokens")
@@ -79,16 +80,16 @@ def read_trace(path: Path) -> list[TracedRequest]:
     return rows
 
 
-def read_ledger(path: Path, *, any_model: bool) -> list[TracedRequest]:
+def read_ledger(place: Place, *, any_model: bool) -> list[TracedRequest]:
     """Read the answered requests in a ledger of any version; with `any_model` for every model, not their own.
 
     Raises `UnusableInput`, `LedgerUnavailable`.
     """
-    with closing(ReadConnection(path)) as ledger:
+    with closing(backend_at(place).connect()) as ledger:
         chunks = ledger.entries(Filter(success=True), "timestamp", "asc")
         rows = [row for entry in chain.from_iterable(chunks) if (row := _past(entry, any_model=any_model))]
     if not rows:
-        raise UnusableInput(f"The ledger {path} holds no answered request with known tokens.")
+        raise UnusableInput(f"The ledger {place} holds no answered request with known tokens.")
     return rows
 
 

@@ -96,7 +96,17 @@ class PostgresConnection:
     @contextmanager
     def transaction(self, kind: str = "") -> Iterator[None]:
         """Run a transaction: all or nothing."""
+        self.begin(kind)
+        with self.begun():
+            yield
+
+    def begin(self, kind: str = "") -> None:
+        """Begin a transaction, for `begun` to end."""
         self._db.execute(f"BEGIN {kind}".encode())
+
+    @contextmanager
+    def begun(self) -> Iterator[None]:
+        """Run the transaction that has begun."""
         try:
             yield
         except BaseException:
@@ -122,7 +132,7 @@ def storable(value: Any) -> Any:
 
 def explain(place: PostgresPlace, error: BaseException) -> str:
     """Return a database error as one sentence, without the password."""
-    said = " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     return f"The ledger {place} can't be used: {place.without_password(said)}."
 
 

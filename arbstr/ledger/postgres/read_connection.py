@@ -70,10 +70,22 @@ class PostgresReadConnection(Queries):
 
     @contextmanager
     def _view(self) -> Iterator[ReadTransaction]:
-        with self._explained(), self._db.transaction(_SNAPSHOT):
+        with self._explained():
+            self._begin()
+        with self._explained(), self._db.begun():
             extent = Extent(*(self._db.execute(_EXTENT).fetchone() or ()))
             holds = Contents(CACHES_SINCE, [], "FALSE", pending=False, extent=extent)
             yield ReadTransaction(self._db, POSTGRES, holds)
+
+    def _begin(self) -> None:
+        """Begin a transaction, on another connection if the server has ended this one while it was idle."""
+        try:
+            self._db.begin(_SNAPSHOT)
+        except DatabaseError:
+            if not self._db.closed:
+                raise
+            self._db = PostgresConnection(self._place)
+            self._db.begin(_SNAPSHOT)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:

@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from arbstr.config.address import Address
-from arbstr.config.paths import config_path, database_path
+from arbstr.config.paths import config_path, database_place
 from arbstr.config.schema import Config
 from arbstr.config.settings import Settings, resolve
 from arbstr.errors import ConfigError
+from arbstr.places import PostgresPlace, local_path
 
 SELLER = '[[providers]]\nname = "alpha"\nurl = "https://alpha.example/v1"\n'
 
@@ -159,13 +160,13 @@ def test_where_the_configuration_is() -> None:
     ],
 )
 def test_the_environment_names_the_ledger_by_path_or_url(url: str, path: str) -> None:
-    assert database_path({"DATABASE_URL": url}) == path
+    assert database_place({"DATABASE_URL": url}) == path
 
 
 @pytest.mark.parametrize(
     "url",
     [
-        "postgres://u:hunter2@h/d",
+        "mysql://u:hunter2@h/d",
         "sqlite://",
         "sqlite:///",
         "sqlite://hunter2.db",
@@ -177,43 +178,84 @@ def test_another_database_is_refused_without_repeating_its_url(url: str) -> None
     with pytest.raises(
         ConfigError, match=r"DATABASE_URL is not the path or URL of an SQLite file.*sqlite:////absolute/path"
     ) as caught:
-        database_path({"DATABASE_URL": url})
+        database_place({"DATABASE_URL": url})
     assert "hunter2" not in str(caught.value)
 
 
+POSTGRES = "postgresql://u:hunter2@db.lan:5433/sats?sslmode=require"
+
+
+def test_the_environment_may_name_a_database_of_postgresql() -> None:
+    place = database_place({"DATABASE_URL": POSTGRES})
+    assert isinstance(place, PostgresPlace)
+    assert str(place) == "postgresql://db.lan:5433/sats"
+    assert (place.url.reveal(), place.local) == (POSTGRES, Path("./arbstr.db"))
+
+
+def test_so_may_the_configuration_whose_path_says_where_files_of_this_machine_are() -> None:
+    config('[database]\nurl = "${PG}"\npath = "here.db"')
+    for place in (database_place({"PG": POSTGRES}), resolved({"PG": POSTGRES}).database):
+        assert isinstance(place, PostgresPlace)
+        assert (place.url.reveal(), place.local) == (POSTGRES, Path("here.db"))
+    assert resolved({"PG": POSTGRES, "DATABASE_URL": "a.db"}).database == "a.db"
+
+
+def test_a_mock_run_keeps_to_its_own_ledger_whatever_the_configuration_names() -> None:
+    config('[database]\nurl = "postgresql://h/d"')
+    found = resolve({}, config=Path("config.toml"), mock=True, scratch=Path("s")).database
+    assert found == str(Path("s/arbstr.db"))
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:hunter2@h", "postgresql://u:hunter2@h:port/d", "postgres://u:hunter2@/"]
+)
+def test_a_url_of_no_database_is_refused_without_repeating_it(url: str) -> None:
+    config(f'[database]\nurl = "{url}"')
+    for wrong in (lambda: database_place({"DATABASE_URL": url}), lambda: database_place({}), resolved):
+        with pytest.raises(ConfigError, match="is not a URL of a database; write postgresql://") as caught:
+            wrong()
+        assert "hunter2" not in str(caught.value)
+
+
+def test_the_password_of_a_database_is_a_secret() -> None:
+    config()
+    secrets = resolved({"DATABASE_URL": "postgresql://u:hunt%20er2@h/d"}).secrets
+    assert {"hunt%20er2", "hunt er2"} <= {secret.reveal() for secret in secrets}
+
+
 def test_the_ledger_is_found_without_a_configuration() -> None:
-    assert database_path({}) == "./arbstr.db"
+    assert database_place({}) == "./arbstr.db"
 
 
 def test_the_ledger_is_found_in_a_configuration_that_could_not_serve() -> None:
     Path("config.toml").write_text('[database]\npath = "${DIR}/a.db"\n[[providers]]\napi_key = "${UNSET}"\nwhat = 1')
-    assert database_path({"DIR": "/data"}) == "/data/a.db"
+    assert database_place({"DIR": "/data"}) == "/data/a.db"
 
 
 @pytest.mark.parametrize("text", ["database = 3", "[database]\npath = 3", "[server]\nlisten = 'x'"])
 def test_a_configuration_that_says_nothing_of_a_ledger_leaves_the_default(text: str) -> None:
     Path("config.toml").write_text(text)
-    assert database_path({}) == "./arbstr.db"
+    assert database_place({}) == "./arbstr.db"
 
 
 def test_a_configuration_that_was_named_must_be_readable() -> None:
     with pytest.raises(ConfigError, match="no such file"):
-        database_path({}, Path("nowhere.toml"))
+        database_place({}, Path("nowhere.toml"))
     with pytest.raises(ConfigError, match="no such file"):
-        database_path({"ARBSTR_CONFIG": "nowhere.toml"})
+        database_place({"ARBSTR_CONFIG": "nowhere.toml"})
 
 
 def test_a_configuration_that_is_there_but_broken_may_name_another_ledger_than_the_default() -> None:
     Path("config.toml").write_text('[database]\npath = "./real.db"\n[providers')
     with pytest.raises(ConfigError, match="not valid TOML"):
-        database_path({})
-    assert database_path({"DATABASE_URL": "kept.db"}) == "kept.db"
+        database_place({})
+    assert database_place({"DATABASE_URL": "kept.db"}) == "kept.db"
 
 
 @pytest.mark.parametrize("url", [":memory:", "sqlite:///:memory:"])
 def test_a_ledger_is_never_in_memory_alone(url: str) -> None:
     with pytest.raises(ConfigError, match="not the path or URL of an SQLite file"):
-        database_path({"DATABASE_URL": url})
+        database_place({"DATABASE_URL": url})
     config('[database]\npath = ":memory:"')
     with pytest.raises(ConfigError, match="must be a file path"):
         resolved()
@@ -222,7 +264,7 @@ def test_a_ledger_is_never_in_memory_alone(url: str) -> None:
 def test_a_ledger_whose_variable_is_unset_is_not_guessed() -> None:
     config('[database]\npath = "${UNSET}/a.db"')
     with pytest.raises(ConfigError, match=r"config\.toml: database\.path needs the environment variable UNSET"):
-        database_path({})
+        database_place({})
 
 
 def test_the_environments_proxies_are_part_of_it() -> None:
@@ -242,4 +284,4 @@ def test_a_proxy_that_can_not_be_used_stops_the_start_instead_of_being_passed_by
 def test_a_relative_ledger_is_relative_to_the_working_directory_and_not_to_the_configuration() -> None:
     Path("beside").mkdir()
     config('[database]\npath = "ledger.db"', "beside/config.toml")
-    assert Path(resolved({"ARBSTR_CONFIG": "beside/config.toml"}).database).absolute() == Path.cwd() / "ledger.db"
+    assert local_path(resolved({"ARBSTR_CONFIG": "beside/config.toml"}).database).absolute() == Path.cwd() / "ledger.db"
