@@ -92,14 +92,14 @@ def resolve(
     if problems:
         raise ConfigError(problems)
     ledger = loaded.config.database
-    local = str(scratch / "arbstr.db") if mock and scratch else ledger.path
+    fallback = str(scratch / "arbstr.db") if mock and scratch else ledger.path
     url = None if mock or ledger.url is None else ledger.url.reveal()
     return Settings(
         config=loaded.config,
         config_path=loaded.path,
         host=address.host,
         port=address.port,
-        database=place_of(database or url or local, local),
+        database=place_of(database or url or fallback, ledger.path),
         log_spec=log_spec,
         mock=mock,
         demo=demo,

@@ -37,7 +37,8 @@ class PostgresRollups(Rollups):
         super().add(db, rows)
 
     def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
-        yield from db.execute(_READ, [list(column) for column in zip(*keys, strict=True)])
+        if keys:
+            yield from db.execute(_READ, [list(column) for column in zip(*keys, strict=True)])
 
     def _store(self, db: Statements, cells: list[tuple[int | bytes, ...]]) -> None:
         if cells:
