@@ -86,10 +86,9 @@ class PostgresServer:
         raise AssertionError((self.directory / "log").read_text())
 
     @property
-    def pid(self) -> int:
-        """The server's first process."""
-        assert self._process is not None
-        return self._process.pid
+    def runs(self) -> bool:
+        """Whether it has not crashed."""
+        return self._process is not None and self._process.poll() is None
 
     def crash(self) -> None:
         """End the server at once, without a word to its clients."""
@@ -99,7 +98,7 @@ class PostgresServer:
 
     def stop(self) -> None:
         """End the server and take away its directory."""
-        if self._process is not None and self._process.poll() is None:
+        if self.runs:
             self.crash()
         shutil.rmtree(self.directory, ignore_errors=True)
 

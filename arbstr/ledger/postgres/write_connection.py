@@ -217,10 +217,10 @@ class PostgresWriteConnection:
 
         return await self._run(prune)
 
-    async def _run(self, work: Callable[[PostgresConnection], T], patience_s: float = PATIENCE_S) -> T:
+    async def _run(self, work: Callable[[PostgresConnection], T], patience_s: float | None = None) -> T:
         """Do work in the connection's thread; a server that does not answer in time loses the connection."""
         doing = asyncio.get_running_loop().run_in_executor(self._threads, work, self._db)
-        await asyncio.wait((doing,), timeout=patience_s)
+        await asyncio.wait((doing,), timeout=PATIENCE_S if patience_s is None else patience_s)
         if not doing.done():
             self._db.abort()
         return await doing
