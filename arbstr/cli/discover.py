@@ -85,7 +85,7 @@ def discover(
 
     loaded, proxies = _settings(config)
     if add and loaded.path is None:
-        raise ConfigError(["there is no configuration file to add to; write one first, or name it with -c"])
+        raise ConfigError(["there is no configuration file to add to; 'arbstr init' writes one, -c names another"])
     settings = _with_relays(loaded.config.discovery, relay or [])
     mix = _mix(loaded, config)
     found = asyncio.run(survey(settings, mix, proxies, now_s=wall_ms() / 1000, private=allow_private))
@@ -99,7 +99,10 @@ def discover(
     _report_relays(found, mask)
     if add:
         _add(loaded, offers, named=bool(nodes))
-    return 0 if any(heard.problem is None or heard.events for heard in found.relays) else 1
+    if any(heard.problem is None or heard.events for heard in found.relays):
+        return 0
+    print("arbstr: no relay answered; check your network, or name others with --relay", file=sys.stderr)
+    return 1
 
 
 # --- what is asked

@@ -390,6 +390,7 @@ async def test_the_command_fails_when_no_relay_answers(tmp_path: Path) -> None:
     done = await command(tmp_path, "--relay", "ws://127.0.0.1:9")
     assert done.returncode == 1
     assert "arbstr: ws://127.0.0.1:9: " in done.stderr
+    assert done.stderr.endswith("arbstr: no relay answered; check your network, or name others with --relay\n")
 
 
 @pytest.mark.parametrize("arguments", [("--relay", "https://x.example"), ("--relay", "wss://u:p@x.example")])
@@ -400,7 +401,7 @@ async def test_the_command_refuses_what_is_no_relay(tmp_path: Path, arguments: t
 async def test_adding_needs_a_configuration_file(tmp_path: Path) -> None:
     done = await command(tmp_path, "--relay", "ws://127.0.0.1:9", "--add")
     assert done.returncode == 1
-    assert "there is no configuration file" in done.stderr
+    assert "there is no configuration file to add to; 'arbstr init' writes one" in done.stderr
 
 
 async def test_the_mix_is_what_was_bought_in_the_last_month(tmp_path: Path) -> None:
