@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 PRIVATE = 0o600
@@ -28,6 +29,54 @@ def replace(path: Path, data: bytes, mode: int = PRIVATE) -> None:
     except BaseException:
         new.unlink(missing_ok=True)
         raise
+
+
+def change(path: Path, changed: Callable[[bytes], bytes]) -> None:
+    """Put what `changed` makes of a file's data in its place. Raises OSError; what `changed` raises changes nothing.
+
+    Who changes it at the same time waits: none undoes what another has written.
+    """
+    with _held(path):
+        replace(path, changed(path.read_bytes()))
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the lock of a file. One that was replaced meanwhile is left for its successor."""
+    while True:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+        try:
+            with suppress(OSError, ImportError):  # not every file system and not every system has locks
+                lock(descriptor, waits=True)
+            if is_at(path, descriptor):
+                yield
+                return
+        finally:
+            os.close(descriptor)
+
+
+def lock(descriptor: int, *, waits: bool = False) -> bool:
+    """Lock a file until it is closed, or the process has ended; return False if another one has it.
+
+    `waits`: until that has let go. Raises OSError and ImportError where there are no locks.
+    """
+    import fcntl  # noqa: PLC0415 - not on every system, and only few commands need it
+
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if waits else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
+
+
+def is_at(path: Path, descriptor: int) -> bool:
+    """Return whether an open file is the one that is there now."""
+    try:
+        there = path.stat()
+    except FileNotFoundError:
+        return False
+    here = os.fstat(descriptor)
+    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def temporary_path(path: Path) -> Path:

@@ -81,14 +81,13 @@ def rotate(name: NameArgument, config: ConfigOption = None) -> None:
     from arbstr.config.toml_file import refers
 
     path = _path(config)
-    index, client = _find(path, name)
-    written = client.get("key_sha256")
+    written = _find(path, name).get("key_sha256")
     if not isinstance(written, str) or refers(written):
         raise UnusableInput(
             f"{path} has no digest of a key for {quoted(name)} but a reference; change it where that is"
         )
     key = _new_key()
-    set_value(path, _KIND, index, "key_sha256", digest_of(key))
+    set_value(path, _KIND, name, "key_sha256", digest_of(key))
     _tell(f"changed in {path}; this is its new key, which is not shown again:", key)
 
 
@@ -97,8 +96,8 @@ def remove(name: NameArgument, config: ConfigOption = None) -> None:
     from arbstr.config.table_writing import remove_table
 
     path = _path(config)
-    index, _ = _find(path, name)
-    remove_table(path, _KIND, index)
+    _find(path, name)
+    remove_table(path, _KIND, name)
     print(sanitize(f"arbstr: removed {name} from {path}"), file=sys.stderr)
     if len(_names(path)) == 0:
         print("arbstr: no client is left: only server.auth_token keeps others out, if it is set", file=sys.stderr)
@@ -121,7 +120,7 @@ def _names(path: Path) -> list[str]:
     return [str(one.get("name", "")).replace("$$", "$") for one in _tables(path)]
 
 
-def _find(path: Path, name: str) -> tuple[int, dict[str, Any]]:
+def _find(path: Path, name: str) -> dict[str, Any]:
     from arbstr.suggest import did_you_mean
 
     names = _names(path)
@@ -129,8 +128,7 @@ def _find(path: Path, name: str) -> tuple[int, dict[str, Any]]:
     if name.casefold() not in folded:
         hint = did_you_mean(name, names) or f"there are: {', '.join(names) or 'none so far'}"
         raise UnusableInput(f"{path} has no client {quoted(name)}; {hint}")
-    index = folded.index(name.casefold())
-    return index, _tables(path)[index]
+    return _tables(path)[folded.index(name.casefold())]
 
 
 def _check(name: str) -> None:

@@ -55,12 +55,15 @@ def write_key(path: Path, index: int, key: str) -> None:
 
     Raises ConfigError if that can't be done; then nothing has changed.
     """
-    real = Path(os.path.realpath(path))
-    try:
-        data = with_key(real.read_bytes(), index, key)
-        if data is None:
+
+    def changed(data: bytes) -> bytes:
+        written = with_key(data, index, key)
+        if written is None:
             raise ConfigError([no_place(path, index)])
-        private_files.replace(real, data)
+        return written
+
+    try:
+        private_files.change(Path(os.path.realpath(path)), changed)
     except OSError as error:
         raise ConfigError([f"{path} can't be written ({error.strerror}); make it and its directory writable"]) from None
 

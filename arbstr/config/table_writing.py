@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from arbstr import private_files
+from arbstr.config.toml_file import tables as tables_of
 from arbstr.errors import ConfigError
+from arbstr.sanitize import quoted
 
 Table = Mapping[str, str]
 
@@ -35,27 +37,55 @@ def free_name(wanted: str, taken: Iterable[str]) -> str:
 
 def add_tables(path: Path, kind: str, tables: Sequence[Table]) -> None:
     """Write tables of a kind (`providers`, `clients`) at the file's end. Raises ConfigError, and changes nothing."""
-    _rewrite(path, kind, lambda data: with_tables(data, kind, tables))
+
+    def added(data: bytes) -> bytes | None:
+        taken = set(_names(data, kind))
+        for table in tables:
+            if _name(table) in taken:
+                raise ConfigError([f"{path} has {quoted(table['name'])} in its {kind} by now; name it otherwise"])
+        return with_tables(data, kind, tables)
+
+    _rewrite(path, kind, added)
 
 
-def set_value(path: Path, kind: str, index: int, key: str, value: str) -> None:
-    """Write another text for a key of a kind's table of that number. Raises ConfigError, and changes nothing."""
-    _rewrite(path, kind, lambda data: with_value(data, kind, index, key, value))
+def set_value(path: Path, kind: str, name: str, key: str, value: str) -> None:
+    """Write another text for a key of a kind's table of that name. Raises ConfigError, and changes nothing."""
+    _rewrite(path, kind, lambda data: with_value(data, kind, _index(path, data, kind, name), key, value))
 
 
-def remove_table(path: Path, kind: str, index: int) -> None:
-    """Take a kind's table of that number out of the file. Raises ConfigError, and changes nothing."""
-    _rewrite(path, kind, lambda data: without_table(data, kind, index))
+def remove_table(path: Path, kind: str, name: str) -> None:
+    """Take a kind's table of that name out of the file. Raises ConfigError, and changes nothing."""
+    _rewrite(path, kind, lambda data: without_table(data, kind, _index(path, data, kind, name)))
+
+
+def _index(path: Path, data: bytes, kind: str, name: str) -> int:
+    """Return the number of a kind's table: others may have been added or removed since it was looked at."""
+    names = _names(data, kind)
+    if name.casefold() not in names:
+        raise ConfigError([f"{path} has no {quoted(name)} in its {kind} any more"])
+    return names.index(name.casefold())
+
+
+def _names(data: bytes, kind: str) -> list[str]:
+    return [_name(table) for _, table in tables_of(tomllib.loads(data.decode("utf-8-sig")), kind)]
+
+
+def _name(table: Mapping[str, Any]) -> str:
+    """Return the name that a table means, for comparing without regard to case."""
+    return str(table.get("name", "")).replace("$$", "$").casefold()
 
 
 def _rewrite(path: Path, kind: str, change: Callable[[bytes], bytes | None]) -> None:
     """Write what `change` makes of the file, which only its owner can read afterwards; a link to it stays one."""
-    real = Path(os.path.realpath(path))
-    try:
-        data = change(real.read_bytes())
-        if data is None:
+
+    def changed(data: bytes) -> bytes:
+        written = change(data)
+        if written is None:
             raise ConfigError([f"{path} can't be changed there; write its {kind} as [[{kind}]] tables, a key a line"])
-        private_files.replace(real, data)
+        return written
+
+    try:
+        private_files.change(Path(os.path.realpath(path)), changed)
     except OSError as error:
         raise ConfigError([f"{path} can't be written ({error.strerror}); make it and its directory writable"]) from None
 

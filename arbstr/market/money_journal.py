@@ -106,7 +106,7 @@ class Journal:
         try:
             descriptor = private_files.open_new(new, os.O_RDWR)
             try:
-                _lock(descriptor)
+                private_files.lock(descriptor)
                 _write(descriptor, "".join(f"{json.dumps(encode(move))}\n" for move in moves.values()).encode())
                 private_files.put_in_place(new, self.path)
             except BaseException:
@@ -129,8 +129,8 @@ def _locked(path: Path, patience_s: float) -> int:
     until = time.monotonic() + patience_s
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, private_files.PRIVATE)
-        if _lock(descriptor):
-            if _is_at(path, descriptor):
+        if private_files.lock(descriptor):
+            if private_files.is_at(path, descriptor):
                 os.fchmod(descriptor, private_files.PRIVATE)
                 return descriptor
             os.close(descriptor)
@@ -139,26 +139,6 @@ def _locked(path: Path, patience_s: float) -> int:
         if time.monotonic() >= until:
             raise JournalBusy("another arbstr is moving money at this moment; try again when it has ended")
         time.sleep(_AGAIN_S)
-
-
-def _lock(descriptor: int) -> bool:
-    """Lock a file until it is closed, or the process has ended; return False if another one has it."""
-    import fcntl  # noqa: PLC0415 - not on every system, and only money needs it
-
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _is_at(path: Path, descriptor: int) -> bool:
-    try:
-        there = path.stat()
-    except FileNotFoundError:
-        return False
-    here = os.fstat(descriptor)
-    return (there.st_dev, there.st_ino) == (here.st_dev, here.st_ino)
 
 
 def _unusable(path: Path, error: OSError) -> JournalUnusable:

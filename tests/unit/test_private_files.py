@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from arbstr.private_files import replace, temporary_path
+from arbstr import private_files
+from arbstr.private_files import change, lock, replace, temporary_path
 
 
 def recorded(monkeypatch: pytest.MonkeyPatch, *names: str) -> list[str]:
@@ -65,3 +66,48 @@ def test_a_failure_leaves_the_old_text_and_nothing_else(tmp_path: Path, monkeypa
         replace(path, b"new")
     assert path.read_text() == "old"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_who_changes_a_file_has_it_locked(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("a")
+
+    def changed(data: bytes) -> bytes:
+        with path.open() as other:
+            assert not lock(other.fileno())
+        return data + b"b"
+
+    change(path, changed)
+    assert path.read_text() == "ab"
+    with path.open() as other:
+        assert lock(other.fileno())
+
+
+def test_what_was_changed_while_the_lock_was_waited_for_is_not_undone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "file"
+    path.write_text("a")
+    others = [b"ab", b"abc"]
+
+    def taken_after_another_change(descriptor: int, *, waits: bool) -> bool:
+        assert waits
+        if others:
+            replace(path, others.pop(0))
+        return True
+
+    monkeypatch.setattr(private_files, "lock", taken_after_another_change)
+    change(path, lambda data: data + b"d")
+    assert path.read_text() == "abcd"
+
+
+def test_a_file_system_without_locks_is_written_to_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(descriptor: int, *, waits: bool) -> bool:
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(private_files, "lock", none)
+    (tmp_path / "file").write_text("a")
+    change(tmp_path / "file", bytes.upper)
+    assert (tmp_path / "file").read_text() == "A"

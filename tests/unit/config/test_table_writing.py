@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from arbstr.config.table_writing import with_tables, with_value, without_table
+from arbstr.config.table_writing import add_tables, remove_table, set_value, with_tables, with_value, without_table
+from arbstr.errors import ConfigError
 
 FILE = b"""\xef\xbb\xbf# my file
 [server]
@@ -74,3 +77,28 @@ def test_the_only_table_is_removed_at_the_files_end() -> None:
 @pytest.mark.parametrize("text", ['clients = [{ name = "a" }]\n', '[[ "clients" ]]\nname = "a"\n'])
 def test_a_table_without_the_usual_header_is_not_removed(text: str) -> None:
     assert without_table(text.encode(), "clients", 0) is None
+
+
+def test_tables_are_found_by_name_as_the_file_is_by_then(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(FILE)
+    remove_table(path, "clients", "Alice")
+    set_value(path, "clients", "BOB", "key_sha256", "cccc")
+    assert b'"cccc"' in path.read_bytes()
+    assert b"alice" not in path.read_bytes()
+    add_tables(path, "clients", [{"name": "$$1"}])
+    remove_table(path, "clients", "$1")
+    assert b"$$1" not in path.read_bytes()
+
+
+def test_what_another_has_done_meanwhile_is_said_and_changes_nothing(tmp_path: Path) -> None:
+    path = tmp_path / "config.toml"
+    path.write_bytes(FILE)
+    with pytest.raises(ConfigError, match='has "ALICE" in its clients by now'):
+        add_tables(path, "clients", [{"name": "ALICE", "key_sha256": "cccc"}])
+    gone = 'has no "carol" in its clients any more'
+    with pytest.raises(ConfigError, match=gone):
+        remove_table(path, "clients", "carol")
+    with pytest.raises(ConfigError, match=gone):
+        set_value(path, "clients", "carol", "key_sha256", "cccc")
+    assert path.read_bytes() == FILE
