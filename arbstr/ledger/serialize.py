@@ -13,7 +13,7 @@ from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Stats
 from arbstr.money import charged_for_nothing, to_sats
 
 if TYPE_CHECKING:
-    from arbstr import shapes
+    from arbstr.ledger import shapes
 
 _UNDER: dict[str, Literal["models", "providers", "policies", "clients", "sessions", "dialects"]] = {
     "model": "models",

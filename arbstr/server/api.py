@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from arbstr import shapes
+from arbstr.ledger import shapes as ledger_shapes
 from arbstr.ledger.params import LISTING, STATS
 from arbstr.server.access import METRICS_PATH
 
@@ -78,9 +79,9 @@ ENDPOINTS = (
     Endpoint("cost", "POST", "/v1/cost", _COST, shapes.RoutingEntry, shapes.ChatRequest, errors=(*_UNREADABLE, 503)),
     _get("models", "/v1/models", "The available models.", shapes.ModelList),
     _get("model", "/v1/models/{model}", "One model.", shapes.ModelEntry, (), 404),
-    _get("stats", "/v1/stats", "Spending, tokens and latency in a window.", shapes.StatsReport, STATS, 400, 404),
-    _get("requests", "/v1/requests", "The requests in a window.", shapes.RequestPage, LISTING, 400, 404),
-    _get("request", "/v1/requests/{request_id}", "One request in full.", shapes.RequestDetail, (), 400, 404),
+    _get("stats", "/v1/stats", "Spending, tokens and latency in a window.", ledger_shapes.StatsReport, STATS, 400, 404),
+    _get("requests", "/v1/requests", "The requests in a window.", ledger_shapes.RequestPage, LISTING, 400, 404),
+    _get("request", "/v1/requests/{request_id}", "One request in full.", ledger_shapes.RequestDetail, (), 400, 404),
     _get("providers", "/providers", "The configured providers and their health.", shapes.ProviderList),
     Endpoint("events", "GET", "/v1/events", _WATCH, str, errors=(503,), streams_only=True),
     Endpoint(

@@ -33,7 +33,7 @@ from arbstr.server.responses import json_response
 from arbstr.server.router import NamedRoute, Route
 
 if TYPE_CHECKING:
-    from arbstr import shapes
+    from arbstr.ledger import shapes
 
 logger = logging.getLogger(__name__)
 
