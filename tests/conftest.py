@@ -1,13 +1,15 @@
-"""How all tests run: properties without deadlines, for what one takes says nothing on a busy machine; none over the end
-of an hour; some without coverage, with which everything takes nearly twice as long."""
+"""How all tests run: properties with the same examples each time, without deadlines, for what one takes says nothing on
+a busy machine; none over the end of an hour; some without coverage, with which everything takes almost twice as long.
+"""
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from tests.support.effort import examples
 from tests.support.postgres import PostgresServer, postgres_server
@@ -24,15 +26,31 @@ UNCOVERED = {
     "test_wild_input.py",
 }
 
-settings.register_profile("arbstr", deadline=None, max_examples=examples(35))
+settings.register_profile(
+    "arbstr",
+    deadline=None,
+    max_examples=examples(35),
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
 settings.load_profile("arbstr")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Leave out of the coverage what runs much that others cover."""
+    """Leave out of the coverage what runs much that others cover: properties, and all but the first parameters."""
+    seen = set()
     for item in items:
-        if UNCOVERED.intersection(item.path.parts):
+        test = item.nodeid.partition("[")[0]
+        is_property = getattr(getattr(item, "function", None), "is_hypothesis_test", False)
+        if is_property or test in seen or UNCOVERED.intersection(item.path.parts):
             item.add_marker(pytest.mark.no_cover)
+        seen.add(test)
+
+
+def pytest_collection_finish() -> None:
+    """Leave all modules and tests out of garbage collections from now on: each would look through all of them."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_runtest_setup() -> None:

@@ -1,16 +1,19 @@
 """One arbstr for each module: what one test's provider does to it must not show in the next.
 
-Coverage costs a process a third of its start: it is measured where nothing else runs what the process runs.
+Coverage costs a process a third of its start: it is measured where a test asks for it by the fixture `measured`.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
 from tests.support.faulty_provider import FaultyProviderHarness, faulty_provider_harness
+
+MEASURING = "COVERAGE_PROCESS_CONFIG"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -19,12 +22,16 @@ async def faulty(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Faul
         yield made
 
 
-MEASURED = {"test_serve", "test_dashboard_program", "test_dashboard_life", "test_cli", "test_money_kills"}
-
-
 @pytest.fixture(scope="module", autouse=True)
-def _unmeasured(request: pytest.FixtureRequest) -> Iterator[None]:
+def _unmeasured() -> Iterator[str]:
+    """What has processes measured, which they do not see."""
+    measuring = os.environ.get(MEASURING, "")
     with pytest.MonkeyPatch.context() as environment:
-        if request.path.stem not in MEASURED:
-            environment.setenv("COVERAGE_PROCESS_CONFIG", "")
-        yield
+        environment.setenv(MEASURING, "")
+        yield measuring
+
+
+@pytest.fixture
+def measured(_unmeasured: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure the coverage of processes too: nothing else runs what they run."""
+    monkeypatch.setenv(MEASURING, _unmeasured)

@@ -48,7 +48,9 @@ async def play(scene: Scene, each: DashboardPilot) -> None:
     """Lead a dashboard to where the scene is."""
     fill_log(each.log)
     await settled(each)
-    await each.press(*scene.keys)
+    for key in scene.keys:
+        await each.press(key)
+        await settled(each)
     await each.shows(*scene.shows)
     await settled(each)
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from datetime import UTC
 
 from textual.pilot import Pilot
+from textual.screen import Screen
 
 from arbstr.logs.ring import LogRing
 from tests.support.dashboard_fakes import FakeSource
@@ -26,8 +28,23 @@ SHORT = Timings(  # as often as tests can wait for
     fastest_frame_s=0.01,
     slowest_frame_s=0.05,
     least_query_wait_s=0.03,
+    query_share=0.5,  # what a busy machine takes for a query is not to be waited for fifty times over
     typing_pause_s=0.001,
 )
+ROUNDS, ROUND_S = 4, 0.005
+
+
+async def settle(*_: float) -> None:
+    """Let everything that is due happen, some times over.
+
+    It takes the place of Textual's own pause, to which a process that gets no processor seems to have come to rest.
+    """
+    for _round in range(ROUNDS):
+        await asyncio.sleep(ROUND_S)
+
+
+for module in ("textual.app", "textual.pilot"):
+    vars(sys.modules[module])["wait_for_idle"] = settle
 
 
 class DashboardPilot:
@@ -44,8 +61,27 @@ class DashboardPilot:
         """What is on the screen."""
         return "\n".join(strip.text for strip in self.app.screen._compositor.render_strips())
 
+    @property
+    def _front(self) -> Screen[object] | None:
+        """The screen that keys go to, None once there is none."""
+        stack = self.app.screen_stack
+        return stack[-1] if stack else None
+
+    async def begin(self) -> None:
+        """Wait until the first screen is there, with the ledger's figures."""
+        dashboard = self.app.dashboard
+        await self.until(lambda: self.app.current_mode == "live" and self.app.screen.is_mounted)
+        await self.until(lambda: dashboard.figures.window is not None and dashboard.board_is_current)
+        self.app.repaint()
+
     async def press(self, *keys: str) -> None:
-        await self.pilot.press(*keys)
+        """Press keys, each on the screen that the one before has led to."""
+        for key in keys:
+            before = self._front
+            await self.pilot.press(key)
+            if self._front is not before:
+                await self.until(lambda: self._front is None or self._front.is_mounted)
+                self.app.repaint()
 
     async def type(self, text: str) -> None:
         await self.pilot.press(*("space" if character == " " else character for character in text))
@@ -81,8 +117,5 @@ async def dashboard_pilot(
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=timings, options=options)
     async with app.run_test(size=size, notifications=True) as pilot:
         each = DashboardPilot(source, log, app, pilot)
-        dashboard = app.dashboard
-        await each.until(lambda: dashboard.figures.window is not None and app.screen.is_mounted)
-        await each.until(lambda: dashboard.board_is_current)
-        app.repaint()
+        await each.begin()
         yield each

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from tests.support.paths import TOP
-from tests.support.patience import PATIENCE_S
+from tests.support.processes import end
 
 _STEPS = ("write", "replace", "unlink")  # what is opened has changed nothing yet
 
@@ -54,11 +54,7 @@ class CommandRunner:
         return self
 
     def __exit__(self, *raised: object) -> None:
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        self._process.wait(PATIENCE_S)
-        assert self._process.stdout is not None
-        self._process.stdout.close()
+        end(self._process)
 
     def run(self, directory: Path, *arguments: str, stdin: str = "", kill_at: int = 0) -> Ended:
         """Run a command; with `kill_at` it dies before the step of that number, if it has so many."""

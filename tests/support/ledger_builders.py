@@ -11,6 +11,7 @@ from typing import Any
 
 from arbstr.ledger.writer import LedgerWriter
 from arbstr.types import RequestRecord
+from tests.support.patience import PATIENCE_S
 
 NOON = 1_767_268_800_000  # 2026-01-01T12:00:00Z
 SECOND, MINUTE, HOUR, DAY = 1000, 60_000, 3_600_000, 86_400_000
@@ -48,6 +49,7 @@ async def write(path: Path, records: Iterable[RequestRecord], **options: Any) ->
     await ledger.start()
     for each in records:
         ledger.append(each)
+    await ledger.settle(PATIENCE_S)
     await ledger.close()
 
 

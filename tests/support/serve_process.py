@@ -16,6 +16,7 @@ import httpx
 
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import end, stop
 
 
 def eventually(true: Callable[[], Any]) -> Any:
@@ -59,17 +60,26 @@ class ServeProcess:
         return self._stderr.read_text()
 
     def __enter__(self) -> Self:
-        found = eventually(
-            lambda: re.search(r"listens on (http://[^\s\"]+)", self.stderr) or self.process.poll() is not None
-        )
-        assert isinstance(found, re.Match), self.stderr
+        try:
+            found = eventually(
+                lambda: re.search(r"listens on (http://[^\s\"]+)", self.stderr) or self.process.poll() is not None
+            )
+            assert isinstance(found, re.Match), self.stderr
+        except BaseException:
+            end(self.process)
+            raise
         self.url = found[1]
         return self
 
     def __exit__(self, *raised: object) -> None:
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
+        end(self.process)
+
+    def refuses_to_start(self) -> int:
+        """Wait for the end of one that is not entered; returns its exit status."""
+        try:
+            return self.process.wait(PATIENCE_S)
+        finally:
+            end(self.process)
 
     def chat(self, model: str = "gpt-4o", **fields: Any) -> httpx.Response:
         return httpx.post(f"{self.url}/v1/chat/completions", json=chat(model, **fields), timeout=PATIENCE_S)
@@ -84,8 +94,7 @@ class ServeProcess:
 
     def stop(self, number: int = signal.SIGTERM) -> int:
         """Ask it to stop; returns its exit status."""
-        self.process.send_signal(number)
-        return self.process.wait(PATIENCE_S)
+        return stop(self.process, number)
 
 
 def chat(model: str = "gpt-4o", **fields: Any) -> dict[str, Any]:

@@ -15,13 +15,17 @@ import tempfile
 import termios
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import pyte
 
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import end
 
 ROOT = TOP
+_LAST = b"\x1b]0;the last\x07"  # a title, which is drawn nowhere
+_AGAIN_S = 3.0
 
 
 class Terminal:
@@ -84,9 +88,19 @@ class Terminal:
     def wait_end(self) -> int:
         """Read until the program has ended; its exit status."""
         self.wait(lambda: self.process.poll() is not None, "the end")
-        while self.pump(0.1):  # a read brings a few KB at most
-            pass
+        self._read_all()
         return self.process.returncode
+
+    def _read_all(self) -> None:
+        """Read what a program that has ended has written: a busy machine takes its time to bring it."""
+        os.set_blocking(self._slave, False)
+        left = _LAST
+        while left:
+            with suppress(BlockingIOError):  # full
+                left = left[os.write(self._slave, left) :]
+            self.pump()
+        self.wait(lambda: self.raw.endswith(_LAST), "the last of what it wrote")
+        del self.raw[-len(_LAST) :]
 
     @property
     def text(self) -> str:
@@ -121,11 +135,22 @@ class Terminal:
         self._size(self._slave, columns, rows)
         os.kill(self.process.pid, signal.SIGWINCH)
 
+    def interrupt(self) -> None:
+        """Interrupt the program until it has ended: Python misses a signal in the instant before it waits for a key."""
+        again_s = 0.0
+
+        def ended() -> bool:
+            nonlocal again_s
+            if time.monotonic() > again_s:
+                self.process.send_signal(signal.SIGINT)
+                again_s = time.monotonic() + _AGAIN_S
+            return self.process.poll() is not None
+
+        self.wait(ended, "the end")
+
     def close(self) -> None:
         """End the program if it has not ended, and let go."""
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
+        end(self.process)
         if self._open:
             os.close(self._master)
             os.close(self._slave)

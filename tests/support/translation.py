@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from functools import cache
+from typing import TYPE_CHECKING, Any
 
-import openai
-from anthropic.lib.streaming._messages import accumulate_event
-from anthropic.types import Message, RawMessageStreamEvent
-from openai.lib.streaming.responses._responses import ResponseStreamState
-from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import TypeAdapter
 
 from arbstr.engine.dialects.translation import messages, responses
 
-_RESPONSE_EVENT: TypeAdapter[Any] = TypeAdapter(ResponseStreamEvent)
-_MESSAGE_EVENT: TypeAdapter[Any] = TypeAdapter(RawMessageStreamEvent)
+if TYPE_CHECKING:
+    from anthropic.types import Message
+    from openai.types.responses import Response
+
 USAGE = {"prompt_tokens": 20, "completion_tokens": 9, "total_tokens": 29}
 
 
@@ -79,36 +77,59 @@ def messages_stream(chunks: Iterable[dict[str, Any]], **request: Any) -> bytes:
 
 def read_response(document: dict[str, Any]) -> Response:
     """Return a Responses answer as the official package types it, every field checked."""
+    from openai.types.responses import Response
+
     return Response.model_validate(document)
 
 
 def read_message(document: dict[str, Any]) -> Message:
     """Return an answer of Messages as the official package types it, every field checked."""
+    from anthropic.types import Message
+
     return Message.model_validate(document)
 
 
 def read_responses_stream(body: bytes) -> Response:
     """Check every event of a Responses stream and return the answer that the official client makes of them."""
+    import openai
+    from openai.lib.streaming.responses._responses import ResponseStreamState
+
     state: ResponseStreamState[Any] = ResponseStreamState(input_tools=openai.omit, text_format=openai.omit)
     events = events_of(body)
     assert [event["sequence_number"] for event in events] == list(range(len(events)))
     for event in events:
-        state.handle_event(_RESPONSE_EVENT.validate_python(event))
+        state.handle_event(_response_event().validate_python(event))
     assert events[-1]["type"] in ("response.completed", "response.incomplete")
     return read_response(events[-1]["response"])
 
 
 def read_messages_stream(body: bytes) -> Message:
     """Check every event of a Messages stream and return the answer that the official client makes of them."""
+    from anthropic.lib.streaming._messages import accumulate_event
+
     snapshot: Any = None
     buffers: dict[int, bytes] = {}
     open_block: int | None = None
     for event in events_of(body):
         open_block = _checked_order(event, open_block)
-        typed = _MESSAGE_EVENT.validate_python(event)
+        typed = _message_event().validate_python(event)
         snapshot = accumulate_event(event=typed, current_snapshot=snapshot, json_bufs=buffers)
     assert open_block is None
     return read_message(snapshot.to_dict())
+
+
+@cache
+def _response_event() -> TypeAdapter[Any]:
+    from openai.types.responses import ResponseStreamEvent
+
+    return TypeAdapter(ResponseStreamEvent)
+
+
+@cache
+def _message_event() -> TypeAdapter[Any]:
+    from anthropic.types import RawMessageStreamEvent
+
+    return TypeAdapter(RawMessageStreamEvent)
 
 
 def _checked_order(event: dict[str, Any], open_block: int | None) -> int | None:
