@@ -77,19 +77,20 @@ def _lines(*, log_requests: bool) -> dict[type[Event], Callable[[Any], LogEntry]
 
 
 def _request_finished(event: RequestFinished) -> LogEntry:
+    """Return a request's line; what one looks for comes first, because narrow terminals cut lines."""
     record = event.record
     failed = sum([attempt.failure is not None for attempt in record.attempts])
     fields: Fields = {
         "id": record.request_id,
+        "status": record.error_status if record.error_status is not None else 200,
+        "sats": to_sats(record.cost_msats),
+        "ms": record.latency_ms,
+        "model": record.model,
         "provider": record.provider,
         "policy": record.policy,
         "client": record.client,
-        "model": record.model,
-        "status": record.error_status if record.error_status is not None else 200,
         "in": record.input_tokens,
         "out": record.output_tokens,
-        "sats": to_sats(record.cost_msats),
-        "ms": record.latency_ms,
         "stream_ms": record.stream_duration_ms,
         "retries": failed,
         "error": record.error_message,

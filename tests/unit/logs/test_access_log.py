@@ -65,14 +65,14 @@ def said(*events: Event, spec: str = "info", log_requests: bool = True) -> list[
 def test_a_finished_request_is_a_line() -> None:
     (line,) = said(finished())
     assert line == (
-        "20 arbstr.requests request id=r-1 provider=alpha policy=code model=gpt-4o status=200 in=1200 out=900 "
-        "sats=0.42 ms=310 retries=0"
+        "20 arbstr.requests request id=r-1 status=200 sats=0.42 ms=310 model=gpt-4o provider=alpha policy=code "
+        "in=1200 out=900 retries=0"
     )
 
 
 def test_what_is_unknown_of_a_request_is_left_out() -> None:
     (line,) = said(finished(policy=None, input_tokens=None, output_tokens=None, cost_msats=None))
-    assert line == "20 arbstr.requests request id=r-1 provider=alpha model=gpt-4o status=200 ms=310 retries=0"
+    assert line == "20 arbstr.requests request id=r-1 status=200 ms=310 model=gpt-4o provider=alpha retries=0"
 
 
 def test_a_failed_request_says_how_and_after_how_many_failed_attempts() -> None:
@@ -83,7 +83,7 @@ def test_a_failed_request_says_how_and_after_how_many_failed_attempts() -> None:
 
 
 def test_a_streams_whole_duration_is_logged() -> None:
-    assert "ms=310 stream_ms=1200" in said(finished(streaming=True, stream_duration_ms=1200))[0]
+    assert "out=900 stream_ms=1200" in said(finished(streaming=True, stream_duration_ms=1200))[0]
 
 
 def test_a_key_in_one_of_many_lines_is_masked_there() -> None:
