@@ -150,7 +150,8 @@ class StatsPoller:
             await self._round()
             took = perf_counter() - began
             self._on_change()
-            await self._pause(max(self._timings.least_query_wait_s, took / self._timings.query_share))
+            pause_s = max(self._timings.least_query_wait_s, took / self._timings.query_share)
+            await self._pause(min(pause_s, self._timings.most_query_wait_s))
 
     async def _pause(self, seconds: float) -> None:
         """Wait until the next round is due: after `seconds` if something has finished, at once if the view changed."""

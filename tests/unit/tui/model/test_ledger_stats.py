@@ -15,6 +15,7 @@ from tests.support.dashboard_fakes import NOON, FakeSource, lived_in
 from tests.support.ledger_builders import record, write
 from tests.support.patience import PATIENCE_S
 from tui.model.ledger_stats import RANGES, Range, StatsPoller
+from tui.timings import Timings
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -128,6 +129,18 @@ async def test_an_idle_ledger_is_left_in_peace() -> None:
     await asyncio.sleep(0.1)
     task.cancel()
     assert source.ledger.asked - asked <= 60  # the chart's first buckets, and no second round
+
+
+async def test_a_slow_ledger_is_asked_again_soon_enough_for_its_figures_to_mean_something() -> None:
+    source = lived_in()
+    patient = Timings(least_query_wait_s=0.01, most_query_wait_s=0.03, query_share=1e-9)
+    watch = StatsPoller(source.ledger, source.clock, lambda: None, timings=patient)
+    task = asyncio.create_task(watch.run())
+    await until(lambda: watch.figures.window is not None)
+    first = watch.figures
+    watch.missed(NOON)
+    await until(lambda: watch.figures is not first)
+    task.cancel()
 
 
 async def test_what_failed_requests_cost_is_asked_for_by_the_screens_that_show_it() -> None:
