@@ -145,7 +145,8 @@ _HOURS = {2: Column(_WIDE, 48, exact=True), 1: Column(_SLIM, 24, exact=True)}
 def heat_rows(hours: Mapping[int, int], now_ms: int, zone: tzinfo | None) -> list[Row]:
     """Return a row for each of the last days, the newest first; darker hours cost more, all days on one scale.
 
-    The darkest cost at least half as much as the most expensive one.
+    The darkest cost at least half as much as the most expensive one. Days before the first that cost anything are left
+    out.
     """
     today = moment(now_ms, zone).date()
     days = {today - timedelta(days=ago): [0] * 24 for ago in range(DAYS)}
@@ -153,6 +154,8 @@ def heat_rows(hours: Mapping[int, int], now_ms: int, zone: tzinfo | None) -> lis
         at = moment(start_ms, zone)
         if at.date() in days:
             days[at.date()][at.hour] += msats
+    first = min((day for day, costs in days.items() if any(costs)), default=today)
+    days = {day: costs for day, costs in days.items() if day >= first}
     largest = max((msats for day in days.values() for msats in day), default=0)
     sums = sats_alike([sum(day) for day in days.values()])
     return [_day(day, each, largest, total, zone) for (day, each), total in zip(days.items(), sums, strict=True)]

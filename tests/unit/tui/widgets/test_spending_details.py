@@ -27,13 +27,19 @@ def shades(hours: dict[int, int], zone: timezone | ZoneInfo = UTC) -> list[str]:
 
 
 def test_hours_are_shaded_by_how_much_of_the_largest_they_cost() -> None:
-    day = shades({HOUR_14: 1000, HOUR_14 - HOUR_MS: 499, HOUR_14 - 2 * HOUR_MS: 124, HOUR_14 - 3 * HOUR_MS: 1})[0]
+    (day,) = shades({HOUR_14: 1000, HOUR_14 - HOUR_MS: 499, HOUR_14 - 2 * HOUR_MS: 124, HOUR_14 - 3 * HOUR_MS: 1})
     assert day == "···········░▒▓█·········"
 
 
 def test_hours_are_those_of_the_zone() -> None:
     assert shades({HOUR_14: 1}, timezone(timedelta(hours=9)))[0].index("█") == 23
     assert shades({HOUR_14: 1}, timezone(timedelta(hours=-5, minutes=-30)))[0].index("█") == 8
+
+
+def test_days_before_the_first_that_cost_anything_are_left_out() -> None:
+    assert len(shades({})) == 1
+    assert len(shades({HOUR_14 - 72 * HOUR_MS: 1, HOUR_14: 1})) == 4
+    assert len(shades({HOUR_14 - 5000 * HOUR_MS: 1, HOUR_14: 1})) == 1
 
 
 def test_a_day_leads_to_its_requests_in_the_zone_also_where_it_has_23_hours() -> None:
