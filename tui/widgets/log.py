@@ -28,8 +28,7 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
 _HEAD = 8 + 2 + 7 + 2
 _NAME = 9  # cells: most loggers' names; more are taken where there is room
-_MOST_NAME = 24
-_WIDE = 100
+_MOST_NAMES = ((140, 24), (100, 12), (0, _NAME))  # from a width in cells on
 
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
@@ -50,11 +49,9 @@ def log_lines(
 
 
 def _name(logger: str, width: int) -> str:
-    """Return a logger's name; of one that is too long the end, which tells it from others."""
+    """Return a logger's name; of one that is too long the last part, which tells it from others."""
     name = logger.removeprefix(OWN)
-    while cell_len(name) > width:
-        name = "…" + name.removeprefix("…")[1:]
-    return fit(name, width)
+    return fit(name if cell_len(name) <= width else name.rpartition(".")[2], width)
 
 
 class LogPanel(Panel):
@@ -102,7 +99,7 @@ class LogPanel(Panel):
 
     def _body(self, log: LogView, top: int, width: int, page: int) -> list[tuple[int, Line]]:
         """Return the lines in sight, each with its log line's index: the last ones, or those with the selected one."""
-        names = min(max(log.name_width, _NAME), _MOST_NAME if width >= _WIDE else _NAME)
+        names = min(max(log.name_width, _NAME), next(most for least, most in _MOST_NAMES if width >= least))
         body = [
             (index, under_cursor(piece) if index == log.selected else piece)
             for index, line in enumerate(log.window(page), top)

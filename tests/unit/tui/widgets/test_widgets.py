@@ -289,6 +289,20 @@ def test_what_loggers_say_begins_in_one_column(width: int) -> None:
     assert len(set(found)) == 1
 
 
+@pytest.mark.parametrize(
+    ("width", "name"), [(80, "compose  "), (80, "circuit_…"), (120, "compose     "), (200, "engine.circuit_breaker")]
+)
+def test_of_a_long_loggers_name_the_last_part_is_shown(width: int, name: str) -> None:
+    log = LogRing()
+    for logger in ("arbstr.runtime.compose", "arbstr.engine.circuit_breaker"):
+        log.add(NOON, 20, logger, "SAYS")
+    view = LogView(log)
+    view.catch_up()
+    panel = LogPanel()
+    panel.show(view, UTC)
+    assert any(f"info   {name}" in line for line in texts(panel.draw(width, 10)))
+
+
 @pytest.mark.parametrize(("month", "name"), [(1, "CET"), (7, "CEST")])
 def test_the_log_names_the_zone_of_its_clocks_in_summer_and_in_winter(month: int, name: str) -> None:
     log = LogRing()
