@@ -5,6 +5,7 @@ Tracking must cost next to nothing, since every request of the proxy passes here
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, fields
 from typing import Literal, Protocol
@@ -61,6 +62,16 @@ class InFlightRequest(InFlight):
     """A running request, updated by its events. Its texts are unsanitized. `record` is set once it has ended."""
 
     record: RequestRecord | None = None
+
+
+_ALL_FAILED = re.compile(r"^Every provider of .*? (?:failed|is rate-limiting): (?=')")
+_TRIED = re.compile(r"'([^']*)' was tried (?:once|(\d+) times), last: ")
+
+
+def brief(error: str) -> str:
+    """Return an error for a line of a table: who failed how comes first, `beta ×3: connection failed`."""
+    rest = _ALL_FAILED.sub("", error)
+    return error if rest == error else _TRIED.sub(lambda tried: f"{tried[1]}{f' ×{tried[2]}' * bool(tried[2])}: ", rest)
 
 
 def record_of(entry: Entry) -> RequestRecord:
@@ -146,7 +157,7 @@ def _of_record(record: RequestRecord) -> RequestRow:
         output_tokens=record.output_tokens,
         cost_msats=record.cost_msats,
         error_status=record.error_status,
-        error=shown(record.error_message or ""),
+        error=brief(shown(record.error_message or "")),
         client=_name(record.client),
         dialect=_name(record.dialect),
         session=_name(record.session),

@@ -6,7 +6,7 @@ A span is a text and its role (what it means, not how it looks); a line is a tup
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -256,6 +256,18 @@ def cells(layout: Layout, row: Cells) -> Line:
             spans.append(("  ", "text"))
         spans.append((fit(text, width, column.align), role))
     return merged(spans)
+
+
+def cells_until(layout: Layout, row: Cells, titles: Collection[str], words: str, room: int) -> Line | None:
+    """Return a table's line with words in place of the last columns, from the first of `titles` on.
+
+    None if there is no such column, or less than `room` cells from it on.
+    """
+    place = next((place for place, (column, _) in enumerate(layout) if column.title in titles), len(layout))
+    cells_ = _taken([width for _, width in layout[place:]])
+    if place in (0, len(layout)) or cells_ < room:
+        return None
+    return (*cells(layout[:place], row), ("  ", "text"), (fit(words, cells_), "muted"))
 
 
 def wrapped_cells(layout: Layout, row: Cells, title: str, width: int) -> list[Line]:

@@ -10,13 +10,13 @@ from tui.format import NOTHING, clock, count, duration, sats, zone_name
 from tui.model.request_row import RequestRow
 from tui.render.layout import (
     EMPTY,
-    GAP,
     Cells,
     Column,
     Layout,
     Line,
     Span,
     cells,
+    cells_until,
     fit,
     framed,
     header,
@@ -124,12 +124,8 @@ def feed_lines(rows: Sequence[RequestRow], width: int, now_ms: int, zone: tzinfo
 
 def _row_line(row: RequestRow, row_: Cells, layout: Layout) -> Line:
     """Return a row's line; a failed one has its error in place of missing figures."""
-    titles = [column.title for column, _ in layout]
-    if not row.error or row.cost_msats is not None or "tokens" not in titles:
-        return cells(layout, row_)
-    place = titles.index("tokens")
-    room = sum(width for _, width in layout[place:]) + GAP * (len(layout) - place - 1)
-    return (*cells(layout[:place], row_), ("  ", "text"), (fit(row.error, room), "muted"))
+    failed = row.error and row.cost_msats is None
+    return (failed and cells_until(layout, row_, ("tokens",), row.error, 0)) or cells(layout, row_)
 
 
 def _so_far(row: RequestRow, row_: Cells, titles: Container[str]) -> Span:

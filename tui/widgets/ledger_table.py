@@ -11,17 +11,19 @@ from arbstr.ledger.model import Entry, Sort
 from arbstr.types import CLIENT_CLOSED
 from tui.format import NOTHING, count, duration, moment, sats, shown
 from tui.model.ledger_list import LedgerList
-from tui.model.request_row import overcharge, overcharged
+from tui.model.request_row import brief, overcharge, overcharged
 from tui.model.speed import tokens_per_second
 from tui.render.layout import (
     EMPTY,
     GAP,
+    Cells,
     Column,
     Layout,
     Line,
     Part,
     Span,
     cells,
+    cells_until,
     fit_parts,
     framed,
     header,
@@ -55,6 +57,8 @@ COLUMNS = (
 SORTS: Mapping[str, Sort] = MappingProxyType({"when": "timestamp", "sats": "cost_sats", "first byte": "latency_ms"})
 CHOICES = tuple(column.title for column in COLUMNS if column.title not in ("when", "→ out"))  # what may be hidden
 _WITH = {"→ out": "tokens"}  # columns that are shown with another one
+_FIGURES = ("tok/s", "tokens", "→ out", "cached", "sats")  # that a request lacks which cost nothing
+LEAST_ERROR = 16  # cells
 _DIGITS = 8  # of an id; those of a session tell it at its beginning, those of a request at its end
 
 
@@ -85,7 +89,7 @@ def entry_cells(entry: Entry, zone: tzinfo | None, now: datetime) -> dict[str, S
         "→ out": (f"→ {count(entry.output_tokens)}", "text" if known else "muted"),
         "sats": (sats(entry.cost_msats), "muted" if entry.cost_msats is None else "text"),
         "charged": _charged(entry),
-        "error": (shown(entry.error_message or ""), "muted"),
+        "error": (brief(shown(entry.error_message or "")), "muted"),
     }
 
 
@@ -117,6 +121,14 @@ def _charged(entry: Entry) -> Span:
         return (NOTHING, "muted")
     words = "0 %" if abs(more) < 0.0005 else f"{more * 100:+,.1f} %"
     return (words, "warn" if overcharged(entry) else "muted")
+
+
+def _row_line(layout: Layout, row: Cells) -> Line:
+    """Return a row's line; one that failed and cost nothing has its error in place of the figures it lacks."""
+    error, known = row["error"][0], row["sats"][0] != NOTHING
+    if not error or known or any(column.title == "error" for column, _ in layout):
+        return cells(layout, row)
+    return cells_until(layout, row, _FIGURES, error, LEAST_ERROR) or cells(layout, row)
 
 
 class LedgerPanel(Panel):
@@ -199,7 +211,7 @@ class LedgerPanel(Panel):
         chosen = [column for column in COLUMNS if _WITH.get(column.title, column.title) not in self.hidden]
         columns = tuple(replace(column, title=zoned(column.title, self._now)) for column in chosen)
         layout = self._layout = lay_out(columns, width, table, sorted_by=sorted_by)
-        lines = [cells(layout, row) if row else (("·", "faint"),) for row in table]
+        lines = [_row_line(layout, row) if row else (("·", "faint"),) for row in table]
         if rows.selected is not None and 0 <= rows.selected - rows.top < len(lines):
             lines[rows.selected - rows.top] = under_cursor(lines[rows.selected - rows.top])
         return [header(layout, sorted_by, arrow), *lines]
