@@ -65,7 +65,7 @@ def _identity(request: FullRequest, zone: tzinfo | None) -> list[Line]:
         _field("Model", shown(request.model) or "(none)", note=_served(request)),
         _field("Provider", NOTHING if request.provider is None else shown(request.provider)),
         _field("Policy", NOTHING if request.policy is None else shown(request.policy), note=_why_policy(request)),
-        _field("Answer as", "stream" if request.streaming else "JSON"),
+        _field("Kind", "stream" if request.streaming else "JSON"),
         *(_field(label, shown(value)) for label, value in _asked_by(request) if value),
         ((f"{'State':<{LABEL}}", "muted"), _state(request), ("", "muted")),
     ]

@@ -170,7 +170,8 @@ class MoneyScreen(DashboardScreen):
         if groups is not None:
             rows = group_rows(groups, by, sort, typed=self.typed, finds=self.in_range, trends=trends)
         span = span_words(by, self.dashboard.range.name)
-        hint = self._waits if rows is None else "no name has that in it" if self.typed else f"no requests in the {span}"
+        none = "no name has that in it" if self.typed else f"no requests in {span.removeprefix('last ')}"
+        hint = self._waits if rows is None else none
         self._table.show(rows or (), by, sort, span, hint)
         if rows is not None and not self.typed and self._lines != (lines := max(len(rows), 3) + 3):
             self._lines = lines

@@ -45,13 +45,23 @@ class Summary(Panel):
 
 def _spent(window: Aggregate, range_name: str) -> list[Part]:
     return [
-        (((f" Last {range_name}  ", "muted"), (sats(window.cost_msats), "strong"), (" sats", "muted")), 0),
+        (((f" Last {range_name}  ", "muted"), (_sum(window.cost_msats), "strong"), (" sats", "muted")), 0),
         *_unexplained(window),
-        ((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats, sats(window.list_cost_msats))), 3),
+        *_by_rates(window),
         ((("  ", "muted"), (count(window.total), "text"), (" requests", "muted")), 2),
         *_price("each", each_msats(window), 4),
         *_price("per 1k tokens", thousand_tokens_msats(window), 5),
     ]
+
+
+def _sum(msats: int) -> str:
+    return sats(msats) if msats else "0"
+
+
+def _by_rates(window: Aggregate) -> list[Part]:
+    if not window.cost_msats and not window.list_cost_msats:
+        return []
+    return [((("  ", "muted"), *by_rates(window.cost_msats, window.list_cost_msats, sats(window.list_cost_msats))), 3)]
 
 
 def _price(label: str, msats: float | None, rank: int) -> list[Part]:

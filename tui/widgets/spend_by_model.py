@@ -88,5 +88,5 @@ class SpendByModelPanel(RowsPanel):
     def show(self, groups: Groups | None, range_name: str, trends: Mapping[str, Sequence[int]], finds: str) -> None:
         """Show other sums; None while they are being asked for. `trends` are values over time."""
         title: Line = (("Spend by model", "title"), (f"  sats, last {range_name}", "muted"))
-        hint = "asking the ledger …" if groups is None else f"no requests in the last {range_name}"
+        hint = "asking the ledger …" if groups is None else f"no requests in {range_name}"
         self.show_rows(share_rows(groups or {}, self.page, trends, finds), title, hint=hint)

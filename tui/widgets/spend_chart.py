@@ -146,7 +146,7 @@ class SpendChart(Panel):
 
     def _nothing(self) -> str:
         name = self._range.name if self._range else ""
-        return " asking the ledger …" if self._chart is None else f" nothing spent in the last {name}"
+        return " asking the ledger …" if self._chart is None else f" nothing spent in {name}"
 
     def _title(self, chart: Chart | None, peak: int, width: int) -> Line:
         """Return what is shown, whose parts are which, and the figures of the whole."""

@@ -837,7 +837,7 @@ async def test_money_says_what_is_configured_and_what_is_not() -> None:
         await each.shows("Hours", "Dearest requests", "Failures", "as of 14:02:11")
     async with dashboard_pilot(FakeSource()) as each:
         await each.press("4")
-        await each.shows("not configured", "no data yet", "no requests in the last 1 h", "no request cost anything")
+        await each.shows("not configured", "no data yet", "no requests in 1 h", "no request cost anything")
 
 
 async def test_money_by_client() -> None:

@@ -76,5 +76,5 @@ def test_the_axis_says_what_its_heights_are() -> None:
     assert lines[1].startswith(" 40.000┤")
     assert lines[4].startswith(" 20.000┤")
     assert lines[6].startswith("  0.000┤")
-    assert " nothing spent in the last 1 h" in texts(drawn(Chart(NOON, MINUTE, (0, 0))))
+    assert " nothing spent in 1 h" in texts(drawn(Chart(NOON, MINUTE, (0, 0))))
     assert " asking the ledger …" in texts(drawn(None))
