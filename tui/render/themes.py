@@ -92,6 +92,7 @@ def theme_for(colour_system: str | None, colorfgbg: str = "") -> Theme:
     return LIGHT if colorfgbg.rpartition(";")[2] in _LIGHT_GROUNDS else DARK
 
 
+_TONES: dict[Role, str] = {"good": "success", "warn": "warning", "bad": "error"}  # by their names in themes
 _STRIPS_KEPT = 2048
 
 
@@ -127,34 +128,60 @@ def _hex(theme: Theme, name: str) -> str:
     return theme.to_color_system().generate()[name]
 
 
+# Least contrasts, as WCAG counts them: of what must be read, of labels beside it, of parts of a chart.
+READ, LABEL, PART, FRAME = 4.5, 3.0, 1.8, 1.3
+_STEPS = 20  # from a colour to black or white, to find one that can be read
+
+
+def contrast(one: Color, other: Color) -> float:
+    """Return the contrast of two colours by WCAG: from 1 (the same) to 21 (black and white)."""
+    darker, lighter = sorted((_luminance(one), _luminance(other)))
+    return (lighter + 0.05) / (darker + 0.05)
+
+
+def _luminance(color: Color) -> float:
+    red, green, blue = (
+        each / 12.92 if each <= 0.04045 else ((each + 0.055) / 1.055) ** 2.4 for each in color.normalized
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _readable(color: Color, ground: Color, least: float = READ) -> Color:
+    """Return the colour, as much nearer to black or white as that contrast with the ground needs."""
+    end = max((Color(0, 0, 0), Color(255, 255, 255)), key=lambda each: contrast(each, ground))
+    nearer = (color.blend(end, step / _STEPS) for step in range(_STEPS))
+    return next((each for each in nearer if contrast(each, ground) >= least), end)
+
+
 def _styles(theme: Theme) -> dict[Role, Style]:
     variables = theme.to_color_system().generate()
-    ground, text = Color.parse(variables["background"]), Color.parse(variables["foreground"])
-    tones = {name: Color.parse(variables[name]) for name in ("primary", "success", "warning", "error")}
-    cursor = ground.blend(tones["primary"], 0.25)
-    muted, faint = ground.blend(text, 0.62), ground.blend(text, 0.24)
+    ground, own_text, primary = (Color.parse(variables[name]) for name in ("background", "foreground", "primary"))
+    cursor = ground.blend(primary, 0.25)
+    text = _readable(own_text, ground)
+    tones = {role: Color.parse(variables[name]) for role, name in _TONES.items()}
+    warn, bad = _readable(tones["warn"], ground), _readable(tones["bad"], ground)
     looks: dict[Role, tuple[Color, Color, bool]] = {
         "text": (text, ground, False),
         "strong": (text, ground, True),
-        "muted": (muted, ground, False),
-        "faint": (faint, ground, False),
+        "muted": (_readable(ground.blend(text, 0.62), ground, LABEL), ground, False),
+        "faint": (ground.blend(text, 0.24), ground, False),
         # Money has no hue: those are for states.
-        "accent": (ground.blend(text, 0.85), ground, False),
-        "accent-2": (ground.blend(text, 0.5), ground, False),
-        "accent-3": (ground.blend(text, 0.3), ground, False),
-        "good": (tones["success"], ground, False),
-        "warn": (tones["warning"], ground, False),
-        "bad": (tones["error"], ground, False),
+        "accent": (_readable(ground.blend(text, 0.85), ground), ground, False),
+        "accent-2": (_readable(ground.blend(text, 0.5), ground, LABEL), ground, False),
+        "accent-3": (_readable(ground.blend(text, 0.3), ground, PART), ground, False),
+        "good": (_readable(tones["good"], ground), ground, False),
+        "warn": (warn, ground, False),
+        "bad": (bad, ground, False),
         "title": (text, ground, True),
-        "key": (tones["primary"], ground, True),
-        "badge": (ground, tones["warning"], True),
-        "alarm": (ground, tones["error"], True),
-        "cursor": (text, cursor, True),
-        "cursor-muted": (cursor.blend(text, 0.72), cursor, False),
-        "cursor-good": (tones["success"], cursor, True),
-        "cursor-warn": (tones["warning"], cursor, True),
-        "cursor-bad": (tones["error"], cursor, True),
-        "cursor-accent": (text, cursor, True),
+        "key": (_readable(primary, ground), ground, True),
+        "badge": (ground, warn, True),
+        "alarm": (ground, bad, True),
+        "cursor": (_readable(text, cursor), cursor, True),
+        "cursor-muted": (_readable(cursor.blend(text, 0.72), cursor, LABEL), cursor, False),
+        "cursor-good": (_readable(tones["good"], cursor), cursor, True),
+        "cursor-warn": (_readable(tones["warn"], cursor), cursor, True),
+        "cursor-bad": (_readable(tones["bad"], cursor), cursor, True),
+        "cursor-accent": (_readable(text, cursor), cursor, True),
     }
     return {role: Style(color=fore.hex, bgcolor=back.hex, bold=bold) for role, (fore, back, bold) in looks.items()}
 

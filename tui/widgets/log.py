@@ -22,7 +22,7 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
     (logging.ERROR, "✗ error", "bad"),
     (logging.WARNING, "▲ warn", "warn"),
     (logging.INFO, "· info", "muted"),
-    (0, "  debug", "faint"),
+    (0, "  debug", "muted"),
 )
 # The last digits of an id are its own; the first are those of many that came about the same time.
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
