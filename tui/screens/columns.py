@@ -5,13 +5,33 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import ClassVar
 
+from rich.segment import Segment
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
+from textual.strip import Strip
 from textual.widgets import SelectionList, Static
 
 from tui.screens.overlay import Dialog, leave
+
+TICK = "X"  # as Textual draws it, whether there is one or not
+
+
+class _Ticks(SelectionList[str]):
+    """A list to tick in which no tick is no tick, also without colour."""
+
+    def render_line(self, y: int) -> Strip:
+        """Return a line; where nothing is ticked the box is empty."""
+        strip = super().render_line(y)
+        place = self.scroll_offset.y + y
+        if place >= self.option_count or self.get_option_at_index(place).value in self.selected:
+            return strip
+        box = next((index for index, segment in enumerate(strip) if segment.text == TICK), None)
+        return Strip(
+            [Segment(" ", each.style) if index == box else each for index, each in enumerate(strip)],
+            strip.cell_length,
+        )
 
 
 class ColumnsScreen(Dialog[frozenset[str] | None]):
@@ -34,7 +54,7 @@ class ColumnsScreen(Dialog[frozenset[str] | None]):
         with Vertical(classes="choice", id="columns"):
             yield Static(Content("Columns, as far as there is room"), classes="question")
             ticks = [(Content(name), name, name not in self._hidden) for name in self._columns]
-            yield SelectionList[str](*ticks, compact=True)
+            yield _Ticks(*ticks, compact=True)
             yield Static(Content("space ticks, ↵ keeps, Esc does not"), classes="hint")
 
     def action_move(self, by: int) -> None:
