@@ -363,7 +363,7 @@ class Dashboard(App[None]):
     def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
         """Yield the screen's actions, the themes and the mouse, for the palette."""
         in_lists = {each.id for each in LIST_KEYS}
-        for kind, namespace, where in ((type(screen), "screen", ""), (type(self), "app", "Everywhere")):
+        for kind, namespace, where in ((type(screen), "screen", "Here"), (type(self), "app", "Everywhere")):
             for each in bindings_of(kind):
                 if each.id and each.id not in in_lists and each.id != "palette":
                     keys = " ".join(shown_key(key) for key in keys_of(each, self.dashboard.keymap))

@@ -89,7 +89,8 @@ class Proxy:
         self._notifier.stopping()
         self._lasting.feed.close()
         if unfinished := admission.in_flight + admission.draining:
-            logger.info("stopping: %d requests have %g s to finish", unfinished, grace_s)
+            requests = "1 request has" if unfinished == 1 else f"{unfinished} requests have"
+            logger.info("stopping: %s %g s to finish", requests, grace_s)
         await self._lasting.in_flight.drain(grace_s, forced)
 
 

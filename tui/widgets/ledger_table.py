@@ -58,6 +58,7 @@ SORTS: Mapping[str, Sort] = MappingProxyType({"when": "timestamp", "sats": "cost
 CHOICES = tuple(column.title for column in COLUMNS if column.title not in ("when", "→ out"))  # what may be hidden
 _WITH = {"→ out": "tokens"}  # columns that are shown with another one
 _FIGURES = ("tok/s", "tokens", "→ out", "cached", "sats")  # that a request lacks which cost nothing
+_ALL_BUT_NAMES = ("provider", "policy", "kind", "first byte", "whole", *_FIGURES)  # and one that nobody was asked for
 LEAST_ERROR = 16  # cells
 _DIGITS = 8  # of an id; those of a session tell it at its beginning, those of a request at its end
 
@@ -128,7 +129,8 @@ def _row_line(layout: Layout, row: Cells) -> Line:
     error, known = row["error"][0], row["sats"][0] != NOTHING
     if not error or known or any(column.title == "error" for column, _ in layout):
         return cells(layout, row)
-    return cells_until(layout, row, _FIGURES, error, LEAST_ERROR) or cells(layout, row)
+    lacking = _ALL_BUT_NAMES if row["provider"][0] == NOTHING else _FIGURES
+    return cells_until(layout, row, lacking, error, LEAST_ERROR) or cells(layout, row)
 
 
 class LedgerPanel(Panel):

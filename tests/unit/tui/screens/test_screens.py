@@ -151,7 +151,9 @@ async def test_the_palette_offers_every_action_of_the_screen_and_the_themes() ->
     async with dashboard_pilot(lived_in()) as each:
         await each.press("2")
         await each.shows("newest first")
-        names = [command.title for command in each.app.get_system_commands(each.app.screen)]
+        commands = {command.title: command.help for command in each.app.get_system_commands(each.app.screen)}
+        assert commands["Choose the columns"] == "Here, key c"
+        names = list(commands)
         assert {"Sort by the next of time, cost and first byte", "Theme: light", "Mouse: off", "Help"} <= set(names)
         assert "Close the provider's breaker" not in names
         await each.press("ctrl+p")
@@ -604,7 +606,7 @@ async def test_columns_are_chosen_and_stay_chosen() -> None:
         await each.press("2")
         await each.shows("policy", "Preview")
         await each.press("c")
-        await each.shows("Columns, as far as there is room")
+        await each.shows("Columns, as far as there is room", "▐X▌ policy", "▐ ▌ client")
         chosen = each.app.screen.query_one(SelectionList)
         chosen.deselect("policy").deselect("preview").select("id")
         await each.press("enter")

@@ -49,3 +49,9 @@ async def test_what_a_failed_request_cost_is_not_hidden_by_why() -> None:
     row = await shown(replace(FAILED, cost_msats=1234), 120)
     assert "1.234" in row
     assert "the pipe" not in row
+
+
+@pytest.mark.parametrize("width", [80, 120, 160])
+async def test_of_a_request_that_reached_no_provider_why_takes_the_place_of_all_about_one(width: int) -> None:
+    row = await shown(replace(FAILED, provider=None, error_message="The budget of policy 'code' is spent."), width)
+    assert "The budget of policy 'code' is" in row
