@@ -79,12 +79,12 @@ def fill_log(log: LogRing) -> None:
     records = [traffic.request(NOON - 300_000 + number * 11_000)[1].record for number in range(25)]
     for record in records:
         status, cost = record.error_status or 200, None if record.cost_msats is None else record.cost_msats / 1000
-        who = f"id={record.request_id} provider={record.provider} model={record.model}"
+        how = f"status={status} sats={cost} ms={record.latency_ms}"
         log.add(
             record.received_at_ms + record.latency_ms,
             info,
             "arbstr.requests",
-            f"request {who} status={status} sats={cost}",
+            f"request id={record.request_id} {how} model={record.model} provider={record.provider}",
         )
     changed = "health changed provider=gamma from=closed to=open in_rotation=True"
     log.add(
