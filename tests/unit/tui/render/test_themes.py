@@ -86,7 +86,7 @@ def test_every_pair_of_colours_can_be_read_in_every_theme(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", THEME_NAMES)
-def test_states_are_told_apart_in_every_theme(name: str) -> None:
+def test_states_differ_in_every_theme(name: str) -> None:
     theme = theme_named(name)
     assert theme is not None
     styles = strip_cache_for(theme.name).styles
