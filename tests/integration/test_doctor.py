@@ -18,20 +18,14 @@ from tests.support.nostr import FakeNode
 from tests.support.serve_process import ServeProcess
 
 KEY = "sk-0123456789abcdef0123456789abcdef"
+NOBODY = "http://127.0.0.1:9/v1"  # an address where nobody listens
 
 
-def free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
-def configured(path: Path, url: str = "http://127.0.0.1:9/v1", *, port: int | None = None) -> None:
+def configured(path: Path, url: str = NOBODY, *, port: int = 0) -> None:
     """A configuration with one provider, with a key, that is sold `m`."""
     file = path / "config.toml"
     file.write_text(
-        f'[server]\nlisten = "127.0.0.1:{port or free_port()}"\n'
+        f'[server]\nlisten = "127.0.0.1:{port}"\n'
         f'[[providers]]\nname = "alpha"\nurl = "{url}"\napi_key = "${{KEY}}"\ninput_rate = 1\nmodels = ["m"]\n'
     )
     file.chmod(0o600)
@@ -75,7 +69,7 @@ async def test_a_clock_that_differs_from_every_providers_is_wrong(
 
 
 def test_a_provider_that_does_not_answer_is_wrong_unless_nobody_is_asked(tmp_path: Path) -> None:
-    configured(tmp_path, f"http://127.0.0.1:{free_port()}/v1")
+    configured(tmp_path)
     (said,) = wrong(doctor(tmp_path))
     assert said.startswith("providers alpha: providers[0].url: 127.0.0.1:")
     assert wrong(doctor(tmp_path, "--offline")) == []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 
 import pytest
 
@@ -26,6 +25,7 @@ from tests.support.provider import (
     stream_events,
 )
 
+NOBODY = "http://127.0.0.1:9/v1"  # an address where nobody listens
 GOOD = json_reply(completion("Hello"))
 GOOD_STREAM = sse_reply(*stream_events("Hello"))
 
@@ -41,13 +41,6 @@ def provider(answer: Answer) -> str | None:
 def waits_ms(arbstr: Arbstr) -> list[int | None]:
     """After each failed attempt, how long until the same provider was asked again; None where it was not."""
     return [event.retry_in_ms for event in arbstr.events if isinstance(event, AttemptFailed)]
-
-
-def closed_port() -> str:
-    """An address where nobody listens."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{taken.getsockname()[1]}/v1"
 
 
 async def test_a_first_success_has_no_retries_header(harness: ProxyHarness) -> None:
@@ -75,7 +68,7 @@ async def test_passing_trouble_is_retried_twice_and_then_the_next_provider_asked
 
 
 async def test_a_refused_connection_is_retried_too(harness: ProxyHarness) -> None:
-    harness.add_provider_at("alpha", closed_port())
+    harness.add_provider_at("alpha", NOBODY)
     await harness.add_provider("beta")
     arbstr = await harness.start()
     answer = await arbstr.chat()

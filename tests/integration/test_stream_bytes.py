@@ -280,12 +280,14 @@ async def test_the_first_byte_timeout_counts_the_silence_before_the_first_keepal
 
 async def test_a_stream_that_began_with_silence_may_take_its_time_for_the_first_event(harness: ProxyHarness) -> None:
     """`idle` is for between events: until the first one `first_byte` holds, also after a comment of arbstr's own."""
-    await harness.add_provider(
-        "alpha", sse_reply(after(0.15), *stream_events("a")), timeouts={"idle": 0.05, "first_byte": 10}
-    )
+    go_on = asyncio.Event()
+    timeouts = {"idle": 0.05, "first_byte": PATIENCE_S}
+    await harness.add_provider("alpha", sse_reply(go_on, *stream_events("a")), timeouts=timeouts)
     arbstr = await harness.start(server={"keepalive": 0.02})
-    answer = await arbstr.chat(stream=True)
-    assert KEEPALIVE in answer.body
+    async with arbstr.stream() as stream:
+        await stream.until(KEEPALIVE * 4)  # longer than `idle`
+        go_on.set()
+        answer = await stream.rest()
     assert answer.trailer["output_tokens"] == 5
 
 

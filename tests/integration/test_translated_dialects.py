@@ -6,7 +6,6 @@ import asyncio
 import json
 from typing import Any
 
-import anthropic
 import pytest
 
 from tests.integration.test_dialects import ask, error_of, figures
@@ -391,6 +390,8 @@ async def test_the_cap_goes_by_the_name_that_the_model_takes_where_an_alias_name
 
 async def test_anthropics_client_sends_the_whole_conversation_where_there_are_no_threads(harness: ProxyHarness) -> None:
     """Its tool runner refers to earlier messages by id unless that is refused."""
+    import anthropic
+
     calls = [{"id": "a", "type": "function", "function": {"name": "weather", "arguments": '{"city":"Paris"}'}}]
     asking = completion("Let me see.")
     asking["choices"][0]["message"]["tool_calls"] = calls

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import logging
 import shutil
 import sqlite3
@@ -306,7 +305,7 @@ async def test_answers_are_right_after_each_step_of_the_adoption(tmp_path: Path,
     connection, _ = await WriteConnection.open(path)
     steps = 0
     while await connection.absorb():
-        if steps % 7 == 0:  # a prime: whatever rhythm the adoption has, each of its beats comes
+        if steps % 13 == 0:  # a prime: whatever rhythm the adoption has, each of its beats comes
             assert all_answers(path) == wanted, f"after {steps} steps"
         if killed:
             await connection.close()  # what was not committed is gone, as after a kill
@@ -423,16 +422,12 @@ async def test_new_rows_are_written_between_the_steps_of_an_adoption(tmp_path: P
 
 
 @pytest.mark.no_cover  # what it runs is covered by others
-async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(
-    tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+async def test_adoption_costs_no_more_than_a_fifth_over_a_rebuild(tmp_path: Path) -> None:
     """A ledger like real ones; the CPU of all threads. The middle of seven: other processes take caches away."""
     path = tmp_path / "arbstr.db"
     first_ledger(path)
-    many_rows(path, 20_000)
+    many_rows(path, 12_000)
     ratios: list[float] = []
-    gc.freeze()  # as arbstr does at its start: the heap of a whole test run would be looked through again and again
-    request.addfinalizer(gc.unfreeze)
     for n in range(7):
         copy = shutil.copy(path, tmp_path / f"{n}.db")
         connection, _ = await WriteConnection.open(Path(copy))

@@ -25,6 +25,7 @@ from schemathesis.specs.openapi.checks import (
 from arbstr.ledger.params import LISTING, STATS
 from arbstr.server.openapi import describe
 from tests.support.effort import examples
+from tests.support.processes import started
 
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
 
@@ -34,14 +35,11 @@ def serving() -> Iterator[str]:
     """The address of an arbstr with fake providers."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("ARBSTR", "DATABASE"))}
     command = [sys.executable, "-m", "arbstr", "serve", "--mock", "-l", "127.0.0.1:0"]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=inherited) as process:
+    with started(command, stderr=subprocess.PIPE, env=inherited) as process:
         assert process.stderr is not None
         found = re.search(r"http://[\d.:]+", process.stderr.readline())
         assert found
-        try:
-            yield found[0]
-        finally:
-            process.kill()
+        yield found[0]
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +63,7 @@ schema = schemathesis.pytest.from_fixture("described").exclude(path="/v1/events"
 
 @schema.parametrize()
 @settings(
-    max_examples=min(examples(10), 100),  # of each operation
+    max_examples=min(examples(3), 100),  # of each operation, beside those for each of its parameters
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
     derandomize=True,

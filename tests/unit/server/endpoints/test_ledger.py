@@ -27,6 +27,7 @@ from arbstr.server.router import EndpointRouter
 from arbstr.types import Attempt, Candidate, RequestRecord, Routing
 from tests.support.engine_builders import provider
 from tests.support.ledger_builders import DAY, HOUR, MINUTE, NOON, record
+from tests.support.patience import PATIENCE_S
 
 
 def ruin(directory: Path) -> None:
@@ -46,7 +47,7 @@ async def serving(path: Path, rows: Sequence[RequestRecord] = (), now: int = NOO
     """The endpoints over a ledger with these rows; `gpt-4o`, `idle`, `alpha` and `beta` are configured."""
     ledger = LedgerWriter(path / "arbstr.db")
     await ledger.start()
-    reader = LedgerReader(path / "arbstr.db", settle=ledger.settle)
+    reader = LedgerReader(path / "arbstr.db", settle=partial(ledger.settle, PATIENCE_S))
     for row in rows:
         ledger.append(row)
     routes = ledger_api.routes(reader, NAMES, ["alpha", "beta"], lambda: now)
