@@ -46,9 +46,7 @@ class LiveScreen(DashboardScreen):
     FILTERS = "requests"
     BINDINGS: ClassVar[list[BindingType]] = [
         *REQUEST_KEYS,
-        key(
-            "next_panel", "panel(1)", "To providers, models, figures: Enter shows their requests", "panel", _PANELS
-        ),
+        key("next_panel", "panel(1)", "To providers, models, figures: Enter shows their requests", "panel", _PANELS),
         key("previous_panel", "panel(-1)", "To the panel before", group=_PANELS),
         key("counters", "counters", "Reset the counters: from now on, or since the start again", "since start"),
     ]

@@ -25,7 +25,9 @@ def providers() -> list[ProviderView]:
 def test_from_120_cells_on_there_are_first_bytes_and_their_history_speed_and_price(width: int) -> None:
     rows = provider_rows(providers(), NOON, BOARD)
     layout = lay_out(COLUMNS, width * 3 // 5 - 4, [row.cells for row in rows])
-    assert {"provider", "state", "price", "health", "first", "lately", "tok/s"} <= {column.title for column, _ in layout}
+    assert {"provider", "state", "price", "health", "first", "lately", "tok/s"} <= {
+        column.title for column, _ in layout
+    }
 
 
 def test_prices_and_balances_have_one_precision_and_the_cheapest_a_star() -> None:
