@@ -19,6 +19,7 @@ DEFAULT_KEYS: Keymap = {
     "previous_screen": ("shift+tab",),
     "filter": ("/",),
     "freeze": ("f",),
+    "alerts": ("!",),
     "counters": ("z",),
     "range": ("t",),
     "zone": ("u",),

@@ -6,7 +6,11 @@ Every request that is received gets exactly one `RequestReceived` and exactly on
 
 from __future__ import annotations
 
+from typing import Literal
+
 from arbstr.types import BreakerState, FailureKind, RequestRecord, Routing, value_object
+
+AlertKind = Literal["budget", "balance", "provider_down", "price_jump", "unexplained_charge"]
 
 
 @value_object
@@ -101,7 +105,7 @@ class OverchargeFound:
 
 @value_object
 class BudgetThreshold:
-    """A budget passed 50, 80 or 100 percent; `scope` and `period` are those of its `BudgetStatus`."""
+    """A budget passed a share that is to be announced; `scope` and `period` are those of its `BudgetStatus`."""
 
     scope: str
     period: str
@@ -163,6 +167,44 @@ class UnexplainedCharge:
     msats: int
 
 
+@value_object
+class Alert:
+    """Something that needs someone's attention, until `until_ms` or until it is cleared.
+
+    `name` is the budget's scope or the provider's name; the other fields are those of its kind. Of a budget: its
+    `period`, the `percent` that is passed, spent `msats` of `limit_msats`. Of a balance: how many `hours` its `msats`
+    last. Of a charge: the `msats` taken. Of prices: the `models`. Of a provider that is down: the `reason`.
+    """
+
+    kind: AlertKind
+    name: str
+    at_ms: int
+    until_ms: int | None = None
+    period: str | None = None
+    percent: int | None = None
+    msats: int | None = None
+    limit_msats: int | None = None
+    hours: float | None = None
+    models: tuple[str, ...] = ()
+    reason: str = ""
+
+
+@value_object
+class AlertRaised:
+    """Something needs someone's attention from now on."""
+
+    alert: Alert
+
+
+@value_object
+class AlertCleared:
+    """Something no longer needs attention. What ends by itself, at a known time, is not cleared besides."""
+
+    kind: AlertKind
+    name: str
+    at_ms: int
+
+
 Event = (
     RequestReceived
     | RouteChosen
@@ -179,4 +221,6 @@ Event = (
     | AdoptionProgressed
     | ChargeBooked
     | UnexplainedCharge
+    | AlertRaised
+    | AlertCleared
 )

@@ -327,7 +327,8 @@ NO_GROUP = "(none)"  # the group name of a null policy, provider, client or sess
 class BudgetStatus:
     """A budget's state. `scope` is `global`, a rule's name, or `client:` and a client's; `period` hour, day or month.
 
-    `refused`: within the period it did not allow what a request might have cost.
+    `refused`: within the period it did not allow what a request might have cost. `passed_percent` is the largest share
+    of those to be announced that is spent, 0 for none.
     """
 
     scope: str
@@ -337,6 +338,7 @@ class BudgetStatus:
     limit_msats: int
     resets_at_ms: int
     refused: bool = False
+    passed_percent: int = 0
 
 
 @dataclass(frozen=True, slots=True)

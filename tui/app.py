@@ -36,6 +36,7 @@ from tui.model.options import Options
 from tui.refresh.frame_budget import FrameBudget
 from tui.refresh.loop import RefreshLoop
 from tui.render.themes import DARK, LIGHT, MANY_COLOURS, THEME_NAMES, THEMES, theme_for, theme_named
+from tui.screens.alerts import offer_alerts
 from tui.screens.base import LIST_KEYS, DashboardScreen
 from tui.screens.choice import ChoiceScreen
 from tui.screens.detail import DetailScreen
@@ -86,6 +87,7 @@ class Dashboard(App[None]):
     NAMES: ClassVar[dict[str, str]] = DashboardScreen.NAMES
     BINDINGS: ClassVar[list[BindingType]] = [
         *(key(name, f"go('{name}')", f"{label}: {_SCREENS[name]}", group=_ALL) for name, label in NAMES.items()),
+        key("alerts", "alerts", "Alerts: what needs attention, and where it can be read", "alerts"),
         key("freeze", "freeze", "Freeze what is shown, or go on", "freeze"),
         key("range", "range", "Time range: 5 min, 1 h, 24 h, 7 d", "range"),
         key("zone", "zone", "Times in UTC, or local again", "zone"),
@@ -309,6 +311,10 @@ class Dashboard(App[None]):
     def action_quit_now(self) -> None:
         """Quit without asking."""
         self.exit()
+
+    def action_alerts(self) -> None:
+        """Show what needs attention; what is chosen is shown where it can be read."""
+        offer_alerts(self.screen, self.dashboard, self._show_provider)
 
     def action_freeze(self) -> None:
         """Freeze or thaw what is shown."""

@@ -72,6 +72,7 @@ class Budgets:
         """Apply a configuration's limits. What was spent under a budget that stays still counts."""
         known = {(cap.scope, cap.policy, cap.client, cap.period): cap for cap in self._all}
         rules, clients = config.policies.rules, config.clients
+        self._percents = tuple(sorted(set(config.alerts.budget_percent)))
         self._global = tuple(self._caps(GLOBAL, config.budget, known))
         self._of_rule = {rule.name: tuple(self._caps(rule.name, rule, known, policy=rule.name)) for rule in rules}
         self._of_client = {one.name: tuple(self._caps(one.scope, one, known, client=one.name)) for one in clients}
@@ -93,10 +94,18 @@ class Budgets:
             limit_msats = round(sats * 1000)
             cap = known.get((scope, policy, client, period))
             if cap is None:
-                asks = self._recall is not None
-                now_ms, bounds = self._clock_ms(), self._bounds
-                cap = Cap(scope, period, limit_msats, now_ms, policy=policy, client=client, asks=asks, bounds=bounds)
-            cap.set_limit(limit_msats)
+                cap = Cap(
+                    scope,
+                    period,
+                    limit_msats,
+                    self._clock_ms(),
+                    policy=policy,
+                    client=client,
+                    asks=self._recall is not None,
+                    bounds=self._bounds,
+                    percents=self._percents,
+                )
+            cap.set_limit(limit_msats, self._percents)
             yield cap
 
     def caps_of(self, policy: str | None, client: str | None) -> tuple[Cap, ...]:
@@ -121,7 +130,7 @@ class Budgets:
         self._roll_over(self._all)
         for cap in self.caps_of(policy, client):
             cap.amend(at_ms, msats)
-            self.passed(cap, cap.now.pass_thresholds(cap.limit))
+            self.passed(cap, cap.pass_thresholds())
 
     async def ready(
         self, policy: str | None = None, client: str | None = None, patience_s: float = _ASK_AGAIN_S
@@ -165,13 +174,20 @@ class Budgets:
         self._roll_over(caps)
         return tuple(
             BudgetStatus(
-                cap.scope, cap.period, cap.now.spent, cap.now.reserved, cap.limit, cap.now.ends_ms, cap.now.refused
+                cap.scope,
+                cap.period,
+                cap.now.spent,
+                cap.now.reserved,
+                cap.limit,
+                cap.now.ends_ms,
+                cap.now.refused,
+                cap.now.last_threshold,
             )
             for cap in caps
         )
 
     def passed(self, cap: Cap, thresholds: Iterable[int]) -> None:
-        """Publish that a cap has passed these thresholds, in percent."""
+        """Publish that a cap has passed these shares, in percent."""
         now = cap.now
         for percent in thresholds:
             self._publish(BudgetThreshold(cap.scope, cap.period, percent, now.spent, cap.limit, now.ends_ms))
@@ -244,7 +260,7 @@ class Reservation:
         for cap in self._budgets.caps_of(self._policy, self._client):
             if cap not in reserved:
                 cap.amend(self._opened_ms, actual_msats)
-                self._budgets.passed(cap, cap.now.pass_thresholds(cap.limit))
+                self._budgets.passed(cap, cap.pass_thresholds())
 
 
 def _holds(cap: Cap, span: Span, more: int) -> bool:

@@ -6,14 +6,13 @@ period as it was, plus what was spent meanwhile: that money was spent now, whate
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Literal
 
 Period = Literal["hour", "day", "month"]
 PERIODS: tuple[Period, ...] = ("hour", "day", "month")
 Bounds = Callable[[Period, int], tuple[int, int]]
-THRESHOLDS = (50, 80, 100)
 
 _REMEMBERED = 8  # periods, so that a jumping clock takes no memory
 
@@ -22,10 +21,10 @@ class Cap:
     """A limit in msats per period, of what a `policy` or a `client` spends, or of all.
 
     `asks`: spending from before a period was entered must be read from the ledger. `bounds` returns the start and
-    the end of the period that contains an instant.
+    the end of the period that contains an instant. `percents` are the shares to be announced, in order.
     """
 
-    __slots__ = ("_asks", "_bounds", "_spans", "client", "limit", "now", "period", "policy", "scope")
+    __slots__ = ("_asks", "_bounds", "_spans", "client", "limit", "now", "percents", "period", "policy", "scope")
 
     def __init__(
         self,
@@ -38,8 +37,10 @@ class Cap:
         client: str | None,
         asks: bool,
         bounds: Bounds,
+        percents: Sequence[int],
     ) -> None:
         self._bounds = bounds
+        self.percents = percents
         self.scope = scope
         self.policy = policy
         self.client = client
@@ -68,13 +69,17 @@ class Cap:
             del self._spans[next(iter(self._spans))]
         return span
 
-    def set_limit(self, limit_msats: int) -> None:
-        """Apply another limit. What has passed its thresholds already is no news."""
-        if limit_msats != self.limit:
-            self.limit = limit_msats
+    def set_limit(self, limit_msats: int, percents: Sequence[int]) -> None:
+        """Apply another limit and other shares to be announced. What has passed them already is no news."""
+        if (limit_msats, percents) != (self.limit, self.percents):
             for span in self._spans.values():
-                span.refused, span.last_threshold = False, 0
-                span.pass_thresholds(limit_msats)
+                span.refused, span.last_threshold = span.refused and limit_msats == self.limit, 0
+                span.pass_thresholds(limit_msats, percents)
+            self.limit, self.percents = limit_msats, percents
+
+    def pass_thresholds(self) -> list[int]:
+        """Return the shares that the current period has newly passed, in percent."""
+        return self.now.pass_thresholds(self.limit, self.percents)
 
     def settle(self, span: Span, reserved: int, actual: int) -> list[int]:
         """Replace `reserved` msats by `actual`; return the thresholds (percent) that the current period has passed.
@@ -86,7 +91,7 @@ class Cap:
         span.own += actual
         if span.starts_ms > self.now.starts_ms:
             self._bring_back(span)
-        return self.now.pass_thresholds(self.limit)
+        return self.pass_thresholds()
 
     def amend(self, at_ms: int, msats: int) -> None:
         """Count more, or less, for a request of that time. Of periods that are not known the ledger will tell."""
@@ -107,7 +112,7 @@ class Cap:
         if span is not None and not span.known:
             span.known = True
             span.spent += spent_msats
-            span.pass_thresholds(self.limit)
+            span.pass_thresholds(self.limit, self.percents)
 
     @property
     def unknown(self) -> list[Span]:
@@ -142,10 +147,10 @@ class Span:
         self.refused = False
         self.spent = self.reserved = self.last_threshold = self.own = self.brought_back = 0
 
-    def pass_thresholds(self, limit: int) -> list[int]:
-        """Return the thresholds newly passed, in percent."""
+    def pass_thresholds(self, limit: int, percents: Sequence[int]) -> list[int]:
+        """Return the shares newly passed, in percent."""
         percent = self.spent * 100 // limit if limit else 100 * (self.spent > 0)
-        passed = [threshold for threshold in THRESHOLDS if self.last_threshold < threshold <= percent]
+        passed = [threshold for threshold in percents if self.last_threshold < threshold <= percent]
         self.last_threshold = max(self.last_threshold, *passed, 0)
         return passed
 

@@ -10,22 +10,30 @@ from typing import Any
 
 from arbstr.bus import EventBus
 from arbstr.events import (
+    AlertCleared,
+    AlertKind,
+    AlertRaised,
     AttemptFailed,
-    BudgetThreshold,
     ChargeBooked,
     Event,
     OverchargeFound,
     ProviderHealthChanged,
     RequestFinished,
-    UnexplainedCharge,
 )
 from arbstr.logs.lines import Fields
 from arbstr.logs.setup import REQUESTS, LogEntry, Logs
 from arbstr.money import to_sats
 
 INTERVAL_S = 0.05
-_PROVIDERS, _BUDGETS = "arbstr.providers", "arbstr.budgets"
-_LOGGERS = {name: logging.getLogger(name) for name in (REQUESTS, _PROVIDERS, _BUDGETS)}
+_PROVIDERS, _ALERTS = "arbstr.providers", "arbstr.alerts"
+_LOGGERS = {name: logging.getLogger(name) for name in (REQUESTS, _PROVIDERS, _ALERTS)}
+_ALERT: dict[AlertKind, str] = {
+    "budget": "budget",
+    "balance": "balance ends soon, top it up",
+    "provider_down": "provider down",
+    "price_jump": "prices jumped tenfold, doubted until they are read twice",
+    "unexplained_charge": "took sats that no request explains",
+}
 
 
 class AccessLog:
@@ -133,15 +141,23 @@ def _overcharge_found(event: OverchargeFound) -> LogEntry:
     return LogEntry(logging.WARNING, _PROVIDERS, "charges more than its rates say", fields)
 
 
-def _budget_threshold(event: BudgetThreshold) -> LogEntry:
+def _alert_raised(event: AlertRaised) -> LogEntry:
+    alert = event.alert
     fields: Fields = {
-        "scope": event.scope,
-        "period": event.period,
-        "percent": event.percent,
-        "spent_sats": to_sats(event.spent_msats),
-        "limit_sats": to_sats(event.limit_msats),
+        "scope" if alert.kind == "budget" else "provider": alert.name,
+        "period": alert.period,
+        "percent": alert.percent,
+        "sats": to_sats(alert.msats),
+        "limit_sats": to_sats(alert.limit_msats),
+        "hours": alert.hours,
+        "models": " ".join(alert.models) or None,
+        "reason": alert.reason or None,
     }
-    return LogEntry(logging.WARNING, _BUDGETS, "budget", fields)
+    return LogEntry(logging.WARNING, _ALERTS, f"alert: {_ALERT[alert.kind]}", fields)
+
+
+def _alert_cleared(event: AlertCleared) -> LogEntry:
+    return LogEntry(logging.INFO, _ALERTS, f"no longer an alert: {_ALERT[event.kind]}", {"provider": event.name})
 
 
 def _charge_booked(event: ChargeBooked) -> LogEntry:
@@ -154,17 +170,12 @@ def _charge_booked(event: ChargeBooked) -> LogEntry:
     return LogEntry(logging.INFO, REQUESTS, "charge known by the balance", fields)
 
 
-def _unexplained_charge(event: UnexplainedCharge) -> LogEntry:
-    fields: Fields = {"provider": event.provider, "sats": to_sats(event.msats)}
-    return LogEntry(logging.WARNING, _PROVIDERS, "took sats that no request explains", fields)
-
-
 _LINES: dict[type[Event], Callable[[Any], LogEntry]] = {
     RequestFinished: _request_finished,
     AttemptFailed: _attempt_failed,
     ProviderHealthChanged: _health_changed,
     OverchargeFound: _overcharge_found,
-    BudgetThreshold: _budget_threshold,
+    AlertRaised: _alert_raised,
+    AlertCleared: _alert_cleared,
     ChargeBooked: _charge_booked,
-    UnexplainedCharge: _unexplained_charge,
 }

@@ -20,7 +20,6 @@ from arbstr.market.balance_reading import read_balance, read_version
 from arbstr.market.burn import BurnRate
 from arbstr.market.fetching import FetchFailed
 from arbstr.market.poll_schedule import PollSchedule
-from arbstr.money import format_sats
 from arbstr.redaction import Redactor
 from arbstr.sanitize import sanitize_clause
 from arbstr.types import Balance, BalanceState
@@ -29,8 +28,6 @@ logger = logging.getLogger(__name__)
 
 VERSION_S = 600.0  # a node is asked for its version that often; operators update them
 STALE_MS = 600_000  # after which a balance that can't be read is unknown
-
-_PLENTY = 1.25  # times that, and it no longer is low: a rate that wavers is one warning, not many
 
 _PROBLEMS: Mapping[BalanceState, str] = {"bad_key": "it does not know this key", "expired": "the key there has expired"}
 
@@ -53,7 +50,6 @@ class Balances:
 
     `clock` is monotonic seconds, `now_ms` the wall clock, `random` returns numbers from 0 to 1. `traffic` returns how
     many requests are at a provider's account, which others may share, and how many have ever been sent there.
-    A balance that lasts less than `low_hours` is logged.
     `on_key` gets with each reading why a provider does not take the key there, None if it does.
     """
 
@@ -69,10 +65,8 @@ class Balances:
         random: Callable[[], float],
         traffic: Callable[[str], tuple[int, int]] = lambda provider: (0, 0),
         on_key: Callable[[str, str | None], None] = lambda provider, problem: None,
-        low_hours: float = 12.0,
     ) -> None:
         self._on_key = on_key
-        self._low_hours = low_hours
         self._traffic = traffic
         self._transport = transport
         self._redactor = redactor
@@ -141,7 +135,6 @@ class Balances:
         problem = _PROBLEMS.get(balance.state)
         self._report(account, problem)
         self._on_key(name, problem)
-        account.report_runway(self._low_hours)
         for listener in self._listeners:
             listener(Reading(name, before, balance, under_way))
         return not (under_way or balance.reserved_msats or _figures(balance) != _figures(before))
@@ -192,7 +185,6 @@ class _Account:
         self.woken = asyncio.Event()
         self.problem: str | None = None
         self.burn = BurnRate()
-        self._is_low = False
         self._clock = clock
         funds.want_reading = self.want_reading
 
@@ -201,19 +193,6 @@ class _Account:
         earlier = self.schedule.urgent if urgent else self.schedule.active
         if earlier(self._clock()):
             self.woken.set()
-
-    def report_runway(self, low_hours: float) -> None:
-        """Log once that the balance is about to end, and when it no longer is."""
-        hours = self.funds.balance.runway_hours
-        name, free = self.provider.name, format_sats(self.funds.balance.free_msats or 0)
-        if hours is not None and hours < low_hours and not self._is_low:
-            self._is_low = True
-            logger.warning(
-                "provider %s: the balance of %s sats lasts %.1f h at this rate; top it up", name, free, hours
-            )
-        elif self._is_low and (hours is None or hours >= _PLENTY * low_hours):
-            self._is_low = False
-            logger.info("provider %s: the balance of %s sats lasts longer again", name, free)
 
 
 def _figures(balance: Balance) -> tuple[object, ...]:

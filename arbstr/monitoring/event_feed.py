@@ -21,6 +21,7 @@ from arbstr.logs.ring import LogRing
 from arbstr.logs.setup import Logs
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Source
 from arbstr.monitoring.updates import (
+    AlertsUpdated,
     BudgetsUpdated,
     LogWritten,
     PricesUpdated,
@@ -317,6 +318,8 @@ class _Following:
             self._send(now.budgets)
         if now.ratios != before.ratios:
             self._send(now.ratios)
+        if now.alerts != before.alerts:
+            self._send(now.alerts)
 
     def _send(self, sent: Sent) -> None:
         self._last += 1
@@ -343,6 +346,7 @@ class _Outline:
         }
         self.budgets = BudgetsUpdated(snapshot.budgets)
         self.ratios = RatiosUpdated(snapshot.ratios)
+        self.alerts = AlertsUpdated(snapshot.alerts)
 
 
 def _stepped(status: ProviderStatus) -> ProviderStatus:

@@ -13,10 +13,11 @@ from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.router import Router
+from arbstr.events import Alert
 from arbstr.ledger.model import LedgerQueries
 from arbstr.monitoring.live_state import FinishedRequests
 from arbstr.monitoring.source import OfferStatus, ProviderStatus, RunningRequest, Snapshot
-from arbstr.types import Balance, Price
+from arbstr.types import Balance, BudgetStatus, Price
 
 
 class Watched(Protocol):
@@ -46,9 +47,9 @@ class LocalSource:
     """Implements `source.Source`.
 
     `current` returns what is in force now, `running` are the requests under way; finished ones are counted from now on.
-    `now_ms` is the wall clock; `address` the URL that clients use, empty until it is known. `ledger_problem` says why
-    the ledger can't be written now, also if that began before the first subscriber;
-    `config_problems` why the configuration file is not what is in force.
+    `alerts` returns those that stand, by the state of the budgets. `now_ms` is the wall clock; `address` the URL that
+    clients use, empty until it is known. `ledger_problem` says why the ledger can't be written now, also if that began
+    before the first subscriber; `config_problems` why the configuration file is not what is in force.
     """
 
     def __init__(
@@ -57,6 +58,7 @@ class LocalSource:
         *,
         bus: EventBus,
         budgets: Budgets,
+        alerts: Callable[[Sequence[BudgetStatus]], tuple[Alert, ...]],
         running: Mapping[str, RequestContext],
         ledger: LedgerQueries,
         ledger_problem: Callable[[], str | None],
@@ -66,6 +68,7 @@ class LocalSource:
         self._current = current
         self._bus = bus
         self._budgets = budgets
+        self._alerts = alerts
         self._running = running
         self._ledger = ledger
         self._ledger_problem = ledger_problem
@@ -96,7 +99,7 @@ class LocalSource:
 
     def snapshot(self) -> Snapshot:
         """Return the state now."""
-        now = self._current()
+        now, budgets = self._current(), self._budgets.status()
         return Snapshot(
             at_ms=self._now_ms(),
             started_at_ms=self._started_at_ms,
@@ -106,10 +109,11 @@ class LocalSource:
             running=tuple(_running(one) for one in self._running.values() if one.announced),
             recent=self._finished.recent,
             totals=self._finished.totals,
-            budgets=self._budgets.status(),
+            budgets=budgets,
             ratios=now.router.learner.tokens.ratios(),
             ledger_problem=self._ledger_problem(),
             config_problems=self.config_problems,
+            alerts=self._alerts(budgets),
         )
 
     async def offers(self, models: Sequence[str]) -> Mapping[str, tuple[OfferStatus, ...]]:

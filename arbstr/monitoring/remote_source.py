@@ -38,6 +38,7 @@ from arbstr.monitoring.remote_ledger import RemoteLedger
 from arbstr.monitoring.remote_link import LinkLost, NotWatchable, Received, RemoteLink
 from arbstr.monitoring.source import LinkState, OfferStatus, Outage, ProviderStatus, RunningRequest, Snapshot, Totals
 from arbstr.monitoring.updates import (
+    AlertsUpdated,
     BudgetsUpdated,
     LogWritten,
     PricesUpdated,
@@ -249,7 +250,9 @@ class RemoteSource:
 
     def _apply(self, sent: Sent) -> None:
         """Apply what happened, to the state here and to who subscribes."""
-        if isinstance(sent, ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | LogWritten):
+        if isinstance(
+            sent, ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | AlertsUpdated | LogWritten
+        ):
             self._update(sent)
         else:
             self._advance(sent)
@@ -267,6 +270,8 @@ class RemoteSource:
                 self._base = replace(self._base, budgets=sent.budgets)
             case RatiosUpdated():
                 self._base = replace(self._base, ratios=sent.ratios)
+            case AlertsUpdated():
+                self._base = replace(self._base, alerts=sent.alerts)
             case LogWritten():
                 self._log(sent.lines)
 

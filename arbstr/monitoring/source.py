@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from arbstr.bus import Subscription
+from arbstr.events import Alert
 from arbstr.ledger.model import LedgerQueries
 from arbstr.types import Balance, BreakerState, BudgetStatus, LearnedRatio, RequestRecord
 
@@ -126,7 +127,7 @@ class Snapshot:
     """The state at `at_ms`: everything a reader needs to continue from events.
 
     `recent` are finished requests, newest first, a few hundred at most. `config_problems` are why the configuration
-    file, as it is now, is not the one in force.
+    file, as it is now, is not the one in force. `alerts` stand now, the latest last.
     """
 
     at_ms: int
@@ -141,6 +142,7 @@ class Snapshot:
     ratios: tuple[LearnedRatio, ...] = ()
     ledger_problem: str | None = None
     config_problems: tuple[str, ...] = ()
+    alerts: tuple[Alert, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

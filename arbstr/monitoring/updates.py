@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from arbstr.events import Event
+from arbstr.events import Alert, Event
 from arbstr.logs.ring import LogLine
 from arbstr.monitoring.source import ProviderStatus
 from arbstr.types import BudgetStatus, LearnedRatio, value_object
@@ -42,13 +42,20 @@ class RatiosUpdated:
 
 
 @value_object
+class AlertsUpdated:
+    """The alerts that stand now."""
+
+    alerts: tuple[Alert, ...]
+
+
+@value_object
 class LogWritten:
     """Lines of arbstr's own log."""
 
     lines: tuple[LogLine, ...]
 
 
-Update = ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | LogWritten
+Update = ProviderUpdated | PricesUpdated | BudgetsUpdated | RatiosUpdated | AlertsUpdated | LogWritten
 Sent = Event | Update
 
 

@@ -46,6 +46,7 @@ from arbstr.monitoring.local_source import LocalSource
 from arbstr.places import local_path
 from arbstr.redaction import Redactor
 from arbstr.runtime import process
+from arbstr.runtime.alerts import watch_for_alerts
 from arbstr.runtime.background import run_in_background
 from arbstr.runtime.composition import LARGEST_AT_A_TIME, Composition, Lasting, largest_bytes
 from arbstr.runtime.config_watch import watch
@@ -160,12 +161,14 @@ async def _open_lasting(
         recall=lambda asked: _spent_msats(reader, asked),
         bounds=_bounds(fleet),
     )
+    alerts = watch_for_alerts(bus, budgets)
     running: dict[str, RequestContext] = {}
     started_at_ms = wall_ms()
     source = LocalSource(
         current,
         bus=bus,
         budgets=budgets,
+        alerts=alerts.standing,
         running=running,
         ledger=reader,
         ledger_problem=lambda: ledger.problem,
@@ -189,6 +192,7 @@ async def _open_lasting(
         deadline_timer=DeadlineTimer(),
         in_flight=InFlightTasks(),
         running=running,
+        alerts=alerts,
         source=source,
         feed=feed,
         counters=count_requests(bus, ModelNames(config)),

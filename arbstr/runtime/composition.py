@@ -40,6 +40,7 @@ from arbstr.ledger.writer import LedgerWriter
 from arbstr.market.balances import Balances
 from arbstr.market.catalogue import Catalogues
 from arbstr.market.trace_export import MOST_WAITING, TraceExport
+from arbstr.monitoring.alerts import Alerts
 from arbstr.monitoring.event_feed import EventFeed
 from arbstr.monitoring.local_source import LocalSource, provider_statuses
 from arbstr.monitoring.request_counters import RequestCounters
@@ -79,6 +80,7 @@ class Lasting:
     deadline_timer: DeadlineTimer
     in_flight: InFlightTasks
     running: dict[str, RequestContext]
+    alerts: Alerts
     source: LocalSource
     feed: EventFeed
     counters: RequestCounters
@@ -106,7 +108,7 @@ class Composition:
     balances: Balances
     upstream: UpstreamCaller
     engine: Engine
-    alerts: WebhookAlerts | None
+    webhook: WebhookAlerts | None
     traces: TraceExport | None
     app: App
 
@@ -124,8 +126,8 @@ class Composition:
         async with asyncio.TaskGroup() as group:
             group.create_task(self.lists.run())
             group.create_task(self.balances.run())
-            if self.alerts is not None:
-                group.create_task(self.alerts.run())
+            if self.webhook is not None:
+                group.create_task(self.webhook.run())
             if self.traces is not None:
                 group.create_task(self.traces.run())
 
@@ -166,8 +168,8 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
         router.take_over(before.router, staying)
         balances.take_over(before.balances)
         upstream.take_over(before.upstream)
-    alerts = WebhookAlerts.for_settings(
-        config.alerts, lasting.transport, lasting.redactor, before.alerts if before else None
+    webhook = WebhookAlerts.for_settings(
+        config.alerts, lasting.transport, lasting.redactor, before.webhook if before else None
     )
     traces = _traces(config, lasting, before)
     engine = _engine(config, lasting, accounts, health, router, upstream, balances)
@@ -184,7 +186,7 @@ def compose(settings: Settings, lasting: Lasting, before: Composition | None = N
         balances,
         upstream,
         engine,
-        alerts,
+        webhook,
         traces,
         app,
     )
@@ -264,7 +266,6 @@ def _market(
         random=random.random,
         traffic=accounts.traffic,
         on_key=health.cooldowns.set_key_problem,
-        low_hours=config.alerts.balance_hours,
     )
     return lists, balances
 

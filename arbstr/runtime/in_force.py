@@ -15,7 +15,7 @@ from arbstr.events import ProviderHealthChanged
 from arbstr.redaction import Secret
 from arbstr.runtime.background import run_in_background
 from arbstr.runtime.books import keep_books
-from arbstr.runtime.composition import Lasting, compose, largest_bytes
+from arbstr.runtime.composition import Composition, Lasting, compose, largest_bytes
 from arbstr.runtime.limits import most_clients
 from arbstr.runtime.persistence import SpendPersistence, StatePersistence
 from arbstr.server.server import Listener, listen
@@ -84,8 +84,8 @@ class InForce:
         self._books.renew(after.accounts)
         if (before.config.server.auth_token, before.config.clients) != (config.server.auth_token, config.clients):
             self._lasting.feed.end_watchers()
-        if before.alerts is not None:
-            before.alerts.end(self._lasting.bus)
+        if before.webhook is not None:
+            before.webhook.end(self._lasting.bus)
         replaced = self._begin_work()
         await asyncio.gather(self._spending.load(), self._books.start())
         if replaced is not None:
@@ -103,12 +103,24 @@ class InForce:
         """Begin the present composition's work in the background; return the one before's, which is to end."""
         now, replaced = self.composition, self._background
         now.balances.on_reading(self._books.put)
-        if now.alerts is not None:
-            now.alerts.begin(self._lasting.bus, self._lasting.budgets, now.balances, now.lists)
+        if now.webhook is not None:
+            now.webhook.begin(self._lasting.bus)
+        self._watch_for_alerts(now)
         if replaced is not None:
             replaced.cancel()
         self._background = asyncio.create_task(now.run())
         return replaced
+
+    def _watch_for_alerts(self, now: Composition) -> None:
+        """Have the alerts hear of what a composition reads, by its configuration."""
+        alerts, settings = self._lasting.alerts, now.config.alerts
+        alerts.renew(
+            budget_percent=settings.budget_percent,
+            balance_hours=settings.balance_hours,
+            providers={name: view.state for name, view in now.health.views().items()},
+        )
+        now.balances.on_reading(lambda reading: alerts.balance(reading.provider, reading.balance))
+        now.lists.on_jumps(alerts.prices)
 
     async def _end_work(self) -> None:
         if self._background is not None:

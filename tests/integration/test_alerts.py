@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from arbstr.config.clients import digest_of
+from arbstr.events import AlertRaised
 from arbstr.market import bookkeeping, reconciliation, webhook
 from arbstr.redaction import Secret
 from tests.integration.test_balances import holding, node
@@ -69,7 +70,7 @@ async def test_a_budget_is_told_of_signed_and_once(harness: ProxyHarness) -> Non
     }
     assert (most["percent"], most["spent_sats"]) == (75, 3.0)
     assert len(taker.requests) == 2
-    assert "alert: alert budget, name global, percent 50" in arbstr.log
+    assert [one.alert.percent for one in arbstr.events if isinstance(one, AlertRaised)] == [50, 75]
     assert "t0ken-in-the-query" not in arbstr.log
 
 

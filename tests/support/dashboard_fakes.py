@@ -12,6 +12,7 @@ from typing import Any, Literal, cast
 from arbstr.bus import EventBus, Subscription
 from arbstr.errors import LedgerUnavailable
 from arbstr.events import (
+    Alert,
     AttemptFailed,
     AttemptStarted,
     Event,
@@ -245,6 +246,7 @@ class FakeSource:
         self.running: dict[str, InFlight] = {}
         self.budgets: tuple[BudgetStatus, ...] = ()
         self.ratios: tuple[LearnedRatio, ...] = ()
+        self.alerts: tuple[Alert, ...] = ()
         self.ledger_problem: str | None = None
         self.snapshots = 0
         self.link: LinkState | None = None
@@ -274,6 +276,7 @@ class FakeSource:
             self.budgets,
             self.ratios,
             self.ledger_problem,
+            alerts=self.alerts,
         )
 
     async def offers(self, models: Sequence[str]) -> dict[str, tuple[OfferStatus, ...]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from arbstr.types import CLIENT_SCOPE, BudgetStatus, RequestRecord
-from tui.model.notices import GLOBAL
+from tui.model.alert_text import GLOBAL
 
 SHOWN_MS = 60_000  # how long after a budget refused a request it is said that it does
 _PAYMENT_REQUIRED = 402

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from arbstr.events import BudgetThreshold, ConfigurationRead, LedgerStateChanged, OverchargeFound, UnexplainedCharge
-from arbstr.types import CLIENT_SCOPE
-from tui.format import percent, sats_round, shown
-
-GLOBAL = "global"  # the scope of a budget that is no rule's
+from arbstr.events import Alert, ConfigurationRead, LedgerStateChanged, OverchargeFound
+from tui.format import shown
+from tui.model.alert_text import alert_text
 
 Severity = Literal["information", "warning", "error"]
 
@@ -28,22 +26,10 @@ def overcharge_notice(event: OverchargeFound) -> Notice:
     return Notice(f"{name} charges {event.ratio:.2f} times its rates for {model}", "warning")
 
 
-def budget_notice(event: BudgetThreshold) -> Notice:
-    """Return the notice that a share of a budget is spent."""
-    spent, limit = sats_round(event.spent_msats), sats_round(event.limit_msats)
-    share = percent(event.spent_msats / event.limit_msats if event.limit_msats else 1.0, 0)
-    client = event.scope.removeprefix(CLIENT_SCOPE)
-    scope = f"client {shown(client, 40)}" if client != event.scope else f"policy {shown(event.scope, 40)}"
-    whose = "Budget" if event.scope == GLOBAL else f"Budget of {scope}"
-    text = f"{whose} for this {event.period}: {spent} of {limit} sats spent ({share})"
-    return Notice(text, "error" if event.percent >= 100 else "warning")
-
-
-def unexplained_notice(event: UnexplainedCharge) -> Notice:
-    """Return the notice that a provider took what no request explains."""
-    return Notice(
-        f"{shown(event.provider, 40)} took {sats_round(event.msats)} sats that no request explains", "warning"
-    )
+def alert_notice(alert: Alert) -> Notice:
+    """Return the notice that something needs attention."""
+    is_spent = alert.kind == "budget" and (alert.percent or 0) >= 100
+    return Notice(alert_text(alert), "error" if is_spent else "warning")
 
 
 def ledger_notice(event: LedgerStateChanged) -> Notice:

@@ -35,6 +35,7 @@ class ProviderView:
     health_changes: tuple[HealthChange, ...] = ()  # newest first
     overcharges: tuple[OverchargeFound, ...] = ()  # newest first, one a model
     unfunded: bool = False  # the newest attempt was refused for lack of balance
+    low: bool = False  # its balance ends soon, by an alert
     speeds: Speeds = field(default_factory=Speeds)
 
     @property

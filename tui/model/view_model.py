@@ -13,9 +13,10 @@ from statistics import median
 
 from arbstr.events import (
     AdoptionProgressed,
+    Alert,
+    AlertRaised,
     AttemptFailed,
     AttemptStarted,
-    BudgetThreshold,
     ChargeBooked,
     ConfigurationRead,
     Event,
@@ -34,22 +35,21 @@ from arbstr.monitoring.live_state import amended, summed, with_unexplained
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Totals
 from arbstr.types import BudgetStatus, LearnedRatio, RequestRecord
 from tui.format import shown
+from tui.model.alert_text import harmless
 from tui.model.budget_refusals import BudgetRefusals
 from tui.model.burn import BudgetRates
 from tui.model.counters import Reset, counted_since
 from tui.model.feed import KEPT, Feed
 from tui.model.notices import (
     Notice,
-    budget_notice,
+    alert_notice,
     configuration_notice,
     ledger_notice,
     overcharge_notice,
-    unexplained_notice,
 )
 from tui.model.provider_view import HealthChange, PriceList, ProviderView
 from tui.model.request_row import InFlightRequest
 from tui.model.speed import SpeedLog
-from tui.model.unexplained import Unexplained
 
 RATE_WINDOW_MS = 10_000
 FIRST_BYTES = 500  # the newest ones their median is taken of
@@ -78,7 +78,7 @@ class DashboardView:
     refusing: tuple[BudgetStatus, ...] = ()  # budgets that are spent, or were too small for a request just now
     budget_rates: tuple[float | None, ...] = ()  # what was spent lately of each budget, in msats per minute
     config_problem: str | None = None  # why the configuration file is not in force
-    unexplained: tuple[tuple[str, int], ...] = ()  # who took lately what no request explains, and how much, in msats
+    alerts: tuple[Alert, ...] = ()  # what needs attention, the latest last
     reset: Reset | None = None  # of the counters; None while they count since the start
 
     @property
@@ -110,7 +110,6 @@ class ViewModel:
         self._moments: dict[str, deque[HealthChange]] = {}
         self._overcharges: dict[str, dict[str, OverchargeFound]] = {}
         self._refusals = BudgetRefusals()
-        self._unexplained = Unexplained()
         self._unfunded: set[str] = set()
         self._speeds = SpeedLog()
         self._rates = BudgetRates()
@@ -146,6 +145,8 @@ class ViewModel:
         self.config_problem = shown(snapshot.config_problems[0]) if snapshot.config_problems else None
         self.budgets = tuple(replace(each, scope=shown(each.scope)) for each in snapshot.budgets)
         self._rates.add(self.budgets, snapshot.at_ms)
+        self._alerts = tuple(map(harmless, snapshot.alerts))
+        self._low = {each.name for each in snapshot.alerts if each.kind == "balance"}
         self.ratios = tuple(replace(each, policy=each.policy and shown(each.policy)) for each in snapshot.ratios)
 
     def _shown_provider(self, status: ProviderStatus) -> ProviderStatus:
@@ -210,9 +211,6 @@ class ViewModel:
             self.feed.amend(event)
         else:
             self._totals = with_unexplained(self._totals, event)
-            self._unexplained.add(event)
-            if event.msats > 0:
-                self.notices.append(unexplained_notice(event))
         self._on_amended(event.at_ms)
 
     def _advance(self, event: RequestReceived | RequestProgress) -> None:
@@ -225,15 +223,7 @@ class ViewModel:
         elif (known := self.feed.running.get(event.request_id)) is not None:
             advance(known, event)
 
-    def _apply_other(
-        self,
-        event: ProviderHealthChanged
-        | OverchargeFound
-        | BudgetThreshold
-        | LedgerStateChanged
-        | ConfigurationRead
-        | AdoptionProgressed,
-    ) -> None:
+    def _apply_other(self, event: Event) -> None:
         """Apply an event that is not about one request."""
         match event:
             case AdoptionProgressed():
@@ -245,8 +235,8 @@ class ViewModel:
                 if not known:  # the Providers screen shows its other models
                     self.notices.append(overcharge_notice(event))
                 known[event.model] = event
-            case BudgetThreshold():
-                self.notices.append(budget_notice(event))
+            case AlertRaised():
+                self.notices.append(alert_notice(event.alert))
             case LedgerStateChanged():
                 self.ledger_problem = None if event.ok else shown(event.message)
                 self.notices.append(ledger_notice(event))
@@ -345,7 +335,7 @@ class ViewModel:
             self._refusals.refusing(self.budgets, now_ms),
             tuple(self._rates.per_minute(budget, now_ms) for budget in self.budgets),
             self.config_problem,
-            self._unexplained.at(now_ms),
+            tuple(each for each in self._alerts if each.until_ms is None or each.until_ms > now_ms),
             self._reset,
         )
 
@@ -357,6 +347,7 @@ class ViewModel:
             tuple(self._moments.get(name, ())),
             tuple(reversed(self._overcharges.get(name, {}).values())),
             name in self._unfunded,
+            name in self._low,
             self._speeds.of(name),
         )
 

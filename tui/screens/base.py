@@ -40,7 +40,7 @@ REQUEST_KEYS = (
     key("copy", "copy", "Copy its id, then also its row, JSON or command", "copy"),
 )
 # In the bottom line the higher of these go first; keys that are a screen's own lie between them.
-RANKS = {"help": 0, "quit": 0, "filter": 1, "freeze": 2, "range": 100, "zone": 101}
+RANKS = {"help": 0, "quit": 0, "alerts": 1, "filter": 1, "freeze": 2, "range": 100, "zone": 101}
 
 
 def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
@@ -61,7 +61,9 @@ def show_standing(top: TopBar, dashboard: DashboardModel) -> None:
 def show_keys(bar: KeyBar, screen: Screen[None], dashboard: DashboardModel, words: Mapping[str, str]) -> None:
     """Show the keys of a screen, and those that work everywhere, in its bottom line; `words` as of `words()` below."""
     frozen = "unfreeze" if dashboard.model.frozen else "freeze"
-    now = {"freeze": frozen, "range": dashboard.range.name, "zone": dashboard.zone_name, **words}
+    alerts = len(dashboard.view().alerts)
+    said = "" if not alerts else "1 alert" if alerts == 1 else f"{alerts} alerts"
+    now = {"alerts": said, "freeze": frozen, "range": dashboard.range.name, "zone": dashboard.zone_name, **words}
     hints = []
     for place, (action, each) in enumerate(shown_bindings(type(screen), type(screen.app))):
         if word := now.get(each.id or "", each.description):
@@ -232,6 +234,10 @@ class DashboardScreen(Screen[None]):
     def _filtered(self) -> None:
         self.narrow(self.typed)
         self.repaint()
+
+    @on(Panel.Picked, "#top")
+    async def _top_picked(self) -> None:
+        await self.app.run_action("app.alerts")
 
     def action_back(self) -> None:
         """Go back one step: out of the filter line; out of filter and selection; to the first screen."""

@@ -11,15 +11,12 @@ from textual import events
 from textual.message import Message
 
 from arbstr.monitoring.source import LinkState, Outage
-from arbstr.types import BudgetStatus
-from tui.format import clock, day_or_time, percent, sats_round, shown, uptime, zone_name
+from tui.format import clock, percent, shown, uptime, zone_name
 from tui.model.burn import Burn
-from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Part, Span, fit_parts, spread, width_of
-from tui.widgets.budget_pace import NEARLY, budget_share, tightest
 from tui.widgets.panel import Panel
-from tui.widgets.provider_health import runway_of
+from tui.widgets.troubles import badge, troubles
 
 FROZEN = "‖ frozen"
 
@@ -49,15 +46,14 @@ class TopBar(Panel):
         address: Line = ((f"  {view.address.removeprefix('http://')}", "muted"),)
         outage = None if link is None else link.outage
         problem = problem if outage is None else None
-        troubles = [*_budgets(view, now_ms, zone, burn), *_balances(view), *_ledger(view.ledger_problem, problem)]
-        troubles += [*_configuration(view), *_unexplained(view)]
+        wrong = troubles(view, now_ms, zone, burn, problem)
         name: Part = (((" arbstr", "title"),), 3)
         watches: list[Part] = (
             [] if link is None else [((("  watching,", "muted"),), 8), (((" read-only", "muted"),), 4)]
         )
         lost = [] if outage is None else _outage(outage, now_ms)
-        self._left = [name, *lost, (address, 7), *watches, *_providers(view), *troubles, *_adoption(view)]
-        state: Line = (("▶ live ", "muted" if troubles else "good"),)
+        self._left = [name, *lost, (address, 7), *watches, *_providers(view), *wrong, *_adoption(view)]
+        state: Line = (("▶ live ", "muted" if wrong else "good"),)
         if outage is not None:
             state = ((f" ✕ stale since {clock(outage.since_ms, zone)} ", "alarm"), (" ", "text"))
         elif frozen:
@@ -75,78 +71,19 @@ class TopBar(Panel):
         return [spread(line[:place], line[place + 1 :], width)]
 
 
-NEARLY_EMPTY_H = 1.0  # hours that a balance lasts: with less it is said on every screen
 _STRETCH: Part = ((("", "text"),), 0)  # between what stands on the left and what on the right
 
 
 def _outage(outage: Outage, now_ms: int) -> list[Part]:
     again_s = max(outage.again_ms - now_ms + 999, 0) // 1000
     when = f"again in {again_s} s" if again_s else "connecting"
-    return _badge("no connection", f": {shown(outage.reason, 80)}, {when}", 2)
-
-
-def _budgets(view: DashboardView, now_ms: int, zone: tzinfo | None, burn: Burn | None) -> list[Part]:
-    """Return badges of budgets that refuse, else of one that is nearly spent, and till when one lasts."""
-    parts: list[Part] = []
-    for budget in view.refusing:
-        until = day_or_time(budget.resets_at_ms, now_ms, zone)
-        parts += _badge(f"budget {_named(budget)} spent", f", refusing until {until}", 2)
-    if not parts:
-        near = [each for each in view.budgets if budget_share(each) >= NEARLY]
-        for budget in sorted(near, key=budget_share)[-1:]:
-            said = f"  {_named(budget)} budget {percent(budget_share(budget), 0)}"
-            parts.append((((said, "warn"),), 4))
-        if view.budgets and (empty_at_ms := tightest(view, burn)[1].empty_at_ms) is not None:
-            known = "" if near else f"  {_named(tightest(view, burn)[0])} budget"
-            parts.append((((f"{known} lasts till {day_or_time(empty_at_ms, now_ms, zone)}", "warn"),), 5))
-    return parts
-
-
-def _named(budget: BudgetStatus) -> str:
-    return budget.period if budget.scope == GLOBAL else f"{budget.scope} {budget.period}"
-
-
-def _balances(view: DashboardView) -> list[Part]:
-    names = [each.status.name for each in view.providers if each.unfunded]
-    parts = _badge("no balance", f" left at {', '.join(names)}", 2) if names else []
-    for each in view.providers:
-        known = each.status.balance
-        hours = None if known is None or each.unfunded else known.runway_hours
-        if hours is not None and hours < NEARLY_EMPTY_H:
-            parts.append((((f"  {each.status.name}'s balance {runway_of(each)[0]}", "warn"),), 4))
-    return parts
-
-
-def _ledger(unwritten: str | None, unread: str | None) -> list[Part]:
-    if unwritten is not None:
-        return _badge("ledger can't be written", f": {shown(unwritten, 60)}", 6)
-    return _badge("ledger", f": {shown(unread, 60)}", 2) if unread is not None else []
-
-
-def _configuration(view: DashboardView) -> list[Part]:
-    """Return a badge of a configuration file that was refused: what runs is the one before."""
-    if view.config_problem is None:
-        return []
-    return _badge("config refused", f": {shown(view.config_problem, 80)}", 6)
-
-
-def _unexplained(view: DashboardView) -> list[Part]:
-    """Return a badge of what was taken lately for no request that is known."""
-    if not view.unexplained:
-        return []
-    taken = ", ".join(f"{sats_round(msats)} sats at {name}" for name, msats in view.unexplained)
-    return _badge("unexplained charge", f": {taken}", 4)
+    return badge("no connection", f": {shown(outage.reason, 80)}, {when}", 2)
 
 
 def _adoption(view: DashboardView) -> list[Part]:
     if view.adopted is None:
         return []
     return [((("  adopting old rows ", "muted"), (percent(view.adopted, 0), "text")), 6)]
-
-
-def _badge(said: str, details: str, rank: int) -> list[Part]:
-    """Return a badge that must not be overlooked; its details are dropped first."""
-    return [(((" ", "text"), (f" {said}", "alarm")), 0), (((details, "alarm"),), rank), (((" ", "alarm"),), 0)]
 
 
 def _providers(view: DashboardView) -> list[Part]:

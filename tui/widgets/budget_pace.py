@@ -7,16 +7,15 @@ from datetime import tzinfo
 from arbstr.clock import MINUTE_MS
 from arbstr.types import CLIENT_SCOPE, BudgetStatus
 from tui.format import countdown, day_or_time, uptime
+from tui.model.alert_text import GLOBAL
 from tui.model.burn import Burn, Pace, began_ms, pace
 from tui.model.filter_language import term
 from tui.model.filter_times import since
-from tui.model.notices import GLOBAL
 from tui.model.view_model import DashboardView
 from tui.render.layout import Line, Role
 from tui.widgets.spend_by_model import bar
 
-NEARLY = 0.8  # of a budget: from here on it is worth a warning
-SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth one too
+SOON_MS = 2 * 3_600_000  # a budget that is empty within that is worth a warning
 
 
 def tightest(view: DashboardView, burn: Burn | None) -> tuple[BudgetStatus, Pace]:
@@ -48,7 +47,7 @@ def budget_share(budget: BudgetStatus) -> float:
 def budget_role(budget: BudgetStatus) -> Role:
     """Return the role of a budget's share."""
     share = budget_share(budget)
-    return "bad" if share >= 1 else "warn" if share >= NEARLY else "good"
+    return "bad" if share >= 1 else "warn" if budget.passed_percent else "good"
 
 
 def budget_finds(budget: BudgetStatus) -> str:

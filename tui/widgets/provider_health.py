@@ -117,16 +117,13 @@ def _balance(view: ProviderView, text: str, free_msats: int) -> Span:
     return (f"{text} sats", "text" if free_msats > 0 else "bad")
 
 
-LOW_H = 12.0  # hours that a balance lasts: with less it is worth a warning
-
-
 def runway_of(view: ProviderView) -> Span:
     """Return how long the balance at a provider lasts at this rate."""
     known = view.status.balance
     hours = None if known is None else known.runway_hours
     if hours is None:
         return (NOTHING, "muted")
-    return (f"lasts {uptime(hours * HOUR_MS)}", "warn" if hours < LOW_H else "text")
+    return (f"lasts {uptime(hours * HOUR_MS)}", "warn" if view.low else "text")
 
 
 def provider_rows(

@@ -22,18 +22,17 @@ from tui.format import (
     short_durations,
     uptime,
 )
+from tui.model.alert_text import GLOBAL
 from tui.model.burn import SPAN_MS, Burn, Pace
 from tui.model.filter_language import term
 from tui.model.filter_times import since
 from tui.model.ledger_stats import LedgerStats, Range
-from tui.model.notices import GLOBAL
 from tui.model.provider_view import ProviderView
 from tui.model.request_row import OVERCHARGE
 from tui.model.view_model import DashboardView
 from tui.render.layout import EMPTY, Line, Role, Span, fit
 from tui.render.widths import cell_len
 from tui.widgets.budget_pace import budget_finds, budget_role, lasts, pace_bar, tightest
-from tui.widgets.provider_health import LOW_H
 from tui.widgets.tiles_panel import Tile
 
 FAST = 3.0  # times the day's mean: so is spending that fast
@@ -138,7 +137,7 @@ def _runway(view: DashboardView) -> list[tuple[str, Line]]:
 
 def _lasting(view: ProviderView, hours: float) -> Line:
     name = fit(view.status.name, min(cell_len(view.status.name), 8))
-    return ((name, "muted"), (" lasts", "muted"), (f" {uptime(hours * HOUR_MS)}", "warn" if hours < LOW_H else "text"))
+    return ((name, "muted"), (" lasts", "muted"), (f" {uptime(hours * HOUR_MS)}", "warn" if view.low else "text"))
 
 
 def _times(times: float | None) -> Line:

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from arbstr.config.alerts import Alerts
 from arbstr.config.clients import ClientSettings, digest_of
 from arbstr.config.schema import Budget, Config, Policies, Rule
 from arbstr.engine.budget import Budgets, Reservation, SpendQuery
@@ -33,12 +34,18 @@ class WallClock:
         return self.now
 
 
+def configured(*rules: Rule, percents: tuple[int, ...] = (50, 80, 100), **caps: Any) -> Config:
+    """`caps` are those on everything, in sats; `percents` what is announced."""
+    return Config(budget=Budget(**caps), policies=Policies(rules=rules), alerts=Alerts(budget_percent=percents))
+
+
 def budgets(
     *rules: Rule, clock: WallClock | None = None, events: list[BudgetThreshold] | None = None, **caps: Any
 ) -> Budgets:
     """`caps` are those on everything, in sats."""
-    config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
-    return Budgets(config, clock_ms=clock or WallClock(), publish=(events if events is not None else []).append)
+    return Budgets(
+        configured(*rules, **caps), clock_ms=clock or WallClock(), publish=(events if events is not None else []).append
+    )
 
 
 def only(status: tuple[BudgetStatus, ...]) -> BudgetStatus:
@@ -335,8 +342,7 @@ class Past:
 
 
 def restarted(past: Past, *rules: Rule, clock: WallClock, events: list[BudgetThreshold], **caps: Any) -> Budgets:
-    config = Config(budget=Budget(**caps), policies=Policies(rules=rules))
-    return Budgets(config, clock_ms=clock, publish=events.append, recall=past)
+    return Budgets(configured(*rules, **caps), clock_ms=clock, publish=events.append, recall=past)
 
 
 async def test_the_ledger_is_asked_for_every_budgets_period_and_what_it_says_is_spent() -> None:
@@ -470,8 +476,8 @@ def test_another_limit_counts_what_was_spent_and_reserved_before() -> None:
     caps = budgets(max_sats_per_day=10)
     caps.reserve(None, 4_000).settle(4_000)
     running = caps.reserve(None, 3_000)
-    caps.renew(Config(budget=Budget(max_sats_per_day=8)))
-    assert only(caps.status()) == BudgetStatus("global", "day", 4_000, 3_000, 8_000, utc("2024-02-29"), False)
+    caps.renew(configured(max_sats_per_day=8))
+    assert only(caps.status()) == BudgetStatus("global", "day", 4_000, 3_000, 8_000, utc("2024-02-29"), False, 50)
     with pytest.raises(BudgetExceeded):
         caps.reserve(None, 1_001)
     running.settle(3_000)
@@ -482,7 +488,7 @@ def test_a_raised_limit_passes_its_thresholds_again() -> None:
     events: list[BudgetThreshold] = []
     caps = budgets(events=events, max_sats_per_day=10)
     caps.reserve(None, 9_000).settle(9_000)
-    caps.renew(Config(budget=Budget(max_sats_per_day=20)))
+    caps.renew(configured(max_sats_per_day=20))
     caps.reserve(None, 9_000).settle(9_000)
     assert [(event.percent, event.limit_msats) for event in events] == [
         (50, 10_000),
@@ -492,10 +498,21 @@ def test_a_raised_limit_passes_its_thresholds_again() -> None:
     ]
 
 
+def test_other_shares_to_be_announced_hold_for_what_is_spent_from_now_on() -> None:
+    events: list[BudgetThreshold] = []
+    caps = budgets(events=events, max_sats_per_day=10)
+    caps.reserve(None, 9_000).settle(9_000)
+    caps.renew(configured(percents=(95, 75), max_sats_per_day=10))
+    assert only(caps.status()).passed_percent == 75
+    caps.reserve(None, 600).settle(600)
+    assert [event.percent for event in events] == [50, 80, 95]
+    assert only(caps.status()).passed_percent == 95
+
+
 def test_a_new_budget_counts_what_ends_after_it_was_set_up() -> None:
     caps = budgets()
     running = caps.reserve("code", 5_000)
-    caps.renew(Config(budget=Budget(max_sats_per_day=10)))
+    caps.renew(configured(max_sats_per_day=10))
     running.settle(6_000)
     assert only(caps.status()).spent_msats == 6_000
 

@@ -11,9 +11,11 @@ import pytest
 
 from arbstr.bus import EventBus
 from arbstr.events import (
+    Alert,
+    AlertCleared,
+    AlertRaised,
     AttemptFailed,
     AttemptStarted,
-    BudgetThreshold,
     ChargeBooked,
     Event,
     FirstByte,
@@ -21,7 +23,6 @@ from arbstr.events import (
     ProviderHealthChanged,
     RequestFinished,
     StreamProgress,
-    UnexplainedCharge,
 )
 from arbstr.logs.access_log import AccessLog
 from arbstr.logs.ring import LogRing
@@ -118,18 +119,35 @@ def test_a_key_in_one_of_many_lines_is_masked_there() -> None:
             ),
         ),
         (
-            BudgetThreshold("global", "day", 80, 8_000_000, 10_000_000, 1),
-            "30 arbstr.budgets budget scope=global period=day percent=80 spent_sats=8000.0 limit_sats=10000.0",
+            AlertRaised(Alert("budget", "global", 1, 2, "day", 80, 8_000_000, 10_000_000)),
+            "30 arbstr.alerts alert: budget scope=global period=day percent=80 sats=8000.0 limit_sats=10000.0",
         ),
         (
-            UnexplainedCharge("alpha", 1, 455),
-            "30 arbstr.providers took sats that no request explains provider=alpha sats=0.455",
+            AlertRaised(Alert("balance", "alpha", 1, msats=20_000, hours=1.5)),
+            "30 arbstr.alerts alert: balance ends soon, top it up provider=alpha sats=20.0 hours=1.5",
+        ),
+        (
+            AlertRaised(Alert("price_jump", "alpha", 1, models=("gpt-4o", "m"))),
+            (
+                "30 arbstr.alerts alert: prices jumped tenfold, doubted until they are read twice provider=alpha "
+                'models="gpt-4o m"'
+            ),
+        ),
+        (
+            AlertRaised(Alert("unexplained_charge", "alpha", 1, msats=455)),
+            "30 arbstr.alerts alert: took sats that no request explains provider=alpha sats=0.455",
         ),
     ],
 )
 def test_what_an_operator_must_know_is_a_warning(event: Event, line: str) -> None:
     assert said(event) == [line]
     assert said(event, log_requests=False) == [line]
+
+
+def test_the_end_of_an_alert_is_worth_a_line() -> None:
+    assert said(AlertCleared("provider_down", "alpha", 1)) == [
+        "20 arbstr.alerts no longer an alert: provider down provider=alpha"
+    ]
 
 
 def test_the_small_steps_of_a_request_are_not_logged() -> None:

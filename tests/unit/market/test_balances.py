@@ -251,10 +251,7 @@ def test_a_problem_is_said_once_and_without_the_key(status: int, word: str, capl
     assert "has been read" in end
 
 
-def test_a_balance_that_ends_within_twelve_hours_is_said_once_until_it_no_longer_does(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    caplog.set_level(logging.INFO)
+def test_a_balance_lasts_as_long_as_the_rate_of_the_last_hour_says() -> None:
     market = Market(holding(100_000))
 
     async def story() -> None:
@@ -263,15 +260,9 @@ def test_a_balance_that_ends_within_twelve_hours_is_said_once_until_it_no_longer
         assert market.balance.runway_hours == pytest.approx(16.5)
         market.account = holding(60_000, spent=2000)
         await until(350)()
-        market.account = holding(59_000, spent=2010)
-        await until(590)()
-        market.account = holding(900_000, spent=2010)
-        await until(1000)()
+        assert market.balance.runway_hours == pytest.approx(5.0)
 
     market.lives(story)
-    warning, end = caplog.messages
-    assert warning == "provider node: the balance of 60.000 sats lasts 5.0 h at this rate; top it up"
-    assert "900.000 sats lasts longer again" in end
 
 
 def test_a_version_is_read_again_now_and_then_and_may_fail() -> None:

@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 from arbstr.events import (
     AdoptionProgressed,
+    Alert,
+    AlertRaised,
     AttemptFailed,
     AttemptStarted,
-    BudgetThreshold,
     ChargeBooked,
     ConfigurationRead,
     Event,
@@ -203,12 +204,15 @@ def test_a_clients_budget_that_refuses_is_known() -> None:
     assert model.view(NOON + 10).refusing == (bobs,)
 
 
-def test_what_no_request_explains_is_told_for_ten_minutes_unless_it_is_explained() -> None:
-    model = ViewModel(FakeSource().snapshot())
-    model.apply([UnexplainedCharge("alpha", NOON, 455), UnexplainedCharge("beta", NOON, 50)])
-    model.apply([UnexplainedCharge("alpha", NOON + 1, 45), UnexplainedCharge("beta", NOON + 1, -50)])
-    assert model.view(NOON + 2).unexplained == (("alpha", 500),)
-    assert model.view(NOON + 600_001).unexplained == ()
+def test_alerts_are_those_of_the_snapshot_made_harmless_until_they_end() -> None:
+    charge = Alert("unexplained_charge", "al\x1bpha", NOON, NOON + 10, msats=455)
+    low = Alert("balance", "beta", NOON, msats=900, hours=0.9)
+    model = ViewModel(replace(FakeSource().snapshot(), alerts=(charge, low)))
+    assert model.view(NOON).alerts == (replace(charge, name="al\ufffdpha"), low)
+    assert [each.key for each in model.view(NOON).providers if each.low] == ["beta"]
+    assert model.view(NOON + 10).alerts == (low,)
+    model.resync(FakeSource().snapshot())
+    assert model.view(NOON).alerts == ()
 
 
 def test_a_budget_that_has_refused_nothing_for_a_minute_is_not_said_to_refuse() -> None:
@@ -278,9 +282,9 @@ def test_events_that_need_attention_become_notices() -> None:
     model.apply(
         [
             OverchargeFound("alpha", "gpt-4o", 1.25, 125, 100),
-            BudgetThreshold("global", "day", 100, 5_000_000, 5_000_000, NOON),
-            BudgetThreshold("code", "hour", 80, 11_480, 12_000, NOON),
-            BudgetThreshold("client:bob", "day", 80, 900, 1000, NOON),
+            AlertRaised(Alert("budget", "global", NOON, NOON, "day", 100, 5_000_000, 5_000_000)),
+            AlertRaised(Alert("budget", "code", NOON, NOON, "hour", 90, 11_480, 12_000)),
+            AlertRaised(Alert("unexplained_charge", "alpha", NOON, NOON, msats=700)),
             LedgerStateChanged(ok=False, message="disk full"),
             LedgerStateChanged(ok=True, message="The ledger is writable again."),
             ConfigurationRead(NOON, ("config.toml: a is wrong", "config.toml: b is wrong")),
@@ -290,9 +294,9 @@ def test_events_that_need_attention_become_notices() -> None:
     )
     assert [(notice.severity, notice.text) for notice in model.notices] == [
         ("warning", "alpha charges 1.25 times its rates for gpt-4o"),
-        ("error", "Budget for this day: 5,000 of 5,000 sats spent (100 %)"),
+        ("error", "Budget for this day: 5,000 of 5,000 sats spent (100 %): it refuses requests"),
         ("warning", "Budget of policy code for this hour: 11.480 of 12.000 sats spent (96 %)"),
-        ("warning", "Budget of client bob for this day: 0.900 of 1.000 sats spent (90 %)"),
+        ("warning", "alpha took 0.700 sats that no request explains"),
         ("error", "The ledger can't be written: disk full"),
         ("information", "The ledger is writable again."),
         ("error", "The configuration was refused: config.toml: a is wrong (and 1 more)"),
@@ -360,4 +364,3 @@ def test_a_cost_that_turns_out_later_is_shown_and_the_sums_are_asked_for_again()
     model.apply([UnexplainedCharge("alpha", NOON + 1, 455)])
     assert model.totals.cost_msats - before == 99_455 - (record.cost_msats or 0)
     assert (amended, model.amendments) == ([NOON, NOON + 1], 2)
-    assert [each.text for each in model.notices] == ["alpha took 0.455 sats that no request explains"]

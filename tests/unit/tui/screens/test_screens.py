@@ -16,8 +16,9 @@ import pytest
 from textual.events import Key
 from textual.widgets import Input, SelectionList
 
+from arbstr.clock import DAY_MS
 from arbstr.dashboard_keys import with_changes
-from arbstr.events import BudgetThreshold, OverchargeFound, RequestFinished, RequestReceived
+from arbstr.events import Alert, AlertRaised, OverchargeFound, RequestFinished, RequestReceived
 from arbstr.ledger.model import Entry, Filter, GroupBy, Stats
 from arbstr.monitoring.source import LinkState, Outage
 from tests.screenshots.scenes import settled
@@ -453,10 +454,14 @@ async def test_a_double_click_opens_a_row() -> None:
         await each.until(lambda: isinstance(each.app.screen, DetailScreen))
 
 
+def spent(scope: str, percent: int, msats: int) -> AlertRaised:
+    return AlertRaised(Alert("budget", scope, NOON, NOON + DAY_MS, "day", percent, msats, 5_000_000))
+
+
 async def test_notices_are_shown() -> None:
     async with dashboard_pilot(lived_in()) as each:
-        each.source.bus.publish(BudgetThreshold("[/x]\x1b", "day", 80, 4_000_000, 5_000_000, NOON))
-        await each.shows("Budget of policy [/x]� for this day", "80 %")
+        each.source.bus.publish(spent("[/x]\x1b", 90, 4_600_000))
+        await each.shows("Budget of policy [/x]� for this day", "92 %")
 
 
 @pytest.mark.parametrize("size", [(120, 36), (80, 24)], ids=["wide", "narrow"])
@@ -486,7 +491,7 @@ async def test_a_key_that_is_held_piles_up_no_notices() -> None:
 
 async def test_a_notice_does_not_drive_an_error_away() -> None:
     async with dashboard_pilot(lived_in()) as each:
-        each.source.publish(BudgetThreshold("global", "day", 100, 8000, 8000, NOON))
+        each.source.publish(spent("global", 100, 5_000_000))
         await each.shows("Budget for this day")
         await each.press("u")
         await each.shows("Times in", "Budget for this day")

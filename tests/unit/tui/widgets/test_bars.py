@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from arbstr.clock import DAY_MS, MINUTE_MS
+from arbstr.events import Alert
 from arbstr.monitoring.source import LinkState, Outage
 from arbstr.types import Balance, BudgetStatus
 from tests.support.dashboard_fakes import HOUR, NOON, FakeSource
@@ -36,7 +37,7 @@ HOURLY = BudgetStatus("global", "hour", 12_000, 0, 12_000, NOON + 1_800_000)
     [
         ({"refusing": (HOURLY,)}, "budget hour spent, refusing until 14:32"),
         ({"refusing": (replace(HOURLY, scope="client:bob"),)}, "budget client:bob hour spent"),
-        ({"unexplained": (("alpha", 1700),)}, "unexplained charge"),
+        ({"alerts": (Alert("unexplained_charge", "alpha", NOON, NOON + 1, msats=1700),)}, "unexplained charge"),
         ({"refusing": (replace(HOURLY, period="month", resets_at_ms=NOON + 20 * DAY_MS),)}, "until 03 Apr 14:02"),
         ({"ledger_problem": "database is locked"}, "ledger can't be written"),
         ({"config_problem": "config.toml: it is wrong"}, "config refused"),
@@ -64,14 +65,23 @@ def test_a_lost_connection_is_said_at_any_width_and_nothing_looks_live(width: in
         assert "refused, again in 4 s" in text
 
 
-def test_a_balance_that_ends_within_the_hour_is_said() -> None:
+def test_what_is_an_alert_is_said_and_nothing_else() -> None:
     source = FakeSource()
-    for free_msats, said in ((900, "alpha's balance lasts 54 m"), (1_100, "")):
-        balance = Balance("known", free_msats=free_msats, hourly_msats=1_000)
-        source.providers["alpha"] = replace(source.providers["alpha"], balance=balance)
-        text = top(ViewModel(source.snapshot()).view(NOON), 160)
+    balance = Balance("known", free_msats=900, hourly_msats=1_000)
+    source.providers["alpha"] = replace(source.providers["alpha"], balance=balance)
+    source.budgets = (replace(HOURLY, spent_msats=9_500),)
+    text = top(ViewModel(source.snapshot()).view(NOON), 200)
+    assert not any(word in text for word in ("balance", "budget", "down", "prices"))
+    source.budgets = (replace(HOURLY, spent_msats=9_500, passed_percent=75),)
+    source.alerts = (
+        Alert("balance", "alpha", NOON, msats=900, hours=0.9),
+        Alert("provider_down", "beta", NOON),
+        Alert("provider_down", "gamma", NOON),
+        Alert("price_jump", "delta", NOON, models=("gpt-4o",)),
+    )
+    text = top(ViewModel(source.snapshot()).view(NOON), 200)
+    for said in ("hour budget 79 %", "alpha's balance lasts 54 m", "beta, gamma down", "prices at delta jumped"):
         assert said in text
-        assert ("balance" in text) == bool(said)
 
 
 def test_a_dashboard_that_only_watches_says_so() -> None:
@@ -94,7 +104,9 @@ def test_everything_that_is_wrong_at_once_is_said_in_sixty_columns() -> None:
 
 
 def test_a_budget_that_is_nearly_spent_is_a_warning_and_the_zone_of_times_is_said() -> None:
-    view = ViewModel(replace(FakeSource().snapshot(), budgets=(replace(HOURLY, spent_msats=11_480),))).view(NOON)
+    view = ViewModel(
+        replace(FakeSource().snapshot(), budgets=(replace(HOURLY, spent_msats=11_480, passed_percent=90),))
+    ).view(NOON)
     assert "hour budget 96 %" in top(view, 80)
     assert "EST" in top(view, 120, zone=timezone(timedelta(hours=-5), "EST"))
 
@@ -130,5 +142,5 @@ def test_till_when_a_budget_lasts_at_this_rate_is_said_before_it_is_spent() -> N
     fast, slow = Burn(10_000, 10 * MINUTE_MS), Burn(1_000, 10 * MINUTE_MS)
     assert "day budget lasts till 15:22" in top(view, 120, burn=fast)
     assert "lasts till" not in top(view, 120, burn=slow)
-    spent = replace(view, budgets=(replace(budget, spent_msats=85_000),))
+    spent = replace(view, budgets=(replace(budget, spent_msats=85_000, passed_percent=75),))
     assert "day budget 85 % lasts till 14:17" in top(spent, 120, burn=fast)

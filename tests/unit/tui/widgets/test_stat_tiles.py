@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 import pytest
 
 from arbstr.clock import DAY_MS, HOUR_MS, MINUTE_MS
+from arbstr.events import Alert
 from arbstr.ledger.model import Aggregate
 from arbstr.monitoring.source import Totals
 from arbstr.types import Balance, BudgetStatus
@@ -101,9 +102,11 @@ def test_the_balance_that_is_empty_first_says_how_long_it_lasts() -> None:
     for name, free in (("alpha", 30_000), ("beta", 900_000)):
         held = Balance("known", free_msats=free, hourly_msats=10_000)
         source.providers[name] = replace(source.providers[name], balance=held)
-    lines = shown(ViewModel(source.snapshot()).view(NOON), burn=Burn(10_000, 10 * MINUTE_MS))["Burn"].lines
-    assert texts(lines)[2] == "alpha lasts 3 h 00 m"
-    assert lines[2][-1][1] == "warn"
+    for alerts, role in (((), "text"), ((Alert("balance", "alpha", NOON),), "warn")):
+        source.alerts = alerts
+        lines = shown(ViewModel(source.snapshot()).view(NOON), burn=Burn(10_000, 10 * MINUTE_MS))["Burn"].lines
+        assert texts(lines)[2] == "alpha lasts 3 h 00 m"
+        assert lines[2][-1][1] == role
 
 
 def day_budget(spent: int, scope: str = "global", resets_in_ms: int = 12 * HOUR_MS) -> BudgetStatus:
