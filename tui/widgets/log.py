@@ -28,7 +28,7 @@ _LEVELS: tuple[tuple[int, str, Role], ...] = (
 _UUID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}([0-9a-f]{8})\b")
 _HEAD = 8 + 2 + 7 + 2
 _NAME = 9  # cells: most loggers' names; more are taken where there is room
-_MOST_NAMES = ((140, 24), (100, 12), (0, _NAME))  # from a width in cells on
+_MOST_NAMES = ((180, 24), (100, 12), (72, _NAME), (0, 0))  # from a width in cells on
 
 
 @lru_cache(512)  # a line is drawn again in every frame in which it has moved up
@@ -37,12 +37,13 @@ def log_lines(
 ) -> tuple[Line, ...]:
     """Return a log line as one line with shortened ids, or wrapped; its text begins in the same column as others'."""
     word, role = next((word, role) for least, word, role in _LEVELS if line.level >= least)
-    room = max(width - _HEAD - name_width - 2, 10)
+    name = f"{_name(line.logger, name_width)}  " if name_width else ""
+    room = max(width - _HEAD - len(name), 10)
     pieces = chop_cells(line.text, room) if wrap and line.text else [_UUID.sub(r"…\1", line.text)]
     first: Line = (
         (f"{clock(line.at_ms, zone)}  ", "muted"),
         (f"{word:<7}  ", role),
-        (f"{_name(line.logger, name_width)}  ", "muted"),
+        (name, "muted"),
         (pieces[0], "text"),
     )
     return (first, *(((" " * (width - room) + piece, "text"),) for piece in pieces[1:]))

@@ -290,7 +290,8 @@ def test_what_loggers_say_begins_in_one_column(width: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("width", "name"), [(80, "compose  "), (80, "circuit_…"), (120, "compose     "), (200, "engine.circuit_breaker")]
+    ("width", "name"),
+    [(80, "compose  "), (80, "circuit_…"), (120, "compose     "), (200, "engine.circuit_b"), (60, "SAYS")],
 )
 def test_of_a_long_loggers_name_the_last_part_is_shown(width: int, name: str) -> None:
     log = LogRing()
