@@ -134,6 +134,8 @@ class RequestsScreen(ExportingScreen):
             return [(("asking the ledger …", "muted"),)]
         if self._rows.query:
             return [(("Nothing in the ledger passes the filter.", "muted"),)]
+        if self._finished:
+            return [(("None of the requests is in the ledger yet.", "muted"),)]
         lines: list[Line] = [(("No requests yet. Try one:", "text"),), EMPTY]
         return lines + [((line, "key"),) for line in curl(self.dashboard.view())]
 

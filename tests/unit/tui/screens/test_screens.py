@@ -1141,6 +1141,15 @@ async def test_t_is_not_offered_where_there_is_no_time_range(key: str) -> None:
         assert each.app.dashboard.range.name == "1 h"
 
 
+async def test_requests_that_the_ledger_has_not_got_yet_are_not_denied() -> None:
+    source = FakeSource()
+    async with dashboard_pilot(source) as each:
+        happen(source, 1)
+        source.own_ledger.records.clear()
+        await each.press("2")
+        await each.shows("None of the requests is in the ledger yet")
+
+
 async def test_nothing_is_painted_when_nothing_changes() -> None:
     async with dashboard_pilot(FakeSource()) as each:
         await each.shows("No requests yet")
