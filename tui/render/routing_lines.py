@@ -117,6 +117,8 @@ def _deviation(share: float) -> str:
 
 def _candidate(number: int, candidate: Json, rates: Cells) -> Cells:
     cost, weight = number_of(candidate.get("expected_cost_sats")), number_of(candidate.get("weight_sats"))
+    why = text_of(candidate, "reason")
+    ranks_only = why.startswith(f"number {number} ") and ";" not in why
     moved = cost is not None and weight is not None and abs(weight - cost) > 0.0005 * cost
     return {
         "order": (str(number), "muted"),
@@ -125,7 +127,7 @@ def _candidate(number: int, candidate: Json, rates: Cells) -> Cells:
         "ranked as": (sats_of(weight), "text" if moved else "muted"),
         **_prefix(candidate.get("cached_tokens")),
         **_price(candidate.get("price"), rates),
-        "why": (text_of(candidate, "reason"), "muted"),
+        "why": ("" if ranks_only else why, "muted"),  # its place says as much
     }
 
 

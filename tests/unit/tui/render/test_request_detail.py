@@ -71,6 +71,7 @@ def test_cached_tokens_are_foreseen_and_why_this_provider_is_said_at_any_width(w
     assert "Switching cost" not in text
     said = " ".join(text.split())
     assert "because alpha is number 1 by expected price; its cache should have 2,500 tokens of the prompt" in said
+    assert "number 2" not in said  # its place in the table says so
     assert "session was at alpha, whose cache was to save 22.500 sats; likely to go on within 5 min: 83 %" in said
 
 
