@@ -99,19 +99,20 @@ async def test_a_status_that_has_no_body_is_no_answer(faulty: FaultyProviderHarn
 
 # Encodings
 
-ZEROES = bytes(400_000_000)
+
+def bomb(window_bits: int) -> bytes:
+    """400 MB of zeroes, compressed; the checksum at its end is not theirs."""
+    compressor, zeroes = zlib.compressobj(1, wbits=window_bits), bytes(1_000_000)
+    first, again = (compressor.compress(zeroes) + compressor.flush(zlib.Z_FULL_FLUSH) for _ in range(2))
+    return first + again * 399 + compressor.flush()
 
 
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
-@pytest.mark.parametrize(
-    ("name", "bomb"),
-    [("gzip", gzip.compress(ZEROES, 1)), ("deflate", zlib.compress(ZEROES, 1))],
-    ids=["gzip", "deflate"],
-)
+@pytest.mark.parametrize(("name", "window_bits"), [("gzip", 31), ("deflate", 15)], ids=["gzip", "deflate"])
 async def test_a_bomb_costs_an_attempt_and_little_memory(
-    faulty: FaultyProviderHarness, name: str, bomb: bytes, stream: bool
+    faulty: FaultyProviderHarness, name: str, window_bits: int, stream: bool
 ) -> None:
-    answer = await faulty.chat(reply(bomb, headers=[("Content-Encoding", name)]), stream=stream)
+    answer = await faulty.chat(reply(bomb(window_bits), headers=[("Content-Encoding", name)]), stream=stream)
     assert (answer.headers["x-arbstr-provider"], answer.headers["x-arbstr-retries"]) == ("beta", "1/alpha")
     assert faulty.arbstr.peak_mb() < MOST_MEMORY_MB
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
 
+from tests.support.command import run_command
+from tests.support.ports import reserved_port
 from tests.support.serve_process import ServeProcess
 from tests.support.terminal import Terminal, python
 
@@ -27,29 +28,24 @@ def attached(url: str, *more: str, **env: str) -> Terminal:
     return Terminal(python("-m", "arbstr", "tui", "--attach", url, *more), env=env)
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port: int = listening.getsockname()[1]
-        return port
-
-
 def test_it_outlives_its_arbstr_finds_it_again_and_leaves_it_running(tmp_path: Path) -> None:
-    address = f"127.0.0.1:{free_port()}"
-    with ServeProcess(tmp_path, "--mock", "-l", address) as first, attached(address) as terminal:
-        terminal.wait_for(LIVE)
-        terminal.wait_for("watching, read-only")
-        assert first.chat().status_code == 200
-        terminal.wait_for("✓ ok")
-        first.process.kill()
-        terminal.wait_for("no connection")
-        terminal.wait_for("stale since")
-        with ServeProcess(tmp_path, "--mock", "-l", address) as second:
+    with reserved_port() as port:
+        address = f"127.0.0.1:{port}"
+        with ServeProcess(tmp_path, "--mock", "-l", address) as first, attached(address) as terminal:
             terminal.wait_for(LIVE)
-            assert "no connection" not in terminal.text
-            terminal.type("q")
-            assert terminal.wait_end() == 0
-            assert terminal.modes == terminal.modes_before
-            assert second.chat().status_code == 200
+            terminal.wait_for("watching, read-only")
+            assert first.chat().status_code == 200
+            terminal.wait_for("✓ ok")
+            first.process.kill()
+            terminal.wait_for("no connection")
+            terminal.wait_for("stale since")
+            with ServeProcess(tmp_path, "--mock", "-l", address) as second:
+                terminal.wait_for(LIVE)
+                assert "no connection" not in terminal.text
+                terminal.type("q")
+                assert terminal.wait_end() == 0
+                assert terminal.modes == terminal.modes_before
+                assert second.chat().status_code == 200
 
 
 def test_the_token_is_asked_for_where_it_is_needed_and_never_shown(tmp_path: Path) -> None:
@@ -71,7 +67,7 @@ def test_the_token_is_asked_for_where_it_is_needed_and_never_shown(tmp_path: Pat
 
 
 def test_what_cannot_be_watched_is_one_sentence(tmp_path: Path) -> None:
-    with attached(f"127.0.0.1:{free_port()}") as terminal:
+    with attached("127.0.0.1:9") as terminal:
         terminal.wait_for("arbstr: no arbstr answers at http://127.0.0.1")
         assert terminal.wait_end() == 1
     for options, says in (
@@ -79,6 +75,6 @@ def test_what_cannot_be_watched_is_one_sentence(tmp_path: Path) -> None:
         (("http://user:secret@127.0.0.1",), "may not hold a user or password"),
         (("127.0.0.1:8080", "--demo"), "it goes with --token alone"),
     ):
-        with attached(*options) as terminal:
-            terminal.wait_for(says)
-            assert terminal.wait_end() == 2
+        done = run_command("tui", "--attach", *options, environ={})
+        assert done.returncode == 2
+        assert says in done.stderr

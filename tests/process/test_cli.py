@@ -22,6 +22,7 @@ from arbstr import cli
 from arbstr.cli.tables import Column, table
 from tests.support.command import Done, run_command
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import started, wait_asleep
 
 KEY = "sk-5ecret0123456789"
 TOKEN = "tok-l3t-me-in-0000"
@@ -440,20 +441,17 @@ def test_a_reader_that_has_seen_enough_is_no_error(cwd: Path) -> None:
     assert run.stdout.startswith("name")
 
 
+@pytest.mark.usefixtures("measured")
 def test_ctrl_c_is_quiet(cwd: Path) -> None:
     """While it reads a configuration that does not come."""
     os.mkfifo(cwd / "pipe.toml")
-    process = subprocess.Popen(
-        [sys.executable, "-m", "arbstr", "check", "-c", "pipe.toml"],
-        cwd=cwd,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    writer = opened_by_its_reader(cwd / "pipe.toml")
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=PATIENCE_S)
-    os.close(writer)
+    command = [sys.executable, "-m", "arbstr", "check", "-c", "pipe.toml"]
+    with started(command, cwd=cwd, env=environment(), stderr=subprocess.PIPE) as process:
+        writer = opened_by_its_reader(cwd / "pipe.toml")
+        wait_asleep(process)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=PATIENCE_S)
+        os.close(writer)
     assert (process.returncode, err) == (130, "")
 
 

@@ -30,6 +30,7 @@ from arbstr.types import RequestRecord
 from tests.support.command import Done, run_command
 from tests.support.ledger_builders import MINUTE, first_ledger, insert, read, record, write
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import started
 
 NOW = time.time_ns() // 1_000_000
 HOSTILE = "\x1b]0;owned\x07\u202e=cmd|' /C calc'!A0"
@@ -431,9 +432,8 @@ def on_a_terminal(path: Path, width: int) -> list[str]:
     ours, theirs = pty.openpty()
     ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, width, 0, 0))
     environment = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
-    with subprocess.Popen(
-        [sys.executable, "-m", "arbstr", "requests"], stdout=theirs, env=environment | {"DATABASE_URL": str(path)}
-    ) as process:
+    command = [sys.executable, "-m", "arbstr", "requests"]
+    with started(command, stdout=theirs, env=environment | {"DATABASE_URL": str(path)}) as process:
         os.close(theirs)
         text = b""
         try:
@@ -442,7 +442,7 @@ def on_a_terminal(path: Path, width: int) -> list[str]:
         except OSError:  # the other end is closed
             pass
         os.close(ours)
-        assert process.wait() == 0
+        assert process.wait(PATIENCE_S) == 0
     return text.decode().splitlines()[:2]
 
 

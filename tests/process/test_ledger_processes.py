@@ -17,6 +17,7 @@ from arbstr.ledger.model import Filter
 from arbstr.ledger.read_connection import ReadConnection
 from arbstr.ledger.writer import LedgerWriter
 from tests.support.ledger_builders import read, record, write
+from tests.support.processes import end
 
 
 class Child:
@@ -26,17 +27,12 @@ class Child:
         command = [sys.executable, "-m", "tests.support.ledger_child", str(path), *options]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.states: list[str] = []
-        self._until_ok()
 
     def do(self, command: str) -> None:
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
         self._until_ok()
-
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
 
     def _until_ok(self) -> None:
         assert self.process.stdout is not None
@@ -45,13 +41,18 @@ class Child:
             self.states.append(line.removeprefix("state "))
 
     def __enter__(self) -> Child:
+        try:
+            self._until_ok()
+        except BaseException:
+            self.kill()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
         self.kill()
-        for stream in (self.process.stdin, self.process.stdout):
-            if stream is not None:
-                stream.close()
+
+    def kill(self) -> None:
+        end(self.process)
 
 
 OPEN = "SELECT correlation_id, open > 0, success, error_status, error_message FROM requests ORDER BY id"
