@@ -131,8 +131,12 @@ def join(said: Sequence[tuple[float, float]], assumed: float) -> float:
         voices = sorted((*voices, assumed))
     middle = voices[(len(voices) - 1) // 2]
     least, most = middle / _APART, middle * _APART
-    total = sum(weight for _, weight in said)
-    return sum(min(max(value, least), most) * weight for value, weight in said) / total
+    total = sum([weight for _, weight in said])
+    within = [
+        (least if value < least else most if value > most else value) * weight  # noqa: FURB136 - calls take thrice as long
+        for value, weight in said
+    ]
+    return sum(within) / total
 
 
 class _Length:

@@ -16,7 +16,7 @@ from arbstr.engine.learning.codec import is_numbers
 _CHARGES = 16  # most recent charges kept
 _KEPT_IN_DOUBT = 2
 _FORGET_CHARGES_S = 86_400.0
-_LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
+LEAST_RATIO, _LARGEST_RATIO = 0.5, 100.0
 _ROUNDING_MSATS = 1  # computed costs are rounded half up, charges often up
 
 _COUNTS_MEMORY = 16  # responses averaged over
@@ -78,9 +78,11 @@ class ChargeRatio:
             return
         self._latest_s = now_s
         self._pairs.append((charged_msats, computed_msats))
-        self._ratios.append(_ratio(charged_msats, computed_msats))
-        ratios = self._ratios
-        self.ratio = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2) if len(ratios) > 2 else 1.0
+        ratios, ratio = self._ratios, _ratio(charged_msats, computed_msats)
+        replaces_its_like = len(ratios) == _CHARGES and ratios[0] == ratio
+        ratios.append(ratio)
+        if not replaces_its_like:
+            self.ratio = (sum(ratios) - min(ratios) - max(ratios)) / (len(ratios) - 2) if len(ratios) > 2 else 1.0
         if computed_msats == 0:
             self.free_msats = statistics.median((0, 0, *(charged for charged, _ in self._pairs)))
 
@@ -100,7 +102,7 @@ def _ratio(charged_msats: int, computed_msats: int) -> float:
         return 1.0
     if computed_msats == 0:
         return _LARGEST_RATIO
-    return min(max(charged_msats / computed_msats, _LEAST_RATIO), _LARGEST_RATIO)
+    return min(max(charged_msats / computed_msats, LEAST_RATIO), _LARGEST_RATIO)
 
 
 class Counts:
@@ -122,7 +124,8 @@ class Counts:
         self.seen += 1
         self._counted += counted - self._counted / _COUNTS_MEMORY
         self._visible += visible - self._visible / _COUNTS_MEMORY
-        self.unseen = max(counted - visible, self.unseen - self.unseen / _UNSEEN_MEMORY)
+        if counted > visible or self.unseen:
+            self.unseen = max(counted - visible, self.unseen - self.unseen / _UNSEEN_MEMORY)
         self._divide()
 
     def _divide(self) -> None:
