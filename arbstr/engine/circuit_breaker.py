@@ -54,11 +54,15 @@ class CircuitBreakers:
         self._clock = clock
         self._now_ms = now_ms
         self.cooldowns = Cooldowns(clock, is_balance_known)
+        self._on_change = on_change
         limits = limits or {}
         self._breakers = {
-            name: ProviderBreaker(name, settings, clock, now_ms, random, on_change, limits.get(name, 0))
+            name: ProviderBreaker(name, settings, clock, now_ms, random, self._changed, limits.get(name, 0))
             for name in names
         }
+        # Those that may hold a provider back: as a rule none, and every request asks. Empty while that is not known.
+        # Another configuration shares it with the breakers that it takes over.
+        self._holding: dict[CircuitBreakers, list[ProviderBreaker]] = {}
 
     def __repr__(self) -> str:
         return f"<CircuitBreakers {', '.join(map(repr, self._breakers.values()))}>"
@@ -70,15 +74,19 @@ class CircuitBreakers:
             known = before._breakers[name]
             known.renew(self._breakers[name])
             self._breakers[name] = known
+        self._holding = before._holding
+        self._holding.clear()
+
+    def _changed(self, event: ProviderHealthChanged) -> None:
+        self._holding.clear()
+        self._on_change(event)
 
     def unavailable(self) -> list[str]:
         """Return the providers that may not be asked now; acquires nothing."""
-        return [
-            name
-            for name, breaker in self._breakers.items()  # for every request: as a rule, nothing holds any back
-            if (breaker.open_until is not None or breaker.max_in_flight or not breaker.in_rotation)
-            and not breaker.available()
-        ]
+        holding = self._holding.get(self)
+        if holding is None:
+            holding = self._holding[self] = [one for one in self._breakers.values() if one.may_hold_back]
+        return [breaker.name for breaker in holding if not breaker.available()]
 
     def due_next(self, names: Iterable[str]) -> str | None:
         """Return which of these unavailable providers a request may probe early.
@@ -139,3 +147,4 @@ class CircuitBreakers:
         for name, state in saved.items():
             if name in self._breakers and isinstance(state, dict):
                 self._breakers[name].restore(state)
+        self._holding.clear()

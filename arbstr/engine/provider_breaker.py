@@ -125,6 +125,11 @@ class ProviderBreaker:
             return "closed"
         return "open" if self._clock() < self.open_until else "half_open"
 
+    @property
+    def may_hold_back(self) -> bool:
+        """Whether it can be unavailable before the next change of its state, which is published."""
+        return self.open_until is not None or self.max_in_flight > 0 or not self.in_rotation
+
     def available(self) -> bool:
         """Return whether the provider may be asked now."""
         if not self.in_rotation or (self.max_in_flight and self.in_flight >= self.max_in_flight):

@@ -832,3 +832,45 @@ def test_its_repr_says_how_each_provider_is(breaker: BreakerHarness) -> None:
     breaker.permit()
     first, second = "<a closed, 2 failures, 1 in flight>", "<b closed, 0 failures, 0 in flight>"
     assert repr(breaker.breakers) == f"<CircuitBreakers {first}, {second}>"
+
+
+@given(st.lists(st.sampled_from(["fail", "restore", "close", "out", "in", "wait", "probe"]), max_size=12))
+def test_who_is_unavailable_is_known_after_whatever_has_changed(steps: list[str]) -> None:
+    breaker = BreakerHarness()
+    down = BreakerHarness()
+    for _ in range(SETTINGS.failure_threshold):
+        down.permit().failed(DOWN)
+    saved = down.breakers.export()
+    for step in steps:
+        if step == "fail" and (permit := breaker.breakers.acquire("a")) is not None:
+            permit.failed(DOWN)
+        elif step == "restore":
+            breaker.breakers.restore(saved)
+        elif step == "close":
+            breaker.breakers.close("a")
+        elif step in ("out", "in"):
+            breaker.breakers.set_in_rotation("a", step == "in")
+        elif step == "wait":
+            breaker.clock.now += SETTINGS.open_for
+        elif step == "probe" and (permit := breaker.breakers.acquire("a")) is not None:
+            permit.succeeded(0.1)
+        unavailable = breaker.breakers.unavailable()
+        permit = breaker.breakers.acquire("a")
+        assert unavailable == ([] if permit else ["a"])
+        if permit is not None:
+            permit.release()
+
+
+def test_breakers_that_another_configuration_takes_over_are_known_there_too() -> None:
+    before, after = BreakerHarness(), BreakerHarness(limit=1)
+    assert before.breakers.unavailable() == after.breakers.unavailable() == []
+    after.breakers.take_over(before.breakers, ["a"])
+    before.breakers.set_in_rotation("a", False)
+    assert before.breakers.unavailable() == after.breakers.unavailable() == ["a"]
+    after.breakers.set_in_rotation("a", True)
+    assert before.breakers.unavailable() == after.breakers.unavailable() == []
+    permit = before.permit()
+    assert after.breakers.unavailable() == ["a"]  # the limit is the later configuration's
+    permit.release()
+    after.breakers.set_in_rotation("b", False)
+    assert (before.breakers.unavailable(), after.breakers.unavailable()) == ([], ["b"])
