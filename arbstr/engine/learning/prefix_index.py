@@ -17,6 +17,8 @@ MOST_PLACES = 100_000
 _LOOKED_AT = 64  # places before the end of a prompt, among which that of the request before is looked for
 _HOLDERS = 32  # offers remembered for a place
 
+_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
+
 
 class Visit:
     """A request that an offer has answered. `end` is the hash of all of its prompt, `size` how long that is.
@@ -68,48 +70,51 @@ class PrefixIndex:
 
     def find(self, prefix: Prefix, now_s: float) -> Known:
         """Return what is known of a prompt."""
-        hashes, ends, size, places = prefix.hashes, prefix.ends, prefix.size, prefix.kept
-        deepest = self._deepest(hashes, places)
+        hashes, ends, size, kept = prefix.hashes, prefix.ends, prefix.size, prefix.kept
+        deepest = self._deepest(hashes, kept)
         held: dict[Offer, list[tuple[float, float]]] = {}
         if deepest < 0:
-            return Known(None, held, 0.0, places)
+            return _new(Known, (None, held, 0.0, kept))
         young, old = self._young, self._old
         latest = (young.get(hashes[deepest]) or old[hashes[deepest]])[-1]
-        share, before = 0.0, None
-        for place in [deepest, *[place for place in places if place < deepest]]:
-            visits = young.get(hashes[place]) or old.get(hashes[place])
-            if visits is None or visits is before:
+        first = young.get(hashes[kept[-1]]) or old.get(hashes[kept[-1]])
+        share, before, oldest_s = 0.0, None, now_s - RETAIN_S
+        for place in (deepest, *kept):
+            if place > deepest:
                 continue
-            before = visits
+            visits = young.get(hashes[place]) or old.get(hashes[place])
+            if visits is before or visits is None:
+                continue
+            before, part = visits, ends[place] / size
             for visit in visits:
-                if now_s - visit.at_s > RETAIN_S:
+                offer, at_s = visit.offer, visit.at_s
+                if at_s < oldest_s:
                     continue
-                share = share or ends[place] / size
-                seen = held.get(visit.offer)
-                if seen is None:
-                    held[visit.offer] = [(ends[place] / size, visit.at_s)]
-                elif visit.at_s > seen[-1][1]:
-                    seen.append((ends[place] / size, visit.at_s))
-        if deepest not in places:
-            places = (*places, deepest)
-        return Known(_parent(latest, hashes[deepest], now_s), held, share, places)
+                share = share or part
+                if offer not in held:
+                    held[offer] = [(part, at_s)]
+                elif at_s > held[offer][-1][1]:
+                    held[offer].append((part, at_s))
+            if visits is first:  # then no others have seen the places in between
+                break
+        continues = latest.end == hashes[deepest] and latest.turn and latest.at_s >= oldest_s
+        places = kept if deepest in kept else (*kept, deepest)
+        return _new(Known, (latest if continues else None, held, share, places))
 
     def add(self, prefix: Prefix, known: Known, visit: Visit) -> None:
         """Add a request, of whose prompt `known` was found before."""
         self._turn_over(visit.at_s)
         hashes, young, old, offer = prefix.hashes, self._young, self._old, visit.offer
-        alone = (visit,)
-        before: tuple[Visit, ...] | None = None
-        joined: tuple[Visit, ...] = alone
+        alone: tuple[Visit, ...] = (visit,)
+        joined, before = alone, None
         for place in known.places:
             key = hashes[place]
             visits = young.get(key) or old.get(key)
-            if visits is None or (len(visits) == 1 and visits[0].offer is offer):
-                young[key] = alone
-                continue
-            if visits is not before:  # a prompt's places have mostly been seen by the same
+            if visits is not before:  # places that the same have seen share one tuple
                 before = visits
-                joined = (*[one for one in visits if one.offer is not offer][1 - _HOLDERS :], visit)
+                others = [one for one in visits or () if one.offer is not offer]
+                both = (*others[1 - _HOLDERS :], visit) if others else alone
+                joined = joined if joined == both else both
             young[key] = joined
 
     def _deepest(self, hashes: tuple[int, ...], places: tuple[int, ...]) -> int:
@@ -127,8 +132,3 @@ class PrefixIndex:
         room = self._most - MOST_KEPT
         if len(self._young) >= room or now_s - self._born_s > RETAIN_S / 2:
             self._old, self._young, self._born_s = self._young, {}, now_s
-
-
-def _parent(visit: Visit, key: int, now_s: float) -> Visit | None:
-    """Return the request that a prompt continues, whose deepest known place has this latest visit; None: it is new."""
-    return visit if visit.end == key and visit.turn and now_s - visit.at_s <= RETAIN_S else None

@@ -121,6 +121,44 @@ def test_no_provider_is_ever_claimed_to_have_seen_what_it_was_not_sent(
             )
 
 
+class PlainIndex:
+    """Every place that is kept of each prompt, with when each offer saw it: what the index must know, slowly."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, dict[Offer, float]] = {}
+
+    def places(self, prefix: Prefix) -> list[int]:
+        """The places where a prompt is known, the last one first."""
+        known = [place for place, key in enumerate(prefix.hashes) if key in self.seen]
+        return [] if not known else [known[-1], *[place for place in prefix.kept if place < known[-1]]]
+
+    def add(self, prefix: Prefix, offer: Offer, now_s: float) -> None:
+        for place in {*prefix.kept, *self.places(prefix)[:1]}:
+            self.seen.setdefault(prefix.hashes[place], {})[offer] = now_s
+
+    def held(self, prefix: Prefix) -> dict[Offer, list[tuple[float, float]]]:
+        held: dict[Offer, list[tuple[float, float]]] = {}
+        for place in self.places(prefix):
+            for offer, at_s in self.seen.get(prefix.hashes[place], {}).items():
+                known = held.setdefault(offer, [])
+                if not known or at_s > known[-1][1]:
+                    known.append((prefix.ends[place] / prefix.size, at_s))
+        return held
+
+
+@given(st.lists(st.tuples(words, st.integers(0, 2)), min_size=1, max_size=30), words)
+def test_everything_is_known_that_a_look_at_each_place_would_find(
+    sent: list[tuple[list[str], int]], asked: list[str]
+) -> None:
+    index, plain = PrefixIndex(), PlainIndex()
+    for now_s, (messages, place) in enumerate(sent):
+        one = prompt(*messages)
+        assert index.find(one, now_s).held == plain.held(one)
+        visit(index, one, OFFERS[place], float(now_s))
+        plain.add(one, OFFERS[place], float(now_s))
+    assert index.find(prompt(*asked), len(sent)).held == plain.held(prompt(*asked))
+
+
 @settings(max_examples=20)
 @given(st.lists(st.lists(st.integers(), min_size=1, max_size=200), min_size=50, max_size=100))
 def test_it_never_holds_more_places_than_it_may(prompts: Sequence[Sequence[int]]) -> None:
