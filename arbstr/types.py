@@ -7,7 +7,7 @@ same number in millisats per token. Instants are milliseconds since the Unix epo
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from decimal import Decimal
 from math import lcm
@@ -218,7 +218,7 @@ class Routing:
     model: str
     expected_input_tokens: int
     expected_output_tokens: int
-    candidates: tuple[Candidate, ...]
+    candidates: Sequence[Candidate]
     excluded: tuple[tuple[str, str], ...] = ()
     policy_reason: str | None = None
     reuse: Reuse | None = None

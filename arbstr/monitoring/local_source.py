@@ -191,8 +191,8 @@ def _offer_status(provider: Provider, price: Price, learned: Offer | None) -> Of
     return OfferStatus(
         provider.name,
         *rates,
-        ratio=learned.ratio,
-        extra_sats=learned.extra / 1000,
-        success=learned.success,
+        ratio=learned.tag.ratio,
+        extra_sats=learned.tag.extra / 1000,
+        success=learned.tag.success,
         doubted=doubted,
     )

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, is_dataclass
 from typing import Any, get_args
 
@@ -31,9 +32,11 @@ def encode(value: Any) -> bytes:
 
 
 def _plain(value: Any) -> Any:
-    """Return a named tuple as an object. Raises TypeError for what is no value of ours."""
+    """Return a named tuple as an object, another sequence as a tuple. Raises TypeError for what is no value of ours."""
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return value._asdict()
+    if isinstance(value, Sequence) and not isinstance(value, tuple):
+        return tuple(value)
     raise TypeError(type(value).__name__)
 
 

@@ -151,7 +151,7 @@ def _bought_by_arbstr(model: str, providers: Sequence[PricedProvider], requests:
             held = cache.use(row.prefix, row.input_tokens, now_s)
             cached = held if chance.random() < hit else 0
             paid -= cached * discount
-            learn_cached("", request.policy, router.learner.offer(chosen, _MODEL), used, cached, 0, now_s)
+            learn_cached("", router.learner.offer(chosen, _MODEL), used, cached, 0, now_s)
         learn(request.policy, _MODEL, chars, None, *used, provider=chosen)
     return paid
 

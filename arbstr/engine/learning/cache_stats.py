@@ -14,6 +14,7 @@ from arbstr.engine.learning.codec import read_pairs
 _AGES_S = (30.0, 60.0, 120.0, 300.0, 600.0, 1800.0)  # upper ends of the classes
 _USUAL_LIFE = 4  # classes: most caches keep a prompt for five minutes
 _LENGTHS = (1024, 2048, 4096)  # tokens: lower ends, where providers begin to cache
+_LENGTH_CLASSES = len(_LENGTHS) + 1
 _LEAST_TOKENS = 64.0  # DeepSeek's blocks are that long; no cache is known to keep shorter prompts
 _MEMORY = 50.0  # requests that a mean covers
 _HOPE = 4.0  # requests that a cache is credited with having found everything
@@ -22,9 +23,9 @@ _AFTERWARDS = 0.25  # of what is found within the usual life, for each class bey
 _HALF_LIFE_S = 3600.0
 
 
-def class_of(age_s: float, tokens: float) -> tuple[int, int]:
-    """Return the classes of an age and of a length."""
-    return bisect_left(_AGES_S, age_s), bisect_right(_LENGTHS, tokens)
+def kind_of(age_s: float, tokens: float) -> int:
+    """Return the kind of a prompt of some age and length, one number for both classes."""
+    return bisect_left(_AGES_S, age_s) * _LENGTH_CLASSES + bisect_right(_LENGTHS, tokens)
 
 
 class _Share:
@@ -48,7 +49,7 @@ class _Share:
 class CacheStats:
     """One offer's prompt cache, as far as its `cached_tokens` tell.
 
-    `shares` is the share that it is expected to find, by class of age and of length. `written` is the share of a
+    `shares` is the share that it is expected to find, by kind of prompt (`kind_of`). `written` is the share of a
     prompt's fresh tokens that the provider says it wrote to its cache.
     """
 
@@ -57,7 +58,7 @@ class CacheStats:
     def __init__(self) -> None:
         self._all = _Share()
         self._by_age = [_Share() for _ in range(len(_AGES_S) + 1)]
-        self._by_length = [_Share() for _ in range(len(_LENGTHS) + 1)]
+        self._by_length = [_Share() for _ in range(_LENGTH_CLASSES)]
         self._written = _Share()
         self._at_s = 0.0
         self.written = 0.0
@@ -70,14 +71,14 @@ class CacheStats:
 
     def expected(self, age_s: float, tokens: float) -> float:
         """Return the share that it will find of a prompt's `tokens` that it saw `age_s` ago."""
-        return self.shares[class_of(age_s, tokens)] if tokens >= _LEAST_TOKENS else 0.0
+        return self.shares[kind_of(age_s, tokens)] if tokens >= _LEAST_TOKENS else 0.0
 
     def add(self, age_s: float, tokens: float, cached: int) -> None:
         """Add a request of which `tokens` were to be found, and `cached` were."""
         if tokens < _LEAST_TOKENS:
             return
         share = min(cached / tokens, 1.0)
-        age, length = class_of(age_s, tokens)
+        age, length = divmod(kind_of(age_s, tokens), _LENGTH_CLASSES)
         self._by_age[age].add(share)
         if age < _USUAL_LIFE:  # later, it may have forgotten
             self._all.add(share)
@@ -118,8 +119,9 @@ class CacheStats:
     def _means(self) -> list[_Share]:
         return [self._all, *self._by_age, *self._by_length, self._written]
 
-    def share_of(self, age: int, length: int) -> float:
-        """Return the share that it will find, by the classes of age and of length."""
+    def share_of(self, kind: int) -> float:
+        """Return the share that it will find of a kind of prompt."""
+        age, length = divmod(kind, _LENGTH_CLASSES)
         usual = (self._all.found + _HOPE) / (self._all.seen + _HOPE)
         lean = usual * _LEAN
         of_length = self._by_length[length]
@@ -133,13 +135,13 @@ class CacheStats:
         return min(by_age * by_length, 1.0)
 
 
-class _Shares(dict[tuple[int, int], float]):
-    """What `share_of` returns, kept until there is more to know: routing asks every offer for the same classes."""
+class _Shares(dict[int, float]):
+    """What `share_of` returns, kept until there is more to know: routing asks every offer for the same kind."""
 
     def __init__(self, stats: CacheStats) -> None:
         super().__init__()
         self._stats = stats
 
-    def __missing__(self, classes: tuple[int, int]) -> float:
-        share = self[classes] = self._stats.share_of(*classes)
+    def __missing__(self, kind: int) -> float:
+        share = self[kind] = self._stats.share_of(kind)
         return share

@@ -1,7 +1,7 @@
 """How conversations go on: how likely a next request is, how much of the prompt it repeats, how long its answer is.
 
-Learned from which requests were continued within `WITHIN_S`, by policy, turn and size of the prompt. A request counts
-once that time has passed, whether or not it was continued: counting the quick ones first would promise too much.
+Learned from which requests were continued within `WITHIN_S`, by policy, turn and expected size of the prompt. A request
+counts once that time has passed, whether or not it was continued: counting the quick ones first would promise too much.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from arbstr.engine.learning.prefix_index import Known, Visit
 from arbstr.engine.learning.token_estimator import BoundedDict
+from arbstr.engine.routing.offer import Offer
 from arbstr.types import Prefix
 
 WITHIN_S = 300.0  # the usual life of a cache
@@ -25,17 +26,29 @@ _PAIRS_WEIGHT = 10.0  # pairs of lengths after which their relation counts half
 _PAIRS_MEMORY = 200.0
 
 _Group = tuple[str | int | None, ...]
+Groups = tuple[_Group, ...]  # of a request, from the coarsest to the finest
+
+
+def groups_of(policy: str | None, turn: int, tokens: float) -> Groups:
+    """Return the groups of a request that is its conversation's `turn`th; sizes are octaves of input tokens."""
+    size = int(tokens).bit_length()
+    if turn < _TURNS:
+        return (policy, turn), (policy, turn, size)
+    return (policy, 1), (policy, _TURNS), (policy, _TURNS, size)
 
 
 class Outlook(NamedTuple):
     """What a request's prompt is known to find, and what is expected of its conversation.
 
+    `found` are the tokens of the prompt that the caches of those offers should have that have seen some of it.
     `plain_output_tokens` is the expected length of the answer by its kind alone, `output_tokens` with those before it.
     """
 
     prefix: Prefix
     known: Known
+    found: dict[Offer, float]
     turn: int
+    groups: Groups
     goes_on: float
     input_tokens: float
     plain_output_tokens: float
@@ -65,14 +78,14 @@ class Conversations:
 
     def __init__(self) -> None:
         self._shares: BoundedDict[_Group, _Share] = BoundedDict(_Share)
-        self._waiting: deque[tuple[Visit, list[_Group]]] = deque()
+        self._waiting: deque[tuple[Visit, Groups]] = deque()
         self._square = self._product = self._pairs = 0.0
         self.repeated, self.pause_s = _REPEATED, _PAUSE_S
 
-    def goes_on(self, policy: str | None, turn: int, tokens: float) -> float:
-        """Return how likely a request is continued within `WITHIN_S`."""
+    def goes_on(self, groups: Groups) -> float:
+        """Return how likely a request of these groups is continued within `WITHIN_S`."""
         value = _PRIOR
-        for group in _groups(policy, turn, tokens):
+        for group in groups:
             share = self._shares.get(group)
             if share is not None:
                 value = (share.happened + value * _PRIOR_WEIGHT) / (share.seen + _PRIOR_WEIGHT)
@@ -85,15 +98,15 @@ class Conversations:
         slope = self._product / self._square * self._pairs / (self._pairs + _PAIRS_WEIGHT)
         return expected + min(max(slope, 0.0), 1.0) * (parent.usual_output - expected)
 
-    def add(self, visit: Visit, policy: str | None, tokens: float) -> None:
-        """Add a request that may be continued."""
+    def add(self, visit: Visit, groups: Groups) -> None:
+        """Add a request that may be continued, and its groups."""
         waiting, over_s = self._waiting, visit.at_s - WITHIN_S
         while waiting and waiting[0][0].at_s < over_s:
-            over, groups = waiting.popleft()
-            for group in groups:
+            over, its_groups = waiting.popleft()
+            for group in its_groups:
                 self._shares[group].add(over.continued)
         if len(waiting) < _MOST_WAITING:
-            waiting.append((visit, _groups(policy, visit.turn, tokens)))
+            waiting.append((visit, groups))
 
     def continued(self, parent: Visit, at_s: float, repeated: float, expected: float, output_tokens: int) -> None:
         """Add the request that continues another.
@@ -111,9 +124,3 @@ class Conversations:
         self._square = self._square * keep + apart * apart
         self._product = self._product * keep + apart * (output_tokens - expected)
         self._pairs = self._pairs * keep + 1.0
-
-
-def _groups(policy: str | None, turn: int, tokens: float) -> list[_Group]:
-    """Return a request's groups, from the coarsest to the finest; sizes are octaves of input tokens."""
-    turn = min(turn, _TURNS)
-    return [*[(policy, earlier) for earlier in range(min(turn, 1), turn + 1)], (policy, turn, int(tokens).bit_length())]

@@ -9,7 +9,7 @@ from arbstr.config.schema import Config
 from arbstr.engine.learning.codec import Cells, Ratios, dumps, read_pairs
 from arbstr.engine.learning.provider_stats import ChargeRatio
 from arbstr.engine.learning.token_estimator import TokenEstimator
-from arbstr.engine.routing.offer import Offer
+from arbstr.engine.routing.offer import Offer, Version
 from arbstr.errors import counts_for_breaker
 from arbstr.events import OverchargeFound
 from arbstr.sanitize import json_or_none
@@ -36,10 +36,11 @@ class Learner:
         self._clock = clock
         self._publish = publish
         self._offers: dict[tuple[str, str], Offer] = {}
+        self._versions: dict[str, Version] = {}  # by model
 
     def take_over(self, before: Learner, staying: Collection[str]) -> None:
         """Go on with what was learned of token counts, and of the providers that stay."""
-        self.tokens = before.tokens
+        self.tokens, self._versions = before.tokens, before._versions
         self._offers = {key: offer for key, offer in before._offers.items() if key[0] in staying}
         for offer in self._offers.values():
             offer.renew(self._providers[offer.provider], self._policies)
@@ -49,7 +50,8 @@ class Learner:
         key = (provider, model)
         offer = self._offers.get(key)
         if offer is None:
-            offer = self._offers[key] = Offer(self._providers[provider], model, self._policies)
+            version = self._versions.setdefault(model, Version())
+            offer = self._offers[key] = Offer(self._providers[provider], model, self._policies, version)
         return offer
 
     def known_offer(self, provider: str, model: str) -> Offer | None:
@@ -59,20 +61,21 @@ class Learner:
     def prune(self, listed: Collection[str]) -> None:
         """Drop the offers for models that no provider lists: a provider may accept any model name."""
         self._offers = {key: offer for key, offer in self._offers.items() if offer.model in listed}
+        self._versions = {model: version for model, version in self._versions.items() if model in listed}
 
     def learn(self, record: RequestRecord, request: InferenceRequest, answer_bytes: int | None = None) -> None:
         """Learn from a finished request: attempts, and the tokens, time and cost of complete responses."""
         routing = record.routing
         if routing is None:
             return
-        now_s = self._clock()
+        now_s, model = self._clock(), routing.model
         for attempt in record.attempts:
             answered = _answered(attempt, record)
             if answered is not None:
-                self.offer(attempt.provider, routing.model).record_attempt(answered, now_s)
+                self.offer(attempt.provider, model).record_attempt(answered, now_s)
         if not record.success or record.provider is None or record.implausible is not None:
             return
-        offer = self.offer(record.provider, routing.model)
+        offer = self.offer(record.provider, model)
         self._learn_tokens(offer, record, request, answer_bytes)
         _learn_speed(offer, record, now_s)
         self._learn_charge(offer, record, now_s)

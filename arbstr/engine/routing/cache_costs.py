@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from arbstr.config.schema import Config, Provider
 from arbstr.engine.dialects.fields import named_model
-from arbstr.engine.learning.cache_stats import class_of
-from arbstr.engine.learning.conversations import Conversations, Outlook
-from arbstr.engine.learning.prefix_index import Known, PrefixIndex, Visit
+from arbstr.engine.learning.cache_stats import kind_of
+from arbstr.engine.learning.conversations import Conversations, Outlook, groups_of
+from arbstr.engine.learning.prefix_index import PrefixIndex, Visit
 from arbstr.engine.prefixes import prefix_of
 from arbstr.engine.routing.candidates import CandidateSet
 from arbstr.engine.routing.names import ModelNames
 from arbstr.engine.routing.offer import Offer
-from arbstr.engine.routing.priced import Priced
+from arbstr.engine.routing.ranked import Ranked
 from arbstr.types import InferenceRequest, JsonObject, Prefix, RequestRecord, Reuse
 
 _MOST_CERTAIN = 0.9  # that a conversation goes on for ever: ten requests ahead
 _REMEMBERED = 4096  # requests whose ends are awaited
+
+_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
 class CacheCosts:
@@ -77,14 +79,22 @@ class CacheCosts:
         if prefix is None or not candidate_set.has_caches:
             return None
         known = self.index.find(prefix, now_s)
-        turn = _turn(known, prefix)
-        expected = output_tokens
-        if known.parent is not None and request.choices == 1:
-            expected = self.conversations.output_tokens(known.parent, output_tokens)
-            if request.max_tokens is not None:
-                expected = min(expected, float(request.max_tokens))
-        goes_on = self.conversations.goes_on(candidate_set.policy, turn, input_tokens)
-        return Outlook(prefix, known, turn, goes_on, input_tokens, output_tokens, expected, now_s)
+        parent, held, share, _ = known
+        expected, turn = output_tokens, 0  # unknown, because others have sent all of it
+        if parent is not None:
+            turn = parent.turn + 1
+            if request.choices == 1:
+                expected = self.conversations.output_tokens(parent, output_tokens)
+                if request.max_tokens is not None:
+                    expected = min(expected, float(request.max_tokens))
+        elif share * prefix.size < prefix.ends[-1]:
+            turn = 1
+        found = {offer: _expected_tokens(offer, seen, input_tokens, now_s) for offer, seen in held.items()}
+        groups = groups_of(candidate_set.policy, turn, input_tokens)
+        goes_on = self.conversations.goes_on(groups)
+        return _new(
+            Outlook, (prefix, known, found, turn, groups, goes_on, input_tokens, output_tokens, expected, now_s)
+        )
 
     def expect(self, request_id: str, outlook: Outlook) -> None:
         """Remember the outlook of a request that is sent, until `learn` gets its end."""
@@ -92,44 +102,40 @@ class CacheCosts:
             self._awaited.clear()  # their requests never ended
         self._awaited[request_id] = outlook
 
-    def priced(self, outlook: Outlook, candidate_set: CandidateSet, plain: Priced) -> Priced:
-        """Return offers with their costs, and the keys if these count, as prompt caches have them."""
-        offers = plain.offers
-        if not offers:
-            return plain
-        tokens, goes_on = outlook.input_tokens, outlook.goes_on
+    def count(self, outlook: Outlook, candidate_set: CandidateSet, ranked: Ranked) -> None:
+        """Count prompt caches in the prices of a candidate set's ranked offers, and in the order where they decide."""
+        tokens, goes_on, offers = outlook.input_tokens, outlook.goes_on, ranked.offers
         repeated = self.conversations.repeated * tokens
-        classes = class_of(self.conversations.pause_s, repeated)
+        kind = kind_of(self.conversations.pause_s, repeated)
         certain = min(goes_on * goes_on, _MOST_CERTAIN)
         ahead = 1.0 / (1.0 - certain)
-        costs, now, cached = list(plain.costs), list(plain.weights), [0] * len(offers)
+        now = list(ranked.weights)
         later = [
-            (weight - repeated * offer.cache.shares[classes] * offer.cut) * ahead
-            for weight, offer in zip(now, offers, strict=True)
+            (weight - repeated * shares[kind] * cut) * ahead
+            for weight, (shares, cut) in zip(now, ranked.columns.caches, strict=True)
         ]
-        fresh = dict.fromkeys(offers, tokens) if candidate_set.writes_caches else {}
-        for offer, held in outlook.known.held.items():  # by few of them
-            if offer.cut and offer in offers:
-                place, found = offers.index(offer), _expected_tokens(offer, held, tokens, outlook.at_s)
-                costs[place] -= found * offer.discount
+        cached: dict[int, float] = {}
+        differences: dict[int, float] = {}
+        for offer, found in outlook.found.items():  # by few of them
+            if found and offer in offers:
+                place = offers.index(offer)
                 now[place] -= found * offer.cut
-                cached[place] = int(found)
-                fresh[offer] = tokens - found
+                cached[place], differences[place] = found, -found * offer.discount
         if candidate_set.writes_caches:
             for place, offer in enumerate(offers):
-                each = offer.cache.written * offer.surcharge
-                costs[place] += fresh[offer] * each
-                each *= offer.ratio / offer.success
-                now[place] += fresh[offer] * each
-                later[place] += (tokens - repeated * offer.cache.shares[classes]) * each * ahead
-        elsewhere = min([cost + certain * after for cost, after in zip(now, later, strict=True)])
-        keys = [
+                each, fresh = offer.cache.written * offer.surcharge, tokens - cached.get(place, 0.0)
+                differences[place] = differences.get(place, 0.0) + fresh * each
+                each *= offer.tag.ratio / offer.tag.success
+                now[place] += fresh * each
+                later[place] += (tokens - repeated * offer.cache.shares[kind]) * each * ahead
+        ranked.cached, ranked.differences = cached, differences
+        if not candidate_set.counts_caches:
+            return
+        elsewhere = min(ranked.of_first_tier([cost + certain * after for cost, after in zip(now, later, strict=True)]))
+        ranked.weights = ranked.keys = [
             cost + goes_on * (after if after < elsewhere else elsewhere)  # noqa: FURB136 - a call takes thrice as long
             for cost, after in zip(now, later, strict=True)
         ]
-        if candidate_set.counts_caches:
-            return Priced(offers, costs, keys, keys, cached)
-        return Priced(offers, costs, plain.weights, plain.keys, cached)
 
     def learn_from(self, record: RequestRecord, offer: Offer | None, now_s: float) -> None:
         """Learn from a request that has ended, at an offer if any was asked."""
@@ -137,12 +143,11 @@ class CacheCosts:
             self._awaited.pop(record.request_id, None)
             return
         used, cached = (record.input_tokens, record.output_tokens), record.cached_tokens or 0
-        self.learn(record.request_id, record.policy, offer, used, cached, record.cache_write_tokens or 0, now_s)
+        self.learn(record.request_id, offer, used, cached, record.cache_write_tokens or 0, now_s)
 
     def learn(
         self,
         request_id: str,
-        policy: str | None,
         offer: Offer,
         used: tuple[int, int],
         cached_tokens: int,
@@ -166,7 +171,7 @@ class CacheCosts:
         usual = float(output_tokens) if parent is None else (parent.usual_output + output_tokens) / 2.0
         visit = Visit(offer, now_s, prefix.hashes[-1], outlook.turn, prefix.size, usual)
         self.index.add(prefix, known, visit)
-        self.conversations.add(visit, policy, input_tokens)
+        self.conversations.add(visit, outlook.groups)
 
 
 def _may_price_caches(provider: Provider) -> bool:
@@ -180,20 +185,14 @@ def reuse_of(outlook: Outlook) -> Reuse:
     parent = outlook.known.parent
     if parent is None:
         return Reuse(outlook.goes_on)
-    held = outlook.known.held.get(parent.offer)
-    cached = 0.0 if held is None else _expected_tokens(parent.offer, held, outlook.input_tokens, outlook.at_s)
-    return Reuse(outlook.goes_on, parent.offer.provider, int(cached * parent.offer.discount))
-
-
-def _turn(known: Known, prefix: Prefix) -> int:
-    """Return a request's number in its conversation; 0 where it is unknown, because others have sent all of it."""
-    if known.parent is not None:
-        return known.parent.turn + 1
-    return 0 if known.share * prefix.size >= prefix.ends[-1] else 1
+    offer = parent.offer
+    return Reuse(outlook.goes_on, offer.provider, int(outlook.found.get(offer, 0.0) * offer.discount))
 
 
 def _expected_tokens(offer: Offer, held: list[tuple[float, float]], tokens: float, at_s: float) -> float:
     """Return how many tokens of a prompt an offer's cache is expected to find."""
+    if not offer.discount:
+        return 0.0
     share, seen_s = held[0] if len(held) == 1 else _best(offer, held, tokens, at_s)
     return share * tokens * offer.cache.expected(at_s - seen_s, share * tokens)
 

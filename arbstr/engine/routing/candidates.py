@@ -5,21 +5,32 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from types import MappingProxyType
+from typing import NamedTuple
 
 from arbstr.config.schema import Affinity, Rule
+from arbstr.engine.routing.columns import Columns, columns_of
 from arbstr.engine.routing.exploration import Exploration
-from arbstr.engine.routing.offer import Offer
+from arbstr.engine.routing.offer import Offer, Version
 from arbstr.engine.routing.strategy import Cheapest, Strategy
-from arbstr.types import Candidate
+
+
+class LeftOut(NamedTuple):
+    """Offers that are not tried, with the reasons."""
+
+    excluded: Sequence[tuple[str, str]]
+    unavailable: Sequence[str] = ()
+    cooled: Sequence[tuple[str, str]] = ()
+    unfunded: Sequence[Offer] = ()
 
 
 class CandidateSet:
     """What routing needs of a rule (None: no rule applies) and a model, computed once. `policy` is the rule's name.
 
-    `last` are the providers that are asked after the others, each with the reason; `unread` those that may sell the
-    model, but have not said yet what they sell. `pins_sessions`: a conversation stays at its provider. `has_caches`: an
-    offer asks less for what its prompt cache has, `writes_caches`: one asks more for what it writes there;
-    `counts_caches`: that may decide the order. `has_funds`: what can be spent at a provider is limited.
+    `offers` may serve, `left_out` may not, whatever the request. `last` are the providers that are asked after the
+    others, each with the reason; `unread` those that may sell the model, but have not said yet what they sell.
+    `pins_sessions`: a conversation stays at its provider. `has_caches`: an offer asks less for what its prompt cache
+    has, `writes_caches`: one asks more for what it writes there; `counts_caches`: that may decide the order.
+    `has_funds`: what can be spent at a provider is limited. `reads_lists`: a price is from a provider's list.
     """
 
     def __init__(
@@ -42,14 +53,23 @@ class CandidateSet:
         self.max_latency_ms = None if rule is None else rule.max_latency_ms
         verdicts = [(offer, _policy_violation(rule, offer)) for offer in offers]
         self.offers = [offer for offer, reason in verdicts if reason is None]
-        self.excluded = tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None)
+        self.left_out = LeftOut(tuple((offer.provider, reason) for offer, reason in verdicts if reason is not None))
         self.exploration = Exploration(self.offers) if strategy.name == Cheapest.name else None
         self.pins_sessions = affinity == "session"
         self.has_caches = any(offer.discount for offer in self.offers)
         self.writes_caches = any(offer.surcharge for offer in self.offers)
         self.counts_caches = affinity != "none" and strategy.name == Cheapest.name
         self.has_funds = any(offer.funds is not None for offer in self.offers)
+        self.reads_lists = any(offer.reading is not None for offer in self.offers)
         self._ages_at_s = -math.inf
+        self._version = self.offers[0].version if self.offers else Version()
+        self._columns, self._columns_version = columns_of(self.offers), self._version.count
+
+    def columns(self) -> Columns:
+        """Return the offers in columns."""
+        if self._columns_version != self._version.count:
+            self._columns, self._columns_version = columns_of(self.offers), self._version.count
+        return self._columns
 
     def take_over(self, outdated: CandidateSet | None) -> None:
         """Go on exploring where an earlier set of the same offers was."""
@@ -63,21 +83,6 @@ class CandidateSet:
                 if now_s >= offer.ages_at_s:
                     offer.age(now_s)
             self._ages_at_s = min((offer.ages_at_s for offer in self.offers), default=math.inf)
-
-    def in_order(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Return ranked candidates with those of the `last` providers at the end, and why."""
-        if not self.last:
-            return candidates
-        last = [
-            candidate._replace(note="; ".join(filter(None, (candidate.note, reason))))
-            for candidate in candidates
-            if (reason := self.last.get(candidate.provider))
-        ]
-        return [*self.preferred(candidates), *last]
-
-    def preferred(self, candidates: list[Candidate]) -> list[Candidate]:
-        """Return those candidates that are not of the `last` providers."""
-        return [each for each in candidates if each.provider not in self.last] if self.last else candidates
 
     def cost_violation(self, cost_msats: float) -> str:
         """Return the reason for excluding an offer that is expected to cost more than `max_msats`."""
@@ -106,6 +111,6 @@ def _policy_violation(rule: Rule | None, offer: Offer) -> str | None:
     if offer.provider in rule.exclude_providers:
         return "it is among the policy's exclude_providers"
     limit = rule.max_sats_per_1k_output
-    if limit is not None and offer.output > limit:
-        return f"its output rate of {offer.output:g} is above max_sats_per_1k_output = {limit:g}"
+    if limit is not None and offer.tag.output > limit:
+        return f"its output rate of {offer.tag.output:g} is above max_sats_per_1k_output = {limit:g}"
     return None

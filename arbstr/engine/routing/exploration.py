@@ -9,10 +9,11 @@ provider's list are known without buying: providers that keep to such a list are
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from arbstr.engine.routing.offer import Offer
-from arbstr.types import Candidate
+from arbstr.engine.routing.price_tag import PriceTag
+from arbstr.engine.routing.ranked import Ranked
 
 SHARE = 0.05
 NOTE = "tried to check whether its price has fallen"
@@ -54,29 +55,42 @@ class Exploration:
         self._average += (msats - self._average) / _MEMORY
         self.purse = min(self.purse + SHARE * msats, max(_SAVED_UP * self._average, self.purse))
 
-    def pick(self, candidates: Sequence[Candidate]) -> int | None:
-        """Return the index of the candidate to try before the first, None if none is worth it now."""
-        if len(candidates) < 2 or not (self._found or self._requests % _LOOKS_EVERY == 0):
+    @property
+    def is_due(self) -> bool:
+        """Whether to look for an offer to try now."""
+        return self._found or self._requests % _LOOKS_EVERY == 0
+
+    def pick(self, candidates: Ranked, last: Collection[str] = ()) -> int | None:
+        """Return the place of the candidate to try before the first, None if none is worth it now.
+
+        Those of the providers in `last` are not tried.
+        """
+        tags, weights, first = candidates.tags, candidates.weights, candidates.first
+        if tags[first].provider in last:
             return None
-        first = candidates[0]
-        states_charges = self._tries[first.provider].offer.charges.seen > 0
-        best, least = None, self.purse
-        for index in range(1, len(candidates)):
-            candidate = candidates[index]
-            extra = candidate.weight_msats - first.weight_msats
-            if extra <= least and self._is_worth_it(candidate, first, states_charges=states_charges):
-                best, least = index, extra
+        least_weight, states_charges = weights[first], self._tries[tags[first].provider].offer.charges.seen > 0
+        best, most = None, least_weight + self.purse
+        for place, weight in enumerate(weights):
+            if weight > most or place == first:
+                continue
+            tag = tags[place]
+            if weight * _HALF >= least_weight * tag.ratio and not tag.extra:
+                continue
+            if tag.provider not in last and self._is_worth_it(tag, weight, least_weight, states_charges):
+                best, most = place, weight
         return best
 
-    def _is_worth_it(self, candidate: Candidate, first: Candidate, *, states_charges: bool) -> bool:
-        tries = self._tries[candidate.provider]
-        offer, passed_over = tries.offer, self._requests - tries.at
-        listed = 0.0 if offer.extra else candidate.weight_msats / offer.ratio
-        if (offer.ratio > _DEAR or offer.extra) and listed < first.weight_msats:
-            return passed_over >= _PASSED_OVER
-        if not states_charges or offer.price.source != "configured":
+    def _is_worth_it(self, tag: PriceTag, weight: float, least_weight: float, states_charges: bool) -> bool:
+        tries = self._tries[tag.provider]
+        passed_over = self._requests - tries.at
+        if passed_over < _PASSED_OVER:
             return False
-        return listed * _HALF < first.weight_msats and passed_over >= tries.patience
+        listed = 0.0 if tag.extra else weight / tag.ratio
+        if (tag.ratio > _DEAR or tag.extra) and listed < least_weight:
+            return True
+        if passed_over < tries.patience or not states_charges or tag.price.source != "configured":
+            return False
+        return listed * _HALF < least_weight
 
     def routed(self, provider: str) -> None:
         """Record that a request goes to a provider first."""
@@ -91,7 +105,8 @@ class Exploration:
     def found(self, provider: str, extra_msats: float, charged_msats: int | None, listed_msats: int | None) -> None:
         """Learn the outcome: the offer's charge and its list cost; None if it stated none or failed."""
         tries = self._tries[provider]
-        believed = (listed_msats or 0) * tries.offer.ratio + tries.offer.extra
+        tag = tries.offer.tag
+        believed = (listed_msats or 0) * tag.ratio + tag.extra
         if not charged_msats or charged_msats >= _CHEAPER * believed:
             tries.patience = min(tries.patience * _LESS_OFTEN, _MOST_PASSED_OVER)
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 from arbstr.config.schema import Policies, Provider
@@ -12,22 +11,33 @@ from arbstr.engine.learning.provider_stats import ChargeRatio, Counts, LatencyMo
 from arbstr.engine.node_funds import NodeFunds
 from arbstr.engine.node_reservation import ReservationTerms
 from arbstr.engine.routing.names import Reading
+from arbstr.engine.routing.price_tag import PriceTag
 from arbstr.events import OverchargeFound
 from arbstr.types import InferenceRequest, Price, PriceSource, Rates
 
 _AGE_EVERY_S = 60.0
 
 
+class Version:
+    """How often anything has changed that the offers for one model are compared by, but for what their caches find."""
+
+    __slots__ = ("count",)
+
+    def __init__(self) -> None:
+        self.count = 0
+
+
 class Offer:
     """One provider selling one model. Rates in msats, as floats: for comparing, not for summing.
 
     Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
-    divided by `success`, the share of attempts that succeed. `note` says in words how it differs from the rates.
+    divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared is `fee`,
+    `per_input` and `per_output`, and `cut`, what an input token costs less when it is read from the prompt `cache`.
+    By the rates that is `discount`, and `surcharge` what it costs more when it is written there.
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
-    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `price` is what it asks,
-    as it is shown; `reading` says since when that is known. `funds` are what can be spent at a node, and `terms` what
-    it reserves for a request by. `discount` is what an input token costs less when it is read from the prompt `cache`,
-    `surcharge` what it costs more when it is written there; `cut` is the discount as it counts in comparison.
+    so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `reading` says since when
+    its price is known. `funds` are what can be spent at a node, and `terms` what it reserves for a request by.
+    All offers for a model share their `version`.
     """
 
     __slots__ = (
@@ -36,35 +46,34 @@ class Offer:
         "_counts",
         "_free",
         "_policies",
+        "_rates",
         "_source",
         "_speed",
         "ages_at_s",
-        "base_fee",
         "cache",
         "cut",
         "demoted",
         "discount",
         "excluded",
-        "extra",
+        "fee",
         "funds",
         "hidden",
-        "input",
         "model",
-        "note",
-        "output",
         "overcharges",
-        "price",
+        "per_input",
+        "per_output",
         "provider",
-        "ratio",
         "reading",
         "share",
-        "success",
         "surcharge",
+        "tag",
         "terms",
         "turn",
+        "version",
     )
 
-    def __init__(self, provider: Provider, model: str, policies: Policies) -> None:
+    def __init__(self, provider: Provider, model: str, policies: Policies, version: Version | None = None) -> None:
+        self.version = version or Version()
         self.provider = provider.name
         self.model = model
         self.share = provider.weight
@@ -91,13 +100,12 @@ class Offer:
         """Set what the provider asks, and where that comes from."""
         self._source: PriceSource = source
         self.reading = reading
-        self.input = float(rates.input)
-        self.output = float(rates.output)
-        self.base_fee = float(rates.base_fee)
+        self._rates = float(rates.base_fee), float(rates.input), float(rates.output)
         self.discount = 0.0 if rates.cached_input is None else float(rates.input - rates.cached_input)
         self.surcharge = 0.0 if rates.cache_write is None else float(rates.cache_write - rates.input)
-        self._free = not (self.input or self.output or self.base_fee)
-        self._refresh()
+        self._free = not any(self._rates)
+        self._judge()
+        self._set_tag()
 
     def set_funds(self, funds: NodeFunds | None, terms: ReservationTerms | None) -> None:
         """Set what can be spent there, None where that is not limited, and what a request needs of it."""
@@ -113,7 +121,7 @@ class Offer:
         Zero tokens is the time to the first byte.
         """
         expected = self._speed.expected_ms(output_tokens)
-        return None if expected is None else expected / self.success
+        return None if expected is None else expected / self.tag.success
 
     @property
     def never_succeeded(self) -> bool:
@@ -137,7 +145,7 @@ class Offer:
         self._refresh()
         if known or not self.overcharges:
             return None
-        return OverchargeFound(self.provider, self.model, self.ratio, charged_msats, computed_msats)
+        return OverchargeFound(self.provider, self.model, self._charges.ratio, charged_msats, computed_msats)
 
     def doubt_charges(self) -> None:
         """Drop most charges: after a while without requests the provider has charged less than expected."""
@@ -155,7 +163,8 @@ class Offer:
     def record_counts(self, tokens: float, seen: float) -> None:
         """Record the tokens that the provider counted, and those that can have been visible."""
         self._counts.add(tokens, seen)
-        self.hidden = self._counts.hidden
+        if self._counts.hidden != self.hidden:
+            self._set_tag()
 
     def restore_counts(self, state: Any) -> None:
         """Restore what `counts.state()` returned, if it is valid."""
@@ -173,35 +182,54 @@ class Offer:
         return self._charges
 
     def _refresh(self) -> None:
+        """Compute what routing reads of what was learned, if that has changed."""
+        ratio, tag = self._charges.ratio, self.tag
+        if self.overcharges or ratio > 1.0 + self._policies.overcharge_tolerance:
+            self._judge()
+        if ratio != tag.ratio or self._attempts.rate != tag.success or self._counts.hidden != tag.hidden or self._free:
+            self._set_tag()
+
+    def _set_tag(self) -> None:
         """Compute the attributes that routing reads, so that it only has to multiply."""
-        charges = self._charges
-        self.ratio = charges.ratio
-        self.hidden = self._counts.hidden
-        self.extra = charges.free_msats if self._free else 0.0
-        self.success = self._attempts.rate
-        self.cut = self.discount * self.ratio / self.success
-        self.overcharges = self.ratio > 1.0 and self._exceeds_tolerance()
+        fee, input_rate, output_rate = self._rates
+        ratio, success = self._charges.ratio, self._attempts.rate
+        extra = self._charges.free_msats if self._free else 0.0
+        hidden = self.hidden = self._counts.hidden
+        price = self._price(extra)
+        note = _note(ratio, extra, success) if ratio != 1.0 or success != 1.0 or extra else ""
+        self.tag = PriceTag(self.provider, fee, input_rate, output_rate, hidden, ratio, extra, success, price, note)
+        self.version.count += 1
+        factor = ratio / success
+        self.fee = (fee * ratio + extra) / success
+        self.per_input, self.per_output, self.cut = input_rate * factor, output_rate * factor, self.discount * factor
+
+    def _judge(self) -> None:
+        """Find out whether it overcharges, and what follows from that."""
+        self.overcharges = self._charges.ratio > 1.0 and self._exceeds_tolerance()
         self.demoted = self.overcharges and self._policies.on_overcharge == "demote"
         self.excluded = self.overcharges and self._policies.on_overcharge == "exclude"
-        self.price = self._price()
-        self.note = "; ".join(self._notes()) if self.ratio != 1.0 or self.success != 1.0 or self.extra else ""
 
-    def _price(self) -> Price:
-        if self.extra:
-            return Price(0.0, 0.0, self.extra / 1000, "learned")
-        return Price(self.input, self.output, self.base_fee / 1000, self._source)
+    def _price(self, extra: float) -> Price:
+        if extra:
+            return Price(0.0, 0.0, extra / 1000, "learned")
+        fee, input_rate, output_rate = self._rates
+        return Price(input_rate, output_rate, fee / 1000, self._source)
 
     def _exceeds_tolerance(self) -> bool:
         tolerance = self._policies.overcharge_tolerance
         if self.overcharges:  # hysteresis: a ratio that wavers about the limit is one overcharge, not many
-            return self.ratio > 1.0 + tolerance / 2
+            return self._charges.ratio > 1.0 + tolerance / 2
         least_msats = self._policies.overcharge_min_sats * 1000
-        return self.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats
+        return self._charges.ratio > 1.0 + tolerance and self._charges.excess_msats >= least_msats
 
-    def _notes(self) -> Iterator[str]:
-        if self.extra:
-            yield f"charges {self.extra / 1000:.3f} sats per request, although by its rates it is free"
-        elif self.ratio != 1.0:
-            yield f"charges {self.ratio:.2f} times what its rates say"
-        if self.success != 1.0:
-            yield f"answers {self.success:.0%} of requests"
+
+def _note(ratio: float, extra: float, success: float) -> str:
+    """Return in words how a real price differs from the rates."""
+    notes = []
+    if extra:
+        notes.append(f"charges {extra / 1000:.3f} sats per request, although by its rates it is free")
+    elif ratio != 1.0:
+        notes.append(f"charges {ratio:.2f} times what its rates say")
+    if success != 1.0:
+        notes.append(f"answers {success:.0%} of requests")
+    return "; ".join(notes)

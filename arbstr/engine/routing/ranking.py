@@ -6,30 +6,30 @@ Twenty offers are ranked for every request: what can be computed for all of them
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from itertools import compress
 from typing import NamedTuple
 
 from arbstr.config.schema import Policies
 from arbstr.engine.learning.conversations import Outlook
 from arbstr.engine.learning.learner import Learner
+from arbstr.engine.learning.provider_stats import LEAST_RATIO
 from arbstr.engine.routing.cache_costs import CacheCosts
-from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.candidates import CandidateSet, LeftOut
 from arbstr.engine.routing.offer import Offer
-from arbstr.engine.routing.priced import Priced
-from arbstr.types import Candidate, InferenceRequest
+from arbstr.engine.routing.price_tag import Expected
+from arbstr.engine.routing.ranked import Ranked
+from arbstr.types import InferenceRequest
+
+_new = tuple.__new__  # a NamedTuple's own constructor takes three times as long
 
 
 class Ranking(NamedTuple):
-    """The offers of a candidate set: those to try, in order, and those left out, with the reasons."""
+    """The offers of a candidate set: those to try, in order, and those left out."""
 
-    input_tokens: float
-    output_tokens: float
-    candidates: list[Candidate]
-    excluded: list[tuple[str, str]]
-    unavailable: list[str]
-    cooled: list[tuple[str, str]]
-    unfunded: list[Offer]
+    expected: Expected
+    candidates: Ranked
+    left_out: LeftOut
     outlook: Outlook | None  # where prompt caches may matter
 
 
@@ -72,88 +72,73 @@ class Ranker:
         now_s = self._clock()
         candidate_set.age(now_s)
         outlook = None if request.prefix is None else self._caches.look(request, candidate_set, tokens, answer, now_s)
-        answer = answer if outlook is None else outlook.output_tokens
-        ranking = Ranking(tokens, answer, [], list(candidate_set.excluded), [], [], [], outlook)
-        offers = candidate_set.offers
-        costs = _costs(offers, tokens, answer, request)
-        weights = [
-            (cost * offer.ratio + offer.extra) / offer.success for cost, offer in zip(costs, offers, strict=True)
-        ]
-        if self._may_forbid(request, candidate_set, costs, weights):
-            kept = self._kept(ranking, request, candidate_set, costs, anyway)
-            offers, costs, weights = (
-                list(compress(offers, kept)),
-                list(compress(costs, kept)),
-                list(compress(weights, kept)),
-            )
-        priced = Priced(offers, costs, weights, candidate_set.strategy.keys(offers, weights, answer))
-        for part in self._parts(priced):
-            counted = part if outlook is None else self._caches.priced(outlook, candidate_set, part)
-            ranking.candidates.extend(counted.in_order(now_s))
-        return ranking
+        if outlook is not None:
+            answer = outlook.output_tokens
+        most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
+        expected, columns = _new(Expected, (tokens, answer, most)), candidate_set.columns()
+        weights = columns.weights(expected)
+        left_out = candidate_set.left_out
+        if self._may_forbid(request, candidate_set, weights):
+            kept, left_out = self._kept(request, candidate_set, expected, anyway)
+            columns, weights = columns.only(kept), list(compress(weights, kept))
+        offers = columns.offers
+        ranked = Ranked(columns, weights, candidate_set.strategy.keys(offers, weights, answer), expected)
+        if candidate_set.reads_lists:
+            ranked.ages = [_age_s(offer, now_s) for offer in offers]
+        if self._may_demote:
+            ranked.demote([offer.demoted for offer in offers])
+        if outlook is not None and offers:
+            self._caches.count(outlook, candidate_set, ranked)
+        return _new(Ranking, (expected, ranked, left_out, outlook))
 
-    def _parts(self, priced: Priced) -> Iterable[Priced]:
-        """Return the offers, those demoted apart."""
-        if not (self._may_demote and any(offer.demoted for offer in priced.offers)):
-            return (priced,)
-        demoted = [offer.demoted for offer in priced.offers]
-        return priced.only([not each for each in demoted]), priced.only(demoted)
+    def _may_forbid(self, request: InferenceRequest, candidate_set: CandidateSet, weights: list[float]) -> bool:
+        """Return whether anything may forbid an offer; as a rule nothing does.
 
-    def _may_forbid(
-        self, request: InferenceRequest, candidate_set: CandidateSet, costs: list[float], weights: list[float]
-    ) -> bool:
-        """Return whether anything may forbid an offer; as a rule nothing does. A weight is at least what is paid."""
+        A weight is at least what is paid, and that is at least half of the cost by the rates, as far as is learned.
+        """
         most = candidate_set.max_msats
         return bool(
             candidate_set.has_funds
             or candidate_set.max_latency_ms is not None
             or self._may_exclude
-            or (most < math.inf and (max(costs, default=0.0) > most or max(weights, default=0.0) > most))
+            or (most < math.inf and max(weights, default=0.0) > most * LEAST_RATIO)
             or self._unavailable()
             or self._cooling(candidate_set.model)
             or self._unable(request.dialect, candidate_set.model)
         )
 
     def _kept(
-        self,
-        ranking: Ranking,
-        request: InferenceRequest,
-        candidate_set: CandidateSet,
-        costs: list[float],
-        anyway: Collection[str],
-    ) -> list[bool]:
-        """Return which offers may serve the request; note in `ranking` why the others may not."""
+        self, request: InferenceRequest, candidate_set: CandidateSet, expected: Expected, anyway: Collection[str]
+    ) -> tuple[list[bool], LeftOut]:
+        """Return which offers may serve the request, and why the others may not."""
         unavailable, max_msats = self._unavailable(), candidate_set.max_msats
         cooling, unable = self._cooling(candidate_set.model), self._unable(request.dialect, candidate_set.model)
-        wait_tokens = 0.0 if request.stream else ranking.output_tokens
-        kept = [False] * len(costs)
-        for place, (offer, cost) in enumerate(zip(candidate_set.offers, costs, strict=True)):
-            name, paid = offer.provider, cost * offer.ratio + offer.extra
+        wait_tokens = 0.0 if request.stream else expected.output
+        excluded, resting, cooled, unfunded = list(candidate_set.left_out.excluded), [], [], []
+        kept = [False] * len(candidate_set.offers)
+        for place, offer in enumerate(candidate_set.offers):
+            name, tag = offer.provider, offer.tag
+            cost = tag.cost(expected)
+            paid = cost * tag.ratio + tag.extra
             if offer.excluded:
-                ranking.excluded.append((name, offer.note))
+                excluded.append((name, tag.note))
             elif name in unable:
-                ranking.excluded.append((name, unable[name]))
+                excluded.append((name, unable[name]))
             elif cost > max_msats or paid > max_msats:
-                ranking.excluded.append((name, candidate_set.cost_violation(max(cost, paid))))
+                excluded.append((name, candidate_set.cost_violation(max(cost, paid))))
             elif reason := candidate_set.latency_violation(offer, wait_tokens):
-                ranking.excluded.append((name, reason))
+                excluded.append((name, reason))
             elif offer.funds is not None and not offer.affords(request):
-                ranking.unfunded.append(offer)
+                unfunded.append(offer)
             elif name in unavailable and name not in anyway:
-                ranking.unavailable.append(name)
+                resting.append(name)
             elif name in cooling and name not in anyway:
-                ranking.cooled.append((name, cooling[name]))
+                cooled.append((name, cooling[name]))
             else:
                 kept[place] = True
-        return kept
+        return kept, LeftOut(excluded, resting, cooled, unfunded)
 
 
-def _costs(offers: list[Offer], tokens: float, answer: float, request: InferenceRequest) -> list[float]:
-    """Return what the expected tokens cost by each offer's rates; it may count more tokens than are visible."""
-    most = math.inf if request.max_tokens is None else float(request.max_tokens * request.choices)
-    return [
-        offer.base_fee
-        + tokens * offer.input
-        + (answer if offer.hidden == 1.0 else min(answer * offer.hidden, most)) * offer.output
-        for offer in offers
-    ]
+def _age_s(offer: Offer, now_s: float) -> int | None:
+    """Return how long an offer's price has been known, None where no list says it."""
+    return None if offer.reading is None else int(now_s - offer.reading.at_s)

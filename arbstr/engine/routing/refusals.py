@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 
-from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.candidates import CandidateSet, LeftOut
 from arbstr.engine.routing.names import shown, some, wanted
 from arbstr.engine.routing.offer import Offer
-from arbstr.engine.routing.ranking import Ranking
 from arbstr.errors import (
     ApiError,
     InsufficientBalance,
@@ -28,7 +27,7 @@ _UNREAD_S = 2.0  # after which a request may find a list that is being read now
 def refusal(
     request: InferenceRequest,
     candidate_set: CandidateSet,
-    ranking: Ranking,
+    left_out: LeftOut,
     *,
     unable: Mapping[str, str],
     retry_after_s: Callable[[Iterable[str]], float],
@@ -40,12 +39,12 @@ def refusal(
     For the arguments see `Router`; `served` are all models, `any_key`: a provider can be asked at all.
     """
     what, policy = wanted(candidate_set.model, request.dialect), candidate_set.policy
-    unavailable, excluded = ranking.unavailable, ranking.excluded
+    unavailable, excluded = left_out.unavailable, left_out.excluded
     if unavailable:
         message = f"No provider is available for {what}: {', '.join(unavailable)} ({UNAVAILABLE})."
         return NoHealthyProvider(message, retry_after_s=retry_after_s(unavailable), policy=policy)
-    if ranking.unfunded:
-        return insufficient_balance(request, candidate_set.model, ranking.unfunded, policy)
+    if left_out.unfunded:
+        return insufficient_balance(request, candidate_set.model, left_out.unfunded, policy)
     if excluded:
         return _excluded(what, request.dialect, excluded, unable, policy)
     return _unsold(candidate_set, what, served, any_key=any_key)

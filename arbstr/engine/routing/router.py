@@ -15,12 +15,13 @@ from arbstr.engine.learning.learner import Learner
 from arbstr.engine.node_funds import Hold, NodeFunds
 from arbstr.engine.pricing import cost_msats
 from arbstr.engine.routing.cache_costs import CacheCosts, reuse_of
-from arbstr.engine.routing.candidates import CandidateSet
+from arbstr.engine.routing.candidates import CandidateSet, LeftOut
 from arbstr.engine.routing.exploration import NOTE, Exploration
 from arbstr.engine.routing.names import ModelNames, Standing
 from arbstr.engine.routing.offer import Offer
 from arbstr.engine.routing.policy import Matcher, PolicySelector, capped
-from arbstr.engine.routing.ranking import Ranker, Ranking
+from arbstr.engine.routing.ranked import Ranked, providers_of
+from arbstr.engine.routing.ranking import Ranker
 from arbstr.engine.routing.refusals import UNAVAILABLE, insufficient_balance, refusal, shortage
 from arbstr.engine.routing.session_pins import SessionPins
 from arbstr.engine.routing.strategy import strategies
@@ -185,36 +186,33 @@ class Router:
         If none is left, providers that are cooling down are used, with `last_resort` also the one whose breaker is due
         next: this method then calls itself with those as `anyway`.
         """
-        ranking = self._ranker.rank(request, candidate_set, anyway)
-        if not ranking.candidates:
-            fallbacks = self._last_resort(ranking, last_resort=last_resort)
+        expected, candidates, left_out, outlook = self._ranker.rank(request, candidate_set, anyway)
+        if not candidates:
+            fallbacks = self._last_resort(left_out, last_resort=last_resort)
             if fallbacks:
                 return self._rank(request, candidate_set, policy_reason, commit, anyway=fallbacks)
-            raise self._refusal(request, candidate_set, ranking)
-        candidates = candidate_set.in_order(ranking.candidates)
+            raise self._refusal(request, candidate_set, left_out)
+        if candidate_set.last:
+            candidates.put_last(candidate_set.last)
         pinned = self._pins.put_first(request.session, candidate_set, candidates)
         if candidate_set.exploration is not None and not (anyway or pinned):
             self._explore(request, candidate_set, candidate_set.exploration, candidates, commit=commit)
         if commit:
-            candidate_set.strategy.chosen(self.learner.offer(candidates[0].provider, candidate_set.model))
-            if ranking.outlook is not None:
-                self.caches.expect(request.request_id, ranking.outlook)
-        excluded = ranking.excluded
-        if ranking.unavailable or ranking.cooled:
-            excluded += [(provider, UNAVAILABLE) for provider in ranking.unavailable]
-            excluded += [(provider, f"it is paused for this model: {reason}") for provider, reason in ranking.cooled]
-        if ranking.unfunded:
-            excluded += [(offer.provider, shortage(offer, request)) for offer in ranking.unfunded]
+            candidate_set.strategy.chosen(candidates.offers[candidates.first])
+            if outlook is not None:
+                self.caches.expect(request.request_id, outlook)
+        if anyway:
+            candidates.are_tried_anyway(self._unavailable(), _EARLY, _COOLED)
         return Routing(
             strategy=candidate_set.strategy.name,
             policy=candidate_set.policy,
             model=candidate_set.model,
-            expected_input_tokens=int(ranking.input_tokens + 0.5),
-            expected_output_tokens=int(ranking.output_tokens + 0.5),
-            candidates=self._asked_anyway(candidates) if anyway else tuple(candidates),
-            excluded=tuple(excluded),
+            expected_input_tokens=int(expected.input + 0.5),
+            expected_output_tokens=int(expected.output + 0.5),
+            candidates=candidates,
+            excluded=_excluded(left_out, request),
             policy_reason=policy_reason,
-            reuse=None if ranking.outlook is None else reuse_of(ranking.outlook),
+            reuse=None if outlook is None else reuse_of(outlook),
         )
 
     def _explore(
@@ -222,45 +220,32 @@ class Router:
         request: InferenceRequest,
         candidate_set: CandidateSet,
         exploration: Exploration,
-        candidates: list[Candidate],
+        candidates: Ranked,
         *,
         commit: bool,
     ) -> None:
         """Move an offer that may have become cheaper to the front, if one is due."""
-        index = exploration.pick(candidate_set.preferred(candidates))
-        if index is not None:
-            candidate = candidates.pop(index)
-            extra = candidate.weight_msats - candidates[0].weight_msats
-            note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
-            candidates.insert(0, candidate._replace(note=note))
+        place = exploration.pick(candidates, candidate_set.last) if exploration.is_due else None
+        if place is not None:
+            extra = candidates.weights[place] - candidates.weights[candidates.first]
+            candidates.put_first(place, NOTE)
             if commit:
                 exploration.pays(extra)
                 if len(self._explorations) >= _REMEMBERED:
                     self._explorations.clear()  # their requests never ended
-                self._explorations[request.request_id] = (exploration, candidate.provider, extra)
+                self._explorations[request.request_id] = (exploration, candidates.offers[place].provider, extra)
         if commit:
-            exploration.routed(candidates[0].provider)
+            exploration.routed(candidates.offers[candidates.first].provider)
 
-    def _last_resort(self, ranking: Ranking, *, last_resort: bool) -> list[str]:
+    def _last_resort(self, left_out: LeftOut, *, last_resort: bool) -> list[str]:
         """Return the providers to try when all are unavailable or cooling down."""
-        cooled = [provider for provider, _ in ranking.cooled]
-        if not ranking.unavailable:
+        cooled = [provider for provider, _ in left_out.cooled]
+        if not left_out.unavailable:
             return cooled
         if not last_resort:
             return []
-        due = self._due_next(ranking.unavailable)
+        due = self._due_next(left_out.unavailable)
         return cooled if due is None else [due, *cooled]
-
-    def _asked_anyway(self, candidates: Iterable[Candidate]) -> tuple[Candidate, ...]:
-        """Return the candidates with a note that they are tried in spite of breaker or cool-down."""
-        early = self._unavailable()
-        return tuple(
-            candidate._replace(
-                note="; ".join(filter(None, (candidate.note, _EARLY if candidate.provider in early else _COOLED))),
-                early=candidate.provider in early,
-            )
-            for candidate in candidates
-        )
 
     def input_tokens(self, request: InferenceRequest) -> int:
         """Return the expected input tokens of a request, at least 1."""
@@ -280,8 +265,9 @@ class Router:
             choices=request.choices,
             unseen=offer.counts.unseen,
         )
-        cost = offer.base_fee + tokens * offer.input + longest * offer.output
-        return cost * max(offer.ratio, 1.0) + offer.extra
+        tag = offer.tag
+        cost = tag.base_fee + tokens * tag.input + longest * tag.output
+        return cost * max(tag.ratio, 1.0) + tag.extra
 
     def hold(self, provider: str, routing: Routing, request: InferenceRequest) -> Hold | None:
         """Hold what a provider will reserve for a request, None if nothing there limits it.
@@ -301,7 +287,7 @@ class Router:
         if usage.input_tokens is None or usage.output_tokens is None:
             return None, None
         by_name, model, rates_of, known = self._by_name, routing.model, self.names.rates, self.names.known_rates
-        names = [candidate.provider for candidate in routing.candidates]
+        names = providers_of(routing.candidates)
         rates = [known.get((name, model)) or rates_of(by_name[name], model) for name in names]
         costs = sorted([cost_msats(asked, usage) or 0 for asked in rates])
         return costs[-1], (costs[(len(costs) - 1) // 2] + costs[len(costs) // 2] + 1) // 2
@@ -371,14 +357,27 @@ class Router:
         known = provider.models or self.names.learned(provider.name)
         return bool(known) and self.names.standing(provider, model) in ("listed", "doubted")
 
-    def _refusal(self, request: InferenceRequest, candidate_set: CandidateSet, ranking: Ranking) -> ApiError:
+    def _refusal(self, request: InferenceRequest, candidate_set: CandidateSet, left_out: LeftOut) -> ApiError:
         """Return the error for a request without candidates."""
         return refusal(
             request,
             candidate_set,
-            ranking,
-            unable=self._unable(request.dialect, candidate_set.model) if ranking.excluded else {},
+            left_out,
+            unable=self._unable(request.dialect, candidate_set.model) if left_out.excluded else {},
             retry_after_s=self._retry_after_s,
             served=self.names.all(),
             any_key=not self._providers or not all(provider.is_inert for provider in self._providers),
         )
+
+
+def _excluded(left_out: LeftOut, request: InferenceRequest) -> tuple[tuple[str, str], ...]:
+    """Return the providers that are not tried, each with the reason."""
+    excluded, unavailable, cooled, unfunded = left_out
+    if not (unavailable or cooled or unfunded):
+        return tuple(excluded)
+    return (
+        *excluded,
+        *((provider, UNAVAILABLE) for provider in unavailable),
+        *((provider, f"it is paused for this model: {reason}") for provider, reason in cooled),
+        *((offer.provider, shortage(offer, request)) for offer in unfunded),
+    )

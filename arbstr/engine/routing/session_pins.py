@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from arbstr.engine.routing.candidates import CandidateSet
-from arbstr.types import Candidate, RequestRecord
+from arbstr.engine.routing.ranked import Ranked
+from arbstr.types import RequestRecord
 
 NOTE = "it has this conversation"
 
@@ -18,18 +19,16 @@ class SessionPins:
         self._young: dict[tuple[str, str], str] = {}
         self._old: dict[tuple[str, str], str] = {}
 
-    def put_first(self, session: str | None, candidate_set: CandidateSet, candidates: list[Candidate]) -> bool:
+    def put_first(self, session: str | None, candidate_set: CandidateSet, candidates: Ranked) -> bool:
         """Move the provider that a conversation is pinned to to the front; return whether it is a candidate."""
         if session is None or not candidate_set.pins_sessions:
             return False
         key = (session, candidate_set.model)
-        pinned = self._young.get(key) or self._old.get(key)
-        for index, candidate in enumerate(candidates):
-            if candidate.provider == pinned:
-                note = f"{candidate.note}; {NOTE}" if candidate.note else NOTE
-                candidates.insert(0, candidates.pop(index)._replace(note=note))
-                return True
-        return False
+        place = candidates.place_of(self._young.get(key) or self._old.get(key))
+        if place is None:
+            return False
+        candidates.put_first(place, NOTE)
+        return True
 
     def learn(self, record: RequestRecord) -> None:
         """Pin the conversation of an answered request."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from arbstr.engine.learning.conversations import WITHIN_S, Conversations
+from arbstr.engine.learning.conversations import WITHIN_S, Conversations, groups_of
 from arbstr.engine.learning.prefix_index import Visit
 from arbstr.engine.routing.offer import Offer
 from tests.support.engine_builders import config, provider
@@ -28,37 +28,37 @@ def hold(
 ) -> None:
     for number, outcome in enumerate(outcomes):
         one = visit(at_s + number, turn)
-        conversations.add(one, policy, tokens)
+        conversations.add(one, groups_of(policy, turn, tokens))
         if outcome:
             conversations.continued(one, at_s + number + 50, 1, 100, 100)
-    conversations.add(visit(at_s + len(outcomes) + WITHIN_S), policy, tokens)
+    conversations.add(visit(at_s + len(outcomes) + WITHIN_S), groups_of(policy, turn, tokens))
 
 
 def test_before_anything_is_known_three_in_ten_go_on() -> None:
-    assert Conversations().goes_on(None, 1, 4000) == 0.3
+    assert Conversations().goes_on(groups_of(None, 1, 4000)) == 0.3
 
 
 def test_requests_count_once_the_time_has_passed_in_which_they_may_be_continued() -> None:
     conversations = Conversations()
     for number in range(100):
-        conversations.add(one := visit(number), None, 4000)
+        conversations.add(one := visit(number), groups_of(None, 1, 4000))
         conversations.continued(one, number + 1, 1, 100, 100)
-    assert conversations.goes_on(None, 1, 4000) == 0.3
-    conversations.add(visit(100 + WITHIN_S), None, 4000)
-    assert conversations.goes_on(None, 1, 4000) > 0.9
+    assert conversations.goes_on(groups_of(None, 1, 4000)) == 0.3
+    conversations.add(visit(100 + WITHIN_S), groups_of(None, 1, 4000))
+    assert conversations.goes_on(groups_of(None, 1, 4000)) > 0.9
 
 
 @pytest.mark.parametrize(("outcomes", "expected"), [([True] * 200, 1), ([False] * 200, 0), ([True, False] * 100, 0.5)])
 def test_what_was_seen_is_expected(outcomes: list[bool], expected: float) -> None:
-    assert held(*outcomes).goes_on(None, 1, 4000) == pytest.approx(expected, abs=0.05)
+    assert held(*outcomes).goes_on(groups_of(None, 1, 4000)) == pytest.approx(expected, abs=0.05)
 
 
 def test_policies_turns_and_sizes_are_told_apart() -> None:
     conversations = held(*[True] * 200, policy="agent", turn=2, tokens=50_000)
     hold(conversations, 1000, *[False] * 200, policy="agent", turn=1, tokens=50_000)
-    assert conversations.goes_on("agent", 2, 50_000) > 0.8
-    assert conversations.goes_on("agent", 1, 50_000) < 0.2
-    assert conversations.goes_on("chat", 1, 50_000) == 0.3
+    assert conversations.goes_on(groups_of("agent", 2, 50_000)) > 0.8
+    assert conversations.goes_on(groups_of("agent", 1, 50_000)) < 0.2
+    assert conversations.goes_on(groups_of("chat", 1, 50_000)) == 0.3
 
 
 def test_an_answer_is_as_long_as_those_before_it_where_that_has_been_so() -> None:

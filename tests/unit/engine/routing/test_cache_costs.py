@@ -47,7 +47,7 @@ class Market:
         offer = self.router.learner.offer(chosen.provider, routing.model)
         used = (1000 * len(messages), 100)
         cached = 1000 * self._seen(chosen.provider, messages)
-        self.router.caches.learn("r-1", routing.policy, offer, used, cached, 0, self.clock.now)
+        self.router.caches.learn("r-1", offer, used, cached, 0, self.clock.now)
         self.clock.now += 30
         return routing
 
