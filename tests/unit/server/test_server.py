@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator, Iterator
@@ -16,6 +17,7 @@ from aiohttp import web
 from arbstr.errors import AddressInUse, ArbstrError
 from arbstr.server import connections as clients
 from arbstr.server import server as module
+from arbstr.server.acceptor import Acceptor
 from arbstr.server.protocol import Protocol
 from arbstr.server.request import Request
 from arbstr.server.responses import WholeResponse
@@ -354,6 +356,15 @@ async def test_a_taken_address_and_a_foreign_one_are_different_errors(stack: Asy
         await opened(stack, 1, port)
     with pytest.raises(ArbstrError, match=r"can't listen on 192\.0\.2\.1:0: .*; choose an address of this machine"):
         await listen(stack, hello, "192.0.2.1", 0, max_connections=1, max_request_bytes=1000)
+
+
+async def test_a_port_of_the_systems_is_said_to_be_one(stack: AsyncExitStack, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def refused(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Acceptor, "open", refused)
+    with pytest.raises(ArbstrError, match="80: Permission denied; ports below 1024 are the system's"):
+        await listen(stack, hello, "127.0.0.1", 80, max_connections=1, max_request_bytes=1000)
 
 
 async def test_nobody_is_let_in_after_its_end() -> None:
