@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,6 +15,7 @@ from arbstr.sanitize import sanitize
 
 if TYPE_CHECKING:
     from arbstr.ledger.write_connection import WriteConnection
+    from arbstr.places import PostgresPlace
 
 database = typer.Typer(
     help="Maintain the ledger database.",
@@ -60,6 +61,51 @@ def rebuild(config: ConfigOption = None) -> None:
     path = _sqlite_path(config)
     _with_connection(path, lambda connection: connection.rebuild(_show_progress))
     print(f"{sanitize(str(path))}: rebuilt")
+
+
+ToOption = Annotated[
+    str | None,
+    typer.Option("--to", metavar="URL", help="postgresql://host:5432/name; default: the one that arbstr is to use."),
+]
+
+
+@database.command(epilog="Example: arbstr db copy --to postgresql://arbstr@db.lan/arbstr")
+def copy(to: ToOption = None, config: ConfigOption = None) -> None:
+    """Copy the ledger from SQLite into PostgreSQL.
+
+    That is the file of [database] path, with its rows, sums, accounts and what was learned. Run it again if it was cut
+    short: it goes on where it stopped. A password belongs into ~/.pgpass, PGPASSWORD or DATABASE_URL: others on this
+    machine can read what is written in a command.
+    """
+    import asyncio
+
+    from arbstr.errors import LedgerUnavailable
+    from arbstr.ledger.postgres.copying import copy_ledger, prepare
+    from arbstr.places import local_path
+
+    path = local_path(ledger_place(config))
+    place = _target(to, config, path)
+    if not path.exists():
+        raise LedgerUnavailable(f"No ledger at {path}.")
+    asyncio.run(prepare(path))
+    copied = copy_ledger(path, place, _show_progress)
+    before = f" ({copied.earlier:,} before)" if copied.earlier else ""
+    print(f"{copied.rows:,} rows copied{before} from {sanitize(str(path))} to {sanitize(str(place))}")
+
+
+def _target(to: str | None, config: Path | None, path: Path) -> PostgresPlace:
+    from arbstr.places import PostgresPlace
+
+    configured = ledger_place(config)
+    if to is None and isinstance(configured, PostgresPlace):
+        return configured
+    try:
+        place = PostgresPlace.at(to or "", path)
+    except ValueError as error:
+        raise typer.BadParameter(f"--to {error}") from None
+    if len(place.secrets) > 1:
+        print("warning: others on this machine can read the password in the list of processes", file=sys.stderr)
+    return place
 
 
 def _show_progress(done: int, total: int) -> None:

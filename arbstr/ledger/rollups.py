@@ -92,7 +92,10 @@ class Rollups:
     def add(self, db: Statements, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
         """Add rows, each with its facet and instant."""
         self.facets(db, [key for key, _, _ in rows])
-        changes = self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows)
+        self.add_cells(db, self._changes((key, at_ms - at_ms % HOUR_MS, tally) for key, at_ms, tally in rows))
+
+    def add_cells(self, db: Statements, changes: dict[CellKey, AggregateSum]) -> None:
+        """Add sums to rollups, each by its key."""
         self._fetch(db, [key for key in changes if key not in self._cells])
         for key, tally in changes.items():
             self._cells[key].add(tally)

@@ -361,6 +361,10 @@ class WriteConnection:
         await self._take_in_aside()
         self._beside = {path: identity(path) for path in logs_of(self._path)}
 
+    async def is_shared(self) -> bool:
+        """Check whether another process writes to the ledger."""
+        return any(number != self._number and is_alive(self._path, number) for number in await self._sessions())
+
     async def _new_session(self) -> ProcessLock:
         """A session under the first number whose lock is free: a file that vanished may have left some behind."""
         now = format_ms(wall_ms())

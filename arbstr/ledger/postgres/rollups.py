@@ -8,8 +8,7 @@ from typing import Any, ClassVar
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.dialect import SqlDialect
 from arbstr.ledger.postgres.dialect import POSTGRES
-from arbstr.ledger.rollups import ROLLUP_COLUMNS, CellKey, Rollups
-from arbstr.ledger.row_mapping import FacetKey
+from arbstr.ledger.rollups import FACET_COLUMNS, ROLLUP_COLUMNS, CellKey, Rollups
 from arbstr.ledger.sql import Statements
 
 _KEY = ROLLUP_COLUMNS[:3]
@@ -26,15 +25,27 @@ _WRITE = (
 )
 
 
+_TRUTHS = ("streaming", "success")
+
+
 class PostgresRollups(Rollups):
     """Adds rows to the rollups, in a transaction that holds their lock."""
 
     dialect: ClassVar[SqlDialect] = POSTGRES
 
-    def add(self, db: Statements, rows: Sequence[tuple[FacetKey, int, AggregateSum]]) -> None:
-        """Add rows, each with its facet and instant."""
+    def add_cells(self, db: Statements, changes: dict[CellKey, AggregateSum]) -> None:
+        """Add sums to rollups, each by its key."""
         self._cells.clear()  # another instance may have changed them
-        super().add(db, rows)
+        super().add_cells(db, changes)
+
+    @staticmethod
+    def facet(db: Statements, facet: Sequence[Any]) -> int:
+        """Return the number of a facet, in the order of `FACET_COLUMNS` as SQLite has it; a new one is inserted."""
+        values = [_truth(value) if name in _TRUTHS else value for name, value in zip(FACET_COLUMNS, facet, strict=True)]
+        marks = ", ".join("?" * len(values))
+        db.execute(f"INSERT INTO facets ({', '.join(FACET_COLUMNS)}) VALUES ({marks}) ON CONFLICT DO NOTHING", values)
+        [number] = db.execute("SELECT id FROM facets WHERE name = ?", values[:1]).fetchone()
+        return int(number)
 
     def _stored(self, db: Statements, keys: list[CellKey]) -> Iterator[tuple[Any, ...]]:
         if keys:
@@ -43,3 +54,7 @@ class PostgresRollups(Rollups):
     def _store(self, db: Statements, cells: list[tuple[int | bytes, ...]]) -> None:
         if cells:
             db.execute(_WRITE, [list(column) for column in zip(*cells, strict=True)])
+
+
+def _truth(value: Any) -> bool | None:
+    return None if value is None else bool(value)

@@ -63,7 +63,7 @@ def _is_refused(row: Mapping[str, Any]) -> bool:
 
 def _value(name: str, value: Any) -> Any:
     if name in _TRUTHS:
-        return bool(whole(value))
+        return value is not None and value != 0
     if value is None:
         return None
     if name in _TEXTS:
