@@ -17,7 +17,7 @@ _FILES = (
 )
 _ENVIRONMENT = (
     ("ARBSTR_CONFIG", "The configuration file."),
-    ("DATABASE_URL", "The ledger."),
+    ("DATABASE_URL", "The ledger: a path, or postgresql://user:password@host/name."),
     ("ARBSTR_LOG", "The log's level, or a level for each logger: info,aiohttp=warning."),
     ("ARBSTR_NAME_API_KEY", "The key of the provider NAME, in upper case."),
     ("HTTP_PROXY, HTTPS_PROXY, ALL_PROXY, NO_PROXY", "How providers are reached."),

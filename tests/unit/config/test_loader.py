@@ -272,7 +272,7 @@ def test_a_models_case_does_not_matter(tmp_path: Path) -> None:
             '{ id = "a", input_rat = 1 }',
             "models[0].input_rat is not a known key; did you mean providers[0].models[0].input_r",
         ),
-        ('{ id = "a", url = "x" }', "models[0].url is not a known key; it belongs in [[providers]]"),
+        ('{ id = "a", url = "x" }', "models[0].url is not a known key; it belongs in [database] or [[providers]]"),
         ('{ id = "a", output_rate = -1 }', "models[0].output_rate is -1; it must be at least 0"),
         ('{ id = "a", output_rate = "1" }', 'models[0].output_rate is the string "1"; it must be a number'),
         ("{ upstream_id = 'b' }", "models[0].id is missing; add it"),
