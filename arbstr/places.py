@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,6 +11,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 from arbstr.redaction import REDACTED, Secret
 
 SCHEMES = ("postgresql", "postgres")
+_HOST = re.compile(r"(\[[0-9A-Fa-f:.%]+\]|[^\[\]:@/\s]*)(:[0-9]*)?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,8 @@ class PostgresPlace:
         """Return the place of a URL. Raises ValueError, never repeating it, if it is none."""
         try:
             parts = urlsplit(url)
-            valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and parts.port != 0
+            hosts = parts.netloc.rpartition("@")[2].split(",")  # of which the first that answers is taken
+            valid = parts.scheme in SCHEMES and parts.path.strip("/") != "" and all(map(_HOST.fullmatch, hosts))
         except ValueError:
             valid = False
         if not valid:

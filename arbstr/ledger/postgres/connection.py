@@ -33,6 +33,7 @@ _DEFAULTS: dict[str, Any] = {
     "tcp_user_timeout": 20_000,
 }
 _KEEPALIVES = b"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3"
+_CANCEL_S = 5.0
 _NUL, _NO_NUL = "\0", "\ufffd"  # PostgreSQL's texts can't have it
 
 DatabaseError, DataError, IntegrityError = psycopg.Error, psycopg.DataError, psycopg.IntegrityError
@@ -63,9 +64,11 @@ class PostgresConnection:
             shared.shutdown(socket.SHUT_RDWR)
 
     def cancel(self) -> None:
-        """Ask the server to end the statement that runs in another thread; takes a connection of its own."""
-        with suppress(psycopg.Error):
-            self._db.cancel_safe(timeout=5)
+        """Have the server end the statement that runs in another thread; if it does not answer, `abort`."""
+        try:
+            self._db.cancel_safe(timeout=_CANCEL_S)
+        except psycopg.Error:
+            self.abort()
 
     def execute(self, sql: str, values: Sequence[Any] = ()) -> psycopg.Cursor[Any]:
         """Run one statement, with `?` for its values."""

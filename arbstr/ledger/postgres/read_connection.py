@@ -31,6 +31,7 @@ class PostgresReadConnection(Queries):
     def __init__(self, place: PostgresPlace, *, exact: int = EXACT) -> None:
         super().__init__(exact)
         self._place = place
+        self._interrupting: Thread | None = None
         with self._explained():
             self._db = PostgresConnection(place)
         try:
@@ -45,8 +46,10 @@ class PostgresReadConnection(Queries):
         self._db.close()
 
     def interrupt(self) -> None:
-        """Ask the server to end the query; another thread does, as that takes a connection."""
-        Thread(target=self._db.cancel, daemon=True).start()
+        """Have the server end the query; another thread asks it to, as that takes a connection."""
+        if self._interrupting is None or not self._interrupting.is_alive():
+            self._interrupting = Thread(target=self._db.cancel, daemon=True)
+            self._interrupting.start()
 
     def info(self) -> dict[str, str]:
         """Return what the ledger holds, as labels and texts for people."""

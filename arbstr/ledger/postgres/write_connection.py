@@ -8,7 +8,9 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
+from functools import partial
 from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
 
 from arbstr.clock import wall_ms
@@ -35,7 +37,7 @@ logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SLICE = 500  # rows that background work touches in one transaction
-PATIENCE_S = 30.0  # for the server to answer to a batch; then the connection is given up
+PATIENCE_S = 10.0  # for the server to answer to a batch; then the connection is given up
 _CLOSE_PATIENCE_S = 2.0
 _LOOK_EVERY_S = 60.0  # for instances that have died
 
@@ -157,24 +159,24 @@ class PostgresWriteConnection:
         """Enter rows from files, and now and then those that dead instances left open; False: nothing is left."""
         if self._expects_rows:
             self._expects_rows = False
-            await self._run(self._take_in_files)
+            for file in files_beside(self._place.spilled_at):
+                await self._run(partial(self._take_in, file))
         if time.monotonic() >= self._look_at:
             self._look_at = time.monotonic() + _LOOK_EVERY_S
             await self._run(self._close_interrupted)
         return False
 
-    def _take_in_files(self, db: PostgresConnection) -> None:
-        for file in files_beside(self._place.spilled_at):
-            try:
-                rows = [of_stored(row) for row in read_file(file)]
-                with self._changing(db, rows):
-                    added = self._rows.enter(db, rows)
-                    db.execute(accounts.COMPARE_ANEW)
-                file.unlink(missing_ok=True)
-            except OSError as error:
-                logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)
-            else:
-                logger.warning("imported %d rows that could not be written earlier, from %s", len(added), file)
+    def _take_in(self, file: Path, db: PostgresConnection) -> None:
+        try:
+            rows = [of_stored(row) for row in read_file(file)]
+            with self._changing(db, rows):
+                added = self._rows.enter(db, rows)
+                db.execute(accounts.COMPARE_ANEW)
+            file.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("could not import rows that failed to be written earlier, from %s: %s", file, error)
+        else:
+            logger.warning("imported %d rows that could not be written earlier, from %s", len(added), file)
 
     def _close_interrupted(self, db: PostgresConnection) -> None:
         """Close the rows that dead instances left open: what they cost is in doubt from now on."""

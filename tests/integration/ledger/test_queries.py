@@ -221,7 +221,7 @@ def ledger(ledgers: Ledgers) -> Opening:
     return made
 
 
-@settings(max_examples=examples(20))
+@settings(max_examples=examples(12))
 @given(rows=ledger_rows, wheres=st.lists(filters, min_size=1, max_size=4))
 def test_sums_are_exact_and_percentiles_within_two_percent(
     ledger: Opening, rows: list[RequestRecord], wheres: list[Filter]
@@ -260,7 +260,7 @@ def ids(entries: list[Entry]) -> list[str]:
     return [entry.request_id for entry in entries]
 
 
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 @given(rows=ledger_rows, wheres=st.lists(filters, min_size=3, max_size=3), per_page=st.sampled_from([7, 25, 100]))
 def test_pages_put_together_are_the_matching_rows_in_order(
     ledger: Opening, rows: list[RequestRecord], wheres: list[Filter], per_page: int
@@ -278,7 +278,7 @@ def test_pages_put_together_are_the_matching_rows_in_order(
             assert found == wanted
 
 
-@settings(max_examples=examples(10))
+@settings(max_examples=examples(8))
 @given(rows=ledger_rows, where=filters, sort=st.sampled_from(SORTS), order=st.sampled_from(ORDERS))
 def test_an_export_is_the_matching_rows_in_order(
     ledger: Opening, rows: list[RequestRecord], where: Filter, sort: Sort, order: Order
@@ -289,7 +289,7 @@ def test_an_export_is_the_matching_rows_in_order(
         assert questions.count(where) == len(wanted)
 
 
-@settings(max_examples=examples(15))
+@settings(max_examples=examples(10))
 @given(rows=ledger_rows, where=filters, limit=st.sampled_from([1, 7, 50]))
 def test_slices_put_together_are_the_matching_rows_newest_first(
     ledger: Opening, rows: list[RequestRecord], where: Filter, limit: int
@@ -304,7 +304,7 @@ def test_slices_put_together_are_the_matching_rows_newest_first(
         assert found == listed(rows, where, "timestamp", "desc")
 
 
-@settings(max_examples=examples(15))
+@settings(max_examples=examples(10))
 @given(rows=ledger_rows, where=filters)
 def test_what_was_spent_is_what_was_charged_or_computed_whichever_is_more(
     ledger: Opening, rows: list[RequestRecord], where: Filter

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from arbstr.places import PostgresPlace, local_path
+
+HERE = Path("arbstr.db")
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("postgresql://db.lan/sats", "postgresql://db.lan/sats"),
+        ("postgres://u@db.lan:5433/sats?sslmode=require", "postgresql://db.lan:5433/sats"),
+        ("postgresql://u:hunter2@[::1]:5432/my%20sats", "postgresql://[::1]:5432/my sats"),
+        ("postgresql://u:hunter2@a.lan:1,b.lan:2/sats", "postgresql://a.lan:1,b.lan:2/sats"),
+        ("postgresql:///sats?host=/run/postgresql&password=hunter2", "postgresql:///run/postgresql/sats"),
+    ],
+)
+def test_a_place_is_shown_by_host_and_name(url: str, shown: str) -> None:
+    assert str(PostgresPlace.at(url, HERE)) == shown
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "mysql://h/hunter2",
+        "postgresql://hunter2",
+        "postgresql://u:hunter2@h/",
+        "postgresql://u:hunter2@h:a/d",
+        "postgresql://u:hunter2@[::1/d",
+    ],
+)
+def test_what_is_no_database_is_refused_and_not_repeated(url: str) -> None:
+    with pytest.raises(ValueError, match="is not a URL of a database") as caught:
+        PostgresPlace.at(url, HERE)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:a%40b@h/d", "postgresql://u@h/d?password=a%40b"], ids=["before the host", "among options"]
+)
+def test_the_password_is_taken_from_any_text_however_it_is_written(url: str) -> None:
+    place = PostgresPlace.at(url, HERE)
+    assert place.without_password("no a@b for u") == "no [REDACTED] for u"
+    assert "a%40b" not in repr(place)
+    assert {"a@b", url} <= {secret.reveal() for secret in place.secrets}
+
+
+def test_rows_of_one_database_wait_beside_the_path_under_a_name_of_their_own() -> None:
+    one, same, other = (
+        PostgresPlace.at(url, Path("/var/lib/arbstr.db"))
+        for url in ("postgresql://h/a", "postgres://u@h/a", "postgresql://h/b")
+    )
+    assert one.spilled_at == same.spilled_at != other.spilled_at
+    assert one.spilled_at.name.startswith("arbstr.db-postgresql-")
+    assert local_path(one) == local_path("/var/lib/arbstr.db") == Path("/var/lib/arbstr.db")
