@@ -6,6 +6,7 @@ import os
 import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from decimal import Decimal
 from functools import lru_cache
 from itertools import count
 from typing import Any
@@ -74,7 +75,7 @@ class PostgresConnection:
         """Run one statement, with `?` for its values."""
         if not values:
             return self._db.execute(_numbered(sql).encode())
-        return self._db.execute(_numbered(sql).encode(), [storable(value) for value in values])
+        return self._db.execute(_numbered(sql).encode(), list(map(_parameter, values)))
 
     def run(self, script: str) -> None:
         """Run the statements of a script."""
@@ -83,7 +84,7 @@ class PostgresConnection:
     def many(self, sql: str, values: Sequence[Any], some: int) -> Iterator[list[Any]]:
         """Yield the rows of a statement, some at a time; in a transaction."""
         with psycopg.RawServerCursor(self._db, "many") as cursor:
-            cursor.execute(_numbered(sql).encode(), [storable(value) for value in values])
+            cursor.execute(_numbered(sql).encode(), list(map(_parameter, values)))
             while rows := cursor.fetchmany(some):
                 yield rows
 
@@ -131,6 +132,11 @@ class _Numeric(Loader):
 def storable(value: Any) -> Any:
     """Return a value that PostgreSQL can hold."""
     return value.replace(_NUL, _NO_NUL) if isinstance(value, str) and _NUL in value else value
+
+
+def _parameter(value: Any) -> Any:
+    """Return a value as a statement takes it: sats as decimals, as beside floats no index on them is used."""
+    return Decimal(repr(value)) if isinstance(value, float) else storable(value)
 
 
 def explain(place: PostgresPlace, error: BaseException) -> str:
