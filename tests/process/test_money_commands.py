@@ -11,6 +11,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ from tests.support.command import Done, run_command
 from tests.support.money_node import Account, MoneyNodes, Node
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import started
 from tests.support.serve_process import ServeProcess, eventually
 from tests.support.terminal import Terminal, python
 
@@ -126,12 +128,13 @@ def test_what_could_not_be_sent_is_said_to_be_so(desk: Desk) -> None:
 def test_a_second_fund_at_once_tops_up_the_key_that_the_first_one_got(desk: Desk) -> None:
     command = [*python("-m", "arbstr", "fund", "b", "-c", str(desk.config)), "--token", desk.mint.token(250)]
     said = desk.directory / "said"
-    with opened(journal_path(desk.config)), said.open("w") as err:
-        waiting = subprocess.Popen(command, cwd=TOP, stdout=subprocess.PIPE, stderr=err, text=True)
-        eventually(lambda: "history" in said.read_text())  # the warning comes before it waits for the journal
-        desk.nodes["b"].accounts[KEY] = Account(free=5_000)
-        write_key(desk.config, 2, KEY)
-    assert waiting.communicate(timeout=PATIENCE_S)[0] == "b has 250.000 sats more\nb holds 255.000 sats\n"
+    with said.open("w") as err, ExitStack() as waiting:
+        with opened(journal_path(desk.config)):
+            second = waiting.enter_context(started(command, cwd=TOP, stdout=subprocess.PIPE, stderr=err))
+            eventually(lambda: "history" in said.read_text())  # the warning comes before it waits for the journal
+            desk.nodes["b"].accounts[KEY] = Account(free=5_000)
+            write_key(desk.config, 2, KEY)
+        assert second.communicate(timeout=PATIENCE_S)[0] == "b has 250.000 sats more\nb holds 255.000 sats\n"
 
 
 @pytest.mark.parametrize(
@@ -243,7 +246,7 @@ def test_ctrl_c_at_the_prompt_ends_it_and_leaves_the_terminal_as_it_was(desk: De
     with Terminal(python("-m", "arbstr", "fund", "a", "-c", str(desk.config))) as terminal:
         terminal.wait_for("(not shown):")
         terminal.type("cashuB123")
-        terminal.process.send_signal(signal.SIGINT)
+        terminal.interrupt()
         assert terminal.wait_end() != 0
         assert "Traceback" not in terminal.text
         assert terminal.modes == terminal.modes_before

@@ -16,6 +16,7 @@ import pytest
 
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import started, stop
 
 LOCKS = [TOP / "requirements.lock", TOP / ".ci" / "checks.lock"]
 
@@ -77,17 +78,13 @@ def _works_from(wheel: Path, path: Path) -> None:
 def _serves(program: Path, path: Path) -> None:
     command = [str(program), "serve", "--mock", "-l", "127.0.0.1:0"]
     environ = {"PATH": os.environ["PATH"]}
-    with subprocess.Popen(command, cwd=path, env=environ, stderr=subprocess.PIPE, text=True) as served:
+    with started(command, cwd=path, env=environ, stderr=subprocess.PIPE) as served:
         assert served.stderr is not None
-        try:
-            line = next(line for line in served.stderr if "listens on" in line)
-            url = line.split("listens on ")[1].split()[0]
-            with urllib.request.urlopen(f"{url}/v1/models", timeout=PATIENCE_S) as answer:
-                assert b"gpt-4o" in answer.read()
-        finally:
-            served.terminate()
-            served.communicate(timeout=PATIENCE_S)
-    assert served.returncode == 0
+        line = next(line for line in served.stderr if "listens on" in line)
+        url = line.split("listens on ")[1].split()[0]
+        with urllib.request.urlopen(f"{url}/v1/models", timeout=PATIENCE_S) as answer:
+            assert b"gpt-4o" in answer.read()
+        assert stop(served) == 0
 
 
 @pytest.mark.parametrize("lock", LOCKS, ids=lambda lock: lock.name)

@@ -104,12 +104,14 @@ def test_reloads_between_requests_lose_none(tmp_path: Path) -> None:
 
     with serving(tmp_path) as arbstr:
         clients = [threading.Thread(target=ask, args=(arbstr, streams)) for streams in (False, True)]
-        for client in clients:
-            client.start()
-        for count in range(1, 11):
-            arbstr.process.send_signal(signal.SIGHUP)
-            eventually(partial(reloaded, arbstr, count))
-        ended.set()
-        for client in clients:
-            client.join()
+        try:
+            for client in clients:
+                client.start()
+            for count in range(1, 11):
+                arbstr.process.send_signal(signal.SIGHUP)
+                eventually(partial(reloaded, arbstr, count))
+        finally:
+            ended.set()
+            for client in clients:
+                client.join()
         assert set(answers) == {(200, False, False), (200, True, True)}

@@ -7,7 +7,6 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from contextlib import closing
 from pathlib import Path
 
@@ -16,10 +15,13 @@ import pytest
 
 from tests.support.paths import TOP
 from tests.support.patience import PATIENCE_S
+from tests.support.processes import insist_on_end, started, stop
 from tests.support.serve_process import ServeProcess, chat, eventually
 
 KEY = "sk-never-to-be-seen-0123456789"
 SLOW = '[[mock.providers]]\nname = "mock-a"\nmodels = ["gpt-4o"]\ntokens_per_second = 40\ndelay_ms = 50\n'
+
+PATIENT = "[server]\nshutdown_grace = 3600\n"  # what ends within a test has not waited for it
 
 QUICK = SLOW.replace("40", "0")
 
@@ -82,6 +84,7 @@ def test_a_mock_run_speaks_every_dialect_and_meters_each(tmp_path: Path) -> None
         assert rows[dialect]["cost"]["sats"] > 0
 
 
+@pytest.mark.usefixtures("measured")
 def test_the_ledger_is_where_the_environment_says(tmp_path: Path) -> None:
     path = tmp_path / "elsewhere.db"
     with ServeProcess(tmp_path, "--mock", env={"DATABASE_URL": f"sqlite:///{path}"}) as arbstr:
@@ -93,7 +96,7 @@ def test_the_ledger_is_where_the_environment_says(tmp_path: Path) -> None:
 def test_a_taken_port_is_one_sentence_and_status_2(tmp_path: Path) -> None:
     with ServeProcess(tmp_path, "--mock") as arbstr:
         second = ServeProcess(tmp_path, "--mock", "-l", arbstr.url.removeprefix("http://"))
-        assert second.process.wait(PATIENCE_S) == 2
+        assert second.refuses_to_start() == 2
         complaint = [line for line in second.stderr.splitlines() if line.startswith("arbstr:")]
         assert len(complaint) == 1
         assert "is already in use; stop the program that listens there" in complaint[0]
@@ -128,30 +131,31 @@ def test_closed_standard_streams_are_no_reason_to_fail(tmp_path: Path, closed: s
     assert rows(path) == [(1, 0)]
 
 
+@pytest.mark.usefixtures("measured")
 def test_all_standard_streams_may_be_closed(tmp_path: Path) -> None:
     log = tmp_path / "arbstr.log"
     options = ("-c", configured(tmp_path, QUICK + f'[logging]\nfile = "{log}"\n'), "--mock")
     command = [sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options]
-    process = subprocess.Popen(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", *command], cwd=tmp_path)
-    eventually(lambda: log.exists() and "listens on" in log.read_text())
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(PATIENCE_S) == 0
+    with started(["bash", "-c", 'exec "$@" <&- >&- 2>&-', "-", *command], cwd=tmp_path) as process:
+        eventually(lambda: log.exists() and "listens on" in log.read_text())
+        assert stop(process) == 0
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_rotated_log_is_opened_again_at_sigusr1(tmp_path: Path) -> None:
     log = tmp_path / "arbstr.log"
     options = ("-c", configured(tmp_path, QUICK + f'[logging]\nfile = "{log}"\n'), "--mock")
     command = [sys.executable, "-m", "arbstr", "serve", "-l", "127.0.0.1:0", *options]
-    with subprocess.Popen(command, cwd=tmp_path) as process:
+    with started(command, cwd=tmp_path) as process:
         eventually(lambda: log.exists() and "listens on" in log.read_text())
         log.rename(tmp_path / "arbstr.log.1")
         process.send_signal(signal.SIGUSR1)
         eventually(log.exists)
-        process.send_signal(signal.SIGTERM)
-        assert process.wait(PATIENCE_S) == 0
+        assert stop(process) == 0
     assert "listens on" in (tmp_path / "arbstr.log.1").read_text()
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
     options = ("-c", configured(tmp_path, SLOW), "--mock")
@@ -174,18 +178,19 @@ def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: 
     assert sorted(rows(path)) == [(0, 0), (1, 0)]
 
 
+@pytest.mark.usefixtures("measured")
 def test_a_second_signal_does_not_wait_for_what_is_running(tmp_path: Path) -> None:
     path = tmp_path / "arbstr.db"
+    options = ("-c", configured(tmp_path, PATIENT), "--mock")
     with (
-        ServeProcess(tmp_path, "--mock", env={"DATABASE_URL": str(path)}) as arbstr,
+        ServeProcess(tmp_path, *options, env={"DATABASE_URL": str(path)}) as arbstr,
         httpx.Client(timeout=PATIENCE_S) as client,
         client.stream("POST", f"{arbstr.url}/v1/chat/completions", json=chat("mock-stall", stream=True)) as stream,
     ):
         next(stream.iter_raw())
         arbstr.process.send_signal(signal.SIGTERM)
         eventually(lambda: "stopping" in arbstr.stderr)
-        arbstr.process.send_signal(signal.SIGTERM)
-        arbstr.process.wait(5)
+        arbstr.stop()
     assert rows(path) == [(0, 0)]
 
 
@@ -198,18 +203,14 @@ def test_a_name_server_that_never_answers_holds_up_neither_others_nor_the_end(tm
             for number in range(8)
         )
         good = f'[[providers]]\nname = "good"\nurl = "{provider.url}/v1"\nmodels = ["gpt-4o"]\n'
-        options = ("-c", configured(tmp_path, stuck + good))
+        options = ("-c", configured(tmp_path, PATIENT + stuck + good))
         paths = f"{tmp_path}:{TOP}"
         with ServeProcess(tmp_path, *options, env={"PYTHONPATH": paths}) as arbstr, httpx.Client() as client:
             for _ in range(4):
                 with pytest.raises(httpx.ReadTimeout):
                     client.post(f"{arbstr.url}/v1/chat/completions", json=chat("stuck"), timeout=0.2)
             assert arbstr.chat("gpt-4o").status_code == 200
-            began = time.monotonic()
-            arbstr.process.send_signal(signal.SIGTERM)
-            arbstr.process.send_signal(signal.SIGTERM)
-            arbstr.process.wait(PATIENCE_S)
-            assert time.monotonic() - began < 5
+            insist_on_end(arbstr.process)
 
 
 def test_the_start_says_which_proxy_is_taken(tmp_path: Path) -> None:
