@@ -31,9 +31,9 @@ class Offer:
     """One provider selling one model. Rates in msats, as floats: for comparing, not for summing.
 
     Its real price is `rates * ratio + extra`, for `hidden` times the visible output tokens; for comparison that is
-    divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared is `fee`,
-    `per_input` and `per_output`, and `cut`, what an input token costs less when it is read from the prompt `cache`.
-    By the rates that is `discount`, and `surcharge` what it costs more when it is written there.
+    divided by `success`, the share of attempts that succeed. `tag` has all of it; what is compared are `prices`, per
+    request, input token and output token, and `cut`, what an input token costs less when it is read from the prompt
+    `cache`. By the rates that is `discount`, and `surcharge` what it costs more when it is written there.
     `overcharges` is set while it charges more than the policies tolerate, and then `demoted` or `excluded` if they say
     so. `turn` is when it was last chosen, for round robin; `ages_at_s` is when `age` is due. `reading` says since when
     its price is known. `funds` are what can be spent at a node, and `terms` what it reserves for a request by.
@@ -55,13 +55,11 @@ class Offer:
         "demoted",
         "discount",
         "excluded",
-        "fee",
         "funds",
         "hidden",
         "model",
         "overcharges",
-        "per_input",
-        "per_output",
+        "prices",
         "provider",
         "reading",
         "share",
@@ -200,8 +198,8 @@ class Offer:
         self.tag = PriceTag(self.provider, fee, input_rate, output_rate, hidden, ratio, extra, success, price, note)
         self.version.count += 1
         factor = ratio / success
-        self.fee = (fee * ratio + extra) / success
-        self.per_input, self.per_output, self.cut = input_rate * factor, output_rate * factor, self.discount * factor
+        self.prices = ((fee * ratio + extra) / success, input_rate * factor, output_rate * factor)
+        self.cut = self.discount * factor
 
     def _judge(self) -> None:
         """Find out whether it overcharges, and what follows from that."""
