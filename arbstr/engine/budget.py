@@ -110,6 +110,8 @@ class Budgets:
 
     def caps_of(self, policy: str | None, client: str | None) -> tuple[Cap, ...]:
         """Return the caps on requests under this rule, by this client."""
+        if not self._all:
+            return ()
         caps = self._global + self._of_rule.get(policy or "", ())
         return caps if client is None else caps + self._of_client.get(client, ())
 
@@ -156,7 +158,7 @@ class Budgets:
     @property
     def unknown(self) -> list[tuple[Cap, Span]]:
         """The caps and their periods whose past spending has not been read yet."""
-        return self._unknown(self._all)
+        return self._unknown(self._all) if self._all else []
 
     def _unknown(self, caps: Iterable[Cap]) -> list[tuple[Cap, Span]]:
         self._roll_over(caps)
@@ -256,7 +258,7 @@ class Reservation:
         self._open = False
         for cap, span in self._caps:
             self._budgets.passed(cap, cap.settle(span, self._amount, actual_msats))
-        reserved = [cap for cap, _ in self._caps]
+        reserved = [cap for cap, _ in self._caps] if self._caps else ()
         for cap in self._budgets.caps_of(self._policy, self._client):
             if cap not in reserved:
                 cap.amend(self._opened_ms, actual_msats)

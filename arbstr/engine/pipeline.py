@@ -124,7 +124,10 @@ class Engine:
         cut_off = CutOff(self._loop)
         try:
             client.on_disconnect(partial(self._disconnected, context, cut_off))
-            await self._respond(context, client)
+            try:
+                await self._serve(context, client)
+            except Exception as error:
+                await self._refuse(context, client, error)
         except asyncio.CancelledError:
             if cut_off.fired:
                 context.client_left()
@@ -155,20 +158,16 @@ class Engine:
         context.begin_drain()
         return True
 
-    async def _respond(self, context: RequestContext, client: Client) -> None:
-        """Serve the request; answer with an error if that fails."""
-        try:
-            await self._serve(context, client)
-        except ClientGone:
+    async def _refuse(self, context: RequestContext, client: Client, error: Exception) -> None:
+        """Answer with an error, if there is somebody to answer."""
+        if isinstance(error, ClientGone):
             context.client_left()
-        except ApiError as error:
-            context.refuse(error)
-            await client.refuse(error, wire.error_headers(context))
-        except Exception:
-            logger.exception("unhandled exception in request %s", context.request_id)
-            fault = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
-            context.refuse(fault)
-            await client.refuse(fault, wire.error_headers(context))
+            return
+        if not isinstance(error, ApiError):
+            logger.error("unhandled exception in request %s", context.request_id, exc_info=error)
+            error = InternalError(f"Internal error (request {context.request_id}); see arbstr's log.")
+        context.refuse(error)
+        await client.refuse(error, wire.error_headers(context))
 
     async def _serve(self, context: RequestContext, client: Client) -> None:
         try:
@@ -324,13 +323,12 @@ class Engine:
             retry_after_s=context.shortest_wait_s or self._breakers.retry_after_s(names),
         )
 
-    async def _deliver(
+    def _deliver(
         self, context: RequestContext, response: UpstreamResponse | UpstreamStream, client: Client
-    ) -> None:
+    ) -> Awaitable[None]:
         if isinstance(response, UpstreamStream):
-            await self._deliver_stream(context, response, client)
-        else:
-            await self._deliver_whole(context, response, client)
+            return self._deliver_stream(context, response, client)
+        return self._deliver_whole(context, response, client)
 
     async def _deliver_whole(self, context: RequestContext, response: UpstreamResponse, client: Client) -> None:
         context.set_usage(response.usage, response.charged_msats, len(response.body), flat=response.is_flat)

@@ -213,14 +213,9 @@ class RequestContext:
         if self.hold is not None:
             self._end_hold(self.hold, error, status)
         message = "" if error is None else self.without_quotes(str(error))
-        attempt = Attempt(
-            provider=self.provider.name,
-            started_ms=self._attempt_started_ms,
-            duration_ms=self.elapsed_ms() - self._attempt_started_ms,
-            failure=None if error is None else error.kind,
-            status=status,
-            message=message,
-        )
+        began_ms = self._attempt_started_ms
+        failure = None if error is None else error.kind
+        attempt = Attempt(self.provider.name, began_ms, self.elapsed_ms() - began_ms, failure, status, message)
         self.attempts.append(attempt)
         return attempt
 

@@ -13,7 +13,7 @@ import orjson
 
 from arbstr.engine import lenient_json, metering
 from arbstr.engine.dialects.body import decode
-from arbstr.engine.dialects.fields import boolean, loosest_cap, model_of, tightest_cap
+from arbstr.engine.dialects.fields import boolean, caps_on_output, model_of
 from arbstr.engine.duplicate_keys import refuse_duplicates
 from arbstr.engine.metering import Counts
 from arbstr.engine.upstream import verdict
@@ -92,26 +92,28 @@ class Dialect(ABC):
         stream = self.streams and boolean(document, "stream")
         body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
         sent = self.sent(document, body, stream=stream)
-        return InferenceRequest(
-            request_id=request_id,
-            model=model,
-            stream=stream,
-            wants_usage=sent.wants_usage,
-            max_tokens=self.max_tokens(document),
-            choices=self.choices(document),
-            prompt_chars=prompt.chars + hidden_chars,
-            prompt_images=prompt.images,
-            last_user_text=prompt.last_user_text,
-            policy=policy,
-            body=sent.body,
-            plain_body=sent.plain,
-            dialect=self.name,
-            query="" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
-            document=None if self.translation is None else document,
-            loosest_cap=loosest_cap(document, *self.caps),
-            prefix=prefix,
-            session=session,
-            client=client,
+        tightest, loosest = caps_on_output(document, self.caps)
+        return InferenceRequest(  # by position: by name it would take twice as long
+            request_id,
+            model,
+            stream,
+            sent.wants_usage,
+            self.max_tokens(tightest),
+            prompt.chars + hidden_chars,
+            prompt.last_user_text,
+            policy,
+            sent.body,
+            prompt.images,
+            self.choices(document),
+            sent.plain,
+            self.name,
+            None if self.translation is None else document,
+            "" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
+            False,
+            loosest,
+            b"",
+            prefix,
+            session,
         )
 
     @abstractmethod
@@ -122,9 +124,9 @@ class Dialect(ABC):
         """Return what goes to a provider. Raises as `parse` does."""
         return Sent(body)
 
-    def max_tokens(self, document: JsonObject) -> int | None:
-        """Return the most output tokens for each choice, None if the request says nothing. Raises as `parse` does."""
-        return tightest_cap(document, *self.caps)
+    def max_tokens(self, cap: int | None) -> int | None:
+        """Return the most output tokens for each choice of a request with this cap, None if nothing is known."""
+        return cap
 
     def choices(self, document: JsonObject) -> int:
         """Return how many answers are requested. Raises as `parse` does."""

@@ -23,7 +23,7 @@ class Embeddings(Dialect):
         """See `Dialect`."""
         return Prompt(*count_prompt(document, "input"), "\n".join(text_inputs(document, "input")))
 
-    def max_tokens(self, document: JsonObject) -> int | None:
+    def max_tokens(self, cap: int | None) -> int | None:
         """Return that there is no output."""
         return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from arbstr.errors import InvalidMessages, InvalidParameter, MissingModel
@@ -42,17 +43,19 @@ def messages_of(document: JsonObject) -> list[JsonObject]:
     if not isinstance(messages, list) or not messages:
         fault = "is missing" if messages is None else f"must be a list of at least one message, not {kind_of(messages)}"
         raise InvalidMessages(f"The field 'messages' {fault}.", param="messages")
-    for index, message in enumerate(messages):
-        if not isinstance(message, dict):
-            raise InvalidMessages(
-                f"messages[{index}] must be an object with 'role' and 'content', not {kind_of(message)}.",
-                param=f"messages[{index}]",
-            )
-        if not isinstance(message.get("role"), str):
-            raise InvalidMessages(
-                f"messages[{index}].role must be a string such as 'user'.", param=f"messages[{index}].role"
-            )
+    for message in messages:
+        if not isinstance(message, dict) or not isinstance(message.get("role"), str):
+            raise _wrong_message(messages.index(message), message)
     return messages
+
+
+def _wrong_message(index: int, message: Any) -> InvalidMessages:
+    if isinstance(message, dict):
+        text, field = f"messages[{index}].role must be a string such as 'user'.", f"messages[{index}].role"
+    else:
+        text = f"messages[{index}] must be an object with 'role' and 'content', not {kind_of(message)}."
+        field = f"messages[{index}]"
+    return InvalidMessages(text, param=field)
 
 
 def texts_of(content: Any) -> list[str]:
@@ -78,8 +81,8 @@ def whole(document: JsonObject, name: str, most: int | None = None) -> int | Non
     Raises `InvalidParameter`.
     """
     value = document.get(name)
-    if value is None:
-        return None
+    if value is None or (type(value) is int and 1 <= value <= (most or value)):
+        return value
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= (most or value):
@@ -89,16 +92,15 @@ def whole(document: JsonObject, name: str, most: int | None = None) -> int | Non
     return value
 
 
-def tightest_cap(document: JsonObject, *names: str) -> int | None:
-    """Return the request's cap on output tokens; the tightest one if several of the fields are present."""
+def caps_on_output(document: JsonObject, names: Iterable[str]) -> tuple[int | None, int | None]:
+    """Return the tightest and the loosest of a request's caps on output tokens, if several of the fields are present.
+
+    Raises `InvalidParameter`.
+    """
     caps = [cap for name in names if (cap := whole(document, name)) is not None]
-    return min(*caps, _LARGEST_CAP) if caps else None
-
-
-def loosest_cap(document: JsonObject, *names: str) -> int | None:
-    """Return the highest cap on output tokens in a request whose caps are valid."""
-    caps = [int(cap) for name in names if (cap := document.get(name)) is not None]
-    return min(max(caps), _LARGEST_CAP) if caps else None
+    if not caps:
+        return None, None
+    return min(*caps, _LARGEST_CAP), min(max(caps), _LARGEST_CAP)
 
 
 def kind_of(value: Any) -> str:
