@@ -41,11 +41,14 @@ class LogEntry(NamedTuple):
 
 
 class Logs:
-    """The destinations of lines: a writer, a ring, or both. `configure` creates and installs it."""
+    """The destinations of lines: a writer, a ring, or both. `configure` creates and installs it.
+
+    `as_json`: the writer gets the fields of lines; else they are part of the text.
+    """
 
     def __init__(self, layout: Layout, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
         self._layout = layout
-        self._as_json = layout.form == "json"
+        self.as_json = layout.form == "json"
         self._redactor = redactor
         self._writer = writer
         self.ring = ring
@@ -59,8 +62,8 @@ class Logs:
 
     def emit_all(self, entries: Sequence[LogEntry], *, at: float) -> None:
         """Log a line for each entry regardless of levels; `at` is in seconds since the epoch."""
-        if self.ring is not None or not self._as_json:
-            bodies = self._masked([entry.message + self._in_text(entry.fields) for entry in entries])
+        if self.ring is not None or not self.as_json:
+            bodies = self._masked([entry.message + self.in_text(entry.fields) for entry in entries])
             at_ms, start = int(at * 1000), self._layout.text_start
             lines = [
                 f"{start(entry.level, entry.logger, at_ms)}{body}\n"
@@ -70,7 +73,7 @@ class Logs:
                 for entry, body in zip(entries, bodies, strict=True):
                     self.ring.add(at_ms, entry.level, entry.logger, body)
         if self._writer is not None:
-            if self._as_json:
+            if self.as_json:
                 lines = self._masked(
                     [self._layout.json_line(*entry[:3], self._cleaned(entry.fields), at) for entry in entries]
                 )
@@ -128,7 +131,7 @@ class Logs:
         if self._writer is not None:
             self._writer.close()
 
-    def _in_text(self, fields: Fields) -> str:
+    def in_text(self, fields: Fields) -> str:
         """Return ` key=value` for each known field, a value in quotes if it could be misread."""
         return "".join(
             [

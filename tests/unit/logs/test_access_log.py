@@ -76,6 +76,27 @@ def test_what_is_unknown_of_a_request_is_left_out() -> None:
     assert line == "20 arbstr.requests request id=r-1 status=200 ms=310 model=gpt-4o provider=alpha retries=0"
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"streaming": True, "stream_duration_ms": 5100},
+        {"client": "ci", "policy": None, "cost_msats": 0},
+        {"model": 'a "model" of = signs'},
+        {"attempts": (Attempt("alpha", 0, 10, "connect"),)},
+        {"success": False, "error_status": 402, "error_message": "no money"},
+        {"input_tokens": None},
+    ],
+)
+def test_the_line_of_a_usual_request_is_like_any_other(
+    changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    event = finished(**({"attempts": (Attempt("alpha", 0, 310),)} | changes))
+    short = said(event)
+    monkeypatch.setattr(AccessLog, "_in_short", lambda self, event: None)
+    assert said(event) == short
+
+
 def test_a_failed_request_says_how_and_after_how_many_failed_attempts() -> None:
     attempts = (Attempt("alpha", 0, 5, "status", 503), Attempt("alpha", 1005, 5, "status", 503))
     (line,) = said(finished(success=False, error_status=502, error_message="all failed", attempts=attempts))
