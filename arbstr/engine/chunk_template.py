@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from operator import itemgetter
 from typing import NamedTuple
 
 from arbstr.engine import lenient_json
@@ -62,7 +63,8 @@ class ChunkTemplate:
         self._text = text
         self._least = sum(map(len, constants))
         ends = [*constants[1:-1], self._after + self._before]  # the last field ends where the next chunk begins
-        self._ends = [(end[:_NEEDLE], end[_NEEDLE:]) for end in ends]
+        # Each with its beginning, the rest, and what takes the rest off a piece.
+        self._ends = [(end[:_NEEDLE], end[_NEEDLE:], itemgetter(slice(len(end[_NEEDLE:]), None))) for end in ends]
 
     def match(self, block: bytes) -> Run | None:
         """Return the chunks at the start of a block; None if there are none, or if one may be more than text."""
@@ -74,14 +76,13 @@ class ChunkTemplate:
         size = block.find(b"\n\n", block.rfind(before)) + 2
         fields = block[len(before) : size] + before
         counts = []
-        for needle, rest in self._ends:
+        for needle, rest, shorten in self._ends:
             # Each constant is searched for by its beginning, and where the smallest and the largest of many pieces
             # begin with the rest of it, all do: what is done for each chunk is done in C.
             first, *pieces = fields.split(needle)
             if not pieces or not (min(pieces).startswith(rest) and max(pieces).startswith(rest)):
                 return None
-            length = len(rest)
-            fields = _FIELD_END.join([first, *[piece[length:] for piece in pieces]])
+            fields = _FIELD_END.join([first, *map(shorten, pieces)])
             counts.append(len(pieces))
         return self._run(size, counts, fields[:-1])
 

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from functools import cached_property, partial
+from functools import partial
 from itertools import count
 from random import random
 
@@ -65,9 +65,9 @@ DRAIN_S = 120.0  # how long a response is read on after its client has disconnec
 class Engine:
     """Handles requests from arrival to row.
 
-    All dependencies are injected. `sleep` and `clock` use seconds, `random` returns numbers from 0 to 1. `drains`
-    returns whether a provider's answer is read to its end although its client has left. `running` holds each request
-    while it lasts, by its id.
+    To be created on the running loop. All dependencies are injected. `sleep` and `clock` use seconds, `random` returns
+    numbers from 0 to 1. `drains` returns whether a provider's answer is read to its end although its client has left.
+    `running` holds each request while it lasts, by its id.
     """
 
     def __init__(
@@ -109,11 +109,7 @@ class Engine:
         self._sleep = sleep
         self._random = random
         self._running = {} if running is None else running
-
-    @cached_property
-    def _loop(self) -> asyncio.AbstractEventLoop:
-        """The running loop: before Python 3.12 to look for it takes a system call each time."""
-        return asyncio.get_running_loop()
+        self._loop = asyncio.get_running_loop()  # before Python 3.12 each look for it is a system call
 
     async def handle(self, client: Client) -> None:
         """Serve one request, from its arrival to its row."""
@@ -352,8 +348,9 @@ class Engine:
         first_byte_ms = context.stream_opened(response)
         if not response.observer.ended:  # else the row follows at once, as that of a whole response does
             self._ledger.begin(context.record())
-        provider = "" if context.provider is None else context.provider.name
-        self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
+        if self._bus.is_heard(FirstByte):
+            provider = "" if context.provider is None else context.provider.name
+            self._bus.publish(FirstByte(context.request_id, provider, first_byte_ms))
         await client.start(wire.stream_headers(context, response))
         try:
             last, fault = await relay(context, response, client, self._bus, self._keepalive_s)

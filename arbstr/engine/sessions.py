@@ -12,6 +12,7 @@ from typing import Any
 from arbstr.types import ClientHeaders, HeaderList, JsonObject
 
 _HEADERS = ("x-session-id", "x-claude-code-session-id", "session_id")
+_NAMING = frozenset({"prompt_cache_key", "metadata"})  # fields
 _LENGTHS = frozenset(map(len, _HEADERS))
 _BYTES = 8  # of the hash; 16 digits
 _REMEMBERED = 256  # names and openings, with their hashes
@@ -38,7 +39,9 @@ class Sessions:
         """
         if not self.key:
             return None
-        name = _named_in(headers) or _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
+        name = _named_in(headers)
+        if not name and not _NAMING.isdisjoint(document):
+            name = _text(document.get("prompt_cache_key")) or _user_id(document.get("metadata"))
         name = name or (_opening(document) if dialect in _CONVERSING else "")
         if not name:
             return None
