@@ -22,7 +22,7 @@ from arbstr.places import PostgresPlace
 from arbstr.types import RequestRecord
 from tests.support.ledger_builders import HOUR, NOON, record
 from tests.support.ledgers import PostgresLedgers, asked, opened, write_rows
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, SHORT_S
 from tests.support.postgres import PASSWORD, PostgresServer
 
 MONTH = 31 * 24 * HOUR
@@ -132,12 +132,13 @@ async def test_kills_of_the_server_amid_writes_lose_nothing(
 async def test_a_server_that_stalls_is_given_up_and_the_rows_are_written_later(
     ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("arbstr.ledger.postgres.write_connection.PATIENCE_S", 0.2)
     failed = asyncio.Event()
     ledger = LedgerWriter(place, on_state=lambda ok, message: None if ok else failed.set())
     await ledger.start()
+    await ledger.change(lambda db, rollups: "all that a start does is done")
     sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'arbstr' AND datname = current_database()"
     backends = [pid for (pid,) in ledgers.read(place, sql)]
+    monkeypatch.setattr("arbstr.ledger.postgres.write_connection.PATIENCE_S", SHORT_S)
     for pid in backends:
         os.kill(pid, signal.SIGSTOP)
     try:
