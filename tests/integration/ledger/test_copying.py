@@ -33,16 +33,6 @@ WHERES = [
 ]
 
 
-@pytest.fixture
-def ledgers(postgres_url: str, tmp_path: Path) -> PostgresLedgers:
-    return PostgresLedgers(postgres_url, tmp_path)
-
-
-@pytest.fixture
-def place(ledgers: PostgresLedgers) -> PostgresPlace:
-    return ledgers.place()
-
-
 def mixed_rows(size: int) -> list[RequestRecord]:
     random = Random(7)
     return [
@@ -83,8 +73,8 @@ async def fill(path: Path, rows: list[RequestRecord]) -> None:
     await connection.close()
 
 
-def assert_alike(path: Path, ledgers: PostgresLedgers, place: PostgresPlace) -> None:
-    with closing(ReadConnection(path, exact=0)) as old, asked(ledgers, place) as new:
+def assert_alike(path: Path, own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+    with closing(ReadConnection(path, exact=0)) as old, asked(own_ledgers, place) as new:
         for where in WHERES:
             for group_by in (None, *get_args(GroupBy)):
                 assert new.stats(where, group_by) == old.stats(where, group_by)
@@ -114,20 +104,20 @@ async def copied(path: Path, place: PostgresPlace) -> Copied:
 
 
 async def test_the_copy_answers_as_the_ledger_did(
-    ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
+    own_ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
 ) -> None:
     path = tmp_path / "arbstr.db"
     await fill(path, mixed_rows(400))
     came = await copied(path, place)
     assert 0 < came.rows < 400
-    assert_alike(path, ledgers, place)
+    assert_alike(path, own_ledgers, place)
     assert await books_of(place) == await books_of(path)
     with pytest.raises(UnusableInput, match="copied there before"):
         await copied(path, place)
 
 
 async def test_a_copy_that_is_cut_short_goes_on(
-    ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    own_ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "arbstr.db"
     await fill(path, mixed_rows(300))
@@ -151,11 +141,11 @@ async def test_a_copy_that_is_cut_short_goes_on(
     came = await asyncio.to_thread(copy_ledger, path, place, cut)
     assert (came.earlier, came.earlier + came.rows) == (100, seen[-1][1])
     assert seen[-1][0] == seen[-1][1]
-    assert_alike(path, ledgers, place)
+    assert_alike(path, own_ledgers, place)
 
 
 async def test_a_ledger_of_an_earlier_arbstr_is_copied_with_rows_of_one_id(
-    ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
+    own_ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
 ) -> None:
     path = tmp_path / "old.db"
     first_ledger(path)
@@ -163,8 +153,8 @@ async def test_a_ledger_of_an_earlier_arbstr_is_copied_with_rows_of_one_id(
         insert(path, correlation_id="the same", cost_sats=number / 1000)
     insert(path, success=0, error_status=502, cost_sats=None, provider=None)
     await copied(path, place)
-    assert_alike(path, ledgers, place)
-    with asked(ledgers, place) as queries:
+    assert_alike(path, own_ledgers, place)
+    with asked(own_ledgers, place) as queries:
         assert queries.stats(Filter()).overall.cost_msats == 3
         assert [entry.request_id for entry in queries.slice(Filter(), None, 4)][1:] == [
             "the same#3",
@@ -174,14 +164,14 @@ async def test_a_ledger_of_an_earlier_arbstr_is_copied_with_rows_of_one_id(
 
 
 async def test_another_ledger_is_added_to_what_is_there(
-    ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
+    own_ledgers: PostgresLedgers, place: PostgresPlace, tmp_path: Path
 ) -> None:
     rows = mixed_rows(60)
     await write_rows(place, rows[:20])
     for number in (1, 2):
         await write_rows(tmp_path / f"{number}.db", rows[20 * number : 20 * (number + 1)])
         await copied(tmp_path / f"{number}.db", place)
-    with asked(ledgers, place) as queries:
+    with asked(own_ledgers, place) as queries:
         sums = queries.stats(Filter(), "day")
     assert sums.overall.total == sum(day.total for day in sums.groups.values()) == 60
     assert sums.overall.cost_msats == sum(row.cost_msats or 0 for row in rows)

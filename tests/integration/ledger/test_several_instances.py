@@ -30,16 +30,6 @@ _OURS = "application_name = 'arbstr'"
 
 
 @pytest.fixture
-def ledgers(postgres_url: str, tmp_path: Path) -> PostgresLedgers:
-    return PostgresLedgers(postgres_url, tmp_path)
-
-
-@pytest.fixture
-def place(ledgers: PostgresLedgers) -> PostgresPlace:
-    return ledgers.place()
-
-
-@pytest.fixture
 def server(postgres: PostgresServer) -> Iterator[PostgresServer]:
     """The server, running again afterwards."""
     yield postgres
@@ -62,9 +52,9 @@ def mixed_rows(seed: int, size: int) -> list[RequestRecord]:
     ]
 
 
-def assert_exact(ledgers: PostgresLedgers, place: PostgresPlace, rows: list[RequestRecord]) -> None:
+def assert_exact(own_ledgers: PostgresLedgers, place: PostgresPlace, rows: list[RequestRecord]) -> None:
     """Check that rows and all sums over them are those of these records, to the millisat."""
-    with asked(ledgers, place) as queries:
+    with asked(own_ledgers, place) as queries:
         assert queries.count(Filter()) == len(rows)
         for group_by in (None, "model", "provider", "hour", "day"):
             sums = queries.stats(Filter(), group_by)
@@ -75,13 +65,13 @@ def assert_exact(ledgers: PostgresLedgers, place: PostgresPlace, rows: list[Requ
                 == sums.overall.cost_msats
                 == sum(row.cost_msats or 0 for row in rows)
             )
-    [(booked,)] = ledgers.read(place, "SELECT COALESCE(SUM(msats), 0) FROM booked")
+    [(booked,)] = own_ledgers.read(place, "SELECT COALESCE(SUM(msats), 0) FROM booked")
     assert booked == sum(row.cost_msats or 0 for row in rows if row.provider is not None)
-    assert ledgers.read(place, "SELECT COUNT(*) - COUNT(DISTINCT correlation_id) FROM requests") == [(0,)]
+    assert own_ledgers.read(place, "SELECT COUNT(*) - COUNT(DISTINCT correlation_id) FROM requests") == [(0,)]
 
 
 async def test_instances_that_write_at_once_add_to_the_same_sums(
-    ledgers: PostgresLedgers, place: PostgresPlace
+    own_ledgers: PostgresLedgers, place: PostgresPlace
 ) -> None:
     rows = mixed_rows(1, 600)
     writers = [LedgerWriter(place) for _ in range(4)]
@@ -92,11 +82,11 @@ async def test_instances_that_write_at_once_add_to_the_same_sums(
             await asyncio.sleep(0)
             await writers[number % 3].settle(PATIENCE_S)
     await asyncio.gather(*(writer.close() for writer in writers))
-    assert_exact(ledgers, place, rows)
-    assert ledgers.read(place, "SELECT COUNT(*) FROM sessions") == [(0,)]
+    assert_exact(own_ledgers, place, rows)
+    assert own_ledgers.read(place, "SELECT COUNT(*) FROM sessions") == [(0,)]
 
 
-async def test_a_batch_that_is_sent_again_counts_once(ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+async def test_a_batch_that_is_sent_again_counts_once(own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
     rows = mixed_rows(2, 40)
     batch = [PendingRow(row, final=True) for row in rows]
     one, other = await opened(place), await opened(place)
@@ -106,11 +96,11 @@ async def test_a_batch_that_is_sent_again_counts_once(ledgers: PostgresLedgers, 
     await other.write([*batch, *batch], {}, {})
     await one.close()
     await other.close()
-    assert_exact(ledgers, place, rows)
+    assert_exact(own_ledgers, place, rows)
 
 
 async def test_kills_of_the_server_amid_writes_lose_nothing(
-    ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer
+    own_ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer
 ) -> None:
     rows = mixed_rows(3, 300)
     writers = [LedgerWriter(place) for _ in range(2)]
@@ -126,18 +116,18 @@ async def test_kills_of_the_server_amid_writes_lose_nothing(
         writer._wake_now()
         assert await writer.change(lambda db, rollups: "written")
     await asyncio.gather(*(writer.close() for writer in writers))
-    assert_exact(ledgers, place, rows)
+    assert_exact(own_ledgers, place, rows)
 
 
 async def test_a_server_that_stalls_is_given_up_and_the_rows_are_written_later(
-    ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
+    own_ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     failed = asyncio.Event()
     ledger = LedgerWriter(place, on_state=lambda ok, message: None if ok else failed.set())
     await ledger.start()
     await ledger.change(lambda db, rollups: "all that a start does is done")
     sql = "SELECT pid FROM pg_stat_activity WHERE application_name = 'arbstr' AND datname = current_database()"
-    backends = [pid for (pid,) in ledgers.read(place, sql)]
+    backends = [pid for (pid,) in own_ledgers.read(place, sql)]
     monkeypatch.setattr("arbstr.ledger.postgres.write_connection.PATIENCE_S", SHORT_S)
     for pid in backends:
         os.kill(pid, signal.SIGSTOP)
@@ -155,23 +145,23 @@ async def test_a_server_that_stalls_is_given_up_and_the_rows_are_written_later(
         for pid in backends:
             os.kill(pid, signal.SIGCONT)
     await ledger.close()
-    assert_exact(ledgers, place, rows)
+    assert_exact(own_ledgers, place, rows)
 
 
 async def test_the_streams_of_a_dead_instance_are_closed_by_another(
-    ledgers: PostgresLedgers, place: PostgresPlace
+    own_ledgers: PostgresLedgers, place: PostgresPlace
 ) -> None:
     dead, alive = await opened(place), await opened(place)
     stream = record(streaming=True, cost_msats=None, doubtful_msats=900)
     await dead.write([PendingRow(stream, final=False)], {}, {})
     await alive.absorb()
-    with asked(ledgers, place) as queries:
+    with asked(own_ledgers, place) as queries:
         assert queries.count(Filter()) == 0  # its instance lives
     dead._db.abort()  # type: ignore[attr-defined]  # as a kill does
-    await asyncio.to_thread(_until, ledgers, place, _OURS, 1)
+    await asyncio.to_thread(_until, own_ledgers, place, _OURS, 1)
     alive._look_at = 0  # type: ignore[attr-defined]  # a minute later
     await alive.absorb()
-    with asked(ledgers, place) as queries:
+    with asked(own_ledgers, place) as queries:
         [entry] = queries.slice(Filter(), None, 10)
     assert (entry.request_id, entry.success, entry.error_status) == (stream.request_id, False, 500)
     # It was only cut off: the end that it knows is true.
@@ -181,37 +171,39 @@ async def test_the_streams_of_a_dead_instance_are_closed_by_another(
     await late.write([PendingRow(ended, final=True)], {}, {})
     for ledger in (late, alive, dead):
         await ledger.close()
-    assert_exact(ledgers, place, [ended])
-    with asked(ledgers, place) as queries:
+    assert_exact(own_ledgers, place, [ended])
+    with asked(own_ledgers, place) as queries:
         assert queries.stats(Filter(success=False)).overall.total == 0
 
 
-def _until(ledgers: PostgresLedgers, place: PostgresPlace, which: str, wanted: int) -> None:
+def _until(own_ledgers: PostgresLedgers, place: PostgresPlace, which: str, wanted: int) -> None:
     """Wait until the server has so many such connections to the ledger."""
     until = time.monotonic() + PATIENCE_S
     others = "datname = current_database() AND pid <> pg_backend_pid()"
-    while ledgers.read(place, f"SELECT COUNT(*) FROM pg_stat_activity WHERE {others} AND {which}") != [(wanted,)]:
+    while own_ledgers.read(place, f"SELECT COUNT(*) FROM pg_stat_activity WHERE {others} AND {which}") != [(wanted,)]:
         assert time.monotonic() < until
         time.sleep(0.02)
 
 
-async def test_an_instance_that_comes_back_resumes_its_session(ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+async def test_an_instance_that_comes_back_resumes_its_session(
+    own_ledgers: PostgresLedgers, place: PostgresPlace
+) -> None:
     backend = backend_at(place)
     first, _ = await backend.open()
-    [(number,)] = ledgers.read(place, "SELECT id FROM sessions")
+    [(number,)] = own_ledgers.read(place, "SELECT id FROM sessions")
     first._db.abort()  # type: ignore[attr-defined]  # the network is cut
-    await asyncio.to_thread(_until, ledgers, place, _OURS, 0)
+    await asyncio.to_thread(_until, own_ledgers, place, _OURS, 0)
     again, _ = await backend.open()
-    assert ledgers.read(place, "SELECT id FROM sessions") == [(number,)]
+    assert own_ledgers.read(place, "SELECT id FROM sessions") == [(number,)]
     await again.close()
     await first.close()
 
 
 async def test_idle_readers_notice_that_the_server_has_restarted(
-    ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer
+    own_ledgers: PostgresLedgers, place: PostgresPlace, server: PostgresServer
 ) -> None:
     await write_rows(place, [record()])
-    with asked(ledgers, place) as queries:
+    with asked(own_ledgers, place) as queries:
         assert queries.count(Filter()) == 1
         server.crash()
         with pytest.raises(LedgerUnavailable, match="can't be used"):
@@ -223,7 +215,7 @@ async def test_idle_readers_notice_that_the_server_has_restarted(
         assert queries.count(Filter()) == 1
 
 
-async def test_a_ledger_of_a_newer_arbstr_is_refused(ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+async def test_a_ledger_of_a_newer_arbstr_is_refused(own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
     await write_rows(place, [record()])
     ledger = await opened(place)
     await ledger.change(lambda db, rollups: db.execute("INSERT INTO schema_versions VALUES (99, now())"))
@@ -231,7 +223,7 @@ async def test_a_ledger_of_a_newer_arbstr_is_refused(ledgers: PostgresLedgers, p
     with pytest.raises(LedgerUnavailable, match="newer arbstr \\(schema 99"):
         await LedgerWriter(place).start()
     with pytest.raises(LedgerUnavailable, match="update arbstr"):
-        ledgers.connect(place)
+        own_ledgers.connect(place)
 
 
 async def test_a_server_that_is_away_at_the_start_is_reported_and_waited_for(
@@ -252,16 +244,16 @@ async def test_a_server_that_is_away_at_the_start_is_reported_and_waited_for(
     await ledger.close()
 
 
-async def test_there_is_no_ledger_before_the_first_start(ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+async def test_there_is_no_ledger_before_the_first_start(own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
     with pytest.raises(LedgerUnavailable, match=f"No ledger at {place} yet"):
-        ledgers.connect(place)
+        own_ledgers.connect(place)
 
 
-async def test_a_query_that_is_given_up_ends_at_the_server(ledgers: PostgresLedgers, place: PostgresPlace) -> None:
+async def test_a_query_that_is_given_up_ends_at_the_server(own_ledgers: PostgresLedgers, place: PostgresPlace) -> None:
     await write_rows(place, [])
-    with closing(ledgers.connect(place)) as queries:
+    with closing(own_ledgers.connect(place)) as queries:
         asking = asyncio.create_task(asyncio.to_thread(_sleep, queries))
-        await asyncio.to_thread(_until, ledgers, place, "query LIKE 'SELECT pg_sleep%'", 1)
+        await asyncio.to_thread(_until, own_ledgers, place, "query LIKE 'SELECT pg_sleep%'", 1)
         queries.interrupt()
         with pytest.raises(LedgerUnavailable, match="cancel"):
             await asking
