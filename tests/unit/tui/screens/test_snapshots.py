@@ -22,6 +22,8 @@ def test_a_screen_looks_as_it_did(name: str, size: tuple[int, int], snap_compare
     app = Dashboard(source, log=log, now_ms=source.clock, zone=UTC, timings=SHORT)
 
     async def before(pilot: Pilot[None]) -> None:
-        await play(SCENES[name], DashboardPilot(source, log, app, pilot))
+        each = DashboardPilot(source, log, app, pilot)
+        await each.begin()
+        await play(SCENES[name], each)
 
     assert snap_compare(app, terminal_size=size, run_before=before)
