@@ -93,27 +93,26 @@ class Dialect(ABC):
         body = body.removeprefix(lenient_json.BYTE_ORDER_MARK)  # not part of the JSON, and not every provider skips it
         sent = self.sent(document, body, stream=stream)
         tightest, loosest = caps_on_output(document, self.caps)
-        return InferenceRequest(  # by position: by name it would take twice as long
-            request_id,
-            model,
-            stream,
-            sent.wants_usage,
-            self.max_tokens(tightest),
-            prompt.chars + hidden_chars,
-            prompt.last_user_text,
-            policy,
-            sent.body,
-            prompt.images,
-            self.choices(document),
-            sent.plain,
-            self.name,
-            None if self.translation is None else document,
-            "" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
-            False,
-            loosest,
-            b"",
-            prefix,
-            session,
+        return InferenceRequest(
+            request_id=request_id,
+            model=model,
+            stream=stream,
+            wants_usage=sent.wants_usage,
+            max_tokens=self.max_tokens(tightest),
+            choices=self.choices(document),
+            prompt_chars=prompt.chars + hidden_chars,
+            prompt_images=prompt.images,
+            last_user_text=prompt.last_user_text,
+            policy=policy,
+            body=sent.body,
+            plain_body=sent.plain,
+            dialect=self.name,
+            query="" if not query else urlencode([(name, query[name]) for name in self.query if name in query]),
+            document=None if self.translation is None else document,
+            loosest_cap=loosest,
+            prefix=prefix,
+            session=session,
+            client=client,
         )
 
     @abstractmethod

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from decimal import Decimal
 from typing import cast
 
 import pytest
 
 from arbstr.config.schema import Breaker, Provider
+from arbstr.engine import request_context
 from arbstr.engine.circuit_breaker import CircuitBreakers
 from arbstr.engine.dialects.chat import CHAT
 from arbstr.engine.request_context import RequestContext
 from arbstr.engine.upstream.response import UpstreamStream
 from arbstr.engine.upstream.stream_observer import StreamObserver
 from arbstr.errors import AttemptError
-from arbstr.types import Routing, Usage
+from arbstr.types import RequestRecord, Routing, Usage
 from tests.support.clock import Clock
 from tests.support.engine_builders import provider, routed
 
@@ -190,3 +192,10 @@ def test_its_repr_says_where_the_request_is(context: RequestContext) -> None:
     assert repr(context) == '<RequestContext r-1 "gpt-4o" at alpha, 1 attempts, in progress>'
     context.fail(502, "no")
     assert repr(context) == '<RequestContext r-1 "gpt-4o" at alpha, 1 attempts, 502>'
+
+
+def test_a_record_has_every_field_that_there_is(context: RequestContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    given: list[object] = []
+    monkeypatch.setattr(request_context, "RequestRecord", lambda *values: given.extend(values))
+    context.record()
+    assert len(given) == len(fields(RequestRecord))
