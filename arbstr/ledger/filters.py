@@ -244,6 +244,20 @@ def of_cost_index(where: Filter) -> Condition:
     return both(*(Condition(sql, ((msats + room) / 1000,)) for sql, msats, room in bounds if msats is not None))
 
 
+def of_latency_index(where: Filter) -> list[Condition]:
+    """Return the bounds of the time that rows took, as ranges of the index by latency with no row in common."""
+    least, most = where.min_took_ms, where.max_took_ms
+    upper = (
+        TRUE if most is None else Condition("latency_ms <= ? AND COALESCE(stream_duration_ms, 0) <= ?", (most, most))
+    )
+    if least is None:
+        return [upper]
+    return [
+        both(Condition("latency_ms >= ?", (least,)), upper),
+        both(Condition("latency_ms < ? AND stream_duration_ms >= ?", (least, least)), upper),
+    ]
+
+
 def containing(text: str, *, faceted: bool = True) -> Condition:
     """Return the condition that a text occurs in a row: in its names, its error, or, if long enough, its id."""
     own = [in_error(text), in_refused(text), *([in_id(text)] if len(text) >= ID_CHARS else [])]

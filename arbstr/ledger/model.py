@@ -180,8 +180,19 @@ class LedgerQueries(Protocol):
         """Return page `page` (from 1) of the matching rows."""
         ...
 
-    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first, from just after `before`; costs what `limit` costs."""
+    async def slice(
+        self,
+        where: Filter,
+        *,
+        before: Entry | None,
+        limit: int,
+        sort: Sort = "timestamp",
+        order: Order = "desc",
+    ) -> list[Entry]:
+        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order.
+
+        It costs what `limit` costs.
+        """
         ...
 
     async def count(self, where: Filter) -> int:

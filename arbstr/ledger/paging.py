@@ -14,18 +14,18 @@ from typing import Any
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger import filters
 from arbstr.ledger.backlog import rows_in
-from arbstr.ledger.filters import TRUE, Condition, Part, both
+from arbstr.ledger.counting import along_index, content_count, counted, has_index, size, ways
+from arbstr.ledger.filters import TRUE, Condition, Part, both, either
 from arbstr.ledger.model import Entry, Filter, Order, Page, Sort
 from arbstr.ledger.read_view import Counts, ReadTransaction
 from arbstr.ledger.row_mapping import ENTRY_COLUMNS, entry_of
 from arbstr.ledger.sql import values
-from arbstr.ledger.time_buckets import FOREVER_MS, TimeRange, cut, in_order
+from arbstr.ledger.time_buckets import TimeRange, in_order
 
 Found = tuple[int, Any]  # a row's id, and what it is sorted by
 
 _COLUMN = {"timestamp": "at_ms", "cost_sats": "cost_sats", "latency_ms": "latency_ms"}
 _NEAR = 1000  # rows that may be skipped one by one
-TAKEN_OFF = 2  # texts left out of which the rows are counted: each asks twice as much
 _GATHERED = 3  # reading a row by its id costs so many steps along an index
 
 
@@ -51,15 +51,32 @@ def _can_be_counted(view: ReadTransaction, where: Filter, sort: Sort, order: Ord
     return sort == "timestamp" and (near or not view.waiting(*span, unsummed=True))
 
 
+def first(view: ReadTransaction, where: Filter, sort: Sort, order: Order, limit: int) -> list[Entry]:
+    """Return the first `limit` matching rows in an order; how many there are in all may take longer to say."""
+    if (sort, order) == ("timestamp", "desc"):
+        return slice_before(view, where, None, limit)
+    if view.holds.pending or not _can_be_counted(view, where, sort, order, 0):
+        table, condition = view.matching(where)
+        return _read(view, table, _found(view, table, condition, sort, _plain_order(sort, order), limit, 0))
+    if view.needs_parts(where):
+        return _rows_of_parts(view, where, sort, order, 0, limit)
+    return _read(view, view.rows(), _Lister(view, where).page(sort, order, 0, limit))
+
+
 def _page_of_parts(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:
+    return Page(_rows_of_parts(view, where, sort, order, offset, limit), content_count(view, where))
+
+
+def _rows_of_parts(
+    view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int
+) -> list[Entry]:
     found = []
     for part in view.parts(where):
         if filters.needs_content(part):
             found += _top(view, part, sort, order, offset + limit)
         else:
             found += _Lister(view, part).page(sort, order, 0, offset + limit)
-    rows = _merged(found, sort, order)[offset : offset + limit]
-    return Page(_read(view, view.rows(), rows), _content_count(view, where))
+    return _read(view, view.rows(), _merged(found, sort, order)[offset : offset + limit])
 
 
 def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
@@ -80,66 +97,6 @@ def slice_before(view: ReadTransaction, where: Filter, before: Entry | None, lim
     return _read(view, view.rows(), found)
 
 
-def count(view: ReadTransaction, where: Filter) -> int:
-    """Return how many rows match."""
-    in_parts = view.needs_parts(where)
-    if view.holds.pending or (in_parts and view.waiting(*view.listed(where))):
-        plain = view.plain(where)
-        [total] = view.one(f"SELECT COUNT(*) FROM {view.rows()} WHERE {plain.sql}", plain.values)
-        return int(total)
-    return _content_count(view, where) if in_parts else _counted(view, where).total
-
-
-def _content_count(view: ReadTransaction, where: Filter) -> int:
-    if 0 < len(where.without_texts) <= TAKEN_OFF:  # those in which it does occur are found by indexes
-        text, *others = where.without_texts
-        fewer = replace(where, without_texts=tuple(others))
-        return count(view, fewer) - count(view, replace(fewer, texts=(*where.texts, text)))
-    return sum(_part_count(view, part) for part in view.parts(where))
-
-
-def _part_count(view: ReadTransaction, part: Part) -> int:
-    content = filters.content_of(part)
-    if not content:
-        return _counted(view, part).total
-    return _counted_by_cost(view, part) if content <= filters.COSTS else _count(view, along_index(view, part))
-
-
-def _counted_by_cost(view: ReadTransaction, part: Part) -> int:
-    """Count the rows within the bounds of cost, or those outside if they are fewer."""
-    priced = _counted(view, filters.without_content(part)).priced
-    inside = _count(view, along_index(view, part), priced // 2 + 1)
-    if inside <= priced // 2:
-        return inside
-    outside = []
-    if part.min_cost_msats is not None:
-        outside.append(replace(part, min_cost_msats=None, max_cost_msats=part.min_cost_msats - 1))
-    if part.max_cost_msats is not None:
-        outside.append(replace(part, min_cost_msats=part.max_cost_msats + 1, max_cost_msats=None))
-    return priced - sum(_count(view, along_index(view, each)) for each in outside)
-
-
-def _count(view: ReadTransaction, condition: Condition, most: int = FOREVER_MS) -> int:
-    """Count rows, up to `most`."""
-    sql = f"SELECT COUNT(*) FROM (SELECT 1 FROM requests WHERE {condition.sql} LIMIT ?) AS found"
-    return int(view.one(sql, (*condition.values, most))[0])
-
-
-def is_large(view: ReadTransaction, part: Part, share: int) -> bool:
-    """Check whether a part has more rows than one in `share` of all."""
-    most = _counted(view, Filter()).total // share
-    return _count(view, along_index(view, part), most + 1) > most
-
-
-def along_index(view: ReadTransaction, part: Part) -> Condition:
-    """Return the condition that a row belongs to a part, phrased for the index on its columns if there is one."""
-    start, end = view.listed(part)
-    if not _has_index(part):
-        return view.faceted(part, start, end)
-    costs = filters.of_cost_index(part) if part.rows == TRUE else TRUE
-    return both(view.aside(part, start, end), costs, filters.of_content(part, view.dialect, faceted=True))
-
-
 def ordered(view: ReadTransaction, where: Filter, sort: Sort, order: Order) -> tuple[str, Condition]:
     """Return a statement for all matching rows in order; the condition has the values of its placeholders."""
     table, condition = view.matching(where)
@@ -154,7 +111,7 @@ class _Lister:
         self._view = view
         self._where = where
         self._start, self._end = view.listed(where)
-        self.counts = _counted(view, where) if counts is None else counts
+        self.counts = counted(view, where) if counts is None else counts
 
     def page(self, sort: Sort, order: Order, offset: int, limit: int) -> list[Found]:
         """Return up to `limit` rows from `offset` on."""
@@ -219,7 +176,7 @@ class _Lister:
         return _found(self._view, "requests", condition, sort, by, limit, offset)
 
     def _walks(self, depth: int) -> bool:
-        everything = _counted(self._view, Filter()).total
+        everything = counted(self._view, Filter()).total
         matching = max(self.counts.total, 1)
         return depth * everything < matching * matching * _GATHERED
 
@@ -248,16 +205,19 @@ def _newest(
 
 def _newest_of(view: ReadTransaction, part: Part, span: tuple[int, int], older: Condition, depth: int) -> list[Found]:
     """Return the newest rows of a part: gathered along its index and sorted, or walked to if they are too many."""
-    if not _has_index(part):
+    if not has_index(part):
         return _newest(view, part, span, older, depth, 0)
     at_ms = f"{view.dialect.aside}at_ms"
-    condition = both(along_index(view, part), filters.within(*span, at_ms), older)
+    inside = both(filters.within(*span, at_ms), older)
     if part.rows != TRUE:
+        condition = both(along_index(view, part), inside)
         return _found(view, "requests", condition, "timestamp", f"{at_ms} DESC, id DESC", depth, 0)
-    few = _few(view, depth)
-    gathered = view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, few + 1))
-    if len(gathered) > few:
-        return _newest(view, part, span, older, depth, 0)
+    few, gathered = _few(view, depth), list[Found]()
+    for way in ways(view, part):
+        condition, most = both(way, inside), few + 1 - len(gathered)
+        gathered += view.all(f"SELECT id, at_ms FROM requests WHERE {condition.sql} LIMIT ?", (*condition.values, most))
+        if len(gathered) > few:
+            return _newest(view, part, span, older, depth, 0)
     return _merged(gathered, "timestamp", "desc")[:depth]
 
 
@@ -265,26 +225,26 @@ def _top(view: ReadTransaction, part: Part, sort: Sort, order: Order, depth: int
     """Return the first rows of a part in an order."""
     if (sort, order) == ("timestamp", "desc"):
         return _newest_of(view, part, view.listed(part), TRUE, depth)
-    condition, by = along_index(view, part), _plain_order(sort, order)
     few = _few(view, depth)
-    if part.rows != TRUE or (_has_index(part) and _count(view, condition, few + 1) <= few):
-        condition = Condition(f"id IN (SELECT id FROM requests WHERE {condition.sql})", condition.values)
-    elif not _has_index(part):
+    if part.rows != TRUE or (has_index(part) and size(view, part, few + 1) <= few):
+        among = "id IN (SELECT id FROM requests WHERE {})"
+        condition = either(*(Condition(among.format(way.sql), way.values) for way in ways(view, part)))
+    else:
         start, end = view.listed(part)
         condition = both(view.aside(part, start, end), filters.of_content(part, view.dialect, faceted=True))
-    return _found(view, "requests", condition, sort, by, depth, 0)
+    if (sort, order) != ("cost_sats", "asc"):
+        return _found(view, "requests", condition, sort, _plain_order(sort, order), depth, 0)
+    # The index by cost begins with rows without one, which come last here.
+    priced, unpriced = Condition("cost_sats IS NOT NULL"), Condition("cost_sats IS NULL")
+    found = _found(view, "requests", both(priced, condition), sort, "cost_sats ASC, id ASC", depth, 0)
+    if len(found) < depth:
+        found += _found(view, "requests", both(unpriced, condition), sort, "id ASC", depth - len(found), 0)
+    return found
 
 
 def _few(view: ReadTransaction, depth: int) -> int:
     """Return how many rows can be gathered and sorted sooner than `depth` are walked to."""
-    return isqrt(depth * _counted(view, Filter()).total * _GATHERED)
-
-
-def _has_index(part: Part) -> bool:
-    """Check whether a single index holds all that a part requires of rows."""
-    content = filters.content_of(part)
-    of_sessions = content >= filters.SESSIONS and None not in (part.sessions or ())
-    return bool(content) and (part.rows != TRUE or of_sessions or content <= filters.COSTS or content <= filters.TIMES)
+    return isqrt(depth * counted(view, Filter()).total * _GATHERED)
 
 
 def _matching(
@@ -300,19 +260,11 @@ def _matching(
     if filters.grain_for(where) == "all":
         return both(window, content)
     narrowed = replace(filters.without_content(where), since_ms=start_ms, until_ms=end_ms - 1, open_end=False)
-    matching = _counted(view, narrowed).total if matching is None else matching
-    everything = _counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
+    matching = counted(view, narrowed).total if matching is None else matching
+    everything = counted(view, Filter(since_ms=start_ms, until_ms=end_ms - 1)).total
     if depth * everything < matching * matching:
         return both(window, filters.of_row_facets(where, f"{view.dialect.aside}facet"), content)
     return both(window, filters.of_row_facets(where), content)
-
-
-def _counted(view: ReadTransaction, where: Filter) -> Counts:
-    start, end = view.listed(where)
-    if start >= end:
-        return view.counts(where, [])
-    whole = [TimeRange(0, start, end)] if filters.needs_content(where) else cut(start, end)
-    return view.counts(where, whole)
 
 
 def _plain_page(view: ReadTransaction, where: Filter, sort: Sort, order: Order, offset: int, limit: int) -> Page:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import Any, Literal
 
 from arbstr.clock import DAY_MS, HOUR_MS
-from arbstr.ledger import paging
+from arbstr.ledger import counting, paging
 from arbstr.ledger.aggregates import AggregateSum
 from arbstr.ledger.filters import needs_content
 from arbstr.ledger.model import Aggregate, Detail, Entry, Filter, GroupBy, Order, Page, Sort, Stats
@@ -108,15 +108,19 @@ class Queries(ABC):
         with self._view() as view:
             return paging.page(view, where, sort, order, min((page - 1) * per_page, FOREVER_MS), per_page)
 
-    def slice(self, where: Filter, before: Entry | None, limit: int) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first, from just after `before`."""
+    def slice(
+        self, where: Filter, before: Entry | None, limit: int, sort: Sort = "timestamp", order: Order = "desc"
+    ) -> list[Entry]:
+        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
         with self._view() as view:
+            if before is None:
+                return paging.first(view, where, sort, order, limit)
             return paging.slice_before(view, where, before, limit)
 
     def count(self, where: Filter) -> int:
         """Return how many rows match."""
         with self._view() as view:
-            return paging.count(view, where)
+            return counting.count(view, where)
 
     def request(self, request_id: str) -> Detail | None:
         """Return one finished request in full, or None."""

@@ -60,9 +60,17 @@ class LedgerReader:
         """Return page `page` (from 1) of the matching rows."""
         return await self._ask(lambda connection: connection.page(where, sort, order, page, per_page))
 
-    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first, from just after `before`."""
-        return await self._ask(lambda connection: connection.slice(where, before, limit))
+    async def slice(
+        self,
+        where: Filter,
+        *,
+        before: Entry | None,
+        limit: int,
+        sort: Sort = "timestamp",
+        order: Order = "desc",
+    ) -> list[Entry]:
+        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
+        return await self._ask(lambda connection: connection.slice(where, before, limit, sort, order))
 
     async def count(self, where: Filter) -> int:
         """Return how many rows match."""

@@ -51,9 +51,25 @@ def parts(
         replace(part, rows=both(part.rows, place.rows), named=place.named, unnamed=place.unnamed)
         for outcome in by_outcome
         if outcome is not None
-        for part in _by_end(outcome, dialect)
+        for session in _by_session(outcome)
+        for part in _by_end(session, dialect)
         for place in _by_place(texts, other_ids=other_ids, having_id=having_id)
     ]
+
+
+def _by_session(where: Part) -> Iterator[Part]:
+    """Yield a part for each beginning of a session, and for rows without one: each is found by an index."""
+    if where.sessions is None and where.without_sessions == (None,):
+        yield replace(where, sessions=("",), without_sessions=())
+        return
+    wanted = [*dict.fromkeys(None if one is None else one.lower() for one in where.sessions or ())]
+    if len(wanted) < 2:
+        yield where
+        return
+    for one in wanted:
+        shorter = [other for other in wanted if other is not None and other != one]
+        if one is None or not any(map(one.startswith, shorter)):
+            yield replace(where, sessions=(one,))
 
 
 def _by_end(where: Part, dialect: SqlDialect) -> Iterator[Part]:

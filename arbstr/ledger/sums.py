@@ -10,9 +10,9 @@ from dataclasses import replace
 
 from arbstr.ledger import filters
 from arbstr.ledger.aggregates import AggregateSum
+from arbstr.ledger.counting import TAKEN_OFF, along_index, is_large
 from arbstr.ledger.filters import Part
 from arbstr.ledger.model import Filter
-from arbstr.ledger.paging import TAKEN_OFF, along_index, is_large
 from arbstr.ledger.read_view import ReadTransaction
 
 _SCANNED = 20  # rows are read in their order in the time that one takes by way of an index

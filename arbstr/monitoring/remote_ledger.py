@@ -27,9 +27,17 @@ class RemoteLedger:
         found: Page = await self._ask("page", where=where, sort=sort, order=order, page=page, per_page=per_page)
         return found
 
-    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        """Return up to `limit` matching rows, newest first, from just after `before`."""
-        entries: list[Entry] = await self._ask("slice", where=where, before=before, limit=limit)
+    async def slice(
+        self,
+        where: Filter,
+        *,
+        before: Entry | None,
+        limit: int,
+        sort: Sort = "timestamp",
+        order: Order = "desc",
+    ) -> list[Entry]:
+        """Return up to `limit` matching rows, newest first from just after `before`, or the first ones in any order."""
+        entries: list[Entry] = await self._ask("slice", where=where, before=before, limit=limit, sort=sort, order=order)
         return entries
 
     async def count(self, where: Filter) -> int:

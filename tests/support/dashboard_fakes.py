@@ -76,8 +76,16 @@ class FakeLedger:
         rows = self._sorted(where, sort, order)
         return Page([self._entry(row) for row in rows[(page - 1) * per_page : page * per_page]], len(rows))
 
-    async def slice(self, where: Filter, *, before: Entry | None, limit: int) -> list[Entry]:
-        rows = self._sorted(where, "timestamp", "desc")
+    async def slice(
+        self,
+        where: Filter,
+        *,
+        before: Entry | None,
+        limit: int,
+        sort: Sort = "timestamp",
+        order: Order = "desc",
+    ) -> list[Entry]:
+        rows = self._sorted(where, sort, order)
         if before is not None:
             rows = [row for row in rows if (row.received_at_ms, self._id(row)) < (before.at_ms, before.id)]
         return [self._entry(row) for row in rows[:limit]]

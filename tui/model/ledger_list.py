@@ -111,12 +111,8 @@ class LedgerList:
         self._version += 1
         version = self._version
         where = await self._question()
-        if (self.sort, self.order) == ("timestamp", "desc"):
-            first = await self._ledger.slice(where, before=None, limit=CHUNK)
-            total = len(first) if len(first) < CHUNK else None
-        else:
-            page = await self._ledger.page(where, self.sort, self.order, 1, CHUNK)
-            first, total = page.entries, page.total
+        first = await self._ledger.slice(where, before=None, limit=CHUNK, sort=self.sort, order=self.order)
+        total = len(first) if len(first) < CHUNK else None
         if version != self._version:
             return
         self._where, self.counted = where, total is not None

@@ -9,7 +9,6 @@ from typing import Literal
 
 from arbstr.clock import DAY_MS, HOUR_MS
 from arbstr.ledger.model import OTHER_GROUPS, Aggregate, GroupBy
-from arbstr.types import NO_GROUP
 from tui.format import NOTHING, count, percent, sats_alike, spark
 from tui.model.breakdown import TIMES, TREND
 from tui.model.filter_language import name_matches, term
@@ -145,7 +144,7 @@ def _label(name: str, by: GroupBy) -> str:
 def _finds(name: str, by: GroupBy, finds: str) -> str:
     if by in TIMES:
         return within(int(name), DAY_MS if by == "day" else HOUR_MS)
-    if name == OTHER_GROUPS or (by == "session" and name == NO_GROUP):
+    if name == OTHER_GROUPS:
         return ""  # no filter says that
     return f"{term(by, name)} {finds}"
 

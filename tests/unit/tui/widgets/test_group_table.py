@@ -46,11 +46,12 @@ def test_a_row_leads_to_just_the_requests_that_it_sums() -> None:
     assert hour.finds == "since:2025-03-14T13 until:2025-03-14T13"
 
 
-def test_a_session_leads_to_its_requests_and_all_others_nowhere() -> None:
+def test_a_session_leads_to_its_requests_and_the_rest_of_many_nowhere() -> None:
     groups = {name: Aggregate(total=1) for name in ("00112233aabbccdd", "(none)", "(other)")}
     found = {row.key: row.finds for row in rows(groups, "session")}
     assert parse(found["00112233aabbccdd"]).to_filter({}).sessions == ("00112233aabbccdd",)
-    assert found["(none)"] == found["(other)"] == ""
+    assert parse(found["(none)"]).to_filter({}).sessions == (None,)
+    assert found["(other)"] == ""
 
 
 def test_bars_are_scaled_to_the_largest_and_trends_to_their_own() -> None:
