@@ -9,6 +9,7 @@ import logging
 import os
 import re
 import traceback
+from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -25,6 +26,7 @@ _NONE: Fields = {}
 
 LONGEST_MESSAGE = 8000  # characters; a traceback of forty frames
 LONGEST_VALUE = 200
+LATEST = 500  # entries that are kept
 REQUESTS = "arbstr.requests"  # the logger of single requests
 _STDERR = 2
 _NUMBERS = frozenset({int, float})
@@ -44,6 +46,7 @@ class Logs:
     """The destinations of lines: a writer, a ring, or both. `configure` creates and installs it.
 
     `as_json`: the writer gets the fields of lines; else they are part of the text.
+    Without a ring of its own it keeps the latest entries, so that one that is lent begins with them.
     """
 
     def __init__(self, layout: Layout, redactor: Redactor, writer: LineWriter | None, ring: LogRing | None) -> None:
@@ -52,6 +55,7 @@ class Logs:
         self._redactor = redactor
         self._writer = writer
         self.ring = ring
+        self._latest: deque[tuple[float, LogEntry]] | None = deque(maxlen=LATEST) if ring is None else None
         self._handler = _FromLogging(self)
         self._levels_before: dict[str, int] = {}
         self._handlers_before: list[logging.Handler] = []
@@ -62,6 +66,8 @@ class Logs:
 
     def emit_all(self, entries: Sequence[LogEntry], *, at: float) -> None:
         """Log a line for each entry regardless of levels; `at` is in seconds since the epoch."""
+        if self._latest is not None:
+            self._latest.extend((at, entry) for entry in entries)
         if self.ring is not None or not self.as_json:
             bodies = self._masked([entry.message + self.in_text(entry.fields) for entry in entries])
             at_ms, start = int(at * 1000), self._layout.text_start
@@ -78,6 +84,20 @@ class Logs:
                     [self._layout.json_line(*entry[:3], self._cleaned(entry.fields), at) for entry in entries]
                 )
             self._writer.write(*lines)
+
+    def lend_ring(self) -> LogRing:
+        """Return the ring of lines; without one, another that has the latest lines and gets those from now on."""
+        if self.ring is None:
+            self.ring = LogRing()
+            for at, entry in self._latest or ():
+                body = self._redactor.text(entry.message + self.in_text(entry.fields))
+                self.ring.add(int(at * 1000), entry.level, entry.logger, body)
+        return self.ring
+
+    def take_ring_back(self) -> None:
+        """Fill a ring that was lent no more."""
+        if self._latest is not None:
+            self.ring = None
 
     def _masked(self, texts: list[str]) -> list[str]:
         """Return the texts with secrets masked; one look at all of them mostly finds none."""

@@ -17,7 +17,6 @@ from itertools import islice
 
 from arbstr.errors import Overloaded, ShuttingDown
 from arbstr.events import Event
-from arbstr.logs.ring import LogRing
 from arbstr.logs.setup import Logs
 from arbstr.monitoring.source import ProviderStatus, Snapshot, Source
 from arbstr.monitoring.updates import (
@@ -195,8 +194,7 @@ class _Following:
         self._pending: deque[Event] = deque()
         self._mailbox = source.subscribe()
         self._logs = logs
-        self._lends_ring = logs.ring is None
-        self._ring = logs.ring = logs.ring or LogRing()
+        self._ring = logs.lend_ring()
         lines = self._ring.since()
         self._line = lines[-1].seq if lines else 0
         self._told = _Outline(source.snapshot())
@@ -207,8 +205,7 @@ class _Following:
         """Stop following."""
         self._task.cancel()
         self._source.unsubscribe(self._mailbox)
-        if self._lends_ring:
-            self._logs.ring = None
+        self._logs.take_ring_back()
 
     # ── what watchers get ───────────────────────────────────────────────────────────────────────────────────────
 

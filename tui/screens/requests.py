@@ -110,7 +110,9 @@ class RequestsScreen(ExportingScreen):
 
     def _note(self) -> Line:
         """Return how the list is sorted, its time, and what the next Esc does."""
-        rows = self._rows
+        rows, link = self._rows, self.dashboard.source.link
+        if link is not None and link.outage is not None:
+            return ((f" stale: no connection, as of {clock(self._as_of_ms, self.dashboard.zone)} ", "badge"),)
         if self._problem:
             return ((f" {shown(self._problem, 60)} ", "badge"),)
         if exporting := self.export_note():
@@ -131,7 +133,10 @@ class RequestsScreen(ExportingScreen):
 
     def _hint(self) -> list[Line]:
         if self._rows.total is None:
-            return [(("asking the ledger …", "muted"),)]
+            link = self.dashboard.source.link
+            lost = link is not None and link.outage is not None
+            said = "no connection: the ledger is asked once it is back" if lost else "asking the ledger …"
+            return [((said, "muted"),)]
         if self._rows.query:
             return [(("Nothing in the ledger passes the filter.", "muted"),)]
         if self._finished:

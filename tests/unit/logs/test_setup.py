@@ -422,3 +422,27 @@ def test_what_was_logged_before_a_programs_end_is_there() -> None:
     )
     assert run.stderr.splitlines()[-1].endswith("INFO    a: line 2999")
     assert len(run.stderr.splitlines()) == 3000
+
+
+def test_a_ring_that_is_lent_begins_with_the_latest_lines_and_is_given_back(file: Path) -> None:
+    with logging_to(file) as logs:
+        log.info("the key is %s", KEY)
+        logs.emit(logging.WARNING, "arbstr.requests", "request", {"id": "r-1", "key": KEY}, at=AT)
+        ring = logs.lend_ring()
+        log.info("later")
+        first, second, third = [line.text for line in ring.since()]
+        assert (first.partition(" is ")[0], third) == ("the key", "later")
+        assert second.startswith("request id=r-1 key=")
+        assert KEY not in first + second
+        logs.take_ring_back()
+        log.info("nobody watches")
+        assert len(ring.since()) == 3
+        assert [line.text for line in logs.lend_ring().since()][-2:] == ["later", "nobody watches"]
+
+
+def test_a_ring_of_its_own_is_the_one_that_is_lent(file: Path) -> None:
+    own = LogRing()
+    with logging_to(file, ring=own) as logs:
+        assert logs.lend_ring() is own
+        logs.take_ring_back()
+        assert logs.ring is own
