@@ -35,6 +35,8 @@ _LONGEST_ANSWER = 700  # tokens; the few longer ones would hide what goes on
 _PATIENCE_S = 120.0
 _FIRST_PRICE_S, _BETWEEN_PRICES_S, _PRICE_FACTORS = 40.0, (40.0, 80.0), ("0.7", "1", "1.3", "1.6")
 _LOW_MSATS, _BEFORE_TOP_UP_S, _LOOK_S = 130_000, 25.0, 1.0  # of a node's balance
+_BEFORE_MISTAKE_S, _MISTAKE_S, _MISTAKE_FACTOR = 55.0, 4.0, Decimal(30)  # short enough to be read once in a list
+_BEFORE_TAKING_S, _TAKEN_MSATS, _BETWEEN_MISTAKES_S = 20.0, 1_500, 240.0
 _FIRST_FAILURE_S, _FAILURE_S, _BETWEEN_FAILURES_S = 10.0, (6.0, 14.0), (25.0, 60.0)
 
 _QUESTIONS = (
@@ -67,7 +69,8 @@ class DemoRequest:
 class DemoTraffic:
     """Inside `async with`, requests arrive at the proxy, and now and then one provider of the fleet fails.
 
-    Nodes change their prices, and get more money some time after their balance has run low.
+    Nodes change their prices, list wrong ones for a moment, take what no request explains, and get more money some time
+    after their balance has run low.
 
     `base_url` is the proxy's address without a path, `token` what it asks of clients. The same `seed` (by default that
     of the fleet's configuration) makes the same requests. `tempo` is how many times faster than usual all happens.
@@ -109,6 +112,7 @@ class DemoTraffic:
             for node in self._fleet.nodes:
                 group.create_task(self._move_prices(node, Random(self._random.random())))
                 group.create_task(self._top_up(node))
+                group.create_task(self._go_wrong(node))
             requests = demo_requests(self._fleet.config, Random(self._random.random()))
             for pause_s in pauses(self._random):
                 group.create_task(self._send(session, next(requests)))
@@ -140,6 +144,17 @@ class DemoTraffic:
                 await asyncio.sleep(_BEFORE_TOP_UP_S / self._tempo)
                 node.account.top_up(NODE_MSATS)
             await asyncio.sleep(_LOOK_S / self._tempo)
+
+    async def _go_wrong(self, node: FakeProviderServer) -> None:
+        """Have a node list tenfold prices for a moment, and take money for nothing, again and again."""
+        await asyncio.sleep(_BEFORE_MISTAKE_S / self._tempo)
+        while node.account is not None:
+            node.misprint_factor = _MISTAKE_FACTOR
+            await asyncio.sleep(_MISTAKE_S / self._tempo)
+            node.misprint_factor = Decimal(1)
+            await asyncio.sleep(_BEFORE_TAKING_S / self._tempo)
+            node.account.charge(_TAKEN_MSATS)
+            await asyncio.sleep(_BETWEEN_MISTAKES_S / self._tempo)
 
     async def _inject_failures(self, random: Random) -> None:
         """Make one provider at a time fail for a while, for ever."""

@@ -9,6 +9,7 @@ from itertools import count
 from random import Random
 from typing import Any, Self
 
+from arbstr.config.alerts import Alerts
 from arbstr.config.schema import (
     Breaker,
     Budget,
@@ -81,6 +82,7 @@ _MADE_UP: dict[str, Any] = {
 _SMALL_BUDGETS: dict[str, Any] = {
     "policies": Policies(rules=(*_RULES[:2], _RULES[2].model_copy(update={"max_sats_per_hour": 30.0}))),
     "budget": Budget(max_sats_per_hour=2_500, max_sats_per_day=500_000),
+    "alerts": Alerts(balance_hours=0.05),  # its node's balance lasts minutes
 }
 
 _PATIENCE = {"timeouts": Timeouts(first_byte=30, idle=10)}  # so that one that hangs is soon noticed

@@ -44,7 +44,8 @@ class FakeProviderServer:
     """Serve one fake provider. While `failing` is a status, every request gets it; `asked` counts requests.
 
     `settings` come from the configuration, exact rates by model from `rates_for`, chance from `random`. With an
-    `account` it is a node where requests are paid from a balance. It asks `price_factor` times its rates.
+    `account` it is a node where requests are paid from a balance. It asks `price_factor` times its rates, and its
+    list says `misprint_factor` times that.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class FakeProviderServer:
         self.asked = 0
         self.account = account
         self.price_factor = Decimal(1)
+        self.misprint_factor = Decimal(1)
         self._settings = settings
         self._list_rates_for = rates_for
         self._random = random
@@ -95,7 +97,8 @@ class FakeProviderServer:
         return [web.post(f"/v1{path}", respond) for name, (path, respond) in paths.items() if name in spoken]
 
     async def _models(self, request: web.Request) -> web.Response:
-        return json_response({"data": [_listing(model, self._rates_for(model)) for model in self._settings.models]})
+        asks = {model: _times(self._rates_for(model), self.misprint_factor) for model in self._settings.models}
+        return json_response({"data": [_listing(model, rates) for model, rates in asks.items()]})
 
     async def _balance(self, request: web.Request) -> web.Response:
         assert self.account is not None

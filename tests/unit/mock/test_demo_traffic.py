@@ -7,6 +7,7 @@ import logging
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
+from decimal import Decimal
 from itertools import islice
 from random import Random
 from typing import Any
@@ -262,3 +263,22 @@ async def test_a_nodes_prices_move_and_a_low_balance_is_topped_up() -> None:
             await until(lambda: node.price_factor != 1)
             account.charge(account.msats)
             await until(lambda: account.msats > 0)
+
+
+async def test_a_node_lists_wrong_prices_for_a_moment_and_takes_what_no_request_explains() -> None:
+    async with FakeFleet(Config(), demo=True) as fleet, fake_arbstr() as arbstr, ClientSession() as client:
+        (node,) = fleet.nodes
+        account = node.account
+        assert account is not None
+
+        async def listed() -> float:
+            url = next(each.url for each in fleet.config.providers if each.kind == "routstr")
+            async with client.get(f"{url}/models") as response:
+                return float((await response.json())["data"][0]["sats_pricing"]["prompt"])
+
+        right = await listed()
+        node.misprint_factor = Decimal(30)
+        assert await listed() == pytest.approx(30 * right)
+        async with DemoTraffic(arbstr.url, fleet, seed=1, tempo=1000):
+            await until(lambda: account.info()["total_requests"] == 1)
+            assert node.misprint_factor == 1
