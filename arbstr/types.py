@@ -328,7 +328,7 @@ class BudgetStatus:
     """A budget's state. `scope` is `global`, a rule's name, or `client:` and a client's; `period` hour, day or month.
 
     `refused`: within the period it did not allow what a request might have cost. `passed_percent` is the largest share
-    of those to be announced that is spent, 0 for none.
+    of those to be announced that is spent, 0 for none. `starts_ms`: when the period began, None if its name says it.
     """
 
     scope: str
@@ -339,6 +339,7 @@ class BudgetStatus:
     resets_at_ms: int
     refused: bool = False
     passed_percent: int = 0
+    starts_ms: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

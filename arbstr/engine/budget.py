@@ -184,6 +184,7 @@ class Budgets:
                 cap.now.ends_ms,
                 cap.now.refused,
                 cap.now.last_threshold,
+                cap.now.starts_ms,
             )
             for cap in caps
         )

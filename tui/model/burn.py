@@ -72,6 +72,8 @@ def pace(budget: BudgetStatus, now_ms: int, per_minute: float | None) -> Pace:
 
 def began_ms(budget: BudgetStatus) -> int:
     """Return when a budget's period began; months are UTC's, as days and hours are."""
+    if budget.starts_ms is not None:
+        return budget.starts_ms
     if budget.period == "month":
         last = datetime.fromtimestamp(budget.resets_at_ms / 1000, UTC) - timedelta(days=1)
         return int(last.replace(day=1, hour=0, minute=0, second=0, microsecond=0).timestamp() * 1000)
