@@ -62,10 +62,9 @@ def utc(text: str) -> int:
 
 
 def test_when_a_period_began_is_known_however_long_it_is() -> None:
-    caps = Budgets(
-        configured(max_sats_per_hour=1), clock_ms=WallClock(), bounds=lambda period, now_ms: (START - 7, START + 9)
-    )
-    assert (only(caps.status()).starts_ms, only(caps.status()).resets_at_ms) == (START - 7, START + 9)
+    span = START - 7, START + 9
+    caps = Budgets(configured(max_sats_per_hour=1), clock_ms=WallClock(), bounds=lambda period, now_ms: span)
+    assert (only(caps.status()).starts_ms, only(caps.status()).resets_at_ms) == span
 
 
 def test_without_budgets_everything_passes_and_there_is_nothing_to_show() -> None:
