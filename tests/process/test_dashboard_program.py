@@ -369,7 +369,7 @@ async def test_what_still_finishes_after_quitting_is_said_in_one_line(config: Pa
             ):
                 pieces = answer.aiter_raw()
                 got = await anext(pieces)
-                for key, said in (("", "1 running"), ("q", "1 request is running"), ("q", "stopping: 1 requests")):
+                for key, said in (("", "1 running"), ("q", "1 request is running"), ("q", "stopping: 1 request has")):
                     terminal.type(key)
                     await asyncio.to_thread(terminal.wait_for, said)
                 go_on.set()

@@ -161,7 +161,7 @@ async def test_a_stream_that_ends_within_the_grace_is_whole(tmp_path: Path) -> N
             async with streaming(arbstr) as pieces:
                 got = await anext(pieces)
                 arbstr.process.send_signal(signal.SIGTERM)
-                await holds(lambda: "stopping: 1 requests" in arbstr.stderr)
+                await holds(lambda: "stopping: 1 request has" in arbstr.stderr)
                 stopping.set()
                 got += b"".join([piece async for piece in pieces])
             assert got.endswith(DONE)
@@ -179,7 +179,7 @@ async def test_streams_that_do_not_end_are_cut_off(tmp_path: Path, again: bool) 
                 await anext(one)
                 await anext(other)
                 arbstr.process.send_signal(signal.SIGTERM)
-                await holds(lambda: "stopping: 2 requests" in arbstr.stderr)
+                await holds(lambda: "stopping: 2 requests have" in arbstr.stderr)
                 if again:
                     arbstr.process.send_signal(signal.SIGTERM)
                 with pytest.raises(httpx.RemoteProtocolError):  # no end that could be taken for a whole answer's

@@ -167,7 +167,7 @@ def test_a_running_stream_finishes_while_new_requests_are_turned_away(tmp_path: 
                 pieces = stream.iter_raw()
                 text = next(pieces)
                 arbstr.process.send_signal(signal.SIGTERM)
-                eventually(lambda: "stopping: 1 requests" in arbstr.stderr)
+                eventually(lambda: "stopping: 1 request has" in arbstr.stderr)
                 refused = kept.post(url, json=chat())
                 text += b"".join(pieces)
         assert (refused.status_code, refused.json()["error"]["code"]) == (503, "shutting_down")
