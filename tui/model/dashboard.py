@@ -19,6 +19,7 @@ from arbstr.monitoring.source import Source
 from tui.format import zone_name
 from tui.model.burn import SPAN_MS, Burn
 from tui.model.feed import KEPT
+from tui.model.groups import Groups
 from tui.model.ledger_stats import MINUTES, RANGES, LedgerStats, Range, StatsPoller, ended_ms
 from tui.model.log_view import LogView
 from tui.model.options import Options
@@ -79,6 +80,7 @@ class DashboardModel:
         self._snapshot_ms = snapshot.at_ms
         self._frozen: _Frozen | None = None
         self._board = PriceBoard()
+        self._bought: Groups | None = None  # by model, as last known: another screen's figures lack them
         self._board_of: tuple[LedgerStats, int] | None = None  # what the board is made of
         self._board_asked: tuple[LedgerStats, int] | None = None  # what it is to be made of
         self._board_due = asyncio.Event()
@@ -231,7 +233,7 @@ class DashboardModel:
             await self._board_due.wait()
             self._board_due.clear()
             asked, figures, providers = self._board_asked, self.figures, self.view().providers
-            groups = figures.groups.get("model")
+            groups = self._bought = figures.groups.get("model") or self._bought
             models = models_of_interest(groups, providers)
             with suppress(LedgerUnavailable):
                 offers = await self.source.offers(models)

@@ -34,7 +34,8 @@ class ProvidersScreen(DashboardScreen):
     LOSSES = True
     FILTER_EXAMPLE = "a part of a provider's name"
     BINDINGS: ClassVar[list[BindingType]] = [
-        key("open", "open", "The selected provider's requests", "requests"),
+        key("open", "open", "The requests of the selected provider, or model", "requests"),
+        key("next_panel", "panel", "To the price board, and back", "panel"),
         key("rotation", "rotate", "Take the provider out of rotation, or back in", "take out"),
         key("close_breaker", "close_breaker", "Close the provider's breaker", "close breaker"),
     ]
@@ -133,10 +134,26 @@ class ProvidersScreen(DashboardScreen):
         self.filter_by("")
         names = [each.status.name for each in self._providers]
         if name in names:
-            self.action_move(names.index(name) - self._selected)
+            self._move(names.index(name) - self._selected)
+
+    def action_panel(self) -> None:
+        """Move the cursor to the price board, or back to the providers."""
+        self._board.active = self._board.display and not self._board.active
+        self.repaint()
+
+    @property
+    def _on_board(self) -> bool:
+        return self._board.active and bool(self._board.display)
 
     def action_move(self, by: int) -> None:
-        """Select another provider."""
+        """Select another provider; on the price board another model."""
+        if self._on_board:
+            self._board.move(by)
+            self.repaint()
+        else:
+            self._move(by)
+
+    def _move(self, by: int) -> None:
         last = len(self._providers) - 1
         self._selected = min(max(self._selected + by, 0), max(last, 0))
         self._rates.top = self._history.top = 0
@@ -147,13 +164,20 @@ class ProvidersScreen(DashboardScreen):
         self._rates.scroll_lines(by * 5)
         self._history.scroll_lines(by * 5)
 
+    def step_back(self) -> bool:
+        """Return from the price board to the providers; return whether the cursor was there."""
+        active, self._board.active = self._on_board, False
+        return active
+
     def action_ends(self, last: bool) -> None:
         """Select the first or the last provider."""
         self.action_move(10**6 if last else -(10**6))
 
     async def action_open(self) -> None:
-        """Show the selected provider's requests."""
-        if self._provider is not None:
+        """Show the requests of the selected provider; on the price board those of the model, in the time range."""
+        if self._on_board and self._board.model is not None:
+            await self.show_requests(f"{term('model', self._board.model)} {self.in_range}")
+        elif self._provider is not None:
             await self.show_requests(term("provider", self._provider.status.name))
 
     def action_rotate(self) -> None:
@@ -195,7 +219,8 @@ class ProvidersScreen(DashboardScreen):
     async def _picked(self, event: Panel.Picked) -> None:
         index = self._table.row_at(event.index)
         if index is not None:
-            self.action_move(index - self._selected)
+            self._board.active = False
+            self._move(index - self._selected)
             if event.twice:
                 await self.action_open()
 
@@ -203,7 +228,7 @@ class ProvidersScreen(DashboardScreen):
     async def _model_picked(self, event: Panel.Picked) -> None:
         model = self._board.model_at(event.index)
         if model is not None:
-            await self.show_requests(term("model", model))
+            await self.show_requests(f"{term('model', model)} {self.in_range}")
 
     @on(Panel.Wheeled)
     def _wheeled(self, event: Panel.Wheeled) -> None:

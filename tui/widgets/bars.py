@@ -61,7 +61,7 @@ class TopBar(Panel):
         zoned: Line = ((f"  {zone_name(now_ms, zone)}", "muted"),)
         up: Line = ((f"  up {uptime(now_ms - view.started_at_ms)}", "muted"),)
         only: list[Part] = [((("  read-only", "warn"),), 3)] if read_only else []
-        self._right = [*only, (zoned, 3), (up, 10), (((" ", "text"), *state), 1)]
+        self._right = [*only, (zoned, 6), (up, 10), (((" ", "text"), *state), 1)]
         self.redraw()
 
     def draw(self, width: int, height: int) -> Sequence[Line]:

@@ -116,9 +116,23 @@ class PriceBoardPanel(Panel):
         self._selected: str | None = None
         self._range = ""
         self._models: list[str] = []
+        self._place = 0
+        self.active = False
+
+    @property
+    def model(self) -> str | None:
+        """The model of the line under the cursor."""
+        return self._models[min(self._place, len(self._models) - 1)] if self._models else None
+
+    def move(self, by: int) -> None:
+        """Move the cursor to another model in sight."""
+        self._place = min(max(self._place + by, 0), max(len(self._models) - 1, 0))
 
     def show(self, board: PriceBoard, providers: Sequence[ProviderView], selected: str | None, range_name: str) -> None:
-        """Show other prices; `selected` is the key of the provider whose column stands out."""
+        """Show other prices; `selected` is the key of the provider whose column stands out.
+
+        While the panel is `active`, a line is under the cursor.
+        """
         self._board, self._providers, self._selected, self._range = board, providers, selected, range_name
         self.redraw()
 
@@ -139,4 +153,7 @@ class PriceBoardPanel(Panel):
         if len(body) - 1 > room > 0:
             body[room:] = [((f"… and {len(body) - room} more", "muted"),)]
             del self._models[room - 1 :]
+        if self.active and self._models:
+            place = 1 + min(self._place, len(self._models) - 1)
+            body[place] = under_cursor(body[place])
         return framed(body, width, height, title=title, note=note)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
+from datetime import UTC
 
 import pytest
 
 from arbstr.ledger.model import Aggregate, GroupBy
+from arbstr.logs.ring import LogRing
 from arbstr.monitoring.source import OfferStatus
 from tests.support.dashboard_fakes import NOON, FakeSource
+from tests.support.patience import PATIENCE_S
+from tui.model.dashboard import DashboardModel
+from tui.model.ledger_stats import LedgerStats
 from tui.model.price_board import USUAL_SIZE, PriceBoard, models_of_interest, price_board
 from tui.model.provider_view import ProviderView
 from tui.model.view_model import ViewModel
@@ -73,3 +79,19 @@ def test_the_models_are_those_bought_and_before_that_some_that_are_listed() -> N
     made = price_board(listed, None, {}, {"gpt-4o": [OfferStatus("alpha", 10, 30, 0)]}, providers())
     assert (made.bought, len(made.rows)) == (False, 1)
     assert (made.rows[0].input_tokens, made.rows[0].output_tokens) == USUAL_SIZE
+
+
+async def test_the_board_is_for_the_users_own_requests_also_while_their_sums_are_being_asked_for() -> None:
+    made = asyncio.Event()
+    dashboard = DashboardModel(FakeSource(), LogRing(), now_ms=lambda: NOON, zone=UTC, on_figures=made.set)
+    keeper = asyncio.create_task(dashboard.keep_board())
+    try:
+        for groups in ({"model": BOUGHT}, {}):
+            dashboard.watch.figures = LedgerStats(groups=groups)  # type: ignore[arg-type]  # another screen's have none
+            made.clear()
+            dashboard.board()
+            await asyncio.wait_for(made.wait(), PATIENCE_S)
+            assert dashboard.board().bought
+    finally:
+        keeper.cancel()
+        dashboard.close()

@@ -1167,6 +1167,16 @@ async def test_nothing_is_painted_when_nothing_changes() -> None:
         assert len(each.app.frame_budget.holds) == painted
 
 
+async def test_enter_on_a_line_of_the_price_board_shows_the_requests_of_its_model() -> None:
+    async with dashboard_pilot(lived_in()) as each:
+        await each.press("3")
+        await each.shows("Price board", "★", "over ★")
+        await each.press("w", "j", "enter")
+        await each.shows("newest first", 'model:"claude-3.5-sonnet" since:2025-03-14T13:02:11')
+        await each.press("3", "escape", "j", "enter")
+        await each.shows("newest first", 'provider:"beta"')
+
+
 async def test_on_live_enter_leads_from_every_summary_to_the_requests_that_it_is_about() -> None:
     async with dashboard_pilot(lived_in()) as each:
         await each.shows("Spend by model", "★", "failed 502")
