@@ -53,9 +53,9 @@ class Habits:
     def _write(self, changes: Mapping[str, Any]) -> None:
         """Put changes into the file: another dashboard may have written it since."""
         path = self._path
-        if path is None or not self._writes:
-            return
         with self._lock:
+            if path is None or not self._writes:  # one before may have failed
+                return
             try:
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 text = json.dumps({**_read(path), **changes}, indent=1)
