@@ -35,9 +35,9 @@ class ProvidersScreen(DashboardScreen):
     FILTER_EXAMPLE = "a part of a provider's name"
     BINDINGS: ClassVar[list[BindingType]] = [
         key("open", "open", "The requests of the selected provider, or model", "requests"),
-        key("next_panel", "panel", "To the price board, and back", "panel"),
         key("rotation", "rotate", "Take the provider out of rotation, or back in", "take out"),
         key("close_breaker", "close_breaker", "Close the provider's breaker", "close breaker"),
+        key("next_panel", "panel", "To the price board, and back", "panel"),
     ]
 
     def __init__(self, dashboard: DashboardModel) -> None:
