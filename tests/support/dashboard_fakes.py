@@ -152,6 +152,7 @@ class FakeLedger:
             row.error_message,
             row.list_cost_msats,
             row.cached_tokens,
+            session=row.session,
             predicted_cached_tokens=row.predicted_cached_tokens,
             cache_saved_msats=row.cache_saved_msats,
             switching_msats=row.switching_msats,
@@ -239,6 +240,7 @@ PROVIDERS = (
 )
 MODELS = ("gpt-4o", "gpt-4o", "gpt-4o", "claude-3.5-sonnet", "claude-3.5-sonnet", "gpt-4o-mini", "llama-3.3-70b")
 POLICIES = (None, None, "code", "chat")
+SESSIONS = (None, "1f3a5c7e9b2d4f60", "8c0e2a4b6d8f1032", "1fa0b1c2d3e4f506", "77e0d9c8b7a69584")
 
 
 class FakeSource:
@@ -428,6 +430,7 @@ class Traffic:
             median_msats=sum(cost for cost, _ in costs) // len(costs) if ok else None,
             attempts=tuple(attempts),
             routing=routing,
+            session=SESSIONS[int(request_id[-1], 16) % len(SESSIONS)],
             **(_caches(into, costs, last) if ok else {}),
         )
         return list(self._events(record, out)), RequestFinished(record)
